@@ -1,0 +1,41 @@
+"""The package's metadata, and the mapping of the folders beside ``trtnn/`` into the package.
+
+``models/``, ``plugins/`` and ``examples/`` stand at the top level of the repository and install as ``trtnn.models``,
+``trtnn.plugins`` and ``trtnn.examples``: no top-level name but ``trtnn`` is taken (a YOLOv5 checkout has a ``models``).
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+MAPPED = ("models", "plugins", "examples")
+
+packages = find_packages(include=["trtnn", "trtnn.*"])
+package_dir = {}
+for folder in MAPPED:
+    if Path(folder, "__init__.py").is_file():
+        package_dir[f"trtnn.{folder}"] = folder
+        packages += [f"trtnn.{folder}", *(f"trtnn.{folder}.{name}" for name in find_packages(folder))]
+
+setup(
+    name="trtnn",
+    version="0.1.0",
+    description="TensorRT networks written as PyTorch-like modules",
+    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").is_file() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=packages,
+    package_dir=package_dir,
+    package_data={"trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"]},
+    install_requires=["numpy>=1.24", "safetensors>=0.4.3", "rich>=13", "typer>=0.12", "opencv-python-headless>=4.8"],
+    extras_require={
+        "torch": ["torch>=2.4"],
+        "rtx": ["tensorrt-rtx-cu13>=1.7"],
+        "tensorrt": ["tensorrt>=8.6"],
+        "pycuda": ["pycuda"],
+        "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "ruff"],
+        "digits": ["torch>=2.4", "scikit-learn", "scikit-image"],
+    },
+    entry_points={"console_scripts": ["trtnn=trtnn.cli:main"]},
+)

@@ -1,0 +1,64 @@
+"""Every error that trtnn raises on purpose.
+
+An error is a summary, one sentence that stands by itself, and details: lines that say what was expected, what was
+received, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class TrtnnError(Exception):
+    """The root of trtnn's errors: ``TrtnnError(summary, *details)``.
+
+    Attributes:
+        summary: one sentence.
+        details: further lines, each shown indented under the summary.
+    """
+
+    def __init__(self, summary: str, *details: str) -> None:
+        self.summary = summary
+        self.details = tuple(details)
+        super().__init__("\n  ".join([summary, *details]))
+
+
+class BackendError(TrtnnError):
+    """No TensorRT is installed, or the one here cannot do what was asked."""
+
+
+class ShapeError(TrtnnError, ValueError):
+    """Shapes do not fit together."""
+
+
+class DTypeError(TrtnnError, TypeError):
+    """An element type is unknown, unsupported, or not the one expected."""
+
+
+class ArgumentError(TrtnnError, ValueError):
+    """An argument is unknown, contradictory or out of range."""
+
+
+class UnsupportedError(TrtnnError, NotImplementedError):
+    """torch can do this, TensorRT cannot; the details say what to use instead."""
+
+
+class StateDictError(TrtnnError, KeyError):
+    """A state dict does not fit the module it was given to."""
+
+    def __str__(self) -> str:  # KeyError's own shows the repr of its argument
+        return Exception.__str__(self)
+
+
+class CheckpointError(TrtnnError, ValueError):
+    """A checkpoint file is damaged, of an unknown kind, or unsafe to read."""
+
+
+class BuildError(TrtnnError, RuntimeError):
+    """TensorRT refused a layer or could not build the network."""
+
+
+class EngineError(TrtnnError, RuntimeError):
+    """An engine cannot be loaded or run here."""
+
+
+class ImageError(TrtnnError, ValueError):
+    """A picture cannot be read or written."""
