@@ -24,6 +24,7 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").is_file() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=packages,
     package_dir=package_dir,

@@ -1,0 +1,41 @@
+"""trtnn: TensorRT networks written as PyTorch-like modules."""
+
+from trtnn import errors, functional, modules
+from trtnn.backend import get_backend
+from trtnn.build import BuildConfig
+from trtnn.checkpoint import load, save
+from trtnn.dtypes import bfloat16, bool_, float16, float32, int8, int32, int64, uint8
+from trtnn.engine import Engine
+from trtnn.errors import TrtnnError, UnsupportedError
+from trtnn.inputs import Input
+from trtnn.modules import Module
+from trtnn.network import Network
+from trtnn.parameter import Buffer, Parameter
+from trtnn.tensor import Tensor
+
+__all__ = [
+    "Buffer",
+    "BuildConfig",
+    "Engine",
+    "Input",
+    "Module",
+    "Network",
+    "Parameter",
+    "Tensor",
+    "TrtnnError",
+    "UnsupportedError",
+    "bfloat16",
+    "bool_",
+    "errors",
+    "float16",
+    "float32",
+    "functional",
+    "get_backend",
+    "int8",
+    "int32",
+    "int64",
+    "load",
+    "modules",
+    "save",
+    "uint8",
+]

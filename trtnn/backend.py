@@ -1,0 +1,171 @@
+"""Which TensorRT is here, and what it can do.
+
+Features are found by their names in the Python module, never by an enum's integer or a version: the integers move
+between versions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from trtnn.dtypes import DType
+from trtnn.errors import BackendError, DTypeError
+
+ENVIRONMENT = "TRTNN_BACKEND"
+INSTALL = {
+    "tensorrt": "pip install tensorrt",
+    "tensorrt_rtx": "pip install tensorrt-rtx-cu13",
+}
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a TensorRT can do, each found by name in its Python module.
+
+    Attributes:
+        strongly_typed: networks carry their element types; there are no precision flags.
+        needs_strong_flag: the creation flag STRONGLY_TYPED has to be set to get such a network.
+        needs_explicit_batch: the creation flag EXPLICIT_BATCH has to be set (TensorRT 8).
+        targets: it builds for named compute capabilities, also where there is no GPU (TensorRT-RTX).
+        progress: it reports progress while building.
+        plugins: layers of one's own can be added.
+    """
+
+    strongly_typed: bool
+    needs_strong_flag: bool
+    needs_explicit_batch: bool
+    targets: bool
+    progress: bool
+    plugins: bool
+
+
+class Backend:
+    """A TensorRT Python module with what trtnn asks of it.
+
+    Attributes:
+        name: ``"tensorrt"`` or ``"tensorrt_rtx"``.
+        trt: the Python module.
+        version: TensorRT's own version, such as ``"1.7.1.116"``.
+        capabilities: what it can do.
+        logger: the one logger that every TensorRT object is made with.
+    """
+
+    def __init__(self, name: str, trt: ModuleType) -> None:
+        self.name = name
+        self.trt = trt
+        self.version: str = trt.__version__
+        flags = trt.NetworkDefinitionCreationFlag.__members__
+        weakly_typed_exists = "FP16" in trt.BuilderFlag.__members__
+        self.capabilities = Capabilities(
+            strongly_typed="STRONGLY_TYPED" in flags,
+            needs_strong_flag="STRONGLY_TYPED" in flags and weakly_typed_exists,
+            needs_explicit_batch="EXPLICIT_BATCH" in flags and "STRONGLY_TYPED" not in flags,
+            targets=hasattr(trt.IBuilderConfig, "set_compute_capability"),
+            progress=hasattr(trt, "IProgressMonitor"),
+            plugins=hasattr(trt.INetworkDefinition, "add_plugin_v2")
+            or hasattr(trt.INetworkDefinition, "add_plugin_v3"),
+        )
+        self.logger = _make_logger(trt)
+
+    def __repr__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    def data_type(self, dtype: DType) -> Any:
+        """Return TensorRT's DataType member for ``dtype``.
+
+        Raises:
+            DTypeError: this TensorRT does not have the type.
+        """
+        member = getattr(self.trt.DataType, dtype.tensorrt, None)
+        if member is None:
+            raise DTypeError(f"{self} has no {dtype.name}", f"it has {', '.join(self.trt.DataType.__members__)}")
+        return member
+
+    @functools.cached_property
+    def targets(self) -> tuple[str, ...]:
+        """The GPUs it can build for by name, such as ``("sm75", "sm86")``; empty where it builds for its own alone."""
+        if not self.capabilities.targets:
+            return ()
+        names = self.trt.ComputeCapability.__members__
+        return tuple(sorted((n.lower() for n in names if n.startswith("SM")), key=lambda n: int(n[2:])))
+
+
+def _make_logger(trt: ModuleType) -> Any:
+    class Logger(trt.ILogger):
+        """Keeps TensorRT's warnings and errors, which are the only place where it says why something failed."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.lines.append(message.strip())
+
+        def take(self) -> list[str]:
+            """Return the errors since the last call, the newest last, and forget them."""
+            lines, self.lines = list(dict.fromkeys(self.lines)), []
+            return lines
+
+    return Logger()
+
+
+@functools.cache
+def gpus() -> tuple[str, ...]:
+    """Return the compute capability of each GPU that the CUDA driver shows, such as ``("sm90",)``; often empty."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ()
+    count = ctypes.c_int()
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    major_attribute, minor_attribute = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+    found = []
+    for ordinal in range(count.value):
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        cuda.cuDeviceGet(ctypes.byref(device), ordinal)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), major_attribute, device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), minor_attribute, device)
+        found.append(f"sm{major.value}{minor.value}")
+    return tuple(found)
+
+
+def get_backend() -> Backend:
+    """Return the TensorRT to use.
+
+    ``TRTNN_BACKEND`` names it; without that it is the one installed, and where both are, ``tensorrt`` if there is a GPU
+    (it needs one even to build) and ``tensorrt_rtx`` if not.
+
+    Raises:
+        BackendError: none is installed, or the one that was named is not.
+    """
+    chosen = os.environ.get(ENVIRONMENT)
+    if chosen and chosen not in INSTALL:
+        raise BackendError(f"{ENVIRONMENT}={chosen} names no backend", f"known: {', '.join(INSTALL)}")
+    preferred = ("tensorrt", "tensorrt_rtx") if gpus() else ("tensorrt_rtx", "tensorrt")
+    for name in (chosen,) if chosen else preferred:
+        if importlib.util.find_spec(name) is not None:
+            return _load(name)
+    if chosen:
+        raise BackendError(f"{ENVIRONMENT}={chosen}, but {chosen} is not installed", INSTALL[chosen])
+    raise BackendError(
+        "no TensorRT is installed",
+        f"{INSTALL['tensorrt_rtx']}   # builds on any machine, runs on RTX GPUs",
+        f"{INSTALL['tensorrt']}   # builds and runs where there is an NVIDIA GPU",
+    )
+
+
+@functools.cache
+def _load(name: str) -> Backend:
+    try:
+        return Backend(name, importlib.import_module(name))
+    except (ImportError, OSError) as error:
+        raise BackendError(f"{name} is installed but does not load: {error}", f"{INSTALL[name]}") from error

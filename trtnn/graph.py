@@ -1,0 +1,334 @@
+"""The graph that a trace writes: a network definition, every array it needs, and who made each layer."""
+
+from __future__ import annotations
+
+import contextvars
+import fnmatch
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trtnn.backend import Backend
+from trtnn.dtypes import DType, as_dtype, float16, float32
+from trtnn.errors import ArgumentError, BuildError, DTypeError, TrtnnError
+from trtnn.inputs import Input
+from trtnn.parameter import Parameter
+from trtnn.structure import flatten, map_leaves
+from trtnn.tensor import Tensor
+
+_CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+def current_graph() -> Graph | None:
+    """Return the graph that is being traced here, or None."""
+    return _CURRENT.get()
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The element type that a network computes in.
+
+    Args:
+        compute: float32 or float16.
+        fp32_modules: module paths, or patterns of them as in ``fnmatch``; each stays in fp32 with all that it holds.
+    """
+
+    compute: DType = float32
+    fp32_modules: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.fp32_modules, str):
+            raise ArgumentError(f"fp32_modules takes a tuple of paths, not the string {self.fp32_modules!r}")
+        object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
+        if self.fp32_modules and self.compute is float32:
+            raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
+
+    def keeps(self, path: str) -> bool:
+        """Whether the module at ``path`` was asked to stay in fp32."""
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.fp32_modules)
+
+
+@dataclass
+class _Scope:
+    path: str
+    compute: DType
+
+
+@dataclass
+class Graph:
+    """A real ``INetworkDefinition`` with all that belongs to it.
+
+    Args:
+        backend: the TensorRT to write for.
+        precision: the element type of its layers.
+        paths: the path of each module that may be called, by the module's ``id``.
+
+    Attributes:
+        definition: the ``INetworkDefinition``.
+        layer_paths: for each layer of the definition, in order, the path of the module that made it.
+        fp32_layers: the indices of the layers made within ``fp32_modules``.
+        module_outputs: what each module returned, by its path, with ITensors for Tensors.
+        inputs, outputs: the network's own, by name.
+        structure: what ``forward`` returned, see :mod:`trtnn.structure`.
+    """
+
+    backend: Backend
+    precision: Precision = field(default_factory=Precision)
+    paths: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        trt, capabilities = self.backend.trt, self.backend.capabilities
+        self.backend.logger.take()
+        self.builder = trt.Builder(self.backend.logger)
+        flags = trt.NetworkDefinitionCreationFlag
+        bits = 0
+        if capabilities.needs_explicit_batch:
+            bits |= 1 << int(flags.EXPLICIT_BATCH)
+        if capabilities.needs_strong_flag:
+            bits |= 1 << int(flags.STRONGLY_TYPED)
+        self.definition = self.builder.create_network(bits)
+        self.layer_paths: list[str] = []
+        self.fp32_layers: list[int] = []
+        self.module_outputs: dict[str, Any] = {}
+        self.inputs: dict[str, Input] = {}
+        self.outputs: dict[str, Input] = {}
+        self.structure: Any = None
+        self._arrays: list[np.ndarray] = []
+        self._converted: dict[tuple[int, DType], np.ndarray] = {}
+        self._names: defaultdict[str, int] = defaultdict(int)
+        self._before_cast: dict[str, Tensor] = {}
+        self._scopes = [_Scope("", self.precision.compute)]
+        unmatched = [p for p in self.precision.fp32_modules if not fnmatch.filter(self.paths.values(), p)]
+        if unmatched:
+            raise ArgumentError(f"fp32_modules names no module: {', '.join(unmatched)}")
+
+    @property
+    def trt(self) -> Any:
+        """TensorRT's Python module."""
+        return self.backend.trt
+
+    @property
+    def compute_dtype(self) -> DType:
+        """The type that the network's tensors have: without strong typing always float32, and the builder chooses."""
+        return self.precision.compute if self.backend.capabilities.strongly_typed else float32
+
+    # -- tracing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
+        """Make this the current graph within the block."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+    def call(self, module: Any, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run a module's ``forward`` under its path, in its precision, and remember what it returned."""
+        outer = self._scopes[-1]
+        path = self.paths.get(id(module))
+        if path is None:  # made within forward, so no attribute leads to it
+            path = f"{outer.path}.{type(module).__name__}".lstrip(".")
+        compute = float32 if self.precision.keeps(path) else outer.compute
+        changes = compute is not outer.compute and self.backend.capabilities.strongly_typed
+        if changes:
+            args = map_leaves(self._enter_float32, tuple(args))
+            kwargs = map_leaves(self._enter_float32, dict(kwargs))
+        self._scopes.append(_Scope(path, compute))
+        try:
+            result = forward(*args, **kwargs)
+        finally:
+            self._scopes.pop()
+        if changes:
+            result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
+        self.module_outputs[path] = map_leaves(_raw, result)
+        return result
+
+    def _enter_float32(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dtype is float16:
+            return self._before_cast.get(value.name) or self.cast(value, float32)
+        return value
+
+    def _leave_float32(self, value: Any, outer: DType) -> Any:
+        if not isinstance(value, Tensor) or value.dtype is not float32:
+            return value
+        cast = self.cast(value, outer)
+        self._before_cast[cast.name] = value
+        return cast
+
+    # -- what functions call ------------------------------------------------------------------------------------------
+
+    def add_input(self, name: str, spec: Input) -> Tensor:
+        """Add a network input; a floating one is cast to the type that the network computes in."""
+        raw = self.definition.add_input(name, self.backend.data_type(spec.dtype), spec.shape)
+        if raw is None:
+            raise self._failure(f"cannot add the input {name!r} of {spec}", [])
+        self.inputs[name] = spec
+        tensor = Tensor(self, raw, spec.shape, spec.dtype)
+        if spec.dtype.is_floating_point and spec.dtype is not self.compute_dtype:
+            tensor = self.cast(tensor, self.compute_dtype)
+        return tensor
+
+    def set_outputs(self, result: Any) -> None:
+        """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
+
+        Raises:
+            ArgumentError: something in it is not a Tensor of this graph.
+        """
+        leaves, self.structure = flatten(result)
+        if not leaves:
+            raise ArgumentError("forward returned nothing that could be an output")
+        marked: set[str] = set(self.inputs)
+        for name, leaf in leaves.items():
+            if not isinstance(leaf, Tensor) or leaf.graph is not self:
+                raise ArgumentError(f"forward returned {type(leaf).__name__} as {name}", "outputs are Tensors")
+            tensor = leaf
+            if leaf.dtype is float16:
+                tensor = self._before_cast.get(leaf.name) or self.cast(leaf, float32)
+            if tensor.name in marked:
+                tensor = self.emit("identity", tensor)
+            tensor.raw.name = name
+            marked.add(name)
+            self.definition.mark_output(tensor.raw)
+            self.outputs[name] = Input(tensor.shape, tensor.dtype)
+        self._before_cast.clear()  # Tensors hold their graph: keep no circle once the trace is over
+
+    def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
+        """Return ``tensor`` as ``dtype``, itself where it is that already."""
+        if tensor.dtype is dtype:
+            return tensor
+        return self.emit("cast", tensor, self.backend.data_type(dtype))
+
+    def array(self, value: Any, dtype: DType) -> np.ndarray:
+        """Return an array of weights as ``dtype``, contiguous, kept alive as long as the graph.
+
+        Args:
+            value: a NumPy array, or a Parameter that holds one.
+
+        Raises:
+            DTypeError: a finite value becomes infinite in fp16.
+        """
+        data = value.data if isinstance(value, Parameter) else value
+        if data is None:
+            raise ArgumentError(f"a parameter of shape {value.shape} in {self.where} is empty", "load a state dict")
+        data = np.asarray(data)
+        key = (id(data), dtype)
+        if key not in self._converted:
+            converted = self._convert(data, dtype)
+            self._arrays += [data, converted]
+            self._converted[key] = converted
+        return self._converted[key]
+
+    def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
+        if dtype.numpy is None:
+            raise DTypeError(f"NumPy has no {dtype.name}, so no weights of that type can be given")
+        with np.errstate(over="ignore"):
+            # ascontiguousarray would make a 0-d array 1-d
+            converted = np.require(data, dtype.numpy, "C")
+        if converted is not data and dtype is float16 and np.isinf(converted).any() and not np.isinf(data).any():
+            raise DTypeError(
+                f"weights of {self.where} do not fit in fp16",
+                f"the largest is {np.abs(data).max():g}, fp16 ends at 65504",
+                f'keep the module in fp32: fp32_modules=("{self._scopes[-1].path}",)',
+            )
+        return converted
+
+    def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
+        """Return a number or an array as a Tensor of at least ``ndim`` dimensions."""
+        array = value if isinstance(value, Parameter) else np.asarray(value)
+        array = self.array(array, dtype)
+        shape = (1,) * (ndim - array.ndim) + array.shape
+        return self.emit("constant", shape, array)
+
+    def emit(self, kind: str, *args: Any, **attributes: Any) -> Any:
+        """Add one layer: ``definition.add_<kind>(*args)``, then set its attributes.
+
+        Args:
+            kind: such as ``"convolution_nd"``.
+            *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
+
+        Returns:
+            The output as a Tensor, or a tuple of them where the layer has several.
+
+        Raises:
+            BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
+        """
+        inputs = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, Tensor)]
+        if any(tensor.graph is not self for tensor in inputs):
+            raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
+        try:
+            layer = getattr(self.definition, f"add_{kind}")(*map(_raw, args))
+            if layer is None:
+                raise self._failure(f"TensorRT refused {kind}", inputs)
+            for name, value in attributes.items():
+                setattr(layer, name, value)
+            layer.name = self._unique_name(kind)
+            outputs = [self._output(layer, i) for i in range(layer.num_outputs)]
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, TrtnnError):
+                raise
+            raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
+        if any(output is None for output in outputs):
+            raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
+        scope = self._scopes[-1]
+        if scope.compute is float32 and self.precision.compute is not float32:
+            self.fp32_layers.append(len(self.layer_paths))
+        self.layer_paths.append(scope.path)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    @property
+    def where(self) -> str:
+        """The path of the module that is running, for messages."""
+        return self._scopes[-1].path or "the model's own forward"
+
+    def _output(self, layer: Any, index: int) -> Tensor | None:
+        raw = layer.get_output(index)
+        try:
+            shape = tuple(raw.shape)
+        except ValueError:  # TensorRT's way to say that it could not infer one
+            return None
+        raw.name = f"{layer.name}:{index}"  # the colon keeps it apart from the network's inputs and outputs
+        return Tensor(self, raw, shape, as_dtype(raw.dtype))
+
+    def _unique_name(self, kind: str) -> str:
+        path = self._scopes[-1].path
+        kind = kind.removesuffix("_nd")
+        name = path if path and path not in self._names else f"{path}/{kind}".lstrip("/")
+        self._names[name] += 1
+        return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
+
+    def _failure(self, summary: str, inputs: Sequence[Tensor]) -> BuildError:
+        details = [f"in {self.where}"]
+        if inputs:
+            details.append("inputs: " + ", ".join(f"{t.dtype.name}{list(t.shape)}" for t in inputs))
+        line = user_line()
+        if line:
+            details.append(f"called at {line}")
+        return BuildError(summary, *details, *self.backend.logger.take())
+
+
+def _raw(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.raw
+    if isinstance(value, list):
+        return [_raw(item) for item in value]
+    return value
+
+
+def user_line() -> str | None:
+    """Return ``file:line`` of the innermost caller outside trtnn's own code, or None."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not os.path.abspath(file).startswith(_PACKAGE + os.sep):
+            return f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None

@@ -1,0 +1,101 @@
+"""What a network takes in: declared shapes and types, and the check of what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trtnn.dtypes import DType, as_dtype, float32
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
+
+
+@dataclass(frozen=True)
+class Input:
+    """The shape and element type of a network's input or output.
+
+    Args:
+        shape: positive ints, outermost first.
+        dtype: anything :func:`trtnn.dtypes.as_dtype` knows.
+
+    Raises:
+        ShapeError: a length is not a positive int.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DType = float32
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.shape)
+        if not all(isinstance(length, int) and not isinstance(length, bool) and length > 0 for length in shape):
+            raise ShapeError(f"a shape holds positive ints, not {shape}")
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "dtype", as_dtype(self.dtype))
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}{list(self.shape)}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"shape": list(self.shape), "dtype": self.dtype.name}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Input:
+        return cls(tuple(value["shape"]), value["dtype"])
+
+
+def as_input(value: Any) -> Input:
+    """Return ``value`` as an Input: one already, or a bare shape."""
+    return value if isinstance(value, Input) else Input(tuple(value))
+
+
+def name_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give each argument its input's name, positional ones in order.
+
+    Raises:
+        ArgumentError: too many, missing, unknown or doubled inputs.
+    """
+    takes = f"it takes: {', '.join(names)}"
+    if len(args) > len(names):
+        raise ArgumentError(f"{len(args)} inputs given, {len(names)} expected", takes)
+    given = dict(zip(names, args, strict=False))
+    for name, value in kwargs.items():
+        if name not in names:
+            raise ArgumentError(f"no input is called {name!r}", takes)
+        if name in given:
+            raise ArgumentError(f"input {name!r} was given twice, by position and by name", takes)
+        given[name] = value
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ArgumentError(f"missing input: {', '.join(missing)}", takes)
+    return {name: given[name] for name in names}
+
+
+def check_array(name: str, spec: Input, array: Any) -> None:
+    """Check a NumPy array or torch tensor against the input it is meant for.
+
+    Raises:
+        DTypeError: it is neither, or its element type differs.
+        ShapeError: its shape differs.
+    """
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        raise DTypeError(f"input {name!r} takes a NumPy array or a torch tensor, not {type(array).__name__}")
+    if tuple(array.shape) != spec.shape:
+        raise ShapeError(
+            f"input {name!r} has the wrong shape",
+            f"expected {spec.shape}",
+            f"received {tuple(array.shape)}",
+            f'for other sizes build another: inputs={{"{name}": {tuple(array.shape)}}}',
+        )
+    try:
+        dtype = as_dtype(array.dtype)
+    except DTypeError:
+        dtype = None
+    if dtype is not spec.dtype:
+        is_torch = type(array).__module__ == "torch"
+        convert = f".to(torch.{spec.dtype.name})" if is_torch else f'.astype("{spec.dtype.name}")'
+        raise DTypeError(
+            f"input {name!r} has the wrong type",
+            f"expected {spec.dtype.name}",
+            f"received {str(array.dtype).removeprefix('torch.')}",
+            f"convert it with {name}{convert}",
+        )

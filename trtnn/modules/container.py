@@ -1,0 +1,124 @@
+"""Containers: Sequential, ModuleList and ModuleDict."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from trtnn.errors import ArgumentError
+from trtnn.modules.module import Module
+
+
+class _Sequence(Module):
+    """What Sequential and ModuleList share: modules under the names "0", "1", ..."""
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        modules = list(self._modules.values())
+        if isinstance(index, slice):
+            return self._of(modules[index])
+        return modules[self._position(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(list(self._modules)[self._position(index)], module)
+
+    def _position(self, index: int) -> int:
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{type(self).__name__} holds {len(self)} modules, there is no {index}")
+        return index
+
+    def _of(self, modules: Iterable[Module]) -> _Sequence:
+        raise NotImplementedError
+
+    def append(self, module: Module) -> Any:
+        """Add a module at the end and return self."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add modules at the end and return self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+
+class Sequential(_Sequence):
+    """Modules called one after another, as torch.nn.Sequential.
+
+    Args:
+        *modules: the modules, or one dict of them by name.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            named: Iterable = modules[0].items()
+        else:
+            named = ((str(i), module) for i, module in enumerate(modules))
+        for name, module in named:
+            self.add_module(name, module)
+
+    def forward(self, input: Any) -> Any:
+        for module in self:
+            input = module(input)
+        return input
+
+    def _of(self, modules: Iterable[Module]) -> Sequential:
+        return Sequential(*modules)
+
+
+class ModuleList(_Sequence):
+    """A list of modules, as torch.nn.ModuleList; it has no forward of its own."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def _of(self, modules: Iterable[Module]) -> ModuleList:
+        return ModuleList(modules)
+
+
+class ModuleDict(Module):
+    """Modules by name, as torch.nn.ModuleDict; it has no forward of its own."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._modules
+
+    def __getitem__(self, name: str) -> Module:
+        if name not in self._modules:
+            raise ArgumentError(f"ModuleDict holds no {name!r}", f"it holds: {', '.join(self._modules)}")
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Add or replace modules by name."""
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def keys(self) -> Iterable[str]:
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        return self._modules.items()

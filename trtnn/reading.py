@@ -1,0 +1,60 @@
+"""Reading a network definition back: each layer as what it is, and what it costs."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+
+@functools.cache
+def _layer_classes(trt: ModuleType) -> dict[str, type]:
+    """TensorRT's layer classes by their LayerType's name without underscores, such as ``MATRIXMULTIPLY``."""
+    return {
+        name[1:].removesuffix("Layer").upper(): getattr(trt, name)
+        for name in dir(trt)
+        if name.startswith("I") and name.endswith("Layer")
+    }
+
+
+def read_layers(definition: Any, trt: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield the name of each layer's LayerType and the layer, in the class of that type, in order.
+
+    ``get_layer`` gives a plain ILayer, whose class may be set to its true one; its type has to be read first, since
+    activations and poolings have a ``type`` of their own.
+    """
+    classes = _layer_classes(trt)
+    for index in range(definition.num_layers):
+        layer = definition.get_layer(index)
+        kind = layer.type.name
+        layer.__class__ = classes.get(kind.replace("_", ""), trt.ILayer)
+        yield kind, layer
+
+
+def count_parameters(kind: str, layer: Any) -> int:
+    """Return how many numbers a layer holds."""
+    holders = {
+        "CONVOLUTION": ("kernel", "bias"),
+        "DECONVOLUTION": ("kernel", "bias"),
+        "SCALE": ("scale", "shift", "power"),
+        "CONSTANT": ("weights",),
+    }
+    arrays = (getattr(layer, name) for name in holders.get(kind, ()))
+    return sum(array.size for array in arrays if array is not None)
+
+
+def count_flops(kind: str, layer: Any) -> int:
+    """Return the floating-point operations of a layer's matrix products: two for each multiply-and-add, else none."""
+    output = math.prod(layer.get_output(0).shape)
+    if kind == "CONVOLUTION":
+        per_output = layer.get_input(0).shape[1] // layer.num_groups * math.prod(layer.kernel_size_nd)
+        return 2 * output * per_output
+    if kind == "DECONVOLUTION":
+        per_input = layer.num_output_maps // layer.num_groups * math.prod(layer.kernel_size_nd)
+        return 2 * math.prod(layer.get_input(0).shape) * per_input
+    if kind == "MATRIX_MULTIPLY":
+        shape = layer.get_input(0).shape
+        return 2 * output * shape[-2 if layer.op0.name == "TRANSPOSE" else -1]
+    return 0

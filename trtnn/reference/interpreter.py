@@ -1,0 +1,69 @@
+"""The interpreter: the layers of a definition as a list of steps, run one after another."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+from trtnn.errors import UnsupportedError
+from trtnn.reading import read_layers
+from trtnn.reference import layers  # noqa: F401  (fills the registry)
+from trtnn.reference.registry import LAYERS
+
+
+class Step(NamedTuple):
+    """One layer: its function, the names of the tensors it reads and writes, and those that nothing reads after it."""
+
+    function: Callable[..., Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dead: tuple[str, ...]
+
+
+class Interpreter:
+    """A network definition, read back once and ready to run.
+
+    Args:
+        definition: an ``INetworkDefinition`` whose layers stand in an order in which they can run.
+        trt: the TensorRT module that it came from.
+
+    Raises:
+        UnsupportedError: it holds a layer that the reference does not know.
+    """
+
+    def __init__(self, definition: Any, trt: ModuleType) -> None:
+        steps = []
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            for kind, layer in read_layers(definition, trt):
+                if kind not in LAYERS:
+                    raise UnsupportedError(f"the reference does not know the layer {layer.name!r} of type {kind}")
+                inputs = tuple(layer.get_input(i).name for i in range(layer.num_inputs))
+                outputs = tuple(layer.get_output(i).name for i in range(layer.num_outputs))
+                steps.append((LAYERS[kind](layer), inputs, outputs))
+        last_use = {name: i for i, (_, inputs, outputs) in enumerate(steps) for name in (*outputs, *inputs)}
+        self._steps = [
+            Step(*step, dead=tuple(n for n in {*step[1], *step[2]} if last_use[n] == i)) for i, step in enumerate(steps)
+        ]
+
+    def __call__(self, inputs: Mapping[str, torch.Tensor], wanted: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Run every layer.
+
+        Args:
+            inputs: the network's inputs by name.
+            wanted: the names of the tensors to return; others are freed once nothing reads them any more.
+        """
+        wanted = frozenset(wanted)
+        values = dict(inputs)
+        with torch.inference_mode():
+            for function, reads, writes, dead in self._steps:
+                result = function(*(values[name] for name in reads))
+                values.update(zip(writes, (result,), strict=True))
+                for name in dead:
+                    if name not in wanted:
+                        del values[name]
+        return {name: values[name] for name in wanted}

@@ -1,0 +1,207 @@
+"""What each layer type of TensorRT does, said in torch: one small function each.
+
+The definitions are those of TensorRT's operator reference
+(https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/operators/index.html).
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from trtnn.errors import UnsupportedError
+from trtnn.reference.registry import layer
+
+Function = Callable[..., torch.Tensor]
+
+
+def _weights(array: np.ndarray | None, shape: tuple[int, ...] = (-1,)) -> torch.Tensor | None:
+    """Return a layer's weights as float32, sharing memory where they are that already."""
+    if array is None or array.size == 0:
+        return None
+    return torch.from_numpy(array).reshape(shape).float()
+
+
+def _in_float32(function: Function) -> Function:
+    """Let ``function`` compute in float32 and round its result to the type of its first input."""
+
+    @functools.wraps(function)
+    def compute(*inputs: torch.Tensor) -> torch.Tensor:
+        if inputs[0].dtype == torch.float32:
+            return function(*inputs)
+        return function(*(x.float() for x in inputs)).to(inputs[0].dtype)
+
+    return compute
+
+
+def _choose(what: str, member: Any, table: dict[str, Any]) -> Any:
+    if member.name not in table:
+        raise UnsupportedError(f"the reference does not know the {what} {member.name}", f"it knows {', '.join(table)}")
+    return table[member.name]
+
+
+@layer("CONVOLUTION")
+def convolution(layer: Any) -> Function:
+    channels = layer.get_input(0).shape[1] // layer.num_groups
+    kernel = _weights(layer.kernel, (layer.num_output_maps, channels, *layer.kernel_size_nd))
+    bias = _weights(layer.bias)
+    before, after = tuple(layer.pre_padding), tuple(layer.post_padding)
+    options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": layer.num_groups}
+    if before == after:
+        return _in_float32(lambda x: F.conv2d(x, kernel, bias, padding=before, **options))
+    sides = (before[1], after[1], before[0], after[0])
+    return _in_float32(lambda x: F.conv2d(F.pad(x, sides), kernel, bias, **options))
+
+
+@layer("DECONVOLUTION")
+def deconvolution(layer: Any) -> Function:
+    groups = layer.num_groups
+    kernel = _weights(
+        layer.kernel, (layer.get_input(0).shape[1], layer.num_output_maps // groups, *layer.kernel_size_nd)
+    )
+    bias = _weights(layer.bias)
+    (top, left), (height, width) = tuple(layer.pre_padding), tuple(layer.get_output(0).shape[2:])
+    options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": groups}
+
+    def compute(x: torch.Tensor) -> torch.Tensor:
+        whole = F.conv_transpose2d(x, kernel, bias, **options)  # padding crops
+        return whole[:, :, top : top + height, left : left + width]
+
+    return _in_float32(compute)
+
+
+@layer("SCALE")
+def scale(layer: Any) -> Function:
+    if layer.mode.name != "CHANNEL" or layer.channel_axis != 1:
+        raise UnsupportedError(f"the reference knows scales by channel, not {layer.mode.name}")
+    factor, shift = _weights(layer.scale), _weights(layer.shift)
+    zero, one = torch.zeros_like(factor), torch.ones_like(factor)
+    return _in_float32(lambda x: F.batch_norm(x, zero, one, factor, shift, eps=0.0))
+
+
+@layer("ACTIVATION")
+def activation(layer: Any) -> Function:
+    alpha, beta = layer.alpha, layer.beta
+    return _choose(
+        "activation",
+        layer.type,
+        {
+            "RELU": torch.relu,
+            "SIGMOID": torch.sigmoid,
+            "LEAKY_RELU": lambda x: F.leaky_relu(x, alpha),
+            "HARD_SIGMOID": _in_float32(lambda x: (alpha * x + beta).clamp(0, 1)),
+        },
+    )
+
+
+@layer("ELEMENTWISE")
+def elementwise(layer: Any) -> Function:
+    return _choose(
+        "operation",
+        layer.op,
+        {
+            "SUM": torch.add,
+            "SUB": torch.sub,
+            "PROD": torch.mul,
+            "DIV": torch.div,
+            "POW": _in_float32(torch.pow),
+        },
+    )
+
+
+@layer("UNARY")
+def unary(layer: Any) -> Function:
+    return _choose("operation", layer.op, {"NEG": torch.neg, "EXP": _in_float32(torch.exp)})
+
+
+@layer("POOLING")
+def pooling(layer: Any) -> Function:
+    _choose("pooling", layer.type, {"MAX": None})
+    window, stride = tuple(layer.window_size_nd), tuple(layer.stride_nd)
+    before, after = tuple(layer.pre_padding), tuple(layer.post_padding)
+    if before == after:
+        return lambda x: F.max_pool2d(x, window, stride, before)
+    sides = (before[1], after[1], before[0], after[0])
+    return lambda x: F.max_pool2d(F.pad(x, sides, value=-torch.inf), window, stride)
+
+
+@layer("RESIZE")
+def resize(layer: Any) -> Function:
+    scales = tuple(layer.scales)[2:]
+    how = {"scale_factor": scales} if scales else {"size": tuple(layer.get_output(0).shape[2:])}
+    mode = layer.resize_mode.name
+    transformation = layer.coordinate_transformation.name
+    rounding = layer.nearest_rounding.name
+    if (mode, transformation, rounding) == ("NEAREST", "ASYMMETRIC", "FLOOR"):
+        return lambda x: F.interpolate(x, mode="nearest", **how)
+    if mode == "LINEAR" and transformation in ("HALF_PIXEL", "ALIGN_CORNERS"):
+        aligned = transformation == "ALIGN_CORNERS"
+        return _in_float32(lambda x: F.interpolate(x, mode="bilinear", align_corners=aligned, **how))
+    raise UnsupportedError(f"the reference does not know resizing by {mode}, {transformation}, {rounding}")
+
+
+@layer("SLICE")
+def slice_(layer: Any) -> Function:
+    triples = zip(layer.start, layer.shape, layer.stride, strict=True)
+    index = tuple(slice(start, start + (size - 1) * stride + 1, stride) for start, size, stride in triples)
+    return lambda x: x[index]
+
+
+@layer("SHUFFLE")
+def shuffle(layer: Any) -> Function:
+    def order(permutation: Any, ndim: int) -> tuple[int, ...]:
+        return tuple(permutation)[:ndim]
+
+    shape = None if layer.reshape_dims is None else tuple(layer.reshape_dims)
+    first = order(layer.first_transpose, len(layer.get_input(0).shape))
+    second = order(layer.second_transpose, len(layer.get_output(0).shape))
+
+    def compute(x: torch.Tensor) -> torch.Tensor:
+        x = x.permute(first)
+        return (x if shape is None else x.reshape(shape)).permute(second)
+
+    return compute
+
+
+@layer("CONCATENATION")
+def concatenation(layer: Any) -> Function:
+    axis = layer.axis
+    return lambda *xs: torch.cat(xs, axis)
+
+
+@layer("SOFTMAX")
+def softmax(layer: Any) -> Function:
+    axis = int(layer.axes).bit_length() - 1
+    return _in_float32(lambda x: torch.softmax(x, axis))
+
+
+@layer("MATRIX_MULTIPLY")
+def matrix_multiply(layer: Any) -> Function:
+    choices = {"NONE": lambda x: x, "TRANSPOSE": operator.attrgetter("mT")}
+    first, second = (_choose("operation", op, choices) for op in (layer.op0, layer.op1))
+    return _in_float32(lambda a, b: first(a) @ second(b))
+
+
+@layer("CONSTANT")
+def constant(layer: Any) -> Function:
+    value = torch.from_numpy(layer.weights).reshape(tuple(layer.shape))
+    return lambda: value
+
+
+@layer("CAST")
+def cast(layer: Any) -> Function:
+    dtype = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool}.get(
+        layer.to_type.name
+    ) or getattr(torch, layer.to_type.name.lower())
+    return lambda x: x.to(dtype)
+
+
+@layer("IDENTITY")
+def identity(layer: Any) -> Function:
+    return lambda x: x

@@ -1,0 +1,54 @@
+"""Nested tuples, lists and dicts of values: taken apart into a flat list, and put together again.
+
+The description of a structure is plain JSON, so that an engine file can hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def flatten(value: Any, name: str = "output") -> tuple[dict[str, Any], Any]:
+    """Take ``value`` apart.
+
+    Returns:
+        The leaves by name, and the structure: a leaf's name, or ``{"tuple": [...]}``, ``{"list": [...]}``,
+        ``{"dict": {...}}`` of structures. A lone leaf is called ``name``, an item of a tuple or list ``name_0``,
+        ``name_1``, ..., a value of a dict by its key, deeper ones by both joined with ``_``.
+    """
+    leaves: dict[str, Any] = {}
+
+    def walk(value: Any, name: str, prefix: str) -> Any:
+        if isinstance(value, (tuple, list)):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [walk(item, f"{name}_{i}", f"{name}_{i}_") for i, item in enumerate(value)]}
+        if isinstance(value, dict):
+            return {"dict": {str(key): walk(item, f"{prefix}{key}", f"{prefix}{key}_") for key, item in value.items()}}
+        unique, n = name, 2
+        while unique in leaves:
+            unique, n = f"{name}_{n}", n + 1
+        leaves[unique] = value
+        return unique
+
+    return leaves, walk(value, name, "")
+
+
+def unflatten(structure: Any, leaves: dict[str, Any]) -> Any:
+    """Put leaves back into the structure that :func:`flatten` described."""
+    if isinstance(structure, str):
+        return leaves[structure]
+    if "dict" in structure:
+        return {key: unflatten(item, leaves) for key, item in structure["dict"].items()}
+    kind = tuple if "tuple" in structure else list
+    return kind(unflatten(item, leaves) for item in structure["tuple" if kind is tuple else "list"])
+
+
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """Return ``value`` with ``function`` applied to each leaf."""
+    if isinstance(value, (tuple, list)):
+        items = [map_leaves(function, item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        return {key: map_leaves(function, item) for key, item in value.items()}
+    return function(value)

@@ -1,0 +1,73 @@
+"""A symbolic tensor: what ``forward`` computes with while it is traced."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from trtnn.dtypes import DType
+from trtnn.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from trtnn.graph import Graph
+
+
+class Tensor:
+    """A value in a network that is being traced: a TensorRT ``ITensor`` with its graph, shape and element type.
+
+    It holds no numbers. Its operators and methods (``+``, ``[...]``, ``view``, ``permute``, ...) have torch's names and
+    meanings; ``trtnn.functional`` defines them and binds them here.
+
+    Attributes:
+        graph: the graph it belongs to, which it keeps alive.
+        raw: TensorRT's ITensor.
+        shape: a tuple of ints.
+        dtype: the element type.
+    """
+
+    __slots__ = ("dtype", "graph", "raw", "shape")
+    __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
+    __hash__ = object.__hash__
+
+    def __init__(self, graph: Graph, raw: Any, shape: tuple[int, ...], dtype: DType) -> None:
+        self.graph = graph
+        self.raw = raw
+        self.shape = shape
+        self.dtype = dtype
+
+    def __repr__(self) -> str:
+        return f"Tensor(shape={self.shape}, dtype={self.dtype.name}, name={self.name!r})"
+
+    @property
+    def name(self) -> str:
+        return self.raw.name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def dim(self) -> int:
+        """Return the number of dimensions."""
+        return len(self.shape)
+
+    def size(self, dim: int | None = None) -> int | tuple[int, ...]:
+        """Return the shape, or the length of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        if not self.shape:
+            raise ArgumentError("a tensor of no dimensions cannot be iterated over")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __bool__(self) -> bool:
+        raise ArgumentError(
+            "a Tensor has no truth value while it is traced",
+            "its numbers are known only when the engine runs; decide by its shape, or by a Python value",
+        )
