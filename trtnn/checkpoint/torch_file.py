@@ -1,0 +1,140 @@
+"""torch.save's files (.pt, .pth, .ckpt), read without torch and without running anything in them.
+
+Since torch 1.6 such a file is a zip archive, uncompressed: ``NAME/data.pkl``, a pickle in which every tensor refers to
+a storage by its key, and ``NAME/data/KEY``, the storage's elements. Before, it was a row of pickles (a magic number, a
+protocol, a description of the machine, the object, the storages' keys) with the storages behind them.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from trtnn.checkpoint.damaged import damaged
+from trtnn.checkpoint.mapped import map_file
+from trtnn.checkpoint.state import find_state_dict
+from trtnn.checkpoint.tensors import TENSOR_CONSTRUCTORS, Storage, persistent_storage, tensor_array
+from trtnn.checkpoint.unpickle import unpickle
+from trtnn.errors import CheckpointError
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+# expand() makes one element stand for many, and tensors may share: a small file must not fill the memory that way
+_EXPANSION_LIMIT = 8
+_EXPANDED_BYTES = 2**26
+
+_Spans = dict[str, tuple[int, int]]  # for a storage's key: where it begins in the file, and its bytes
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Read the state dict of a file that torch.save wrote; the arrays are views of the file where strides allow."""
+    data = map_file(path)
+    if data[:4] == b"PK\x03\x04":
+        content, spans = _read_zip(path, data)
+    elif data[:1] == pickle.PROTO:
+        content, spans = _read_legacy(path, data)
+    else:
+        raise damaged(path, "is not a file that torch.save wrote")
+    tensors = find_state_dict(path, content)
+    claimed_bytes = sum(tensor.size_bytes for tensor in tensors.values())
+    if claimed_bytes > _EXPANSION_LIMIT * len(data) + _EXPANDED_BYTES:
+        raise CheckpointError(
+            f"{path} has {len(data):,} bytes but claims tensors of {claimed_bytes:,}: refused",
+            "if you trust it, save contiguous copies: {name: tensor.clone() for name, tensor in state_dict.items()}",
+        )
+    return {name: tensor_array(path, name, tensor, data, spans) for name, tensor in tensors.items()}
+
+
+def _read_zip(path: Path, data: mmap.mmap) -> tuple[object, _Spans]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except Exception as error:  # zipfile raises a dozen kinds on a damaged directory, none of them by contract
+        raise damaged(path, "is damaged: its zip directory cannot be read", str(error)) from error
+    names = {entry.filename for entry in entries}
+    if len(names) != len(entries):
+        raise damaged(path, "is damaged: a name occurs twice in its zip directory")
+    roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(roots) != 1:
+        raise damaged(path, "is a zip file, but not one that torch.save wrote")
+    root = roots[0]
+    if f"{root}constants.pkl" in names:
+        raise CheckpointError(
+            f"{path} is a TorchScript program, not a checkpoint",
+            'give the .pt file it was exported from, or: torch.save(torch.jit.load(path).state_dict(), "weights.pt")',
+        )
+    spans = {entry.filename: _entry_span(path, data, entry) for entry in entries}
+    if f"{root}byteorder" in spans and _bytes(data, spans[f"{root}byteorder"]) != b"little":
+        raise CheckpointError(f"{path} was written on a big-endian machine", "save it again on a little-endian one")
+    stream = io.BytesIO(_bytes(data, spans[f"{root}data.pkl"]))
+    content = unpickle(path, stream, TENSOR_CONSTRUCTORS, persistent_storage)
+    prefix = f"{root}data/"
+    return content, {name.removeprefix(prefix): span for name, span in spans.items() if name.startswith(prefix)}
+
+
+def _entry_span(path: Path, data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
+    """Return where a zip entry's bytes begin in the file, and how many they are."""
+    header = data[entry.header_offset : entry.header_offset + 30] if entry.header_offset >= 0 else b""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        raise CheckpointError(
+            f"{path} is compressed, which torch.save never does", "unpack it and zip it with: zip -0, or save it again"
+        )
+    # the local header repeats the name and has padding of its own: their lengths are its last two numbers
+    start = entry.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    if len(header) != 30 or header[:4] != b"PK\x03\x04" or start + entry.file_size > len(data):
+        raise damaged(path, f"is damaged: its zip entry {entry.filename} is not where it should be")
+    return start, entry.file_size
+
+
+def _bytes(data: mmap.mmap, span: tuple[int, int]) -> bytes:
+    start, size_bytes = span
+    return data[start : start + size_bytes]
+
+
+def _read_legacy(path: Path, data: mmap.mmap) -> tuple[object, _Spans]:
+    storages: dict[str, Storage] = {}
+
+    def persistent_load(reference: object) -> object:
+        thing = persistent_storage(reference)
+        return storages.setdefault(thing.key, thing) if isinstance(thing, Storage) else thing
+
+    if unpickle(path, data, {}, persistent_load) != _LEGACY_MAGIC:
+        raise damaged(path, "is not a file that torch.save wrote")
+    protocol, machine, content, keys = (unpickle(path, data, TENSOR_CONSTRUCTORS, persistent_load) for _ in range(4))
+    if protocol != _LEGACY_PROTOCOL or not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise CheckpointError(
+            f"{path} was written by a torch, or on a machine, that is not known here",
+            "load it with torch and save it again: torch.save(torch.load(path), path)",
+        )
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in storages for key in keys):
+        raise damaged(path, "is damaged: its list of storages does not fit its tensors")
+    spans: _Spans = {}
+    for key in keys:
+        itemsize = storages[key].itemsize
+        if itemsize is None:
+            raise CheckpointError(f"{path} has a {storages[key].kind}, which NumPy has no type for")
+        count = int.from_bytes(data.read(8), "little")
+        spans[key] = (data.tell(), count * itemsize)
+        if data.tell() + count * itemsize > len(data):
+            raise damaged(path, "is damaged: it ends before its last tensor")
+        data.seek(count * itemsize, io.SEEK_CUR)
+    return content, spans
+
+
+def write(arrays: Mapping[str, np.ndarray], file: BinaryIO) -> None:
+    """Write the arrays as a state dict of torch tensors with torch.save; needs torch."""
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            "writing a torch checkpoint needs torch", "pip install torch", "or save it as .safetensors, which does not"
+        ) from error
+    # from_numpy warns of arrays that are not writable, hence the copy of those
+    torch.save({name: torch.from_numpy(np.require(array, requirements="W")) for name, array in arrays.items()}, file)
