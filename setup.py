@@ -29,12 +29,13 @@ setup(
     packages=packages,
     package_dir=package_dir,
     package_data={"trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"]},
-    install_requires=["numpy>=1.24", "rich>=13", "typer>=0.12", "opencv-python-headless>=4.8"],
+    install_requires=["numpy>=1.24", "filelock>=3.12", "rich>=13", "typer>=0.12", "opencv-python-headless>=4.8"],
     extras_require={
         "torch": ["torch>=2.4"],
         "rtx": ["tensorrt-rtx-cu13>=1.7"],
         "tensorrt": ["tensorrt>=8.6"],
         "pycuda": ["pycuda"],
+        "digits": ["torch>=2.4", "scikit-learn", "scikit-image"],
         "test": [
             "pytest",
             "pytest-timeout",
@@ -44,6 +45,7 @@ setup(
             "safetensors",
             "scikit-learn",
             "scikit-image",
+            "pycocotools",
         ],
     },
     entry_points={"console_scripts": ["trtnn=trtnn.cli:main"]},

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from trtnn.errors import StateDictError
 from trtnn.models.names import unknown_name
 from trtnn.models.yolov5 import YOLOv5
-
 from trtnn.modules import Module
 
-FAMILIES: tuple[type[Module], ...] = (YOLOv5,)
-NAMES: dict[str, type[Module]] = {name: family for family in FAMILIES for name in family.variants}
+# A family has ``variants``, the names that its constructor takes first, and ``identify``, which tells from a state dict
+# the arguments of the model that it belongs to.
+FAMILIES = (YOLOv5,)
+NAMES = {name: family for family in FAMILIES for name in family.variants}
 
 
 def create(name: str, **options: Any) -> Module:
@@ -22,3 +25,34 @@ def create(name: str, **options: Any) -> Module:
     if name not in NAMES:
         raise unknown_name(name, NAMES)
     return NAMES[name](name, **options)
+
+
+def identify(state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments of :func:`create` that a state dict's names and sizes tell of, or None."""
+    return next((found for family in FAMILIES if (found := family.identify(state_dict))), None)
+
+
+def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **options: Any) -> Module:
+    """Return a model with the weights of a state dict, which itself tells what it belongs to.
+
+    Args:
+        state_dict: what :func:`trtnn.load` returned.
+        name: the model's name, where it is not to be told by the state dict.
+        **options: arguments of the model, in place of what the state dict tells.
+
+    Raises:
+        StateDictError: no family knows these names, or they do not fit the model.
+    """
+    if name is not None and name not in NAMES:
+        raise unknown_name(name, NAMES)
+    found = identify(state_dict) if name is None else NAMES[name].identify(state_dict)
+    if found is None and name is None:
+        sample = ", ".join(list(state_dict)[:3])
+        raise StateDictError(
+            f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
+            f"known: {', '.join(NAMES)}",
+        )
+    arguments = {**(found or {}), **({"name": name} if name else {}), **options}
+    model = create(**arguments)
+    model.load_state_dict(state_dict)
+    return model

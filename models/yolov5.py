@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from trtnn.models.names import unknown_name
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
 from trtnn.inputs import Input
+from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
 from trtnn.parameter import Buffer
 from trtnn.tensor import Tensor
@@ -285,24 +285,24 @@ class YOLOv5(Module):
             levels.append(x)
         return next(layers)(*levels, decode=self.head == "decoded")
 
+    @classmethod
+    def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the arguments of the YOLOv5 that a state dict's names and sizes tell of, or None."""
+        old = "model.0.conv.conv.weight" in state_dict
+        stem = state_dict.get("model.0.conv.conv.weight" if old else "model.0.conv.weight")
+        p6 = "6" if "model.33.m.0.bias" in state_dict else ""
+        bias = state_dict.get("model.33.m.0.bias" if p6 else "model.24.m.0.bias")
+        if stem is None or bias is None:
+            return None
+        width = math.prod(stem.shape) / 108 / 64  # either stem has 108 weights a channel
+        depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3
+        size = min(_SIZES, key=lambda s: abs(_SIZES[s].width - width) + abs(_SIZES[s].depth - depth))
+        classes = math.prod(bias.shape) // 3 - 5
+        return {"name": f"yolov5{size}{p6}", "classes": classes, "version": "5.0" if old else "6.0"}
+
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
         """Say which variant, version and class count a state dict looks like."""
-        found = identify(state_dict)
+        found = self.identify(state_dict)
         if found is None:
             return "this does not look like a YOLOv5"
-        name, version, classes = found
-        return f'this looks like YOLOv5("{name}", classes={classes}, version="{version}")'
-
-
-def identify(state_dict: Mapping[str, Any]) -> tuple[str, str, int] | None:
-    """Return the name, version and class count that a state dict's names and shapes tell, or None."""
-    old = "model.0.conv.conv.weight" in state_dict
-    stem = state_dict.get("model.0.conv.conv.weight" if old else "model.0.conv.weight")
-    heads = {p6: state_dict.get(f"model.{33 if p6 else 24}.m.0.bias") for p6 in ("", "6")}
-    p6 = "6" if heads["6"] is not None else ""
-    if stem is None or heads[p6] is None:
-        return None
-    width = int(stem.shape[0]) / 64
-    depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3
-    nearest = min(_SIZES, key=lambda s: abs(_SIZES[s].width - width) + abs(_SIZES[s].depth - depth))
-    return f"yolov5{nearest}{p6}", "5.0" if old else "6.0", int(heads[p6].shape[0]) // 3 - 5
+        return 'this looks like YOLOv5("{name}", classes={classes}, version="{version}")'.format(**found)

@@ -7,6 +7,7 @@ from trtnn.checkpoint import load, save
 from trtnn.dtypes import bfloat16, bool_, float16, float32, int8, int32, int64, uint8
 from trtnn.engine import Engine
 from trtnn.errors import TrtnnError, UnsupportedError
+from trtnn.fp16 import Fp16Report
 from trtnn.inputs import Input
 from trtnn.modules import Module
 from trtnn.network import Network
@@ -17,6 +18,7 @@ __all__ = [
     "Buffer",
     "BuildConfig",
     "Engine",
+    "Fp16Report",
     "Input",
     "Module",
     "Network",

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from trtnn.backend import Backend, gpus
+from trtnn.backend import Backend, gpu_memory, gpus
 from trtnn.dtypes import float16
 from trtnn.engine import Engine, describe
+from trtnn.engine_cache import cache_key, find_or_build
 from trtnn.errors import ArgumentError, BackendError, BuildError
+from trtnn.files import default_cache_dir, make_folder
 from trtnn.graph import Graph
-from trtnn.progress import build_progress
+from trtnn.progress import watched
+from trtnn.timing_cache import timing_cache, timing_cache_file
 
 # The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
 
 
+# The options that an engine does not depend on; its description has the targets, resolved.
+_NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
+
+
 @dataclass(frozen=True)
 class BuildConfig:
     """How to build.
+
+    Ctrl-C ends a build at TensorRT's next step, as a KeyboardInterrupt. TensorRT 8.6 cannot be ended: there it comes
+    when the build is done.
 
     Args:
         targets: the GPUs to build for by compute capability, such as ``("sm86", "sm89")``; TensorRT-RTX only. Where
@@ -31,18 +44,33 @@ class BuildConfig:
         optimization_level: TensorRT's builder optimisation level, 0 to 5; its own default where None.
         workspace_bytes: the most device memory that a layer may use for scratch; all of it where None.
         progress: show a progress bar; where None, if standard error is a terminal.
+        cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
+            options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
+            else one is built and kept there. Processes may share it, and its files may be removed at any time.
+        timing_cache: a folder for what TensorRT measures while it builds, in one file for each version and GPU, which
+            makes later builds of like layers much faster. Where None, it is ``cache_dir``, or without one
+            :func:`trtnn.files.default_cache_dir`; False keeps nothing. TensorRT-RTX measures nothing.
     """
 
     targets: Sequence[str] | None = None
     optimization_level: int | None = None
     workspace_bytes: int | None = None
     progress: bool | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    timing_cache: str | os.PathLike[str] | bool | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.targets, str):
             object.__setattr__(self, "targets", (self.targets,))
         if self.optimization_level is not None and self.optimization_level not in range(6):
             raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level}")
+        if self.workspace_bytes is not None and self.workspace_bytes < 1:
+            raise ArgumentError(f"workspace_bytes is a positive number, not {self.workspace_bytes}")
+        for name in ("cache_dir", "timing_cache"):
+            folder = getattr(self, name)
+            nothing = folder is None or (name == "timing_cache" and folder is False)
+            if not nothing and not isinstance(folder, (str, os.PathLike)):
+                raise ArgumentError(f"{name} takes the path of a folder, not {folder!r}")
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> BuildConfig:
@@ -90,13 +118,31 @@ def resolve_targets(backend: Backend, targets: Sequence[str] | None) -> tuple[st
 
 
 def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Engine:
-    """Build a graph into an engine.
+    """Build a graph into an engine, or find it in the cache that ``config`` names.
 
     Raises:
         BuildError: TensorRT could not; with its own words.
+        KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left.
     """
+    targets = resolve_targets(graph.backend, config.targets)
+    settings = _make_settings(graph, config, targets)
+    show = config.progress if config.progress is not None else sys.stderr.isatty()
+    name = str(metadata.get("model", "network"))
+
+    def build_now() -> Engine:
+        plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show)
+        return Engine(plan, describe(graph, targets, metadata, plan.nbytes))
+
+    if config.cache_dir is None:
+        return build_now()
+    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_CACHE_KEY}
+    key = cache_key(graph, describe(graph, targets, metadata, 0), options, settings.flags)
+    waiting = f"waiting for another process that builds {name}" if show else ""
+    return find_or_build(config.cache_dir, name, key, build_now, waiting)
+
+
+def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) -> Any:
     backend, trt = graph.backend, graph.trt
-    targets = resolve_targets(backend, config.targets)
     settings = graph.builder.create_builder_config()
     if backend.capabilities.targets:
         settings.num_compute_capabilities = len(targets)
@@ -108,16 +154,53 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
     if not backend.capabilities.strongly_typed:
         _set_weak_precision(graph, settings)
-    show = config.progress if config.progress is not None else sys.stderr.isatty()
+    return settings
+
+
+def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool) -> Any:
+    backend = graph.backend
+    file = _find_timing_cache(backend, config)
+    known = timing_cache(settings, file) if file else nullcontext()
+    watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else nullcontext()
     backend.logger.take()
-    with _progress(trt, settings, metadata, show and backend.capabilities.progress):
-        plan = graph.builder.build_serialized_network(graph.definition, settings)
-    if plan is None:
-        raise BuildError(
-            f"{backend} could not build {metadata.get('model', 'the network')} for {', '.join(targets) or 'this GPU'}",
-            *backend.logger.take(),
-        )
-    return Engine(plan, describe(graph, targets, metadata))
+    with known:
+        with watch:
+            plan = graph.builder.build_serialized_network(graph.definition, settings)
+        if plan is None:
+            lines = backend.logger.take()
+            raise BuildError(f"{backend} could not build {what}", *lines, *_explain_memory(lines, config))
+    return plan
+
+
+def _find_timing_cache(backend: Backend, config: BuildConfig) -> Path | None:
+    """Return the file of the timing cache, or None for a build without one."""
+    if backend.capabilities.targets:  # what builds for GPUs that are not here cannot measure on them
+        if config.timing_cache:
+            raise BackendError(
+                f"{backend} measures nothing while it builds, so it has no timing cache",
+                "leave timing_cache out; cache_dir keeps whole engines",
+            )
+        return None
+    if config.timing_cache is False:
+        return None
+    folder = config.timing_cache or config.cache_dir
+    if folder is not None:
+        return timing_cache_file(make_folder(folder), backend)
+    try:
+        return timing_cache_file(make_folder(default_cache_dir()), backend)
+    except ArgumentError as error:  # nobody asked for this one
+        warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)
+        return None
+
+
+def _explain_memory(lines: Sequence[str], config: BuildConfig) -> list[str]:
+    """Return the numbers that matter where TensorRT's errors speak of memory."""
+    if not any(word in line.lower() for line in lines for word in ("memory", "workspace")):
+        return []
+    limit = "none" if config.workspace_bytes is None else f"{config.workspace_bytes / 2**20:,.1f} MiB"
+    memory = gpu_memory()
+    free = [f"memory of the GPU: {memory[0] / 2**20:,.0f} MiB free of {memory[1] / 2**20:,.0f}"] if memory else []
+    return [f"workspace limit (workspace_bytes): {limit}", *free]
 
 
 def _set_weak_precision(graph: Graph, settings: Any) -> None:
@@ -133,7 +216,3 @@ def _set_weak_precision(graph: Graph, settings: Any) -> None:
         layer.precision = trt.float32
         for output in range(layer.num_outputs):
             layer.set_output_type(output, trt.float32)
-
-
-def _progress(trt: Any, settings: Any, metadata: Mapping[str, Any], show: bool) -> AbstractContextManager[Any]:
-    return build_progress(trt, settings, f"building {metadata.get('model', 'network')}") if show else nullcontext()

@@ -11,22 +11,26 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trtnn.backend import INSTALL, Backend, get_backend, gpus
-from trtnn.errors import BackendError, EngineError
+from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.files import atomic_write
 from trtnn.graph import Graph
 from trtnn.inputs import Input, check_array, name_arguments
-from trtnn.memory import device_memory
+from trtnn.session import Session, Worker
 from trtnn.structure import unflatten
 
 MAX_DESCRIPTION_BYTES = 1 << 24
+_DESCRIBED = ("backend", "tensorrt", "targets", "precision", "inputs", "outputs", "structure", "plan_bytes")
 
 
-def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], plan_bytes: int) -> dict[str, Any]:
     """Return the description of an engine built from ``graph``, as JSON values."""
     return {
         **metadata,
@@ -39,6 +43,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any]) 
         "inputs": {name: spec.to_json() for name, spec in graph.inputs.items()},
         "outputs": {name: spec.to_json() for name, spec in graph.outputs.items()},
         "structure": graph.structure,
+        "plan_bytes": plan_bytes,
     }
 
 
@@ -59,7 +64,9 @@ class Engine:
         self.description = dict(description)
         self.inputs = {name: Input.from_json(value) for name, value in description["inputs"].items()}
         self.outputs = {name: Input.from_json(value) for name, value in description["outputs"].items()}
-        self._session: _Session | None = None
+        self._session: Session | None = None
+        self._closed = False
+        self._lock = threading.Lock()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -104,9 +111,13 @@ class Engine:
             if not 0 < length <= min(MAX_DESCRIPTION_BYTES, len(data) - 4):
                 raise ValueError(f"a description of {length} bytes in a file of {len(data)}")
             description = json.loads(bytes(data[4 : 4 + length]))
-            if not data[4 + length :]:
-                raise ValueError("no plan behind the description")
-            return cls(data[4 + length :], description)
+            missing = [key for key in _DESCRIBED if key not in description]
+            if missing:
+                raise ValueError(f"its description lacks {', '.join(missing)}")
+            plan = data[4 + length :]
+            if plan.nbytes != description["plan_bytes"]:
+                raise ValueError(f"a plan of {plan.nbytes} bytes, where {description['plan_bytes']} were written")
+            return cls(plan, description)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EngineError(
                 f"{path} is not an engine file of trtnn, or is damaged", f"{type(error).__name__}: {error}"
@@ -139,49 +150,122 @@ class Engine:
             raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
         return backend
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the engine.
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        """Run the engine; threads may call it at once.
+
+        NumPy arrays and CPU tensors travel through pinned memory, and the call returns when the result is there. CUDA
+        tensors are read where they lie, contiguous and of the declared type; the work goes on torch's current stream,
+        which the caller waits for, and the results are tensors on the GPU.
 
         Args:
-            *args, **kwargs: the inputs, NumPy arrays or torch tensors, by position or name.
+            *args, **kwargs: the inputs, all of them arrays or all tensors, by position or name.
+            out: arrays or tensors to write into: one where there is one output, else a dict by output name.
 
         Returns:
-            What ``forward`` returned: torch tensors on the GPU where the first input was a CUDA tensor, else NumPy
-            arrays.
+            What ``forward`` returned, in NumPy arrays, or in tensors on the inputs' device where the
+            first was one.
 
         Raises:
-            EngineError: it cannot run here, or the GPU reported an error.
-            ArgumentError, ShapeError, DTypeError: an input is missing or does not fit.
+            EngineError: it cannot run here, was closed, or the GPU reported an error.
+            ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
         """
-        given = name_arguments(list(self.inputs), args, kwargs)
-        for name, array in given.items():
-            check_array(name, self.inputs[name], array)
+        return self._run(lambda: self._open().worker, args, kwargs, out)
+
+    def cuda_graph(self) -> GraphedEngine:
+        """Return a callable that runs this engine as one CUDA graph: the kernels are launched all at once.
+
+        This pays where launching takes longer than computing, mostly at small batches.
+        """
+        return GraphedEngine(self)
+
+    def close(self) -> None:
+        """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
+        session, self._session, self._closed = self._session, None, True
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> Session:
         if self._session is None:
-            self._session = _Session(self.check_runnable(), self.plan)
-        on_gpu = getattr(next(iter(given.values())), "is_cuda", False)
-        return unflatten(self.description["structure"], self._session.run(given, self.outputs, download=not on_gpu))
+            with self._lock:
+                if self._closed:
+                    raise EngineError("this engine was closed", "load it again")
+                if self._session is None:
+                    self._session = Session(self.check_runnable(), self.plan, self.inputs, self.outputs)
+        return self._session
+
+    def _run(self, worker: Callable[[], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
+        given = name_arguments(list(self.inputs), args, kwargs)
+        first = next(iter(given.values()))
+        if out is not None and not isinstance(out, Mapping):
+            out = dict(zip(self.outputs, (out,), strict=False))
+        if out is not None and out.keys() != self.outputs.keys():
+            raise ArgumentError(f"out holds {', '.join(out)}", f"the outputs are {', '.join(self.outputs)}")
+        if getattr(first, "is_cuda", False):
+            for name, value in given.items():
+                check_tensor(name, self.inputs[name], value)
+            for name, value in (out or {}).items():
+                check_tensor(name, self.outputs[name], value, "out")
+            results = worker().run_tensors(given, out)
+        else:
+            arrays = {n: _host_array(n, self.inputs[n], value) for n, value in given.items()}
+            into = out and {n: _host_array(n, self.outputs[n], value, "out") for n, value in out.items()}
+            results = worker().run_arrays(arrays, into)
+            if out is not None:
+                results = out
+            elif not isinstance(first, np.ndarray):
+                import torch  # the first input is one of its tensors
+
+                results = {name: torch.from_numpy(array) for name, array in results.items()}
+        return unflatten(self.description["structure"], results)
 
 
-class _Session:
-    """A plan deserialised on the GPU, with one execution context."""
+class GraphedEngine:
+    """An engine captured in a CUDA graph, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
 
-    def __init__(self, backend: Backend, plan: memoryview) -> None:
-        self.memory = device_memory()
-        self.backend = backend
-        self.runtime = backend.trt.Runtime(backend.logger)
-        backend.logger.take()
-        self.engine = self.runtime.deserialize_cuda_engine(plan)
-        self.context = self.engine and self.engine.create_execution_context()
-        if not self.context:
-            raise EngineError("TensorRT could not load this engine", *backend.logger.take())
+    The graph has buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call
+    it.
 
-    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Input], download: bool) -> dict[str, Any]:
-        memory = self.memory
-        # The buffers stay referenced until the results are read: the GPU works on them after the call returns.
-        sent = {name: memory.upload(array) for name, array in inputs.items()}
-        received = {name: memory.empty(spec) for name, spec in outputs.items()}
-        for name, buffer in (*sent.items(), *received.items()):
-            self.context.set_tensor_address(name, memory.pointer(buffer))
-        if not self.context.execute_async_v3(memory.stream):
-            raise EngineError("TensorRT could not run this engine", *self.backend.logger.take())
-        return {name: memory.download(buffer) for name, buffer in received.items()} if download else received
+    Attributes:
+        engine: the engine.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._worker = engine._open().capture()
+
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        """Run the graph; see :meth:`Engine.__call__`."""
+        return self.engine._run(lambda: self._worker, args, kwargs, out)
+
+
+def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:
+    """Check that TensorRT can use a torch tensor where it lies.
+
+    Raises:
+        DTypeError, ShapeError: as :func:`trtnn.inputs.check_array`.
+        ArgumentError: it is not a contiguous tensor on the first GPU.
+    """
+    if getattr(tensor, "device", None) is None or tensor.device.type != "cuda" or tensor.device.index != 0:
+        raise ArgumentError(
+            f"{kind} {name!r} is not on the GPU that the engine runs on, as the first input is",
+            f"received {type(tensor).__name__} on {getattr(tensor, 'device', 'the host')}",
+            'move it with .to("cuda:0")',
+        )
+    check_array(name, spec, tensor, kind)
+    if not tensor.is_contiguous():
+        raise ArgumentError(
+            f"{kind} {name!r} is not contiguous", f"strides {tensor.stride()}", "copy it with .contiguous()"
+        )
+
+
+def _host_array(name: str, spec: Input, value: Any, kind: str = "input") -> np.ndarray:
+    if getattr(value, "is_cuda", False):
+        raise ArgumentError(f"{kind} {name!r} lies on the GPU, the first input on the host", "bring them to one place")
+    check_array(name, spec, value, kind)
+    return value if isinstance(value, np.ndarray) else value.detach().numpy()

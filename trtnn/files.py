@@ -1,15 +1,77 @@
-"""Writing files so that an interrupted write leaves the old file whole."""
+"""Writing files: an interrupted write leaves the old file whole, and a lock keeps processes apart."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from trtnn.errors import ArgumentError
+
+CACHE_ENVIRONMENT = "TRTNN_CACHE_DIR"
+
+
+def default_cache_dir() -> Path:
+    """Return the user's own folder for caches.
+
+    ``TRTNN_CACHE_DIR`` names it; without that it is ``trtnn`` in ``$XDG_CACHE_HOME``, or in ``~/.cache``.
+    """
+    chosen = os.environ.get(CACHE_ENVIRONMENT)
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base, "trtnn")
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` as a folder that takes new files; it is made where it is missing.
+
+    Raises:
+        ArgumentError: it is a file, or cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ArgumentError(f"cannot keep a cache in {path}: it is a file", "give the path of a folder") from None
+    except OSError as error:
+        raise ArgumentError(f"cannot keep a cache in {path}: {error.strerror}", "give another folder") from error
+    if not os.access(path, os.W_OK):
+        raise ArgumentError(f"cannot keep a cache in {path}: no permission to write there", "give another folder")
+    return path
+
+
+def file_name(text: str) -> str:
+    """Return ``text`` with what a file's name should not hold replaced."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("._")[:64]
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], waiting: str = "") -> Iterator[None]:
+    """Hold the lock of ``path`` against other processes and threads; a process that dies lets go of it.
+
+    Args:
+        path: what is locked; the lock is the file ``<path>.lock`` beside it, which stays.
+        waiting: a line for standard error, said if another holds the lock now.
+    """
+    lock = FileLock(f"{os.fspath(path)}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting:
+            print(waiting, file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.dtypes import DType, as_dtype, bool_, float32, int32, int64, result_type
+from trtnn.dtypes import DType, as_dtype, bool_, int32, int64, result_type
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
@@ -35,7 +35,7 @@ def pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
     Raises:
         ArgumentError: it is neither an int nor two.
     """
-    values = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    values = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(values) != 2 or not all(isinstance(v, (int, np.integer)) for v in values):
         raise ArgumentError(f"{what} takes an int or two, not {value!r}")
     return int(values[0]), int(values[1])
@@ -73,12 +73,11 @@ def _expect_floating(input: Tensor, what: str) -> None:
         raise DTypeError(f"{what} in {input.graph.where} takes floating-point input, not {input.dtype.name}")
 
 
-def _expect_weights(value: Any, what: str) -> None:
+def _shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
     if isinstance(value, Tensor):
         raise UnsupportedError(f"{what} given as a Tensor", "weights are Parameters or NumPy arrays")
-
-
-def _shape_of(value: Array) -> tuple[int, ...]:
+    if len(value.shape) != ndim:
+        raise ShapeError(f"{what} has {ndim} dimensions", f"received one of shape {tuple(value.shape)}")
     return tuple(value.shape)
 
 
@@ -112,10 +111,9 @@ def conv2d(
     Raises:
         ShapeError: input and weight do not fit together.
     """
-    _expect_weights(weight, "the weight of conv2d")
+    out_channels, in_channels, *kernel = _shape_of_weights(weight, 4, "the weight of conv2d")
     _expect_ndim(input, (4,), "conv2d", "(batch, channels, height, width)")
     _expect_floating(input, "conv2d")
-    out_channels, in_channels, *kernel = _shape_of(weight)
     _expect_channels(input, in_channels * groups, "conv2d")
     if out_channels % groups:
         raise ShapeError(f"conv2d in {input.graph.where}: {out_channels} output channels in {groups} groups")
@@ -166,10 +164,9 @@ def conv_transpose2d(
     Raises:
         UnsupportedError: stride and dilation both above 1.
     """
-    _expect_weights(weight, "the weight of conv_transpose2d")
+    in_channels, out_per_group, *_ = _shape_of_weights(weight, 4, "the weight of conv_transpose2d")
     _expect_ndim(input, (4,), "conv_transpose2d", "(batch, channels, height, width)")
     _expect_floating(input, "conv_transpose2d")
-    in_channels, out_per_group, *_ = _shape_of(weight)
     _expect_channels(input, in_channels, "conv_transpose2d")
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     padding, output_padding = pair(padding, "padding"), pair(output_padding, "output_padding")
@@ -178,10 +175,10 @@ def conv_transpose2d(
             "output_padding must be smaller than stride or dilation",
             f"received output_padding {output_padding}, stride {stride}, dilation {dilation}",
         )
-    if any(s > 1 and d > 1 for s, d in zip(stride, dilation, strict=True)):
+    if max(stride) > 1 and max(dilation) > 1:
         raise UnsupportedError(
             f"conv_transpose2d with stride {stride} and dilation {dilation}",
-            "TensorRT takes one of them above 1 on a side, not both",
+            "TensorRT takes one of them above 1, not both, not even on different sides",
             "write zeros between the taps of the kernel yourself and use dilation 1",
         )
     kernel = input.graph.array(weight, input.dtype)
@@ -218,9 +215,8 @@ def linear(input: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
     Returns:
         (..., out_features).
     """
-    _expect_weights(weight, "the weight of linear")
+    out_features, in_features = _shape_of_weights(weight, 2, "the weight of linear")
     _expect_floating(input, "linear")
-    out_features, in_features = _shape_of(weight)
     if not input.shape or input.shape[-1] != in_features:
         raise ShapeError(
             f"linear in {input.graph.where} got the wrong number of features",
@@ -260,11 +256,10 @@ def batch_norm(
     """
     _expect_ndim(input, (4, 5), "batch_norm", "(batch, channels, height, width)")
     _expect_floating(input, "batch_norm")
-    _expect_channels(input, _shape_of(running_mean)[0], "batch_norm")
+    _expect_channels(input, _shape_of_weights(running_mean, 1, "the mean of batch_norm")[0], "batch_norm")
     graph = input.graph
     mean, variance, gamma, beta = (
-        None if value is None else np.asarray(getattr(value, "data", value) if isinstance(value, Parameter) else value)
-        for value in (running_mean, running_var, weight, bias)
+        None if value is None else graph.held(value) for value in (running_mean, running_var, weight, bias)
     )
     scale = 1.0 / np.sqrt(variance.astype(np.float64) + eps)
     if gamma is not None:
@@ -321,6 +316,9 @@ def hardswish(input: Tensor) -> Tensor:
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum of exp(x) along ``dim``."""
     _expect_floating(input, "softmax")
+    if input.ndim == 1:  # TensorRT's softmax takes at least two dimensions
+        normalize_dim(dim, 1)
+        return reshape(softmax(reshape(input, (1, -1)), 1), input.shape)
     return input.graph.emit("softmax", input, axes=1 << normalize_dim(dim, input.ndim))
 
 
@@ -362,6 +360,11 @@ def max_pool2d(
         windows = (math.ceil(steps) if ceil_mode else math.floor(steps)) + 1
         if ceil_mode and (windows - 1) * s >= length + p:
             windows -= 1
+        if windows < 1:
+            raise ShapeError(
+                f"max_pool2d in {input.graph.where}: the window {kernel} is larger than its input",
+                f"received an input of shape {input.shape}, padding {padding}",
+            )
         # As much padding at the end as the last window needs: then TensorRT, rounding down, counts the same.
         after.append(max(0, (windows - 1) * s + k - length - p))
     return input.graph.emit(
@@ -373,6 +376,22 @@ def max_pool2d(
         pre_padding=padding,
         post_padding=tuple(after),
     )
+
+
+def _resize_scale(length: int, factor: float) -> float:
+    """Return a float32 that gives floor(length · factor) in single and double precision, as torch counts in double.
+
+    That is ``factor`` itself or a neighbour: in single precision 100 · 0.29 is 29, and 100 · 0.59 less than 59.
+    """
+    wanted = math.floor(length * factor)
+    if wanted < 1:
+        raise ShapeError(f"interpolate by {factor} leaves nothing of a length of {length}")
+    scale = np.float32(factor)
+    while True:
+        found = {math.floor(np.float32(length) * scale), math.floor(length * float(scale))}
+        if found == {wanted}:
+            return float(scale)
+        scale = np.nextafter(scale, np.float32(math.inf if min(found) < wanted else 0))
 
 
 def interpolate(
@@ -421,7 +440,8 @@ def interpolate(
         factors = (scale_factor,) * 2 if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
         if len(factors) != 2:
             raise ArgumentError(f"scale_factor takes a number or two, not {scale_factor!r}")
-        how["scales"] = (1.0, 1.0, float(factors[0]), float(factors[1]))
+        scales = [_resize_scale(n, float(f)) for n, f in zip(input.shape[2:], factors, strict=True)]
+        how["scales"] = (1.0, 1.0, *scales)
     return input.graph.emit("resize", input, **how)
 
 
@@ -505,7 +525,7 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     """
     axis = normalize_dim(dim, tensor.ndim)
     length = tensor.shape[axis]
-    if isinstance(split_size_or_sections, int):
+    if isinstance(split_size_or_sections, (int, np.integer)):
         if split_size_or_sections < 1:
             raise ArgumentError(f"split takes pieces of at least 1, not {split_size_or_sections}")
         size = split_size_or_sections
@@ -529,10 +549,20 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """Return ``length`` elements along ``dim`` from ``start`` on."""
-    index = [slice(None)] * input.ndim
-    index[normalize_dim(dim, input.ndim)] = slice(start, start + length)
-    return getitem(input, tuple(index))
+    """Return ``length`` elements along ``dim`` from ``start`` on; a negative start counts from the end.
+
+    Raises:
+        ShapeError: they do not all lie within the dimension, or there are none.
+    """
+    axis = normalize_dim(dim, input.ndim)
+    whole = input.shape[axis]
+    first = start + whole if start < 0 else start
+    if not (first >= 0 and 1 <= length <= whole - first):
+        raise ShapeError(
+            f"{length} elements from {start} on do not lie within dimension {dim} in {input.graph.where}",
+            f"the tensor's shape is {input.shape}",
+        )
+    return getitem(input, (slice(None),) * axis + (slice(first, first + length),))
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
@@ -603,15 +633,14 @@ def _operand_dtype(value: Operand, tensor: Tensor) -> DType:
         return bool_
     if isinstance(value, int):
         return tensor.dtype if tensor.dtype is not bool_ else int64
-    if isinstance(value, float):
-        return tensor.dtype if tensor.dtype.is_floating_point else float32
-    if isinstance(value, Parameter) or value.dtype.kind == "f":  # arrays follow the tensor's precision, as weights do
-        return tensor.dtype if tensor.dtype.is_floating_point else float32
+    # Floating arrays follow the tensor's precision, as weights do; beside integers it is the network's.
+    if isinstance(value, (float, Parameter)) or value.dtype.kind == "f":
+        return tensor.dtype if tensor.dtype.is_floating_point else tensor.graph.compute_dtype
     return as_dtype(value.dtype)
 
 
-def _promote(*values: Operand, ndim: int = 0) -> list[Tensor]:
-    """Return operands as Tensors of one type and at least ``ndim`` dimensions."""
+def _promote(*values: Operand, ndim: int = 0, floating: bool = False) -> list[Tensor]:
+    """Return operands as Tensors of one type, a floating one where asked, and at least ``ndim`` dimensions."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     if not tensors:
         raise ArgumentError("at least one operand must be a Tensor", "compute with NumPy what holds no Tensor")
@@ -624,6 +653,8 @@ def _promote(*values: Operand, ndim: int = 0) -> list[Tensor]:
     for value in plain:
         dtype = result_type(dtype, _operand_dtype(value, tensors[0]))
     graph = tensors[0].graph
+    if floating and not dtype.is_floating_point:
+        dtype = graph.compute_dtype
     return [
         _with_ndim(graph.cast(v, dtype), max(ndim, v.ndim)) if isinstance(v, Tensor) else graph.constant(v, dtype, ndim)
         for v in plain
@@ -653,11 +684,8 @@ def mul(input: Operand, other: Operand) -> Tensor:
 
 
 def div(input: Operand, other: Operand) -> Tensor:
-    """input / other, broadcast; integers are divided as float32, as in torch."""
-    input, other = _promote(input, other)
-    if not input.dtype.is_floating_point:
-        input, other = cast(input, float32), cast(other, float32)
-    return _elementwise("DIV", input, other)
+    """input / other, broadcast; integers become the floating type that the network computes in."""
+    return _elementwise("DIV", *_promote(input, other, floating=True))
 
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
@@ -685,6 +713,10 @@ def exp(input: Tensor) -> Tensor:
 # -- Tensor's operators and methods -----------------------------------------------------------------------------------
 
 
+def _refuse_comparison(input: Tensor, other: Any) -> None:
+    raise UnsupportedError("comparison with a Tensor", "its numbers are known only when the engine runs")
+
+
 def _refuse_assignment(input: Tensor, index: Any, value: Any) -> None:
     raise UnsupportedError("assignment into a Tensor", "a network has no memory to write to; build the result with cat")
 
@@ -707,6 +739,7 @@ _METHODS = {
     "__getitem__": getitem,
     "__setitem__": _refuse_assignment,
     "__neg__": neg,
+    **{f"__{name}__": _refuse_comparison for name in ("eq", "ne", "lt", "le", "gt", "ge")},
 }  # fmt: skip
 
 for _symbol, _function in (("add", add), ("sub", sub), ("mul", mul), ("truediv", div), ("pow", pow)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import difflib
 import fnmatch
 import os
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.errors import ArgumentError, BuildError, DTypeError, TrtnnError
+from trtnn.errors import ArgumentError, BackendError, BuildError, DTypeError, TrtnnError
 from trtnn.inputs import Input
 from trtnn.parameter import Parameter
 from trtnn.structure import flatten, map_leaves
@@ -51,8 +52,10 @@ class Precision:
             raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
 
     def keeps(self, path: str) -> bool:
-        """Whether the module at ``path`` was asked to stay in fp32."""
-        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.fp32_modules)
+        """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
+        parts = path.split(".")
+        holders = ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
+        return any(fnmatch.fnmatchcase(holder, pattern) for holder in holders for pattern in self.fp32_modules)
 
 
 @dataclass
@@ -85,8 +88,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         trt, capabilities = self.backend.trt, self.backend.capabilities
-        self.backend.logger.take()
-        self.builder = trt.Builder(self.backend.logger)
+        self.builder = self._make_builder()
         flags = trt.NetworkDefinitionCreationFlag
         bits = 0
         if capabilities.needs_explicit_batch:
@@ -105,9 +107,20 @@ class Graph:
         self._names: defaultdict[str, int] = defaultdict(int)
         self._before_cast: dict[str, Tensor] = {}
         self._scopes = [_Scope("", self.precision.compute)]
-        unmatched = [p for p in self.precision.fp32_modules if not fnmatch.filter(self.paths.values(), p)]
-        if unmatched:
-            raise ArgumentError(f"fp32_modules names no module: {', '.join(unmatched)}")
+        for pattern in self.precision.fp32_modules:
+            if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
+                near = difflib.get_close_matches(pattern, self.paths.values(), n=3)
+                raise ArgumentError(
+                    f"fp32_modules names no module: {pattern}", *([f"near: {', '.join(near)}"] if near else [])
+                )
+
+    def _make_builder(self) -> Any:
+        self.backend.logger.take()
+        try:
+            return self.trt.Builder(self.backend.logger)
+        except TypeError as error:  # what TensorRT's constructors end in where they fail
+            needs = () if self.backend.capabilities.targets else ("it needs an NVIDIA GPU, even to trace a network",)
+            raise BackendError(f"{self.backend} does not start here", *needs, *self.backend.logger.take()) from error
 
     @property
     def trt(self) -> Any:
@@ -116,8 +129,8 @@ class Graph:
 
     @property
     def compute_dtype(self) -> DType:
-        """The type that the network's tensors have: without strong typing always float32, and the builder chooses."""
-        return self.precision.compute if self.backend.capabilities.strongly_typed else float32
+        """The floating type of the module that is running: without strong typing float32, and the builder chooses."""
+        return self._scopes[-1].compute if self.backend.capabilities.strongly_typed else float32
 
     # -- tracing ------------------------------------------------------------------------------------------------------
 
@@ -152,14 +165,16 @@ class Graph:
         return result
 
     def _enter_float32(self, value: Any) -> Any:
-        if isinstance(value, Tensor) and value.dtype is float16:
-            return self._before_cast.get(value.name) or self.cast(value, float32)
-        return value
+        return self.cast(value, float32) if isinstance(value, Tensor) and value.dtype is float16 else value
 
     def _leave_float32(self, value: Any, outer: DType) -> Any:
         if not isinstance(value, Tensor) or value.dtype is not float32:
             return value
-        cast = self.cast(value, outer)
+        return self._to_compute(value, outer)
+
+    def _to_compute(self, value: Tensor, dtype: DType) -> Tensor:
+        """Cast an fp32 tensor and remember it, so that who needs fp32 again takes it as it was."""
+        cast = self.cast(value, dtype)
         self._before_cast[cast.name] = value
         return cast
 
@@ -172,9 +187,9 @@ class Graph:
             raise self._failure(f"cannot add the input {name!r} of {spec}", [])
         self.inputs[name] = spec
         tensor = Tensor(self, raw, spec.shape, spec.dtype)
-        if spec.dtype.is_floating_point and spec.dtype is not self.compute_dtype:
-            tensor = self.cast(tensor, self.compute_dtype)
-        return tensor
+        if spec.dtype is float32:
+            return self._to_compute(tensor, self.compute_dtype)
+        return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
 
     def set_outputs(self, result: Any) -> None:
         """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
@@ -182,16 +197,14 @@ class Graph:
         Raises:
             ArgumentError: something in it is not a Tensor of this graph.
         """
-        leaves, self.structure = flatten(result)
+        leaves, self.structure = flatten(result, taken=self.inputs)
         if not leaves:
             raise ArgumentError("forward returned nothing that could be an output")
         marked: set[str] = set(self.inputs)
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
                 raise ArgumentError(f"forward returned {type(leaf).__name__} as {name}", "outputs are Tensors")
-            tensor = leaf
-            if leaf.dtype is float16:
-                tensor = self._before_cast.get(leaf.name) or self.cast(leaf, float32)
+            tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
             tensor.raw.name = name
@@ -201,10 +214,26 @@ class Graph:
         self._before_cast.clear()  # Tensors hold their graph: keep no circle once the trace is over
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
-        """Return ``tensor`` as ``dtype``, itself where it is that already."""
+        """Return ``tensor`` as ``dtype``: itself where it is that already.
+
+        An fp16 tensor that the graph made of an fp32 one, at an edge of precision, gives that back.
+        """
         if tensor.dtype is dtype:
             return tensor
+        if dtype is float32 and tensor.name in self._before_cast:
+            return self._before_cast[tensor.name]
         return self.emit("cast", tensor, self.backend.data_type(dtype))
+
+    def held(self, value: Any) -> np.ndarray:
+        """Return a NumPy array as it is, or the one that a Parameter holds.
+
+        Raises:
+            ArgumentError: the Parameter is empty.
+        """
+        data = value.data if isinstance(value, Parameter) else value
+        if data is None:
+            raise ArgumentError(f"a parameter of shape {value.shape} in {self.where} is empty", "load a state dict")
+        return np.asarray(data)
 
     def array(self, value: Any, dtype: DType) -> np.ndarray:
         """Return an array of weights as ``dtype``, contiguous, kept alive as long as the graph.
@@ -215,10 +244,7 @@ class Graph:
         Raises:
             DTypeError: a finite value becomes infinite in fp16.
         """
-        data = value.data if isinstance(value, Parameter) else value
-        if data is None:
-            raise ArgumentError(f"a parameter of shape {value.shape} in {self.where} is empty", "load a state dict")
-        data = np.asarray(data)
+        data = self.held(value)
         key = (id(data), dtype)
         if key not in self._converted:
             converted = self._convert(data, dtype)
@@ -229,14 +255,19 @@ class Graph:
     def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
         if dtype.numpy is None:
             raise DTypeError(f"NumPy has no {dtype.name}, so no weights of that type can be given")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             # ascontiguousarray would make a 0-d array 1-d
             converted = np.require(data, dtype.numpy, "C")
-        if converted is not data and dtype is float16 and np.isinf(converted).any() and not np.isinf(data).any():
+        if converted is data:
+            return data
+        lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
+        if lost.any():
+            path = self._scopes[-1].path
+            limits = np.finfo(dtype.numpy) if dtype.is_floating_point else np.iinfo(dtype.numpy)
             raise DTypeError(
-                f"weights of {self.where} do not fit in fp16",
-                f"the largest is {np.abs(data).max():g}, fp16 ends at 65504",
-                f'keep the module in fp32: fp32_modules=("{self._scopes[-1].path}",)',
+                f"weights of {self.where} do not fit in {dtype.name}",
+                f"the largest is {np.abs(data[lost]).max():g}, {dtype.name} ends at {limits.max:g}",
+                *([f'keep the module in fp32: fp32_modules=("{path}",)'] if path and dtype is float16 else []),
             )
         return converted
 

@@ -70,31 +70,31 @@ def name_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[st
     return {name: given[name] for name in names}
 
 
-def check_array(name: str, spec: Input, array: Any) -> None:
-    """Check a NumPy array or torch tensor against the input it is meant for.
+def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None:
+    """Check a NumPy array or torch tensor against the input that it is meant for, or the output of ``kind="out"``.
 
     Raises:
         DTypeError: it is neither, or its element type differs.
         ShapeError: its shape differs.
     """
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise DTypeError(f"input {name!r} takes a NumPy array or a torch tensor, not {type(array).__name__}")
+        raise DTypeError(f"{kind} {name!r} takes a NumPy array or a torch tensor, not {type(array).__name__}")
     if tuple(array.shape) != spec.shape:
         raise ShapeError(
-            f"input {name!r} has the wrong shape",
+            f"{kind} {name!r} has the wrong shape",
             f"expected {spec.shape}",
             f"received {tuple(array.shape)}",
             f'for other sizes build another: inputs={{"{name}": {tuple(array.shape)}}}',
         )
     try:
-        dtype = as_dtype(array.dtype)
+        dtype = as_dtype(array.dtype) if getattr(array.dtype, "isnative", True) else None  # of this byte order
     except DTypeError:
         dtype = None
     if dtype is not spec.dtype:
         is_torch = type(array).__module__ == "torch"
         convert = f".to(torch.{spec.dtype.name})" if is_torch else f'.astype("{spec.dtype.name}")'
         raise DTypeError(
-            f"input {name!r} has the wrong type",
+            f"{kind} {name!r} has the wrong type",
             f"expected {spec.dtype.name}",
             f"received {str(array.dtype).removeprefix('torch.')}",
             f"convert it with {name}{convert}",

@@ -1,6 +1,7 @@
-"""Device buffers behind one small interface: torch's where it is installed with CUDA, else pycuda's.
+"""Device and pinned memory behind one small interface: torch's where it is installed with CUDA, else pycuda's.
 
-Both work in the primary context of the first GPU, so each lives beside other users of CUDA in the process.
+Both work in the primary context of the first GPU, so each lives beside other users of CUDA in the process. An object
+belongs to the thread that made it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from trtnn.inputs import Input
 
 
 class TorchMemory:
-    """Buffers that are torch tensors, on torch's current stream."""
+    """Torch tensors for buffers, torch's current stream for work."""
 
     def __init__(self) -> None:
         import torch
@@ -23,61 +24,91 @@ class TorchMemory:
         self._torch = torch
         self._device = torch.device("cuda", 0)
 
-    @property
-    def stream(self) -> int:
-        """The CUDA stream's handle."""
-        return self._torch.cuda.current_stream(self._device).cuda_stream
+    def current_stream(self) -> Any:
+        """Return the stream to work on."""
+        return self._torch.cuda.current_stream(self._device)
 
-    def upload(self, array: Any) -> Any:
-        """Return a contiguous buffer on the GPU with what a NumPy array or a torch tensor holds."""
-        if not isinstance(array, self._torch.Tensor):
-            array = self._torch.from_numpy(np.array(array))
-        return array.to(self._device).contiguous()
+    def handle(self, stream: Any) -> int:
+        """Return a stream's CUDA handle."""
+        return stream.cuda_stream
+
+    def wait(self, stream: Any, other: Any) -> None:
+        """Let ``stream`` go on only after what is on ``other`` now."""
+        stream.wait_stream(other)
 
     def empty(self, spec: Input) -> Any:
-        """Return a buffer for an output."""
+        """Return an uninitialised buffer on the GPU."""
         return self._torch.empty(spec.shape, dtype=getattr(self._torch, spec.dtype.name), device=self._device)
+
+    def pinned(self, spec: Input) -> Any:
+        """Return an uninitialised buffer on the host, page-locked."""
+        return self._torch.empty(spec.shape, dtype=getattr(self._torch, spec.dtype.name), pin_memory=True)
+
+    def array(self, pinned: Any) -> np.ndarray:
+        """Return a pinned buffer as a NumPy array that shares its memory."""
+        return pinned.numpy()
 
     def pointer(self, buffer: Any) -> int:
         """Return the device address of a buffer."""
         return buffer.data_ptr()
 
-    def download(self, buffer: Any) -> np.ndarray:
-        """Wait for the stream and return what a buffer holds."""
-        return buffer.cpu().numpy()
+    def copy(self, target: Any, source: Any) -> None:
+        """Copy between a pinned buffer and one on the GPU, in the order of the stream."""
+        target.copy_(source, non_blocking=True)
+
+    def synchronize(self) -> None:
+        """Wait until the stream is done."""
+        self.current_stream().synchronize()
 
 
 class PycudaMemory:
-    """Buffers that are pycuda's GPUArrays, on a stream of their own."""
+    """pycuda's arrays for buffers, on a stream of their own."""
 
     def __init__(self) -> None:
-        import pycuda.autoprimaryctx  # noqa: F401  (makes the primary context current)
-        from pycuda import driver, gpuarray
+        from pycuda import autoprimaryctx, driver, gpuarray
 
-        self._gpuarray = gpuarray
+        autoprimaryctx.context.push()  # current in this thread too, whichever imported it first
+        self._driver, self._gpuarray = driver, gpuarray
         self._stream = driver.Stream()
 
-    @property
-    def stream(self) -> int:
-        """The CUDA stream's handle."""
-        return self._stream.handle
+    def current_stream(self) -> Any:
+        """Return the stream to work on."""
+        return self._stream
 
-    def upload(self, array: Any) -> Any:
-        """Return a contiguous buffer on the GPU with what a NumPy array holds."""
-        return self._gpuarray.to_gpu_async(np.ascontiguousarray(array), stream=self._stream)
+    def handle(self, stream: Any) -> int:
+        """Return a stream's CUDA handle."""
+        return stream.handle
+
+    def wait(self, stream: Any, other: Any) -> None:
+        """Let ``stream`` go on only after what is on ``other`` now."""
+        stream.wait_for_event(self._driver.Event().record(other))
 
     def empty(self, spec: Input) -> Any:
-        """Return a buffer for an output."""
+        """Return an uninitialised buffer on the GPU."""
         return self._gpuarray.empty(spec.shape, spec.dtype.numpy)
+
+    def pinned(self, spec: Input) -> Any:
+        """Return an uninitialised buffer on the host, page-locked."""
+        return self._driver.pagelocked_empty(spec.shape, spec.dtype.numpy)
+
+    def array(self, pinned: Any) -> np.ndarray:
+        """Return a pinned buffer as a NumPy array that shares its memory."""
+        return pinned
 
     def pointer(self, buffer: Any) -> int:
         """Return the device address of a buffer."""
         return int(buffer.gpudata)
 
-    def download(self, buffer: Any) -> np.ndarray:
-        """Wait for the stream and return what a buffer holds."""
+    def copy(self, target: Any, source: Any) -> None:
+        """Copy between a pinned buffer and one on the GPU, in the order of the stream."""
+        if isinstance(target, np.ndarray):
+            source.get_async(stream=self._stream, ary=target)
+        else:
+            target.set_async(source, stream=self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until the stream is done."""
         self._stream.synchronize()
-        return buffer.get()
 
 
 def device_memory() -> TorchMemory | PycudaMemory:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from trtnn.backend import get_backend
 from trtnn.build import BuildConfig, build
+from trtnn.dtypes import float32
 from trtnn.engine import Engine
-from trtnn.errors import ArgumentError, BackendError
+from trtnn.errors import ArgumentError, BackendError, TrtnnError
+from trtnn.fp16 import Fp16Report, counted, make_report
 from trtnn.graph import Graph, Precision
 from trtnn.inputs import Input, check_array, name_arguments
+from trtnn.mixed import MixedPrecision
 from trtnn.reading import count_flops, count_parameters, read_layers
-from trtnn.structure import flatten, map_leaves, unflatten
+from trtnn.structure import map_leaves, unflatten
 
 
 def trace(
@@ -35,10 +40,14 @@ def trace(
         paths: the path of each module that forward may call, by its ``id``.
         metadata: JSON values for the engine file.
     """
-    graph = Graph(get_backend(), precision or Precision(), paths or {})
-    with graph.tracing():
-        graph.set_outputs(forward(**{name: graph.add_input(name, spec) for name, spec in inputs.items()}))
-    return Network(graph, dict(metadata or {}))
+
+    def write(precision: Precision) -> Graph:
+        graph = Graph(get_backend(), precision, paths or {})
+        with graph.tracing():
+            graph.set_outputs(forward(**{name: graph.add_input(name, spec) for name, spec in inputs.items()}))
+        return graph
+
+    return Network(write(precision or Precision()), write, dict(metadata or {}))
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,12 @@ class Network:
 
     Attributes:
         graph: the definition and all it needs.
+        retrace: writes the graph in another precision.
         metadata: JSON values that go into the engine file.
     """
 
     graph: Graph
+    retrace: Callable[[Precision], Graph]
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -119,13 +130,7 @@ class Network:
 
     @cached_property
     def _interpreter(self) -> Any:
-        try:
-            from trtnn.reference import Interpreter
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            raise BackendError("the CPU reference needs torch", "pip install torch") from error
-        return Interpreter(self.graph.definition, self.graph.trt)
+        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt)
 
     def run(self, *args: Any, outputs: Sequence[str] = (), **kwargs: Any) -> Any:
         """Execute the network on the CPU, layer by layer as TensorRT defines each.
@@ -141,31 +146,87 @@ class Network:
         Raises:
             ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown.
         """
-        given = name_arguments(list(self.inputs), args, kwargs)
-        for name, array in given.items():
-            check_array(name, self.inputs[name], array)
+        tensors, wants_torch = self._read_inputs(args, kwargs)
         inner = {path: self._module_output(path) for path in outputs}
-        names = {path: flatten(value)[0].values() for path, value in inner.items()}
-        interpreter = self._interpreter
-        import torch
-
-        wants_torch = isinstance(next(iter(given.values())), torch.Tensor)
-        tensors = {n: a if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a)) for n, a in given.items()}
-        wanted = {*self.outputs, *(name for several in names.values() for name in several)}
-        values = interpreter(tensors, wanted)
+        wanted = set(self.outputs)
+        map_leaves(lambda leaf: wanted.add(leaf.name) if self._is_raw(leaf) else None, list(inner.values()))
+        values = self._interpreter(tensors, wanted)
         values = {name: value.clone() for name, value in values.items()}  # none shares memory with another
         if not wants_torch:
             values = {name: value.numpy() for name, value in values.items()}
         result = unflatten(self.graph.structure, values)
         if not outputs:
             return result
-        return result, {path: map_leaves(values.__getitem__, value) for path, value in inner.items()}
+        return result, map_leaves(lambda leaf: values[leaf.name] if self._is_raw(leaf) else leaf, inner)
+
+    def _read_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Return checked inputs as torch tensors by name, and whether the first of them was one."""
+        given = name_arguments(list(self.inputs), args, kwargs)
+        for name, array in given.items():
+            check_array(name, self.inputs[name], array)
+        torch = _import_torch()
+        tensors = {n: a if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a)) for n, a in given.items()}
+        return tensors, isinstance(next(iter(given.values())), torch.Tensor)
+
+    def _is_raw(self, leaf: Any) -> bool:
+        return isinstance(leaf, self.graph.trt.ITensor)
 
     def _module_output(self, path: str) -> Any:
         if path not in self.graph.module_outputs:
             known = ", ".join(list(self.graph.module_outputs)[:12])
             raise ArgumentError(f"no module {path!r} was called in this network", f"called were: {known}, ...")
-        return map_leaves(lambda raw: raw.name, self.graph.module_outputs[path])
+        return self.graph.module_outputs[path]
+
+    # -- half precision -----------------------------------------------------------------------------------------------
+
+    def fp16_report(self, samples: Iterable[Any]) -> Fp16Report:
+        """Measure what fp16 would do to this network: what overflows, what is lost, the error of each layer alone.
+
+        It runs on the CPU reference. Take samples like what the network will see: it is trusted as far as they reach.
+
+        >>> report = model.trace().fp16_report(samples)
+        >>> print(report)
+        >>> engine = model.compile(fp16=True, fp32_modules=report.suggested_fp32_modules())
+
+        Args:
+            samples: inputs, each an array, a tuple or list of arrays in order, or a dict of them by name.
+
+        Raises:
+            ArgumentError: there are no samples, the network was traced in fp16, or ``forward`` writes another network
+                in fp16.
+            ShapeError, DTypeError: a sample does not fit; with its number.
+        """
+        if self.graph.precision.compute is not float32:
+            raise ArgumentError(
+                f"fp16 is measured against fp32, and this network was traced in {self.graph.precision.compute.name}",
+                "trace it in fp32: model.trace().fp16_report(samples)",
+            )
+        tensors = self._read_samples(samples)
+        reference = _import_torch("trtnn.reference")
+        precision = MixedPrecision(self.graph, self.retrace)
+        with counted("measuring fp16", 2 * len(tensors)) as advance:
+            comparison = reference.Comparison(self.graph, precision.layers, tensors, advance)
+            return make_report(self.graph, precision, comparison, advance)
+
+    def _read_samples(self, samples: Iterable[Any]) -> list[dict[str, Any]]:
+        if hasattr(samples, "shape") or isinstance(samples, (str, Mapping)) or not isinstance(samples, Iterable):
+            raise ArgumentError(
+                f"samples are an iterable of inputs, not a {type(samples).__name__}", "a single one: samples=[images]"
+            )
+        read = []
+        for number, sample in enumerate(samples):
+            args, kwargs = (), {}
+            if isinstance(sample, Mapping):
+                kwargs = sample
+            else:
+                args = sample if isinstance(sample, (tuple, list)) else (sample,)
+            try:
+                read.append(self._read_inputs(args, kwargs)[0])
+            except TrtnnError as error:
+                raise type(error)(f"sample {number}: {error.summary}", *error.details) from None
+        if not read:
+            raise ArgumentError("there are no samples", "give a few inputs like those that the network will see")
+        return read
 
     # -- building -----------------------------------------------------------------------------------------------------
 
@@ -174,6 +235,16 @@ class Network:
         if config is not None and options:
             raise ArgumentError("build takes a BuildConfig or options, not both")
         return build(self.graph, config or BuildConfig.from_options(options), self.metadata)
+
+
+def _import_torch(name: str = "torch") -> ModuleType:
+    """Import torch, or a module of ours that needs it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise BackendError("the CPU reference needs torch", "pip install torch") from error
 
 
 def _count(number: int) -> str:

@@ -1,10 +1,12 @@
-"""A progress bar fed by TensorRT's IProgressMonitor."""
+"""What TensorRT's IProgressMonitor gives: a progress bar, and a way to end a build."""
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -12,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 
 @contextmanager
-def build_progress(trt: Any, settings: Any, title: str) -> Iterator[None]:
-    """Show how far a build is, on standard error, for the length of the block.
+def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[None]:
+    """Watch the build within the block: Ctrl-C ends it, and a bar on standard error says how far it is.
 
     TensorRT reports phases within phases; the outermost is one bar, and the innermost running is named beside it.
 
@@ -21,12 +23,17 @@ def build_progress(trt: Any, settings: Any, title: str) -> Iterator[None]:
         trt: the TensorRT module.
         settings: the ``IBuilderConfig`` that the build is given.
         title: what the bar is called.
+        show: whether there is a bar.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; TensorRT has ended the build.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[phase]}"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    # What other threads print to standard output stays there.
+    bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, disable=not show)
+    with bar as progress, _held_interrupt() as held:
         task = progress.add_task(title, total=None, phase="")
-        monitor = _make_monitor(trt, progress, task)
-        settings.progress_monitor = monitor
+        settings.progress_monitor = _make_monitor(trt, progress, task, held)
         try:
             yield
         finally:
@@ -34,29 +41,66 @@ def build_progress(trt: Any, settings: Any, title: str) -> Iterator[None]:
         progress.update(task, total=1, completed=1, phase="")
 
 
-def _make_monitor(trt: Any, progress: Progress, task: TaskID) -> Any:
+@dataclass
+class _Held:
+    """What the handler of Ctrl-C raised, until it can be raised."""
+
+    error: BaseException | None = None
+
+
+@contextmanager
+def _held_interrupt() -> Iterator[_Held]:
+    """Keep what Ctrl-C raises until the end of the block.
+
+    While TensorRT builds, Python runs only within the monitor, so that a KeyboardInterrupt would come up there, where
+    TensorRT swallows it. The handler that was there decides as before: what it raises is held, and if it raises nothing
+    the build goes on.
+    """
+    held = _Held()
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield held
+        return
+
+    def hold(number: int, frame: Any) -> None:
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            held.error = error
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield held
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held.error is not None:
+        raise held.error
+
+
+def _make_monitor(trt: Any, progress: Progress, task: TaskID, held: _Held) -> Any:
     class Monitor(trt.IProgressMonitor):
-        """Turns phases and steps into one fraction: each phase takes an equal part of the step it runs in."""
+        """Turns phases and steps into one fraction, which never falls: a phase fills the step that it runs in."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.lock = threading.Lock()
-            self.phases: dict[str, tuple[float, float, int]] = {}  # name: where it starts, its length, its steps
+            self.phases: dict[str, tuple[float, float]] = {}  # name: where its next step starts, a step's length
+            self.fraction = 0.0
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             with self.lock:
-                start, length = 0.0, 1.0
-                if parent_phase in self.phases:
-                    start, whole, steps = self.phases[parent_phase]
-                    length = whole / max(steps, 1)
-                self.phases[phase_name] = (start, length, num_steps)
+                start, length = self.phases.get(parent_phase, (0.0, 1.0))
+                self.phases[phase_name] = (start, length / max(num_steps, 1))
                 progress.update(task, total=1.0, phase=phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             with self.lock:
-                start, length, steps = self.phases[phase_name]
-                progress.update(task, completed=start + length * (step + 1) / max(steps, 1))
-            return True
+                if phase_name in self.phases:  # phases may share a name, and the first to finish takes it along
+                    start, length = self.phases[phase_name]
+                    self.phases[phase_name] = (start + length, length)
+                    self.fraction = max(self.fraction, start + length)
+                    progress.update(task, completed=self.fraction)
+            return held.error is None
 
         def phase_finish(self, phase_name: str) -> None:
             with self.lock:

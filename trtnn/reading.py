@@ -33,8 +33,15 @@ def read_layers(definition: Any, trt: ModuleType) -> Iterator[tuple[str, Any]]:
         yield kind, layer
 
 
-def count_parameters(kind: str, layer: Any) -> int:
-    """Return how many numbers a layer holds."""
+def layer_tensors(layer: Any) -> list[Any]:
+    """Return the ITensors that a layer reads and writes; an optional input that is not there is left out."""
+    tensors = [layer.get_input(i) for i in range(layer.num_inputs)]
+    tensors += [layer.get_output(i) for i in range(layer.num_outputs)]
+    return [tensor for tensor in tensors if tensor is not None]
+
+
+def layer_arrays(kind: str, layer: Any) -> list[Any]:
+    """Return the arrays that a layer holds, such as its kernel."""
     holders = {
         "CONVOLUTION": ("kernel", "bias"),
         "DECONVOLUTION": ("kernel", "bias"),
@@ -42,7 +49,12 @@ def count_parameters(kind: str, layer: Any) -> int:
         "CONSTANT": ("weights",),
     }
     arrays = (getattr(layer, name) for name in holders.get(kind, ()))
-    return sum(array.size for array in arrays if array is not None)
+    return [array for array in arrays if array is not None]
+
+
+def count_parameters(kind: str, layer: Any) -> int:
+    """Return how many numbers a layer holds."""
+    return sum(array.size for array in layer_arrays(kind, layer))
 
 
 def count_flops(kind: str, layer: Any) -> int:

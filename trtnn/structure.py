@@ -5,17 +5,23 @@ The description of a structure is plain JSON, so that an engine file can hold it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
+from trtnn.errors import ArgumentError
 
-def flatten(value: Any, name: str = "output") -> tuple[dict[str, Any], Any]:
+
+def flatten(value: Any, name: str = "output", taken: Collection[str] = ()) -> tuple[dict[str, Any], Any]:
     """Take ``value`` apart.
 
     Returns:
         The leaves by name, and the structure: a leaf's name, or ``{"tuple": [...]}``, ``{"list": [...]}``,
         ``{"dict": {...}}`` of structures. A lone leaf is called ``name``, an item of a tuple or list ``name_0``,
-        ``name_1``, ..., a value of a dict by its key, deeper ones by both joined with ``_``.
+        ``name_1``, ..., a value of a dict by its key, deeper ones by both joined with ``_``. Names in ``taken``, and
+        those that come up twice, get ``_2``, ``_3``, ... behind them.
+
+    Raises:
+        ArgumentError: a key of a dict is not a string.
     """
     leaves: dict[str, Any] = {}
 
@@ -24,9 +30,11 @@ def flatten(value: Any, name: str = "output") -> tuple[dict[str, Any], Any]:
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [walk(item, f"{name}_{i}", f"{name}_{i}_") for i, item in enumerate(value)]}
         if isinstance(value, dict):
-            return {"dict": {str(key): walk(item, f"{prefix}{key}", f"{prefix}{key}_") for key, item in value.items()}}
+            if not all(isinstance(key, str) for key in value):
+                raise ArgumentError(f"the keys of a returned dict are strings, not {list(value)}")
+            return {"dict": {key: walk(item, f"{prefix}{key}", f"{prefix}{key}_") for key, item in value.items()}}
         unique, n = name, 2
-        while unique in leaves:
+        while unique in leaves or unique in taken:
             unique, n = f"{name}_{n}", n + 1
         leaves[unique] = value
         return unique
@@ -48,7 +56,9 @@ def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     """Return ``value`` with ``function`` applied to each leaf."""
     if isinstance(value, (tuple, list)):
         items = [map_leaves(function, item) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
+        if isinstance(value, list):
+            return items
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)  # a namedtuple stays one
     if isinstance(value, dict):
         return {key: map_leaves(function, item) for key, item in value.items()}
     return function(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -20,10 +21,9 @@ class _Sequence(Module):
         return iter(self._modules.values())
 
     def __getitem__(self, index: int | slice) -> Any:
-        modules = list(self._modules.values())
         if isinstance(index, slice):
-            return self._of(modules[index])
-        return modules[self._position(index)]
+            return self._of(dict(list(self._modules.items())[index]))
+        return list(self._modules.values())[self._position(index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
         self.add_module(list(self._modules)[self._position(index)], module)
@@ -34,7 +34,7 @@ class _Sequence(Module):
             raise IndexError(f"{type(self).__name__} holds {len(self)} modules, there is no {index}")
         return index
 
-    def _of(self, modules: Iterable[Module]) -> _Sequence:
+    def _of(self, modules: Mapping[str, Module]) -> _Sequence:
         raise NotImplementedError
 
     def append(self, module: Module) -> Any:
@@ -70,8 +70,8 @@ class Sequential(_Sequence):
             input = module(input)
         return input
 
-    def _of(self, modules: Iterable[Module]) -> Sequential:
-        return Sequential(*modules)
+    def _of(self, modules: Mapping[str, Module]) -> Sequential:
+        return Sequential(modules)  # each keeps its name, as in torch
 
 
 class ModuleList(_Sequence):
@@ -81,8 +81,15 @@ class ModuleList(_Sequence):
         super().__init__()
         self.extend(modules)
 
-    def _of(self, modules: Iterable[Module]) -> ModuleList:
-        return ModuleList(modules)
+    def _of(self, modules: Mapping[str, Module]) -> ModuleList:
+        return ModuleList(modules.values())
+
+    def _shown(self) -> Iterator[tuple[str, str]]:
+        """As torch does: neighbours that look the same are shown once, with their number."""
+        for text, same in itertools.groupby(enumerate(map(repr, self)), key=operator.itemgetter(1)):
+            positions = [position for position, _ in same]
+            first, last = positions[0], positions[-1]
+            yield (f"{first}-{last}", f"{len(positions)} x {text}") if last > first else (str(first), text)
 
 
 class ModuleDict(Module):

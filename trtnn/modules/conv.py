@@ -29,7 +29,7 @@ class _Conv2d(Module):
         padding_mode: str,
     ) -> None:
         super().__init__()
-        if in_channels % groups or out_channels % groups:
+        if groups < 1 or in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 f"{type(self).__name__}: channels must be divisible by groups",
                 f"received in_channels {in_channels}, out_channels {out_channels}, groups {groups}",
@@ -49,11 +49,11 @@ class _Conv2d(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        shown = {"padding": (0, 0), "output_padding": (0, 0), "dilation": (1, 1), "groups": 1}
+        shown = {"padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0), "groups": 1}
         for name, default in shown.items():
             value = getattr(self, name, default)
             if value != default:
-                text += f", {name}={value!r}"
+                text += f", {name}={value}"
         return text + (", bias=False" if self.bias is None else "")
 
 

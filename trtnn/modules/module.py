@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from trtnn.build import BuildConfig
 from trtnn.dtypes import float16, float32
 from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, StateDictError, TrtnnError
+from trtnn.fp16 import TOLERANCE
 from trtnn.graph import Precision, current_graph
 from trtnn.inputs import Input, as_input
 from trtnn.network import Network, trace
@@ -86,20 +88,21 @@ class Module:
             tables = {Buffer: self._buffers, Parameter: self._parameters, Module: self._modules}
         except AttributeError:
             raise TrtnnError(f"{type(self).__name__} sets {name!r} before super().__init__() was called") from None
-        for table in tables.values():
-            table.pop(name, None)
-        for kind, table in tables.items():
-            if isinstance(value, kind):
-                self.__dict__.pop(name, None)
-                table[name] = value
-                return
-        object.__setattr__(self, name, value)
+        own = next((table for kind, table in tables.items() if isinstance(value, kind)), self.__dict__)
+        for table in (self.__dict__, *tables.values()):
+            if table is not own:
+                table.pop(name, None)
+        if own is self.__dict__:
+            object.__setattr__(self, name, value)
+        else:
+            own[name] = value  # a name that is there keeps its place, as in torch
 
     def __getattr__(self, name: str) -> Any:
         for table in ("_parameters", "_buffers", "_modules"):
             if name in self.__dict__.get(table, ()):
                 return self.__dict__[table][name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        unready = "" if "_modules" in self.__dict__ else ": its __init__ did not call super().__init__()"
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{unready}")
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._buffers, self._modules):
@@ -276,17 +279,23 @@ class Module:
         inputs: Mapping[str, Input | Sequence[int]] | None = None,
         *,
         fp16: bool = False,
-        fp32_modules: Sequence[str] = (),
+        fp32_modules: Sequence[str] | Literal["auto"] = (),
+        samples: Iterable[Any] | None = None,
+        tolerance: float = TOLERANCE,
     ) -> Network:
         """Run ``forward`` once with symbolic Tensors and return the network that it wrote.
 
         Args:
             inputs: an Input or a shape by name, in place of those that the module declares.
             fp16: compute in half precision; inputs and outputs stay as declared, floating outputs are fp32.
-            fp32_modules: paths of modules, or patterns such as ``"model.24.*"``, that stay in fp32 with all they hold.
+            fp32_modules: paths of modules, or patterns such as ``"model.24.*"``, that stay in fp32 with all they hold;
+                or ``"auto"``: just enough of them, see :meth:`trtnn.Fp16Report.suggested_fp32_modules`.
+            samples: for ``"auto"``: inputs like those the network will see, as ``Network.fp16_report`` takes them.
+            tolerance: for ``"auto"``: the largest rms(difference from fp32) / rms(output) of any output.
 
         Raises:
-            ArgumentError: parameters are empty, or inputs are missing or unknown.
+            ArgumentError: parameters are empty, inputs are missing or unknown, ``"auto"`` has no samples, or samples
+                no ``"auto"``.
             BuildError: TensorRT refused a layer.
         """
         empty = [name for name, member in self._state().items() if member.data is None and not member.optional]
@@ -299,26 +308,39 @@ class Module:
                 *shown,
                 *more,
             )
-        precision = Precision(float16 if fp16 else float32, fp32_modules)
+        automatic = isinstance(fp32_modules, str) and fp32_modules == "auto"
+        if automatic and not fp16:
+            raise ArgumentError('fp32_modules="auto" says what stays in fp32 beside fp16', "pass fp16=True as well")
+        if automatic != (samples is not None):
+            raise ArgumentError(
+                'fp32_modules="auto" and samples go together',
+                'samples=[images, ...], inputs like those the network will see, are what "auto" chooses by',
+            )
         paths = {id(module): path for path, module in self.named_modules()}
         metadata = {"model": type(self).__name__, **self.metadata}
-        return trace(self, self._resolve_inputs(inputs), precision, paths, metadata)
+        write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata)
+        if automatic:
+            fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
+        return write(Precision(float16 if fp16 else float32, fp32_modules))
 
     def compile(
         self,
         inputs: Mapping[str, Input | Sequence[int]] | None = None,
         *,
         fp16: bool = False,
-        fp32_modules: Sequence[str] = (),
+        fp32_modules: Sequence[str] | Literal["auto"] = (),
+        samples: Iterable[Any] | None = None,
+        tolerance: float = TOLERANCE,
         **options: Any,
     ) -> Engine:
         """Trace and build in one call; ``options`` are those of :class:`trtnn.BuildConfig`, such as ``targets``."""
         config = BuildConfig.from_options(options)
-        return self.trace(inputs, fp16=fp16, fp32_modules=fp32_modules).build(config)
+        network = self.trace(inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance)
+        return network.build(config)
 
     def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Input]:
         parameters = inspect.signature(self.forward).parameters.values()
-        variadic = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+        variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         required = [p.name for p in parameters if p.name in names and p.default is p.empty]
         merged = {**self.inputs, **(inputs or {})}
@@ -341,8 +363,12 @@ class Module:
         """Return the arguments to show in ``repr``."""
         return ""
 
+    def _shown(self) -> Iterator[tuple[str, str]]:
+        """Yield the name and the text of each submodule, for ``repr``."""
+        return ((name, repr(child)) for name, child in self._modules.items())
+
     def __repr__(self) -> str:
-        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        lines = [f"({name}): " + text.replace("\n", "\n  ") for name, text in self._shown()]
         extra = self.extra_repr()
         if not lines:
             return f"{type(self).__name__}({extra})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trtnn import functional as F
+from trtnn.errors import UnsupportedError
 from trtnn.modules.module import Module
 from trtnn.parameter import Buffer, Parameter
 from trtnn.tensor import Tensor
@@ -21,10 +22,23 @@ class BatchNorm2d(Module):
         eps: added to the variance.
         momentum: of training, where it has its effect; kept so that sources written for torch fit.
         affine: whether there are ``weight`` and ``bias``.
+        track_running_stats: True; without stored statistics torch takes those of each batch.
+
+    Raises:
+        UnsupportedError: ``track_running_stats`` is False.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
         super().__init__()
+        if not track_running_stats:
+            raise UnsupportedError("BatchNorm2d without stored statistics", "an engine's result depends on no batch")
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.register_parameter("weight", Parameter(num_features) if affine else None)
         self.register_parameter("bias", Parameter(num_features) if affine else None)
@@ -35,4 +49,7 @@ class BatchNorm2d(Module):
         return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            "track_running_stats=True"
+        )

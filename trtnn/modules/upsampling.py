@@ -23,6 +23,9 @@ class Upsample(Module):
         align_corners: bool | None = None,
     ) -> None:
         super().__init__()
+        if scale_factor is not None:
+            both = isinstance(scale_factor, Sequence)
+            scale_factor = tuple(map(float, scale_factor)) if both else float(scale_factor)
         self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
 
     def forward(self, input: Tensor) -> Tensor:

@@ -24,6 +24,10 @@ class Step(NamedTuple):
     dead: tuple[str, ...]
 
 
+def _compute(index: int, step: Step, inputs: list[torch.Tensor]) -> torch.Tensor:
+    return step.function(*inputs)
+
+
 class Interpreter:
     """A network definition, read back once and ready to run.
 
@@ -50,20 +54,26 @@ class Interpreter:
             Step(*step, dead=tuple(n for n in {*step[1], *step[2]} if last_use[n] == i)) for i, step in enumerate(steps)
         ]
 
-    def __call__(self, inputs: Mapping[str, torch.Tensor], wanted: Iterable[str]) -> dict[str, torch.Tensor]:
+    def __call__(
+        self,
+        inputs: Mapping[str, torch.Tensor],
+        wanted: Iterable[str],
+        compute: Callable[[int, Step, list[torch.Tensor]], torch.Tensor] = _compute,
+    ) -> dict[str, torch.Tensor]:
         """Run every layer.
 
         Args:
             inputs: the network's inputs by name.
             wanted: the names of the tensors to return; others are freed once nothing reads them any more.
+            compute: gives the output of each step, from its index, itself and its inputs; its own function if not told.
         """
         wanted = frozenset(wanted)
         values = dict(inputs)
         with torch.inference_mode():
-            for function, reads, writes, dead in self._steps:
-                result = function(*(values[name] for name in reads))
-                values.update(zip(writes, (result,), strict=True))
-                for name in dead:
+            for index, step in enumerate(self._steps):
+                result = compute(index, step, [values[name] for name in step.inputs])
+                values.update(zip(step.outputs, (result,), strict=True))
+                for name in step.dead:
                     if name not in wanted:
                         del values[name]
         return {name: values[name] for name in wanted}

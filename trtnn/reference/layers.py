@@ -82,7 +82,8 @@ def scale(layer: Any) -> Function:
         raise UnsupportedError(f"the reference knows scales by channel, not {layer.mode.name}")
     factor, shift = _weights(layer.scale), _weights(layer.shift)
     zero, one = torch.zeros_like(factor), torch.ones_like(factor)
-    return _in_float32(lambda x: F.batch_norm(x, zero, one, factor, shift, eps=0.0))
+    # An eps that float32 loses beside 1: some versions of torch refuse 0.
+    return _in_float32(lambda x: F.batch_norm(x, zero, one, factor, shift, eps=1e-30))
 
 
 @layer("ACTIVATION")
@@ -153,12 +154,20 @@ def slice_(layer: Any) -> Function:
     return lambda x: x[index]
 
 
+def _shape_or_none(layer: Any) -> tuple[int, ...] | None:
+    """A shuffle's reshape, or None where it has none, which TensorRT 8 shows as dimensions of a negative number."""
+    try:
+        return None if layer.reshape_dims is None else tuple(layer.reshape_dims)
+    except ValueError:
+        return None
+
+
 @layer("SHUFFLE")
 def shuffle(layer: Any) -> Function:
     def order(permutation: Any, ndim: int) -> tuple[int, ...]:
         return tuple(permutation)[:ndim]
 
-    shape = None if layer.reshape_dims is None else tuple(layer.reshape_dims)
+    shape = _shape_or_none(layer)
     first = order(layer.first_transpose, len(layer.get_input(0).shape))
     second = order(layer.second_transpose, len(layer.get_output(0).shape))
 

@@ -1,0 +1,27 @@
+# make demo   builds an engine of a trained YOLOv5 and shows what it detects in a picture
+# make test   runs the linter and the tests
+# Both set up .venv by themselves. PYTHON and TORCH choose another interpreter or torch.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: demo test clean
+
+demo: .venv/ready
+	$(BIN)/trtnn demo --output build/demo
+
+test: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest -n 2
+
+.venv/ready: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable ".[rtx,test]"
+	touch $@
+
+clean:
+	rm -rf .venv build

@@ -1,0 +1,266 @@
+"""What trtnn costs on a machine without a GPU, each figure beside its peer in the same run.
+
+Every case runs in a process of its own, so that each pays for its own imports and memory. The result is a table in
+Markdown on standard output.
+
+examples:
+  python benchmarks/cpu.py
+  python benchmarks/cpu.py import build --model yolov5x
+  python benchmarks/cpu.py reference --repeat 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+TARGETS = ("sm86", "sm89", "sm120")
+SIZE_PX = 640
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held, in MB; ``getrusage`` would count its parent's as well."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
+
+
+def make_twin(name: str):
+    """The torch twin with random weights."""
+    import torch
+
+    from trtnn.examples.twin import YOLOv5
+
+    torch.manual_seed(0)
+    return YOLOv5(name).eval()
+
+
+# -- cases, each in a process of its own, each returning figures by name ----------------------------------------------
+
+
+def import_trtnn(name: str, folder: Path, repeat: int) -> dict:
+    start = time.perf_counter()
+    import trtnn  # noqa: F401
+
+    seconds = time.perf_counter() - start
+    heavy = [module for module in ("torch", "cv2", "tensorrt_rtx", "tensorrt") if module in sys.modules]
+    return {"seconds": seconds, "loads": ", ".join(heavy) or "none of torch, cv2, tensorrt", "MB": peak_mb()}
+
+
+def import_torch(name: str, folder: Path, repeat: int) -> dict:
+    start = time.perf_counter()
+    import torch  # noqa: F401
+
+    return {"seconds": time.perf_counter() - start, "MB": peak_mb()}
+
+
+def load_trtnn(name: str, folder: Path, repeat: int) -> dict:
+    import trtnn
+    from trtnn.models import create
+
+    path = folder / f"{name}-fp16.safetensors"
+    before, start = peak_mb(), time.perf_counter()
+    model = create(name)
+    model.load_state_dict(trtnn.load(path))
+    checksum = sum(float(p.data.reshape(-1)[::97].astype(np.float64).sum()) for p in model.parameters())  # touch pages
+    file_mb = path.stat().st_size / 1e6
+    seconds, added = time.perf_counter() - start, peak_mb() - before
+    return {"seconds": seconds, "MB": added, "file MB": file_mb, "times the file": added / file_mb, "sum": checksum}
+
+
+def load_torch(name: str, folder: Path, repeat: int) -> dict:
+    from safetensors.torch import load_file
+
+    make_twin("yolov5n")  # its imports are not what is measured
+    path = folder / f"{name}-fp16.safetensors"
+    before, start = peak_mb(), time.perf_counter()
+    model = make_twin(name).half()
+    model.load_state_dict(load_file(path), strict=False)
+    file_mb = path.stat().st_size / 1e6
+    added = peak_mb() - before
+    return {"seconds": time.perf_counter() - start, "MB": added, "file MB": file_mb, "times the file": added / file_mb}
+
+
+def build_trtnn(name: str, folder: Path, repeat: int) -> dict:
+    import trtnn
+    from trtnn.models import create
+
+    model = create(name)
+    model.load_state_dict(trtnn.load(folder / f"{name}.safetensors"))
+    start = time.perf_counter()
+    network = model.trace({"images": (1, 3, SIZE_PX, SIZE_PX)})
+    traced = time.perf_counter()
+    engine = network.build(targets=TARGETS)
+    built = time.perf_counter()
+    return {
+        "seconds": built - start,
+        "trace s": traced - start,
+        "build s": built - traced,
+        "layers": network.graph.definition.num_layers,
+        "plan MB": engine.plan.nbytes / 1e6,
+        "MB": peak_mb(),
+    }
+
+
+def build_onnx(name: str, folder: Path, repeat: int) -> dict:
+    """The ONNX road with the faster of torch's two exporters."""
+    import tensorrt_rtx as trt
+    import torch
+    from safetensors.torch import load_file
+
+    model = make_twin(name)
+    model.load_state_dict(load_file(folder / f"{name}.safetensors"), strict=False)
+    path = str(folder / f"{name}.onnx")
+    start = time.perf_counter()
+    torch.onnx.export(model, (torch.zeros(1, 3, SIZE_PX, SIZE_PX),), path, dynamo=False, input_names=["images"])
+    exported = time.perf_counter()
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(path):
+        raise RuntimeError(str([parser.get_error(i) for i in range(parser.num_errors)]))
+    parsed = time.perf_counter()
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = len(TARGETS)
+    for index, target in enumerate(TARGETS):
+        config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
+    plan = builder.build_serialized_network(network, config)
+    built = time.perf_counter()
+    return {
+        "seconds": built - start,
+        "export s": exported - start,
+        "parse s": parsed - exported,
+        "build s": built - parsed,
+        "layers": network.num_layers,
+        "plan MB": plan.nbytes / 1e6,
+        "MB": peak_mb(),
+    }
+
+
+def run_reference(name: str, folder: Path, repeat: int) -> dict:
+    """Torch and the reference in turn on the same picture; both in one process, so that the machine is the same."""
+    import torch
+
+    import trtnn
+    from trtnn.models import create
+
+    twin, model = make_twin(name), create(name)
+    weights = trtnn.load(folder / f"{name}.safetensors")
+    twin.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights.items()}, strict=False)
+    model.load_state_dict(weights)
+    network = model.trace({"images": (1, 3, SIZE_PX, SIZE_PX)})
+    images = torch.rand(1, 3, SIZE_PX, SIZE_PX)
+
+    def eager() -> None:
+        with torch.inference_mode():
+            twin(images)
+
+    seconds: dict[str, list[float]] = {"torch": [], "reference": []}
+    for round_ in range(repeat + 2):
+        for key, function in (("torch", eager), ("reference", lambda: network.run(images))):
+            start = time.perf_counter()
+            function()
+            if round_ >= 2:  # the first rounds warm up
+                seconds[key].append(time.perf_counter() - start)
+    ours, theirs = median(seconds["reference"]), median(seconds["torch"])
+    return {
+        "seconds": ours,
+        "torch eager s": theirs,
+        "times torch": ours / theirs,
+        "threads": torch.get_num_threads(),
+        "rounds": repeat,
+    }
+
+
+CASES: dict[str, Callable[[str, Path, int], dict]] = {
+    function.__name__: function
+    for function in (import_trtnn, import_torch, load_trtnn, load_torch, build_trtnn, build_onnx, run_reference)
+}
+GROUPS = {
+    "import": ("import_trtnn", "import_torch"),
+    "load": ("load_trtnn", "load_torch"),
+    "build": ("build_trtnn", "build_onnx"),
+    "reference": ("run_reference",),
+}
+
+
+def write_weights(name: str, folder: Path) -> None:
+    """Random weights of ``name`` in fp32 and fp16, for every case to read."""
+    import torch
+    from safetensors.torch import save_file
+
+    state_dict = {k: v for k, v in make_twin(name).state_dict().items() if not k.endswith("num_batches_tracked")}
+    save_file(state_dict, folder / f"{name}.safetensors")
+    save_file({k: v.to(torch.float16) for k, v in state_dict.items()}, folder / f"{name}-fp16.safetensors")
+
+
+def measure(case: str, name: str, folder: Path, repeat: int) -> dict:
+    """Run a case in a new process and return its figures."""
+    command = [sys.executable, __file__, "--case", case, "--model", name, "--folder", str(folder)]
+    command += ["--repeat", str(repeat)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{case} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def show(figures: dict) -> str:
+    """Figures as text, three digits each."""
+    return ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
+    )
+
+
+def main() -> None:
+    summary, _, examples = __doc__.partition("examples:")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog="examples:" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all)")
+    parser.add_argument("--model", help="instead of each group's own (yolov5x for load, else yolov5s)")
+    parser.add_argument("--repeat", type=int, default=10, help="rounds of the reference (default: %(default)s)")
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(CASES[arguments.case](arguments.model, arguments.folder, arguments.repeat)))
+        return
+    unknown = set(arguments.groups) - set(GROUPS)
+    if unknown:
+        parser.error(f"no group is called {', '.join(unknown)}; known: {', '.join(GROUPS)}")
+    print(
+        f"`{' '.join(['python', *sys.argv])}`, {datetime.date.today()}, {os.cpu_count()} cores of {processor()}, ",
+        end="",
+    )
+    print(f"Python {platform.python_version()}\n\n| case | model | figures |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for group in arguments.groups or GROUPS:
+            name = arguments.model or ("yolov5x" if group == "load" else "yolov5s")
+            if group != "import" and not (folder / f"{name}.safetensors").exists():
+                write_weights(name, folder)
+            for case in GROUPS[group]:
+                figures = show(measure(case, name, folder, arguments.repeat))
+                print(f"| {case} | {'' if group == 'import' else name} | {figures} |", flush=True)
+
+
+def processor() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()

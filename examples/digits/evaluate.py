@@ -1,0 +1,114 @@
+"""Measures the digits detector on its 500 validation pictures: in torch, and as a TensorRT network read on the CPU.
+
+The weights are fp16; torch and the fp32 network compute with them in fp32, the fp16 network in fp16. Each figure goes
+into results.json beside this file, in place of an earlier one of the same name.
+
+examples:
+  python -m trtnn.examples.digits.evaluate
+  python -m trtnn.examples.digits.evaluate --measure torch
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+import trtnn
+from trtnn.examples.digits import CLASSES, FOLDER, SIZE_PX, WEIGHTS
+from trtnn.examples.digits.scenes import Scene, validation_set
+from trtnn.examples.twin import YOLOv5
+from trtnn.vision import MeanAveragePrecision, mean_average_precision, non_max_suppression
+
+RESULTS = FOLDER / "results.json"
+BATCH = 10
+
+#: From (N, 3, h, w) float32, RGB in 0..1, to the decoded boxes, (N, boxes, 15).
+Predictor = Callable[[np.ndarray], np.ndarray]
+
+
+def measure(predict: Predictor, scenes: Sequence[Scene], batch: int = BATCH) -> MeanAveragePrecision:
+    """The mean average precision of ``predict``, which gets ``batch`` pictures at a time, on ``scenes``."""
+    found = []
+    for first in range(0, len(scenes), batch):
+        images = np.stack([scene.image for scene in scenes[first : first + batch]])
+        prediction = predict(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+        found += non_max_suppression(prediction, confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
+    return mean_average_precision(found, [(scene.boxes, scene.labels) for scene in scenes])
+
+
+def load_twin(path: Path = WEIGHTS) -> YOLOv5:
+    """The torch twin with the detector's weights, in fp32 and eval mode."""
+    model = YOLOv5("yolov5n", classes=CLASSES)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in trtnn.load(path).items()})
+    return model.eval()
+
+
+def torch_predictor(model: nn.Module) -> Predictor:
+    """``model`` as a function of arrays, on the device where it lies."""
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def predict(images: np.ndarray) -> np.ndarray:
+        return model(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+    return predict
+
+
+def network_predictor(fp16: bool, path: Path = WEIGHTS) -> Predictor:
+    """The TensorRT network, run on the CPU by trtnn's reference; it takes ``BATCH`` pictures at a time."""
+    from trtnn.models.yolov5 import YOLOv5 as Network  # training needs no TensorRT
+
+    model = Network("yolov5n", classes=CLASSES)
+    model.load_state_dict(trtnn.load(path))
+    network = model.trace(fp16=fp16, inputs={"images": (BATCH, 3, SIZE_PX, SIZE_PX)})
+    return lambda images: np.asarray(network.run(images))
+
+
+PREDICTORS: dict[str, Callable[[], Predictor]] = {
+    "torch": lambda: torch_predictor(load_twin()),
+    "trtnn-fp32": lambda: network_predictor(fp16=False),
+    "trtnn-fp16": lambda: network_predictor(fp16=True),
+}
+
+
+def main() -> None:
+    summary, _, examples = __doc__.split("\n\n", 2)
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--measure", nargs="+", choices=PREDICTORS, default=list(PREDICTORS), help="what (default: all)"
+    )
+    parser.add_argument("--pictures", type=int, default=500, help="how many, a multiple of ten (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the file of figures (default: the example's own)")
+    arguments = parser.parse_args()
+    scenes = validation_set(arguments.pictures)
+    results = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    for name in arguments.measure:
+        start = time.perf_counter()
+        score = measure(PREDICTORS[name](), scenes)
+        print(f"{name}: mAP50 {score.map50:.4f}, mAP50-95 {score.map50_95:.4f}, {time.perf_counter() - start:.0f} s")
+        results[name] = {
+            "mAP50": round(score.map50, 4),
+            "mAP50-95": round(score.map50_95, 4),
+            "AP50 of 0 to 9": [round(float(value), 4) for value in score.ap50],
+            "pictures": len(scenes),
+            "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            "with": f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
+            f"OpenCV {cv2.__version__}, on the CPU",
+        }
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The caches with a TensorRT that measures on the GPU."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+import trtnn
+from tests.helpers import layers, numbers, trace
+from trtnn import functional as F
+from trtnn import get_backend
+from trtnn.fingerprint import fingerprint
+from trtnn.models.yolov5 import YOLOv5
+from trtnn.modules import Conv2d, ReLU, Sequential
+
+measures = pytest.mark.skipif(
+    get_backend().capabilities.targets, reason="this TensorRT measures nothing while it builds"
+)
+
+
+@pytest.fixture
+def net():
+    module = Sequential(Conv2d(3, 16, 3), ReLU(), Conv2d(16, 32, 3, stride=2), ReLU(), Conv2d(32, 8, 1))
+    module.inputs = {"input": (1, 3, 64, 64)}
+    module.load_state_dict({name: numbers(*p.shape, scale=0.1) for name, p in module.named_parameters()})
+    return module
+
+
+def seconds_to_build(network, **options):
+    start = time.perf_counter()
+    engine = network.build(progress=False, optimization_level=1, **options)
+    return time.perf_counter() - start, engine
+
+
+def timing_files(folder):
+    return sorted(folder.glob("timing-*.cache"))
+
+
+@measures
+def test_a_warm_timing_cache_is_faster(net, tmp_path):
+    cold, first = seconds_to_build(net.trace(), timing_cache=tmp_path)
+    (file,) = timing_files(tmp_path)
+    assert get_backend().version in file.name
+    warm, second = seconds_to_build(net.trace(), timing_cache=tmp_path)
+    assert warm < cold / 3
+    images = numbers(1, 3, 64, 64)
+    np.testing.assert_allclose(first(images), second(images), rtol=0, atol=1e-3)
+
+
+@measures
+def test_the_file_grows_by_what_is_new(net, tmp_path):
+    network = net.trace()
+    seconds_to_build(network, timing_cache=tmp_path)
+    (file,) = timing_files(tmp_path)
+    before = file.read_bytes()
+    other = trace(lambda x: F.max_pool2d(F.relu(x), 2), (1, 8, 24, 24))
+    seconds_to_build(other, timing_cache=tmp_path)
+    assert timing_files(tmp_path) == [file]
+    assert file.stat().st_size > len(before)
+    warm, _ = seconds_to_build(network, timing_cache=tmp_path)  # what was there before is still there
+    cold, _ = seconds_to_build(network, timing_cache=tmp_path / "empty")
+    assert warm < cold / 3
+
+
+@measures
+def test_a_damaged_timing_cache_is_replaced(net, tmp_path):
+    network = net.trace()
+    seconds_to_build(network, timing_cache=tmp_path)
+    (file,) = timing_files(tmp_path)
+    good = file.read_bytes()
+    file.write_bytes(good[: len(good) // 2])
+    with pytest.warns(UserWarning, match="is damaged and is replaced"):
+        seconds_to_build(network, timing_cache=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        seconds_to_build(network, timing_cache=tmp_path)
+
+
+def test_an_engine_from_the_cache_runs(net, monkeypatch, tmp_path):
+    images = numbers(1, 3, 64, 64)
+    built = net.compile(cache_dir=tmp_path, optimization_level=1)
+    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: pytest.fail("it is in the cache"))
+    for network in (net.trace(), net.trace()):
+        found = network.build(cache_dir=tmp_path, optimization_level=1)
+        np.testing.assert_array_equal(found(images), built(images))
+
+
+def test_one_network_keeps_its_key_through_builds(net, monkeypatch, tmp_path):
+    """Where networks are weakly typed, a build pins layers' precision in the definition."""
+    network = net.trace(fp16=True, fp32_modules=("2",))
+    network.build(cache_dir=tmp_path, optimization_level=1)
+    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: pytest.fail("it is in the cache"))
+    network.build(cache_dir=tmp_path, optimization_level=1)
+
+
+@pytest.mark.skipif(
+    not hasattr(get_backend().trt.INetworkDefinition, "add_plugin_v2"), reason="no plugins of version 2"
+)
+def test_a_plugins_fields_are_in_the_fingerprint():
+    trt, logger = get_backend().trt, get_backend().logger
+    if not hasattr(trt, "init_libnvinfer_plugins") or not trt.init_libnvinfer_plugins(logger, ""):
+        pytest.skip("TensorRT's own plugins are not here")
+    creator = trt.get_plugin_registry().get_plugin_creator("LReLU_TRT", "1", "")
+    if creator is None:
+        pytest.skip("this TensorRT has no LReLU_TRT")
+
+    def of(slope):
+        network = trace(lambda x: x + 1, (1, 4, 8, 8))
+        definition = network.graph.definition
+        field = trt.PluginField("negSlope", np.array([slope], np.float32), trt.PluginFieldType.FLOAT32)
+        plugin = creator.create_plugin("leaky", trt.PluginFieldCollection([field]))
+        layer = definition.add_plugin_v2([layers(network)[-1].get_output(0)], plugin)
+        layer.name = "plugin"
+        return fingerprint(definition, trt)
+
+    assert of(0.1) == of(0.1)
+    assert of(0.1) != of(0.2)
+
+
+@measures
+@pytest.mark.timeout(900)
+def test_the_second_build_of_yolov5s_is_ten_times_faster(tmp_path):
+    model = YOLOv5("yolov5s", classes=80)
+    members = (*model.named_parameters(), *model.named_buffers())
+    model.load_state_dict({name: abs(numbers(*member.shape, scale=0.05)) for name, member in members})
+    first, _ = seconds_to_build(model.trace(fp16=True), timing_cache=tmp_path)
+    second, _ = seconds_to_build(model.trace(fp16=True), timing_cache=tmp_path)
+    print(f"YOLOv5s fp16: {first:.1f} s with an empty timing cache, {second:.1f} s with a warm one")
+    assert second < first / 10

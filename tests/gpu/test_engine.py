@@ -1,0 +1,212 @@
+"""Engines on a GPU: results against torch, every way of calling, graphs, threads, and what they leave behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+import trtnn
+from tests.helpers import assert_close, load_random, message_of, numbers
+from trtnn.errors import ArgumentError, DTypeError, EngineError, ShapeError
+
+SHAPE = (2, 3, 16, 16)
+
+
+class Small(trtnn.Module):
+    """Two outputs in a dict, so that the structure is proved as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = {"images": SHAPE}
+        self.conv = trtnn.modules.Conv2d(3, 8, 3, padding=1)
+        self.norm = trtnn.modules.BatchNorm2d(8)
+        self.head = trtnn.modules.Linear(8 * 16 * 16, 5)
+
+    def forward(self, images):
+        x = trtnn.functional.silu(self.norm(self.conv(images)))
+        return {"features": x, "scores": self.head(x.flatten(1)).softmax(1)}
+
+
+class Twin(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.head = torch.nn.Linear(8 * 16 * 16, 5)
+
+    def forward(self, images):
+        x = torch.nn.functional.silu(self.norm(self.conv(images)))
+        return {"features": x, "scores": self.head(x.flatten(1)).softmax(1)}
+
+
+@pytest.fixture(scope="module")
+def twin():
+    return load_random(Twin())
+
+
+@pytest.fixture(scope="module")
+def model(twin):
+    model = Small()
+    model.load_state_dict(twin.state_dict())
+    return model
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    return model.compile(optimization_level=0)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return numbers(*SHAPE)
+
+
+@pytest.fixture(scope="module")
+def expected(twin, images):
+    with torch.no_grad():
+        return twin(torch.from_numpy(images))
+
+
+TF32 = 2e-3  # on this generation of GPUs TensorRT computes fp32 convolutions in TF32
+
+
+def test_numpy_in_numpy_out(engine, images, expected):
+    result = engine(images)
+    assert_close(result, expected, TF32)
+    assert isinstance(result["scores"], np.ndarray)
+
+
+def test_by_name_and_again(engine, images, expected):
+    first, second = engine(images=images), engine(images=images * 2)
+    assert_close(first, expected, TF32)
+    assert np.abs(first["features"] - second["features"]).max() > 0.1
+
+
+def test_a_strided_array(engine, images, expected):
+    strided = np.asfortranarray(images)
+    assert not strided.flags.c_contiguous
+    assert_close(engine(strided), expected, TF32)
+
+
+def test_cpu_tensor_in_cpu_tensor_out(engine, images, expected):
+    result = engine(torch.from_numpy(images))
+    assert result["scores"].device.type == "cpu"
+    assert_close({k: v.numpy() for k, v in result.items()}, expected, TF32)
+
+
+def test_cuda_tensor_in_cuda_tensor_out(engine, images, expected):
+    result = engine(torch.from_numpy(images).cuda())
+    assert result["features"].is_cuda
+    assert_close({k: v.cpu().numpy() for k, v in result.items()}, expected, TF32)
+
+
+def test_fp16_is_close(model, images, expected):
+    engine = model.compile(fp16=True, optimization_level=0)
+    assert_close(engine(images), expected, 5e-3)
+
+
+def test_out_takes_arrays_and_tensors(engine, images, expected):
+    arrays = {"features": np.zeros((2, 8, 16, 16), np.float32), "scores": np.zeros((2, 5), np.float32)}
+    result = engine(images, out=arrays)
+    assert result["scores"] is arrays["scores"]
+    assert_close(arrays, expected, TF32)
+    tensors = {name: torch.zeros(array.shape, device="cuda") for name, array in arrays.items()}
+    assert engine(torch.from_numpy(images).cuda(), out=tensors)["scores"] is tensors["scores"]
+    assert_close({k: v.cpu().numpy() for k, v in tensors.items()}, expected, TF32)
+
+
+def test_work_goes_on_the_current_stream(engine, images, expected):
+    on_gpu = torch.from_numpy(images).cuda()
+    torch.cuda.synchronize()
+    streams = [torch.cuda.Stream() for _ in range(4)]
+    results = []
+    for stream in streams * 3:
+        with torch.cuda.stream(stream):
+            results.append(engine(on_gpu))
+    torch.cuda.synchronize()
+    for result in results:
+        assert_close({k: v.cpu().numpy() for k, v in result.items()}, expected, TF32)
+
+
+def test_a_cuda_graph_gives_the_same(engine, images, expected):
+    graphed = engine.cuda_graph()
+    on_gpu = torch.from_numpy(images).cuda()
+    for _ in range(3):
+        assert_close({k: v.cpu().numpy() for k, v in graphed(on_gpu).items()}, expected, TF32)
+    assert_close(graphed(images), expected, TF32)
+    doubled = graphed(on_gpu * 2)
+    again = engine(on_gpu * 2)
+    assert_close({k: v.cpu().numpy() for k, v in doubled.items()}, {k: v.cpu() for k, v in again.items()}, 1e-6)
+
+
+def test_eight_threads_at_once(engine):
+    inputs = [numbers(*SHAPE, seed=i) for i in range(8)]
+    alone = [engine(array) for array in inputs]
+    start = threading.Barrier(8)
+
+    def work(index):
+        start.wait()
+        return [engine(inputs[index]) for _ in range(50)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for index, results in enumerate(pool.map(work, range(8))):
+            for result in results:
+                np.testing.assert_array_equal(result["features"], alone[index]["features"])
+
+
+def test_two_hundred_rounds_leave_memory_where_it_was(engine, images, tmp_path):
+    path = engine.save(tmp_path / "small.engine")
+
+    def round_(index):
+        loaded = trtnn.Engine.load(path)
+        loaded(images)
+        if index % 2:
+            loaded.close()  # the others are left to garbage collection
+
+    def used():
+        gc.collect()
+        torch.cuda.empty_cache()
+        free, total = torch.cuda.mem_get_info()
+        return total - free
+
+    for index in range(10):
+        round_(index)
+    before = used()
+    for index in range(200):
+        round_(index)
+    assert used() - before <= 8 << 20
+
+
+def test_a_closed_engine_says_so(model, images):
+    with model.compile(optimization_level=0) as engine:
+        engine(images)
+    assert "was closed" in message_of(EngineError, engine, images)
+
+
+def test_bad_inputs_say_what_to_do_and_the_engine_lives_on(engine, images, expected):
+    on_gpu = torch.from_numpy(images).cuda()
+    assert ".contiguous()" in message_of(ArgumentError, engine, on_gpu.permute(0, 1, 3, 2))
+    assert ".to(torch.float32)" in message_of(DTypeError, engine, on_gpu.half())
+    assert "received (1, 3, 16, 16)" in message_of(ShapeError, engine, on_gpu[:1])
+    assert "on the host" in message_of(ArgumentError, engine, on_gpu, out={"features": images, "scores": images})
+    assert "the outputs are" in message_of(ArgumentError, engine, images, out=images)
+    assert_close(engine(images), expected, TF32)
+
+
+def test_an_engine_for_another_gpu_is_told_before_tensorrt_is_asked(engine, images):
+    other = trtnn.Engine(engine.plan, {**engine.description, "targets": ["sm75"]})
+    message = message_of(EngineError, other, images)
+    assert "a GPU of sm75" in message
+    assert "the GPU here is" in message
+
+
+def test_a_corrupt_plan_is_an_error(engine, images):
+    broken = bytearray(engine.plan)
+    broken[len(broken) // 2 :] = bytes(len(broken) - len(broken) // 2)
+    assert "could not load" in message_of(EngineError, trtnn.Engine(bytes(broken), engine.description), images)
+    assert engine(images)

@@ -1,0 +1,136 @@
+"""What the tests share: numbers, and the triangle of torch, the CPU reference and TensorRT's builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trtnn import Input, Module, Network, get_backend
+from trtnn.backend import gpus
+from trtnn.reading import read_layers
+
+torch.set_num_threads(1)  # the tests themselves run side by side
+
+FP32_TOLERANCE = 1e-5  # both relative to the largest magnitude of the output
+FP16_TOLERANCE = 2e-3
+ENGINE_TOLERANCE = 5e-3  # a GPU multiplies in TF32 or fp16
+ONE_TARGET = {"targets": ("sm86",)} if get_backend().capabilities.targets else {}
+RUNS_HERE = bool(gpus()) and (not ONE_TARGET or gpus()[0] in get_backend().targets)
+
+strongly_typed = pytest.mark.skipif(
+    not get_backend().capabilities.strongly_typed, reason="this TensorRT's networks carry no element types"
+)
+
+
+def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    """Return normally distributed float32 numbers that fp16 holds exactly."""
+    drawn = np.random.default_rng((seed, *shape)).standard_normal(shape) * scale
+    return np.asarray(drawn, np.float16).astype(np.float32)
+
+
+class Function(Module):
+    """A function of Tensors, or another module, as a module that can be traced; its inputs are x0, x1, ..."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, **tensors: Any) -> Any:
+        return self.function(*tensors.values())
+
+
+def trace(function: Callable[..., Any], *inputs: Any, **options: Any) -> Network:
+    """Trace a function or module over inputs given as arrays, Inputs or shapes."""
+    named = {
+        f"x{i}": Input(value.shape, value.dtype) if isinstance(value, np.ndarray) else value
+        for i, value in enumerate(inputs)
+    }
+    return Function(function).trace(named, **options)
+
+
+def run(function: Callable[..., Any], *arrays: np.ndarray, **options: Any) -> Any:
+    """Trace a function or module over arrays, and run it on them."""
+    return trace(function, *arrays, **options).run(*arrays)
+
+
+def load_random(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Give a torch module random weights and statistics, and return it in eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            drawn = torch.randn(tensor.shape, generator=generator)
+            fan_in = tensor[0].numel() if tensor.ndim > 1 else 1
+            tensor.copy_(drawn.abs() + 0.1 if name.endswith("running_var") else drawn * fan_in**-0.5)
+    return module.eval()
+
+
+def assert_close(result: Any, expected: Any, tolerance: float = FP32_TOLERANCE) -> None:
+    """Compare arrays, in whatever structure, with torch's tensors: shapes, types, and numbers.
+
+    Args:
+        tolerance: the largest difference, in parts of the largest magnitude expected.
+    """
+    if isinstance(expected, (tuple, list, dict)):
+        assert type(result) is type(expected)
+        assert len(result) == len(expected)
+        if isinstance(expected, dict):
+            assert result.keys() == expected.keys()
+        for key in expected if isinstance(expected, dict) else range(len(expected)):
+            assert_close(result[key], expected[key], tolerance)
+        return
+    if not isinstance(expected, (torch.Tensor, np.ndarray)):
+        assert result == expected
+        return
+    expected = expected.detach().numpy() if isinstance(expected, torch.Tensor) else expected
+    assert result.shape == expected.shape
+    assert result.dtype == expected.dtype
+    if expected.dtype.kind != "f":
+        np.testing.assert_array_equal(result, expected)
+        return
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance * largest, equal_nan=False)
+
+
+def check_triangle(
+    ours: Callable[..., Any],
+    theirs: Callable[..., Any],
+    *arrays: np.ndarray,
+    build: bool = True,
+    fp16_tolerance: float = FP16_TOLERANCE,
+) -> None:
+    """Check that a trtnn function or module agrees with torch's on the CPU reference, and that TensorRT builds it.
+
+    Where there is a GPU the engine is run and compared as well. Each in fp32 and in fp16. A torch module gets random
+    weights, and ours is given the same.
+    """
+    if isinstance(theirs, torch.nn.Module):
+        load_random(theirs)
+        ours.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        expected = theirs(*(torch.from_numpy(array.copy()) for array in arrays))
+    for fp16, tolerance in ((False, FP32_TOLERANCE), (True, fp16_tolerance)):
+        network = trace(ours, *arrays, fp16=fp16)
+        assert_close(network.run(*arrays), expected, tolerance)
+        if build:
+            engine = network.build(**({"optimization_level": 0} if RUNS_HERE else ONE_TARGET))
+            assert engine.plan.nbytes > 0
+            assert engine.outputs == network.outputs
+            if RUNS_HERE:
+                assert_close(engine(*arrays), expected, ENGINE_TOLERANCE)
+
+
+def layers(network: Network, *kinds: str) -> list[Any]:
+    """Return a network's layers, of certain types where named, as TensorRT shows them."""
+    found = read_layers(network.graph.definition, network.graph.trt)
+    return [layer for kind, layer in found if not kinds or kind in kinds]
+
+
+def message_of(error: type[Exception], function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """Return the message of the error that a call raises."""
+    with pytest.raises(error) as caught:
+        function(*args, **kwargs)
+    return str(caught.value)

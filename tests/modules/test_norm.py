@@ -1,0 +1,68 @@
+"""BatchNorm2d against torch's in evaluation."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers import check_triangle, layers, message_of, numbers, trace
+from trtnn import Parameter
+from trtnn import functional as F
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.modules import BatchNorm2d
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3, 0.5])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(1, 4, 5, 6), (2, 1, 3, 1)])
+def test_batch_norm(shape, affine, eps):
+    arguments = {"eps": eps, "momentum": 0.03, "affine": affine}
+    ours, theirs = BatchNorm2d(shape[1], **arguments), torch.nn.BatchNorm2d(shape[1], **arguments)
+    check_triangle(ours, theirs, numbers(*shape))
+
+
+def test_it_is_one_scale_layer_folded_in_double_precision():
+    mean, variance, gamma, beta = (numbers(64, seed=i) * np.float32(1.37) for i in range(4))
+    variance = variance**2 * np.float32(1e-3)
+    (layer,) = layers(trace(lambda x: F.batch_norm(x, mean, variance, gamma, beta, eps=1e-4), (1, 64, 2, 2)))
+    scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + 1e-4)
+    np.testing.assert_allclose(layer.scale, scale, rtol=6e-8)  # one rounding, to float32
+    np.testing.assert_allclose(layer.shift, beta - mean * scale, rtol=6e-8)
+
+
+def test_five_dimensions():
+    parameters = [numbers(3, seed=i) ** 2 + 0.1 for i in range(4)]
+    check_triangle(
+        lambda x: F.batch_norm(x, *parameters),
+        lambda x: torch.nn.functional.batch_norm(x, *map(torch.from_numpy, parameters)),
+        numbers(1, 3, 2, 4, 5),
+    )
+
+
+def test_looks_like_torch():
+    ours, theirs = BatchNorm2d(4, eps=1e-3, momentum=0.03), torch.nn.BatchNorm2d(4, eps=1e-3, momentum=0.03)
+    assert repr(ours) == repr(theirs).replace(" bias=True,", "")  # newer torch shows an argument that is not ours
+    assert list(ours.state_dict()) == []
+    assert list(dict(ours.named_parameters())) == list(dict(theirs.named_parameters()))
+    assert list(dict(ours.named_buffers())) == ["running_mean", "running_var"]
+
+
+ONES = np.ones(4, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "error", "words"),
+    [
+        (lambda x: F.batch_norm(x, ONES, ONES), (1, 3, 2, 2), ShapeError, ["expected 4", "received 3"]),
+        (lambda x: F.batch_norm(x, ONES, ONES), (1, 4), ShapeError, ["(batch, channels, height, width)", "[1, 4]"]),
+        (lambda x: F.batch_norm(x.int(), ONES, ONES), (1, 4, 2, 2), DTypeError, ["batch_norm", "int32"]),
+        (lambda x: F.batch_norm(x, Parameter(4), ONES), (1, 4, 2, 2), ArgumentError, ["shape (4,)", "is empty"]),
+    ],
+)
+def test_errors(function, shape, error, words):
+    message = message_of(error, trace, function, shape)
+    for word in words:
+        assert word in message
+
+
+def test_statistics_of_the_batch_are_unsupported():
+    assert "without stored statistics" in message_of(UnsupportedError, BatchNorm2d, 4, track_running_stats=False)

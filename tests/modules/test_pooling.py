@@ -1,0 +1,82 @@
+"""MaxPool2d against torch's."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import check_triangle, message_of, numbers, run, trace
+from trtnn import functional as F
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.modules import MaxPool2d
+
+POOLS = [
+    ((2,), {}, (1, 3, 8, 8)),
+    ((2,), {}, (1, 3, 7, 9)),
+    ((5, 1, 2), {}, (1, 3, 6, 4)),
+    ((13, 1, 6), {}, (2, 2, 2, 3)),  # windows larger than the input
+    (((3, 2),), {"stride": (1, 3), "padding": (1, 0)}, (1, 3, 8, 11)),
+    ((3,), {"stride": 2, "ceil_mode": True}, (1, 3, 8, 7)),
+    ((3,), {"stride": 2, "padding": 1, "ceil_mode": True}, (1, 3, 7, 8)),
+    ((2,), {"stride": 3, "ceil_mode": True}, (1, 3, 9, 10)),  # a last window would start behind the input
+    ((3,), {"stride": 5, "padding": 1, "ceil_mode": True}, (1, 1, 6, 12)),
+    ((1,), {}, (1, 1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("arguments", "options", "shape"), POOLS)
+def test_max_pool2d(arguments, options, shape):
+    ours, theirs = MaxPool2d(*arguments, **options), torch.nn.MaxPool2d(*arguments, **options)
+    check_triangle(ours, theirs, numbers(*shape) - 5)  # negative, so that a zero of the padding would win
+    assert repr(ours) == repr(theirs)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_max_pool2d_of_any_arguments(data):
+    sides = []
+    for _ in range(2):
+        kernel = data.draw(st.integers(1, 6))
+        sides.append((data.draw(st.integers(1, 14)), kernel, data.draw(st.integers(1, 7))))
+    lengths, kernel, stride = zip(*sides, strict=True)
+    padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
+    assume(all(n + 2 * p >= k for n, p, k in zip(lengths, padding, kernel, strict=True)))
+    options = {"stride": stride, "padding": padding, "ceil_mode": data.draw(st.booleans())}
+    x = numbers(1, 2, *lengths) - 5
+    expected = torch.nn.functional.max_pool2d(torch.from_numpy(x), kernel, **options)
+    np.testing.assert_array_equal(run(lambda x: F.max_pool2d(x, kernel, **options), x), expected)
+
+
+def test_windows_in_ceil_mode_build():
+    def pools(function, x):
+        return [
+            function(x, kernel, stride, padding, ceil_mode=True)
+            for kernel in (1, 2, 3, 5)
+            for stride in (1, 2, 3, 4)
+            for padding in range(kernel // 2 + 1)
+        ]
+
+    check_triangle(
+        lambda x: pools(F.max_pool2d, x), lambda x: pools(torch.nn.functional.max_pool2d, x), numbers(1, 2, 9, 6) - 5
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "error", "words"),
+    [
+        (lambda x: F.max_pool2d(x, 5), (1, 3, 4, 8), ShapeError, ["(5, 5) is larger", "(1, 3, 4, 8)"]),
+        (lambda x: F.max_pool2d(x, 2), (3, 4, 8), ShapeError, ["(batch, channels, height, width)", "[3, 4, 8]"]),
+        (lambda x: F.max_pool2d(x, 3, padding=2), (1, 3, 8, 8), ArgumentError, ["half of kernel_size", "(2, 2)"]),
+        (lambda x: F.max_pool2d(x, 3, dilation=2), (1, 3, 8, 8), UnsupportedError, ["dilation 2"]),
+        (lambda x: F.max_pool2d(x, (1, 2, 3)), (1, 3, 8, 8), ArgumentError, ["kernel_size takes an int or two"]),
+    ],
+)
+def test_errors(function, shape, error, words):
+    message = message_of(error, trace, function, shape)
+    for word in words:
+        assert word in message
+
+
+def test_indices_are_unsupported():
+    assert "return_indices" in message_of(UnsupportedError, MaxPool2d, 2, return_indices=True)

@@ -1,0 +1,394 @@
+"""Engines found again by content and never otherwise; files that are damaged, shared or cannot be written."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import trtnn.build
+import trtnn.engine_cache
+import trtnn.files
+from tests.helpers import ONE_TARGET, message_of, numbers
+from trtnn import BuildConfig, Engine, get_backend
+from trtnn.engine_cache import cache_key
+from trtnn.errors import ArgumentError, BuildError
+from trtnn.files import default_cache_dir, file_name
+from trtnn.modules import Conv2d, ReLU, Sequential
+
+ROOT = Path(__file__).parents[1]
+SILENT = {"progress": False, "optimization_level": 0, **ONE_TARGET}
+
+
+@pytest.fixture
+def net():
+    module = Sequential(Conv2d(3, 4, 3), ReLU(), Conv2d(4, 4, 3))
+    module.inputs = {"input": (1, 3, 16, 16)}
+    module.load_state_dict({name: numbers(*parameter.shape) for name, parameter in module.named_parameters()})
+    return module
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """What was built, one entry for each time that TensorRT's builder ran."""
+    done, original = [], trtnn.build._build_plan
+    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: done.append(args[3]) or original(*args))
+    return done
+
+
+def engine_files(folder):
+    return sorted(Path(folder).glob("*.engine"))
+
+
+def same(one, other):
+    return bytes(one.plan) == bytes(other.plan) and json.dumps(one.description) == json.dumps(other.description)
+
+
+# -- found by content -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_is_built_once(net, builds, tmp_path):
+    folder = tmp_path / "made" / "here"
+    first = net.compile(cache_dir=folder, **SILENT)
+    second = net.compile(cache_dir=str(folder), **SILENT)
+    assert len(builds) == 1
+    assert same(first, second)
+    assert isinstance(second.plan.obj, mmap.mmap)
+    (file,) = engine_files(folder)
+    assert file.name.startswith("Sequential-")
+    assert bytes(Engine.load(file).plan) == bytes(first.plan)  # an ordinary engine file
+    assert trtnn.engine_cache._ENTRY not in second.description
+
+
+def test_without_a_folder_nothing_is_kept(net, builds, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    net.compile(**SILENT)
+    net.compile(**SILENT)
+    assert len(builds) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_shows_or_keeps_is_no_part_of_the_key(net, builds, tmp_path):
+    net.compile(cache_dir=tmp_path, progress=False, **ONE_TARGET)
+    net.compile(cache_dir=tmp_path, progress=True, timing_cache=False, **ONE_TARGET)
+    assert len(builds) == 1
+
+
+def test_the_default_targets_are_those_named(net, builds, tmp_path):
+    targets = net.compile(cache_dir=tmp_path, progress=False).targets
+    net.compile(cache_dir=tmp_path, progress=False, targets=targets)
+    assert len(builds) == 1
+
+
+def change_a_weight(net):
+    bias = net.state_dict()["2.bias"].copy()
+    bias[-1] = np.nextafter(bias[-1], np.float32(9))
+    net.load_state_dict({"2.bias": bias}, strict=False)
+
+
+def change_a_stride(net):
+    net._modules["0"].stride = (2, 2)
+
+
+def change_metadata(net):
+    net.metadata["classes"] = ["digit"]
+
+
+@pytest.mark.parametrize("change", [change_a_weight, change_a_stride, change_metadata])
+def test_another_network_is_built(net, builds, tmp_path, change):
+    first = net.compile(cache_dir=tmp_path, **SILENT)
+    change(net)
+    second = net.compile(cache_dir=tmp_path, **SILENT)
+    assert len(builds) == len(engine_files(tmp_path)) == 2
+    assert not same(first, second)
+    net.compile(cache_dir=tmp_path, **SILENT)
+    assert len(builds) == 2
+
+
+OPTIONS = [
+    {"fp16": True},
+    {"fp16": True, "fp32_modules": ("0",)},
+    {"optimization_level": 1},
+    {"workspace_bytes": 1 << 24},
+    {"inputs": {"input": (2, 3, 16, 16)}},
+    *([{"targets": ("sm89",)}, {"targets": ("sm89", "sm86")}] if ONE_TARGET else []),
+]
+
+
+def test_other_options_are_built(net, builds, tmp_path):
+    net.compile(cache_dir=tmp_path, **SILENT)
+    for _ in range(2):
+        for options in OPTIONS:
+            net.compile(cache_dir=tmp_path, **{**SILENT, **options})
+        assert len(builds) == len(engine_files(tmp_path)) == 1 + len(OPTIONS)
+
+
+def test_versions_and_the_gpu_are_in_the_key(net, monkeypatch):
+    network = net.trace()
+
+    def key(description=None, gpu="H100", targets=False, flags=0):
+        monkeypatch.setattr(trtnn.engine_cache, "gpu_name", lambda: gpu)
+        backend = SimpleNamespace(capabilities=SimpleNamespace(targets=targets))
+        graph = SimpleNamespace(backend=backend, definition=network.graph.definition, trt=network.graph.trt)
+        return cache_key(graph, {"tensorrt": "8.6.0", **(description or {})}, {}, flags)
+
+    keys = [
+        key(),
+        key(gpu="H200"),
+        key({"tensorrt": "8.6.1"}),
+        key({"trtnn": "9"}),
+        key({"backend": "x"}),
+        key(flags=1),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key() == keys[0]
+    assert key(targets=True) == key(targets=True, gpu="H200")  # built for the targets, whatever is here
+
+
+def test_the_description_names_the_versions_in_the_key(net, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(trtnn.build, "cache_key", lambda *args: seen.append(args[1]) or "key")
+    net.compile(cache_dir=tmp_path, **SILENT)
+    backend = get_backend()
+    assert {"backend": backend.name, "tensorrt": backend.version}.items() <= seen[0].items()
+    assert seen[0]["trtnn"]
+    assert seen[0]["targets"]
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def truncate(path, _):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path, _):
+    path.write_bytes(b"")
+
+
+def flip_a_bit_of_the_plan(path, _):
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+
+
+def change_the_description(path, _):
+    path.write_bytes(path.read_bytes().replace(b'"model": "Sequential"', b'"model": "Sequentiel"'))
+
+
+def take_another_engine(path, other):
+    path.write_bytes(other.read_bytes())
+
+
+def take_an_engine_from_elsewhere(path, _):
+    engine = Engine.load(path)
+    engine.description.pop(trtnn.engine_cache._ENTRY)
+    engine.save(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate,
+        empty,
+        flip_a_bit_of_the_plan,
+        change_the_description,
+        take_another_engine,
+        take_an_engine_from_elsewhere,
+    ],
+)
+def test_a_damaged_file_is_replaced(net, builds, tmp_path, damage):
+    good = net.compile(cache_dir=tmp_path, **SILENT)
+    (file,) = engine_files(tmp_path)
+    other = net.compile(cache_dir=tmp_path / "other", fp16=True, **SILENT)
+    damage(file, engine_files(tmp_path / "other")[0])
+    with pytest.warns(
+        UserWarning, match="an engine is built again, since its file in the cache is damaged: "
+    ) as caught:
+        again = net.compile(cache_dir=tmp_path, **SILENT)
+    assert str(file) in str(caught[0].message)
+    assert len(builds) == 3
+    assert again.description == good.description != other.description
+    assert again.plan.nbytes == good.plan.nbytes
+    assert same(net.compile(cache_dir=tmp_path, **SILENT), again)
+    assert len(builds) == 3
+
+
+# -- folders ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_in_place_of_the_folder(net, builds, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    message = message_of(ArgumentError, net.compile, cache_dir=file, **SILENT)
+    assert message == f"cannot keep a cache in {file}: it is a file\n  give the path of a folder"
+    message = message_of(ArgumentError, net.compile, cache_dir=file / "inner", **SILENT)
+    assert f"cannot keep a cache in {file / 'inner'}: Not a directory" in message
+    assert builds == []
+
+
+def test_a_folder_that_is_closed_to_us(net, builds, monkeypatch, tmp_path):
+    monkeypatch.setattr(trtnn.files.os, "access", lambda path, mode: False)
+    message = message_of(ArgumentError, net.compile, cache_dir=tmp_path, **SILENT)
+    assert message == f"cannot keep a cache in {tmp_path}: no permission to write there\n  give another folder"
+    assert builds == []
+
+
+@pytest.mark.parametrize("name", ["cache_dir", "timing_cache"])
+def test_what_is_no_path(name):
+    assert message_of(ArgumentError, BuildConfig, **{name: 3}) == f"{name} takes the path of a folder, not 3"
+    assert f"{name} takes the path of a folder, not True" in message_of(ArgumentError, BuildConfig, **{name: True})
+
+
+def test_a_hit_needs_no_right_to_write(net, builds, monkeypatch, tmp_path):
+    net.compile(cache_dir=tmp_path, **SILENT)
+    monkeypatch.setattr(trtnn.engine_cache, "make_folder", lambda path: pytest.fail("a hit writes nothing"))
+    monkeypatch.setattr(trtnn.engine_cache, "locked", lambda *args: pytest.fail("a hit takes no lock"))
+    net.compile(cache_dir=tmp_path, **SILENT)
+    assert len(builds) == 1
+
+
+def test_a_full_disk_costs_no_engine(net, monkeypatch, tmp_path):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trtnn.engine, "atomic_write", full)
+    with pytest.warns(UserWarning, match="the engine was not kept in the cache: .*No space left on device"):
+        engine = net.compile(cache_dir=tmp_path, **SILENT)
+    assert engine.plan.nbytes > 0
+    assert engine_files(tmp_path) == []
+
+
+def test_a_failed_build_leaves_nothing(net, monkeypatch, tmp_path):
+    network = net.trace()
+    fail_to_build(network, monkeypatch, "some reason")
+    assert "some reason" in message_of(BuildError, network.build, cache_dir=tmp_path, **SILENT)
+    assert engine_files(tmp_path) == []
+    assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_the_name_of_a_model_stays_a_name(net, tmp_path):
+    net.metadata["model"] = "../../somewhere/my model" + "!" * 300
+    net.compile(cache_dir=tmp_path / "cache", **SILENT)
+    (file,) = engine_files(tmp_path / "cache")
+    assert file.name.startswith("somewhere_my_model-")
+    assert file_name("NVIDIA H100 80GB HBM3") == "NVIDIA_H100_80GB_HBM3"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"TRTNN_CACHE_DIR": "/there", "XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"}, "/there"),
+        ({"XDG_CACHE_HOME": "/xdg", "HOME": "/home/me"}, "/xdg/trtnn"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/trtnn"),
+    ],
+)
+def test_the_users_own_folder(monkeypatch, environment, expected):
+    for name in ("TRTNN_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert default_cache_dir() == Path(expected)
+
+
+# -- several processes ------------------------------------------------------------------------------------------------
+
+BUILDER = """
+import sys, time
+import numpy as np
+import trtnn.build
+from trtnn.modules import Conv2d
+
+build_plan = trtnn.build._build_plan
+def slowly(*args):
+    print("built", flush=True)
+    time.sleep(1)
+    return build_plan(*args)
+trtnn.build._build_plan = slowly
+trtnn.build.sys.stderr.isatty = lambda: True
+
+net = Conv2d(3, 4, 3)
+net.load_state_dict({"weight": np.ones((4, 3, 3, 3), np.float32), "bias": np.ones(4, np.float32)})
+network = net.trace({"input": (1, 3, 16, 16)})
+print("ready", flush=True)
+sys.stdin.readline()
+engine = network.build(cache_dir=sys.argv[1], **OPTIONS)
+print("engine", engine.plan.nbytes, flush=True)
+"""
+
+
+def test_of_two_processes_one_builds(tmp_path):
+    code = BUILDER.replace("OPTIONS", repr(ONE_TARGET))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, **pipes) for _ in range(2)]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
+    results = [child.communicate(timeout=60) for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    outputs = sorted(output for output, _ in results)
+    (file,) = engine_files(tmp_path)
+    engine_line = f"engine {Engine.load(file).plan.nbytes}\n"
+    assert outputs == [f"built\n{engine_line}", engine_line]
+    waits = "waiting for another process that builds Conv2d"
+    assert [waits in errors for output, errors in results] == ["built" not in output for output, _ in results]
+
+
+def test_a_process_that_dies_lets_go(net, tmp_path):
+    code = BUILDER.replace("OPTIONS", repr(ONE_TARGET)).replace("time.sleep(1)", "__import__('os')._exit(9)")
+    for _ in range(2):
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, cwd=ROOT, input="\n", capture_output=True, text=True, check=False)
+        assert done.returncode == 9
+        assert done.stdout == "ready\nbuilt\n"  # the second did not wait for the first
+    assert engine_files(tmp_path) == []
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def fail_to_build(network, monkeypatch, line):
+    """Let TensorRT's builder fail with a line in its log."""
+    logger, severity = get_backend().logger, get_backend().trt.ILogger.Severity
+    builder = network.graph.builder
+    fake = SimpleNamespace(
+        create_builder_config=builder.create_builder_config,
+        build_serialized_network=lambda definition, settings: logger.log(severity.ERROR, line),
+    )
+    monkeypatch.setattr(network.graph, "builder", fake)
+
+
+@pytest.mark.parametrize(
+    "line", ["Error Code 2: OutOfMemory (no further information)", "no implementation: insufficient workspace"]
+)
+def test_out_of_memory_gives_the_numbers(net, monkeypatch, line):
+    network = net.trace()
+    fail_to_build(network, monkeypatch, line)
+    monkeypatch.setattr(trtnn.build, "gpu_memory", lambda: (3 << 30, 80 << 30))
+    message = message_of(BuildError, network.build, workspace_bytes=3 << 19, **SILENT)
+    assert line in message
+    assert "workspace limit (workspace_bytes): 1.5 MiB" in message
+    assert "memory of the GPU: 3,072 MiB free of 81,920" in message
+    monkeypatch.setattr(trtnn.build, "gpu_memory", lambda: None)
+    message = message_of(BuildError, network.build, **SILENT)
+    assert message.endswith("workspace limit (workspace_bytes): none")
+
+
+def test_other_failures_give_no_numbers(net, monkeypatch):
+    network = net.trace()
+    fail_to_build(network, monkeypatch, "Invalid TopK K")
+    assert "workspace" not in message_of(BuildError, network.build, **SILENT)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_is_positive(limit):
+    message = message_of(ArgumentError, BuildConfig, workspace_bytes=limit)
+    assert message == f"workspace_bytes is a positive number, not {limit}"

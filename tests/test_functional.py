@@ -1,0 +1,350 @@
+"""Functions of Tensors, and Tensor's operators and methods, against torch's."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
+from trtnn import Input, Parameter
+from trtnn import functional as F
+from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
+
+A, B = numbers(2, 3, 4, seed=1), numbers(3, 1, seed=2)
+POSITIVE = np.abs(numbers(2, 3, 4, seed=3)) + np.float32(0.5)
+INTEGERS = np.array([[-7, -2, -1], [1, 2, 300]], np.int32)
+
+
+def both(function):
+    """A function of Tensors that means the same in trtnn and in torch."""
+    return function, function
+
+
+# -- arithmetic -------------------------------------------------------------------------------------------------------
+
+ARRAY = numbers(3, 4, seed=4)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: [a + b, a - b, a * b, b - a, b + a],
+        lambda a, b: [a / (b * b + 1), 1 / (a * a + 1), (a + 1) / 7, a / 0.25],
+        lambda a, b: [a + 2, 2 + a, a - 2, 2 - a, a * 3, 3 * a, -a, a - 0.5, 0.5 - a, 1.5 * a],
+        lambda a, b: [a**2, (a * a) ** 1.5, (b * b + 1) ** -1, 2**a, a**2.0, a**1],
+        lambda a, b: [a.add(b), a.sub(b), a.mul(b), a.div(b * b + 1), a.neg(), a.exp(), a.pow(2)],
+        lambda a, b: [a + True, a * False],
+    ],
+)
+def test_arithmetic_with_broadcasting(function):
+    check_triangle(*both(function), A, B)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "int64", "int32", "bool"])
+def test_arrays_on_either_side(kind):
+    array = (ARRAY * 4).astype(kind)
+    tensor = torch.from_numpy(array)
+    tensor = tensor.float() if tensor.is_floating_point() else tensor
+
+    def operations(other):
+        def function(x):
+            differences = [] if kind == "bool" else [x - other, other - x]  # torch has none of bool tensors
+            return [x + other, other + x, x * other, other * x, other / (x * x + 1), *differences]
+
+        return function
+
+    check_triangle(operations(array), operations(tensor), A)
+
+
+def test_numpy_numbers_are_numbers():
+    for number in (np.float64(2.5), np.float32(2.5), np.int64(3), np.int8(3), np.float16(0.5)):
+        result = run(lambda x, n=number: [n * x, x * n, n - x, x / n, n / (x * x + 1)], A)
+        plain = number.item()
+        assert_close(
+            result,
+            [torch.from_numpy(v) for v in (plain * A, plain * A, plain - A, A / plain)]
+            + [torch.from_numpy(plain / (A * A + 1))],
+        )
+
+
+def test_parameters_are_arrays():
+    parameter = Parameter(3, 4)
+    parameter.data = ARRAY
+    tensor = torch.from_numpy(ARRAY)
+    check_triangle(lambda x: x * parameter + parameter, lambda x: x * tensor + tensor, A)
+    check_triangle(lambda x: F.mul(parameter, x), lambda x: tensor * x, A)
+
+
+def test_integers():
+    check_triangle(
+        *both(lambda x: [x + 2, 2 - x, x * 3, -x, x * x, x**2, x * True, x + x.long(), x.float() * 0.5]), INTEGERS
+    )
+
+
+def test_integers_with_floating_numbers_and_division():
+    def function(x):
+        return [x / 2, 1 / x, x * 0.5, 0.5 - x, x / x, x / 4.0]
+
+    check_triangle(*both(function), INTEGERS)
+    check_triangle(*both(lambda x: [x / 255, 255 - x / 2, x * 0.5]), np.array([0, 1, 128, 255], np.uint8))
+
+
+def test_booleans_with_numbers():
+    flags = np.array([True, False, True])
+    check_triangle(*both(lambda x: [x + 1, x * 0.5, x / 2, x * 3]), flags)
+
+
+def test_integer_division_takes_the_type_that_the_network_computes_in():
+    for fp16, dtype in ((False, "float32"), (True, "float16")):
+        seen = []
+        trace(lambda x, seen=seen: seen.append(x / 255) or x * 0.5, Input((2,), "uint8"), fp16=fp16)
+        assert seen[0].dtype.name == dtype
+
+
+@pytest.mark.parametrize(
+    "kinds", [("float32", "int32"), ("int64", "float32"), ("int32", "int64"), ("bool", "int32"), ("bool", "float32")]
+)
+def test_tensors_of_two_types_promote_as_in_torch(kinds):
+    first, second = ((numbers(2, 3, seed=i) * 4).astype(kind) for i, kind in enumerate(kinds))
+    check_triangle(
+        *both(lambda a, b: [a + b, b - a, a * b]) if "bool" not in kinds else both(lambda a, b: [a + b]), first, second
+    )
+
+
+SHAPES = st.lists(st.integers(1, 3), max_size=4).map(tuple)
+
+
+@settings(deadline=None, max_examples=60)
+@given(SHAPES, SHAPES, st.booleans())
+def test_broadcasting_of_any_shapes(a, b, as_array):
+    first, second = numbers(*a, seed=1), numbers(*b, seed=2)
+    try:
+        expected = first - second
+    except ValueError:
+        assert "do not broadcast together" in message_of(ShapeError, trace, lambda x, y: x - y, first, second)
+        return
+    result = run(lambda x: x - second, first) if as_array else run(lambda x, y: x - y, first, second)
+    assert_close(result, np.asarray(expected))
+
+
+def test_shapes_that_do_not_broadcast_are_named():
+    message = message_of(ShapeError, trace, lambda x: x + np.ones(5, np.float32), (2, 3))
+    assert "shapes (2, 3) and (1, 5) do not broadcast together" in message
+
+
+# -- casts ------------------------------------------------------------------------------------------------------------
+
+
+def test_casts():
+    x = np.array([-2.7, -0.5, 0, 0.5, 1.5, 300], np.float32)
+    check_triangle(
+        lambda x: [x.int(), x.long(), x.float(), x.to("bool")], lambda x: [x.int(), x.long(), x, x.bool()], x
+    )
+    check_triangle(lambda x: [F.cast(x, np.int32), x.to(torch.int64)], lambda x: [x.int(), x.long()], x)
+
+
+def test_half_rounds_and_leaves_as_float():
+    x = np.array([1 + 2**-12, 2049, 0.1], np.float32)
+    assert_close(run(lambda x: x.half() * 1, x), torch.from_numpy(x).half().float())
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64", "int8", "bool"])
+def test_every_type_goes_in_and_out(kind):
+    x = np.array([[0, 1, 3], [2, 1, 0]]).astype(kind)
+    check_triangle(*both(lambda x: [x.reshape(3, 2), x[:, 1:]]), x)
+
+
+def test_bytes_are_cast_on_the_way_in_and_out():  # TensorRT has them as inputs and outputs alone
+    x = np.array([[0, 1, 255], [128, 3, 0]], np.uint8)
+    check_triangle(*both(lambda x: (x.float() * 0.5).to(torch.uint8)), x)
+    message = message_of(BuildError, trace, lambda x: x.reshape(3, 2), x)
+    assert "inputs: uint8[2, 3]" in message
+    assert "UInt8" in message
+
+
+def test_an_unknown_type():
+    assert "no element type 'complex64'" in message_of(DTypeError, trace, lambda x: x.to("complex64"), (2,))
+
+
+# -- shape ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: [x.reshape(6, 4), x.reshape((4, -1)), x.view(2, 12), x.view(-1), x.reshape([1, 2, 3, 4])],
+        lambda x: [x.permute(2, 0, 1), x.permute((1, -1, 0)), x.permute([0, 1, 2]), x.transpose(0, -1)],
+        lambda x: [x.permute(1, 2, 0).reshape(3, 8), x.transpose(1, 2).contiguous().view(-1, 3)],
+        lambda x: [x.chunk(2, 1)[0], *x.chunk(3, -1), *x.chunk(7, 0), *x.chunk(1)],
+        lambda x: [*x.split(2, 1), *x.split([1, 3], -1), *x.split(9), *x.split((1, 1), 0)],
+        lambda x: [x.narrow(1, 1, 2), x.narrow(-1, 0, 4), x.narrow(2, -3, 2)],
+        lambda x: [x.size(0) * x, x * x.shape[-1], x + x.dim(), x * len(x), x / x.numel(), x * x.ndim],
+        lambda x: [row * 2 for row in x],
+    ],
+)
+def test_shapes(function):
+    check_triangle(*both(function), A)
+
+
+@pytest.mark.parametrize("dims", [(), (1,), (0, 1), (-2, -1), (1, 1)])
+def test_flatten(dims):
+    check_triangle(lambda x: x.flatten(*dims), lambda x: torch.flatten(x, *dims), A)
+
+
+def test_flatten_of_no_dimensions():
+    check_triangle(lambda x: x[0, 0, 0].flatten(), lambda x: torch.flatten(x[0, 0, 0]), A)
+
+
+def test_cat():
+    y = numbers(2, 5, 4, seed=9)
+    for dim in (1, -2):
+        check_triangle(lambda a, b, d=dim: F.cat([a, b, a], d), lambda a, b, d=dim: torch.cat([a, b, a], d), A, y)
+    check_triangle(lambda a: F.cat([a, A], -1), lambda a: torch.cat([a, torch.from_numpy(A)], -1), A)
+    check_triangle(lambda a: F.cat((A, a)), lambda a: torch.cat((torch.from_numpy(A), a)), A)
+    check_triangle(lambda a: F.cat([a]), lambda a: torch.cat([a]), A)
+    check_triangle(lambda a: F.cat([a.int(), a]), lambda a: torch.cat([a.int(), a]), A)
+
+
+def test_returned_pieces_may_repeat_or_pass_through():
+    check_triangle(*both(lambda x: (x, x, x[0:2], [x * 1])), A)
+
+
+@st.composite
+def indices(draw, shape):
+    """Draw an index as torch takes it, of integers, slices, None and at most one Ellipsis."""
+    items = []
+    for length in shape[: draw(st.integers(0, len(shape)))]:
+        if draw(st.booleans()):
+            items.append(draw(st.integers(-length, length - 1)))
+        else:
+            bound = st.none() | st.integers(-length - 1, length + 1)
+            items.append(slice(draw(bound), draw(bound), draw(st.none() | st.integers(1, 3))))
+    if draw(st.booleans()):
+        at = draw(st.integers(0, len(items)))
+        kept = len(items) - at
+        # Behind an Ellipsis the indices are those of the last dimensions.
+        tail = [draw(st.integers(-n, n - 1)) for n in shape[len(shape) - kept :]] if kept else []
+        items[at:] = [Ellipsis, *tail]
+    for _ in range(draw(st.integers(0, 2))):
+        items.insert(draw(st.integers(0, len(items))), None)
+    return tuple(items) if len(items) != 1 or draw(st.booleans()) else items[0]
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_any_index(data):
+    shape = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    x = numbers(*shape)
+    index = data.draw(indices(shape))
+    expected = torch.from_numpy(x)[index]
+    if not expected.numel():
+        assert "leaves nothing" in message_of(ShapeError, trace, lambda x: x[index], x)
+        return
+    assert_close(run(lambda x: x[index], x), expected)
+
+
+def test_indices_build():
+    check_triangle(*both(lambda x: [x[..., ::2, 1::2], x[..., 1::2, ::2], x[0], x[:, -1], x[:, None, 1:], x[:]]), A)
+    check_triangle(*both(lambda x: [x[..., 0], x[1, 2, 3], x[-2:, ..., 1:-1], x[..., None], x[:, 0:2, None, 3]]), A)
+    check_triangle(*both(lambda x: [x[np.int64(1)], x[:, 1 : np.int64(3)]]), A)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 12), st.integers(1, 14), st.integers(-2, 1))
+def test_chunks_and_splits_of_any_number(length, pieces, dim):
+    x = numbers(length, length)
+    expected = torch.from_numpy(x)
+    assert_close(run(lambda x: x.chunk(pieces, dim), x), expected.chunk(pieces, dim))
+    assert_close(run(lambda x: x.split(pieces, dim), x), expected.split(pieces, dim))
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def assign(x):
+    x[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (assign, UnsupportedError, ["assignment into a Tensor", "build the result with cat"]),
+        (lambda x: x if x else 0, ArgumentError, ["no truth value while it is traced"]),
+        (lambda x: x if x > 0 else 0, UnsupportedError, ["comparison with a Tensor"]),
+        (lambda x: x == 0, UnsupportedError, ["comparison with a Tensor"]),
+        (lambda x: x[2], ShapeError, ["index 2 is out of range for a dimension of 2"]),
+        (lambda x: x[0, -4], ShapeError, ["index -4 is out of range for a dimension of 3"]),
+        (lambda x: x[0, 0, 0, 0], ShapeError, ["4 indices for a tensor of shape (2, 3, 4)"]),
+        (lambda x: x[..., 0, ...], ArgumentError, ["at most one Ellipsis"]),
+        (lambda x: x[::-1], ArgumentError, ["positive step", "-1"]),
+        (lambda x: x[2:], ShapeError, ["leaves nothing of a dimension of 2"]),
+        (lambda x: x[[0, 1]], UnsupportedError, ["an index of type list", "integers, slices, Ellipsis and None"]),
+        (lambda x: x[np.array([0, 1])], UnsupportedError, ["an index of type ndarray"]),
+        (lambda x: x[True], UnsupportedError, ["an index of type bool"]),
+        (lambda x: x[x], UnsupportedError, ["an index of type Tensor"]),
+        (lambda x: x.reshape(5, -1), ShapeError, ["cannot reshape (2, 3, 4), 24 elements, to (5, -1)"]),
+        (lambda x: x.reshape(-1, -1), ShapeError, ["(-1, -1)"]),
+        (lambda x: x.reshape(2, -12), ShapeError, ["(2, -12)"]),
+        (lambda x: x.reshape(0, -1), ShapeError, ["(0, -1)"]),
+        (lambda x: x.reshape(5), ShapeError, ["to (5,)"]),
+        (lambda x: x.permute(0, 1), ShapeError, ["each of 3 dimensions once, not (0, 1)"]),
+        (lambda x: x.permute(0, 1, 1), ShapeError, ["not (0, 1, 1)"]),
+        (lambda x: x.permute(0, 1, 3), ShapeError, ["dimension 3 is out of range", "from -3 to 2"]),
+        (lambda x: x.transpose(0, 3), ShapeError, ["dimension 3 is out of range"]),
+        (lambda x: x.flatten(2, 1), ArgumentError, ["from dimension 2 to 1"]),
+        (lambda x: x.split([1, 1], 1), ShapeError, ["[1, 1] add up to 2, but dimension 1 has 3"]),
+        (lambda x: x.split([4, -1], 1), ShapeError, ["4 elements from 0 on", "(2, 3, 4)"]),
+        (lambda x: x.split(0), ArgumentError, ["at least 1, not 0"]),
+        (lambda x: x.chunk(0), ArgumentError, ["at least 1 piece, not 0"]),
+        (lambda x: x.narrow(1, 2, 2), ShapeError, ["2 elements from 2 on do not lie within dimension 1"]),
+        (lambda x: x.narrow(1, -4, 2), ShapeError, ["2 elements from -4 on"]),
+        (lambda x: x.narrow(1, 0, 0), ShapeError, ["0 elements"]),
+        (lambda x: F.cat([]), ArgumentError, ["cat takes at least one tensor"]),
+        (lambda x: F.cat([x, x[:, :2]]), ShapeError, ["outside dimension 0", "(2, 3, 4), (2, 2, 4)"]),
+        (lambda x: F.cat([x, x[0]], 1), ShapeError, ["(2, 3, 4), (3, 4)"]),
+        (lambda x: F.cat([x, x], 3), ShapeError, ["dimension 3 is out of range"]),
+        (lambda x: x + "1", DTypeError, ["not str"]),
+        (lambda x: x + None, DTypeError, ["not NoneType"]),
+        (lambda x: F.add(1, 2), ArgumentError, ["at least one operand must be a Tensor"]),
+        (lambda x: x.int() ** 3, DTypeError, ["pow", "int32"]),
+        (lambda x: x.int().exp(), DTypeError, ["exp", "int32"]),
+        (lambda x: -x.to("bool"), DTypeError, ["negation of a bool tensor"]),
+        (lambda x: x.to("int8") + x.to("uint8"), DTypeError, ["int8 and uint8 promote to int16"]),
+        (lambda x: x.int() + 2**40, DTypeError, ["do not fit in int32"]),
+        (lambda x: x * Parameter(4), ArgumentError, ["a parameter of shape (4,)", "is empty"]),
+        (lambda x: x[0, 0, 0].__iter__(), ArgumentError, ["cannot be iterated over"]),
+    ],
+)
+def test_errors(function, error, words):
+    message = message_of(error, trace, function, (2, 3, 4))
+    for word in words:
+        assert word in message
+
+
+def test_a_tensor_looks_like_one():
+    seen = []
+    trace(lambda x: seen.append(x * 1) or x, (2, 3))
+    assert repr(seen[0]).startswith("Tensor(shape=(2, 3), dtype=float32, name=")
+    assert seen[0].size() == (2, 3)
+    assert seen[0].size(-1) == 3
+    assert seen[0].ndim == seen[0].dim() == 2
+
+
+def test_tensors_may_be_keys():
+    tensors = []
+    trace(lambda x: tensors.extend([x, x * 1]) or x, (2,))
+    assert len({tensors[0], tensors[1]}) == 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_reshape_and_permute(data):
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
+    order = data.draw(st.permutations(range(len(shape))))
+    x = numbers(*shape)
+    expected = torch.from_numpy(x).permute(order)
+    split = data.draw(st.integers(0, len(shape)))
+    wanted = (*expected.shape[:split], -1)
+    assume(len(wanted) <= 5)
+    assert_close(run(lambda x: x.permute(order).reshape(wanted), x), expected.reshape(wanted))

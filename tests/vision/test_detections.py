@@ -1,0 +1,50 @@
+import json
+
+import numpy as np
+import pytest
+
+from trtnn.errors import ArgumentError, ShapeError
+from trtnn.vision import Detection, Detections, Letterbox
+
+
+@pytest.fixture
+def two() -> Detections:
+    return Detections(np.array([[1, 2, 3, 4], [5, 6, 7, 8.5]]), np.array([0.75, 0.5]), np.array([1, 0]))
+
+
+def test_rows_are_plain_numbers(two):
+    assert len(two) == 2
+    assert list(two) == [Detection((1, 2, 3, 4), 0.75, 1), Detection((5, 6, 7, 8.5), 0.5, 0)]
+    assert {type(number) for row in two for number in (*row.box, row.score)} == {float}
+
+
+def test_arrays_have_their_types(two):
+    assert (two.boxes.dtype, two.scores.dtype, two.classes.dtype) == (np.float32, np.float32, np.int64)
+    none = Detections([], [], [])
+    assert (none.boxes.shape, none.scores.shape, none.classes.shape) == ((0, 4), (0,), (0,))
+
+
+def test_json_with_and_without_labels(two):
+    rows = json.loads(json.dumps(two.to_dict(("cat", "dog"))))["detections"]
+    assert rows[0] == {"box": [1, 2, 3, 4], "score": 0.75, "class": 1, "label": "dog"}
+    assert [row["label"] for row in rows] == ["dog", "cat"]
+    assert two.to_dict()["detections"][1] == {"box": [5, 6, 7, 8.5], "score": 0.5, "class": 0}
+
+
+def test_a_class_without_a_name_is_an_error(two):
+    with pytest.raises(ArgumentError, match="class 1 has no name: there are 1 labels"):
+        two.to_dict(("cat",))
+
+
+def test_scaled_to_the_picture(two):
+    scaled = two.scaled(Letterbox((4, 8), (16, 16)))  # twice as large, 4 px above and below
+    np.testing.assert_allclose(scaled.boxes, [[0.5, 0, 1.5, 0], [2.5, 1, 3.5, 2.25]])
+    assert scaled.scores is two.scores
+    assert scaled.classes is two.classes
+
+
+def test_arrays_must_fit_together():
+    with pytest.raises(ShapeError, match=r"\(2,\) for 2 boxes\n.*received: scores \(3,\), classes \(2,\)"):
+        Detections(np.zeros((2, 4)), np.zeros(3), np.zeros(2))
+    with pytest.raises(ShapeError, match=r"shape \(n, 4\)\n.*received: \(2, 3\)"):
+        Detections(np.zeros((2, 3)), np.zeros(2), np.zeros(2))

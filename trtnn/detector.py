@@ -1,0 +1,56 @@
+"""Detector: pictures in, detections out, by an engine or by a network on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from trtnn.engine import Engine
+from trtnn.errors import ArgumentError
+from trtnn.network import Network
+from trtnn.vision import Detections, postprocess, preprocess
+
+
+class Detector:
+    """An object detector with its pre- and post-processing.
+
+    >>> detector = Detector(model.compile(fp16=True))
+    >>> for detections in detector([read_image("street.jpg")]): ...
+
+    Args:
+        source: an Engine, or a Network, which computes on the CPU. It takes one input (batch, 3, height, width) of RGB
+            in 0..1 and gives (batch, boxes, 5 + classes), as YOLOv5's decoded head does.
+        **thresholds: arguments of :func:`trtnn.vision.non_max_suppression`, such as ``confidence=0.25``.
+
+    Raises:
+        ArgumentError: the source has other inputs or outputs.
+    """
+
+    def __init__(self, source: Engine | Network, **thresholds: Any) -> None:
+        self.thresholds = thresholds
+        self._run = source.run if isinstance(source, Network) else source
+        inputs, outputs = list(source.inputs.values()), list(source.outputs.values())
+        if len(inputs) != 1 or inputs[0].shape[1:2] != (3,) or len(outputs) != 1 or len(outputs[0].shape) != 3:
+            raise ArgumentError(
+                "this is not a detector",
+                "expected one input (batch, 3, height, width) and one output (batch, boxes, 5 + classes)",
+                f"received {', '.join(map(str, inputs))} -> {', '.join(map(str, outputs))}",
+            )
+        self.batch, _, *self.size = inputs[0].shape
+        self.dtype = inputs[0].dtype.numpy
+        self.classes = outputs[0].shape[2] - 5
+
+    def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
+        """Detect in pictures, uint8 (height, width, 3) RGB of any sizes; boxes are in each picture's own pixels."""
+        images = list(images)
+        found: list[Detections] = []
+        for start in range(0, len(images), self.batch):
+            part = images[start : start + self.batch]
+            pixels, letterboxes = preprocess(part, tuple(self.size), self.dtype)
+            # The last batch may be short; the network takes full ones.
+            pixels = np.pad(pixels, [(0, self.batch - len(part)), (0, 0), (0, 0), (0, 0)])
+            prediction = np.asarray(self._run(pixels))[: len(part)]
+            found += postprocess(prediction, letterboxes, **self.thresholds)
+        return found

@@ -1,0 +1,92 @@
+"""Engines kept by content: one that was built of the same is found again, and never another.
+
+A file is an ordinary engine file whose name ends in the key of all that went into the build. Its description repeats
+the key, with a digest of the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trtnn.backend import gpu_name
+from trtnn.engine import Engine
+from trtnn.errors import ArgumentError, EngineError
+from trtnn.files import file_name, locked, make_folder
+from trtnn.fingerprint import digest, fingerprint
+from trtnn.graph import Graph
+
+_ENTRY = "engine_cache"
+
+
+def cache_key(graph: Graph, description: Mapping[str, Any], options: Mapping[str, Any], flags: int) -> str:
+    """Return the digest of all that an engine depends on.
+
+    Args:
+        graph: what is built.
+        description: of the engine: the versions, the targets, the precision and the model's metadata are in it.
+        options: how it is built.
+        flags: those of the ``IBuilderConfig``.
+    """
+    # Where an engine is built for named targets, the GPU that happens to be here has no part in it.
+    gpu = "" if graph.backend.capabilities.targets else gpu_name()
+    context = json.dumps([description, options, flags, gpu])
+    return digest(context.encode(), fingerprint(graph.definition, graph.trt).encode())
+
+
+def find_or_build(
+    folder: str | os.PathLike[str], name: str, key: str, build: Callable[[], Engine], waiting: str = ""
+) -> Engine:
+    """Return the engine of this key from a folder, or build it and put it there.
+
+    Of several processes that want the same one, one builds and the others wait for it. A damaged file is replaced.
+
+    Args:
+        folder: where engines are kept; it is made where it is missing.
+        name: of the model, for the file's name.
+        key: what :func:`cache_key` gives.
+        build: makes the engine.
+        waiting: a line for standard error, said if another process builds it now.
+
+    Raises:
+        ArgumentError: the folder is a file, or cannot be written.
+    """
+    path = Path(folder) / f"{file_name(name)}-{key}.engine"
+    with contextlib.suppress(EngineError):
+        if path.is_file():  # a hit needs neither the lock nor the right to write
+            return _load(path, key)
+    make_folder(folder)
+    with locked(path, waiting):
+        try:
+            if path.is_file():
+                return _load(path, key)
+        except EngineError as error:
+            warnings.warn(f"an engine is built again, since its file in the cache is damaged: {error}", stacklevel=2)
+        engine = build()
+        try:
+            _save(engine, path, key)
+        except (OSError, ArgumentError) as error:
+            warnings.warn(f"the engine was not kept in the cache: {error}", stacklevel=2)
+        return engine
+
+
+def _content(engine: Engine) -> str:
+    return digest(json.dumps(engine.description).encode(), engine.plan)
+
+
+def _save(engine: Engine, path: Path, key: str) -> None:
+    entry = {"key": key, "content": _content(engine)}
+    Engine(engine.plan, {**engine.description, _ENTRY: entry}).save(path)
+
+
+def _load(path: Path, key: str) -> Engine:
+    engine = Engine.load(path)
+    entry = engine.description.pop(_ENTRY, None)
+    if entry != {"key": key, "content": _content(engine)}:
+        raise EngineError(f"{path} is not what was written")
+    return engine

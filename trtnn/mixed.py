@@ -1,0 +1,173 @@
+"""fp16 with some modules in fp32: which layers that leaves in fp16, and the fewest modules that it takes."""
+
+from __future__ import annotations
+
+import bisect
+import glob
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trtnn.dtypes import float16
+from trtnn.errors import ArgumentError, DTypeError
+from trtnn.graph import Graph, Precision
+from trtnn.reading import layer_arrays, layer_tensors, read_layers
+
+if TYPE_CHECKING:
+    from trtnn.reference.half import Trial
+
+_FREE = ("CAST", "IDENTITY")  # they come and go with the precision, and compute nothing
+
+
+class MixedPrecision:
+    """Which layers of a network compute in fp16, by the modules that stay in fp32.
+
+    Args:
+        graph: traced in fp32.
+        retrace: writes the same network in another precision.
+
+    Attributes:
+        owners: for each layer the path of the smallest module that holds it and can be kept in fp32.
+        layers: the indices of the layers that could be in fp16.
+        half: those that are, in a network wholly in fp16. Weights beyond fp16 count as if they could be given.
+
+    Raises:
+        ArgumentError: ``forward`` makes other layers in fp16 than in fp32.
+    """
+
+    def __init__(self, graph: Graph, retrace: Callable[[Precision], Graph]) -> None:
+        self._retrace = retrace
+        known = {"", *graph.paths.values()}
+        self.owners = [_owner(path, known) for path in graph.layer_paths]
+        self._computing = list(_computing(graph))
+        self.layers = [index for index, _, layer in self._computing if _has(layer, "FLOAT")]
+        try:
+            self.half = self.half_layers(())
+        except DTypeError:
+            read = read_layers(graph.definition, graph.trt)
+            beyond = {o for o, (kind, layer) in zip(self.owners, read, strict=True) if _beyond_half(kind, layer)}
+            if not beyond:
+                raise
+            inside = [index for index in self.layers if _within(self.owners[index], beyond)]
+            self.half = self.half_layers(beyond) | frozenset(inside)
+
+    def half_layers(self, kept: Collection[str]) -> frozenset[int]:
+        """Return the indices of the layers in fp16 where the modules at ``kept`` stay in fp32.
+
+        Raises:
+            DTypeError: weights of another module do not fit in fp16.
+        """
+        graph = self._retrace(Precision(float16, patterns(kept)))
+        there = list(_computing(graph))
+        if [what for _, what, _ in self._computing] != [what for _, what, _ in there]:
+            raise ArgumentError(
+                "forward makes other layers in fp16 than in fp32, so they cannot be compared",
+                f"{len(self._computing)} in fp32, {len(there)} in fp16",
+            )
+        if graph.backend.capabilities.strongly_typed:
+            half = [_has(layer, "HALF") for _, _, layer in there]
+        else:  # the builder may take any layer to fp16 that is not pinned
+            half = [index not in graph.fp32_layers for index, _, _ in there]
+        is_half = {index: flag for (index, _, _), flag in zip(self._computing, half, strict=True)}
+        return frozenset(index for index in self.layers if is_half[index])
+
+
+def choose(
+    precision: MixedPrecision,
+    trial: Callable[[frozenset[int]], Trial],
+    worst: Sequence[str],
+    overflowing: Collection[str],
+    tolerance: float,
+) -> tuple[str, ...]:
+    """Return the paths of just enough modules to keep in fp32; see ``Fp16Report.suggested_fp32_modules``.
+
+    Args:
+        precision: of the network.
+        trial: tells how the network does with certain layers in fp16.
+        worst: the paths of the modules with layers in fp16, those that bring the most error first.
+        overflowing: the paths of those that overflow.
+        tolerance: the largest error of any output.
+    """
+
+    def attempt(kept: Collection[str]) -> Trial | None:
+        try:
+            return trial(precision.half_layers(kept))
+        except DTypeError:  # weights that do not fit
+            return None
+
+    def enough(kept: Collection[str]) -> bool:
+        outcome = attempt(kept)
+        return outcome is not None and outcome.error <= tolerance
+
+    kept = set(overflowing)
+    while (outcome := attempt(kept)) is not None and outcome.overflow is not None:
+        kept.add(precision.owners[outcome.overflow])
+    # The other owners, in fp32 by the model's own doing, stand last: with them everything is in fp32.
+    order = [path for path in dict.fromkeys([*worst, *precision.owners]) if path not in kept]
+    count = bisect.bisect_left(range(len(order)), True, key=lambda n: enough({*kept, *order[:n]}))
+    kept |= {*order[:count]}
+    return tuple(path for path in dict.fromkeys(precision.owners) if path in _without_needless(kept, enough, worst))
+
+
+def _without_needless(kept: set[str], enough: Callable[[Collection[str]], bool], worst: Sequence[str]) -> set[str]:
+    """Drop modules for as long as the rest is enough: those that hold others first, then those of the least error.
+
+    Many are tried at once, and halves of them where that is too much, until none can be dropped alone.
+    """
+    rank = {path: position for position, path in enumerate(reversed(worst))}
+
+    def drop(paths: list[str], kept: set[str]) -> set[str]:
+        rest = kept.difference(paths)
+        if all(_within(path, rest) for path in paths) or enough(rest):
+            return rest
+        middle = len(paths) // 2
+        return drop(paths[middle:], drop(paths[:middle], kept)) if middle else kept
+
+    before = None
+    while kept and kept != before:
+        before = kept
+        kept = drop(sorted(kept, key=lambda path: (_depth(path), rank.get(path, -1))), kept)
+    return kept
+
+
+def patterns(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the ``fnmatch`` patterns that mean these paths and no others."""
+    return tuple(map(glob.escape, paths))
+
+
+def _depth(path: str) -> int:
+    return path.count(".") + 1 if path else 0
+
+
+def _within(path: str, holders: Collection[str]) -> bool:
+    """Whether a path is one of ``holders`` or lies within one."""
+    return any(holder in ("", path) or path.startswith(f"{holder}.") for holder in holders)
+
+
+def _owner(path: str, known: Collection[str]) -> str:
+    """Return the innermost known path that holds ``path``: a module made within ``forward`` cannot be named."""
+    while path not in known:
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _computing(graph: Graph) -> Iterable[tuple[int, tuple[str, str], Any]]:
+    """Yield the index, the (path, type) and the layer of each layer that computes something."""
+    for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt)):
+        if kind not in _FREE:
+            yield index, (graph.layer_paths[index], kind), layer
+
+
+def _has(layer: Any, data_type: str) -> bool:
+    return any(tensor.dtype.name == data_type for tensor in layer_tensors(layer))
+
+
+def _beyond_half(kind: str, layer: Any) -> bool:
+    """Whether a layer holds finite weights that fp16 rounds to infinity."""
+    with np.errstate(over="ignore"):
+        return any(
+            bool((np.isinf(array.astype(np.float16)) & np.isfinite(array)).any())
+            for array in layer_arrays(kind, layer)
+            if array.dtype == np.float32
+        )

@@ -1,0 +1,34 @@
+"""Vision on the CPU: pictures to network inputs, network outputs to detections, and what people look at.
+
+A picture is a uint8 array (height, width, 3) in RGB everywhere in memory. A box is (x1, y1, x2, y2) in pixels, the
+origin at the top left corner of the top left pixel. A size is (height, width), as in a network's input shape. OpenCV
+reads, writes, resizes and draws.
+"""
+
+from trtnn.vision.boxes import box_iou
+from trtnn.vision.detections import Detection, Detections
+from trtnn.vision.drawing import draw
+from trtnn.vision.evaluate import MeanAveragePrecision, mean_average_precision
+from trtnn.vision.images import SUFFIXES, find_images, read_image, write_image
+from trtnn.vision.labels import COCO
+from trtnn.vision.postprocessing import non_max_suppression, postprocess
+from trtnn.vision.preprocessing import Letterbox, letterbox, preprocess
+
+__all__ = [
+    "COCO",
+    "SUFFIXES",
+    "Detection",
+    "Detections",
+    "Letterbox",
+    "MeanAveragePrecision",
+    "box_iou",
+    "draw",
+    "find_images",
+    "letterbox",
+    "mean_average_precision",
+    "non_max_suppression",
+    "postprocess",
+    "preprocess",
+    "read_image",
+    "write_image",
+]

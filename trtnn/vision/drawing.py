@@ -1,0 +1,125 @@
+"""Detections drawn into their picture."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from trtnn.vision.detections import Detections, label_of
+from trtnn.vision.images import check_image
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
+
+def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | None = None) -> np.ndarray:
+    """Draw labelled boxes into a copy of a picture, in one fixed colour per class.
+
+    Lines and letters grow with the picture. A label is the class and the score with two decimals; it stands above its
+    box or, where there is no room, inside or below it, is moved and at need made smaller to lie within the picture,
+    and keeps clear of other labels where it can. Higher scores are drawn over lower ones.
+
+    Args:
+        image: uint8 (height, width, 3) RGB.
+        detections: boxes in px of this picture.
+        labels: the classes' names; without them labels show the classes' indices.
+
+    Returns:
+        A new picture, uint8 (height, width, 3) RGB.
+
+    Raises:
+        ArgumentError: a class has no name in ``labels``.
+        ShapeError, DTypeError: ``image`` is not a picture.
+    """
+    picture = np.array(check_image(image), order="C")
+    height, width = picture.shape[:2]
+    line_px = max(1, round(math.sqrt(height * width) / 350))
+    best_first = sorted(detections, key=lambda detection: -detection.score)
+    plates: list[_Plate] = []
+    for detection in best_first:
+        box = np.clip(np.round(detection.box), 0, (width - 1, height - 1) * 2).astype(int).tolist()
+        text = f"{label_of(detection.class_index, labels)} {detection.score:.2f}"
+        plates.append(_place(text, box, (height, width), line_px, plates))
+    for detection, plate in reversed(list(zip(best_first, plates, strict=True))):
+        left, top, right, bottom = plate.box
+        cv2.rectangle(picture, (left, top), (right, bottom), _color(detection.class_index), line_px)
+    for detection, plate in reversed(list(zip(best_first, plates, strict=True))):
+        _write(picture, plate, _color(detection.class_index))
+    return picture
+
+
+class _Plate(NamedTuple):
+    """A label's place: a ground of width x height px at (left, top), and the text with its size; ``box`` is its box."""
+
+    box: list[int]
+    text: str
+    scale: float
+    left: int
+    top: int
+    width: int
+    height: int
+    margin: int
+
+    def overlaps(self, other: _Plate) -> bool:
+        return (
+            abs(2 * (self.left - other.left) + self.width - other.width) < self.width + other.width
+            and abs(2 * (self.top - other.top) + self.height - other.height) < self.height + other.height
+        )
+
+
+def _place(text: str, box: list[int], size: tuple[int, int], line_px: int, others: list[_Plate]) -> _Plate:
+    """Find a box's label a place within the picture, if possible clear of the ``others``."""
+    height, width = size
+    scale = max(0.35, math.sqrt(height * width) / 1300)
+    while scale > 0.2 and _text_width(text, scale) + 4 * line_px > width:
+        scale *= 0.9
+    (_, text_height), descent = cv2.getTextSize("Ag|", FONT, scale, _stroke(scale))  # one height for all labels
+    margin = max(1, round(text_height * 0.25))
+    plate_width, plate_height = _text_width(text, scale) + 2 * margin, text_height + descent + margin
+    x1, y1, x2, y2 = box
+    half = line_px // 2
+    lefts = [max(0, min(left, width - plate_width)) for left in (x1 - half, x2 + half + 1 - plate_width)]
+    above, inside, below = y1 + half - plate_height + 1, y1 - half, y2 - half
+    plates = [
+        _Plate(box, text, scale, left, max(0, top), plate_width, plate_height, margin)
+        for left in lefts
+        for top in (above, inside, below)
+        if top >= -half and top + plate_height <= height
+    ]
+    if not plates:  # the picture is hardly higher than the label
+        plates = [_Plate(box, text, scale, lefts[0], 0, plate_width, plate_height, margin)]
+    return next((plate for plate in plates if not any(plate.overlaps(other) for other in others)), plates[0])
+
+
+def _write(picture: np.ndarray, plate: _Plate, color: tuple[int, int, int]) -> None:
+    """Draw a label into ``picture``, in place."""
+    last = (plate.left + plate.width - 1, plate.top + plate.height - 1)
+    cv2.rectangle(picture, (plate.left, plate.top), last, color, cv2.FILLED)
+    _, descent = cv2.getTextSize("Ag|", FONT, plate.scale, _stroke(plate.scale))
+    baseline = (plate.left + plate.margin, last[1] - descent)
+    luminance = np.dot(color, (0.299, 0.587, 0.114))
+    ink = (0, 0, 0) if luminance > 130 else (255, 255, 255)
+    cv2.putText(picture, plate.text, baseline, FONT, plate.scale, ink, _stroke(plate.scale), cv2.LINE_AA)
+
+
+def _stroke(scale: float) -> int:
+    """The width in px of a letter's lines."""
+    return max(1, round(scale * 1.6))
+
+
+def _text_width(text: str, scale: float) -> int:
+    return cv2.getTextSize(text, FONT, scale, _stroke(scale))[0][0]
+
+
+def _color(class_index: int) -> tuple[int, int, int]:
+    """The class's RGB: hues a golden section apart, so that near indices differ most, on three levels of light."""
+    hue = (class_index * GOLDEN_RATIO + 0.02) % 1
+    lightness = (0.5, 0.62, 0.4)[class_index % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)
