@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.inputs import Input
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
@@ -261,29 +261,45 @@ class YOLOv5(Module):
         return layers
 
     def forward(self, images: Tensor) -> Any:
+        self._check_size(images.shape[2:])
         layers = iter(self.model)
-        x = next(layers)(images)
+
+        def step(*xs: Tensor) -> Tensor:
+            return next(layers)(*xs)
+
+        x = step(images)
         backbone = []
-        for _ in range(len(self.strides) + 1):  # strides 4, 8, 16, ...
-            x = next(layers)(x)
-            x = next(layers)(x)
+        for _ in range(len(self.strides) + 1):  # strides 4, 8, 16, ...: halve, then a C3
+            x = step(x)
+            x = step(x)
             backbone.append(x)
-        x = next(layers)(x)
+        x = step(x)  # pyramid pooling, or what stands behind it
 
         lateral = []
-        for finer in reversed(backbone[1:-1]):
-            lateral.append(next(layers)(x))
-            x = next(layers)(lateral[-1])
-            x = next(layers)(x, finer)
-            x = next(layers)(x)
+        for finer in reversed(backbone[1:-1]):  # down the pyramid: narrow, upsample, join, C3
+            lateral.append(step(x))
+            x = step(lateral[-1])
+            x = step(x, finer)
+            x = step(x)
 
         levels = [x]
-        for coarser in reversed(lateral):
-            x = next(layers)(x)
-            x = next(layers)(x, coarser)
-            x = next(layers)(x)
+        for coarser in reversed(lateral):  # up again: halve, join, C3
+            x = step(x)
+            x = step(x, coarser)
+            x = step(x)
             levels.append(x)
-        return next(layers)(*levels, decode=self.head == "decoded")
+        return self.model[-1](*levels, decode=self.head == "decoded")
+
+    def _check_size(self, size: tuple[int, ...]) -> None:
+        stride = self.strides[-1]
+        if any(length % stride for length in size):
+            smaller = tuple(max(length // stride, 1) * stride for length in size)
+            larger = tuple(-(-length // stride) * stride for length in size)
+            raise ShapeError(
+                f"{self.name} takes pictures whose height and width are multiples of {stride}, its largest stride",
+                f"received {tuple(size)}",
+                f"nearest: {' and '.join(map(str, dict.fromkeys((smaller, larger))))}",
+            )
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:

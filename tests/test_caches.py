@@ -11,14 +11,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import trtnn.build
 import trtnn.engine_cache
 import trtnn.files
 from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import BuildConfig, Engine, get_backend
+from trtnn.cli import app
 from trtnn.engine_cache import cache_key
 from trtnn.errors import ArgumentError, BuildError
+from trtnn.examples.digits.demo import WEIGHTS
 from trtnn.files import default_cache_dir, file_name
 from trtnn.modules import Conv2d, ReLU, Sequential
 
@@ -161,6 +164,18 @@ def test_the_description_names_the_versions_in_the_key(net, monkeypatch, tmp_pat
     assert seen[0]["targets"]
 
 
+def test_the_command_line_keeps_engines(builds, tmp_path):
+    arguments = ["build", str(WEIGHTS), "--size", "64"]
+    arguments += ["--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "digits.engine")]
+    for target in ONE_TARGET.get("targets", ()):
+        arguments += ["--target", target]
+    for _ in range(2):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert Engine.load(tmp_path / "digits.engine").outputs
+    assert len(builds) == len(engine_files(tmp_path / "cache")) == 1
+
+
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -227,16 +242,16 @@ def test_a_file_in_place_of_the_folder(net, builds, tmp_path):
     file = tmp_path / "file"
     file.touch()
     message = message_of(ArgumentError, net.compile, cache_dir=file, **SILENT)
-    assert message == f"cannot keep a cache in {file}: it is a file\n  give the path of a folder"
+    assert message == f"cannot keep files in {file}: it is a file\n  give the path of a folder"
     message = message_of(ArgumentError, net.compile, cache_dir=file / "inner", **SILENT)
-    assert f"cannot keep a cache in {file / 'inner'}: Not a directory" in message
+    assert f"cannot keep files in {file / 'inner'}: Not a directory" in message
     assert builds == []
 
 
 def test_a_folder_that_is_closed_to_us(net, builds, monkeypatch, tmp_path):
     monkeypatch.setattr(trtnn.files.os, "access", lambda path, mode: False)
     message = message_of(ArgumentError, net.compile, cache_dir=tmp_path, **SILENT)
-    assert message == f"cannot keep a cache in {tmp_path}: no permission to write there\n  give another folder"
+    assert message == f"cannot keep files in {tmp_path}: no permission to write there\n  give another folder"
     assert builds == []
 
 

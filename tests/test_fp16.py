@@ -86,11 +86,11 @@ def fp16_fails(module, fp32_modules, samples, expected):
 OVERFLOWING = {
     "a square, scaled back": (lambda: model(times(1e3), square(), times(1e-6), SiLU()), ("1", "2")),
     "between two modules": (
-        lambda: model(conv(3, 8, 3), conv(8, 8, 3, 1e6), conv(8, 4, 1, 1e-6), conv(4, 4, 1)),
-        ("1", "2"),
+        lambda: model(conv(3, 8, 3), times(6e4), conv(8, 8, 3, 1e2), conv(8, 4, 1, 1e-6), conv(4, 4, 1)),
+        ("1", "2", "3"),
     ),
     "inside a Sequential": (
-        lambda: model(conv(3, 4, 1), Sequential(times(3e5), ReLU(), times(1e-5)), SiLU()),
+        lambda: model(conv(3, 4, 1, 100), Sequential(times(3e4), ReLU(), times(1e-6)), SiLU()),
         ("1.0", "1.1", "1.2"),
     ),
     "hidden by a sigmoid": (lambda: model(times(1e3), square(), Sigmoid(), conv(3, 3, 1)), ("1", "2")),

@@ -223,7 +223,7 @@ def test_where_it_is_kept(measuring, monkeypatch, tmp_path):
 def test_a_home_that_cannot_be_written_is_a_warning(measuring, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv(CACHE_ENVIRONMENT, str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match=r"the build is slower than it might be: cannot keep a cache in .*: it is a"):
+    with pytest.warns(UserWarning, match=r"the build is slower than it might be: cannot keep files in .*: it is a"):
         assert found(measuring) is None
 
 

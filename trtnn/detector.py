@@ -32,7 +32,9 @@ class Detector:
         self.thresholds = thresholds
         self._run = source.run if isinstance(source, Network) else source
         inputs, outputs = list(source.inputs.values()), list(source.outputs.values())
-        if len(inputs) != 1 or inputs[0].shape[1:2] != (3,) or len(outputs) != 1 or len(outputs[0].shape) != 3:
+        takes_pictures = len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[1] == 3
+        gives_boxes = len(outputs) == 1 and len(outputs[0].shape) == 3 and outputs[0].shape[2] > 5
+        if not takes_pictures or not gives_boxes:
             raise ArgumentError(
                 "this is not a detector",
                 "expected one input (batch, 3, height, width) and one output (batch, boxes, 5 + classes)",

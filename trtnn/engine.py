@@ -23,6 +23,7 @@ from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.files import atomic_write
 from trtnn.graph import Graph
 from trtnn.inputs import Input, check_array, name_arguments
+from trtnn.memory import device_memory
 from trtnn.session import Session, Worker
 from trtnn.structure import unflatten
 
@@ -45,6 +46,22 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "structure": graph.structure,
         "plan_bytes": plan_bytes,
     }
+
+
+def check_gpu() -> None:
+    """Check, before the work of building, that an engine built here can run here.
+
+    Raises:
+        EngineError: there is no GPU, or none that TensorRT builds for, or no way to its memory.
+    """
+    backend, here = get_backend(), gpus()[:1]
+    cpu = "the network itself runs on the CPU: network.run(...), or trtnn detect --reference"
+    if not here:
+        raise EngineError("no GPU was found here, and an engine needs one to run", cpu)
+    if backend.capabilities.targets and here[0] not in backend.targets:
+        known = f"it builds for {', '.join(backend.targets)}"
+        raise EngineError(f"{backend} does not build for the GPU here, which is {here[0]}", known, cpu)
+    device_memory()
 
 
 class Engine:
@@ -105,7 +122,8 @@ class Engine:
             with open(path, "rb") as file:
                 data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:
-            raise EngineError(f"cannot read the engine file {path}: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise EngineError(f"cannot read the engine file {path}: {reason}") from error
         length = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else -1
         try:
             if not 0 < length <= min(MAX_DESCRIPTION_BYTES, len(data) - 4):

@@ -40,11 +40,11 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise ArgumentError(f"cannot keep a cache in {path}: it is a file", "give the path of a folder") from None
+        raise ArgumentError(f"cannot keep files in {path}: it is a file", "give the path of a folder") from None
     except OSError as error:
-        raise ArgumentError(f"cannot keep a cache in {path}: {error.strerror}", "give another folder") from error
+        raise ArgumentError(f"cannot keep files in {path}: {error.strerror}", "give another folder") from error
     if not os.access(path, os.W_OK):
-        raise ArgumentError(f"cannot keep a cache in {path}: no permission to write there", "give another folder")
+        raise ArgumentError(f"cannot keep files in {path}: no permission to write there", "give another folder")
     return path
 
 

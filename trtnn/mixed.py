@@ -40,15 +40,14 @@ class MixedPrecision:
         self._retrace = retrace
         known = {"", *graph.paths.values()}
         self.owners = [_owner(path, known) for path in graph.layer_paths]
-        self._computing = list(_computing(graph))
-        self.layers = [index for index, _, layer in self._computing if _has(layer, "FLOAT")]
+        computing = list(_computing(graph))
+        self._computing = [(index, what) for index, what, _ in computing]  # layers do not keep their network alive
+        self.layers = [index for index, _, layer in computing if _has(layer, "FLOAT")]
         try:
             self.half = self.half_layers(())
         except DTypeError:
             read = read_layers(graph.definition, graph.trt)
             beyond = {o for o, (kind, layer) in zip(self.owners, read, strict=True) if _beyond_half(kind, layer)}
-            if not beyond:
-                raise
             inside = [index for index in self.layers if _within(self.owners[index], beyond)]
             self.half = self.half_layers(beyond) | frozenset(inside)
 
@@ -60,7 +59,7 @@ class MixedPrecision:
         """
         graph = self._retrace(Precision(float16, patterns(kept)))
         there = list(_computing(graph))
-        if [what for _, what, _ in self._computing] != [what for _, what, _ in there]:
+        if [what for _, what in self._computing] != [what for _, what, _ in there]:
             raise ArgumentError(
                 "forward makes other layers in fp16 than in fp32, so they cannot be compared",
                 f"{len(self._computing)} in fp32, {len(there)} in fp16",
@@ -69,7 +68,7 @@ class MixedPrecision:
             half = [_has(layer, "HALF") for _, _, layer in there]
         else:  # the builder may take any layer to fp16 that is not pinned
             half = [index not in graph.fp32_layers for index, _, _ in there]
-        is_half = {index: flag for (index, _, _), flag in zip(self._computing, half, strict=True)}
+        is_half = {index: flag for (index, _), flag in zip(self._computing, half, strict=True)}
         return frozenset(index for index in self.layers if is_half[index])
 
 
@@ -100,7 +99,7 @@ def choose(
         outcome = attempt(kept)
         return outcome is not None and outcome.error <= tolerance
 
-    kept = set(overflowing)
+    kept = set(overflowing)  # a trial finds one at a time, and only some overflow for what others did before
     while (outcome := attempt(kept)) is not None and outcome.overflow is not None:
         kept.add(precision.owners[outcome.overflow])
     # The other owners, in fp32 by the model's own doing, stand last: with them everything is in fp32.

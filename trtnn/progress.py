@@ -38,7 +38,8 @@ def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[None]:
             yield
         finally:
             settings.progress_monitor = None
-        progress.update(task, total=1, completed=1, phase="")
+        if held.error is None:
+            progress.update(task, total=1, completed=1, phase="")
 
 
 @dataclass

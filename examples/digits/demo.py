@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import trtnn
 from trtnn.detector import Detector
+from trtnn.errors import BackendError
 from trtnn.examples.digits import CLASSES, PICTURE, SIZE_PX, WEIGHTS
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.vision import Detections, draw, preprocess, read_image, write_image
@@ -34,6 +38,7 @@ class DemoResult:
         targets: the GPUs that it is for.
         picture_path: the picture with its detections drawn.
         detections: those, found by the fp16 network on the CPU.
+        boxes: how many boxes the network predicts, of which the detections are the best.
         fp32_difference, fp16_difference: of the network from the same model in torch, over all predicted boxes.
     """
 
@@ -41,13 +46,31 @@ class DemoResult:
     targets: tuple[str, ...]
     picture_path: Path
     detections: Detections
+    boxes: int
     fp32_difference: Difference
     fp16_difference: Difference
 
 
-def run_demo(folder: Path) -> DemoResult:
-    """Build the digits detector's engine into ``folder``, detect in the example's picture, and compare with torch."""
-    from trtnn.examples.digits.evaluate import load_twin, torch_predictor  # torch is loaded only when needed
+def run_demo(folder: Path, working: Callable[[str], AbstractContextManager[Any]] = nullcontext) -> DemoResult:
+    """Build the digits detector's engine into ``folder``, detect in the example's picture, and compare with torch.
+
+    Args:
+        folder: it must exist.
+        working: a context for each step that takes a while, such as rich's ``Console().status``.
+
+    Raises:
+        BackendError: torch is not installed.
+    """
+    with working("loading torch"):
+        try:
+            from trtnn.examples.digits.predictors import load_twin, torch_predictor
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise BackendError(
+                "the demonstration runs the network on the CPU and compares it with torch: it needs torch",
+                "pip install torch",
+            ) from error
 
     model = YOLOv5("yolov5n", classes=CLASSES)
     model.load_state_dict(trtnn.load(WEIGHTS))
@@ -56,20 +79,19 @@ def run_demo(folder: Path) -> DemoResult:
     engine = fp16.build()
     engine_path = engine.save(folder / "yolov5n-digits.engine")
 
-    image = read_image(PICTURE)
-    (detections,) = Detector(fp16)([image])
-    picture_path = folder / "digits.png"
-    write_image(picture_path, draw(image, detections))
+    with working("detecting digits on the CPU"):
+        image = read_image(PICTURE)
+        (detections,) = Detector(fp16)([image])
+        picture_path = folder / "digits.png"
+        write_image(picture_path, draw(image, detections))
 
-    pixels, _ = preprocess([image], SIZE_PX)
-    expected = torch_predictor(load_twin())(pixels)
+    with working("comparing with torch"):
+        pixels, _ = preprocess([image], SIZE_PX)
+        expected = torch_predictor(load_twin())(pixels)
+        fp32_difference = _difference(fp32.run(pixels), expected)
+        fp16_difference = _difference(fp16.run(pixels), expected)
     return DemoResult(
-        engine_path,
-        engine.targets,
-        picture_path,
-        detections,
-        _difference(fp32.run(pixels), expected),
-        _difference(fp16.run(pixels), expected),
+        engine_path, engine.targets, picture_path, detections, expected.shape[1], fp32_difference, fp16_difference
     )
 
 

@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import trtnn
 from trtnn.examples.digits import CLASSES, WEIGHTS
-from trtnn.examples.digits.evaluate import measure, torch_predictor
+from trtnn.examples.digits.evaluate import measure
 from trtnn.examples.digits.loss import detection_loss
+from trtnn.examples.digits.predictors import torch_predictor
 from trtnn.examples.digits.scenes import make_scene, training_source, validation_set
 from trtnn.examples.twin import YOLOv5
 

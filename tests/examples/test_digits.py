@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from trtnn.examples.digits import PICTURE, WEIGHTS, scenes
-from trtnn.examples.digits.evaluate import RESULTS, load_twin, measure, torch_predictor
+from trtnn.examples.digits.evaluate import RESULTS, measure
 from trtnn.examples.digits.loss import assign, complete_iou, detection_loss
 from trtnn.examples.digits.picture import TRUTH, demo_scene
+from trtnn.examples.digits.predictors import load_twin, torch_predictor
 from trtnn.examples.digits.train import SceneStream, optimizer_for, save
 from trtnn.examples.twin import YOLOv5
 from trtnn.vision import box_iou, non_max_suppression

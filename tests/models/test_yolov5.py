@@ -347,7 +347,14 @@ def test_unknown_options(options, words):
 def test_pictures_of_the_wrong_size_or_channels():
     ours, _ = pair_of("yolov5n")
     message = message_of(ShapeError, ours.trace, {"images": (1, 3, 48, 64)})
-    assert "cat in model.12: shapes differ outside dimension 1" in message
+    assert message.splitlines() == [
+        "yolov5n takes pictures whose height and width are multiples of 32, its largest stride",
+        "  received (48, 64)",
+        "  nearest: (32, 64) and (64, 64)",
+    ]
+    message = message_of(ShapeError, pair_of("yolov5n6", "5.0")[0].trace, {"images": (1, 3, 640, 32)})
+    assert "multiples of 64" in message
+    assert message.endswith("nearest: (640, 64)")
     message = message_of(ShapeError, ours.trace, {"images": (1, 4, 64, 64)})
     assert "model.0.conv" in message
     assert "expected 3" in message

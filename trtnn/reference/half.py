@@ -153,6 +153,7 @@ class Comparison:
     def __init__(
         self, graph: Graph, layers: Collection[int], samples: Sequence[Inputs], advance: Callable[[], None]
     ) -> None:
+        self._graph = graph  # owns the weights that the layers' functions share
         self._interpreter = Interpreter(graph.definition, graph.trt)
         self._outputs = tuple(graph.outputs)
         self._inputs = samples
@@ -164,7 +165,6 @@ class Comparison:
             if index in layers:
                 self._rounded[index] = LAYERS[kind](_HalfWeights(layer))
                 self.tallies[index] = Tally.of_weights(layer_arrays(kind, layer))
-        self._weights_overflow = [index for index, tally in self.tallies.items() if tally.overflow]
         self._true = [self._measure(sample, advance) for sample in samples]
 
     @property
@@ -201,9 +201,6 @@ class Comparison:
         """
         deviations = {name: Deviation() for name in self._outputs}
         try:
-            for index in self._weights_overflow:
-                if index in half:
-                    raise _Overflow(index)
             for sample, (true, nonfinite) in zip(self._inputs, self._true, strict=True):
                 outputs = self._interpreter(sample, self._outputs, self._in_half(half, nonfinite))
                 for name, deviation in deviations.items():

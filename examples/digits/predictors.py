@@ -1,0 +1,47 @@
+"""The digits detector as functions from pictures to boxes: in torch, and as a TensorRT network read on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import trtnn
+from trtnn.examples.digits import CLASSES, SIZE_PX, WEIGHTS
+from trtnn.examples.twin import YOLOv5
+
+BATCH = 10
+
+#: From (N, 3, h, w) float32, RGB in 0..1, to the decoded boxes, (N, boxes, 15).
+Predictor = Callable[[np.ndarray], np.ndarray]
+
+
+def load_twin(path: Path = WEIGHTS) -> YOLOv5:
+    """The torch twin with the detector's weights, in fp32 and eval mode."""
+    model = YOLOv5("yolov5n", classes=CLASSES)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in trtnn.load(path).items()})
+    return model.eval()
+
+
+def torch_predictor(model: nn.Module) -> Predictor:
+    """``model`` as a function of arrays, on the device where it lies."""
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def predict(images: np.ndarray) -> np.ndarray:
+        return model(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+    return predict
+
+
+def network_predictor(fp16: bool, path: Path = WEIGHTS) -> Predictor:
+    """The TensorRT network, run on the CPU by trtnn's reference; it takes ``BATCH`` pictures at a time."""
+    from trtnn.models.yolov5 import YOLOv5 as Network  # training needs no TensorRT
+
+    model = Network("yolov5n", classes=CLASSES)
+    model.load_state_dict(trtnn.load(path))
+    network = model.trace(fp16=fp16, inputs={"images": (BATCH, 3, SIZE_PX, SIZE_PX)})
+    return lambda images: np.asarray(network.run(images))

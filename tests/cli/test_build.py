@@ -1,0 +1,141 @@
+"""``trtnn build``, to a file, and everything that keeps it from starting."""
+
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import trtnn
+from tests.helpers import ONE_TARGET
+from trtnn import get_backend
+from trtnn.examples.digits import WEIGHTS
+
+TARGET = [word for target in ONE_TARGET.get("targets", ()) for word in ("--target", target)]
+
+
+def test_an_engine_and_its_description(run, tmp_path):
+    path = tmp_path / "my engines [1]" / "digits of mine.engine"
+    path.parent.mkdir()
+    result = run("build", WEIGHTS, "-o", path, "--size", 64, "--batch", 2, "--fp16", *TARGET)
+    assert (result.code, result.err) == (0, "")
+    engine = trtnn.Engine.load(path)
+    assert engine.inputs == {"images": trtnn.Input((2, 3, 64, 64))}
+    assert engine.description["precision"] == "float16"
+    assert engine.description["model"] == "yolov5n"
+    assert engine.targets == ONE_TARGET.get("targets", engine.targets)
+    assert result.out.splitlines()[0] == f"{path}, {path.stat().st_size / 1e6:.1f} MB"
+    for words in (["model", "yolov5n"], ["classes", "10"], ["images: float32[2, 3, 64, 64]"], ["float32[2, 252, 15]"]):
+        assert re.search(".*".join(map(re.escape, words)), result.out)
+
+
+@pytest.mark.skipif(not ONE_TARGET, reason="this TensorRT builds for its own GPU alone")
+def test_several_targets_in_one_engine_beside_the_weights(run, tmp_path):
+    weights = shutil.copy(WEIGHTS, tmp_path / "digits.safetensors")
+    result = run("build", weights, "--size", 32, "--target", "sm86", "--target", "sm120")
+    assert result.code == 0, result.err
+    assert trtnn.Engine.load(tmp_path / "digits.engine").targets == ("sm86", "sm120")
+    assert "sm86, sm120" in result.out
+
+
+def test_the_same_is_built_once_with_a_cache(run, tmp_path, monkeypatch):
+    options = ["--size", 32, "--cache", tmp_path / "cache", *TARGET]
+    assert run("build", WEIGHTS, "-o", tmp_path / "a.engine", *options).code == 0
+    monkeypatch.setattr("trtnn.build._build_plan", lambda *args: pytest.fail("built again"))
+    assert run("build", WEIGHTS, "-o", tmp_path / "b.engine", *options).code == 0
+    assert (tmp_path / "a.engine").read_bytes() == (tmp_path / "b.engine").read_bytes()
+
+
+@pytest.fixture
+def state():
+    return trtnn.load(WEIGHTS)
+
+
+@pytest.mark.usefixtures("no_build")
+class TestNothingIsBuilt:
+    def test_where_the_output_cannot_be_written(self, run, tmp_path, monkeypatch):
+        path = tmp_path / "no" / "where" / "x.engine"
+        message = f"error: cannot write {path}: the folder {path.parent} does not exist\n  mkdir -p {path.parent}\n"
+        assert run("build", WEIGHTS, "-o", path) == (1, "", message)
+        assert f"cannot write {tmp_path}: it is a folder" in run("build", WEIGHTS, "-o", tmp_path).err
+        monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+        result = run("build", WEIGHTS, "-o", tmp_path / "x.engine")
+        assert (result.code, result.out) == (1, "")
+        assert f"no permission to write in {tmp_path}" in result.err
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_where_a_folder_is_closed(self, run, tmp_path):
+        tmp_path.chmod(0o500)
+        result = run("build", WEIGHTS, "-o", tmp_path / "x.engine")
+        assert (result.code, result.out) == (1, "")
+        assert f"no permission to write in {tmp_path}" in result.err
+
+    def test_over_the_weights(self, run, tmp_path):
+        weights = shutil.copy(WEIGHTS, tmp_path / "digits.safetensors")
+        result = run("build", weights, "-o", tmp_path / "." / "digits.safetensors")
+        assert result.code == 1
+        assert f"the engine would take the place of {weights}" in result.err
+
+    def test_without_weights(self, run, tmp_path):
+        for name in ("missing.pt", "missing.safetensors", "no/folder/missing.wts"):
+            result = run("build", tmp_path / name)
+            assert result == (1, "", f"error: cannot read {tmp_path / name}: No such file or directory\n")
+        assert "has no suffix of a checkpoint" in run("build", tmp_path / "yolov5s.onnx").err
+
+    def test_of_damaged_weights(self, run, tmp_path):
+        path = tmp_path / "cut.safetensors"
+        path.write_bytes(WEIGHTS.read_bytes()[:1_000_000])
+        result = run("build", path)
+        assert result.code == 1
+        assert result.err.startswith(f"error: {path} has 1,000,000 bytes where its header promises 3,600,226\n")
+
+    def test_of_weights_that_no_model_knows(self, run, tmp_path):
+        path = tmp_path / "other.npz"
+        trtnn.save({"fc.weight": np.zeros((2, 2), np.float32), "fc.bias": np.zeros(2, np.float32)}, path)
+        result = run("build", path)
+        assert result.code == 1
+        assert "no model of trtnn has parameters named like these: fc.weight, fc.bias" in result.err
+        assert "known: yolov5n, yolov5s" in result.err
+
+    def test_of_a_model_that_there_is_not(self, run):
+        result = run("build", WEIGHTS, "--model", "yolo5s")
+        assert result.code == 1
+        assert result.err.startswith("error: no model is called 'yolo5s'\n  nearest: yolov5s\n  known: yolov5n, ")
+
+    def test_of_weights_of_another_model(self, run):
+        result = run("build", WEIGHTS, "--model", "yolov5s")
+        assert result.code == 1
+        first, second, *rest = result.err.splitlines()
+        assert first.startswith("error: the state dict does not fit YOLOv5: 0 missing, 0 unexpected, 288 of the wrong")
+        assert second == '  this looks like YOLOv5("yolov5n", classes=10, version="6.0")'
+        assert len(rest) < 20
+
+    def test_of_weights_that_lack_some(self, run, tmp_path, state):
+        del state["model.24.m.1.bias"]
+        trtnn.save(state, tmp_path / "less.safetensors")
+        result = run("build", tmp_path / "less.safetensors")
+        assert result.code == 1
+        assert "missing: model.24.m.1.bias (45,)" in result.err
+
+    def test_of_a_size_between_two(self, run, tmp_path):
+        result = run("build", WEIGHTS, "-o", tmp_path / "x.engine", "--size", 300)
+        assert result.code == 1
+        assert "multiples of 32" in result.err
+        assert "nearest: (288, 288) and (320, 320)" in result.err
+        assert run("build", WEIGHTS, "--size", 31).code == 2
+
+    def test_of_samples_that_are_not_there(self, run, tmp_path):
+        options = ["--fp16", "--fp32-module", "auto", "--samples", tmp_path]
+        result = run("build", WEIGHTS, "-o", tmp_path / "x.engine", *options)
+        assert result.code == 1
+        assert f"no picture in the folder {tmp_path}" in result.err
+
+
+def test_an_unknown_target_is_told_with_the_known(run, tmp_path):
+    result = run("build", WEIGHTS, "-o", tmp_path / "x.engine", "--size", 32, "--target", "sm_89")
+    assert (result.code, result.out) == (1, "")
+    if ONE_TARGET:
+        assert "does not build for sm_89" in result.err
+        assert f"known: {', '.join(get_backend().targets)}" in result.err
+    assert list(tmp_path.iterdir()) == []

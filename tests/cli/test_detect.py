@@ -1,0 +1,270 @@
+"""``trtnn detect`` on the CPU: what it finds, what it writes, and what it leaves alone."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+import trtnn
+from tests.helpers import ONE_TARGET, RUNS_HERE
+from trtnn.errors import EngineError
+from trtnn.examples.digits import PICTURE, WEIGHTS
+from trtnn.examples.digits.picture import TRUTH
+from trtnn.vision import box_iou, read_image
+
+REFERENCE = ["--weights", WEIGHTS, "--reference", "--size", 320]
+SMALL = ["--weights", WEIGHTS, "--reference", "--size", 32]
+
+
+@pytest.fixture
+def album(tmp_path):
+    """A folder of two pictures of one stem, and one of another."""
+    folder = tmp_path / "my [red]album"
+    folder.mkdir()
+    trtnn.vision.write_image(folder / "picture.png", read_image(PICTURE)[:, ::-1])
+    shutil.copy(PICTURE, folder / "picture.jpg")
+    shutil.copy(PICTURE, folder / "zoo.jpg")
+    return folder
+
+
+def check_digits(entry):
+    """Compare an entry of detections.json with what is in the picture."""
+    truth, found = json.loads(TRUTH.read_text()), entry["detections"]
+    overlaps = box_iou([row["box"] for row in truth], [row["box"] for row in found])
+    assert len(found) == len(truth)
+    assert overlaps.max(1).min() > 0.6
+    assert [found[best]["class"] for best in overlaps.argmax(1)] == [row["class"] for row in truth]
+    assert all(0.25 <= row["score"] <= 1 for row in found)
+
+
+def drawn_in(image, found):
+    """Whether boxes are drawn: the pixels there differ from the picture's."""
+    before = read_image(PICTURE)
+    assert image.shape == before.shape
+    changed = (image != before).any(2)
+    edges = [changed[round(y1), round(x1) : round(x2)].mean() for x1, y1, x2, _ in (row["box"] for row in found)]
+    return min(edges) > 0.5
+
+
+def test_a_picture(run, tmp_path):
+    result = run("detect", PICTURE, *REFERENCE, "-o", tmp_path / "deep" / "er")
+    assert (result.code, result.err) == (0, "")
+    report = json.loads((tmp_path / "deep" / "er" / "detections.json").read_text())
+    assert list(report) == [str(PICTURE)]
+    entry = report[str(PICTURE)]
+    check_digits(entry)
+    assert entry["drawn"] == str(tmp_path / "deep" / "er" / "picture.png")
+    assert drawn_in(read_image(entry["drawn"]), entry["detections"])
+    assert result.out.count("picture.jpg") == 11
+    assert result.out.splitlines()[-1] == f"1 picture, 11 detections: {tmp_path / 'deep' / 'er'}"
+
+
+@pytest.mark.parametrize("kind", ["folder", "glob"])
+def test_a_folder_and_a_glob_and_a_batch_that_is_not_full(run, tmp_path, album, kind):
+    source = album if kind == "folder" else f"{tmp_path}/*/*.jpg"
+    result = run("detect", source, *REFERENCE, "-o", tmp_path / "out", "--batch", 2)
+    assert (result.code, result.err) == (0, "")
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    if kind == "folder":
+        assert list(report) == [str(album / name) for name in ("picture.jpg", "picture.png", "zoo.jpg")]
+    else:
+        assert list(report) == [str(album / name) for name in ("picture.jpg", "zoo.jpg")]
+    check_digits(report[str(album / "picture.jpg")])
+    check_digits(report[str(album / "zoo.jpg")])
+
+
+def test_pictures_of_one_stem_have_a_file_each_and_no_source_is_overwritten(run, album):
+    before = {path: path.read_bytes() for path in album.iterdir()}
+    result = run("detect", album, *SMALL, "-o", album)
+    assert (result.code, result.err) == (0, "")
+    report = json.loads((album / "detections.json").read_text())
+    drawn = {os.path.basename(path): os.path.basename(entry["drawn"]) for path, entry in report.items()}
+    assert drawn == {"picture.jpg": "picture-2.png", "picture.png": "picture-3.png", "zoo.jpg": "zoo.png"}
+    assert all(path.read_bytes() == data for path, data in before.items())
+    assert {path.name for path in album.iterdir()} == {*drawn, *drawn.values(), "detections.json"}
+
+
+def test_a_batch_larger_than_all_pictures_changes_nothing(run, tmp_path):
+    single, batch = tmp_path / "single", tmp_path / "batch"
+    assert run("detect", PICTURE, *REFERENCE, "-o", single).code == 0
+    assert run("detect", PICTURE, *REFERENCE, "-o", batch, "--batch", 3).code == 0
+    (one,), (other,) = (json.loads((f / "detections.json").read_text()).values() for f in (single, batch))
+    np.testing.assert_allclose(
+        *([row["box"] for row in entry["detections"]] for entry in (one, other)), rtol=0, atol=1e-2
+    )
+
+
+def test_a_picture_that_does_not_decode_is_skipped(run, tmp_path, album):
+    (album / "broken.jpg").write_bytes(b"not a picture")
+    (album / "empty.png").touch()
+    result = run("detect", album, *SMALL, "-o", tmp_path / "out", "--batch", 2)
+    assert result.code == 1
+    lines = result.err.splitlines()
+    assert lines[0] == f"skipped: cannot read the picture {album / 'broken.jpg'}: it does not decode"
+    assert f"skipped: cannot read the picture {album / 'empty.png'}: the file is empty" in lines
+    assert lines[-1] == "error: 2 of 5 pictures could not be read"
+    assert result.out.splitlines()[-1].startswith("3 pictures, ")
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [os.path.basename(path) for path in report] == ["picture.jpg", "picture.png", "zoo.jpg"]
+    assert all(os.path.isfile(entry["drawn"]) for entry in report.values())
+
+
+def test_no_picture_that_decodes(run, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    result = run("detect", tmp_path / "broken.jpg", *SMALL, "-o", tmp_path / "out")
+    assert (result.code, result.out) == (1, f"0 pictures, 0 detections: {tmp_path / 'out'}\n")
+    assert result.err.endswith("error: 1 of 1 picture could not be read\n")
+    assert json.loads((tmp_path / "out" / "detections.json").read_text()) == {}
+
+
+def test_thresholds(run, tmp_path):
+    result = run("detect", PICTURE, *REFERENCE, "-o", tmp_path, "--max-detections", 3, "--confidence", 0.5)
+    assert "1 picture, 3 detections" in result.out
+    result = run("detect", PICTURE, *REFERENCE, "-o", tmp_path, "--confidence", 0.0001, "--iou", 0.9)
+    lines = result.out.splitlines()
+    assert "... and " in lines[-2]
+    assert len(lines) < 60
+
+
+@pytest.mark.parametrize("kind", ["commas", "file"])
+def test_names(run, tmp_path, kind):
+    # Together they are longer than a file's name may be.
+    names = [f"the digit that is {'one more than ' * digit}zero" for digit in range(10)]
+    given = ",".join(names)
+    if kind == "file":
+        given = tmp_path / "names.txt"
+        given.write_text("\n".join(names) + "\n\n")
+    result = run("detect", PICTURE, *REFERENCE, "-o", tmp_path, "--names", given)
+    assert result.code == 0, result.err
+    (entry,) = json.loads((tmp_path / "detections.json").read_text()).values()
+    assert entry["detections"][0]["label"] == names[entry["detections"][0]["class"]]
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Fail where a picture is read."""
+    monkeypatch.setattr("trtnn.cli.detect.read_image", lambda path: pytest.fail("a picture was read"))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr("trtnn.engine.gpus", lambda: ())
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    model = trtnn.models.from_state_dict(trtnn.load(WEIGHTS))
+    path = tmp_path_factory.mktemp("engine") / "digits.engine"
+    return model.compile({"images": (1, 3, 32, 32)}, **ONE_TARGET).save(path)
+
+
+@pytest.mark.usefixtures("no_build", "no_pictures")
+class TestBeforeAnyWork:
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        yield
+        assert not (tmp_path / "detections").exists()
+
+    @pytest.mark.parametrize("options", [[], ["--weights", WEIGHTS, "--engine", "x.engine"]])
+    def test_both_or_neither_of_engine_and_weights(self, run, options):
+        assert run("detect", PICTURE, *options) == (1, "", "error: detect takes one of --engine and --weights\n")
+
+    def test_options_that_would_change_nothing(self, run, engine):
+        message = "error: --reference takes --weights\n  an engine runs on a GPU alone\n"
+        assert run("detect", PICTURE, "--engine", engine, "--reference") == (1, "", message)
+        result = run("detect", PICTURE, "--engine", engine, "--size", 64, "--fp16", "--model", "yolov5n")
+        assert result.code == 1
+        assert result.err.startswith("error: --model, --size, --fp16 would change nothing here\n")
+        assert "--cache would change nothing here" in run("detect", PICTURE, *SMALL, "--cache", "c").err
+
+    def test_no_picture(self, run, tmp_path):
+        assert f"no picture in the folder {tmp_path}" in run("detect", tmp_path, *SMALL).err
+        assert "no picture at none.jpg" in run("detect", "none.jpg", *SMALL).err
+        result = run("detect", "*/nothing*.png", *SMALL)
+        assert result.code == 1
+        assert "no picture at */nothing*.png" in result.err
+
+    def test_an_engine_file_that_is_none(self, run, tmp_path, engine):
+        path = tmp_path / "bad.engine"
+        path.write_bytes(engine.read_bytes()[:-1000])
+        result = run("detect", PICTURE, "--engine", path)
+        assert result.code == 1
+        assert f"{path} is not an engine file of trtnn, or is damaged" in result.err
+        result = run("detect", PICTURE, "--engine", "missing.engine")
+        assert result == (1, "", "error: cannot read the engine file missing.engine: No such file or directory\n")
+        assert "is not an engine file" in run("detect", PICTURE, "--engine", WEIGHTS).err
+
+    @pytest.mark.usefixtures("no_gpu")
+    def test_an_engine_without_a_gpu(self, run, engine):
+        result = run("detect", PICTURE, "--engine", engine)
+        assert (result.code, result.out) == (1, "")
+        backend = trtnn.get_backend()
+        assert f"it needs {backend.name} {backend.version} and a GPU of " in result.err
+        assert "no GPU was found here" in result.err
+
+    @pytest.mark.usefixtures("no_gpu")
+    def test_weights_without_a_gpu(self, run):
+        result = run("detect", PICTURE, "--weights", WEIGHTS)
+        assert (result.code, result.out) == (1, "")
+        assert result.err.startswith("error: no GPU was found here, and an engine needs one to run\n")
+        assert "trtnn detect --reference" in result.err
+
+    @pytest.mark.skipif(not ONE_TARGET, reason="this TensorRT builds for its own GPU alone")
+    def test_weights_with_a_gpu_that_is_too_old(self, run, monkeypatch):
+        monkeypatch.setattr("trtnn.engine.gpus", lambda: ("sm50",))
+        result = run("detect", PICTURE, "--weights", WEIGHTS)
+        assert result.code == 1
+        assert "does not build for the GPU here, which is sm50" in result.err
+
+    def test_weights_without_a_way_to_the_gpu_s_memory(self, run, monkeypatch):
+        def missing():
+            raise EngineError("an engine needs torch with CUDA, or pycuda, for device memory")
+
+        monkeypatch.setattr("trtnn.engine.gpus", lambda: ONE_TARGET.get("targets", ("sm86",)))
+        monkeypatch.setattr("trtnn.engine.device_memory", missing)
+        assert "needs torch with CUDA, or pycuda" in run("detect", PICTURE, "--weights", WEIGHTS).err
+
+    @pytest.mark.parametrize("names", ["one,two", ",".join("0123456789a")])
+    def test_a_wrong_number_of_names(self, run, names, monkeypatch):
+        monkeypatch.setattr("trtnn.cli.detect.check_gpu", lambda: None)
+        for mode in ([], ["--reference"]):
+            result = run("detect", PICTURE, "--weights", WEIGHTS, "--size", 32, "--names", names, *mode)
+            assert result.code == 1
+            assert f"--names gives {names.count(',') + 1} names for 10 classes" in result.err
+
+    def test_a_file_of_names_that_is_not_text(self, run):
+        result = run("detect", PICTURE, *SMALL, "--names", PICTURE)
+        assert result.code == 1
+        assert f"--names {PICTURE} is not a text file" in result.err
+
+    def test_an_output_folder_that_cannot_be(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr("trtnn.cli.detect.check_gpu", lambda: None)
+        (tmp_path / "file").touch()
+        for mode in ([], ["--reference"]):
+            options = ["--weights", WEIGHTS, "--size", 32, *mode]
+            result = run("detect", PICTURE, *options, "-o", tmp_path / "file")
+            assert result.code == 1
+            assert f"cannot keep files in {tmp_path / 'file'}: it is a file" in result.err
+            assert "Not a directory" in run("detect", PICTURE, *options, "-o", tmp_path / "file" / "in").err
+        (tmp_path / "out" / "detections.json").mkdir(parents=True)
+        result = run("detect", PICTURE, *SMALL, "-o", tmp_path / "out")
+        assert f"cannot write {tmp_path / 'out' / 'detections.json'}: it is a folder" in result.err
+
+    def test_a_size_between_two(self, run):
+        result = run("detect", PICTURE, "--weights", WEIGHTS, "--reference", "--size", 100)
+        assert result.code == 1
+        assert "nearest: (96, 96) and (128, 128)" in result.err
+
+
+def test_weights_are_built_and_the_engine_run(run, tmp_path, monkeypatch):
+    built = []
+    if not RUNS_HERE:  # the network stands in for its engine
+        monkeypatch.setattr("trtnn.cli.detect.check_gpu", lambda: None)
+        monkeypatch.setattr("trtnn.Network.build", lambda self, **options: built.append(options) or self)
+    result = run("detect", PICTURE, "--weights", WEIGHTS, "--size", 320, "-o", tmp_path, "--cache", tmp_path / "cache")
+    assert result.code == 0, result.err
+    check_digits(json.loads((tmp_path / "detections.json").read_text())[str(PICTURE)])
+    assert RUNS_HERE or built == [{"cache_dir": tmp_path / "cache"}]

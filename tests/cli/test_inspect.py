@@ -1,0 +1,77 @@
+"""``trtnn inspect`` of checkpoints, models and engines."""
+
+import numpy as np
+import pytest
+
+import trtnn
+from tests.helpers import ONE_TARGET
+from trtnn.examples.digits import WEIGHTS
+from trtnn.modules import Linear
+
+
+def test_a_checkpoint_of_a_known_model(run):
+    result = run("inspect", WEIGHTS)
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    state = trtnn.load(WEIGHTS)
+    assert lines[0].split() == ["name", "type", "shape"]
+    assert [line.split()[0] for line in lines[1:-3]] == list(state)
+    assert "model.0.conv.weight" in result.out
+    (stem,) = (line for line in lines if line.startswith("model.0.conv.weight"))
+    assert stem.split() == ["model.0.conv.weight", "float16", "16×3×6×6"]
+    numbers = sum(array.size for array in state.values())
+    assert lines[-2] == f"{len(state)} tensors, {numbers:,} numbers, {2 * numbers / 1e6:.1f} MB"
+    assert lines[-1] == "model: yolov5n, classes 10, version 6.0"
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_checkpoint_of_no_known_model(run, tmp_path):
+    trtnn.save({"steps": np.array(3), "x" * 100: np.zeros((1, 2), np.float32)}, tmp_path / "a.npz")
+    result = run("inspect", tmp_path / "a.npz")
+    assert result.code == 0
+    assert f"{'x' * 100}  float32  1×2\n" in result.out
+    assert f"{'steps':100}  int64    scalar\n" in result.out
+    assert result.out.endswith("2 tensors, 3 numbers, 0.0 MB\nmodel: none that trtnn knows\n")
+
+
+def test_a_model_s_name(run):
+    result = run("inspect", "yolov5n", "--size", 64, "--batch", 2, "--fp16")
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["module", "layer", "output", "parameters", "FLOPs"]
+    assert any(line.startswith("model.0.conv ") and "float16[2, 16, 32, 32]" in line for line in lines)
+    assert lines[-1].startswith("total")
+
+
+def test_an_engine(run, tmp_path):
+    layer = Linear(2, 3)
+    layer.load_state_dict({"weight": np.ones((3, 2), np.float32), "bias": np.ones(3, np.float32)})
+    layer.compile({"input": (4, 2)}, **ONE_TARGET).save(tmp_path / "a [b].plan")
+    result = run("inspect", tmp_path / "a [b].plan")
+    assert (result.code, result.err) == (0, "")
+    assert "input: float32[4, 2]" in result.out
+    assert "float32[4, 3]" in result.out
+    assert "plan_bytes" not in result.out
+
+
+@pytest.mark.parametrize("data", [b"", b"abc", b"\x05\0\0\0hello", b"\xff\xff\xff\x7f" + b"x" * 100])
+def test_a_damaged_engine(run, tmp_path, data):
+    path = tmp_path / "bad.engine"
+    path.write_bytes(data)
+    result = run("inspect", path)
+    assert (result.code, result.out) == (1, "")
+    assert str(path) in result.err
+    assert "engine file" in result.err
+
+
+def test_nothing_of_that_name(run):
+    result = run("inspect", "yolov5z6")
+    assert result.code == 1
+    message = "error: there is no file yolov5z6, and no model of that name\n  nearest: yolov5x6\n  known: yolov5n, "
+    assert result.err.startswith(message)
+    assert run("inspect", "n" * 5000).code == 1
+
+
+def test_options_of_a_name_are_not_for_files(run):
+    result = run("inspect", WEIGHTS, "--size", 64, "--fp16")
+    assert result == (1, "", "error: --size, --fp16 would change nothing here\n  this is for a model's name\n")

@@ -1,0 +1,112 @@
+"""Writing files: whole or not at all, and told beforehand where it cannot be."""
+
+import os
+import stat
+
+import pytest
+
+from tests.helpers import message_of
+from trtnn.errors import ArgumentError
+from trtnn.files import atomic_write, check_writable, make_folder
+
+not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+
+
+def write(path, data):
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def test_a_file_is_written_and_replaced(tmp_path):
+    path = tmp_path / "a name with spaces [1].bin"
+    write(path, b"one")
+    write(str(path), b"two")
+    assert path.read_bytes() == b"two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_shows_until_it_is_complete(tmp_path):
+    path = tmp_path / "file"
+    write(path, b"old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError])
+@pytest.mark.parametrize("before", [b"old", None])
+def test_an_interrupted_write_leaves_what_was_there(tmp_path, error, before):
+    path = tmp_path / "file"
+    if before is not None:
+        path.write_bytes(before)
+
+    def interrupted():
+        with atomic_write(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([] if before is None else [before])
+
+
+def test_a_write_that_the_disk_ends_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write(path, b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_umask_says_who_may_read(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write(tmp_path / "file", b"")
+    finally:
+        assert os.umask(before) == umask
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+def test_where_no_file_can_be_written(tmp_path, monkeypatch):
+    message = message_of(ArgumentError, check_writable, tmp_path)
+    assert message == f"cannot write {tmp_path}: it is a folder\n  give the path of a file"
+    path = tmp_path / "no" / "file"
+    message = message_of(ArgumentError, check_writable, path)
+    assert message == f"cannot write {path}: the folder {path.parent} does not exist\n  mkdir -p {path.parent}"
+    (tmp_path / "file").touch()
+    assert "does not exist" in message_of(ArgumentError, check_writable, tmp_path / "file" / "inner")
+    assert "does not exist" in message_of(ArgumentError, write, path, b"")
+    assert check_writable(str(tmp_path / "file")) == tmp_path / "file"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    message = message_of(ArgumentError, check_writable, tmp_path / "file")
+    assert message == f"cannot write {tmp_path / 'file'}: no permission to write in {tmp_path}"
+
+
+@not_root
+def test_a_closed_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    assert "no permission to write" in message_of(ArgumentError, write, tmp_path / "file", b"")
+    assert "no permission to write" in message_of(ArgumentError, make_folder, tmp_path)
+    assert "Permission denied" in message_of(ArgumentError, make_folder, tmp_path / "new")
+
+
+def test_a_file_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("file", b"here")
+    assert (tmp_path / "file").read_bytes() == b"here"
+
+
+def test_folders_are_made(tmp_path):
+    path = tmp_path / "a b" / "c"
+    assert make_folder(str(path)) == path
+    assert path.is_dir()
+    assert make_folder(path) == path

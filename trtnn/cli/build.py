@@ -1,0 +1,82 @@
+"""``trtnn build``: a checkpoint's engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trtnn.cli.options import (
+    Batch,
+    Cache,
+    Half,
+    ModelName,
+    Size,
+    Tolerance,
+    Weights,
+    load_model,
+    read_samples,
+    resized_inputs,
+)
+from trtnn.cli.program import command, print_line
+from trtnn.cli.tables import megabytes, print_engine
+from trtnn.errors import ArgumentError
+from trtnn.files import check_writable
+from trtnn.fp16 import TOLERANCE
+
+
+@command(
+    "trtnn build yolov5s.pt --fp16",
+    "trtnn build yolov5s.pt -o small.engine --size 320 --batch 8",
+    "trtnn build yolov5s.pt --target sm86 --target sm89",
+    "trtnn build yolov5s.pt --cache ~/.cache/engines",
+    "trtnn build yolov5s.pt --fp16 --fp32-module auto --samples photos/",
+)
+def build(
+    weights: Weights,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The engine file.", show_default="WEIGHTS with .engine")
+    ] = None,
+    model: ModelName = None,
+    size: Size = None,
+    batch: Batch = None,
+    fp16: Half = False,
+    fp32_module: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module to keep in fp32, or a pattern; may be repeated. "
+            "With auto, just as many as --samples show need.",
+        ),
+    ] = None,
+    samples: Annotated[
+        str | None, typer.Option(help="For --fp32-module auto: a picture, a folder of them, or a quoted glob.")
+    ] = None,
+    tolerance: Tolerance = TOLERANCE,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A GPU to build for, such as sm89; may be repeated.",
+            show_default="the one here, else sm86 sm89 sm120",
+        ),
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Build an engine of a checkpoint. With TensorRT-RTX this needs no GPU."""
+    network = load_model(weights, model)
+    path = check_writable(output or weights.with_suffix(".engine"))
+    if path.resolve() == weights.resolve():
+        raise ArgumentError(f"the engine would take the place of {weights}", "give another file with --output")
+    inputs = resized_inputs(network, size, batch)
+    engine = network.compile(
+        inputs,
+        fp16=fp16,
+        fp32_modules="auto" if fp32_module == ["auto"] else fp32_module or (),
+        samples=None if samples is None else read_samples(samples, inputs),
+        tolerance=tolerance,
+        targets=target or None,
+        cache_dir=cache,
+    )
+    engine.save(path)
+    print_line(f"{path}, {megabytes(path.stat().st_size)}")
+    print_engine(engine)

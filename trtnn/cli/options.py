@@ -1,0 +1,81 @@
+"""The arguments and options that more than one command has, and what they stand for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import trtnn
+from trtnn import models
+from trtnn.errors import ArgumentError
+from trtnn.vision import find_images, preprocess, read_image
+
+Weights = Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth, .safetensors, .npz or .wts.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="The model's name, such as yolov5s, where the checkpoint does not tell it."),
+]
+Size = Annotated[
+    int | None, typer.Option(min=32, help="Height and width of the input in pixels.", show_default="the model's")
+]
+Batch = Annotated[int | None, typer.Option(min=1, help="Pictures at a time.", show_default="1")]
+Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")]
+Tolerance = Annotated[
+    float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="A folder of engines: the same is built once. TensorRT's timing cache is kept there too."),
+]
+
+
+def load_model(weights: Path, name: str | None) -> trtnn.Module:
+    """Return the model of a checkpoint, with its weights."""
+    return models.from_state_dict(trtnn.load(weights), name)
+
+
+def resized_inputs(model: trtnn.Module, size: int | None, batch: int | None) -> dict[str, trtnn.Input]:
+    """Return the inputs that a model declares, at another batch and size."""
+    resized = {}
+    for name, spec in model.inputs.items():
+        _, channels, height, width = spec.shape
+        resized[name] = trtnn.Input((batch or 1, channels, size or height, size or width), spec.dtype)
+    return resized
+
+
+def read_samples(source: str, inputs: Mapping[str, trtnn.Input]) -> list[np.ndarray]:
+    """Return the pictures at ``source`` as batches for a network; the last is filled up with its own again."""
+    specs = list(inputs.values())
+    if len(specs) != 1 or specs[0].shape[1:2] != (3,) or len(specs[0].shape) != 4:
+        raise ArgumentError("samples are pictures", f"this network takes {', '.join(map(str, specs))}")
+    batch, _, *size = specs[0].shape
+    batches = []
+    for chunk in chunks(find_images(source), batch):
+        images = itertools.islice(itertools.cycle(map(read_image, chunk)), batch)
+        batches.append(preprocess(images, tuple(size), specs[0].dtype.numpy)[0])
+    return batches
+
+
+def chunks(paths: list[Path], size: int) -> Iterator[list[Path]]:
+    """Return the paths, ``size`` at a time."""
+    return (paths[start : start + size] for start in range(0, len(paths), size))
+
+
+def refuse(given: Mapping[str, Any], reason: str) -> None:
+    """Raise an error that names the options that were given and would change nothing.
+
+    Args:
+        given: values by option; None and False are those that were not.
+        reason: why they would not.
+
+    Raises:
+        ArgumentError: there is one.
+    """
+    names = [name for name, value in given.items() if value not in (None, False)]
+    if names:
+        raise ArgumentError(f"{', '.join(names)} would change nothing here", reason)

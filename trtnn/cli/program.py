@@ -1,0 +1,69 @@
+"""What every command shares: the program, its two consoles, and how it tells of errors."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from trtnn.errors import TrtnnError
+
+MAX_DETAILS = 16
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="TensorRT networks written as PyTorch-like modules: build engines, detect, convert and inspect.",
+)
+# Paths and names hold brackets and colons of their own, so that nothing of what is printed is markup.
+out = Console(markup=False, emoji=False, highlight=False)
+log = Console(stderr=True)
+
+
+def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command. Its docstring is the help, with the examples below it."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        paragraphs = (" ".join(paragraph.split()) for paragraph in function.__doc__.split("\n\n"))
+        epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"  $ {line}" for line in examples)])
+        return app.command(help="\n\n".join(paragraphs), epilog=epilog)(function)
+
+    return register
+
+
+def print_line(text: object) -> None:
+    """Print to standard output, as it is: a terminal wraps it, a file gets one line."""
+    out.print(text, soft_wrap=True)
+
+
+def print_note(kind: str, style: str, text: object) -> None:
+    """Print to standard error, as it is, behind a coloured word that says what it is."""
+    log.print(Text.assemble((f"{kind}:", style), f" {text}"), soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line. What is not a bug, be it ours or the system's to say, is told without a traceback."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            app()
+        except TrtnnError as error:
+            more = len(error.details) - MAX_DETAILS
+            details = [*error.details[:MAX_DETAILS], *([f"... and {more} more"] if more > 0 else [])]
+            print_note("error", "bold red", TrtnnError(error.summary, *details))
+            sys.exit(1)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            print_note("error", "bold red", f"{where}{error.strerror or error}")
+            sys.exit(1)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print_note("warning", "yellow", message)

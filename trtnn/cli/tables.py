@@ -1,0 +1,72 @@
+"""How results, engines and checkpoints are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+import trtnn
+from trtnn import models
+from trtnn.cli.program import out, print_line
+from trtnn.vision import Detections
+from trtnn.vision.detections import label_of
+
+MAX_ROWS = 50
+_NOT_SHOWN = ("structure", "plan_bytes")
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with its noun: ``1 picture``, ``2 pictures``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def megabytes(size_bytes: int) -> str:
+    """Return a size in bytes as text."""
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def print_detections(results: Mapping[Path, Detections], labels: Sequence[str] | None) -> None:
+    """Print a table of detections: picture, class, score and box in pixels."""
+    rows = [(path.name, *detection) for path, found in results.items() for detection in found]
+    if not rows:
+        return
+    table = Table("picture", "class")
+    for name in ("score", "x1", "y1", "x2", "y2"):
+        table.add_column(name, justify="right")
+    for name, box, score, index in rows[:MAX_ROWS]:
+        table.add_row(name, label_of(index, labels), f"{score:.2f}", *(f"{value:.0f}" for value in box))
+    out.print(table)
+    if len(rows) > MAX_ROWS:
+        print_line(f"... and {len(rows) - MAX_ROWS:,} more")
+
+
+def print_engine(engine: trtnn.Engine) -> None:
+    """Print what an engine's description says."""
+    table = Table(show_header=False)
+    shown = {**engine.description, "inputs": engine.inputs, "outputs": engine.outputs}
+    for key, value in shown.items():
+        if isinstance(value, dict):
+            text = "\n".join(f"{name}: {item}" for name, item in value.items())
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if text and key not in _NOT_SHOWN:
+            table.add_row(key, text)
+    table.add_row("plan", megabytes(engine.plan.nbytes))
+    out.print(table)
+
+
+def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
+    """Print the tensors of a state dict, their sum, and the model that they belong to."""
+    rows = [("name", "type", "shape")]
+    rows += [(n, a.dtype.name, "×".join(map(str, a.shape)) or "scalar") for n, a in state_dict.items()]
+    name_width, type_width = (max(len(row[i]) for row in rows) for i in range(2))
+    print_line("\n".join(f"{name:{name_width}}  {kind:{type_width}}  {shape}" for name, kind, shape in rows))
+    numbers = sum(array.size for array in state_dict.values())
+    size_bytes = sum(array.nbytes for array in state_dict.values())
+    print_line(f"\n{counted(len(state_dict), 'tensor')}, {counted(numbers, 'number')}, {megabytes(size_bytes)}")
+    found = models.identify(state_dict)
+    known = ", ".join(f"{key} {value}" for key, value in (found or {}).items()).removeprefix("name ")
+    print_line(f"model: {known or 'none that trtnn knows'}")
