@@ -11,7 +11,7 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/trtnn demo --output build/demo
 
-test: .venv/ready
+test: .venv/ready .venv/bindings/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -n 2
@@ -20,7 +20,13 @@ test: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[rtx,test]"
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[rtx,test]"
+	touch $@
+
+# The Python bindings of TensorRTs that are not installed, which tests/test_bindings.py looks at.
+.venv/bindings/ready: tests/bindings/versions.py | .venv/ready
+	mkdir -p $(@D)
+	$(BIN)/python -m tests.bindings
 	touch $@
 
 clean:

@@ -197,13 +197,16 @@ GROUPS = {
 
 
 def write_weights(name: str, folder: Path) -> None:
-    """Random weights of ``name`` in fp32 and fp16, for every case to read."""
+    """Random weights of ``name`` of reasonable size, in fp32 and fp16, for every case to read."""
     import torch
-    from safetensors.torch import save_file
 
-    state_dict = {k: v for k, v in make_twin(name).state_dict().items() if not k.endswith("num_batches_tracked")}
-    save_file(state_dict, folder / f"{name}.safetensors")
-    save_file({k: v.to(torch.float16) for k, v in state_dict.items()}, folder / f"{name}-fp16.safetensors")
+    import trtnn
+    from trtnn.examples.twin import YOLOv5, well_scaled
+
+    state_dict = well_scaled(YOLOv5(name), 128).state_dict()
+    state_dict = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
+    trtnn.save(state_dict, folder / f"{name}.safetensors")
+    trtnn.save({key: value.to(torch.float16) for key, value in state_dict.items()}, folder / f"{name}-fp16.safetensors")
 
 
 def measure(case: str, name: str, folder: Path, repeat: int) -> dict:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import BuildError
-from trtnn.reading import read_layers
+from trtnn.reading import flat_array, read_layers
 
 DIGEST_BYTES = 20
 _TENSOR_PROPERTIES = ("name", "dtype", "shape", "location", "allowed_formats", "dynamic_range")
@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value.hex()
     if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, digest(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+        return value.dtype.str, value.shape, digest(np.ascontiguousarray(flat_array(value)).view(np.uint8))
     if hasattr(value, "plugin_type") and hasattr(value, "serialize"):
         return value.plugin_type, value.plugin_version, value.plugin_namespace, digest(value.serialize())
     if hasattr(value, "__len__"):

@@ -125,9 +125,9 @@ class Fp16Report:
         """Return what ``fp32_modules="auto"`` keeps in fp32: just enough modules for outputs that can be trusted.
 
         With them in fp32, no value on the samples overflows anywhere, and no output is further from fp32 than
-        ``tolerance``. First come the modules that overflow, then those of the largest error, as many as it takes; last,
-        each that turns out needless is dropped, so that without any one of those returned it would not do. Each choice
-        is tried on all samples.
+        ``tolerance``. First come the modules that overflow, then those of the largest error, as many as it takes; then
+        each is left out in turn, and dropped if the others are enough. Each choice is tried on all samples, on the CPU
+        reference: a few runs of each for a few modules, and two for each module where it takes most of them.
 
         A layer that a composite's own ``forward`` makes belongs to that composite, which is kept with all it holds.
 

@@ -421,17 +421,16 @@ def interpolate(
     if mode == "nearest" and align_corners is not None:
         raise ArgumentError("align_corners goes with mode='bilinear'")
     trt = input.graph.trt
-    linear_mode = getattr(trt, "InterpolationMode", None) or trt.ResizeMode
     if mode == "nearest":
         how = {
-            "resize_mode": linear_mode.NEAREST,
+            "resize_mode": trt.InterpolationMode.NEAREST,
             "coordinate_transformation": trt.ResizeCoordinateTransformation.ASYMMETRIC,
             "nearest_rounding": trt.ResizeRoundMode.FLOOR,
         }
     else:
         transformation = "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
         how = {
-            "resize_mode": linear_mode.LINEAR,
+            "resize_mode": trt.InterpolationMode.LINEAR,
             "coordinate_transformation": getattr(trt.ResizeCoordinateTransformation, transformation),
         }
     if size is not None:

@@ -6,6 +6,7 @@ import contextvars
 import difflib
 import fnmatch
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,12 +51,14 @@ class Precision:
         object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
         if self.fp32_modules and self.compute is float32:
             raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
+        # One expression for all: a trace asks for every module that it calls.
+        object.__setattr__(self, "_matcher", re.compile("|".join(map(fnmatch.translate, self.fp32_modules))))
 
     def keeps(self, path: str) -> bool:
         """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
         parts = path.split(".")
         holders = ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
-        return any(fnmatch.fnmatchcase(holder, pattern) for holder in holders for pattern in self.fp32_modules)
+        return bool(self.fp32_modules) and any(map(self._matcher.fullmatch, holders))
 
 
 @dataclass

@@ -105,14 +105,14 @@ def choose(
     # The other owners, in fp32 by the model's own doing, stand last: with them everything is in fp32.
     order = [path for path in dict.fromkeys([*worst, *precision.owners]) if path not in kept]
     count = bisect.bisect_left(range(len(order)), True, key=lambda n: enough({*kept, *order[:n]}))
-    kept |= {*order[:count]}
-    return tuple(path for path in dict.fromkeys(precision.owners) if path in _without_needless(kept, enough, worst))
+    kept = _without_needless(kept.union(order[:count]), enough, worst)
+    return tuple(path for path in dict.fromkeys(precision.owners) if path in kept)
 
 
 def _without_needless(kept: set[str], enough: Callable[[Collection[str]], bool], worst: Sequence[str]) -> set[str]:
     """Drop modules for as long as the rest is enough: those that hold others first, then those of the least error.
 
-    Many are tried at once, and halves of them where that is too much, until none can be dropped alone.
+    Many are tried at once, and halves of them where that is too much, down to each alone.
     """
     rank = {path: position for position, path in enumerate(reversed(worst))}
 
@@ -123,11 +123,7 @@ def _without_needless(kept: set[str], enough: Callable[[Collection[str]], bool],
         middle = len(paths) // 2
         return drop(paths[middle:], drop(paths[:middle], kept)) if middle else kept
 
-    before = None
-    while kept and kept != before:
-        before = kept
-        kept = drop(sorted(kept, key=lambda path: (_depth(path), rank.get(path, -1))), kept)
-    return kept
+    return drop(sorted(kept, key=lambda path: (_depth(path), rank.get(path, -1))), kept)
 
 
 def patterns(paths: Iterable[str]) -> tuple[str, ...]:

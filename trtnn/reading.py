@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 
 @functools.cache
 def _layer_classes(trt: ModuleType) -> dict[str, type]:
@@ -40,6 +42,15 @@ def layer_tensors(layer: Any) -> list[Any]:
     return [tensor for tensor in tensors if tensor is not None]
 
 
+def flat_array(array: np.ndarray) -> np.ndarray:
+    """Return an array that TensorRT shows as the flat one that it is; every array read from a layer comes through here.
+
+    The bindings of TensorRT 8.6 and 10 know NumPy 1: under NumPy 2 they show an array whose stride is zero, so that
+    every element is the first. Its size, type and address are right.
+    """
+    return np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,))
+
+
 def layer_arrays(kind: str, layer: Any) -> list[Any]:
     """Return the arrays that a layer holds, such as its kernel."""
     holders = {
@@ -49,7 +60,7 @@ def layer_arrays(kind: str, layer: Any) -> list[Any]:
         "CONSTANT": ("weights",),
     }
     arrays = (getattr(layer, name) for name in holders.get(kind, ()))
-    return [array for array in arrays if array is not None]
+    return [flat_array(array) for array in arrays if array is not None]
 
 
 def count_parameters(kind: str, layer: Any) -> int:

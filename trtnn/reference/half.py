@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trtnn.graph import Graph
-from trtnn.reading import layer_arrays, layer_tensors, read_layers
+from trtnn.reading import flat_array, layer_arrays, layer_tensors, read_layers
 from trtnn.reference.interpreter import Interpreter, Step
 from trtnn.reference.registry import LAYERS
 
@@ -33,7 +33,7 @@ class _HalfWeights:
         if not isinstance(value, np.ndarray) or value.dtype != np.float32:
             return value
         with np.errstate(over="ignore"):
-            return value.astype(np.float16)
+            return flat_array(value).astype(np.float16)
 
 
 def _round(value: torch.Tensor) -> torch.Tensor:

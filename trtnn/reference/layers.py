@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from trtnn.errors import UnsupportedError
+from trtnn.reading import flat_array
 from trtnn.reference.registry import layer
 
 Function = Callable[..., torch.Tensor]
@@ -25,7 +26,7 @@ def _weights(array: np.ndarray | None, shape: tuple[int, ...] = (-1,)) -> torch.
     """Return a layer's weights as float32, sharing memory where they are that already."""
     if array is None or array.size == 0:
         return None
-    return torch.from_numpy(array).reshape(shape).float()
+    return torch.from_numpy(flat_array(array)).reshape(shape).float()
 
 
 def _in_float32(function: Function) -> Function:
@@ -199,7 +200,7 @@ def matrix_multiply(layer: Any) -> Function:
 
 @layer("CONSTANT")
 def constant(layer: Any) -> Function:
-    value = torch.from_numpy(layer.weights).reshape(tuple(layer.shape))
+    value = torch.from_numpy(flat_array(layer.weights)).reshape(tuple(layer.shape))
     return lambda: value
 
 
