@@ -152,6 +152,37 @@ def test_modules_that_bring_too_much_error_are_kept_and_no_others():
         assert fp16_fails(module, rest, samples, expected), dropped
 
 
+def test_a_module_inside_is_enough_where_the_composite_around_brings_error_that_does_not_matter():
+    class Composite(Module):
+        def __init__(self):
+            super().__init__()
+            self.big = Apply(lambda x: x * 6e4 * 6e4 * (1 / 6e4) * (1 / 6e4))
+
+        def forward(self, x):
+            return self.big(x) + ((x + 3000) - 3000) * 1e-6
+
+    module, x = model(Composite(), Apply(lambda x: (x + 1000) - 1000)), image()
+    report = module.trace().fp16_report([x])
+    assert [row.path for row in report.modules] == ["0.big", "0", "1"]
+    assert report.suggested_fp32_modules() == ("0.big", "1")
+
+
+def test_a_tensor_that_reaches_a_module_past_its_arguments_keeps_the_model():
+    class Outer(Module):
+        def __init__(self):
+            super().__init__()
+            self.inputs = {"x": (1, 3, 8, 8)}
+            self.first, self.inner = times(1e3), Apply(lambda x: x + (self.held * self.held) * 1e-6)
+
+        def forward(self, x):
+            self.held = self.first(x)
+            return self.inner(x)
+
+    network = Outer().trace(fp16=True, fp32_modules="auto", samples=[image()])
+    assert network.graph.precision.fp32_modules == ("",)
+    assert relative(network.run(image()), Outer().trace().run(image())) < 1e-6
+
+
 def test_the_tolerance_decides():
     report = cancelling().trace().fp16_report([image()])
     error = report.errors["output"]

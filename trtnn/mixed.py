@@ -101,12 +101,16 @@ def choose(
 
     kept = set(overflowing)  # a trial finds one at a time, and only some overflow for what others did before
     while (outcome := attempt(kept)) is not None and outcome.overflow is not None:
-        kept.add(precision.owners[outcome.overflow])
-    # The other owners, in fp32 by the model's own doing, stand last: with them everything is in fp32.
-    order = [path for path in dict.fromkeys([*worst, *precision.owners]) if path not in kept]
+        path = precision.owners[outcome.overflow]
+        if path in kept:  # it reads fp16 that came in by another way than its arguments
+            break
+        kept.add(path)
+    # Last come those that are in fp32 by the model's own doing, and the model, with which everything is in fp32.
+    paths = list(dict.fromkeys([*precision.owners, ""]))
+    order = [path for path in dict.fromkeys([*worst, *paths]) if path not in kept]
     count = bisect.bisect_left(range(len(order)), True, key=lambda n: enough({*kept, *order[:n]}))
-    kept = _without_needless(kept.union(order[:count]), enough, worst)
-    return tuple(path for path in dict.fromkeys(precision.owners) if path in kept)
+    kept = _without_needless({*kept, *order[:count]}, enough, worst)
+    return tuple(path for path in paths if path in kept)
 
 
 def _without_needless(kept: set[str], enough: Callable[[Collection[str]], bool], worst: Sequence[str]) -> set[str]:
