@@ -107,9 +107,11 @@ def choose(
         kept.add(path)
     # Last come those that are in fp32 by the model's own doing, and the model, with which everything is in fp32.
     paths = list(dict.fromkeys([*precision.owners, ""]))
-    order = [path for path in dict.fromkeys([*worst, *paths]) if path not in kept]
-    count = bisect.bisect_left(range(len(order)), True, key=lambda n: enough({*kept, *order[:n]}))
-    kept = _without_needless({*kept, *order[:count]}, enough, worst)
+    if outcome is None or outcome.error > tolerance:
+        order = [path for path in dict.fromkeys([*worst, *paths]) if path not in kept]
+        count = bisect.bisect_left(range(len(order)), True, lo=1, key=lambda n: enough({*kept, *order[:n]}))
+        kept |= {*order[:count]}
+    kept = _without_needless(kept, enough, worst)
     return tuple(path for path in paths if path in kept)
 
 
@@ -127,7 +129,7 @@ def _without_needless(kept: set[str], enough: Callable[[Collection[str]], bool],
         middle = len(paths) // 2
         return drop(paths[middle:], drop(paths[:middle], kept)) if middle else kept
 
-    return drop(sorted(kept, key=lambda path: (_depth(path), rank.get(path, -1))), kept)
+    return drop(sorted(kept, key=lambda path: (_depth(path), rank.get(path, -1), path)), kept)
 
 
 def patterns(paths: Iterable[str]) -> tuple[str, ...]:
