@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import sys
 import warnings
@@ -17,7 +16,7 @@ from trtnn.backend import Backend, gpu_memory, gpus
 from trtnn.dtypes import float16
 from trtnn.engine import Engine, describe
 from trtnn.engine_cache import cache_key, find_or_build
-from trtnn.errors import ArgumentError, BackendError, BuildError
+from trtnn.errors import ArgumentError, BackendError, BuildError, nearest
 from trtnn.files import default_cache_dir, make_folder
 from trtnn.graph import Graph
 from trtnn.progress import watched
@@ -82,11 +81,8 @@ class BuildConfig:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in options:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
                 raise ArgumentError(
-                    f"no build option is called {name!r}",
-                    *([f"nearest: {near[0]}"] if near else []),
-                    f"known: {', '.join(known)}",
+                    f"no build option is called {name!r}", *nearest(name, known), f"known: {', '.join(known)}"
                 )
         return cls(**options)
 

@@ -6,6 +6,9 @@ received, where, and what to do about it.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class TrtnnError(Exception):
     """The root of trtnn's errors: ``TrtnnError(summary, *details)``.
@@ -62,3 +65,16 @@ class EngineError(TrtnnError, RuntimeError):
 
 class ImageError(TrtnnError, ValueError):
     """A picture cannot be read or written."""
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return a line of details with the known names that come nearest to an unknown one, or none.
+
+    Args:
+        name: what was given.
+        known: what could have been.
+        most: how many to show.
+        cutoff: how like they have to be, from 0 to 1.
+    """
+    found = difflib.get_close_matches(name, list(known), n=most, cutoff=cutoff)
+    return [f"{'nearest' if most == 1 else 'near'}: {', '.join(found)}"] if found else []

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trtnn.errors import ArgumentError
 from trtnn.graph import Graph
 from trtnn.mixed import MixedPrecision, choose, patterns
+from trtnn.progress import progress_bar
 from trtnn.reading import read_layers
+from trtnn.table import aligned
 
 if TYPE_CHECKING:
     from trtnn.reference import Comparison
@@ -106,12 +103,7 @@ class Fp16Report:
             )
             for row in shown
         ]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = []
-        for row in cells:
-            left = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
-            right = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
-            lines.append("  ".join([*left, *right]))
+        lines = aligned(cells, left=2)
         rule = "-" * len(lines[0])
         more = [f"... and {len(rows) - len(shown)} better ones"] if len(shown) < len(rows) else []
         errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
@@ -144,7 +136,7 @@ class Fp16Report:
         if not tolerance >= 0:
             raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
         worst = self.modules
-        with counted("choosing fp32 modules") as advance:
+        with progress_bar("choosing fp32 modules") as advance:
             kept = choose(
                 self._precision,
                 lambda half: self._comparison.trial(half, advance),
@@ -174,17 +166,3 @@ def make_report(
             rows.append(Fp16Row(path, kind, tally.largest, tally.overflow, tally.lost, error))
     errors = comparison.trial(precision.half, advance).errors
     return Fp16Report(tuple(rows), errors, comparison.samples, precision, comparison)
-
-
-@contextmanager
-def counted(title: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error, if that is a terminal, and give what to call after each piece of work.
-
-    Args:
-        title: what the bar is called.
-        total: the number of pieces, None where nobody can tell.
-    """
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import difflib
 import fnmatch
 import os
 import re
@@ -18,7 +17,7 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.errors import ArgumentError, BackendError, BuildError, DTypeError, TrtnnError
+from trtnn.errors import ArgumentError, BackendError, BuildError, DTypeError, TrtnnError, nearest
 from trtnn.inputs import Input
 from trtnn.parameter import Parameter
 from trtnn.structure import flatten, map_leaves
@@ -112,9 +111,8 @@ class Graph:
         self._scopes = [_Scope("", self.precision.compute)]
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
-                near = difflib.get_close_matches(pattern, self.paths.values(), n=3)
                 raise ArgumentError(
-                    f"fp32_modules names no module: {pattern}", *([f"near: {', '.join(near)}"] if near else [])
+                    f"fp32_modules names no module: {pattern}", *nearest(pattern, self.paths.values(), most=3)
                 )
 
     def _make_builder(self) -> Any:

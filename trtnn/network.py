@@ -16,12 +16,14 @@ from trtnn.build import BuildConfig, build
 from trtnn.dtypes import float32
 from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
-from trtnn.fp16 import Fp16Report, counted, make_report
+from trtnn.fp16 import Fp16Report, make_report
 from trtnn.graph import Graph, Precision
 from trtnn.inputs import Input, check_array, name_arguments
 from trtnn.mixed import MixedPrecision
+from trtnn.progress import progress_bar
 from trtnn.reading import count_flops, count_parameters, read_layers
 from trtnn.structure import map_leaves, unflatten
+from trtnn.table import aligned
 
 
 def trace(
@@ -117,12 +119,7 @@ class Network:
         ]
         total_parameters, total_flops = sum(r.parameters for r in rows), sum(r.flops for r in rows)
         cells.append(("total", f"{len(rows)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
-        widths = [max(len(row[i]) for row in cells) for i in range(5)]
-        lines = []
-        for row in cells:
-            left = "  ".join(text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True))
-            right = "  ".join(text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True))
-            lines.append(f"{left}  {right}".rstrip())
+        lines = aligned(cells, left=3)
         rule = "-" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
@@ -204,7 +201,7 @@ class Network:
         tensors = self._read_samples(samples)
         reference = _import_torch("trtnn.reference")
         precision = MixedPrecision(self.graph, self.retrace)
-        with counted("measuring fp16", 2 * len(tensors)) as advance:
+        with progress_bar("measuring fp16", 2 * len(tensors)) as advance:
             comparison = reference.Comparison(self.graph, precision.layers, tensors, advance)
             return make_report(self.graph, precision, comparison, advance)
 

@@ -1,10 +1,11 @@
-"""What TensorRT's IProgressMonitor gives: a progress bar, and a way to end a build."""
+"""Progress bars; for a build, what TensorRT's IProgressMonitor gives: a bar, and a way to end it."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -108,3 +109,17 @@ def _make_monitor(trt: Any, progress: Progress, task: TaskID, held: _Held) -> An
                 self.phases.pop(phase_name, None)
 
     return Monitor()
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """Show a bar on standard error, if that is a terminal, and give what to call after each piece of work.
+
+    Args:
+        title: what the bar is called.
+        total: the number of pieces, None where nobody can tell.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda: progress.advance(task)

@@ -11,6 +11,7 @@ from rich.table import Table
 import trtnn
 from trtnn import models
 from trtnn.cli.program import out, print_line
+from trtnn.table import aligned
 from trtnn.vision import Detections
 from trtnn.vision.detections import label_of
 
@@ -62,8 +63,7 @@ def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
     """Print the tensors of a state dict, their sum, and the model that they belong to."""
     rows = [("name", "type", "shape")]
     rows += [(n, a.dtype.name, "×".join(map(str, a.shape)) or "scalar") for n, a in state_dict.items()]
-    name_width, type_width = (max(len(row[i]) for row in rows) for i in range(2))
-    print_line("\n".join(f"{name:{name_width}}  {kind:{type_width}}  {shape}" for name, kind, shape in rows))
+    print_line("\n".join(aligned(rows, left=3)))
     numbers = sum(array.size for array in state_dict.values())
     size_bytes = sum(array.nbytes for array in state_dict.values())
     print_line(f"\n{counted(len(state_dict), 'tensor')}, {counted(numbers, 'number')}, {megabytes(size_bytes)}")

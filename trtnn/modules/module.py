@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from trtnn.build import BuildConfig
 from trtnn.dtypes import float16, float32
 from trtnn.engine import Engine
-from trtnn.errors import ArgumentError, StateDictError, TrtnnError
+from trtnn.errors import ArgumentError, StateDictError, TrtnnError, nearest
 from trtnn.fp16 import TOLERANCE
 from trtnn.graph import Precision, current_graph
 from trtnn.inputs import Input, as_input
@@ -196,11 +195,10 @@ class Module:
             child = module._modules.get(name)
             if child is None:
                 paths = [path for path, _ in self.named_modules()]
-                near = difflib.get_close_matches(target, paths, n=3)
                 raise ArgumentError(
                     f"{type(self).__name__} has no module {target!r}",
                     f"{type(module).__name__} holds: {', '.join(module._modules) or 'none'}",
-                    *([f"near: {', '.join(near)}"] if near else []),
+                    *nearest(target, paths, most=3),
                 )
             module = child
         return module
