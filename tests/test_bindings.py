@@ -119,7 +119,7 @@ def test_no_row_of_the_tables_is_left_over(installed: Api, uses: list[Use]) -> N
 
 def test_uses_are_found_in_every_file_that_has_some(uses: list[Use]) -> None:
     files = {use.where.partition(":")[0] for use in uses}
-    expected = "backend build fingerprint functional graph layers progress reading session timing_cache"
+    expected = "arithmetic backend build convolution fingerprint graph layers progress reading session timing_cache"
     assert {f"{name}.py" for name in expected.split()} <= files
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.modules.module import Module
+from trtnn.ops.arguments import pair
 from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
@@ -39,10 +40,10 @@ class _Conv2d(Module):
                 f"{type(self).__name__} with padding_mode={padding_mode!r}", "TensorRT's convolutions pad with zeros"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = F.pair(kernel_size, "kernel_size")
-        self.stride = F.pair(stride, "stride")
-        self.padding = padding if isinstance(padding, str) else F.pair(padding, "padding")
-        self.dilation = F.pair(dilation, "dilation")
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.stride = pair(stride, "stride")
+        self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
+        self.dilation = pair(dilation, "dilation")
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(first, second // groups, *self.kernel_size)
         self.register_parameter("bias", Parameter(out_channels) if bias else None)
@@ -99,7 +100,7 @@ class ConvTranspose2d(_Conv2d):
         padding_mode: str = "zeros",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-        self.output_padding = F.pair(output_padding, "output_padding")
+        self.output_padding = pair(output_padding, "output_padding")
 
     def forward(self, input: Tensor) -> Tensor:
         return F.conv_transpose2d(
