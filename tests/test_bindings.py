@@ -19,11 +19,14 @@ from trtnn.build import DEFAULT_TARGETS
 from trtnn.dtypes import ALL
 from trtnn.reference.registry import LAYERS
 
-NAMES = ("strongly_typed", "needs_strong_flag", "needs_explicit_batch", "targets", "progress", "plugins")
+NAMES = (
+    "strongly_typed", "needs_strong_flag", "needs_explicit_batch", "targets", "progress", "plugins", "int64", "isnan",
+    "cumulative",
+)  # fmt: skip
 CAPABILITIES = {
-    "8.6.1": (False, False, True, False, False, True),
-    "10.13.0.35": (True, True, False, False, True, True),
-    "11.4.0.106": (True, False, False, False, True, True),
+    "8.6.1": (False, False, True, False, False, True, False, False, False),
+    "10.13.0.35": (True, True, False, False, True, True, True, True, True),
+    "11.4.0.106": (True, False, False, False, True, True, True, True, True),
 }
 LACKING_DTYPES = {"8.6.1": {"bfloat16", "int64"}, "10.13.0.35": set(), "11.4.0.106": set()}
 
@@ -40,6 +43,10 @@ GUARDED = {
     "IBuilderConfig.set_compute_capability": "targets",
     "IProgressMonitor": "progress",
     "IBuilderConfig.progress_monitor": "progress",
+    "UnaryOperation.ISNAN": "isnan",
+    "INetworkDefinition.add_cumulative": "cumulative",
+    "INetworkDefinition.add_cumulative()": "cumulative",
+    "CumulativeOperation": "cumulative",
 }
 
 # What is named only when trtnn runs: the names that it may have, of those that TensorRT itself did not list.
@@ -142,7 +149,7 @@ WRONG = {
     "self._context.execute_async_v4(stream)": "IExecutionContext has no execute_async_v4",
     "class Logger(trt.ILogger):\n  def log(self, message): pass": "ILogger.log takes 2 arguments, and its override 1",
     "@layer('SLICE')\ndef slice_(layer):\n  return layer.starts": "ISliceLayer has no starts",
-    "@layer('UNARY')\ndef unary(layer):\n  return _choose('', layer.op, {'NEGATE': 0})": "UnaryOperation has no NEGATE",
+    "@layer('UNARY')\ndef unary(layer):\n  return choose('', layer.op, {'NEGATE': 0})": "UnaryOperation has no NEGATE",
     "def f(layer):\n  if kind == 'SCALE':\n    return layer.exponent": "IScaleLayer has no exponent",
     "def f(x, kind, **how):\n  x.emit('activation', x, getattr(trt.ActivationType, kind), **how)\n"
     "f(x, 'RELU', gamma=1)": "IActivationLayer has no gamma",

@@ -36,6 +36,9 @@ class Capabilities:
         targets: it builds for named compute capabilities, also where there is no GPU (TensorRT-RTX).
         progress: it reports progress while building.
         plugins: layers of one's own can be added.
+        int64: tensors can hold 64-bit integers.
+        isnan: it can ask whether a number is one.
+        cumulative: it has a layer for running sums.
     """
 
     strongly_typed: bool
@@ -44,6 +47,9 @@ class Capabilities:
     targets: bool
     progress: bool
     plugins: bool
+    int64: bool
+    isnan: bool
+    cumulative: bool
 
 
 class Backend:
@@ -71,6 +77,9 @@ class Backend:
             progress=hasattr(trt, "IProgressMonitor"),
             plugins=hasattr(trt.INetworkDefinition, "add_plugin_v2")
             or hasattr(trt.INetworkDefinition, "add_plugin_v3"),
+            int64="INT64" in trt.DataType.__members__,
+            isnan="ISNAN" in trt.UnaryOperation.__members__,
+            cumulative=hasattr(trt.INetworkDefinition, "add_cumulative"),
         )
         self.logger = _make_logger(trt)
 

@@ -122,7 +122,7 @@ class _File:
         elif isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) == 2:
             for path in self.paths(node):
                 yield Use(self.where(node), path)
-        elif isinstance(node.func, ast.Name) and node.func.id == "_choose":  # by the names of an enum's members
+        elif isinstance(node.func, ast.Name) and node.func.id == "choose":  # by the names of an enum's members
             _, member, tables = node.args
             for table in self._dicts(tables):
                 for path in self.paths(member):

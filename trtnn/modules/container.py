@@ -1,4 +1,4 @@
-"""Containers: Sequential, ModuleList and ModuleDict."""
+"""Containers of modules, and of parameters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from trtnn.errors import ArgumentError
 from trtnn.modules.module import Module
+from trtnn.parameter import Parameter
 
 
 class _Sequence(Module):
@@ -92,40 +93,92 @@ class ModuleList(_Sequence):
             yield (f"{first}-{last}", f"{len(positions)} x {text}") if last > first else (str(first), text)
 
 
-class ModuleDict(Module):
-    """Modules by name, as torch.nn.ModuleDict; it has no forward of its own."""
+class _Mapping(Module):
+    """What ModuleDict and ParameterDict share: members by name, in one of the module's tables."""
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+    table: str
+
+    def __init__(self, members: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.update(modules or {})
+        self.update(members or {})
+
+    @property
+    def _members_by_name(self) -> dict[str, Any]:
+        return self.__dict__[self.table]
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._members_by_name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self._members_by_name)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._modules
+        return name in self._members_by_name
 
-    def __getitem__(self, name: str) -> Module:
-        if name not in self._modules:
-            raise ArgumentError(f"ModuleDict holds no {name!r}", f"it holds: {', '.join(self._modules)}")
-        return self._modules[name]
+    def __getitem__(self, name: str) -> Any:
+        known = self._members_by_name
+        if name not in known:
+            raise ArgumentError(f"{type(self).__name__} holds no {name!r}", f"it holds: {', '.join(known)}")
+        return known[name]
 
-    def __setitem__(self, name: str, module: Module) -> None:
-        self.add_module(name, module)
+    def __setitem__(self, name: str, member: Any) -> None:
+        register = self.add_module if self.table == "_modules" else self.register_parameter
+        register(name, member)
 
-    def update(self, modules: Mapping[str, Module]) -> None:
-        """Add or replace modules by name."""
-        for name, module in modules.items():
-            self.add_module(name, module)
+    def update(self, members: Mapping[str, Any]) -> None:
+        """Add or replace members by name."""
+        for name, member in members.items():
+            self[name] = member
 
     def keys(self) -> Iterable[str]:
-        return self._modules.keys()
+        return self._members_by_name.keys()
 
-    def values(self) -> Iterable[Module]:
-        return self._modules.values()
+    def values(self) -> Iterable[Any]:
+        return self._members_by_name.values()
 
-    def items(self) -> Iterable[tuple[str, Module]]:
-        return self._modules.items()
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return self._members_by_name.items()
+
+
+class ModuleDict(_Mapping):
+    """Modules by name, as torch.nn.ModuleDict; it has no forward of its own."""
+
+    table = "_modules"
+
+
+class ParameterDict(_Mapping):
+    """Parameters by name, as torch.nn.ParameterDict; it has no forward of its own."""
+
+    table = "_parameters"
+
+
+class ParameterList(Module):
+    """A list of parameters, as torch.nn.ParameterList; it has no forward of its own."""
+
+    def __init__(self, values: Iterable[Parameter] = ()) -> None:
+        super().__init__()
+        self.extend(values)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._parameters.values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        found = list(self)[index]
+        return ParameterList(found) if isinstance(index, slice) else found
+
+    def __setitem__(self, index: int, value: Parameter) -> None:
+        self.register_parameter(list(self._parameters)[index], value)
+
+    def append(self, value: Parameter) -> ParameterList:
+        """Add a parameter at the end and return self."""
+        self.register_parameter(str(len(self)), value)
+        return self
+
+    def extend(self, values: Iterable[Parameter]) -> ParameterList:
+        """Add parameters at the end and return self."""
+        for value in values:
+            self.append(value)
+        return self

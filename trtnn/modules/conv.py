@@ -2,85 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.errors import ArgumentError
 from trtnn.modules.module import Module
-from trtnn.ops.arguments import pair
+from trtnn.ops.arguments import ntuple
 from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
+Sides = int | Sequence[int]
+_PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
-class _Conv2d(Module):
-    """What a convolution and its transpose share: arguments, checks and parameters."""
 
+class _ConvNd(Module):
+    """What convolutions and their transposes of any number of sides share: arguments, checks and parameters."""
+
+    sides: int
+    function: Callable[..., Tensor]
     transposed = False
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] = 1,
-        padding: str | int | Sequence[int] = 0,
-        dilation: int | Sequence[int] = 1,
+        kernel_size: Sides,
+        stride: Sides = 1,
+        padding: str | Sides = 0,
+        dilation: Sides = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
     ) -> None:
         super().__init__()
+        name = type(self).__name__
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ArgumentError(
-                f"{type(self).__name__}: channels must be divisible by groups",
+                f"{name}: channels must be divisible by groups",
                 f"received in_channels {in_channels}, out_channels {out_channels}, groups {groups}",
             )
-        if padding_mode != "zeros":
-            raise UnsupportedError(
-                f"{type(self).__name__} with padding_mode={padding_mode!r}", "TensorRT's convolutions pad with zeros"
-            )
+        known = ("zeros",) if self.transposed else tuple(_PADDING_MODES)
+        if padding_mode not in known:
+            raise ArgumentError(f"{name} with padding_mode={padding_mode!r}", f"known: {', '.join(known)}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = pair(kernel_size, "kernel_size")
-        self.stride = pair(stride, "stride")
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
-        self.dilation = pair(dilation, "dilation")
+        self.kernel_size = ntuple(kernel_size, self.sides, "kernel_size")
+        self.stride = ntuple(stride, self.sides, "stride")
+        self.padding = padding if isinstance(padding, str) else ntuple(padding, self.sides, "padding")
+        self.dilation = ntuple(dilation, self.sides, "dilation")
+        self.padding_mode = padding_mode
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(first, second // groups, *self.kernel_size)
         self.register_parameter("bias", Parameter(out_channels) if bias else None)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        shown = {"padding": (0, 0), "dilation": (1, 1), "output_padding": (0, 0), "groups": 1}
+        zeros, ones = (0,) * self.sides, (1,) * self.sides
+        shown = {"padding": zeros, "dilation": ones, "output_padding": zeros, "groups": 1}
         for name, default in shown.items():
             value = getattr(self, name, default)
             if value != default:
                 text += f", {name}={value}"
-        return text + (", bias=False" if self.bias is None else "")
+        text += ", bias=False" if self.bias is None else ""
+        return text + ("" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode}")
 
 
-class Conv2d(_Conv2d):
-    """2-D convolution, as torch.nn.Conv2d; see :func:`trtnn.functional.conv2d`.
+class _Conv(_ConvNd):
+    """Convolution, as torch.nn's; see :func:`trtnn.functional.conv2d`.
 
-    Shape: (batch, in_channels, height, width) to (batch, out_channels, H, W),
+    Shape: (batch, in_channels, ..., height, width) to (batch, out_channels, ..., H, W), the batch may be missing,
     H = floor((height + 2·padding - dilation·(kernel - 1) - 1) / stride) + 1.
 
     Attributes:
-        weight: (out_channels, in_channels / groups, kernel height, kernel width).
+        weight: (out_channels, in_channels / groups, ..., kernel height, kernel width).
         bias: (out_channels,), or None.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        padding: str | Sides = self.padding
+        if self.padding_mode != "zeros":
+            input, padding = F.pad(input, self._ends(), _PADDING_MODES[self.padding_mode]), 0
+        return type(self).function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _ends(self) -> list[int]:
+        """Return the padding as ``functional.pad`` takes it."""
+        if self.padding == "valid":
+            return [0] * (2 * self.sides)
+        if self.padding != "same":
+            return [end for side in self.padding[::-1] for end in (side, side)]
+        totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        return [end for total in totals[::-1] for end in (total // 2, total - total // 2)]
 
 
-class ConvTranspose2d(_Conv2d):
-    """2-D transposed convolution, as torch.nn.ConvTranspose2d; see :func:`trtnn.functional.conv_transpose2d`.
+class _ConvTranspose(_ConvNd):
+    """Transposed convolution, as torch.nn's; see :func:`trtnn.functional.conv_transpose2d`.
 
-    Shape: (batch, in_channels, height, width) to (batch, out_channels, H, W),
+    Shape: (batch, in_channels, ..., height, width) to (batch, out_channels, ..., H, W), the batch may be missing,
     H = (height - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
 
     Attributes:
-        weight: (in_channels, out_channels / groups, kernel height, kernel width).
+        weight: (in_channels, out_channels / groups, ..., kernel height, kernel width).
         bias: (out_channels,), or None.
     """
 
@@ -90,19 +110,65 @@ class ConvTranspose2d(_Conv2d):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
-        output_padding: int | Sequence[int] = 0,
+        kernel_size: Sides,
+        stride: Sides = 1,
+        padding: Sides = 0,
+        output_padding: Sides = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: int | Sequence[int] = 1,
+        dilation: Sides = 1,
         padding_mode: str = "zeros",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
-        self.output_padding = pair(output_padding, "output_padding")
+        self.output_padding = ntuple(output_padding, self.sides, "output_padding")
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.conv_transpose2d(
-            input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """``output_size`` names the output's last lengths in place of ``output_padding``."""
+        extra = self.output_padding if output_size is None else self._extra(input, output_size)
+        how = self.stride, self.padding, extra, self.groups, self.dilation
+        return type(self).function(input, self.weight, self.bias, *how)
+
+    def _extra(self, input: Tensor, output_size: Sequence[int]) -> list[int]:
+        sides = zip(
+            output_size[-self.sides :],
+            input.shape[-self.sides :],
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.kernel_size,
+            strict=True,
         )
+        extra = [size - ((n - 1) * s - 2 * p + d * (k - 1) + 1) for size, n, s, p, d, k in sides]
+        if any(e < 0 for e in extra):
+            raise ArgumentError(f"{type(self).__name__}: output_size {tuple(output_size)} is too small", f"by {extra}")
+        return extra
+
+
+class Conv1d(_Conv):
+    __doc__ = _Conv.__doc__
+    sides, function = 1, staticmethod(F.conv1d)
+
+
+class Conv2d(_Conv):
+    __doc__ = _Conv.__doc__
+    sides, function = 2, staticmethod(F.conv2d)
+
+
+class Conv3d(_Conv):
+    __doc__ = _Conv.__doc__
+    sides, function = 3, staticmethod(F.conv3d)
+
+
+class ConvTranspose1d(_ConvTranspose):
+    __doc__ = _ConvTranspose.__doc__
+    sides, function = 1, staticmethod(F.conv_transpose1d)
+
+
+class ConvTranspose2d(_ConvTranspose):
+    __doc__ = _ConvTranspose.__doc__
+    sides, function = 2, staticmethod(F.conv_transpose2d)
+
+
+class ConvTranspose3d(_ConvTranspose):
+    __doc__ = _ConvTranspose.__doc__
+    sides, function = 3, staticmethod(F.conv_transpose3d)

@@ -10,9 +10,9 @@ from trtnn.tensor import Tensor
 
 
 class Upsample(Module):
-    """Resize the last two dimensions, as torch.nn.Upsample; see :func:`trtnn.functional.interpolate`.
+    """Resize what lies behind batch and channels, as torch.nn.Upsample; see :func:`trtnn.functional.interpolate`.
 
-    Shape: (batch, channels, height, width) to (batch, channels, H, W), H = floor(height · scale_factor).
+    Shape: (batch, channels, ..., height, width) to (batch, channels, ..., H, W), H = floor(height · scale_factor).
     """
 
     def __init__(
@@ -21,16 +21,37 @@ class Upsample(Module):
         scale_factor: float | Sequence[float] | None = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
     ) -> None:
         super().__init__()
         if scale_factor is not None:
             both = isinstance(scale_factor, Sequence)
             scale_factor = tuple(map(float, scale_factor)) if both else float(scale_factor)
         self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
+        self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners)
+        how = self.mode, self.align_corners, self.recompute_scale_factor
+        return F.interpolate(input, self.size, self.scale_factor, *how)
 
     def extra_repr(self) -> str:
         how = f"size={self.size}" if self.size is not None else f"scale_factor={self.scale_factor}"
         return f"{how}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """:class:`Upsample` in mode ``"nearest"``."""
+
+    def __init__(
+        self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
+    ) -> None:
+        super().__init__(size, scale_factor, mode="nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """:class:`Upsample` in mode ``"bilinear"`` with aligned corners."""
+
+    def __init__(
+        self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
+    ) -> None:
+        super().__init__(size, scale_factor, mode="bilinear", align_corners=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +18,33 @@ Number = int | float
 Operand = Tensor | Array | Number
 
 
-def pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
-    """Return ``value`` as (vertical, horizontal), a lone int for both.
+def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+    """Return ``value`` as one int for each of ``n`` sides, a lone int for all.
 
     Raises:
-        ArgumentError: it is neither an int nor two.
+        ArgumentError: it is neither an int nor ``n`` of them.
     """
-    values = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(values) != 2 or not all(isinstance(v, (int, np.integer)) for v in values):
-        raise ArgumentError(f"{what} takes an int or two, not {value!r}")
-    return int(values[0]), int(values[1])
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * n
+    if len(values) != n or not all(isinstance(v, (int, np.integer)) for v in values):
+        count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")
+        raise ArgumentError(f"{what} takes {count}, not {value!r}")
+    return tuple(int(v) for v in values)
+
+
+def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterator[Callable[..., Any]]:
+    """Yield ``core`` for 1, 2 or 3 sides as functions of their own: ``name`` with the number in it, and its docstring.
+
+    ``core`` takes the number first, and the name of the function as ``what``.
+    """
+    signature = inspect.signature(core)
+    shown = signature.replace(parameters=list(signature.parameters.values())[2:])
+    for n in sides:
+        title = name.format(n)
+        function = functools.partial(core, n, title)
+        functools.update_wrapper(function, core)
+        function.__name__ = function.__qualname__ = title
+        function.__signature__ = shown
+        yield function
 
 
 def normalize_dim(dim: int, ndim: int) -> int:
@@ -37,6 +56,20 @@ def normalize_dim(dim: int, ndim: int) -> int:
     if not -ndim <= dim < ndim:
         raise ShapeError(f"dimension {dim} is out of range", f"the tensor has {ndim}: from {-ndim} to {ndim - 1}")
     return dim % ndim
+
+
+def normalize_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return dimensions counted from the front, in order; all of them for None or an empty sequence.
+
+    Raises:
+        ShapeError: there is no such dimension, or one is named twice.
+    """
+    if dim is None or (isinstance(dim, Sequence) and not dim):
+        return tuple(range(ndim))
+    dims = [normalize_dim(d, ndim) for d in (dim if isinstance(dim, Sequence) else (dim,))]
+    if len(set(dims)) < len(dims):
+        raise ShapeError(f"dimensions {tuple(dim)} name one of {ndim} twice")
+    return tuple(sorted(dims))
 
 
 def expect_ndim(input: Tensor, allowed: Sequence[int], what: str, form: str) -> None:

@@ -6,20 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import (
     Array,
+    each_of,
     expect_channels,
     expect_floating,
-    expect_ndim,
+    ntuple,
     optional_weights,
-    pair,
     shape_of_weights,
 )
+from trtnn.ops.spatial import as_images, as_sides
 from trtnn.tensor import Tensor
 
 
-def conv2d(
+def _conv(
+    n: int,
+    what: str,
     input: Tensor,
     weight: Array,
     bias: Array | None = None,
@@ -28,50 +31,55 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """2-D cross-correlation, as ``torch.nn.functional.conv2d``.
+    """Cross-correlation over one, two or three sides, as ``torch.nn.functional.conv1d``, ``conv2d`` and ``conv3d``.
 
     Args:
-        input: (batch, in_channels, height, width).
-        weight: (out_channels, in_channels / groups, kernel height, kernel width).
+        input: (batch, in_channels, ..., height, width), the batch may be missing.
+        weight: (out_channels, in_channels / groups, ..., kernel height, kernel width).
         bias: (out_channels,).
         padding: zeros on each side, or ``"valid"`` or ``"same"`` (stride 1 only; an odd zero goes to the end).
 
     Returns:
-        (batch, out_channels, H, W), H = floor((height + 2·padding - dilation·(kernel - 1) - 1) / stride) + 1.
+        (batch, out_channels, ..., H, W), H = floor((height + 2·padding - dilation·(kernel - 1) - 1) / stride) + 1.
 
     Raises:
         ShapeError: input and weight do not fit together.
     """
-    out_channels, in_channels, *kernel = shape_of_weights(weight, 4, "the weight of conv2d")
-    expect_ndim(input, (4,), "conv2d", "(batch, channels, height, width)")
-    expect_floating(input, "conv2d")
-    expect_channels(input, in_channels * groups, "conv2d")
+    out_channels, in_channels, *kernel = shape_of_weights(weight, n + 2, f"the weight of {what}")
+    images, undo = as_images(input, n, what)
+    expect_floating(input, what)
+    expect_channels(images, in_channels * groups, what)
     if out_channels % groups:
-        raise ShapeError(f"conv2d in {input.graph.where}: {out_channels} output channels in {groups} groups")
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+        raise ShapeError(f"{what} in {input.graph.where}: {out_channels} output channels in {groups} groups")
+    stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
     if padding == "same":
-        if stride != (1, 1):
+        if max(stride) > 1:
             raise ArgumentError("padding='same' takes stride 1", f"received stride {stride}")
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         before, after = [t // 2 for t in total], [t - t // 2 for t in total]
     else:
-        before = after = (0, 0) if padding == "valid" else pair(padding, "padding")
-    return input.graph.emit(
+        before = after = (0,) * n if padding == "valid" else ntuple(padding, n, "padding")
+    kernel = as_sides(kernel, 1)
+    taps = input.graph.held(weight).reshape(out_channels, in_channels, *kernel)
+    result = input.graph.emit(
         "convolution_nd",
-        input,
+        images,
         out_channels,
-        tuple(kernel),
-        input.graph.array(weight, input.dtype),
+        kernel,
+        input.graph.array(taps, input.dtype),
         optional_weights(input, bias),
-        stride_nd=stride,
-        dilation_nd=dilation,
-        pre_padding=tuple(before),
-        post_padding=tuple(after),
+        stride_nd=as_sides(stride, 1),
+        dilation_nd=as_sides(dilation, 1),
+        pre_padding=as_sides(before, 0),
+        post_padding=as_sides(after, 0),
         num_groups=groups,
     )
+    return undo(result)
 
 
-def conv_transpose2d(
+def _conv_transpose(
+    n: int,
+    what: str,
     input: Tensor,
     weight: Array,
     bias: Array | None = None,
@@ -81,55 +89,98 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """2-D transposed convolution, as ``torch.nn.functional.conv_transpose2d``.
+    """Transposed convolution, as ``torch.nn.functional.conv_transpose1d``, ``conv_transpose2d``, ``conv_transpose3d``.
 
     Args:
-        input: (batch, in_channels, height, width).
-        weight: (in_channels, out_channels / groups, kernel height, kernel width).
+        input: (batch, in_channels, ..., height, width), the batch may be missing.
+        weight: (in_channels, out_channels / groups, ..., kernel height, kernel width).
         bias: (out_channels,).
         output_padding: extra length at the end of each side, smaller than stride or dilation.
 
     Returns:
-        (batch, out_channels, H, W), H = (height - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
-
-    Raises:
-        UnsupportedError: stride and dilation both above 1.
+        (batch, out_channels, ..., H, W),
+        H = (height - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
     """
-    in_channels, out_per_group, *_ = shape_of_weights(weight, 4, "the weight of conv_transpose2d")
-    expect_ndim(input, (4,), "conv_transpose2d", "(batch, channels, height, width)")
-    expect_floating(input, "conv_transpose2d")
-    expect_channels(input, in_channels, "conv_transpose2d")
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    padding, output_padding = pair(padding, "padding"), pair(output_padding, "output_padding")
+    in_channels, out_per_group, *_ = shape_of_weights(weight, n + 2, f"the weight of {what}")
+    images, undo = as_images(input, n, what)
+    expect_floating(input, what)
+    expect_channels(images, in_channels, what)
+    stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
+    padding, output_padding = ntuple(padding, n, "padding"), ntuple(output_padding, n, "output_padding")
     if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation, strict=True)):
         raise ArgumentError(
             "output_padding must be smaller than stride or dilation",
             f"received output_padding {output_padding}, stride {stride}, dilation {dilation}",
         )
-    if max(stride) > 1 and max(dilation) > 1:
-        raise UnsupportedError(
-            f"conv_transpose2d with stride {stride} and dilation {dilation}",
-            "TensorRT takes one of them above 1, not both, not even on different sides",
-            "write zeros between the taps of the kernel yourself and use dilation 1",
-        )
-    kernel = input.graph.array(weight, input.dtype)
+    taps = input.graph.held(weight)
+    if max(stride) > 1 and max(dilation) > 1:  # TensorRT takes one of them: write the zeros between the taps out
+        taps, dilation = _dilated(taps, dilation), (1,) * n
     # TensorRT crops by padding and cannot pad at the end, so what output_padding exceeds padding by becomes zero taps.
-    extra = [max(0, o - p) for o, p in zip(output_padding, padding, strict=True)]
+    extra = [-(-max(0, o - p) // d) for o, p, d in zip(output_padding, padding, dilation, strict=True)]
     if any(extra):
-        taps = [-(-e // d) for e, d in zip(extra, dilation, strict=True)]
-        kernel = input.graph.array(np.pad(kernel, [(0, 0), (0, 0), (0, taps[0]), (0, taps[1])]), input.dtype)
-        extra = [t * d for t, d in zip(taps, dilation, strict=True)]
-    after = [p - o + e for p, o, e in zip(padding, output_padding, extra, strict=True)]
-    return input.graph.emit(
+        taps = np.pad(taps, [(0, 0), (0, 0), *((0, count) for count in extra)])
+    after = [p - o + count * d for p, o, count, d in zip(padding, output_padding, extra, dilation, strict=True)]
+    taps = taps.reshape(*taps.shape[:2], *as_sides(taps.shape[2:], 1))
+    result = input.graph.emit(
         "deconvolution_nd",
-        input,
+        images,
         out_per_group * groups,
-        kernel.shape[2:],
-        kernel,
+        taps.shape[2:],
+        input.graph.array(taps, input.dtype),
         optional_weights(input, bias),
-        stride_nd=stride,
-        dilation_nd=dilation,
-        pre_padding=padding,
-        post_padding=tuple(after),
+        stride_nd=as_sides(stride, 1),
+        dilation_nd=as_sides(dilation, 1),
+        pre_padding=as_sides(padding, 0),
+        post_padding=as_sides(after, 0),
         num_groups=groups,
     )
+    return undo(result)
+
+
+def _dilated(taps: np.ndarray, dilation: Sequence[int]) -> np.ndarray:
+    """Return a kernel with zeros between its taps."""
+    lengths = [d * (k - 1) + 1 for d, k in zip(dilation, taps.shape[2:], strict=True)]
+    spread = np.zeros((*taps.shape[:2], *lengths), taps.dtype)
+    spread[(slice(None), slice(None), *(slice(None, None, d) for d in dilation))] = taps
+    return spread
+
+
+conv1d, conv2d, conv3d = each_of((1, 2, 3), _conv, "conv{}d")
+conv_transpose1d, conv_transpose2d, conv_transpose3d = each_of((1, 2, 3), _conv_transpose, "conv_transpose{}d")
+
+
+def fold(
+    input: Tensor,
+    output_size: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
+) -> Tensor:
+    """Columns back to windows, added up where they overlap, as ``torch.nn.functional.fold``.
+
+    Args:
+        input: (batch, channels · kernel height · kernel width, windows).
+
+    Returns:
+        (batch, channels, *output_size).
+    """
+    size, kernel = ntuple(output_size, 2, "output_size"), ntuple(kernel_size, 2, "kernel_size")
+    dilation, stride = ntuple(dilation, 2, "dilation"), ntuple(stride, 2, "stride")
+    padding = ntuple(padding, 2, "padding")
+    places, rest = [], []
+    for length, k, d, p, s in zip(size, kernel, dilation, padding, stride, strict=True):
+        count, left = divmod(length + 2 * p - d * (k - 1) - 1, s)
+        places.append(count + 1)
+        rest.append(left)
+    taps = kernel[0] * kernel[1]
+    if input.ndim != 3 or input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
+        raise ShapeError(
+            f"fold to {size} in {input.graph.where} takes (batch, channels · {taps}, {places[0] * places[1]})",
+            f"received an input of shape {input.shape}",
+        )
+    channels = input.shape[1] // taps
+    # A transposed convolution whose weights send each row of a column to its own place in the window.
+    weight = np.tile(np.eye(taps, dtype=np.float32).reshape(taps, 1, *kernel), (channels, 1, 1, 1))
+    images = input.reshape(input.shape[0], input.shape[1], *places)
+    return conv_transpose2d(images, weight, None, stride, padding, rest, channels, dilation)

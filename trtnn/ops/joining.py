@@ -10,6 +10,7 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import Operand, normalize_dim
 from trtnn.ops.indexing import narrow
 from trtnn.ops.promotion import promote
+from trtnn.ops.shaping import unsqueeze
 from trtnn.tensor import Tensor
 
 
@@ -34,6 +35,11 @@ def cat(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
     if len(tensors) == 1:
         return first
     return first.graph.emit("concatenation", list(tensors), axis=axis)
+
+
+def stack(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
+    """Join tensors of one shape along a new dimension."""
+    return cat([unsqueeze(tensor, dim) for tensor in promote(*tensors)], dim)
 
 
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:

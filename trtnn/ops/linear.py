@@ -5,6 +5,7 @@ from __future__ import annotations
 from trtnn.errors import ShapeError
 from trtnn.ops.arguments import Array, expect_floating, shape_of_weights
 from trtnn.ops.arithmetic import add
+from trtnn.ops.matrix import einsum
 from trtnn.ops.shaping import reshape, with_ndim
 from trtnn.tensor import Tensor
 
@@ -40,3 +41,19 @@ def linear(input: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
     if bias is not None:
         product = add(product, graph.constant(bias, input.dtype, ndim))
     return product if input.ndim >= 2 else reshape(product, (out_features,))
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
+    """``input1 @ weight[k] @ input2`` for each output k, as ``torch.nn.functional.bilinear``.
+
+    Args:
+        input1, input2: (..., in1_features) and (..., in2_features), the rest the same.
+        weight: (out_features, in1_features, in2_features).
+        bias: (out_features,).
+
+    Returns:
+        (..., out_features).
+    """
+    shape_of_weights(weight, 3, "the weight of bilinear")
+    product = einsum("...i,kij,...j->...k", input1, input1.graph.constant(weight, input1.dtype), input2)
+    return product if bias is None else add(product, bias)

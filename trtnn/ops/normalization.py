@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from trtnn.ops.arguments import Array, expect_channels, expect_floating, expect_ndim, shape_of_weights
+from trtnn.errors import ShapeError, UnsupportedError
+from trtnn.ops.arguments import (
+    Array,
+    Operand,
+    expect_channels,
+    expect_floating,
+    expect_ndim,
+    normalize_dim,
+    shape_of_weights,
+)
+from trtnn.ops.arithmetic import add, div, maximum, mul, pow, square, sub
+from trtnn.ops.padding import pad
+from trtnn.ops.promotion import align, cast, wide
+from trtnn.ops.reduction import mean, norm, sum
+from trtnn.ops.shaping import reshape
+from trtnn.ops.unary import rsqrt
 from trtnn.tensor import Tensor
 
 
@@ -14,6 +31,8 @@ def batch_norm(
     running_var: Array,
     weight: Array | None = None,
     bias: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
     """Batch normalisation with fixed statistics, as ``torch.nn.functional.batch_norm`` in evaluation.
@@ -22,10 +41,17 @@ def batch_norm(
     (https://arxiv.org/abs/1502.03167).
 
     Args:
-        input: (batch, channels, ...), four or five dimensions.
+        input: (batch, channels, ...), two to five dimensions.
         running_mean, running_var, weight, bias: (channels,).
+        training: False.
+        momentum: of training, where it has its effect.
+
+    Raises:
+        UnsupportedError: ``training``, or no statistics.
     """
-    expect_ndim(input, (4, 5), "batch_norm", "(batch, channels, height, width)")
+    if training or running_mean is None or running_var is None:
+        raise UnsupportedError("batch_norm without stored statistics", "an engine's result depends on no batch")
+    expect_ndim(input, (2, 3, 4, 5), "batch_norm", "(batch, channels, ...)")
     expect_floating(input, "batch_norm")
     expect_channels(input, shape_of_weights(running_mean, 1, "the mean of batch_norm")[0], "batch_norm")
     graph = input.graph
@@ -38,12 +64,168 @@ def batch_norm(
     shift = -scale * mean.astype(np.float64)
     if beta is not None:
         shift = shift + beta
-    return graph.emit(
+    images = reshape(input, (*input.shape, *(1,) * (4 - input.ndim)))  # what TensorRT's layer takes
+    result = graph.emit(
         "scale_nd",
-        input,
+        images,
         graph.trt.ScaleMode.CHANNEL,
         graph.array(shift, input.dtype),
         graph.array(scale, input.dtype),
         None,  # power
         1,  # channel axis
     )
+    return reshape(result, input.shape)
+
+
+def _standardized(
+    input: Tensor, axes: Sequence[int], weight: Array | None, bias: Array | None, shape: Sequence[int], eps: float
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) · weight + bias over axes, by TensorRT's layer.
+
+    Args:
+        shape: of weight and bias, so that they broadcast.
+    """
+    graph = input.graph
+    if weight is None and bias is None:
+        shape = (1,) * input.ndim
+    scale, shift = (  # of one shape: TensorRT wants that
+        graph.constant(np.full(shape, default) if value is None else graph.held(value).reshape(shape), input.dtype)
+        for value, default in ((weight, 1.0), (bias, 0.0))
+    )
+    mask = 0
+    for axis in axes:
+        mask |= 1 << axis
+    return graph.emit("normalization", input, scale, shift, mask, epsilon=eps)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalisation over the last dimensions, as ``torch.nn.functional.layer_norm``.
+
+    y = (x - mean) / sqrt(var + eps) · weight + bias (https://arxiv.org/abs/1607.06450).
+
+    Args:
+        normalized_shape: the lengths of the last dimensions, as ``weight`` and ``bias`` have them.
+    """
+    wanted = tuple(normalized_shape)
+    _expect_last(input, wanted, "layer_norm")
+    if input.ndim == len(wanted):
+        return reshape(layer_norm(reshape(input, (1, *input.shape)), wanted, weight, bias, eps), input.shape)
+    axes = range(input.ndim - len(wanted), input.ndim)
+    return _standardized(input, axes, weight, bias, (1,) * (input.ndim - len(wanted)) + wanted, eps)
+
+
+def _expect_last(input: Tensor, wanted: tuple[int, ...], what: str) -> None:
+    expect_floating(input, what)
+    if not wanted or tuple(input.shape[-len(wanted) :]) != wanted:
+        raise ShapeError(f"{what} in {input.graph.where} takes (..., {', '.join(map(str, wanted))}), not {input.shape}")
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalisation over groups of channels, as ``torch.nn.functional.group_norm``.
+
+    y = (x - mean) / sqrt(var + eps) · weight + bias, the statistics of each group (https://arxiv.org/abs/1803.08494).
+
+    Args:
+        input: (batch, channels, ...).
+        weight, bias: (channels,).
+    """
+    expect_floating(input, "group_norm")
+    if input.ndim < 2 or input.shape[1] % num_groups:
+        raise ShapeError(
+            f"group_norm of {num_groups} groups in {input.graph.where} got an input of shape {input.shape}"
+        )
+    groups = reshape(input, (input.shape[0], num_groups, -1))
+    result = reshape(_standardized(groups, (2,), None, None, (1, 1, 1), eps), input.shape)
+    channels = (1, -1, *(1,) * (input.ndim - 2))
+    for value, apply in ((weight, mul), (bias, add)):
+        if value is not None:
+            result = apply(result, input.graph.held(value).reshape(channels))
+    return result
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalisation of each channel of each sample, as ``torch.nn.functional.instance_norm``.
+
+    y = (x - mean) / sqrt(var + eps) · weight + bias (https://arxiv.org/abs/1607.08022).
+
+    Args:
+        input: (batch, channels, ...).
+        running_mean, running_var: statistics in place of the input's own, where ``use_input_stats`` is False.
+    """
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, eps=eps)
+    expect_floating(input, "instance_norm")
+    if input.ndim < 3:
+        raise ShapeError(f"instance_norm in {input.graph.where} takes (batch, channels, ...), not {input.shape}")
+    shape = (1, input.shape[1], *(1,) * (input.ndim - 2))
+    return _standardized(input, range(2, input.ndim), weight, bias, shape, eps)
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Array | None = None, eps: float | None = None
+) -> Tensor:
+    """x / sqrt(mean of x² + eps) · weight over the last dimensions, as ``torch.nn.functional.rms_norm``.
+
+    The mean is carried in fp32 (https://arxiv.org/abs/1910.07467).
+
+    Args:
+        eps: float32's epsilon where None.
+    """
+    wanted = tuple(normalized_shape)
+    _expect_last(input, wanted, "rms_norm")
+    values = wide(input)
+    eps = float(np.finfo(np.float32).eps) if eps is None else eps
+    scale = rsqrt(add(mean(square(values), range(-len(wanted), 0), True), eps))
+    result = cast(mul(values, scale), input.dtype)
+    return result if weight is None else mul(result, weight)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
+    """x / max(norm of x along dim, eps), as ``torch.nn.functional.normalize``, carried in fp32."""
+    values = wide(input)
+    return cast(div(values, maximum(norm(values, p, dim, True), eps)), input.dtype)
+
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + alpha / size · sum of x² of ``size`` neighbouring channels)^beta, carried in fp32."""
+    expect_floating(input, "local_response_norm")
+    if input.ndim < 3:
+        raise ShapeError(f"local_response_norm in {input.graph.where} takes (batch, channels, ...), not {input.shape}")
+    values, channels = wide(input), input.shape[1]
+    squares = pad(square(values), [*(0, 0) * (input.ndim - 2), size // 2, (size - 1) // 2])
+    total = squares[:, :channels]
+    for shift in range(1, size):
+        total = add(total, squares[:, shift : shift + channels])
+    return cast(div(values, pow(add(mul(total, alpha / size), k), beta)), input.dtype)
+
+
+def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """x1 · x2 / (max(|x1|, eps) · max(|x2|, eps)) along a dimension, broadcast, carried in fp32."""
+    a, b = align(x1, x2)
+    expect_floating(a, "cosine_similarity")
+    dtype, (a, b) = a.dtype, (wide(a), wide(b))
+    axis = normalize_dim(dim, a.ndim)
+    lengths = [maximum(norm(value, 2, axis, True), eps) for value in (a, b)]
+    return cast(sum(mul(div(a, lengths[0]), div(b, lengths[1])), axis), dtype)
+
+
+def pairwise_distance(x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of x1 - x2 + eps along the last dimension, broadcast, carried in fp32."""
+    return norm(add(sub(x1, x2), eps), p, -1, keepdim)

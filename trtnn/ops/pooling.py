@@ -5,59 +5,252 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import expect_ndim, pair
+from trtnn.ops.arguments import each_of, expect_floating, ntuple
+from trtnn.ops.arithmetic import mul, pow
+from trtnn.ops.indexing import take
+from trtnn.ops.matrix import matmul
+from trtnn.ops.padding import pad
+from trtnn.ops.promotion import cast, wide
+from trtnn.ops.reduction import amax, mean
+from trtnn.ops.shaping import transpose
+from trtnn.ops.spatial import as_images, as_sides, expect_sides
 from trtnn.tensor import Tensor
 
+Sides = int | Sequence[int]
 
-def max_pool2d(
-    input: Tensor,
-    kernel_size: int | Sequence[int],
-    stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    ceil_mode: bool = False,
-) -> Tensor:
-    """The maximum of each window, as ``torch.nn.functional.max_pool2d``.
 
-    Args:
-        input: (batch, channels, height, width).
-        stride: kernel_size where None.
-        padding: at most half of kernel_size; padded places never win.
-
-    Returns:
-        (batch, channels, H, W), H = floor or ceil((height + 2·padding - kernel) / stride) + 1; with ``ceil_mode`` less
-        a window that would start beyond the input and its left padding.
+def _padding_after(
+    images: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil_mode: bool, what: str
+) -> tuple[int, ...]:
+    """Return the padding at the end that the last window needs: with it TensorRT, rounding down, counts as torch does.
 
     Raises:
-        UnsupportedError: dilation above 1.
+        ArgumentError: padding is more than half of the window.
+        ShapeError: no window fits.
     """
-    expect_ndim(input, (4,), "max_pool2d", "(batch, channels, height, width)")
-    kernel, padding = pair(kernel_size, "kernel_size"), pair(padding, "padding")
-    stride = kernel if stride is None else pair(stride, "stride")
-    if pair(dilation, "dilation") != (1, 1):
-        raise UnsupportedError(f"max_pool2d with dilation {dilation}", "TensorRT's pooling has no dilation")
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ArgumentError("padding is at most half of kernel_size", f"received {padding} for {kernel}")
     after = []
-    for length, k, s, p in zip(input.shape[2:], kernel, stride, padding, strict=True):
-        steps = (length + 2 * p - k) / s
-        windows = (math.ceil(steps) if ceil_mode else math.floor(steps)) + 1
+    for length, k, s, p in zip(images.shape[2:], kernel, stride, padding, strict=False):
+        spare = length + 2 * p - k
+        windows = (-(-spare // s) if ceil_mode else spare // s) + 1
         if ceil_mode and (windows - 1) * s >= length + p:
             windows -= 1
         if windows < 1:
             raise ShapeError(
-                f"max_pool2d in {input.graph.where}: the window {kernel} is larger than its input",
-                f"received an input of shape {input.shape}, padding {padding}",
+                f"{what} in {images.graph.where}: the window {kernel} is larger than its input",
+                f"received an input of shape {images.shape}, padding {padding}",
             )
-        # As much padding at the end as the last window needs: then TensorRT, rounding down, counts the same.
         after.append(max(0, (windows - 1) * s + k - length - p))
-    return input.graph.emit(
+    return tuple(after)
+
+
+def _max_pool(
+    n: int,
+    what: str,
+    input: Tensor,
+    kernel_size: Sides,
+    stride: Sides | None = None,
+    padding: Sides = 0,
+    dilation: Sides = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The maximum of each window, as ``torch.nn.functional.max_pool1d``, ``max_pool2d`` and ``max_pool3d``.
+
+    Args:
+        input: (batch, channels, ..., height, width), the batch may be missing.
+        stride: kernel_size where None.
+        padding: at most half of kernel_size; padded places never win.
+
+    Returns:
+        (batch, channels, ..., H, W), H = floor or ceil((height + 2·padding - kernel) / stride) + 1; with ``ceil_mode``
+        less a window that would start beyond the input and its left padding.
+
+    Raises:
+        UnsupportedError: dilation above 1, or ``return_indices``.
+    """
+    if return_indices:
+        raise UnsupportedError(f"{what} with return_indices", "TensorRT's pooling gives no indices")
+    images, undo = as_images(input, n, what)
+    expect_floating(input, what)
+    kernel, padding = ntuple(kernel_size, n, "kernel_size"), ntuple(padding, n, "padding")
+    stride = kernel if stride is None else ntuple(stride, n, "stride")
+    if max(ntuple(dilation, n, "dilation")) > 1:
+        raise UnsupportedError(f"{what} with dilation {dilation}", "TensorRT's pooling has no dilation")
+    after = _padding_after(images, kernel, stride, padding, ceil_mode, what)
+    result = input.graph.emit(
         "pooling_nd",
-        input,
+        images,
         input.graph.trt.PoolingType.MAX,
-        kernel,
-        stride_nd=stride,
-        pre_padding=padding,
-        post_padding=tuple(after),
+        as_sides(kernel, 1),
+        stride_nd=as_sides(stride, 1),
+        pre_padding=as_sides(padding, 0),
+        post_padding=as_sides(after, 0),
     )
+    return undo(result)
+
+
+def _avg_pool(
+    n: int,
+    what: str,
+    input: Tensor,
+    kernel_size: Sides,
+    stride: Sides | None = None,
+    padding: Sides = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window, as ``torch.nn.functional.avg_pool1d``, ``avg_pool2d`` and ``avg_pool3d``.
+
+    Args:
+        input: (batch, channels, ..., height, width), the batch may be missing.
+        stride: kernel_size where None.
+        padding: zeros on each side, at most half of kernel_size.
+        count_include_pad: whether the padding counts as elements; what ``ceil_mode`` adds at the end never does.
+        divisor_override: what to divide the sum of a window by, in place of its number of elements.
+
+    Returns:
+        (batch, channels, ..., H, W), as the maximum's.
+    """
+    images, undo = as_images(input, n, what)
+    expect_floating(input, what)
+    kernel, padding = ntuple(kernel_size, n, "kernel_size"), ntuple(padding, n, "padding")
+    stride = kernel if stride is None else ntuple(stride, n, "stride")
+    after = _padding_after(images, kernel, stride, padding, ceil_mode, what)
+    if divisor_override == 0:
+        raise ArgumentError("divisor_override is not 0")
+    excludes = not count_include_pad and divisor_override is None
+    beyond = any(a > p for a, p in zip(after, padding, strict=True))
+    if count_include_pad and beyond and divisor_override is None:  # of TensorRT's padding either all counts or none
+        images = pad(images, [end for p in as_sides(padding, 0)[::-1] for end in (p, p)])
+        after = [max(0, a - p) for a, p in zip(after, padding, strict=True)]
+        padding, excludes = (0,) * n, True
+    result = input.graph.emit(
+        "pooling_nd",
+        images,
+        input.graph.trt.PoolingType.AVERAGE,
+        as_sides(kernel, 1),
+        stride_nd=as_sides(stride, 1),
+        pre_padding=as_sides(padding, 0),
+        post_padding=as_sides(after, 0),
+        average_count_excludes_padding=excludes,
+    )
+    return undo(result if divisor_override is None else mul(result, math.prod(kernel) / divisor_override))
+
+
+def _lp_pool(
+    n: int,
+    what: str,
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Sides,
+    stride: Sides | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """(sum of x^p in each window)^(1/p), as ``torch.nn.functional.lp_pool1d``, ``lp_pool2d``, ``lp_pool3d``."""
+    kernel = ntuple(kernel_size, n, "kernel_size")
+    powers = pow(wide(input), norm_type)
+    total = mul(_avg_pool(n, what, powers, kernel, stride, 0, ceil_mode), math.prod(kernel))
+    return cast(pow(total, 1 / norm_type), input.dtype)
+
+
+def _windows(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each of ``count`` windows that cover a length begins and ends."""
+    numbers = np.arange(count)
+    return numbers * length // count, -(-(numbers + 1) * length // count)
+
+
+def _output_sides(n: int, output_size: int | Sequence[int | None] | None, input: Tensor) -> list[int]:
+    sizes = output_size if isinstance(output_size, Sequence) else (output_size,) * n
+    lengths = input.shape[-n:]
+    return list(ntuple([m if size is None else size for size, m in zip(sizes, lengths, strict=True)], n, "output_size"))
+
+
+def _regular(lengths: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], list[int]] | None:
+    """Return the kernel and the stride of windows that are all alike, or None where they are not."""
+    kernel, stride = [], []
+    for length, size in zip(lengths, sizes, strict=True):
+        start, end = _windows(length, size)
+        widths, steps = set(end - start), set(np.diff(start))
+        if len(widths) > 1 or len(steps) > 1:
+            return None
+        kernel.append(int(widths.pop()))
+        stride.append(int(steps.pop()) if steps else kernel[-1])
+    return kernel, stride
+
+
+def _adaptive_avg_pool(n: int, what: str, input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
+    """The mean of as many windows as asked, as ``torch.nn.functional.adaptive_avg_pool1d``, ``2d`` and ``3d``.
+
+    Window i of ``size`` goes from floor(i · length / size) to ceil((i + 1) · length / size). Where all are alike this
+    is a pooling, and else a product with a matrix for each side.
+
+    Args:
+        input: (batch, channels, ..., height, width), the batch may be missing.
+        output_size: (..., H, W), or one number for each; None keeps the length.
+    """
+    expect_sides(input, n, what)
+    expect_floating(input, what)
+    sizes = _output_sides(n, output_size, input)
+    if all(size == 1 for size in sizes):
+        return mean(input, tuple(range(-n, 0)), True)
+    if regular := _regular(input.shape[-n:], sizes):
+        return _avg_pool(n, what, input, *regular)
+    for axis, size in zip(range(-n, 0), sizes, strict=True):
+        length = input.shape[axis]
+        start, end = _windows(length, size)
+        place = np.arange(length)[:, None]
+        weights = ((place >= start) & (place < end)) / (end - start)
+        input = transpose(matmul(transpose(input, axis, -1), weights.astype(np.float32)), axis, -1)
+    return input
+
+
+def _adaptive_max_pool(
+    n: int,
+    what: str,
+    input: Tensor,
+    output_size: int | Sequence[int | None] | None,
+    return_indices: bool = False,
+) -> Tensor:
+    """The maximum of as many windows as asked, as ``torch.nn.functional.adaptive_max_pool1d``, ``2d`` and ``3d``.
+
+    The windows are those of the mean. Where all are alike this is a pooling, and else a gathering for each side.
+
+    Args:
+        input: (batch, channels, ..., height, width), the batch may be missing.
+        output_size: (..., H, W), or one number for each; None keeps the length.
+
+    Raises:
+        UnsupportedError: ``return_indices``.
+    """
+    if return_indices:
+        raise UnsupportedError(f"{what} with return_indices", "TensorRT's pooling gives no indices")
+    expect_sides(input, n, what)
+    expect_floating(input, what)
+    sizes = _output_sides(n, output_size, input)
+    if all(size == 1 for size in sizes):
+        return amax(input, tuple(range(-n, 0)), True)
+    if regular := _regular(input.shape[-n:], sizes):
+        return _max_pool(n, what, input, *regular)
+    for axis, size in zip(range(input.ndim - n, input.ndim), sizes, strict=True):
+        start, end = _windows(input.shape[axis], size)
+        taps = np.minimum(start[:, None] + np.arange(max(end - start)), end[:, None] - 1)
+        input = amax(take(input, taps, axis), axis + 1)
+    return input
+
+
+SIDES = (1, 2, 3)
+max_pool1d, max_pool2d, max_pool3d = each_of(SIDES, _max_pool, "max_pool{}d")
+avg_pool1d, avg_pool2d, avg_pool3d = each_of(SIDES, _avg_pool, "avg_pool{}d")
+lp_pool1d, lp_pool2d, lp_pool3d = each_of(SIDES, _lp_pool, "lp_pool{}d")
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = each_of(
+    SIDES, _adaptive_avg_pool, "adaptive_avg_pool{}d"
+)
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = each_of(
+    SIDES, _adaptive_max_pool, "adaptive_max_pool{}d"
+)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
-from trtnn.dtypes import DType, as_dtype, bool_, int64, result_type
+from trtnn.dtypes import DType, as_dtype, bool_, float16, float32, int32, int64, result_type
 from trtnn.errors import ArgumentError, DTypeError
+from trtnn.graph import Graph
 from trtnn.ops.arguments import Operand
 from trtnn.ops.shaping import with_ndim
 from trtnn.parameter import Parameter
@@ -19,37 +21,92 @@ def cast(input: Tensor, dtype: Any) -> Tensor:
     return input.graph.cast(input, as_dtype(dtype))
 
 
-def _operand_dtype(value: Operand, tensor: Tensor) -> DType:
-    """The type that an operand brings into promotion: a number none of its own but its kind, as in torch."""
-    if isinstance(value, Tensor):
-        return value.dtype
+def index_dtype(graph: Graph) -> DType:
+    """The type of indices, lengths and whole numbers: int64 as in torch, or int32 where TensorRT has no int64 (8.6)."""
+    return int64 if graph.backend.capabilities.int64 else int32
+
+
+def default_dtype(value: bool | int | float, graph: Graph) -> DType:
+    """The type of a tensor made of a number: bool, the type of indices, or the one that the network computes in."""
     if isinstance(value, bool):
         return bool_
-    if isinstance(value, int):
-        return tensor.dtype if tensor.dtype is not bool_ else int64
-    # Floating arrays follow the tensor's precision, as weights do; beside integers it is the network's.
-    if isinstance(value, (float, Parameter)) or value.dtype.kind == "f":
-        return tensor.dtype if tensor.dtype.is_floating_point else tensor.graph.compute_dtype
-    return as_dtype(value.dtype)
+    return index_dtype(graph) if isinstance(value, int) else graph.compute_dtype
 
 
-def promote(*values: Operand, ndim: int = 0, floating: bool = False) -> list[Tensor]:
+def floating(input: Tensor) -> Tensor:
+    """Return a floating tensor as it is, and another in the type that the network computes in."""
+    return input if input.dtype.is_floating_point else cast(input, input.graph.compute_dtype)
+
+
+def wide(input: Tensor) -> Tensor:
+    """Return fp16 as fp32, so that squares and sums of many do not overflow; torch carries them in fp32 as well."""
+    return cast(input, float32) if input.dtype is float16 else input
+
+
+def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
+    """How much an operand has to say in promotion, 0 for the most, and the type that it brings.
+
+    As in torch: tensors of dimensions, then those of none, then numbers. Floating arrays follow the precision of the
+    tensors, as weights do.
+    """
+    if isinstance(value, Tensor):
+        return (0 if value.shape else 1), value.dtype
+    if isinstance(value, (bool, int, float)):
+        return 2, default_dtype(value, graph)
+    held = value.data if isinstance(value, Parameter) else value
+    if held is None or held.dtype.kind == "f":
+        return 2, graph.compute_dtype
+    dtype = as_dtype(held.dtype)
+    return (0 if held.shape else 1), index_dtype(graph) if dtype is int64 else dtype
+
+
+def _category(dtype: DType) -> int:
+    return 2 if dtype.is_floating_point else int(dtype is not bool_)
+
+
+def promoted_dtype(*values: Operand, graph: Graph) -> DType:
+    """Return the type that operands come to."""
+    by_rank: list[list[DType]] = [[], [], []]
+    for value in values:
+        rank, dtype = _rank_and_dtype(value, graph)
+        by_rank[rank].append(dtype)
+    found = None
+    for dtypes in filter(None, by_rank):
+        dtype = functools.reduce(result_type, dtypes)
+        if found is None or _category(dtype) > _category(found):
+            found = dtype
+    return found
+
+
+def graph_of(*values: Operand) -> Graph:
+    """Return the graph of the Tensors among operands.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    for value in values:
+        if isinstance(value, Tensor):
+            return value.graph
+    raise ArgumentError("at least one operand must be a Tensor", "compute with NumPy what holds no Tensor")
+
+
+def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
     """Return operands as Tensors of one type, a floating one where asked, and at least ``ndim`` dimensions."""
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if not tensors:
-        raise ArgumentError("at least one operand must be a Tensor", "compute with NumPy what holds no Tensor")
+    graph = graph or graph_of(*values)
     known = (Tensor, Parameter, np.ndarray, np.generic, int, float)
     for value in values:
         if not isinstance(value, known):
             raise DTypeError(f"an operand is a Tensor, a NumPy array or a number, not {type(value).__name__}")
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-    dtype = tensors[0].dtype
-    for value in plain:
-        dtype = result_type(dtype, _operand_dtype(value, tensors[0]))
-    graph = tensors[0].graph
+    dtype = promoted_dtype(*plain, graph=graph)
     if floating and not dtype.is_floating_point:
         dtype = graph.compute_dtype
     return [
         with_ndim(graph.cast(v, dtype), max(ndim, v.ndim)) if isinstance(v, Tensor) else graph.constant(v, dtype, ndim)
         for v in plain
     ]
+
+
+def align(*values: Operand, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
+    """Return operands as :func:`promote` does, all of as many dimensions as the one of most."""
+    return promote(*values, ndim=max(getattr(v, "ndim", 0) for v in values), floating=floating, graph=graph)

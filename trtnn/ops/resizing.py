@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import expect_ndim, pair
+from trtnn.ops.arguments import expect_floating, expect_ndim, ntuple
+from trtnn.ops.spatial import AXES
 from trtnn.tensor import Tensor
 
 
@@ -28,51 +29,76 @@ def _resize_scale(length: int, factor: float) -> float:
         scale = np.nextafter(scale, np.float32(math.inf if min(found) < wanted else 0))
 
 
+# Of each mode, how many sides it is for (None: any), and the names of TensorRT's resizing.
+_MODES = {
+    "nearest": (None, "NEAREST"),
+    "nearest-exact": (None, "NEAREST"),
+    "linear": (1, "LINEAR"),
+    "bilinear": (2, "LINEAR"),
+    "trilinear": (3, "LINEAR"),
+    "bicubic": (2, "CUBIC"),
+}
+
+
 def interpolate(
     input: Tensor,
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
-    """Resize the last two dimensions, as ``torch.nn.functional.interpolate``.
+    """Resize the sides behind batch and channels, as ``torch.nn.functional.interpolate``.
 
     Args:
-        input: (batch, channels, height, width).
-        size: (H, W) of the output; give this or ``scale_factor``.
+        input: (batch, channels, ...) with one, two or three sides.
+        size: of the output's sides; give this or ``scale_factor``.
         scale_factor: H = floor(height · factor).
-        mode: ``"nearest"``: source = floor(target / factor); ``"bilinear"``: source = (target + ½) / factor - ½, or
-            with ``align_corners`` target · (height - 1) / (H - 1).
+        mode: ``"nearest"``: source = floor(target / factor); ``"nearest-exact"``: floor((target + ½) / factor);
+            ``"linear"``, ``"bilinear"`` and ``"trilinear"`` for one, two and three sides: source =
+            (target + ½) / factor - ½, or with ``align_corners`` target · (height - 1) / (H - 1); ``"bicubic"`` the same
+            with cubic weights of a = -0.75.
+        recompute_scale_factor: whether the factor is taken anew from the output's size.
 
     Raises:
-        UnsupportedError: another mode of torch's.
+        ArgumentError: the mode is unknown or for another number of sides, or size and factor do not fit it.
+        UnsupportedError: ``antialias``.
     """
-    expect_ndim(input, (4,), "interpolate", "(batch, channels, height, width)")
+    if mode not in _MODES:
+        raise UnsupportedError(f"interpolate with mode {mode!r}", f"known: {', '.join(map(repr, _MODES))}")
+    n = input.ndim - 2
+    sides = _MODES[mode][0]
+    if sides is None:
+        expect_ndim(input, (3, 4, 5), "interpolate", "(batch, channels, ...) with one, two or three sides")
+    else:
+        expect_ndim(input, (sides + 2,), f"interpolate with mode {mode!r}", f"(batch, channels, {AXES[sides]})")
+    expect_floating(input, "interpolate")
+    if antialias:
+        raise UnsupportedError(
+            "interpolate with antialias", "TensorRT's resizing has none", "average with avg_pool first"
+        )
     if (size is None) == (scale_factor is None):
         raise ArgumentError("interpolate takes one of size and scale_factor")
-    if mode not in ("nearest", "bilinear"):
-        raise UnsupportedError(f"interpolate with mode {mode!r}", "known: 'nearest', 'bilinear'")
-    if mode == "nearest" and align_corners is not None:
-        raise ArgumentError("align_corners goes with mode='bilinear'")
+    if mode.startswith("nearest") and align_corners is not None:
+        raise ArgumentError("align_corners goes with modes that interpolate linearly or cubically")
     trt = input.graph.trt
-    if mode == "nearest":
-        how = {
-            "resize_mode": trt.InterpolationMode.NEAREST,
-            "coordinate_transformation": trt.ResizeCoordinateTransformation.ASYMMETRIC,
-            "nearest_rounding": trt.ResizeRoundMode.FLOOR,
-        }
-    else:
-        transformation = "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
-        how = {
-            "resize_mode": trt.InterpolationMode.LINEAR,
-            "coordinate_transformation": getattr(trt.ResizeCoordinateTransformation, transformation),
-        }
+    transformation = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
+    how = {
+        "resize_mode": getattr(trt.InterpolationMode, _MODES[mode][1]),
+        "coordinate_transformation": getattr(trt.ResizeCoordinateTransformation, transformation),
+        "nearest_rounding": trt.ResizeRoundMode.FLOOR if mode == "nearest" else trt.ResizeRoundMode.HALF_UP,
+    }
     if size is not None:
-        how["shape"] = input.shape[:2] + pair(size, "size")
+        wanted = ntuple(size, n, "size")
     else:
-        factors = (scale_factor,) * 2 if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
-        if len(factors) != 2:
-            raise ArgumentError(f"scale_factor takes a number or two, not {scale_factor!r}")
-        scales = [_resize_scale(n, float(f)) for n, f in zip(input.shape[2:], factors, strict=True)]
+        factors = (scale_factor,) * n if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
+        if len(factors) != n:
+            raise ArgumentError(f"scale_factor takes a number or {n}, not {scale_factor!r}")
+        scales = [_resize_scale(length, float(f)) for length, f in zip(input.shape[2:], factors, strict=True)]
+        wanted = tuple(math.floor(length * s) for length, s in zip(input.shape[2:], scales, strict=True))
+    if size is not None or recompute_scale_factor:
+        how["shape"] = (*input.shape[:2], *wanted)
+    else:
         how["scales"] = (1.0, 1.0, *scales)
     return input.graph.emit("resize", input, **how)

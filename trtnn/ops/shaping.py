@@ -6,8 +6,13 @@ import math
 from collections.abc import Sequence
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import normalize_dim
+from trtnn.ops.arguments import normalize_dim, normalize_dims
 from trtnn.tensor import Tensor
+
+
+def unpacked(values: Sequence[int | Sequence[int]]) -> tuple[int, ...]:
+    """Return arguments that torch takes one by one or as one sequence."""
+    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else tuple(values)
 
 
 def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
@@ -16,7 +21,7 @@ def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
     Raises:
         ShapeError: the number of elements differs.
     """
-    wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else tuple(shape)
+    wanted = unpacked(shape)
     count = math.prod(input.shape)
     known = math.prod(length for length in wanted if length != -1)
     resolved = tuple(count // max(known, 1) if length == -1 else int(length) for length in wanted)
@@ -39,7 +44,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """Reorder the dimensions: dimension i of the result is ``dims[i]`` of the input."""
-    wanted = tuple(dims[0]) if len(dims) == 1 and isinstance(dims[0], Sequence) else tuple(dims)
+    wanted = unpacked(dims)
     order = tuple(normalize_dim(dim, input.ndim) for dim in wanted)
     if sorted(order) != list(range(input.ndim)):
         raise ShapeError(f"permute takes each of {input.ndim} dimensions once, not {wanted}")
@@ -58,3 +63,77 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 def with_ndim(input: Tensor, ndim: int) -> Tensor:
     return reshape(input, (1,) * (ndim - input.ndim) + input.shape)
+
+
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Cut one dimension into several; one of their lengths may be -1."""
+    axis = normalize_dim(dim, input.ndim)
+    known = math.prod(size for size in sizes if size != -1)
+    sizes = [input.shape[axis] // max(known, 1) if size == -1 else size for size in sizes]
+    if math.prod(sizes) != input.shape[axis]:
+        raise ShapeError(f"cannot unflatten dimension {dim}, of {input.shape[axis]}, to {tuple(sizes)}")
+    return reshape(input, (*input.shape[:axis], *sizes, *input.shape[axis + 1 :]))
+
+
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """Put a dimension of length 1 at ``dim``."""
+    axis = normalize_dim(dim, input.ndim + 1)
+    return reshape(input, (*input.shape[:axis], 1, *input.shape[axis:]))
+
+
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Drop the dimensions of length 1: all, or those at ``dim``, which stay where they are longer."""
+    axes = normalize_dims(dim, input.ndim)
+    return reshape(input, tuple(n for i, n in enumerate(input.shape) if i not in axes or n != 1))
+
+
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Move dimensions to other places; the rest keep their order."""
+    pairs = [(source, destination)] if isinstance(source, int) else list(zip(source, destination, strict=True))
+    moved = {normalize_dim(to, input.ndim): normalize_dim(at, input.ndim) for at, to in pairs}
+    rest = iter([i for i in range(input.ndim) if i not in moved.values()])
+    return permute(input, [moved[i] if i in moved else next(rest) for i in range(input.ndim)])
+
+
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """Channels to pixels: (..., C·r², H, W) to (..., C, H·r, W·r) (https://arxiv.org/abs/1609.05158).
+
+    Raises:
+        ShapeError: r² does not divide the channels.
+    """
+    r = upscale_factor
+    if input.ndim < 3 or input.shape[-3] % (r * r):
+        raise ShapeError(f"pixel_shuffle by {r} in {input.graph.where} takes (..., C·{r * r}, H, W), not {input.shape}")
+    *batch, channels, height, width = input.shape
+    parts = reshape(input, (*batch, channels // (r * r), r, r, height, width))
+    order = [*range(len(batch)), *(len(batch) + i for i in (0, 3, 1, 4, 2))]
+    return reshape(permute(parts, order), (*batch, channels // (r * r), height * r, width * r))
+
+
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """Pixels to channels: (..., C, H·r, W·r) to (..., C·r², H, W), what undoes :func:`pixel_shuffle`.
+
+    Raises:
+        ShapeError: r does not divide the height and the width.
+    """
+    r = downscale_factor
+    if input.ndim < 3 or input.shape[-2] % r or input.shape[-1] % r:
+        raise ShapeError(
+            f"pixel_unshuffle by {r} in {input.graph.where} takes (..., C, H·{r}, W·{r}), not {input.shape}"
+        )
+    *batch, channels, height, width = input.shape
+    parts = reshape(input, (*batch, channels, height // r, r, width // r, r))
+    order = [*range(len(batch)), *(len(batch) + i for i in (0, 2, 4, 1, 3))]
+    return reshape(permute(parts, order), (*batch, channels * r * r, height // r, width // r))
+
+
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """Interleave ``groups`` groups of channels (https://arxiv.org/abs/1707.01083).
+
+    Raises:
+        ShapeError: the channels do not divide into so many groups.
+    """
+    if input.ndim < 3 or input.shape[1] % groups:
+        raise ShapeError(f"channel_shuffle by {groups} in {input.graph.where} got an input of shape {input.shape}")
+    batch, channels, *lengths = input.shape
+    return reshape(transpose(reshape(input, (batch, groups, channels // groups, *lengths)), 1, 2), input.shape)

@@ -16,7 +16,7 @@ import torch
 
 from trtnn.graph import Graph
 from trtnn.reading import flat_array, layer_arrays, layer_tensors, read_layers
-from trtnn.reference.interpreter import Interpreter, Step
+from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
 from trtnn.reference.registry import LAYERS
 
 Inputs = Mapping[str, torch.Tensor]
@@ -106,14 +106,17 @@ class Tally:
                 lost += _count_lost(weights)
         return cls(0.0, overflow, lost, Deviation())
 
-    def add(self, reads: Sequence[torch.Tensor], true: torch.Tensor, half: torch.Tensor) -> None:
+    def add(self, reads: Sequence[torch.Tensor], results: Results, in_half: Results) -> None:
         """Take in one sample: what the layer read, what it gives in fp32 and what in fp16."""
         self.overflow += sum(_count_nonfinite(_round(read)) - _count_nonfinite(read) for read in reads)
-        if _count_nonfinite(half):
-            self.overflow += int((true.isfinite() & ~half.isfinite()).sum())
-        self.lost += _count_lost(true) if true.dtype == torch.float32 else 0
-        self.largest = max(self.largest, float(true.float().where(true.isfinite(), 0).abs().max()))
-        self.deviation.add(true, half)
+        for true, half in zip(results, in_half, strict=True):
+            if not true.is_floating_point():  # indices and truths are right or wrong, not near
+                continue
+            if _count_nonfinite(half):
+                self.overflow += int((true.isfinite() & ~half.isfinite()).sum())
+            self.lost += _count_lost(true) if true.dtype == torch.float32 else 0
+            self.largest = max(self.largest, float(true.float().where(true.isfinite(), 0).abs().max()))
+            self.deviation.add(true, half)
 
 
 class Trial(NamedTuple):
@@ -180,12 +183,13 @@ class Comparison:
         """
         nonfinite = {name: count for name, value in sample.items() if (count := _count_nonfinite(value))}
 
-        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> torch.Tensor:
-            true = step.function(*reads)
+        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
+            true = run_step(step.function, reads)
             if index in self._rounded:
-                self.tallies[index].add(reads, true, self._rounded[index](*map(_round, reads)))
-            if count := _count_nonfinite(true):
-                nonfinite[step.outputs[0]] = count
+                self.tallies[index].add(reads, true, run_step(self._rounded[index], map(_round, reads)))
+            for name, value in zip(step.outputs, true, strict=True):
+                if count := _count_nonfinite(value):
+                    nonfinite[name] = count
             return true
 
         outputs = self._interpreter(sample, self._outputs, compute)
@@ -210,17 +214,19 @@ class Comparison:
             return Trial(overflow.args[0], dict.fromkeys(self._outputs, math.inf))
         return Trial(None, {name: deviation.error for name, deviation in deviations.items()})
 
-    def _in_half(self, half: Collection[int], nonfinite: Mapping[str, int]) -> Callable[..., torch.Tensor]:
+    def _in_half(self, half: Collection[int], nonfinite: Mapping[str, int]) -> Callable[..., Results]:
         def check(index: int, name: str, value: torch.Tensor) -> torch.Tensor:
             if _count_nonfinite(value) > nonfinite.get(name, 0):
                 raise _Overflow(index)
             return value
 
-        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> torch.Tensor:
+        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
             named: Iterator[tuple[str, torch.Tensor]] = zip(step.inputs, reads, strict=True)
             if index not in half:
-                return step.function(*(value.float() if name in self._float_names else value for name, value in named))
+                whole = (value.float() if name in self._float_names else value for name, value in named)
+                return run_step(step.function, whole)
             rounded = [check(index, name, _round(value)) for name, value in named]
-            return check(index, step.outputs[0], _round(self._rounded[index](*rounded)))
+            results = zip(step.outputs, run_step(self._rounded[index], rounded), strict=True)
+            return tuple(check(index, name, _round(value)) for name, value in results)
 
         return compute

@@ -24,8 +24,17 @@ class Step(NamedTuple):
     dead: tuple[str, ...]
 
 
-def _compute(index: int, step: Step, inputs: list[torch.Tensor]) -> torch.Tensor:
-    return step.function(*inputs)
+Results = tuple[torch.Tensor, ...]
+
+
+def run_step(function: Callable[..., Any], inputs: Iterable[torch.Tensor]) -> Results:
+    """Return all that a layer's function gives."""
+    result = function(*inputs)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _compute(index: int, step: Step, inputs: list[torch.Tensor]) -> Results:
+    return run_step(step.function, inputs)
 
 
 class Interpreter:
@@ -58,21 +67,21 @@ class Interpreter:
         self,
         inputs: Mapping[str, torch.Tensor],
         wanted: Iterable[str],
-        compute: Callable[[int, Step, list[torch.Tensor]], torch.Tensor] = _compute,
+        compute: Callable[[int, Step, list[torch.Tensor]], Results] = _compute,
     ) -> dict[str, torch.Tensor]:
         """Run every layer.
 
         Args:
             inputs: the network's inputs by name.
             wanted: the names of the tensors to return; others are freed once nothing reads them any more.
-            compute: gives the output of each step, from its index, itself and its inputs; its own function if not told.
+            compute: gives the outputs of each step from its index, itself and its inputs; its own function if not told.
         """
         wanted = frozenset(wanted)
         values = dict(inputs)
         with torch.inference_mode():
             for index, step in enumerate(self._steps):
-                result = compute(index, step, [values[name] for name in step.inputs])
-                values.update(zip(step.outputs, (result,), strict=True))
+                results = compute(index, step, [values[name] for name in step.inputs])
+                values.update(zip(step.outputs, results, strict=True))
                 for name in step.dead:
                     if name not in wanted:
                         del values[name]

@@ -1,0 +1,155 @@
+"""Attention of several heads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trtnn import functional as F
+from trtnn.dtypes import bool_
+from trtnn.errors import ArgumentError, ShapeError
+from trtnn.modules.linear import Linear
+from trtnn.modules.module import Module
+from trtnn.ops.arguments import Operand
+from trtnn.ops.attention import attention_weights
+from trtnn.parameter import Parameter
+from trtnn.tensor import Tensor
+
+
+def _as_numbers(mask: Operand) -> Operand:
+    """Return a mask as numbers to add: torch's bools are true where attention may not go."""
+    if isinstance(mask, Tensor):
+        return F.where(mask, float("-inf"), 0.0) if mask.dtype is bool_ else mask
+    return np.where(mask, -np.inf, 0.0) if mask.dtype == np.bool_ else mask
+
+
+class MultiheadAttention(Module):
+    """Attention of several heads, as torch.nn.MultiheadAttention (https://arxiv.org/abs/1706.03762).
+
+    Shape: query (length, batch, embed_dim), key (source, batch, kdim), value (source, batch, vdim), or with
+    ``batch_first`` the batch first, or without a batch; to (length, batch, embed_dim).
+
+    Args:
+        dropout: of training, where it has its effect.
+        add_bias_kv: whether a learned key and value follow the others.
+        add_zero_attn: whether a key and a value of zeros follow the others.
+        kdim, vdim: embed_dim where None.
+
+    Attributes:
+        in_proj_weight: (3 · embed_dim, embed_dim); or, with other kdim or vdim, q_proj_weight, k_proj_weight and
+            v_proj_weight.
+        in_proj_bias: (3 · embed_dim,), or None.
+        out_proj: Linear(embed_dim, embed_dim).
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+    ) -> None:
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ArgumentError(f"MultiheadAttention: embed_dim {embed_dim} does not divide into {num_heads} heads")
+        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
+        self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
+        self.head_dim, self.add_zero_attn = embed_dim // num_heads, add_zero_attn
+        together = self.kdim == self.vdim == embed_dim
+        self.register_parameter("in_proj_weight", Parameter(3 * embed_dim, embed_dim) if together else None)
+        for name, width in (("q", embed_dim), ("k", self.kdim), ("v", self.vdim)):
+            self.register_parameter(f"{name}_proj_weight", None if together else Parameter(embed_dim, width))
+        self.register_parameter("in_proj_bias", Parameter(3 * embed_dim) if bias else None)
+        for name in ("bias_k", "bias_v"):
+            self.register_parameter(name, Parameter(1, 1, embed_dim) if add_bias_kv else None)
+        self.out_proj = Linear(embed_dim, embed_dim, bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Operand | None = None,
+        need_weights: bool = True,
+        attn_mask: Operand | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what attention gives, and its weights (batch, length, source), or None.
+
+        Args:
+            key_padding_mask: (batch, source): true where a key is not to be seen, or numbers to add.
+            need_weights: whether the weights are wanted.
+            attn_mask: (length, source) or (batch · num_heads, length, source): the same for each pair.
+            average_attn_weights: whether the weights are the mean of the heads', else (batch, heads, length, source).
+            is_causal: a hint that ``attn_mask`` is causal, as in torch; it needs one.
+        """
+        if is_causal and attn_mask is None:
+            raise ArgumentError("MultiheadAttention takes is_causal as a hint beside attn_mask", "give attn_mask")
+        if query.ndim not in (2, 3) or query.ndim != key.ndim or key.ndim != value.ndim:
+            raise ShapeError(f"MultiheadAttention got shapes {query.shape}, {key.shape} and {value.shape}")
+        batched = query.ndim == 3
+        tensors = (query, key, value)
+        if not batched:
+            tensors = tuple(F.unsqueeze(tensor, 0) for tensor in tensors)
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
+        elif not self.batch_first:
+            tensors = tuple(F.transpose(tensor, 0, 1) for tensor in tensors)
+        q, k, v = map(self._project, tensors, range(3))
+        k, v = self._with_extra(k, self.bias_k), self._with_extra(v, self.bias_v)
+        mask = self._mask(attn_mask, key_padding_mask, q.shape[0], q.shape[1], k.shape[1])
+        weights = attention_weights(*map(self._split, (q, k)), mask)
+        heads = F.transpose(F.matmul(weights, self._split(v)), 1, 2)
+        output = self.out_proj(F.flatten(heads, 2))
+        shown = F.mean(weights, 1) if average_attn_weights else weights
+        if not batched:
+            return F.squeeze(output, 0), F.squeeze(shown, 0) if need_weights else None
+        output = output if self.batch_first else F.transpose(output, 0, 1)
+        return output, shown if need_weights else None
+
+    def _project(self, tensor: Tensor, which: int) -> Tensor:
+        """Return queries, keys or values of all heads, (batch, length, embed_dim)."""
+        rows = slice(which * self.embed_dim, (which + 1) * self.embed_dim)
+        if self.in_proj_weight is not None:
+            weight = tensor.graph.held(self.in_proj_weight)[rows]
+        else:
+            weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[which]
+        bias = None if self.in_proj_bias is None else tensor.graph.held(self.in_proj_bias)[rows]
+        return F.linear(tensor, weight, bias)
+
+    def _with_extra(self, tensor: Tensor, learned: Parameter | None) -> Tensor:
+        """Return keys or values with the learned one and the zeros behind them."""
+        pieces = [tensor]
+        one = (tensor.shape[0], 1, self.embed_dim)
+        if learned is not None:
+            pieces.append(F.expand(tensor.graph.constant(learned, tensor.dtype), one))
+        if self.add_zero_attn:
+            pieces.append(F.zeros(one, dtype=tensor.dtype))
+        return F.cat(pieces, 1)
+
+    def _split(self, tensor: Tensor) -> Tensor:
+        """Return (batch, heads, length, head_dim)."""
+        return F.transpose(F.unflatten(tensor, 2, (self.num_heads, self.head_dim)), 1, 2)
+
+    def _mask(
+        self, attn_mask: Operand | None, padding: Operand | None, batch: int, length: int, source: int
+    ) -> Operand | None:
+        """Return what is added to the scores, broadcast to (batch, heads, length, source), or None."""
+        masks = []
+        if attn_mask is not None:
+            mask = _as_numbers(attn_mask)
+            masks.append(mask.reshape(batch, self.num_heads, *mask.shape[1:]) if mask.ndim == 3 else mask)
+        if padding is not None:
+            masks.append(_as_numbers(padding).reshape(batch, 1, 1, -1))
+        for i, mask in enumerate(masks):
+            if extra := source - mask.shape[-1]:  # the keys that were added are seen by all
+                is_tensor = isinstance(mask, Tensor)
+                ends = [(0, 0)] * (mask.ndim - 1) + [(0, extra)]
+                masks[i] = F.pad(mask, (0, extra)) if is_tensor else np.pad(mask, ends)
+        if len(masks) == 2 and any(isinstance(mask, Tensor) for mask in masks):
+            return F.add(*masks)
+        return sum(masks[1:], masks[0]) if masks else None

@@ -1,0 +1,43 @@
+"""Dropout, which in evaluation is the identity."""
+
+from __future__ import annotations
+
+from trtnn.errors import ArgumentError
+from trtnn.modules.module import Module
+from trtnn.tensor import Tensor
+
+
+class Dropout(Module):
+    """The input as it is, as torch.nn.Dropout in evaluation."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ArgumentError(f"dropout takes a probability from 0 to 1, not {p}")
+        self.p, self.inplace = p, inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout1d(Dropout):
+    """The input as it is."""
+
+
+class Dropout2d(Dropout):
+    """The input as it is."""
+
+
+class Dropout3d(Dropout):
+    """The input as it is."""
+
+
+class AlphaDropout(Dropout):
+    """The input as it is."""
+
+
+class FeatureAlphaDropout(Dropout):
+    """The input as it is."""

@@ -1,0 +1,206 @@
+"""Recurrent networks, unrolled over the length of their input; see :mod:`trtnn.ops.recurrent`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trtnn import functional as F
+from trtnn.errors import ArgumentError, ShapeError
+from trtnn.modules.module import Module
+from trtnn.ops.recurrent import CELLS, State, recurrent_layer, recurrent_step
+from trtnn.parameter import Parameter
+from trtnn.tensor import Tensor
+
+
+def _mode_of(nonlinearity: str) -> str:
+    if nonlinearity not in ("tanh", "relu"):
+        raise ArgumentError(f"a nonlinearity is 'tanh' or 'relu', not {nonlinearity!r}")
+    return f"RNN_{nonlinearity.upper()}"
+
+
+class _Recurrent(Module):
+    """Layers of cells, as torch.nn.RNNBase.
+
+    Shape: (length, batch, input_size), or with ``batch_first`` the batch first, or without a batch; to the output
+    (length, batch, directions · hidden_size) and the last state, (layers · directions, batch, hidden_size), which for
+    an LSTM is a pair of hidden state and cell. The state that it starts from is zeros where none is given.
+
+    Args:
+        input_size, hidden_size: the widths.
+        num_layers: how many layers, each on the output of the one before.
+        bias: whether there are bias_ih and bias_hh.
+        batch_first: whether input and output have the batch before the length.
+        dropout: of training, where it has its effect.
+        bidirectional: whether each layer also runs backwards.
+
+    Attributes:
+        weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, ..., weight_ih_l0_reverse, ...: as torch's.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= proj_size < hidden_size:
+            raise ArgumentError(f"proj_size is below hidden_size, {hidden_size}, not {proj_size}")
+        self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
+        self.proj_size = proj_size
+        gates, self._states, _ = CELLS[mode]
+        width = proj_size or hidden_size
+        for layer, suffix in self._directions():
+            read = input_size if layer == 0 else width * (2 if bidirectional else 1)
+            shapes = {
+                "weight_ih": (gates * hidden_size, read),
+                "weight_hh": (gates * hidden_size, width),
+                **({"bias_ih": (gates * hidden_size,), "bias_hh": (gates * hidden_size,)} if bias else {}),
+                **({"weight_hr": (proj_size, hidden_size)} if proj_size else {}),
+            }
+            for name, shape in shapes.items():
+                self.register_parameter(f"{name}{suffix}", Parameter(shape))
+
+    def _directions(self) -> Iterator[tuple[int, str]]:
+        """Yield the layer of each direction and the end of its parameters' names."""
+        for layer in range(self.num_layers):
+            yield layer, f"_l{layer}"
+            if self.bidirectional:
+                yield layer, f"_l{layer}_reverse"
+
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__} takes (length, batch, {self.input_size}), or without a batch, not {input.shape}"
+            )
+        batched = input.ndim == 3
+        given = [hx] if isinstance(hx, Tensor) else hx
+        if not batched:
+            input = F.unsqueeze(input, 1)
+            given = None if given is None else [F.unsqueeze(state, 1) for state in given]
+        elif self.batch_first:
+            input = F.transpose(input, 0, 1)
+        lasts = []
+        for number, (layer, suffix) in enumerate(self._directions()):
+            if number == 0 or suffix == f"_l{layer}":
+                read, outputs = input, []
+            state = self._start(input, number, given)
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+            weights = [self._parameters.get(f"{name}{suffix}") for name in names]
+            output, last = recurrent_layer(self.mode, read, state, weights, suffix.endswith("_reverse"))
+            outputs.append(output)
+            lasts.append(last)
+            if suffix.endswith("_reverse") or not self.bidirectional:
+                input = F.cat(outputs, -1)
+        states = tuple(F.stack(parts) for parts in zip(*lasts, strict=True))
+        if not batched:
+            input, states = F.squeeze(input, 1), tuple(F.squeeze(state, 1) for state in states)
+        elif self.batch_first:
+            input = F.transpose(input, 0, 1)
+        return input, states if self._states > 1 else states[0]
+
+    def _start(self, input: Tensor, number: int, given: Any) -> State:
+        if given is not None:
+            return tuple(state[number] for state in given)
+        widths = (self.proj_size or self.hidden_size, self.hidden_size)[: self._states]
+        return tuple(F.zeros(input.shape[1], width, dtype=input.dtype) for width in widths)
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}"
+        shown = {
+            "proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
+        }  # fmt: skip
+        changed = ((name, getattr(self, name)) for name, default in shown.items() if getattr(self, name) != default)
+        return text + "".join(f", {name}={value}" for name, value in changed)
+
+
+class RNN(_Recurrent):
+    __doc__ = f"h = tanh(W x + U h + b), or relu. {_Recurrent.__doc__}"
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", **options: Any
+    ) -> None:
+        super().__init__(_mode_of(nonlinearity), input_size, hidden_size, num_layers, **options)
+        self.nonlinearity = nonlinearity
+
+
+class LSTM(_Recurrent):
+    __doc__ = f"Long short-term memory; ``proj_size`` projects the hidden state. {_Recurrent.__doc__}"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__("LSTM", *args, **options)
+
+
+class GRU(_Recurrent):
+    __doc__ = f"Gated recurrent units. {_Recurrent.__doc__}"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if options.get("proj_size"):
+            raise ArgumentError("GRU has no proj_size", "only an LSTM's hidden state is projected")
+        super().__init__("GRU", *args, **options)
+
+
+class _Cell(Module):
+    """One step, as torch.nn.RNNCellBase.
+
+    Shape: (batch, input_size) and the state (batch, hidden_size), or without a batch; to the next state, which for an
+    LSTM is a pair. The state is zeros where none is given.
+
+    Attributes:
+        weight_ih: (gates · hidden_size, input_size).
+        weight_hh: (gates · hidden_size, hidden_size).
+        bias_ih, bias_hh: (gates · hidden_size,), or None.
+    """
+
+    def __init__(self, mode: str, input_size: int, hidden_size: int, bias: bool = True) -> None:
+        super().__init__()
+        self.mode, self.input_size, self.hidden_size, self.bias = mode, input_size, hidden_size, bias
+        gates, self._states, _ = CELLS[mode]
+        self.weight_ih = Parameter(gates * hidden_size, input_size)
+        self.weight_hh = Parameter(gates * hidden_size, hidden_size)
+        for name in ("bias_ih", "bias_hh"):
+            self.register_parameter(name, Parameter(gates * hidden_size) if bias else None)
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
+            raise ShapeError(f"{type(self).__name__} takes (batch, {self.input_size}), not {input.shape}")
+        if hx is None:
+            state = (F.zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype),) * self._states
+        else:
+            state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        from_input = F.linear(input, self.weight_ih, self.bias_ih)
+        result = recurrent_step(self.mode, from_input, state, self.weight_hh, self.bias_hh)
+        return result if self._states > 1 else result[0]
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+class RNNCell(_Cell):
+    __doc__ = f"h = tanh(W x + U h + b), or relu. {_Cell.__doc__}"
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh") -> None:
+        super().__init__(_mode_of(nonlinearity), input_size, hidden_size, bias)
+        self.nonlinearity = nonlinearity
+
+
+class LSTMCell(_Cell):
+    __doc__ = f"Long short-term memory. {_Cell.__doc__}"
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
+        super().__init__("LSTM", input_size, hidden_size, bias)
+
+
+class GRUCell(_Cell):
+    __doc__ = f"Gated recurrent units. {_Cell.__doc__}"
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
+        super().__init__("GRU", input_size, hidden_size, bias)

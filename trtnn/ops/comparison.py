@@ -1,0 +1,151 @@
+"""Comparison and logic: what gives bool tensors, and what chooses by them."""
+
+from __future__ import annotations
+
+import math
+
+from trtnn.dtypes import bool_, int32
+from trtnn.errors import DTypeError
+from trtnn.ops.arguments import Operand
+from trtnn.ops.arithmetic import check_broadcast
+from trtnn.ops.promotion import align, cast, graph_of, promote
+from trtnn.ops.shaping import with_ndim
+from trtnn.ops.unary import abs
+from trtnn.tensor import Tensor
+
+
+def _compare(kind: str, a: Operand, b: Operand) -> Tensor:
+    a, b = align(a, b)
+    if a.dtype is bool_:  # TensorRT orders no bools
+        a, b = cast(a, int32), cast(b, int32)
+    check_broadcast(a, b)
+    return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
+
+
+def eq(input: Operand, other: Operand) -> Tensor:
+    """input = other, broadcast."""
+    return _compare("EQUAL", input, other)
+
+
+def ne(input: Operand, other: Operand) -> Tensor:
+    """input ≠ other, broadcast."""
+    return logical_not(eq(input, other))
+
+
+def gt(input: Operand, other: Operand) -> Tensor:
+    """input > other, broadcast."""
+    return _compare("GREATER", input, other)
+
+
+def lt(input: Operand, other: Operand) -> Tensor:
+    """input < other, broadcast."""
+    return _compare("LESS", input, other)
+
+
+def ge(input: Operand, other: Operand) -> Tensor:
+    """input ≥ other, broadcast; false where either is NaN, which not(input < other) would not be."""
+    return logical_or(gt(input, other), eq(input, other))
+
+
+def le(input: Operand, other: Operand) -> Tensor:
+    """input ≤ other, broadcast; false where either is NaN."""
+    return logical_or(lt(input, other), eq(input, other))
+
+
+def _truth(input: Operand, like: Operand) -> Tensor:
+    (tensor,) = promote(input, graph=graph_of(input, like))
+    return tensor if tensor.dtype is bool_ else cast(tensor, bool_)
+
+
+def _logic(kind: str, a: Operand, b: Operand) -> Tensor:
+    a, b = align(_truth(a, b), _truth(b, a))
+    check_broadcast(a, b)
+    return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
+
+
+def logical_and(input: Operand, other: Operand) -> Tensor:
+    """Whether both are true; a number is where it is not 0."""
+    return _logic("AND", input, other)
+
+
+def logical_or(input: Operand, other: Operand) -> Tensor:
+    """Whether either is true; a number is where it is not 0."""
+    return _logic("OR", input, other)
+
+
+def logical_xor(input: Operand, other: Operand) -> Tensor:
+    """Whether one is true and the other not; a number is where it is not 0."""
+    return _logic("XOR", input, other)
+
+
+def logical_not(input: Tensor) -> Tensor:
+    """Whether it is not true; a number is where it is not 0."""
+    return input.graph.emit("unary", _truth(input, input), input.graph.trt.UnaryOperation.NOT)
+
+
+def _expect_bools(symbol: str, *values: Operand) -> None:
+    for value in values:
+        if isinstance(value, Tensor) and value.dtype is not bool_:
+            raise DTypeError(
+                f"{symbol} takes bool tensors, not {value.dtype.name}", "TensorRT has no bitwise arithmetic"
+            )
+
+
+def bitwise_and(input: Operand, other: Operand) -> Tensor:
+    """``&`` of bool tensors."""
+    _expect_bools("&", input, other)
+    return logical_and(input, other)
+
+
+def bitwise_or(input: Operand, other: Operand) -> Tensor:
+    """``|`` of bool tensors."""
+    _expect_bools("|", input, other)
+    return logical_or(input, other)
+
+
+def bitwise_xor(input: Operand, other: Operand) -> Tensor:
+    """``^`` of bool tensors."""
+    _expect_bools("^", input, other)
+    return logical_xor(input, other)
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """``~`` of a bool tensor."""
+    _expect_bools("~", input)
+    return logical_not(input)
+
+
+def isnan(input: Tensor) -> Tensor:
+    """Whether it is not a number."""
+    graph = input.graph
+    if input.dtype.is_floating_point and graph.backend.capabilities.isnan:
+        return graph.emit("unary", input, graph.trt.UnaryOperation.ISNAN)
+    return ne(input, input)
+
+
+def isinf(input: Tensor) -> Tensor:
+    """Whether it is infinite."""
+    if not input.dtype.is_floating_point:
+        return ne(input, input)
+    return input.graph.emit("unary", input, input.graph.trt.UnaryOperation.ISINF)
+
+
+def isfinite(input: Tensor) -> Tensor:
+    """Whether it is a number and not infinite."""
+    return lt(abs(input), math.inf) if input.dtype.is_floating_point else eq(input, input)
+
+
+def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
+    """input where the condition is true, else other; broadcast."""
+    if condition.dtype is not bool_:
+        raise DTypeError(f"where in {condition.graph.where} takes a bool condition, not {condition.dtype.name}")
+    a, b = align(input, other, graph=condition.graph)
+    ndim = max(condition.ndim, a.ndim)
+    condition, a, b = (with_ndim(tensor, ndim) for tensor in (condition, a, b))
+    check_broadcast(condition, a, b)
+    return condition.graph.emit("select", condition, a, b)
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
+    """value where the mask is true, else input, in the type of input."""
+    return where(mask, value, input)

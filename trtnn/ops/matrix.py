@@ -1,0 +1,150 @@
+"""Products of matrices."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.ops.arguments import Operand, expect_floating
+from trtnn.ops.arithmetic import add, mul
+from trtnn.ops.promotion import promote
+from trtnn.ops.shaping import reshape, unsqueeze, with_ndim
+from trtnn.tensor import Tensor
+
+
+def matmul(input: Operand, other: Operand) -> Tensor:
+    """The product of matrices (``@``), as ``torch.matmul``.
+
+    The last two dimensions are the matrices', those before broadcast; a vector is a row on the left and a column on the
+    right, and its dimension is not in the result.
+
+    Raises:
+        ShapeError: the lengths that are summed over differ, or the rest does not broadcast.
+    """
+    a, b = promote(input, other)
+    expect_floating(a, "matmul")
+    shapes = a.shape, b.shape
+    if not a.shape or not b.shape:
+        raise ShapeError(f"matmul in {a.graph.where} takes at least one dimension, not {shapes[0]} and {shapes[1]}")
+    left, right = a.ndim == 1, b.ndim == 1
+    a, b = unsqueeze(a, 0) if left else a, unsqueeze(b, 1) if right else b
+    ndim = max(a.ndim, b.ndim)
+    a, b = with_ndim(a, ndim), with_ndim(b, ndim)
+    pairs = zip(a.shape[:-2], b.shape[:-2], strict=True)
+    if a.shape[-1] != b.shape[-2] or any(n != m and 1 not in (n, m) for n, m in pairs):
+        raise ShapeError(f"matmul in {a.graph.where}: shapes {shapes[0]} and {shapes[1]} do not fit together")
+    none = a.graph.trt.MatrixOperation.NONE
+    product = a.graph.emit("matrix_multiply", a, none, b, none)
+    lengths = list(product.shape)
+    if right:
+        del lengths[-1]
+    if left:
+        del lengths[-1 if right else -2]
+    return reshape(product, lengths)
+
+
+def _of_ranks(name: str, product: tuple[int, int]) -> Callable[[Operand, Operand], Tensor]:
+    def function(input: Operand, other: Operand) -> Tensor:
+        ranks = tuple(getattr(operand, "ndim", 0) for operand in (input, other))
+        if ranks != product:
+            raise ShapeError(f"{name} takes tensors of {product[0]} and {product[1]} dimensions, not {ranks}")
+        if name == "bmm" and input.shape[0] != other.shape[0]:
+            raise ShapeError(f"bmm takes two batches of one size, not {input.shape} and {other.shape}")
+        return matmul(input, other)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The product of tensors of {product[0]} and {product[1]} dimensions; see :func:`matmul`."
+    return function
+
+
+mm, mv, dot, bmm = (_of_ranks(*row) for row in (("mm", (2, 2)), ("mv", (2, 1)), ("dot", (1, 1)), ("bmm", (3, 3))))
+
+
+def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta · input + alpha · mat1 @ mat2."""
+    product = matmul(mat1, mat2)
+    product = product if alpha == 1 else mul(product, alpha)
+    return add(product, input if beta == 1 else mul(input, beta))
+
+
+def outer(input: Tensor, vec2: Operand) -> Tensor:
+    """Every product of an element of one vector with one of another, (n, m)."""
+    return mul(unsqueeze(input, 1), vec2)
+
+
+def einsum(equation: str, *operands: Operand) -> Tensor:
+    """Sums of products, in Einstein's notation, as ``torch.einsum``.
+
+    ``"bij,bjk->bik"``: a letter for each dimension; letters that the result does not name are summed over. Without
+    ``->`` the result has the letters that come up once, in order. ``...`` stands for further dimensions, broadcast.
+
+    Raises:
+        ArgumentError: the equation does not fit the operands.
+        UnsupportedError: a letter twice in one operand (a diagonal).
+    """
+    given = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    tensors = promote(*given)
+    expect_floating(tensors[0], "einsum")
+    terms, result = _terms(equation.replace(" ", ""), tensors)
+    names = {letter: string.ascii_lowercase[i] for i, letter in enumerate(dict.fromkeys("".join(terms)))}
+    tensors, terms = _without_ones(equation, tensors, terms)
+    graph = tensors[0].graph
+    while True:  # two at a time: more are not for every TensorRT
+        wanted = set(result).union(*terms[2:])
+        kept = "".join(dict.fromkeys(letter for letter in "".join(terms[:2]) if letter in wanted))
+        kept = kept if terms[2:] else result
+        spelled = f"{','.join(terms[:2])}->{kept}".translate(str.maketrans(names))
+        product = graph.emit("einsum", tensors[:2], spelled)
+        if not terms[2:]:
+            return product
+        tensors, terms = [product, *tensors[2:]], [kept, *terms[2:]]
+
+
+def _without_ones(equation: str, tensors: Sequence[Tensor], terms: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """Drop the dimensions of length 1 that broadcast against longer ones of the same letter.
+
+    Raises:
+        ShapeError: a letter stands for two lengths above 1.
+    """
+    lengths: dict[str, int] = {}
+    for tensor, term in zip(tensors, terms, strict=True):
+        for letter, length in zip(term, tensor.shape, strict=True):
+            known = lengths.get(letter, 1)
+            if known != length and 1 not in (known, length):
+                shapes = ", ".join(str(t.shape) for t in tensors)
+                raise ShapeError(f"einsum {equation!r}: a letter is {known} and {length} long", f"received {shapes}")
+            lengths[letter] = length if known == 1 else known
+    found, left = [], []
+    for tensor, term in zip(tensors, terms, strict=True):
+        stays = [n == lengths[letter] for n, letter in zip(tensor.shape, term, strict=True)]
+        found.append(reshape(tensor, [n for n, kept in zip(tensor.shape, stays, strict=True) if kept]))
+        left.append("".join(letter for letter, kept in zip(term, stays, strict=True) if kept))
+    return found, left
+
+
+def _terms(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
+    """Return the letters of each operand and of the result, with letters of their own for ``...``."""
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(tensors):
+        raise ArgumentError(f"einsum {equation!r} names {len(terms)} operands, not {len(tensors)}")
+    free = [letter for letter in string.ascii_letters if letter not in equation]
+    longest = 0
+    for i, (term, tensor) in enumerate(zip(terms, tensors, strict=True)):
+        extra = tensor.ndim - len(term.replace("...", ""))
+        if extra < 0 or (extra and "..." not in term):
+            raise ArgumentError(f"einsum {equation!r}: {term!r} does not fit an operand of shape {tensor.shape}")
+        longest = max(longest, extra)
+        terms[i] = term.replace("...", "".join(free[26 - extra : 26]) if extra else "")
+    if not arrow:
+        letters = left.replace("...", "").replace(",", "")
+        right = "..." + "".join(sorted(letter for letter in letters if letters.count(letter) == 1))
+    result = right.replace("...", "".join(free[26 - longest : 26]) if longest else "")
+    for term in terms:
+        if len(set(term)) < len(term):
+            raise UnsupportedError(f"einsum {equation!r} names a dimension twice in one operand", "take the diagonal")
+    unknown = set(result) - set("".join(terms))
+    if unknown:
+        raise ArgumentError(f"einsum {equation!r}: no operand has {', '.join(sorted(unknown))}")
+    return terms, result

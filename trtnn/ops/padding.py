@@ -1,0 +1,68 @@
+"""Padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtnn.errors import ArgumentError, ShapeError
+from trtnn.ops.indexing import narrow
+from trtnn.ops.joining import cat
+from trtnn.ops.tiling import expand
+from trtnn.tensor import Tensor
+
+# Of torch's modes, the name of TensorRT's slice mode.
+_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
+
+
+def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tensor:
+    if not any(before or after for before, after in sides):
+        return input
+    start = tuple(-before for before, _ in sides)
+    size = tuple(before + length + after for (before, after), length in zip(sides, input.shape, strict=True))
+    kind = getattr(input.graph.trt.SampleMode, mode)
+    return input.graph.emit("slice", input, start, size, (1,) * input.ndim, mode=kind)
+
+
+def _with_blocks(input: Tensor, sides: Sequence[tuple[int, int]], value: float) -> Tensor:
+    for axis, (before, after) in enumerate(sides):
+        block = input.graph.constant(value, input.dtype, input.ndim)
+        first, last = (
+            [expand(block, (*input.shape[:axis], count, *input.shape[axis + 1 :]))] if count else []
+            for count in (before, after)
+        )
+        input = cat([*first, input, *last], axis)
+    return input
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Put elements around a tensor, as ``torch.nn.functional.pad``.
+
+    Args:
+        pad: how many before and after the last dimension, then the one before it, and so on; below 0 cuts off.
+        mode: ``"constant"``; ``"reflect"``, without the edge itself; ``"replicate"``, the edge; or ``"circular"``.
+        value: of ``"constant"``; 0 where None.
+
+    Raises:
+        ArgumentError: ``pad`` is no list of pairs, or the mode is unknown or takes no value.
+        ShapeError: more is to be put than the mode can take from the input, or nothing is left.
+    """
+    if mode not in _MODES:
+        raise ArgumentError(f"no padding mode {mode!r}", f"known: {', '.join(_MODES)}")
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ArgumentError(f"pad takes pairs, at most {input.ndim} of them, not {tuple(pad)}")
+    if mode != "constant" and value is not None:
+        raise ArgumentError(f"padding mode {mode!r} takes no value")
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+    sides = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]
+    for axis, (before, after) in enumerate(sides):  # what is below 0
+        cut = max(0, -before), max(0, -after)
+        if any(cut):
+            input = narrow(input, axis, cut[0], input.shape[axis] - sum(cut))
+    sides = [(max(0, before), max(0, after)) for before, after in sides]
+    most = {"reflect": [n - 1 for n in input.shape], "circular": input.shape}.get(mode)
+    for side, limit in zip(sides, most or (), strict=False):
+        if max(side) > limit:
+            raise ShapeError(f"padding by {max(side)} in mode {mode!r} in {input.graph.where}", f"at most {limit}")
+    if mode == "constant" and value:
+        return _with_blocks(input, sides, value)
+    return _widened(input, sides, _MODES[mode])

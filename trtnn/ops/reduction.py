@@ -1,0 +1,238 @@
+"""Many elements to one: sums, extremes, statistics, running sums."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trtnn.dtypes import bool_, float32, int32
+from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.ops.arguments import Operand, expect_floating, normalize_dim, normalize_dims
+from trtnn.ops.arithmetic import add, maximum, minimum, mul, pow, square, sub
+from trtnn.ops.comparison import logical_not, ne, where
+from trtnn.ops.creation import zeros_like
+from trtnn.ops.padding import pad
+from trtnn.ops.promotion import cast, index_dtype, wide
+from trtnn.ops.shaping import flatten, reshape, squeeze
+from trtnn.ops.unary import abs, exp, log, sqrt
+from trtnn.tensor import Tensor
+
+Dims = int | Sequence[int] | None
+MOST_OF_TOPK = 3840  # what TensorRT's layer gives at most
+
+
+class Extremes(NamedTuple):
+    """Values, and where along the dimension they were."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _reduce(input: Tensor, kind: str, dim: Dims, keepdim: bool) -> Tensor:
+    if not input.shape:
+        normalize_dims(dim, 1)
+        return input
+    mask = 0
+    for axis in normalize_dims(dim, input.ndim):
+        mask |= 1 << axis
+    return input.graph.emit("reduce", input, getattr(input.graph.trt.ReduceOperation, kind), mask, keepdim)
+
+
+def _summable(input: Tensor, dtype: Any) -> Tensor:
+    """Return what a sum of ``input`` adds up: integers and bools in the type of whole numbers, as in torch."""
+    if dtype is not None:
+        return cast(input, dtype)
+    return input if input.dtype.is_floating_point else cast(input, index_dtype(input.graph))
+
+
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum along dimensions, all where None."""
+    return _reduce(_summable(input, dtype), "SUM", dim, keepdim)
+
+
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product along a dimension, all where None."""
+    return _reduce(_summable(input, dtype), "PROD", dim, keepdim)
+
+
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean along dimensions, all where None."""
+    input = input if dtype is None else cast(input, dtype)
+    expect_floating(input, "mean")
+    return _reduce(input, "AVG", dim, keepdim)
+
+
+def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The largest element along dimensions, all where None."""
+    return _reduce(input, "MAX", dim, keepdim)
+
+
+def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The smallest element along dimensions, all where None."""
+    return _reduce(input, "MIN", dim, keepdim)
+
+
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether an element along dimensions is true."""
+    truth = input if input.dtype is bool_ else ne(input, 0)
+    return cast(_reduce(cast(truth, int32), "MAX", dim, keepdim), bool_)
+
+
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether every element along dimensions is true."""
+    return logical_not(any(logical_not(input), dim, keepdim))
+
+
+def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
+    """How many elements along dimensions are not 0."""
+    return sum(ne(input, 0), dim)
+
+
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremes:
+    """The ``k`` largest or smallest elements along a dimension, in order, with their indices.
+
+    Of equal elements the first comes first. Indices are int64, or int32 where TensorRT has no int64 (8.6).
+
+    Raises:
+        ArgumentError: ``k`` is longer than the dimension.
+        UnsupportedError: ``k`` is more than 3840.
+    """
+    if not input.shape:
+        normalize_dim(dim, 1)
+        values, indices = topk(reshape(input, (1,)), k, 0, largest)
+        return Extremes(reshape(values, ()), reshape(indices, ()))
+    axis = normalize_dim(dim, input.ndim)
+    if not 1 <= k <= input.shape[axis]:
+        raise ArgumentError(f"topk of {k} along a dimension of {input.shape[axis]} in {input.graph.where}")
+    if k > MOST_OF_TOPK:
+        raise UnsupportedError(f"topk of {k}", f"TensorRT gives at most {MOST_OF_TOPK}")
+    if input.ndim == 1:  # TensorRT's layer takes at least two dimensions
+        found = topk(reshape(input, (1, -1)), k, 1, largest)
+        return Extremes(*(squeeze(tensor, 0) for tensor in found))
+    kind = input.graph.trt.TopKOperation.MAX if largest else input.graph.trt.TopKOperation.MIN
+    values, indices = input.graph.emit("topk", input, kind, k, 1 << axis)
+    return Extremes(values, cast(indices, index_dtype(input.graph)))
+
+
+def sort(input: Tensor, dim: int = -1, descending: bool = False) -> Extremes:
+    """All elements along a dimension in order, with their indices; see :func:`topk` for how many."""
+    return topk(input, input.shape[normalize_dim(dim, input.ndim)], dim, largest=descending)
+
+
+def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
+    """The indices that would sort a dimension; see :func:`topk` for how many."""
+    return sort(input, dim, descending).indices
+
+
+def _extreme_along(input: Tensor, dim: int, keepdim: bool, largest: bool) -> Extremes:
+    found = topk(input, 1, dim, largest)
+    return found if keepdim else Extremes(*(squeeze(tensor, dim) for tensor in found))
+
+
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the largest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    if dim is not None:
+        return _extreme_along(input, dim, keepdim, True).indices
+    found = _extreme_along(flatten(input), 0, False, True).indices
+    return reshape(found, (1,) * input.ndim) if keepdim else found
+
+
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the smallest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    if dim is not None:
+        return _extreme_along(input, dim, keepdim, False).indices
+    found = _extreme_along(flatten(input), 0, False, False).indices
+    return reshape(found, (1,) * input.ndim) if keepdim else found
+
+
+def max(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
+    """The largest element; along a dimension with its index; or, of two tensors, :func:`maximum`."""
+    if dim is None:
+        return amax(input)
+    return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else maximum(input, dim)
+
+
+def min(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
+    """The smallest element; along a dimension with its index; or, of two tensors, :func:`minimum`."""
+    if dim is None:
+        return amin(input)
+    return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else minimum(input, dim)
+
+
+def var(
+    input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
+) -> Tensor:
+    """The variance along dimensions: the sum of (x - mean)² / (count - correction), carried in fp32.
+
+    Args:
+        unbiased: whether correction is 1 where it is not given, else 0.
+    """
+    expect_floating(input, "var")
+    values = wide(input)
+    squares = square(sub(values, mean(values, dim, True)))
+    count = math.prod(input.shape[axis] for axis in normalize_dims(dim, input.ndim))
+    less = int(unbiased) if correction is None else correction
+    if count <= less:
+        raise ArgumentError(f"the variance of {count} elements with correction {less} in {input.graph.where}")
+    return cast(mul(mean(squares, dim, keepdim), count / (count - less)), input.dtype)
+
+
+def std(
+    input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
+) -> Tensor:
+    """The standard deviation along dimensions, the root of :func:`var`."""
+    return cast(sqrt(var(wide(input), dim, unbiased, keepdim, correction=correction)), input.dtype)
+
+
+def norm(input: Tensor, p: float | str = "fro", dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The p-norm of vectors along dimensions, all where None: (sum of |x|^p)^(1/p), carried in fp32.
+
+    Args:
+        p: a number; ``"fro"``, which is 2; infinity for the largest magnitude, -infinity for the smallest, 0 for how
+            many are not 0.
+    """
+    expect_floating(input, "norm")
+    values = wide(input)
+    if p in ("fro", 2):
+        result = sqrt(sum(square(values), dim, keepdim))
+    elif p in (math.inf, -math.inf):
+        result = (amax if p > 0 else amin)(abs(values), dim, keepdim)
+    elif p == 0:
+        result = sum(cast(ne(values, 0), float32), dim, keepdim)
+    elif isinstance(p, (int, float)):
+        powers = sum(abs(values) if p == 1 else pow(abs(values), p), dim, keepdim)
+        result = powers if p == 1 else pow(powers, 1 / p)
+    else:
+        raise UnsupportedError(f"norm with p={p!r}", "known: numbers, infinity and 'fro'")
+    return cast(result, input.dtype)
+
+
+def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
+    """log of the sum of exp(x) along dimensions, carried in fp32; exp of large numbers does not overflow."""
+    expect_floating(input, "logsumexp")
+    values = wide(input)
+    largest = amax(values, dim, True)
+    largest = where(ne(abs(largest), math.inf), largest, zeros_like(largest))
+    total = log(sum(exp(sub(values, largest)), dim, keepdim))
+    return cast(add(total, reshape(largest, total.shape)), input.dtype)
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The sum of all elements up to each, along a dimension."""
+    input = _summable(input, dtype)
+    if not input.shape:
+        normalize_dim(dim, 1)
+        return input
+    graph, axis = input.graph, normalize_dim(dim, input.ndim)
+    if graph.backend.capabilities.cumulative:
+        at = graph.constant(np.int32(axis), int32)
+        return graph.emit("cumulative", input, at, graph.trt.CumulativeOperation.SUM, False, False)
+    # Each round adds the sums that end so far in front: 1, 2, 4, ... elements back.
+    length, back = input.shape[axis], 1
+    while back < length:
+        sides = [0, 0] * (input.ndim - 1 - axis) + [back, -back]
+        input, back = add(input, pad(input, sides)), 2 * back
+    return input

@@ -1,0 +1,75 @@
+"""Sampling at places that a tensor names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.ops.arguments import expect_floating
+from trtnn.ops.matrix import matmul
+from trtnn.ops.promotion import promote
+from trtnn.ops.shaping import reshape, transpose
+from trtnn.tensor import Tensor
+
+# Of torch's names, those of TensorRT.
+_MODES = {"bilinear": "LINEAR", "nearest": "NEAREST", "bicubic": "CUBIC"}
+_PADDING = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
+
+
+def grid_sample(
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+) -> Tensor:
+    """The input at the places of a grid, as ``torch.nn.functional.grid_sample``.
+
+    Args:
+        input: (batch, channels, height, width).
+        grid: (batch, H, W, 2) of x and y from -1 to 1, from edge to edge.
+        mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
+        padding_mode: what lies outside: ``"zeros"``, ``"border"`` or ``"reflection"``.
+        align_corners: whether -1 and 1 are the centres of the outer elements, else their edges.
+
+    Returns:
+        (batch, channels, H, W).
+    """
+    for value, known in ((mode, _MODES), (padding_mode, _PADDING)):
+        if value not in known:
+            raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(known)}")
+    expect_floating(input, "grid_sample")
+    if input.ndim == 5:
+        raise UnsupportedError("grid_sample of volumes", "TensorRT 8.6 samples images alone")
+    if input.ndim != 4 or grid.ndim != 4 or grid.shape[-1] != 2 or grid.shape[0] != input.shape[0]:
+        raise ShapeError(
+            f"grid_sample in {input.graph.where} takes (batch, channels, height, width) and (batch, H, W, 2)",
+            f"received {input.shape} and {grid.shape}",
+        )
+    image, grid = promote(input, grid)
+    return image.graph.emit(
+        "grid_sample",
+        image,
+        grid,
+        interpolation_mode=getattr(image.graph.trt.InterpolationMode, _MODES[mode]),
+        sample_mode=getattr(image.graph.trt.SampleMode, _PADDING[padding_mode]),
+        align_corners=bool(align_corners),
+    )
+
+
+def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
+    """The grid of an affine map for :func:`grid_sample`, as ``torch.nn.functional.affine_grid``.
+
+    Args:
+        theta: (batch, 2, 3), or (batch, 3, 4) for volumes.
+        size: (batch, channels, H, W), or with a depth before the height.
+
+    Returns:
+        (batch, H, W, 2), or (batch, D, H, W, 3).
+    """
+    sides = tuple(size[2:])
+    n = len(sides)
+    if n not in (2, 3) or theta.shape != (size[0], n, n + 1):
+        raise ShapeError(f"affine_grid in {theta.graph.where}: theta {theta.shape} does not fit size {tuple(size)}")
+    axes = [np.linspace(-1, 1, k) * (1 if align_corners else (k - 1) / k) if k > 1 else np.zeros(1) for k in sides]
+    places = np.stack([*np.meshgrid(*axes, indexing="ij")[::-1], np.ones(sides)], -1)  # x first, then 1
+    points = matmul(places.reshape(1, -1, n + 1).astype(np.float32), transpose(theta, 1, 2))
+    return reshape(points, (size[0], *sides, n))

@@ -1,0 +1,78 @@
+"""Functions of one number, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trtnn.dtypes import bool_
+from trtnn.errors import DTypeError
+from trtnn.ops.promotion import floating
+from trtnn.tensor import Tensor
+
+Function = Callable[[Tensor], Tensor]
+
+
+def _named(function: Function, name: str, doc: str) -> Function:
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+def _of_floats(name: str, kind: str, doc: str) -> Function:
+    """A function whose result is floating: integers become the type that the network computes in, as by ``div``."""
+
+    def function(input: Tensor) -> Tensor:
+        return input.graph.emit("unary", floating(input), getattr(input.graph.trt.UnaryOperation, kind))
+
+    return _named(function, name, doc)
+
+
+def _of_numbers(name: str, kind: str, doc: str) -> Function:
+    """A function that keeps the type of its input, floating or integer."""
+
+    def function(input: Tensor) -> Tensor:
+        if input.dtype is bool_:
+            raise DTypeError(f"{name} of a bool tensor in {input.graph.where}", "cast it to a number first")
+        return input.graph.emit("unary", input, getattr(input.graph.trt.UnaryOperation, kind))
+
+    return _named(function, name, doc)
+
+
+def _to_whole(name: str, kind: str, doc: str) -> Function:
+    """A function that leaves integers as they are."""
+
+    def function(input: Tensor) -> Tensor:
+        if not input.dtype.is_floating_point:
+            return input
+        return input.graph.emit("unary", input, getattr(input.graph.trt.UnaryOperation, kind))
+
+    return _named(function, name, doc)
+
+
+exp = _of_floats("exp", "EXP", "e to the power of input.")
+log = _of_floats("log", "LOG", "The natural logarithm.")
+sqrt = _of_floats("sqrt", "SQRT", "The square root.")
+reciprocal = _of_floats("reciprocal", "RECIP", "1 / input.")
+sin = _of_floats("sin", "SIN", "The sine, of radians.")
+cos = _of_floats("cos", "COS", "The cosine, of radians.")
+tan = _of_floats("tan", "TAN", "The tangent, of radians.")
+sinh = _of_floats("sinh", "SINH", "The hyperbolic sine.")
+cosh = _of_floats("cosh", "COSH", "The hyperbolic cosine.")
+asin = _of_floats("asin", "ASIN", "The inverse sine, in radians.")
+acos = _of_floats("acos", "ACOS", "The inverse cosine, in radians.")
+atan = _of_floats("atan", "ATAN", "The inverse tangent, in radians.")
+asinh = _of_floats("asinh", "ASINH", "The inverse hyperbolic sine.")
+acosh = _of_floats("acosh", "ACOSH", "The inverse hyperbolic cosine.")
+atanh = _of_floats("atanh", "ATANH", "The inverse hyperbolic tangent.")
+erf = _of_floats("erf", "ERF", "The error function.")
+abs = _of_numbers("abs", "ABS", "The magnitude.")
+neg = _of_numbers("neg", "NEG", "-input.")
+sign = _of_numbers("sign", "SIGN", "-1, 0 or 1.")
+ceil = _to_whole("ceil", "CEIL", "The smallest whole number that is not below input.")
+floor = _to_whole("floor", "FLOOR", "The largest whole number that is not above input.")
+round = _to_whole("round", "ROUND", "The nearest whole number, the even one of two.")
+
+
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / sqrt(input)."""
+    return reciprocal(sqrt(input))

@@ -1,0 +1,108 @@
+"""Layers over height, width and depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from trtnn.errors import UnsupportedError
+from trtnn.reference.layers.common import Function, choose, in_float32, weights_of
+from trtnn.reference.registry import layer
+
+_BY_SIDES = {
+    "convolution": {2: F.conv2d, 3: F.conv3d},
+    "deconvolution": {2: F.conv_transpose2d, 3: F.conv_transpose3d},
+    "maximum": {2: F.max_pool2d, 3: F.max_pool3d},
+    "average": {2: F.avg_pool2d, 3: F.avg_pool3d},
+}
+
+
+def _padding(before: tuple[int, ...], after: tuple[int, ...]) -> list[int]:
+    """Return a layer's padding as ``torch.nn.functional.pad`` takes it."""
+    return [end for pair in zip(before[::-1], after[::-1], strict=True) for end in pair]
+
+
+@layer("CONVOLUTION")
+def convolution(layer: Any) -> Function:
+    channels, size = layer.get_input(0).shape[1] // layer.num_groups, tuple(layer.kernel_size_nd)
+    kernel, bias = weights_of(layer.kernel, (layer.num_output_maps, channels, *size)), weights_of(layer.bias)
+    before, after = tuple(layer.pre_padding), tuple(layer.post_padding)
+    options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": layer.num_groups}
+    convolve = _BY_SIDES["convolution"][len(size)]
+    if before == after:
+        return in_float32(lambda x: convolve(x, kernel, bias, padding=before, **options))
+    sides = _padding(before, after)
+    return in_float32(lambda x: convolve(F.pad(x, sides), kernel, bias, **options))
+
+
+@layer("DECONVOLUTION")
+def deconvolution(layer: Any) -> Function:
+    groups, size = layer.num_groups, tuple(layer.kernel_size_nd)
+    kernel = weights_of(layer.kernel, (layer.get_input(0).shape[1], layer.num_output_maps // groups, *size))
+    bias = weights_of(layer.bias)
+    first, lengths = tuple(layer.pre_padding), tuple(layer.get_output(0).shape[2:])
+    options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": groups}
+    convolve = _BY_SIDES["deconvolution"][len(size)]
+    inside = tuple(slice(start, start + length) for start, length in zip(first, lengths, strict=True))
+    return in_float32(lambda x: convolve(x, kernel, bias, **options)[(..., *inside)])  # padding crops
+
+
+@layer("SCALE")
+def scale(layer: Any) -> Function:
+    if layer.mode.name != "CHANNEL" or layer.channel_axis != 1:
+        raise UnsupportedError(f"the reference knows scales by channel, not {layer.mode.name}")
+    factor, shift = weights_of(layer.scale), weights_of(layer.shift)
+    zero, one = torch.zeros_like(factor), torch.ones_like(factor)
+    # An eps that float32 loses beside 1: some versions of torch refuse 0.
+    return in_float32(lambda x: F.batch_norm(x, zero, one, factor, shift, eps=1e-30))
+
+
+@layer("POOLING")
+def pooling(layer: Any) -> Function:
+    window, stride = tuple(layer.window_size_nd), tuple(layer.stride_nd)
+    before, after = tuple(layer.pre_padding), tuple(layer.post_padding)
+    sides, inclusive = _padding(before, after), not layer.average_count_excludes_padding
+    maximum, average = _BY_SIDES["maximum"][len(window)], _BY_SIDES["average"][len(window)]
+
+    def largest(x: torch.Tensor) -> torch.Tensor:
+        return maximum(F.pad(x, sides, value=-torch.inf), window, stride)
+
+    def mean(x: torch.Tensor) -> torch.Tensor:
+        total = average(F.pad(x, sides), window, stride)
+        if inclusive or not any(sides):
+            return total
+        return total / average(F.pad(torch.ones_like(x), sides), window, stride)
+
+    return choose("pooling", layer.type, {"MAX": largest, "AVERAGE": in_float32(mean)})
+
+
+@layer("RESIZE")
+def resize(layer: Any) -> Function:
+    scales = tuple(layer.scales)[2:]
+    lengths = tuple(layer.get_output(0).shape[2:])
+    how = {"scale_factor": scales} if scales else {"size": lengths}
+    mode = layer.resize_mode.name
+    transformation = layer.coordinate_transformation.name
+    rounding = layer.nearest_rounding.name
+    if (mode, transformation, rounding) == ("NEAREST", "ASYMMETRIC", "FLOOR"):
+        return lambda x: F.interpolate(x, mode="nearest", **how)
+    if (mode, transformation, rounding) == ("NEAREST", "HALF_PIXEL", "HALF_UP"):
+        return lambda x: F.interpolate(x, mode="nearest-exact", **how)
+    smooth = {"LINEAR": {1: "linear", 2: "bilinear", 3: "trilinear"}, "CUBIC": {2: "bicubic"}}
+    name = choose("resizing", layer.resize_mode, smooth).get(len(lengths))
+    if name and transformation in ("HALF_PIXEL", "ALIGN_CORNERS"):
+        aligned = transformation == "ALIGN_CORNERS"
+        return in_float32(lambda x: F.interpolate(x, mode=name, align_corners=aligned, **how))
+    raise UnsupportedError(f"the reference does not know resizing by {mode}, {transformation}, {rounding}")
+
+
+@layer("GRID_SAMPLE")
+def grid_sample(layer: Any) -> Function:
+    modes = {"LINEAR": "bilinear", "NEAREST": "nearest", "CUBIC": "bicubic"}
+    padding = {"FILL": "zeros", "CLAMP": "border", "REFLECT": "reflection"}
+    mode = choose("sampling", layer.interpolation_mode, modes)
+    outside = choose("padding", layer.sample_mode, padding)
+    aligned = layer.align_corners
+    return in_float32(lambda x, grid: F.grid_sample(x, grid, mode, outside, aligned))
