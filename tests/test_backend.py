@@ -22,7 +22,7 @@ class Members:
         self.__members__ = dict.fromkeys(names)
 
 
-def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=()):
+def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(), types=(), unary=()):
     class Logger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)
 
@@ -32,6 +32,8 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
         BuilderFlag=Members(*builder_flags),
         IBuilderConfig=SimpleNamespace(**dict.fromkeys(config)),
         INetworkDefinition=SimpleNamespace(**dict.fromkeys(network)),
+        DataType=Members(*types),
+        UnaryOperation=Members(*unary),
         ComputeCapability=Members("NONE", "CURRENT", "SM120", "SM75", "SM86"),
         ILogger=Logger,
         **dict.fromkeys(module),
@@ -51,9 +53,11 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
                 ["EXPLICIT_BATCH", "STRONGLY_TYPED"],
                 ["FP16"],
                 module=["IProgressMonitor"],
-                network=["add_plugin_v3"],
+                network=["add_plugin_v3", "add_cumulative"],
+                types=["INT64"],
+                unary=["ISNAN"],
             ),
-            {"strongly_typed", "needs_strong_flag", "progress", "plugins"},
+            {"strongly_typed", "needs_strong_flag", "progress", "plugins", "int64", "isnan", "cumulative"},
         ),
         (
             fake_tensorrt("11.4.0.106", ["STRONGLY_TYPED"], [], module=["IProgressMonitor"], network=["add_plugin_v3"]),

@@ -122,7 +122,7 @@ class _File:
         elif isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) == 2:
             for path in self.paths(node):
                 yield Use(self.where(node), path)
-        elif isinstance(node.func, ast.Name) and node.func.id == "choose":  # by the names of an enum's members
+        elif isinstance(node.func, ast.Name) and node.func.id == "by_member":  # by the names of an enum's members
             _, member, tables = node.args
             for table in self._dicts(tables):
                 for path in self.paths(member):
@@ -166,7 +166,8 @@ class _File:
         for key, value in zip(node.keys, node.values, strict=True):
             if isinstance(key, ast.Constant) and str(key.value).isupper() and isinstance(value, ast.Tuple):
                 for name in value.elts:
-                    yield Use(self.where(name), (f"LayerType.{key.value}", ast.literal_eval(name)))
+                    if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                        yield Use(self.where(name), (f"LayerType.{key.value}", name.value))
 
     def _is_tested(self, node: ast.Attribute) -> bool:
         """Whether the function asks ``hasattr`` about it."""

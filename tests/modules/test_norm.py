@@ -53,7 +53,7 @@ ONES = np.ones(4, np.float32)
     ("function", "shape", "error", "words"),
     [
         (lambda x: F.batch_norm(x, ONES, ONES), (1, 3, 2, 2), ShapeError, ["expected 4", "received 3"]),
-        (lambda x: F.batch_norm(x, ONES, ONES), (1, 4), ShapeError, ["(batch, channels, height, width)", "[1, 4]"]),
+        (lambda x: F.batch_norm(x, ONES, ONES), (4,), ShapeError, ["(batch, channels, ...)", "[4]"]),
         (lambda x: F.batch_norm(x.int(), ONES, ONES), (1, 4, 2, 2), DTypeError, ["batch_norm", "int32"]),
         (lambda x: F.batch_norm(x, Parameter(4), ONES), (1, 4, 2, 2), ArgumentError, ["shape (4,)", "is empty"]),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import check_triangle, message_of, numbers, run, trace
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.modules import Upsample
 
 UPSAMPLES = [
@@ -75,9 +75,13 @@ def test_lengths_that_single_precision_would_miss(length, factor):
     [
         ({}, ArgumentError, ["one of size and scale_factor"]),
         ({"size": 4, "scale_factor": 2}, ArgumentError, ["one of size and scale_factor"]),
-        ({"scale_factor": 2, "mode": "bicubic"}, UnsupportedError, ["'bicubic'", "'nearest', 'bilinear'"]),
-        ({"scale_factor": 2, "align_corners": False}, ArgumentError, ["align_corners goes with mode='bilinear'"]),
-        ({"scale_factor": (1, 2, 3)}, ArgumentError, ["scale_factor takes a number or two"]),
+        ({"scale_factor": 2, "mode": "lanczos"}, ArgumentError, ["'lanczos'", "'bicubic'"]),
+        (
+            {"scale_factor": 2, "align_corners": False},
+            ArgumentError,
+            ["align_corners goes with modes that interpolate"],
+        ),
+        ({"scale_factor": (1, 2, 3)}, ArgumentError, ["scale_factor takes a number or 2"]),
         ({"size": (1, 2, 3)}, ArgumentError, ["size takes an int or two"]),
         ({"scale_factor": 0.2}, ShapeError, ["0.2 leaves nothing of a length of 4"]),
         ({"scale_factor": 0}, ShapeError, ["leaves nothing"]),
@@ -90,6 +94,6 @@ def test_errors(options, error, words):
 
 
 def test_three_dimensions_are_an_error():
-    message = message_of(ShapeError, trace, Upsample(scale_factor=2), (3, 4, 5))
-    assert "interpolate in function takes (batch, channels, height, width)" in message
+    message = message_of(ShapeError, trace, Upsample(scale_factor=2, mode="bilinear"), (3, 4, 5))
+    assert "interpolate with mode 'bilinear' in function takes (batch, channels, height, width)" in message
     assert "float32[3, 4, 5]" in message

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from trtnn import functional as F
+from trtnn.errors import UnsupportedError
 from trtnn.modules.function import FunctionModule
+
+
+def _refuse_indices(pool: FunctionModule) -> None:
+    if getattr(pool, "return_indices", False):
+        raise UnsupportedError(f"{type(pool).__name__} with return_indices", "TensorRT's pooling gives no indices")
 
 
 class _Pool(FunctionModule):
@@ -20,6 +26,10 @@ class _MaxPool(_Pool):
     order = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
     shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={ceil_mode}"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _refuse_indices(self)
+
 
 class _AvgPool(_Pool):
     shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}"
@@ -31,6 +41,10 @@ class _LPPool(FunctionModule):
 
 class _AdaptivePool(FunctionModule):
     shown = "output_size={output_size}"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _refuse_indices(self)
 
 
 class MaxPool1d(_MaxPool):

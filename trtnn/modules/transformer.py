@@ -143,15 +143,15 @@ class TransformerDecoderLayer(_Layer):
 class _Stack(Module):
     """Copies of a layer one after another, and a norm behind them."""
 
-    def __init__(self, layer: Module, num_layers: int, norm: Module | None = None) -> None:
+    def __init__(self, part: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
-        self.layers = ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
+        self.layers = ModuleList(copy.deepcopy(part) for _ in range(num_layers))
         self.num_layers = num_layers
         self.add_module("norm", norm)
 
     def _run(self, x: Tensor, *args: Any) -> Tensor:
-        for layer in self.layers:
-            x = layer(x, *args)
+        for part in self.layers:
+            x = part(x, *args)
         return x if self.norm is None else self.norm(x)
 
 
@@ -213,8 +213,8 @@ class Transformer(Module):
             d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias,
         )  # fmt: skip
 
-        def stack(kind: type[_Stack], layer: type[_Layer], count: int) -> _Stack:
-            return kind(layer(*of_layer), count, LayerNorm(d_model, layer_norm_eps, bias=bias))
+        def stack(kind: type[_Stack], of: type[_Layer], count: int) -> _Stack:
+            return kind(of(*of_layer), count, LayerNorm(d_model, layer_norm_eps, bias=bias))
 
         self.encoder = custom_encoder or stack(TransformerEncoder, TransformerEncoderLayer, num_encoder_layers)
         self.decoder = custom_decoder or stack(TransformerDecoder, TransformerDecoderLayer, num_decoder_layers)

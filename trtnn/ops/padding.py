@@ -11,7 +11,7 @@ from trtnn.ops.tiling import expand
 from trtnn.tensor import Tensor
 
 # Of torch's modes, the name of TensorRT's slice mode.
-_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
+SLICE_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
 
 
 def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tensor:
@@ -46,8 +46,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         ArgumentError: ``pad`` is no list of pairs, or the mode is unknown or takes no value.
         ShapeError: more is to be put than the mode can take from the input, or nothing is left.
     """
-    if mode not in _MODES:
-        raise ArgumentError(f"no padding mode {mode!r}", f"known: {', '.join(_MODES)}")
+    if mode not in SLICE_MODES:
+        raise ArgumentError(f"no padding mode {mode!r}", f"known: {', '.join(SLICE_MODES)}")
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ArgumentError(f"pad takes pairs, at most {input.ndim} of them, not {tuple(pad)}")
     if mode != "constant" and value is not None:
@@ -65,4 +65,4 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             raise ShapeError(f"padding by {max(side)} in mode {mode!r} in {input.graph.where}", f"at most {limit}")
     if mode == "constant" and value:
         return _with_blocks(input, sides, value)
-    return _widened(input, sides, _MODES[mode])
+    return _widened(input, sides, SLICE_MODES[mode])

@@ -9,6 +9,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import expect_floating, expect_ndim, ntuple
+from trtnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from trtnn.ops.spatial import AXES
 from trtnn.tensor import Tensor
 
@@ -30,7 +31,7 @@ def _resize_scale(length: int, factor: float) -> float:
 
 
 # Of each mode, how many sides it is for (None: any), and the names of TensorRT's resizing.
-_MODES = {
+RESIZE_MODES = {
     "nearest": (None, "NEAREST"),
     "nearest-exact": (None, "NEAREST"),
     "linear": (1, "LINEAR"),
@@ -38,6 +39,7 @@ _MODES = {
     "trilinear": (3, "LINEAR"),
     "bicubic": (2, "CUBIC"),
 }
+_AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 
 def interpolate(
@@ -58,17 +60,17 @@ def interpolate(
         mode: ``"nearest"``: source = floor(target / factor); ``"nearest-exact"``: floor((target + ½) / factor);
             ``"linear"``, ``"bilinear"`` and ``"trilinear"`` for one, two and three sides: source =
             (target + ½) / factor - ½, or with ``align_corners`` target · (height - 1) / (H - 1); ``"bicubic"`` the same
-            with cubic weights of a = -0.75.
+            with cubic weights of a = -0.75; ``"area"``: the mean of what falls on each place.
         recompute_scale_factor: whether the factor is taken anew from the output's size.
 
     Raises:
         ArgumentError: the mode is unknown or for another number of sides, or size and factor do not fit it.
         UnsupportedError: ``antialias``.
     """
-    if mode not in _MODES:
-        raise UnsupportedError(f"interpolate with mode {mode!r}", f"known: {', '.join(map(repr, _MODES))}")
+    if mode not in RESIZE_MODES and mode != "area":
+        raise ArgumentError(f"interpolate with mode {mode!r}", f"known: {', '.join(map(repr, RESIZE_MODES))}, 'area'")
     n = input.ndim - 2
-    sides = _MODES[mode][0]
+    sides = RESIZE_MODES.get(mode, (None,))[0]
     if sides is None:
         expect_ndim(input, (3, 4, 5), "interpolate", "(batch, channels, ...) with one, two or three sides")
     else:
@@ -80,15 +82,8 @@ def interpolate(
         )
     if (size is None) == (scale_factor is None):
         raise ArgumentError("interpolate takes one of size and scale_factor")
-    if mode.startswith("nearest") and align_corners is not None:
+    if sides is None and align_corners is not None:
         raise ArgumentError("align_corners goes with modes that interpolate linearly or cubically")
-    trt = input.graph.trt
-    transformation = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
-    how = {
-        "resize_mode": getattr(trt.InterpolationMode, _MODES[mode][1]),
-        "coordinate_transformation": getattr(trt.ResizeCoordinateTransformation, transformation),
-        "nearest_rounding": trt.ResizeRoundMode.FLOOR if mode == "nearest" else trt.ResizeRoundMode.HALF_UP,
-    }
     if size is not None:
         wanted = ntuple(size, n, "size")
     else:
@@ -97,6 +92,15 @@ def interpolate(
             raise ArgumentError(f"scale_factor takes a number or {n}, not {scale_factor!r}")
         scales = [_resize_scale(length, float(f)) for length, f in zip(input.shape[2:], factors, strict=True)]
         wanted = tuple(math.floor(length * s) for length, s in zip(input.shape[2:], scales, strict=True))
+    if mode == "area":
+        return _AREA[n](input, wanted)
+    trt = input.graph.trt
+    transformation = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
+    how = {
+        "resize_mode": getattr(trt.InterpolationMode, RESIZE_MODES[mode][1]),
+        "coordinate_transformation": getattr(trt.ResizeCoordinateTransformation, transformation),
+        "nearest_rounding": trt.ResizeRoundMode.FLOOR if mode == "nearest" else trt.ResizeRoundMode.HALF_UP,
+    }
     if size is not None or recompute_scale_factor:
         how["shape"] = (*input.shape[:2], *wanted)
     else:

@@ -14,8 +14,8 @@ from trtnn.ops.shaping import reshape, transpose
 from trtnn.tensor import Tensor
 
 # Of torch's names, those of TensorRT.
-_MODES = {"bilinear": "LINEAR", "nearest": "NEAREST", "bicubic": "CUBIC"}
-_PADDING = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
+SAMPLE_MODES = {"bilinear": "LINEAR", "nearest": "NEAREST", "bicubic": "CUBIC"}
+SAMPLE_PADDING = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
 
 
 def grid_sample(
@@ -33,7 +33,7 @@ def grid_sample(
     Returns:
         (batch, channels, H, W).
     """
-    for value, known in ((mode, _MODES), (padding_mode, _PADDING)):
+    for value, known in ((mode, SAMPLE_MODES), (padding_mode, SAMPLE_PADDING)):
         if value not in known:
             raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(known)}")
     expect_floating(input, "grid_sample")
@@ -49,8 +49,8 @@ def grid_sample(
         "grid_sample",
         image,
         grid,
-        interpolation_mode=getattr(image.graph.trt.InterpolationMode, _MODES[mode]),
-        sample_mode=getattr(image.graph.trt.SampleMode, _PADDING[padding_mode]),
+        interpolation_mode=getattr(image.graph.trt.InterpolationMode, SAMPLE_MODES[mode]),
+        sample_mode=getattr(image.graph.trt.SampleMode, SAMPLE_PADDING[padding_mode]),
         align_corners=bool(align_corners),
     )
 

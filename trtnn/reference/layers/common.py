@@ -34,7 +34,7 @@ def in_float32(function: Function) -> Function:
     return compute
 
 
-def choose(what: str, member: Any, table: dict[str, Any]) -> Any:
+def by_member(what: str, member: Any, table: dict[str, Any]) -> Any:
     """Return what a table has for a member of an enum, by its name.
 
     Raises:

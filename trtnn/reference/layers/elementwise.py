@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from trtnn.reference.layers.common import Function, choose, in_float32
+from trtnn.reference.layers.common import Function, by_member, in_float32
 from trtnn.reference.registry import layer
 
 
@@ -29,7 +29,7 @@ def activation(layer: Any) -> Function:
         "CLIP": lambda x: x.clamp(alpha, beta),
         "HARD_SIGMOID": in_float32(lambda x: (alpha * x + beta).clamp(0, 1)),
     }
-    return choose("activation", layer.type, table)
+    return by_member("activation", layer.type, table)
 
 
 def _divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -54,7 +54,7 @@ def elementwise(layer: Any) -> Function:
         "GREATER": torch.gt,
         "LESS": torch.lt,
     }
-    return choose("operation", layer.op, table)
+    return by_member("operation", layer.op, table)
 
 
 @layer("UNARY")
@@ -86,7 +86,7 @@ def unary(layer: Any) -> Function:
         "ISINF": torch.isinf,
         "ISNAN": torch.isnan,
     }
-    return choose("operation", layer.op, table)
+    return by_member("operation", layer.op, table)
 
 
 @layer("SELECT")

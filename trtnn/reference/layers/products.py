@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from trtnn.reading import flat_array
-from trtnn.reference.layers.common import Function, choose, in_float32
+from trtnn.reference.layers.common import Function, by_member, in_float32
 from trtnn.reference.registry import layer
 
 
 @layer("MATRIX_MULTIPLY")
 def matrix_multiply(layer: Any) -> Function:
     choices = {"NONE": lambda x: x, "TRANSPOSE": operator.attrgetter("mT")}
-    first, second = (choose("operation", op, choices) for op in (layer.op0, layer.op1))
+    first, second = (by_member("operation", op, choices) for op in (layer.op0, layer.op1))
     return in_float32(lambda a, b: first(a) @ second(b))
 
 

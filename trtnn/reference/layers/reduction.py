@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from trtnn.reference.layers.common import Function, axes_of, choose, in_float32
+from trtnn.reference.layers.common import Function, axes_of, by_member, in_float32
 from trtnn.reference.registry import layer
 
 
@@ -26,7 +26,7 @@ def reduce(layer: Any) -> Function:
         "MAX": lambda x: x.amax(axes, keep),
         "MIN": lambda x: x.amin(axes, keep),
     }
-    return choose("reduction", layer.op, table)
+    return by_member("reduction", layer.op, table)
 
 
 @layer("SOFTMAX")
@@ -38,7 +38,7 @@ def softmax(layer: Any) -> Function:
 @layer("TOPK")
 def topk(layer: Any) -> Function:
     (axis,), count = axes_of(layer.axes), layer.k
-    largest = choose("order", layer.op, {"MAX": True, "MIN": False})
+    largest = by_member("order", layer.op, {"MAX": True, "MIN": False})
 
     def compute(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         values, indices = x.sort(axis, descending=largest, stable=True)  # of equal ones the first comes first
@@ -49,7 +49,7 @@ def topk(layer: Any) -> Function:
 
 @layer("CUMULATIVE")
 def cumulative(layer: Any) -> Function:
-    choose("running operation", layer.op, {"SUM": None})
+    by_member("running operation", layer.op, {"SUM": None})
     return lambda x, axis: x.cumsum(int(axis), dtype=x.dtype)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from trtnn.errors import UnsupportedError
-from trtnn.reference.layers.common import Function, choose
+from trtnn.reference.layers.common import Function, by_member
 from trtnn.reference.registry import layer
 
 
@@ -30,7 +30,7 @@ def slice_(layer: Any) -> Function:
         "FILL": lambda at, length: at.clamp(0, length - 1),
         "STRICT_BOUNDS": lambda at, length: at,
     }
-    find = choose("slice mode", layer.mode, inside)
+    find = by_member("slice mode", layer.mode, inside)
     fills = layer.mode.name == "FILL"
     if layer.mode.name == "STRICT_BOUNDS":
         if any(bool(places_out.any()) for places_out in outside):
@@ -91,11 +91,11 @@ def gather(layer: Any) -> Function:
         "DEFAULT": lambda x, index: x[(slice(None),) * axis + (index.long(),)],
         "ELEMENT": lambda x, index: x.gather(axis, index.long()),
     }
-    return choose("gathering", layer.mode, modes)
+    return by_member("gathering", layer.mode, modes)
 
 
 @layer("SCATTER")
 def scatter(layer: Any) -> Function:
     axis = layer.axis
     modes = {"ELEMENT": lambda x, index, values: x.scatter(axis, index.long(), values)}
-    return choose("scattering", layer.mode, modes)
+    return by_member("scattering", layer.mode, modes)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from trtnn.errors import UnsupportedError
-from trtnn.reference.layers.common import Function, choose, in_float32, weights_of
+from trtnn.reference.layers.common import Function, by_member, in_float32, weights_of
 from trtnn.reference.registry import layer
 
 _BY_SIDES = {
@@ -75,7 +75,7 @@ def pooling(layer: Any) -> Function:
             return total
         return total / average(F.pad(torch.ones_like(x), sides), window, stride)
 
-    return choose("pooling", layer.type, {"MAX": largest, "AVERAGE": in_float32(mean)})
+    return by_member("pooling", layer.type, {"MAX": largest, "AVERAGE": in_float32(mean)})
 
 
 @layer("RESIZE")
@@ -91,7 +91,7 @@ def resize(layer: Any) -> Function:
     if (mode, transformation, rounding) == ("NEAREST", "HALF_PIXEL", "HALF_UP"):
         return lambda x: F.interpolate(x, mode="nearest-exact", **how)
     smooth = {"LINEAR": {1: "linear", 2: "bilinear", 3: "trilinear"}, "CUBIC": {2: "bicubic"}}
-    name = choose("resizing", layer.resize_mode, smooth).get(len(lengths))
+    name = by_member("resizing", layer.resize_mode, smooth).get(len(lengths))
     if name and transformation in ("HALF_PIXEL", "ALIGN_CORNERS"):
         aligned = transformation == "ALIGN_CORNERS"
         return in_float32(lambda x: F.interpolate(x, mode=name, align_corners=aligned, **how))
@@ -102,7 +102,7 @@ def resize(layer: Any) -> Function:
 def grid_sample(layer: Any) -> Function:
     modes = {"LINEAR": "bilinear", "NEAREST": "nearest", "CUBIC": "bicubic"}
     padding = {"FILL": "zeros", "CLAMP": "border", "REFLECT": "reflection"}
-    mode = choose("sampling", layer.interpolation_mode, modes)
-    outside = choose("padding", layer.sample_mode, padding)
+    mode = by_member("sampling", layer.interpolation_mode, modes)
+    outside = by_member("padding", layer.sample_mode, padding)
     aligned = layer.align_corners
     return in_float32(lambda x, grid: F.grid_sample(x, grid, mode, outside, aligned))
