@@ -283,6 +283,7 @@ def assign(x):
         (lambda x: x[np.array([0.5])], DTypeError, ["an index of type float64"]),
         (lambda x: x[[[0, 1]], [0, 1, 2]], ShapeError, ["(1, 2) and (3,) do not broadcast together"]),
         (lambda x: x[[True, False, True]], ShapeError, ["a bool index of shape (3,)"]),
+        (lambda x: x[[[0, 1], [1, 0]]], UnsupportedError, ["a list of lists as an index", "give an array, or a tuple"]),
         (lambda x: x[x > 0], UnsupportedError, ["an index that is a bool Tensor", "use where"]),
         (lambda x: x[True], UnsupportedError, ["an index of type bool"]),
         (lambda x: x[x], DTypeError, ["an index of type float32"]),

@@ -41,7 +41,7 @@ def topk(layer: Any) -> Function:
     largest = by_member("order", layer.op, {"MAX": True, "MIN": False})
 
     def compute(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        values, indices = x.sort(axis, descending=largest, stable=True)  # of equal ones the first comes first
+        values, indices = x.sort(dim=axis, descending=largest, stable=True)  # of equal ones the first comes first
         return values.narrow(axis, 0, count), indices.narrow(axis, 0, count).int()
 
     return compute
