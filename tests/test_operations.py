@@ -1,6 +1,6 @@
 """Every operation against torch's: drawn shapes, arguments and element types.
 
-A case is a function that means the same in torch and in trtnn; ``ops`` stands for ``torch`` with ``torch.nn.functional``
+A case is a function that means the same in torch and in trtnn; ``ops`` stands for ``torch`` and ``torch.nn.functional``
 on one side and for ``trtnn.functional`` on the other. Each runs on drawn inputs on the reference in fp32, once in fp16,
 and builds.
 """
@@ -8,7 +8,7 @@ and builds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import FP16_TOLERANCE, FP32_TOLERANCE, ONE_TARGET, assert_close, trace
+from tests.helpers import FP16_TOLERANCE, FP32_TOLERANCE, ONE_TARGET, assert_close, layers, message_of, trace
 from trtnn import functional as F
+from trtnn import get_backend
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 
 
 class _Torch:
@@ -109,11 +111,11 @@ CASES: dict[str, Case] = {
     "rounding of halves": Case(lambda ops, x: ops.round(x / 2), (INTEGERS,)),
     # two operands, with broadcasting
     "comparison": Case(
-        lambda ops, x, y: [x == y, x != y, x < y, x <= y, x > y, x >= y, x > 0.5, 1 <= x, ops.eq(x, 1)],
+        lambda ops, x, y: [x == y, x != y, x < y, x <= y, x > y, x >= y, x > 0.5, x >= 1, ops.eq(x, 1)],
         (Draw("int32", -2, 2), Draw("int32", -2, 2)),
     ),
     "comparison of kinds": Case(lambda ops, x, y: [x == y, x < y, x >= y], (Draw("int32", -2, 2), UNIT), half=None),
-    "comparison of floats": Case(lambda ops, x, y: [x <= y, x != y, x >= x, x == x], (ANY, ANY)),
+    "comparison of floats": Case(lambda ops, x, y: [x <= y, x != y, ops.ge(x, x), ops.eq(x, x)], (ANY, ANY)),
     "comparison of bools": Case(lambda ops, x, y: [x == y, x != y, x < y, x >= y], (BOOLS, BOOLS)),
     "logic": Case(
         lambda ops, x, y: [x & y, x | y, x ^ y, ~x, x & True, ops.logical_and(x, y), ops.logical_xor(x, y)],
@@ -141,7 +143,7 @@ CASES: dict[str, Case] = {
             ops.remainder(x, y),
         ],
         (INTEGERS, Draw("int32", 1, 5)),
-    ),  # fmt: skip
+    ),
     "whole division of floats": Case(
         lambda ops, x, y: [x // y, x % y, ops.fmod(x, y), ops.div(x, -y, rounding_mode="trunc"), x % -y],
         (Draw(low=-7.75, high=7.75), POSITIVE),
@@ -160,7 +162,7 @@ CASES: dict[str, Case] = {
             x.clamp(max=y),
         ],
         (ANY, ANY),
-    ),  # fmt: skip
+    ),
     "clamp of integers": Case(lambda ops, x: [x.clamp(-1, 2), x.clamp(min=0)], (INTEGERS,)),
     "scaled sums": Case(lambda ops, x, y: [ops.add(x, y, alpha=2), ops.sub(x, y, alpha=0.5)], (ANY, ANY)),
     "powers": Case(lambda ops, x: [x**2, x**3, x**5, x**-2, x**1, ops.pow(x, 4.0), (x * x) ** 0.5], (POSITIVE,)),
@@ -178,7 +180,7 @@ CASES: dict[str, Case] = {
             ops.where(c, True, False),
         ],
         (BOOLS, ANY, ANY),
-    ),  # fmt: skip
+    ),
     "promotion of scalars": Case(
         lambda ops, x, y: [x + y.sum(), y * x.sum(), x.sum() + y, x[0, 0] + y, (x > 0) + 1, (x > 0) * 0.5],
         (INTEGERS, ANY),
@@ -198,9 +200,8 @@ CASES: dict[str, Case] = {
             (APART,),
             half=5e-3,
         )
-        for name in ("sum", "mean", "prod", "amax", "amin", "var", "std", "logsumexp")
-        if name != "logsumexp"
-    },  # fmt: skip
+        for name in ("sum", "mean", "prod", "amax", "amin", "var", "std")
+    },
     "logsumexp": Case(
         lambda ops, x: [x.logsumexp(0), ops.logsumexp(x * 30, -1, True), (x * 40).logsumexp((0, 1))], ndims=(3,)
     ),
@@ -215,7 +216,7 @@ CASES: dict[str, Case] = {
         (APART,),
         (3,),
         half=5e-3,
-    ),  # fmt: skip
+    ),
     "norms": Case(
         lambda ops, x: [
             x.norm(),
@@ -230,7 +231,7 @@ CASES: dict[str, Case] = {
             ops.normalize(x * 300, dim=1),
         ],
         ndims=(2, 3),
-    ),  # fmt: skip
+    ),
     "reductions of integers": Case(
         lambda ops, x: [x.sum(), x.sum(0), x.prod(-1), x.amax(0), x.amin(-1), x.max(), x.min(), x.any(), x.all(0)],
         (INTEGERS,),
@@ -257,7 +258,7 @@ CASES: dict[str, Case] = {
             x.argmin(keepdim=True),
         ],
         (APART,),
-    ),  # fmt: skip
+    ),
     "topk": Case(
         lambda ops, x: [
             tuple(x.topk(2, 0)),
@@ -268,7 +269,7 @@ CASES: dict[str, Case] = {
             ops.argsort(x, 0, descending=True),
         ],
         (APART,),
-    ),  # fmt: skip
+    ),
     "topk of integers": Case(lambda ops, x: [x.topk(2, 0).values, x.sort(-1).values], (INTEGERS,)),
     "cumsum": Case(lambda ops, x: [x.cumsum(0), ops.cumsum(x, -1)], half=5e-3),
     "cumsum of integers": Case(lambda ops, x: [x.cumsum(0), x.cumsum(-1)], (INTEGERS,)),
@@ -300,7 +301,7 @@ CASES: dict[str, Case] = {
             ops.tile(x, (2,)),
             ops.repeat_interleave(x, 2, 0),
         ]
-    ),  # fmt: skip
+    ),
     "flip": Case(lambda ops, x: [x.flip(0), x.flip((0, -1)) if x.ndim > 1 else x.flip(-1), ops.flip(x, [-1])]),
     "roll": Case(lambda ops, x: [x.roll(1), x.roll(-2, 0), ops.roll(x, 5, -1), x.roll((1, 2), (0, -1))]),
     "movedim": Case(
@@ -321,7 +322,7 @@ CASES: dict[str, Case] = {
             ops.pixel_shuffle(x[0].repeat(9, 1, 1), 3),
         ],
         ndims=(4,),
-    ),  # fmt: skip
+    ),
     # indexing
     "index by lists": Case(
         lambda ops, x: [
@@ -342,7 +343,7 @@ CASES: dict[str, Case] = {
             x[1:, [0, 1], ::2],
         ],
         ndims=(3,),
-    ),  # fmt: skip
+    ),
     "index by bools": Case(
         lambda ops, x: [x[:2][[True, False]], x[:, :2][:, [False, True]], x[:2, :2][np.eye(2) > 0]], ndims=(3,)
     ),
@@ -354,7 +355,7 @@ CASES: dict[str, Case] = {
             x[i, :, i],
             x[0, i],
             x[i[0]],
-            x[:, i[0, :1], [0, 1]],
+            x[:, i[0, :, :1], [0, 1]],
             x[i, [1]],
             x[i.max()],
         ],
@@ -373,7 +374,7 @@ CASES: dict[str, Case] = {
         ],
         (APART,),
         (3,),
-    ),  # fmt: skip
+    ),
     "one_hot": Case(lambda ops, i: ops.one_hot(i, 4), (Draw("int64", 0, 3),), (0, 1, 2)),
     "triangles": Case(lambda ops, x: [x.tril(), ops.tril(x, 1), x.triu(-1), ops.triu(x)], ndims=(2, 3)),
     "windows": Case(lambda ops, x: [x.unfold(0, 2, 1), x.unfold(-1, 2, 2), x.unfold(1, 1, 2)], ndims=(3,)),
@@ -403,7 +404,7 @@ CASES: dict[str, Case] = {
             ops.pad(x, (1, 1, 0, 0, 1, 0), "constant", float("-inf")).exp(),
         ],
         ndims=(3,),
-    ),  # fmt: skip
+    ),
     "pad by modes": Case(
         lambda ops, x: [
             ops.pad(x, (1, 1, 1, 0), "reflect"),
@@ -412,7 +413,7 @@ CASES: dict[str, Case] = {
             ops.pad(x[0], (1, 1), "reflect"),
         ],
         ndims=(4,),
-    ),  # fmt: skip
+    ),
     "pad of integers": Case(lambda ops, x: [ops.pad(x, (1, 2)), ops.pad(x, (1, 0), value=7)], (INTEGERS,)),
     # products
     "matmul": Case(
@@ -433,7 +434,7 @@ CASES: dict[str, Case] = {
         ],
         ndims=(3,),
         half=5e-3,
-    ),  # fmt: skip
+    ),
     "einsum": Case(
         lambda ops, x: [
             ops.einsum("bij,bkj->bik", x, x),
@@ -449,7 +450,7 @@ CASES: dict[str, Case] = {
         ],
         ndims=(3,),
         half=5e-3,
-    ),  # fmt: skip
+    ),
     # attention, activations with arguments, normalisation
     "attention": Case(
         lambda ops, x: [
@@ -460,7 +461,7 @@ CASES: dict[str, Case] = {
             ops.scaled_dot_product_attention(x, x, x, x @ x.mT <= 99),
         ],
         ndims=(3,),
-    ),  # fmt: skip
+    ),
     "distances": Case(
         lambda ops, x, y: [
             ops.cosine_similarity(x, y, dim=0),
@@ -470,7 +471,7 @@ CASES: dict[str, Case] = {
         ],
         (POSITIVE, ANY),
         (2,),
-    ),  # fmt: skip
+    ),
     "log_softmax": Case(
         lambda ops, x: [ops.log_softmax(x * 9, 0), x.log_softmax(-1), ops.softmin(x, -1), ops.softmax(x, 0)]
     ),
@@ -500,7 +501,7 @@ CASES: dict[str, Case] = {
             ops.arange(3, dtype=torch.float32),
         ],
         ndims=(1,),
-    ),  # fmt: skip
+    ),
     "affine_grid": Case(
         lambda ops, x: (
             [
@@ -510,7 +511,18 @@ CASES: dict[str, Case] = {
             + [ops.affine_grid(x[:, :1, :1].expand(-1, 3, 4), (x.shape[0], 3, 2, 4, 5), align_corners=False)]
         ),
         ndims=(3,),
-    ),  # fmt: skip
+    ),
+    "grid_sample": Case(
+        lambda ops, x, grid: [
+            ops.grid_sample(x, grid[:, :1, :, :2].repeat(1, 3, 1, 1), mode, padding, aligned)
+            for mode in ("bilinear", "nearest", "bicubic")
+            for padding in ("zeros", "border", "reflection")
+            for aligned in (True, False)
+        ],
+        (ANY, Draw(low=-1.6, high=1.6)),
+        (4,),
+        half=None,
+    ),
     "casts": Case(
         lambda ops, x: [x.to(torch.int32), x.int().float(), (x > 0).float(), x.bool(), x.type_as(x > 0)], half=None
     ),
@@ -530,7 +542,7 @@ def _arrays(case: Case, data: Any) -> list[np.ndarray]:
     return arrays
 
 
-_ALIKE = ("index by tensors", "gather", "distances", "comparison of floats")
+_ALIKE = ("grid_sample", "index by tensors", "gather", "distances", "comparison of floats")
 
 
 def _check(case: Case, arrays: Sequence[np.ndarray], tolerance: float, **options: Any) -> Any:
@@ -558,3 +570,95 @@ def test_in_half_precision_and_built(name: str) -> None:
     _check(case, arrays, FP32_TOLERANCE).build(**ONE_TARGET)
     if case.half is not None:
         _check(case, arrays, case.half, fp16=True).build(**ONE_TARGET)
+
+
+# -- what TensorRT 8.6 lacks ------------------------------------------------------------------------------------------
+
+
+def _lacking(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    backend = get_backend()
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, **dict.fromkeys(names, False)))
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cumsum of integers"])
+def test_running_sums_without_a_layer_for_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _lacking(monkeypatch, "cumulative")
+    for length in (1, 2, 3, 8, 13):
+        network = _check(CASES[name], [CASES[name].draws[0].array((2, length), 1)], FP32_TOLERANCE)
+        assert layers(network, "CUMULATIVE") == []
+
+
+def test_not_a_number_without_a_layer_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _lacking(monkeypatch, "isnan")
+    case = CASES["not a number"]
+    _check(case, [case.draws[0].array((2, 3), 1)], FP32_TOLERANCE)
+
+
+def test_indices_without_int64(monkeypatch: pytest.MonkeyPatch) -> None:
+    _lacking(monkeypatch, "int64")
+    x = APART.array((3, 4), 1)
+
+    def function(ops: Any, x: Any) -> list[Any]:
+        return [x.argmax(0), x.topk(2).indices, ops.arange(3), (x > 0).sum(), (x > 0) + 1, ops.one_hot(x.argmax(1), 4)]
+
+    expected = [value.int() for value in function(TORCH, torch.from_numpy(x))]
+    assert_close(trace(lambda x: function(F, x), x).run(x), expected)
+    indices = np.array([1, 0])
+    assert_close(trace(lambda x: x[indices], x).run(x), x[indices])
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: F.topk(x, 5), ArgumentError, "topk of 5 along a dimension of 4"),
+        (lambda x: F.topk(F.zeros(1, 4000), 3841), UnsupportedError, "at most 3840"),
+        (lambda x: x.var(dim=0, correction=3), ArgumentError, "the variance of 3 elements with correction 3"),
+        (lambda x: x.int().mean(), DTypeError, "mean"),
+        (lambda x: x.sum((0, 0)), ShapeError, "name one of 2 twice"),
+        (lambda x: x.norm("nuc"), UnsupportedError, "p='nuc'"),
+        (lambda x: x.int() & 1, DTypeError, "& takes bool tensors"),
+        (lambda x: F.where(x, x, x), DTypeError, "takes a bool condition"),
+        (lambda x: F.where(x > 0, x, x[:2]), ShapeError, "do not broadcast together"),
+        (F.clamp, ArgumentError, "min, max or both"),
+        (lambda x: F.div(x, x, rounding_mode="up"), ArgumentError, "'up'"),
+        (lambda x: x @ x, ShapeError, "shapes (3, 4) and (3, 4) do not fit"),
+        (lambda x: x.sum() @ x, ShapeError, "at least one dimension"),
+        (lambda x: F.mm(x, x[0]), ShapeError, "mm takes tensors of 2 and 2 dimensions"),
+        (lambda x: F.bmm(F.zeros(2, 3, 4), F.zeros(1, 4, 3)), ShapeError, "two batches of one size"),
+        (lambda x: F.einsum("ii->i", x), UnsupportedError, "a dimension twice"),
+        (lambda x: F.einsum("ij,jk->ik", x), ArgumentError, "names 2 operands, not 1"),
+        (lambda x: F.einsum("ijk->i", x), ArgumentError, "'ijk' does not fit"),
+        (lambda x: F.einsum("ij->k", x), ArgumentError, "no operand has k"),
+        (lambda x: F.einsum("ij,ik->jk", x, x[:2]), ShapeError, "a letter is 3 and 2 long"),
+        (lambda x: x.expand(3, 5), ShapeError, "cannot expand (3, 4) to (3, 5)"),
+        (lambda x: x.expand(-1, 3, 4), ShapeError, "a new dimension needs a length"),
+        (lambda x: x.expand(4), ShapeError, "fewer dimensions"),
+        (lambda x: x.repeat(2), ShapeError, "cannot repeat (3, 4)"),
+        (lambda x: x.roll((1, 2), 0), ArgumentError, "a shift for each dimension"),
+        (lambda x: x.repeat_interleave(0), ArgumentError, "not 0"),
+        (lambda x: x.unflatten(0, (2, 2)), ShapeError, "cannot unflatten dimension 0, of 3"),
+        (lambda x: F.pad(x, (1,)), ArgumentError, "pad takes pairs"),
+        (lambda x: F.pad(x, (1, 1), "wrap"), ArgumentError, "no padding mode 'wrap'"),
+        (lambda x: F.pad(x, (1, 1), "reflect", 2.0), ArgumentError, "takes no value"),
+        (lambda x: F.pad(x, (4, 0), "reflect"), ShapeError, "at most 3"),
+        (lambda x: F.pad(x, (5, 0), "circular"), ShapeError, "at most 4"),
+        (lambda x: F.one_hot(x.argmax(0)), UnsupportedError, "give num_classes"),
+        (lambda x: x.gather(0, x.argmax(0)), ShapeError, "gather"),
+        (lambda x: x.scatter(0, x.int() * 0, x.int()), DTypeError, "scatter of int32 into float32"),
+        (lambda x: F.arange(3, 3), ArgumentError, "holds nothing"),
+        (lambda x: F.zeros(0, 2), ArgumentError, "holds nothing"),
+        (lambda x: F.grid_sample(x, x), ShapeError, "(batch, H, W, 2)"),
+        (lambda x: F.grid_sample(x, x, "cubic"), ArgumentError, "knows no 'cubic'"),
+        (lambda x: F.affine_grid(x, (1, 1, 2, 2)), ShapeError, "theta (3, 4)"),
+        (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), UnsupportedError, "dropout 0.5"),
+        (lambda x: F.scaled_dot_product_attention(x, x, x, x, is_causal=True), ArgumentError, "not both"),
+        (lambda x: F.embedding(x, np.ones((3, 4))), DTypeError, "an index of type float32"),
+        (lambda x: F.batch_norm(x, None, None), UnsupportedError, "without stored statistics"),
+    ],
+)
+def test_errors(function: Any, error: type[Exception], words: str) -> None:
+    assert words in message_of(error, trace, function, (3, 4))
+
+
+def test_nothing_is_made_outside_a_trace() -> None:
+    assert "made outside a trace" in message_of(TrtnnError, F.zeros, 2)

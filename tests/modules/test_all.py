@@ -37,10 +37,12 @@ def of_sides(
     return [*cases, case(f"{name}{sides[0]}d", *args, shape=(channels, *SIDES[sides[0]]), **options)]
 
 
-ACTIVATIONS = """
-ReLU ReLU6 RReLU LeakyReLU ELU CELU SELU GELU SiLU Mish Hardswish Hardsigmoid Hardtanh Sigmoid Tanh Softplus Softsign
-LogSigmoid Tanhshrink Hardshrink Softshrink Dropout Dropout1d AlphaDropout FeatureAlphaDropout Identity PReLU
-""".split()
+ACTIVATIONS = (
+    "ReLU", "ReLU6", "RReLU", "LeakyReLU", "ELU", "CELU", "SELU", "GELU", "SiLU", "Mish", "Hardswish",
+    "Hardsigmoid", "Hardtanh", "Sigmoid", "Tanh", "Softplus", "Softsign", "LogSigmoid", "Tanhshrink",
+    "Hardshrink", "Softshrink", "Dropout", "Dropout1d", "AlphaDropout", "FeatureAlphaDropout", "Identity",
+    "PReLU",
+)  # fmt: skip
 
 CASES = [
     *(case(name) for name in ACTIVATIONS),
@@ -81,7 +83,11 @@ CASES = [
     *of_sides("Conv", 4, 6, 3, padding=1, stride=2),
     *of_sides("Conv", 4, 6, 2, dilation=2, groups=2, bias=False),
     *of_sides("Conv", 4, 6, 3, padding="same"),
-    *(c for mode in ("reflect", "replicate", "circular") for c in of_sides("Conv", 4, 4, 3, padding=1, padding_mode=mode, sides=(1, 2))),
+    *(
+        one
+        for mode in ("reflect", "replicate", "circular")
+        for one in of_sides("Conv", 4, 4, 3, padding=1, padding_mode=mode, sides=(1, 2))
+    ),
     case("Conv2d", 4, 4, 4, padding="same", padding_mode="circular", shape=(1, 4, 6, 7)),
     case("Conv3d", 4, 4, 3, padding=(0, 1, 2), padding_mode="replicate", shape=(1, 4, 5, 6, 7)),
     *of_sides("ConvTranspose", 4, 6, 3, stride=2, padding=1, output_padding=1),
@@ -163,7 +169,7 @@ CASES = [
     case("TransformerEncoderLayer", 8, 2, 16, shape=(5, 2, 8), half=1e-2),
     case("TransformerEncoderLayer", 8, 2, 16, 0.1, "gelu", 1e-3, True, True, shape=(2, 5, 8), half=1e-2),
     case("TransformerDecoderLayer", 8, 2, 16, shape=((5, 2, 8), (3, 2, 8)), half=1e-2),
-    case("TransformerDecoderLayer", 8, 2, 16, batch_first=True, norm_first=True, shape=((2, 5, 8), (2, 3, 8)), half=1e-2),
+    case("TransformerDecoderLayer", 8, 2, 16, norm_first=True, shape=((5, 2, 8), (3, 2, 8)), half=1e-2),
     case("Transformer", 8, 2, 1, 2, 16, shape=((3, 2, 8), (5, 2, 8)), half=2e-2),
 ]  # fmt: skip
 
@@ -187,7 +193,7 @@ def test_as_torch(c: Case) -> None:
     ours, theirs = _pair(c)
     arrays = [numbers(*shape, seed=i, scale=2) for i, shape in enumerate(c.shapes)]
     with torch.no_grad():
-        expected = theirs(*map(torch.from_numpy, arrays))
+        expected = theirs(*(torch.from_numpy(array.copy()) for array in arrays))
     for fp16, tolerance in ((False, 1e-5), (True, c.half)):
         network = trace(ours, *arrays, fp16=fp16)
         assert_close(network.run(*arrays), expected, tolerance)
@@ -294,7 +300,7 @@ def test_containers_of_parameters(kind: str) -> None:
         (lambda: modules.LayerNorm(4), (2, 3), ShapeError, "takes (..., 4)"),
         (lambda: modules.GroupNorm(3, 6), (2, 4, 5), ShapeError, "3 groups"),
         (lambda: modules.GroupNorm(4, 6), (), ArgumentError, "do not divide into 4 groups"),
-        (lambda: modules.GLU(), (2, 3), ShapeError, "halves dimension -1"),
+        (modules.GLU, (2, 3), ShapeError, "halves dimension -1"),
         (lambda: modules.PixelShuffle(2), (1, 3, 4, 4), ShapeError, "(..., C·4, H, W)"),
         (lambda: modules.PixelUnshuffle(2), (1, 3, 4, 5), ShapeError, "(..., C, H·2, W·2)"),
         (lambda: modules.ReflectionPad2d(4), (1, 3, 4, 5), ShapeError, "padding by 4 in mode 'reflect'"),

@@ -1,5 +1,8 @@
 """The building blocks, under torch.nn's names."""
 
+from typing import Any
+
+from trtnn.errors import nearest
 from trtnn.modules.activation import (
     CELU,
     ELU,
@@ -37,6 +40,7 @@ from trtnn.modules.distance import CosineSimilarity, PairwiseDistance
 from trtnn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from trtnn.modules.embedding import Embedding
 from trtnn.modules.linear import Bilinear, Linear
+from trtnn.modules.missing import MISSING
 from trtnn.modules.module import Module
 from trtnn.modules.norm import (
     BatchNorm1d,
@@ -224,3 +228,9 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Say of a module of torch's that is not here why, and what to use instead."""
+    why = "; ".join(MISSING[name]) if name in MISSING else ", ".join(nearest(name, __all__))
+    raise AttributeError(f"trtnn.modules has no {name}" + (f": {why}" if why else ""))

@@ -78,9 +78,9 @@ class Sequential(_Sequence):
 class ModuleList(_Sequence):
     """A list of modules, as torch.nn.ModuleList; it has no forward of its own."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules)
+        self.extend(modules or ())
 
     def _of(self, modules: Mapping[str, Module]) -> ModuleList:
         return ModuleList(modules.values())
@@ -97,10 +97,6 @@ class _Mapping(Module):
     """What ModuleDict and ParameterDict share: members by name, in one of the module's tables."""
 
     table: str
-
-    def __init__(self, members: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
-        self.update(members or {})
 
     @property
     def _members_by_name(self) -> dict[str, Any]:
@@ -145,19 +141,27 @@ class ModuleDict(_Mapping):
 
     table = "_modules"
 
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
 
 class ParameterDict(_Mapping):
     """Parameters by name, as torch.nn.ParameterDict; it has no forward of its own."""
 
     table = "_parameters"
 
+    def __init__(self, parameters: Mapping[str, Parameter] | None = None) -> None:
+        super().__init__()
+        self.update(parameters or {})
+
 
 class ParameterList(Module):
     """A list of parameters, as torch.nn.ParameterList; it has no forward of its own."""
 
-    def __init__(self, values: Iterable[Parameter] = ()) -> None:
+    def __init__(self, values: Iterable[Parameter] | None = None) -> None:
         super().__init__()
-        self.extend(values)
+        self.extend(values or ())
 
     def __len__(self) -> int:
         return len(self._parameters)

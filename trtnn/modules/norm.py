@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
@@ -95,6 +96,19 @@ class BatchNorm3d(_BatchNorm):
 class SyncBatchNorm(_BatchNorm):
     __doc__ = f"(batch, num_features, ...); in evaluation what BatchNorm is. {_BatchNorm.__doc__}"
     ndims = (2, 3, 4, 5)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
 
 
 class _InstanceNorm(_Norm):

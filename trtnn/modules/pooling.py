@@ -7,6 +7,7 @@ from typing import Any
 from trtnn import functional as F
 from trtnn.errors import UnsupportedError
 from trtnn.modules.function import FunctionModule
+from trtnn.ops.arguments import ntuple
 
 
 def _refuse_indices(pool: FunctionModule) -> None:
@@ -70,6 +71,11 @@ class AvgPool1d(_AvgPool):
 
     function = staticmethod(F.avg_pool1d)
     order = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("kernel_size", "stride", "padding"):  # of this class alone torch shows tuples
+            setattr(self, name, ntuple(getattr(self, name), 1, name))
 
 
 class AvgPool2d(_AvgPool):

@@ -191,6 +191,9 @@ class RNNCell(_Cell):
         super().__init__(_mode_of(nonlinearity), input_size, hidden_size, bias)
         self.nonlinearity = nonlinearity
 
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
+
 
 class LSTMCell(_Cell):
     __doc__ = f"Long short-term memory. {_Cell.__doc__}"

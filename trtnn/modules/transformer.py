@@ -69,7 +69,7 @@ class TransformerEncoderLayer(_Layer):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = "relu",
+        activation: Activation = F.relu,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
@@ -107,7 +107,7 @@ class TransformerDecoderLayer(_Layer):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = "relu",
+        activation: Activation = F.relu,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
@@ -143,8 +143,7 @@ class TransformerDecoderLayer(_Layer):
 class _Stack(Module):
     """Copies of a layer one after another, and a norm behind them."""
 
-    def __init__(self, part: Module, num_layers: int, norm: Module | None = None) -> None:
-        super().__init__()
+    def _declare(self, part: Module, num_layers: int, norm: Module | None) -> None:
         self.layers = ModuleList(copy.deepcopy(part) for _ in range(num_layers))
         self.num_layers = num_layers
         self.add_module("norm", norm)
@@ -156,7 +155,18 @@ class _Stack(Module):
 
 
 class TransformerEncoder(_Stack):
-    """Copies of an encoder layer, as torch.nn.TransformerEncoder."""
+    """Copies of an encoder layer, as torch.nn.TransformerEncoder; the last two arguments are of torch's own speed."""
+
+    def __init__(
+        self,
+        encoder_layer: Module,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ) -> None:
+        super().__init__()
+        self._declare(encoder_layer, num_layers, norm)
 
     def forward(
         self,
@@ -170,6 +180,10 @@ class TransformerEncoder(_Stack):
 
 class TransformerDecoder(_Stack):
     """Copies of a decoder layer, as torch.nn.TransformerDecoder."""
+
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+        super().__init__()
+        self._declare(decoder_layer, num_layers, norm)
 
     def forward(
         self,
@@ -200,7 +214,7 @@ class Transformer(Module):
         num_decoder_layers: int = 6,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = "relu",
+        activation: Activation = F.relu,
         custom_encoder: Module | None = None,
         custom_decoder: Module | None = None,
         layer_norm_eps: float = 1e-5,

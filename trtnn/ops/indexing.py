@@ -144,7 +144,9 @@ def _span(item: slice, length: int) -> range:
 def _items(index: Any) -> list[Any]:
     """Return an index as a list of ints, slices, None, Ellipsis, arrays of integers or bools, and Tensors."""
     if isinstance(index, list) and any(isinstance(item, (list, tuple, slice)) for item in index):
-        raise UnsupportedError("a list of lists as an index", "torch changes what it means", "give an array, or a tuple")
+        raise UnsupportedError(
+            "a list of lists as an index", "torch changes what it means", "give an array, or a tuple"
+        )
     items: list[Any] = []
     for item in index if isinstance(index, tuple) else (index,):
         if item is None or item is Ellipsis or isinstance(item, slice):
