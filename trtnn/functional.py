@@ -93,6 +93,7 @@ from trtnn.ops.creation import (
     new_full,
     new_ones,
     new_zeros,
+    of_parameter,
     ones,
     ones_like,
     tril,
@@ -198,6 +199,7 @@ from trtnn.ops.unary import (
     sqrt,
     tan,
 )
+from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
 __all__ = [
@@ -464,3 +466,15 @@ _METHODS = {
 
 for _name, _function in _METHODS.items():
     setattr(Tensor, _name, _function)
+
+
+def _on_parameter(function: Any) -> Any:
+    if isinstance(function, property):
+        return property(lambda parameter: function.fget(of_parameter(parameter)))
+    return lambda parameter, *args, **kwargs: function(of_parameter(parameter), *args, **kwargs)
+
+
+# A parameter within forward does what a Tensor does; but for == and !=, it stays itself.
+for _name, _function in {**_METHODS, "__iter__": lambda input: iter(unbind(input))}.items():
+    if _name not in ("__eq__", "__ne__"):
+        setattr(Parameter, _name, _on_parameter(_function))

@@ -12,7 +12,7 @@ class Parameter:
     """A learned array of a module. It declares its shape and holds nothing until a state dict is loaded.
 
     The array keeps the element type of the file it came from (fp16 weights stay fp16); a trace converts it to the type
-    it computes in.
+    it computes in. Within ``forward`` it has a Tensor's operators and methods.
 
     Args:
         *shape: the lengths, as ints or as one sequence.
@@ -23,6 +23,7 @@ class Parameter:
     """
 
     optional = False
+    __array_ufunc__ = None  # so that ``numpy_array * parameter`` comes to Parameter.__rmul__
 
     def __init__(self, *shape: int | Sequence[int]) -> None:
         if len(shape) == 1 and isinstance(shape[0], Sequence):

@@ -12,9 +12,10 @@ from trtnn.dtypes import as_dtype
 from trtnn.errors import ArgumentError, TrtnnError
 from trtnn.graph import Graph, current_graph
 from trtnn.ops.comparison import where
-from trtnn.ops.promotion import default_dtype
+from trtnn.ops.promotion import default_dtype, promoted_dtype
 from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.tiling import expand
+from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
 
@@ -35,6 +36,12 @@ def _filled(graph: Graph, shape: Sequence[int], value: Any, dtype: Any) -> Tenso
 def _array(values: np.ndarray, example: int | float, dtype: Any) -> Tensor:
     graph = _here()
     return graph.constant(values, default_dtype(example, graph) if dtype is None else as_dtype(dtype))
+
+
+def of_parameter(parameter: Parameter) -> Tensor:
+    """Return what a parameter holds as a Tensor: floating in the type that the network computes in."""
+    graph = _here()
+    return graph.constant(parameter, promoted_dtype(parameter, graph=graph))
 
 
 def full(size: Sequence[int], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
