@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
 from trtnn import Input, Parameter
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 
 A, B = numbers(2, 3, 4, seed=1), numbers(3, 1, seed=2)
 POSITIVE = np.abs(numbers(2, 3, 4, seed=3)) + np.float32(0.5)
@@ -74,6 +74,20 @@ def test_parameters_are_arrays():
     tensor = torch.from_numpy(ARRAY)
     check_triangle(lambda x: x * parameter + parameter, lambda x: x * tensor + tensor, A)
     check_triangle(lambda x: F.mul(parameter, x), lambda x: tensor * x, A)
+
+
+def test_parameters_do_within_forward_what_tensors_do():
+    parameter, tensor = Parameter(3, 4), torch.from_numpy(ARRAY)
+    parameter.data = ARRAY
+
+    def function(x, w):
+        rows = list(w)
+        return [w[:, 1:] + 1, w.T, -w, w @ w.mT, w.expand(2, -1, -1) * x, w > 0, w.softmax(-1), rows[1] * 2]
+
+    check_triangle(lambda x: function(x, parameter), lambda x: function(x, tensor), A)
+    assert_close(run(lambda x: x[0] + ARRAY * parameter, A), torch.from_numpy(A[0] + ARRAY * ARRAY))
+    assert parameter in [Parameter(3, 4), parameter]  # it is compared as itself
+    assert "made outside a trace" in message_of(TrtnnError, lambda: parameter + 1)
 
 
 def test_integers():

@@ -73,6 +73,11 @@ def test_layers_are_counted(network):
     assert sum(row.flops for row in network.layers() if row.kind in ("SCALE", "SLICE", "SHUFFLE")) == 0
 
 
+def test_flops_of_einsum():
+    network = trace(lambda x, y: F.einsum("bij,bjk->bik", x, y), (2, 3, 4), (2, 4, 5))
+    assert [row.flops for row in network.layers() if row.kind == "EINSUM"] == [2 * 2 * 3 * 4 * 5]
+
+
 def test_flops_of_groups():
     weight = np.ones((8, 2, 3, 3), np.float32)
     (row,) = trace(lambda x: F.conv2d(x, weight, groups=4, padding=1), (1, 8, 5, 5)).layers()

@@ -126,7 +126,7 @@ class MultiheadAttention(Module):
         pieces = [tensor]
         one = (tensor.shape[0], 1, self.embed_dim)
         if learned is not None:
-            pieces.append(F.expand(tensor.graph.constant(learned, tensor.dtype), one))
+            pieces.append(learned.expand(one))
         if self.add_zero_attn:
             pieces.append(F.zeros(one, dtype=tensor.dtype))
         return F.cat(pieces, 1)
