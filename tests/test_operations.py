@@ -126,7 +126,15 @@ CASES: dict[str, Case] = {
         (Draw("int32", 0, 1), Draw("int32", 0, 1)),
     ),
     "not a number": Case(
-        lambda ops, x: [ops.isnan(x / x), ops.isinf(1 / x), ops.isfinite(1 / x), 1 / x >= 0, x / x != 1, x / x <= 1],
+        lambda ops, x: [
+            ops.isnan(x / x),
+            ops.isinf(1 / x),
+            ops.isfinite(1 / x),
+            x / x >= 1,
+            1 / x >= 0,
+            x / x != 1,
+            x / x <= 1,
+        ],
         (Draw("int32", -1, 1),),
     ),
     "whole division": Case(
@@ -221,6 +229,7 @@ CASES: dict[str, Case] = {
         lambda ops, x: [
             x.norm(),
             x.norm(1),
+            (x * 100).norm(dim=0),
             x.norm(dim=1),
             x.norm(float("inf"), 1),
             x.norm(3, -1, True),
@@ -343,6 +352,15 @@ CASES: dict[str, Case] = {
             x[1:, [0, 1], ::2],
         ],
         ndims=(3,),
+    ),
+    "index by lists around slices": Case(
+        lambda ops, x: [
+            x[:, [0, 1], :, [1, 0]],
+            x[:, :, [0, 1], [1, 0]],
+            x[:, [[0], [1]], 0, [0, 1]],
+            x[0, [1], :, [0]],
+        ],
+        ndims=(4,),
     ),
     "index by bools": Case(
         lambda ops, x: [x[:2][[True, False]], x[:, :2][:, [False, True]], x[:2, :2][np.eye(2) > 0]], ndims=(3,)
@@ -578,6 +596,12 @@ def test_in_half_precision_and_built(name: str) -> None:
 def _lacking(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     backend = get_backend()
     monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, **dict.fromkeys(names, False)))
+
+
+def test_einsum_gives_the_layer_lengths_that_agree() -> None:
+    network = trace(lambda x, y: F.einsum("ij,jk->ik", x, y), (2, 1), (3, 4))
+    (layer,) = layers(network, "EINSUM")
+    assert [tuple(layer.get_input(i).shape) for i in range(2)] == [(2,), (3, 4)]
 
 
 @pytest.mark.parametrize("name", ["cumsum", "cumsum of integers"])

@@ -80,9 +80,9 @@ def count_flops(kind: str, layer: Any) -> int:
     if kind == "MATRIX_MULTIPLY":
         shape = layer.get_input(0).shape
         return 2 * output * shape[-2 if layer.op0.name == "TRANSPOSE" else -1]
-    if kind == "EINSUM" and layer.num_inputs > 1:
+    if kind == "EINSUM":
         terms = layer.equation.partition("->")[0].split(",")
         shapes = [tuple(layer.get_input(i).shape) for i in range(layer.num_inputs)]
         pairs = (pair for of_one in zip(terms, shapes, strict=True) for pair in zip(*of_one, strict=True))
-        return 2 * math.prod(dict(pairs).values())  # each letter once
+        return 2 * math.prod(dict(pairs).values()) if len(terms) > 1 else 0  # each letter once
     return 0

@@ -31,7 +31,13 @@ def test_activation(name, arguments):
     assert repr(ours) == repr(theirs)
 
 
-@pytest.mark.parametrize("name", ["relu", "silu", "hardswish", "sigmoid", "leaky_relu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "relu", "silu", "hardswish", "sigmoid", "leaky_relu", "logsigmoid", "softplus", "mish", "gelu", "elu", "selu",
+        "celu", "softsign", "tanh", "hardtanh", "relu6", "softshrink", "hardshrink", "tanhshrink", "hardsigmoid",
+    ],
+)  # fmt: skip
 def test_far_from_zero(name):
     finite = WIDE[1:]
     ours, theirs = getattr(F, name), getattr(torch.nn.functional, name)
