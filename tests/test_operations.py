@@ -82,12 +82,14 @@ class Case:
         draws: how each input is drawn, or of what several kinds, one after another.
         ndims: how many dimensions an input has: all of these are tried.
         half: the tolerance in fp16; None where fp16 means another answer (an index, a truth, a whole number).
+        alike: all inputs have one shape; else the further ones have lengths of 1 here and there, to broadcast.
     """
 
     function: Callable[..., Any]
     draws: tuple[Draw, ...] = (ANY,)
     ndims: tuple[int, ...] = (1, 3)
     half: float | None = FP16_TOLERANCE
+    alike: bool = False
 
 
 def _unary(name: str, draw: Draw = ANY, **how: Any) -> Case:
@@ -115,7 +117,9 @@ CASES: dict[str, Case] = {
         (Draw("int32", -2, 2), Draw("int32", -2, 2)),
     ),
     "comparison of kinds": Case(lambda ops, x, y: [x == y, x < y, x >= y], (Draw("int32", -2, 2), UNIT), half=None),
-    "comparison of floats": Case(lambda ops, x, y: [x <= y, x != y, ops.ge(x, x), ops.eq(x, x)], (ANY, ANY)),
+    "comparison of floats": Case(
+        lambda ops, x, y: [x <= y, x != y, ops.ge(x, x), ops.eq(x, x)], (ANY, ANY), alike=True
+    ),
     "comparison of bools": Case(lambda ops, x, y: [x == y, x != y, x < y, x >= y], (BOOLS, BOOLS)),
     "logic": Case(
         lambda ops, x, y: [x & y, x | y, x ^ y, ~x, x & True, ops.logical_and(x, y), ops.logical_xor(x, y)],
@@ -379,11 +383,13 @@ CASES: dict[str, Case] = {
         ],
         (ANY, Draw("int64", -2, 1)),
         (3,),
+        alike=True,
     ),
     "gather": Case(
         lambda ops, x, i: [ops.gather(x, 0, i), x.gather(-1, i), x.gather(1, i[:1, :, :1]), x.index_select(1, i[0, 0])],
         (ANY, Draw("int64", 0, 1)),
         (3,),
+        alike=True,
     ),
     "scatter": Case(
         lambda ops, x: [
@@ -489,6 +495,7 @@ CASES: dict[str, Case] = {
         ],
         (POSITIVE, ANY),
         (2,),
+        alike=True,
     ),
     "log_softmax": Case(
         lambda ops, x: [ops.log_softmax(x * 9, 0), x.log_softmax(-1), ops.softmin(x, -1), ops.softmax(x, 0)]
@@ -512,6 +519,10 @@ CASES: dict[str, Case] = {
             ops.arange(0.0, 1.0, 0.25),
             ops.linspace(-1, 1, 5),
             ops.eye(3),
+            ops.tensor([[1.5, 2], [3, 4]]),
+            ops.tensor([1, 2]),
+            ops.tensor(True),
+            ops.tensor([1, 2], dtype=torch.float32) * x.clone()[:1],
             ops.eye(2, 3),
             *ops.meshgrid(ops.arange(3), ops.arange(4), indexing="ij"),
             *ops.meshgrid(ops.arange(3), ops.arange(4), indexing="xy"),
@@ -540,6 +551,19 @@ CASES: dict[str, Case] = {
         (ANY, Draw(low=-1.6, high=1.6)),
         (4,),
         half=None,
+        alike=True,
+    ),
+    "grid_sample of volumes": Case(
+        lambda ops, x, grid: [
+            ops.grid_sample(x[:, None], grid[:, :1, :1, :1, None].expand(-1, 2, 3, 2, 3), mode, padding, aligned)
+            for mode in ("bilinear", "nearest")
+            for padding in ("zeros", "border", "reflection")
+            for aligned in (True, False)
+        ],
+        (ANY, Draw(low=-1.6, high=1.6)),
+        (4,),
+        half=None,
+        alike=True,
     ),
     "casts": Case(
         lambda ops, x: [x.to(torch.int32), x.int().float(), (x > 0).float(), x.bool(), x.type_as(x > 0)], half=None
@@ -548,19 +572,15 @@ CASES: dict[str, Case] = {
 
 
 def _arrays(case: Case, data: Any) -> list[np.ndarray]:
-    """Draw inputs that broadcast together: the further ones may have lengths of 1."""
+    """Draw inputs that broadcast together."""
     ndim = data.draw(st.sampled_from(case.ndims))
     shape = data.draw(st.lists(st.integers(2, 4), min_size=ndim, max_size=ndim))
     seed = data.draw(st.integers(0, 999))
     arrays = [case.draws[0].array(shape, seed)]
-    alike = any(name in _ALIKE for name, other in CASES.items() if other is case)
     for i, draw in enumerate(case.draws[1:], 1):
-        lengths = shape if alike else [data.draw(st.sampled_from((n, 1))) for n in shape]
+        lengths = shape if case.alike else [data.draw(st.sampled_from((n, 1))) for n in shape]
         arrays.append(draw.array(lengths, seed + i))
     return arrays
-
-
-_ALIKE = ("grid_sample", "index by tensors", "gather", "distances", "comparison of floats")
 
 
 def _check(case: Case, arrays: Sequence[np.ndarray], tolerance: float, **options: Any) -> Any:
@@ -672,6 +692,11 @@ def test_indices_without_int64(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda x: F.arange(3, 3), ArgumentError, "holds nothing"),
         (lambda x: F.zeros(0, 2), ArgumentError, "holds nothing"),
         (lambda x: F.grid_sample(x, x), ShapeError, "(batch, H, W, 2)"),
+        (
+            lambda x: F.grid_sample(x[None, None, None], x[None, None, None, :, :3], "bicubic"),
+            ArgumentError,
+            "not volumes",
+        ),
         (lambda x: F.grid_sample(x, x, "cubic"), ArgumentError, "knows no 'cubic'"),
         (lambda x: F.affine_grid(x, (1, 1, 2, 2)), ShapeError, "theta (3, 4)"),
         (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), UnsupportedError, "dropout 0.5"),

@@ -4,6 +4,9 @@ Functions take :class:`trtnn.Tensor`, numbers and NumPy arrays, add layers to th
 return Tensors. Weights are :class:`trtnn.Parameter` or NumPy arrays; they take the element type of the Tensor that they
 work on. Where TensorRT cannot do what torch does, a function raises :class:`trtnn.UnsupportedError`.
 
+Types promote and shapes broadcast as in torch. Whole numbers that an operation makes (indices, counts, ``arange``) are
+int64, and int32 where TensorRT has no int64 (8.6).
+
 The formulas are those of torch.nn.functional (https://docs.pytorch.org/docs/stable/nn.functional.html), the layers
 those of TensorRT's operator reference (https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/operators/index.html).
 """
@@ -96,6 +99,7 @@ from trtnn.ops.creation import (
     of_parameter,
     ones,
     ones_like,
+    tensor,
     tril,
     triu,
     zeros,
@@ -381,6 +385,7 @@ __all__ = [
     "tan",
     "tanh",
     "tanhshrink",
+    "tensor",
     "threshold",
     "tile",
     "topk",
@@ -442,6 +447,7 @@ _METHODS = {
     "mT": property(lambda input: transpose(input, -2, -1)),
     "bool": lambda input: cast(input, bool_),
     "clip": clamp,
+    "clone": lambda input: input,
     "contiguous": lambda input: input,
     "detach": lambda input: input,
     "expand_as": lambda input, other: expand(input, other.shape),

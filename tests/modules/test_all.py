@@ -221,6 +221,8 @@ def test_embedding() -> None:
     ours, theirs = _pair(case("Embedding", 7, 3, padding_idx=-1))
     for index in (np.array([[0, 6], [2, 2]]), np.array(3, np.int32)):
         assert_close(trace(ours, index).run(index), theirs(torch.from_numpy(index)).detach())
+        added = trace(lambda x, i=index: ours(i) + x, (1,)).run(np.zeros(1, np.float32))
+        assert_close(added, theirs(torch.from_numpy(index)).detach())
     assert repr(ours) == repr(theirs)
     assert "max_norm" in message_of(UnsupportedError, modules.Embedding, 3, 4, max_norm=1.0)
 

@@ -44,6 +44,12 @@ def of_parameter(parameter: Parameter) -> Tensor:
     return graph.constant(parameter, promoted_dtype(parameter, graph=graph))
 
 
+def tensor(data: Any, *, dtype: Any = None) -> Tensor:
+    """Numbers, lists of them or an array; floating ones in the type that the network computes in."""
+    graph, array = _here(), np.asarray(data)
+    return graph.constant(array, promoted_dtype(array, graph=graph) if dtype is None else as_dtype(dtype))
+
+
 def full(size: Sequence[int], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
     """One number in every place; of its own kind where no ``dtype`` is given."""
     return _filled(_here(), size, fill_value, dtype)

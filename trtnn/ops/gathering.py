@@ -10,6 +10,7 @@ import numpy as np
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import Array, expect_ndim, normalize_dim, ntuple, shape_of_weights
 from trtnn.ops.comparison import eq
+from trtnn.ops.creation import tensor
 from trtnn.ops.indexing import as_indices, take
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, index_dtype
@@ -79,7 +80,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return cast(eq(unsqueeze(index, -1), np.arange(num_classes)), index_dtype(tensor.graph))
 
 
-def embedding(input: Tensor, weight: Array, padding_idx: int | None = None) -> Tensor:
+def embedding(input: Any, weight: Array, padding_idx: int | None = None) -> Tensor:
     """The rows of a table that indices name, as ``torch.nn.functional.embedding``.
 
     Args:
@@ -92,7 +93,8 @@ def embedding(input: Tensor, weight: Array, padding_idx: int | None = None) -> T
     """
     shape_of_weights(weight, 2, "the weight of embedding")
     index = as_indices(input)
-    return take(input.graph.constant(weight, input.graph.compute_dtype), index, 0)
+    index = index if isinstance(index, Tensor) else tensor(index)
+    return take(index.graph.constant(weight, index.graph.compute_dtype), index, 0)
 
 
 def _places(length: int, kernel: int, dilation: int, padding: int, stride: int, what: str) -> np.ndarray:

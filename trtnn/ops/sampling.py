@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import expect_floating
 from trtnn.ops.matrix import matmul
 from trtnn.ops.promotion import promote
@@ -24,26 +24,28 @@ def grid_sample(
     """The input at the places of a grid, as ``torch.nn.functional.grid_sample``.
 
     Args:
-        input: (batch, channels, height, width).
-        grid: (batch, H, W, 2) of x and y from -1 to 1, from edge to edge.
+        input: (batch, channels, height, width), or (batch, channels, depth, height, width), which TensorRT 8.6 refuses.
+        grid: (batch, H, W, 2) of x and y from -1 to 1, from edge to edge, or (batch, D, H, W, 3) of x, y and z.
         mode: ``"bilinear"``, ``"nearest"`` or ``"bicubic"``.
         padding_mode: what lies outside: ``"zeros"``, ``"border"`` or ``"reflection"``.
         align_corners: whether -1 and 1 are the centres of the outer elements, else their edges.
 
     Returns:
-        (batch, channels, H, W).
+        (batch, channels, H, W), or (batch, channels, D, H, W).
     """
     for value, known in ((mode, SAMPLE_MODES), (padding_mode, SAMPLE_PADDING)):
         if value not in known:
             raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(known)}")
     expect_floating(input, "grid_sample")
-    if input.ndim == 5:
-        raise UnsupportedError("grid_sample of volumes", "TensorRT 8.6 samples images alone")
-    if input.ndim != 4 or grid.ndim != 4 or grid.shape[-1] != 2 or grid.shape[0] != input.shape[0]:
+    n = input.ndim - 2
+    if n not in (2, 3) or grid.ndim != n + 2 or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:
         raise ShapeError(
-            f"grid_sample in {input.graph.where} takes (batch, channels, height, width) and (batch, H, W, 2)",
+            f"grid_sample in {input.graph.where} takes (batch, channels, height, width) and (batch, H, W, 2), "
+            "or with a depth and 3",
             f"received {input.shape} and {grid.shape}",
         )
+    if n == 3 and mode == "bicubic":
+        raise ArgumentError("grid_sample by 'bicubic' takes images, not volumes", "torch has none either")
     image, grid = promote(input, grid)
     return image.graph.emit(
         "grid_sample",
