@@ -312,6 +312,8 @@ def test_containers_of_parameters(kind: str) -> None:
         (lambda: modules.RNN(3, 4, nonlinearity="gelu"), (), ArgumentError, "'tanh' or 'relu'"),
         (lambda: modules.MultiheadAttention(6, 4), (), ArgumentError, "6 does not divide into 4 heads"),
         (lambda: modules.Dropout(2), (), ArgumentError, "from 0 to 1"),
+        (lambda: modules.Conv1d(3, 4, 3), (4, 8), ShapeError, "received 4, in an input of shape (4, 8)"),
+        (lambda: modules.AvgPool1d(9), (1, 3, 4), ShapeError, "received an input of shape (1, 3, 4), padding (0,)"),
         (lambda: modules.Conv1d(3, 4, 3), (1, 3, 8, 8), ShapeError, "(batch, channels, length)"),
         (lambda: modules.Conv3d(3, 4, (1, 2)), (), ArgumentError, "an int or three"),
         (lambda: modules.Fold(4, 2), (1, 8, 8), ShapeError, "takes (batch, channels · 4, 9)"),

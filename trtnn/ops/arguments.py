@@ -32,19 +32,23 @@ def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
 
 
 def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterator[Callable[..., Any]]:
-    """Yield ``core`` for 1, 2 or 3 sides as functions of their own: ``name`` with the number in it, and its docstring.
+    """Return ``core`` for 1, 2 or 3 sides as functions of their own: ``name`` with the number in it, and its docstring.
 
     ``core`` takes the number first, and the name of the function as ``what``.
     """
     signature = inspect.signature(core)
     shown = signature.replace(parameters=list(signature.parameters.values())[2:])
-    for n in sides:
-        title = name.format(n)
-        function = functools.partial(core, n, title)
-        functools.update_wrapper(function, core)
+
+    def of(n: int, title: str) -> Callable[..., Any]:
+        @functools.wraps(core)
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return core(n, title, *args, **kwargs)
+
         function.__name__ = function.__qualname__ = title
         function.__signature__ = shown
-        yield function
+        return function
+
+    return (of(n, name.format(n)) for n in sides)
 
 
 def normalize_dim(dim: int, ndim: int) -> int:
@@ -79,12 +83,12 @@ def expect_ndim(input: Tensor, allowed: Sequence[int], what: str, form: str) -> 
         )
 
 
-def expect_channels(input: Tensor, channels: int, what: str) -> None:
-    if input.shape[1] != channels:
+def expect_channels(input: Tensor, channels: int, what: str, axis: int = 1) -> None:
+    if input.shape[axis] != channels:
         raise ShapeError(
             f"{what} in {input.graph.where} got the wrong number of channels",
             f"expected {channels}, as its weights have",
-            f"received {input.shape[1]}, in an input of shape {input.shape}",
+            f"received {input.shape[axis]}, in an input of shape {input.shape}",
         )
 
 

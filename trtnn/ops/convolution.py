@@ -48,7 +48,7 @@ def _conv(
     out_channels, in_channels, *kernel = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images, undo = as_images(input, n, what)
     expect_floating(input, what)
-    expect_channels(images, in_channels * groups, what)
+    expect_channels(input, in_channels * groups, what, -n - 1)
     if out_channels % groups:
         raise ShapeError(f"{what} in {input.graph.where}: {out_channels} output channels in {groups} groups")
     stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
@@ -104,7 +104,7 @@ def _conv_transpose(
     in_channels, out_per_group, *_ = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images, undo = as_images(input, n, what)
     expect_floating(input, what)
-    expect_channels(images, in_channels, what)
+    expect_channels(input, in_channels, what, -n - 1)
     stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
     padding, output_padding = ntuple(padding, n, "padding"), ntuple(output_padding, n, "output_padding")
     if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation, strict=True)):

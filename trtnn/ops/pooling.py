@@ -42,7 +42,7 @@ def _padding_after(
         if windows < 1:
             raise ShapeError(
                 f"{what} in {images.graph.where}: the window {kernel} is larger than its input",
-                f"received an input of shape {images.shape}, padding {padding}",
+                f"received an input of shape {images.shape[: 2 + len(kernel)]}, padding {padding}",
             )
         after.append(max(0, (windows - 1) * s + k - length - p))
     return tuple(after)
