@@ -48,6 +48,37 @@ def test_max_pool2d_of_any_arguments(data):
     np.testing.assert_array_equal(run(lambda x: F.max_pool2d(x, kernel, **options), x), expected)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_mean_of_any_window(data):
+    n = data.draw(st.integers(1, 3))
+    kernel = data.draw(st.lists(st.integers(1, 4), min_size=n, max_size=n))
+    padding = [data.draw(st.integers(0, k // 2)) for k in kernel]
+    lengths = [data.draw(st.integers(k, 8)) for k in kernel]
+    options = {"stride": data.draw(st.none() | st.integers(1, 4)), "padding": padding}
+    options |= {"ceil_mode": data.draw(st.booleans()), "count_include_pad": data.draw(st.booleans())}
+    if n > 1:
+        options["divisor_override"] = data.draw(st.none() | st.integers(1, 9))
+    x = numbers(1, 2, *lengths)
+    expected = getattr(torch.nn.functional, f"avg_pool{n}d")(torch.from_numpy(x), kernel, **options)
+    result = run(lambda x: getattr(F, f"avg_pool{n}d")(x, kernel, **options), x)
+    assert result.shape == expected.shape
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_number_of_windows(data):
+    n, kind = data.draw(st.integers(1, 3)), data.draw(st.sampled_from(["avg", "max"]))
+    lengths = data.draw(st.lists(st.integers(1, 7), min_size=n, max_size=n))
+    sizes = data.draw(st.lists(st.integers(1, 8), min_size=n, max_size=n))
+    x, name = numbers(2, 1, *lengths), f"adaptive_{kind}_pool{n}d"
+    expected = getattr(torch.nn.functional, name)(torch.from_numpy(x), sizes)
+    result = run(lambda x: getattr(F, name)(x, sizes), x)
+    assert result.shape == expected.shape
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
+
+
 def test_windows_in_ceil_mode_build():
     def pools(function, x):
         return [

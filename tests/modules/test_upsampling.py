@@ -41,8 +41,11 @@ def test_upsample(options, shape):
 LENGTHS = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
-@settings(deadline=None, max_examples=60)
-@given(LENGTHS, LENGTHS, st.sampled_from([("nearest", None), ("bilinear", False), ("bilinear", True)]))
+HOW = [(mode, aligned) for mode in ("bilinear", "bicubic") for aligned in (True, False)]
+
+
+@settings(deadline=None, max_examples=100)
+@given(LENGTHS, LENGTHS, st.sampled_from([("nearest", None), ("nearest-exact", None), ("area", None), *HOW]))
 def test_any_size(lengths, size, how):
     mode, align_corners = how
     x = numbers(1, 2, *lengths)

@@ -32,7 +32,7 @@ MISSING: dict[str, tuple[str, str]] = {
     "RNNBase": (_BASE, "RNN, LSTM or GRU"),
     "RNNCellBase": (_BASE, "RNNCell, LSTMCell or GRUCell"),
     "DataParallel": ("it spreads training over GPUs", "the module itself: the state dict's names begin with `module.`"),
-    "EmbeddingBag": ("its bags lie in one row, and their lengths are known only when the engine runs", "Embedding, and sum, mean or amax over its result"),
+    "EmbeddingBag": ("the lengths of its bags are known only at run time", "Embedding, then sum, mean or amax"),
     "FractionalMaxPool2d": ("its windows are drawn at random", "MaxPool2d or AdaptiveMaxPool2d"),
     "FractionalMaxPool3d": ("its windows are drawn at random", "MaxPool3d or AdaptiveMaxPool3d"),
     **{

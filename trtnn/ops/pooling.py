@@ -177,7 +177,7 @@ def _regular(lengths: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], l
     for length, size in zip(lengths, sizes, strict=True):
         start, end = _windows(length, size)
         widths, steps = set(end - start), set(np.diff(start))
-        if len(widths) > 1 or len(steps) > 1:
+        if len(widths) > 1 or len(steps) > 1 or 0 in steps:
             return None
         kernel.append(int(widths.pop()))
         stride.append(int(steps.pop()) if steps else kernel[-1])
