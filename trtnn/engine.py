@@ -269,7 +269,7 @@ def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> No
         DTypeError, ShapeError: as :func:`trtnn.inputs.check_array`.
         ArgumentError: it is not a contiguous tensor on the first GPU.
     """
-    if getattr(tensor, "device", None) is None or tensor.device.type != "cuda" or tensor.device.index != 0:
+    if not getattr(tensor, "is_cuda", False) or tensor.device.index != 0:  # NumPy's arrays have a device as well
         raise ArgumentError(
             f"{kind} {name!r} is not on the GPU that the engine runs on, as the first input is",
             f"received {type(tensor).__name__} on {getattr(tensor, 'device', 'the host')}",
