@@ -83,8 +83,7 @@ def main() -> None:
             "pictures": len(scenes),
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
             "with": f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
-            f"OpenCV {cv2.__version__}, "
-            + ("on the CPU" if name in ON_THE_CPU else f"{get_backend()} on an {gpu_name()}"),
+            f"OpenCV {cv2.__version__}, {where}",
         }
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 
