@@ -216,6 +216,13 @@ def yolov5n():
     return model
 
 
+def test_half_precision_is_measured_on_them_as_well(model):
+    report = model.trace(outputs=["blocks.*"]).fp16_report([IMAGE])
+    assert list(report.errors) == ["model", "blocks.0", "blocks.1.0", "blocks.1.1", "blocks.1"]
+    chosen = model.trace(fp16=True, fp32_modules="auto", samples=[IMAGE], outputs=["conv"])
+    assert list(chosen.outputs) == ["model", "conv"]
+
+
 # -- engines ----------------------------------------------------------------------------------------------------------
 
 

@@ -179,7 +179,7 @@ def bench_engine(engine: Engine, inputs: Mapping[str, np.ndarray], rounds: int =
             what: Timing(milliseconds(call, rounds, runs), *latencies(call, rounds * runs))
             for what, call in calls.items()
         }
-    return Benchmark(timings, next(iter(inputs.values())).shape[0])
+    return Benchmark(timings, (next(iter(inputs.values())).shape or (1,))[0])
 
 
 def _own_stream() -> Any:
