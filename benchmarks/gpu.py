@@ -17,32 +17,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+
+from trtnn.bench import milliseconds
 
 SIZE_PX = 640
-ROUNDS, RUNS = 7, 50
 
 
 # -- what tasks share -------------------------------------------------------------------------------------------------
-
-
-def milliseconds(enqueue: Callable[[], object]) -> float:
-    """The time of one call: the median over rounds of the mean of many calls, with one wait for the GPU a round."""
-    import torch
-
-    for _ in range(20):
-        enqueue()
-    rounds = []
-    for _ in range(ROUNDS):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(RUNS):
-            enqueue()
-        torch.cuda.synchronize()
-        rounds.append((time.perf_counter() - start) / RUNS * 1e3)
-    return median(rounds)
 
 
 def pictures(batch: int):

@@ -140,6 +140,7 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
 def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) -> Any:
     backend, trt = graph.backend, graph.trt
     settings = graph.builder.create_builder_config()
+    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that an engine can be looked into
     if backend.capabilities.targets:
         settings.num_compute_capabilities = len(targets)
         for index, target in enumerate(targets):

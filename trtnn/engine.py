@@ -24,10 +24,12 @@ from trtnn.files import atomic_write
 from trtnn.graph import Graph
 from trtnn.inputs import Input, check_array, name_arguments
 from trtnn.memory import device_memory
+from trtnn.profiling import EngineLayer, Profile, inspect_layers, make_recorder
 from trtnn.session import Session, Worker
 from trtnn.structure import unflatten
 
 MAX_DESCRIPTION_BYTES = 1 << 24
+PROFILE_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
 _DESCRIBED = ("backend", "tensorrt", "targets", "precision", "inputs", "outputs", "structure", "plan_bytes")
 
 
@@ -44,6 +46,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "inputs": {name: spec.to_json() for name, spec in graph.inputs.items()},
         "outputs": {name: spec.to_json() for name, spec in graph.outputs.items()},
         "structure": graph.structure,
+        "inner_outputs": graph.inner_outputs,
         "plan_bytes": plan_bytes,
     }
 
@@ -189,12 +192,56 @@ class Engine:
         """
         return self._run(lambda: self._open().worker, args, kwargs, out)
 
+    def bare(self) -> Callable[[], None]:
+        """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing."""
+        return self._open().worker.bare()
+
     def cuda_graph(self) -> GraphedEngine:
         """Return a callable that runs this engine as one CUDA graph: the kernels are launched all at once.
 
         This pays where launching takes longer than computing, mostly at small batches.
         """
         return GraphedEngine(self)
+
+    def layers(self) -> list[EngineLayer]:
+        """Return the layers that TensorRT made of the network, in the order in which they run.
+
+        Raises:
+            EngineError: the engine cannot be loaded here.
+        """
+        session = self._open()
+        return inspect_layers(session.engine, session.backend.trt)
+
+    def profile(self, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
+        """Measure the time of each layer.
+
+        >>> profile = engine.profile(images)
+        >>> print(profile)
+        >>> profile.by_module(depth=2)
+
+        It runs in a context of its own, so that other calls are not slowed.
+
+        Args:
+            *args, **kwargs: the inputs, as for a call.
+            runs: how many to measure, after a few that are not.
+
+        Raises:
+            ArgumentError: ``runs`` is not positive, or an input is missing or does not fit.
+            EngineError: it cannot run here.
+        """
+        if runs < 1:
+            raise ArgumentError(f"runs is a positive number, not {runs}")
+        session = self._open()
+        recorder = make_recorder(session.backend.trt)
+        worker = session.add_recorded(recorder)
+        try:
+            times = []
+            for _ in range(PROFILE_WARM_UP + runs):
+                self._run(lambda: worker, args, kwargs, None)
+                times.append(recorder.take())
+        finally:
+            worker.close()
+        return Profile.of_runs(times[PROFILE_WARM_UP:], self.layers())
 
     def close(self) -> None:
         """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
@@ -260,6 +307,10 @@ class GraphedEngine:
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the graph; see :meth:`Engine.__call__`."""
         return self.engine._run(lambda: self._worker, args, kwargs, out)
+
+    def bare(self) -> Callable[[], None]:
+        """Return the launch of the graph alone; see :meth:`Engine.bare`."""
+        return self._worker.bare()
 
 
 def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:

@@ -79,9 +79,12 @@ class Graph:
         definition: the ``INetworkDefinition``.
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
         fp32_layers: the indices of the layers made within ``fp32_modules``.
-        module_outputs: what each module returned, by its path, with ITensors for Tensors.
+        module_outputs: what each module returned when it was last called, by its path, in the order in which they were
+            done; with Tensors while the trace runs, then with ITensors for them.
         inputs, outputs: the network's own, by name.
-        structure: what ``forward`` returned, see :mod:`trtnn.structure`.
+        inner_outputs: the paths of the modules whose outputs are the network's as well.
+        structure: what the network returns, see :mod:`trtnn.structure`: what ``forward`` did; where outputs of inner
+            modules were asked for, a tuple of that and a dict of what each of those modules returned, by its path.
     """
 
     backend: Backend
@@ -103,6 +106,7 @@ class Graph:
         self.module_outputs: dict[str, Any] = {}
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, Input] = {}
+        self.inner_outputs: list[str] = []
         self.structure: Any = None
         self._arrays: list[np.ndarray] = []
         self._converted: dict[tuple[int, DType], np.ndarray] = {}
@@ -162,7 +166,7 @@ class Graph:
             self._scopes.pop()
         if changes:
             result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
-        self.module_outputs[path] = map_leaves(_raw, result)
+        self.module_outputs[path] = map_leaves(lambda leaf: leaf, result)  # lists may be changed by who gets them
         return result
 
     def _enter_float32(self, value: Any) -> Any:
@@ -192,15 +196,55 @@ class Graph:
             return self._to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
 
-    def set_outputs(self, result: Any) -> None:
-        """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
+    def called(self, patterns: Sequence[str]) -> list[str]:
+        """Return the paths of the modules that ``forward`` called, of those that paths or ``fnmatch`` patterns name.
+
+        They come in the order of the patterns, and those of one pattern in that of execution, each once. ``"*"`` means
+        every module within the model, not the model itself.
 
         Raises:
-            ArgumentError: something in it is not a Tensor of this graph.
+            ArgumentError: a pattern names none; with the nearest.
+        """
+        if isinstance(patterns, str):
+            raise ArgumentError(f"outputs takes a list of module paths, not the string {patterns!r}")
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            paths = [path for path in self.module_outputs if path and fnmatch.fnmatchcase(path, pattern)]
+            paths = [pattern] if pattern in self.module_outputs else paths
+            if not paths:
+                raise self._not_called(pattern)
+            found |= dict.fromkeys(paths)
+        return list(found)
+
+    def _not_called(self, pattern: str) -> ArgumentError:
+        inside = [path for path in self.module_outputs if path.startswith(f"{pattern}.")]
+        known = inside or [path for path in self.module_outputs if path]
+        return ArgumentError(
+            f"no module {pattern!r} was called in this network",
+            *(["the model has one there, but no forward calls it"] if pattern in self.paths.values() else []),
+            *([] if inside else nearest(pattern, known, most=3)),
+            f"called {'within it' if inside else 'were'}: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
+        )
+
+    def set_outputs(self, result: Any, inner: Sequence[str] = ()) -> None:
+        """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
+
+        Args:
+            result: what it returned.
+            inner: paths of modules, or patterns of them, whose outputs are marked as well.
+
+        Raises:
+            ArgumentError: something in it is not a Tensor of this graph, or no such module was called.
         """
         leaves, self.structure = flatten(result, taken=self.inputs)
         if not leaves:
             raise ArgumentError("forward returned nothing that could be an output")
+        self.inner_outputs = self.called(inner)
+        if self.inner_outputs:
+            returned = {path: self.module_outputs[path] for path in self.inner_outputs}
+            more, structure = flatten(returned, taken={*self.inputs, *leaves}, constants=True)
+            leaves |= more
+            self.structure = {"tuple": [self.structure, structure]}
         marked: set[str] = set(self.inputs)
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
@@ -212,7 +256,9 @@ class Graph:
             marked.add(name)
             self.definition.mark_output(tensor.raw)
             self.outputs[name] = Input(tensor.shape, tensor.dtype)
-        self._before_cast.clear()  # Tensors hold their graph: keep no circle once the trace is over
+        # Tensors hold their graph: keep no circle once the trace is over
+        self._before_cast.clear()
+        self.module_outputs = map_leaves(_raw, self.module_outputs)
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
         """Return ``tensor`` as ``dtype``: itself where it is that already.
@@ -303,6 +349,7 @@ class Graph:
             for name, value in attributes.items():
                 setattr(layer, name, value)
             layer.name = self._unique_name(kind)
+            layer.metadata = layer.name  # which layers of an engine show that have none of its name
             outputs = [self._output(layer, i) for i in range(layer.num_outputs)]
         except (TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, TrtnnError):
@@ -333,7 +380,8 @@ class Graph:
     def _unique_name(self, kind: str) -> str:
         path = self._scopes[-1].path
         kind = kind.removesuffix("_nd")
-        name = path if path and path not in self._names else f"{path}/{kind}".lstrip("/")
+        # What stands before a slash is the module's path, and for the model's own forward that is nothing.
+        name = path if path and path not in self._names else f"{path}/{kind}"
         self._names[name] += 1
         return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
 

@@ -32,6 +32,7 @@ def trace(
     precision: Precision | None = None,
     paths: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] = (),
 ) -> Network:
     """Run ``forward`` once with symbolic Tensors and return the network that it wrote.
 
@@ -41,12 +42,14 @@ def trace(
         precision: fp32 where None.
         paths: the path of each module that forward may call, by its ``id``.
         metadata: JSON values for the engine file.
+        outputs: paths of modules, or patterns of them, whose outputs are outputs of the network as well.
     """
 
     def write(precision: Precision) -> Graph:
         graph = Graph(get_backend(), precision, paths or {})
         with graph.tracing():
-            graph.set_outputs(forward(**{name: graph.add_input(name, spec) for name, spec in inputs.items()}))
+            result = forward(**{name: graph.add_input(name, spec) for name, spec in inputs.items()})
+            graph.set_outputs(result, outputs)
         return graph
 
     return Network(write(precision or Precision()), write, dict(metadata or {}))
@@ -134,17 +137,19 @@ class Network:
 
         Args:
             *args, **kwargs: the inputs, NumPy arrays or torch tensors, by position or name.
-            outputs: paths of modules, such as ``"model.9"``, whose output is wanted as well.
+            outputs: paths of modules, or patterns such as ``"model.24.m.*"``, whose output is wanted as well; it comes
+                in the type that it has in the network.
 
         Returns:
-            What ``forward`` returned, with arrays for Tensors (torch tensors where the first input was one). With
-            ``outputs`` that and a dict of what each of those modules returned.
+            What the network returns, with arrays for Tensors (torch tensors where the first input was one): what
+            ``forward`` returned, see :meth:`trtnn.Module.trace`. With ``outputs`` that and a dict of what each of
+            those modules returned, by its path.
 
         Raises:
             ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown.
         """
         tensors, wants_torch = self._read_inputs(args, kwargs)
-        inner = {path: self._module_output(path) for path in outputs}
+        inner = {path: self.graph.module_outputs[path] for path in self.graph.called(outputs)}
         wanted = set(self.outputs)
         map_leaves(lambda leaf: wanted.add(leaf.name) if self._is_raw(leaf) else None, list(inner.values()))
         values = self._interpreter(tensors, wanted)
@@ -167,12 +172,6 @@ class Network:
 
     def _is_raw(self, leaf: Any) -> bool:
         return isinstance(leaf, self.graph.trt.ITensor)
-
-    def _module_output(self, path: str) -> Any:
-        if path not in self.graph.module_outputs:
-            known = ", ".join(list(self.graph.module_outputs)[:12])
-            raise ArgumentError(f"no module {path!r} was called in this network", f"called were: {known}, ...")
-        return self.graph.module_outputs[path]
 
     # -- half precision -----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,12 @@ class Session:
         worker.capture()
         return worker
 
+    def add_recorded(self, recorder: Any) -> Worker:
+        """Return a worker that tells a recorder (an ``IProfiler``) the time of each layer whenever it runs."""
+        worker = self._add_worker(device_memory())
+        worker.record(recorder)
+        return worker
+
     def close(self) -> None:
         """Free everything on the GPU, in every thread."""
         for worker in list(self._workers):
@@ -83,6 +90,7 @@ class Worker:
         self._pinned: dict[str, Any] = {}
         self._graph: CapturedGraph | None = None
         self._last_stream: Any = None
+        self._recorder: Any = None
 
     def run_arrays(self, given: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
         """Run on NumPy arrays, through pinned memory, and wait for the result."""
@@ -125,6 +133,17 @@ class Worker:
         self._execute(buffers)  # TensorRT finishes its set-up in the first run, which cannot be captured
         self.memory.synchronize()
         self._graph = CapturedGraph(self._enqueue)
+
+    def record(self, recorder: Any) -> None:
+        """Tell an ``IProfiler`` the time of each layer from now on; each run then waits until it is done."""
+        self._recorder = recorder  # TensorRT keeps only its address
+        self._context.profiler = recorder
+
+    def bare(self) -> Callable[[], None]:
+        """Return the execution alone, on this worker's own buffers and the stream that is current now."""
+        self._execute(self._own_buffers())
+        enqueue = self._enqueue if self._graph is None else self._graph.launch
+        return partial(enqueue, self.memory.handle(self.memory.current_stream()))
 
     def _own_buffers(self) -> dict[str, Any]:
         if not self._buffers:

@@ -26,6 +26,7 @@ INSTANCES = {
 INSTANCES_OF_FILE = {
     "build.py": {"plan": "IHostMemory"},
     "session.py": {"engine": "ICudaEngine"},
+    "profiling.py": {"engine": "ICudaEngine"},
 }
 
 _Function = ast.FunctionDef | ast.Lambda

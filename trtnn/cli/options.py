@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import typer
 import trtnn
 from trtnn import models
 from trtnn.errors import ArgumentError
+from trtnn.files import atomic_write
 from trtnn.vision import find_images, preprocess, read_image
 
 Weights = Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth, .safetensors, .npz or .wts.")]
@@ -28,10 +30,17 @@ Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")
 Tolerance = Annotated[
     float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
 ]
+EngineFile = Annotated[Path, typer.Argument(help="An engine file.")]
+Picture = Annotated[
+    Path | None, typer.Option(help="What the input shows.", show_default="random numbers, always the same")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="A file for all of it, as JSON.")]
 Cache = Annotated[
     Path | None,
     typer.Option(help="A folder of engines: the same is built once. TensorRT's timing cache is kept there too."),
 ]
+
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
 def load_model(weights: Path, name: str | None) -> trtnn.Module:
@@ -59,6 +68,25 @@ def read_samples(source: str, inputs: Mapping[str, trtnn.Input]) -> list[np.ndar
         images = itertools.islice(itertools.cycle(map(read_image, chunk)), batch)
         batches.append(preprocess(images, tuple(size), specs[0].dtype.numpy)[0])
     return batches
+
+
+def example_inputs(inputs: Mapping[str, trtnn.Input], picture: Path | None) -> dict[str, np.ndarray]:
+    """Return arrays for a network's inputs: a picture, or without one random numbers in 0..1, always the same."""
+    if picture is not None:
+        return dict(zip(inputs, read_samples(str(picture), inputs), strict=True))
+    random = np.random.default_rng(0)
+    return {
+        name: random.random(spec.shape, np.float32).astype(spec.dtype.numpy)
+        if spec.dtype.is_floating_point
+        else random.integers(0, 2, spec.shape).astype(spec.dtype.numpy)
+        for name, spec in inputs.items()
+    }
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON values to a file, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(values, indent=2).encode() + b"\n")
 
 
 def chunks(paths: list[Path], size: int) -> Iterator[list[Path]]:

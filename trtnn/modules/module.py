@@ -280,8 +280,13 @@ class Module:
         fp32_modules: Sequence[str] | Literal["auto"] = (),
         samples: Iterable[Any] | None = None,
         tolerance: float = TOLERANCE,
+        outputs: Sequence[str] = (),
     ) -> Network:
         """Run ``forward`` once with symbolic Tensors and return the network that it wrote.
+
+        >>> engine = model.trace(outputs=["model.9", "model.24.m.*"]).build()
+        >>> detections, inner = engine(images)
+        >>> inner["model.9"]
 
         Args:
             inputs: an Input or a shape by name, in place of those that the module declares.
@@ -290,10 +295,14 @@ class Module:
                 or ``"auto"``: just enough of them, see :meth:`trtnn.Fp16Report.suggested_fp32_modules`.
             samples: for ``"auto"``: inputs like those the network will see, as ``Network.fp16_report`` takes them.
             tolerance: for ``"auto"``: the largest rms(difference from fp32) / rms(output) of any output.
+            outputs: paths of modules within this one, or patterns of them, whose outputs the network gives as well. It
+                and its engine then return a tuple: what ``forward`` returned, and a dict of what each of these modules
+                returned, by its path; of a module that is called several times, its last call. An output is a tensor
+                that TensorRT has to write to memory, so it cannot fuse the layers on its two sides.
 
         Raises:
             ArgumentError: parameters are empty, inputs are missing or unknown, ``"auto"`` has no samples, or samples
-                no ``"auto"``.
+                no ``"auto"``, or a module of ``outputs`` was not called.
             BuildError: TensorRT refused a layer.
         """
         empty = [name for name, member in self._state().items() if member.data is None and not member.optional]
@@ -316,7 +325,7 @@ class Module:
             )
         paths = {id(module): path for path, module in self.named_modules()}
         metadata = {"model": type(self).__name__, **self.metadata}
-        write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata)
+        write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
         if automatic:
             fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
         return write(Precision(float16 if fp16 else float32, fp32_modules))
@@ -329,11 +338,14 @@ class Module:
         fp32_modules: Sequence[str] | Literal["auto"] = (),
         samples: Iterable[Any] | None = None,
         tolerance: float = TOLERANCE,
+        outputs: Sequence[str] = (),
         **options: Any,
     ) -> Engine:
         """Trace and build in one call; ``options`` are those of :class:`trtnn.BuildConfig`, such as ``targets``."""
         config = BuildConfig.from_options(options)
-        network = self.trace(inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance)
+        network = self.trace(
+            inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance, outputs=outputs
+        )
         return network.build(config)
 
     def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Input]:
