@@ -3,6 +3,7 @@
 TensorRT 8.6 does not run here, so a network of the TensorRT that does is traced as if it were weakly typed.
 """
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,11 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import Function, assert_close, layers, load_random, message_of, numbers, strongly_typed, trace
+import trtnn.build
+from tests.helpers import (
+    ONE_TARGET,
+    Function,
+    assert_close,
+    layers,
+    load_random,
+    message_of,
+    numbers,
+    strongly_typed,
+    trace,
+)
 from trtnn import Input, Module, float16, float32, get_backend, modules
 from trtnn import functional as F
 from trtnn.build import BuildConfig, _make_settings
-from trtnn.errors import DTypeError
+from trtnn.errors import BuildError, DTypeError
+from trtnn.inspector import PinnedLayer
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Conv2d, Linear, Sequential, SiLU
 from trtnn.reading import read_layers
@@ -261,3 +274,22 @@ def test_weights_keep_their_digits(weak):
     """The definition is in fp32: the builder rounds them where it computes in fp16."""
     x = np.ones(3, np.float32)
     np.testing.assert_array_equal(trace(lambda x: x * np.float32(0.1), x, fp16=True).run(x), np.full(3, 0.1, "f4"))
+
+
+@pytest.mark.parametrize("kind", ["FP32", "FP16"])
+def test_what_was_built_is_looked_at(monkeypatch, kind):
+    network = trace(lambda x: x.float() * 2, (2,), fp16=True)
+    pin = PinnedLayer("elementwise", ("elementwise:0",))
+    outputs = [{"Name": "elementwise:0", "Format/Datatype": f"Row major linear {kind} format"}]
+    inspector = SimpleNamespace(
+        get_layer_information=lambda index, format: json.dumps({"Name": "elementwise", "Outputs": outputs})
+    )
+    engine = SimpleNamespace(num_layers=1, create_engine_inspector=lambda: inspector)
+    monkeypatch.setattr(trtnn.build, "_make_settings", lambda *args: (None, [pin]))
+    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: np.zeros(8, np.uint8))
+    monkeypatch.setattr(trtnn.build, "deserialize", lambda backend, plan: (None, engine))
+    if kind == "FP32":
+        assert network.build(**ONE_TARGET).plan.nbytes == 8
+    else:
+        message = message_of(BuildError, network.build, **ONE_TARGET)
+        assert "elementwise gives elementwise:0 as: Row major linear FP16 format" in message
