@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import trtnn.build
-from tests.helpers import ONE_TARGET, load_random, message_of, needs_type, trace
+from tests.helpers import ONE_TARGET, load_random, message_of, needs_type, strongly_typed, trace
 from trtnn import BuildConfig, Input, get_backend, modules
 from trtnn.build import DEFAULT_TARGETS, resolve_targets
 from trtnn.errors import ArgumentError, BackendError, BuildError
@@ -126,6 +126,7 @@ def test_a_network_that_tensorrt_does_not_build():
     assert trace(lambda x: x + 1, (2,)).build(**ONE_TARGET).plan.nbytes > 0  # and the next one is not troubled
 
 
+@strongly_typed
 def test_fp16_plans_are_smaller():
     module = Conv2d(64, 64, 3)
     module.load_state_dict(load_random(torch.nn.Conv2d(64, 64, 3)).state_dict())
