@@ -7,7 +7,7 @@ head three anchors a cell on strides 8, 16, 32 and, in the P6 models, 64.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,6 +186,7 @@ class YOLOv5(Module):
             and class scores in 0..1, with 25200 boxes at 640 pixels. ``"raw"`` gives a list of maps
             (batch, 3 · (5 + classes), rows, columns), one for each stride.
         depth, width: in place of the size's own multiples.
+        names: of the classes, for the engine file.
 
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
     """
@@ -200,6 +201,7 @@ class YOLOv5(Module):
         head: str = "decoded",
         depth: float | None = None,
         width: float | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if name not in self.variants:
@@ -208,6 +210,8 @@ class YOLOv5(Module):
             raise ArgumentError(f"YOLOv5 version {version!r}", "known: '6.0', which 6.x and 7.0 share, and '5.0'")
         if head not in ("decoded", "raw"):
             raise ArgumentError(f"YOLOv5 head {head!r}", "known: 'decoded', 'raw'")
+        if names is not None and len(names) != classes:
+            raise ArgumentError(f"{len(names)} names for {classes} classes")
         self.name, self.classes, self.version, self.head = name, classes, version, head
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         p6 = name.endswith("6")
@@ -215,7 +219,14 @@ class YOLOv5(Module):
         self.strides = (8, 16, 32, 64)[: len(anchors)]
         size = 1280 if p6 else 640
         self.inputs = {"images": Input((1, 3, size, size))}
-        self.metadata = {"model": name, "task": "detect", "classes": classes, "stride": self.strides[-1]}
+        self.metadata = {
+            "model": name,
+            "task": "detect",
+            "classes": classes,
+            "stride": self.strides[-1],
+            "strides": list(self.strides),
+            **({"names": list(names)} if names is not None else {}),
+        }
 
         *lower, top = (128, 256, 512, 768, 1024) if p6 else (128, 256, 512, 1024)
         self.model = ModuleList([*self._backbone([*lower, top]), *self._neck(lower[1:], top)])

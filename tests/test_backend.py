@@ -22,7 +22,7 @@ class Members:
         self.__members__ = dict.fromkeys(names)
 
 
-def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=()):
+def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(), engine=()):
     class Logger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)
 
@@ -32,6 +32,7 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
         BuilderFlag=Members(*builder_flags),
         IBuilderConfig=SimpleNamespace(**dict.fromkeys(config)),
         INetworkDefinition=SimpleNamespace(**dict.fromkeys(network)),
+        ICudaEngine=SimpleNamespace(**dict.fromkeys(engine)),
         ComputeCapability=Members("NONE", "CURRENT", "SM120", "SM75", "SM86"),
         ILogger=Logger,
         **dict.fromkeys(module),
@@ -52,8 +53,9 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
                 ["FP16"],
                 module=["IProgressMonitor"],
                 network=["add_plugin_v3"],
+                engine=["device_memory_size", "device_memory_size_v2"],
             ),
-            {"strongly_typed", "needs_strong_flag", "progress", "plugins"},
+            {"strongly_typed", "needs_strong_flag", "progress", "plugins", "device_memory_v2"},
         ),
         (
             fake_tensorrt("11.4.0.106", ["STRONGLY_TYPED"], [], module=["IProgressMonitor"], network=["add_plugin_v3"]),

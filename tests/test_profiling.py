@@ -228,7 +228,7 @@ def test_engines_are_built_to_be_looked_into(network, monkeypatch):
     from trtnn.build import _make_settings, resolve_targets
 
     targets = resolve_targets(network.graph.backend, ONE_TARGET.get("targets"))
-    settings = _make_settings(network.graph, BuildConfig(), targets)
+    settings, _ = _make_settings(network.graph, BuildConfig(), targets)
     assert settings.profiling_verbosity == network.graph.trt.ProfilingVerbosity.DETAILED
     definition = network.graph.definition
     for index in range(definition.num_layers):

@@ -36,6 +36,7 @@ class Capabilities:
         targets: it builds for named compute capabilities, also where there is no GPU (TensorRT-RTX).
         progress: it reports progress while building.
         plugins: layers of one's own can be added.
+        device_memory_v2: an engine tells the memory of its contexts by ``device_memory_size_v2``.
     """
 
     strongly_typed: bool
@@ -44,6 +45,7 @@ class Capabilities:
     targets: bool
     progress: bool
     plugins: bool
+    device_memory_v2: bool
 
 
 class Backend:
@@ -71,6 +73,7 @@ class Backend:
             progress=hasattr(trt, "IProgressMonitor"),
             plugins=hasattr(trt.INetworkDefinition, "add_plugin_v2")
             or hasattr(trt.INetworkDefinition, "add_plugin_v3"),
+            device_memory_v2=hasattr(trt.ICudaEngine, "device_memory_size_v2"),
         )
         self.logger = _make_logger(trt)
 

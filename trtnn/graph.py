@@ -78,7 +78,7 @@ class Graph:
     Attributes:
         definition: the ``INetworkDefinition``.
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
-        fp32_layers: the indices of the layers made within ``fp32_modules``.
+        layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
         module_outputs: what each module returned when it was last called, by its path, in the order in which they were
             done; with Tensors while the trace runs, then with ITensors for them.
         inputs, outputs: the network's own, by name.
@@ -102,7 +102,7 @@ class Graph:
             bits |= 1 << int(flags.STRONGLY_TYPED)
         self.definition = self.builder.create_network(bits)
         self.layer_paths: list[str] = []
-        self.fp32_layers: list[int] = []
+        self.layer_dtypes: list[DType | None] = []
         self.module_outputs: dict[str, Any] = {}
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, Input] = {}
@@ -134,8 +134,16 @@ class Graph:
 
     @property
     def compute_dtype(self) -> DType:
-        """The floating type of the module that is running: without strong typing float32, and the builder chooses."""
-        return self._scopes[-1].compute if self.backend.capabilities.strongly_typed else float32
+        """The floating type of the module that is running."""
+        return self._scopes[-1].compute
+
+    def stored_dtype(self, dtype: DType) -> DType:
+        """Return the type that the definition has for what is traced as ``dtype``.
+
+        It is the same where networks are strongly typed. Elsewhere a definition is in fp32 throughout: what is traced
+        as float16 is what the builder may take to fp16, and what is traced as float32 is what the build pins.
+        """
+        return float32 if dtype is float16 and not self.backend.capabilities.strongly_typed else dtype
 
     # -- tracing ------------------------------------------------------------------------------------------------------
 
@@ -155,7 +163,7 @@ class Graph:
         if path is None:  # made within forward, so no attribute leads to it
             path = f"{outer.path}.{type(module).__name__}".lstrip(".")
         compute = float32 if self.precision.keeps(path) else outer.compute
-        changes = compute is not outer.compute and self.backend.capabilities.strongly_typed
+        changes = compute is not outer.compute
         if changes:
             args = map_leaves(self._enter_float32, tuple(args))
             kwargs = map_leaves(self._enter_float32, dict(kwargs))
@@ -187,7 +195,8 @@ class Graph:
 
     def add_input(self, name: str, spec: Input) -> Tensor:
         """Add a network input; a floating one is cast to the type that the network computes in."""
-        raw = self.definition.add_input(name, self.backend.data_type(spec.dtype), spec.shape)
+        stored = self.backend.data_type(self.stored_dtype(spec.dtype))
+        raw = self.definition.add_input(name, stored, spec.shape)
         if raw is None:
             raise self._failure(f"cannot add the input {name!r} of {spec}", [])
         self.inputs[name] = spec
@@ -269,7 +278,10 @@ class Graph:
             return tensor
         if dtype is float32 and tensor.name in self._before_cast:
             return self._before_cast[tensor.name]
-        return self.emit("cast", tensor, self.backend.data_type(dtype))
+        stored = self.stored_dtype(dtype)
+        if self.stored_dtype(tensor.dtype) is stored:
+            return Tensor(self, tensor.raw, tensor.shape, dtype)
+        return self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
 
     def held(self, value: Any) -> np.ndarray:
         """Return a NumPy array as it is, or the one that a Parameter holds.
@@ -283,7 +295,9 @@ class Graph:
         return np.asarray(data)
 
     def array(self, value: Any, dtype: DType) -> np.ndarray:
-        """Return an array of weights as ``dtype``, contiguous, kept alive as long as the graph.
+        """Return an array of weights for a layer traced in ``dtype``, contiguous, kept alive as long as the graph.
+
+        Its own type is what the definition has for ``dtype``; that it fits in ``dtype`` is checked in either case.
 
         Args:
             value: a NumPy array, or a Parameter that holds one.
@@ -295,6 +309,8 @@ class Graph:
         key = (id(data), dtype)
         if key not in self._converted:
             converted = self._convert(data, dtype)
+            if self.stored_dtype(dtype) is not dtype:
+                converted = self._convert(data, self.stored_dtype(dtype))
             self._arrays += [data, converted]
             self._converted[key] = converted
         return self._converted[key]
@@ -323,14 +339,15 @@ class Graph:
         array = value if isinstance(value, Parameter) else np.asarray(value)
         array = self.array(array, dtype)
         shape = (1,) * (ndim - array.ndim) + array.shape
-        return self.emit("constant", shape, array)
+        return self.emit("constant", shape, array, traced_as=dtype)
 
-    def emit(self, kind: str, *args: Any, **attributes: Any) -> Any:
+    def emit(self, kind: str, *args: Any, traced_as: DType | None = None, **attributes: Any) -> Any:
         """Add one layer: ``definition.add_<kind>(*args)``, then set its attributes.
 
         Args:
             kind: such as ``"convolution_nd"``.
             *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            traced_as: the type of a floating output, where it is not that of the floating inputs.
             **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
 
         Returns:
@@ -350,17 +367,16 @@ class Graph:
                 setattr(layer, name, value)
             layer.name = self._unique_name(kind)
             layer.metadata = layer.name  # which layers of an engine show that have none of its name
-            outputs = [self._output(layer, i) for i in range(layer.num_outputs)]
+            traced_as = traced_as or _floating_dtype(inputs)
+            outputs = [self._output(layer, i, traced_as) for i in range(layer.num_outputs)]
         except (TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, TrtnnError):
                 raise
             raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
         if any(output is None for output in outputs):
             raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
-        scope = self._scopes[-1]
-        if scope.compute is float32 and self.precision.compute is not float32:
-            self.fp32_layers.append(len(self.layer_paths))
-        self.layer_paths.append(scope.path)
+        self.layer_paths.append(self._scopes[-1].path)
+        self.layer_dtypes.append(_floating_dtype([*inputs, *outputs]))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     @property
@@ -368,14 +384,17 @@ class Graph:
         """The path of the module that is running, for messages."""
         return self._scopes[-1].path or "the model's own forward"
 
-    def _output(self, layer: Any, index: int) -> Tensor | None:
+    def _output(self, layer: Any, index: int, traced_as: DType | None) -> Tensor | None:
         raw = layer.get_output(index)
         try:
             shape = tuple(raw.shape)
         except ValueError:  # TensorRT's way to say that it could not infer one
             return None
         raw.name = f"{layer.name}:{index}"  # the colon keeps it apart from the network's inputs and outputs
-        return Tensor(self, raw, shape, as_dtype(raw.dtype))
+        dtype = as_dtype(raw.dtype)
+        if traced_as is not None and self.stored_dtype(traced_as) is dtype:
+            dtype = traced_as
+        return Tensor(self, raw, shape, dtype)
 
     def _unique_name(self, kind: str) -> str:
         path = self._scopes[-1].path
@@ -393,6 +412,11 @@ class Graph:
         if line:
             details.append(f"called at {line}")
         return BuildError(summary, *details, *self.backend.logger.take())
+
+
+def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
+    """Return the floating type among tensors, the narrower where a cast has two, or None where there is none."""
+    return min((t.dtype for t in tensors if t.dtype.is_floating_point), key=lambda d: d.itemsize, default=None)
 
 
 def _raw(value: Any) -> Any:

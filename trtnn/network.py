@@ -168,6 +168,8 @@ class Network:
             check_array(name, self.inputs[name], array)
         torch = _import_torch()
         tensors = {n: a if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a)) for n, a in given.items()}
+        stored = {name: self.graph.stored_dtype(spec.dtype).name for name, spec in self.inputs.items()}
+        tensors = {name: tensor.to(getattr(torch, stored[name])) for name, tensor in tensors.items()}
         return tensors, isinstance(next(iter(given.values())), torch.Tensor)
 
     def _is_raw(self, leaf: Any) -> bool:

@@ -14,7 +14,8 @@ from trtnn.backend import Backend
 from trtnn.cuda_graph import CapturedGraph
 from trtnn.errors import EngineError
 from trtnn.inputs import Input
-from trtnn.memory import PycudaMemory, TorchMemory, device_memory
+from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory, device_memory
+from trtnn.plan import deserialize, scratch_bytes
 
 
 class Session:
@@ -36,11 +37,7 @@ class Session:
         self._local = threading.local()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         memory = device_memory()  # it makes a CUDA context current, which TensorRT needs
-        backend.logger.take()
-        self._runtime = backend.trt.Runtime(backend.logger)
-        self.engine = self._runtime.deserialize_cuda_engine(plan)
-        if self.engine is None:
-            raise EngineError("TensorRT could not load this engine", *backend.logger.take())
+        self._runtime, self.engine = deserialize(backend, plan)
         self._local.worker = self._add_worker(memory)
 
     def _add_worker(self, memory: TorchMemory | PycudaMemory) -> Worker:
@@ -85,7 +82,9 @@ class Worker:
         self._specs = {**session.inputs, **session.outputs}
         self._context = session.engine.create_execution_context()
         if self._context is None:
-            raise EngineError("TensorRT could not make an execution context", *self._backend.logger.take())
+            wanted = scratch_bytes(session.backend, session.engine)
+            lines = self._backend.logger.take()
+            raise EngineError("TensorRT could not make an execution context", *lines, *describe_gpu_memory(wanted))
         self._buffers: dict[str, Any] = {}
         self._pinned: dict[str, Any] = {}
         self._graph: CapturedGraph | None = None
@@ -168,7 +167,9 @@ class Worker:
 
     def _enqueue(self, stream: int) -> None:
         if not self._context.execute_async_v3(stream):
-            raise EngineError("TensorRT could not run this engine", *self._backend.logger.take())
+            raise EngineError(
+                "TensorRT could not run this engine", *self._backend.logger.take(), *describe_gpu_memory()
+            )
 
     def close(self) -> None:
         """Free the context and the buffers."""

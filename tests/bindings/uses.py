@@ -27,6 +27,8 @@ INSTANCES_OF_FILE = {
     "build.py": {"plan": "IHostMemory"},
     "session.py": {"engine": "ICudaEngine"},
     "profiling.py": {"engine": "ICudaEngine"},
+    "plan.py": {"engine": "ICudaEngine", "runtime": "Runtime"},
+    "inspector.py": {"engine": "ICudaEngine", "inspector": "EngineInspector"},
 }
 
 _Function = ast.FunctionDef | ast.Lambda
@@ -141,7 +143,8 @@ class _File:
             yield Use(self.where(node), path)
             yield self._call((*path, "()"), node, node.args[1:], ())
             for name in self._keywords(node):
-                yield Use(self.where(node), (*path, "()", name), is_set=True)
+                if name != "traced_as":  # emit's own; the others are properties of the layer
+                    yield Use(self.where(node), (*path, "()", name), is_set=True)
 
     def _call(self, path: Steps, node: ast.Call, arguments: list[ast.expr], keywords: tuple[str, ...]) -> Use:
         if any(isinstance(argument, ast.Starred) for argument in arguments):

@@ -140,7 +140,9 @@ def test_shapes_at_640_pixels(large):
     assert large.outputs == {"output": Input((1, 25200, 85))}
     model = YOLOv5("yolov5n6")
     assert model.inputs == {"images": Input((1, 3, 1280, 1280))}
-    assert model.metadata == {"model": "yolov5n6", "task": "detect", "classes": 80, "stride": 64}
+    known = {"model": "yolov5n6", "task": "detect", "classes": 80, "stride": 64, "strides": [8, 16, 32, 64]}
+    assert model.metadata == known
+    assert YOLOv5("yolov5n6", classes=2, names=("cat", "dog")).metadata["names"] == ["cat", "dog"]
 
 
 def test_inner_outputs_are_those_of_torchs_hooks():
@@ -269,6 +271,8 @@ def test_it_builds(name, version, fp16, tmp_path):
     assert engine.outputs == {"output": Input((2, boxes, 5 + CLASSES))}
     assert engine.description["model"] == name
     assert engine.description["classes"] == CLASSES
+    assert engine.description["stride"] == engine.description["strides"][-1] == (64 if name.endswith("6") else 32)
+    assert engine.description["imgsz"] == list(engine.inputs["images"].shape[2:])
     assert engine.plan.nbytes > 2_000_000
 
 
@@ -336,6 +340,7 @@ def test_an_unknown_name_has_a_nearest(make):
     [
         ({"version": "4.0"}, ["YOLOv5 version '4.0'", "known: '6.0'", "'5.0'"]),
         ({"head": "boxes"}, ["YOLOv5 head 'boxes'", "known: 'decoded', 'raw'"]),
+        ({"classes": 3, "names": ["cat"]}, ["1 names for 3 classes"]),
     ],
 )
 def test_unknown_options(options, words):
