@@ -18,6 +18,7 @@ from trtnn.inputs import Input
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
 from trtnn.parameter import Buffer
+from trtnn.symbolic import Length, is_static
 from trtnn.tensor import Tensor
 
 
@@ -141,11 +142,19 @@ class Detect(Module):
         batch, _, rows, columns = x.shape
         stride = self.strides[level]
         anchors = self.anchors.data[level].astype(np.float32) * stride
-        cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32)
-        y = x.float().sigmoid().view(batch, len(anchors), self.outputs, rows, columns).permute(0, 1, 3, 4, 2)
-        centre = y[..., 0:2] * (2 * stride) + (cells - 0.5) * stride
-        size = (y[..., 2:4] * 2) ** 2 * anchors[:, None, None]
+        y = x.float().sigmoid().view(batch, len(anchors), self.outputs, rows * columns).permute(0, 1, 3, 2)
+        centre = y[..., 0:2] * (2 * stride) + (_cells(rows, columns) - 0.5) * stride
+        size = (y[..., 2:4] * 2) ** 2 * anchors[:, None]
         return F.cat([centre, size, y[..., 4:]], -1).view(batch, -1, self.outputs)
+
+
+def _cells(rows: Length, columns: Length) -> np.ndarray | Tensor:
+    """Return the column and the row of each cell of a map, (rows · columns, 2): an array where the map is static."""
+    if is_static((rows, columns)):
+        return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32).reshape(-1, 2)
+    x = F.arange(columns, dtype="float32").view(1, columns, 1).expand(rows, columns, 1)
+    y = F.arange(rows, dtype="float32").view(rows, 1, 1).expand(rows, columns, 1)
+    return F.cat([x, y], -1).view(rows * columns, 2)
 
 
 class Variant(NamedTuple):

@@ -19,11 +19,14 @@ from trtnn.build import DEFAULT_TARGETS
 from trtnn.dtypes import ALL
 from trtnn.reference.registry import LAYERS
 
-NAMES = ("strongly_typed", "needs_strong_flag", "needs_explicit_batch", "targets", "progress", "plugins")
+NAMES = (
+    "strongly_typed", "needs_strong_flag", "needs_explicit_batch", "targets", "progress", "plugins",
+    "needs_profile_sharing",
+)  # fmt: skip
 CAPABILITIES = {
-    "8.6.1": (False, False, True, False, False, True),
-    "10.13.0.35": (True, True, False, False, True, True),
-    "11.4.0.106": (True, False, False, False, True, True),
+    "8.6.1": (False, False, True, False, False, True, True),
+    "10.13.0.35": (True, True, False, False, True, True, True),
+    "11.4.0.106": (True, False, False, False, True, True, False),
 }
 LACKING_DTYPES = {"8.6.1": {"bfloat16", "int64"}, "10.13.0.35": set(), "11.4.0.106": set()}
 
@@ -39,6 +42,7 @@ GUARDED = {
     "IBuilderConfig.num_compute_capabilities": "targets",
     "IBuilderConfig.set_compute_capability": "targets",
     "IProgressMonitor": "progress",
+    "PreviewFeature.PROFILE_SHARING_0806": "needs_profile_sharing",
     "IBuilderConfig.progress_monitor": "progress",
 }
 

@@ -12,11 +12,13 @@ from trtnn.inputs import Input
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
+from trtnn.symbolic import Dim
 from trtnn.tensor import Tensor
 
 __all__ = [
     "Buffer",
     "BuildConfig",
+    "Dim",
     "Engine",
     "Fp16Report",
     "Input",

@@ -36,6 +36,8 @@ class Capabilities:
         targets: it builds for named compute capabilities, also where there is no GPU (TensorRT-RTX).
         progress: it reports progress while building.
         plugins: layers of one's own can be added.
+        needs_profile_sharing: contexts share an optimisation profile only where PROFILE_SHARING_0806 is set
+            (TensorRT 8.6; 10 has the feature by that name and does so anyway).
     """
 
     strongly_typed: bool
@@ -44,6 +46,7 @@ class Capabilities:
     targets: bool
     progress: bool
     plugins: bool
+    needs_profile_sharing: bool
 
 
 class Backend:
@@ -71,6 +74,7 @@ class Backend:
             progress=hasattr(trt, "IProgressMonitor"),
             plugins=hasattr(trt.INetworkDefinition, "add_plugin_v2")
             or hasattr(trt.INetworkDefinition, "add_plugin_v3"),
+            needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
         )
         self.logger = _make_logger(trt)
 

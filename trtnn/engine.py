@@ -24,6 +24,7 @@ from trtnn.files import atomic_write
 from trtnn.graph import Graph
 from trtnn.inputs import Input, check_array, name_arguments
 from trtnn.memory import device_memory
+from trtnn.profiles import CallShapes, Profile, Shapes, profile_from_json, profile_to_json, widest_dims
 from trtnn.session import Session, Worker
 from trtnn.structure import unflatten
 
@@ -43,6 +44,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "fp32_modules": list(graph.precision.fp32_modules),
         "inputs": {name: spec.to_json() for name, spec in graph.inputs.items()},
         "outputs": {name: spec.to_json() for name, spec in graph.outputs.items()},
+        **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
         "structure": graph.structure,
         "plan_bytes": plan_bytes,
     }
@@ -74,13 +76,17 @@ class Engine:
     Attributes:
         description: the JSON values of the file: versions, targets, precision, inputs, outputs and the model's own.
         inputs, outputs: Inputs by name.
+        profiles: what the dimensions of dynamic inputs may be, by name; none where every shape is static.
     """
 
     def __init__(self, plan: Any, description: Mapping[str, Any]) -> None:
         self.plan = memoryview(plan)
         self.description = dict(description)
-        self.inputs = {name: Input.from_json(value) for name, value in description["inputs"].items()}
-        self.outputs = {name: Input.from_json(value) for name, value in description["outputs"].items()}
+        self.profiles: tuple[Profile, ...] = tuple(map(profile_from_json, description.get("profiles", ())))
+        dims = widest_dims(self.profiles)
+        self.inputs = {name: Input.from_json(value, dims) for name, value in description["inputs"].items()}
+        self.outputs = {name: Input.from_json(value, dims) for name, value in description["outputs"].items()}
+        self._shapes = Shapes(self.inputs, self.outputs, self.profiles)
         self._session: Session | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -175,6 +181,9 @@ class Engine:
         tensors are read where they lie, contiguous and of the declared type; the work goes on torch's current stream,
         which the caller waits for, and the results are tensors on the GPU.
 
+        Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
+        context for each profile that it uses.
+
         Args:
             *args, **kwargs: the inputs, all of them arrays or all tensors, by position or name.
             out: arrays or tensors to write into: one where there is one output, else a dict by output name.
@@ -187,12 +196,13 @@ class Engine:
             EngineError: it cannot run here, was closed, or the GPU reported an error.
             ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
         """
-        return self._run(lambda: self._open().worker, args, kwargs, out)
+        return self._run(lambda shapes: self._open().worker(shapes.profile), args, kwargs, out)
 
     def cuda_graph(self) -> GraphedEngine:
         """Return a callable that runs this engine as one CUDA graph: the kernels are launched all at once.
 
-        This pays where launching takes longer than computing, mostly at small batches.
+        This pays where launching takes longer than computing, mostly at small batches. The work is captured at the
+        first call, and where shapes are dynamic at the first call of each.
         """
         return GraphedEngine(self)
 
@@ -214,26 +224,29 @@ class Engine:
                 if self._closed:
                     raise EngineError("this engine was closed", "load it again")
                 if self._session is None:
-                    self._session = Session(self.check_runnable(), self.plan, self.inputs, self.outputs)
+                    self._session = Session(self.check_runnable(), self.plan, bool(self.profiles))
         return self._session
 
-    def _run(self, worker: Callable[[], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
+    def _run(
+        self, worker: Callable[[CallShapes], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> Any:
         given = name_arguments(list(self.inputs), args, kwargs)
         first = next(iter(given.values()))
         if out is not None and not isinstance(out, Mapping):
             out = dict(zip(self.outputs, (out,), strict=False))
         if out is not None and out.keys() != self.outputs.keys():
             raise ArgumentError(f"out holds {', '.join(out)}", f"the outputs are {', '.join(self.outputs)}")
+        shapes = self._shapes.of_call(given)
         if getattr(first, "is_cuda", False):
             for name, value in given.items():
-                check_tensor(name, self.inputs[name], value)
+                check_tensor(name, shapes.inputs[name], value)
             for name, value in (out or {}).items():
-                check_tensor(name, self.outputs[name], value, "out")
-            results = worker().run_tensors(given, out)
+                check_tensor(name, shapes.outputs[name], value, "out")
+            results = worker(shapes).run_tensors(shapes, given, out)
         else:
-            arrays = {n: _host_array(n, self.inputs[n], value) for n, value in given.items()}
-            into = out and {n: _host_array(n, self.outputs[n], value, "out") for n, value in out.items()}
-            results = worker().run_arrays(arrays, into)
+            arrays = {n: _host_array(n, shapes.inputs[n], value) for n, value in given.items()}
+            into = out and {n: _host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
+            results = worker(shapes).run_arrays(shapes, arrays, into)
             if out is not None:
                 results = out
             elif not isinstance(first, np.ndarray):
@@ -244,10 +257,10 @@ class Engine:
 
 
 class GraphedEngine:
-    """An engine captured in a CUDA graph, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
+    """An engine captured in CUDA graphs, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
 
-    The graph has buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call
-    it.
+    There is one graph for each set of input shapes that it is called with, and each has an execution context and
+    buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call it.
 
     Attributes:
         engine: the engine.
@@ -255,11 +268,17 @@ class GraphedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._worker = engine._open().capture()
+        self._workers: dict[tuple[tuple[int, ...], ...], Worker] = {}
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the graph; see :meth:`Engine.__call__`."""
-        return self.engine._run(lambda: self._worker, args, kwargs, out)
+        return self.engine._run(self._worker, args, kwargs, out)
+
+    def _worker(self, shapes: CallShapes) -> Worker:
+        key = tuple(spec.shape for spec in shapes.inputs.values())
+        if key not in self._workers:
+            self._workers[key] = self.engine._open().capture(shapes)
+        return self._workers[key]
 
 
 def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:

@@ -48,6 +48,11 @@ def print_engine(engine: trtnn.Engine) -> None:
     """Print what an engine's description says."""
     table = Table(show_header=False)
     shown = {**engine.description, "inputs": engine.inputs, "outputs": engine.outputs}
+    if engine.profiles:
+        shown["profiles"] = {
+            index: ", ".join(f"{dim.describe()}, fastest at {dim.opt}" for dim in profile.values())
+            for index, profile in enumerate(engine.profiles)
+        }
     for key, value in shown.items():
         if isinstance(value, dict):
             text = "\n".join(f"{name}: {item}" for name, item in value.items())
