@@ -18,7 +18,7 @@ from trtnn.inputs import Input
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
 from trtnn.parameter import Buffer
-from trtnn.symbolic import Length, is_static
+from trtnn.symbolic import Length, is_static, same
 from trtnn.tensor import Tensor
 
 
@@ -299,9 +299,16 @@ class YOLOv5(Module):
             levels.append(x)
         return self.model[-1](*levels, decode=self.head == "decoded")
 
-    def _check_size(self, size: tuple[int, ...]) -> None:
+    def _check_size(self, size: tuple[Length, ...]) -> None:
         stride = self.strides[-1]
-        if any(length % stride for length in size):
+        even = [same(length % stride, 0) for length in size]
+        if not all(even) and not is_static(size):
+            raise ShapeError(
+                f"{self.name} takes pictures whose height and width are multiples of {stride}, its largest stride",
+                f"received {tuple(size)}",
+                f"declare it: trtnn.Dim(..., multiple_of={stride})",
+            )
+        if not all(even):
             smaller = tuple(max(length // stride, 1) * stride for length in size)
             larger = tuple(-(-length // stride) * stride for length in size)
             raise ShapeError(
