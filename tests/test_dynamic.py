@@ -358,6 +358,7 @@ def test_a_formula_that_is_wrong():
     assert "activation gives (batch, 3, height, width) by its formula and (-1, 4, -1, -1) in TensorRT" in message
     assert "by its formula and (2, 3) in TensorRT" in message_of(BuildError, trace, function((3, 3)), (2, 3))
     assert "by its formula" in message_of(BuildError, trace, function((2,)), (2, 3))
+    assert "gives (batch, 3) by its formula and (2, 3)" in message_of(BuildError, trace, function((BATCH, 3)), (2, 3))
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------

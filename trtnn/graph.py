@@ -31,7 +31,7 @@ from trtnn.inputs import Input
 from trtnn.parameter import Parameter
 from trtnn.profiles import Profile
 from trtnn.structure import flatten, map_leaves
-from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges
+from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
 from trtnn.tensor import Tensor
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
@@ -123,7 +123,7 @@ class Graph:
         self.outputs: dict[str, Input] = {}
         self.structure: Any = None
         self.dimensions: dict[str, tuple[Tensor, int]] = {}
-        self.lengths: dict[Any, Tensor] = {}
+        self.lengths: dict[str, Tensor] = {}
         self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self._arrays: list[np.ndarray] = []
         self._converted: dict[tuple[int, DType], np.ndarray] = {}
@@ -395,13 +395,15 @@ class Graph:
                 )
         expected = tuple(expected)
         for length in expected:
-            if isinstance(length, Size) and bounds(length)[0] < 1:
+            if bounds(length)[0] < 1:
                 raise ShapeError(
                     f"{kind} in {self.where} may leave nothing: a length of {length} goes down to {bounds(length)[0]}",
                     ranges([length]),
                     "a larger min of the dimension, or a multiple_of, may settle it",
                 )
-        if len(shown) != len(expected) or any(s not in (-1, e) for s, e in zip(shown, expected, strict=True)):
+        if len(shown) != len(expected) or not all(
+            length == -1 or same(length, told) for length, told in zip(shown, expected, strict=True)
+        ):
             raise self._failure(f"{kind} gives {expected} by its formula and {shown} in TensorRT", inputs)
         return self._tensor(output.raw, expected, output.dtype)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from trtnn.dtypes import as_dtype, float32, int64
 from trtnn.errors import ArgumentError
-from trtnn.graph import current_graph
+from trtnn.graph import Graph, current_graph
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.promotion import cast
 from trtnn.ops.sizes import shape_tensor
@@ -48,20 +48,22 @@ def arange(
         raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
     if bounds(count)[1] > _EXACT:
         raise ArgumentError(f"arange counts up to {_EXACT}, and {count} goes up to {bounds(count)[1]}")
-    line = (
-        graph.emit(
-            "fill",
-            (1,),
-            graph.trt.FillOperation.LINSPACE,
-            out_shape=(count,),
-            set_inputs={0: shape_tensor(graph, [count])},
-            alpha=0.0,
-            beta=1.0,
-        )
-        if isinstance(count, Size)
-        else graph.constant(np.arange(count), float32)
-    )
-    line = cast(line, kind)
+    line = cast(_first_numbers(graph, count), kind)
     if not (isinstance(step, int) and step == 1):
         line = mul(line, step)
     return line if isinstance(first, int) and first == 0 else add(line, first)
+
+
+def _first_numbers(graph: Graph, count: Length) -> Tensor:
+    """Return 0, 1, ... up to before ``count``, in float32, which every version of TensorRT fills with."""
+    if not isinstance(count, Size):
+        return graph.constant(np.arange(count), float32)
+    return graph.emit(
+        "fill",
+        (1,),
+        graph.trt.FillOperation.LINSPACE,
+        out_shape=(count,),
+        set_inputs={0: shape_tensor(graph, [count])},
+        alpha=0.0,
+        beta=1.0,
+    )
