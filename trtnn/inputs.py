@@ -113,11 +113,14 @@ def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None
     """
     check_is_array(name, array, kind)
     if tuple(array.shape) != spec.shape:
+        another = (
+            f'for other sizes build another: inputs={{"{name}": {tuple(array.shape)}}}, with trtnn.Dim for a range'
+        )
         raise ShapeError(
             f"{kind} {name!r} has the wrong shape",
             f"expected {spec.shape}",
             f"received {tuple(array.shape)}",
-            f'for other sizes build another: inputs={{"{name}": {tuple(array.shape)}}}',
+            *([another] if kind == "input" else []),
         )
     try:
         dtype = as_dtype(array.dtype) if getattr(array.dtype, "isnative", True) else None  # of this byte order

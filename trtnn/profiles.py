@@ -183,10 +183,8 @@ class Shapes:
                 if not dim.holds(lengths[name])
             ]
             details += [f"profile {index}: {line}" if several else line for line in outside]
-        what = f"none of the {len(self.profiles)} profiles" if several else "the profile"
-        return ShapeError(
-            f"the inputs' shapes are in {what}" if several else "the inputs' shapes are outside the profile", *details
-        )
+        where = f"in none of the {len(self.profiles)} profiles" if several else "outside the profile"
+        return ShapeError(f"the inputs' shapes are {where}", *details)
 
 
 def _at(specs: Mapping[str, Input], lengths: Mapping[str, int]) -> dict[str, Input]:
