@@ -8,6 +8,7 @@ from tests.helpers import ONE_TARGET, RUNS_HERE, assert_close, layers, load_rand
 from trtnn import Dim, Engine, Input, Module, dtypes, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, ShapeError, UnsupportedError
+from trtnn.mixed import MixedPrecision
 from trtnn.reading import read_layers
 from trtnn.symbolic import evaluate, same_shape
 
@@ -155,6 +156,10 @@ def test_lengths_as_numbers():
         IMAGES,
         SIZES,
     )
+
+
+def test_a_length_is_a_number_without_dimensions():
+    check_dynamic(*both(lambda a, x: a * x.shape[0]), [(), (BATCH, 2)], [[(), (1, 2)], [(), (3, 2)]], build=False)
 
 
 @pytest.mark.parametrize(
@@ -433,7 +438,10 @@ def test_fp16_report(net):
     assert 0 < report.errors["output"] < 1e-2
     counting = trace(lambda x: x[:, :, 1:] * F.arange(x.shape[3], dtype="float32"), IMAGES)
     report = counting.fp16_report([numbers(1, 4, 8, 8)])
-    assert not {"SHAPE"} & {row.kind for row in report.layers}
+    reads = [kind for kind, _ in read_layers(counting.graph.definition, counting.graph.trt)]
+    precision = MixedPrecision(counting.graph, counting.retrace)
+    assert "SHAPE" in reads
+    assert {reads[index] for index in precision.layers} == {"SLICE", "FILL", "SHUFFLE", "ELEMENTWISE"}
     assert report.suggested_fp32_modules() == ()
 
 

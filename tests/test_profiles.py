@@ -6,6 +6,7 @@ import torch
 
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
 from trtnn import Dim, Engine, Input
+from trtnn.build import BuildConfig, _make_settings, resolve_targets
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.profiles import Shapes, as_inputs, merge_profiles
 from trtnn.symbolic import same_shape
@@ -129,6 +130,13 @@ def test_the_first_profile_that_holds_the_shapes(two):
         "the inputs' shapes are in none of the 2 profiles\n  profile 0: height is 32 to 128, a mul"
     )
     assert "profile 1: batch is 1 to 2; received 4" in message
+
+
+def test_tensorrt_is_told_every_profile(two, network):
+    for traced, count in ((two, 2), (network, 1), (trace(lambda x: x * 2, (2, 3)), 0)):
+        config = BuildConfig(**ONE_TARGET)
+        settings = _make_settings(traced.graph, config, resolve_targets(traced.graph.backend, config.targets))
+        assert settings.num_optimization_profiles == count
 
 
 def test_several_profiles_in_one_engine(two, tmp_path):
