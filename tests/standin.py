@@ -20,7 +20,7 @@ class StandInWorker:
     def __init__(self, session: StandInSession, recorder: Any = None) -> None:
         self.session, self.recorder, self.closed = session, recorder, False
 
-    def run_arrays(self, given: Mapping[str, np.ndarray], out: Any) -> dict[str, np.ndarray]:
+    def run_arrays(self, shapes: Any, given: Mapping[str, np.ndarray], out: Any) -> dict[str, np.ndarray]:
         assert not self.closed
         self.session.calls += 1
         if self.recorder is not None:
@@ -29,7 +29,7 @@ class StandInWorker:
         network = self.session.network
         return {k: np.array(v) for k, v in leaves_of(network.graph.structure, network.run(**given)).items()}
 
-    def bare(self) -> Callable[[], None]:
+    def bare(self, shapes: Any) -> Callable[[], None]:
         return lambda: None
 
     def close(self) -> None:
@@ -50,13 +50,16 @@ class StandInSession:
     ) -> None:
         self.network, self.times, self.shown = network, times, list(layers)
         self.backend, self.engine, self.calls = get_backend(), self, 0
-        self.worker, self.recorded = StandInWorker(self), []
+        self.recorded: list[StandInWorker] = []
 
-    def add_recorded(self, recorder: Any) -> StandInWorker:
+    def worker(self, profile: int) -> StandInWorker:
+        return StandInWorker(self)
+
+    def add_recorded(self, recorder: Any, profile: int) -> StandInWorker:
         self.recorded.append(StandInWorker(self, recorder))
         return self.recorded[-1]
 
-    def capture(self) -> StandInWorker:
+    def capture(self, shapes: Any) -> StandInWorker:
         return StandInWorker(self)
 
     def create_engine_inspector(self) -> StandInSession:

@@ -22,7 +22,7 @@ class Members:
         self.__members__ = dict.fromkeys(names)
 
 
-def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(), engine=()):
+def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(), engine=(), preview=()):
     class Logger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)
 
@@ -30,6 +30,7 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
         __version__=version,
         NetworkDefinitionCreationFlag=Members(*flags),
         BuilderFlag=Members(*builder_flags),
+        PreviewFeature=Members(*preview),
         IBuilderConfig=SimpleNamespace(**dict.fromkeys(config)),
         INetworkDefinition=SimpleNamespace(**dict.fromkeys(network)),
         ICudaEngine=SimpleNamespace(**dict.fromkeys(engine)),
@@ -43,8 +44,14 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
     ("trt", "expected"),
     [
         (
-            fake_tensorrt("8.6.1", ["EXPLICIT_BATCH"], ["FP16", "INT8"], network=["add_plugin_v2"]),
-            {"needs_explicit_batch", "plugins"},
+            fake_tensorrt(
+                "8.6.1",
+                ["EXPLICIT_BATCH"],
+                ["FP16", "INT8"],
+                network=["add_plugin_v2"],
+                preview=["PROFILE_SHARING_0806"],
+            ),
+            {"needs_explicit_batch", "plugins", "needs_profile_sharing"},
         ),
         (
             fake_tensorrt(

@@ -27,11 +27,12 @@ NAMES = (
     "progress",
     "plugins",
     "device_memory_v2",
+    "needs_profile_sharing",
 )
 CAPABILITIES = {
-    "8.6.1": (False, False, True, False, False, True, False),
-    "10.13.0.35": (True, True, False, False, True, True, True),
-    "11.4.0.106": (True, False, False, False, True, True, True),
+    "8.6.1": (False, False, True, False, False, True, False, True),
+    "10.13.0.35": (True, True, False, False, True, True, True, True),
+    "11.4.0.106": (True, False, False, False, True, True, True, False),
 }
 LACKING_DTYPES = {"8.6.1": {"bfloat16", "int64"}, "10.13.0.35": set(), "11.4.0.106": set()}
 
@@ -50,6 +51,7 @@ GUARDED = {
     "ICudaEngine.device_memory_size": "not device_memory_v2",
     "ICudaEngine.device_memory_size_v2": "device_memory_v2",
     "IProgressMonitor": "progress",
+    "PreviewFeature.PROFILE_SHARING_0806": "needs_profile_sharing",
     "IBuilderConfig.progress_monitor": "progress",
 }
 

@@ -128,9 +128,11 @@ def test_a_damaged_plan_is_told_before_tensorrt_is_asked(engine, gpus_are, monke
 
 def test_a_closed_engine_and_its_graph_say_so(engine, gpus_are, monkeypatch):
     gpus_are(engine.targets[0])
-    worker = SimpleNamespace(run_arrays=lambda given, out: dict.fromkeys(engine.outputs, IMAGES))
+    worker = SimpleNamespace(run_arrays=lambda shapes, given, out: dict.fromkeys(engine.outputs, IMAGES))
     closed = []
-    session = SimpleNamespace(worker=worker, capture=lambda: worker, close=lambda: closed.append(True))
+    session = SimpleNamespace(
+        worker=lambda profile: worker, capture=lambda shapes: worker, close=lambda: closed.append(True)
+    )
     monkeypatch.setattr(trtnn.engine, "Session", lambda *_: session)
     own = Engine(engine.plan, engine.description)
     graphed = own.cuda_graph()

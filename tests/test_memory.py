@@ -109,7 +109,7 @@ def test_a_context_that_cannot_be_made(monkeypatch):
     engine.device_memory_size_v2 = engine.device_memory_size
     backend = backend_that_says("out of memory", deserialized=engine)
     monkeypatch.setattr(trtnn.session, "device_memory", lambda: threading)
-    message = message_of(EngineError, Session, backend, memoryview(b"ftrt"), {}, {})
+    message = message_of(EngineError, Session(backend, memoryview(b"ftrt"), False).worker, 0)
     assert message.splitlines() == [
         "TensorRT could not make an execution context",
         "  out of memory",

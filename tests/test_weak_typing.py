@@ -179,6 +179,7 @@ def ask(network):
         builder=SimpleNamespace(create_builder_config=lambda: settings),
         layer_dtypes=graph.layer_dtypes,
         inputs=graph.inputs,
+        profiles=(),
         definition=SimpleNamespace(get_layer=fakes.__getitem__, get_input=inputs.__getitem__),
     )
     _, pinned = _make_settings(fake, BuildConfig(), ())

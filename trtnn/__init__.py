@@ -14,12 +14,14 @@ from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
 from trtnn.profiling import Profile
+from trtnn.symbolic import Dim
 from trtnn.tensor import Tensor
 
 __all__ = [
     "Buffer",
     "BuildConfig",
     "Comparison",
+    "Dim",
     "Engine",
     "Fp16Report",
     "Input",

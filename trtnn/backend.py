@@ -37,6 +37,8 @@ class Capabilities:
         progress: it reports progress while building.
         plugins: layers of one's own can be added.
         device_memory_v2: an engine tells the memory of its contexts by ``device_memory_size_v2``.
+        needs_profile_sharing: contexts share an optimisation profile only where PROFILE_SHARING_0806 is set
+            (TensorRT 8.6; 10 has the feature by that name and does so anyway).
     """
 
     strongly_typed: bool
@@ -46,6 +48,7 @@ class Capabilities:
     progress: bool
     plugins: bool
     device_memory_v2: bool
+    needs_profile_sharing: bool
 
 
 class Backend:
@@ -74,6 +77,7 @@ class Backend:
             plugins=hasattr(trt.INetworkDefinition, "add_plugin_v2")
             or hasattr(trt.INetworkDefinition, "add_plugin_v3"),
             device_memory_v2=hasattr(trt.ICudaEngine, "device_memory_size_v2"),
+            needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
         )
         self.logger = _make_logger(trt)
 

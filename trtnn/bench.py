@@ -166,7 +166,7 @@ def bench_engine(engine: Engine, inputs: Mapping[str, np.ndarray], rounds: int =
     engine(**inputs)  # all that can fail does so here
     with _own_stream():
         graphed = engine.cuda_graph()
-        calls = {"execute": engine.bare(), "graph execute": graphed.bare()}
+        calls = {"execute": engine.bare(**inputs), "graph execute": graphed.bare(**inputs)}
         if has_torch_cuda():
             import torch
 

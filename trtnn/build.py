@@ -23,7 +23,9 @@ from trtnn.graph import Graph
 from trtnn.inspector import PinnedLayer, check_pinned
 from trtnn.memory import describe_gpu_memory
 from trtnn.plan import deserialize
+from trtnn.profiles import lengths_in
 from trtnn.progress import watched
+from trtnn.symbolic import is_static
 from trtnn.timing_cache import timing_cache, timing_cache_file
 
 # The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
@@ -157,7 +159,23 @@ def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) ->
         settings.builder_optimization_level = config.optimization_level
     if config.workspace_bytes is not None:
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
+    _add_profiles(graph, settings)
     return settings, [] if backend.capabilities.strongly_typed else _set_weak_precision(graph, settings)
+
+
+def _add_profiles(graph: Graph, settings: Any) -> None:
+    """Tell TensorRT what the dimensions of dynamic inputs may be."""
+    trt = graph.trt
+    if graph.profiles and graph.backend.capabilities.needs_profile_sharing:
+        settings.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+    for dims in graph.profiles:
+        profile = graph.builder.create_optimization_profile()
+        for name, spec in graph.inputs.items():
+            if not is_static(spec.shape):
+                least, best, most = (lengths_in(dims, spec.shape, which) for which in ("min", "opt", "max"))
+                profile.set_shape(name, least, best, most)
+        if settings.add_optimization_profile(profile) < 0:
+            raise BuildError(f"{graph.backend} refused a profile", *graph.backend.logger.take())
 
 
 def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool) -> Any:

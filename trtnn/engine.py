@@ -16,6 +16,7 @@ from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.inputs import Input, check_array, name_arguments
 from trtnn.memory import device_memory
 from trtnn.plan import deserialize, read_bindings
+from trtnn.profiles import CallShapes, Ranges, Shapes, check_arrays
 from trtnn.profiling import EngineLayer, Profile, inspect_layers, make_recorder
 from trtnn.session import Session, Worker
 from trtnn.structure import unflatten
@@ -54,19 +55,17 @@ class Engine:
     def __init__(self, plan: Any, description: Mapping[str, Any]) -> None:
         self.plan = memoryview(plan)
         self.description = dict(description)
-        self._tables = self._read_tables() if engine_file.is_described(description) else None
+        self._shapes = engine_file.read_shapes(description) if engine_file.is_described(description) else None
         self._session: Session | None = None
         self._closed = self._checked = False
         self._lock = threading.RLock()
 
-    def _read_tables(self) -> tuple[dict[str, Input], ...]:
-        tables = (self.description["inputs"], self.description["outputs"])
-        return tuple({name: Input.from_json(value) for name, value in table.items()} for table in tables)
-
-    def _described(self) -> tuple[dict[str, Input], ...]:
+    def _described(self) -> Shapes:
         """Return the inputs and the outputs, of which TensorRT is asked where the description is not ours."""
+        if self._shapes is not None:
+            return self._shapes
         with self._lock:
-            if self._tables is None:
+            if self._shapes is None:
                 backend = self.check_runnable()
                 device_memory()  # it makes a CUDA context current, which TensorRT needs
                 _runtime, engine = deserialize(backend, self.plan)
@@ -75,8 +74,8 @@ class Engine:
                 structure = names[0] if len(names) == 1 else {"tuple": names}
                 here = gpus()[:1]  # it would not have loaded on another, or in another version
                 self.description |= engine_file.describe_plan(backend, here, inputs, outputs, structure, self.plan)
-                self._tables = self._read_tables()
-            return self._tables
+                self._shapes = engine_file.read_shapes(self.description)
+            return self._shapes
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -85,12 +84,17 @@ class Engine:
         Raises:
             EngineError: only TensorRT can tell them, and it or the GPU is not here.
         """
-        return self._described()[0]
+        return self._described().inputs
 
     @property
     def outputs(self) -> dict[str, Input]:
         """The outputs by name; raises as :attr:`inputs` does."""
-        return self._described()[1]
+        return self._described().outputs
+
+    @property
+    def profiles(self) -> tuple[Ranges, ...]:
+        """What the dimensions of dynamic inputs may be, by name; none where every shape is static."""
+        return self._described().profiles
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -99,7 +103,7 @@ class Engine:
 
     def __repr__(self) -> str:
         d, size = self.description, f"{self.plan.nbytes / 1e6:.1f} MB"
-        if self._tables is None:
+        if self._shapes is None:
             return f"Engine({d.get('description', 'a bare plan')}, {size}: not loaded yet)"
         precision = [d["precision"]] if "precision" in d else []
         built = f"{d['backend']} {d['tensorrt']} for {', '.join(self.targets)}"
@@ -138,7 +142,7 @@ class Engine:
         Raises:
             EngineError: it is not.
         """
-        if self._tables is not None and not self._checked:
+        if self._shapes is not None and not self._checked:
             engine_file.check_plan(self.plan, self.description)
         self._checked = True
 
@@ -151,7 +155,7 @@ class Engine:
             EngineError: what the engine needs is not what is here; both are said.
         """
         d = self.description
-        known = self._tables is not None
+        known = self._shapes is not None
         if known:
             needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
         else:
@@ -181,6 +185,9 @@ class Engine:
         tensors are read where they lie, contiguous and of the declared type; the work goes on torch's current stream,
         which the caller waits for, and the results are tensors on the GPU.
 
+        Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
+        context for each profile that it uses.
+
         Args:
             *args, **kwargs: the inputs, all of them arrays or all tensors, by position or name.
             out: arrays or tensors to write into: one where there is one output, else a dict by output name.
@@ -193,16 +200,26 @@ class Engine:
             EngineError: it cannot run here, was closed, or the GPU reported an error.
             ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
         """
-        return self._run(lambda: self._open().worker, args, kwargs, out)
+        return self._run(lambda shapes: self._open().worker(shapes.profile), args, kwargs, out)
 
-    def bare(self) -> Callable[[], None]:
-        """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing."""
-        return self._open().worker.bare()
+    def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing.
+
+        Args:
+            *args, **kwargs: inputs as for a call; only their shapes count.
+        """
+        shapes = self._shapes_of(args, kwargs)
+        return self._open().worker(shapes.profile).bare(shapes)
+
+    def _shapes_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CallShapes:
+        shapes = self._described()
+        return check_arrays(shapes, name_arguments(list(shapes.inputs), args, kwargs))
 
     def cuda_graph(self) -> GraphedEngine:
         """Return a callable that runs this engine as one CUDA graph: the kernels are launched all at once.
 
-        This pays where launching takes longer than computing, mostly at small batches.
+        This pays where launching takes longer than computing, mostly at small batches. The work is captured at the
+        first call, and where shapes are dynamic at the first call of each.
         """
         return GraphedEngine(self)
 
@@ -236,11 +253,11 @@ class Engine:
             raise ArgumentError(f"runs is a positive number, not {runs}")
         session = self._open()
         recorder = make_recorder(session.backend.trt)
-        worker = session.add_recorded(recorder)
+        worker = session.add_recorded(recorder, self._shapes_of(args, kwargs).profile)
         try:
             times = []
             for _ in range(PROFILE_WARM_UP + runs):
-                self._run(lambda: worker, args, kwargs, None)
+                self._run(lambda _: worker, args, kwargs, None)
                 times.append(recorder.take())
         finally:
             worker.close()
@@ -265,28 +282,32 @@ class Engine:
                 if self._closed:
                     raise EngineError("this engine was closed", "load it again")
                 if self._session is None:
-                    backend, (inputs, outputs) = self.check_runnable(), self._described()
+                    backend, shapes = self.check_runnable(), self._described()
                     self.check_plan()
-                    self._session = Session(backend, self.plan, inputs, outputs)
+                    self._session = Session(backend, self.plan, bool(shapes.profiles))
         return self._session
 
-    def _run(self, worker: Callable[[], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
-        given = name_arguments(list(self.inputs), args, kwargs)
+    def _run(
+        self, worker: Callable[[CallShapes], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> Any:
+        known = self._described()
+        given = name_arguments(list(known.inputs), args, kwargs)
         first = next(iter(given.values()))
         if out is not None and not isinstance(out, Mapping):
-            out = dict(zip(self.outputs, (out,), strict=False))
-        if out is not None and out.keys() != self.outputs.keys():
-            raise ArgumentError(f"out holds {', '.join(out)}", f"the outputs are {', '.join(self.outputs)}")
+            out = dict(zip(known.outputs, (out,), strict=False))
+        if out is not None and out.keys() != known.outputs.keys():
+            raise ArgumentError(f"out holds {', '.join(out)}", f"the outputs are {', '.join(known.outputs)}")
+        shapes = known.of_call(given)
         if getattr(first, "is_cuda", False):
             for name, value in given.items():
-                check_tensor(name, self.inputs[name], value)
+                check_tensor(name, shapes.inputs[name], value)
             for name, value in (out or {}).items():
-                check_tensor(name, self.outputs[name], value, "out")
-            results = worker().run_tensors(given, out)
+                check_tensor(name, shapes.outputs[name], value, "out")
+            results = worker(shapes).run_tensors(shapes, given, out)
         else:
-            arrays = {n: _host_array(n, self.inputs[n], value) for n, value in given.items()}
-            into = out and {n: _host_array(n, self.outputs[n], value, "out") for n, value in out.items()}
-            results = worker().run_arrays(arrays, into)
+            arrays = {n: _host_array(n, shapes.inputs[n], value) for n, value in given.items()}
+            into = out and {n: _host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
+            results = worker(shapes).run_arrays(shapes, arrays, into)
             if out is not None:
                 results = out
             elif not isinstance(first, np.ndarray):
@@ -297,10 +318,10 @@ class Engine:
 
 
 class GraphedEngine:
-    """An engine captured in a CUDA graph, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
+    """An engine captured in CUDA graphs, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
 
-    The graph has buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call
-    it.
+    There is one graph for each set of input shapes that it is called with, and each has an execution context and
+    buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call it.
 
     Attributes:
         engine: the engine.
@@ -308,19 +329,23 @@ class GraphedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._worker = engine._open().capture()
+        self._workers: dict[tuple[tuple[int, ...], ...], Worker] = {}
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the graph; see :meth:`Engine.__call__`."""
-        return self.engine._run(self._open, args, kwargs, out)
+        return self.engine._run(self._worker, args, kwargs, out)
 
-    def _open(self) -> Worker:
-        self.engine._open()  # it says so where the engine was closed, which freed the worker as well
-        return self._worker
-
-    def bare(self) -> Callable[[], None]:
+    def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
         """Return the launch of the graph alone; see :meth:`Engine.bare`."""
-        return self._open().bare()
+        shapes = self.engine._shapes_of(args, kwargs)
+        return self._worker(shapes).bare(shapes)
+
+    def _worker(self, shapes: CallShapes) -> Worker:
+        session = self.engine._open()  # it says so where the engine was closed, which freed the workers as well
+        key = tuple(spec.shape for spec in shapes.inputs.values())
+        if key not in self._workers:
+            self._workers[key] = session.capture(shapes)
+        return self._workers[key]
 
 
 def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:
@@ -333,7 +358,7 @@ def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> No
     if not getattr(tensor, "is_cuda", False) or tensor.device.index != 0:  # NumPy's arrays have a device as well
         raise ArgumentError(
             f"{kind} {name!r} is not on the GPU that the engine runs on, as the first input is",
-            f"received {type(tensor).__name__} on {getattr(tensor, 'device', 'the host')}",
+            f"received {type(tensor).__name__} on {tensor.device if getattr(tensor, 'is_cuda', False) else 'the host'}",
             'move it with .to("cuda:0")',
         )
     check_array(name, spec, tensor, kind)

@@ -23,7 +23,9 @@ from trtnn.fingerprint import digest
 from trtnn.graph import Graph
 from trtnn.inputs import Input
 from trtnn.plan import looks_like_a_plan
+from trtnn.profiles import Shapes, profile_from_json, profile_to_json, widest_dims
 from trtnn.structure import unflatten
+from trtnn.symbolic import is_static
 
 MAX_DESCRIPTION_BYTES = 1 << 24
 _OWN = "trtnn"  # the key that only our descriptions have
@@ -54,6 +56,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
         "inner_outputs": graph.inner_outputs,
+        **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
         **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),
     }
 
@@ -89,10 +92,19 @@ def describe_plan(
 def _picture_keys(inputs: Mapping[str, Input]) -> dict[str, Any]:
     """Return the keys by which other tools know what pictures an engine takes, where it takes pictures."""
     shapes = [spec.shape for spec in inputs.values()]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
+    if len(shapes) != 1 or len(shapes[0]) != 4 or not is_static(shapes[0]):
         return {}
     batch, channels, *size = shapes[0]
     return {"batch": batch, "channels": channels, "imgsz": size}
+
+
+def read_shapes(description: Mapping[str, Any]) -> Shapes:
+    """Return what a description of ours says of inputs, outputs and profiles."""
+    profiles = tuple(map(profile_from_json, description.get("profiles", ())))
+    dims = widest_dims(profiles)
+    tables = (description["inputs"], description["outputs"])
+    inputs, outputs = ({name: Input.from_json(value, dims) for name, value in table.items()} for table in tables)
+    return Shapes(inputs, outputs, profiles)
 
 
 def is_described(description: Mapping[str, Any]) -> bool:
@@ -153,8 +165,7 @@ def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
         raise ValueError(f"its backend is {description['backend']}")
     if not all(isinstance(target, str) for target in description["targets"]):
         raise TypeError("its targets are not all strings")
-    specs = {name: Input.from_json(value) for key in ("inputs", "outputs") for name, value in description[key].items()}
-    unflatten(description["structure"], {name: specs[name] for name in description["outputs"]})
+    unflatten(description["structure"], read_shapes(description).outputs)
     if plan.nbytes != description["plan_bytes"]:
         raise ValueError(f"a plan of {plan.nbytes} bytes, where {description['plan_bytes']} were written")
     return description, plan

@@ -17,6 +17,7 @@ from trtnn.errors import UnsupportedError
 from trtnn.ops.activation import hardswish, leaky_relu, relu, sigmoid, silu, softmax
 from trtnn.ops.arithmetic import add, div, exp, mul, neg, pow, sub
 from trtnn.ops.convolution import conv2d, conv_transpose2d
+from trtnn.ops.creation import arange
 from trtnn.ops.indexing import getitem, narrow
 from trtnn.ops.joining import cat, chunk, split
 from trtnn.ops.linear import linear
@@ -25,10 +26,12 @@ from trtnn.ops.pooling import max_pool2d
 from trtnn.ops.promotion import cast
 from trtnn.ops.resizing import interpolate
 from trtnn.ops.shaping import flatten, permute, reshape, transpose
+from trtnn.ops.tiling import expand
 from trtnn.tensor import Tensor
 
 __all__ = [
     "add",
+    "arange",
     "batch_norm",
     "cast",
     "cat",
@@ -37,6 +40,7 @@ __all__ = [
     "conv_transpose2d",
     "div",
     "exp",
+    "expand",
     "flatten",
     "getitem",
     "hardswish",
@@ -72,7 +76,7 @@ _METHODS = {
     **{
         name: globals()[name]
         for name in (
-            "add", "cast", "chunk", "div", "exp", "flatten", "mul", "narrow", "neg", "permute", "pow", "relu",
+            "add", "cast", "chunk", "div", "exp", "expand", "flatten", "mul", "narrow", "neg", "permute", "pow", "relu",
             "reshape", "sigmoid", "softmax", "split", "sub", "transpose",
         )
     },

@@ -17,13 +17,27 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.errors import ArgumentError, BackendError, BuildError, DTypeError, TrtnnError, nearest
+from trtnn.errors import (
+    ArgumentError,
+    BackendError,
+    BuildError,
+    DTypeError,
+    ShapeError,
+    TrtnnError,
+    UnsupportedError,
+    nearest,
+)
 from trtnn.inputs import Input
 from trtnn.parameter import Parameter
+from trtnn.profiles import Ranges
 from trtnn.structure import flatten, map_leaves
+from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
 from trtnn.tensor import Tensor
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
+# The layers whose output has the shape of their first input, or that of all inputs broadcast together.
+_SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
+_BROADCAST = ("elementwise", "select")
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -74,6 +88,7 @@ class Graph:
         backend: the TensorRT to write for.
         precision: the element type of its layers.
         paths: the path of each module that may be called, by the module's ``id``.
+        profiles: what the dimensions of dynamic inputs may be, see :mod:`trtnn.profiles`.
 
     Attributes:
         definition: the ``INetworkDefinition``.
@@ -85,11 +100,14 @@ class Graph:
         inner_outputs: the paths of the modules whose outputs are the network's as well.
         structure: what the network returns, see :mod:`trtnn.structure`: what ``forward`` did; where outputs of inner
             modules were asked for, a tuple of that and a dict of what each of those modules returned, by its path.
+        dimensions: for each dynamic dimension by name the input that it is read from, and its axis there.
+        lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops.sizes`.
     """
 
     backend: Backend
     precision: Precision = field(default_factory=Precision)
     paths: Mapping[int, str] = field(default_factory=dict)
+    profiles: Sequence[Ranges] = ()
 
     def __post_init__(self) -> None:
         trt, capabilities = self.backend.trt, self.backend.capabilities
@@ -108,6 +126,9 @@ class Graph:
         self.outputs: dict[str, Input] = {}
         self.inner_outputs: list[str] = []
         self.structure: Any = None
+        self.dimensions: dict[str, tuple[Tensor, int]] = {}
+        self.lengths: dict[str, Tensor] = {}
+        self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self._arrays: list[np.ndarray] = []
         self._converted: dict[tuple[int, DType], np.ndarray] = {}
         self._names: defaultdict[str, int] = defaultdict(int)
@@ -195,12 +216,17 @@ class Graph:
 
     def add_input(self, name: str, spec: Input) -> Tensor:
         """Add a network input; a floating one is cast to the type that the network computes in."""
+        shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
         stored = self.backend.data_type(self.stored_dtype(spec.dtype))
-        raw = self.definition.add_input(name, stored, spec.shape)
+        raw = self.definition.add_input(name, stored, shape)
         if raw is None:
             raise self._failure(f"cannot add the input {name!r} of {spec}", [])
         self.inputs[name] = spec
-        tensor = Tensor(self, raw, spec.shape, spec.dtype)
+        tensor = self._tensor(raw, spec.shape, spec.dtype)
+        for axis, length in enumerate(spec.shape):
+            if isinstance(length, Dim):
+                raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
+                self.dimensions.setdefault(length.name, (tensor, axis))
         if spec.dtype is float32:
             return self._to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
@@ -262,11 +288,12 @@ class Graph:
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
             tensor.raw.name = name
+            self._tensor(tensor.raw, tensor.shape, tensor.dtype)
             marked.add(name)
             self.definition.mark_output(tensor.raw)
             self.outputs[name] = Input(tensor.shape, tensor.dtype)
-        # Tensors hold their graph: keep no circle once the trace is over
-        self._before_cast.clear()
+        for tensors in (self._before_cast, self.lengths, self.dimensions):
+            tensors.clear()  # Tensors hold their graph: keep no circle once the trace is over
         self.module_outputs = map_leaves(_raw, self.module_outputs)
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
@@ -341,12 +368,24 @@ class Graph:
         shape = (1,) * (ndim - array.ndim) + array.shape
         return self.emit("constant", shape, array, traced_as=dtype)
 
-    def emit(self, kind: str, *args: Any, traced_as: DType | None = None, **attributes: Any) -> Any:
+    def emit(
+        self,
+        kind: str,
+        *args: Any,
+        out_shape: Sequence[Length] | None = None,
+        set_inputs: Mapping[int, Tensor] | None = None,
+        traced_as: DType | None = None,
+        **attributes: Any,
+    ) -> Any:
         """Add one layer: ``definition.add_<kind>(*args)``, then set its attributes.
 
         Args:
             kind: such as ``"convolution_nd"``.
             *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            out_shape: the shape of the output by the operation's formula, which has to be TensorRT's as far as that
+                tells one. It is needed where TensorRT leaves a length open, unless the layer keeps or broadcasts the
+                shapes of its inputs.
+            set_inputs: further inputs by their index, as ``ILayer.set_input`` takes them.
             traced_as: the type of a floating output, where it is not that of the floating inputs.
             **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
 
@@ -355,14 +394,20 @@ class Graph:
 
         Raises:
             BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
+            ShapeError: at some lengths within the profiles nothing is left.
+            UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
         """
         inputs = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, Tensor)]
+        shaped = list(inputs)
+        inputs += (set_inputs or {}).values()
         if any(tensor.graph is not self for tensor in inputs):
             raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
         try:
             layer = getattr(self.definition, f"add_{kind}")(*map(_raw, args))
             if layer is None:
                 raise self._failure(f"TensorRT refused {kind}", inputs)
+            for index, tensor in (set_inputs or {}).items():
+                layer.set_input(index, tensor.raw)
             for name, value in attributes.items():
                 setattr(layer, name, value)
             layer.name = self._unique_name(kind)
@@ -375,8 +420,11 @@ class Graph:
             raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
         if any(output is None for output in outputs):
             raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
+        if out_shape is not None or -1 in outputs[0].shape:
+            outputs = [self._settled(kind, output, out_shape, shaped) for output in outputs]
         self.layer_paths.append(self._scopes[-1].path)
-        self.layer_dtypes.append(_floating_dtype([*inputs, *outputs]))
+        # What a tensor's shape is does not depend on the type of its numbers.
+        self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     @property
@@ -390,11 +438,52 @@ class Graph:
             shape = tuple(raw.shape)
         except ValueError:  # TensorRT's way to say that it could not infer one
             return None
+        if 0 in shape:  # what TensorRT 8 shows where a kernel is larger than its input
+            return None
         raw.name = f"{layer.name}:{index}"  # the colon keeps it apart from the network's inputs and outputs
         dtype = as_dtype(raw.dtype)
         if traced_as is not None and self.stored_dtype(traced_as) is dtype:
             dtype = traced_as
         return Tensor(self, raw, shape, dtype)
+
+    def _settled(
+        self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
+    ) -> Tensor:
+        """Return an output in the shape that it is expected in, held against the one that TensorRT shows."""
+        shown = output.shape
+        if expected is None:
+            if kind in _SAME_SHAPE:
+                expected = inputs[0].shape
+            elif kind in _BROADCAST:
+                expected = broadcast(*(tensor.shape for tensor in inputs))
+            else:
+                raise UnsupportedError(
+                    f"{kind} in {self.where} gives a dynamic shape, and nothing tells which",
+                    f"inputs: {', '.join(str(tensor.shape) for tensor in inputs)}",
+                    "give emit the output's shape: out_shape=...",
+                )
+        expected = tuple(expected)
+        for length in expected:
+            if bounds(length)[0] < 1:
+                raise ShapeError(
+                    f"{kind} in {self.where} may leave nothing: a length of {length} goes down to {bounds(length)[0]}",
+                    ranges([length]),
+                    "a larger min of the dimension, or a multiple_of, may settle it",
+                )
+        if len(shown) != len(expected) or not all(
+            length == -1 or same(length, told) for length, told in zip(shown, expected, strict=True)
+        ):
+            raise self._failure(f"{kind} gives {expected} by its formula and {shown} in TensorRT", inputs)
+        return self._tensor(output.raw, expected, output.dtype)
+
+    def _tensor(self, raw: Any, shape: tuple[Length, ...], dtype: DType) -> Tensor:
+        if not is_static(shape):
+            self._dynamic_shapes[raw.name] = shape
+        return Tensor(self, raw, shape, dtype)
+
+    def shape_of(self, raw: Any) -> tuple[Length, ...]:
+        """Return the shape of an ITensor of this graph, with Sizes where it is dynamic."""
+        return self._dynamic_shapes.get(raw.name) or tuple(raw.shape)
 
     def _unique_name(self, kind: str) -> str:
         path = self._scopes[-1].path

@@ -49,7 +49,7 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
     tensors = {output for pin in pinned for output in pin.outputs}
     found = []
     for text in layers:
-        built = json.loads(text)
+        built = json.loads(text, strict=False)  # not strict: metadata holds a control character
         if not isinstance(built, dict):  # a lone name, where the engine was built without details
             continue
         whole = names.issuperset(fused_names(built["Name"]))

@@ -17,7 +17,7 @@ from trtnn.reading import layer_arrays, read_layers
 if TYPE_CHECKING:
     from trtnn.reference.half import Trial
 
-_FREE = ("CAST", "IDENTITY")  # they come and go with the precision, and compute nothing
+_FREE = ("CAST", "IDENTITY", "SHAPE")  # the first two come and go with the precision, and none computes
 
 
 class MixedPrecision:

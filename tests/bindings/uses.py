@@ -31,6 +31,8 @@ INSTANCES_OF_FILE = {
     "inspector.py": {"engine": "ICudaEngine", "inspector": "EngineInspector"},
 }
 
+OF_EMIT = ("out_shape", "set_inputs", "traced_as")  # emit's own arguments, which set no property of a layer
+
 _Function = ast.FunctionDef | ast.Lambda
 Steps = tuple[str, ...]
 
@@ -143,7 +145,7 @@ class _File:
             yield Use(self.where(node), path)
             yield self._call((*path, "()"), node, node.args[1:], ())
             for name in self._keywords(node):
-                if name != "traced_as":  # emit's own; the others are properties of the layer
+                if name not in OF_EMIT:
                     yield Use(self.where(node), (*path, "()", name), is_set=True)
 
     def _call(self, path: Steps, node: ast.Call, arguments: list[ast.expr], keywords: tuple[str, ...]) -> Use:

@@ -49,7 +49,11 @@ def print_engine(engine: trtnn.Engine) -> None:
     """Print what an engine's description says; what only TensorRT can tell is told where there is a GPU."""
     table = Table(show_header=False)
     try:
-        tables = {"inputs": engine.inputs, "outputs": engine.outputs}
+        profiles = {
+            index: ", ".join(f"{dim.describe()}, fastest at {dim.opt}" for dim in profile.values())
+            for index, profile in enumerate(engine.profiles)
+        }
+        tables = {"inputs": engine.inputs, "outputs": engine.outputs, "profiles": profiles or ""}
     except EngineError as error:
         tables = {"inputs": "\n".join(["not known here", *error.details])}
     shown = {**engine.description, **tables}

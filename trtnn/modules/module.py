@@ -16,9 +16,10 @@ from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, StateDictError, TrtnnError, nearest
 from trtnn.fp16 import TOLERANCE
 from trtnn.graph import Precision, current_graph
-from trtnn.inputs import Input, as_input
+from trtnn.inputs import Input
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
+from trtnn.profiles import as_inputs
 
 
 class LoadResult(NamedTuple):
@@ -274,7 +275,7 @@ class Module:
 
     def trace(
         self,
-        inputs: Mapping[str, Input | Sequence[int]] | None = None,
+        inputs: Mapping[str, Input | Sequence[Any]] | None = None,
         *,
         fp16: bool = False,
         fp32_modules: Sequence[str] | Literal["auto"] = (),
@@ -289,7 +290,9 @@ class Module:
         >>> inner["model.9"]
 
         Args:
-            inputs: an Input or a shape by name, in place of those that the module declares.
+            inputs: an Input or a shape by name, in place of those that the module declares. What a shape holds as a
+                :class:`trtnn.Dim` is known only when the network runs; a list of Inputs, with the same names of
+                dimensions and other ranges, makes as many optimisation profiles.
             fp16: compute in half precision; inputs and outputs stay as declared, floating outputs are fp32.
             fp32_modules: paths of modules, or patterns such as ``"model.24.*"``, that stay in fp32 with all they hold;
                 or ``"auto"``: just enough of them, see :meth:`trtnn.Fp16Report.suggested_fp32_modules`.
@@ -332,7 +335,7 @@ class Module:
 
     def compile(
         self,
-        inputs: Mapping[str, Input | Sequence[int]] | None = None,
+        inputs: Mapping[str, Input | Sequence[Any]] | None = None,
         *,
         fp16: bool = False,
         fp32_modules: Sequence[str] | Literal["auto"] = (),
@@ -348,7 +351,7 @@ class Module:
         )
         return network.build(config)
 
-    def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Input]:
+    def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, tuple[Input, ...]]:
         parameters = inspect.signature(self.forward).parameters.values()
         variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -365,7 +368,7 @@ class Module:
                 f"pass inputs={{{example}}}, or declare self.inputs in __init__",
             )
         order = [name for name in names if name in merged] + [name for name in merged if name not in names]
-        return {name: as_input(merged[name]) for name in order}
+        return {name: as_inputs(merged[name]) for name in order}
 
     # -- looks --------------------------------------------------------------------------------------------------------
 

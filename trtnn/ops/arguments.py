@@ -9,11 +9,12 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.parameter import Parameter
+from trtnn.symbolic import Length, Size, same
 from trtnn.tensor import Tensor
 
 Array = Parameter | np.ndarray
 Number = int | float
-Operand = Tensor | Array | Number
+Operand = Tensor | Array | Number | Size
 
 
 def pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
@@ -26,6 +27,11 @@ def pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
     if len(values) != 2 or not all(isinstance(v, (int, np.integer)) for v in values):
         raise ArgumentError(f"{what} takes an int or two, not {value!r}")
     return int(values[0]), int(values[1])
+
+
+def windows(length: Length, kernel: int, stride: int, padding: int, dilation: int = 1) -> Length:
+    """Return how many windows fit a length: floor((length + padding - dilation·(kernel - 1) - 1) / stride) + 1."""
+    return (length + padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def normalize_dim(dim: int, ndim: int) -> int:
@@ -47,7 +53,7 @@ def expect_ndim(input: Tensor, allowed: Sequence[int], what: str, form: str) -> 
 
 
 def expect_channels(input: Tensor, channels: int, what: str) -> None:
-    if input.shape[1] != channels:
+    if not same(input.shape[1], channels):
         raise ShapeError(
             f"{what} in {input.graph.where} got the wrong number of channels",
             f"expected {channels}, as its weights have",

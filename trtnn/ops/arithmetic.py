@@ -6,12 +6,13 @@ from trtnn.dtypes import bool_
 from trtnn.errors import DTypeError, ShapeError
 from trtnn.ops.arguments import Operand, expect_floating
 from trtnn.ops.promotion import promote
+from trtnn.symbolic import broadcast
 from trtnn.tensor import Tensor
 
 
 def _elementwise(kind: str, a: Operand, b: Operand) -> Tensor:
     a, b = promote(a, b, ndim=max(getattr(operand, "ndim", 0) for operand in (a, b)))
-    if any(x != y and 1 not in (x, y) for x, y in zip(a.shape, b.shape, strict=True)):
+    if broadcast(a.shape, b.shape) is None:
         raise ShapeError(f"shapes {a.shape} and {b.shape} do not broadcast together in {a.graph.where}")
     return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
 

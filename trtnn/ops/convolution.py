@@ -15,6 +15,7 @@ from trtnn.ops.arguments import (
     optional_weights,
     pair,
     shape_of_weights,
+    windows,
 )
 from trtnn.tensor import Tensor
 
@@ -56,6 +57,8 @@ def conv2d(
         before, after = [t // 2 for t in total], [t - t // 2 for t in total]
     else:
         before = after = (0, 0) if padding == "valid" else pair(padding, "padding")
+    batch, _, *lengths = input.shape
+    sides = zip(lengths, kernel, stride, map(sum, zip(before, after, strict=True)), dilation, strict=True)
     return input.graph.emit(
         "convolution_nd",
         input,
@@ -63,6 +66,7 @@ def conv2d(
         tuple(kernel),
         input.graph.array(weight, input.dtype),
         optional_weights(input, bias),
+        out_shape=(batch, out_channels, *(windows(*side) for side in sides)),
         stride_nd=stride,
         dilation_nd=dilation,
         pre_padding=tuple(before),
@@ -120,6 +124,8 @@ def conv_transpose2d(
         kernel = input.graph.array(np.pad(kernel, [(0, 0), (0, 0), (0, taps[0]), (0, taps[1])]), input.dtype)
         extra = [t * d for t, d in zip(taps, dilation, strict=True)]
     after = [p - o + e for p, o, e in zip(padding, output_padding, extra, strict=True)]
+    batch, _, *lengths = input.shape
+    sides = zip(lengths, stride, padding, after, dilation, kernel.shape[2:], strict=True)
     return input.graph.emit(
         "deconvolution_nd",
         input,
@@ -127,6 +133,11 @@ def conv_transpose2d(
         kernel.shape[2:],
         kernel,
         optional_weights(input, bias),
+        out_shape=(
+            batch,
+            out_per_group * groups,
+            *((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides),
+        ),
         stride_nd=stride,
         dilation_nd=dilation,
         pre_padding=padding,

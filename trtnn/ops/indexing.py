@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,27 @@ import numpy as np
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import normalize_dim
 from trtnn.ops.shaping import reshape
+from trtnn.ops.sizes import shape_tensor
+from trtnn.symbolic import Length, Size, ceil_divide, is_static, same_shape
 from trtnn.tensor import Tensor
 
 
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+def cut(input: Tensor, start: Sequence[Length], size: Sequence[Length], stride: Sequence[int]) -> Tensor:
+    """Return ``size`` elements along each dimension from ``start`` on, ``stride`` apart; 0 repeats one of them."""
+    places = (0,) * input.ndim  # what stands in for lengths that come as inputs
+    set_inputs = {i: shape_tensor(input.graph, v) for i, v in ((1, start), (2, size)) if not is_static(v)}
+    return input.graph.emit(
+        "slice",
+        input,
+        tuple(start) if is_static(start) else places,
+        tuple(size) if is_static(size) else places,
+        tuple(stride),
+        out_shape=size,
+        set_inputs=set_inputs,
+    )
+
+
+def narrow(input: Tensor, dim: int, start: Length, length: Length) -> Tensor:
     """Return ``length`` elements along ``dim`` from ``start`` on; a negative start counts from the end.
 
     Raises:
@@ -57,21 +75,45 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         if isinstance(item, slice):
             if item.step is not None and item.step < 1:
                 raise ArgumentError("a slice has a positive step, as in torch", f"received {item}")
-            span = range(*item.indices(length))
-            if not span:
-                raise ShapeError(f"the slice {item} leaves nothing of a dimension of {length}")
-            shape.append(len(span))
-        elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
+            first, count = _span(item, length)
+            step = item.step or 1
+            shape.append(count)
+        elif isinstance(item, (int, np.integer, Size)) and not isinstance(item, bool):
             if not -length <= item < length:
                 raise ShapeError(f"index {item} is out of range for a dimension of {length} in {input.graph.where}")
-            span = range(int(item) % length, int(item) % length + 1)
+            first, count, step = item if item >= 0 else item + length, 1, 1
         else:
             raise UnsupportedError(
                 f"an index of type {type(item).__name__}", "known: integers, slices, Ellipsis and None"
             )
-        start.append(span.start)
-        size.append(len(span))
-        stride.append(span.step)
-    if tuple(size) != input.shape:
-        input = input.graph.emit("slice", input, tuple(start), tuple(size), tuple(stride))
+        start.append(first if isinstance(first, Size) else int(first))
+        size.append(count)
+        stride.append(step)
+    if not same_shape(size, input.shape):
+        input = cut(input, start, size, stride)
     return reshape(input, tuple(shape))
+
+
+def _span(item: slice, length: Length) -> tuple[Length, Length]:
+    """Return where a slice of a dimension begins, and how many elements it has.
+
+    Raises:
+        ShapeError: there are none, or the range of a dimension leaves it open whether the slice lies within.
+    """
+    if is_static((item.start, item.stop, length)):
+        span = range(*item.indices(length))
+        first, count = span.start, len(span)
+    else:
+        first, last = _position(item.start, 0, length), _position(item.stop, length, length)
+        count = ceil_divide(last - first, item.step or 1)
+    if not count >= 1:
+        raise ShapeError(f"the slice {item} leaves nothing of a dimension of {length}")
+    return first, count
+
+
+def _position(value: Length | None, default: Length, length: Length) -> Length:
+    """Return one end of a slice, counted from the front and no further than the dimension goes."""
+    if value is None:
+        return default
+    place = value if value >= 0 else value + length
+    return length if place > length else place if place >= 0 else 0

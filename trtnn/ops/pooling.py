@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import expect_ndim, pair
+from trtnn.symbolic import Size, ceil_divide
 from trtnn.tensor import Tensor
 
 
@@ -39,10 +39,11 @@ def max_pool2d(
         raise UnsupportedError(f"max_pool2d with dilation {dilation}", "TensorRT's pooling has no dilation")
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ArgumentError("padding is at most half of kernel_size", f"received {padding} for {kernel}")
-    after = []
-    for length, k, s, p in zip(input.shape[2:], kernel, stride, padding, strict=True):
-        steps = (length + 2 * p - k) / s
-        windows = (math.ceil(steps) if ceil_mode else math.floor(steps)) + 1
+    batch, channels, *lengths = input.shape
+    after, counts = [], []
+    for length, k, s, p in zip(lengths, kernel, stride, padding, strict=True):
+        room = length + 2 * p - k
+        windows = (ceil_divide(room, s) if ceil_mode else room // s) + 1
         if ceil_mode and (windows - 1) * s >= length + p:
             windows -= 1
         if windows < 1:
@@ -51,12 +52,23 @@ def max_pool2d(
                 f"received an input of shape {input.shape}, padding {padding}",
             )
         # As much padding at the end as the last window needs: then TensorRT, rounding down, counts the same.
-        after.append(max(0, (windows - 1) * s + k - length - p))
+        needed = (windows - 1) * s + k - length - p
+        if isinstance(needed, Size):
+            if ceil_mode:
+                raise UnsupportedError(
+                    f"max_pool2d with ceil_mode over a length of {length}",
+                    "the padding at its end would depend on the length",
+                    f"a dimension that is a multiple_of {s} may settle it",
+                )
+            needed = p
+        after.append(max(0, needed))
+        counts.append(windows)
     return input.graph.emit(
         "pooling_nd",
         input,
         input.graph.trt.PoolingType.MAX,
         kernel,
+        out_shape=(batch, channels, *counts),
         stride_nd=stride,
         pre_padding=padding,
         post_padding=tuple(after),

@@ -9,8 +9,10 @@ import numpy as np
 from trtnn.dtypes import DType, as_dtype, bool_, int64, result_type
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.ops.arguments import Operand
-from trtnn.ops.shaping import with_ndim
+from trtnn.ops.shaping import reshape, with_ndim
+from trtnn.ops.sizes import shape_tensor
 from trtnn.parameter import Parameter
+from trtnn.symbolic import Size
 from trtnn.tensor import Tensor
 
 
@@ -25,7 +27,7 @@ def _operand_dtype(value: Operand, tensor: Tensor) -> DType:
         return value.dtype
     if isinstance(value, bool):
         return bool_
-    if isinstance(value, int):
+    if isinstance(value, (int, Size)):
         return tensor.dtype if tensor.dtype is not bool_ else int64
     # Floating arrays follow the tensor's precision, as weights do; beside integers it is the network's.
     if isinstance(value, (float, Parameter)) or value.dtype.kind == "f":
@@ -38,7 +40,7 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False) -> list[Ten
     tensors = [value for value in values if isinstance(value, Tensor)]
     if not tensors:
         raise ArgumentError("at least one operand must be a Tensor", "compute with NumPy what holds no Tensor")
-    known = (Tensor, Parameter, np.ndarray, np.generic, int, float)
+    known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size)
     for value in values:
         if not isinstance(value, known):
             raise DTypeError(f"an operand is a Tensor, a NumPy array or a number, not {type(value).__name__}")
@@ -49,6 +51,7 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False) -> list[Ten
     graph = tensors[0].graph
     if floating and not dtype.is_floating_point:
         dtype = graph.compute_dtype
+    plain = [reshape(shape_tensor(graph, [value]), ()) if isinstance(value, Size) else value for value in plain]
     return [
         with_ndim(graph.cast(v, dtype), max(ndim, v.ndim)) if isinstance(v, Tensor) else graph.constant(v, dtype, ndim)
         for v in plain

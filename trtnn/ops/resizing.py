@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import expect_ndim, pair
+from trtnn.ops.sizes import shape_tensor
+from trtnn.symbolic import Length, is_static
 from trtnn.tensor import Tensor
 
 
@@ -28,9 +31,28 @@ def _resize_scale(length: int, factor: float) -> float:
         scale = np.nextafter(scale, np.float32(math.inf if min(found) < wanted else 0))
 
 
+def _scaled(length: Length, factor: float) -> tuple[Length, float]:
+    """Return floor(length · factor), and the scale that TensorRT comes to it by."""
+    if isinstance(length, int):
+        return math.floor(length * factor), _resize_scale(length, factor)
+    share = Fraction(factor)
+    if max(share.numerator, share.denominator) > 1 << 10:  # a product with less is exact in single precision
+        raise UnsupportedError(
+            f"interpolate of a length of {length} by {factor}",
+            "by a whole number, or a fraction of a power of 2, it comes out the same at every length",
+            "give size= in place of scale_factor=",
+        )
+    return length * share.numerator // share.denominator, factor
+
+
+def _target(size: Length | Sequence[Length]) -> tuple[Length, Length]:
+    wanted = tuple(size) if isinstance(size, Sequence) else (size, size)
+    return wanted if len(wanted) == 2 and not is_static(wanted) else pair(size, "size")
+
+
 def interpolate(
     input: Tensor,
-    size: int | Sequence[int] | None = None,
+    size: Length | Sequence[Length] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
@@ -39,7 +61,7 @@ def interpolate(
 
     Args:
         input: (batch, channels, height, width).
-        size: (H, W) of the output; give this or ``scale_factor``.
+        size: (H, W) of the output, ints or Sizes; give this or ``scale_factor``.
         scale_factor: H = floor(height · factor).
         mode: ``"nearest"``: source = floor(target / factor); ``"bilinear"``: source = (target + ½) / factor - ½, or
             with ``align_corners`` target · (height - 1) / (H - 1).
@@ -67,12 +89,20 @@ def interpolate(
             "resize_mode": trt.InterpolationMode.LINEAR,
             "coordinate_transformation": getattr(trt.ResizeCoordinateTransformation, transformation),
         }
+    set_inputs = None
     if size is not None:
-        how["shape"] = input.shape[:2] + pair(size, "size")
+        shape = input.shape[:2] + _target(size)
+        if is_static(shape):
+            how["shape"] = shape
+        else:
+            set_inputs = {1: shape_tensor(input.graph, shape)}
     else:
         factors = (scale_factor,) * 2 if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
         if len(factors) != 2:
             raise ArgumentError(f"scale_factor takes a number or two, not {scale_factor!r}")
-        scales = [_resize_scale(n, float(f)) for n, f in zip(input.shape[2:], factors, strict=True)]
+        lengths, scales = zip(
+            *(_scaled(n, float(f)) for n, f in zip(input.shape[2:], factors, strict=True)), strict=True
+        )
+        shape = input.shape[:2] + lengths
         how["scales"] = (1.0, 1.0, *scales)
-    return input.graph.emit("resize", input, **how)
+    return input.graph.emit("resize", input, out_shape=shape, set_inputs=set_inputs, **how)

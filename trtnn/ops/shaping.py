@@ -5,26 +5,45 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import normalize_dim
+from trtnn.ops.sizes import shape_tensor
+from trtnn.symbolic import Length, Size, same, same_shape
 from trtnn.tensor import Tensor
 
 
-def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
+def reshape(input: Tensor, *shape: Length | Sequence[Length]) -> Tensor:
     """The same elements in another shape; one length may be -1, which takes what is left.
 
     Raises:
         ShapeError: the number of elements differs.
     """
     wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else tuple(shape)
-    count = math.prod(input.shape)
-    known = math.prod(length for length in wanted if length != -1)
-    resolved = tuple(count // max(known, 1) if length == -1 else int(length) for length in wanted)
-    if wanted.count(-1) > 1 or any(length < -1 for length in wanted) or math.prod(resolved) != count:
-        raise ShapeError(f"cannot reshape {input.shape}, {count} elements, to {wanted} in {input.graph.where}")
-    if resolved == input.shape:
+    graph, count = input.graph, math.prod(input.shape)
+    is_open = [isinstance(length, (int, np.integer)) and length == -1 for length in wanted]
+    known = math.prod(length for length, open_ in zip(wanted, is_open, strict=True) if not open_)
+    resolved = tuple(
+        count // max(known, 1) if open_ else length if isinstance(length, Size) else int(length)
+        for length, open_ in zip(wanted, is_open, strict=True)
+    )
+    if sum(is_open) > 1 or any(length < 0 for length in resolved) or not same(math.prod(resolved), count):
+        raise ShapeError(f"cannot reshape {input.shape}, {count} elements, to {wanted} in {graph.where}")
+    if same_shape(resolved, input.shape):
         return input
-    return input.graph.emit("shuffle", input, reshape_dims=resolved)
+    dims = _reshape_dims(input.shape, resolved)
+    if dims.count(-1) <= 1:
+        return graph.emit("shuffle", input, out_shape=resolved, reshape_dims=dims)
+    return graph.emit("shuffle", input, out_shape=resolved, set_inputs={1: shape_tensor(graph, resolved)})
+
+
+def _reshape_dims(before: Sequence[Length], after: Sequence[Length]) -> tuple[int, ...]:
+    """Return a shape in TensorRT's words: 0 for the length that the input has there, -1 for others that are dynamic."""
+    return tuple(
+        length if isinstance(length, int) else 0 if i < len(before) and same(length, before[i]) else -1
+        for i, length in enumerate(after)
+    )
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -45,7 +64,8 @@ def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
         raise ShapeError(f"permute takes each of {input.ndim} dimensions once, not {wanted}")
     if order == tuple(range(input.ndim)):
         return input
-    return input.graph.emit("shuffle", input, first_transpose=order)
+    shape = tuple(input.shape[dim] for dim in order)
+    return input.graph.emit("shuffle", input, out_shape=shape, first_transpose=order)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from trtnn.errors import UnsupportedError
-from trtnn.reading import flat_array
+from trtnn.reading import flat_array, present_inputs
 from trtnn.reference.registry import layer
 
 Function = Callable[..., torch.Tensor]
@@ -49,8 +49,7 @@ def _choose(what: str, member: Any, table: dict[str, Any]) -> Any:
 
 @layer("CONVOLUTION")
 def convolution(layer: Any) -> Function:
-    channels = layer.get_input(0).shape[1] // layer.num_groups
-    kernel = _weights(layer.kernel, (layer.num_output_maps, channels, *layer.kernel_size_nd))
+    kernel = _weights(layer.kernel, (layer.num_output_maps, -1, *layer.kernel_size_nd))
     bias = _weights(layer.bias)
     before, after = tuple(layer.pre_padding), tuple(layer.post_padding)
     options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": layer.num_groups}
@@ -63,16 +62,14 @@ def convolution(layer: Any) -> Function:
 @layer("DECONVOLUTION")
 def deconvolution(layer: Any) -> Function:
     groups = layer.num_groups
-    kernel = _weights(
-        layer.kernel, (layer.get_input(0).shape[1], layer.num_output_maps // groups, *layer.kernel_size_nd)
-    )
+    kernel = _weights(layer.kernel, (-1, layer.num_output_maps // groups, *layer.kernel_size_nd))
     bias = _weights(layer.bias)
-    (top, left), (height, width) = tuple(layer.pre_padding), tuple(layer.get_output(0).shape[2:])
+    (top, left), (bottom, right) = tuple(layer.pre_padding), tuple(layer.post_padding)
     options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": groups}
 
     def compute(x: torch.Tensor) -> torch.Tensor:
         whole = F.conv_transpose2d(x, kernel, bias, **options)  # padding crops
-        return whole[:, :, top : top + height, left : left + width]
+        return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
 
     return _in_float32(compute)
 
@@ -112,6 +109,7 @@ def elementwise(layer: Any) -> Function:
             "SUB": torch.sub,
             "PROD": torch.mul,
             "DIV": torch.div,
+            "FLOOR_DIV": functools.partial(torch.div, rounding_mode="floor"),
             "POW": _in_float32(torch.pow),
         },
     )
@@ -135,24 +133,50 @@ def pooling(layer: Any) -> Function:
 
 @layer("RESIZE")
 def resize(layer: Any) -> Function:
-    scales = tuple(layer.scales)[2:]
-    how = {"scale_factor": scales} if scales else {"size": tuple(layer.get_output(0).shape[2:])}
+    by_input = len(present_inputs(layer)) > 1
+    scales = () if by_input else tuple(layer.scales)[2:]
+
+    def target(*shapes: torch.Tensor) -> dict[str, Any]:
+        """How far to resize: by the shape that comes as an input, or as the layer itself says."""
+        if by_input:
+            return {"size": tuple(shapes[0].tolist())[2:]}
+        return {"scale_factor": scales} if scales else {"size": static}
+
+    static = () if by_input or scales else tuple(layer.shape)[2:]
     mode = layer.resize_mode.name
     transformation = layer.coordinate_transformation.name
     rounding = layer.nearest_rounding.name
     if (mode, transformation, rounding) == ("NEAREST", "ASYMMETRIC", "FLOOR"):
-        return lambda x: F.interpolate(x, mode="nearest", **how)
+        return lambda x, *shapes: F.interpolate(x, mode="nearest", **target(*shapes))
     if mode == "LINEAR" and transformation in ("HALF_PIXEL", "ALIGN_CORNERS"):
         aligned = transformation == "ALIGN_CORNERS"
-        return _in_float32(lambda x: F.interpolate(x, mode="bilinear", align_corners=aligned, **how))
+        linear = functools.partial(F.interpolate, mode="bilinear", align_corners=aligned)
+        return lambda x, *shapes: _in_float32(lambda x: linear(x, **target(*shapes)))(x)
     raise UnsupportedError(f"the reference does not know resizing by {mode}, {transformation}, {rounding}")
 
 
 @layer("SLICE")
 def slice_(layer: Any) -> Function:
-    triples = zip(layer.start, layer.shape, layer.stride, strict=True)
-    index = tuple(slice(start, start + (size - 1) * stride + 1, stride) for start, size, stride in triples)
-    return lambda x: x[index]
+    _, *given = present_inputs(layer)
+    if 3 in given:
+        raise UnsupportedError("the reference knows slices with a stride of their own, not with one as an input")
+    # None where it comes as an input: the layer's own stands for nothing then.
+    own_start = None if 1 in given else tuple(layer.start)
+    own_size = None if 2 in given else tuple(layer.shape)
+    strides = tuple(layer.stride)
+
+    def compute(x: torch.Tensor, *inputs: torch.Tensor) -> torch.Tensor:
+        lengths = iter(value.tolist() for value in inputs)
+        starts = own_start or next(lengths)
+        sizes = own_size or next(lengths)
+        for axis, (start, size, stride) in enumerate(zip(starts, sizes, strides, strict=True)):
+            if stride == 0:
+                x = x.narrow(axis, start, 1).expand(*x.shape[:axis], size, *x.shape[axis + 1 :])
+            else:
+                x = x[(slice(None),) * axis + (slice(start, start + (size - 1) * stride + 1, stride),)]
+        return x
+
+    return compute
 
 
 def _shape_or_none(layer: Any) -> tuple[int, ...] | None:
@@ -168,13 +192,17 @@ def shuffle(layer: Any) -> Function:
     def order(permutation: Any, ndim: int) -> tuple[int, ...]:
         return tuple(permutation)[:ndim]
 
-    shape = _shape_or_none(layer)
+    own = None if len(present_inputs(layer)) > 1 else _shape_or_none(layer)
+    copies = layer.zero_is_placeholder
     first = order(layer.first_transpose, len(layer.get_input(0).shape))
     second = order(layer.second_transpose, len(layer.get_output(0).shape))
 
-    def compute(x: torch.Tensor) -> torch.Tensor:
+    def compute(x: torch.Tensor, *shapes: torch.Tensor) -> torch.Tensor:
         x = x.permute(first)
-        return (x if shape is None else x.reshape(shape)).permute(second)
+        shape = shapes[0].tolist() if shapes else own
+        if shape is not None:
+            x = x.reshape([x.shape[i] if n == 0 and copies else n for i, n in enumerate(shape)])
+        return x.permute(second)
 
     return compute
 
@@ -215,3 +243,18 @@ def cast(layer: Any) -> Function:
 @layer("IDENTITY")
 def identity(layer: Any) -> Function:
     return lambda x: x
+
+
+@layer("SHAPE")
+def shape(layer: Any) -> Function:
+    dtype = torch.int32 if layer.get_output(0).dtype.name == "INT32" else torch.int64
+    return lambda x: torch.tensor(x.shape, dtype=dtype)
+
+
+@layer("FILL")
+def fill(layer: Any) -> Function:
+    _choose("filling", layer.operation, {"LINSPACE": None})
+    if present_inputs(layer) != [0] or layer.get_output(0).dtype.name != "FLOAT":
+        raise UnsupportedError("the reference knows filling with float32 numbers that the layer holds itself")
+    start, step = float(layer.alpha), float(layer.beta)
+    return lambda shape: start + step * torch.arange(int(shape), dtype=torch.float32)
