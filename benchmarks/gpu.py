@@ -1,55 +1,55 @@
 """Engines on a GPU beside the ONNX road and torch, all in one run on one machine.
 
 Each task runs in a process of its own and leaves a JSON file in the folder of results; a task whose file is there is
-not run again, so that an interrupted run goes on where it stopped. TensorRT's timing cache is kept there as well.
+not run again, so that an interrupted run goes on where it stopped. Builds run side by side, timings alone. TensorRT's
+timing cache is kept in the folder as well; before whole models are built, it is filled by building their modules.
 
 examples:
   python benchmarks/gpu.py --out results
-  python benchmarks/gpu.py --out results --model yolov5s yolov5x --batch 1 8 32 --level 3
-  python benchmarks/gpu.py --out results --trt-python /opt/trt86/bin/python
+  python benchmarks/gpu.py --out results --model yolov5s:1,8,32 yolov5x:1,8 --torch yolov5s:1 --jobs 8
+  python benchmarks/gpu.py --out results --trt-python /opt/trt86/bin/python --seconds 600
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import inspect
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
+from typing import Any, NamedTuple
+
+from trtnn.bench import bench_engine, milliseconds
 
 SIZE_PX = 640
-ROUNDS, RUNS = 7, 50
+ROADS = ("onnx", "onnx-half-input", "trtnn", "trtnn-half-input")
+
+
+class Task(NamedTuple):
+    """What one process does: a function of this file, on a model, at a batch, on a part of it where there are parts."""
+
+    kind: str
+    model: str
+    batch: int = 1
+    part: str = ""
+
+    @property
+    def result(self) -> str:
+        return "-".join(str(value) for value in self if value != "") + ".json"
 
 
 # -- what tasks share -------------------------------------------------------------------------------------------------
 
 
-def milliseconds(enqueue: Callable[[], object]) -> float:
-    """The time of one call: the median over rounds of the mean of many calls, with one wait for the GPU a round."""
-    import torch
-
-    for _ in range(20):
-        enqueue()
-    rounds = []
-    for _ in range(ROUNDS):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(RUNS):
-            enqueue()
-        torch.cuda.synchronize()
-        rounds.append((time.perf_counter() - start) / RUNS * 1e3)
-    return median(rounds)
-
-
 def pictures(batch: int):
-    """The input that every peer gets, on the GPU."""
-    import torch
+    """The input that every peer gets, on the host."""
+    import numpy as np
 
-    return torch.rand(batch, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0)).cuda()
+    return np.random.default_rng(0).random((batch, 3, SIZE_PX, SIZE_PX), np.float32)
 
 
 def load_twin(args: argparse.Namespace):
@@ -59,13 +59,62 @@ def load_twin(args: argparse.Namespace):
     import trtnn
     from trtnn.examples.twin import YOLOv5
 
-    twin = YOLOv5(args.name)
-    weights = trtnn.load(args.out / f"{args.name}.npz")
+    twin = YOLOv5(args.task.model)
+    weights = trtnn.load(args.out / f"{args.task.model}.npz")
     twin.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=False)
     return twin.eval()
 
 
-# -- tasks ------------------------------------------------------------------------------------------------------------
+def load_model(args: argparse.Namespace):
+    """trtnn's model with the same weights."""
+    import trtnn
+    from trtnn.models import create
+
+    model = create(args.task.model)
+    model.load_state_dict(trtnn.load(args.out / f"{args.task.model}.npz"))
+    return model
+
+
+def engine_file(args: argparse.Namespace, road: str) -> Path:
+    return args.out / f"{args.task.model}-{args.task.batch}-{road}.engine"
+
+
+def build_onnx(args: argparse.Namespace, half_input: bool, timing: Path, level: int) -> tuple[Any, int]:
+    """Parse and build the ONNX file with trtnn's timing cache; return the plan and the layers of the network."""
+    import trtnn
+    from trtnn.files import make_folder
+    from trtnn.timing_cache import timing_cache, timing_cache_file
+
+    backend = trtnn.get_backend()
+    trt = backend.trt
+    builder = trt.Builder(backend.logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+    parser = trt.OnnxParser(network, backend.logger)
+    if not parser.parse((args.out / f"{args.task.model}-{args.task.batch}.onnx").read_bytes()):
+        raise RuntimeError(str([str(parser.get_error(i)) for i in range(parser.num_errors)]))
+    if half_input:
+        network.get_input(0).dtype = trt.float16
+    config = builder.create_builder_config()
+    config.builder_optimization_level = level
+    config.set_flag(trt.BuilderFlag.FP16)
+    with timing_cache(config, timing_cache_file(make_folder(timing), backend)):
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise RuntimeError("\n".join(backend.logger.take()))
+    return plan, network.num_layers
+
+
+def build_trtnn(args: argparse.Namespace, half_input: bool, timing: Path, level: int) -> tuple[Any, int]:
+    """Trace and build trtnn's model; return the engine and the layers of the network."""
+    import trtnn
+
+    spec = trtnn.Input((args.task.batch, 3, SIZE_PX, SIZE_PX), "float16" if half_input else "float32")
+    network = load_model(args).trace({"images": spec}, fp16=True)
+    engine = network.build(optimization_level=level, timing_cache=timing, progress=False)
+    return engine, len(network.graph.layer_paths)
+
+
+# -- tasks: before the builds -----------------------------------------------------------------------------------------
 
 
 def task_weights(args: argparse.Namespace) -> dict:
@@ -73,136 +122,185 @@ def task_weights(args: argparse.Namespace) -> dict:
     import trtnn
     from trtnn.examples.twin import YOLOv5, well_scaled
 
-    twin = well_scaled(YOLOv5(args.name), 128)
-    trtnn.save({k: v for k, v in twin.state_dict().items() if "num_batches" not in k}, args.out / f"{args.name}.npz")
+    twin = well_scaled(YOLOv5(args.task.model), 128)
+    state = {name: tensor for name, tensor in twin.state_dict().items() if "num_batches" not in name}
+    trtnn.save(state, args.out / f"{args.task.model}.npz")
     return {}
 
 
 def task_export(args: argparse.Namespace) -> dict:
-    """The twin as ONNX, by the exporter that is faster to build from."""
+    """The twin as ONNX, by the exporter whose files TensorRT 8 reads."""
     import torch
 
     start = time.perf_counter()
-    torch.onnx.export(
-        load_twin(args),
-        (torch.zeros(args.n, 3, SIZE_PX, SIZE_PX),),
-        str(args.out / f"{args.name}-{args.n}.onnx"),
-        dynamo=False,
-        input_names=["images"],
-        output_names=["output"],
+    example = torch.zeros(args.task.batch, 3, SIZE_PX, SIZE_PX)
+    path = str(args.out / f"{args.task.model}-{args.task.batch}.onnx")
+    names = {"input_names": ["images"], "output_names": ["output"]}
+    torch.onnx.export(load_twin(args), (example,), path, dynamo=False, **names)
+    return {"seconds": time.perf_counter() - start}
+
+
+def task_parts(args: argparse.Namespace) -> dict:
+    """The modules worth building by themselves, with the shape that each one gets."""
+    parts: dict[str, list[int]] = {}
+    model = load_model(args)
+    wanted = [*model.model[:-1], *model.model[-1].m]
+    paths = {id(module): path for path, module in model.named_modules()}
+    for module in wanted:
+
+        def record(*xs, module=module, forward=module.forward):
+            if len(xs) == 1 and list(module.parameters()):
+                parts[paths[id(module)]] = list(xs[0].shape)
+            return forward(*xs)
+
+        module.forward = record
+    model.trace({"images": (args.task.batch, 3, SIZE_PX, SIZE_PX)})
+    return parts
+
+
+def task_warm(args: argparse.Namespace) -> dict:
+    """One module by itself, for what TensorRT measures on the way."""
+    import trtnn
+
+    shape = json.loads((args.out / Task("parts", *args.task[1:3]).result).read_text())[args.task.part]
+    module = load_model(args).get_submodule(args.task.part)
+    (name, *_) = inspect.signature(module.forward).parameters
+    start = time.perf_counter()
+    module.compile(
+        {name: trtnn.Input(shape)}, fp16=True, optimization_level=args.level, timing_cache=args.out / "timing"
     )
     return {"seconds": time.perf_counter() - start}
 
 
-def task_build(args: argparse.Namespace) -> dict:
-    """trtnn's engine and the ONNX road's, with the same flags and level and one timing cache for both."""
-    import trtnn
-    from trtnn.models import create
+# -- tasks: builds ----------------------------------------------------------------------------------------------------
 
-    model = create(args.name)
-    model.load_state_dict(trtnn.load(args.out / f"{args.name}.npz"))
-    figures: dict = {"level": args.level, "tensorrt": str(trtnn.get_backend())}
-    for kind, dtype in (("trtnn", "float32"), ("trtnn-half-input", "float16")):
+
+def task_build(args: argparse.Namespace) -> dict:
+    """The engines of both roads, with the same flags, level and timing cache."""
+    figures = {}
+    for road in ROADS:
+        build = build_onnx if road.startswith("onnx") else build_trtnn
         start = time.perf_counter()
-        network = model.trace({"images": trtnn.Input((args.n, 3, SIZE_PX, SIZE_PX), dtype)}, fp16=True)
-        engine = network.build(optimization_level=args.level, timing_cache=args.out / "timing")
-        figures[kind] = {"seconds": time.perf_counter() - start, "layers": network.graph.definition.num_layers}
-        engine.save(args.out / f"{args.name}-{args.n}-{kind}.engine")
-        print(kind, figures[kind], flush=True)
-    figures["onnx"] = build_onnx(args)
-    print("onnx", figures["onnx"], flush=True)
+        built, layers = build(args, "half" in road, args.out / "timing", args.level)
+        figures[road] = {"seconds": time.perf_counter() - start, "layers": layers}
+        if build is build_onnx:
+            engine_file(args, road).write_bytes(built)
+        else:
+            built.save(engine_file(args, road))
+        print(args.task.model, args.task.batch, road, figures[road], flush=True)
     return figures
 
 
-def build_onnx(args: argparse.Namespace) -> dict:
-    """Parse and build the ONNX file; the timing cache is read from where trtnn keeps it, so that neither pays alone."""
-    import trtnn
-    from trtnn.timing_cache import timing_cache, timing_cache_file
+def task_levels(args: argparse.Namespace) -> dict:
+    """The seconds that the first layers of a model take to build at a level, cold and with a warm timing cache."""
+    import tempfile
 
-    backend = trtnn.get_backend()
-    trt = backend.trt
-    start = time.perf_counter()
-    builder = trt.Builder(backend.logger)
-    flags = trt.NetworkDefinitionCreationFlag
-    network = builder.create_network(1 << int(flags.EXPLICIT_BATCH) if hasattr(flags, "EXPLICIT_BATCH") else 0)
-    parser = trt.OnnxParser(network, backend.logger)
-    if not parser.parse((args.out / f"{args.name}-{args.n}.onnx").read_bytes()):
-        raise RuntimeError(str([str(parser.get_error(i)) for i in range(parser.num_errors)]))
-    config = builder.create_builder_config()
-    config.builder_optimization_level = args.level
-    if hasattr(trt.BuilderFlag, "FP16"):
-        config.set_flag(trt.BuilderFlag.FP16)
-    (args.out / "timing").mkdir(exist_ok=True)
-    with timing_cache(config, timing_cache_file(args.out / "timing", backend)):
-        plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise RuntimeError("\n".join(backend.logger.take()))
-    (args.out / f"{args.name}-{args.n}-onnx.plan").write_bytes(plan)
-    return {"seconds": time.perf_counter() - start, "layers": network.num_layers}
+    from trtnn.modules import Sequential
+
+    stem = Sequential(*load_model(args).model[:5])
+    network = stem.trace({"input": (args.task.batch, 3, SIZE_PX, SIZE_PX)}, fp16=True)
+    figures = {}
+    with tempfile.TemporaryDirectory() as timing:
+        for kind in ("cold", "warm"):
+            start = time.perf_counter()
+            network.build(optimization_level=int(args.task.part), timing_cache=timing, progress=False)
+            figures[kind] = time.perf_counter() - start
+    print(args.task, figures, flush=True)
+    return figures
+
+
+def task_cold(args: argparse.Namespace) -> dict:
+    """The seconds that trtnn's engine takes to build cold, and with a warm timing cache."""
+    import tempfile
+
+    figures = {"level": args.level}
+    with tempfile.TemporaryDirectory() as timing:
+        for kind in ("cold", "warm"):
+            start = time.perf_counter()
+            build_trtnn(args, False, Path(timing), args.level)
+            figures[kind] = time.perf_counter() - start
+            print(args.task.model, kind, figures[kind], flush=True)
+    return figures
+
+
+# -- tasks: timings ---------------------------------------------------------------------------------------------------
 
 
 def task_time(args: argparse.Namespace) -> dict:
     """Every engine, plain and in a CUDA graph: the execution alone, and through ``engine(images)``."""
+    import numpy as np
+
+    import trtnn
+
+    expected, figures = None, {}
+    for road in ROADS:
+        with trtnn.Engine.load(engine_file(args, road)) as engine:
+            images = pictures(args.task.batch).astype("float16" if "half" in road else "float32")
+            result = engine(images)
+            result = np.asarray(result[0] if isinstance(result, tuple) else result)
+            expected = result if expected is None else expected
+            timings = bench_engine(engine, dict.fromkeys(engine.inputs, images)).to_json()["timings"]
+            figures[road] = {name: timing["ms"] for name, timing in timings.items()}
+            figures[road]["largest difference from onnx"] = float(np.abs(result - expected).max())
+            profile = engine.profile(images)
+            figures[road]["kernels"] = sum(row.milliseconds > 0 for row in profile.layers)
+            (args.out / f"{args.task.model}-{args.task.batch}-{road}.txt").write_text(str(profile))
+        print(args.task.model, args.task.batch, road, figures[road], flush=True)
+    return figures
+
+
+def task_copies(args: argparse.Namespace) -> dict:
+    """What ``engine(array)`` has to take at least: the execution, and the copies through pinned memory, by hand."""
+    import numpy as np
     import torch
 
     import trtnn
 
-    backend = trtnn.get_backend()
-    images = pictures(args.n)
-    expected = None
-    figures: dict = {}
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for kind in ("onnx", "trtnn", "trtnn-half-input"):
-            stem = args.out / f"{args.name}-{args.n}-{kind}"
-            given = images.half() if "half" in kind else images
-            engine = None if kind == "onnx" else trtnn.Engine.load(stem.with_suffix(".engine"))
-            plan = stem.with_suffix(".plan").read_bytes() if engine is None else engine.plan
-            run, outputs, kernels = raw_engine(backend, plan, given)
-            row = {"ms": milliseconds(run), "engine layers": kernels}
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=stream):
-                run()
-            row["graph ms"] = milliseconds(graph.replay)
-            result = next(iter(outputs.values())).float().cpu()
-            if expected is None:
-                expected = result
-            row["largest difference from onnx"] = float((result - expected).abs().max() / expected.abs().max())
-            if engine is not None:
-                row["engine(x) ms"] = milliseconds(lambda engine=engine, given=given: engine(given))
-                graphed = engine.cuda_graph()
-                row["cuda_graph()(x) ms"] = milliseconds(lambda graphed=graphed, given=given: graphed(given))
-                array = given.cpu().numpy()
-                row["engine(numpy) ms"] = milliseconds(lambda engine=engine, array=array: engine(array))
-                engine.close()
-            figures[kind] = row
-            print(kind, row, flush=True)
+    images = pictures(args.task.batch)
+    with trtnn.Engine.load(engine_file(args, "trtnn")) as engine, torch.cuda.stream(torch.cuda.Stream()):
+        (output,) = engine.outputs.values()
+        on_host = [torch.empty(shape, pin_memory=True) for shape in (images.shape, tuple(output.shape))]
+        on_gpu = [torch.empty_like(tensor, device="cuda") for tensor in on_host]
+        result = np.empty(tuple(output.shape), np.float32)
+
+        def by_hand() -> None:
+            np.copyto(on_host[0].numpy(), images)
+            on_gpu[0].copy_(on_host[0], non_blocking=True)
+            engine(on_gpu[0], out=on_gpu[1])
+            on_host[1].copy_(on_gpu[1], non_blocking=True)
+            torch.cuda.current_stream().synchronize()
+            np.copyto(result, on_host[1].numpy())
+
+        def transfers() -> None:
+            on_gpu[0].copy_(on_host[0], non_blocking=True)
+            engine(on_gpu[0], out=on_gpu[1])
+            on_host[1].copy_(on_gpu[1], non_blocking=True)
+            torch.cuda.current_stream().synchronize()
+
+        calls = {
+            "pinned transfers and execution": transfers,
+            "the same with copies to and from pinned memory": by_hand,
+            "engine(array)": lambda: engine(images),
+            "engine(array, out=array)": lambda: engine(images, out=result),
+        }
+        figures = {name: milliseconds(call) for name, call in calls.items()}
+    print(figures, flush=True)
     return figures
 
 
-def raw_engine(backend, plan, given):
-    """A bare ``execute_async_v3`` on fixed buffers, the buffers of the outputs, and the number of layers it has."""
-    import torch
+def task_overhead(args: argparse.Namespace) -> dict:
+    """What a call costs in Python: a network so small that launching it takes longer than running it."""
+    import numpy as np
 
-    trt = backend.trt
-    engine = trt.Runtime(backend.logger).deserialize_cuda_engine(plan)
-    context = engine.create_execution_context()
-    outputs = {}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
-            context.set_tensor_address(name, given.data_ptr())
-        else:
-            dtype = torch.float16 if engine.get_tensor_dtype(name) == trt.DataType.HALF else torch.float32
-            outputs[name] = torch.empty(tuple(engine.get_tensor_shape(name)), dtype=dtype, device="cuda")
-            context.set_tensor_address(name, outputs[name].data_ptr())
-    kept = (engine, given)  # the context needs both for as long as it runs
+    from trtnn import functional as F
+    from trtnn.inputs import Input
+    from trtnn.network import trace
 
-    def run() -> None:
-        context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
-        assert kept
-
-    return run, outputs, engine.num_layers
+    network = trace(lambda x: F.relu(x * 2), {"x": Input((1, 8, 8, 8))})
+    with network.build(optimization_level=0, timing_cache=False, progress=False) as engine:
+        benchmark = bench_engine(engine, {"x": np.zeros((1, 8, 8, 8), np.float32)}, runs=2000)
+    print(benchmark, flush=True)
+    return benchmark.to_json()
 
 
 def task_torch(args: argparse.Namespace) -> dict:
@@ -211,62 +309,73 @@ def task_torch(args: argparse.Namespace) -> dict:
 
     torch.backends.cudnn.benchmark = True
     twin = load_twin(args).cuda().half().to(memory_format=torch.channels_last)
-    images = pictures(args.n).half().to(memory_format=torch.channels_last)
+    images = torch.from_numpy(pictures(args.task.batch)).cuda().half().to(memory_format=torch.channels_last)
     figures = {"torch": torch.__version__}
     with torch.inference_mode():
-        figures["eager ms"] = milliseconds(lambda: twin(images))
+        figures["eager"] = milliseconds(lambda: twin(images))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             twin(images)
-        figures["graph ms"] = milliseconds(graph.replay)
-        print(figures, flush=True)
+        figures["graph"] = milliseconds(graph.replay)
+        print(args.task, figures, flush=True)
         compiled = torch.compile(twin, mode="reduce-overhead")
-        figures["compile ms"] = milliseconds(lambda: compiled(images))
+        figures["compile"] = milliseconds(lambda: compiled(images))
+    print(args.task, figures, flush=True)
     return figures
 
 
 TASKS = {name.removeprefix("task_"): value for name, value in list(globals().items()) if name.startswith("task_")}
-NEEDS_TENSORRT = ("build", "time")
+WITHOUT_TENSORRT = ("weights", "export", "torch")
 
 
 # -- the run ----------------------------------------------------------------------------------------------------------
 
 
-def run_task(task: str, name: str, batch: int, args: argparse.Namespace) -> dict | None:
+def run_task(task: Task, args: argparse.Namespace) -> dict | None:
     """Run a task in a new process unless its result is there; return the result, or None where it failed."""
-    result = args.out / f"{task}-{name}-{batch}.json"
-    if not result.exists():
-        python = args.trt_python if task in NEEDS_TENSORRT else sys.executable
-        command = [python, __file__, "--task", task, "--name", name, "--n", str(batch), "--out", str(args.out)]
-        print(f"-- {task} {name} batch {batch}", flush=True)
-        try:
-            done = subprocess.run([*command, "--level", str(args.level)], check=False, timeout=args.timeout)
-        except subprocess.TimeoutExpired:
-            print(f"-- {task} took more than {args.timeout} s", flush=True)
-            return None
-        if done.returncode:
-            return None
-    return json.loads(result.read_text())
+    result = args.out / task.result
+    seconds = args.end - time.monotonic()
+    if not result.exists() and seconds > 1:
+        python = sys.executable if task.kind in WITHOUT_TENSORRT else args.trt_python
+        command = [python, __file__, "--out", str(args.out), "--level", str(args.level), "--task", *map(str, task)]
+        with open(args.out / "log.txt", "a") as log:
+            try:
+                subprocess.run(command, check=False, timeout=seconds, stdout=log, stderr=log)
+            except subprocess.TimeoutExpired:
+                print(f"no time was left for {task}", flush=True)
+    return json.loads(result.read_text()) if result.exists() else None
 
 
-def report(args: argparse.Namespace, results: dict) -> str:
-    """The results as a table in Markdown, milliseconds a batch."""
+def run_tasks(tasks: list[Task], args: argparse.Namespace, jobs: int = 1) -> dict[Task, dict]:
+    """Run tasks, so many at a time, and return the results of those that gave one."""
+    start = time.monotonic()
+    with ThreadPoolExecutor(jobs) as pool:
+        results = dict(zip(tasks, pool.map(lambda task: run_task(task, args), tasks), strict=True))
+    if tasks:
+        done = sum(result is not None for result in results.values())
+        print(f"{tasks[0].kind}: {done} of {len(tasks)}, {time.monotonic() - start:.0f} s", flush=True)
+    return {task: result for task, result in results.items() if result is not None}
+
+
+def report(times: dict[Task, dict], torches: dict[Task, dict], others: dict[str, dict[Task, dict]]) -> str:
+    """The results in Markdown, milliseconds a batch."""
+
+    def cell(row: dict, *keys: str) -> str:
+        return " / ".join(f"{row[key]:.3f}" if key in row else "" for key in keys)
+
     lines = [
         f"{datetime.date.today()}, `python {' '.join(sys.argv)}`",
         "",
-        "| model, batch | ONNX plain / graph | trtnn plain / graph | fp16 input plain / graph | torch eager / graph / "
-        "compile |",
-        "|---|---|---|---|---|",
+        "| model, batch | ONNX | ONNX, fp16 input | trtnn | trtnn, fp16 input | torch eager / graph / compile |",
+        "|---|---|---|---|---|---|",
     ]
-    for (name, batch), (timed, torch_) in results.items():
-        cells = [f"{name}, {batch}"]
-        for kind in ("onnx", "trtnn", "trtnn-half-input"):
-            row = (timed or {}).get(kind, {})
-            cells.append(" / ".join(f"{row[key]:.3f}" if key in row else "" for key in ("ms", "graph ms")))
-        row = torch_ or {}
-        keys = ("eager ms", "graph ms", "compile ms")
-        cells.append(" / ".join(f"{row[key]:.3f}" if key in row else "" for key in keys))
-        lines.append(f"| {' | '.join(cells)} |")
+    for task, rows in times.items():
+        torch_ = torches.get(task._replace(kind="torch"), {})
+        cells = [f"{task.model}, {task.batch}"]
+        cells += [cell(rows[road], "execute", "graph execute") for road in ROADS]
+        lines.append(f"| {' | '.join([*cells, cell(torch_, 'eager', 'graph', 'compile')])} |")
+    for results in others.values():
+        lines += ["", *(f"{task}: {json.dumps(result)}" for task, result in results.items())]
     return "\n".join(lines)
 
 
@@ -276,30 +385,63 @@ def main() -> None:
         description=summary, epilog="examples:" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder of results")
-    parser.add_argument("--model", nargs="+", default=["yolov5s"], help="default: yolov5s")
-    parser.add_argument("--batch", nargs="+", type=int, default=[1], help="default: 1")
+    parser.add_argument(
+        "--model", nargs="+", default=["yolov5s:1"], metavar="NAME:BATCH,...", help="default: %(default)s"
+    )
+    parser.add_argument("--torch", nargs="*", default=[], metavar="NAME:BATCH,...", help="torch's own times of these")
+    parser.add_argument("--levels", nargs="*", type=int, default=[], help="build times at these optimisation levels")
+    parser.add_argument("--cold", action="store_true", help="the build time of the first model, cold and warm")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=1200, help="seconds a task may take (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=8, help="builds side by side (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1e6, help="start nothing after so many; what runs is ended")
     parser.add_argument("--trt-python", default=sys.executable, help="the Python that has TensorRT (default: this one)")
-    parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
-    parser.add_argument("--name", help=argparse.SUPPRESS)
-    parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--task", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.task:
-        figures = TASKS[args.task](args)
-        (args.out / f"{args.task}-{args.name}-{args.n}.json").write_text(json.dumps(figures, indent=2))
+        kind, model, batch, part = args.task
+        args.task = Task(kind, model, int(batch), part)
+        figures = TASKS[kind](args)
+        (args.out / args.task.result).write_text(json.dumps(figures, indent=2))
         return
-    results = {}
-    for name in args.model:
-        run_task("weights", name, 0, args)
-        for batch in args.batch:
-            torch_ = run_task("torch", name, batch, args)
-            built = run_task("export", name, batch, args) and run_task("build", name, batch, args)
-            results[name, batch] = (run_task("time", name, batch, args) if built else None, torch_)
-            table = report(args, results)
-            (args.out / "table.md").write_text(table + "\n")
-            print(table, flush=True)
+    args.end = time.monotonic() + args.seconds
+    run_all(args)
+
+
+def listed(values: list[str]) -> list[tuple[str, int]]:
+    """Return name and batch of each ``NAME:BATCH,BATCH``."""
+    pairs = (value.partition(":")[::2] for value in values)
+    return [(name, int(batch)) for name, batches in pairs for batch in (batches or "1").split(",")]
+
+
+def run_all(args: argparse.Namespace) -> None:
+    wanted, for_torch = listed(args.model), listed(args.torch)
+    names = list(dict.fromkeys(name for name, _ in (*wanted, *for_torch)))
+    run_tasks([Task("weights", name) for name in names], args, args.jobs)
+    run_tasks([Task("export", *pair) for pair in wanted], args, args.jobs)
+    parts = run_tasks([Task("parts", *pair) for pair in wanted], args, args.jobs)
+    warm = [task._replace(kind="warm", part=part) for task, found in parts.items() for part in found]
+    run_tasks(warm, args, args.jobs)
+    run_tasks([Task("build", *pair) for pair in wanted], args, args.jobs)
+    times: dict[Task, dict] = {}
+    torches: dict[Task, dict] = {}
+    others: dict[str, dict[Task, dict]] = {}
+
+    def show() -> None:
+        (args.out / "table.md").write_text(report(times, torches, others) + "\n")
+
+    for pair in wanted:
+        times |= run_tasks([Task("time", *pair)], args)
+        show()
+    others["copies"] = run_tasks([Task("copies", *wanted[0])], args)
+    others["overhead"] = run_tasks([Task("overhead", "small")], args)
+    for pair in for_torch:
+        torches |= run_tasks([Task("torch", *pair)], args)
+        show()
+    others["cold"] = run_tasks([Task("cold", *wanted[0])] if args.cold else [], args)
+    others["levels"] = run_tasks([Task("levels", *wanted[0], str(level)) for level in args.levels], args)
+    show()
+    print(report(times, torches, others), flush=True)
 
 
 if __name__ == "__main__":

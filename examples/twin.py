@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,6 +131,7 @@ class Detect(nn.Module):
     def __init__(self, classes: int, channels: list[int], version: str) -> None:
         super().__init__()
         self.classes = classes
+        self._grids: dict[tuple, Tensor] = {}
         self.strides_px = [8 << level for level in range(len(channels))]
         anchors_px = torch.tensor(ANCHORS_PX[len(channels)], dtype=torch.float32)
         self.register_buffer("anchors", anchors_px / torch.tensor(self.strides_px).view(-1, 1, 1))
@@ -154,14 +156,21 @@ class Detect(nn.Module):
         decoded = []
         for level, stride_px in enumerate(self.strides_px):
             sigma = self.split(raw[level]).sigmoid()
-            batch, _, h, w, _ = sigma.shape
-            rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-            cells = torch.stack((columns, rows), -1).to(sigma)
+            cells = self._cells(sigma)
             anchors_px = (self.anchors[level] * stride_px).view(1, -1, 1, 1, 2).to(sigma)
             xy = (2 * sigma[..., :2] - 0.5 + cells) * stride_px
             wh = (2 * sigma[..., 2:4]) ** 2 * anchors_px
-            decoded.append(torch.cat((xy, wh, sigma[..., 4:]), -1).reshape(batch, -1, 5 + self.classes))
+            decoded.append(torch.cat((xy, wh, sigma[..., 4:]), -1).reshape(len(sigma), -1, 5 + self.classes))
         return torch.cat(decoded, 1)
+
+    def _cells(self, like: Tensor) -> Tensor:
+        """Column and row of each cell, (h, w, 2), made once: an exported network holds them as a constant."""
+        h, w = (int(length) for length in like.shape[2:4])
+        key = h, w, like.device, like.dtype
+        if key not in self._grids:
+            grid = np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1).astype(np.float32)
+            self._grids[key] = torch.from_numpy(grid).to(like)
+        return self._grids[key]
 
 
 class YOLOv5(nn.Module):

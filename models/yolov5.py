@@ -7,7 +7,7 @@ head three anchors a cell on strides 8, 16, 32 and, in the P6 models, 64.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from trtnn.inputs import Input
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
 from trtnn.parameter import Buffer
+from trtnn.symbolic import Length, is_static, same
 from trtnn.tensor import Tensor
 
 
@@ -141,11 +142,19 @@ class Detect(Module):
         batch, _, rows, columns = x.shape
         stride = self.strides[level]
         anchors = self.anchors.data[level].astype(np.float32) * stride
-        cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32)
-        y = x.float().sigmoid().view(batch, len(anchors), self.outputs, rows, columns).permute(0, 1, 3, 4, 2)
-        centre = y[..., 0:2] * (2 * stride) + (cells - 0.5) * stride
-        size = (y[..., 2:4] * 2) ** 2 * anchors[:, None, None]
+        y = x.float().sigmoid().view(batch, len(anchors), self.outputs, rows * columns).permute(0, 1, 3, 2)
+        centre = y[..., 0:2] * (2 * stride) + (_cells(rows, columns) - 0.5) * stride
+        size = (y[..., 2:4] * 2) ** 2 * anchors[:, None]
         return F.cat([centre, size, y[..., 4:]], -1).view(batch, -1, self.outputs)
+
+
+def _cells(rows: Length, columns: Length) -> np.ndarray | Tensor:
+    """Return the column and the row of each cell of a map, (rows · columns, 2): an array where the map is static."""
+    if is_static((rows, columns)):
+        return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32).reshape(-1, 2)
+    x = F.arange(columns, dtype="float32").view(1, columns, 1).expand(rows, columns, 1)
+    y = F.arange(rows, dtype="float32").view(rows, 1, 1).expand(rows, columns, 1)
+    return F.cat([x, y], -1).view(rows * columns, 2)
 
 
 class Variant(NamedTuple):
@@ -186,6 +195,7 @@ class YOLOv5(Module):
             and class scores in 0..1, with 25200 boxes at 640 pixels. ``"raw"`` gives a list of maps
             (batch, 3 · (5 + classes), rows, columns), one for each stride.
         depth, width: in place of the size's own multiples.
+        names: of the classes, for the engine file.
 
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
     """
@@ -200,6 +210,7 @@ class YOLOv5(Module):
         head: str = "decoded",
         depth: float | None = None,
         width: float | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if name not in self.variants:
@@ -208,6 +219,8 @@ class YOLOv5(Module):
             raise ArgumentError(f"YOLOv5 version {version!r}", "known: '6.0', which 6.x and 7.0 share, and '5.0'")
         if head not in ("decoded", "raw"):
             raise ArgumentError(f"YOLOv5 head {head!r}", "known: 'decoded', 'raw'")
+        if names is not None and len(names) != classes:
+            raise ArgumentError(f"{len(names)} names for {classes} classes")
         self.name, self.classes, self.version, self.head = name, classes, version, head
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         p6 = name.endswith("6")
@@ -215,7 +228,14 @@ class YOLOv5(Module):
         self.strides = (8, 16, 32, 64)[: len(anchors)]
         size = 1280 if p6 else 640
         self.inputs = {"images": Input((1, 3, size, size))}
-        self.metadata = {"model": name, "task": "detect", "classes": classes, "stride": self.strides[-1]}
+        self.metadata = {
+            "model": name,
+            "task": "detect",
+            "classes": classes,
+            "stride": self.strides[-1],
+            "strides": list(self.strides),
+            **({"names": list(names)} if names is not None else {}),
+        }
 
         *lower, top = (128, 256, 512, 768, 1024) if p6 else (128, 256, 512, 1024)
         self.model = ModuleList([*self._backbone([*lower, top]), *self._neck(lower[1:], top)])
@@ -290,9 +310,16 @@ class YOLOv5(Module):
             levels.append(x)
         return self.model[-1](*levels, decode=self.head == "decoded")
 
-    def _check_size(self, size: tuple[int, ...]) -> None:
+    def _check_size(self, size: tuple[Length, ...]) -> None:
         stride = self.strides[-1]
-        if any(length % stride for length in size):
+        even = [same(length % stride, 0) for length in size]
+        if not all(even) and not is_static(size):
+            raise ShapeError(
+                f"{self.name} takes pictures whose height and width are multiples of {stride}, its largest stride",
+                f"received {tuple(size)}",
+                f"declare it: trtnn.Dim(..., multiple_of={stride})",
+            )
+        if not all(even):
             smaller = tuple(max(length // stride, 1) * stride for length in size)
             larger = tuple(-(-length // stride) * stride for length in size)
             raise ShapeError(

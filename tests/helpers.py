@@ -11,6 +11,7 @@ import torch
 
 from trtnn import Input, Module, Network, get_backend
 from trtnn.backend import gpus
+from trtnn.dtypes import as_dtype
 from trtnn.reading import read_layers
 
 torch.set_num_threads(1)  # the tests themselves run side by side
@@ -24,6 +25,16 @@ RUNS_HERE = bool(gpus()) and (not ONE_TARGET or gpus()[0] in get_backend().targe
 strongly_typed = pytest.mark.skipif(
     not get_backend().capabilities.strongly_typed, reason="this TensorRT's networks carry no element types"
 )
+
+
+def needs_type(*names: str) -> Any:
+    """Return the mark that skips a test where TensorRT has no tensors of one of these types, or not like others."""
+    backend = get_backend()
+    lacking = [name for name in names if as_dtype(name).tensorrt not in backend.trt.DataType.__members__]
+    reason = f"{backend} has no {', '.join(lacking)}"
+    if "int8" in names and not backend.capabilities.strongly_typed:
+        lacking, reason = ["int8"], f"{backend} takes int8 only as quantised values, with a range"
+    return pytest.mark.skipif(bool(lacking), reason=reason)
 
 
 def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:

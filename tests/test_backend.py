@@ -22,7 +22,9 @@ class Members:
         self.__members__ = dict.fromkeys(names)
 
 
-def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(), types=(), unary=()):
+def fake_tensorrt(
+    version, flags, builder_flags, config=(), module=(), network=(), types=(), unary=(), engine=(), preview=()
+):
     class Logger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)
 
@@ -30,10 +32,12 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
         __version__=version,
         NetworkDefinitionCreationFlag=Members(*flags),
         BuilderFlag=Members(*builder_flags),
+        PreviewFeature=Members(*preview),
         IBuilderConfig=SimpleNamespace(**dict.fromkeys(config)),
         INetworkDefinition=SimpleNamespace(**dict.fromkeys(network)),
         DataType=Members(*types),
         UnaryOperation=Members(*unary),
+        ICudaEngine=SimpleNamespace(**dict.fromkeys(engine)),
         ComputeCapability=Members("NONE", "CURRENT", "SM120", "SM75", "SM86"),
         ILogger=Logger,
         **dict.fromkeys(module),
@@ -44,8 +48,14 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
     ("trt", "expected"),
     [
         (
-            fake_tensorrt("8.6.1", ["EXPLICIT_BATCH"], ["FP16", "INT8"], network=["add_plugin_v2"]),
-            {"needs_explicit_batch", "plugins"},
+            fake_tensorrt(
+                "8.6.1",
+                ["EXPLICIT_BATCH"],
+                ["FP16", "INT8"],
+                network=["add_plugin_v2"],
+                preview=["PROFILE_SHARING_0806"],
+            ),
+            {"needs_explicit_batch", "plugins", "needs_profile_sharing"},
         ),
         (
             fake_tensorrt(
@@ -56,8 +66,18 @@ def fake_tensorrt(version, flags, builder_flags, config=(), module=(), network=(
                 network=["add_plugin_v3", "add_cumulative"],
                 types=["INT64"],
                 unary=["ISNAN"],
+                engine=["device_memory_size", "device_memory_size_v2"],
             ),
-            {"strongly_typed", "needs_strong_flag", "progress", "plugins", "int64", "isnan", "cumulative"},
+            {
+                "strongly_typed",
+                "needs_strong_flag",
+                "progress",
+                "plugins",
+                "int64",
+                "isnan",
+                "cumulative",
+                "device_memory_v2",
+            },
         ),
         (
             fake_tensorrt("11.4.0.106", ["STRONGLY_TYPED"], [], module=["IProgressMonitor"], network=["add_plugin_v3"]),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import trtnn.build
-from tests.helpers import ONE_TARGET, load_random, message_of, trace
+from tests.helpers import ONE_TARGET, load_random, message_of, needs_type, strongly_typed, trace
 from trtnn import BuildConfig, Input, get_backend, modules
 from trtnn.build import DEFAULT_TARGETS, resolve_targets
 from trtnn.errors import ArgumentError, BackendError, BuildError
@@ -117,6 +117,7 @@ def test_options_reach_tensorrt(net, monkeypatch):
     assert settings.get_memory_pool_limit(get_backend().trt.MemoryPoolType.WORKSPACE) == 1 << 24
 
 
+@needs_type("int8")
 def test_a_network_that_tensorrt_does_not_build():
     network = trace(lambda x: x + 1, Input((2,), "int8"))
     message = message_of(BuildError, network.build, **ONE_TARGET)
@@ -125,6 +126,7 @@ def test_a_network_that_tensorrt_does_not_build():
     assert trace(lambda x: x + 1, (2,)).build(**ONE_TARGET).plan.nbytes > 0  # and the next one is not troubled
 
 
+@strongly_typed
 def test_fp16_plans_are_smaller():
     module = Conv2d(64, 64, 3)
     module.load_state_dict(load_random(torch.nn.Conv2d(64, 64, 3)).state_dict())

@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 import trtnn.build
 import trtnn.engine_cache
+import trtnn.engine_file
 import trtnn.files
+import trtnn.memory
 from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import BuildConfig, Engine, get_backend
 from trtnn.cli import app
@@ -132,18 +134,15 @@ def test_other_options_are_built(net, builds, tmp_path):
         assert len(builds) == len(engine_files(tmp_path)) == 1 + len(OPTIONS)
 
 
-def test_versions_and_the_gpu_are_in_the_key(net, monkeypatch):
+def test_versions_and_the_gpu_are_in_the_key(net):
     network = net.trace()
 
-    def key(description=None, gpu="H100", targets=False, flags=0):
-        monkeypatch.setattr(trtnn.engine_cache, "gpu_name", lambda: gpu)
-        backend = SimpleNamespace(capabilities=SimpleNamespace(targets=targets))
-        graph = SimpleNamespace(backend=backend, definition=network.graph.definition, trt=network.graph.trt)
-        return cache_key(graph, {"tensorrt": "8.6.0", **(description or {})}, {}, flags)
+    def key(description=None, flags=0):
+        return cache_key(network.graph, {"tensorrt": "8.6.0", "gpu": "H100", **(description or {})}, {}, flags)
 
     keys = [
         key(),
-        key(gpu="H200"),
+        key({"gpu": "H200"}),
         key({"tensorrt": "8.6.1"}),
         key({"trtnn": "9"}),
         key({"backend": "x"}),
@@ -151,7 +150,6 @@ def test_versions_and_the_gpu_are_in_the_key(net, monkeypatch):
     ]
     assert len(set(keys)) == len(keys)
     assert key() == keys[0]
-    assert key(targets=True) == key(targets=True, gpu="H200")  # built for the targets, whatever is here
 
 
 def test_the_description_names_the_versions_in_the_key(net, monkeypatch, tmp_path):
@@ -273,7 +271,7 @@ def test_a_full_disk_costs_no_engine(net, monkeypatch, tmp_path):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trtnn.engine, "atomic_write", full)
+    monkeypatch.setattr(trtnn.engine_file, "atomic_write", full)
     with pytest.warns(UserWarning, match="the engine was not kept in the cache: .*No space left on device"):
         engine = net.compile(cache_dir=tmp_path, **SILENT)
     assert engine.plan.nbytes > 0
@@ -387,12 +385,12 @@ def fail_to_build(network, monkeypatch, line):
 def test_out_of_memory_gives_the_numbers(net, monkeypatch, line):
     network = net.trace()
     fail_to_build(network, monkeypatch, line)
-    monkeypatch.setattr(trtnn.build, "gpu_memory", lambda: (3 << 30, 80 << 30))
+    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (3 << 30, 80 << 30))
     message = message_of(BuildError, network.build, workspace_bytes=3 << 19, **SILENT)
     assert line in message
     assert "workspace limit (workspace_bytes): 1.5 MiB" in message
     assert "memory of the GPU: 3,072 MiB free of 81,920" in message
-    monkeypatch.setattr(trtnn.build, "gpu_memory", lambda: None)
+    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: None)
     message = message_of(BuildError, network.build, **SILENT)
     assert message.endswith("workspace limit (workspace_bytes): none")
 

@@ -51,6 +51,45 @@ def test_boxes_are_in_each_picture_s_own_pixels(model, picture):
     assert detector([]) == []
 
 
+def dims(batch, height, width):
+    return {
+        "images": (
+            trtnn.Dim("batch", *batch),
+            3,
+            trtnn.Dim("height", *height, multiple_of=32),
+            trtnn.Dim("width", *width, multiple_of=32),
+        )
+    }
+
+
+def test_a_dynamic_network_sees_pictures_at_its_best_size(model, picture):
+    network = model.trace(dims((1, 1, 3), (160, 256, 640), (160, 320, 640)))
+    detector = Detector(network, confidence=0.5)
+    assert (detector.batch, detector.size, detector.classes) == (3, [256, 320], 10)
+    static = Detector(model.trace({"images": (1, 3, 256, 320)}), confidence=0.5)
+    found = detector([picture] * 4)
+    assert len(found) == 4
+    (alone,) = static([picture])
+    for one in found:
+        np.testing.assert_allclose(one.boxes, alone.boxes, rtol=1e-4)
+        np.testing.assert_array_equal(one.classes, alone.classes)
+
+
+def test_batches_that_a_dynamic_network_takes(model, picture, monkeypatch):
+    network = model.trace({"images": (trtnn.Dim("batch", 2, 2, 6, multiple_of=2), 3, 64, 64)})
+    shapes = []
+    run = network.run
+    monkeypatch.setattr(network, "run", lambda pixels: shapes.append(pixels.shape) or run(pixels))
+    assert [len(Detector(network)([picture] * count)) for count in (1, 3, 7)] == [1, 3, 7]
+    assert [shape[0] for shape in shapes] == [2, 4, 6, 2]
+
+
+def test_the_first_profile_is_the_detector_s(model):
+    small, large = (trtnn.Input(dims((1, 1, 2), (32, size, size), (32, 64, 64))["images"]) for size in (64, 128))
+    detector = Detector(model.trace({"images": [small, large]}))
+    assert (detector.batch, detector.size) == (2, [64, 64])
+
+
 def test_pictures_of_a_batch_do_not_mix(model, picture):
     other = picture[:, ::-1]
     pair = Detector(model.trace({"images": (2, 3, 160, 160)}))([picture, other])

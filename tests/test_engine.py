@@ -1,14 +1,11 @@
-"""Engine: its description, its file, and what it says where it cannot run."""
+"""Engine: its description, and what it says where it cannot run."""
 
-import json
-import os
-import struct
+import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import trtnn.engine
 from tests.helpers import ONE_TARGET, load_random, message_of, strongly_typed
@@ -35,11 +32,6 @@ def engine():
     return net.compile(**ONE_TARGET)
 
 
-@pytest.fixture
-def saved(engine, tmp_path):
-    return engine.save(tmp_path / "net.engine")
-
-
 def test_it_describes_itself(engine):
     backend = get_backend()
     expected = {
@@ -53,6 +45,10 @@ def test_it_describes_itself(engine):
         "inputs": {"images": {"shape": [1, 3, 8, 8], "dtype": "float32"}},
         "structure": {"dict": {"a": "a", "b": {"list": ["b_0", "b_1"]}}},
         "plan_bytes": engine.plan.nbytes,
+        "plan_digest": hashlib.blake2b(engine.plan, digest_size=20).hexdigest(),
+        "batch": 1,
+        "channels": 3,
+        "imgsz": [8, 8],
     }
     assert {key: engine.description[key] for key in expected} == expected
     assert engine.inputs == {"images": Input((1, 3, 8, 8))}
@@ -71,126 +67,6 @@ def test_it_describes_its_precision(engine):
     assert half.description["precision"] == "float16"
     assert half.inputs == engine.inputs
     assert half.outputs == engine.outputs
-
-
-# -- files ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_file_is_a_length_the_description_and_the_plan(engine, saved):
-    data = saved.read_bytes()
-    length = int.from_bytes(data[:4], "little")
-    assert json.loads(data[4 : 4 + length]) == engine.description
-    assert data[4 + length :] == bytes(engine.plan)
-
-
-def test_saving_and_loading_changes_nothing(engine, saved, tmp_path):
-    loaded = Engine.load(str(saved))
-    assert loaded.description == engine.description
-    assert loaded.inputs == engine.inputs
-    assert loaded.outputs == engine.outputs
-    assert bytes(loaded.plan) == bytes(engine.plan)
-    assert repr(loaded) == repr(engine)
-    again = loaded.save(str(tmp_path / "again.engine"))
-    assert again.read_bytes() == saved.read_bytes()
-
-
-def test_an_engine_may_be_saved_over_itself(saved):
-    before = saved.read_bytes()
-    loaded = Engine.load(saved)
-    loaded.save(saved)
-    assert saved.read_bytes() == before
-    assert bytes(loaded.plan) == before[-loaded.plan.nbytes :]
-    assert os.listdir(saved.parent) == [saved.name]  # nothing half-written stays behind
-
-
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [("missing/net.engine", "the folder"), (".", "it is a folder")],
-)
-def test_a_path_that_cannot_be_written(engine, tmp_path, path, words):
-    message = message_of(ArgumentError, engine.save, tmp_path / path)
-    assert f"cannot write {tmp_path / path}: {words}" in message
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_folder_that_is_closed_to_us(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    message = message_of(ArgumentError, engine.save, tmp_path / "net.engine")
-    assert f"no permission to write in {tmp_path}" in message
-
-
-def test_a_file_that_is_not_there(tmp_path):
-    message = message_of(EngineError, Engine.load, tmp_path / "net.engine")
-    assert f"cannot read the engine file {tmp_path / 'net.engine'}" in message
-    assert "No such file" in message
-    assert "cannot read the engine file" in message_of(EngineError, Engine.load, tmp_path)
-
-
-def with_length(data):
-    return struct.pack("<i", len(data)) + data
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"\x01\x00", "a description of -1 bytes in a file of 2"),
-        (struct.pack("<i", -5) + b"{}plan", "a description of -5 bytes"),
-        (struct.pack("<i", 0) + b"plan", "a description of 0 bytes"),
-        (struct.pack("<i", 10**9) + b"{}plan", "a description of 1000000000 bytes in a file of 10"),
-        (with_length(b"no json") + b"plan", "JSONDecodeError"),
-        (with_length(b"\xff\xfe\xfd") + b"plan", "is damaged"),
-        (with_length(b"[]") + b"plan", "its description lacks backend, tensorrt, targets"),
-        (with_length(b"{}") + b"plan", "lacks backend"),
-        (with_length(b"3") + b"plan", "TypeError"),
-        (with_length(b"[" * 100_000) + b"plan", "is damaged"),
-        (with_length(b'{"description": "of another tool", "stride": 32}') + b"plan", "lacks backend"),
-        (b"ftrt" + bytes(100), "is not an engine file of trtnn"),  # a bare plan of TensorRT
-    ],
-)
-def test_files_of_another_kind(tmp_path, data, words):
-    path = tmp_path / "net.engine"
-    path.write_bytes(data)
-    message = message_of(EngineError, Engine.load, path)
-    assert f"{path} is not an engine file of trtnn, or is damaged" in message
-    assert words in message
-
-
-def test_an_empty_file(tmp_path):
-    path = tmp_path / "net.engine"
-    path.write_bytes(b"")
-    assert "cannot read the engine file" in message_of(EngineError, Engine.load, path)
-
-
-def test_truncated_files(engine, saved, tmp_path):
-    data = saved.read_bytes()
-    path = tmp_path / "short.engine"
-    for length in (1, 3, 4, 50, len(data) - engine.plan.nbytes - 1, len(data) - engine.plan.nbytes, len(data) - 1):
-        path.write_bytes(data[:length])
-        assert "is not an engine file of trtnn, or is damaged" in message_of(EngineError, Engine.load, path)
-    assert f"where {engine.plan.nbytes} were written" in message_of(EngineError, Engine.load, path)
-    path.write_bytes(data + b"x")
-    assert f"a plan of {engine.plan.nbytes + 1} bytes" in message_of(EngineError, Engine.load, path)
-
-
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_damaged_descriptions_are_refused_or_harmless(saved, data):
-    content = bytearray(saved.read_bytes())
-    end = 4 + int.from_bytes(content[:4], "little")
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, end - 1))] = data.draw(st.integers(0, 255))
-    path = saved.with_name("damaged.engine")
-    path.write_bytes(content)
-    try:
-        loaded = Engine.load(path)
-    except EngineError as error:
-        refusal = str(error)
-    else:
-        refusal = None
-        assert loaded.plan.nbytes == loaded.description["plan_bytes"]
-        assert repr(loaded).startswith("Engine(")
-    path.unlink()
-    assert refusal is None or "damaged.engine is not an engine file of trtnn, or is damaged" in refusal
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -226,6 +102,146 @@ def test_of_another_version(engine, gpus_are):
     assert f"it needs {get_backend().name} 1.0.0.1 and a GPU of" in message
     assert f"the version here is {get_backend().version}: build it again, or install the engine's version" in message
     assert "GPU here" not in message
+
+
+@pytest.mark.parametrize("targets", [False, True])
+def test_the_gpu_is_described_where_an_engine_is_tied_to_it(monkeypatch, targets):
+    monkeypatch.setattr(trtnn.engine_file, "gpu_name", lambda: "NVIDIA H100")
+    backend = SimpleNamespace(name="tensorrt", version="8.6.0", capabilities=SimpleNamespace(targets=targets))
+    described = trtnn.engine_file.describe_plan(backend, ("sm90",), {}, {}, "output", b"plan")
+    assert described.get("gpu") == (None if targets else "NVIDIA H100")
+
+
+def test_a_damaged_plan_is_told_before_tensorrt_is_asked(engine, gpus_are, monkeypatch):
+    gpus_are(engine.targets[0])
+    asked = []
+    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: asked.append("TensorRT"))
+    broken = bytearray(engine.plan)
+    broken[-1] ^= 1
+    message = message_of(EngineError, Engine(broken, engine.description), IMAGES)
+    assert "the plan of this engine is damaged" in message
+    assert f"expected the digest {engine.description['plan_digest']}" in message
+    assert asked == []
+    Engine(bytes(engine.plan), engine.description)._open()
+    assert asked == ["TensorRT"]
+
+
+def test_a_closed_engine_and_its_graph_say_so(engine, gpus_are, monkeypatch):
+    gpus_are(engine.targets[0])
+    worker = SimpleNamespace(run_arrays=lambda shapes, given, out: dict.fromkeys(engine.outputs, IMAGES))
+    closed = []
+    session = SimpleNamespace(
+        worker=lambda profile: worker, capture=lambda shapes: worker, close=lambda: closed.append(True)
+    )
+    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: session)
+    own = Engine(engine.plan, engine.description)
+    graphed = own.cuda_graph()
+    assert graphed(IMAGES).keys() == own(IMAGES).keys() == {"a", "b"}
+    own.close()
+    own.close()
+    assert closed == [True]
+    for call in (own, graphed):
+        assert message_of(EngineError, call, IMAGES) == "this engine was closed\n  load it again"
+
+
+# -- plans without a description of ours ------------------------------------------------------------------------------
+
+
+class FakePlan:
+    """What TensorRT shows of a deserialised engine."""
+
+    def __init__(self, trt, *tensors):
+        self.tensors, self.num_io_tensors = tensors, len(tensors)
+        self.modes = {"in": trt.TensorIOMode.INPUT, "out": trt.TensorIOMode.OUTPUT}
+
+    def get_tensor_name(self, index):
+        return self.tensors[index][1]
+
+    def _of(self, name):
+        return next(tensor for tensor in self.tensors if tensor[1] == name)
+
+    def get_tensor_mode(self, name):
+        return self.modes[self._of(name)[0]]
+
+    def get_tensor_shape(self, name):
+        return self._of(name)[2]
+
+    def get_tensor_dtype(self, name):
+        return self._of(name)[3]
+
+
+@pytest.fixture
+def on_a_gpu(gpus_are, monkeypatch):
+    """Let TensorRT find these inputs and outputs in any plan, on a GPU."""
+    trt = get_backend().trt
+
+    def prepare(*tensors):
+        gpus_are("sm86")
+        loaded = []
+        monkeypatch.setattr(trtnn.engine, "device_memory", lambda: None)
+        monkeypatch.setattr(
+            trtnn.engine, "deserialize", lambda backend, plan: loaded.append(plan) or (None, FakePlan(trt, *tensors))
+        )
+        return loaded
+
+    return prepare
+
+
+FLOAT, HALF, INT32 = (get_backend().trt.DataType.__members__[name] for name in ("FLOAT", "HALF", "INT32"))
+
+
+def test_a_bare_plan_tells_nothing_without_a_gpu(gpus_are):
+    gpus_are()
+    bare = Engine(b"ftrt....", {})
+    assert repr(bare) == "Engine(a bare plan, 0.0 MB: not loaded yet)"
+    assert bare.targets == ()
+    for ask in (lambda: bare.inputs, lambda: bare.outputs, lambda: bare(IMAGES), lambda: bare.save("x.engine")):
+        message = message_of(EngineError, ask)
+        assert "this engine, of a network, cannot run here" in message
+        assert "a plan without trtnn's description tells nothing until the TensorRT and the GPU" in message
+        assert "no GPU was found here" in message
+
+
+def test_a_bare_plan_without_tensorrt(monkeypatch):
+    def fail():
+        raise BackendError("no TensorRT is installed")
+
+    monkeypatch.setattr(trtnn.engine, "get_backend", fail)
+    assert "no TensorRT is installed" in message_of(EngineError, lambda: Engine(b"ftrt", {}).inputs)
+
+
+def test_a_bare_plan_is_described_by_tensorrt(on_a_gpu, tmp_path):
+    loaded = on_a_gpu(("in", "x", (2, 3), FLOAT), ("out", "y", (2,), HALF), ("in", "n", (1,), INT32))
+    bare = Engine(b"ftrt plan", {})
+    assert loaded == []
+    assert list(bare.inputs.items()) == [("x", Input((2, 3))), ("n", Input((1,), "int32"))]
+    assert bare.outputs == {"y": Input((2,), "float16")}
+    assert bytes(loaded[0]) == b"ftrt plan"
+    assert len(loaded) == 1  # once for all
+    assert bare.description["structure"] == "y"
+    assert bare.targets == ("sm86",)
+    assert f"Engine(network, {get_backend()} for sm86, 0.0 MB: x float32[2, 3], n int32[1] -> y float16[2])" == repr(
+        bare
+    )
+    again = Engine.load(bare.save(tmp_path / "own.engine"))
+    assert again.description == bare.description
+    assert (again.inputs, again.outputs) == (bare.inputs, bare.outputs)
+
+
+def test_another_tools_plan_keeps_its_description(on_a_gpu):
+    on_a_gpu(("in", "images", (1, 3, 64, 64), FLOAT), ("out", "b", (4,), FLOAT), ("out", "a", (5,), FLOAT))
+    engine = Engine(b"ftrt", {"description": "Ultralytics best model", "stride": 32, "names": {"0": "cat"}})
+    assert repr(engine) == "Engine(Ultralytics best model, 0.0 MB: not loaded yet)"
+    assert engine.outputs == {"b": Input((4,)), "a": Input((5,))}
+    assert engine.description["structure"] == {"tuple": ["a", "b"]}
+    assert engine.description["names"] == {"0": "cat"}
+    assert engine.description["tensorrt"] == get_backend().version
+
+
+def test_a_bare_plan_of_dynamic_shapes(on_a_gpu):
+    on_a_gpu(("in", "x", (-1, 3), FLOAT), ("out", "y", (2,), HALF))
+    message = message_of(EngineError, lambda: Engine(b"ftrt", {}).inputs)
+    assert "'x' of this plan has the shape (-1, 3), which is known only when it runs" in message
 
 
 def test_of_another_backend(engine, gpus_are):

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from tests.helpers import ONE_TARGET, Function, layers, load_random, message_of, numbers, strongly_typed
-from trtnn import Input, functional, get_backend
+from trtnn import Input, float32, functional, get_backend
 from trtnn.cli import app
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.examples.digits.demo import PICTURE, WEIGHTS
@@ -208,7 +208,7 @@ def test_a_healthy_network_stays_in_fp16_and_the_reported_error_is_the_true_one(
     module, samples = healthy(), [image(seed=seed) for seed in range(3)]
     exact, half = module.trace(), module.trace(fp16=True, fp32_modules="auto", samples=samples)
     assert half.graph.precision.fp32_modules == ()
-    assert half.graph.fp32_layers == []
+    assert float32 not in half.graph.layer_dtypes
     report = exact.fp16_report(samples)
     true = relative(*(np.stack([network.run(sample) for sample in samples]) for network in (half, exact)))
     assert report.errors == {"output": pytest.approx(true, rel=0.05)}  # weights of BatchNorm are rounded twice here
@@ -339,7 +339,8 @@ def test_without_strong_typing_the_same_modules_are_chosen(monkeypatch):
         network = make().trace(fp16=True, fp32_modules="auto", samples=[image()])
         assert network.graph.precision.fp32_modules == chosen
         assert layers(network, "CAST") == []
-        pinned = {network.graph.layer_paths[index].split(".")[0] for index in network.graph.fp32_layers}
+        pairs = zip(network.graph.layer_paths, network.graph.layer_dtypes, strict=True)
+        pinned = {path.split(".")[0] for path, dtype in pairs if dtype is float32}
         assert pinned == {path.split(".")[0] for path in chosen}
 
 

@@ -4,8 +4,6 @@ import gc
 import threading
 import weakref
 from collections import namedtuple
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import torch
 from tests.helpers import FP16_TOLERANCE, ONE_TARGET, assert_close, layers, message_of, numbers, strongly_typed, trace
 from trtnn import Input, Module, Parameter, float16, get_backend, modules
 from trtnn import functional as F
-from trtnn.build import _set_weak_precision
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph import Precision, current_graph
 from trtnn.modules import Conv2d, ModuleList, Sequential, SiLU
@@ -232,34 +229,6 @@ def test_numbers_beyond_fp16_are_an_error():
     network = trace(lambda x: x * infinite, (2,), fp16=True)
     np.testing.assert_array_equal(network.run(np.ones(2, np.float32)), infinite)
     assert "do not fit" in message_of(DTypeError, trace, lambda x: x * np.array([np.inf, 1e6]), (2,), fp16=True)
-
-
-def test_where_networks_are_weakly_typed_the_builder_chooses(monkeypatch):
-    backend = get_backend()
-    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, strongly_typed=False))
-    network = filled(Net()).trace(fp16=True, fp32_modules=["stem", "head"])
-    assert {dtype for _, dtype in computing(network)} == {"float32"}
-    assert not casts(network)
-    graph = network.graph
-    assert [graph.layer_paths[i] for i in graph.fp32_layers] == ["stem.0", "stem.1", "stem.1", "head"]
-
-    pinned, flags = {}, []
-    fake_layers = [
-        SimpleNamespace(num_outputs=1, set_output_type=lambda output, dtype, i=i: pinned.setdefault(i, dtype))
-        for i in range(len(graph.layer_paths))
-    ]
-    fake = SimpleNamespace(
-        trt=SimpleNamespace(
-            float32="fp32", BuilderFlag=SimpleNamespace(FP16="FP16", OBEY_PRECISION_CONSTRAINTS="OBEY")
-        ),
-        precision=graph.precision,
-        fp32_layers=graph.fp32_layers,
-        definition=SimpleNamespace(get_layer=fake_layers.__getitem__),
-    )
-    _set_weak_precision(fake, SimpleNamespace(set_flag=flags.append))
-    assert flags == ["FP16", "OBEY"]
-    assert pinned == dict.fromkeys(graph.fp32_layers, "fp32")
-    assert [hasattr(layer, "precision") for layer in fake_layers].count(True) == 4
 
 
 # -- paths and names --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from trtnn import errors, functional, modules
 from trtnn.backend import get_backend
 from trtnn.build import BuildConfig
 from trtnn.checkpoint import load, save
+from trtnn.comparison import Comparison, compare
 from trtnn.dtypes import bfloat16, bool_, float16, float32, int8, int32, int64, uint8
 from trtnn.engine import Engine
 from trtnn.errors import TrtnnError, UnsupportedError
@@ -12,22 +13,28 @@ from trtnn.inputs import Input
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
+from trtnn.profiling import Profile
+from trtnn.symbolic import Dim
 from trtnn.tensor import Tensor
 
 __all__ = [
     "Buffer",
     "BuildConfig",
+    "Comparison",
+    "Dim",
     "Engine",
     "Fp16Report",
     "Input",
     "Module",
     "Network",
     "Parameter",
+    "Profile",
     "Tensor",
     "TrtnnError",
     "UnsupportedError",
     "bfloat16",
     "bool_",
+    "compare",
     "errors",
     "float16",
     "float32",

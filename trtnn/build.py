@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trtnn.backend import Backend, gpu_memory, gpus
-from trtnn.dtypes import float16
-from trtnn.engine import Engine, describe
+from trtnn.backend import Backend, gpus
+from trtnn.dtypes import as_dtype, float16, float32
+from trtnn.engine import Engine
 from trtnn.engine_cache import cache_key, find_or_build
+from trtnn.engine_file import describe
 from trtnn.errors import ArgumentError, BackendError, BuildError, nearest
 from trtnn.files import default_cache_dir, make_folder
 from trtnn.graph import Graph
+from trtnn.inspector import PinnedLayer, check_pinned
+from trtnn.memory import describe_gpu_memory
+from trtnn.plan import deserialize
+from trtnn.profiles import lengths_in
 from trtnn.progress import watched
+from trtnn.symbolic import is_static
 from trtnn.timing_cache import timing_cache, timing_cache_file
 
 # The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
@@ -121,25 +127,30 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
         KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left.
     """
     targets = resolve_targets(graph.backend, config.targets)
-    settings = _make_settings(graph, config, targets)
+    settings, pinned = _make_settings(graph, config, targets)
     show = config.progress if config.progress is not None else sys.stderr.isatty()
     name = str(metadata.get("model", "network"))
 
     def build_now() -> Engine:
         plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show)
-        return Engine(plan, describe(graph, targets, metadata, plan.nbytes))
+        if pinned:
+            _, engine = deserialize(graph.backend, plan)
+            check_pinned(engine, graph.trt, pinned)
+        return Engine(plan, describe(graph, targets, metadata, plan))
 
     if config.cache_dir is None:
         return build_now()
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_CACHE_KEY}
-    key = cache_key(graph, describe(graph, targets, metadata, 0), options, settings.flags)
+    key = cache_key(graph, describe(graph, targets, metadata, b""), options, settings.flags)
     waiting = f"waiting for another process that builds {name}" if show else ""
     return find_or_build(config.cache_dir, name, key, build_now, waiting)
 
 
-def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) -> Any:
+def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) -> tuple[Any, list[PinnedLayer]]:
+    """Return an ``IBuilderConfig``, and the layers that were pinned in fp32, which only weakly typed networks need."""
     backend, trt = graph.backend, graph.trt
     settings = graph.builder.create_builder_config()
+    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that an engine can be looked into and checked
     if backend.capabilities.targets:
         settings.num_compute_capabilities = len(targets)
         for index, target in enumerate(targets):
@@ -148,9 +159,23 @@ def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) ->
         settings.builder_optimization_level = config.optimization_level
     if config.workspace_bytes is not None:
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
-    if not backend.capabilities.strongly_typed:
-        _set_weak_precision(graph, settings)
-    return settings
+    _add_profiles(graph, settings)
+    return settings, [] if backend.capabilities.strongly_typed else _set_weak_precision(graph, settings)
+
+
+def _add_profiles(graph: Graph, settings: Any) -> None:
+    """Tell TensorRT what the dimensions of dynamic inputs may be."""
+    trt = graph.trt
+    if graph.profiles and graph.backend.capabilities.needs_profile_sharing:
+        settings.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+    for dims in graph.profiles:
+        profile = graph.builder.create_optimization_profile()
+        for name, spec in graph.inputs.items():
+            if not is_static(spec.shape):
+                least, best, most = (lengths_in(dims, spec.shape, which) for which in ("min", "opt", "max"))
+                profile.set_shape(name, least, best, most)
+        if settings.add_optimization_profile(profile) < 0:
+            raise BuildError(f"{graph.backend} refused a profile", *graph.backend.logger.take())
 
 
 def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool) -> Any:
@@ -194,21 +219,33 @@ def _explain_memory(lines: Sequence[str], config: BuildConfig) -> list[str]:
     if not any(word in line.lower() for line in lines for word in ("memory", "workspace")):
         return []
     limit = "none" if config.workspace_bytes is None else f"{config.workspace_bytes / 2**20:,.1f} MiB"
-    memory = gpu_memory()
-    free = [f"memory of the GPU: {memory[0] / 2**20:,.0f} MiB free of {memory[1] / 2**20:,.0f}"] if memory else []
-    return [f"workspace limit (workspace_bytes): {limit}", *free]
+    return [f"workspace limit (workspace_bytes): {limit}", *describe_gpu_memory()]
 
 
-def _set_weak_precision(graph: Graph, settings: Any) -> None:
-    """Ask for fp16 where networks are weakly typed, and pin the layers that have to stay in fp32."""
+def _set_weak_precision(graph: Graph, settings: Any) -> list[PinnedLayer]:
+    """Ask for fp16 where networks are weakly typed, and pin the layers that were traced in fp32; return those.
+
+    Copies, such as slices, are pinned as well: between two layers in fp32 they would round what they pass on.
+    """
     trt = graph.trt
-    if graph.precision.compute is not float16:
-        return
+    half_inputs = [index for index, spec in enumerate(graph.inputs.values()) if spec.dtype is float16]
+    if not half_inputs and float16 not in graph.layer_dtypes:
+        return []
     settings.set_flag(trt.BuilderFlag.FP16)
-    if graph.fp32_layers:
+    for index in half_inputs:  # a network that is in fp32 throughout may read fp16, without a cast
+        raw = graph.definition.get_input(index)
+        raw.dtype = trt.float16
+    pinned = []
+    for index, dtype in enumerate(graph.layer_dtypes):
+        if dtype is float32:
+            layer = graph.definition.get_layer(index)
+            layer.precision = trt.float32
+            outputs = []
+            for i in range(layer.num_outputs):
+                if as_dtype(layer.get_output(i).dtype).is_floating_point:  # comparisons give bools
+                    layer.set_output_type(i, trt.float32)
+                    outputs.append(layer.get_output(i).name)
+            pinned.append(PinnedLayer(layer.name, tuple(outputs)))
+    if pinned:
         settings.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    for index in graph.fp32_layers:
-        layer = graph.definition.get_layer(index)
-        layer.precision = trt.float32
-        for output in range(layer.num_outputs):
-            layer.set_output_type(output, trt.float32)
+    return pinned

@@ -1,16 +1,8 @@
-"""Engine: a plan with its description, to save, load, look at and call.
-
-An engine file is a 4-byte little-endian length, that many bytes of JSON, and TensorRT's plan: the layout that
-Ultralytics' exporter writes (https://docs.ultralytics.com/integrations/tensorrt/), so tools that read theirs read ours.
-"""
+"""Engine: a plan with its description, to save, load, look at and call."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import mmap
 import os
-import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,34 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from trtnn import engine_file
 from trtnn.backend import INSTALL, Backend, get_backend, gpus
 from trtnn.errors import ArgumentError, BackendError, EngineError
-from trtnn.files import atomic_write
-from trtnn.graph import Graph
 from trtnn.inputs import Input, check_array, name_arguments
 from trtnn.memory import device_memory
+from trtnn.plan import deserialize, read_bindings
+from trtnn.profiles import CallShapes, Ranges, Shapes, check_arrays
+from trtnn.profiling import EngineLayer, Profile, inspect_layers, make_recorder
 from trtnn.session import Session, Worker
 from trtnn.structure import unflatten
 
-MAX_DESCRIPTION_BYTES = 1 << 24
-_DESCRIBED = ("backend", "tensorrt", "targets", "precision", "inputs", "outputs", "structure", "plan_bytes")
-
-
-def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], plan_bytes: int) -> dict[str, Any]:
-    """Return the description of an engine built from ``graph``, as JSON values."""
-    return {
-        **metadata,
-        "trtnn": importlib.metadata.version("trtnn"),
-        "backend": graph.backend.name,
-        "tensorrt": graph.backend.version,
-        "targets": list(targets),
-        "precision": graph.precision.compute.name,
-        "fp32_modules": list(graph.precision.fp32_modules),
-        "inputs": {name: spec.to_json() for name, spec in graph.inputs.items()},
-        "outputs": {name: spec.to_json() for name, spec in graph.outputs.items()},
-        "structure": graph.structure,
-        "plan_bytes": plan_bytes,
-    }
+PROFILE_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
 
 
 def check_gpu() -> None:
@@ -69,32 +45,70 @@ class Engine:
 
     Args:
         plan: TensorRT's serialised engine, any buffer of bytes.
-        description: what :func:`describe` says of it.
+        description: what :func:`trtnn.engine_file.describe` says of it. Where it is not that, as of a bare plan or
+            another tool's, TensorRT is asked what the engine takes and gives when that is needed first, on a GPU.
 
     Attributes:
         description: the JSON values of the file: versions, targets, precision, inputs, outputs and the model's own.
-        inputs, outputs: Inputs by name.
     """
 
     def __init__(self, plan: Any, description: Mapping[str, Any]) -> None:
         self.plan = memoryview(plan)
         self.description = dict(description)
-        self.inputs = {name: Input.from_json(value) for name, value in description["inputs"].items()}
-        self.outputs = {name: Input.from_json(value) for name, value in description["outputs"].items()}
+        self._shapes = engine_file.read_shapes(description) if engine_file.is_described(description) else None
         self._session: Session | None = None
-        self._closed = False
-        self._lock = threading.Lock()
+        self._closed = self._checked = False
+        self._lock = threading.RLock()
+
+    def _described(self) -> Shapes:
+        """Return the inputs and the outputs, of which TensorRT is asked where the description is not ours."""
+        if self._shapes is not None:
+            return self._shapes
+        with self._lock:
+            if self._shapes is None:
+                backend = self.check_runnable()
+                device_memory()  # it makes a CUDA context current, which TensorRT needs
+                _runtime, engine = deserialize(backend, self.plan)
+                inputs, outputs = read_bindings(engine, backend.trt)
+                names = sorted(outputs)
+                structure = names[0] if len(names) == 1 else {"tuple": names}
+                here = gpus()[:1]  # it would not have loaded on another, or in another version
+                self.description |= engine_file.describe_plan(backend, here, inputs, outputs, structure, self.plan)
+                self._shapes = engine_file.read_shapes(self.description)
+            return self._shapes
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """The inputs by name.
+
+        Raises:
+            EngineError: only TensorRT can tell them, and it or the GPU is not here.
+        """
+        return self._described().inputs
+
+    @property
+    def outputs(self) -> dict[str, Input]:
+        """The outputs by name; raises as :attr:`inputs` does."""
+        return self._described().outputs
+
+    @property
+    def profiles(self) -> tuple[Ranges, ...]:
+        """What the dimensions of dynamic inputs may be, by name; none where every shape is static."""
+        return self._described().profiles
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The GPUs it is for, by compute capability."""
-        return tuple(self.description["targets"])
+        """The GPUs it is for, by compute capability; empty where nothing tells."""
+        return tuple(self.description.get("targets", ()))
 
     def __repr__(self) -> str:
-        d = self.description
+        d, size = self.description, f"{self.plan.nbytes / 1e6:.1f} MB"
+        if self._shapes is None:
+            return f"Engine({d.get('description', 'a bare plan')}, {size}: not loaded yet)"
+        precision = [d["precision"]] if "precision" in d else []
+        built = f"{d['backend']} {d['tensorrt']} for {', '.join(self.targets)}"
         return (
-            f"Engine({d.get('model', 'network')}, {d['precision']}, {d['backend']} {d['tensorrt']} for "
-            f"{', '.join(self.targets)}, {self.plan.nbytes / 1e6:.1f} MB: "
+            f"Engine({', '.join([d.get('model', 'network'), *precision, built, size])}: "
             f"{', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
             f"{', '.join(f'{n} {s}' for n, s in self.outputs.items())})"
         )
@@ -102,44 +116,35 @@ class Engine:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the engine to a file, whole or not at all, and return its path."""
-        text = json.dumps(self.description).encode()
-        with atomic_write(path) as file:
-            file.write(struct.pack("<i", len(text)))
-            file.write(text)
-            file.write(self.plan)
+        """Write the engine to a file, whole or not at all, and return its path.
+
+        Raises:
+            ArgumentError: the path cannot be written.
+            EngineError: only TensorRT can tell what the engine is, and it or the GPU is not here.
+        """
+        self._described()
+        engine_file.write(path, self.description, self.plan)
         return Path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Engine:
-        """Read an engine file; the plan stays on disk until it is used. This works on any machine.
+        """Read an engine file of trtnn's or Ultralytics', or a bare plan. This works on any machine.
 
         Raises:
-            EngineError: there is no such file, or it is not an engine file of trtnn.
+            EngineError: there is no such file, it is of no such kind, or it is damaged.
         """
-        path = Path(path)
-        try:
-            with open(path, "rb") as file:
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise EngineError(f"cannot read the engine file {path}: {reason}") from error
-        length = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else -1
-        try:
-            if not 0 < length <= min(MAX_DESCRIPTION_BYTES, len(data) - 4):
-                raise ValueError(f"a description of {length} bytes in a file of {len(data)}")
-            description = json.loads(bytes(data[4 : 4 + length]))
-            missing = [key for key in _DESCRIBED if key not in description]
-            if missing:
-                raise ValueError(f"its description lacks {', '.join(missing)}")
-            plan = data[4 + length :]
-            if plan.nbytes != description["plan_bytes"]:
-                raise ValueError(f"a plan of {plan.nbytes} bytes, where {description['plan_bytes']} were written")
-            return cls(plan, description)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise EngineError(
-                f"{path} is not an engine file of trtnn, or is damaged", f"{type(error).__name__}: {error}"
-            ) from error
+        description, plan = engine_file.read(path)
+        return cls(plan, description)
+
+    def check_plan(self) -> None:
+        """Check, once, that the plan is what was written; of a plan without trtnn's description nothing is known.
+
+        Raises:
+            EngineError: it is not.
+        """
+        if self._shapes is not None and not self._checked:
+            engine_file.check_plan(self.plan, self.description)
+        self._checked = True
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -150,19 +155,24 @@ class Engine:
             EngineError: what the engine needs is not what is here; both are said.
         """
         d = self.description
-        needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
+        known = self._shapes is not None
+        if known:
+            needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
+        else:
+            needs = "a plan without trtnn's description tells nothing until the TensorRT and the GPU it is for are here"
         try:
             backend = get_backend()
         except BackendError as error:
-            raise EngineError("this engine cannot run here: no TensorRT", needs, INSTALL[d["backend"]]) from error
+            install = INSTALL[d["backend"]] if known else error.summary
+            raise EngineError("this engine cannot run here: no TensorRT", needs, install) from error
         problems = []
-        if backend.name != d["backend"]:
+        if known and backend.name != d["backend"]:
             problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
-        elif backend.version != d["tensorrt"]:
+        elif known and backend.version != d["tensorrt"]:
             problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
         if not gpus():
             problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
-        elif gpus()[0] not in self.targets:
+        elif known and gpus()[0] not in self.targets:
             problems.append(f"the GPU here is {gpus()[0]}: build it again for this one")
         if problems:
             raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
@@ -174,6 +184,9 @@ class Engine:
         NumPy arrays and CPU tensors travel through pinned memory, and the call returns when the result is there. CUDA
         tensors are read where they lie, contiguous and of the declared type; the work goes on torch's current stream,
         which the caller waits for, and the results are tensors on the GPU.
+
+        Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
+        context for each profile that it uses.
 
         Args:
             *args, **kwargs: the inputs, all of them arrays or all tensors, by position or name.
@@ -187,18 +200,73 @@ class Engine:
             EngineError: it cannot run here, was closed, or the GPU reported an error.
             ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
         """
-        return self._run(lambda: self._open().worker, args, kwargs, out)
+        return self._run(lambda shapes: self._open().worker(shapes.profile), args, kwargs, out)
+
+    def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing.
+
+        Args:
+            *args, **kwargs: inputs as for a call; only their shapes count.
+        """
+        shapes = self._shapes_of(args, kwargs)
+        return self._open().worker(shapes.profile).bare(shapes)
+
+    def _shapes_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CallShapes:
+        shapes = self._described()
+        return check_arrays(shapes, name_arguments(list(shapes.inputs), args, kwargs))
 
     def cuda_graph(self) -> GraphedEngine:
         """Return a callable that runs this engine as one CUDA graph: the kernels are launched all at once.
 
-        This pays where launching takes longer than computing, mostly at small batches.
+        This pays where launching takes longer than computing, mostly at small batches. The work is captured at the
+        first call, and where shapes are dynamic at the first call of each.
         """
         return GraphedEngine(self)
 
+    def layers(self) -> list[EngineLayer]:
+        """Return the layers that TensorRT made of the network, in the order in which they run.
+
+        Raises:
+            EngineError: the engine cannot be loaded here.
+        """
+        session = self._open()
+        return inspect_layers(session.engine, session.backend.trt)
+
+    def profile(self, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
+        """Measure the time of each layer.
+
+        >>> profile = engine.profile(images)
+        >>> print(profile)
+        >>> profile.by_module(depth=2)
+
+        It runs in a context of its own, so that other calls are not slowed.
+
+        Args:
+            *args, **kwargs: the inputs, as for a call.
+            runs: how many to measure, after a few that are not.
+
+        Raises:
+            ArgumentError: ``runs`` is not positive, or an input is missing or does not fit.
+            EngineError: it cannot run here.
+        """
+        if runs < 1:
+            raise ArgumentError(f"runs is a positive number, not {runs}")
+        session = self._open()
+        recorder = make_recorder(session.backend.trt)
+        worker = session.add_recorded(recorder, self._shapes_of(args, kwargs).profile)
+        try:
+            times = []
+            for _ in range(PROFILE_WARM_UP + runs):
+                self._run(lambda _: worker, args, kwargs, None)
+                times.append(recorder.take())
+        finally:
+            worker.close()
+        return Profile.of_runs(times[PROFILE_WARM_UP:], self.layers())
+
     def close(self) -> None:
         """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
-        session, self._session, self._closed = self._session, None, True
+        with self._lock:
+            session, self._session, self._closed = self._session, None, True
         if session is not None:
             session.close()
 
@@ -214,26 +282,32 @@ class Engine:
                 if self._closed:
                     raise EngineError("this engine was closed", "load it again")
                 if self._session is None:
-                    self._session = Session(self.check_runnable(), self.plan, self.inputs, self.outputs)
+                    backend, shapes = self.check_runnable(), self._described()
+                    self.check_plan()
+                    self._session = Session(backend, self.plan, bool(shapes.profiles))
         return self._session
 
-    def _run(self, worker: Callable[[], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
-        given = name_arguments(list(self.inputs), args, kwargs)
+    def _run(
+        self, worker: Callable[[CallShapes], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> Any:
+        known = self._described()
+        given = name_arguments(list(known.inputs), args, kwargs)
         first = next(iter(given.values()))
         if out is not None and not isinstance(out, Mapping):
-            out = dict(zip(self.outputs, (out,), strict=False))
-        if out is not None and out.keys() != self.outputs.keys():
-            raise ArgumentError(f"out holds {', '.join(out)}", f"the outputs are {', '.join(self.outputs)}")
+            out = dict(zip(known.outputs, (out,), strict=False))
+        if out is not None and out.keys() != known.outputs.keys():
+            raise ArgumentError(f"out holds {', '.join(out)}", f"the outputs are {', '.join(known.outputs)}")
+        shapes = known.of_call(given)
         if getattr(first, "is_cuda", False):
             for name, value in given.items():
-                check_tensor(name, self.inputs[name], value)
+                check_tensor(name, shapes.inputs[name], value)
             for name, value in (out or {}).items():
-                check_tensor(name, self.outputs[name], value, "out")
-            results = worker().run_tensors(given, out)
+                check_tensor(name, shapes.outputs[name], value, "out")
+            results = worker(shapes).run_tensors(shapes, given, out)
         else:
-            arrays = {n: _host_array(n, self.inputs[n], value) for n, value in given.items()}
-            into = out and {n: _host_array(n, self.outputs[n], value, "out") for n, value in out.items()}
-            results = worker().run_arrays(arrays, into)
+            arrays = {n: _host_array(n, shapes.inputs[n], value) for n, value in given.items()}
+            into = out and {n: _host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
+            results = worker(shapes).run_arrays(shapes, arrays, into)
             if out is not None:
                 results = out
             elif not isinstance(first, np.ndarray):
@@ -244,10 +318,10 @@ class Engine:
 
 
 class GraphedEngine:
-    """An engine captured in a CUDA graph, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
+    """An engine captured in CUDA graphs, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
 
-    The graph has buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call
-    it.
+    There is one graph for each set of input shapes that it is called with, and each has an execution context and
+    buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call it.
 
     Attributes:
         engine: the engine.
@@ -255,11 +329,23 @@ class GraphedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._worker = engine._open().capture()
+        self._workers: dict[tuple[tuple[int, ...], ...], Worker] = {}
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the graph; see :meth:`Engine.__call__`."""
-        return self.engine._run(lambda: self._worker, args, kwargs, out)
+        return self.engine._run(self._worker, args, kwargs, out)
+
+    def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Return the launch of the graph alone; see :meth:`Engine.bare`."""
+        shapes = self.engine._shapes_of(args, kwargs)
+        return self._worker(shapes).bare(shapes)
+
+    def _worker(self, shapes: CallShapes) -> Worker:
+        session = self.engine._open()  # it says so where the engine was closed, which freed the workers as well
+        key = tuple(spec.shape for spec in shapes.inputs.values())
+        if key not in self._workers:
+            self._workers[key] = session.capture(shapes)
+        return self._workers[key]
 
 
 def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:
@@ -269,10 +355,10 @@ def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> No
         DTypeError, ShapeError: as :func:`trtnn.inputs.check_array`.
         ArgumentError: it is not a contiguous tensor on the first GPU.
     """
-    if getattr(tensor, "device", None) is None or tensor.device.type != "cuda" or tensor.device.index != 0:
+    if not getattr(tensor, "is_cuda", False) or tensor.device.index != 0:  # NumPy's arrays have a device as well
         raise ArgumentError(
             f"{kind} {name!r} is not on the GPU that the engine runs on, as the first input is",
-            f"received {type(tensor).__name__} on {getattr(tensor, 'device', 'the host')}",
+            f"received {type(tensor).__name__} on {tensor.device if getattr(tensor, 'is_cuda', False) else 'the host'}",
             'move it with .to("cuda:0")',
         )
     check_array(name, spec, tensor, kind)

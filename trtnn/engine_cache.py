@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trtnn.backend import gpu_name
 from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import file_name, locked, make_folder
@@ -29,13 +28,12 @@ def cache_key(graph: Graph, description: Mapping[str, Any], options: Mapping[str
 
     Args:
         graph: what is built.
-        description: of the engine: the versions, the targets, the precision and the model's metadata are in it.
+        description: of the engine: the versions, the targets, the GPU it is tied to, the precision and the model's
+            metadata are in it.
         options: how it is built.
         flags: those of the ``IBuilderConfig``.
     """
-    # Where an engine is built for named targets, the GPU that happens to be here has no part in it.
-    gpu = "" if graph.backend.capabilities.targets else gpu_name()
-    context = json.dumps([description, options, flags, gpu])
+    context = json.dumps([description, options, flags])
     return digest(context.encode(), fingerprint(graph.definition, graph.trt).encode())
 
 
@@ -76,7 +74,7 @@ def find_or_build(
 
 
 def _content(engine: Engine) -> str:
-    return digest(json.dumps(engine.description).encode(), engine.plan)
+    return digest(json.dumps(engine.description).encode())  # the plan's own digest is in it
 
 
 def _save(engine: Engine, path: Path, key: str) -> None:
@@ -89,4 +87,8 @@ def _load(path: Path, key: str) -> Engine:
     entry = engine.description.pop(_ENTRY, None)
     if entry != {"key": key, "content": _content(engine)}:
         raise EngineError(f"{path} is not what was written")
+    try:
+        engine.check_plan()
+    except EngineError as error:
+        raise EngineError(f"{path} is not what was written", *error.details) from error
     return engine

@@ -17,13 +17,27 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.errors import ArgumentError, BackendError, BuildError, DTypeError, TrtnnError, nearest
+from trtnn.errors import (
+    ArgumentError,
+    BackendError,
+    BuildError,
+    DTypeError,
+    ShapeError,
+    TrtnnError,
+    UnsupportedError,
+    nearest,
+)
 from trtnn.inputs import Input
 from trtnn.parameter import Parameter
+from trtnn.profiles import Ranges
 from trtnn.structure import flatten, map_leaves
+from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
 from trtnn.tensor import Tensor
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
+# The layers whose output has the shape of their first input, or that of all inputs broadcast together.
+_SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
+_BROADCAST = ("elementwise", "select")
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -74,19 +88,26 @@ class Graph:
         backend: the TensorRT to write for.
         precision: the element type of its layers.
         paths: the path of each module that may be called, by the module's ``id``.
+        profiles: what the dimensions of dynamic inputs may be, see :mod:`trtnn.profiles`.
 
     Attributes:
         definition: the ``INetworkDefinition``.
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
-        fp32_layers: the indices of the layers made within ``fp32_modules``.
-        module_outputs: what each module returned, by its path, with ITensors for Tensors.
+        layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
+        module_outputs: what each module returned when it was last called, by its path, in the order in which they were
+            done; with Tensors while the trace runs, then with ITensors for them.
         inputs, outputs: the network's own, by name.
-        structure: what ``forward`` returned, see :mod:`trtnn.structure`.
+        inner_outputs: the paths of the modules whose outputs are the network's as well.
+        structure: what the network returns, see :mod:`trtnn.structure`: what ``forward`` did; where outputs of inner
+            modules were asked for, a tuple of that and a dict of what each of those modules returned, by its path.
+        dimensions: for each dynamic dimension by name the input that it is read from, and its axis there.
+        lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops.sizes`.
     """
 
     backend: Backend
     precision: Precision = field(default_factory=Precision)
     paths: Mapping[int, str] = field(default_factory=dict)
+    profiles: Sequence[Ranges] = ()
 
     def __post_init__(self) -> None:
         trt, capabilities = self.backend.trt, self.backend.capabilities
@@ -99,11 +120,15 @@ class Graph:
             bits |= 1 << int(flags.STRONGLY_TYPED)
         self.definition = self.builder.create_network(bits)
         self.layer_paths: list[str] = []
-        self.fp32_layers: list[int] = []
+        self.layer_dtypes: list[DType | None] = []
         self.module_outputs: dict[str, Any] = {}
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, Input] = {}
+        self.inner_outputs: list[str] = []
         self.structure: Any = None
+        self.dimensions: dict[str, tuple[Tensor, int]] = {}
+        self.lengths: dict[str, Tensor] = {}
+        self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self._arrays: list[np.ndarray] = []
         self._converted: dict[tuple[int, DType], np.ndarray] = {}
         self._names: defaultdict[str, int] = defaultdict(int)
@@ -130,8 +155,16 @@ class Graph:
 
     @property
     def compute_dtype(self) -> DType:
-        """The floating type of the module that is running: without strong typing float32, and the builder chooses."""
-        return self._scopes[-1].compute if self.backend.capabilities.strongly_typed else float32
+        """The floating type of the module that is running."""
+        return self._scopes[-1].compute
+
+    def stored_dtype(self, dtype: DType) -> DType:
+        """Return the type that the definition has for what is traced as ``dtype``.
+
+        It is the same where networks are strongly typed. Elsewhere a definition is in fp32 throughout: what is traced
+        as float16 is what the builder may take to fp16, and what is traced as float32 is what the build pins.
+        """
+        return float32 if dtype is float16 and not self.backend.capabilities.strongly_typed else dtype
 
     # -- tracing ------------------------------------------------------------------------------------------------------
 
@@ -151,7 +184,7 @@ class Graph:
         if path is None:  # made within forward, so no attribute leads to it
             path = f"{outer.path}.{type(module).__name__}".lstrip(".")
         compute = float32 if self.precision.keeps(path) else outer.compute
-        changes = compute is not outer.compute and self.backend.capabilities.strongly_typed
+        changes = compute is not outer.compute
         if changes:
             args = map_leaves(self._enter_float32, tuple(args))
             kwargs = map_leaves(self._enter_float32, dict(kwargs))
@@ -162,7 +195,7 @@ class Graph:
             self._scopes.pop()
         if changes:
             result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
-        self.module_outputs[path] = map_leaves(_raw, result)
+        self.module_outputs[path] = map_leaves(lambda leaf: leaf, result)  # lists may be changed by who gets them
         return result
 
     def _enter_float32(self, value: Any) -> Any:
@@ -183,24 +216,70 @@ class Graph:
 
     def add_input(self, name: str, spec: Input) -> Tensor:
         """Add a network input; a floating one is cast to the type that the network computes in."""
-        raw = self.definition.add_input(name, self.backend.data_type(spec.dtype), spec.shape)
+        shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
+        stored = self.backend.data_type(self.stored_dtype(spec.dtype))
+        raw = self.definition.add_input(name, stored, shape)
         if raw is None:
             raise self._failure(f"cannot add the input {name!r} of {spec}", [])
         self.inputs[name] = spec
-        tensor = Tensor(self, raw, spec.shape, spec.dtype)
+        tensor = self._tensor(raw, spec.shape, spec.dtype)
+        for axis, length in enumerate(spec.shape):
+            if isinstance(length, Dim):
+                raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
+                self.dimensions.setdefault(length.name, (tensor, axis))
         if spec.dtype is float32:
             return self._to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
 
-    def set_outputs(self, result: Any) -> None:
-        """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
+    def called(self, patterns: Sequence[str]) -> list[str]:
+        """Return the paths of the modules that ``forward`` called, of those that paths or ``fnmatch`` patterns name.
+
+        They come in the order of the patterns, and those of one pattern in that of execution, each once. ``"*"`` means
+        every module within the model, not the model itself.
 
         Raises:
-            ArgumentError: something in it is not a Tensor of this graph.
+            ArgumentError: a pattern names none; with the nearest.
+        """
+        if isinstance(patterns, str):
+            raise ArgumentError(f"outputs takes a list of module paths, not the string {patterns!r}")
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            paths = [path for path in self.module_outputs if path and fnmatch.fnmatchcase(path, pattern)]
+            paths = [pattern] if pattern in self.module_outputs else paths
+            if not paths:
+                raise self._not_called(pattern)
+            found |= dict.fromkeys(paths)
+        return list(found)
+
+    def _not_called(self, pattern: str) -> ArgumentError:
+        inside = [path for path in self.module_outputs if path.startswith(f"{pattern}.")]
+        known = inside or [path for path in self.module_outputs if path]
+        return ArgumentError(
+            f"no module {pattern!r} was called in this network",
+            *(["the model has one there, but no forward calls it"] if pattern in self.paths.values() else []),
+            *([] if inside else nearest(pattern, known, most=3)),
+            f"called {'within it' if inside else 'were'}: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
+        )
+
+    def set_outputs(self, result: Any, inner: Sequence[str] = ()) -> None:
+        """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
+
+        Args:
+            result: what it returned.
+            inner: paths of modules, or patterns of them, whose outputs are marked as well.
+
+        Raises:
+            ArgumentError: something in it is not a Tensor of this graph, or no such module was called.
         """
         leaves, self.structure = flatten(result, taken=self.inputs)
         if not leaves:
             raise ArgumentError("forward returned nothing that could be an output")
+        self.inner_outputs = self.called(inner)
+        if self.inner_outputs:
+            returned = {path: self.module_outputs[path] for path in self.inner_outputs}
+            more, structure = flatten(returned, taken={*self.inputs, *leaves}, constants=True)
+            leaves |= more
+            self.structure = {"tuple": [self.structure, structure]}
         marked: set[str] = set(self.inputs)
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
@@ -209,10 +288,13 @@ class Graph:
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
             tensor.raw.name = name
+            self._tensor(tensor.raw, tensor.shape, tensor.dtype)
             marked.add(name)
             self.definition.mark_output(tensor.raw)
             self.outputs[name] = Input(tensor.shape, tensor.dtype)
-        self._before_cast.clear()  # Tensors hold their graph: keep no circle once the trace is over
+        for tensors in (self._before_cast, self.lengths, self.dimensions):
+            tensors.clear()  # Tensors hold their graph: keep no circle once the trace is over
+        self.module_outputs = map_leaves(_raw, self.module_outputs)
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
         """Return ``tensor`` as ``dtype``: itself where it is that already.
@@ -223,7 +305,10 @@ class Graph:
             return tensor
         if dtype is float32 and tensor.name in self._before_cast:
             return self._before_cast[tensor.name]
-        return self.emit("cast", tensor, self.backend.data_type(dtype))
+        stored = self.stored_dtype(dtype)
+        if self.stored_dtype(tensor.dtype) is stored:
+            return Tensor(self, tensor.raw, tensor.shape, dtype)
+        return self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
 
     def held(self, value: Any) -> np.ndarray:
         """Return a NumPy array as it is, or the one that a Parameter holds.
@@ -237,7 +322,9 @@ class Graph:
         return np.asarray(data)
 
     def array(self, value: Any, dtype: DType) -> np.ndarray:
-        """Return an array of weights as ``dtype``, contiguous, kept alive as long as the graph.
+        """Return an array of weights for a layer traced in ``dtype``, contiguous, kept alive as long as the graph.
+
+        Its own type is what the definition has for ``dtype``; that it fits in ``dtype`` is checked in either case.
 
         Args:
             value: a NumPy array, or a Parameter that holds one.
@@ -249,6 +336,8 @@ class Graph:
         key = (id(data), dtype)
         if key not in self._converted:
             converted = self._convert(data, dtype)
+            if self.stored_dtype(dtype) is not dtype:
+                converted = self._convert(data, self.stored_dtype(dtype))
             self._arrays += [data, converted]
             self._converted[key] = converted
         return self._converted[key]
@@ -277,14 +366,27 @@ class Graph:
         array = value if isinstance(value, Parameter) else np.asarray(value)
         array = self.array(array, dtype)
         shape = (1,) * (ndim - array.ndim) + array.shape
-        return self.emit("constant", shape, array)
+        return self.emit("constant", shape, array, traced_as=dtype)
 
-    def emit(self, kind: str, *args: Any, **attributes: Any) -> Any:
+    def emit(
+        self,
+        kind: str,
+        *args: Any,
+        out_shape: Sequence[Length] | None = None,
+        set_inputs: Mapping[int, Tensor] | None = None,
+        traced_as: DType | None = None,
+        **attributes: Any,
+    ) -> Any:
         """Add one layer: ``definition.add_<kind>(*args)``, then set its attributes.
 
         Args:
             kind: such as ``"convolution_nd"``.
             *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            out_shape: the shape of the output by the operation's formula, which has to be TensorRT's as far as that
+                tells one. It is needed where TensorRT leaves a length open, unless the layer keeps or broadcasts the
+                shapes of its inputs.
+            set_inputs: further inputs by their index, as ``ILayer.set_input`` takes them.
+            traced_as: the type of a floating output, where it is not that of the floating inputs.
             **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
 
         Returns:
@@ -292,28 +394,37 @@ class Graph:
 
         Raises:
             BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
+            ShapeError: at some lengths within the profiles nothing is left.
+            UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
         """
         inputs = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, Tensor)]
+        shaped = list(inputs)
+        inputs += (set_inputs or {}).values()
         if any(tensor.graph is not self for tensor in inputs):
             raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
         try:
             layer = getattr(self.definition, f"add_{kind}")(*map(_raw, args))
             if layer is None:
                 raise self._failure(f"TensorRT refused {kind}", inputs)
+            for index, tensor in (set_inputs or {}).items():
+                layer.set_input(index, tensor.raw)
             for name, value in attributes.items():
                 setattr(layer, name, value)
             layer.name = self._unique_name(kind)
-            outputs = [self._output(layer, i) for i in range(layer.num_outputs)]
+            layer.metadata = layer.name  # which layers of an engine show that have none of its name
+            traced_as = traced_as or _floating_dtype(inputs)
+            outputs = [self._output(layer, i, traced_as) for i in range(layer.num_outputs)]
         except (TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, TrtnnError):
                 raise
             raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
         if any(output is None for output in outputs):
             raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
-        scope = self._scopes[-1]
-        if scope.compute is float32 and self.precision.compute is not float32:
-            self.fp32_layers.append(len(self.layer_paths))
-        self.layer_paths.append(scope.path)
+        if out_shape is not None or -1 in outputs[0].shape:
+            outputs = [self._settled(kind, output, out_shape, shaped) for output in outputs]
+        self.layer_paths.append(self._scopes[-1].path)
+        # What a tensor's shape is does not depend on the type of its numbers.
+        self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     @property
@@ -321,19 +432,64 @@ class Graph:
         """The path of the module that is running, for messages."""
         return self._scopes[-1].path or "the model's own forward"
 
-    def _output(self, layer: Any, index: int) -> Tensor | None:
+    def _output(self, layer: Any, index: int, traced_as: DType | None) -> Tensor | None:
         raw = layer.get_output(index)
         try:
             shape = tuple(raw.shape)
         except ValueError:  # TensorRT's way to say that it could not infer one
             return None
+        if 0 in shape:  # what TensorRT 8 shows where a kernel is larger than its input
+            return None
         raw.name = f"{layer.name}:{index}"  # the colon keeps it apart from the network's inputs and outputs
-        return Tensor(self, raw, shape, as_dtype(raw.dtype))
+        dtype = as_dtype(raw.dtype)
+        if traced_as is not None and self.stored_dtype(traced_as) is dtype:
+            dtype = traced_as
+        return Tensor(self, raw, shape, dtype)
+
+    def _settled(
+        self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
+    ) -> Tensor:
+        """Return an output in the shape that it is expected in, held against the one that TensorRT shows."""
+        shown = output.shape
+        if expected is None:
+            if kind in _SAME_SHAPE:
+                expected = inputs[0].shape
+            elif kind in _BROADCAST:
+                expected = broadcast(*(tensor.shape for tensor in inputs))
+            else:
+                raise UnsupportedError(
+                    f"{kind} in {self.where} gives a dynamic shape, and nothing tells which",
+                    f"inputs: {', '.join(str(tensor.shape) for tensor in inputs)}",
+                    "give emit the output's shape: out_shape=...",
+                )
+        expected = tuple(expected)
+        for length in expected:
+            if bounds(length)[0] < 1:
+                raise ShapeError(
+                    f"{kind} in {self.where} may leave nothing: a length of {length} goes down to {bounds(length)[0]}",
+                    ranges([length]),
+                    "a larger min of the dimension, or a multiple_of, may settle it",
+                )
+        if len(shown) != len(expected) or not all(
+            length == -1 or same(length, told) for length, told in zip(shown, expected, strict=True)
+        ):
+            raise self._failure(f"{kind} gives {expected} by its formula and {shown} in TensorRT", inputs)
+        return self._tensor(output.raw, expected, output.dtype)
+
+    def _tensor(self, raw: Any, shape: tuple[Length, ...], dtype: DType) -> Tensor:
+        if not is_static(shape):
+            self._dynamic_shapes[raw.name] = shape
+        return Tensor(self, raw, shape, dtype)
+
+    def shape_of(self, raw: Any) -> tuple[Length, ...]:
+        """Return the shape of an ITensor of this graph, with Sizes where it is dynamic."""
+        return self._dynamic_shapes.get(raw.name) or tuple(raw.shape)
 
     def _unique_name(self, kind: str) -> str:
         path = self._scopes[-1].path
         kind = kind.removesuffix("_nd")
-        name = path if path and path not in self._names else f"{path}/{kind}".lstrip("/")
+        # What stands before a slash is the module's path, and for the model's own forward that is nothing.
+        name = path if path and path not in self._names else f"{path}/{kind}"
         self._names[name] += 1
         return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
 
@@ -345,6 +501,11 @@ class Graph:
         if line:
             details.append(f"called at {line}")
         return BuildError(summary, *details, *self.backend.logger.take())
+
+
+def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
+    """Return the floating type among tensors, the narrower where a cast has two, or None where there is none."""
+    return min((t.dtype for t in tensors if t.dtype.is_floating_point), key=lambda d: d.itemsize, default=None)
 
 
 def _raw(value: Any) -> Any:

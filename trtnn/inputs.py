@@ -8,6 +8,7 @@ from typing import Any
 
 from trtnn.dtypes import DType, as_dtype, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.symbolic import Length, Size, at_opt, bounds, parse, same_shape
 
 
 @dataclass(frozen=True)
@@ -15,19 +16,22 @@ class Input:
     """The shape and element type of a network's input or output.
 
     Args:
-        shape: positive ints, outermost first.
+        shape: positive ints, outermost first; a :class:`trtnn.Dim` for what is known only when the network runs.
         dtype: anything :func:`trtnn.dtypes.as_dtype` knows.
 
     Raises:
         ShapeError: a length is not a positive int.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[Length, ...]
     dtype: DType = float32
 
     def __post_init__(self) -> None:
         shape = tuple(self.shape)
-        if not all(isinstance(length, int) and not isinstance(length, bool) and length > 0 for length in shape):
+        if not all(
+            isinstance(length, (int, Size)) and not isinstance(length, bool) and bounds(length)[0] > 0
+            for length in shape
+        ):
             raise ShapeError(f"a shape holds positive ints, not {shape}")
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "dtype", as_dtype(self.dtype))
@@ -35,12 +39,32 @@ class Input:
     def __str__(self) -> str:
         return f"{self.dtype.name}{list(self.shape)}"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Input):
+            return NotImplemented
+        return self.dtype is other.dtype and same_shape(self.shape, other.shape)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def with_shape(self, shape: tuple[Length, ...]) -> Input:
+        """Return an Input of another shape."""
+        return Input(shape, self.dtype)
+
+    def at_opt(self) -> Input:
+        """Return the static Input at the lengths that the dimensions are fastest at."""
+        return self.with_shape(tuple(map(at_opt, self.shape)))
+
     def to_json(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "dtype": self.dtype.name}
+        """Return JSON values; symbolic lengths as text."""
+        shape = [length if isinstance(length, int) else str(length) for length in self.shape]
+        return {"shape": shape, "dtype": self.dtype.name}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Input:
-        return cls(tuple(value["shape"]), value["dtype"])
+    def from_json(cls, value: Mapping[str, Any], dims: Mapping[str, Length] | None = None) -> Input:
+        """Return the Input that :meth:`to_json` gave, with the dimensions that its lengths name."""
+        shape = (parse(length, dims or {}) if isinstance(length, str) else length for length in value["shape"])
+        return cls(tuple(shape), value["dtype"])
 
 
 def as_input(value: Any) -> Input:
@@ -70,6 +94,16 @@ def name_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[st
     return {name: given[name] for name in names}
 
 
+def check_is_array(name: str, array: Any, kind: str = "input") -> None:
+    """Check that something is a NumPy array or a torch tensor.
+
+    Raises:
+        DTypeError: it is neither.
+    """
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        raise DTypeError(f"{kind} {name!r} takes a NumPy array or a torch tensor, not {type(array).__name__}")
+
+
 def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None:
     """Check a NumPy array or torch tensor against the input that it is meant for, or the output of ``kind="out"``.
 
@@ -77,14 +111,16 @@ def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None
         DTypeError: it is neither, or its element type differs.
         ShapeError: its shape differs.
     """
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise DTypeError(f"{kind} {name!r} takes a NumPy array or a torch tensor, not {type(array).__name__}")
+    check_is_array(name, array, kind)
     if tuple(array.shape) != spec.shape:
+        another = (
+            f'for other sizes build another: inputs={{"{name}": {tuple(array.shape)}}}, with trtnn.Dim for a range'
+        )
         raise ShapeError(
             f"{kind} {name!r} has the wrong shape",
             f"expected {spec.shape}",
             f"received {tuple(array.shape)}",
-            f'for other sizes build another: inputs={{"{name}": {tuple(array.shape)}}}',
+            *([another] if kind == "input" else []),
         )
     try:
         dtype = as_dtype(array.dtype) if getattr(array.dtype, "isnative", True) else None  # of this byte order

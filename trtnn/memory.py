@@ -7,12 +7,44 @@ belongs to the thread that made it.
 from __future__ import annotations
 
 import importlib.util
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from trtnn.backend import gpu_memory
 from trtnn.errors import EngineError
 from trtnn.inputs import Input
+
+_MIB = 2**20
+
+
+def describe_gpu_memory(wanted_bytes: int | None = None) -> list[str]:
+    """Return lines for an error: how much was wanted, and how much the GPU has; without a GPU no line for that."""
+    lines = [] if wanted_bytes is None else [f"wanted: {wanted_bytes / _MIB:,.1f} MiB"]
+    memory = gpu_memory()
+    if memory is not None:
+        lines.append(f"memory of the GPU: {memory[0] / _MIB:,.0f} MiB free of {memory[1] / _MIB:,.0f}")
+    return lines
+
+
+@contextmanager
+def _told(kinds: tuple[type[Exception], ...], doing: str, spec: Input | None = None) -> Iterator[None]:
+    """Turn errors of the GPU's into an EngineError with its memory's numbers.
+
+    Args:
+        kinds: what torch or pycuda raises where the GPU refuses.
+        doing: what is tried, such as ``"allocate a buffer"``.
+        spec: of the buffer that is made.
+    """
+    try:
+        yield
+    except kinds as error:
+        wanted_bytes = None if spec is None else math.prod(spec.shape) * spec.dtype.itemsize
+        said = str(error).strip().splitlines()[:1]
+        raise EngineError(f"the GPU could not {doing}", *said, *describe_gpu_memory(wanted_bytes)) from error
 
 
 class TorchMemory:
@@ -38,11 +70,15 @@ class TorchMemory:
 
     def empty(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the GPU."""
-        return self._torch.empty(spec.shape, dtype=getattr(self._torch, spec.dtype.name), device=self._device)
+        dtype = getattr(self._torch, spec.dtype.name)
+        with _told((RuntimeError,), "allocate a buffer", spec):
+            return self._torch.empty(spec.shape, dtype=dtype, device=self._device)
 
     def pinned(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the host, page-locked."""
-        return self._torch.empty(spec.shape, dtype=getattr(self._torch, spec.dtype.name), pin_memory=True)
+        dtype = getattr(self._torch, spec.dtype.name)
+        with _told((RuntimeError,), "page-lock a buffer of the host", spec):
+            return self._torch.empty(spec.shape, dtype=dtype, pin_memory=True)
 
     def array(self, pinned: Any) -> np.ndarray:
         """Return a pinned buffer as a NumPy array that shares its memory."""
@@ -58,7 +94,8 @@ class TorchMemory:
 
     def synchronize(self) -> None:
         """Wait until the stream is done."""
-        self.current_stream().synchronize()
+        with _told((RuntimeError,), "finish the work"):
+            self.current_stream().synchronize()
 
 
 class PycudaMemory:
@@ -69,6 +106,7 @@ class PycudaMemory:
 
         autoprimaryctx.context.push()  # current in this thread too, whichever imported it first
         self._driver, self._gpuarray = driver, gpuarray
+        self._errors = (driver.Error, MemoryError)  # the first holds pycuda's own MemoryError
         self._stream = driver.Stream()
 
     def current_stream(self) -> Any:
@@ -85,11 +123,13 @@ class PycudaMemory:
 
     def empty(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the GPU."""
-        return self._gpuarray.empty(spec.shape, spec.dtype.numpy)
+        with _told(self._errors, "allocate a buffer", spec):
+            return self._gpuarray.empty(spec.shape, spec.dtype.numpy)
 
     def pinned(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the host, page-locked."""
-        return self._driver.pagelocked_empty(spec.shape, spec.dtype.numpy)
+        with _told(self._errors, "page-lock a buffer of the host", spec):
+            return self._driver.pagelocked_empty(spec.shape, spec.dtype.numpy)
 
     def array(self, pinned: Any) -> np.ndarray:
         """Return a pinned buffer as a NumPy array that shares its memory."""
@@ -108,7 +148,8 @@ class PycudaMemory:
 
     def synchronize(self) -> None:
         """Wait until the stream is done."""
-        self._stream.synchronize()
+        with _told(self._errors, "finish the work"):
+            self._stream.synchronize()
 
 
 def device_memory() -> TorchMemory | PycudaMemory:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trtnn.dtypes import float16
+from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph import Graph, Precision
-from trtnn.reading import layer_arrays, layer_tensors, read_layers
+from trtnn.reading import layer_arrays, read_layers
 
 if TYPE_CHECKING:
     from trtnn.reference.half import Trial
 
-_FREE = ("CAST", "IDENTITY")  # they come and go with the precision, and compute nothing
+_FREE = ("CAST", "IDENTITY", "SHAPE")  # the first two come and go with the precision, and none computes
 
 
 class MixedPrecision:
@@ -40,9 +40,8 @@ class MixedPrecision:
         self._retrace = retrace
         known = {"", *graph.paths.values()}
         self.owners = [_owner(path, known) for path in graph.layer_paths]
-        computing = list(_computing(graph))
-        self._computing = [(index, what) for index, what, _ in computing]  # layers do not keep their network alive
-        self.layers = [index for index, _, layer in computing if _has(layer, "FLOAT")]
+        self._computing = list(_computing(graph))
+        self.layers = [index for index, _ in self._computing if graph.layer_dtypes[index] is float32]
         try:
             self.half = self.half_layers(())
         except DTypeError:
@@ -59,17 +58,14 @@ class MixedPrecision:
         """
         graph = self._retrace(Precision(float16, patterns(kept)))
         there = list(_computing(graph))
-        if [what for _, what in self._computing] != [what for _, what, _ in there]:
+        if [what for _, what in self._computing] != [what for _, what in there]:
             raise ArgumentError(
                 "forward makes other layers in fp16 than in fp32, so they cannot be compared",
                 f"{len(self._computing)} in fp32, {len(there)} in fp16",
             )
-        if graph.backend.capabilities.strongly_typed:
-            half = [_has(layer, "HALF") for _, _, layer in there]
-        else:  # the builder may take any layer to fp16 that is not pinned
-            half = [index not in graph.fp32_layers for index, _, _ in there]
-        is_half = {index: flag for (index, _), flag in zip(self._computing, half, strict=True)}
-        return frozenset(index for index in self.layers if is_half[index])
+        pairs = zip(self._computing, there, strict=True)
+        half = frozenset(index for (index, _), (other, _) in pairs if graph.layer_dtypes[other] is float16)
+        return half.intersection(self.layers)
 
 
 def choose(
@@ -153,15 +149,11 @@ def _owner(path: str, known: Collection[str]) -> str:
     return path
 
 
-def _computing(graph: Graph) -> Iterable[tuple[int, tuple[str, str], Any]]:
-    """Yield the index, the (path, type) and the layer of each layer that computes something."""
-    for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt)):
+def _computing(graph: Graph) -> Iterable[tuple[int, tuple[str, str]]]:
+    """Yield the index and the (path, type) of each layer that computes something."""
+    for index, (kind, _) in enumerate(read_layers(graph.definition, graph.trt)):
         if kind not in _FREE:
-            yield index, (graph.layer_paths[index], kind), layer
-
-
-def _has(layer: Any, data_type: str) -> bool:
-    return any(tensor.dtype.name == data_type for tensor in layer_tensors(layer))
+            yield index, (graph.layer_paths[index], kind)
 
 
 def _beyond_half(kind: str, layer: Any) -> bool:

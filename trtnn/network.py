@@ -18,35 +18,42 @@ from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.fp16 import Fp16Report, make_report
 from trtnn.graph import Graph, Precision
-from trtnn.inputs import Input, check_array, name_arguments
+from trtnn.inputs import Input, name_arguments
 from trtnn.mixed import MixedPrecision
+from trtnn.profiles import Ranges, Shapes, check_arrays, merge_profiles
 from trtnn.progress import progress_bar
 from trtnn.reading import count_flops, count_parameters, read_layers
 from trtnn.structure import map_leaves, unflatten
+from trtnn.symbolic import at_opt
 from trtnn.table import aligned
 
 
 def trace(
     forward: Callable[..., Any],
-    inputs: Mapping[str, Input],
+    inputs: Mapping[str, Sequence[Input]],
     precision: Precision | None = None,
     paths: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] = (),
 ) -> Network:
     """Run ``forward`` once with symbolic Tensors and return the network that it wrote.
 
     Args:
         forward: a function of Tensors; a Module's ``trace`` passes the Module itself.
-        inputs: by the names of ``forward``'s arguments.
+        inputs: by the names of ``forward``'s arguments; for a dynamic one as many Inputs as there are profiles.
         precision: fp32 where None.
         paths: the path of each module that forward may call, by its ``id``.
         metadata: JSON values for the engine file.
+        outputs: paths of modules, or patterns of them, whose outputs are outputs of the network as well.
     """
 
+    merged, profiles = merge_profiles(inputs)
+
     def write(precision: Precision) -> Graph:
-        graph = Graph(get_backend(), precision, paths or {})
+        graph = Graph(get_backend(), precision, paths or {}, profiles)
         with graph.tracing():
-            graph.set_outputs(forward(**{name: graph.add_input(name, spec) for name, spec in inputs.items()}))
+            result = forward(**{name: graph.add_input(name, spec) for name, spec in merged.items()})
+            graph.set_outputs(result, outputs)
         return graph
 
     return Network(write(precision or Precision()), write, dict(metadata or {}))
@@ -54,7 +61,10 @@ def trace(
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer of a network: who made it, what it is, what it gives and what it costs."""
+    """One layer of a network: who made it, what it is, what it gives and what it costs.
+
+    FLOPs of a dynamic network are those at the lengths that its first profile is fastest at.
+    """
 
     path: str
     kind: str
@@ -87,6 +97,11 @@ class Network:
         """The outputs by name."""
         return self.graph.outputs
 
+    @property
+    def profiles(self) -> Sequence[Ranges]:
+        """What the dimensions of dynamic inputs may be, by name; none where every shape is static."""
+        return self.graph.profiles
+
     def __repr__(self) -> str:
         return (
             f"Network({self.metadata.get('model', '')}: {', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
@@ -102,14 +117,16 @@ class Network:
         read = read_layers(self.graph.definition, self.graph.trt)
         for path, (kind, layer) in zip(self.graph.layer_paths, read, strict=True):
             output = layer.get_output(0)
-            spec = Input(tuple(output.shape), output.dtype)
-            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer), count_flops(kind, layer)))
+            spec = Input(self.graph.shape_of(output), output.dtype)
+            flops = at_opt(count_flops(kind, layer, self.graph.shape_of))
+            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer), flops))
         return rows
 
     def summary(self) -> str:
         """Return a table of all layers: module path, layer type, output type and shape, parameters, FLOPs.
 
-        FLOPs are those of convolutions and matrix products, two for each multiply-and-add.
+        FLOPs are those of convolutions and matrix products, two for each multiply-and-add; of a dynamic network at the
+        lengths that its first profile is fastest at.
         """
         rows = self.layers()
         cells = [("module", "layer", "output", "parameters", "FLOPs")]
@@ -126,6 +143,10 @@ class Network:
     # -- running on the CPU -------------------------------------------------------------------------------------------
 
     @cached_property
+    def _shapes(self) -> Shapes:
+        return Shapes(self.inputs, self.outputs, self.profiles)
+
+    @cached_property
     def _interpreter(self) -> Any:
         return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt)
 
@@ -134,17 +155,19 @@ class Network:
 
         Args:
             *args, **kwargs: the inputs, NumPy arrays or torch tensors, by position or name.
-            outputs: paths of modules, such as ``"model.9"``, whose output is wanted as well.
+            outputs: paths of modules, or patterns such as ``"model.24.m.*"``, whose output is wanted as well; it comes
+                in the type that it has in the network.
 
         Returns:
-            What ``forward`` returned, with arrays for Tensors (torch tensors where the first input was one). With
-            ``outputs`` that and a dict of what each of those modules returned.
+            What the network returns, with arrays for Tensors (torch tensors where the first input was one): what
+            ``forward`` returned, see :meth:`trtnn.Module.trace`. With ``outputs`` that and a dict of what each of
+            those modules returned, by its path.
 
         Raises:
             ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown.
         """
         tensors, wants_torch = self._read_inputs(args, kwargs)
-        inner = {path: self._module_output(path) for path in outputs}
+        inner = {path: self.graph.module_outputs[path] for path in self.graph.called(outputs)}
         wanted = set(self.outputs)
         map_leaves(lambda leaf: wanted.add(leaf.name) if self._is_raw(leaf) else None, list(inner.values()))
         values = self._interpreter(tensors, wanted)
@@ -159,20 +182,15 @@ class Network:
     def _read_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         """Return checked inputs as torch tensors by name, and whether the first of them was one."""
         given = name_arguments(list(self.inputs), args, kwargs)
-        for name, array in given.items():
-            check_array(name, self.inputs[name], array)
+        check_arrays(self._shapes, given)
         torch = _import_torch()
         tensors = {n: a if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a)) for n, a in given.items()}
+        stored = {name: self.graph.stored_dtype(spec.dtype).name for name, spec in self.inputs.items()}
+        tensors = {name: tensor.to(getattr(torch, stored[name])) for name, tensor in tensors.items()}
         return tensors, isinstance(next(iter(given.values())), torch.Tensor)
 
     def _is_raw(self, leaf: Any) -> bool:
         return isinstance(leaf, self.graph.trt.ITensor)
-
-    def _module_output(self, path: str) -> Any:
-        if path not in self.graph.module_outputs:
-            known = ", ".join(list(self.graph.module_outputs)[:12])
-            raise ArgumentError(f"no module {path!r} was called in this network", f"called were: {known}, ...")
-        return self.graph.module_outputs[path]
 
     # -- half precision -----------------------------------------------------------------------------------------------
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from trtnn.symbolic import Length
 
 
 @functools.cache
@@ -35,11 +37,15 @@ def read_layers(definition: Any, trt: ModuleType) -> Iterator[tuple[str, Any]]:
         yield kind, layer
 
 
+def present_inputs(layer: Any) -> list[int]:
+    """Return the indices of the inputs that a layer has; optional ones may be missing in between."""
+    return [index for index in range(layer.num_inputs) if layer.get_input(index) is not None]
+
+
 def layer_tensors(layer: Any) -> list[Any]:
-    """Return the ITensors that a layer reads and writes; an optional input that is not there is left out."""
-    tensors = [layer.get_input(i) for i in range(layer.num_inputs)]
-    tensors += [layer.get_output(i) for i in range(layer.num_outputs)]
-    return [tensor for tensor in tensors if tensor is not None]
+    """Return the ITensors that a layer reads and writes."""
+    tensors = [layer.get_input(i) for i in present_inputs(layer)]
+    return tensors + [layer.get_output(i) for i in range(layer.num_outputs)]
 
 
 def flat_array(array: np.ndarray) -> np.ndarray:
@@ -68,21 +74,27 @@ def count_parameters(kind: str, layer: Any) -> int:
     return sum(array.size for array in layer_arrays(kind, layer))
 
 
-def count_flops(kind: str, layer: Any) -> int:
-    """Return the floating-point operations of a layer's matrix products: two for each multiply-and-add, else none."""
-    output = math.prod(layer.get_output(0).shape)
+def count_flops(kind: str, layer: Any, shape_of: Callable[[Any], tuple[Length, ...]]) -> Length:
+    """Return the floating-point operations of a layer's matrix products: two for each multiply-and-add, else none.
+
+    Args:
+        kind: of the layer.
+        layer: in the class of its kind.
+        shape_of: gives the shape of an ITensor.
+    """
+    output = math.prod(shape_of(layer.get_output(0)))
     if kind == "CONVOLUTION":
-        per_output = layer.get_input(0).shape[1] // layer.num_groups * math.prod(layer.kernel_size_nd)
+        per_output = shape_of(layer.get_input(0))[1] // layer.num_groups * math.prod(layer.kernel_size_nd)
         return 2 * output * per_output
     if kind == "DECONVOLUTION":
         per_input = layer.num_output_maps // layer.num_groups * math.prod(layer.kernel_size_nd)
-        return 2 * math.prod(layer.get_input(0).shape) * per_input
+        return 2 * math.prod(shape_of(layer.get_input(0))) * per_input
     if kind == "MATRIX_MULTIPLY":
-        shape = layer.get_input(0).shape
+        shape = shape_of(layer.get_input(0))
         return 2 * output * shape[-2 if layer.op0.name == "TRANSPOSE" else -1]
     if kind == "EINSUM":
         terms = layer.equation.partition("->")[0].split(",")
-        shapes = [tuple(layer.get_input(i).shape) for i in range(layer.num_inputs)]
+        shapes = [shape_of(layer.get_input(i)) for i in range(layer.num_inputs)]
         pairs = (pair for of_one in zip(terms, shapes, strict=True) for pair in zip(*of_one, strict=True))
         return 2 * math.prod(dict(pairs).values()) if len(terms) > 1 else 0  # each letter once
     return 0

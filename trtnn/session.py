@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,52 +15,58 @@ from trtnn.backend import Backend
 from trtnn.cuda_graph import CapturedGraph
 from trtnn.errors import EngineError
 from trtnn.inputs import Input
-from trtnn.memory import PycudaMemory, TorchMemory, device_memory
+from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory, device_memory
+from trtnn.plan import deserialize, scratch_bytes
+from trtnn.profiles import CallShapes
 
 
 class Session:
-    """A plan deserialised on the GPU. Threads may share it: each has a context and buffers of its own.
+    """A plan deserialised on the GPU. Threads may share it: each has contexts and buffers of its own.
 
     Args:
         backend: the TensorRT that built the plan.
         plan: the serialised engine.
-        inputs, outputs: what it takes and gives.
+        is_dynamic: its inputs have dimensions that each call settles.
 
     Raises:
         EngineError: TensorRT cannot load it.
     """
 
-    def __init__(
-        self, backend: Backend, plan: memoryview, inputs: Mapping[str, Input], outputs: Mapping[str, Input]
-    ) -> None:
-        self.backend, self.inputs, self.outputs = backend, inputs, outputs
+    def __init__(self, backend: Backend, plan: memoryview, is_dynamic: bool) -> None:
+        self.backend, self.is_dynamic = backend, is_dynamic
         self._local = threading.local()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-        memory = device_memory()  # it makes a CUDA context current, which TensorRT needs
-        backend.logger.take()
-        self._runtime = backend.trt.Runtime(backend.logger)
-        self.engine = self._runtime.deserialize_cuda_engine(plan)
-        if self.engine is None:
-            raise EngineError("TensorRT could not load this engine", *backend.logger.take())
-        self._local.worker = self._add_worker(memory)
+        self._local.memory = device_memory()  # it makes a CUDA context current, which TensorRT needs
+        self._runtime, self.engine = deserialize(backend, plan)
 
-    def _add_worker(self, memory: TorchMemory | PycudaMemory) -> Worker:
-        worker = Worker(self, memory)
+    def _add_worker(self, profile: int) -> Worker:
+        memory = getattr(self._local, "memory", None)
+        if memory is None:
+            memory = self._local.memory = device_memory()
+        worker = Worker(self, memory, profile)
         self._workers.add(worker)
         return worker
 
-    @property
-    def worker(self) -> Worker:
-        """The calling thread's own."""
-        worker = getattr(self._local, "worker", None)
+    def worker(self, profile: int) -> Worker:
+        """Return the calling thread's own for an optimisation profile."""
+        workers = getattr(self._local, "workers", None)
+        if workers is None:
+            workers = self._local.workers = {}
+        worker = workers.get(profile)
         if worker is None:
-            worker = self._local.worker = self._add_worker(device_memory())
+            worker = workers[profile] = self._add_worker(profile)
         return worker
 
-    def capture(self) -> Worker:
-        """Return a worker whose work is captured in a CUDA graph."""
-        worker = self._add_worker(device_memory())
-        worker.capture()
+    def capture(self, shapes: CallShapes) -> Worker:
+        """Return a worker whose work at these shapes is captured in a CUDA graph."""
+        worker = self._add_worker(shapes.profile)
+        worker.capture(shapes)
+        return worker
+
+    def add_recorded(self, recorder: Any, profile: int) -> Worker:
+        """Return a worker that tells a recorder (an ``IProfiler``) the time of each layer whenever it runs."""
+        worker = self._add_worker(profile)
+        worker.record(recorder)
         return worker
 
     def close(self) -> None:
@@ -72,66 +80,98 @@ class Session:
 class Worker:
     """One execution context with buffers for the host's arrays."""
 
-    def __init__(self, session: Session, memory: TorchMemory | PycudaMemory) -> None:
+    def __init__(self, session: Session, memory: TorchMemory | PycudaMemory, profile: int) -> None:
         self.memory = memory
-        self._backend, self._inputs, self._outputs = session.backend, session.inputs, session.outputs
-        self._specs = {**session.inputs, **session.outputs}
+        self._backend, self._is_dynamic = session.backend, session.is_dynamic
         self._context = session.engine.create_execution_context()
         if self._context is None:
-            raise EngineError("TensorRT could not make an execution context", *self._backend.logger.take())
-        self._buffers: dict[str, Any] = {}
+            wanted = scratch_bytes(session.backend, session.engine)
+            lines = self._backend.logger.take()
+            raise EngineError("TensorRT could not make an execution context", *lines, *describe_gpu_memory(wanted))
+        if self._is_dynamic:
+            # Always said: TensorRT takes the first profile by itself for the first context alone.
+            if not self._context.set_optimization_profile_async(profile, memory.handle(memory.current_stream())):
+                raise EngineError(f"TensorRT could not use profile {profile}", *self._backend.logger.take())
+            memory.synchronize()  # the context may run on another stream
+        self._shapes: CallShapes | None = None  # those that the context was told last
+        self._buffers: dict[str, Any] = {}  # by name, as long as the longest yet
         self._pinned: dict[str, Any] = {}
         self._graph: CapturedGraph | None = None
         self._last_stream: Any = None
+        self._recorder: Any = None
 
-    def run_arrays(self, given: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
+    def run_arrays(
+        self, shapes: CallShapes, given: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
+    ) -> dict[str, Any]:
         """Run on NumPy arrays, through pinned memory, and wait for the result."""
         memory = self.memory
-        buffers = self._own_buffers()
-        if not self._pinned:
-            self._pinned = {name: memory.pinned(spec) for name, spec in self._specs.items()}
+        buffers = self._sized(self._buffers, memory.empty, shapes)
+        pinned = self._sized(self._pinned, memory.pinned, shapes)
         for name, array in given.items():
-            np.copyto(memory.array(self._pinned[name]), array)
-            memory.copy(buffers[name], self._pinned[name])
-        self._execute(buffers)
-        for name in self._outputs:
-            memory.copy(self._pinned[name], buffers[name])
+            np.copyto(memory.array(pinned[name]), array)
+            memory.copy(buffers[name], pinned[name])
+        self._execute(shapes, buffers)
+        for name in shapes.outputs:
+            memory.copy(pinned[name], buffers[name])
         memory.synchronize()
         if out is None:
-            return {name: memory.array(self._pinned[name]).copy() for name in self._outputs}
+            return {name: memory.array(pinned[name]).copy() for name in shapes.outputs}
         for name, array in out.items():
-            np.copyto(array, memory.array(self._pinned[name]))
+            np.copyto(array, memory.array(pinned[name]))
         return dict(out)
 
-    def run_tensors(self, given: Mapping[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:
+    def run_tensors(
+        self, shapes: CallShapes, given: Mapping[str, Any], out: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
         """Run on torch tensors on the GPU, on torch's current stream, without waiting for the result."""
         memory = self.memory
         if self._graph is None:
-            results = dict(out) if out is not None else {n: memory.empty(s) for n, s in self._outputs.items()}
-            self._execute({**given, **results})
+            results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
+            self._execute(shapes, {**given, **results})
             return results
+        buffers = self._sized(self._buffers, memory.empty, shapes)
         for name, tensor in given.items():
-            memory.copy(self._buffers[name], tensor)
-        self._execute(self._buffers)
+            memory.copy(buffers[name], tensor)
+        self._execute(shapes, buffers)
         if out is None:
-            return {name: self._buffers[name].clone() for name in self._outputs}
+            return {name: buffers[name].clone() for name in shapes.outputs}
         for name, tensor in out.items():
-            memory.copy(tensor, self._buffers[name])
+            memory.copy(tensor, buffers[name])
         return dict(out)
 
-    def capture(self) -> None:
-        """Record the work on this worker's own buffers as a CUDA graph, which it launches from now on."""
-        buffers = self._own_buffers()
-        self._execute(buffers)  # TensorRT finishes its set-up in the first run, which cannot be captured
+    def capture(self, shapes: CallShapes) -> None:
+        """Record the work at some shapes on this worker's own buffers as a CUDA graph, which it launches from now on.
+
+        It takes calls of these shapes alone after that: a context must not change under a graph that was captured of
+        it.
+        """
+        buffers = self._sized(self._buffers, self.memory.empty, shapes)
+        self._execute(shapes, buffers)  # TensorRT finishes its set-up in the first run, which cannot be captured
         self.memory.synchronize()
         self._graph = CapturedGraph(self._enqueue)
 
-    def _own_buffers(self) -> dict[str, Any]:
-        if not self._buffers:
-            self._buffers = {name: self.memory.empty(spec) for name, spec in self._specs.items()}
-        return self._buffers
+    def record(self, recorder: Any) -> None:
+        """Tell an ``IProfiler`` the time of each layer from now on; each run then waits until it is done."""
+        self._recorder = recorder  # TensorRT keeps only its address
+        self._context.profiler = recorder
 
-    def _execute(self, buffers: Mapping[str, Any]) -> None:
+    def bare(self, shapes: CallShapes) -> Callable[[], None]:
+        """Return the execution alone, on this worker's own buffers and the stream that is current now."""
+        self._execute(shapes, self._sized(self._buffers, self.memory.empty, shapes))
+        enqueue = self._enqueue if self._graph is None else self._graph.launch
+        return partial(enqueue, self.memory.handle(self.memory.current_stream()))
+
+    def _sized(self, kept: dict[str, Any], allocate: Callable[[Input], Any], shapes: CallShapes) -> dict[str, Any]:
+        """Return a buffer for each input and output in its shape, the beginning of one that is kept and grows."""
+        sized = {}
+        for name, spec in (*shapes.inputs.items(), *shapes.outputs.items()):
+            count = math.prod(spec.shape)
+            if name not in kept or kept[name].shape[0] < count:
+                kept[name] = allocate(Input((count,), spec.dtype))
+            sized[name] = kept[name][:count].reshape(spec.shape)
+        return sized
+
+    def _execute(self, shapes: CallShapes, buffers: Mapping[str, Any]) -> None:
         memory = self.memory
         stream = memory.current_stream()
         if stream != self._last_stream:
@@ -143,13 +183,27 @@ class Worker:
         if self._graph is not None:
             self._graph.launch(handle)
             return
+        if self._is_dynamic and shapes is not self._shapes:
+            self._tell(shapes)
         for name, buffer in buffers.items():
             self._context.set_tensor_address(name, memory.pointer(buffer))
         self._enqueue(handle)
 
+    def _tell(self, shapes: CallShapes) -> None:
+        """Tell the context the shapes of the inputs."""
+        self._shapes = None
+        for name, spec in shapes.inputs.items():
+            if not self._context.set_input_shape(name, spec.shape):
+                raise EngineError(
+                    f"TensorRT did not take the shape {spec.shape} of input {name!r}", *self._backend.logger.take()
+                )
+        self._shapes = shapes
+
     def _enqueue(self, stream: int) -> None:
         if not self._context.execute_async_v3(stream):
-            raise EngineError("TensorRT could not run this engine", *self._backend.logger.take())
+            raise EngineError(
+                "TensorRT could not run this engine", *self._backend.logger.take(), *describe_gpu_memory()
+            )
 
     def close(self) -> None:
         """Free the context and the buffers."""

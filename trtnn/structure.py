@@ -10,9 +10,20 @@ from typing import Any
 
 from trtnn.errors import ArgumentError
 
+CONSTANTS = (type(None), bool, int, float, str)
 
-def flatten(value: Any, name: str = "output", taken: Collection[str] = ()) -> tuple[dict[str, Any], Any]:
+
+def flatten(
+    value: Any, name: str = "output", taken: Collection[str] = (), constants: bool = False
+) -> tuple[dict[str, Any], Any]:
     """Take ``value`` apart.
+
+    Args:
+        value: the whole.
+        name: of a lone leaf, and the beginning of the others' names.
+        taken: names that no leaf may have.
+        constants: whether None, bools, numbers and strings stay in the structure, as ``{"value": ...}``, and are no
+            leaves.
 
     Returns:
         The leaves by name, and the structure: a leaf's name, or ``{"tuple": [...]}``, ``{"list": [...]}``,
@@ -33,6 +44,8 @@ def flatten(value: Any, name: str = "output", taken: Collection[str] = ()) -> tu
             if not all(isinstance(key, str) for key in value):
                 raise ArgumentError(f"the keys of a returned dict are strings, not {list(value)}")
             return {"dict": {key: walk(item, f"{prefix}{key}", f"{prefix}{key}_") for key, item in value.items()}}
+        if constants and isinstance(value, CONSTANTS):
+            return {"value": value}
         unique, n = name, 2
         while unique in leaves or unique in taken:
             unique, n = f"{name}_{n}", n + 1
@@ -46,10 +59,32 @@ def unflatten(structure: Any, leaves: dict[str, Any]) -> Any:
     """Put leaves back into the structure that :func:`flatten` described."""
     if isinstance(structure, str):
         return leaves[structure]
+    if "value" in structure:
+        return structure["value"]
     if "dict" in structure:
         return {key: unflatten(item, leaves) for key, item in structure["dict"].items()}
     kind = tuple if "tuple" in structure else list
     return kind(unflatten(item, leaves) for item in structure["tuple" if kind is tuple else "list"])
+
+
+def leaves_of(structure: Any, value: Any) -> dict[str, Any]:
+    """Return the leaves of a value by the names that a structure gives them: the inverse of :func:`unflatten`.
+
+    Raises:
+        ArgumentError: the value has another structure.
+    """
+    if isinstance(structure, str):
+        return {structure: value}
+    if "value" in structure:
+        return {}
+    kind, inner = next(iter(structure.items()))
+    if isinstance(value, {"tuple": tuple, "list": list, "dict": dict}[kind]) and len(value) == len(inner):
+        keys = inner if kind == "dict" else range(len(inner))
+        if kind != "dict" or value.keys() == inner.keys():
+            parts = (leaves_of(inner[key], value[key]) for key in keys)
+            return {name: leaf for part in parts for name, leaf in part.items()}
+    held = ", ".join(inner) if kind == "dict" else len(inner)
+    raise ArgumentError(f"expected a {kind} of {held}, received a {type(value).__name__}")
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtnn.dtypes import DType
 from trtnn.errors import ArgumentError
+from trtnn.symbolic import Length
 
 if TYPE_CHECKING:
     from trtnn.graph import Graph
@@ -21,7 +22,7 @@ class Tensor:
     Attributes:
         graph: the graph it belongs to, which it keeps alive.
         raw: TensorRT's ITensor.
-        shape: a tuple of ints.
+        shape: a tuple of ints, with a :class:`trtnn.symbolic.Size` for what is known only when the network runs.
         dtype: the element type.
     """
 
@@ -29,7 +30,7 @@ class Tensor:
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
-    def __init__(self, graph: Graph, raw: Any, shape: tuple[int, ...], dtype: DType) -> None:
+    def __init__(self, graph: Graph, raw: Any, shape: tuple[Length, ...], dtype: DType) -> None:
         self.graph = graph
         self.raw = raw
         self.shape = shape
@@ -50,11 +51,11 @@ class Tensor:
         """Return the number of dimensions."""
         return len(self.shape)
 
-    def size(self, dim: int | None = None) -> int | tuple[int, ...]:
+    def size(self, dim: int | None = None) -> Length | tuple[Length, ...]:
         """Return the shape, or the length of one dimension."""
         return self.shape if dim is None else self.shape[dim]
 
-    def numel(self) -> int:
+    def numel(self) -> Length:
         """Return the number of elements."""
         return math.prod(self.shape)
 

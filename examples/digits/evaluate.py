@@ -1,11 +1,11 @@
-"""Measures the digits detector on its 500 validation pictures: in torch, and as a TensorRT network read on the CPU.
+"""Measures the digits detector on its 500 validation pictures: in torch, as a network on the CPU, as an engine.
 
-The weights are fp16; torch and the fp32 network compute with them in fp32, the fp16 network in fp16. Each figure goes
-into results.json beside this file, in place of an earlier one of the same name.
+Engines need a GPU that TensorRT builds for. The weights are fp16; what is called fp16 computes with them in fp16, torch
+and all else in fp32. Each figure goes into results.json beside this file, in place of an earlier one of the same name.
 
 examples:
   python -m trtnn.examples.digits.evaluate
-  python -m trtnn.examples.digits.evaluate --measure torch
+  python -m trtnn.examples.digits.evaluate --measure torch engine-fp32 engine-fp16
 """
 
 from __future__ import annotations
@@ -22,8 +22,16 @@ import cv2
 import numpy as np
 import torch
 
+from trtnn.backend import get_backend, gpu_name
 from trtnn.examples.digits import FOLDER
-from trtnn.examples.digits.predictors import BATCH, Predictor, load_twin, network_predictor, torch_predictor
+from trtnn.examples.digits.predictors import (
+    BATCH,
+    Predictor,
+    engine_predictor,
+    load_twin,
+    network_predictor,
+    torch_predictor,
+)
 from trtnn.examples.digits.scenes import Scene, validation_set
 from trtnn.vision import MeanAveragePrecision, mean_average_precision, non_max_suppression
 
@@ -44,7 +52,10 @@ PREDICTORS: dict[str, Callable[[], Predictor]] = {
     "torch": lambda: torch_predictor(load_twin()),
     "trtnn-fp32": lambda: network_predictor(fp16=False),
     "trtnn-fp16": lambda: network_predictor(fp16=True),
+    "engine-fp32": lambda: engine_predictor(fp16=False),
+    "engine-fp16": lambda: engine_predictor(fp16=True),
 }
+ON_THE_CPU = [name for name in PREDICTORS if not name.startswith("engine")]
 
 
 def main() -> None:
@@ -53,7 +64,7 @@ def main() -> None:
         description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--measure", nargs="+", choices=PREDICTORS, default=list(PREDICTORS), help="what (default: all)"
+        "--measure", nargs="+", choices=PREDICTORS, default=ON_THE_CPU, help="what (default: all but the engines)"
     )
     parser.add_argument("--pictures", type=int, default=500, help="how many, a multiple of ten (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file of figures (default: the example's own)")
@@ -64,6 +75,7 @@ def main() -> None:
         start = time.perf_counter()
         score = measure(PREDICTORS[name](), scenes)
         print(f"{name}: mAP50 {score.map50:.4f}, mAP50-95 {score.map50_95:.4f}, {time.perf_counter() - start:.0f} s")
+        where = "on the CPU" if name in ON_THE_CPU else f"{get_backend()} on one {gpu_name()}"
         results[name] = {
             "mAP50": round(score.map50, 4),
             "mAP50-95": round(score.map50_95, 4),
@@ -71,7 +83,7 @@ def main() -> None:
             "pictures": len(scenes),
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
             "with": f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
-            f"OpenCV {cv2.__version__}, on the CPU",
+            f"OpenCV {cv2.__version__}, {where}",
         }
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 

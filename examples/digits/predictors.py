@@ -1,4 +1,4 @@
-"""The digits detector as functions from pictures to boxes: in torch, and as a TensorRT network read on the CPU."""
+"""The digits detector as functions from pictures to boxes: in torch, as a TensorRT network on the CPU, as an engine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 import trtnn
 from trtnn.examples.digits import CLASSES, SIZE_PX, WEIGHTS
 from trtnn.examples.twin import YOLOv5
+from trtnn.network import Network
 
 BATCH = 10
 
@@ -37,11 +38,20 @@ def torch_predictor(model: nn.Module) -> Predictor:
     return predict
 
 
+def _network(fp16: bool, path: Path) -> Network:
+    from trtnn.models.yolov5 import YOLOv5 as Model  # training needs no TensorRT
+
+    model = Model("yolov5n", classes=CLASSES)
+    model.load_state_dict(trtnn.load(path))
+    return model.trace(fp16=fp16, inputs={"images": (BATCH, 3, SIZE_PX, SIZE_PX)})
+
+
 def network_predictor(fp16: bool, path: Path = WEIGHTS) -> Predictor:
     """The TensorRT network, run on the CPU by trtnn's reference; it takes ``BATCH`` pictures at a time."""
-    from trtnn.models.yolov5 import YOLOv5 as Network  # training needs no TensorRT
-
-    model = Network("yolov5n", classes=CLASSES)
-    model.load_state_dict(trtnn.load(path))
-    network = model.trace(fp16=fp16, inputs={"images": (BATCH, 3, SIZE_PX, SIZE_PX)})
+    network = _network(fp16, path)
     return lambda images: np.asarray(network.run(images))
+
+
+def engine_predictor(fp16: bool, path: Path = WEIGHTS) -> Predictor:
+    """An engine, built here and run on the GPU; it takes ``BATCH`` pictures at a time."""
+    return _network(fp16, path).build(optimization_level=1)

@@ -26,7 +26,12 @@ INSTANCES = {
 INSTANCES_OF_FILE = {
     "build.py": {"plan": "IHostMemory"},
     "session.py": {"engine": "ICudaEngine"},
+    "profiling.py": {"engine": "ICudaEngine"},
+    "plan.py": {"engine": "ICudaEngine", "runtime": "Runtime"},
+    "inspector.py": {"engine": "ICudaEngine", "inspector": "EngineInspector"},
 }
+
+OF_EMIT = ("out_shape", "set_inputs", "traced_as")  # emit's own arguments, which set no property of a layer
 
 _Function = ast.FunctionDef | ast.Lambda
 Steps = tuple[str, ...]
@@ -140,7 +145,8 @@ class _File:
             yield Use(self.where(node), path)
             yield self._call((*path, "()"), node, node.args[1:], ())
             for name in self._keywords(node):
-                yield Use(self.where(node), (*path, "()", name), is_set=True)
+                if name not in OF_EMIT:
+                    yield Use(self.where(node), (*path, "()", name), is_set=True)
 
     def _call(self, path: Steps, node: ast.Call, arguments: list[ast.expr], keywords: tuple[str, ...]) -> Use:
         if any(isinstance(argument, ast.Starred) for argument in arguments):

@@ -30,6 +30,43 @@ def test_an_engine_and_its_description(run, tmp_path):
         assert re.search(".*".join(map(re.escape, words)), result.out)
 
 
+def test_an_engine_for_a_range_of_sizes(run, tmp_path):
+    path = tmp_path / "any.engine"
+    result = run("build", WEIGHTS, "-o", path, "--size", "64,96,128", "--batch", "1,2,4", *TARGET)
+    assert (result.code, result.err) == (0, "")
+    engine = trtnn.Engine.load(path)
+    (profile,) = engine.profiles
+    assert {name: (d.min, d.opt, d.max, d.multiple_of) for name, d in profile.items()} == {
+        "batch": (1, 2, 4, 1),
+        "height": (64, 96, 128, 32),
+        "width": (64, 96, 128, 32),
+    }
+    text = " ".join(result.out.replace("\u2502", " ").split())
+    assert "images: float32[batch, 3, height, width]" in text
+    assert "0: batch is 1 to 4, fastest at 2, height is 64 to 128, a multiple of 32, fastest at 96" in text
+    assert "profiles" in run("inspect", path).out
+    summary = run("inspect", "yolov5n", "--size", "64,96,128").out
+    assert "height//2, width//2]" in summary
+
+
+@pytest.mark.usefixtures("no_build")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--size", "64,96"], "'64,96' is neither a number from 32 up nor MIN,OPT,MAX of such"),
+        (["--size", "31"], "'31' is neither a number from 32 up"),
+        (["--size", "128,96,64"], "'128,96,64' is neither"),
+        (["--size", "64,x,128"], "'64,x,128' is neither"),
+        (["--batch", "0"], "'0' is neither a number from 1 up"),
+        (["--size", "64,100,128"], "dimension 'height': 64, 100 and 128 are not all multiples of 32"),
+    ],
+)
+def test_ranges_that_are_none(run, tmp_path, options, words):
+    result = run("build", WEIGHTS, "-o", tmp_path / "x.engine", *options, *TARGET)
+    assert result.code != 0
+    assert words in " ".join(result.err.replace("\u2502", " ").split())
+
+
 @pytest.mark.skipif(not ONE_TARGET, reason="this TensorRT builds for its own GPU alone")
 def test_several_targets_in_one_engine_beside_the_weights(run, tmp_path):
     weights = shutil.copy(WEIGHTS, tmp_path / "digits.safetensors")

@@ -192,7 +192,7 @@ class TestBeforeAnyWork:
         path.write_bytes(engine.read_bytes()[:-1000])
         result = run("detect", PICTURE, "--engine", path)
         assert result.code == 1
-        assert f"{path} is not an engine file of trtnn, or is damaged" in result.err
+        assert f"{path} is not an engine file, or is damaged" in result.err
         result = run("detect", PICTURE, "--engine", "missing.engine")
         assert result == (1, "", "error: cannot read the engine file missing.engine: No such file or directory\n")
         assert "is not an engine file" in run("detect", PICTURE, "--engine", WEIGHTS).err

@@ -52,6 +52,21 @@ def test_an_engine(run, tmp_path):
     assert "input: float32[4, 2]" in result.out
     assert "float32[4, 3]" in result.out
     assert "plan_bytes" not in result.out
+    assert "plan_digest" not in result.out
+
+
+def test_plans_of_other_tools(run, tmp_path):
+    text = b'{"task": "detect", "stride": 32, "names": {"0": "cat", "1": "dog"}}'
+    (tmp_path / "theirs.engine").write_bytes(len(text).to_bytes(4, "little") + text + b"ftrt" + bytes(2_000_000))
+    (tmp_path / "bare.plan").write_bytes(b"ftrt" + bytes(1_000_000))
+    theirs, bare = run("inspect", tmp_path / "theirs.engine"), run("inspect", tmp_path / "bare.plan")
+    for result, megabytes in ((theirs, "2.0 MB"), (bare, "1.0 MB")):
+        assert (result.code, result.err) == (0, "")
+        assert "not known here" in result.out
+        assert megabytes in result.out
+    assert "1: dog" in theirs.out
+    assert "stride" in theirs.out
+    assert "stride" not in bare.out
 
 
 @pytest.mark.parametrize("data", [b"", b"abc", b"\x05\0\0\0hello", b"\xff\xff\xff\x7f" + b"x" * 100])

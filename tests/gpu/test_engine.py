@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import trtnn
+import trtnn.memory
 from tests.helpers import assert_close, load_random, message_of, numbers
 from trtnn.errors import ArgumentError, DTypeError, EngineError, ShapeError
 
@@ -208,5 +209,72 @@ def test_an_engine_for_another_gpu_is_told_before_tensorrt_is_asked(engine, imag
 def test_a_corrupt_plan_is_an_error(engine, images):
     broken = bytearray(engine.plan)
     broken[len(broken) // 2 :] = bytes(len(broken) - len(broken) // 2)
-    assert "could not load" in message_of(EngineError, trtnn.Engine(bytes(broken), engine.description), images)
+    assert "is damaged" in message_of(EngineError, trtnn.Engine(bytes(broken), engine.description), images)
+    assert "could not load" in message_of(EngineError, trtnn.Engine(bytes(broken), {}), images)
+    assert engine(images)
+
+
+def test_a_graph_of_a_closed_engine_says_so(model, images):
+    engine = model.compile(optimization_level=0)
+    graphed = engine.cuda_graph()
+    engine.close()
+    assert "was closed" in message_of(EngineError, graphed, images)
+
+
+# -- plans of other tools ---------------------------------------------------------------------------------------------
+
+
+def test_a_bare_plan_runs_and_is_described(engine, images, expected, tmp_path):
+    (tmp_path / "bare.plan").write_bytes(engine.plan)
+    bare = trtnn.Engine.load(tmp_path / "bare.plan")
+    assert (bare.inputs, bare.outputs) == (engine.inputs, engine.outputs)
+    assert_close(bare(images), (expected["features"], expected["scores"]), TF32)  # by the names of the outputs
+    known = ("backend", "tensorrt", "targets", "inputs", "outputs", "plan_bytes", "plan_digest")
+    assert {key: bare.description[key] for key in known} == {key: engine.description[key] for key in known}
+    again = trtnn.Engine.load(bare.save(tmp_path / "own.engine"))
+    assert_close(again(images), (expected["features"], expected["scores"]), TF32)
+
+
+# -- precision --------------------------------------------------------------------------------------------------------
+
+
+class Boxes(trtnn.Module):
+    """Half a pixel beyond 2048 is lost in fp16, so that its forward computes on in fp32."""
+
+    def forward(self, x):
+        return x.relu().float().view(-1, 4)[:, :2] * 4096 + np.float32([0.5, 1.5])
+
+
+@pytest.mark.parametrize("options", [{}, {"fp32_modules": ("*",)}])
+def test_what_is_asked_to_stay_in_fp32_does(options):
+    x = numbers(1, 8, 16, 16)
+    engine = Boxes().compile({"x": x.shape}, fp16=True, optimization_level=3, **options)
+    wanted = np.maximum(x, 0).reshape(-1, 4)[:, :2] * np.float32(4096) + np.float32([0.5, 1.5])
+    np.testing.assert_allclose(engine(x), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_fp16_inputs(model, images, expected, fp16):
+    engine = model.compile({"images": trtnn.Input(SHAPE, "float16")}, fp16=fp16, optimization_level=0)
+    bare = trtnn.Engine(engine.plan, {})
+    assert bare.inputs == engine.inputs == {"images": trtnn.Input(SHAPE, "float16")}  # as TensorRT has it
+    assert_close(engine(images.astype(np.float16)), expected, 5e-3)
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_too_little_memory_is_told_with_its_numbers(engine, images):
+    free, _ = torch.cuda.mem_get_info()
+    held = [torch.empty(free - (256 << 20), dtype=torch.uint8, device="cuda")]
+    try:
+        huge = trtnn.Input((1, 1, 1 << 14, 1 << 14))  # 1 GiB
+        memory = trtnn.memory.device_memory()
+        message = message_of(EngineError, memory.empty, huge)
+    finally:
+        held.clear()
+        torch.cuda.empty_cache()
+    assert "the GPU could not allocate a buffer" in message
+    assert "wanted: 1,024.0 MiB" in message
+    assert "MiB free of" in message
     assert engine(images)

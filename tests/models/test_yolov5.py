@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly_typed
-from trtnn import Input
+from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.examples import twin
 from trtnn.models import create
@@ -140,7 +140,9 @@ def test_shapes_at_640_pixels(large):
     assert large.outputs == {"output": Input((1, 25200, 85))}
     model = YOLOv5("yolov5n6")
     assert model.inputs == {"images": Input((1, 3, 1280, 1280))}
-    assert model.metadata == {"model": "yolov5n6", "task": "detect", "classes": 80, "stride": 64}
+    known = {"model": "yolov5n6", "task": "detect", "classes": 80, "stride": 64, "strides": [8, 16, 32, 64]}
+    assert model.metadata == known
+    assert YOLOv5("yolov5n6", classes=2, names=("cat", "dog")).metadata["names"] == ["cat", "dog"]
 
 
 def test_inner_outputs_are_those_of_torchs_hooks():
@@ -269,6 +271,8 @@ def test_it_builds(name, version, fp16, tmp_path):
     assert engine.outputs == {"output": Input((2, boxes, 5 + CLASSES))}
     assert engine.description["model"] == name
     assert engine.description["classes"] == CLASSES
+    assert engine.description["stride"] == engine.description["strides"][-1] == (64 if name.endswith("6") else 32)
+    assert engine.description["imgsz"] == list(engine.inputs["images"].shape[2:])
     assert engine.plan.nbytes > 2_000_000
 
 
@@ -278,6 +282,76 @@ def test_the_raw_head_builds(fp16):
     engine = ours.compile({"images": (1, 3, 64, 96)}, fp16=fp16, **ONE_TARGET)
     assert [spec.shape for spec in engine.outputs.values()] == [(1, 24, 64 // s, 96 // s) for s in (8, 16, 32)]
     assert engine.description["structure"] == {"list": ["output_0", "output_1", "output_2"]}
+
+
+# -- dynamic shapes ---------------------------------------------------------------------------------------------------
+
+
+def dynamic(stride, least=1, most=4):
+    height, width = (
+        Dim(name, least * stride, 2 * stride, most * stride, multiple_of=stride) for name in ("height", "width")
+    )
+    return {"images": (Dim("batch", 1, 2, 3), 3, height, width)}
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("yolov5n", "6.0"), ("yolov5n", "5.0"), ("yolov5n6", "6.0"), ("yolov5s6", "5.0")]
+)
+def test_one_network_for_every_size(name, version):
+    ours, theirs = pair_of(name, version)
+    stride = ours.strides[-1]
+    network = ours.trace(dynamic(stride))
+    for batch, rows, columns in ((1, 1, 1), (2, 2, 3), (3, 4, 1)):
+        images = pictures(batch, rows * stride, columns * stride)
+        with torch.no_grad():
+            expected = theirs(images)
+        assert_close(network.run(images.numpy()), expected, FP32_TOLERANCE)
+        static = ours.trace({"images": tuple(images.shape)})
+        np.testing.assert_array_equal(network.run(images.numpy()), static.run(images.numpy()))
+
+
+def test_one_network_for_every_size_with_the_raw_head():
+    ours, theirs = pair_of("yolov5n", head="raw")
+    network = ours.trace(dynamic(32))
+    assert [str(spec) for spec in network.outputs.values()] == [
+        f"float32[batch, 24, height//{stride}, width//{stride}]" for stride in (8, 16, 32)
+    ]
+    for layer in layers(network):
+        assert layer.type.name != "SHAPE"  # TensorRT's own placeholders do
+    images = pictures(2, 64, 96)
+    with torch.no_grad():
+        assert_close(network.run(images.numpy()), [m.numpy() for m in theirs(images)], FP32_TOLERANCE)
+
+
+@strongly_typed
+def test_one_network_for_every_size_in_half_precision():
+    ours, theirs = pair_of("yolov5n")
+    network = ours.trace(dynamic(32), fp16=True)
+    for batch, rows, columns in ((1, 64, 64), (2, 128, 32)):
+        images = pictures(batch, rows, columns)
+        with torch.no_grad():
+            expected = theirs(images)
+        assert_close(network.run(images.numpy()), expected, FP16_TOLERANCE)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_one_engine_for_every_size_builds(fp16, tmp_path):
+    ours, _ = pair_of("yolov5n")
+    small, large = dynamic(32, 1, 4)["images"], dynamic(32, 2, 10)["images"]
+    engine = ours.compile({"images": [Input(small), Input(large)]}, fp16=fp16, **ONE_TARGET)
+    loaded = Engine.load(engine.save(tmp_path / "yolov5n.engine"))
+    assert str(loaded.inputs["images"]) == "float32[batch, 3, height, width]"
+    assert str(loaded.outputs["output"]) == f"float32[batch, 63*height*width//1024, {5 + CLASSES}]"
+    assert [profile["height"].max for profile in loaded.profiles] == [128, 320]
+
+
+def test_dynamic_pictures_are_multiples_of_the_stride():
+    ours, _ = pair_of("yolov5n")
+    side = Dim("side", 64, 96, 128, multiple_of=16)
+    message = message_of(ShapeError, ours.trace, {"images": (1, 3, side, 64)})
+    assert "multiples of 32, its largest stride" in message
+    assert "received (side, 64)" in message
+    assert "multiple_of=32" in message
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------
@@ -336,6 +410,7 @@ def test_an_unknown_name_has_a_nearest(make):
     [
         ({"version": "4.0"}, ["YOLOv5 version '4.0'", "known: '6.0'", "'5.0'"]),
         ({"head": "boxes"}, ["YOLOv5 head 'boxes'", "known: 'decoded', 'raw'"]),
+        ({"classes": 3, "names": ["cat"]}, ["1 names for 3 classes"]),
     ],
 )
 def test_unknown_options(options, words):

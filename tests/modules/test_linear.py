@@ -32,7 +32,7 @@ WEIGHT = np.ones((4, 5), np.float32)
         (lambda x: F.linear(x, WEIGHT), (2, 4), ShapeError, ["expected 5", "(2, 4)"]),
         (lambda x: F.linear(x[0], WEIGHT), (5,), ShapeError, ["expected 5", "()"]),
         (lambda x: F.linear(x, x), (5, 5), UnsupportedError, ["the weight of linear given as a Tensor"]),
-        (lambda x: F.linear(x.long(), WEIGHT), (2, 5), DTypeError, ["linear", "int64"]),
+        (lambda x: F.linear(x.int(), WEIGHT), (2, 5), DTypeError, ["linear", "int32"]),
         (lambda x: F.linear(x, WEIGHT[0]), (2, 5), ShapeError, ["weight of linear", "(5,)"]),
         (lambda x: F.linear(x, WEIGHT, np.ones(3)), (2, 5), ShapeError, ["(2, 4)", "3"]),
     ],

@@ -9,6 +9,7 @@ from trtnn import Parameter
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.modules import BatchNorm2d
+from trtnn.reading import flat_array
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-3, 0.5])
@@ -25,8 +26,8 @@ def test_it_is_one_scale_layer_folded_in_double_precision():
     variance = variance**2 * np.float32(1e-3)
     (layer,) = layers(trace(lambda x: F.batch_norm(x, mean, variance, gamma, beta, eps=1e-4), (1, 64, 2, 2)))
     scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + 1e-4)
-    np.testing.assert_allclose(layer.scale, scale, rtol=6e-8)  # one rounding, to float32
-    np.testing.assert_allclose(layer.shift, beta - mean * scale, rtol=6e-8)
+    np.testing.assert_allclose(flat_array(layer.scale), scale, rtol=6e-8)  # one rounding, to float32
+    np.testing.assert_allclose(flat_array(layer.shift), beta - mean * scale, rtol=6e-8)
 
 
 def test_five_dimensions():

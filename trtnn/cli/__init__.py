@@ -1,6 +1,6 @@
-"""The command line: ``trtnn build | convert | demo | detect | fp16 | inspect``, a file for each."""
+"""The command line: ``trtnn build | bench | compare | ...``, a file for each command."""
 
-from trtnn.cli import build, convert, demo, detect, fp16, inspect
+from trtnn.cli import bench, build, compare, convert, demo, detect, fp16, inspect, profile
 from trtnn.cli.program import app, main
 
-__all__ = ["app", "build", "convert", "demo", "detect", "fp16", "inspect", "main"]
+__all__ = ["app", "bench", "build", "compare", "convert", "demo", "detect", "fp16", "inspect", "main", "profile"]

@@ -29,6 +29,7 @@ from trtnn.fp16 import TOLERANCE
 @command(
     "trtnn build yolov5s.pt --fp16",
     "trtnn build yolov5s.pt -o small.engine --size 320 --batch 8",
+    "trtnn build yolov5s.pt --size 320,640,1280 --batch 1,4,8",
     "trtnn build yolov5s.pt --target sm86 --target sm89",
     "trtnn build yolov5s.pt --cache ~/.cache/engines",
     "trtnn build yolov5s.pt --fp16 --fp32-module auto --samples photos/",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,13 +13,24 @@ import typer
 from rich.progress import track
 
 import trtnn
-from trtnn.cli.options import Batch, Cache, Half, ModelName, Size, chunks, load_model, refuse, resized_inputs
+from trtnn.cli.options import (
+    Batch,
+    Cache,
+    Half,
+    ModelName,
+    Size,
+    chunks,
+    load_model,
+    refuse,
+    resized_inputs,
+    write_json,
+)
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.tables import counted, print_detections
 from trtnn.detector import Detector
 from trtnn.engine import check_gpu
 from trtnn.errors import ArgumentError, ImageError
-from trtnn.files import atomic_write, check_writable, make_folder
+from trtnn.files import check_writable, make_folder
 from trtnn.vision import COCO, Detections, draw, find_images, read_image, write_image
 
 
@@ -88,8 +98,7 @@ def detect(
         str(path): {"drawn": str(found.drawn[path]), **detections.to_dict(labels)}
         for path, detections in found.detections.items()
     }
-    with atomic_write(report) as file:
-        file.write(json.dumps(rows, indent=2).encode() + b"\n")
+    write_json(report, rows)
     print_detections(found.detections, labels)
     total = sum(map(len, found.detections.values()))
     print_line(f"{counted(len(rows), 'picture')}, {counted(total, 'detection')}: {output}")

@@ -26,7 +26,7 @@ def fp16(
     brings. The CPU runs the network on the pictures in fp32, and each layer in fp16 beside it; no GPU is needed.
     """
     network = load_model(weights, model)
-    inputs = resized_inputs(network, size, batch=1)
+    inputs = resized_inputs(network, size, batch=None)
     report = network.trace(inputs).fp16_report(read_samples(samples, inputs))
     print_line(report.table(rows))
     print_line(f"to stay in fp32: {', '.join(report.suggested_fp32_modules(tolerance)) or 'none'}")

@@ -10,13 +10,11 @@ import typer
 
 import trtnn
 from trtnn import models
-from trtnn.cli.options import Batch, Half, Size, refuse, resized_inputs
+from trtnn.cli.options import ENGINE_SUFFIXES, Batch, Half, Size, refuse, resized_inputs
 from trtnn.cli.program import command, print_line
 from trtnn.cli.tables import print_engine, print_state_dict
 from trtnn.errors import ArgumentError
 from trtnn.models.names import unknown_name
-
-_ENGINES = (".engine", ".plan", ".trt")
 
 
 @command("trtnn inspect yolov5s.pt", "trtnn inspect yolov5s --fp16", "trtnn inspect yolov5s.engine")
@@ -41,7 +39,7 @@ def inspect(
         details = unknown_name(what, models.NAMES).details
         raise ArgumentError(f"there is no file {what}, and no model of that name", *details)
     refuse({"--size": size, "--batch": batch, "--fp16": fp16}, "this is for a model's name")
-    if Path(what).suffix.lower() in _ENGINES:
+    if Path(what).suffix.lower() in ENGINE_SUFFIXES:
         print_engine(trtnn.Engine.load(what))
     else:
         print_state_dict(trtnn.load(what))

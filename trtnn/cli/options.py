@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 import trtnn
 from trtnn import models
 from trtnn.errors import ArgumentError
+from trtnn.files import atomic_write
 from trtnn.vision import find_images, preprocess, read_image
 
 Weights = Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth, .safetensors, .npz or .wts.")]
@@ -20,18 +22,56 @@ ModelName = Annotated[
     str | None,
     typer.Option("--model", help="The model's name, such as yolov5s, where the checkpoint does not tell it."),
 ]
+
+
+def _lengths(least: int) -> Callable[[str], tuple[int, ...]]:
+    """Return what reads a length, or with commas the least, the best and the most of a range."""
+
+    def read(text: str) -> tuple[int, ...]:
+        try:
+            lengths = tuple(map(int, text.split(",")))
+        except ValueError:
+            lengths = ()
+        if len(lengths) not in (1, 3) or list(lengths) != sorted(lengths) or min(lengths) < least:
+            raise typer.BadParameter(f"{text!r} is neither a number from {least} up nor MIN,OPT,MAX of such")
+        return lengths
+
+    return read
+
+
 Size = Annotated[
-    int | None, typer.Option(min=32, help="Height and width of the input in pixels.", show_default="the model's")
+    tuple | None,
+    typer.Option(
+        parser=_lengths(32),
+        metavar="N|MIN,OPT,MAX",
+        help="Height and width of the input in pixels; three numbers for any from MIN to MAX, fastest at OPT.",
+        show_default="the model's",
+    ),
 ]
-Batch = Annotated[int | None, typer.Option(min=1, help="Pictures at a time.", show_default="1")]
+Batch = Annotated[
+    tuple | None,
+    typer.Option(
+        parser=_lengths(1),
+        metavar="N|MIN,OPT,MAX",
+        help="Pictures at a time; three numbers for any from MIN to MAX, fastest at OPT.",
+        show_default="1",
+    ),
+]
 Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")]
 Tolerance = Annotated[
     float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
 ]
+EngineFile = Annotated[Path, typer.Argument(help="An engine file.")]
+Picture = Annotated[
+    Path | None, typer.Option(help="What the input shows.", show_default="random numbers, always the same")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="A file for all of it, as JSON.")]
 Cache = Annotated[
     Path | None,
     typer.Option(help="A folder of engines: the same is built once. TensorRT's timing cache is kept there too."),
 ]
+
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
 def load_model(weights: Path, name: str | None) -> trtnn.Module:
@@ -39,18 +79,37 @@ def load_model(weights: Path, name: str | None) -> trtnn.Module:
     return models.from_state_dict(trtnn.load(weights), name)
 
 
-def resized_inputs(model: trtnn.Module, size: int | None, batch: int | None) -> dict[str, trtnn.Input]:
-    """Return the inputs that a model declares, at another batch and size."""
+def resized_inputs(
+    model: trtnn.Module, size: tuple[int, ...] | None, batch: tuple[int, ...] | None
+) -> dict[str, trtnn.Input]:
+    """Return the inputs that a model declares, at another batch and size: of three numbers each, dynamic ones.
+
+    Height and width are then multiples of the model's stride, and each has its own length in a call.
+    """
     resized = {}
+    stride = model.metadata.get("stride", 1)
     for name, spec in model.inputs.items():
         _, channels, height, width = spec.shape
-        resized[name] = trtnn.Input((batch or 1, channels, size or height, size or width), spec.dtype)
+        shape = (
+            _dimension("batch", batch or (1,)),
+            channels,
+            _dimension("height", size or (height,), stride),
+            _dimension("width", size or (width,), stride),
+        )
+        resized[name] = trtnn.Input(shape, spec.dtype)
     return resized
 
 
+def _dimension(name: str, lengths: tuple[int, ...], multiple_of: int = 1) -> int | trtnn.Dim:
+    return lengths[0] if len(lengths) == 1 else trtnn.Dim(name, *lengths, multiple_of=multiple_of)
+
+
 def read_samples(source: str, inputs: Mapping[str, trtnn.Input]) -> list[np.ndarray]:
-    """Return the pictures at ``source`` as batches for a network; the last is filled up with its own again."""
-    specs = list(inputs.values())
+    """Return the pictures at ``source`` as batches for a network; the last is filled up with its own again.
+
+    A dynamic network gets them at the batch and size that it is fastest at.
+    """
+    specs = [spec.at_opt() for spec in inputs.values()]
     if len(specs) != 1 or specs[0].shape[1:2] != (3,) or len(specs[0].shape) != 4:
         raise ArgumentError("samples are pictures", f"this network takes {', '.join(map(str, specs))}")
     batch, _, *size = specs[0].shape
@@ -59,6 +118,25 @@ def read_samples(source: str, inputs: Mapping[str, trtnn.Input]) -> list[np.ndar
         images = itertools.islice(itertools.cycle(map(read_image, chunk)), batch)
         batches.append(preprocess(images, tuple(size), specs[0].dtype.numpy)[0])
     return batches
+
+
+def example_inputs(inputs: Mapping[str, trtnn.Input], picture: Path | None) -> dict[str, np.ndarray]:
+    """Return arrays for a network's inputs: a picture, or without one random numbers in 0..1, always the same."""
+    if picture is not None:
+        return dict(zip(inputs, read_samples(str(picture), inputs), strict=True))
+    random = np.random.default_rng(0)
+    return {
+        name: random.random(spec.shape, np.float32).astype(spec.dtype.numpy)
+        if spec.dtype.is_floating_point
+        else random.integers(0, 2, spec.shape).astype(spec.dtype.numpy)
+        for name, spec in inputs.items()
+    }
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON values to a file, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(values, indent=2).encode() + b"\n")
 
 
 def chunks(paths: list[Path], size: int) -> Iterator[list[Path]]:

@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="TensorRT networks written as PyTorch-like modules: build engines, detect, convert and inspect.",
+    help="TensorRT networks written as PyTorch-like modules: build engines, look into them, run them.",
 )
 # Paths and names hold brackets and colons of their own, so that nothing of what is printed is markup.
 out = Console(markup=False, emoji=False, highlight=False)

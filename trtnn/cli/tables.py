@@ -11,12 +11,13 @@ from rich.table import Table
 import trtnn
 from trtnn import models
 from trtnn.cli.program import out, print_line
+from trtnn.errors import EngineError
 from trtnn.table import aligned
 from trtnn.vision import Detections
 from trtnn.vision.detections import label_of
 
 MAX_ROWS = 50
-_NOT_SHOWN = ("structure", "plan_bytes")
+_NOT_SHOWN = ("structure", "plan_bytes", "plan_digest")
 
 
 def counted(number: int, thing: str) -> str:
@@ -45,9 +46,17 @@ def print_detections(results: Mapping[Path, Detections], labels: Sequence[str] |
 
 
 def print_engine(engine: trtnn.Engine) -> None:
-    """Print what an engine's description says."""
+    """Print what an engine's description says; what only TensorRT can tell is told where there is a GPU."""
     table = Table(show_header=False)
-    shown = {**engine.description, "inputs": engine.inputs, "outputs": engine.outputs}
+    try:
+        profiles = {
+            index: ", ".join(f"{dim.describe()}, fastest at {dim.opt}" for dim in profile.values())
+            for index, profile in enumerate(engine.profiles)
+        }
+        tables = {"inputs": engine.inputs, "outputs": engine.outputs, "profiles": profiles or ""}
+    except EngineError as error:
+        tables = {"inputs": "\n".join(["not known here", *error.details])}
+    shown = {**engine.description, **tables}
     for key, value in shown.items():
         if isinstance(value, dict):
             text = "\n".join(f"{name}: {item}" for name, item in value.items())

@@ -82,6 +82,13 @@ class ModuleList(_Sequence):
         super().__init__()
         self.extend(modules or ())
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """A list calls nothing; ``Sequential(*modules)`` calls one after another."""
+        raise NotImplementedError(
+            "ModuleList defines no forward: it holds modules, and the model that has it calls them; "
+            "where each takes what the one before it gives, Sequential(*modules) is a model"
+        )
+
     def _of(self, modules: Mapping[str, Module]) -> ModuleList:
         return ModuleList(modules.values())
 

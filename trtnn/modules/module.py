@@ -16,9 +16,10 @@ from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, StateDictError, TrtnnError, nearest
 from trtnn.fp16 import TOLERANCE
 from trtnn.graph import Precision, current_graph
-from trtnn.inputs import Input, as_input
+from trtnn.inputs import Input
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
+from trtnn.profiles import as_inputs
 
 
 class LoadResult(NamedTuple):
@@ -274,26 +275,37 @@ class Module:
 
     def trace(
         self,
-        inputs: Mapping[str, Input | Sequence[int]] | None = None,
+        inputs: Mapping[str, Input | Sequence[Any]] | None = None,
         *,
         fp16: bool = False,
         fp32_modules: Sequence[str] | Literal["auto"] = (),
         samples: Iterable[Any] | None = None,
         tolerance: float = TOLERANCE,
+        outputs: Sequence[str] = (),
     ) -> Network:
         """Run ``forward`` once with symbolic Tensors and return the network that it wrote.
 
+        >>> engine = model.trace(outputs=["model.9", "model.24.m.*"]).build()
+        >>> detections, inner = engine(images)
+        >>> inner["model.9"]
+
         Args:
-            inputs: an Input or a shape by name, in place of those that the module declares.
+            inputs: an Input or a shape by name, in place of those that the module declares. What a shape holds as a
+                :class:`trtnn.Dim` is known only when the network runs; a list of Inputs, with the same names of
+                dimensions and other ranges, makes as many optimisation profiles.
             fp16: compute in half precision; inputs and outputs stay as declared, floating outputs are fp32.
             fp32_modules: paths of modules, or patterns such as ``"model.24.*"``, that stay in fp32 with all they hold;
                 or ``"auto"``: just enough of them, see :meth:`trtnn.Fp16Report.suggested_fp32_modules`.
             samples: for ``"auto"``: inputs like those the network will see, as ``Network.fp16_report`` takes them.
             tolerance: for ``"auto"``: the largest rms(difference from fp32) / rms(output) of any output.
+            outputs: paths of modules within this one, or patterns of them, whose outputs the network gives as well. It
+                and its engine then return a tuple: what ``forward`` returned, and a dict of what each of these modules
+                returned, by its path; of a module that is called several times, its last call. An output is a tensor
+                that TensorRT has to write to memory, so it cannot fuse the layers on its two sides.
 
         Raises:
             ArgumentError: parameters are empty, inputs are missing or unknown, ``"auto"`` has no samples, or samples
-                no ``"auto"``.
+                no ``"auto"``, or a module of ``outputs`` was not called.
             BuildError: TensorRT refused a layer.
         """
         empty = [name for name, member in self._state().items() if member.data is None and not member.optional]
@@ -316,27 +328,30 @@ class Module:
             )
         paths = {id(module): path for path, module in self.named_modules()}
         metadata = {"model": type(self).__name__, **self.metadata}
-        write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata)
+        write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
         if automatic:
             fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
         return write(Precision(float16 if fp16 else float32, fp32_modules))
 
     def compile(
         self,
-        inputs: Mapping[str, Input | Sequence[int]] | None = None,
+        inputs: Mapping[str, Input | Sequence[Any]] | None = None,
         *,
         fp16: bool = False,
         fp32_modules: Sequence[str] | Literal["auto"] = (),
         samples: Iterable[Any] | None = None,
         tolerance: float = TOLERANCE,
+        outputs: Sequence[str] = (),
         **options: Any,
     ) -> Engine:
         """Trace and build in one call; ``options`` are those of :class:`trtnn.BuildConfig`, such as ``targets``."""
         config = BuildConfig.from_options(options)
-        network = self.trace(inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance)
+        network = self.trace(
+            inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance, outputs=outputs
+        )
         return network.build(config)
 
-    def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Input]:
+    def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, tuple[Input, ...]]:
         parameters = inspect.signature(self.forward).parameters.values()
         variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -353,7 +368,7 @@ class Module:
                 f"pass inputs={{{example}}}, or declare self.inputs in __init__",
             )
         order = [name for name in names if name in merged] + [name for name in merged if name not in names]
-        return {name: as_input(merged[name]) for name in order}
+        return {name: as_inputs(merged[name]) for name in order}
 
     # -- looks --------------------------------------------------------------------------------------------------------
 

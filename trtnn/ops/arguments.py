@@ -11,11 +11,12 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.parameter import Parameter
+from trtnn.symbolic import Length, Size, same
 from trtnn.tensor import Tensor
 
 Array = Parameter | np.ndarray
 Number = int | float
-Operand = Tensor | Array | Number
+Operand = Tensor | Array | Number | Size
 
 
 def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
@@ -51,6 +52,11 @@ def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterat
     return (of(n, name.format(n)) for n in sides)
 
 
+def windows(length: Length, kernel: int, stride: int, padding: int, dilation: int = 1) -> Length:
+    """Return how many windows fit a length: floor((length + padding - dilation·(kernel - 1) - 1) / stride) + 1."""
+    return (length + padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
 def normalize_dim(dim: int, ndim: int) -> int:
     """Return a dimension counted from the front.
 
@@ -84,7 +90,7 @@ def expect_ndim(input: Tensor, allowed: Sequence[int], what: str, form: str) -> 
 
 
 def expect_channels(input: Tensor, channels: int, what: str, axis: int = 1) -> None:
-    if input.shape[axis] != channels:
+    if not same(input.shape[axis], channels):
         raise ShapeError(
             f"{what} in {input.graph.where} got the wrong number of channels",
             f"expected {channels}, as its weights have",

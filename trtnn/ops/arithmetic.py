@@ -6,6 +6,7 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import Operand, expect_floating
 from trtnn.ops.promotion import align, promote
 from trtnn.ops.unary import abs, floor, reciprocal, sign
+from trtnn.symbolic import broadcast
 from trtnn.tensor import Tensor
 
 
@@ -15,10 +16,9 @@ def check_broadcast(*tensors: Tensor) -> None:
     Raises:
         ShapeError: they do not.
     """
-    for lengths in zip(*(tensor.shape for tensor in tensors), strict=True):
-        if len({length for length in lengths if length != 1}) > 1:
-            shapes = " and ".join(str(tensor.shape) for tensor in tensors)
-            raise ShapeError(f"shapes {shapes} do not broadcast together in {tensors[0].graph.where}")
+    if broadcast(*(tensor.shape for tensor in tensors)) is None:
+        shapes = " and ".join(str(tensor.shape) for tensor in tensors)
+        raise ShapeError(f"shapes {shapes} do not broadcast together in {tensors[0].graph.where}")
 
 
 def _elementwise(kind: str, a: Operand, b: Operand) -> Tensor:

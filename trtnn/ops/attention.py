@@ -12,6 +12,7 @@ from trtnn.ops.activation import softmax
 from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import where
+from trtnn.ops.creation import lower_triangle
 from trtnn.ops.matrix import matmul
 from trtnn.ops.shaping import transpose
 from trtnn.ops.tiling import repeat_interleave
@@ -24,15 +25,15 @@ def attention_weights(
     """softmax(query @ keyᵀ · scale + mask), (..., L, S); the arguments are those of the next function."""
     graph, lengths = query.graph, (query.shape[-2], key.shape[-2])
     scores = matmul(mul(query, 1 / math.sqrt(query.shape[-1]) if scale is None else scale), transpose(key, -2, -1))
-    masks = [np.tri(*lengths, dtype=bool)] if is_causal else []
+    masks = [lower_triangle(*lengths)] if is_causal else []
     if isinstance(attn_mask, np.ndarray) and attn_mask.dtype == np.bool_:
-        masks.append(attn_mask)
+        masks.append(graph.constant(attn_mask, bool_))
     elif isinstance(attn_mask, Tensor) and attn_mask.dtype is bool_:
         scores = where(attn_mask, scores, -math.inf)
     elif attn_mask is not None:
         scores = add(scores, attn_mask)
     for mask in masks:
-        scores = where(graph.constant(mask, bool_), scores, -math.inf)
+        scores = where(mask, scores, -math.inf)
     return softmax(scores, -1)
 
 

@@ -15,6 +15,7 @@ from trtnn.ops.arguments import (
     ntuple,
     optional_weights,
     shape_of_weights,
+    windows,
 )
 from trtnn.ops.spatial import as_images, as_sides
 from trtnn.tensor import Tensor
@@ -59,8 +60,11 @@ def _conv(
         before, after = [t // 2 for t in total], [t - t // 2 for t in total]
     else:
         before = after = (0,) * n if padding == "valid" else ntuple(padding, n, "padding")
-    kernel = as_sides(kernel, 1)
-    taps = input.graph.held(weight).reshape(out_channels, in_channels, *kernel)
+    taps = input.graph.held(weight).reshape(out_channels, in_channels, *as_sides(kernel, 1))
+    how = [as_sides(*values) for values in ((kernel, 1), (stride, 1), (before, 0), (after, 0), (dilation, 1))]
+    kernel, stride, before, after, dilation = how
+    batch, _, *lengths = images.shape
+    sides = zip(lengths, kernel, stride, map(sum, zip(before, after, strict=True)), dilation, strict=True)
     result = input.graph.emit(
         "convolution_nd",
         images,
@@ -68,10 +72,11 @@ def _conv(
         kernel,
         input.graph.array(taps, input.dtype),
         optional_weights(input, bias),
-        stride_nd=as_sides(stride, 1),
-        dilation_nd=as_sides(dilation, 1),
-        pre_padding=as_sides(before, 0),
-        post_padding=as_sides(after, 0),
+        out_shape=(batch, out_channels, *(windows(*side) for side in sides)),
+        stride_nd=stride,
+        dilation_nd=dilation,
+        pre_padding=before,
+        post_padding=after,
         num_groups=groups,
     )
     return undo(result)
@@ -121,6 +126,10 @@ def _conv_transpose(
         taps = np.pad(taps, [(0, 0), (0, 0), *((0, count) for count in extra)])
     after = [p - o + count * d for p, o, count, d in zip(padding, output_padding, extra, dilation, strict=True)]
     taps = taps.reshape(*taps.shape[:2], *as_sides(taps.shape[2:], 1))
+    how = [as_sides(*values) for values in ((stride, 1), (padding, 0), (after, 0), (dilation, 1))]
+    stride, before, after, dilation = how
+    batch, _, *lengths = images.shape
+    sides = zip(lengths, stride, before, after, dilation, taps.shape[2:], strict=True)
     result = input.graph.emit(
         "deconvolution_nd",
         images,
@@ -128,10 +137,15 @@ def _conv_transpose(
         taps.shape[2:],
         input.graph.array(taps, input.dtype),
         optional_weights(input, bias),
-        stride_nd=as_sides(stride, 1),
-        dilation_nd=as_sides(dilation, 1),
-        pre_padding=as_sides(padding, 0),
-        post_padding=as_sides(after, 0),
+        out_shape=(
+            batch,
+            out_per_group * groups,
+            *((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides),
+        ),
+        stride_nd=stride,
+        dilation_nd=dilation,
+        pre_padding=before,
+        post_padding=after,
         num_groups=groups,
     )
     return undo(result)

@@ -1,32 +1,36 @@
-"""Tensors made of numbers alone; and of lengths, which are known while a network is traced."""
+"""Tensors made of numbers alone, and of lengths."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from trtnn.dtypes import as_dtype
-from trtnn.errors import ArgumentError, TrtnnError
+from trtnn.dtypes import as_dtype, bool_, float32
+from trtnn.errors import ArgumentError
 from trtnn.graph import Graph, current_graph
-from trtnn.ops.comparison import where
-from trtnn.ops.promotion import default_dtype, promoted_dtype
-from trtnn.ops.shaping import reshape, unpacked
+from trtnn.ops.arithmetic import add, mul
+from trtnn.ops.comparison import le, where
+from trtnn.ops.promotion import cast, default_dtype, promoted_dtype
+from trtnn.ops.shaping import reshape, unpacked, unsqueeze
+from trtnn.ops.sizes import shape_tensor
 from trtnn.ops.tiling import expand
 from trtnn.parameter import Parameter
+from trtnn.symbolic import Length, Size, bounds, ceil_divide, is_static
 from trtnn.tensor import Tensor
+
+_EXACT = 1 << 24  # the whole numbers up to here are float32's as well
 
 
 def _here() -> Graph:
     graph = current_graph()
     if graph is None:
-        raise TrtnnError("a Tensor was made outside a trace", "make it within forward, or use NumPy")
+        raise ArgumentError("a Tensor was made outside a trace", "call it within forward, or use NumPy")
     return graph
 
 
-def _filled(graph: Graph, shape: Sequence[int], value: Any, dtype: Any) -> Tensor:
+def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Tensor:
     kind = default_dtype(value, graph) if dtype is None else as_dtype(dtype)
     if any(length < 1 for length in shape):
         raise ArgumentError(f"a tensor of shape {tuple(shape)} holds nothing", "TensorRT has no empty tensors here")
@@ -50,17 +54,17 @@ def tensor(data: Any, *, dtype: Any = None) -> Tensor:
     return graph.constant(array, promoted_dtype(array, graph=graph) if dtype is None else as_dtype(dtype))
 
 
-def full(size: Sequence[int], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
+def full(size: Sequence[Length], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
     """One number in every place; of its own kind where no ``dtype`` is given."""
     return _filled(_here(), size, fill_value, dtype)
 
 
-def zeros(*size: int | Sequence[int], dtype: Any = None) -> Tensor:
+def zeros(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
     """0 in every place, floating where no ``dtype`` is given."""
     return _filled(_here(), unpacked(size), 0.0, dtype)
 
 
-def ones(*size: int | Sequence[int], dtype: Any = None) -> Tensor:
+def ones(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
     """1 in every place, floating where no ``dtype`` is given."""
     return _filled(_here(), unpacked(size), 1.0, dtype)
 
@@ -80,33 +84,68 @@ def ones_like(input: Tensor, *, dtype: Any = None) -> Tensor:
     return full_like(input, 1, dtype=dtype)
 
 
-def new_full(input: Tensor, size: Sequence[int], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
+def new_full(input: Tensor, size: Sequence[Length], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
     """One number in every place, in the type of ``input``."""
     return _filled(input.graph, size, fill_value, dtype or input.dtype)
 
 
-def new_zeros(input: Tensor, *size: int | Sequence[int], dtype: Any = None) -> Tensor:
+def new_zeros(input: Tensor, *size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
     """0 in every place, in the type of ``input``."""
     return new_full(input, unpacked(size), 0, dtype=dtype)
 
 
-def new_ones(input: Tensor, *size: int | Sequence[int], dtype: Any = None) -> Tensor:
+def new_ones(input: Tensor, *size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
     """1 in every place, in the type of ``input``."""
     return new_full(input, unpacked(size), 1, dtype=dtype)
 
 
-def arange(start: int | float, end: int | float | None = None, step: int | float = 1, *, dtype: Any = None) -> Tensor:
-    """start, start + step, ... up to before end; ``arange(end)`` begins at 0.
+def arange(
+    start: float | Length, end: float | Length | None = None, step: float | Length = 1, *, dtype: Any = None
+) -> Tensor:
+    """start, start + step, ... up to before end, as ``torch.arange``; ``arange(end)`` begins at 0.
+
+    Args:
+        start, end, step: numbers, or ints and Sizes such as ``x.shape[2]``; step is above 0 where one is a Size.
+        dtype: the type of whole numbers where all are, else the floating type that the network computes in.
 
     Raises:
-        ArgumentError: there is no number.
+        ArgumentError: it is called outside a trace, or there is no number between start and end.
     """
+    graph = _here()
     first, last = (0, start) if end is None else (start, end)
-    count = math.ceil((last - first) / step) if step else 0
-    if count < 1:
+    whole = all(isinstance(value, (int, np.integer, Size)) for value in (first, last, step))
+    kind = default_dtype(0 if whole else 0.0, graph) if dtype is None else as_dtype(dtype)
+    if is_static((first, last, step)):
+        numbers = np.arange(first, last, step) if step else np.zeros(0)
+        if not numbers.size:
+            raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
+        return graph.constant(numbers, kind)
+    if not whole or not step >= 1:
+        raise ArgumentError(f"arange from {first} to {last} by {step}", "beside a Size all are whole, and step above 0")
+    count = ceil_divide(last - first, step)
+    if not count >= 1:
         raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
-    whole = all(isinstance(value, (int, np.integer)) for value in (first, last, step))
-    return _array(first + step * np.arange(count), 0 if whole else 0.0, dtype)
+    if bounds(count)[1] > _EXACT:
+        raise ArgumentError(f"arange counts up to {_EXACT}, and {count} goes up to {bounds(count)[1]}")
+    line = cast(_first_numbers(graph, count), kind)
+    if not (isinstance(step, int) and step == 1):
+        line = mul(line, step)
+    return line if isinstance(first, int) and first == 0 else add(line, first)
+
+
+def _first_numbers(graph: Graph, count: Length) -> Tensor:
+    """Return 0, 1, ... up to before ``count``, in float32, which every version of TensorRT fills with."""
+    if not isinstance(count, Size):
+        return graph.constant(np.arange(count), float32)
+    return graph.emit(
+        "fill",
+        (1,),
+        graph.trt.FillOperation.LINSPACE,
+        out_shape=(count,),
+        set_inputs={0: shape_tensor(graph, [count])},
+        alpha=0.0,
+        beta=1.0,
+    )
 
 
 def linspace(start: float, end: float, steps: int, *, dtype: Any = None) -> Tensor:
@@ -137,15 +176,18 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple
     )
 
 
-def _triangle(input: Tensor, keep: np.ndarray) -> Tensor:
-    return where(input.graph.constant(keep, as_dtype(bool)), input, zeros_like(input))
+def lower_triangle(rows: Length, columns: Length, diagonal: int = 0) -> Tensor:
+    """Which places of a matrix are not above a diagonal, as bools, (rows, columns)."""
+    if is_static((rows, columns)):
+        return _here().constant(np.tri(rows, columns, diagonal, dtype=bool), bool_)
+    return le(arange(columns, dtype=float32), add(unsqueeze(arange(rows, dtype=float32), 1), diagonal))
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The last two dimensions' lower triangle, up to a diagonal; 0 above."""
-    return _triangle(input, np.tri(*input.shape[-2:], diagonal, dtype=bool))
+    return where(lower_triangle(*input.shape[-2:], diagonal), input, input.graph.constant(0, input.dtype))
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The last two dimensions' upper triangle, from a diagonal on; 0 below."""
-    return _triangle(input, ~np.tri(*input.shape[-2:], diagonal - 1, dtype=bool))
+    return where(lower_triangle(*input.shape[-2:], diagonal - 1), input.graph.constant(0, input.dtype), input)

@@ -42,7 +42,8 @@ def gather(input: Tensor, dim: int, index: Any) -> Tensor:
     """
     index, axis = _as_tensor(index, input), normalize_dim(dim, input.ndim)
     picked = _fit(input, index, axis, "gather")
-    return input.graph.emit("gather_v2", picked, index, input.graph.trt.GatherMode.ELEMENT, axis=axis)
+    mode = input.graph.trt.GatherMode.ELEMENT
+    return input.graph.emit("gather_v2", picked, index, mode, out_shape=index.shape, axis=axis)
 
 
 def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | float) -> Tensor:
@@ -61,7 +62,8 @@ def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | floa
         values = expand(input.graph.constant(src, input.dtype, input.ndim), index.shape)
     if values.dtype is not input.dtype:
         raise DTypeError(f"scatter of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
-    return input.graph.emit("scatter", input, index, values, input.graph.trt.ScatterMode.ELEMENT, axis=axis)
+    mode = input.graph.trt.ScatterMode.ELEMENT
+    return input.graph.emit("scatter", input, index, values, mode, out_shape=input.shape, axis=axis)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

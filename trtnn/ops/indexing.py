@@ -10,17 +10,43 @@ import numpy as np
 
 from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.graph import Graph
 from trtnn.ops.arguments import normalize_dim
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import lt, where
 from trtnn.ops.promotion import index_dtype
 from trtnn.ops.shaping import movedim, reshape
+from trtnn.ops.sizes import shape_tensor
+from trtnn.symbolic import Length, Size, ceil_divide, is_static, same_shape
 from trtnn.tensor import Tensor
 
 Indices = Tensor | np.ndarray
 
 
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+def cut(
+    input: Tensor, start: Sequence[Length], size: Sequence[Length], stride: Sequence[int], mode: str = "STRICT_BOUNDS"
+) -> Tensor:
+    """Return ``size`` elements along each dimension from ``start`` on, ``stride`` apart; 0 repeats one of them.
+
+    Args:
+        mode: TensorRT's name for what lies beyond the ends: ``"FILL"`` for zeros, ``"WRAP"``, ``"CLAMP"``,
+            ``"REFLECT"``, or ``"STRICT_BOUNDS"`` for nothing.
+    """
+    places = (0,) * input.ndim  # what stands in for lengths that come as inputs
+    set_inputs = {i: shape_tensor(input.graph, v) for i, v in ((1, start), (2, size)) if not is_static(v)}
+    return input.graph.emit(
+        "slice",
+        input,
+        tuple(start) if is_static(start) else places,
+        tuple(size) if is_static(size) else places,
+        tuple(stride),
+        out_shape=size,
+        set_inputs=set_inputs,
+        mode=getattr(input.graph.trt.SampleMode, mode),
+    )
+
+
+def narrow(input: Tensor, dim: int, start: Length, length: Length) -> Tensor:
     """Return ``length`` elements along ``dim`` from ``start`` on; a negative start counts from the end.
 
     Raises:
@@ -37,7 +63,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     return getitem(input, (slice(None),) * axis + (slice(first, first + length),))
 
 
-def select(input: Tensor, dim: int, index: int) -> Tensor:
+def select(input: Tensor, dim: int, index: Length) -> Tensor:
     """Return what lies at ``index`` along ``dim``, without that dimension."""
     return getitem(input, (slice(None),) * normalize_dim(dim, input.ndim) + (index,))
 
@@ -49,13 +75,16 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 def take(input: Tensor, indices: Indices, axis: int) -> Tensor:
     """Return what lies at indices from 0 on along an axis counted from the front, in the indices' shape."""
-    graph = input.graph
-    if not isinstance(indices, Tensor):
-        indices = graph.constant(indices, index_dtype(graph))
-    return graph.emit("gather", input, indices, axis)
+    indices = _as_tensor(indices, input.graph)
+    shape = (*input.shape[:axis], *indices.shape, *input.shape[axis + 1 :])
+    return input.graph.emit("gather", input, indices, axis, out_shape=shape)
 
 
-def from_front(index: Indices, length: int, where_: str) -> Indices:
+def _as_tensor(index: Indices, graph: Graph) -> Tensor:
+    return index if isinstance(index, Tensor) else graph.constant(index, index_dtype(graph))
+
+
+def from_front(index: Indices, length: Length, graph: Graph) -> Indices:
     """Return indices counted from the front; those in an array are checked.
 
     Raises:
@@ -63,10 +92,13 @@ def from_front(index: Indices, length: int, where_: str) -> Indices:
     """
     if isinstance(index, Tensor):
         return where(lt(index, 0), add(index, length), index)
-    outside = index[(index < -length) | (index >= length)]
-    if outside.size:
-        raise ShapeError(f"index {outside[0]} is out of range for a dimension of {length} in {where_}")
-    return index % length
+    for end in (index.min(), index.max()) if index.size else ():
+        if not -length <= int(end) < length:
+            raise ShapeError(f"index {end} is out of range for a dimension of {length} in {graph.where}")
+    if isinstance(length, int):
+        return index % length
+    negative = index < 0
+    return add(_as_tensor(index, graph), mul(_as_tensor(negative, graph), length)) if negative.any() else index
 
 
 def index_select(input: Tensor, dim: int, index: Indices) -> Tensor:
@@ -114,31 +146,51 @@ def getitem(input: Tensor, index: Any) -> Tensor:
             shape.append(1)
             continue
         length = input.shape[len(start)]
-        if isinstance(item, int):
+        if isinstance(item, (int, Size)):
             if not -length <= item < length:
                 raise ShapeError(f"index {item} is out of range for a dimension of {length} in {input.graph.where}")
-            span = range(item % length, item % length + 1)
+            first, count, step = item if item >= 0 else item + length, 1, 1
         else:
             if not isinstance(item, slice):
-                picks.append((len(shape), from_front(item, length, input.graph.where)))
-            span = _span(item if isinstance(item, slice) else slice(None), length)
-            shape.append(len(span))
-        start.append(span.start)
-        size.append(len(span))
-        stride.append(span.step)
-    if tuple(size) != input.shape:
-        input = input.graph.emit("slice", input, tuple(start), tuple(size), tuple(stride))
+                picks.append((len(shape), from_front(item, length, input.graph)))
+            first, count, step = _span(item if isinstance(item, slice) else slice(None), length)
+            shape.append(count)
+        start.append(first if isinstance(first, Size) else int(first))
+        size.append(count)
+        stride.append(step)
+    if not same_shape(size, input.shape):
+        input = cut(input, start, size, stride)
     input = reshape(input, tuple(shape))
     return _pick(input, *zip(*picks, strict=True)) if picks else input
 
 
-def _span(item: slice, length: int) -> range:
-    if item.step is not None and item.step < 1:
+def _span(item: slice, length: Length) -> tuple[Length, Length, int]:
+    """Return where a slice of a dimension begins, how many elements it has, and its step.
+
+    Raises:
+        ArgumentError: the step is below 1.
+        ShapeError: there are none, or the range of a dimension leaves it open whether the slice lies within.
+    """
+    step = 1 if item.step is None else item.step
+    if step < 1:
         raise ArgumentError("a slice has a positive step, as in torch", f"received {item}")
-    span = range(*item.indices(length))
-    if not span:
+    if is_static((item.start, item.stop, length)):
+        span = range(*item.indices(length))
+        first, count = span.start, len(span)
+    else:
+        first, last = _position(item.start, 0, length), _position(item.stop, length, length)
+        count = ceil_divide(last - first, step)
+    if not count >= 1:
         raise ShapeError(f"the slice {item} leaves nothing of a dimension of {length}")
-    return span
+    return first, count, step
+
+
+def _position(value: Length | None, default: Length, length: Length) -> Length:
+    """Return one end of a slice, counted from the front and no further than the dimension goes."""
+    if value is None:
+        return default
+    place = value if value >= 0 else value + length
+    return length if place > length else place if place >= 0 else 0
 
 
 def _items(index: Any) -> list[Any]:
@@ -153,8 +205,8 @@ def _items(index: Any) -> list[Any]:
             items.append(item)
         elif isinstance(item, bool):
             raise UnsupportedError("an index of type bool", "known: integers, slices, Ellipsis, None, arrays, Tensors")
-        elif isinstance(item, (int, np.integer)):
-            items.append(int(item))
+        elif isinstance(item, (int, np.integer, Size)):
+            items.append(item if isinstance(item, Size) else int(item))
         elif isinstance(item, (Tensor, np.ndarray, list, range)):
             array = item if isinstance(item, Tensor) else np.asarray(item)
             items.append(array if array.dtype == np.bool_ else as_indices(array))
@@ -185,7 +237,7 @@ def _without_ellipsis(items: list[Any], input: Tensor) -> list[Any]:
         if _is_mask(item):
             at_dim = sum(other is not None for other in named)
             lengths = input.shape[at_dim : at_dim + item.ndim]
-            if item.shape != lengths or not item.any():
+            if not same_shape(item.shape, lengths) or not item.any():
                 raise ShapeError(
                     f"a bool index of shape {item.shape}, {item.sum()} of it true, does not fit dimensions {lengths}"
                 )
@@ -202,16 +254,18 @@ def _pick(input: Tensor, dims: Sequence[int], indices: Sequence[Indices]) -> Ten
         input = movedim(input, tuple(dims), tuple(range(at, at + len(dims))))
         lengths = input.shape[at : at + len(dims)]
         input = reshape(input, (*input.shape[:at], math.prod(lengths), *input.shape[at + len(dims) :]))
-        indices = [_flat_index(indices, lengths)]
+        indices = [_flat_index(indices, lengths, input.graph)]
     return take(input, indices[0], at)
 
 
-def _flat_index(indices: Sequence[Indices], lengths: Sequence[int]) -> Indices:
+def _flat_index(indices: Sequence[Indices], lengths: Sequence[Length], graph: Graph) -> Indices:
     """Return the indices of elements in several dimensions joined into one."""
     flat = indices[0]
     for index, length in zip(indices[1:], lengths[1:], strict=True):
-        if isinstance(flat, Tensor) or isinstance(index, Tensor):
-            flat = add(mul(flat, length) if isinstance(flat, Tensor) else flat * length, index)
+        if isinstance(flat, Tensor) or isinstance(length, Size):
+            flat = add(mul(_as_tensor(flat, graph), length), index)
+        elif isinstance(index, Tensor):
+            flat = add(flat * length, index)
         else:
             try:
                 flat = flat * length + index

@@ -11,6 +11,7 @@ from trtnn.ops.arguments import Operand, normalize_dim
 from trtnn.ops.indexing import narrow
 from trtnn.ops.promotion import promote
 from trtnn.ops.shaping import unsqueeze
+from trtnn.symbolic import Length, Size, ceil_divide, same, same_shape
 from trtnn.tensor import Tensor
 
 
@@ -27,14 +28,16 @@ def cat(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
     axis = normalize_dim(dim, first.ndim)
     for tensor in tensors[1:]:
         others = [s[:axis] + s[axis + 1 :] for s in (first.shape, tensor.shape)]
-        if tensor.ndim != first.ndim or others[0] != others[1]:
+        if tensor.ndim != first.ndim or not same_shape(*others):
             raise ShapeError(
                 f"cat in {first.graph.where}: shapes differ outside dimension {dim}",
                 ", ".join(str(t.shape) for t in tensors),
             )
     if len(tensors) == 1:
         return first
-    return first.graph.emit("concatenation", list(tensors), axis=axis)
+    total = sum(tensor.shape[axis] for tensor in tensors)
+    shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
+    return first.graph.emit("concatenation", list(tensors), out_shape=shape, axis=axis)
 
 
 def stack(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
@@ -42,7 +45,7 @@ def stack(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
     return cat([unsqueeze(tensor, dim) for tensor in promote(*tensors)], dim)
 
 
-def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(tensor: Tensor, split_size_or_sections: Length | Sequence[Length], dim: int = 0) -> tuple[Tensor, ...]:
     """Cut a tensor along ``dim`` into pieces of one size (the last may be smaller), or of the sizes given.
 
     Raises:
@@ -50,14 +53,20 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     """
     axis = normalize_dim(dim, tensor.ndim)
     length = tensor.shape[axis]
-    if isinstance(split_size_or_sections, (int, np.integer)):
+    if isinstance(split_size_or_sections, (int, np.integer, Size)):
         if split_size_or_sections < 1:
             raise ArgumentError(f"split takes pieces of at least 1, not {split_size_or_sections}")
         size = split_size_or_sections
-        sizes = [min(size, length - start) for start in range(0, length, size)]
+        count = ceil_divide(length, size)
+        if isinstance(count, Size):
+            raise ShapeError(
+                f"split of a length of {length} into pieces of {size} gives a number of them that is not known yet",
+                "a network has one number of Tensors; split into pieces that are a fixed share of the length",
+            )
+        sizes = [size] * (count - 1) + [length - size * (count - 1)]
     else:
         sizes = list(split_size_or_sections)
-    if sum(sizes) != length:
+    if not same(sum(sizes), length):
         raise ShapeError(f"split sizes {sizes} add up to {sum(sizes)}, but dimension {dim} has {length}")
     pieces, start = [], 0
     for size in sizes:
@@ -70,4 +79,4 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut a tensor along ``dim`` into at most ``chunks`` pieces of ceil(length / chunks)."""
     if chunks < 1:
         raise ArgumentError(f"chunk takes at least 1 piece, not {chunks}")
-    return split(input, -(-input.shape[normalize_dim(dim, input.ndim)] // chunks), dim)
+    return split(input, ceil_divide(input.shape[normalize_dim(dim, input.ndim)], chunks), dim)

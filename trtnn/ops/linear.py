@@ -7,6 +7,7 @@ from trtnn.ops.arguments import Array, expect_floating, shape_of_weights
 from trtnn.ops.arithmetic import add
 from trtnn.ops.matrix import einsum
 from trtnn.ops.shaping import reshape, with_ndim
+from trtnn.symbolic import same
 from trtnn.tensor import Tensor
 
 
@@ -23,7 +24,7 @@ def linear(input: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
     """
     out_features, in_features = shape_of_weights(weight, 2, "the weight of linear")
     expect_floating(input, "linear")
-    if not input.shape or input.shape[-1] != in_features:
+    if not input.shape or not same(input.shape[-1], in_features):
         raise ShapeError(
             f"linear in {input.graph.where} got the wrong number of features",
             f"expected {in_features}, as its weights have",
@@ -31,12 +32,14 @@ def linear(input: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
         )
     graph, trt = input.graph, input.graph.trt
     ndim = max(input.ndim, 2)
+    input_nd = with_ndim(input, ndim)
     product = graph.emit(
         "matrix_multiply",
-        with_ndim(input, ndim),
+        input_nd,
         trt.MatrixOperation.NONE,
         graph.constant(weight, input.dtype, ndim),
         trt.MatrixOperation.TRANSPOSE,
+        out_shape=(*input_nd.shape[:-1], out_features),
     )
     if bias is not None:
         product = add(product, graph.constant(bias, input.dtype, ndim))

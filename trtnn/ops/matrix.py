@@ -10,6 +10,7 @@ from trtnn.ops.arguments import Operand, expect_floating
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.promotion import promote
 from trtnn.ops.shaping import reshape, unsqueeze, with_ndim
+from trtnn.symbolic import Length, broadcast, same
 from trtnn.tensor import Tensor
 
 
@@ -31,11 +32,12 @@ def matmul(input: Operand, other: Operand) -> Tensor:
     a, b = unsqueeze(a, 0) if left else a, unsqueeze(b, 1) if right else b
     ndim = max(a.ndim, b.ndim)
     a, b = with_ndim(a, ndim), with_ndim(b, ndim)
-    pairs = zip(a.shape[:-2], b.shape[:-2], strict=True)
-    if a.shape[-1] != b.shape[-2] or any(n != m and 1 not in (n, m) for n, m in pairs):
+    batch = broadcast(a.shape[:-2], b.shape[:-2])
+    if not same(a.shape[-1], b.shape[-2]) or batch is None:
         raise ShapeError(f"matmul in {a.graph.where}: shapes {shapes[0]} and {shapes[1]} do not fit together")
     none = a.graph.trt.MatrixOperation.NONE
-    product = a.graph.emit("matrix_multiply", a, none, b, none)
+    shape = (*batch, a.shape[-2], b.shape[-1])
+    product = a.graph.emit("matrix_multiply", a, none, b, none, out_shape=shape)
     lengths = list(product.shape)
     if right:
         del lengths[-1]
@@ -49,7 +51,7 @@ def _of_ranks(name: str, product: tuple[int, int]) -> Callable[[Operand, Operand
         ranks = tuple(getattr(operand, "ndim", 0) for operand in (input, other))
         if ranks != product:
             raise ShapeError(f"{name} takes tensors of {product[0]} and {product[1]} dimensions, not {ranks}")
-        if name == "bmm" and input.shape[0] != other.shape[0]:
+        if name == "bmm" and not same(input.shape[0], other.shape[0]):
             raise ShapeError(f"bmm takes two batches of one size, not {input.shape} and {other.shape}")
         return matmul(input, other)
 
@@ -95,7 +97,10 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         kept = "".join(dict.fromkeys(letter for letter in "".join(terms[:2]) if letter in wanted))
         kept = kept if terms[2:] else result
         spelled = f"{','.join(terms[:2])}->{kept}".translate(str.maketrans(names))
-        product = graph.emit("einsum", tensors[:2], spelled)
+        pairs = (zip(term, tensor.shape, strict=True) for term, tensor in zip(terms[:2], tensors[:2], strict=True))
+        lengths = {letter: length for pair in pairs for letter, length in pair}
+        shape = [lengths[letter] for letter in kept]
+        product = graph.emit("einsum", tensors[:2], spelled, out_shape=shape)
         if not terms[2:]:
             return product
         tensors, terms = [product, *tensors[2:]], [kept, *terms[2:]]
@@ -107,17 +112,17 @@ def _without_ones(equation: str, tensors: Sequence[Tensor], terms: Sequence[str]
     Raises:
         ShapeError: a letter stands for two lengths above 1.
     """
-    lengths: dict[str, int] = {}
+    lengths: dict[str, Length] = {}
     for tensor, term in zip(tensors, terms, strict=True):
         for letter, length in zip(term, tensor.shape, strict=True):
             known = lengths.get(letter, 1)
-            if known != length and 1 not in (known, length):
+            if not same(known, length) and not same(known, 1) and not same(length, 1):
                 shapes = ", ".join(str(t.shape) for t in tensors)
                 raise ShapeError(f"einsum {equation!r}: a letter is {known} and {length} long", f"received {shapes}")
-            lengths[letter] = length if known == 1 else known
+            lengths[letter] = length if same(known, 1) else known
     found, left = [], []
     for tensor, term in zip(tensors, terms, strict=True):
-        stays = [n == lengths[letter] for n, letter in zip(tensor.shape, term, strict=True)]
+        stays = [same(n, lengths[letter]) for n, letter in zip(tensor.shape, term, strict=True)]
         found.append(reshape(tensor, [n for n, kept in zip(tensor.shape, stays, strict=True) if kept]))
         left.append("".join(letter for letter, kept in zip(term, stays, strict=True) if kept))
     return found, left

@@ -22,6 +22,7 @@ from trtnn.ops.promotion import align, cast, wide
 from trtnn.ops.reduction import mean, norm, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import rsqrt
+from trtnn.symbolic import same_shape
 from trtnn.tensor import Tensor
 
 
@@ -122,7 +123,7 @@ def layer_norm(
 
 def _expect_last(input: Tensor, wanted: tuple[int, ...], what: str) -> None:
     expect_floating(input, what)
-    if not wanted or tuple(input.shape[-len(wanted) :]) != wanted:
+    if not wanted or not same_shape(input.shape[-len(wanted) :], wanted):
         raise ShapeError(f"{what} in {input.graph.where} takes (..., {', '.join(map(str, wanted))}), not {input.shape}")
 
 
@@ -174,6 +175,9 @@ def instance_norm(
     expect_floating(input, "instance_norm")
     if input.ndim < 3:
         raise ShapeError(f"instance_norm in {input.graph.where} takes (batch, channels, ...), not {input.shape}")
+    for value in (weight, bias):
+        if value is not None:
+            expect_channels(input, shape_of_weights(value, 1, "a weight of instance_norm")[0], "instance_norm")
     shape = (1, input.shape[1], *(1,) * (input.ndim - 2))
     return _standardized(input, range(2, input.ndim), weight, bias, shape, eps)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.indexing import narrow
+from trtnn.ops.indexing import cut, narrow
 from trtnn.ops.joining import cat
 from trtnn.ops.tiling import expand
 from trtnn.tensor import Tensor
@@ -19,8 +19,7 @@ def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tens
         return input
     start = tuple(-before for before, _ in sides)
     size = tuple(before + length + after for (before, after), length in zip(sides, input.shape, strict=True))
-    kind = getattr(input.graph.trt.SampleMode, mode)
-    return input.graph.emit("slice", input, start, size, (1,) * input.ndim, mode=kind)
+    return cut(input, start, size, (1,) * input.ndim, mode)
 
 
 def _with_blocks(input: Tensor, sides: Sequence[tuple[int, int]], value: float) -> Tensor:

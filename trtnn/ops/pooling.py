@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from trtnn.ops.promotion import cast, wide
 from trtnn.ops.reduction import amax, mean
 from trtnn.ops.shaping import transpose
 from trtnn.ops.spatial import as_images, as_sides, expect_sides
+from trtnn.symbolic import Length, Size, ceil_divide, is_static, same
 from trtnn.tensor import Tensor
 
 Sides = int | Sequence[int]
@@ -24,19 +25,22 @@ Sides = int | Sequence[int]
 
 def _padding_after(
     images: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil_mode: bool, what: str
-) -> tuple[int, ...]:
-    """Return the padding at the end that the last window needs: with it TensorRT, rounding down, counts as torch does.
+) -> tuple[tuple[int, ...], tuple[Length, ...]]:
+    """Return the padding at the end that the last window needs, and the shape of the result.
+
+    With that padding TensorRT, which rounds down, counts as many windows as torch does.
 
     Raises:
         ArgumentError: padding is more than half of the window.
         ShapeError: no window fits.
+        UnsupportedError: with ``ceil_mode``, the padding depends on a dynamic length.
     """
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ArgumentError("padding is at most half of kernel_size", f"received {padding} for {kernel}")
-    after = []
+    after, counts = [], []
     for length, k, s, p in zip(images.shape[2:], kernel, stride, padding, strict=False):
-        spare = length + 2 * p - k
-        windows = (-(-spare // s) if ceil_mode else spare // s) + 1
+        room = length + 2 * p - k
+        windows = (ceil_divide(room, s) if ceil_mode else room // s) + 1
         if ceil_mode and (windows - 1) * s >= length + p:
             windows -= 1
         if windows < 1:
@@ -44,8 +48,18 @@ def _padding_after(
                 f"{what} in {images.graph.where}: the window {kernel} is larger than its input",
                 f"received an input of shape {images.shape[: 2 + len(kernel)]}, padding {padding}",
             )
-        after.append(max(0, (windows - 1) * s + k - length - p))
-    return tuple(after)
+        needed = (windows - 1) * s + k - length - p
+        if isinstance(needed, Size):
+            if ceil_mode:
+                raise UnsupportedError(
+                    f"{what} with ceil_mode over a length of {length}",
+                    "the padding at its end would depend on the length",
+                    f"a dimension that is a multiple_of {s} may settle it",
+                )
+            needed = p
+        after.append(max(0, needed))
+        counts.append(windows)
+    return tuple(after), (*images.shape[:2], *as_sides(counts, 1))
 
 
 def _max_pool(
@@ -81,12 +95,13 @@ def _max_pool(
     stride = kernel if stride is None else ntuple(stride, n, "stride")
     if max(ntuple(dilation, n, "dilation")) > 1:
         raise UnsupportedError(f"{what} with dilation {dilation}", "TensorRT's pooling has no dilation")
-    after = _padding_after(images, kernel, stride, padding, ceil_mode, what)
+    after, shape = _padding_after(images, kernel, stride, padding, ceil_mode, what)
     result = input.graph.emit(
         "pooling_nd",
         images,
         input.graph.trt.PoolingType.MAX,
         as_sides(kernel, 1),
+        out_shape=shape,
         stride_nd=as_sides(stride, 1),
         pre_padding=as_sides(padding, 0),
         post_padding=as_sides(after, 0),
@@ -121,7 +136,7 @@ def _avg_pool(
     expect_floating(input, what)
     kernel, padding = ntuple(kernel_size, n, "kernel_size"), ntuple(padding, n, "padding")
     stride = kernel if stride is None else ntuple(stride, n, "stride")
-    after = _padding_after(images, kernel, stride, padding, ceil_mode, what)
+    after, shape = _padding_after(images, kernel, stride, padding, ceil_mode, what)
     if divisor_override == 0:
         raise ArgumentError("divisor_override is not 0")
     excludes = not count_include_pad and divisor_override is None
@@ -135,6 +150,7 @@ def _avg_pool(
         images,
         input.graph.trt.PoolingType.AVERAGE,
         as_sides(kernel, 1),
+        out_shape=shape,
         stride_nd=as_sides(stride, 1),
         pre_padding=as_sides(padding, 0),
         post_padding=as_sides(after, 0),
@@ -165,16 +181,42 @@ def _windows(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return numbers * length // count, -(-(numbers + 1) * length // count)
 
 
-def _output_sides(n: int, output_size: int | Sequence[int | None] | None, input: Tensor) -> list[int]:
-    sizes = output_size if isinstance(output_size, Sequence) else (output_size,) * n
-    lengths = input.shape[-n:]
-    return list(ntuple([m if size is None else size for size, m in zip(sizes, lengths, strict=True)], n, "output_size"))
+def _output_sides(n: int, output_size: Length | Sequence[Length | None] | None, input: Tensor) -> list[Length]:
+    given = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * n
+    ntuple([1 if size is None or isinstance(size, Size) else size for size in given], n, "output_size")
+    return [length if size is None else size for size, length in zip(given, input.shape[-n:], strict=True)]
 
 
-def _regular(lengths: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], list[int]] | None:
+def _dynamic_to_one(
+    what: str, input: Tensor, sizes: Sequence[Length], reduce: Callable[[Tensor, int, bool], Tensor]
+) -> Tensor:
+    """Return an input, the dynamic lengths of which that become 1 have been reduced to that.
+
+    Raises:
+        UnsupportedError: a dynamic length becomes another one.
+    """
+    for axis, size in zip(range(-len(sizes), 0), sizes, strict=True):
+        length = input.shape[axis]
+        if same(length, size) or is_static((length, size)):
+            continue
+        if not same(size, 1):
+            raise UnsupportedError(
+                f"{what} of a length of {length} to {size} in {input.graph.where}",
+                "its windows would depend on the length",
+                "a size of 1, and None, which keeps the length, do not",
+            )
+        input = reduce(input, axis, True)
+    return input
+
+
+def _regular(lengths: Sequence[Length], sizes: Sequence[Length]) -> tuple[list[int], list[int]] | None:
     """Return the kernel and the stride of windows that are all alike, or None where they are not."""
     kernel, stride = [], []
     for length, size in zip(lengths, sizes, strict=True):
+        if same(length, size):
+            kernel.append(1)
+            stride.append(1)
+            continue
         start, end = _windows(length, size)
         widths, steps = set(end - start), set(np.diff(start))
         if len(widths) > 1 or len(steps) > 1 or 0 in steps:
@@ -197,12 +239,15 @@ def _adaptive_avg_pool(n: int, what: str, input: Tensor, output_size: int | Sequ
     expect_sides(input, n, what)
     expect_floating(input, what)
     sizes = _output_sides(n, output_size, input)
-    if all(size == 1 for size in sizes):
+    if all(same(size, 1) for size in sizes):
         return mean(input, tuple(range(-n, 0)), True)
+    input = _dynamic_to_one(what, input, sizes, mean)
     if regular := _regular(input.shape[-n:], sizes):
         return _avg_pool(n, what, input, *regular)
     for axis, size in zip(range(-n, 0), sizes, strict=True):
         length = input.shape[axis]
+        if same(length, size):
+            continue
         start, end = _windows(length, size)
         place = np.arange(length)[:, None]
         weights = ((place >= start) & (place < end)) / (end - start)
@@ -233,11 +278,14 @@ def _adaptive_max_pool(
     expect_sides(input, n, what)
     expect_floating(input, what)
     sizes = _output_sides(n, output_size, input)
-    if all(size == 1 for size in sizes):
+    if all(same(size, 1) for size in sizes):
         return amax(input, tuple(range(-n, 0)), True)
+    input = _dynamic_to_one(what, input, sizes, amax)
     if regular := _regular(input.shape[-n:], sizes):
         return _max_pool(n, what, input, *regular)
     for axis, size in zip(range(input.ndim - n, input.ndim), sizes, strict=True):
+        if same(input.shape[axis], size):
+            continue
         start, end = _windows(input.shape[axis], size)
         taps = np.minimum(start[:, None] + np.arange(max(end - start)), end[:, None] - 1)
         input = amax(take(input, taps, axis), axis + 1)

@@ -11,8 +11,10 @@ from trtnn.dtypes import DType, as_dtype, bool_, float16, float32, int32, int64,
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph import Graph
 from trtnn.ops.arguments import Operand
-from trtnn.ops.shaping import with_ndim
+from trtnn.ops.shaping import reshape, with_ndim
+from trtnn.ops.sizes import shape_tensor
 from trtnn.parameter import Parameter
+from trtnn.symbolic import Length, Size
 from trtnn.tensor import Tensor
 
 
@@ -26,11 +28,11 @@ def index_dtype(graph: Graph) -> DType:
     return int64 if graph.backend.capabilities.int64 else int32
 
 
-def default_dtype(value: bool | int | float, graph: Graph) -> DType:
+def default_dtype(value: bool | float | Length, graph: Graph) -> DType:
     """The type of a tensor made of a number: bool, the type of indices, or the one that the network computes in."""
     if isinstance(value, bool):
         return bool_
-    return index_dtype(graph) if isinstance(value, int) else graph.compute_dtype
+    return index_dtype(graph) if isinstance(value, (int, Size)) else graph.compute_dtype
 
 
 def floating(input: Tensor) -> Tensor:
@@ -51,7 +53,7 @@ def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
     """
     if isinstance(value, Tensor):
         return (0 if value.shape else 1), value.dtype
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, (bool, int, float, Size)):
         return 2, default_dtype(value, graph)
     held = value.data if isinstance(value, Parameter) else value
     if held is None or held.dtype.kind == "f":
@@ -93,7 +95,7 @@ def graph_of(*values: Operand) -> Graph:
 def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
     """Return operands as Tensors of one type, a floating one where asked, and at least ``ndim`` dimensions."""
     graph = graph or graph_of(*values)
-    known = (Tensor, Parameter, np.ndarray, np.generic, int, float)
+    known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size)
     for value in values:
         if not isinstance(value, known):
             raise DTypeError(f"an operand is a Tensor, a NumPy array or a number, not {type(value).__name__}")
@@ -101,6 +103,7 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
     dtype = promoted_dtype(*plain, graph=graph)
     if floating and not dtype.is_floating_point:
         dtype = graph.compute_dtype
+    plain = [reshape(shape_tensor(graph, [value]), ()) if isinstance(value, Size) else value for value in plain]
     return [
         with_ndim(graph.cast(v, dtype), max(ndim, v.ndim)) if isinstance(v, Tensor) else graph.constant(v, dtype, ndim)
         for v in plain

@@ -11,13 +11,13 @@ import numpy as np
 from trtnn.dtypes import bool_, float32, int32
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.ops.arguments import Operand, expect_floating, normalize_dim, normalize_dims
-from trtnn.ops.arithmetic import add, maximum, minimum, mul, pow, square, sub
+from trtnn.ops.arithmetic import add, div, maximum, minimum, mul, pow, square, sub
 from trtnn.ops.comparison import logical_not, ne, where
-from trtnn.ops.creation import zeros_like
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, index_dtype, wide
 from trtnn.ops.shaping import flatten, reshape, squeeze
 from trtnn.ops.unary import abs, exp, log, sqrt
+from trtnn.symbolic import Size, ranges
 from trtnn.tensor import Tensor
 
 Dims = int | Sequence[int] | None
@@ -35,10 +35,12 @@ def _reduce(input: Tensor, kind: str, dim: Dims, keepdim: bool) -> Tensor:
     if not input.shape:
         normalize_dims(dim, 1)
         return input
-    mask = 0
-    for axis in normalize_dims(dim, input.ndim):
+    axes, mask = normalize_dims(dim, input.ndim), 0
+    for axis in axes:
         mask |= 1 << axis
-    return input.graph.emit("reduce", input, getattr(input.graph.trt.ReduceOperation, kind), mask, keepdim)
+    shape = [1 if i in axes else length for i, length in enumerate(input.shape) if keepdim or i not in axes]
+    operation = getattr(input.graph.trt.ReduceOperation, kind)
+    return input.graph.emit("reduce", input, operation, mask, keepdim, out_shape=shape)
 
 
 def _summable(input: Tensor, dtype: Any) -> Tensor:
@@ -98,12 +100,16 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
     Raises:
         ArgumentError: ``k`` is longer than the dimension.
-        UnsupportedError: ``k`` is more than 3840.
+        UnsupportedError: ``k`` is more than 3840, or known only when the network runs.
     """
     if not input.shape:
         normalize_dim(dim, 1)
         values, indices = topk(reshape(input, (1,)), k, 0, largest)
         return Extremes(reshape(values, ()), reshape(indices, ()))
+    if isinstance(k, Size):
+        raise UnsupportedError(
+            f"topk of {k} in {input.graph.where}", "a network fixes how many elements it gives", ranges([k])
+        )
     axis = normalize_dim(dim, input.ndim)
     if not 1 <= k <= input.shape[axis]:
         raise ArgumentError(f"topk of {k} along a dimension of {input.shape[axis]} in {input.graph.where}")
@@ -113,7 +119,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         found = topk(reshape(input, (1, -1)), k, 1, largest)
         return Extremes(*(squeeze(tensor, 0) for tensor in found))
     kind = input.graph.trt.TopKOperation.MAX if largest else input.graph.trt.TopKOperation.MIN
-    values, indices = input.graph.emit("topk", input, kind, k, 1 << axis)
+    shape = (*input.shape[:axis], k, *input.shape[axis + 1 :])
+    values, indices = input.graph.emit("topk", input, kind, k, 1 << axis, out_shape=shape)
     return Extremes(values, cast(indices, index_dtype(input.graph)))
 
 
@@ -177,7 +184,12 @@ def var(
     less = int(unbiased) if correction is None else correction
     if count <= less:
         raise ArgumentError(f"the variance of {count} elements with correction {less} in {input.graph.where}")
-    return cast(mul(mean(squares, dim, keepdim), count / (count - less)), input.dtype)
+    result = mean(squares, dim, keepdim)
+    if isinstance(count, Size):
+        result = div(mul(result, count), count - less)
+    elif less:
+        result = mul(result, count / (count - less))
+    return cast(result, input.dtype)
 
 
 def std(
@@ -215,7 +227,7 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
     expect_floating(input, "logsumexp")
     values = wide(input)
     largest = amax(values, dim, True)
-    largest = where(ne(abs(largest), math.inf), largest, zeros_like(largest))
+    largest = where(ne(abs(largest), math.inf), largest, 0.0)
     total = log(sum(exp(sub(values, largest)), dim, keepdim))
     return cast(add(total, reshape(largest, total.shape)), input.dtype)
 
@@ -229,7 +241,8 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     graph, axis = input.graph, normalize_dim(dim, input.ndim)
     if graph.backend.capabilities.cumulative:
         at = graph.constant(np.int32(axis), int32)
-        return graph.emit("cumulative", input, at, graph.trt.CumulativeOperation.SUM, False, False)
+        total = graph.trt.CumulativeOperation.SUM
+        return graph.emit("cumulative", input, at, total, False, False, out_shape=input.shape)
     # Each round adds the sums that end so far in front: 1, 2, 4, ... elements back.
     length, back = input.shape[axis], 1
     while back < length:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import expect_floating, expect_ndim, ntuple
 from trtnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from trtnn.ops.sizes import shape_tensor
 from trtnn.ops.spatial import AXES
+from trtnn.symbolic import Length, is_static
 from trtnn.tensor import Tensor
 
 
@@ -30,6 +33,34 @@ def _resize_scale(length: int, factor: float) -> float:
         scale = np.nextafter(scale, np.float32(math.inf if min(found) < wanted else 0))
 
 
+def _scaled(length: Length, factor: float) -> tuple[Length, float]:
+    """Return floor(length · factor), and the scale that TensorRT comes to it by."""
+    if isinstance(length, int):
+        return math.floor(length * factor), _resize_scale(length, factor)
+    share = Fraction(factor)
+    if max(share.numerator, share.denominator) > 1 << 10:  # a product with less is exact in single precision
+        raise UnsupportedError(
+            f"interpolate of a length of {length} by {factor}",
+            "by a whole number, or a fraction of a power of 2, it comes out the same at every length",
+            "give size= in place of scale_factor=",
+        )
+    return length * share.numerator // share.denominator, factor
+
+
+def _by_factors(input: Tensor, scale_factor: float | Sequence[float]) -> tuple[tuple[Length, ...], tuple[float, ...]]:
+    """Return the lengths of an output's sides, and the scales that TensorRT comes to them by."""
+    lengths = input.shape[2:]
+    factors = (scale_factor,) * len(lengths) if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
+    if len(factors) != len(lengths):
+        raise ArgumentError(f"scale_factor takes a number or {len(lengths)}, not {scale_factor!r}")
+    return tuple(zip(*(_scaled(n, float(f)) for n, f in zip(lengths, factors, strict=True)), strict=True))
+
+
+def _target(size: Length | Sequence[Length], n: int) -> tuple[Length, ...]:
+    wanted = tuple(size) if isinstance(size, Sequence) else (size,) * n
+    return wanted if len(wanted) == n and not is_static(wanted) else ntuple(size, n, "size")
+
+
 # Of each mode, how many sides it is for (None: any), and the names of TensorRT's resizing.
 RESIZE_MODES = {
     "nearest": (None, "NEAREST"),
@@ -44,7 +75,7 @@ _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 def interpolate(
     input: Tensor,
-    size: int | Sequence[int] | None = None,
+    size: Length | Sequence[Length] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
@@ -55,7 +86,7 @@ def interpolate(
 
     Args:
         input: (batch, channels, ...) with one, two or three sides.
-        size: of the output's sides; give this or ``scale_factor``.
+        size: of the output's sides, ints or Sizes; give this or ``scale_factor``.
         scale_factor: H = floor(height · factor).
         mode: ``"nearest"``: source = floor(target / factor); ``"nearest-exact"``: floor((target + ½) / factor);
             ``"linear"``, ``"bilinear"`` and ``"trilinear"`` for one, two and three sides: source =
@@ -84,14 +115,7 @@ def interpolate(
         raise ArgumentError("interpolate takes one of size and scale_factor")
     if sides is None and align_corners is not None:
         raise ArgumentError("align_corners goes with modes that interpolate linearly or cubically")
-    if size is not None:
-        wanted = ntuple(size, n, "size")
-    else:
-        factors = (scale_factor,) * n if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
-        if len(factors) != n:
-            raise ArgumentError(f"scale_factor takes a number or {n}, not {scale_factor!r}")
-        scales = [_resize_scale(length, float(f)) for length, f in zip(input.shape[2:], factors, strict=True)]
-        wanted = tuple(math.floor(length * s) for length, s in zip(input.shape[2:], scales, strict=True))
+    wanted, scales = _by_factors(input, scale_factor) if size is None else (_target(size, n), ())
     if mode == "area":
         return _AREA[n](input, wanted)
     trt = input.graph.trt
@@ -101,8 +125,11 @@ def interpolate(
         "coordinate_transformation": getattr(trt.ResizeCoordinateTransformation, transformation),
         "nearest_rounding": trt.ResizeRoundMode.FLOOR if mode == "nearest" else trt.ResizeRoundMode.HALF_UP,
     }
-    if size is not None or recompute_scale_factor:
-        how["shape"] = (*input.shape[:2], *wanted)
-    else:
+    set_inputs, shape = {}, (*input.shape[:2], *wanted)
+    if size is None and not recompute_scale_factor:
         how["scales"] = (1.0, 1.0, *scales)
-    return input.graph.emit("resize", input, **how)
+    elif is_static(shape):
+        how["shape"] = shape
+    else:
+        set_inputs[1] = shape_tensor(input.graph, shape)
+    return input.graph.emit("resize", input, out_shape=shape, set_inputs=set_inputs, **how)

@@ -11,6 +11,7 @@ from trtnn.ops.arguments import expect_floating
 from trtnn.ops.matrix import matmul
 from trtnn.ops.promotion import promote
 from trtnn.ops.shaping import reshape, transpose
+from trtnn.symbolic import Length, same_shape
 from trtnn.tensor import Tensor
 
 # Of torch's names, those of TensorRT.
@@ -38,7 +39,7 @@ def grid_sample(
             raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(known)}")
     expect_floating(input, "grid_sample")
     n = input.ndim - 2
-    if n not in (2, 3) or grid.ndim != n + 2 or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:
+    if n not in (2, 3) or grid.ndim != n + 2 or not same_shape((grid.shape[0], grid.shape[-1]), (input.shape[0], n)):
         raise ShapeError(
             f"grid_sample in {input.graph.where} takes (batch, channels, height, width) and (batch, H, W, 2), "
             "or with a depth and 3",
@@ -51,13 +52,14 @@ def grid_sample(
         "grid_sample",
         image,
         grid,
+        out_shape=(*image.shape[:2], *grid.shape[1:-1]),
         interpolation_mode=getattr(image.graph.trt.InterpolationMode, SAMPLE_MODES[mode]),
         sample_mode=getattr(image.graph.trt.SampleMode, SAMPLE_PADDING[padding_mode]),
         align_corners=bool(align_corners),
     )
 
 
-def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
+def affine_grid(theta: Tensor, size: Sequence[Length], align_corners: bool | None = None) -> Tensor:
     """The grid of an affine map for :func:`grid_sample`, as ``torch.nn.functional.affine_grid``.
 
     Args:
@@ -69,7 +71,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     """
     sides = tuple(size[2:])
     n = len(sides)
-    if n not in (2, 3) or theta.shape != (size[0], n, n + 1):
+    if n not in (2, 3) or not same_shape(theta.shape, (size[0], n, n + 1)):
         raise ShapeError(f"affine_grid in {theta.graph.where}: theta {theta.shape} does not fit size {tuple(size)}")
     axes = [np.linspace(-1, 1, k) * (1 if align_corners else (k - 1) / k) if k > 1 else np.zeros(1) for k in sides]
     places = np.stack([*np.meshgrid(*axes, indexing="ij")[::-1], np.ones(sides)], -1)  # x first, then 1

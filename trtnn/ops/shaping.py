@@ -5,31 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import normalize_dim, normalize_dims
+from trtnn.ops.sizes import shape_tensor
+from trtnn.symbolic import Length, Size, same, same_shape
 from trtnn.tensor import Tensor
 
 
-def unpacked(values: Sequence[int | Sequence[int]]) -> tuple[int, ...]:
+def unpacked(values: Sequence[Length | Sequence[Length]]) -> tuple[Length, ...]:
     """Return arguments that torch takes one by one or as one sequence."""
     return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else tuple(values)
 
 
-def reshape(input: Tensor, *shape: int | Sequence[int]) -> Tensor:
+def is_open(length: Length) -> bool:
+    """Whether a length is -1: what is left, or what is there."""
+    return isinstance(length, (int, np.integer)) and length == -1
+
+
+def reshape(input: Tensor, *shape: Length | Sequence[Length]) -> Tensor:
     """The same elements in another shape; one length may be -1, which takes what is left.
 
     Raises:
         ShapeError: the number of elements differs.
     """
     wanted = unpacked(shape)
-    count = math.prod(input.shape)
-    known = math.prod(length for length in wanted if length != -1)
-    resolved = tuple(count // max(known, 1) if length == -1 else int(length) for length in wanted)
-    if wanted.count(-1) > 1 or any(length < -1 for length in wanted) or math.prod(resolved) != count:
-        raise ShapeError(f"cannot reshape {input.shape}, {count} elements, to {wanted} in {input.graph.where}")
-    if resolved == input.shape:
+    graph, count = input.graph, math.prod(input.shape)
+    known = math.prod(length for length in wanted if not is_open(length))
+    resolved = tuple(
+        count // max(known, 1) if is_open(length) else length if isinstance(length, Size) else int(length)
+        for length in wanted
+    )
+    several = sum(map(is_open, wanted)) > 1
+    if several or any(length < 0 for length in resolved) or not same(math.prod(resolved), count):
+        raise ShapeError(f"cannot reshape {input.shape}, {count} elements, to {wanted} in {graph.where}")
+    if same_shape(resolved, input.shape):
         return input
-    return input.graph.emit("shuffle", input, reshape_dims=resolved)
+    dims = _reshape_dims(input.shape, resolved)
+    if dims.count(-1) <= 1:
+        return graph.emit("shuffle", input, out_shape=resolved, reshape_dims=dims)
+    return graph.emit("shuffle", input, out_shape=resolved, set_inputs={1: shape_tensor(graph, resolved)})
+
+
+def _reshape_dims(before: Sequence[Length], after: Sequence[Length]) -> tuple[int, ...]:
+    """Return a shape in TensorRT's words: 0 for the length that the input has there, -1 for others that are dynamic."""
+    return tuple(
+        length if isinstance(length, int) else 0 if i < len(before) and same(length, before[i]) else -1
+        for i, length in enumerate(after)
+    )
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -50,7 +74,8 @@ def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
         raise ShapeError(f"permute takes each of {input.ndim} dimensions once, not {wanted}")
     if order == tuple(range(input.ndim)):
         return input
-    return input.graph.emit("shuffle", input, first_transpose=order)
+    shape = tuple(input.shape[dim] for dim in order)
+    return input.graph.emit("shuffle", input, out_shape=shape, first_transpose=order)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -65,12 +90,12 @@ def with_ndim(input: Tensor, ndim: int) -> Tensor:
     return reshape(input, (1,) * (ndim - input.ndim) + input.shape)
 
 
-def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+def unflatten(input: Tensor, dim: int, sizes: Sequence[Length]) -> Tensor:
     """Cut one dimension into several; one of their lengths may be -1."""
     axis = normalize_dim(dim, input.ndim)
-    known = math.prod(size for size in sizes if size != -1)
-    sizes = [input.shape[axis] // max(known, 1) if size == -1 else size for size in sizes]
-    if math.prod(sizes) != input.shape[axis]:
+    known = math.prod(size for size in sizes if not is_open(size))
+    sizes = [input.shape[axis] // max(known, 1) if is_open(size) else size for size in sizes]
+    if not same(math.prod(sizes), input.shape[axis]):
         raise ShapeError(f"cannot unflatten dimension {dim}, of {input.shape[axis]}, to {tuple(sizes)}")
     return reshape(input, (*input.shape[:axis], *sizes, *input.shape[axis + 1 :]))
 

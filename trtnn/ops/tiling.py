@@ -6,37 +6,37 @@ from collections.abc import Sequence
 
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import normalize_dim, normalize_dims
-from trtnn.ops.shaping import flatten, reshape, unpacked, unsqueeze, with_ndim
+from trtnn.ops.indexing import cut
+from trtnn.ops.shaping import flatten, is_open, reshape, unpacked, unsqueeze, with_ndim
+from trtnn.symbolic import Length, same, same_shape
 from trtnn.tensor import Tensor
 
 
-def expand(input: Tensor, *sizes: int | Sequence[int]) -> Tensor:
+def expand(input: Tensor, *sizes: Length | Sequence[Length]) -> Tensor:
     """Repeat dimensions of length 1 to ``sizes``; -1 keeps a length, and further dimensions come in front.
 
     Raises:
         ShapeError: a dimension of another length would have to change, or sizes are fewer than dimensions.
     """
     wanted = unpacked(sizes)
-    if len(wanted) < input.ndim:
+    new = len(wanted) - input.ndim
+    if new < 0:
         raise ShapeError(f"cannot expand {input.shape} to {wanted}, which has fewer dimensions")
-    lengths = (1,) * (len(wanted) - input.ndim) + input.shape
-    if wanted[: len(wanted) - input.ndim].count(-1):
+    lengths = (1,) * new + input.shape
+    kept = [is_open(size) for size in wanted]
+    if any(kept[:new]):
         raise ShapeError(f"cannot expand {input.shape} to {wanted}: a new dimension needs a length")
-    wanted = tuple(n if size == -1 else int(size) for n, size in zip(lengths, wanted, strict=True))
-    if any(n not in (1, size) for n, size in zip(lengths, wanted, strict=True)) or 0 in wanted:
+    target = tuple(n if keep else size for n, size, keep in zip(lengths, wanted, kept, strict=True))
+    if not all(size >= 1 and (same(n, 1) or same(n, size)) for n, size in zip(lengths, target, strict=True)):
         raise ShapeError(f"cannot expand {input.shape} to {wanted} in {input.graph.where}")
-    if wanted == lengths:
-        return with_ndim(input, len(wanted))
-    strides = tuple(0 if n == 1 else 1 for n in lengths)
-    return input.graph.emit("slice", with_ndim(input, len(wanted)), (0,) * len(wanted), wanted, strides)
+    whole = with_ndim(input, len(target))
+    if same_shape(target, lengths):
+        return whole
+    strides = tuple(0 if same(n, 1) else 1 for n in lengths)
+    return cut(whole, (0,) * len(target), target, strides)
 
 
-def _wrapped(input: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
-    mode = input.graph.trt.SampleMode.WRAP
-    return input.graph.emit("slice", input, tuple(start), tuple(size), (1,) * input.ndim, mode=mode)
-
-
-def repeat(input: Tensor, *repeats: int | Sequence[int]) -> Tensor:
+def repeat(input: Tensor, *repeats: Length | Sequence[Length]) -> Tensor:
     """The whole tensor over again, so many times along each dimension; further dimensions come in front.
 
     Raises:
@@ -46,12 +46,13 @@ def repeat(input: Tensor, *repeats: int | Sequence[int]) -> Tensor:
     if len(times) < input.ndim or any(n < 1 for n in times):
         raise ShapeError(f"cannot repeat {input.shape} {times} times in {input.graph.where}")
     input = with_ndim(input, len(times))
-    if all(n == 1 for n in times):
+    if all(same(n, 1) for n in times):
         return input
-    return _wrapped(input, (0,) * input.ndim, [n * length for n, length in zip(times, input.shape, strict=True)])
+    size = tuple(n * length for n, length in zip(times, input.shape, strict=True))
+    return cut(input, (0,) * input.ndim, size, (1,) * input.ndim, "WRAP")
 
 
-def tile(input: Tensor, dims: Sequence[int]) -> Tensor:
+def tile(input: Tensor, dims: Sequence[Length]) -> Tensor:
     """:func:`repeat`, with 1 for the dimensions in front that ``dims`` does not name."""
     return repeat(input, (1,) * (input.ndim - len(dims)) + tuple(dims))
 
@@ -74,7 +75,7 @@ def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
         return input
     start = tuple(n - 1 if i in axes else 0 for i, n in enumerate(input.shape))
     stride = tuple(-1 if i in axes else 1 for i in range(input.ndim))
-    return input.graph.emit("slice", input, start, input.shape, stride)
+    return cut(input, start, input.shape, stride)
 
 
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
@@ -84,8 +85,10 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     shifts, dims = ((v,) if isinstance(v, int) else tuple(v) for v in (shifts, dims))
     if len(shifts) != len(dims):
         raise ArgumentError(f"roll takes a shift for each dimension, not {shifts} for {dims}")
-    start = [0] * input.ndim
+    start: list[Length] = [0] * input.ndim
     for shift, dim in zip(shifts, dims, strict=True):
         axis = normalize_dim(dim, input.ndim)
         start[axis] = (start[axis] - shift) % input.shape[axis]
-    return _wrapped(input, start, input.shape) if any(start) else input
+    if all(same(place, 0) for place in start):
+        return input
+    return cut(input, start, input.shape, (1,) * input.ndim, "WRAP")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from trtnn.errors import UnsupportedError
-from trtnn.reading import read_layers
+from trtnn.reading import present_inputs, read_layers
 from trtnn.reference import layers  # noqa: F401  (fills the registry)
 from trtnn.reference.registry import LAYERS
 
@@ -55,7 +55,7 @@ class Interpreter:
             for kind, layer in read_layers(definition, trt):
                 if kind not in LAYERS:
                     raise UnsupportedError(f"the reference does not know the layer {layer.name!r} of type {kind}")
-                inputs = tuple(layer.get_input(i).name for i in range(layer.num_inputs))
+                inputs = tuple(layer.get_input(i).name for i in present_inputs(layer))
                 outputs = tuple(layer.get_output(i).name for i in range(layer.num_outputs))
                 steps.append((LAYERS[kind](layer), inputs, outputs))
         last_use = {name: i for i, (_, inputs, outputs) in enumerate(steps) for name in (*outputs, *inputs)}

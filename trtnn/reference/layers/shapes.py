@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from trtnn.errors import UnsupportedError
+from trtnn.reading import present_inputs
 from trtnn.reference.layers.common import Function, by_member
 from trtnn.reference.registry import layer
 
@@ -19,36 +20,44 @@ def _reflected(places: torch.Tensor, length: int) -> torch.Tensor:
 
 @layer("SLICE")
 def slice_(layer: Any) -> Function:
-    start, size, stride = tuple(layer.start), tuple(layer.shape), tuple(layer.stride)
-    lengths = tuple(layer.get_input(0).shape)
-    places = [torch.arange(n) * step + first for first, n, step in zip(start, size, stride, strict=True)]
-    outside = [(at < 0) | (at >= length) for at, length in zip(places, lengths, strict=True)]
-    inside = {
+    _, *given = present_inputs(layer)
+    if max(given, default=0) > 2:
+        raise UnsupportedError("the reference knows slices with a stride of their own, and zeros to fill with")
+    # None where it comes as an input: the layer's own stands for nothing then.
+    own_start = None if 1 in given else tuple(layer.start)
+    own_size = None if 2 in given else tuple(layer.shape)
+    strides, mode = tuple(layer.stride), layer.mode.name
+    beyond = {
         "CLAMP": lambda at, length: at.clamp(0, length - 1),
         "WRAP": lambda at, length: at % length,
         "REFLECT": _reflected,
         "FILL": lambda at, length: at.clamp(0, length - 1),
         "STRICT_BOUNDS": lambda at, length: at,
     }
-    find = by_member("slice mode", layer.mode, inside)
-    fills = layer.mode.name == "FILL"
-    if layer.mode.name == "STRICT_BOUNDS":
-        if any(bool(places_out.any()) for places_out in outside):
-            raise UnsupportedError(f"the slice {layer.name!r} leaves its input")
-        if all(step > 0 for step in stride):
-            parts = (
-                slice(first, first + (n - 1) * step + 1, step)
-                for first, n, step in zip(start, size, stride, strict=True)
-            )
-            index = tuple(parts)
-            return lambda x: x[index]
+    find = by_member("slice mode", layer.mode, beyond)
 
-    def compute(x: torch.Tensor) -> torch.Tensor:
-        for axis, (at, length) in enumerate(zip(places, lengths, strict=True)):
-            x = x.index_select(axis, find(at, length))
-            if fills and bool(outside[axis].any()):
-                shape = [-1 if i == axis else 1 for i in range(x.ndim)]
-                x = x.masked_fill(outside[axis].reshape(shape), 0)
+    def along(x: torch.Tensor, axis: int, start: int, size: int, stride: int) -> torch.Tensor:
+        length, last = x.shape[axis], start + (size - 1) * stride
+        within = min(start, last) >= 0 and max(start, last) < length
+        if within and stride > 0:
+            return x[(slice(None),) * axis + (slice(start, last + 1, stride),)]
+        if within and stride == 0:
+            return x.narrow(axis, start, 1).expand(*x.shape[:axis], size, *x.shape[axis + 1 :])
+        if mode == "STRICT_BOUNDS" and not within:
+            raise UnsupportedError(f"a slice leaves its input of shape {tuple(x.shape)} along dimension {axis}")
+        at = torch.arange(size) * stride + start
+        x = x.index_select(axis, find(at, length))
+        if mode == "FILL":
+            outside = ((at < 0) | (at >= length)).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+            x = x.masked_fill(outside, 0)
+        return x
+
+    def compute(x: torch.Tensor, *inputs: torch.Tensor) -> torch.Tensor:
+        lengths = iter([value.tolist() for value in inputs])
+        starts = next(lengths) if own_start is None else own_start
+        sizes = next(lengths) if own_size is None else own_size
+        for axis, (start, size, stride) in enumerate(zip(starts, sizes, strides, strict=True)):
+            x = along(x, axis, start, size, stride)
         return x
 
     return compute
@@ -67,13 +76,17 @@ def shuffle(layer: Any) -> Function:
     def order(permutation: Any, ndim: int) -> tuple[int, ...]:
         return tuple(permutation)[:ndim]
 
-    shape = _shape_or_none(layer)
+    own = None if len(present_inputs(layer)) > 1 else _shape_or_none(layer)
+    copies = layer.zero_is_placeholder
     first = order(layer.first_transpose, len(layer.get_input(0).shape))
     second = order(layer.second_transpose, len(layer.get_output(0).shape))
 
-    def compute(x: torch.Tensor) -> torch.Tensor:
+    def compute(x: torch.Tensor, *shapes: torch.Tensor) -> torch.Tensor:
         x = x.permute(first)
-        return (x if shape is None else x.reshape(shape)).permute(second)
+        shape = shapes[0].tolist() if shapes else own
+        if shape is not None:
+            x = x.reshape([x.shape[i] if n == 0 and copies else n for i, n in enumerate(shape)])
+        return x.permute(second)
 
     return compute
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from trtnn.errors import UnsupportedError
+from trtnn.reading import present_inputs
 from trtnn.reference.layers.common import Function, by_member, in_float32, weights_of
 from trtnn.reference.registry import layer
 
@@ -26,8 +27,8 @@ def _padding(before: tuple[int, ...], after: tuple[int, ...]) -> list[int]:
 
 @layer("CONVOLUTION")
 def convolution(layer: Any) -> Function:
-    channels, size = layer.get_input(0).shape[1] // layer.num_groups, tuple(layer.kernel_size_nd)
-    kernel, bias = weights_of(layer.kernel, (layer.num_output_maps, channels, *size)), weights_of(layer.bias)
+    size = tuple(layer.kernel_size_nd)
+    kernel, bias = weights_of(layer.kernel, (layer.num_output_maps, -1, *size)), weights_of(layer.bias)
     before, after = tuple(layer.pre_padding), tuple(layer.post_padding)
     options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": layer.num_groups}
     convolve = _BY_SIDES["convolution"][len(size)]
@@ -40,13 +41,18 @@ def convolution(layer: Any) -> Function:
 @layer("DECONVOLUTION")
 def deconvolution(layer: Any) -> Function:
     groups, size = layer.num_groups, tuple(layer.kernel_size_nd)
-    kernel = weights_of(layer.kernel, (layer.get_input(0).shape[1], layer.num_output_maps // groups, *size))
+    kernel = weights_of(layer.kernel, (-1, layer.num_output_maps // groups, *size))
     bias = weights_of(layer.bias)
-    first, lengths = tuple(layer.pre_padding), tuple(layer.get_output(0).shape[2:])
+    sides = list(zip(layer.pre_padding, layer.post_padding, strict=True))
     options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": groups}
     convolve = _BY_SIDES["deconvolution"][len(size)]
-    inside = tuple(slice(start, start + length) for start, length in zip(first, lengths, strict=True))
-    return in_float32(lambda x: convolve(x, kernel, bias, **options)[(..., *inside)])  # padding crops
+
+    def compute(x: torch.Tensor) -> torch.Tensor:
+        whole = convolve(x, kernel, bias, **options)  # padding crops
+        ends = zip(sides, whole.shape[2:], strict=True)
+        return whole[(..., *(slice(before, length - after) for (before, after), length in ends))]
+
+    return in_float32(compute)
 
 
 @layer("SCALE")
@@ -80,21 +86,33 @@ def pooling(layer: Any) -> Function:
 
 @layer("RESIZE")
 def resize(layer: Any) -> Function:
-    scales = tuple(layer.scales)[2:]
-    lengths = tuple(layer.get_output(0).shape[2:])
-    how = {"scale_factor": scales} if scales else {"size": lengths}
+    by_input = len(present_inputs(layer)) > 1
+    scales = () if by_input else tuple(layer.scales)[2:]
+    lengths = () if by_input or scales else tuple(layer.shape)[2:]
+
+    def by(**options: Any) -> Function:
+        """Resize by the shape that comes as an input, or as the layer itself says."""
+
+        def compute(x: torch.Tensor, *shapes: torch.Tensor) -> torch.Tensor:
+            if scales:
+                return F.interpolate(x, scale_factor=scales, **options)
+            return F.interpolate(x, size=tuple(shapes[0].tolist())[2:] if shapes else lengths, **options)
+
+        return compute
+
     mode = layer.resize_mode.name
     transformation = layer.coordinate_transformation.name
     rounding = layer.nearest_rounding.name
     if (mode, transformation, rounding) == ("NEAREST", "ASYMMETRIC", "FLOOR"):
-        return lambda x: F.interpolate(x, mode="nearest", **how)
+        return by(mode="nearest")
     if (mode, transformation, rounding) == ("NEAREST", "HALF_PIXEL", "HALF_UP"):
-        return lambda x: F.interpolate(x, mode="nearest-exact", **how)
+        return by(mode="nearest-exact")
     smooth = {"LINEAR": {1: "linear", 2: "bilinear", 3: "trilinear"}, "CUBIC": {2: "bicubic"}}
-    name = by_member("resizing", layer.resize_mode, smooth).get(len(lengths))
+    name = by_member("resizing", layer.resize_mode, smooth).get(len(layer.get_input(0).shape) - 2)
     if name and transformation in ("HALF_PIXEL", "ALIGN_CORNERS"):
         aligned = transformation == "ALIGN_CORNERS"
-        return in_float32(lambda x: F.interpolate(x, mode=name, align_corners=aligned, **how))
+        smoothly = by(mode=name, align_corners=aligned)
+        return lambda x, *shapes: in_float32(lambda x: smoothly(x, *shapes))(x)
     raise UnsupportedError(f"the reference does not know resizing by {mode}, {transformation}, {rounding}")
 
 

@@ -1,0 +1,276 @@
+"""Engine files: what is written, what is read, and that nothing damaged gets through."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import trtnn.engine
+import trtnn.engine_file
+from tests.helpers import ONE_TARGET, message_of, numbers
+from trtnn import Engine, Input
+from trtnn.errors import ArgumentError, EngineError
+from trtnn.modules import Conv2d
+
+
+class Net(Conv2d):
+    def __init__(self):
+        super().__init__(3, 4, 3)
+        self.inputs = {"images": (1, 3, 8, 8)}
+        self.metadata = {"model": "tiny", "names": ["cat", "dog"], "task": "detect"}
+
+    def forward(self, images):
+        y = super().forward(images)
+        return {"a": y, "b": [y.relu(), y.sigmoid()]}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    net = Net()
+    net.load_state_dict({name: numbers(*p.shape) for name, p in net.named_parameters()})
+    return net.compile(**ONE_TARGET)
+
+
+@pytest.fixture
+def saved(engine, tmp_path):
+    return engine.save(tmp_path / "net.engine")
+
+
+def test_the_file_is_a_length_the_description_and_the_plan(engine, saved):
+    data = saved.read_bytes()
+    length = int.from_bytes(data[:4], "little")
+    assert json.loads(data[4 : 4 + length]) == engine.description
+    assert data[4 + length :] == bytes(engine.plan)
+
+
+def test_saving_and_loading_changes_nothing(engine, saved, tmp_path):
+    loaded = Engine.load(str(saved))
+    assert loaded.description == engine.description
+    assert loaded.inputs == engine.inputs
+    assert loaded.outputs == engine.outputs
+    assert bytes(loaded.plan) == bytes(engine.plan)
+    assert repr(loaded) == repr(engine)
+    again = loaded.save(str(tmp_path / "again.engine"))
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_an_engine_may_be_saved_over_itself(saved):
+    before = saved.read_bytes()
+    loaded = Engine.load(saved)
+    loaded.save(saved)
+    assert saved.read_bytes() == before
+    assert bytes(loaded.plan) == before[-loaded.plan.nbytes :]
+    assert os.listdir(saved.parent) == [saved.name]  # nothing half-written stays behind
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("missing/net.engine", "the folder"), (".", "it is a folder")],
+)
+def test_a_path_that_cannot_be_written(engine, tmp_path, path, words):
+    message = message_of(ArgumentError, engine.save, tmp_path / path)
+    assert f"cannot write {tmp_path / path}: {words}" in message
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_closed_to_us(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    message = message_of(ArgumentError, engine.save, tmp_path / "net.engine")
+    assert f"no permission to write in {tmp_path}" in message
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    message = message_of(EngineError, Engine.load, tmp_path / "net.engine")
+    assert f"cannot read the engine file {tmp_path / 'net.engine'}" in message
+    assert "No such file" in message
+    assert "cannot read the engine file" in message_of(EngineError, Engine.load, tmp_path)
+
+
+# -- plans of other tools ---------------------------------------------------------------------------------------------
+
+
+def with_length(data):
+    return struct.pack("<i", len(data)) + data
+
+
+def loaded_from(tmp_path, data):
+    path = tmp_path / "net.engine"
+    path.write_bytes(data)
+    return Engine.load(path)
+
+
+def test_a_bare_plan(engine, tmp_path):
+    bare = loaded_from(tmp_path, bytes(engine.plan))
+    assert bare.description == {}
+    assert bytes(bare.plan) == bytes(engine.plan)
+    assert bytes(loaded_from(tmp_path, b"ftrt" + bytes(100)).plan) == b"ftrt" + bytes(100)
+
+
+def test_ultralytics_file(engine, tmp_path):
+    """The keys are those that its exporter writes."""
+    theirs = {
+        "description": "Ultralytics YOLO11n model trained on coco.yaml",
+        "author": "Ultralytics",
+        "version": "8.3.59",
+        "task": "detect",
+        "stride": 32,
+        "batch": 1,
+        "imgsz": [640, 640],
+        "names": {"0": "person", "1": "bicycle"},
+    }
+    loaded = loaded_from(tmp_path, with_length(json.dumps(theirs).encode()) + bytes(engine.plan))
+    assert loaded.description == theirs
+    assert bytes(loaded.plan) == bytes(engine.plan)
+
+
+def test_what_readers_of_ultralytics_files_look_for(saved):
+    """A reader written after its layout alone: the length, the JSON, and what stands behind it."""
+    with open(saved, "rb") as file:
+        metadata = json.loads(file.read(int.from_bytes(file.read(4), byteorder="little")).decode("utf-8"))
+        plan = file.read()
+    assert (metadata["task"], metadata["batch"], metadata["imgsz"]) == ("detect", 1, [8, 8])
+    assert metadata["names"] == ["cat", "dog"]
+    assert plan[:4] in (b"ftrt", b"vtrt")
+
+
+def test_a_network_that_takes_no_pictures_has_no_size_of_them(tmp_path):
+    class Sum(trtnn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    described = Sum().compile({"x": (1, 3, 8, 8), "y": (1, 3, 8, 8)}, **ONE_TARGET).description
+    assert not {"batch", "imgsz", "channels"} & described.keys()
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def described(engine, **changes):
+    description = {**engine.description, **changes}
+    return with_length(json.dumps({k: v for k, v in description.items() if v is not ...}).encode()) + bytes(engine.plan)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x01\x00", "a description of -1 bytes in a file of 2"),
+        (struct.pack("<i", -5) + b"{}plan", "a description of -5 bytes"),
+        (struct.pack("<i", 0) + b"plan", "a description of 0 bytes"),
+        (struct.pack("<i", 10**9) + b"{}plan", "a description of 1000000000 bytes in a file of 10"),
+        (with_length(b"no json") + b"plan", "JSONDecodeError"),
+        (with_length(b"\xff\xfe\xfd") + b"plan", "is damaged"),
+        (with_length(b"[]") + b"plan", "its description is a list, not an object"),
+        (with_length(b"3") + b"plan", "its description is a int"),
+        (with_length(b"{}") + b"plan", "its description is not trtnn's, and no plan is behind it"),
+        (with_length(b"[" * 100_000) + b"plan", "is damaged"),
+        (with_length(b'{"description": "of another tool", "stride": 32}') + b"plan", "no plan is behind it"),
+        (with_length(b'{"trtnn": "1"}') + b"ftrt", "its description lacks backend, tensorrt, targets"),
+        (b"\x89PNG" + bytes(100), "a description of"),
+        (b"PK\x03\x04" + bytes(100), "a description of"),  # a .pt
+    ],
+)
+def test_files_of_another_kind(tmp_path, data, words):
+    message = message_of(EngineError, loaded_from, tmp_path, data)
+    assert f"{tmp_path / 'net.engine'} is not an engine file, or is damaged" in message
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"plan_digest": ...}, "lacks plan_digest"),
+        ({"plan_bytes": "many"}, "its plan_bytes is a str"),
+        ({"targets": "sm86"}, "its targets is a str"),
+        ({"targets": [86]}, "its targets are not all strings"),
+        ({"backend": "tensorflow"}, "its backend is tensorflow"),
+        ({"inputs": {"x": {"shape": [0], "dtype": "float32"}}}, "a shape holds positive ints"),
+        ({"inputs": {"x": {"shape": [1], "dtype": "complex"}}}, "no element type"),
+        ({"inputs": {"x": [1]}}, "TypeError"),
+        ({"structure": "nothing"}, "KeyError: 'nothing'"),
+        ({"structure": {"tuple": 3}}, "TypeError"),
+        ({"structure": {"tuple": ["images"]}}, "KeyError: 'images'"),
+    ],
+)
+def test_descriptions_that_cannot_be_true(engine, tmp_path, changes, words):
+    assert words in message_of(EngineError, loaded_from, tmp_path, described(engine, **changes))
+
+
+def test_an_empty_file(tmp_path):
+    assert "cannot read the engine file" in message_of(EngineError, loaded_from, tmp_path, b"")
+
+
+def test_truncated_files(engine, saved, tmp_path):
+    data = saved.read_bytes()
+    path = tmp_path / "short.engine"
+    for length in (1, 3, 4, 50, len(data) - engine.plan.nbytes - 1, len(data) - engine.plan.nbytes, len(data) - 1):
+        path.write_bytes(data[:length])
+        assert "is not an engine file, or is damaged" in message_of(EngineError, Engine.load, path)
+    assert f"where {engine.plan.nbytes} were written" in message_of(EngineError, Engine.load, path)
+    path.write_bytes(data + b"x")
+    assert f"a plan of {engine.plan.nbytes + 1} bytes" in message_of(EngineError, Engine.load, path)
+
+
+@pytest.fixture
+def reaching(monkeypatch):
+    """The plans that come as far as TensorRT, on a machine that has the GPU."""
+    plans = []
+    monkeypatch.setattr(trtnn.engine, "gpus", lambda: ("sm86",))
+    monkeypatch.setattr(trtnn.engine, "device_memory", lambda: None)
+    monkeypatch.setattr(trtnn.engine, "Session", lambda backend, plan, *_: plans.append(bytes(plan)))
+
+    def deserialize(backend, plan):
+        plans.append(bytes(plan))
+        raise EngineError("as far as TensorRT")
+
+    monkeypatch.setattr(trtnn.engine, "deserialize", deserialize)
+    return plans
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damaged_files_give_errors_and_damaged_plans_go_nowhere(engine, saved, reaching, data):
+    content = bytearray(saved.read_bytes())
+    header = 4 + int.from_bytes(content[:4], "little")
+    for _ in range(data.draw(st.integers(1, 4))):
+        kind = data.draw(st.sampled_from(["header", "anywhere", "cut", "insert", "digit"]))
+        end = min(header, len(content)) if kind in ("header", "digit") else len(content)
+        at = data.draw(st.integers(0, end - 1))
+        if kind == "cut":
+            del content[max(at, 1) :]
+        elif kind == "insert":
+            content[at:at] = data.draw(st.binary(min_size=1, max_size=8))
+        else:  # digits and brackets keep JSON whole more often
+            content[at] = data.draw(
+                st.sampled_from(b'0123456789"{}[],: -e') if kind == "digit" else st.integers(0, 255)
+            )
+    path = saved.with_name("damaged.engine")
+    path.write_bytes(content)
+    reaching.clear()
+    refusal = None
+    try:
+        loaded = Engine.load(path)
+        assert repr(loaded).startswith("Engine(")
+        loaded._open()
+    except EngineError as error:
+        refusal = error
+    path.unlink()
+    own = trtnn.engine_file._OWN.encode() in content[:header]
+    for plan in reaching:
+        # A description that lost the mark of ours is another tool's, and nothing tells of its plan.
+        assert plan == bytes(engine.plan) or not own
+    assert refusal is not None or reaching
+
+
+def test_numbers_of_a_plan_are_checked_once(engine, saved, monkeypatch):
+    asked = []
+    monkeypatch.setattr(trtnn.engine_file, "digest", lambda plan: asked.append(1) or engine.description["plan_digest"])
+    loaded = Engine.load(saved)
+    assert asked == []  # looking at a file reads none of its plan
+    assert loaded.inputs == {"images": Input((1, 3, 8, 8), np.float32)}
+    loaded.check_plan()
+    loaded.check_plan()
+    assert asked == [1]

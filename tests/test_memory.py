@@ -1,0 +1,131 @@
+"""What is said where the GPU refuses memory or work; torch and pycuda are stood in for."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import trtnn.memory
+from tests.helpers import message_of
+from trtnn import Input, get_backend
+from trtnn.errors import EngineError
+from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory
+from trtnn.plan import deserialize, looks_like_a_plan, scratch_bytes
+from trtnn.session import Session
+
+SPEC = Input((16, 3, 512, 1024), "float16")  # 48 MiB
+NUMBERS = ["wanted: 48.0 MiB", "memory of the GPU: 24 MiB free of 81,920"]
+
+
+@pytest.fixture(autouse=True)
+def a_full_gpu(monkeypatch):
+    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+
+
+def torch_that_refuses(error):
+    def refuse(*args, **kwargs):
+        raise error
+
+    memory = TorchMemory.__new__(TorchMemory)
+    stream = SimpleNamespace(synchronize=refuse)
+    cuda = SimpleNamespace(current_stream=lambda device: stream)
+    memory._torch = SimpleNamespace(empty=refuse, float16=torch.float16, cuda=cuda)
+    memory._device = "cuda:0"
+    return memory
+
+
+class PycudaError(Exception):
+    pass
+
+
+def pycuda_that_refuses(error):
+    def refuse(*args, **kwargs):
+        raise error
+
+    memory = PycudaMemory.__new__(PycudaMemory)
+    memory._gpuarray = SimpleNamespace(empty=refuse)
+    memory._driver = SimpleNamespace(pagelocked_empty=refuse)
+    memory._stream = SimpleNamespace(synchronize=refuse)
+    memory._errors = (PycudaError, MemoryError)
+    return memory
+
+
+REFUSING = {
+    "torch, out of memory": lambda: torch_that_refuses(torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried ...")),
+    "torch, another": lambda: torch_that_refuses(RuntimeError("CUDA out of memory. an illegal address")),
+    "pycuda": lambda: pycuda_that_refuses(PycudaError("CUDA out of memory. cuMemAlloc failed")),
+    "the host": lambda: pycuda_that_refuses(MemoryError("CUDA out of memory.")),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSING)
+def test_buffers(kind):
+    memory = REFUSING[kind]()
+    for make, words in ((memory.empty, "allocate a buffer"), (memory.pinned, "page-lock a buffer of the host")):
+        lines = message_of(EngineError, make, SPEC).splitlines()
+        assert lines[0] == f"the GPU could not {words}"
+        assert lines[1].startswith("  CUDA out of memory.")
+        assert lines[2:] == [f"  {line}" for line in NUMBERS]
+    message = message_of(EngineError, memory.synchronize)
+    assert message.startswith("the GPU could not finish the work\n  CUDA out of memory.")
+    assert "wanted" not in message
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(KeyError):
+        torch_that_refuses(KeyError("a mistake of ours")).empty(SPEC)
+
+
+def test_the_numbers(monkeypatch):
+    assert describe_gpu_memory(48 << 20) == NUMBERS
+    assert describe_gpu_memory() == NUMBERS[1:]
+    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: None)
+    assert describe_gpu_memory(1 << 19) == ["wanted: 0.5 MiB"]
+
+
+def backend_that_says(*lines, deserialized=None):
+    taken = list(lines)
+    runtime = SimpleNamespace(deserialize_cuda_engine=lambda plan: deserialized)
+    return SimpleNamespace(
+        trt=SimpleNamespace(Runtime=lambda logger: runtime),
+        capabilities=get_backend().capabilities,
+        logger=SimpleNamespace(take=taken.copy),
+    )
+
+
+def test_a_plan_that_tensorrt_does_not_load():
+    message = message_of(EngineError, deserialize, backend_that_says("magic tag does not match"), b"ftrt")
+    assert message.splitlines() == [
+        "TensorRT could not load this engine",
+        "  magic tag does not match",
+        f"  {NUMBERS[1]}",
+    ]
+
+
+def test_a_context_that_cannot_be_made(monkeypatch):
+    engine = SimpleNamespace(create_execution_context=lambda: None, device_memory_size=48 << 20)
+    engine.device_memory_size_v2 = engine.device_memory_size
+    backend = backend_that_says("out of memory", deserialized=engine)
+    monkeypatch.setattr(trtnn.session, "device_memory", lambda: threading)
+    message = message_of(EngineError, Session(backend, memoryview(b"ftrt"), False).worker, 0)
+    assert message.splitlines() == [
+        "TensorRT could not make an execution context",
+        "  out of memory",
+        *(f"  {line}" for line in NUMBERS),
+    ]
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_the_memory_of_a_context(second):
+    sizes = {"device_memory_size_v2": 1 << 40} if second else {"device_memory_size": 5}
+    backend = SimpleNamespace(capabilities=SimpleNamespace(device_memory_v2=second))
+    assert scratch_bytes(backend, SimpleNamespace(**sizes)) == (1 << 40 if second else 5)
+
+
+def test_how_plans_begin():
+    assert looks_like_a_plan(b"ftrt\0\0")
+    assert looks_like_a_plan(memoryview(b"vtrt"))
+    for data in (b"", b"ftr", b"trt\0", b"PK\x03\x04", np.zeros(8, np.uint8).tobytes()):
+        assert not looks_like_a_plan(data)

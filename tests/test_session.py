@@ -1,0 +1,247 @@
+"""Calls of engines without a GPU: a TensorRT runtime and a device's memory that only look like such.
+
+The context computes by the CPU reference, from the addresses that it is told and at the shapes that it is told.
+"""
+
+import gc
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import trtnn.engine
+import trtnn.session
+from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
+from trtnn import Dim, Input
+from trtnn.errors import EngineError, ShapeError
+
+
+class Memory:
+    """Arrays on the host with made-up addresses."""
+
+    def __init__(self, log):
+        self.log = log
+
+    addresses: dict = {}
+
+    def current_stream(self):
+        return "stream"
+
+    def handle(self, stream):
+        return 7
+
+    def empty(self, spec):
+        self.log.append(("empty", spec.shape))
+        return np.full(spec.shape, -1, spec.dtype.numpy)
+
+    def pinned(self, spec):
+        self.log.append(("pinned", spec.shape))
+        return np.full(spec.shape, -1, spec.dtype.numpy)
+
+    def array(self, pinned):
+        return pinned
+
+    def pointer(self, buffer):
+        self.addresses[id(buffer)] = buffer
+        return id(buffer)
+
+    def copy(self, target, source):
+        assert target.shape == source.shape
+        target[...] = source
+
+    def synchronize(self):
+        pass
+
+
+class Context:
+    def __init__(self, network, memory, log):
+        self.network, self.memory, self.log = network, memory, log
+        self.shapes, self.addresses = {}, {}
+        self.profile = None
+
+    def set_optimization_profile_async(self, profile, stream):
+        self.log.append(("profile", profile))
+        self.profile = profile
+        return True
+
+    def set_input_shape(self, name, shape):
+        self.log.append(("shape", shape))
+        self.shapes[name] = tuple(shape)
+        return True
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream):
+        arrays = {name: self.memory.addresses[address] for name, address in self.addresses.items()}
+        inputs = {name: arrays[name] for name in self.network.inputs}
+        for name, shape in self.shapes.items():
+            assert inputs[name].shape == shape
+        arrays["output"][...] = self.network.run(**inputs)
+        self.log.append(("run", self.profile))
+        return True
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What the runtime and the memory were asked for, in order."""
+    log = []
+    monkeypatch.setattr(trtnn.session, "device_memory", lambda: Memory(log))
+    return log
+
+
+@pytest.fixture
+def engine_of(log, monkeypatch):
+    """Return the engine of a network, with a runtime that runs it."""
+
+    def make(network):
+        class Runtime:
+            def __init__(self, logger):
+                pass
+
+            def deserialize_cuda_engine(self, plan):
+                return SimpleNamespace(create_execution_context=lambda: Context(network, Memory(log), log))
+
+        backend = SimpleNamespace(trt=SimpleNamespace(Runtime=Runtime), logger=SimpleNamespace(take=list))
+        engine = network.build(**ONE_TARGET)
+        monkeypatch.setattr(engine, "check_runnable", lambda: backend)
+        return engine
+
+    return make
+
+
+def ranged(batch, height):
+    return Input((Dim("batch", *batch), 2, Dim("height", *height)))
+
+
+SMALL, LARGE = ranged((1, 2, 4), (2, 4, 8)), ranged((1, 1, 1), (8, 16, 32))
+
+
+@pytest.fixture
+def dynamic(engine_of):
+    return engine_of(trace(lambda x: x[:, :, 1:] * 2, [SMALL, LARGE]))
+
+
+def expected(x):
+    return torch.from_numpy(x[:, :, 1:] * 2)
+
+
+def kinds(log, *wanted):
+    found = [entry for entry in log if entry[0] in wanted]
+    log.clear()
+    return found
+
+
+def test_several_shapes_of_one_engine(dynamic, log):
+    for shape in ((1, 2, 4), (4, 2, 8), (2, 2, 3), (2, 2, 3)):
+        x = numbers(*shape)
+        assert_close(dynamic(x), expected(x))
+    assert kinds(log, "profile", "shape") == [
+        ("profile", 0), ("shape", (1, 2, 4)), ("shape", (4, 2, 8)), ("shape", (2, 2, 3)),
+    ]  # fmt: skip
+
+
+def test_each_profile_has_a_context(dynamic, log):
+    for shape in ((1, 2, 4), (1, 2, 32), (1, 2, 4), (1, 2, 16)):
+        x = numbers(*shape)
+        assert_close(dynamic(x), expected(x))
+    assert kinds(log, "profile", "run", "shape") == [
+        ("profile", 0), ("shape", (1, 2, 4)), ("run", 0),
+        ("profile", 1), ("shape", (1, 2, 32)), ("run", 1),
+        ("run", 0),
+        ("shape", (1, 2, 16)), ("run", 1),
+    ]  # fmt: skip
+
+
+def test_buffers_grow_and_are_kept(dynamic, log):
+    for shape in ((2, 2, 4), (1, 2, 2), (4, 2, 8), (3, 2, 5), (4, 2, 7)):
+        x = numbers(*shape)
+        assert_close(dynamic(x), expected(x))
+    assert kinds(log, "empty") == [("empty", (16,)), ("empty", (12,)), ("empty", (64,)), ("empty", (56,))]
+
+
+def test_out(dynamic):
+    x, out = numbers(2, 2, 6), np.zeros((2, 2, 5), np.float32)
+    assert dynamic(x, out=out) is out
+    assert_close(out, expected(x))
+    message = message_of(ShapeError, dynamic, numbers(2, 2, 7), out=out)
+    assert "out 'output' has the wrong shape\n  expected (2, 2, 6)\n  received (2, 2, 5)" in message
+
+
+def test_outside_the_profiles(dynamic, log):
+    message = message_of(ShapeError, dynamic, numbers(2, 2, 16))
+    assert "none of the 2 profiles\n  profile 0: height is 2 to 8; received 16\n  profile 1: batch is 1 to 1" in message
+    assert not log  # nothing on the GPU was touched
+
+
+def test_results_are_not_overwritten_by_the_next_call(dynamic):
+    first = dynamic(numbers(2, 2, 4))
+    kept = first.copy()
+    dynamic(numbers(2, 2, 4, seed=1))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_threads_have_contexts_of_their_own(dynamic, log):
+    x = numbers(1, 2, 4)
+    dynamic(x)
+    thread = threading.Thread(target=lambda: dynamic(x))
+    thread.start()
+    thread.join()
+    assert kinds(log, "profile") == [("profile", 0), ("profile", 0)]
+
+
+def test_a_static_engine_is_told_no_shapes(engine_of, log):
+    engine = engine_of(trace(lambda x: x * 2, (2, 3)))
+    x = numbers(2, 3)
+    for _ in range(2):
+        assert_close(engine(x), torch.from_numpy(x * 2))
+    assert kinds(log, "profile", "shape", "empty") == [("empty", (6,)), ("empty", (6,))]
+    assert "received (1, 3)" in message_of(ShapeError, engine, x[:1])
+
+
+class Graph:
+    """Launches what it was given, as a captured graph does."""
+
+    def __init__(self, enqueue):
+        self.enqueue = enqueue
+        enqueue(7)
+
+    def launch(self, stream):
+        self.enqueue(stream)
+
+    def close(self):
+        pass
+
+
+def test_a_cuda_graph_for_each_shape(dynamic, log, monkeypatch):
+    monkeypatch.setattr(trtnn.session, "CapturedGraph", Graph)
+    graphed = dynamic.cuda_graph()
+    assert not log
+    for shape in ((1, 2, 4), (4, 2, 8), (1, 2, 32), (1, 2, 4), (4, 2, 8)):
+        x = numbers(*shape)
+        assert_close(graphed(x), expected(x))
+    assert kinds(log, "profile", "shape") == [
+        ("profile", 0), ("shape", (1, 2, 4)), ("profile", 0), ("shape", (4, 2, 8)), ("profile", 1),
+        ("shape", (1, 2, 32)),
+    ]  # fmt: skip
+
+
+def test_what_tensorrt_refuses(dynamic, monkeypatch):
+    monkeypatch.setattr(Context, "set_input_shape", lambda *_: False)
+    message = message_of(EngineError, dynamic, numbers(1, 2, 4))
+    assert "TensorRT did not take the shape (1, 2, 4) of input 'x0'" in message
+    monkeypatch.undo()
+
+
+def test_a_refused_profile(dynamic, monkeypatch):
+    monkeypatch.setattr(Context, "set_optimization_profile_async", lambda *_: False)
+    assert "could not use profile 0" in message_of(EngineError, dynamic, numbers(1, 2, 4))
+
+
+def test_closing(dynamic):
+    dynamic(numbers(1, 2, 4))
+    dynamic.close()
+    gc.collect()
+    assert "was closed" in message_of(EngineError, dynamic, numbers(1, 2, 4))

@@ -1,0 +1,296 @@
+"""Where networks are weakly typed: what is traced is what a strongly typed network would be, and the build pins it.
+
+TensorRT 8.6 does not run here, so a network of the TensorRT that does is traced as if it were weakly typed.
+"""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import trtnn.build
+from tests.helpers import (
+    ONE_TARGET,
+    Function,
+    assert_close,
+    layers,
+    load_random,
+    message_of,
+    numbers,
+    strongly_typed,
+    trace,
+)
+from trtnn import Input, Module, float16, float32, get_backend, modules
+from trtnn import functional as F
+from trtnn.build import BuildConfig, _make_settings
+from trtnn.errors import BuildError, DTypeError
+from trtnn.inspector import PinnedLayer
+from trtnn.models.yolov5 import YOLOv5
+from trtnn.modules import Conv2d, Linear, Sequential, SiLU
+from trtnn.reading import read_layers
+
+
+@pytest.fixture
+def weak(monkeypatch):
+    backend = get_backend()
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, strongly_typed=False, targets=False))
+
+
+class Block(Module):
+    """Two convolutions with a residual path; a name of its own for each part."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs = {"x": (1, 4, 6, 6)}
+        self.first = Sequential(Conv2d(4, 4, 3, padding=1), SiLU())
+        self.second = Conv2d(4, 4, 1)
+        self.norm = modules.BatchNorm2d(4)
+        self.head = Linear(6, 3)
+        load = {"weight": 0.3, "bias": 0.1, "running_mean": 0.1, "running_var": 0.5}
+        for name, member in (*self.named_parameters(), *self.named_buffers()):
+            member.data = abs(numbers(*member.shape, scale=load[name.rpartition(".")[2]])) + np.float32(1e-3)
+
+    def forward(self, x):
+        return self.head(self.norm(self.second(self.first(x)) + x)).softmax(1)
+
+
+def small_yolov5():
+    model = YOLOv5("yolov5n", classes=3)
+    for name, member in (*model.named_parameters(), *model.named_buffers()):
+        if "anchors" not in name:
+            member.data = abs(numbers(*member.shape, scale=0.05))
+    model.inputs = {"images": (1, 3, 64, 64)}
+    return model
+
+
+def of(function, *inputs):
+    module = Function(function)
+    module.inputs = {f"x{i}": value for i, value in enumerate(inputs)}
+    return lambda: module
+
+
+CELLS = numbers(1, 4, 6, 6, seed=3)
+CASES = {
+    "all in fp16": (Block, {}),
+    "modules in fp32": (Block, {"fp32_modules": ("first.0", "norm")}),
+    "neighbours in fp32": (Block, {"fp32_modules": ("second", "norm", "head")}),
+    "all in fp32": (Block, {"fp32_modules": ("*",)}),
+    "YOLOv5, which casts its boxes": (small_yolov5, {}),
+    "YOLOv5's head": (small_yolov5, {"fp32_modules": ("model.24",)}),
+    "a cast, kept through copies": (
+        of(lambda x: F.cat([x.float().view(4, 36)[1:3] * 2, x.view(4, 36)[:2].float()], 1).permute(1, 0), (1, 4, 6, 6)),
+        {},
+    ),
+    "a cast and back": (of(lambda x: ((x * 2).float().sigmoid() + CELLS).half() * 3, (1, 4, 6, 6)), {}),
+    "one value in both types": (of(lambda x: [x.relu(), x.float() * 2, (x.float() + 1).half() / 3], (2, 3)), {}),
+    "integers that become floating": (of(lambda x: [x / 2, x.float() * 3, x.half() + 1], Input((4,), "int32")), {}),
+    "two types meet": (of(lambda x, y: [x * y.float(), x.float() - y, -x], (2, 3), (2, 3)), {}),
+    "weights beside a cast": (of(lambda x: F.linear(x.float(), CELLS[0, 0]) + CELLS[0, 1, 0], (2, 6)), {}),
+    "floating to integers": (of(lambda x: [x.int() * 2, (x.float() * 2).int()], (2, 3)), {}),
+    "an fp16 input": (of(lambda x: x * 2 + x.float() * 3, Input((2, 3), "float16")), {}),
+}
+
+
+def traced(network):
+    """The path, the kind and the floating type of every layer that computes, with what it was traced as."""
+    graph = network.graph
+    kinds = [kind for kind, _ in read_layers(graph.definition, graph.trt)]
+    rows = zip(graph.layer_paths, kinds, graph.layer_dtypes, strict=True)
+    return [row for row in rows if row[1] not in ("CAST", "IDENTITY")]
+
+
+def stored(network):
+    """The same with the type that the definition itself has: of a strongly typed network the truth."""
+    graph, rows = network.graph, []
+    for path, (kind, layer) in zip(graph.layer_paths, read_layers(graph.definition, graph.trt), strict=True):
+        if kind not in ("CAST", "IDENTITY"):
+            name = layer.get_output(0).dtype.name
+            rows.append((path, kind, {"HALF": float16, "FLOAT": float32}.get(name)))
+    return rows
+
+
+@strongly_typed
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_traced_is_what_a_strongly_typed_network_is(name, monkeypatch, request):
+    make, options = CASES[name]
+    strong = make().trace(fp16=True, **options)
+    assert traced(strong) == stored(strong)
+    request.getfixturevalue("weak")
+    network = make().trace(fp16=True, **options)
+    assert traced(network) == stored(strong)
+    assert {dtype for _, _, dtype in stored(network)} <= {float32, None}  # the definition itself is in fp32
+    for layer in layers(network, "CAST"):
+        assert "INT32" in (layer.get_input(0).dtype.name, layer.get_output(0).dtype.name)
+    assert network.inputs == strong.inputs
+    assert network.outputs == strong.outputs
+    assert network.graph.structure == strong.graph.structure
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_reference_computes_as_declared(weak, name):
+    make, options = CASES[name]
+    half, full = make().trace(fp16=True, **options), make().trace()
+    given = [
+        (numbers(*spec.shape, seed=i) * 10).astype(spec.dtype.numpy) for i, spec in enumerate(full.inputs.values())
+    ]
+    expected, result = full.run(*given), half.run(*given)
+    if isinstance(expected, (list, tuple)):
+        assert len(expected) == len(result)
+    else:
+        expected, result = [expected], [result]
+    for one, other in zip(expected, result, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# -- what the build asks of TensorRT ----------------------------------------------------------------------------------
+
+
+class FakeLayer:
+    """A layer of a network, with what only weakly typed ones take."""
+
+    def __init__(self, layer):
+        self.name, self.num_outputs, self.get_output = layer.name, layer.num_outputs, layer.get_output
+        self.precision, self.output_types = None, {}
+
+    def set_output_type(self, index, dtype):
+        self.output_types[index] = dtype
+
+
+def ask(network):
+    """Make the build's settings for a network: what is pinned, the flags, and what was set on layers and inputs."""
+    graph = network.graph
+    definition = graph.definition
+    fakes = {i: FakeLayer(definition.get_layer(i)) for i in range(definition.num_layers)}
+    inputs = {i: SimpleNamespace(dtype=definition.get_input(i).dtype) for i in range(definition.num_inputs)}
+    flags = []
+    settings = SimpleNamespace(set_flag=flags.append, profiling_verbosity=None)
+    trt = SimpleNamespace(
+        float32="fp32",
+        float16="fp16",
+        BuilderFlag=SimpleNamespace(FP16="FP16", OBEY_PRECISION_CONSTRAINTS="OBEY"),
+        ProfilingVerbosity=SimpleNamespace(DETAILED="DETAILED"),
+    )
+    fake = SimpleNamespace(
+        backend=SimpleNamespace(capabilities=graph.backend.capabilities, trt=trt),
+        trt=trt,
+        builder=SimpleNamespace(create_builder_config=lambda: settings),
+        layer_dtypes=graph.layer_dtypes,
+        inputs=graph.inputs,
+        profiles=(),
+        definition=SimpleNamespace(get_layer=fakes.__getitem__, get_input=inputs.__getitem__),
+    )
+    _, pinned = _make_settings(fake, BuildConfig(), ())
+    return SimpleNamespace(
+        pinned=pinned, flags=flags, verbosity=settings.profiling_verbosity, layers=fakes, inputs=inputs
+    )
+
+
+def test_layers_in_fp32_are_pinned_with_their_outputs(weak):
+    network = Block().trace(fp16=True, fp32_modules=("second", "head"))
+    asked = ask(network)
+    assert asked.flags == ["FP16", "OBEY"]
+    assert asked.verbosity == "DETAILED"  # what the check after the build reads
+    names = {layer.name for layer in asked.pinned}
+    assert {name.split("/")[0] for name in names} == {"second", "head"}
+    assert len(names) == 5  # a convolution; of the head its weights, their product, its bias and their sum
+    for layer in asked.layers.values():
+        wanted = layer.name in names
+        assert layer.precision == ("fp32" if wanted else None)
+        assert layer.output_types == ({0: "fp32"} if wanted else {})
+    by_name = {layer.name: layer for layer in asked.layers.values()}
+    assert all(pin.outputs == (by_name[pin.name].get_output(0).name,) for pin in asked.pinned)
+
+
+def test_what_is_cast_in_forward_is_pinned(weak):
+    """Boxes are decoded in fp32 because YOLOv5's forward says ``x.float()``."""
+    model = small_yolov5()
+    network = model.trace(fp16=True)
+    paths = dict(zip((layer.name for layer in layers(network)), network.graph.layer_paths, strict=True))
+    assert {paths[pin.name] for pin in ask(network).pinned} == {"model.24"}
+    kinds = {type(layer).__name__ for layer in layers(network) if paths[layer.name] == "model.24"}
+    assert len(ask(network).pinned) == sum(path == "model.24" for path in paths.values())
+    assert {"IActivationLayer", "IShuffleLayer", "ISliceLayer", "IConstantLayer", "IConcatenationLayer"} <= kinds
+
+
+def test_integers_are_not_pinned(weak):
+    network = trace(lambda x: [(x.float() * 2).int() * 3, x * 2], (2, 3), fp16=True)
+    asked = ask(network)
+    kinds = {layer.name: kind for kind, layer in read_layers(network.graph.definition, network.graph.trt)}
+    assert [kinds[pin.name] for pin in asked.pinned] == ["CONSTANT", "ELEMENTWISE", "CAST"]
+    assert [len(pin.outputs) for pin in asked.pinned] == [1, 1, 0]  # the last gives integers
+    cast = next(layer for layer in asked.layers.values() if layer.name == asked.pinned[-1].name)
+    assert cast.output_types == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"fp16": True, "fp32_modules": ("*",)}])
+def test_a_network_in_fp32_asks_for_nothing(weak, options):
+    asked = ask(Block().trace(**options))
+    assert (asked.pinned, asked.flags) == ([], [])
+    assert all(layer.precision is None for layer in asked.layers.values())
+
+
+def test_a_network_wholly_in_fp16_pins_nothing(weak):
+    asked = ask(Block().trace(fp16=True))
+    assert (asked.pinned, asked.flags) == ([], ["FP16"])
+
+
+def test_half_in_forward_of_an_fp32_network(weak):
+    """The flag would let the builder take all of it to fp16: what was not asked for is pinned."""
+    asked = ask(trace(lambda x: (x * 2).half().sigmoid().float() + 1, (2, 3)))
+    assert asked.flags == ["FP16", "OBEY"]
+    assert len(asked.pinned) == 4
+    assert len(asked.layers) == 5
+    assert [layer.precision for layer in asked.layers.values()].count(None) == 1
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_an_fp16_input_is_set_when_the_network_is_written(weak, fp16):
+    shape = Input((1, 4, 6, 6), "float16")
+    network = Block().trace({"x": shape}, fp16=fp16)
+    assert network.graph.definition.get_input(0).dtype.name == "FLOAT"  # so that every layer is in one type
+    assert layers(network, "CAST") == []
+    asked = ask(network)
+    assert asked.inputs[0].dtype == "fp16"
+    assert asked.flags == (["FP16"] if fp16 else ["FP16", "OBEY"])
+    assert len(asked.pinned) == (0 if fp16 else len(asked.layers))
+    x = numbers(1, 4, 6, 6)
+    assert_close(network.run(x.astype(np.float16)), torch.from_numpy(Block().trace().run(x)))
+
+
+def test_weights_beyond_fp16_are_an_error_as_well(weak):
+    """TensorRT would clamp them, with a warning."""
+    net = Conv2d(1, 1, 1)
+    net.load_state_dict(load_random(torch.nn.Conv2d(1, 1, 1)).state_dict())
+    net.weight.data = net.weight.data * np.float32(1e7)
+    net.inputs = {"input": (1, 1, 2, 2)}
+    assert "do not fit in float16" in message_of(DTypeError, net.trace, fp16=True)
+    kept = net.trace(fp16=True, fp32_modules=("*",))
+    assert layers(kept, "CONVOLUTION")[0].kernel.dtype == np.float32
+
+
+def test_weights_keep_their_digits(weak):
+    """The definition is in fp32: the builder rounds them where it computes in fp16."""
+    x = np.ones(3, np.float32)
+    np.testing.assert_array_equal(trace(lambda x: x * np.float32(0.1), x, fp16=True).run(x), np.full(3, 0.1, "f4"))
+
+
+@pytest.mark.parametrize("kind", ["FP32", "FP16"])
+def test_what_was_built_is_looked_at(monkeypatch, kind):
+    network = trace(lambda x: x.float() * 2, (2,), fp16=True)
+    pin = PinnedLayer("elementwise", ("elementwise:0",))
+    outputs = [{"Name": "elementwise:0", "Format/Datatype": f"Row major linear {kind} format"}]
+    inspector = SimpleNamespace(
+        get_layer_information=lambda index, format: json.dumps({"Name": "elementwise", "Outputs": outputs})
+    )
+    engine = SimpleNamespace(num_layers=1, create_engine_inspector=lambda: inspector)
+    monkeypatch.setattr(trtnn.build, "_make_settings", lambda *args: (None, [pin]))
+    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: np.zeros(8, np.uint8))
+    monkeypatch.setattr(trtnn.build, "deserialize", lambda backend, plan: (None, engine))
+    if kind == "FP32":
+        assert network.build(**ONE_TARGET).plan.nbytes == 8
+    else:
+        message = message_of(BuildError, network.build, **ONE_TARGET)
+        assert "elementwise gives elementwise:0 as: Row major linear FP16 format" in message

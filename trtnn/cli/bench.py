@@ -1,0 +1,76 @@
+"""``trtnn bench``: how long a model takes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import trtnn
+from trtnn.bench import ROUNDS, RUNS, bench_engine, circumstances
+from trtnn.cli.options import (
+    ENGINE_SUFFIXES,
+    Batch,
+    Half,
+    Json,
+    ModelName,
+    Size,
+    example_inputs,
+    load_model,
+    refuse,
+    resized_inputs,
+    write_json,
+)
+from trtnn.cli.program import command, log, print_line
+from trtnn.engine import check_gpu
+from trtnn.files import check_writable
+
+
+@command(
+    "trtnn bench yolov5s.engine",
+    "trtnn bench yolov5s.pt --fp16 --batch 8",
+    "trtnn bench yolov5s.engine --runs 200 --json bench.json",
+)
+def bench(
+    what: Annotated[Path, typer.Argument(help="An engine file, or a checkpoint, whose engine is built first.")],
+    model: ModelName = None,
+    size: Size = None,
+    batch: Batch = None,
+    fp16: Half = False,
+    level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="TensorRT's optimisation level.", show_default="TensorRT's own")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Calls in a round.")] = RUNS,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = ROUNDS,
+    json: Json = None,
+) -> None:
+    """Time an engine: TensorRT's execution alone, calls with CUDA tensors and with arrays, plain and as CUDA graphs.
+
+    ms is the median over rounds of the mean of many calls in a row; the percentiles are those of single calls, each
+    waited for. --json writes them with the GPU, the versions, the date and the command.
+    """
+    path = None if json is None else check_writable(json)
+    about: dict[str, Any] = {}
+    if what.suffix.lower() in ENGINE_SUFFIXES:
+        given = {"--model": model, "--size": size, "--batch": batch, "--fp16": fp16, "--level": level}
+        refuse(given, "this is settled when an engine is built; it goes with a checkpoint")
+        engine = trtnn.Engine.load(what)
+        engine.check_runnable()
+    else:
+        check_gpu()
+        net = load_model(what, model)
+        network = net.trace(resized_inputs(net, size, batch), fp16=fp16)
+        start = time.perf_counter()
+        engine = network.build(optimization_level=level)
+        about = {"build_seconds": time.perf_counter() - start, "network_layers": len(network.layers())}
+    with log.status("timing"):
+        found = bench_engine(engine, example_inputs(engine.inputs, None), rounds, runs)
+    about |= {"engine_layers": len(engine.layers()), "plan_bytes": engine.plan.nbytes}
+    print_line(repr(engine))
+    print_line(str(found))
+    print_line(", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in about.items()))
+    if path:
+        description = {key: engine.description.get(key) for key in ("model", "precision", "fp32_modules", "inputs")}
+        write_json(path, {**circumstances(), **description, **about, **found.to_json()})

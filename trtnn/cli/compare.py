@@ -1,0 +1,100 @@
+"""``trtnn compare``: an engine beside the CPU reference of its network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import trtnn
+from trtnn.cli.options import (
+    Batch,
+    Half,
+    Json,
+    ModelName,
+    Picture,
+    Size,
+    Weights,
+    example_inputs,
+    load_model,
+    refuse,
+    resized_inputs,
+    write_json,
+)
+from trtnn.cli.program import command, log, print_line
+from trtnn.engine import check_gpu
+from trtnn.files import check_writable
+from trtnn.fp16 import TOLERANCE
+
+
+@command(
+    "trtnn compare yolov5s.pt --fp16",
+    "trtnn compare yolov5s.pt --fp16 --picture street.jpg --rows 20",
+    "trtnn compare yolov5s.pt --module 'model.24*' --module model.9",
+    "trtnn compare yolov5s.pt --engine yolov5s.engine",
+)
+def compare(
+    weights: Weights,
+    engine: Annotated[
+        Path | None, typer.Option(help="An engine file of the same checkpoint; only its own outputs are compared.")
+    ] = None,
+    module: Annotated[
+        list[str] | None,
+        typer.Option(help="A module to compare, or a pattern; may be repeated.", show_default="all of them"),
+    ] = None,
+    picture: Picture = None,
+    model: ModelName = None,
+    size: Size = None,
+    batch: Batch = None,
+    fp16: Half = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="The largest error, rms(difference) / rms(reference), that is no concern.")
+    ] = TOLERANCE,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="The most rows to list, up to where they part.", show_default="all")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Show where an engine parts from the CPU reference of the same network, module by module.
+
+    An engine is built that gives every module's output as well; it and the network on the CPU get the same input. The
+    first module whose error is beyond the tolerance is marked, and the exit code is 1 then.
+
+    TensorRT fuses no layers across an output, so this engine is not quite the usual one: name fewer modules with
+    --module, or compare an engine that is there with --engine.
+    """
+    path = None if json is None else check_writable(json)
+    given = None
+    if engine is None:
+        check_gpu()
+    else:
+        reason = "this is settled when an engine is built"
+        refuse({"--module": module, "--size": size, "--batch": batch, "--fp16": fp16}, reason)
+        given = trtnn.Engine.load(engine)
+        given.check_runnable()
+    net = load_model(weights, model)
+    if given is None:
+        network = net.trace(resized_inputs(net, size, batch), fp16=fp16, outputs=module or ["*"])
+    else:
+        network = trace_as(net, given)
+    inputs = example_inputs(network.inputs, picture)
+    built = given or network.build()
+    with log.status("comparing"):
+        found = trtnn.compare(network, engine=built, tolerance=tolerance, **inputs)
+    print_line(found.table(rows))
+    if path:
+        write_json(path, found.to_json())
+    if found.first:
+        raise typer.Exit(1)
+
+
+def trace_as(model: trtnn.Module, engine: trtnn.Engine) -> trtnn.Network:
+    """Trace a model with the inputs, the precision and the outputs of an engine."""
+    d = engine.description
+    return model.trace(
+        engine.inputs,
+        fp16=d["precision"] == "float16",
+        fp32_modules=d.get("fp32_modules", ()),
+        outputs=d.get("inner_outputs", ()),
+    )

@@ -1,0 +1,44 @@
+"""``trtnn profile``: the time of each layer of an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import trtnn
+from trtnn.cli.options import EngineFile, Json, Picture, example_inputs, write_json
+from trtnn.cli.program import command, log, print_line
+from trtnn.files import check_writable
+
+
+@command(
+    "trtnn profile yolov5s.engine",
+    "trtnn profile yolov5s.engine --by-time --rows 10",
+    "trtnn profile yolov5s.engine --depth 2 --json profile.json",
+)
+def profile(
+    engine: EngineFile,
+    picture: Picture = None,
+    runs: Annotated[int, typer.Option(min=1, help="How many to measure.")] = 20,
+    by_time: Annotated[bool, typer.Option("--by-time", help="The slowest first, not as executed.")] = False,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Sum up by module, told apart by this many names of its path.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="The most rows to list.", show_default="all")] = None,
+    json: Json = None,
+) -> None:
+    """Show where an engine's time goes: each layer that TensorRT made, the module it comes from, its milliseconds.
+
+    Layers are timed one at a time, so their sum is more than a call takes: look at the shares.
+    """
+    path = None if json is None else check_writable(json)
+    loaded = trtnn.Engine.load(engine)
+    loaded.check_runnable()
+    inputs = example_inputs(loaded.inputs, picture)
+    with log.status("profiling"):
+        found = loaded.profile(runs=runs, **inputs)
+    print_line(found.table(by_time, rows) if depth is None else found.module_table(depth, by_time, rows))
+    if path:
+        write_json(path, {"engine": Path(engine).name, **found.to_json()})

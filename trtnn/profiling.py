@@ -1,0 +1,280 @@
+"""Where an engine's time goes: what TensorRT says of each of its layers, and the module that each comes from.
+
+TensorRT fuses the layers of a network and names what comes out after them. trtnn names a layer after the module that
+made it, ``model.0.conv`` or ``model.0.conv/slice``, so the modules can be read off again; where a name tells nothing,
+as those of TensorRT 10's compiler do, the metadata that TensorRT carries through a build does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from types import ModuleType
+from typing import Any
+
+from trtnn.errors import EngineError
+from trtnn.table import aligned
+
+WIDEST = 48  # characters of a name in a table
+OWN = "(TensorRT)"  # stands for the module of a layer that TensorRT added and that belongs to none
+
+# Layers that TensorRT makes by itself.
+_ADDED = re.compile(
+    r"\(Unnamed Layer\*|^(\[?trainStation|\[?HostToDeviceCopy|\[?DeviceToShapeHostCopy|shape_call|__my)|"
+    r"^Reformatting CopyNode for Network "
+)
+# What TensorRT puts around the names of the layers that a layer is made of.
+_AROUND = re.compile(
+    r"^Reformatting CopyNode for (Input|Output) Tensor \d+ (to|from) |"
+    r"\{ForeignNode\[|\]\}| copy$| (input|output) reformatter \d+$|\bPWN\(|[()]|"
+    r"\b(copied_)?(re|un)?(shape|squeeze|transpose)(_node)?_(before|after)_"
+)
+_BETWEEN = re.compile(r" \+ | \|\| |, |\.\.\.|\x1e")  # the last stands between the metadata of several layers
+_PRECISIONS = {
+    "float32": r"FP32|Float\b",
+    "float16": r"FP16|Half",
+    "bfloat16": r"BF16|BFloat16",
+    "int8": r"Int8|INT8",
+    "fp8": r"FP8",
+    "int32": r"Int32|INT32",
+    "int64": r"Int64|INT64",
+    "bool": r"Bool|BOOL",
+}
+
+
+def module_paths(text: str) -> tuple[str, ...]:
+    """Return the paths of the modules that a layer of an engine comes from, ``""`` for the model's own forward.
+
+    >>> module_paths("model.0.conv + PWN(PWN(model.0.act/activation), model.0.act)")
+    ('model.0.conv', 'model.0.act')
+
+    Args:
+        text: TensorRT's name of the layer, or the metadata of the layers that it is made of.
+    """
+    names = [_AROUND.sub("", part) for part in _BETWEEN.split(text) if not _ADDED.search(part)]
+    # A tensor is named after its layer: "model.0.conv:0".
+    return tuple(dict.fromkeys(name.partition(":")[0].partition("/")[0] for name in names if name))
+
+
+def holder(paths: Sequence[str]) -> str:
+    """Return the path of the innermost module that holds all of these."""
+    levels = zip(*(path.split(".") for path in paths), strict=False)
+    return ".".join(names[0] for names in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """One layer of an engine, as TensorRT's inspector shows it.
+
+    Attributes:
+        name: TensorRT's own.
+        paths: of the modules that it comes from; none where TensorRT added it for itself.
+        kind: TensorRT's type of it, such as ``"CaskConvolution"``; empty where the engine does not tell.
+        precision: the element type of its first output, such as ``"float16"``; empty where the engine does not tell.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    kind: str = ""
+    precision: str = ""
+
+
+def inspect_layers(engine: Any, trt: ModuleType) -> list[EngineLayer]:
+    """Return the layers of an ``ICudaEngine`` in the order in which they run.
+
+    Engines that trtnn builds tell all of it; one built without detailed profiling verbosity tells names alone.
+
+    Raises:
+        EngineError: the inspector's text is not JSON.
+    """
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        found = json.loads(text, strict=False)["Layers"]  # not strict: metadata holds a control character
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise EngineError("TensorRT's inspector gave what cannot be read", reason) from error
+    return [read_layer(row) for row in found]
+
+
+def read_layer(row: Any) -> EngineLayer:
+    """Return what the inspector says of a layer: its name alone, or a dict."""
+    if isinstance(row, str):
+        return EngineLayer(row, module_paths(row))
+    name, outputs = row.get("Name", ""), row.get("Outputs") or [{}]
+    # 8.6 has both in one text, "Channel major FP16 format where channel % 8 == 0"; 10 has them apart.
+    text = str(outputs[0].get("Datatype") or outputs[0].get("Format/Datatype") or "")
+    precision = next((known for known, pattern in _PRECISIONS.items() if re.search(rf"\b({pattern})", text)), "")
+    return EngineLayer(name, module_paths(row.get("Metadata") or name), row.get("LayerType", ""), precision)
+
+
+def make_recorder(trt: ModuleType) -> Any:
+    """Return an ``IProfiler`` that keeps what it is told, as (layer's name, milliseconds), in ``times``."""
+
+    class Recorder(trt.IProfiler):
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+            self.times: list[tuple[str, float]] = []
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.times.append((layer_name, ms))
+
+        def take(self) -> list[tuple[str, float]]:
+            """Return what was told since the last call, and forget it."""
+            times, self.times = self.times, []
+            return times
+
+    return Recorder()
+
+
+@dataclass(frozen=True)
+class LayerTime(EngineLayer):
+    """One layer of an engine with its time.
+
+    Attributes:
+        milliseconds: the median over the runs.
+        share: of the sum of all layers, 0 to 1.
+    """
+
+    milliseconds: float = 0.0
+    share: float = 0.0
+
+    @property
+    def path(self) -> str:
+        """The innermost module that holds all the layer's modules; ``"(TensorRT)"`` where it has none."""
+        return holder(self.paths) if self.paths else OWN
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The time of each layer of an engine: what :meth:`trtnn.Engine.profile` returns.
+
+    Layers are timed one at a time, with a pause between them, so the sum is more than a call takes where layers are
+    small: look at the shares.
+
+    Attributes:
+        layers: in the order in which they run.
+        runs: how many were measured.
+    """
+
+    layers: tuple[LayerTime, ...]
+    runs: int
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[Sequence[tuple[str, float]]], known: Sequence[EngineLayer]) -> Profile:
+        """Return the profile of several runs.
+
+        Args:
+            runs: for each the layers' names and milliseconds, as TensorRT reported them.
+            known: what the inspector says of the layers.
+
+        Raises:
+            EngineError: TensorRT reported nothing.
+        """
+        if not runs or not all(runs):
+            raise EngineError("TensorRT reported no layer's time, so this engine cannot be profiled")
+        times: dict[tuple[str, int], list[float]] = {}
+        for run in runs:
+            seen: Counter[str] = Counter()  # a layer within a loop is reported each time that it runs
+            for name, milliseconds in run:
+                times.setdefault((name, seen[name]), []).append(milliseconds)
+                seen[name] += 1
+        by_name = {one.name: one for one in known}
+        medians = [(name, median(values)) for (name, _), values in times.items()]
+        total = sum(milliseconds for _, milliseconds in medians)
+        rows = []
+        for name, milliseconds in medians:
+            one = by_name.get(name) or read_layer(name)
+            share = milliseconds / total if total else 0.0
+            rows.append(LayerTime(name, one.paths, one.kind, one.precision, milliseconds, share))
+        return cls(tuple(rows), len(runs))
+
+    @property
+    def milliseconds(self) -> float:
+        """The sum of all layers' times."""
+        return sum(row.milliseconds for row in self.layers)
+
+    def by_module(self, depth: int | None = None) -> dict[str, float]:
+        """Return the milliseconds of each module, in the order in which they first run; they add up to the whole.
+
+        A layer that is fused of several modules counts for the innermost one that holds them all; ``""`` is the model
+        itself, and ``"(TensorRT)"`` stands for what TensorRT added.
+
+        Args:
+            depth: how many names of a path to tell modules by, so that 2 sums up ``model.0``, ``model.1``, ...; all of
+                them where None.
+        """
+        sums: dict[str, float] = {}
+        for row in self.layers:
+            path = row.path if row.path == OWN else ".".join(row.path.split(".")[:depth])
+            sums[path] = sums.get(path, 0.0) + row.milliseconds
+        return sums
+
+    def table(self, by_time: bool = False, limit: int | None = None) -> str:
+        """Return a table of the layers, with the total below it.
+
+        Args:
+            by_time: the slowest first, not in the order in which they run.
+            limit: the most rows to show; all where None.
+        """
+        rows = sorted(self.layers, key=lambda row: -row.milliseconds) if by_time else list(self.layers)
+        header = ("module", "layer", "type", "precision", "ms", "share")
+        cells = [
+            (
+                *(_shown(row.path), _shown(row.name), row.kind, row.precision),
+                *_figures(row.milliseconds, row.share),
+            )
+            for row in rows
+        ]
+        total = ("total", f"{len(rows)} layers, {self.runs} runs", "", "", *_figures(self.milliseconds, 1))
+        return _table(header, cells, total, 4, limit)
+
+    def module_table(self, depth: int | None = None, by_time: bool = False, limit: int | None = None) -> str:
+        """Return a table of the modules' times, see :meth:`by_module`, with the total below it."""
+        sums = list(self.by_module(depth).items())
+        if by_time:
+            sums.sort(key=lambda item: -item[1])
+        whole = self.milliseconds
+        cells = [(_shown(path), *_figures(time, time / whole if whole else 0)) for path, time in sums]
+        return _table(("module", "ms", "share"), cells, ("total", *_figures(whole, 1)), 1, limit)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        rows = [
+            {
+                "name": row.name,
+                "paths": list(row.paths),
+                "type": row.kind,
+                "precision": row.precision,
+                "milliseconds": row.milliseconds,
+                "share": row.share,
+            }
+            for row in self.layers
+        ]
+        return {"milliseconds": self.milliseconds, "runs": self.runs, "layers": rows}
+
+
+def _shown(name: str) -> str:
+    name = name or "(forward)"
+    return name if len(name) <= WIDEST else f"{name[: WIDEST - 3]}..."
+
+
+def _figures(milliseconds: float, share: float) -> tuple[str, str]:
+    return f"{milliseconds:.4f}", f"{share:.1%}"
+
+
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], left: int, limit: int | None
+) -> str:
+    shown = rows[:limit]
+    lines = aligned([header, *shown, total], left)
+    rule = "-" * max(map(len, lines))
+    more = [f"... and {len(rows) - len(shown)} more"] if len(shown) < len(rows) else []
+    return "\n".join([lines[0], rule, *lines[1:-1], *more, rule, lines[-1]])
