@@ -243,10 +243,10 @@ def task_time(args: argparse.Namespace) -> dict:
             timings = bench_engine(engine, dict.fromkeys(engine.inputs, images), ROUNDS, RUNS).to_json()["timings"]
             figures[road] = {name: timing["ms"] for name, timing in timings.items()}
             figures[road]["largest difference from onnx"] = float(np.abs(result - expected).max())
+            print(args.task.model, args.task.batch, road, figures[road], flush=True)
             profile = engine.profile(images)
             figures[road]["kernels"] = sum(row.milliseconds > 0 for row in profile.layers)
             (args.out / f"{args.task.model}-{args.task.batch}-{road}.txt").write_text(str(profile))
-        print(args.task.model, args.task.batch, road, figures[road], flush=True)
     return figures
 
 
