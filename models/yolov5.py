@@ -134,18 +134,34 @@ class Detect(Module):
 
     def forward(self, *levels: Tensor, decode: bool = True) -> Any:
         maps = [conv(x) for conv, x in zip(self.m, levels, strict=True)]
-        return F.cat([self.boxes(x, i) for i, x in enumerate(maps)], 1) if decode else maps
+        return self.boxes(maps) if decode else maps
 
-    def boxes(self, x: Tensor, level: int) -> Tensor:
-        """Turn a map (batch, anchors · outputs, rows, columns) into (batch, boxes, outputs), always in fp32: pixel
-        coordinates beyond 512 are half a pixel apart in fp16."""
-        batch, _, rows, columns = x.shape
-        stride = self.strides[level]
+    def boxes(self, maps: Sequence[Tensor]) -> Tensor:
+        """Turn maps (batch, anchors · outputs, rows, columns) into (batch, boxes, outputs).
+
+        Coordinates are computed in fp32: beyond 512 pixels those of fp16 are half a pixel apart. All levels are joined
+        before, so that they are one run of arithmetic.
+        """
+        y = F.cat([self._rows(x.sigmoid()) for x in maps], 1)
+        levels = [self._coefficients(level, _cells(*x.shape[2:])) for level, x in enumerate(maps)]
+        square, linear, offset = (_join(parts, 0) for parts in zip(*levels, strict=True))
+        box = y[..., :4].float()
+        return F.cat([(box * square + linear) * box + offset, y[..., 4:].float()], -1)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Turn a map into a row for each box: anchor by anchor, and cell by cell."""
+        batch, channels, rows, columns = x.shape
+        boxes = x.view(batch, channels // self.outputs, self.outputs, rows * columns).permute(0, 1, 3, 2)
+        return boxes.reshape(batch, -1, self.outputs)
+
+    def _coefficients(self, level: int, cells: np.ndarray | Tensor) -> list[np.ndarray | Tensor]:
+        """Return q, l and c of each box of a level, (boxes, 4) each: a coordinate is q · σ² + l · σ + c."""
+        stride, zero = self.strides[level], cells * 0
         anchors = self.anchors.data[level].astype(np.float32) * stride
-        y = x.float().sigmoid().view(batch, len(anchors), self.outputs, rows * columns).permute(0, 1, 3, 2)
-        centre = y[..., 0:2] * (2 * stride) + (_cells(rows, columns) - 0.5) * stride
-        size = (y[..., 2:4] * 2) ** 2 * anchors[:, None]
-        return F.cat([centre, size, y[..., 4:]], -1).view(batch, -1, self.outputs)
+        square = [_join([zero, zero + anchor * 4], -1) for anchor in anchors]
+        linear = [_join([zero + 2 * stride, zero], -1)] * len(anchors)
+        offset = [_join([(cells - 0.5) * stride, zero], -1)] * len(anchors)
+        return [_join(parts, 0) for parts in (square, linear, offset)]
 
 
 def _cells(rows: Length, columns: Length) -> np.ndarray | Tensor:
@@ -155,6 +171,10 @@ def _cells(rows: Length, columns: Length) -> np.ndarray | Tensor:
     x = F.arange(columns, dtype="float32").view(1, columns, 1).expand(rows, columns, 1)
     y = F.arange(rows, dtype="float32").view(rows, 1, 1).expand(rows, columns, 1)
     return F.cat([x, y], -1).view(rows * columns, 2)
+
+
+def _join(parts: Sequence[np.ndarray] | Sequence[Tensor], dim: int) -> np.ndarray | Tensor:
+    return np.concatenate(parts, dim) if isinstance(parts[0], np.ndarray) else F.cat(parts, dim)
 
 
 class Variant(NamedTuple):

@@ -46,7 +46,7 @@ def pycuda_that_refuses(error):
 
     memory = PycudaMemory.__new__(PycudaMemory)
     memory._gpuarray = SimpleNamespace(empty=refuse)
-    memory._driver = SimpleNamespace(pagelocked_empty=refuse)
+    memory._pool = SimpleNamespace(allocate=refuse)
     memory._stream = SimpleNamespace(synchronize=refuse)
     memory._errors = (PycudaError, MemoryError)
     return memory

@@ -102,12 +102,13 @@ class PycudaMemory:
     """pycuda's arrays for buffers, on a stream of their own."""
 
     def __init__(self) -> None:
-        from pycuda import autoprimaryctx, driver, gpuarray
+        from pycuda import autoprimaryctx, driver, gpuarray, tools
 
         autoprimaryctx.context.push()  # current in this thread too, whichever imported it first
         self._driver, self._gpuarray = driver, gpuarray
         self._errors = (driver.Error, MemoryError)  # the first holds pycuda's own MemoryError
         self._stream = driver.Stream()
+        self._pool = tools.PageLockedMemoryPool()  # page-locking takes longer than most copies
 
     def current_stream(self) -> Any:
         """Return the stream to work on."""
@@ -129,7 +130,7 @@ class PycudaMemory:
     def pinned(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the host, page-locked."""
         with _told(self._errors, "page-lock a buffer of the host", spec):
-            return self._driver.pagelocked_empty(spec.shape, spec.dtype.numpy)
+            return self._pool.allocate(spec.shape, spec.dtype.numpy)
 
     def array(self, pinned: Any) -> np.ndarray:
         """Return a pinned buffer as a NumPy array that shares its memory."""

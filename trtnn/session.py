@@ -105,19 +105,23 @@ class Worker:
     ) -> dict[str, Any]:
         """Run on NumPy arrays, through pinned memory, and wait for the result."""
         memory = self.memory
-        buffers = self._sized(self._buffers, memory.empty, shapes)
-        pinned = self._sized(self._pinned, memory.pinned, shapes)
+        buffers = self._own_buffers(shapes)
+        pinned = self._sized(self._pinned, memory.pinned, shapes.inputs)
         for name, array in given.items():
             np.copyto(memory.array(pinned[name]), array)
             memory.copy(buffers[name], pinned[name])
         self._execute(shapes, buffers)
-        for name in shapes.outputs:
-            memory.copy(pinned[name], buffers[name])
+        if out is None:  # pinned memory that is handed on: copying it once more would take longer than the transfer
+            results = {name: memory.pinned(spec) for name, spec in shapes.outputs.items()}
+        else:
+            results = self._sized(self._pinned, memory.pinned, shapes.outputs)
+        for name, result in results.items():
+            memory.copy(result, buffers[name])
         memory.synchronize()
         if out is None:
-            return {name: memory.array(pinned[name]).copy() for name in shapes.outputs}
+            return {name: memory.array(result) for name, result in results.items()}
         for name, array in out.items():
-            np.copyto(array, memory.array(pinned[name]))
+            np.copyto(array, memory.array(results[name]))
         return dict(out)
 
     def run_tensors(
@@ -129,7 +133,7 @@ class Worker:
             results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
             self._execute(shapes, {**given, **results})
             return results
-        buffers = self._sized(self._buffers, memory.empty, shapes)
+        buffers = self._own_buffers(shapes)
         for name, tensor in given.items():
             memory.copy(buffers[name], tensor)
         self._execute(shapes, buffers)
@@ -145,7 +149,7 @@ class Worker:
         It takes calls of these shapes alone after that: a context must not change under a graph that was captured of
         it.
         """
-        buffers = self._sized(self._buffers, self.memory.empty, shapes)
+        buffers = self._own_buffers(shapes)
         self._execute(shapes, buffers)  # TensorRT finishes its set-up in the first run, which cannot be captured
         self.memory.synchronize()
         self._graph = CapturedGraph(self._enqueue)
@@ -157,14 +161,19 @@ class Worker:
 
     def bare(self, shapes: CallShapes) -> Callable[[], None]:
         """Return the execution alone, on this worker's own buffers and the stream that is current now."""
-        self._execute(shapes, self._sized(self._buffers, self.memory.empty, shapes))
+        self._execute(shapes, self._own_buffers(shapes))
         enqueue = self._enqueue if self._graph is None else self._graph.launch
         return partial(enqueue, self.memory.handle(self.memory.current_stream()))
 
-    def _sized(self, kept: dict[str, Any], allocate: Callable[[Input], Any], shapes: CallShapes) -> dict[str, Any]:
-        """Return a buffer for each input and output in its shape, the beginning of one that is kept and grows."""
+    def _own_buffers(self, shapes: CallShapes) -> dict[str, Any]:
+        return self._sized(self._buffers, self.memory.empty, {**shapes.inputs, **shapes.outputs})
+
+    def _sized(
+        self, kept: dict[str, Any], allocate: Callable[[Input], Any], specs: Mapping[str, Input]
+    ) -> dict[str, Any]:
+        """Return a buffer for each input or output in its shape, the beginning of one that is kept and grows."""
         sized = {}
-        for name, spec in (*shapes.inputs.items(), *shapes.outputs.items()):
+        for name, spec in specs.items():
             count = math.prod(spec.shape)
             if name not in kept or kept[name].shape[0] < count:
                 kept[name] = allocate(Input((count,), spec.dtype))
