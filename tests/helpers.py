@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from trtnn import Input, Module, Network, get_backend
+from trtnn import Dim, Input, Module, Network, get_backend
 from trtnn.backend import gpus
 from trtnn.dtypes import as_dtype
 from trtnn.reading import read_layers
+from trtnn.symbolic import evaluate
 
 torch.set_num_threads(1)  # the tests themselves run side by side
 
@@ -22,9 +23,28 @@ ENGINE_TOLERANCE = 5e-3  # a GPU multiplies in TF32 or fp16
 ONE_TARGET = {"targets": ("sm86",)} if get_backend().capabilities.targets else {}
 RUNS_HERE = bool(gpus()) and (not ONE_TARGET or gpus()[0] in get_backend().targets)
 
+BATCH = Dim("batch", 1, 2, 4)
+HEIGHT = Dim("height", 8, 16, 40, multiple_of=8)
+WIDTH = Dim("width", 8, 16, 40, multiple_of=8)
+ODD = Dim("odd", 3, 5, 12)
+IMAGES = (BATCH, 4, HEIGHT, WIDTH)
+
 strongly_typed = pytest.mark.skipif(
     not get_backend().capabilities.strongly_typed, reason="this TensorRT's networks carry no element types"
 )
+
+
+class _Torch:
+    """torch's functions, whichever of its modules they live in."""
+
+    def __getattr__(self, name: str) -> Any:
+        for module in (torch, torch.nn.functional, torch.Tensor):
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise AttributeError(name)
+
+
+TORCH = _Torch()
 
 
 def needs_type(*names: str) -> Any:
@@ -132,6 +152,62 @@ def check_triangle(
             assert engine.outputs == network.outputs
             if RUNS_HERE:
                 assert_close(engine(*arrays), expected, ENGINE_TOLERANCE)
+
+
+def _leaves(result: Any) -> Iterator[Any]:
+    if not isinstance(result, (list, tuple)):
+        yield result
+        return
+    for item in result:
+        yield from _leaves(item)
+
+
+def check_dynamic(
+    ours: Callable[..., Any],
+    theirs: Callable[..., Any],
+    spec: Any,
+    sizes: Sequence[Any],
+    build: bool = True,
+    dtype: str = "float32",
+    fp16_tolerance: float = FP16_TOLERANCE,
+) -> None:
+    """Check one dynamic network against torch at several sizes, its declared shapes too, and that TensorRT builds it.
+
+    ``spec`` is the shape of the only input, or a list of one for each.
+    """
+    specs = spec if isinstance(spec, list) else [spec]
+    if isinstance(theirs, torch.nn.Module):
+        load_random(theirs)
+        ours.load_state_dict(theirs.state_dict())
+    networks = [trace(ours, *(Input(s, dtype) for s in specs), fp16=fp16) for fp16 in (False, True)]
+    for size in sizes:
+        shapes = size if isinstance(spec, list) else [size]
+        arrays = [numbers(*shape, seed=i).astype(dtype) for i, shape in enumerate(shapes)]
+        with torch.no_grad():
+            expected = theirs(*map(torch.from_numpy, arrays))
+        for network, tolerance in zip(networks, (FP32_TOLERANCE, fp16_tolerance), strict=True):
+            result = network.run(*arrays)
+            assert_close(result, expected, tolerance)
+            lengths = {
+                n.name: length
+                for s, shape in zip(specs, shapes, strict=True)
+                for n, length in zip(s, shape, strict=True)
+                if isinstance(n, Dim)
+            }
+            results = list(_leaves(result))
+            for declared, array in zip(network.outputs.values(), results, strict=True):
+                assert tuple(evaluate(n, lengths) for n in declared.shape) == array.shape
+    if build:
+        for network in networks:
+            engine = network.build(**({"optimization_level": 0} if RUNS_HERE else ONE_TARGET))
+            assert engine.plan.nbytes > 0
+            assert engine.inputs == network.inputs
+            assert engine.outputs == network.outputs
+            if RUNS_HERE:
+                for shape in sizes:
+                    arrays = [numbers(*s).astype(dtype) for s in (shape if isinstance(spec, list) else [shape])]
+                    with torch.no_grad():
+                        assert_close(engine(*arrays), theirs(*map(torch.from_numpy, arrays)), ENGINE_TOLERANCE)
 
 
 def layers(network: Network, *kinds: str) -> list[Any]:

@@ -70,7 +70,7 @@ GUARDED = {
 OPEN = {
     "trt.*": (),
     "trt.InterpolationMode.*": (*(name for _, name in RESIZE_MODES.values()), *SAMPLE_MODES.values()),
-    "trt.SampleMode.*": (*SLICE_MODES.values(), *SAMPLE_PADDING.values()),
+    "trt.SampleMode.*": ("STRICT_BOUNDS", *SLICE_MODES.values(), *SAMPLE_PADDING.values()),
     "trt.ComputeCapability.*": tuple(target.upper() for target in DEFAULT_TARGETS),
 }
 

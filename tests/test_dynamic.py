@@ -4,63 +4,30 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import ONE_TARGET, RUNS_HERE, assert_close, layers, load_random, message_of, numbers, trace
+from tests.helpers import (
+    BATCH,
+    HEIGHT,
+    IMAGES,
+    ODD,
+    ONE_TARGET,
+    WIDTH,
+    assert_close,
+    check_dynamic,
+    layers,
+    message_of,
+    numbers,
+    trace,
+)
 from trtnn import Dim, Engine, Input, Module, dtypes, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, ShapeError, UnsupportedError
 from trtnn.mixed import MixedPrecision
 from trtnn.reading import read_layers
-from trtnn.symbolic import evaluate, same_shape
+from trtnn.symbolic import same_shape
 
 TF = torch.nn.functional
-BATCH = Dim("batch", 1, 2, 4)
-HEIGHT = Dim("height", 8, 16, 40, multiple_of=8)
-WIDTH = Dim("width", 8, 16, 40, multiple_of=8)
-ODD = Dim("odd", 3, 5, 12)
-IMAGES = (BATCH, 4, HEIGHT, WIDTH)
 SIZES = [(1, 4, 8, 8), (2, 4, 16, 40), (4, 4, 24, 8)]
 ODD_SIZES = [(2, 4, 3, 5), (1, 4, 12, 4), (3, 4, 7, 7)]
-FP16_TOLERANCE = 2e-3
-
-
-def check_dynamic(ours, theirs, spec, sizes, build=True, dtype="float32"):
-    """Check one dynamic network against torch at several sizes, its declared shapes too, and that TensorRT builds it.
-
-    ``spec`` is the shape of the only input, or a list of one for each.
-    """
-    specs = spec if isinstance(spec, list) else [spec]
-    if isinstance(theirs, torch.nn.Module):
-        load_random(theirs)
-        ours.load_state_dict(theirs.state_dict())
-    networks = [trace(ours, *(Input(s, dtype) for s in specs), fp16=fp16) for fp16 in (False, True)]
-    for size in sizes:
-        shapes = size if isinstance(spec, list) else [size]
-        arrays = [numbers(*shape, seed=i).astype(dtype) for i, shape in enumerate(shapes)]
-        with torch.no_grad():
-            expected = theirs(*map(torch.from_numpy, arrays))
-        for network, tolerance in zip(networks, (1e-5, FP16_TOLERANCE), strict=True):
-            result = network.run(*arrays)
-            assert_close(result, expected, tolerance)
-            lengths = {
-                n.name: length
-                for s, shape in zip(specs, shapes, strict=True)
-                for n, length in zip(s, shape, strict=True)
-                if isinstance(n, Dim)
-            }
-            results = result if isinstance(result, (list, tuple)) else [result]
-            for declared, array in zip(network.outputs.values(), results, strict=True):
-                assert tuple(evaluate(n, lengths) for n in declared.shape) == array.shape
-    if build:
-        for network in networks:
-            engine = network.build(**({"optimization_level": 0} if RUNS_HERE else ONE_TARGET))
-            assert engine.plan.nbytes > 0
-            assert engine.inputs == network.inputs
-            assert engine.outputs == network.outputs
-            if RUNS_HERE:
-                for shape in sizes:
-                    arrays = [numbers(*s).astype(dtype) for s in (shape if isinstance(spec, list) else [shape])]
-                    with torch.no_grad():
-                        assert_close(engine(*arrays), theirs(*map(torch.from_numpy, arrays)), 5e-3)
 
 
 def both(function):

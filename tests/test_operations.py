@@ -17,23 +17,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import FP16_TOLERANCE, FP32_TOLERANCE, ONE_TARGET, assert_close, layers, message_of, trace
+from tests.helpers import FP16_TOLERANCE, FP32_TOLERANCE, ONE_TARGET, TORCH, assert_close, layers, message_of, trace
 from trtnn import functional as F
 from trtnn import get_backend
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, TrtnnError, UnsupportedError
-
-
-class _Torch:
-    """torch's functions, whichever of its modules they live in."""
-
-    def __getattr__(self, name: str) -> Any:
-        for module in (torch, torch.nn.functional, torch.Tensor):
-            if hasattr(module, name):
-                return getattr(module, name)
-        raise AttributeError(name)
-
-
-TORCH = _Torch()
 
 
 @dataclass(frozen=True)

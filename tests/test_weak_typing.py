@@ -23,14 +23,15 @@ from tests.helpers import (
     strongly_typed,
     trace,
 )
-from trtnn import Input, Module, float16, float32, get_backend, modules
+from trtnn import Dim, Input, Module, float16, float32, get_backend, modules
 from trtnn import functional as F
 from trtnn.build import BuildConfig, _make_settings
 from trtnn.errors import BuildError, DTypeError
 from trtnn.inspector import PinnedLayer
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Conv2d, Linear, Sequential, SiLU
-from trtnn.reading import read_layers
+from trtnn.reading import layer_tensors, read_layers
+from trtnn.symbolic import at_opt
 
 
 @pytest.fixture
@@ -73,6 +74,7 @@ def of(function, *inputs):
 
 
 CELLS = numbers(1, 4, 6, 6, seed=3)
+DYNAMIC = (Dim("batch", 1, 2, 3), Dim("length", 3, 4, 6), 4)
 CASES = {
     "all in fp16": (Block, {}),
     "modules in fp32": (Block, {"fp32_modules": ("first.0", "norm")}),
@@ -90,6 +92,39 @@ CASES = {
     "two types meet": (of(lambda x, y: [x * y.float(), x.float() - y, -x], (2, 3), (2, 3)), {}),
     "weights beside a cast": (of(lambda x: F.linear(x.float(), CELLS[0, 0]) + CELLS[0, 1, 0], (2, 6)), {}),
     "floating to integers": (of(lambda x: [x.int() * 2, (x.float() * 2).int()], (2, 3)), {}),
+    "norms, which are carried in fp32": (
+        of(lambda x: [F.normalize(x), x.norm(dim=1), x.logsumexp(-1), x.var(1), F.rms_norm(x, (6,)) + 1], (2, 6)),
+        {},
+    ),
+    "statistics of layers": (
+        of(lambda x: [F.layer_norm(x, (6,), CELLS[0, 0, 0]), F.group_norm(x, 2), x.float().log_softmax(1)], (2, 4, 6)),
+        {},
+    ),
+    "truths and choices": (
+        of(lambda x: [F.where(x > 0, x, 0.5), (x > 0).float() * 2, (x > 1) | F.isinf(x), x.float() <= 1], (2, 6)),
+        {},
+    ),
+    "indices": (
+        of(lambda x: [*x.topk(2), x.argmax(1) * 2, x.gather(1, x.argmax(1, True)), x[[0, 1], [2, 3]]], (2, 6)),
+        {},
+    ),
+    "products of two types": (
+        of(lambda x: [x @ x.mT, x.float() @ x.mT, F.einsum("ij,kj->ik", x, x), F.softmax(x, 1) @ x.float().mT], (3, 6)),
+        {},
+    ),
+    "made of numbers": (
+        of(lambda x: [F.zeros_like(x) + x, F.arange(6) * x, F.arange(0.0, 3, 0.5) + x.float(), F.tril(x)], (2, 6)),
+        {},
+    ),
+    "moved and padded": (
+        of(lambda x: [F.pad(x, (1, 1), value=0.5), x.flip(1).float() + 1, F.stack([x, x]) * 2, x.cumsum(1)], (2, 6)),
+        {},
+    ),
+    "attention": (of(lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), (2, 4, 6)), {}),
+    "lengths": (
+        of(lambda x: [x[:, 1:] * F.arange(4), x.var(1), x.float() * x.shape[1], x.tril(), x * x.shape[0]], DYNAMIC),
+        {},
+    ),
     "an fp16 input": (of(lambda x: x * 2 + x.float() * 3, Input((2, 3), "float16")), {}),
 }
 
@@ -107,8 +142,9 @@ def stored(network):
     graph, rows = network.graph, []
     for path, (kind, layer) in zip(graph.layer_paths, read_layers(graph.definition, graph.trt), strict=True):
         if kind not in ("CAST", "IDENTITY"):
-            name = layer.get_output(0).dtype.name
-            rows.append((path, kind, {"HALF": float16, "FLOAT": float32}.get(name)))
+            # What reads floating numbers computes in their type, be its answer a truth or an index.
+            names = {tensor.dtype.name for tensor in layer_tensors(layer)} if kind != "SHAPE" else {}
+            rows.append((path, kind, float16 if "HALF" in names else float32 if "FLOAT" in names else None))
     return rows
 
 
@@ -123,7 +159,7 @@ def test_what_is_traced_is_what_a_strongly_typed_network_is(name, monkeypatch, r
     assert traced(network) == stored(strong)
     assert {dtype for _, _, dtype in stored(network)} <= {float32, None}  # the definition itself is in fp32
     for layer in layers(network, "CAST"):
-        assert "INT32" in (layer.get_input(0).dtype.name, layer.get_output(0).dtype.name)
+        assert {layer.get_input(0).dtype.name, layer.get_output(0).dtype.name} & {"INT32", "INT64", "BOOL"}
     assert network.inputs == strong.inputs
     assert network.outputs == strong.outputs
     assert network.graph.structure == strong.graph.structure
@@ -134,7 +170,8 @@ def test_the_reference_computes_as_declared(weak, name):
     make, options = CASES[name]
     half, full = make().trace(fp16=True, **options), make().trace()
     given = [
-        (numbers(*spec.shape, seed=i) * 10).astype(spec.dtype.numpy) for i, spec in enumerate(full.inputs.values())
+        (numbers(*map(at_opt, spec.shape), seed=i) * 10).astype(spec.dtype.numpy)
+        for i, spec in enumerate(full.inputs.values())
     ]
     expected, result = full.run(*given), half.run(*given)
     if isinstance(expected, (list, tuple)):

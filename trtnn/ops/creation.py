@@ -49,8 +49,16 @@ def of_parameter(parameter: Parameter) -> Tensor:
 
 
 def tensor(data: Any, *, dtype: Any = None) -> Tensor:
-    """Numbers, lists of them or an array; floating ones in the type that the network computes in."""
-    graph, array = _here(), np.asarray(data)
+    """Numbers, lists of them or an array; floating ones in the type that the network computes in.
+
+    A length such as ``x.shape[2]`` is a whole number, alone or in a list of such.
+    """
+    graph = _here()
+    lengths = list(data) if isinstance(data, (list, tuple)) else [data]
+    if not is_static(lengths) and all(isinstance(n, (int, np.integer, Size)) for n in lengths):
+        kind = default_dtype(0, graph) if dtype is None else as_dtype(dtype)
+        return reshape(cast(shape_tensor(graph, lengths), kind), () if isinstance(data, Size) else (len(lengths),))
+    array = np.asarray(data)
     return graph.constant(array, promoted_dtype(array, graph=graph) if dtype is None else as_dtype(dtype))
 
 

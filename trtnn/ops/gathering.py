@@ -9,13 +9,15 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import Array, expect_ndim, normalize_dim, ntuple, shape_of_weights
+from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import eq
-from trtnn.ops.creation import tensor
-from trtnn.ops.indexing import as_indices, take
+from trtnn.ops.creation import arange, tensor
+from trtnn.ops.indexing import Indices, as_indices, take
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, index_dtype
 from trtnn.ops.shaping import movedim, permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand
+from trtnn.symbolic import Length, Size
 from trtnn.tensor import Tensor
 
 
@@ -99,12 +101,15 @@ def embedding(input: Any, weight: Array, padding_idx: int | None = None) -> Tens
     return take(index.graph.constant(weight, index.graph.compute_dtype), index, 0)
 
 
-def _places(length: int, kernel: int, dilation: int, padding: int, stride: int, what: str) -> np.ndarray:
+def _places(length: Length, kernel: int, dilation: int, padding: int, stride: int, what: str) -> Indices:
     """Return the index of each tap of a window at each place, (kernel, places), of a padded length."""
     places = (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     if places < 1:
         raise ShapeError(f"{what}: a window of {kernel} is larger than a length of {length}, padding {padding}")
-    return dilation * np.arange(kernel)[:, None] + stride * np.arange(places)
+    taps = dilation * np.arange(kernel)[:, None]
+    if isinstance(places, Size):
+        return add(mul(arange(places), stride), taps)
+    return taps + stride * np.arange(places)
 
 
 def unfold(

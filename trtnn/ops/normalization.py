@@ -65,7 +65,8 @@ def batch_norm(
     shift = -scale * mean.astype(np.float64)
     if beta is not None:
         shift = shift + beta
-    images = reshape(input, (*input.shape, *(1,) * (4 - input.ndim)))  # what TensorRT's layer takes
+    fits = input.ndim > 3  # what TensorRT's layer takes
+    images = input if fits else reshape(input, (*input.shape, *(1,) * (4 - input.ndim)))
     result = graph.emit(
         "scale_nd",
         images,
@@ -75,7 +76,7 @@ def batch_norm(
         None,  # power
         1,  # channel axis
     )
-    return reshape(result, input.shape)
+    return result if fits else reshape(result, input.shape)
 
 
 def _standardized(

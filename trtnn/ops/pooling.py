@@ -41,23 +41,21 @@ def _padding_after(
     for length, k, s, p in zip(images.shape[2:], kernel, stride, padding, strict=False):
         room = length + 2 * p - k
         windows = (ceil_divide(room, s) if ceil_mode else room // s) + 1
+        needed = (windows - 1) * s + k - length - p
+        if ceil_mode and isinstance(needed, Size):
+            raise UnsupportedError(
+                f"{what} with ceil_mode over a length of {length}",
+                "the padding at its end would depend on the length",
+                f"a dimension that is a multiple_of {s} may settle it",
+            )
         if ceil_mode and (windows - 1) * s >= length + p:
-            windows -= 1
+            windows, needed = windows - 1, needed - s
         if windows < 1:
             raise ShapeError(
                 f"{what} in {images.graph.where}: the window {kernel} is larger than its input",
                 f"received an input of shape {images.shape[: 2 + len(kernel)]}, padding {padding}",
             )
-        needed = (windows - 1) * s + k - length - p
-        if isinstance(needed, Size):
-            if ceil_mode:
-                raise UnsupportedError(
-                    f"{what} with ceil_mode over a length of {length}",
-                    "the padding at its end would depend on the length",
-                    f"a dimension that is a multiple_of {s} may settle it",
-                )
-            needed = p
-        after.append(max(0, needed))
+        after.append(p if isinstance(needed, Size) else max(0, needed))
         counts.append(windows)
     return tuple(after), (*images.shape[:2], *as_sides(counts, 1))
 

@@ -25,6 +25,8 @@ def as_images(input: Tensor, n: int, what: str) -> tuple[Tensor, Callable[[Tenso
     expect_sides(input, n, what)
     batched = input if input.ndim == n + 2 else unsqueeze(input, 0)
     images = unsqueeze(batched, -1) if n == 1 else batched
+    if images is input:
+        return input, lambda result: result
 
     def undo(result: Tensor) -> Tensor:
         lengths = result.shape[:3] if n == 1 else result.shape

@@ -1,0 +1,348 @@
+"""Operations over a dynamic batch and a dynamic last axis, against torch's at two sizes of one network.
+
+A case is a function that means the same in torch and in trtnn, as in ``test_operations``. What is declared of its
+outputs' shapes is held against what comes out.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers import BATCH, IMAGES, ODD, TORCH, WIDTH, check_dynamic, load_random, message_of, numbers, trace
+from trtnn import functional as F
+from trtnn import modules
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+
+LINES, LINE_SIZES = (BATCH, 4, ODD), [(1, 4, 12), (3, 4, 3)]
+IMAGE_SIZES = [(1, 4, 8, 24), (3, 4, 16, 8)]
+VOLUMES, VOLUME_SIZES = (BATCH, 2, 3, 4, WIDTH), [(1, 2, 3, 4, 16), (3, 2, 3, 4, 8)]
+
+
+def weights(ops, *shape):
+    """Return weights as ``ops`` takes them."""
+    array = numbers(*shape, seed=7, scale=0.5)
+    return torch.from_numpy(array) if ops is TORCH else array
+
+
+# Of (batch, 4, odd); the answer in fp16 is the same but for rounding.
+CASES = {
+    "of one number": lambda ops, x: [
+        ops.exp(x), ops.log(abs(x) + 1), ops.erf(x), ops.floor(x), ops.round(x), ops.sign(x), -x, ops.rsqrt(x * x + 1)
+    ],
+    "activations": lambda ops, x: [
+        ops.gelu(x), ops.elu(x), ops.softplus(x), ops.mish(x), ops.hardtanh(x), ops.logsigmoid(x), ops.hardshrink(x),
+        ops.softsign(x), ops.celu(x, 0.5), ops.relu6(x), ops.threshold(x, 0.5, 2.0), ops.glu(x, 1),
+    ],
+    "of two numbers": lambda ops, x: [
+        ops.maximum(x, x.sum(1, keepdim=True)), x // 2, x % 2, x**3, x.clamp(-1, 0.5), ops.minimum(x, x[:, :1]),
+        ops.add(x, x[:, 1:2], alpha=2), ops.fmod(x, 0.75),
+    ],
+    "comparison": lambda ops, x: [x > 0, x <= x[:, :1], (x > 0) & (x < 1), ops.isfinite(x), ~(x != x[:, :1])],
+    "where": lambda ops, x: [
+        ops.where(x > 0, x, 0.5), x.masked_fill(x > 1, -1.0), ops.where(x[:, :1] > 0, x, x.mean(1, keepdim=True))
+    ],
+    "reductions": lambda ops, x: [
+        x.sum(), x.sum(-1), x.mean(0), x.mean((1, 2), keepdim=True), x.amax(-1, True), x.amin(1), (x / 2).prod(1),
+        x.max(), (x > 9).any(-1), (x < 99).all(0),
+    ],
+    "variance": lambda ops, x: [
+        x.var(-1), x.var(1), x.std((1, 2)), x.var(-1, unbiased=False), x.std(2, keepdim=True), x.var((0, 1, 2))
+    ],
+    "norms": lambda ops, x: [
+        x.norm(dim=-1), x.norm(1, 0), x.norm(float("inf"), 1), ops.normalize(x), ops.normalize(x, dim=-1),
+        x.logsumexp(-1), ops.cosine_similarity(x, x[:, :1], -1), ops.pairwise_distance(x, x * 2),
+    ],
+    "extremes": lambda ops, x: [
+        tuple(x.max(-1)), x.argmax(1), x.argmin(-1, True), x.argmax(), tuple(x.topk(2, -1)), tuple(x.sort(1)),
+        x[0, 0].argmax(),
+    ],
+    "running sums": lambda ops, x: [x.cumsum(-1), x.cumsum(1)],
+    "softmax": lambda ops, x: [
+        ops.softmax(x, -1), ops.softmax(x, 1), ops.log_softmax(x, -1), ops.softmin(x, 0), ops.softmax(x[0, 0], 0)
+    ],
+    "normalisation": lambda ops, x: [
+        ops.group_norm(x, 2), ops.layer_norm(x.mT, (4,)), ops.local_response_norm(x, 2),
+        ops.group_norm(x, 4, weights(ops, 4), weights(ops, 4)),
+    ],
+    "dimensions of length 1": lambda ops, x: [
+        x.unsqueeze(1), x.unsqueeze(-1), x.unsqueeze(0).squeeze(0), x[:, :1].squeeze(1), x[0].unsqueeze(0)
+    ],
+    "joining": lambda ops, x: [ops.stack([x, x * 2]), ops.stack((x, x), -1), ops.cat([x, x[..., :2]], -1)],
+    "parts": lambda ops, x: [*x.unbind(1), x.select(-1, 2), x.movedim(0, -1), x.mT, x.unflatten(1, (2, -1))],
+    "repetition": lambda ops, x: [
+        x.repeat(2, 1, 3), x.repeat_interleave(2, -1), x.repeat_interleave(3, 0), ops.tile(x, (2,)),
+        x[:, :1].expand_as(x), x.expand(2, *x.shape),
+    ],
+    "turning": lambda ops, x: [x.flip(-1), x.flip((0, 1)), x.roll(1, -1), x.roll((-2, 1), (2, 0)), x.roll(5, -1)],
+    "picking": lambda ops, x: [
+        x[..., [0, 2]], x[..., [-1, 0]], x[:, [0, -1]], x[:, [0, 1], [1, -1]], x.index_select(-1, ops.tensor([1, 0])),
+        x[..., x[0, 0].argmax()], x[0, :, np.array([[0, 1], [2, -3]])], x[:, :, ops.arange(2)],
+    ],
+    "gathering": lambda ops, x: [
+        x.gather(1, (x > 0).long()), x.gather(-1, (x > 0).long()), x.gather(-1, x.argmax(-1, True)),
+        x.scatter(1, (x[:, :1] > 0).long(), 0.5), ops.one_hot(x.argmax(1), 4),
+    ],
+    "triangles": lambda ops, x: [x.tril(), x.triu(1), ops.tril(x.mT, -1), (x > 0).tril()],
+    "windows": lambda ops, x: [x.unfold(1, 2, 1), x.unfold(-1, 2, 1), x.unfold(-1, 3, 2), ops.unfold(x[:, None], 2)],
+    "padding": lambda ops, x: [
+        ops.pad(x, (1, 2)), ops.pad(x, (2, 0), value=1.5), ops.pad(x, (-1, 1)), ops.pad(x, (2, 1), "reflect"),
+        ops.pad(x, (3, 4), "replicate"), ops.pad(x, (1, 3), "circular"), ops.pad(x, (0, 0, 1, 1, 1, 0)),
+    ],
+    "products": lambda ops, x: [
+        x @ x.mT, x.mT @ x, x @ x[0, 0], x[0] @ x.mT, ops.bmm(x, x.mT), ops.outer(x[0, 0], x[0, 1]),
+        ops.mv(x[0], x[0, 0]), x[:, None] @ x.mT,
+    ],
+    "sums of products": lambda ops, x: [
+        ops.einsum("bij,bkj->bik", x, x), ops.einsum("bij->bji", x), ops.einsum("...ij,...kj->...ik", x, x[:1]),
+        ops.einsum("bij,j->bi", x, x[0, 0]), ops.einsum("ij,kj,lj->ikl", x[0], x[0], x[0]),
+    ],
+    "attention": lambda ops, x: [
+        ops.scaled_dot_product_attention(x.mT, x.mT, x.mT),
+        ops.scaled_dot_product_attention(x.mT, x.mT, x.mT, is_causal=True),
+        ops.scaled_dot_product_attention(x.mT, x.mT[:, 1:], x.mT[:, 1:], is_causal=True),
+        ops.scaled_dot_product_attention(x.mT, x.mT, x.mT, x.mT @ x <= 99),
+    ],
+    "pooling": lambda ops, x: [
+        ops.max_pool1d(x, 3, 2, 1), ops.avg_pool1d(x, 3, 1, 1), ops.avg_pool1d(x, 2, count_include_pad=False),
+        ops.max_pool1d(x[0], 2), ops.adaptive_avg_pool1d(x, 1),
+        ops.lp_pool1d(abs(x) + 1, 2.0, 2), ops.adaptive_avg_pool1d(x[0], 1),
+    ],
+    "convolution": lambda ops, x: [
+        ops.conv1d(x, weights(ops, 6, 4, 3), padding=1),
+        ops.conv1d(x[0], weights(ops, 6, 4, 3), stride=2),
+        ops.conv_transpose1d(x, weights(ops, 4, 3, 3), stride=2),
+    ],
+    "resizing": lambda ops, x: [
+        ops.interpolate(x, scale_factor=2), ops.interpolate(x, size=7, mode="linear"),
+        ops.interpolate(x, size=(x.shape[2] * 3,), mode="nearest-exact"), ops.interpolate(x, size=1, mode="area"),
+    ],
+    "creation": lambda ops, x: [
+        ops.zeros_like(x), ops.full_like(x, 2.5), x.new_ones((x.shape[0], 2)), ops.zeros(x.shape[2], 1) + x[0, 0],
+        *ops.meshgrid(x[0, 0], x[0, :, 0], indexing="xy"), ops.arange(x.shape[2]), ops.full((x.shape[0],), 7),
+        ops.ones(3, 1) * x.shape[2], x.new_zeros(1, 2, x.shape[2]),
+    ],
+}  # fmt: skip
+
+
+# Of (batch, 4, height, width).
+OF_IMAGES = {
+    "pooling": lambda ops, x: [
+        ops.avg_pool2d(x, 3, 2, 1), ops.avg_pool2d(x, 3, 2, 1, count_include_pad=False), ops.max_pool2d(x, 3, 2, 1),
+        ops.avg_pool2d(x, 2, divisor_override=3), ops.adaptive_avg_pool2d(x, 1), ops.adaptive_avg_pool2d(x, (1, None)),
+        ops.avg_pool2d(x, 4, 4, ceil_mode=True), ops.adaptive_avg_pool2d(x, (None, None)),
+    ],
+    "pixels": lambda ops, x: [
+        ops.pixel_shuffle(x, 2), ops.pixel_unshuffle(x, 4), ops.channel_shuffle(x, 2), ops.pixel_shuffle(x[0], 2)
+    ],
+    "resizing": lambda ops, x: [
+        ops.interpolate(x, size=(5, x.shape[3]), mode="bicubic"),
+        ops.interpolate(x, scale_factor=2, mode="nearest-exact"),
+        ops.interpolate(x, scale_factor=0.5, mode="bilinear", recompute_scale_factor=True),
+        ops.interpolate(x, size=(x.shape[2], 1), mode="area"),
+    ],
+    "sampling": lambda ops, x: [
+        ops.grid_sample(x, ops.stack([x[:, 0] / 3, x[:, 1] / 3], -1), align_corners=False),
+        ops.grid_sample(
+            x[:, :2], ops.affine_grid(x[:, 0, :2, :3], (x.shape[0], 4, 5, 6), align_corners=True), align_corners=True
+        ),
+    ],
+    "padding": lambda ops, x: [
+        ops.pad(x, (1, 2, 3, 0)), ops.pad(x, (1, 1, 2, 2), "reflect"), ops.pad(x, (-1, 0, -2, 1))
+    ],
+    "without a batch": lambda ops, x: [ops.max_pool2d(x[0], 2), ops.conv2d(x[0], weights(ops, 3, 4, 3, 3))],
+    "windows": lambda ops, x: [
+        ops.softmax(x.unflatten(2, (-1, 4)).unflatten(-1, (-1, 4)).movedim(3, 4).flatten(-2), -1)
+    ],
+    "distances": lambda ops, x: [ops.cosine_similarity(x, x.roll(1, 1)), ops.normalize(x, dim=1)],
+}  # fmt: skip
+
+# Of (batch, 4, odd) of whole numbers.
+OF_INTEGERS = {
+    "arithmetic": lambda ops, x: [x + 1, x // 2, x % 3, x * x.shape[2], -x, x.clamp(0, 2), abs(x), x**2],
+    "reductions": lambda ops, x: [x.sum(-1), x.amax(1), x.sum(), (x > 0).sum(0), x.prod(1), x.cumsum(-1)],
+    "logic": lambda ops, x: [(x > 0) | (x < -1), ops.logical_xor(x, x[:, :1]), x == x[:, :1], ops.where(x > 0, x, 0)],
+    "floating": lambda ops, x: [x / 2, x.float().mean(-1), ops.exp(x / 8)],
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_over_lines(name):
+    function = CASES[name]
+    check_dynamic(lambda x: function(F, x), lambda x: function(TORCH, x), LINES, LINE_SIZES)
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_over_images(name):
+    function = OF_IMAGES[name]
+    check_dynamic(lambda x: function(F, x), lambda x: function(TORCH, x), IMAGES, IMAGE_SIZES, fp16_tolerance=5e-3)
+
+
+@pytest.mark.parametrize("name", OF_INTEGERS)
+def test_over_integers(name):
+    function = OF_INTEGERS[name]
+    check_dynamic(lambda x: function(F, x), lambda x: function(TORCH, x), LINES, LINE_SIZES, dtype="int32")
+
+
+def test_over_volumes():
+    def function(ops, x):
+        return [
+            ops.conv3d(x, weights(ops, 6, 2, 3, 3, 3), padding=1, stride=(1, 1, 2)),
+            ops.conv_transpose3d(x, weights(ops, 2, 3, 3, 3, 2), stride=2),
+            ops.max_pool3d(x, 2), ops.avg_pool3d(x, 3, 2, 1), ops.interpolate(x, scale_factor=2, mode="trilinear"),
+            ops.adaptive_avg_pool3d(x, (3, 2, 1)),
+        ]  # fmt: skip
+
+    check_dynamic(lambda x: function(F, x), lambda x: function(TORCH, x), VOLUMES, VOLUME_SIZES)
+
+
+def test_index_arrays_over_dynamic_dimensions():
+    def function(x):
+        return [x[[0, 0], :, [0, -1]], x[:, 1, [2, 0]], x[[[0], [0]], [1, 2]], x[:, [-1, 0], [-3, 1]]]
+
+    check_dynamic(function, function, LINES, LINE_SIZES)
+
+
+def test_two_inputs_of_one_dimension():
+    def function(ops, x, y):
+        i = (x > 0).long()
+        return [x @ y, ops.where(i > 0, x, 0.0), x.gather(2, i), ops.cat([x, y.mT], -1), ops.bmm(x, y)]
+
+    check_dynamic(
+        lambda x, y: function(F, x, y),
+        lambda x, y: function(TORCH, x, y),
+        [LINES, (BATCH, ODD, 4)],
+        [[(1, 4, 12), (1, 12, 4)], [(3, 4, 3), (3, 3, 4)]],
+    )
+
+
+def test_tensors_of_lengths():
+    def function(ops, x):
+        return [
+            ops.tensor(x.shape[2]), ops.tensor([x.shape[0], 3, x.shape[2] // 2]),
+            ops.tensor((x.shape[2], 2), dtype=torch.float32) * 2,
+        ]  # fmt: skip
+
+    check_dynamic(lambda x: function(F, x), lambda x: function(TORCH, x), LINES, LINE_SIZES)
+
+
+# -- modules ----------------------------------------------------------------------------------------------------------
+
+# Of each module its arguments and the shape of its input.
+MODULES = {
+    "Conv1d": ((4, 6, 3, 2, 1), {}, LINES),
+    "Conv2d": ((4, 6, 3), {"padding": 1, "padding_mode": "reflect"}, IMAGES),
+    "ConvTranspose2d": ((4, 3, 3, 2, 1, 1), {}, IMAGES),
+    "BatchNorm1d": ((4,), {}, LINES),
+    "GroupNorm": ((2, 4), {}, IMAGES),
+    "InstanceNorm2d": ((4,), {"affine": True}, IMAGES),
+    "InstanceNorm1d": ((4,), {}, LINES),
+    "LayerNorm": ((6,), {}, (BATCH, ODD, 6)),
+    "RMSNorm": ((6,), {}, (BATCH, ODD, 6)),
+    "PReLU": ((4,), {}, LINES),
+    "Upsample": ((), {"scale_factor": 2, "mode": "bilinear"}, IMAGES),
+    "AdaptiveAvgPool2d": ((1,), {}, IMAGES),
+    "ReflectionPad2d": ((2,), {}, IMAGES),
+    "Unfold": ((2,), {}, (BATCH, 4, 5, 6)),
+    "TransformerEncoderLayer": ((8, 2, 16), {"batch_first": True}, (BATCH, ODD, 8)),
+    "GRUCell": ((6, 5), {}, (BATCH, 6)),
+}
+
+
+def at(shape, batch, side):
+    """Return a shape with numbers for its dimensions."""
+    return tuple(n if isinstance(n, int) else batch if n is BATCH else side for n in shape)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules(name):
+    args, options, shape = MODULES[name]
+    make, theirs = getattr(modules, name), getattr(torch.nn, name)
+    sizes = [at(shape, 1, 12), at(shape, 3, 3)] if any(n is ODD for n in shape) else [at(shape, 1, 8), at(shape, 3, 16)]
+    check_dynamic(make(*args, **options), theirs(*args, **options), shape, sizes)
+
+
+def twins(name, *args, **options):
+    """Return a module and torch's, with the same weights."""
+    ours, theirs = getattr(modules, name)(*args, **options), load_random(getattr(torch.nn, name)(*args, **options))
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_multi_head_attention(causal):
+    ours, theirs = twins("MultiheadAttention", 8, 2, batch_first=True)
+
+    def function(ops, module, x):
+        mask = ops.ones_like(x[0] @ x[0].mT).triu(1) > 0 if causal else None
+        return list(module(x, x, x, attn_mask=mask))
+
+    check_dynamic(
+        lambda x: function(F, ours, x),
+        lambda x: function(TORCH, theirs, x),
+        (BATCH, ODD, 8),
+        [(1, 12, 8), (3, 3, 8)],
+    )
+
+
+def test_recurrence_over_a_dynamic_batch():
+    ours, theirs = twins("LSTM", 6, 5, bidirectional=True)
+    check_dynamic(lambda x: ours(x)[0], lambda x: theirs(x)[0], (3, BATCH, 6), [(3, 1, 6), (3, 3, 6)])
+
+
+def test_embedding():
+    ours, theirs = twins("Embedding", 3, 5)
+    check_dynamic(
+        lambda x: ours(abs(x) % 3), lambda x: theirs(abs(x) % 3), (BATCH, ODD), [(1, 12), (3, 3)], dtype="int32"
+    )
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: x.squeeze(), ShapeError, "whether batch != 1 is known only when the network runs"),
+        (lambda x: x.squeeze(0), ShapeError, "batch is 1 to 4"),
+        (lambda x: x.sort(-1), UnsupportedError, "topk of odd"),
+        (lambda x: x.topk(5, -1), ShapeError, "whether odd >= 5 is known only"),
+        (lambda x: x.topk(13, -1), ArgumentError, "topk of 13 along a dimension of odd"),
+        (lambda x: x.unbind(-1), ShapeError, "odd is known only when the network runs"),
+        (lambda x: x.unfold(-1, 4, 1), ShapeError, "known only when the network runs"),
+        (lambda x: F.adaptive_avg_pool1d(x, 3), UnsupportedError, "adaptive_avg_pool1d of a length of odd to 3"),
+        (lambda x: F.adaptive_max_pool1d(x, 2), UnsupportedError, "its windows would depend on the length"),
+        (lambda x: F.interpolate(x, size=3, mode="area"), UnsupportedError, "of a length of odd to 3"),
+        (lambda x: F.max_pool1d(x, 2, ceil_mode=True), UnsupportedError, "max_pool1d with ceil_mode over a length of"),
+        (lambda x: F.avg_pool1d(x, 2, ceil_mode=True), UnsupportedError, "avg_pool1d with ceil_mode over a length of"),
+        (lambda x: F.pixel_unshuffle(x, 2), ShapeError, "odd"),
+        (F.glu, ShapeError, "odd"),
+        (lambda x: F.pad(x, (4, 0), "reflect"), ShapeError, "odd"),
+        (lambda x: F.pad(x, (-3, 0)), ShapeError, "odd"),
+        (lambda x: F.group_norm(x.mT, 3), ShapeError, "odd"),
+        (lambda x: F.layer_norm(x, (5,)), ShapeError, "takes (..., 5), not (batch, 4, odd)"),
+        (lambda x: F.instance_norm(x.mT, weight=np.ones(4, "f4")), ShapeError, "received odd, in an input of shape"),
+        (lambda x: F.bmm(x, x), ShapeError, "shapes (batch, 4, odd) and (batch, 4, odd) do not fit together"),
+        (lambda x: F.bmm(x, x[:1].mT), ShapeError, "two batches of one size, not (batch, 4, odd) and (1, odd, 4)"),
+        (lambda x: F.einsum("bij,bjk->bik", x, x), ShapeError, "a letter is odd and 4 long"),
+        (lambda x: x.gather(2, F.zeros(4, 4, 1, dtype="int32")), ShapeError, "batch"),
+        (lambda x: x[..., [0, 5]], ShapeError, "odd"),
+        (lambda x: x[..., [0, 12]], ShapeError, "index 12 is out of range for a dimension of odd"),
+        (lambda x: x[..., [-13]], ShapeError, "index -13 is out of range for a dimension of odd"),
+        (lambda x: x[:, :, np.array([True, False, True])], ShapeError, "does not fit dimensions (odd,)"),
+        (lambda x: F.where(x > 0, x, x[..., 1:]), ShapeError, "(batch, 4, odd - 1)"),
+        (lambda x: x.unflatten(-1, (2, -1)), ShapeError, "cannot unflatten dimension -1, of odd"),
+        (lambda x: x.var(-1, correction=3), ShapeError, "odd"),
+        (lambda x: F.eye(x.shape[2]), ShapeError, "odd is known only"),
+        (lambda x: F.linspace(0, 1, x.shape[2]), ShapeError, "odd is known only"),
+        (lambda x: F.full((2,), x.shape[2]), ShapeError, "odd is known only"),
+        (lambda x: x.repeat_interleave(x.shape[2], 0), ArgumentError, "not odd"),
+        (lambda x: F.fold(x, (3, 3), 2), ShapeError, "odd"),
+        (lambda x: F.unfold(x[:, None], 4), ShapeError, "odd"),
+        (lambda x: F.one_hot(x.argmax(1), x.shape[2]), ShapeError, "odd"),
+        (lambda x: F.affine_grid(x[:, :2, :3], (x.shape[0], 1, x.shape[2], 4)), ShapeError, "odd"),
+        (lambda x: F.grid_sample(x[:, None], F.zeros(4, 1, 4, 2)), ShapeError, "batch"),
+        (lambda x: twins("LSTM", 4, 3)[0](x.permute(2, 0, 1)), ShapeError, "odd is known only"),
+    ],
+)
+def test_errors_name_the_dimension(function, error, words):
+    assert words in message_of(error, trace, function, LINES)
