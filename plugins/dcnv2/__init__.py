@@ -2,8 +2,8 @@
 
     python -m trtnn.plugins.dcnv2 build     # with nvcc and TensorRT's headers, once for each TensorRT and GPU
 
-:func:`load` makes the plugin known to TensorRT; :func:`create` makes one for a layer. The kernel alone, without TensorRT,
-is in :mod:`trtnn.plugins.dcnv2.kernel`.
+:func:`load` makes the plugin known to TensorRT; :func:`create` makes one for a layer. The kernel alone, without
+TensorRT, is in :mod:`trtnn.plugins.dcnv2.kernel`.
 """
 
 from trtnn.plugins.dcnv2.building import build

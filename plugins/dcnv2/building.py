@@ -1,7 +1,7 @@
 """How the libraries are built, and where they are kept.
 
-The plugin's library depends on TensorRT's version, the GPU and the sources; its folder in the cache is named by all three,
-so that a change of any of them is a library that is not there yet, never one that does not fit.
+The plugin's library depends on TensorRT's version, the GPU and the sources; its folder in the cache is named by all
+three, so that a change of any of them is a library that is not there yet, never one that does not fit.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.backend import Backend, get_backend, gpus
+from trtnn.backend import Backend, get_backend
 from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.files import default_cache_dir
 from trtnn.plugins.dcnv2.building import COMMAND, PLUGIN, architecture, digest
@@ -28,7 +28,7 @@ def version_of(text: str) -> tuple[int, int]:
 
 
 def find_library(backend: Backend, arch: str | None = None, folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return the library built for this TensorRT and GPU.
+    """Return the library built for this TensorRT and for ``arch``, by default the GPU of this machine.
 
     One built with headers of an earlier minor version of the same major one serves too: TensorRT keeps those apart by
     interface versions. The nearest is taken.
@@ -37,12 +37,12 @@ def find_library(backend: Backend, arch: str | None = None, folder: str | os.Pat
         EngineError: there is none; with where it was looked for and the command that builds it.
     """
     root = Path(folder) if folder else default_cache_dir() / "dcnv2"
-    target = architecture(arch or (gpus()[0] if gpus() else "sm_90"))
+    target = architecture(arch)
     major, minor = version_of(backend.version)
     fitting, others = [], []
     for path in sorted(root.glob(f"tensorrt-*/{PLUGIN}")):
         found = re.fullmatch(r"tensorrt-(\d+)\.(\d+)-(sm\w+)-(\w+)", path.parent.name)
-        if found and int(found[1]) == major and int(found[2]) <= minor and found[3:] == (target, digest()):
+        if found and int(found[1]) == major and int(found[2]) <= minor and found.group(3, 4) == (target, digest()):
             fitting.append((int(found[2]), path))
         elif found:
             others.append(path.parent.name)
