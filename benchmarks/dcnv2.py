@@ -1,9 +1,10 @@
 """The DCNv2 kernel beside torchvision's operator and cuDNN's plain convolution, all in one run on one GPU.
 
 3x3, stride 1, as many channels out as in: nine sizes, fp16 and fp32. Times are of the GPU, by CUDA events around a CUDA
-graph of many calls (a plain loop of calls where one cannot be captured): the median of rounds. "cold" overwrites a buffer
-of twice the L2 cache's size before each call, which is then timed alone. torchvision gets NCHW, the one layout it has; the
-plain convolution channels_last. Needs torch and trtnn; benchmarks/dcnv2.sh runs it where trtnn is not installed.
+graph of many calls (a plain loop of calls where one cannot be captured): the median of rounds. "cold" overwrites a
+buffer of twice the L2 cache's size before each call, which is then timed alone. torchvision gets NCHW, the one layout
+that it has; the plain convolution gets channels_last. Needs torch and trtnn; benchmarks/dcnv2.sh
+needs no installed trtnn.
 
 examples:
   python3 benchmarks/dcnv2.py --out results                   # builds the kernel first, if it is not there

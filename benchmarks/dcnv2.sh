@@ -10,22 +10,23 @@ out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 
-# trtnn as it would be installed, without installing it
+# trtnn as it would be installed, without installing it: the folders beside trtnn/ belong into it.
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
-mkdir "$site/trtnn"
-ln -s "$PWD"/trtnn/* "$PWD/models" "$PWD/plugins" "$PWD/examples" "$site/trtnn/"
-ln -s "$PWD/tests" "$site/tests"
-export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-export TRTNN_CACHE_DIR="${TRTNN_CACHE_DIR:-$out/cache}"
+cp -r trtnn tests benchmarks pyproject.toml "$site"
+cp -r models plugins examples "$site/trtnn"
+export TRTNN_CACHE_DIR="${TRTNN_CACHE_DIR:-$out/cache}" PYTHONUNBUFFERED=1
+library=${LIBRARY:+$(realpath "$LIBRARY")}
+cd "$site"
+export PYTHONPATH="$site"
 
 start=$SECONDS
-library=${LIBRARY:-$($python -m trtnn.plugins.dcnv2 build --kernel-only)} || exit 1
+library=${library:-$($python -m trtnn.plugins.dcnv2 build --kernel-only)} || exit 1
 echo "built: $library ($((SECONDS - start)) s)"
 export TRTNN_DCNV2_LIBRARY="$library"
 
 failed=0
-$python -m pytest --rootdir "$PWD" -p no:cacheprovider tests/plugins/test_kernel_on_gpu.py 2>&1 | tee "$out/tests.txt" || failed=1
+$python -m pytest -p no:cacheprovider tests/plugins/test_kernel_on_gpu.py 2>&1 | tee "$out/tests.txt" || failed=1
 echo "tested ($((SECONDS - start)) s)"
 $python benchmarks/dcnv2.py --out "$out" --library "$library" || failed=1
 echo "timed ($((SECONDS - start)) s)"
@@ -38,7 +39,7 @@ if [ -n "${SANITIZE:-}" ]; then
     export PYTORCH_NO_CUDA_MEMORY_CACHING=1
     for tool in memcheck racecheck; do
         timeout "${SANITIZE_SECONDS:-150}" compute-sanitizer --tool $tool --error-exitcode 9 --kernel-regex kns=dcnv2 \
-            $python -m pytest --rootdir "$PWD" -p no:cacheprovider -o timeout=0 tests/plugins/test_kernel_on_gpu.py \
+            $python -m pytest -p no:cacheprovider -o timeout=0 tests/plugins/test_kernel_on_gpu.py \
             -k "definition or shape" 2>&1 | tee "$out/$tool.txt" | tail -5 || failed=1
         echo "$tool ($((SECONDS - start)) s)"
     done

@@ -108,7 +108,7 @@ size_t partial_bytes(const dcnv2_layer& layer, const Sizes& sizes, int splits) {
 // Clock cycles that a block shape is expected to take, from what its parts cost on a multiprocessor.
 double expected_cycles(const dcnv2_layer& layer, const Plan& plan, const Sizes& sizes, const Shape& s, int splits,
                        int multiprocessors) {
-    const double product = layer.data_type == DCNV2_HALF ? 1 : 3 * 2;  // of tensor-core time, against fp16
+    const double product = layer.data_type == DCNV2_HALF ? 1 : 3;  // of tensor-core time, against fp16
     const size_t shared = s.shared_bytes(plan.max_slots);
     const int fitting = std::min<int>(s.blocks, static_cast<int>(kSharedBytesOfAll / (shared + 1024)));
     const int64_t blocks = divide_up(sizes.pixels, s.bm) * divide_up(layer.out_channels / layer.groups, s.bn) *

@@ -41,6 +41,7 @@ struct Tile {
     static constexpr int WM = BM / WARPS_M, WN = BN / WARPS_N;  // of one warp
     static constexpr int MT = WM / 16, NT = WN / 8;             // in mma's tiles
     static constexpr int ITEMS = BM * kTileUnits / THREADS;     // units that a thread gathers for one k-tile
+    static constexpr int PAIR = ITEMS > 1 ? 2 : 1;              // units on their way at once before the first k-tile
     static constexpr int STEPS = 4;                             // mma's k in a k-tile
     static constexpr int ROWS = THREADS / kTileUnits;           // distance of a thread's items
     static constexpr int UNIT = 16 / sizeof(T);
@@ -69,8 +70,8 @@ DCNV2_DEVICE void make_samples(const Arguments& args, const Phase& phase, int fi
                                Sample<typename Tile::T>* samples) {
     const int row = thread_index() % Tile::BM, index = first_pixel + row;
     constexpr int STRIDE = Tile::THREADS / Tile::BM, MANY = 2;  // loads in flight
-    const bool exists = index < args.pixels;
-    const Pixel pixel = pixel_at(exists ? index : 0, args.out_height, args.out_width);
+    // What lies past the last pixel is made like the first and not written.
+    const Pixel pixel = pixel_at(index < args.pixels ? index : 0, args.out_height, args.out_width);
     const int64_t place = pixel.y * args.out_width + pixel.x;
     const int64_t offset_at = pixel.image * args.offset_batch_stride + place * args.offset_pixel_stride;
     const int64_t mask_at = pixel.image * args.mask_batch_stride + place * args.mask_pixel_stride;
@@ -94,7 +95,6 @@ DCNV2_DEVICE void make_samples(const Arguments& args, const Phase& phase, int fi
             y[i] += static_cast<float>(top + tap_y * args.dilation_h);
             x[i] += static_cast<float>(left + (tap - tap_y * args.kernel_w) * args.dilation_w);
             if (args.mask_mode == DCNV2_MASK_LOGITS) mask[i] = 1.0f / (1.0f + exponential(-mask[i]));
-            if (!exists) y[i] = -1.0f;
             samples[slot * Tile::BM + row] =
                 make_sample<typename Tile::T>(pixel.image, y[i], x[i], mask[i], args.height, args.width);
         }
@@ -186,6 +186,14 @@ DCNV2_DEVICE void multiply_step(float (&sums)[Tile::MT][Tile::NT][4], uint32_t a
     }
 }
 
+DCNV2_DEVICE void store_pair(float left, float right, half_t* to) {
+    *reinterpret_cast<Half2*>(to) = make_half2_(left, right);
+}
+DCNV2_DEVICE void store_pair(float left, float right, float* to) {
+    to[0] = left;
+    to[1] = right;
+}
+
 // The block's results through shared memory, so that what is written is coalesced in either layout.
 template <typename Tile>
 DCNV2_DEVICE void write_output(const Arguments& args, float (&sums)[Tile::MT][Tile::NT][4], const int32_t* rows,
@@ -197,14 +205,11 @@ DCNV2_DEVICE void write_output(const Arguments& args, float (&sums)[Tile::MT][Ti
 #pragma unroll
         for (int n = 0; n < Tile::NT; ++n) {
             const int row = warp_m * Tile::WM + m * 16 + lane / 4, column = warp_n * Tile::WN + n * 8 + lane % 4 * 2;
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                const float bias = column + i < end ? args.bias[base + first_output + column + i] : 0.0f;
-                T* to = reinterpret_cast<T*>(stage + row * Tile::STAGE_PITCH) + column + i;
-                convert(sums[m][n][i] + bias, *to);
-                to = reinterpret_cast<T*>(stage + (row + 8) * Tile::STAGE_PITCH) + column + i;
-                convert(sums[m][n][i + 2] + bias, *to);
-            }
+            const float* bias = args.bias + base + first_output + column;
+            const float left = column < end ? bias[0] : 0.0f, right = column + 1 < end ? bias[1] : 0.0f;
+            unsigned char* to = stage + row * Tile::STAGE_PITCH + column * sizeof(T);
+            store_pair(sums[m][n][0] + left, sums[m][n][1] + right, reinterpret_cast<T*>(to));
+            store_pair(sums[m][n][2] + left, sums[m][n][3] + right, reinterpret_cast<T*>(to + 8 * Tile::STAGE_PITCH));
         }
     sync_block();
     T* output = static_cast<T*>(args.output);
@@ -307,10 +312,13 @@ deform_kernel(const Arguments args) {
         int32_t entry = args.table[from * kTileUnits + unit];
         int32_t next_entry = from + 1 < to ? args.table[(from + 1) * kTileUnits + unit] : kNoUnit;
 #pragma unroll
-        for (int i = 0; i < Tile::ITEMS; ++i) {
-            Gather<T> gather;
-            start_gather<Tile>(args, entry, first_row + i * Tile::ROWS, samples, gather);
-            finish_gather(gather, a_write + i * Tile::ROWS * 128);
+        for (int i = 0; i < Tile::ITEMS; i += Tile::PAIR) {
+            Gather<T> gathers[Tile::PAIR];
+#pragma unroll
+            for (int j = 0; j < Tile::PAIR; ++j)
+                start_gather<Tile>(args, entry, first_row + (i + j) * Tile::ROWS, samples, gathers[j]);
+#pragma unroll
+            for (int j = 0; j < Tile::PAIR; ++j) finish_gather(gathers[j], a_write + (i + j) * Tile::ROWS * 128);
         }
 
         for (int tile = from; tile < to; ++tile) {
