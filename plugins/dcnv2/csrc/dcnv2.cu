@@ -1,6 +1,7 @@
 // The C interface: checks, the choice of block shape, and the launches. Also compiled as plain C++ with the emulator.
 #include "dcnv2.h"
 
+#include <atomic>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
@@ -22,7 +23,6 @@ int fail(const char* format, ...) {
     return 1;
 }
 
-constexpr size_t kMaxSharedBytes = 227 * 1024, kSharedBytesOfAll = 228 * 1024;
 constexpr size_t kSplitBytes = 16 << 20;  // of workspace that splitting may use
 constexpr int kMaxSplits = 8;
 
@@ -105,15 +105,20 @@ size_t partial_bytes(const dcnv2_layer& layer, const Sizes& sizes, int splits) {
     return static_cast<size_t>(splits) * sizes.pixels * layer.out_channels * sizeof(float);
 }
 
+// Blocks of a shape that are on one multiprocessor together; 0 where one has too little shared memory.
+int blocks_together(const Shape& s, const Plan& plan, const Machine& machine) {
+    const int bytes = static_cast<int>(s.shared_bytes(plan.max_slots));
+    return bytes > machine.block_bytes ? 0 : std::min(s.blocks, machine.multiprocessor_bytes / (bytes + 1024));
+}
+
 // Clock cycles that a block shape is expected to take, from what its parts cost on a multiprocessor.
 double expected_cycles(const dcnv2_layer& layer, const Plan& plan, const Sizes& sizes, const Shape& s, int splits,
-                       int multiprocessors) {
+                       const Machine& machine) {
     const double product = layer.data_type == DCNV2_HALF ? 1 : 3;  // of tensor-core time, against fp16
-    const size_t shared = s.shared_bytes(plan.max_slots);
-    const int fitting = std::min<int>(s.blocks, static_cast<int>(kSharedBytesOfAll / (shared + 1024)));
+    const int64_t multiprocessors = machine.multiprocessors;
     const int64_t blocks = divide_up(sizes.pixels, s.bm) * divide_up(layer.out_channels / layer.groups, s.bn) *
                            layer.groups * splits;
-    const int64_t together = std::min<int64_t>(fitting, divide_up(blocks, multiprocessors));
+    const int64_t together = std::min<int64_t>(blocks_together(s, plan, machine), divide_up(blocks, multiprocessors));
     // Of one k-tile: the tensor cores, and the shared memory and L1 that are one unit: ldmatrix, samples read and
     // written, weights written.
     const double tensor = s.bm / 16.0 * s.bn / 8.0 * 4 * 6.5 / 4 * product;
@@ -122,31 +127,31 @@ double expected_cycles(const dcnv2_layer& layer, const Plan& plan, const Sizes& 
     const double latency = 1100;
     const double tile = std::max({tensor * together, memory * together, latency});
     const double block = tile * divide_up(plan.max_tiles, splits) + 5000;
-    const double waves = static_cast<double>(divide_up(blocks, static_cast<int64_t>(multiprocessors) * together));
+    const double waves = static_cast<double>(divide_up(blocks, multiprocessors * together));
     const double extra = splits == 1 ? 0 : 4000 + partial_bytes(layer, sizes, splits) * 2 / 1500.0;
     return waves * block + extra;
 }
 
 // Sets what of tile and splits is left open.
-int choose(const dcnv2_layer& layer, const Plan& plan, const Sizes& sizes, size_t workspace, int multiprocessors,
+int choose(const dcnv2_layer& layer, const Plan& plan, const Sizes& sizes, size_t workspace, const Machine& machine,
            int32_t* tile, int32_t* splits) {
     const std::vector<Shape>& all = shapes(layer.data_type);
     double best = INFINITY;
     int best_tile = -1, best_splits = 1;
     for (int t = 0; t < static_cast<int>(all.size()); ++t) {
-        if ((*tile >= 0 && t != *tile) || all[t].shared_bytes(plan.max_slots) > kMaxSharedBytes) continue;
+        if ((*tile >= 0 && t != *tile) || !blocks_together(all[t], plan, machine)) continue;
         for (int s = *splits ? *splits : 1; s <= (*splits ? *splits : kMaxSplits); ++s) {
             if (!*splits && s > 1 &&
                 (partial_bytes(layer, sizes, s) > std::min(kSplitBytes, workspace) || s * 4 > plan.max_tiles))
                 break;
-            const double cycles = expected_cycles(layer, plan, sizes, all[t], s, multiprocessors);
+            const double cycles = expected_cycles(layer, plan, sizes, all[t], s, machine);
             if (cycles < best) best = cycles, best_tile = t, best_splits = s;
         }
     }
     if (best_tile < 0)
-        return fail("block shape %s needs %zu bytes of shared memory for this layer, a block has %zu",
+        return fail("block shape %s needs %zu bytes of shared memory for this layer, a block has %d",
                     *tile >= 0 ? all[*tile].name : "any", all[std::max(*tile, 0)].shared_bytes(plan.max_slots),
-                    kMaxSharedBytes);
+                    machine.block_bytes);
     *tile = best_tile;
     *splits = best_splits;
     return 0;
@@ -160,7 +165,8 @@ using namespace dcnv2;
 struct dcnv2_handle {
     dcnv2_layer layer;
     Plan plan;
-    int multiprocessors = 1;
+    Machine machine = {};
+    std::atomic<uint32_t> configured{0};  // a bit for each block shape
     void* memory = nullptr;  // on the device, all that follows
     const void* weights;
     const int32_t *table, *channels;
@@ -235,7 +241,7 @@ int dcnv2_create(const dcnv2_layer* layer, const float* weight, const float* bia
         const size_t phases_at = append(plan.phases.data(), plan.phases.size() * sizeof(Phase));
         const size_t groups_at = append(plan.groups.data(), plan.groups.size() * sizeof(Group));
         const size_t bias_at = append(bias ? bias : zeros.data(), zeros.size() * sizeof(float));
-        const char* error = count_multiprocessors(&made->multiprocessors);
+        const char* error = describe_machine(&made->machine);
         if (!error) error = allocate(&made->memory, all.size());
         if (!error) error = upload(made->memory, all.data(), all.size());
         if (error) return fail("cannot put %zu bytes of weights on the GPU: %s", all.size(), error);
@@ -275,7 +281,7 @@ int dcnv2_choice(dcnv2_handle* handle, const dcnv2_call* call, int32_t* tile, in
     if (check_call(handle->layer, handle->plan.units, *call, &sizes)) return 1;
     *tile = call->tile;
     *splits = call->splits;
-    return choose(handle->layer, handle->plan, sizes, kSplitBytes, handle->multiprocessors, tile, splits);
+    return choose(handle->layer, handle->plan, sizes, kSplitBytes, handle->machine, tile, splits);
 }
 
 const char* dcnv2_tile(int32_t data_type, int32_t tile) {
@@ -315,7 +321,7 @@ int dcnv2_forward(dcnv2_handle* handle, const dcnv2_call* call, const void* x, c
 
     int32_t tile = call->tile, splits = call->splits;
     const size_t left = workspace ? workspace_bytes - relayout : 0;
-    if (choose(layer, plan, sizes, left, handle->multiprocessors, &tile, &splits)) return 1;
+    if (choose(layer, plan, sizes, left, handle->machine, &tile, &splits)) return 1;
     if (splits > 1 && partial_bytes(layer, sizes, splits) > left)
         return fail("%d splits need %zu bytes of workspace, %zu are left", splits, partial_bytes(layer, sizes, splits),
                     left);
@@ -387,6 +393,13 @@ int dcnv2_forward(dcnv2_handle* handle, const dcnv2_call* call, const void* x, c
     arguments.dilation_h = layer.dilation_h;
     arguments.dilation_w = layer.dilation_w;
 
+    if (!(handle->configured >> tile & 1)) {
+        const int64_t used = blocks_together(shape, plan, handle->machine) * (shape.shared_bytes(plan.max_slots) + 1024);
+        error = configure(shape.kernel, handle->machine,
+                          static_cast<int>(std::min<int64_t>(100, divide_up(used * 100, handle->machine.multiprocessor_bytes))));
+        if (error) return fail("cannot give the kernel its shared memory: %s", error);
+        handle->configured |= 1u << tile;
+    }
     const Grid grid = {static_cast<int>(divide_up(sizes.pixels, shape.bm)),
                        static_cast<int>(divide_up(arguments.group_outputs, shape.bn)), layer.groups * splits};
     if (grid.y > 65535 || grid.z > 65535) return fail("%d groups are too many", layer.groups);

@@ -112,11 +112,32 @@ inline const char* upload(void* to, const void* from, size_t bytes) {
     return message(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
 }
 inline void release(void* memory) { cudaFree(memory); }
-inline const char* count_multiprocessors(int* count) {
+
+struct Machine {
+    int multiprocessors, block_bytes, multiprocessor_bytes;  // bytes of shared memory that one can have
+};
+inline const char* describe_machine(Machine* machine) {
     int device = 0;
-    const cudaError_t error = cudaGetDevice(&device);
-    return message(error != cudaSuccess ? error
-                                        : cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device));
+    cudaError_t error = cudaGetDevice(&device);
+    auto get = [&](int* value, cudaDeviceAttr attribute) {
+        if (error == cudaSuccess) error = cudaDeviceGetAttribute(value, attribute, device);
+    };
+    get(&machine->multiprocessors, cudaDevAttrMultiProcessorCount);
+    get(&machine->block_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    get(&machine->multiprocessor_bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor);
+    return message(error);
+}
+
+// Lets a kernel have as much shared memory as there is, and asks for no more than `used` percent of what could be: the
+// rest stays L1 cache.
+template <typename Arguments>
+const char* configure(void (*kernel)(Arguments), const Machine& machine, int used) {
+    const void* function = reinterpret_cast<const void*>(kernel);
+    cudaError_t error =
+        cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, machine.block_bytes);
+    if (error == cudaSuccess)
+        error = cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout, used);
+    return message(error);
 }
 
 struct Grid {
@@ -127,11 +148,6 @@ template <typename Arguments>
 const char* launch(void (*kernel)(Arguments), Grid grid, int threads, size_t shared_bytes, void* stream,
                    const Arguments& arguments) {
     const void* function = reinterpret_cast<const void*>(kernel);
-    if (shared_bytes > 48 * 1024) {
-        const cudaError_t error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                       static_cast<int>(shared_bytes));
-        if (error != cudaSuccess) return message(error);
-    }
     void* pointers[] = {const_cast<Arguments*>(&arguments)};
     return message(cudaLaunchKernel(function, dim3(grid.x, grid.y, grid.z), dim3(threads), pointers, shared_bytes,
                                     static_cast<cudaStream_t>(stream)));

@@ -300,8 +300,15 @@ inline const char* upload(void* to, const void* from, size_t bytes) {
     return nullptr;
 }
 inline void release(void* memory) { free(memory); }
-inline const char* count_multiprocessors(int* count) {
-    *count = 132;
+struct Machine {
+    int multiprocessors, block_bytes, multiprocessor_bytes;
+};
+inline const char* describe_machine(Machine* machine) {
+    *machine = {132, 227 << 10, 228 << 10};
+    return nullptr;
+}
+template <typename Arguments>
+const char* configure(void (*)(Arguments), const Machine&, int) {
     return nullptr;
 }
 template <typename Arguments>
