@@ -2,8 +2,8 @@
 
 Each task leaves a JSON file in the folder of results; a task whose file is there is not run again, so that an
 interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes half a minute to start
-building in each. Its timing cache is kept in the folder as well, beginning with what benchmarks/timing holds. With --jobs
-above 1, builds run side by side, and before whole models are built, their modules fill the timing cache.
+building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds. With
+--jobs above 1, builds run side by side, and before whole models are built, their modules fill the timing cache.
 
 examples:
   python benchmarks/gpu.py --out results

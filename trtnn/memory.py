@@ -108,15 +108,15 @@ class _PrimaryContext:
 
     def __init__(self, driver: Any) -> None:
         driver.init()
-        self._context = driver.Device(0).retain_primary_context()
-        self._context.push()
+        self._primary = driver.Device(0).retain_primary_context()
+        self._primary.push()
         if threading.current_thread() is threading.main_thread():
             atexit.register(self.pop)
 
     def pop(self) -> None:
-        context, self._context = self._context, None
-        if context is not None:
-            context.pop()
+        primary, self._primary = self._primary, None
+        if primary is not None:
+            primary.pop()
 
     __del__ = pop
 
