@@ -28,7 +28,10 @@ setup(
     python_requires=">=3.10",
     packages=packages,
     package_dir=package_dir,
-    package_data={"trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"]},
+    package_data={
+        "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
+        "trtnn.plugins.dcnv2": ["csrc/*"],
+    },
     install_requires=["numpy>=1.24", "filelock>=3.12", "rich>=13", "typer>=0.12", "opencv-python-headless>=4.8"],
     extras_require={
         "torch": ["torch>=2.4"],

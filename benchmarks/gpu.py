@@ -1,8 +1,9 @@
 """Engines on a GPU beside the ONNX road and torch, all in one run on one machine.
 
-Each task runs in a process of its own and leaves a JSON file in the folder of results; a task whose file is there is
-not run again, so that an interrupted run goes on where it stopped. Builds run side by side, timings alone. TensorRT's
-timing cache is kept in the folder as well; before whole models are built, it is filled by building their modules.
+Each task leaves a JSON file in the folder of results; a task whose file is there is not run again, so that an
+interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes half a minute to start
+building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds. With
+--jobs above 1, builds run side by side, and before whole models are built, their modules fill the timing cache.
 
 examples:
   python benchmarks/gpu.py --out results
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -332,30 +334,43 @@ WITHOUT_TENSORRT = ("weights", "export", "torch")
 # -- the run ----------------------------------------------------------------------------------------------------------
 
 
-def run_task(task: Task, args: argparse.Namespace) -> dict | None:
-    """Run a task in a new process unless its result is there; return the result, or None where it failed."""
-    result = args.out / task.result
-    seconds = args.end - time.monotonic()
-    if not result.exists() and seconds > 1:
-        python = sys.executable if task.kind in WITHOUT_TENSORRT else args.trt_python
-        command = [python, __file__, "--out", str(args.out), "--level", str(args.level), "--task", *map(str, task)]
-        with open(args.out / "log.txt", "a") as log:
-            try:
-                subprocess.run(command, check=False, timeout=seconds, stdout=log, stderr=log)
-            except subprocess.TimeoutExpired:
-                print(f"no time was left for {task}", flush=True)
-    return json.loads(result.read_text()) if result.exists() else None
-
-
 def run_tasks(tasks: list[Task], args: argparse.Namespace, jobs: int = 1) -> dict[Task, dict]:
-    """Run tasks, so many at a time, and return the results of those that gave one."""
+    """Run tasks of one kind in a few processes, but for those whose results are there; return all results there are."""
     start = time.monotonic()
+    missing = [task for task in tasks if not (args.out / task.result).exists()]
+    shares = [share for share in (missing[job::jobs] for job in range(jobs)) if share]
     with ThreadPoolExecutor(jobs) as pool:
-        results = dict(zip(tasks, pool.map(lambda task: run_task(task, args), tasks), strict=True))
-    if tasks:
-        done = sum(result is not None for result in results.values())
-        print(f"{tasks[0].kind}: {done} of {len(tasks)}, {time.monotonic() - start:.0f} s", flush=True)
-    return {task: result for task, result in results.items() if result is not None}
+        list(pool.map(lambda share: run_process(share, args), shares))
+    found = {task: args.out / task.result for task in tasks if (args.out / task.result).exists()}
+    if missing:
+        print(f"{tasks[0].kind}: {len(found)} of {len(tasks)}, {time.monotonic() - start:.0f} s", flush=True)
+    return {task: json.loads(path.read_text()) for task, path in found.items()}
+
+
+def run_process(tasks: list[Task], args: argparse.Namespace) -> None:
+    """Run tasks one after another in a new process, as long as there is time."""
+    seconds = args.end - time.monotonic()
+    if seconds < 1:
+        return
+    python = sys.executable if tasks[0].kind in WITHOUT_TENSORRT else args.trt_python
+    command = [python, __file__, "--out", str(args.out), "--level", str(args.level), "--tasks", json.dumps(tasks)]
+    with open(args.out / "log.txt", "a") as log:
+        try:
+            subprocess.run(command, check=False, timeout=seconds, stdout=log, stderr=log)
+        except subprocess.TimeoutExpired:
+            print(f"no time was left for all of {tasks[0].kind}", flush=True)
+
+
+def run_here(args: argparse.Namespace) -> None:
+    """Run tasks in this process; one that fails does not keep the others back."""
+    for values in json.loads(args.tasks):
+        args.task = Task(*values)
+        try:
+            figures = TASKS[args.task.kind](args)
+        except Exception:
+            traceback.print_exc()
+        else:
+            (args.out / args.task.result).write_text(json.dumps(figures, indent=2))
 
 
 def report(times: dict[Task, dict], torches: dict[Task, dict], others: dict[str, dict[Task, dict]]) -> str:
@@ -394,17 +409,16 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="the build time of the first model, cold and again")
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=8, help="builds side by side (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="builds side by side; they slow each other (default: %(default)s)"
+    )
     parser.add_argument("--seconds", type=float, default=1e6, help="start nothing after so many; what runs is ended")
     parser.add_argument("--trt-python", default=sys.executable, help="the Python that has TensorRT (default: this one)")
-    parser.add_argument("--task", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--tasks", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    if args.task:
-        kind, model, batch, part = args.task
-        args.task = Task(kind, model, int(batch), part)
-        figures = TASKS[kind](args)
-        (args.out / args.task.result).write_text(json.dumps(figures, indent=2))
+    if args.tasks:
+        run_here(args)
         return
     args.end = time.monotonic() + args.seconds
     run_all(args)
@@ -421,9 +435,12 @@ def run_all(args: argparse.Namespace) -> None:
     names = list(dict.fromkeys(name for name, _ in (*wanted, *for_torch)))
     run_tasks([Task("weights", name) for name in names], args, args.jobs)
     run_tasks([Task("export", *pair) for pair in wanted], args, args.jobs)
-    parts = run_tasks([Task("parts", *pair) for pair in wanted], args, args.jobs)
-    warm = [task._replace(kind="warm", part=part) for task, found in parts.items() for part in found]
-    run_tasks(warm, args, args.jobs)
+    if not (args.out / "timing").exists():
+        shutil.copytree(Path(__file__).parent / "timing", args.out / "timing")
+    if args.jobs > 1:
+        parts = run_tasks([Task("parts", *pair) for pair in wanted], args)
+        warm = [task._replace(kind="warm", part=part) for task, found in parts.items() for part in found]
+        run_tasks(warm, args, args.jobs)
     builds = [Task("build", *pair, road) for pair in wanted for road in ROADS]
     others = {"build": run_tasks(builds, args, args.jobs)}
     if args.build:

@@ -1,5 +1,6 @@
 """What is said where the GPU refuses memory or work; torch and pycuda are stood in for."""
 
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -108,7 +109,8 @@ def test_a_context_that_cannot_be_made(monkeypatch):
     engine = SimpleNamespace(create_execution_context=lambda: None, device_memory_size=48 << 20)
     engine.device_memory_size_v2 = engine.device_memory_size
     backend = backend_that_says("out of memory", deserialized=engine)
-    monkeypatch.setattr(trtnn.session, "device_memory", lambda: threading)
+    memory = SimpleNamespace(current_stream=lambda: 0, handle=lambda stream: stream)
+    monkeypatch.setattr(trtnn.session, "device_memory", lambda: memory)
     message = message_of(EngineError, Session(backend, memoryview(b"ftrt"), False).worker, 0)
     assert message.splitlines() == [
         "TensorRT could not make an execution context",
@@ -122,6 +124,29 @@ def test_the_memory_of_a_context(second):
     sizes = {"device_memory_size_v2": 1 << 40} if second else {"device_memory_size": 5}
     backend = SimpleNamespace(capabilities=SimpleNamespace(device_memory_v2=second))
     assert scratch_bytes(backend, SimpleNamespace(**sizes)) == (1 << 40 if second else 5)
+
+
+def test_pycuda_s_context_leaves_the_stack_with_its_thread(monkeypatch):
+    log = []
+    context = SimpleNamespace(
+        push=lambda: log.append(("push", threading.get_ident())), pop=lambda: log.append(("pop", threading.get_ident()))
+    )
+    driver = SimpleNamespace(
+        init=lambda: None,
+        Device=lambda index: SimpleNamespace(retain_primary_context=lambda: context),
+        Error=PycudaError,
+        Stream=lambda: None,
+    )
+    tools = SimpleNamespace(PageLockedMemoryPool=lambda: None)
+    monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=driver, gpuarray=None, tools=tools))
+    kept = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: kept.extend([PycudaMemory(), PycudaMemory()]))
+        thread.start()
+        thread.join()
+        assert [what for what, _ in log] == ["push", "pop"]  # once a thread, though its memories live on
+        assert log[0][1] == log[1][1] != threading.get_ident()
+        log.clear()
 
 
 def test_how_plans_begin():

@@ -25,12 +25,13 @@ class Memory:
         self.log = log
 
     addresses: dict = {}
+    stream = 7  # the one that is current
 
     def current_stream(self):
-        return "stream"
+        return self.stream
 
     def handle(self, stream):
-        return 7
+        return stream
 
     def empty(self, spec):
         self.log.append(("empty", spec.shape))
@@ -189,6 +190,14 @@ def test_threads_have_contexts_of_their_own(dynamic, log):
     thread = threading.Thread(target=lambda: dynamic(x))
     thread.start()
     thread.join()
+    assert kinds(log, "profile") == [("profile", 0), ("profile", 0)]
+
+
+def test_streams_have_contexts_of_their_own(dynamic, log, monkeypatch):
+    x = numbers(1, 2, 4)
+    for stream in (7, 8, 7, 8):
+        monkeypatch.setattr(Memory, "stream", stream)
+        assert_close(dynamic(x), expected(x))
     assert kinds(log, "profile") == [("profile", 0), ("profile", 0)]
 
 

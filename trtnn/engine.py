@@ -179,7 +179,7 @@ class Engine:
         return backend
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        """Run the engine; threads may call it at once.
+        """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
 
         NumPy arrays and CPU tensors travel through pinned memory, and the call returns when the result is there. CUDA
         tensors are read where they lie, contiguous and of the declared type; the work goes on torch's current stream,

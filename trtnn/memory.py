@@ -6,8 +6,10 @@ belongs to the thread that made it.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -98,13 +100,38 @@ class TorchMemory:
             self.current_stream().synchronize()
 
 
+class _PrimaryContext:
+    """The primary context of the first GPU, current in the thread that made this until the thread ends.
+
+    pycuda ends the process where a thread ends with a context on its stack.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        driver.init()
+        self._primary = driver.Device(0).retain_primary_context()
+        self._primary.push()
+        if threading.current_thread() is threading.main_thread():
+            atexit.register(self.pop)
+
+    def pop(self) -> None:
+        primary, self._primary = self._primary, None
+        if primary is not None:
+            primary.pop()
+
+    __del__ = pop
+
+
+_of_thread = threading.local()
+
+
 class PycudaMemory:
     """pycuda's arrays for buffers, on a stream of their own."""
 
     def __init__(self) -> None:
-        from pycuda import autoprimaryctx, driver, gpuarray, tools
+        from pycuda import driver, gpuarray, tools
 
-        autoprimaryctx.context.push()  # current in this thread too, whichever imported it first
+        if not hasattr(_of_thread, "context"):
+            _of_thread.context = _PrimaryContext(driver)
         self._driver, self._gpuarray = driver, gpuarray
         self._errors = (driver.Error, MemoryError)  # the first holds pycuda's own MemoryError
         self._stream = driver.Stream()

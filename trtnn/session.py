@@ -36,25 +36,33 @@ class Session:
         self.backend, self.is_dynamic = backend, is_dynamic
         self._local = threading.local()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-        self._local.memory = device_memory()  # it makes a CUDA context current, which TensorRT needs
+        self._memory()  # it makes a CUDA context current, which TensorRT needs
         self._runtime, self.engine = deserialize(backend, plan)
 
-    def _add_worker(self, profile: int) -> Worker:
+    def _memory(self) -> TorchMemory | PycudaMemory:
+        """Return the calling thread's own."""
         memory = getattr(self._local, "memory", None)
         if memory is None:
             memory = self._local.memory = device_memory()
-        worker = Worker(self, memory, profile)
+            self._local.workers = {}
+        return memory
+
+    def _add_worker(self, profile: int) -> Worker:
+        worker = Worker(self, self._memory(), profile)
         self._workers.add(worker)
         return worker
 
     def worker(self, profile: int) -> Worker:
-        """Return the calling thread's own for an optimisation profile."""
-        workers = getattr(self._local, "workers", None)
-        if workers is None:
-            workers = self._local.workers = {}
-        worker = workers.get(profile)
+        """Return the calling thread's own for an optimisation profile and the stream that is current.
+
+        A context that moved from stream to stream would hold up one behind the other.
+        """
+        memory = self._memory()
+        key = profile, memory.handle(memory.current_stream())
+        workers = self._local.workers
+        worker = workers.get(key)
         if worker is None:
-            worker = workers[profile] = self._add_worker(profile)
+            worker = workers[key] = self._add_worker(profile)
         return worker
 
     def capture(self, shapes: CallShapes) -> Worker:

@@ -59,10 +59,10 @@ def test_the_file_grows_by_what_is_new(net, tmp_path):
     other = trace(lambda x: F.max_pool2d(F.relu(x), 2), (1, 8, 24, 24))
     seconds_to_build(other, timing_cache=tmp_path)
     assert timing_files(tmp_path) == [file]
-    assert file.stat().st_size > len(before)
-    warm, _ = seconds_to_build(network, timing_cache=tmp_path)  # what was there before is still there
-    cold, _ = seconds_to_build(network, timing_cache=tmp_path / "empty")
-    assert warm < cold / 3
+    after = file.read_bytes()
+    assert len(after) > len(before)
+    seconds_to_build(network, timing_cache=tmp_path)  # what was there before is still there: nothing is added
+    assert file.stat().st_size == len(after)
 
 
 @measures

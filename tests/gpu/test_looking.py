@@ -184,5 +184,5 @@ def test_a_call_is_timed_until_the_gpu_is_done():
 def test_a_closed_engine_tells_nothing(model, images):
     with model.compile(optimization_level=0) as engine:
         engine(images)
-    for call in (engine.layers, engine.bare, lambda: engine.profile(images)):
+    for call in (engine.layers, lambda: engine.bare(images), lambda: engine.profile(images)):
         assert "was closed" in message_of(EngineError, call)
