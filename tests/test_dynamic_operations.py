@@ -215,6 +215,14 @@ def test_two_inputs_of_one_dimension():
     )
 
 
+def test_products_are_counted_where_dimensions_are_fastest():
+    def function(x):
+        return F.einsum("bij,bkj->bik", x, x) @ x
+
+    dynamic, static = trace(function, LINES), trace(function, (2, 4, 5))
+    assert [row.flops for row in dynamic.layers()] == [row.flops for row in static.layers()] == [320, 320]
+
+
 def test_tensors_of_lengths():
     def function(ops, x):
         return [

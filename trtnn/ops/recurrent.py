@@ -1,7 +1,7 @@
 """Recurrence: one step of a cell, and a layer of steps written out one after another.
 
-The layers are unrolled: lengths are known while a network is traced, every TensorRT takes what comes out, and the
-product of the whole input with its weights is one.
+The layers are unrolled: the number of steps is known while a network is traced (the batch need not be), every TensorRT
+takes what comes out, and the product of the whole input with its weights is one.
 """
 
 from __future__ import annotations
