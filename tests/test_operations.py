@@ -470,6 +470,7 @@ CASES: dict[str, Case] = {
             ops.scaled_dot_product_attention(x, x[:, :1], x[:, :1], scale=0.3),
             ops.scaled_dot_product_attention(x, x, x, x @ x.mT),
             ops.scaled_dot_product_attention(x, x, x, x @ x.mT <= 99),
+            ops.scaled_dot_product_attention(x, x, x, x @ x.mT > 9999),
         ],
         ndims=(3,),
     ),

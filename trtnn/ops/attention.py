@@ -23,18 +23,21 @@ def attention_weights(
     query: Tensor, key: Tensor, attn_mask: Operand | None = None, is_causal: bool = False, scale: float | None = None
 ) -> Tensor:
     """softmax(query @ keyᵀ · scale + mask), (..., L, S); the arguments are those of the next function."""
-    graph, lengths = query.graph, (query.shape[-2], key.shape[-2])
+    lengths = (query.shape[-2], key.shape[-2])
     scores = matmul(mul(query, 1 / math.sqrt(query.shape[-1]) if scale is None else scale), transpose(key, -2, -1))
-    masks = [lower_triangle(*lengths)] if is_causal else []
-    if isinstance(attn_mask, np.ndarray) and attn_mask.dtype == np.bool_:
-        masks.append(graph.constant(attn_mask, bool_))
-    elif isinstance(attn_mask, Tensor) and attn_mask.dtype is bool_:
-        scores = where(attn_mask, scores, -math.inf)
-    elif attn_mask is not None:
-        scores = add(scores, attn_mask)
-    for mask in masks:
-        scores = where(mask, scores, -math.inf)
+    if is_causal:
+        scores = where(lower_triangle(*lengths), scores, -math.inf)
+    if attn_mask is not None:
+        mask = _as_tensor(query, attn_mask)
+        scores = where(mask, scores, -math.inf) if mask.dtype is bool_ else add(scores, mask)
     return softmax(scores, -1)
+
+
+def _as_tensor(query: Tensor, mask: Operand) -> Tensor:
+    if isinstance(mask, Tensor):
+        return mask
+    is_bool = isinstance(mask, np.ndarray) and mask.dtype == np.bool_
+    return query.graph.constant(mask, bool_ if is_bool else query.dtype)
 
 
 def scaled_dot_product_attention(
@@ -54,7 +57,8 @@ def scaled_dot_product_attention(
     Args:
         query: (..., L, E).
         key, value: (..., S, E) and (..., S, Ev).
-        attn_mask: broadcast to (..., L, S): bools, true where attention may go, or numbers to add.
+        attn_mask: broadcast to (..., L, S): bools, true where attention may go, or numbers to add. A row of bools that
+            are all false gives zeros; one of numbers that are all -inf gives NaN, where torch gives zeros.
         dropout_p: 0; dropout is for training.
         is_causal: whether place i attends to places up to i alone; not beside a mask.
         scale: 1 / sqrt(E) where None.
@@ -70,4 +74,10 @@ def scaled_dot_product_attention(
     if enable_gqa:
         heads = query.shape[-3]
         key, value = (repeat_interleave(t, heads // t.shape[-3], -3) for t in (key, value))
-    return matmul(attention_weights(query, key, attn_mask, is_causal, scale), value)
+    if attn_mask is None:
+        return matmul(attention_weights(query, key, None, is_causal, scale), value)
+    mask = _as_tensor(query, attn_mask)
+    weights = attention_weights(query, key, mask, is_causal, scale)
+    if mask.dtype is bool_:  # a row that may go nowhere gives zeros
+        weights = where(mask, weights, 0.0)
+    return matmul(weights, value)
