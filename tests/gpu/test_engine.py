@@ -126,7 +126,7 @@ def test_work_goes_on_the_current_stream(engine, images, expected):
     torch.cuda.synchronize()
     streams = [torch.cuda.Stream() for _ in range(4)]
     results = []
-    for stream in streams * 3:
+    for stream in streams * 25:
         with torch.cuda.stream(stream):
             results.append(engine(on_gpu))
     torch.cuda.synchronize()
