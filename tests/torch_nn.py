@@ -14,6 +14,7 @@ from trtnn import modules
 from trtnn.modules.missing import MISSING
 
 PAGE = Path(__file__).parent.parent / "docs" / "torch_nn.md"
+OF_TORCHVISION = ("DCN", "DeformConv2d")  # and of what is built on it
 HEAD = """# torch.nn in trtnn
 
 Every module of torch.nn is in this list: those that `trtnn.modules` has under the same name, with the same arguments
@@ -24,6 +25,8 @@ What is here computes as torch does in evaluation: dropout is the identity, Batc
 Indices (`argmax`, `topk`, `one_hot`, ...) are int64 as in torch, and int32 where TensorRT has no int64 (8.6).
 Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `return_indices` and dilation of poolings,
 `max_norm` of `Embedding`, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
+
+Beside torch.nn's there are torchvision's `DeformConv2d` and `DCN`, which finds its offsets and masks by itself.
 """
 
 
@@ -35,7 +38,7 @@ def torch_modules() -> list[str]:
 
 def page() -> str:
     """Return the page's text."""
-    here = ", ".join(f"`{name}`" for name in sorted(modules.__all__))
+    here = ", ".join(f"`{name}`" for name in sorted({*modules.__all__} - {*OF_TORCHVISION}))
     rows = [f"| `{name}` | {why} | {instead} |" for name, (why, instead) in sorted(MISSING.items())]
     table = ["| torch.nn | why it is not here | instead |", "|---|---|---|", *rows]
     return "\n".join([HEAD, "## Here", "", here, "", "## Not here", "", *table, ""])

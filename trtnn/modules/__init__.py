@@ -36,6 +36,7 @@ from trtnn.modules.activation import (
 from trtnn.modules.attention import MultiheadAttention
 from trtnn.modules.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from trtnn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from trtnn.modules.deform import DCN, DeformConv2d
 from trtnn.modules.distance import CosineSimilarity, PairwiseDistance
 from trtnn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from trtnn.modules.embedding import Embedding
@@ -112,6 +113,7 @@ from trtnn.modules.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingN
 
 __all__ = [
     "CELU",
+    "DCN",
     "ELU",
     "GELU",
     "GLU",
@@ -148,6 +150,7 @@ __all__ = [
     "ConvTranspose3d",
     "CosineSimilarity",
     "CrossMapLRN2d",
+    "DeformConv2d",
     "Dropout",
     "Dropout1d",
     "Dropout2d",

@@ -1,0 +1,63 @@
+"""Deformable convolution."""
+
+from __future__ import annotations
+
+from trtnn import functional as F
+from trtnn.modules.conv import Conv2d, Sides
+from trtnn.tensor import Tensor
+
+
+class DeformConv2d(Conv2d):
+    """Deformable convolution, as torchvision.ops.DeformConv2d; see :func:`trtnn.functional.deform_conv2d`.
+
+    Shape: input (batch, in_channels, height, width), offset (batch, offset_groups · taps · 2, H, W) and, for the second
+    version, mask (batch, offset_groups · taps, H, W) to (batch, out_channels, H, W).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sides,
+        stride: Sides = 1,
+        padding: Sides = 0,
+        dilation: Sides = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+
+    def forward(self, input: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
+        return F.deform_conv2d(input, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask)
+
+
+class DCN(DeformConv2d):
+    """Deformable convolution of the second version that finds offsets and masks by a convolution of its own.
+
+    That convolution's output is three equal parts o1, o2 and m: offset = cat(o1, o2), mask = sigmoid(m)
+    (https://arxiv.org/abs/1811.11168).
+
+    Attributes:
+        conv_offset_mask: the convolution, to 3 · offset_groups · taps channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sides,
+        stride: Sides = 1,
+        padding: Sides = 0,
+        dilation: Sides = 1,
+        groups: int = 1,
+        offset_groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        taps = self.kernel_size[0] * self.kernel_size[1]
+        channels = 3 * offset_groups * taps
+        self.conv_offset_mask = Conv2d(in_channels, channels, kernel_size, stride, padding, dilation)
+
+    def forward(self, input: Tensor) -> Tensor:
+        first, second, mask = self.conv_offset_mask(input).chunk(3, 1)
+        return super().forward(input, F.cat([first, second], 1), mask.sigmoid())
