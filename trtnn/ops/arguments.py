@@ -52,7 +52,7 @@ def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterat
     return (of(n, name.format(n)) for n in sides)
 
 
-def windows(length: Length, kernel: int, stride: int, padding: int, dilation: int = 1) -> Length:
+def count_windows(length: Length, kernel: int, stride: int, padding: int, dilation: int = 1) -> Length:
     """Return how many windows fit a length: floor((length + padding - dilation·(kernel - 1) - 1) / stride) + 1."""
     return (length + padding - dilation * (kernel - 1) - 1) // stride + 1
 

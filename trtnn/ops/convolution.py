@@ -9,13 +9,13 @@ import numpy as np
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import (
     Array,
+    count_windows,
     each_of,
     expect_channels,
     expect_floating,
     ntuple,
     optional_weights,
     shape_of_weights,
-    windows,
 )
 from trtnn.ops.spatial import as_images, as_sides
 from trtnn.tensor import Tensor
@@ -72,7 +72,7 @@ def _conv(
         kernel,
         input.graph.array(taps, input.dtype),
         optional_weights(input, bias),
-        out_shape=(batch, out_channels, *(windows(*side) for side in sides)),
+        out_shape=(batch, out_channels, *(count_windows(*side) for side in sides)),
         stride_nd=stride,
         dilation_nd=dilation,
         pre_padding=before,

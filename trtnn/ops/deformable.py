@@ -8,7 +8,7 @@ import numpy as np
 
 from trtnn.dtypes import float32
 from trtnn.errors import ShapeError
-from trtnn.ops.arguments import Array, expect_floating, expect_ndim, ntuple, shape_of_weights, windows
+from trtnn.ops.arguments import Array, count_windows, expect_floating, expect_ndim, ntuple, shape_of_weights
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.convolution import conv2d
 from trtnn.ops.creation import arange
@@ -59,7 +59,7 @@ def deform_conv2d(
         ntuple(value, 2, name) for value, name in ((stride, "stride"), (padding, "padding"), (dilation, "dilation"))
     )
     sides = zip((height, width), kernel, stride, (2 * p for p in padding), dilation, strict=True)
-    rows, columns = (windows(*side) for side in sides)
+    rows, columns = (count_windows(*side) for side in sides)
     taps = kernel[0] * kernel[1]
     groups, offset_groups = channels // per_group, max(offset.shape[1] // (2 * taps), 1)
     where = f"deform_conv2d in {input.graph.where}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import Array, expect_ndim, normalize_dim, ntuple, shape_of_weights
+from trtnn.ops.arguments import Array, count_windows, expect_ndim, normalize_dim, ntuple, shape_of_weights
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import eq
 from trtnn.ops.creation import arange, tensor
@@ -103,7 +103,7 @@ def embedding(input: Any, weight: Array, padding_idx: int | None = None) -> Tens
 
 def _places(length: Length, kernel: int, dilation: int, padding: int, stride: int, what: str) -> Indices:
     """Return the index of each tap of a window at each place, (kernel, places), of a padded length."""
-    places = (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    places = count_windows(length, kernel, stride, 2 * padding, dilation)
     if places < 1:
         raise ShapeError(f"{what}: a window of {kernel} is larger than a length of {length}, padding {padding}")
     taps = dilation * np.arange(kernel)[:, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,30 @@ def _padding_after(
     return tuple(after), (*images.shape[:2], *as_sides(counts, 1))
 
 
+def _emit(
+    images: Tensor,
+    kind: Any,
+    kernel: Sequence[int],
+    shape: Sequence[Length],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    after: Sequence[int],
+    **attributes: bool,
+) -> Tensor:
+    """Add the layer; lengths are those of one, two or three sides."""
+    return images.graph.emit(
+        "pooling_nd",
+        images,
+        kind,
+        as_sides(kernel, 1),
+        out_shape=shape,
+        stride_nd=as_sides(stride, 1),
+        pre_padding=as_sides(padding, 0),
+        post_padding=as_sides(after, 0),
+        **attributes,
+    )
+
+
 def _max_pool(
     n: int,
     what: str,
@@ -94,17 +119,7 @@ def _max_pool(
     if max(ntuple(dilation, n, "dilation")) > 1:
         raise UnsupportedError(f"{what} with dilation {dilation}", "TensorRT's pooling has no dilation")
     after, shape = _padding_after(images, kernel, stride, padding, ceil_mode, what)
-    result = input.graph.emit(
-        "pooling_nd",
-        images,
-        input.graph.trt.PoolingType.MAX,
-        as_sides(kernel, 1),
-        out_shape=shape,
-        stride_nd=as_sides(stride, 1),
-        pre_padding=as_sides(padding, 0),
-        post_padding=as_sides(after, 0),
-    )
-    return undo(result)
+    return undo(_emit(images, images.graph.trt.PoolingType.MAX, kernel, shape, stride, padding, after))
 
 
 def _avg_pool(
@@ -143,17 +158,8 @@ def _avg_pool(
         images = pad(images, [end for p in as_sides(padding, 0)[::-1] for end in (p, p)])
         after = [max(0, a - p) for a, p in zip(after, padding, strict=True)]
         padding, excludes = (0,) * n, True
-    result = input.graph.emit(
-        "pooling_nd",
-        images,
-        input.graph.trt.PoolingType.AVERAGE,
-        as_sides(kernel, 1),
-        out_shape=shape,
-        stride_nd=as_sides(stride, 1),
-        pre_padding=as_sides(padding, 0),
-        post_padding=as_sides(after, 0),
-        average_count_excludes_padding=excludes,
-    )
+    kind = images.graph.trt.PoolingType.AVERAGE
+    result = _emit(images, kind, kernel, shape, stride, padding, after, average_count_excludes_padding=excludes)
     return undo(result if divisor_override is None else mul(result, math.prod(kernel) / divisor_override))
 
 
