@@ -299,7 +299,7 @@ def task_overhead(args: argparse.Namespace) -> dict:
     from trtnn.inputs import Input
     from trtnn.network import trace
 
-    network = trace(lambda x: F.relu(x * 2), {"x": Input((1, 8, 8, 8))})
+    network = trace(lambda x: F.relu(x * 2), {"x": (Input((1, 8, 8, 8)),)})
     with network.build(optimization_level=0, timing_cache=False, progress=False) as engine:
         benchmark = bench_engine(engine, {"x": np.zeros((1, 8, 8, 8), np.float32)}, runs=2000)
     print(benchmark, flush=True)

@@ -109,7 +109,7 @@ def test_a_context_that_cannot_be_made(monkeypatch):
     engine = SimpleNamespace(create_execution_context=lambda: None, device_memory_size=48 << 20)
     engine.device_memory_size_v2 = engine.device_memory_size
     backend = backend_that_says("out of memory", deserialized=engine)
-    memory = SimpleNamespace(current_stream=lambda: 0, handle=lambda stream: stream)
+    memory = SimpleNamespace(current_handle=lambda: 0)
     monkeypatch.setattr(trtnn.session, "device_memory", lambda: memory)
     message = message_of(EngineError, Session(backend, memoryview(b"ftrt"), False).worker, 0)
     assert message.splitlines() == [
@@ -154,3 +154,23 @@ def test_how_plans_begin():
     assert looks_like_a_plan(memoryview(b"vtrt"))
     for data in (b"", b"ftr", b"trt\0", b"PK\x03\x04", np.zeros(8, np.uint8).tobytes()):
         assert not looks_like_a_plan(data)
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("of", [np.copy, lambda a: read_only(a.copy()), np.asfortranarray, lambda a: a[::-1]])
+def test_arrays_and_pinned_memory(of):
+    memory = TorchMemory.__new__(TorchMemory)
+    memory._torch = torch
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    pinned = torch.empty(3, 4)
+    memory.fill(pinned, of(values))
+    assert np.array_equal(pinned.numpy(), of(values))
+    into = of(np.zeros_like(values))
+    if into.flags.writeable:
+        memory.read(pinned, into)
+        assert np.array_equal(into, of(values))

@@ -30,6 +30,9 @@ class Memory:
     def current_stream(self):
         return self.stream
 
+    def current_handle(self):
+        return self.stream
+
     def handle(self, stream):
         return stream
 
@@ -43,6 +46,12 @@ class Memory:
 
     def array(self, pinned):
         return pinned
+
+    def fill(self, pinned, array):
+        pinned[...] = array
+
+    def read(self, pinned, array):
+        array[...] = pinned
 
     def pointer(self, buffer):
         self.addresses[id(buffer)] = buffer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,14 @@ def as_dtype(value: Any) -> DType:
     """
     if isinstance(value, DType):
         return value
+    try:
+        return _as_dtype(value)
+    except TypeError:  # what no type is
+        raise _unknown(value) from None
+
+
+@functools.lru_cache(maxsize=256)
+def _as_dtype(value: Any) -> DType:
     kind = type(value)
     if kind.__name__ == "DataType" and kind.__module__.startswith("tensorrt"):
         found = _BY_TENSORRT.get(value.name)
@@ -76,8 +85,12 @@ def as_dtype(value: Any) -> DType:
         except TypeError:
             found = None
     if found is None:
-        raise DTypeError(f"no element type {value!r}", f"known: {', '.join(_BY_NAME)}")
+        raise _unknown(value)
     return found
+
+
+def _unknown(value: Any) -> DTypeError:
+    return DTypeError(f"no element type {value!r}", f"known: {', '.join(_BY_NAME)}")
 
 
 def result_type(a: DType, b: DType) -> DType:

@@ -213,7 +213,7 @@ class Engine:
 
     def _shapes_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CallShapes:
         shapes = self._described()
-        return check_arrays(shapes, name_arguments(list(shapes.inputs), args, kwargs))
+        return check_arrays(shapes, name_arguments(shapes.names, args, kwargs))
 
     def cuda_graph(self) -> GraphedEngine:
         """Return a callable that runs this engine as one CUDA graph: the kernels are launched all at once.
@@ -291,7 +291,7 @@ class Engine:
         self, worker: Callable[[CallShapes], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
     ) -> Any:
         known = self._described()
-        given = name_arguments(list(known.inputs), args, kwargs)
+        given = name_arguments(known.names, args, kwargs)
         first = next(iter(given.values()))
         if out is not None and not isinstance(out, Mapping):
             out = dict(zip(known.outputs, (out,), strict=False))

@@ -78,6 +78,8 @@ def name_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[st
     Raises:
         ArgumentError: too many, missing, unknown or doubled inputs.
     """
+    if not kwargs and len(args) == len(names):
+        return dict(zip(names, args, strict=True))
     takes = f"it takes: {', '.join(names)}"
     if len(args) > len(names):
         raise ArgumentError(f"{len(args)} inputs given, {len(names)} expected", takes)
@@ -112,7 +114,7 @@ def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None
         ShapeError: its shape differs.
     """
     check_is_array(name, array, kind)
-    if tuple(array.shape) != spec.shape:
+    if array.shape != spec.shape:
         another = (
             f'for other sizes build another: inputs={{"{name}": {tuple(array.shape)}}}, with trtnn.Dim for a range'
         )

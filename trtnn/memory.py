@@ -10,8 +10,6 @@ import atexit
 import importlib.util
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,21 +30,17 @@ def describe_gpu_memory(wanted_bytes: int | None = None) -> list[str]:
     return lines
 
 
-@contextmanager
-def _told(kinds: tuple[type[Exception], ...], doing: str, spec: Input | None = None) -> Iterator[None]:
-    """Turn errors of the GPU's into an EngineError with its memory's numbers.
+def _refused(error: Exception, doing: str, spec: Input | None = None) -> EngineError:
+    """Return the error for what torch or pycuda raised where the GPU refused, with its memory's numbers.
 
     Args:
-        kinds: what torch or pycuda raises where the GPU refuses.
-        doing: what is tried, such as ``"allocate a buffer"``.
-        spec: of the buffer that is made.
+        error: what was raised.
+        doing: what was tried, such as ``"allocate a buffer"``.
+        spec: of the buffer that was to be made.
     """
-    try:
-        yield
-    except kinds as error:
-        wanted_bytes = None if spec is None else math.prod(spec.shape) * spec.dtype.itemsize
-        said = str(error).strip().splitlines()[:1]
-        raise EngineError(f"the GPU could not {doing}", *said, *describe_gpu_memory(wanted_bytes)) from error
+    wanted_bytes = None if spec is None else math.prod(spec.shape) * spec.dtype.itemsize
+    said = str(error).strip().splitlines()[:1]
+    return EngineError(f"the GPU could not {doing}", *said, *describe_gpu_memory(wanted_bytes))
 
 
 class TorchMemory:
@@ -55,12 +49,19 @@ class TorchMemory:
     def __init__(self) -> None:
         import torch
 
+        torch.cuda.init()
         self._torch = torch
         self._device = torch.device("cuda", 0)
+        # What code that torch.compile writes calls; a Stream object would take more than all of a call's other checks.
+        self._current_handle = torch._C._cuda_getCurrentRawStream
 
     def current_stream(self) -> Any:
         """Return the stream to work on."""
         return self._torch.cuda.current_stream(self._device)
+
+    def current_handle(self) -> int:
+        """Return the CUDA handle of the stream to work on."""
+        return self._current_handle(0)
 
     def handle(self, stream: Any) -> int:
         """Return a stream's CUDA handle."""
@@ -73,18 +74,36 @@ class TorchMemory:
     def empty(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the GPU."""
         dtype = getattr(self._torch, spec.dtype.name)
-        with _told((RuntimeError,), "allocate a buffer", spec):
+        try:
             return self._torch.empty(spec.shape, dtype=dtype, device=self._device)
+        except RuntimeError as error:
+            raise _refused(error, "allocate a buffer", spec) from error
 
     def pinned(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the host, page-locked."""
         dtype = getattr(self._torch, spec.dtype.name)
-        with _told((RuntimeError,), "page-lock a buffer of the host", spec):
+        try:
             return self._torch.empty(spec.shape, dtype=dtype, pin_memory=True)
+        except RuntimeError as error:
+            raise _refused(error, "page-lock a buffer of the host", spec) from error
 
     def array(self, pinned: Any) -> np.ndarray:
         """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned.numpy()
+
+    def fill(self, pinned: Any, array: np.ndarray) -> None:
+        """Copy an array into a pinned buffer, by several threads where torch can take the array."""
+        if array.flags.writeable and array.flags.c_contiguous:
+            pinned.copy_(self._torch.from_numpy(array))
+        else:
+            np.copyto(pinned.numpy(), array)
+
+    def read(self, pinned: Any, array: np.ndarray) -> None:
+        """Copy a pinned buffer into an array, by several threads where torch can take the array."""
+        if array.flags.c_contiguous:
+            self._torch.from_numpy(array).copy_(pinned)
+        else:
+            np.copyto(array, pinned.numpy())
 
     def pointer(self, buffer: Any) -> int:
         """Return the device address of a buffer."""
@@ -96,8 +115,10 @@ class TorchMemory:
 
     def synchronize(self) -> None:
         """Wait until the stream is done."""
-        with _told((RuntimeError,), "finish the work"):
+        try:
             self.current_stream().synchronize()
+        except RuntimeError as error:
+            raise _refused(error, "finish the work") from error
 
 
 class _PrimaryContext:
@@ -141,6 +162,10 @@ class PycudaMemory:
         """Return the stream to work on."""
         return self._stream
 
+    def current_handle(self) -> int:
+        """Return the CUDA handle of the stream to work on."""
+        return self._stream.handle
+
     def handle(self, stream: Any) -> int:
         """Return a stream's CUDA handle."""
         return stream.handle
@@ -151,17 +176,29 @@ class PycudaMemory:
 
     def empty(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the GPU."""
-        with _told(self._errors, "allocate a buffer", spec):
+        try:
             return self._gpuarray.empty(spec.shape, spec.dtype.numpy)
+        except self._errors as error:
+            raise _refused(error, "allocate a buffer", spec) from error
 
     def pinned(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the host, page-locked."""
-        with _told(self._errors, "page-lock a buffer of the host", spec):
+        try:
             return self._pool.allocate(spec.shape, spec.dtype.numpy)
+        except self._errors as error:
+            raise _refused(error, "page-lock a buffer of the host", spec) from error
 
     def array(self, pinned: Any) -> np.ndarray:
         """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned
+
+    def fill(self, pinned: Any, array: np.ndarray) -> None:
+        """Copy an array into a pinned buffer."""
+        np.copyto(pinned, array)
+
+    def read(self, pinned: Any, array: np.ndarray) -> None:
+        """Copy a pinned buffer into an array."""
+        np.copyto(array, pinned)
 
     def pointer(self, buffer: Any) -> int:
         """Return the device address of a buffer."""
@@ -176,8 +213,10 @@ class PycudaMemory:
 
     def synchronize(self) -> None:
         """Wait until the stream is done."""
-        with _told(self._errors, "finish the work"):
+        try:
             self._stream.synchronize()
+        except self._errors as error:
+            raise _refused(error, "finish the work") from error
 
 
 def device_memory() -> TorchMemory | PycudaMemory:

@@ -129,10 +129,14 @@ class Shapes:
     Args:
         inputs, outputs: by name.
         profiles: what the dimensions may be; none where everything is static.
+
+    Attributes:
+        names: of the inputs.
     """
 
     def __init__(self, inputs: Mapping[str, Input], outputs: Mapping[str, Input], profiles: Sequence[Ranges]) -> None:
         self.inputs, self.outputs, self.profiles = inputs, outputs, tuple(profiles)
+        self.names = tuple(inputs)
         self._static = None if profiles else CallShapes(0, inputs, outputs)
         self._fit = functools.lru_cache(maxsize=256)(self._fit_profile)
 

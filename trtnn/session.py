@@ -47,8 +47,8 @@ class Session:
             self._local.workers = {}
         return memory
 
-    def _add_worker(self, profile: int) -> Worker:
-        worker = Worker(self, self._memory(), profile)
+    def _add_worker(self, profile: int, stream: int | None = None) -> Worker:
+        worker = Worker(self, self._memory(), profile, stream)
         self._workers.add(worker)
         return worker
 
@@ -57,12 +57,11 @@ class Session:
 
         A context that moved from stream to stream would hold up one behind the other.
         """
-        memory = self._memory()
-        key = profile, memory.handle(memory.current_stream())
+        stream = self._memory().current_handle()
         workers = self._local.workers
-        worker = workers.get(key)
+        worker = workers.get((profile, stream))
         if worker is None:
-            worker = workers[key] = self._add_worker(profile)
+            worker = workers[profile, stream] = self._add_worker(profile, stream)
         return worker
 
     def capture(self, shapes: CallShapes) -> Worker:
@@ -86,10 +85,19 @@ class Session:
 
 
 class Worker:
-    """One execution context with buffers for the host's arrays."""
+    """One execution context with buffers for the host's arrays.
 
-    def __init__(self, session: Session, memory: TorchMemory | PycudaMemory, profile: int) -> None:
-        self.memory = memory
+    Args:
+        session: whose plan it runs.
+        memory: the calling thread's.
+        profile: the index of the optimisation profile.
+        stream: the handle of the one stream that it works on; where None, that is the current one of each call.
+    """
+
+    def __init__(
+        self, session: Session, memory: TorchMemory | PycudaMemory, profile: int, stream: int | None = None
+    ) -> None:
+        self.memory, self._stream = memory, stream
         self._backend, self._is_dynamic = session.backend, session.is_dynamic
         self._context = session.engine.create_execution_context()
         if self._context is None:
@@ -98,12 +106,13 @@ class Worker:
             raise EngineError("TensorRT could not make an execution context", *lines, *describe_gpu_memory(wanted))
         if self._is_dynamic:
             # Always said: TensorRT takes the first profile by itself for the first context alone.
-            if not self._context.set_optimization_profile_async(profile, memory.handle(memory.current_stream())):
+            if not self._context.set_optimization_profile_async(profile, memory.current_handle()):
                 raise EngineError(f"TensorRT could not use profile {profile}", *self._backend.logger.take())
             memory.synchronize()  # the context may run on another stream
         self._shapes: CallShapes | None = None  # those that the context was told last
         self._buffers: dict[str, Any] = {}  # by name, as long as the longest yet
         self._pinned: dict[str, Any] = {}
+        self._addresses: dict[str, int] = {}  # those that the context was told last
         self._graph: CapturedGraph | None = None
         self._last_stream: Any = None
         self._recorder: Any = None
@@ -116,7 +125,7 @@ class Worker:
         buffers = self._own_buffers(shapes)
         pinned = self._sized(self._pinned, memory.pinned, shapes.inputs)
         for name, array in given.items():
-            np.copyto(memory.array(pinned[name]), array)
+            memory.fill(pinned[name], array)
             memory.copy(buffers[name], pinned[name])
         self._execute(shapes, buffers)
         if out is None:  # pinned memory that is handed on: copying it once more would take longer than the transfer
@@ -129,7 +138,7 @@ class Worker:
         if out is None:
             return {name: memory.array(result) for name, result in results.items()}
         for name, array in out.items():
-            np.copyto(array, memory.array(results[name]))
+            memory.read(results[name], array)
         return dict(out)
 
     def run_tensors(
@@ -171,7 +180,7 @@ class Worker:
         """Return the execution alone, on this worker's own buffers and the stream that is current now."""
         self._execute(shapes, self._own_buffers(shapes))
         enqueue = self._enqueue if self._graph is None else self._graph.launch
-        return partial(enqueue, self.memory.handle(self.memory.current_stream()))
+        return partial(enqueue, self.memory.current_handle())
 
     def _own_buffers(self, shapes: CallShapes) -> dict[str, Any]:
         return self._sized(self._buffers, self.memory.empty, {**shapes.inputs, **shapes.outputs})
@@ -189,22 +198,29 @@ class Worker:
         return sized
 
     def _execute(self, shapes: CallShapes, buffers: Mapping[str, Any]) -> None:
-        memory = self.memory
-        stream = memory.current_stream()
-        if stream != self._last_stream:
-            # The context's scratch memory may still be in use where it ran before.
-            if self._last_stream is not None:
-                memory.wait(stream, self._last_stream)
-            self._last_stream = stream
-        handle = memory.handle(stream)
+        stream = self._current_stream() if self._stream is None else self._stream
         if self._graph is not None:
-            self._graph.launch(handle)
+            self._graph.launch(stream)
             return
         if self._is_dynamic and shapes is not self._shapes:
             self._tell(shapes)
+        addresses = self._addresses
         for name, buffer in buffers.items():
-            self._context.set_tensor_address(name, memory.pointer(buffer))
-        self._enqueue(handle)
+            address = self.memory.pointer(buffer)
+            if addresses.get(name) != address:
+                self._context.set_tensor_address(name, address)
+                addresses[name] = address
+        self._enqueue(stream)
+
+    def _current_stream(self) -> int:
+        """Return the handle of the current stream, which goes on only after this worker's last work elsewhere."""
+        stream = self.memory.current_stream()
+        if stream != self._last_stream:
+            # The context's scratch memory may still be in use where it ran before.
+            if self._last_stream is not None:
+                self.memory.wait(stream, self._last_stream)
+            self._last_stream = stream
+        return self.memory.handle(stream)
 
     def _tell(self, shapes: CallShapes) -> None:
         """Tell the context the shapes of the inputs."""

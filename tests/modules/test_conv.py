@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import check_triangle, message_of, numbers, run, trace
+from tests.helpers import check_triangle, layers, message_of, numbers, run, trace
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
 from trtnn.modules import Conv2d, ConvTranspose2d
@@ -19,6 +19,8 @@ CONVOLUTIONS = [  # arguments and the input's shape
     ((3, 4, (5, 1)), {"padding": (2, 0), "stride": (1, 2)}, (1, 3, 11, 6)),
     ((4, 8, (3, 2)), {"padding": (1, 0), "dilation": (2, 3)}, (1, 4, 12, 13)),
     ((3, 16, 6), {"stride": 2, "padding": 2, "bias": False}, (1, 3, 16, 12)),
+    ((3, 16, 6), {"stride": 2, "padding": 2}, (2, 3, 15, 12)),
+    ((3, 16, 6), {"stride": 2, "padding": 1}, (1, 3, 14, 13)),
     ((6, 9, 3), {"groups": 3}, (1, 6, 7, 7)),
     ((8, 8, 3), {"groups": 8, "padding": 1}, (2, 8, 6, 5)),
     ((4, 12, 3), {"groups": 4, "padding": 2, "dilation": 2, "stride": 2}, (1, 4, 10, 10)),
@@ -55,6 +57,18 @@ def test_conv2d_of_any_arguments(data):
     result = run(lambda x: F.conv2d(x, weight, bias, **options), x)
     assert result.shape == expected.shape
     np.testing.assert_allclose(result, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel"),
+    [((3, 64), 12, (7, 7)), ((3, 65), 12, (6, 6)), ((5, 64), 12, (6, 6)), ((3, 64), 13, (6, 6))],
+)
+def test_a_first_convolution_gets_the_window_that_is_fast(channels, size, kernel):
+    weight = numbers(channels[1], channels[0], 6, 6)
+    network = trace(lambda x: F.conv2d(x, weight, None, 2, 2), numbers(1, channels[0], size, size))
+    (layer,) = layers(network, "CONVOLUTION")
+    assert tuple(layer.kernel_size_nd) == kernel
+    assert network.outputs["output"].shape[2:] == (6, 6)
 
 
 TRANSPOSED = [
