@@ -53,7 +53,7 @@ class Net(trtnn.Module):
 
     def forward(self, images):
         o = self.choices
-        x = self.norm(getattr(self, o.name)(images))
+        x = self.norm(F.relu(getattr(self, o.name)(images)))
         x = F.max_pool2d(F.leaky_relu(x, o.slope), o.window, stride=2, padding=1)
         x = F.interpolate(x, size=o.size)[:, :, o.start : o.start + 8] * o.constant
         x = F.cat([getattr(F, o.first)(x), x], o.axis)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import fnmatch
+import functools
 import os
 import re
 import sys
@@ -78,6 +79,7 @@ class Precision:
 class _Scope:
     path: str
     compute: DType
+    line: str | None = None  # of the user's code, where it is not the one that runs
 
 
 @dataclass
@@ -98,6 +100,8 @@ class Graph:
             done; with Tensors while the trace runs, then with ITensors for them.
         inputs, outputs: the network's own, by name.
         inner_outputs: the paths of the modules whose outputs are the network's as well.
+        folded: the path of the module that made a layer, and that of the module that was folded into it, for each such
+            pair; what the former returned is not in the network, unless something else reads it.
         structure: what the network returns, see :mod:`trtnn.structure`: what ``forward`` did; where outputs of inner
             modules were asked for, a tuple of that and a dict of what each of those modules returned, by its path.
         dimensions: for each dynamic dimension by name the input that it is read from, and its axis there.
@@ -125,14 +129,16 @@ class Graph:
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, Input] = {}
         self.inner_outputs: list[str] = []
+        self.folded: list[tuple[str, str]] = []
         self.structure: Any = None
         self.dimensions: dict[str, tuple[Tensor, int]] = {}
         self.lengths: dict[str, Tensor] = {}
         self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self._arrays: list[np.ndarray] = []
-        self._converted: dict[tuple[int, DType], np.ndarray] = {}
+        self._converted: dict[tuple[int, DType], tuple[np.ndarray, np.ndarray]] = {}  # of what, and to what
         self._names: defaultdict[str, int] = defaultdict(int)
-        self._before_cast: dict[str, Tensor] = {}
+        self._postponed: Tensor | None = None
+        self._without: list[str] = []  # the paths of the modules of whose outputs some are not in the network
         self._scopes = [_Scope("", self.precision.compute)]
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
@@ -208,8 +214,12 @@ class Graph:
 
     def _to_compute(self, value: Tensor, dtype: DType) -> Tensor:
         """Cast an fp32 tensor and remember it, so that who needs fp32 again takes it as it was."""
-        cast = self.cast(value, dtype)
-        self._before_cast[cast.name] = value
+        if value.dtype is dtype:
+            return value
+        cast = self._later(lambda: self.cast(value, dtype), value.shape, dtype)
+        cast.unrounded = value
+        if value is not self._postponed:
+            cast.ensure()
         return cast
 
     # -- what functions call ------------------------------------------------------------------------------------------
@@ -247,13 +257,21 @@ class Graph:
             paths = [path for path in self.module_outputs if path and fnmatch.fnmatchcase(path, pattern)]
             paths = [pattern] if pattern in self.module_outputs else paths
             if not paths:
-                raise self._not_called(pattern)
+                raise self._not_there(pattern) if fnmatch.filter(self._without, pattern) else self._not_called(pattern)
             found |= dict.fromkeys(paths)
         return list(found)
 
+    def _not_there(self, pattern: str) -> ArgumentError:
+        return ArgumentError(
+            f"what {pattern!r} returned is not in this network",
+            "a BatchNorm was folded into the convolution, so the network has what comes out of both",
+            f"trace the network with it: model.trace(outputs=[{pattern!r}])",
+        )
+
     def _not_called(self, pattern: str) -> ArgumentError:
-        inside = [path for path in self.module_outputs if path.startswith(f"{pattern}.")]
-        known = inside or [path for path in self.module_outputs if path]
+        called = [*self.module_outputs, *self._without]
+        inside = [path for path in called if path.startswith(f"{pattern}.")]
+        known = inside or [path for path in called if path]
         return ArgumentError(
             f"no module {pattern!r} was called in this network",
             *(["the model has one there, but no forward calls it"] if pattern in self.paths.values() else []),
@@ -292,8 +310,19 @@ class Graph:
             marked.add(name)
             self.definition.mark_output(tensor.raw)
             self.outputs[name] = Input(tensor.shape, tensor.dtype)
-        for tensors in (self._before_cast, self.lengths, self.dimensions):
-            tensors.clear()  # Tensors hold their graph: keep no circle once the trace is over
+        self._finish()
+
+    def _finish(self) -> None:
+        """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
+        self.settle()
+        for held in (self.lengths, self.dimensions, self._converted):
+            held.clear()
+        for path, result in list(self.module_outputs.items()):
+            leaves: list[Any] = []
+            map_leaves(leaves.append, result)
+            if any(map(_is_folded, leaves)):
+                self._without.append(path)
+                del self.module_outputs[path]
         self.module_outputs = map_leaves(_raw, self.module_outputs)
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
@@ -303,8 +332,8 @@ class Graph:
         """
         if tensor.dtype is dtype:
             return tensor
-        if dtype is float32 and tensor.name in self._before_cast:
-            return self._before_cast[tensor.name]
+        if dtype is float32 and tensor.unrounded is not None:
+            return tensor.unrounded
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
             return Tensor(self, tensor.raw, tensor.shape, dtype)
@@ -335,12 +364,16 @@ class Graph:
         data = self.held(value)
         key = (id(data), dtype)
         if key not in self._converted:
-            converted = self._convert(data, dtype)
-            if self.stored_dtype(dtype) is not dtype:
-                converted = self._convert(data, self.stored_dtype(dtype))
-            self._arrays += [data, converted]
-            self._converted[key] = converted
-        return self._converted[key]
+            self._converted[key] = data, self.rounded(data, dtype)  # an id is one's own only as long as one lives
+        return self._converted[key][1]
+
+    def rounded(self, data: np.ndarray, dtype: DType) -> np.ndarray:
+        """Return what :meth:`array` does of an array that the caller made for one layer; that is not kept."""
+        converted = self._convert(data, dtype)
+        if self.stored_dtype(dtype) is not dtype:
+            converted = self._convert(data, self.stored_dtype(dtype))
+        self._arrays.append(converted)
+        return converted
 
     def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
         if dtype.numpy is None:
@@ -367,6 +400,61 @@ class Graph:
         array = self.array(array, dtype)
         shape = (1,) * (ndim - array.ndim) + array.shape
         return self.emit("constant", shape, array, traced_as=dtype)
+
+    # -- layers that are added late -----------------------------------------------------------------------------------
+
+    def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
+        """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
+
+        Who asks for it after something was folded gets a layer of its own, without that.
+
+        Args:
+            make: adds the layer and returns its output; it runs in the module that is running now. It takes what is to
+                be folded in, see :meth:`fold`, or nothing.
+            shape: of the output.
+            dtype: of the output.
+        """
+        self.settle()
+        tensor = self._later(make, tuple(shape), dtype)
+        if any(bounds(length)[0] < 1 for length in shape):
+            tensor.ensure()  # it raises
+        self._postponed = tensor
+        return tensor
+
+    def _later(self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType) -> Tensor:
+        scope = _Scope(self._scopes[-1].path, self._scopes[-1].compute, user_line())
+
+        def make_there(*folded: Any) -> Tensor:
+            self._scopes.append(scope)
+            try:
+                return make(*folded)
+            finally:
+                self._scopes.pop()
+
+        return Tensor(self, None, shape, dtype, make_there)
+
+    def settle(self) -> None:
+        """Add the layer that was postponed, if there is one."""
+        tensor, self._postponed = self._postponed, None
+        if tensor is not None:
+            tensor.ensure()
+
+    def fold(self, tensor: Tensor, *what: Any) -> Tensor | None:
+        """Add the postponed layer that gives ``tensor`` with something folded in, and return its output.
+
+        A layer in fp32 whose output only leaves it as fp16 takes it in fp32.
+
+        Returns:
+            None where the tensor is not that of a postponed layer, or something has used it.
+        """
+        source = tensor.unrounded_or_self
+        if source is not self._postponed:
+            return None
+        self._postponed = None
+        layers = len(self.layer_paths)
+        result = source.make(*what)
+        self.folded.append((self.layer_paths[layers], self._scopes[-1].path))
+        return self._to_compute(result, tensor.dtype)
 
     def emit(
         self,
@@ -402,6 +490,9 @@ class Graph:
         inputs += (set_inputs or {}).values()
         if any(tensor.graph is not self for tensor in inputs):
             raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
+        self.settle()
+        for tensor in inputs:
+            tensor.ensure()  # the layers that give them come first
         try:
             layer = getattr(self.definition, f"add_{kind}")(*map(_raw, args))
             if layer is None:
@@ -497,7 +588,7 @@ class Graph:
         details = [f"in {self.where}"]
         if inputs:
             details.append("inputs: " + ", ".join(f"{t.dtype.name}{list(t.shape)}" for t in inputs))
-        line = user_line()
+        line = self._scopes[-1].line or user_line()
         if line:
             details.append(f"called at {line}")
         return BuildError(summary, *details, *self.backend.logger.take())
@@ -508,6 +599,11 @@ def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
     return min((t.dtype for t in tensors if t.dtype.is_floating_point), key=lambda d: d.itemsize, default=None)
 
 
+def _is_folded(leaf: Any) -> bool:
+    """Whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
+    return isinstance(leaf, Tensor) and not leaf.unrounded_or_self.is_there
+
+
 def _raw(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.raw
@@ -516,12 +612,17 @@ def _raw(value: Any) -> Any:
     return value
 
 
+@functools.cache
+def _is_ours(file: str) -> bool:
+    return os.path.abspath(file).startswith(_PACKAGE + os.sep)
+
+
 def user_line() -> str | None:
     """Return ``file:line`` of the innermost caller outside trtnn's own code, or None."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not os.path.abspath(file).startswith(_PACKAGE + os.sep):
+        if not _is_ours(file):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None

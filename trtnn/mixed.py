@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import glob
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class MixedPrecision:
         self._retrace = retrace
         known = {"", *graph.paths.values()}
         self.owners = [_owner(path, known) for path in graph.layer_paths]
+        self._folded = graph.folded
+        self._takers = [(_owner(path, known), folded) for path, folded in graph.folded]
         self._computing = list(_computing(graph))
         self.layers = [index for index, _ in self._computing if graph.layer_dtypes[index] is float32]
         try:
@@ -50,14 +53,24 @@ class MixedPrecision:
             inside = [index for index in self.layers if _within(self.owners[index], beyond)]
             self.half = self.half_layers(beyond) | frozenset(inside)
 
+    def with_takers(self, kept: Collection[str]) -> set[str]:
+        """Return paths with those of the modules that others at ``kept`` were folded into.
+
+        A BatchNorm in fp32 is folded into no convolution in fp16, and what comes between the two was not looked at.
+        """
+        return {*kept, *(path for path, folded in self._takers if _within(folded, kept) and not _within(path, kept))}
+
     def half_layers(self, kept: Collection[str]) -> frozenset[int]:
-        """Return the indices of the layers in fp16 where the modules at ``kept`` stay in fp32.
+        """Return the indices of the layers in fp16 where the modules at ``kept`` stay in fp32, with their takers.
 
         Raises:
             DTypeError: weights of another module do not fit in fp16.
         """
-        graph = self._retrace(Precision(float16, patterns(kept)))
+        graph = self._retrace(Precision(float16, patterns(self.with_takers(kept))))
         there = list(_computing(graph))
+        for _, path in (Counter(self._folded) - Counter(graph.folded)).elements():  # forward takes its input to fp32
+            for layer in [layer for layer in there if layer[1] == (path, "SCALE")][:1]:
+                there.remove(layer)
         if [what for _, what in self._computing] != [what for _, what in there]:
             raise ArgumentError(
                 "forward makes other layers in fp16 than in fp32, so they cannot be compared",
@@ -107,7 +120,7 @@ def choose(
         order = [path for path in dict.fromkeys([*worst, *paths]) if path not in kept]
         count = bisect.bisect_left(range(len(order)), True, lo=1, key=lambda n: enough({*kept, *order[:n]}))
         kept |= {*order[:count]}
-    kept = _without_needless(kept, enough, worst)
+    kept = precision.with_takers(_without_needless(kept, enough, worst))
     return tuple(path for path in paths if path in kept)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trtnn.dtypes import DType
@@ -21,23 +22,58 @@ class Tensor:
 
     Attributes:
         graph: the graph it belongs to, which it keeps alive.
-        raw: TensorRT's ITensor.
+        raw: TensorRT's ITensor; of a Tensor that was postponed, its layer is added when this is first asked for.
         shape: a tuple of ints, with a :class:`trtnn.symbolic.Size` for what is known only when the network runs.
         dtype: the element type.
+        make: adds the layer of a Tensor that was postponed, see :meth:`trtnn.graph.Graph.postpone`.
+        unrounded: the fp32 Tensor that the graph made this fp16 one of, at an edge of precision, or None.
     """
 
-    __slots__ = ("dtype", "graph", "raw", "shape")
+    __slots__ = ("_raw", "dtype", "graph", "make", "shape", "unrounded")
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
-    def __init__(self, graph: Graph, raw: Any, shape: tuple[Length, ...], dtype: DType) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        raw: Any,
+        shape: tuple[Length, ...],
+        dtype: DType,
+        make: Callable[..., Tensor] | None = None,
+        unrounded: Tensor | None = None,
+    ) -> None:
         self.graph = graph
-        self.raw = raw
+        self._raw = raw
         self.shape = shape
         self.dtype = dtype
+        self.make = make
+        self.unrounded = unrounded
 
     def __repr__(self) -> str:
-        return f"Tensor(shape={self.shape}, dtype={self.dtype.name}, name={self.name!r})"
+        name = f"name={self.name!r}" if self.is_there else "postponed"  # to look at it adds no layer
+        return f"Tensor(shape={self.shape}, dtype={self.dtype.name}, {name})"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its layer is in the network."""
+        return self._raw is not None
+
+    @property
+    def unrounded_or_self(self) -> Tensor:
+        """The Tensor before an edge of precision rounded it."""
+        return self if self.unrounded is None else self.unrounded
+
+    @property
+    def raw(self) -> Any:
+        self.ensure()
+        return self._raw
+
+    def ensure(self) -> None:
+        """Add its layer to the network, if it is not there."""
+        if self._raw is None:
+            self.graph.settle()  # in the order of the calls; it may be this one
+        if self._raw is None:
+            self._raw = self.make().raw
 
     @property
     def name(self) -> str:

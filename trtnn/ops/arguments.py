@@ -109,7 +109,3 @@ def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
     if len(value.shape) != ndim:
         raise ShapeError(f"{what} has {ndim} dimensions", f"received one of shape {tuple(value.shape)}")
     return tuple(value.shape)
-
-
-def optional_weights(input: Tensor, value: Array | None) -> np.ndarray | None:
-    return None if value is None else input.graph.array(value, input.dtype)

@@ -39,7 +39,8 @@ def batch_norm(
     """Batch normalisation with fixed statistics, as ``torch.nn.functional.batch_norm`` in evaluation.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias, folded in float64 into one scale and one shift a channel
-    (https://arxiv.org/abs/1502.03167).
+    (https://arxiv.org/abs/1502.03167). Where the input is what a convolution has just returned, in the same precision
+    and used by nothing yet, they are folded into its weights, and no layer is added.
 
     Args:
         input: (batch, channels, ...), two to five dimensions.
@@ -65,6 +66,9 @@ def batch_norm(
     shift = -scale * mean.astype(np.float64)
     if beta is not None:
         shift = shift + beta
+    folded = graph.fold(input, scale, shift)
+    if folded is not None:
+        return folded
     fits = input.ndim > 3  # what TensorRT's layer takes
     images = input if fits else reshape(input, (*input.shape, *(1,) * (4 - input.ndim)))
     result = graph.emit(
