@@ -3,6 +3,7 @@
 import gc
 import re
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from trtnn import Dim, Module, compare, float16, float32, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError
 from trtnn.fingerprint import fingerprint
-from trtnn.modules import BatchNorm2d, Conv2d, Sequential, SiLU
+from trtnn.graph import current_graph
+from trtnn.modules import BatchNorm2d, Conv2d
 from trtnn.reading import flat_array, read_layers
 
 
@@ -227,7 +229,7 @@ def test_outputs_of_inner_modules_are_torchs(fp16):
     expected = hooked(theirs, x)
     assert inner.keys() == expected.keys() > {"stem.0", "stem.0.0", "stem.1"}
     assert_close({path: inner[path] for path in expected}, expected, 4e-3 if fp16 else 1e-6)
-    again, more = network.run(x, outputs=["stem.0.0"])
+    more = network.run(x, outputs=["stem.0.0"])[1]
     np.testing.assert_allclose(more["stem.0.0"], expected["stem.0.0"], atol=4e-3)
 
 
@@ -251,12 +253,36 @@ def test_what_was_folded_away_cannot_be_asked_for_later():
         assert f"trace(outputs=[{path!r}])" in message
 
 
-def test_a_convolution_that_nothing_reads_is_in_the_network():
-    def forward(x):
-        F.conv2d(x, numbers(2, 3, 1, 1))
-        return F.relu(x)
+def test_a_layer_that_reads_it_late_comes_after_it():
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = Conv2d(3, 3, 1, bias=False)
+            self.conv.load_state_dict({"weight": numbers(3, 3, 1, 1)})
 
-    assert kinds(trace(forward, (1, 3, 2, 2))) == ["CONVOLUTION", "ACTIVATION"]
+        def forward(self, x):
+            y = self.conv(x)
+            z = F.batch_norm(y, *statistics(3))
+            return x.graph.emit("elementwise", z, z, x.graph.trt.ElementWiseOperation.SUM, set_inputs={1: y})
+
+    network = Net().trace({"x": (1, 3, 2, 2)})
+    assert [(row.path, row.kind) for row in network.layers()] == [
+        *(("conv", "CONVOLUTION"), ("conv", "CONVOLUTION"), ("", "ELEMENTWISE"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("forward", "expected"),
+    [
+        (lambda x, conv: (conv(x), F.relu(x))[1], ["CONVOLUTION", "ACTIVATION"]),
+        (lambda x, conv: (F.relu(x), conv(x))[0], ["ACTIVATION", "CONVOLUTION"]),
+        (lambda x, conv: (conv(x), F.relu(conv(x)))[1], ["CONVOLUTION", "CONVOLUTION", "ACTIVATION"]),
+        (lambda x, conv: (conv(x), F.relu(x))[0], ["CONVOLUTION", "ACTIVATION"]),
+    ],
+)
+def test_layers_are_there_in_the_order_of_the_calls_whoever_reads_them(forward, expected):
+    network = trace(lambda x: forward(x, lambda x: F.conv2d(x, numbers(2, 3, 1, 1))), (1, 3, 2, 2))
+    assert kinds(network) == expected
 
 
 def test_looking_at_a_tensor_changes_nothing():
@@ -379,8 +405,38 @@ def test_auto_keeps_a_convolution_with_the_norm_behind_it():
     assert relative(module.trace(fp16=True, fp32_modules=kept).run(x), module.trace().run(x)) == 0
 
 
+@strongly_typed
+def test_auto_keeps_the_convolution_of_a_norm_in_a_composite_that_overflows():
+    class Tail(Module):
+        def __init__(self):
+            super().__init__()
+            self.bn = BatchNorm2d(8)
+
+        def forward(self, x):
+            return self.bn(x) * 1e5 * 1e-5
+
+    net = modules.Sequential(Conv2d(3, 8, 3), Tail())
+    state = Norm().state_dict()
+    state = {
+        name.replace("bn", "1.bn").replace("conv", "0"): array for name, array in state.items() if "last" not in name
+    }
+    net.load_state_dict(state)
+    net.inputs, x = {"input": (1, 3, 8, 8)}, numbers(1, 3, 8, 8)
+    auto = net.trace(fp16=True, fp32_modules="auto", samples=[x])
+    assert auto.graph.precision.fp32_modules == ("0", "1")
+    assert "SCALE" not in kinds(auto)
+    assert relative(auto.run(x), net.trace().run(x)) < 1e-3
+
+
+@strongly_typed
+def test_what_a_module_in_fp32_gave_to_another_can_be_asked_for():
+    net = modules.Sequential(modules.ReLU(), modules.Sigmoid())
+    network, x = net.trace({"input": (1, 3)}, fp16=True, fp32_modules=["0", "1"]), numbers(1, 3)
+    assert_close(network.run(x, outputs=["0"])[1]["0"].astype(np.float32), torch.from_numpy(x).relu())
+
+
 def test_folded_weights_beyond_fp16_are_an_error_with_a_way_out():
-    module, x = Norm(), numbers(1, 3, 8, 8)
+    module = Norm()
     state = module.state_dict()
     module.load_state_dict({**state, "bn.running_var": np.full(8, 1e-30), "bn.weight": np.full(8, 1e3)})
     module.bn.eps = 1e-12
@@ -421,6 +477,25 @@ def test_only_the_folded_weights_are_kept(fp16):
     assert sum(array.size for array in network.graph._arrays) == 4 * 3 + 4
 
 
+@strongly_typed
+def test_weights_are_not_kept_beside_their_fp16():
+    kept = []
+
+    def forward(x):
+        weight, offset = numbers(4, 3, 1, 1) * 2, numbers(4, 1, 1) * 2
+        kept.extend(map(weakref.ref, (weight, offset)))
+        y = F.relu(F.conv2d(x, weight))
+        del weight
+        gc.collect()
+        assert kept[0]() is None  # while the trace goes on
+        return y + offset
+
+    network = trace(forward, (1, 3, 2, 2), fp16=True)
+    gc.collect()
+    assert kept[1]() is None
+    assert sum(array.nbytes for array in network.graph._arrays) == 2 * (4 * 3 + 4)
+
+
 def test_a_network_goes_when_it_is_dropped():
     module = Norm()
     network = module.trace()
@@ -434,16 +509,32 @@ def test_a_network_goes_when_it_is_dropped():
         gc.enable()
 
 
-def test_what_the_convolution_cannot_do_is_told_where_it_was_called():
-    def refused(x):
-        y = F.conv2d(x, numbers(4, 3, 9, 9))  # here
-        return F.batch_norm(y, *statistics(4))
+def test_a_kernel_larger_than_its_input_is_told_where_it_was_called():
+    def forward(x):
+        F.conv2d(x, numbers(4, 3, 9, 9))
+        raise AssertionError("it was told later")
 
-    with pytest.raises((BuildError, ShapeError)) as caught:
-        trace(refused, (1, 3, 4, 4))
-    line = refused.__code__.co_firstlineno + 1
-    if caught.type is BuildError:
-        assert f"{__file__}:{line}" in str(caught.value)
+    with pytest.raises((BuildError, ShapeError)):
+        trace(forward, (1, 3, 4, 4))
+
+
+def test_what_tensorrt_refuses_later_is_told_where_it_was_called():
+    class Inner(Module):
+        def forward(self, x):
+            return current_graph().postpone(partial(x.graph.emit, "activation", x, "no type"), x.shape, x.dtype)
+
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Inner()
+
+        def forward(self, x):
+            y = self.inner(x)
+            return F.relu(y)
+
+    message = message_of(BuildError, Net().trace, {"x": (1, 3)})
+    assert "in inner" in message
+    assert f"called at {__file__}:{Inner.forward.__code__.co_firstlineno + 1}" in message
 
 
 def test_a_channel_too_many_is_an_error():
@@ -451,10 +542,3 @@ def test_a_channel_too_many_is_an_error():
         return F.batch_norm(F.conv2d(x, numbers(4, 3, 1, 1)), *statistics(5))
 
     assert "expected 5" in message_of(ShapeError, trace, forward, (1, 3, 4, 4))
-
-
-def test_silu_behind_it_is_as_before():
-    ours, theirs = pair(lambda nn: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.SiLU()))
-    x = numbers(1, 3, 6, 6)
-    assert isinstance(ours, Sequential) and isinstance(ours[2], SiLU)
-    assert_close(trace(ours, x).run(x), of_torch(theirs, x))

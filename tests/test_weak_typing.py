@@ -241,6 +241,49 @@ def test_layers_in_fp32_are_pinned_with_their_outputs(weak):
     assert all(pin.outputs == (by_name[pin.name].get_output(0).name,) for pin in asked.pinned)
 
 
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ((), {"conv": float16, "last": float16}),
+        (("conv",), {"conv": float32, "last": float16}),
+        (("conv", "bn"), {"conv": float32, "last": float16}),
+        (("bn",), {"conv": float16, "bn": float32, "last": float16}),
+        (("",), {"conv": float32, "last": float32}),
+    ],
+)
+def test_a_norm_is_folded_as_where_networks_are_strongly_typed(weak, kept, expected):
+    theirs = torch.nn.Sequential()
+    net = Sequential()
+    for name, arguments in {"conv": ("Conv2d", 3, 4, 3), "bn": ("BatchNorm2d", 4), "last": ("Conv2d", 4, 2, 1)}.items():
+        theirs.add_module(name, getattr(torch.nn, arguments[0])(*arguments[1:]))
+        setattr(net, name, getattr(modules, arguments[0])(*arguments[1:]))
+    net.load_state_dict(load_random(theirs).state_dict())
+    network, x = net.trace({"input": (1, 3, 5, 5)}, fp16=True, fp32_modules=kept), numbers(1, 3, 5, 5)
+    assert dict(zip(network.graph.layer_paths, network.graph.layer_dtypes, strict=True)) == expected
+    with torch.no_grad():
+        assert_close(network.run(x), theirs(torch.from_numpy(x)))
+
+
+def test_what_was_folded_is_read_as_it_was(weak):
+    """The convolution is in fp32, and its output is read in fp16, before and after, and in fp32."""
+    weight, parameters, x = numbers(3, 3, 1, 1), [abs(numbers(3, seed=i)) + 0.1 for i in range(4)], numbers(1, 3, 2, 2)
+
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = Conv2d(3, 3, 1, bias=False)
+            self.conv.load_state_dict({"weight": weight})
+
+        def forward(self, x):
+            y = self.conv(x)
+            return F.batch_norm(y, *parameters), F.relu(y), y.float(), y
+
+    network = Net().trace({"x": x.shape}, fp16=True, fp32_modules=["conv"])
+    y = torch.nn.functional.conv2d(*map(torch.from_numpy, (x, weight)))
+    normal = torch.nn.functional.batch_norm(y, *map(torch.from_numpy, parameters))
+    assert_close(network.run(x), (normal, y.relu(), y, y))
+
+
 def test_what_is_cast_in_forward_is_pinned(weak):
     """Boxes are decoded in fp32 because YOLOv5's forward says ``.float()``."""
     network = small_yolov5().trace(fp16=True)

@@ -213,13 +213,11 @@ class Graph:
         return self._to_compute(value, outer)
 
     def _to_compute(self, value: Tensor, dtype: DType) -> Tensor:
-        """Cast an fp32 tensor and remember it, so that who needs fp32 again takes it as it was."""
+        """Cast an fp32 tensor for who reads it so, and remember it: who needs fp32 again takes it as it was."""
         if value.dtype is dtype:
             return value
         cast = self._later(lambda: self.cast(value, dtype), value.shape, dtype)
         cast.unrounded = value
-        if value is not self._postponed:
-            cast.ensure()
         return cast
 
     # -- what functions call ------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -72,62 +71,59 @@ def _conv(
     how = [as_sides(*values) for values in ((kernel, 1), (stride, 1), (before, 0), (after, 0), (dilation, 1))]
     kernel, stride, before, after, dilation = how
     sides = zip(lengths, kernel, stride, map(sum, zip(before, after, strict=True)), dilation, strict=True)
-    return _convolved(
-        n,
-        "convolution_nd",
-        input,
-        images,
-        undo,
-        taps,
-        bias,
-        (out_channels, 1, 1),
-        (batch, out_channels, *(count_windows(*side) for side in sides)),
-        stride_nd=stride,
-        dilation_nd=dilation,
-        pre_padding=before,
-        post_padding=after,
-        num_groups=groups,
-    )
+    out_shape = (batch, out_channels, *(count_windows(*side) for side in sides))
+
+    def add(weights: np.ndarray, offset: np.ndarray | None) -> Tensor:
+        result = input.graph.emit(
+            "convolution_nd",
+            images,
+            out_channels,
+            kernel,
+            weights,
+            offset,
+            out_shape=out_shape,
+            stride_nd=stride,
+            dilation_nd=dilation,
+            pre_padding=before,
+            post_padding=after,
+            num_groups=groups,
+        )
+        return undo(result)
+
+    return _postponed(add, input, n, out_shape, taps, bias, (out_channels, 1, 1))
 
 
-def _convolved(
-    n: int,
-    kind: str,
+def _postponed(
+    add: Callable[[np.ndarray, np.ndarray | None], Tensor],
     input: Tensor,
-    images: Tensor,
-    undo: Callable[[Tensor], Tensor],
+    n: int,
+    out_shape: tuple[Length, ...],
     taps: np.ndarray,
     bias: Array | None,
     blocks: tuple[int, int, int],
-    out_shape: tuple[Length, ...],
-    **attributes: Any,
 ) -> Tensor:
     """Return the output of a convolution or its transpose, whose layer waits to see whether a BatchNorm comes next.
 
     With that folded in, W' = W · scale for each output channel, and b' = b · scale + shift, in float64.
 
     Args:
-        kind: of the layer.
-        images, undo: what :func:`as_images` makes of the input.
+        add: adds the layer with its kernel and bias, and returns the output of the operation.
+        out_shape: of the layer.
         taps: the kernel as the layer takes it.
         blocks: the first axes of the kernel as (blocks, others, outputs): blocks · outputs are the output channels.
-        out_shape: of the layer.
-        **attributes: of the layer.
     """
     graph, dtype = input.graph, input.dtype
 
-    def add(scale: np.ndarray | None = None, shift: np.ndarray | None = None) -> Tensor:
+    def make(scale: np.ndarray | None = None, shift: np.ndarray | None = None) -> Tensor:
         kernel, offset = taps, None if bias is None else graph.held(bias)
         if scale is not None:
             kernel = (taps.reshape(*blocks, -1) * scale.reshape(blocks[0], 1, blocks[2], 1)).reshape(taps.shape)
             offset = shift if offset is None else offset * scale + shift
-        weights = (None if array is None else graph.rounded(array, dtype) for array in (kernel, offset))
-        size = taps.shape[2:]
-        return undo(graph.emit(kind, images, out_shape[1], size, *weights, out_shape=out_shape, **attributes))
+        return add(graph.rounded(kernel, dtype), None if offset is None else graph.rounded(offset, dtype))
 
     if input.ndim < n + 2:  # no batch, so what a BatchNorm takes for channels are others
-        return add()
-    return graph.postpone(add, out_shape[: n + 2], dtype)
+        return make()
+    return graph.postpone(make, out_shape[: n + 2], dtype)
 
 
 def _is_slow_stem(taps: np.ndarray, groups: int, stride: Sequence[int], dilation: Sequence[int]) -> bool:
@@ -189,26 +185,28 @@ def _conv_transpose(
     stride, before, after, dilation = how
     batch, _, *lengths = images.shape
     sides = zip(lengths, stride, before, after, dilation, taps.shape[2:], strict=True)
-    return _convolved(
-        n,
-        "deconvolution_nd",
-        input,
-        images,
-        undo,
-        taps,
-        bias,
-        (groups, in_channels // groups, out_per_group),
-        (
-            batch,
-            out_per_group * groups,
-            *((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides),
-        ),
-        stride_nd=stride,
-        dilation_nd=dilation,
-        pre_padding=before,
-        post_padding=after,
-        num_groups=groups,
-    )
+    out_channels = out_per_group * groups
+    resulting = ((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides)
+    out_shape = (batch, out_channels, *resulting)
+
+    def add(weights: np.ndarray, offset: np.ndarray | None) -> Tensor:
+        result = input.graph.emit(
+            "deconvolution_nd",
+            images,
+            out_channels,
+            taps.shape[2:],
+            weights,
+            offset,
+            out_shape=out_shape,
+            stride_nd=stride,
+            dilation_nd=dilation,
+            pre_padding=before,
+            post_padding=after,
+            num_groups=groups,
+        )
+        return undo(result)
+
+    return _postponed(add, input, n, out_shape, taps, bias, (groups, in_channels // groups, out_per_group))
 
 
 def _dilated(taps: np.ndarray, dilation: Sequence[int]) -> np.ndarray:
