@@ -156,7 +156,8 @@ class Network:
         Args:
             *args, **kwargs: the inputs, NumPy arrays or torch tensors, by position or name.
             outputs: paths of modules, or patterns such as ``"model.24.m.*"``, whose output is wanted as well; it comes
-                in the type that it has in the network.
+                in the type that it has in the network. A convolution that a BatchNorm was folded into has none there;
+                trace the network with it, ``model.trace(outputs=[...])``, and it is computed beside.
 
         Returns:
             What the network returns, with arrays for Tensors (torch tensors where the first input was one): what
@@ -164,7 +165,7 @@ class Network:
             those modules returned, by its path.
 
         Raises:
-            ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown.
+            ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown or folded.
         """
         tensors, wants_torch = self._read_inputs(args, kwargs)
         inner = {path: self.graph.module_outputs[path] for path in self.graph.called(outputs)}
