@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed
+from tests.helpers import ONE_TARGET, assert_close, message_of, run, strongly_typed
 from tests.models.names import digest
 from tests.models.twins import resnet as resnet_twin
 from tests.models.twins import retinanet as twin
 from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
-from trtnn.models.retinanet import RetinaNet, _anchors
+from trtnn.models.retinanet import RetinaNet, _anchors, _boxes
 from trtnn.modules import BatchNorm2d, FrozenBatchNorm2d
 
 CLASSES = 7
@@ -111,6 +111,16 @@ def test_anchors_are_torchvisions():
     ends = [[23, 11], [28, 14], [35, 18], [16, 16], [20, 20], [25, 25], [11, 23], [14, 28], [18, 35]]
     np.testing.assert_array_equal(_anchors(32), [[0, 0, 2 * w, 2 * h] for w, h in ends])
     np.testing.assert_array_equal(_anchors(512)[[0, 4, 8]][:, 2:], [[724, 362], [644, 644], [574, 1148]])
+
+
+def test_no_box_is_larger_than_1000_over_16_of_its_anchor():
+    """In small pictures such boxes are cut at the edges, with that limit or without."""
+    anchors = np.array([[512, 400, 10, 12]] * 4, np.float32)
+    deltas = np.array([[[0.5, -1, 3, 0], [0, 0, 4.1, 4.2], [0, 1, 5, -2], [0, 0, -100, 100]]], np.float32)
+    centre = anchors[:, :2] + deltas[..., :2] * anchors[:, 2:]
+    half = np.minimum(np.exp(deltas[..., 2:].astype(np.float64)), 62.5) * anchors[:, 2:] / 2
+    expected = np.concatenate([centre - half, centre + half], -1).astype(np.float32)
+    assert_close(run(lambda x: _boxes(x, anchors, (800, 1024)), deltas), expected)
 
 
 def test_the_norms_of_the_backbone():
