@@ -14,7 +14,7 @@ from trtnn import modules
 from trtnn.modules.missing import MISSING
 
 PAGE = Path(__file__).parent.parent / "docs" / "torch_nn.md"
-OF_TORCHVISION = ("DCN", "DeformConv2d")  # and of what is built on it
+OF_TORCHVISION = ("DCN", "DeformConv2d", "FrozenBatchNorm2d")  # and of what is built on it
 HEAD = """# torch.nn in trtnn
 
 Every module of torch.nn is in this list: those that `trtnn.modules` has under the same name, with the same arguments
@@ -26,7 +26,8 @@ Indices (`argmax`, `topk`, `one_hot`, ...) are int64 as in torch, and int32 wher
 Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `return_indices` and dilation of poolings,
 `max_norm` of `Embedding`, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
 
-Beside torch.nn's there are torchvision's `DeformConv2d` and `DCN`, which finds its offsets and masks by itself.
+Beside torch.nn's there are torchvision's `FrozenBatchNorm2d` and `DeformConv2d`, and `DCN`, which finds the offsets and
+masks of the latter by itself.
 """
 
 

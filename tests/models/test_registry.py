@@ -19,9 +19,9 @@ def state_of(model):
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_state_dict_tells_its_model(name):
-    for version in ("6.0", "5.0"):
-        state = state_of(models.create(name, classes=7, version=version))
-        assert models.identify(state) == {"name": name, "classes": 7, "version": version}
+    for options in ({"version": "6.0"}, {"version": "5.0"}) if name.startswith("yolov5") else ({},):
+        state = state_of(models.create(name, classes=7, **options))
+        assert models.identify(state) == {"name": name, "classes": 7, **options}
         flat = {key: array.reshape(-1) for key, array in state.items()}  # as .wts has them
         assert models.identify(flat) == models.identify(state)
 
