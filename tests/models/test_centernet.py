@@ -17,7 +17,8 @@ from trtnn.models import create, identify
 from trtnn.models.centernet import CenterNet, decode
 
 CLASSES = 5
-# Sampling at places that the network finds makes rounding larger; torch's own fp32 was seen 1.3e-5 off double precision.
+# Sampling at places that the network finds makes rounding larger: torch's own fp32 was seen 1.3e-5 off double
+# precision.
 TOLERANCE = 1e-4
 NAMES = ["centernet_dla34", "centernet_resnet50", "centernet_resdcn18"]
 

@@ -202,7 +202,7 @@ class CenterNet(nn.Module):
         columns = hm.shape[3]
         heat = hm.sigmoid()
         heat = heat * (F.max_pool2d(heat, 3, 1, 1) == heat)
-        scores, places = heat.flatten(2).topk(min(self.detections, heat[0, 0].numel()))
+        scores, places = heat.flatten(2).topk(min(self.detections, int(heat[0, 0].numel())))
         kept = scores.shape[2]
         scores, order = scores.flatten(1).topk(self.detections)
         places = places.flatten(1).gather(1, order)
