@@ -26,8 +26,9 @@ from trtnn.modules import Module
 HALF = 5e-3
 
 IMAGES = numbers(2, 32, 6, 4)
-RESNETS = {
+RESNETS = {  # where each channel is a group, as 32 of them are by default, the second norm takes out the embedding
     "usual": {},
+    "32 groups": {"groups": 32, "out_channels": 64},
     "to other channels": {"out_channels": 64},
     "no embedding": {"temb_channels": None},
     "scale and shift": {"time_embedding_norm": "scale_shift", "out_channels": 64},
@@ -42,7 +43,7 @@ RESNETS = {
 
 @pytest.mark.parametrize("name", RESNETS)
 def test_resnet_block(name):
-    options = {"in_channels": 32, "temb_channels": 48, **RESNETS[name]}
+    options = {"in_channels": 32, "temb_channels": 48, "groups": 8, **RESNETS[name]}
     arrays = [IMAGES] if options["temb_channels"] is None else [IMAGES, numbers(2, 48)]
     ours, theirs = diffusion.ResnetBlock2D(**options), twins.ResnetBlock2D(**options)
     check_triangle(ours, theirs, *arrays, build=name in ("usual", "scale and shift"), fp16_tolerance=HALF)
