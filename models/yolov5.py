@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.inputs import Input
 from trtnn.models.names import unknown_name
-from trtnn.models.sizes import expect_multiples
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
 from trtnn.parameter import Buffer
-from trtnn.symbolic import Length, is_static
+from trtnn.symbolic import Length, is_static, same
 from trtnn.tensor import Tensor
 
 
@@ -302,7 +301,7 @@ class YOLOv5(Module):
         return layers
 
     def forward(self, images: Tensor) -> Any:
-        expect_multiples(images.shape[2:], self.strides[-1], self.name)
+        self._check_size(images.shape[2:])
         layers = iter(self.model)
 
         def step(*xs: Tensor) -> Tensor:
@@ -330,6 +329,24 @@ class YOLOv5(Module):
             x = step(x)
             levels.append(x)
         return self.model[-1](*levels, decode=self.head == "decoded")
+
+    def _check_size(self, size: tuple[Length, ...]) -> None:
+        stride = self.strides[-1]
+        even = [same(length % stride, 0) for length in size]
+        if not all(even) and not is_static(size):
+            raise ShapeError(
+                f"{self.name} takes pictures whose height and width are multiples of {stride}, its largest stride",
+                f"received {tuple(size)}",
+                f"declare it: trtnn.Dim(..., multiple_of={stride})",
+            )
+        if not all(even):
+            smaller = tuple(max(length // stride, 1) * stride for length in size)
+            larger = tuple(-(-length // stride) * stride for length in size)
+            raise ShapeError(
+                f"{self.name} takes pictures whose height and width are multiples of {stride}, its largest stride",
+                f"received {tuple(size)}",
+                f"nearest: {' and '.join(map(str, dict.fromkeys((smaller, larger))))}",
+            )
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
