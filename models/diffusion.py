@@ -17,7 +17,7 @@ half and to twice the size. A stage of a U-Net on its way down, whose result the
 ...         kept = self.attention(self.resnet(sample, temb))
 ...         return self.downsampler(kept), kept
 >>> stage = Stage(32, 64, temb_channels=128)
->>> stage.inputs = {"sample": (1, 32, 64, 64), "temb": (1, 128)}
+>>> stage.inputs = {"sample": (1, 32, 32, 32), "temb": (1, 128)}
 
 Where a network computes in fp16, group normalisation and what follows it at once are computed in fp32, as by torch's
 autocast: the squares of a large activation overflow. Pictures and features are (batch, channels, height, width).
