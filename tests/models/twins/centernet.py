@@ -124,7 +124,7 @@ class Residual(nn.Module):
 class CenterNet(nn.Module):
     """The detector; in eval mode and with ``head="decoded"`` it returns (batch, detections, 6), else a dict of maps."""
 
-    def __init__(self, name, classes, detections=100, head="decoded"):
+    def __init__(self, name, classes=80, detections=100, head="decoded"):
         super().__init__()
         self.name, self.detections, self.head = name, detections, head
         if name == "centernet_dla34":
