@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trtnn.errors import StateDictError
+from trtnn.models.centernet import CenterNet
 from trtnn.models.names import unknown_name
 from trtnn.models.resnet import ResNet
 from trtnn.models.retinanet import RetinaNet
@@ -14,7 +15,7 @@ from trtnn.modules import Module
 
 # A family has ``variants``, the names that its constructor takes first, and ``identify``, which tells from a state dict
 # the arguments of the model that it belongs to.
-FAMILIES = (YOLOv5, ResNet, RetinaNet)
+FAMILIES = (YOLOv5, ResNet, RetinaNet, CenterNet)
 NAMES = {name: family for family in FAMILIES for name in family.variants}
 
 
