@@ -221,6 +221,9 @@ def test_numbers_in_the_order_of_darknet(name):
         np.testing.assert_array_equal(array, expected[key])
         assert np.shares_memory(array, state["darknet"])
     assert YOLOv3.canonical(named) == named
+    ours = YOLOv3(name, classes=CLASSES)
+    assert ours.load_state_dict(named) == ([], [])
+    np.testing.assert_array_equal(ours.bbox_head.anchors.data, expected["bbox_head.anchors"])  # which the file lacks
 
 
 def test_a_darknet_file(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ def well_scaled(model: nn.Module, last: Iterable[nn.Conv2d], images: Tensor, see
         if isinstance(module, nn.Conv2d) and module.weight.requires_grad:
             normal_(module.weight, 0.0, module.weight[0].numel() ** -0.5)
             if module.bias is not None:
-                module.bias.zero_()
+                normal_(module.bias, 0.0, 0.1)
     for norm in norms:
         normal_(norm.weight, 0.8, 0.15)
         normal_(norm.bias, 1.5, 0.2)
@@ -54,3 +55,9 @@ def well_scaled(model: nn.Module, last: Iterable[nn.Conv2d], images: Tensor, see
 def pictures(batch: int, rows: int, columns: int, seed: int = 1) -> Tensor:
     """Return noise in 0..1."""
     return torch.rand(batch, 3, rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def cells_of(like: Tensor) -> Tensor:
+    """Return column and row of each cell of a map, (rows, columns, 2); an exported network holds them as a constant."""
+    rows, columns = (int(length) for length in like.shape[2:])
+    return torch.from_numpy(np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.models.twins.scaling import pictures, well_scaled, without_weights
+from tests.models.twins.scaling import cells_of, pictures, well_scaled, without_weights
 from trtnn.examples.twin import Concat
 
 ANCHORS_PX = {
@@ -35,7 +35,8 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.cv2(self.cv1(x)) + (x if self.shortcut else 0)
+        y = self.cv2(self.cv1(x))
+        return x + y if self.shortcut else y
 
 
 class Edge(nn.Module):
@@ -66,10 +67,9 @@ class Detect(nn.Module):
     def decode(self, raw: list[Tensor]) -> Tensor:
         levels = []
         for x, stride, anchors in zip(raw, self.strides, self.anchors, strict=True):
-            batch, _, rows, columns = x.shape
+            batch, _, rows, columns = (int(length) for length in x.shape)
             t = x.view(batch, 3, self.outputs, rows, columns).permute(0, 1, 3, 4, 2)
-            y, x_ = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-            cell, anchors_px = torch.stack((x_, y), -1), (anchors * stride).view(3, 1, 1, 2)
+            cell, anchors_px = cells_of(x), (anchors * stride).view(3, 1, 1, 2)
             s = t.sigmoid()
             if self.version == "darknet":
                 box = (s[..., :2] + cell) * stride, t[..., 2:4].exp() * anchors_px

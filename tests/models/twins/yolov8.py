@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tests.models.twins.scaling import pictures, well_scaled, without_weights
+from tests.models.twins.scaling import cells_of, pictures, well_scaled, without_weights
 from trtnn.examples.twin import SPPF, Concat, Conv
 
 SCALES = {
@@ -29,7 +29,8 @@ class Bottleneck(nn.Module):
         self.cv1, self.cv2, self.shortcut = Conv(c, c, 3), Conv(c, c, 3), shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.cv2(self.cv1(x)) + (x if self.shortcut else 0)
+        y = self.cv2(self.cv1(x))
+        return x + y if self.shortcut else y
 
 
 class C2f(nn.Module):
@@ -55,7 +56,8 @@ class DFL(nn.Module):
         self.conv.weight.data.copy_(torch.arange(16.0).view(1, 16, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.view(len(x), 4, 16, -1).transpose(1, 2).softmax(1)).view(len(x), 4, -1)
+        batch, _, cells = (int(length) for length in x.shape)
+        return self.conv(x.view(batch, 4, 16, cells).transpose(1, 2).softmax(1)).view(batch, 4, cells)
 
 
 class Detect(nn.Module):
@@ -74,9 +76,7 @@ class Detect(nn.Module):
         """Corners first, as the usual way is: middle of the cell less (left, top), and plus (right, bottom)."""
         levels = []
         for stride, x in zip((8, 16, 32), raw, strict=True):
-            rows, columns = x.shape[2:]
-            y, x_ = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
-            middle = torch.stack((x_, y)).view(1, 2, -1)
+            middle = (cells_of(x) + 0.5).view(1, -1, 2).transpose(1, 2)
             left_top, right_bottom = self.dfl(x[:, :64].flatten(2)).split(2, 1)
             first, second = middle - left_top, middle + right_bottom
             box = torch.cat(((first + second) / 2, second - first), 1) * stride
