@@ -162,9 +162,9 @@ class YOLOv3(YOLO):
     Args:
         name: yolov3 or yolov3-tiny.
         classes: the number of classes.
-        version: who trained the checkpoint: ``"darknet"`` for Darknet and mmdetection, ``"9.0"`` for Ultralytics 9.0 to
-            9.5, ``"9.6"`` for theirs from 9.6 on. It sets the formula of the boxes, BatchNorm's eps, the activation and
-            the edge of the tiny model's last pool.
+        version: who trained the checkpoint: ``"darknet"`` for Darknet and mmdetection; ``"9.0"`` for Ultralytics 9.0 to
+            9.5, with other boxes, BatchNorm's eps 1e-3 and zeros at the edge of the tiny model's last pool; ``"9.6"``
+            for theirs from 9.6 on, with SiLU as well.
         head: ``"decoded"`` gives (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels, objectness
             and class scores in 0..1; at 416 pixels 10647 boxes, the tiny model 2535. ``"raw"`` gives a list of maps
             (batch, 3 · (5 + classes), rows, columns), one for each stride, the finest first.
