@@ -7,12 +7,14 @@ examples:
   python benchmarks/cpu.py
   python benchmarks/cpu.py import build --model yolov5x
   python benchmarks/cpu.py reference --repeat 20
+  python benchmarks/cpu.py families
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import platform
@@ -23,11 +25,28 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
 TARGETS = ("sm86", "sm89", "sm120")
-SIZE_PX = 640
+sys.path.insert(1, str(Path(__file__).parents[1]))  # the twins that only tests need stand beside those
+
+
+class Family(NamedTuple):
+    """Where a family's twin in torch is, which takes the same arguments as our own."""
+
+    module: str
+    twin: str
+    models: tuple[str, ...]  # to measure
+    options: dict[str, str] = {}
+
+
+FAMILIES = {  # by how the models' names begin
+    "yolov5": Family("trtnn.examples.twin", "YOLOv5", ("yolov5s",)),
+    "yolov8": Family("tests.models.twins.yolov8", "YOLOv8", ("yolov8s",)),
+    "yolov3": Family("tests.models.twins.yolov3", "YOLOv3", ("yolov3", "yolov3-tiny"), {"version": "9.0"}),
+}
 
 
 def peak_mb() -> float:
@@ -36,14 +55,30 @@ def peak_mb() -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
+def family_of(name: str) -> Family:
+    return next(family for prefix, family in FAMILIES.items() if name.startswith(prefix))
+
+
+def make_model(name: str):
+    """Our model, empty."""
+    from trtnn.models import create
+
+    return create(name, **family_of(name).options)
+
+
 def make_twin(name: str):
     """The torch twin with random weights."""
     import torch
 
-    from trtnn.examples.twin import YOLOv5
-
     torch.manual_seed(0)
-    return YOLOv5(name).eval()
+    family = family_of(name)
+    return getattr(importlib.import_module(family.module), family.twin)(name, **family.options).eval()
+
+
+def shape_of(name: str) -> tuple[int, ...]:
+    """The usual shape of the model's only input."""
+    (spec,) = make_model(name).inputs.values()
+    return spec.shape
 
 
 # -- cases, each in a process of its own, each returning figures by name ----------------------------------------------
@@ -67,11 +102,10 @@ def import_torch(name: str, folder: Path, repeat: int) -> dict:
 
 def load_trtnn(name: str, folder: Path, repeat: int) -> dict:
     import trtnn
-    from trtnn.models import create
 
     path = folder / f"{name}-fp16.safetensors"
     before, start = peak_mb(), time.perf_counter()
-    model = create(name)
+    model = make_model(name)
     model.load_state_dict(trtnn.load(path))
     checksum = sum(float(p.data.reshape(-1)[::97].astype(np.float64).sum()) for p in model.parameters())  # touch pages
     file_mb = path.stat().st_size / 1e6
@@ -94,12 +128,11 @@ def load_torch(name: str, folder: Path, repeat: int) -> dict:
 
 def build_trtnn(name: str, folder: Path, repeat: int) -> dict:
     import trtnn
-    from trtnn.models import create
 
-    model = create(name)
+    model = make_model(name)
     model.load_state_dict(trtnn.load(folder / f"{name}.safetensors"))
     start = time.perf_counter()
-    network = model.trace({"images": (1, 3, SIZE_PX, SIZE_PX)})
+    network = model.trace()
     traced = time.perf_counter()
     engine = network.build(targets=TARGETS)
     built = time.perf_counter()
@@ -123,7 +156,7 @@ def build_onnx(name: str, folder: Path, repeat: int) -> dict:
     model.load_state_dict(load_file(folder / f"{name}.safetensors"), strict=False)
     path = str(folder / f"{name}.onnx")
     start = time.perf_counter()
-    torch.onnx.export(model, (torch.zeros(1, 3, SIZE_PX, SIZE_PX),), path, dynamo=False, input_names=["images"])
+    torch.onnx.export(model, (torch.zeros(shape_of(name)),), path, dynamo=False, input_names=["images"])
     exported = time.perf_counter()
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
@@ -149,19 +182,29 @@ def build_onnx(name: str, folder: Path, repeat: int) -> dict:
     }
 
 
+def build_both(name: str, folder: Path, repeat: int) -> dict:
+    """Our road and the ONNX road of the same model; ours makes no more layers."""
+    ours, theirs = build_trtnn(name, folder, repeat), build_onnx(name, folder, repeat)
+    if ours["layers"] > theirs["layers"]:
+        raise SystemExit(f"{name}: {ours['layers']} layers, but {theirs['layers']} by way of ONNX")
+    return {
+        **{key: ours[key] for key in ("trace s", "build s", "layers")},
+        **{f"ONNX {key}": theirs[key] for key in ("export s", "parse s", "build s", "layers")},
+    }
+
+
 def run_reference(name: str, folder: Path, repeat: int) -> dict:
     """Torch and the reference in turn on the same picture; both in one process, so that the machine is the same."""
     import torch
 
     import trtnn
-    from trtnn.models import create
 
-    twin, model = make_twin(name), create(name)
+    twin, model = make_twin(name), make_model(name)
     weights = trtnn.load(folder / f"{name}.safetensors")
     twin.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights.items()}, strict=False)
     model.load_state_dict(weights)
-    network = model.trace({"images": (1, 3, SIZE_PX, SIZE_PX)})
-    images = torch.rand(1, 3, SIZE_PX, SIZE_PX)
+    network = model.trace()
+    images = torch.rand(shape_of(name))
 
     def eager() -> None:
         with torch.inference_mode():
@@ -186,13 +229,30 @@ def run_reference(name: str, folder: Path, repeat: int) -> dict:
 
 CASES: dict[str, Callable[[str, Path, int], dict]] = {
     function.__name__: function
-    for function in (import_trtnn, import_torch, load_trtnn, load_torch, build_trtnn, build_onnx, run_reference)
+    for function in (
+        import_trtnn,
+        import_torch,
+        load_trtnn,
+        load_torch,
+        build_trtnn,
+        build_onnx,
+        build_both,
+        run_reference,
+    )
 }
 GROUPS = {
     "import": ("import_trtnn", "import_torch"),
     "load": ("load_trtnn", "load_torch"),
     "build": ("build_trtnn", "build_onnx"),
     "reference": ("run_reference",),
+    "families": ("build_both",),
+}
+MODELS = {  # of each group
+    "import": ("",),
+    "load": ("yolov5x",),
+    "build": ("yolov5s",),
+    "reference": ("yolov5s",),
+    "families": tuple(name for family in FAMILIES.values() for name in family.models),
 }
 
 
@@ -201,9 +261,9 @@ def write_weights(name: str, folder: Path) -> None:
     import torch
 
     import trtnn
-    from trtnn.examples.twin import YOLOv5, well_scaled
+    from tests.models.twins.scaling import pictures, well_scaled
 
-    state_dict = well_scaled(YOLOv5(name), 128).state_dict()
+    state_dict = well_scaled(make_twin(name), [], pictures(4, 128, 128)).state_dict()
     state_dict = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
     trtnn.save(state_dict, folder / f"{name}.safetensors")
     trtnn.save({key: value.to(torch.float16) for key, value in state_dict.items()}, folder / f"{name}-fp16.safetensors")
@@ -232,7 +292,7 @@ def main() -> None:
         description=summary, epilog="examples:" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all)")
-    parser.add_argument("--model", help="instead of each group's own (yolov5x for load, else yolov5s)")
+    parser.add_argument("--model", help="instead of each group's own")
     parser.add_argument("--repeat", type=int, default=10, help="rounds of the reference (default: %(default)s)")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -251,12 +311,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for group in arguments.groups or GROUPS:
-            name = arguments.model or ("yolov5x" if group == "load" else "yolov5s")
-            if group != "import" and not (folder / f"{name}.safetensors").exists():
-                write_weights(name, folder)
-            for case in GROUPS[group]:
-                figures = show(measure(case, name, folder, arguments.repeat))
-                print(f"| {case} | {'' if group == 'import' else name} | {figures} |", flush=True)
+            for name in (arguments.model,) if arguments.model and group != "import" else MODELS[group]:
+                if name and not (folder / f"{name}.safetensors").exists():
+                    write_weights(name, folder)
+                for case in GROUPS[group]:
+                    figures = show(measure(case, name, folder, arguments.repeat))
+                    print(f"| {case} | {name} | {figures} |", flush=True)
 
 
 def processor() -> str:

@@ -10,12 +10,14 @@ from trtnn.models.centernet import CenterNet
 from trtnn.models.names import unknown_name
 from trtnn.models.resnet import ResNet
 from trtnn.models.retinanet import RetinaNet
+from trtnn.models.yolov3 import YOLOv3
 from trtnn.models.yolov5 import YOLOv5
+from trtnn.models.yolov8 import YOLOv8
 from trtnn.modules import Module
 
 # A family has ``variants``, the names that its constructor takes first, and ``identify``, which tells from a state dict
 # the arguments of the model that it belongs to.
-FAMILIES = (YOLOv5, ResNet, RetinaNet, CenterNet)
+FAMILIES = (YOLOv5, YOLOv8, YOLOv3, ResNet, RetinaNet, CenterNet)
 NAMES = {name: family for family in FAMILIES for name in family.variants}
 
 

@@ -19,9 +19,11 @@ def state_of(model):
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_state_dict_tells_its_model(name):
-    for options in ({"version": "6.0"}, {"version": "5.0"}) if name.startswith("yolov5") else ({},):
-        state = state_of(models.create(name, classes=7, **options))
-        assert models.identify(state) == {"name": name, "classes": 7, **options}
+    versions = ({"version": "6.0"}, {"version": "5.0"}) if name.startswith("yolov5") else ({},)
+    for version in versions:
+        state = state_of(models.create(name, classes=7, **version))
+        assert models.identify(state) == {"name": name, "classes": 7, **version}
+        assert [family for family in models.FAMILIES if family.identify(state)] == [models.NAMES[name]]
         flat = {key: array.reshape(-1) for key, array in state.items()}  # as .wts has them
         assert models.identify(flat) == models.identify(state)
 

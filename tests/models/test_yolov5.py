@@ -142,7 +142,7 @@ def test_shapes_at_640_pixels(large):
     model = YOLOv5("yolov5n6")
     assert model.inputs == {"images": Input((1, 3, 1280, 1280))}
     known = {"model": "yolov5n6", "task": "detect", "classes": 80, "stride": 64, "strides": [8, 16, 32, 64]}
-    assert model.metadata == known
+    assert model.metadata == {**known, "pipeline": "yolov5"}
     assert YOLOv5("yolov5n6", classes=2, names=("cat", "dog")).metadata["names"] == ["cat", "dog"]
 
 
