@@ -428,7 +428,7 @@ def _bounds(terms: _Terms) -> tuple[int, int]:
     for monomial, factor in terms.items():
         low = high = factor
         for atom in monomial:
-            corners = [x * y for x in (low, high) for y in _atom_bounds(atom)]
+            corners = [x * y for x, y in product((low, high), _atom_bounds(atom))]  # the bounds once: they nest
             low, high = min(corners), max(corners)
         lowest, highest = lowest + low, highest + high
     return lowest, highest
@@ -437,7 +437,7 @@ def _bounds(terms: _Terms) -> tuple[int, int]:
 def _atom_bounds(atom: _Atom) -> tuple[int, int]:
     if isinstance(atom, _Axis):
         return atom.min // atom.multiple_of, atom.max // atom.multiple_of
-    corners = [x // y for x in _bounds(dict(atom.dividend)) for y in _bounds(dict(atom.divisor))]
+    corners = [x // y for x, y in product(_bounds(dict(atom.dividend)), _bounds(dict(atom.divisor)))]
     return min(corners), max(corners)
 
 

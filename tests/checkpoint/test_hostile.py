@@ -420,6 +420,8 @@ def test_bombs(tmp_path, pack):
     """Each is refused, or harmless and read; in a process with little memory, that says when anything runs."""
     (folder := tmp_path / "bombs").mkdir()
     for index, data_pkl in enumerate(bombs().values()):
+        if pack is legacy_with and len(data_pkl) > 400_000:
+            continue  # the same reader, and these take seconds
         path = pack(folder / f"{index:03}.pt", data_pkl)
         if pack is zip_with:
             with zipfile.ZipFile(path, "a") as archive:
