@@ -277,6 +277,13 @@ def module(*registries: bytes) -> bytes:
     return b"cmodels.yolo\nModel\n)\x81" + state + text("_modules") + children + b"sb"
 
 
+def within_itself(parameters: bytes, children: bytes) -> bytes:
+    """A pickle of a module whose submodules may be itself, which the memo has at 0."""
+    made = module(parameters, b"}", children)
+    head, rest = made[: made.index(b"\x81") + 1], made[made.index(b"\x81") + 1 :]
+    return HEAD + head + b"q\x00" + rest + b"."
+
+
 def colliding_tuples(count: int) -> list[tuple[int, int]]:
     """Pairs whose hashes are all the same, by solving Python's hash of tuples (xxHash) for the second item."""
     p1, p2, p5, whole = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64
@@ -300,6 +307,7 @@ def bombs() -> dict[str, bytes]:
     assert len({hash(pair) for pair in pairs}) == 1
     many = b"}(" + b"".join(text(f"{i}") + b"N" for i in range(20_000)) + b"u"
     into_itself = b"".join(text(f"{i}") + b"h\x00" for i in range(10_000))
+    short_names = b"".join(text(f"{i}") + b"K\x01" for i in range(1000))
     huge = number(1 << 20_000)
     long = text("x" * 500_000)
     return {
@@ -312,21 +320,13 @@ def bombs() -> dict[str, bytes]:
         "laughs as a state": HEAD + b"cmodels.yolo\nModel\n)\x81" + laughs + b"b.",
         "lists that hold themselves": HEAD + b"]q\x00" + b"h\x00a" * 1000 + b".",
         "a dict that holds itself": HEAD + b"}q\x00" + text("state_dict") + b"h\x00s" + text("model") + b"h\x00s.",
-        "a module within itself": HEAD
-        + module(b"}", b"}", b"}q\x00" + text("a")).replace(b"sb", b"", 1)
-        + b"h\x00ssb.",
-        "a module 10,000 times in itself": HEAD
-        + b"cmodels.yolo\nModel\n)\x81q\x00"
-        + b"}"
-        + b"".join(text(key) + b"}s" for key in ("_parameters", "_buffers"))
-        + text("_modules")
-        + b"}("
-        + into_itself
-        + b"usb.",
-        "modules with one long name": HEAD
-        + module(b"}(" + long + b"Nu", b"}", b"}" + text("a") + module(b"}" + long + b"Ns") + b"s")
-        + b".",
-        "a number of 20,000 bits as a name": HEAD + module(b"}" + huge + b"Ns") + b".",
+        "a module within itself": within_itself(b"}", b"}" + text("a") + b"h\x00s"),
+        "a module 10,000 times in itself": within_itself(b"}", b"}(" + into_itself + b"u"),
+        "modules with one long name": within_itself(
+            b"}" + long + b"K\x01s", b"}(" + text("a") + b"h\x00" + text("b") + b"h\x00u"
+        ),
+        "modules with many names": within_itself(b"}(" + short_names + b"u", b"}" + text("a") + b"h\x00s"),
+        "a number of 20,000 bits as a name": HEAD + module(b"}", b"}", b"}" + huge + module() + b"s") + b".",
         "a tuple as a module's name": HEAD + module(b"}", b"}", b"}K\x01\x85Ns") + b".",
         "sets": HEAD + b"(" + b"\x8f" * 3_000_000 + b"t.",
         "frozensets": HEAD + b"(" + b"(\x91" * 1_500_000 + b"t.",
