@@ -439,3 +439,15 @@ def test_every_instruction_is_either_known_or_refused(tmp_path):
         body = HEAD + opcode.code.encode("latin-1") + bytes(16)
         with pytest.raises(CheckpointError):
             load(zip_with(tmp_path / "a.pt", body))
+
+
+def test_a_directory_that_exchanges_two_entries(tmp_path):
+    torch.save({"a": torch.zeros(2), "b": torch.ones(2)}, path := tmp_path / "a.pt")
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")
+    directory = (
+        content[start:].replace(b"data/0", b"data/x").replace(b"data/1", b"data/0").replace(b"data/x", b"data/1")
+    )
+    path.write_bytes(content[:start] + directory)
+    with pytest.raises(CheckpointError, match="its zip entry a/data/1 is not where it should be"):
+        load(path)
