@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 TARGETS = ("sm86", "sm89", "sm120")
+GROWTH = (1000, 2000, 5000, 10_000)  # layers
 sys.path.insert(1, str(Path(__file__).parents[1]))  # the twins that only tests need stand beside those
 
 
@@ -46,6 +48,11 @@ FAMILIES = {  # by how the models' names begin
     "yolov5": Family("trtnn.examples.twin", "YOLOv5", ("yolov5s",)),
     "yolov8": Family("tests.models.twins.yolov8", "YOLOv8", ("yolov8s",)),
     "yolov3": Family("tests.models.twins.yolov3", "YOLOv3", ("yolov3", "yolov3-tiny"), {"version": "9.0"}),
+    "resnet": Family("tests.models.twins.resnet", "ResNet", ("resnet50",)),
+    "retinanet": Family(
+        "tests.models.twins.retinanet", "RetinaNet", ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
+    ),
+    "centernet": Family("tests.models.twins.centernet", "CenterNet", ("centernet_dla34", "centernet_resnet50")),
 }
 
 
@@ -227,22 +234,160 @@ def run_reference(name: str, folder: Path, repeat: int) -> dict:
     }
 
 
+@contextmanager
+def recorded():
+    """Give the list of all layers that graphs add within the block: the call, and the names of what it takes and gives.
+
+    An ITensor is noted as a :class:`Name`, since another network has others.
+    """
+    from trtnn.graph import Graph
+    from trtnn.tensor import Tensor
+
+    emit, calls = Graph.emit, []
+
+    def noted(value):
+        if isinstance(value, list):
+            return [noted(item) for item in value]
+        return Name(value.raw.name) if isinstance(value, Tensor) else value
+
+    def emit_and_note(self, kind, *args, out_shape=None, set_inputs=None, traced_as=None, **attributes):
+        call = (f"add_{kind}", [noted(arg) for arg in args], {i: noted(t) for i, t in (set_inputs or {}).items()})
+        result = emit(self, kind, *args, out_shape=out_shape, set_inputs=set_inputs, traced_as=traced_as, **attributes)
+        outputs = [tensor.raw.name for tensor in (result if isinstance(result, tuple) else (result,))]
+        calls.append((*call, attributes, outputs))
+        return result
+
+    Graph.emit = emit_and_note
+    try:
+        yield calls
+    finally:
+        Graph.emit = emit
+
+
+class Name(str):
+    """The name of an ITensor."""
+
+
+def replay(definition, calls: list, tensors: dict) -> None:
+    """Make the calls on another network: what a person would write by hand, without names, checks or paths."""
+
+    def found(value):
+        if isinstance(value, list):
+            return [found(item) for item in value]
+        return tensors[value] if isinstance(value, Name) else value
+
+    for method, args, set_inputs, attributes, outputs in calls:
+        layer = getattr(definition, method)(*map(found, args))
+        for index, name in set_inputs.items():
+            layer.set_input(index, tensors[name])
+        for key, value in attributes.items():
+            setattr(layer, key, value)
+        for index, name in enumerate(outputs):
+            tensors[name] = layer.get_output(index)
+
+
+def trace_layers(name: str, folder: Path, repeat: int) -> dict:
+    """A trace and the same calls on TensorRT's API alone, in turn; the difference is what trtnn adds."""
+    import trtnn
+    from trtnn.graph import Graph
+
+    model = make_model(name)
+    model.load_state_dict(trtnn.load(folder / f"{name}.safetensors"))
+    with recorded() as calls:
+        first = model.trace()
+    seconds: dict[str, list[float]] = {"trace": [], "bare": []}
+    for round_ in range(repeat + 2):
+        start = time.perf_counter()
+        network = model.trace()
+        traced = time.perf_counter()
+        graph = Graph(trtnn.get_backend())
+        tensors = {key: graph.add_input(key, spec).raw for key, spec in first.inputs.items()}
+        replay(graph.definition, calls, tensors)
+        for key in first.outputs:
+            graph.definition.mark_output(tensors[calls[-1][-1][0]] if len(first.outputs) == 1 else tensors[key])
+        bare = time.perf_counter()
+        if round_ >= 2:  # the first rounds warm up
+            seconds["trace"].append(traced - start)
+            seconds["bare"].append(bare - traced)
+    layers = network.graph.definition.num_layers
+    if graph.definition.num_layers != layers:
+        raise RuntimeError(f"{graph.definition.num_layers} layers were made again, not {layers}")
+    ours, theirs = median(seconds["trace"]), median(seconds["bare"])
+    return {
+        "seconds": ours,
+        "bare API s": theirs,
+        "layers": layers,
+        "µs a layer": 1e6 * ours / layers,
+        "µs a layer beyond the bare API": 1e6 * (ours - theirs) / layers,
+        "rounds": repeat,
+    }
+
+
+def trace_growth(name: str, folder: Path, repeat: int) -> dict:
+    """Traces of longer and longer chains of convolutions and activations."""
+    from trtnn.modules import Conv2d, ReLU, Sequential
+
+    figures = {}
+    for count in GROWTH:
+        chain = Sequential(*(Conv2d(4, 4, 1) if i % 2 == 0 else ReLU() for i in range(count)))
+        chain.inputs = {"input": (1, 4, 8, 8)}
+        chain.load_state_dict({key: np.ones(p.shape, np.float32) for key, p in chain.named_parameters()})
+        start = time.perf_counter()
+        network = chain.trace()
+        figures[f"{count} layers s"] = time.perf_counter() - start
+        if network.graph.definition.num_layers != count:
+            raise RuntimeError(f"{network.graph.definition.num_layers} layers instead of {count}")
+    per_layer = [figures[f"{count} layers s"] / count for count in (GROWTH[0], GROWTH[-1])]
+    return {
+        **figures,
+        "µs a layer at the end": 1e6 * per_layer[1],
+        "times that at the start": per_layer[1] / per_layer[0],
+    }
+
+
+def share_state(name: str, folder: Path, repeat: int) -> dict:
+    """1 GB of weights through a file's map, load_state_dict and state_dict: memory that only views need not take."""
+    import trtnn
+
+    class Large(trtnn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for index in range(16):
+                setattr(self, f"weight{index}", trtnn.Parameter(4000, 4000))
+
+    path, model = folder / "large.safetensors", Large()
+    trtnn.save({key: np.zeros(p.shape, np.float32) for key, p in model.named_parameters()}, path)
+    before, start = peak_mb(), time.perf_counter()
+    loaded = trtnn.load(path)
+    mapped = time.perf_counter()
+    model.load_state_dict(loaded)
+    taken = time.perf_counter()
+    given = model.state_dict()
+    end = time.perf_counter()
+    shared = all(np.shares_memory(given[key], array) for key, array in loaded.items())
+    return {
+        "GB": sum(array.nbytes for array in given.values()) / 1e9,
+        "load ms": 1e3 * (mapped - start),
+        "load_state_dict ms": 1e3 * (taken - mapped),
+        "state_dict ms": 1e3 * (end - taken),
+        "MB added": peak_mb() - before,
+        "shared": "all" if shared else "not all",
+    }
+
+
 CASES: dict[str, Callable[[str, Path, int], dict]] = {
     function.__name__: function
     for function in (
-        import_trtnn,
-        import_torch,
-        load_trtnn,
-        load_torch,
-        build_trtnn,
-        build_onnx,
-        build_both,
-        run_reference,
+        *(import_trtnn, import_torch, load_trtnn, load_torch, share_state),
+        *(trace_layers, trace_growth, build_trtnn, build_onnx, build_both, run_reference),
     )
 }
 GROUPS = {
     "import": ("import_trtnn", "import_torch"),
     "load": ("load_trtnn", "load_torch"),
+    "state": ("share_state",),
+    "trace": ("trace_layers",),
+    "growth": ("trace_growth",),
     "build": ("build_trtnn", "build_onnx"),
     "reference": ("run_reference",),
     "families": ("build_both",),
@@ -250,10 +395,14 @@ GROUPS = {
 MODELS = {  # of each group
     "import": ("",),
     "load": ("yolov5x",),
+    "state": ("",),
+    "trace": ("yolov5s",),
+    "growth": ("",),
     "build": ("yolov5s",),
     "reference": ("yolov5s",),
     "families": tuple(name for family in FAMILIES.values() for name in family.models),
 }
+
 
 
 def write_weights(name: str, folder: Path) -> None:
@@ -293,7 +442,7 @@ def main() -> None:
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all)")
     parser.add_argument("--model", help="instead of each group's own")
-    parser.add_argument("--repeat", type=int, default=10, help="rounds of the reference (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=10, help="rounds of trace and reference (default: %(default)s)")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -311,7 +460,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for group in arguments.groups or GROUPS:
-            for name in (arguments.model,) if arguments.model and group != "import" else MODELS[group]:
+            for name in (arguments.model,) if arguments.model and MODELS[group] != ("",) else MODELS[group]:
                 if name and not (folder / f"{name}.safetensors").exists():
                     write_weights(name, folder)
                 for case in GROUPS[group]:

@@ -108,7 +108,7 @@ class Engine:
         precision = [d["precision"]] if "precision" in d else []
         built = f"{d['backend']} {d['tensorrt']} for {', '.join(self.targets)}"
         return (
-            f"Engine({', '.join([d.get('model', 'network'), *precision, built, size])}: "
+            f"Engine({', '.join(map(str, [d.get('model', 'network'), *precision, built, size]))}: "
             f"{', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
             f"{', '.join(f'{n} {s}' for n, s in self.outputs.items())})"
         )

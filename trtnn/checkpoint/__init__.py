@@ -65,7 +65,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     When every name begins with ``module.``, which torch's DataParallel puts there, the names lose it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, of an unknown kind, or a pickle that names something harmful.
+        CheckpointError: the file is missing, damaged, of an unknown kind, a pickle that names something harmful, or
+            made to take much more memory than its own size.
     """
     path = Path(path)
     kind = _format(path)
@@ -73,6 +74,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         state_dict = kind.read(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    for name in state_dict:
+        if not name.isprintable():  # save refuses it as well; on a terminal it could do anything
+            raise CheckpointError(
+                f"{path} has a tensor called {name!r}", "the names of a state dict are printable text"
+            )
     if state_dict and all(name.startswith(_DATA_PARALLEL) for name in state_dict):
         return {name.removeprefix(_DATA_PARALLEL): array for name, array in state_dict.items()}
     return state_dict
