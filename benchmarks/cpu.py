@@ -404,7 +404,6 @@ MODELS = {  # of each group
 }
 
 
-
 def write_weights(name: str, folder: Path) -> None:
     """Random weights of ``name`` of reasonable size, in fp32 and fp16, for every case to read."""
     import torch
