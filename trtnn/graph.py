@@ -347,11 +347,11 @@ class Graph:
     def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
         if dtype.numpy is None:
             raise DTypeError(f"NumPy has no {dtype.name}, so no weights of that type can be given")
+        if data.dtype == dtype.numpy and data.flags.c_contiguous:
+            return data
         with np.errstate(over="ignore", invalid="ignore"):
             # ascontiguousarray would make a 0-d array 1-d
             converted = np.require(data, dtype.numpy, "C")
-        if converted is data:
-            return data
         lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
         if lost.any():
             path = self._scopes[-1].path
@@ -509,7 +509,12 @@ class Graph:
 
 def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
     """Return the floating type among tensors, the narrower where a cast has two, or None where there is none."""
-    return min((t.dtype for t in tensors if t.dtype.is_floating_point), key=lambda d: d.itemsize, default=None)
+    narrowest = None
+    for tensor in tensors:
+        dtype = tensor.dtype
+        if dtype.is_floating_point and (narrowest is None or dtype.itemsize < narrowest.itemsize):
+            narrowest = dtype
+    return narrowest
 
 
 def _raw(value: Any) -> Any:
