@@ -133,6 +133,7 @@ class Graph:
         self._converted: dict[tuple[int, DType], np.ndarray] = {}
         self._names: defaultdict[str, int] = defaultdict(int)
         self._before_cast: dict[str, Tensor] = {}
+        self._recurrences: dict[str, Any] = {}  # layers whose next value is yet to come, by the names of their outputs
         self._scopes = [_Scope("", self.precision.compute)]
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
@@ -368,10 +369,21 @@ class Graph:
         shape = (1,) * (ndim - array.ndim) + array.shape
         return self.emit("constant", shape, array, traced_as=dtype)
 
+    def make_loop(self) -> Any:
+        """Return a new ``ILoop``; layers that :meth:`emit` is given it for are its boundary."""
+        loop = self.definition.add_loop()
+        loop.name = self._unique_name("loop")
+        return loop
+
+    def feed_back(self, current: Tensor, following: Tensor) -> None:
+        """Let a loop's recurrence, which gave ``current``, give ``following`` in the next trip."""
+        self._recurrences.pop(current.name).set_input(1, following.raw)
+
     def emit(
         self,
         kind: str,
         *args: Any,
+        loop: Any = None,
         out_shape: Sequence[Length] | None = None,
         set_inputs: Mapping[int, Tensor] | None = None,
         traced_as: DType | None = None,
@@ -382,6 +394,7 @@ class Graph:
         Args:
             kind: such as ``"convolution_nd"``.
             *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            loop: the ``ILoop`` that it is a boundary layer of, and that adds it in the definition's place.
             out_shape: the shape of the output by the operation's formula, which has to be TensorRT's as far as that
                 tells one. It is needed where TensorRT leaves a length open, unless the layer keeps or broadcasts the
                 shapes of its inputs.
@@ -390,7 +403,7 @@ class Graph:
             **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
 
         Returns:
-            The output as a Tensor, or a tuple of them where the layer has several.
+            The output as a Tensor, or a tuple of them where the layer has several, or none.
 
         Raises:
             BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
@@ -403,7 +416,7 @@ class Graph:
         if any(tensor.graph is not self for tensor in inputs):
             raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
         try:
-            layer = getattr(self.definition, f"add_{kind}")(*map(_raw, args))
+            layer = getattr(loop or self.definition, f"add_{kind}")(*map(_raw, args))
             if layer is None:
                 raise self._failure(f"TensorRT refused {kind}", inputs)
             for index, tensor in (set_inputs or {}).items():
@@ -420,11 +433,13 @@ class Graph:
             raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
         if any(output is None for output in outputs):
             raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
-        if out_shape is not None or -1 in outputs[0].shape:
+        if out_shape is not None or any(-1 in output.shape for output in outputs):
             outputs = [self._settled(kind, output, out_shape, shaped) for output in outputs]
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
         self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
+        if kind == "recurrence":
+            self._recurrences[outputs[0].name] = layer
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     @property
