@@ -23,8 +23,8 @@ writes this page.
 
 What is here computes as torch does in evaluation: dropout is the identity, BatchNorm takes its stored statistics.
 Indices (`argmax`, `topk`, `one_hot`, ...) are int64 as in torch, and int32 where TensorRT has no int64 (8.6).
-Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `return_indices` and dilation of poolings,
-`max_norm` of `Embedding`, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
+Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `max_norm` of `Embedding`, `offsets` of
+`EmbeddingBag`, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
 
 Beside torch.nn's there are torchvision's `DeformConv2d` and `DCN`, which finds its offsets and masks by itself.
 """

@@ -106,11 +106,23 @@ from trtnn.ops.creation import (
     zeros_like,
 )
 from trtnn.ops.deformable import deform_conv2d
-from trtnn.ops.gathering import embedding, gather, one_hot, scatter, unfold, windows
+from trtnn.ops.embedding import embedding, embedding_bag
+from trtnn.ops.gathering import gather, one_hot, scatter, unfold, windows
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
 from trtnn.ops.joining import cat, chunk, split, stack
 from trtnn.ops.linear import bilinear, linear
 from trtnn.ops.matrix import addmm, bmm, dot, einsum, matmul, mm, mv, outer
+from trtnn.ops.max_pooling import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from trtnn.ops.normalization import (
     batch_norm,
     cosine_similarity,
@@ -127,18 +139,12 @@ from trtnn.ops.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
-    max_pool1d,
-    max_pool2d,
-    max_pool3d,
 )
 from trtnn.ops.promotion import cast
 from trtnn.ops.reduction import (
@@ -267,6 +273,7 @@ __all__ = [
     "einsum",
     "elu",
     "embedding",
+    "embedding_bag",
     "eq",
     "erf",
     "exp",
@@ -322,6 +329,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "maximum",
     "mean",
     "meshgrid",
