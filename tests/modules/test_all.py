@@ -286,6 +286,23 @@ def test_masks_of_attention(batch_first: bool, as_array: bool, kind: str, severa
     assert_close(result, tuple(value.detach() for value in expected))
 
 
+@pytest.mark.parametrize("kind", ["bool", "float32"])
+def test_attention_that_may_go_nowhere(kind: str) -> None:
+    ours, theirs = _pair(case("MultiheadAttention", 8, 2))
+    x, mask = numbers(3, 2, 8), np.array([[0, 0, 1], [1, 1, 1], [0, 1, 0]]) > 0
+    mask = mask if kind == "bool" else np.where(mask, -np.inf, 0).astype(kind)
+    for weights in (False, True):
+        how = {"need_weights": weights}
+        expected, _ = theirs(*[torch.from_numpy(x)] * 3, attn_mask=torch.from_numpy(mask), **how)
+        for network, arrays in (
+            (trace(lambda x, how=how: ours(x, x, x, attn_mask=mask, **how)[0], x), (x,)),
+            (trace(lambda x, m, how=how: ours(x, x, x, attn_mask=m, **how)[0], x, mask), (x, mask)),
+        ):
+            result = network.run(*arrays)
+            np.testing.assert_allclose(result, expected.detach(), rtol=0, atol=1e-5)
+            assert bool(np.isnan(result[1]).all()) is weights
+
+
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 def test_transformers_of_several_layers_and_masks() -> None:
     def make(nn: Any) -> Any:
