@@ -457,6 +457,7 @@ _METHODS = {
     "__setitem__": _refuse_assignment,
     "T": property(lambda input: permute(input, range(input.ndim)[::-1])),
     "mT": property(lambda input: transpose(input, -2, -1)),
+    "bfloat16": lambda input: cast(input, "bfloat16"),
     "bool": lambda input: cast(input, bool_),
     "clip": clamp,
     "clone": lambda input: input,

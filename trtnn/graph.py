@@ -344,8 +344,6 @@ class Graph:
         return self._converted[key]
 
     def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
-        if dtype.numpy is None:
-            raise DTypeError(f"NumPy has no {dtype.name}, so no weights of that type can be given")
         with np.errstate(over="ignore", invalid="ignore"):
             # ascontiguousarray would make a 0-d array 1-d
             converted = np.require(data, dtype.numpy, "C")
@@ -363,7 +361,12 @@ class Graph:
         return converted
 
     def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
-        """Return a number or an array as a Tensor of at least ``ndim`` dimensions."""
+        """Return a number or an array as a Tensor of at least ``ndim`` dimensions.
+
+        Of a type that NumPy has not, bfloat16, it is a constant in fp32 and a cast, which TensorRT does as it builds.
+        """
+        if dtype.numpy is None:
+            return self.cast(self.constant(value, float32, ndim), dtype)
         array = value if isinstance(value, Parameter) else np.asarray(value)
         array = self.array(array, dtype)
         shape = (1,) * (ndim - array.ndim) + array.shape

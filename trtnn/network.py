@@ -18,7 +18,7 @@ from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.fp16 import Fp16Report, make_report
 from trtnn.graph import Graph, Precision
-from trtnn.inputs import Input, name_arguments
+from trtnn.inputs import Input, check_numpy_has, name_arguments
 from trtnn.mixed import MixedPrecision
 from trtnn.profiles import Ranges, Shapes, check_arrays, merge_profiles
 from trtnn.progress import progress_bar
@@ -179,6 +179,9 @@ class Network:
         inner = {path: self.graph.module_outputs[path] for path in self.graph.called(outputs)}
         wanted = set(self.outputs)
         map_leaves(lambda leaf: wanted.add(leaf.name) if self._is_raw(leaf) else None, list(inner.values()))
+        if not wants_torch:
+            instead = "give the first input as a torch tensor, and all outputs are"
+            check_numpy_has({n: spec for n, spec in self.outputs.items() if n in wanted}, instead)
         values = self._interpreter(tensors, wanted)
         values = {name: value.clone() for name, value in values.items()}  # none shares memory with another
         if not wants_torch:
