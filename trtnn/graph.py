@@ -196,11 +196,15 @@ class Graph:
             self._scopes.pop()
         if changes:
             result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
-        self.module_outputs[path] = map_leaves(lambda leaf: leaf, result)  # lists may be changed by who gets them
+        self.module_outputs[path] = map_leaves(_kept, result)  # lists and Tensors may be changed by who gets them
         return result
 
     def _enter_float32(self, value: Any) -> Any:
-        return self.cast(value, float32) if isinstance(value, Tensor) and value.dtype is float16 else value
+        if not isinstance(value, Tensor) or value.dtype is not float16:
+            return value
+        cast = self.cast(value, float32)
+        cast.share_memory_of(value)  # what the module changes in place is not what it was outside
+        return cast
 
     def _leave_float32(self, value: Any, outer: DType) -> Any:
         if not isinstance(value, Tensor) or value.dtype is not float32:
@@ -210,7 +214,7 @@ class Graph:
     def _to_compute(self, value: Tensor, dtype: DType) -> Tensor:
         """Cast an fp32 tensor and remember it, so that who needs fp32 again takes it as it was."""
         cast = self.cast(value, dtype)
-        self._before_cast[cast.name] = value
+        self._before_cast[cast.name] = value.copy()
         return cast
 
     # -- what functions call ------------------------------------------------------------------------------------------
@@ -227,7 +231,7 @@ class Graph:
         for axis, length in enumerate(spec.shape):
             if isinstance(length, Dim):
                 raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
-                self.dimensions.setdefault(length.name, (tensor, axis))
+                self.dimensions.setdefault(length.name, (tensor.copy(), axis))
         if spec.dtype is float32:
             return self._to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
@@ -285,6 +289,7 @@ class Graph:
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
                 raise ArgumentError(f"forward returned {type(leaf).__name__} as {name}", "outputs are Tensors")
+            self._check_current(f"the output {name}", [leaf])
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
@@ -305,7 +310,7 @@ class Graph:
         if tensor.dtype is dtype:
             return tensor
         if dtype is float32 and tensor.name in self._before_cast:
-            return self._before_cast[tensor.name]
+            return self._before_cast[tensor.name].copy()
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
             return Tensor(self, tensor.raw, tensor.shape, dtype)
@@ -418,6 +423,7 @@ class Graph:
         inputs += (set_inputs or {}).values()
         if any(tensor.graph is not self for tensor in inputs):
             raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
+        self._check_current(kind, inputs)
         try:
             layer = getattr(loop or self.definition, f"add_{kind}")(*map(_raw, args))
             if layer is None:
@@ -444,6 +450,14 @@ class Graph:
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _check_current(self, what: str, tensors: Sequence[Tensor]) -> None:
+        if any(tensor.is_outdated for tensor in tensors):
+            raise UnsupportedError(
+                f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
+                "in torch it would see the change, and a network has no memory to see it in",
+                "write x = x + y in place of x += y, or read a clone() that was made before",
+            )
 
     @property
     def where(self) -> str:
@@ -524,6 +538,10 @@ class Graph:
 def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
     """Return the floating type among tensors, the narrower where a cast has two, or None where there is none."""
     return min((t.dtype for t in tensors if t.dtype.is_floating_point), key=lambda d: d.itemsize, default=None)
+
+
+def _kept(value: Any) -> Any:
+    return value.copy() if isinstance(value, Tensor) else value
 
 
 def _raw(value: Any) -> Any:
