@@ -37,7 +37,7 @@ FUNCTIONS = {
     "max_pool2d": lambda ops, x: ops.max_pool2d(x, 2),
     "products": lambda ops, x: x @ x.mT,
     "sums": lambda ops, x: ops.sum(x, -1) + x.mean(-1) + ops.var(x, -1),
-    "a variance far from zero": lambda ops, x: ops.var(x * 9 + 1000, -1),
+    "a variance far from zero": lambda ops, x: ops.var(x * 2 + 1000, -1),
     "shapes": lambda ops, x: ops.cat([x.flip(-1), ops.pad(x[..., 1:], (1, 0), value=0.5)]),
     "choices": lambda ops, x: ops.where(x > 0, x, x.new_full((), 2)),
 }

@@ -556,7 +556,8 @@ CASES: dict[str, Case] = {
         alike=True,
     ),
     "casts": Case(
-        lambda ops, x: [x.to(torch.int32), x.int().float(), (x > 0).float(), x.bool(), x.type_as(x > 0)], half=None
+        lambda ops, x: [x.to(torch.int32), x.int().float(), (x > 0).float(), x.bool(), x.type_as(x > 0), x.to(x > 0)],
+        half=None,
     ),
 }
 

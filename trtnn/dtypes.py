@@ -73,7 +73,7 @@ def as_dtype(value: Any) -> DType:
     else:
         try:
             found = _BY_NAME.get(np.dtype(value).name)
-        except TypeError:
+        except (TypeError, ValueError):
             found = None
     if found is None:
         raise DTypeError(f"no element type {value!r}", f"known: {', '.join(_BY_NAME)}")

@@ -489,7 +489,7 @@ _METHODS = {
     "reshape_as": lambda input, other: reshape(input, other.shape),
     "swapaxes": transpose,
     "t": lambda input: transpose(input, 0, 1) if input.ndim == 2 else input,
-    "to": cast,
+    "to": lambda input, dtype: cast(input, dtype.dtype if isinstance(dtype, Tensor) else dtype),
     "type": cast,
     "type_as": lambda input, other: cast(input, other.dtype),
     "unfold": _windows,
