@@ -471,6 +471,8 @@ CASES: dict[str, Case] = {
             ops.scaled_dot_product_attention(x, x, x, x @ x.mT),
             ops.scaled_dot_product_attention(x, x, x, x @ x.mT <= 99),
             ops.scaled_dot_product_attention(x, x, x, x @ x.mT > 9999),
+            ops.scaled_dot_product_attention(x, x, x, ops.where(x @ x.mT > 0, 0.0, float("-inf"))),
+            ops.scaled_dot_product_attention(x, x, x, ops.where((x @ x.mT) > 9999, 0.0, float("-inf"))),
         ],
         ndims=(3,),
     ),
@@ -554,7 +556,8 @@ CASES: dict[str, Case] = {
         alike=True,
     ),
     "casts": Case(
-        lambda ops, x: [x.to(torch.int32), x.int().float(), (x > 0).float(), x.bool(), x.type_as(x > 0)], half=None
+        lambda ops, x: [x.to(torch.int32), x.int().float(), (x > 0).float(), x.bool(), x.type_as(x > 0), x.to(x > 0)],
+        half=None,
     ),
 }
 
@@ -604,6 +607,19 @@ def test_in_half_precision_and_built(name: str) -> None:
 def _lacking(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     backend = get_backend()
     monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, **dict.fromkeys(names, False)))
+
+
+@pytest.mark.parametrize("kind", ["bool", "float32"])
+@pytest.mark.parametrize("blind", [True, False])
+def test_masks_of_attention_that_are_arrays(kind: str, blind: bool) -> None:
+    x, mask = ANY.array((2, 3, 4), 1), np.tri(3, dtype=bool)
+    mask[1] &= not blind
+    mask = mask if kind == "bool" else np.where(mask, 0, -np.inf).astype(kind)
+    expected = torch.nn.functional.scaled_dot_product_attention(*[torch.from_numpy(x)] * 3, torch.from_numpy(mask))
+    network = trace(lambda x: F.scaled_dot_product_attention(x, x, x, mask), x)
+    assert_close(network.run(x), expected)
+    # A row that may go nowhere costs a choice, where there is one; another chooses the scores of bools.
+    assert len(layers(network, "SELECT")) == blind + (kind == "bool")
 
 
 def test_einsum_gives_the_layer_lengths_that_agree() -> None:

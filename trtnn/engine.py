@@ -13,7 +13,7 @@ import numpy as np
 from trtnn import engine_file
 from trtnn.backend import INSTALL, Backend, get_backend, gpus
 from trtnn.errors import ArgumentError, BackendError, EngineError
-from trtnn.inputs import Input, check_array, name_arguments
+from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
 from trtnn.plan import deserialize, read_bindings
 from trtnn.profiles import CallShapes, Ranges, Shapes, check_arrays
@@ -305,6 +305,9 @@ class Engine:
                 check_tensor(name, shapes.outputs[name], value, "out")
             results = worker(shapes).run_tensors(shapes, given, out)
         else:
+            check_numpy_has(
+                shapes.inputs | shapes.outputs, "give inputs as torch tensors on the GPU, and all outputs are"
+            )
             arrays = {n: _host_array(n, shapes.inputs[n], value) for n, value in given.items()}
             into = out and {n: _host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
             results = worker(shapes).run_arrays(shapes, arrays, into)

@@ -91,6 +91,8 @@ def _plain(value: Any) -> Any:
         return value.dtype.str, value.shape, digest(np.ascontiguousarray(flat_array(value)).view(np.uint8))
     if hasattr(value, "plugin_type") and hasattr(value, "serialize"):
         return value.plugin_type, value.plugin_version, value.plugin_namespace, digest(value.serialize())
+    if hasattr(value, "add_recurrence"):  # a loop, which its boundary layers name
+        return value.name
     if hasattr(value, "__len__"):
         try:
             return [_plain(item) for item in value]

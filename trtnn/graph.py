@@ -135,6 +135,7 @@ class Graph:
         self._converted: dict[tuple[int, DType], np.ndarray] = {}
         self._names: defaultdict[str, int] = defaultdict(int)
         self._before_cast: dict[str, Tensor] = {}
+        self._recurrences: dict[str, Any] = {}  # layers whose next value is yet to come, by the names of their outputs
         self._scopes = [_Scope("", self.precision.compute)]
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
@@ -197,11 +198,15 @@ class Graph:
             self._scopes.pop()
         if changes:
             result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
-        self.module_outputs[path] = map_leaves(lambda leaf: leaf, result)  # lists may be changed by who gets them
+        self.module_outputs[path] = map_leaves(_kept, result)  # lists and Tensors may be changed by who gets them
         return result
 
     def _enter_float32(self, value: Any) -> Any:
-        return self.cast(value, float32) if isinstance(value, Tensor) and value.dtype is float16 else value
+        if not isinstance(value, Tensor) or value.dtype is not float16:
+            return value
+        cast = self.cast(value, float32)
+        cast.share_memory_of(value)  # what the module changes in place is not what it was outside
+        return cast
 
     def _leave_float32(self, value: Any, outer: DType) -> Any:
         if not isinstance(value, Tensor) or value.dtype is not float32:
@@ -211,7 +216,7 @@ class Graph:
     def _to_compute(self, value: Tensor, dtype: DType) -> Tensor:
         """Cast an fp32 tensor and remember it, so that who needs fp32 again takes it as it was."""
         cast = self.cast(value, dtype)
-        self._before_cast[cast.name] = value
+        self._before_cast[cast.name] = value.copy()
         return cast
 
     # -- what functions call ------------------------------------------------------------------------------------------
@@ -228,7 +233,7 @@ class Graph:
         for axis, length in enumerate(spec.shape):
             if isinstance(length, Dim):
                 raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
-                self.dimensions.setdefault(length.name, (tensor, axis))
+                self.dimensions.setdefault(length.name, (tensor.copy(), axis))
         if spec.dtype is float32:
             return self._to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
@@ -286,6 +291,7 @@ class Graph:
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
                 raise ArgumentError(f"forward returned {type(leaf).__name__} as {name}", "outputs are Tensors")
+            self._check_current(f"the output {name}", [leaf])
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
@@ -306,7 +312,7 @@ class Graph:
         if tensor.dtype is dtype:
             return tensor
         if dtype is float32 and tensor.name in self._before_cast:
-            return self._before_cast[tensor.name]
+            return self._before_cast[tensor.name].copy()
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
             return Tensor(self, tensor.raw, tensor.shape, dtype)
@@ -345,8 +351,6 @@ class Graph:
         return self._converted[key]
 
     def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
-        if dtype.numpy is None:
-            raise DTypeError(f"NumPy has no {dtype.name}, so no weights of that type can be given")
         if data.dtype == dtype.numpy and data.flags.c_contiguous:
             return data
         with np.errstate(over="ignore", invalid="ignore"):
@@ -364,16 +368,32 @@ class Graph:
         return converted
 
     def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
-        """Return a number or an array as a Tensor of at least ``ndim`` dimensions."""
+        """Return a number or an array as a Tensor of at least ``ndim`` dimensions.
+
+        Of a type that NumPy has not, bfloat16, it is a constant in fp32 and a cast, which TensorRT does as it builds.
+        """
+        if dtype.numpy is None:
+            return self.cast(self.constant(value, float32, ndim), dtype)
         array = value if isinstance(value, Parameter) else np.asarray(value)
         array = self.array(array, dtype)
         shape = (1,) * (ndim - array.ndim) + array.shape
         return self.emit("constant", shape, array, traced_as=dtype)
 
+    def make_loop(self) -> Any:
+        """Return a new ``ILoop``; layers that :meth:`emit` is given it for are its boundary."""
+        loop = self.definition.add_loop()
+        loop.name = self._unique_name("loop")
+        return loop
+
+    def feed_back(self, current: Tensor, following: Tensor) -> None:
+        """Let a loop's recurrence, which gave ``current``, give ``following`` in the next trip."""
+        self._recurrences.pop(current.name).set_input(1, following.raw)
+
     def emit(
         self,
         kind: str,
         *args: Any,
+        loop: Any = None,
         out_shape: Sequence[Length] | None = None,
         set_inputs: Mapping[int, Tensor] | None = None,
         traced_as: DType | None = None,
@@ -384,6 +404,7 @@ class Graph:
         Args:
             kind: such as ``"convolution_nd"``.
             *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            loop: the ``ILoop`` that it is a boundary layer of, and that adds it in the definition's place.
             out_shape: the shape of the output by the operation's formula, which has to be TensorRT's as far as that
                 tells one. It is needed where TensorRT leaves a length open, unless the layer keeps or broadcasts the
                 shapes of its inputs.
@@ -392,7 +413,7 @@ class Graph:
             **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
 
         Returns:
-            The output as a Tensor, or a tuple of them where the layer has several.
+            The output as a Tensor, or a tuple of them where the layer has several, or none.
 
         Raises:
             BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
@@ -404,8 +425,9 @@ class Graph:
         inputs += (set_inputs or {}).values()
         if any(tensor.graph is not self for tensor in inputs):
             raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
+        self._check_current(kind, inputs)
         try:
-            layer = getattr(self.definition, f"add_{kind}")(*map(_raw, args))
+            layer = getattr(loop or self.definition, f"add_{kind}")(*map(_raw, args))
             if layer is None:
                 raise self._failure(f"TensorRT refused {kind}", inputs)
             for index, tensor in (set_inputs or {}).items():
@@ -422,12 +444,22 @@ class Graph:
             raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
         if any(output is None for output in outputs):
             raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
-        if out_shape is not None or -1 in outputs[0].shape:
+        if out_shape is not None or any(-1 in output.shape for output in outputs):
             outputs = [self._settled(kind, output, out_shape, shaped) for output in outputs]
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
         self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
+        if kind == "recurrence":
+            self._recurrences[outputs[0].name] = layer
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _check_current(self, what: str, tensors: Sequence[Tensor]) -> None:
+        if any(tensor.is_outdated for tensor in tensors):
+            raise UnsupportedError(
+                f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
+                "in torch it would see the change, and a network has no memory to see it in",
+                "write x = x + y in place of x += y, or read a clone() that was made before",
+            )
 
     @property
     def where(self) -> str:
@@ -515,6 +547,10 @@ def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
         if dtype.is_floating_point and (narrowest is None or dtype.itemsize < narrowest.itemsize):
             narrowest = dtype
     return narrowest
+
+
+def _kept(value: Any) -> Any:
+    return value.copy() if isinstance(value, Tensor) else value
 
 
 def _raw(value: Any) -> Any:

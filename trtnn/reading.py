@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +35,19 @@ def read_layers(definition: Any, trt: ModuleType) -> Iterator[tuple[str, Any]]:
         kind = layer.type.name
         layer.__class__ = classes.get(kind.replace("_", ""), trt.ILayer)
         yield kind, layer
+
+
+def loop_ranges(layers: Iterable[tuple[str, Any]]) -> list[range]:
+    """Return where the layers of each loop stand: from its first boundary layer to its last.
+
+    Args:
+        layers: as :func:`read_layers` yields them.
+    """
+    places: dict[str, list[int]] = {}
+    for index, (_, layer) in enumerate(layers):
+        if hasattr(layer, "loop"):
+            places.setdefault(layer.loop.name, []).append(index)
+    return [range(found[0], found[-1] + 1) for found in places.values()]
 
 
 def present_inputs(layer: Any) -> list[int]:
@@ -74,6 +87,21 @@ def count_parameters(kind: str, layer: Any) -> int:
     return sum(array.size for array in layer_arrays(kind, layer))
 
 
+def count_trips(layers: Sequence[tuple[str, Any]], shape_of: Callable[[Any], tuple[Length, ...]]) -> list[Length]:
+    """Return how often each layer is run: those of a loop as often as what it iterates over is long, the others once.
+
+    Args:
+        layers: as :func:`read_layers` yields them.
+        shape_of: gives the shape of an ITensor.
+    """
+    trips: list[Length] = [1] * len(layers)
+    for places in loop_ranges(layers):
+        for kind, layer in layers[places.start : places.stop]:
+            if kind == "ITERATOR":
+                trips[places.start : places.stop] = [shape_of(layer.get_input(0))[layer.axis]] * len(places)
+    return trips
+
+
 def count_flops(kind: str, layer: Any, shape_of: Callable[[Any], tuple[Length, ...]]) -> Length:
     """Return the floating-point operations of a layer's matrix products: two for each multiply-and-add, else none.
 
@@ -82,6 +110,8 @@ def count_flops(kind: str, layer: Any, shape_of: Callable[[Any], tuple[Length, .
         layer: in the class of its kind.
         shape_of: gives the shape of an ITensor.
     """
+    if kind == "TRIP_LIMIT":  # of a loop: it has no output
+        return 0
     output = math.prod(shape_of(layer.get_output(0)))
     if kind == "CONVOLUTION":
         per_output = shape_of(layer.get_input(0))[1] // layer.num_groups * math.prod(layer.kernel_size_nd)

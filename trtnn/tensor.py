@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from trtnn.graph import Graph
 
 
+class _Memory:
+    """What a Tensor and its views share in torch: how often it was written to."""
+
+    __slots__ = ("writes",)
+
+    def __init__(self) -> None:
+        self.writes = 0
+
+
 class Tensor:
     """A value in a network that is being traced: a TensorRT ``ITensor`` with its graph, shape and element type.
 
@@ -26,7 +35,7 @@ class Tensor:
         dtype: the element type.
     """
 
-    __slots__ = ("dtype", "graph", "raw", "shape")
+    __slots__ = ("_memory", "_writes", "dtype", "graph", "raw", "shape")
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
@@ -35,6 +44,30 @@ class Tensor:
         self.raw = raw
         self.shape = shape
         self.dtype = dtype
+        self._memory: _Memory | None = None  # until it has a view, or is one
+        self._writes = 0
+
+    def copy(self) -> Tensor:
+        """Return another Tensor of this value, which changes in place by itself."""
+        return Tensor(self.graph, self.raw, self.shape, self.dtype)
+
+    def share_memory_of(self, other: Tensor) -> None:
+        """Be a view of another Tensor: once one of the two is overwritten, the other is what it was no longer."""
+        if other._memory is None:
+            other._memory = _Memory()
+        self._memory, self._writes = other._memory, other._writes
+
+    def overwrite(self, value: Tensor) -> None:
+        """Be another value from now on, of the same shape and type, under every name that this Tensor has."""
+        self.raw = value.raw
+        if self._memory is not None:
+            self._memory.writes += 1
+            self._writes = self._memory.writes
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a Tensor that it shares memory with was overwritten: a network has no memory to see that in."""
+        return self._memory is not None and self._writes != self._memory.writes
 
     def __repr__(self) -> str:
         return f"Tensor(shape={self.shape}, dtype={self.dtype.name}, name={self.name!r})"

@@ -111,5 +111,14 @@ def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
     return tuple(value.shape)
 
 
-def optional_weights(input: Tensor, value: Array | None) -> np.ndarray | None:
-    return None if value is None else input.graph.array(value, input.dtype)
+def layer_weights(input: Tensor, kernel: np.ndarray, bias: Array | None) -> tuple[Any, Any, dict[int, Tensor]]:
+    """Return the kernel and the bias that a layer over ``input`` takes as arrays, and those that it takes as inputs.
+
+    They are inputs in a type that NumPy has not.
+    """
+    graph = input.graph
+    if input.dtype.numpy is not None:
+        return graph.array(kernel, input.dtype), None if bias is None else graph.array(bias, input.dtype), {}
+    given = {1: kernel} if bias is None else {1: kernel, 2: bias}
+    none = graph.trt.Weights()
+    return none, none, {index: graph.constant(value, input.dtype) for index, value in given.items()}

@@ -13,8 +13,8 @@ from trtnn.ops.arguments import (
     each_of,
     expect_channels,
     expect_floating,
+    layer_weights,
     ntuple,
-    optional_weights,
     shape_of_weights,
 )
 from trtnn.ops.spatial import as_images, as_sides
@@ -72,14 +72,16 @@ def _conv(
     how = [as_sides(*values) for values in ((kernel, 1), (stride, 1), (before, 0), (after, 0), (dilation, 1))]
     kernel, stride, before, after, dilation = how
     sides = zip(lengths, kernel, stride, map(sum, zip(before, after, strict=True)), dilation, strict=True)
+    kernel_array, bias_array, as_inputs = layer_weights(input, taps, bias)
     result = input.graph.emit(
         "convolution_nd",
         images,
         out_channels,
         kernel,
-        input.graph.array(taps, input.dtype),
-        optional_weights(input, bias),
+        kernel_array,
+        bias_array,
         out_shape=(batch, out_channels, *(count_windows(*side) for side in sides)),
+        set_inputs=as_inputs,
         stride_nd=stride,
         dilation_nd=dilation,
         pre_padding=before,
@@ -148,18 +150,20 @@ def _conv_transpose(
     stride, before, after, dilation = how
     batch, _, *lengths = images.shape
     sides = zip(lengths, stride, before, after, dilation, taps.shape[2:], strict=True)
+    kernel_array, bias_array, as_inputs = layer_weights(input, taps, bias)
     result = input.graph.emit(
         "deconvolution_nd",
         images,
         out_per_group * groups,
         taps.shape[2:],
-        input.graph.array(taps, input.dtype),
-        optional_weights(input, bias),
+        kernel_array,
+        bias_array,
         out_shape=(
             batch,
             out_per_group * groups,
             *((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides),
         ),
+        set_inputs=as_inputs,
         stride_nd=stride,
         dilation_nd=dilation,
         pre_padding=before,

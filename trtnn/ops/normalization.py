@@ -65,6 +65,9 @@ def batch_norm(
     shift = -scale * mean.astype(np.float64)
     if beta is not None:
         shift = shift + beta
+    if input.dtype.numpy is None:  # the layer takes arrays
+        scale, shift = (value.reshape(-1, *(1,) * (input.ndim - 2)) for value in (scale, shift))
+        return add(mul(input, graph.constant(scale, input.dtype)), graph.constant(shift, input.dtype))
     fits = input.ndim > 3  # what TensorRT's layer takes
     images = input if fits else reshape(input, (*input.shape, *(1,) * (4 - input.ndim)))
     result = graph.emit(

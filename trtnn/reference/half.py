@@ -189,7 +189,7 @@ class Comparison:
                 self.tallies[index].add(reads, true, run_step(self._rounded[index], map(_round, reads)))
             for name, value in zip(step.outputs, true, strict=True):
                 if count := _count_nonfinite(value):
-                    nonfinite[name] = count
+                    nonfinite[name] = nonfinite.get(name, 0) + count  # of all trips, where it is in a loop
             return true
 
         outputs = self._interpreter(sample, self._outputs, compute)
