@@ -56,6 +56,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
         "inner_outputs": graph.inner_outputs,
+        **({"plugins": sorted({made.plugin for made in graph.plugins.values()})} if graph.plugins else {}),
         **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
         **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),
     }
@@ -165,6 +166,9 @@ def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
         raise ValueError(f"its backend is {description['backend']}")
     if not all(isinstance(target, str) for target in description["targets"]):
         raise TypeError("its targets are not all strings")
+    plugins = description.get("plugins", [])
+    if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
+        raise TypeError(f"its plugins are not a list of strings: {plugins!r}")
     unflatten(description["structure"], read_shapes(description).outputs)
     if plan.nbytes != description["plan_bytes"]:
         raise ValueError(f"a plan of {plan.nbytes} bytes, where {description['plan_bytes']} were written")

@@ -105,7 +105,7 @@ from trtnn.ops.creation import (
     zeros,
     zeros_like,
 )
-from trtnn.ops.deformable import deform_conv2d
+from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.gathering import embedding, gather, one_hot, scatter, unfold, windows
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
 from trtnn.ops.joining import cat, chunk, split, stack
@@ -329,6 +329,7 @@ __all__ = [
     "minimum",
     "mish",
     "mm",
+    "modulated_deform_conv2d",
     "movedim",
     "mul",
     "mv",

@@ -116,17 +116,17 @@ class Network:
         rows = []
         read = read_layers(self.graph.definition, self.graph.trt)
         for path, (kind, layer) in zip(self.graph.layer_paths, read, strict=True):
-            output = layer.get_output(0)
+            output, plugin = layer.get_output(0), self.graph.plugins.get(layer.name)
             spec = Input(self.graph.shape_of(output), output.dtype)
-            flops = at_opt(count_flops(kind, layer, self.graph.shape_of))
-            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer), flops))
+            flops = at_opt(count_flops(kind, layer, self.graph.shape_of, plugin))
+            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer, plugin), flops))
         return rows
 
     def summary(self) -> str:
         """Return a table of all layers: module path, layer type, output type and shape, parameters, FLOPs.
 
         FLOPs are those of convolutions and matrix products, two for each multiply-and-add; of a dynamic network at the
-        lengths that its first profile is fastest at.
+        lengths that its first profile is fastest at. Under the table is what operations chose where there is a choice.
         """
         rows = self.layers()
         cells = [("module", "layer", "output", "parameters", "FLOPs")]
@@ -138,7 +138,8 @@ class Network:
         cells.append(("total", f"{len(rows)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
         lines = aligned(cells, left=3)
         rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *chosen])
 
     # -- running on the CPU -------------------------------------------------------------------------------------------
 
@@ -148,7 +149,7 @@ class Network:
 
     @cached_property
     def _interpreter(self) -> Any:
-        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt)
+        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt, self.graph.plugins)
 
     def run(self, *args: Any, outputs: Sequence[str] = (), **kwargs: Any) -> Any:
         """Execute the network on the CPU, layer by layer as TensorRT defines each.

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trtnn.errors import UnsupportedError
+from trtnn.plugins.layer import PluginLayer
 from trtnn.reading import present_inputs, read_layers
 from trtnn.reference import layers  # noqa: F401  (fills the registry)
-from trtnn.reference.registry import LAYERS
+from trtnn.reference.registry import function_of
 
 
 class Step(NamedTuple):
@@ -43,21 +43,20 @@ class Interpreter:
     Args:
         definition: an ``INetworkDefinition`` whose layers stand in an order in which they can run.
         trt: the TensorRT module that it came from.
+        plugins: what its plugins were made of, by the names of their layers.
 
     Raises:
         UnsupportedError: it holds a layer that the reference does not know.
     """
 
-    def __init__(self, definition: Any, trt: ModuleType) -> None:
+    def __init__(self, definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLayer]) -> None:
         steps = []
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             for kind, layer in read_layers(definition, trt):
-                if kind not in LAYERS:
-                    raise UnsupportedError(f"the reference does not know the layer {layer.name!r} of type {kind}")
                 inputs = tuple(layer.get_input(i).name for i in present_inputs(layer))
                 outputs = tuple(layer.get_output(i).name for i in range(layer.num_outputs))
-                steps.append((LAYERS[kind](layer), inputs, outputs))
+                steps.append((function_of(kind, layer, plugins.get(layer.name)), inputs, outputs))
         last_use = {name: i for i, (_, inputs, outputs) in enumerate(steps) for name in (*outputs, *inputs)}
         self._steps = [
             Step(*step, dead=tuple(n for n in {*step[1], *step[2]} if last_use[n] == i)) for i, step in enumerate(steps)
