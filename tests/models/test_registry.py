@@ -19,7 +19,7 @@ def state_of(model):
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_state_dict_tells_its_model(name):
-    for version in ("6.0", "5.0"):
+    for version in ("6.0",) if name.endswith("-dcn") else ("6.0", "5.0"):
         state = state_of(models.create(name, classes=7, version=version))
         assert models.identify(state) == {"name": name, "classes": 7, "version": version}
         flat = {key: array.reshape(-1) for key, array in state.items()}  # as .wts has them
