@@ -152,6 +152,8 @@ LAYERS = {
     "combined": Case(channels=24, mask="logits", combined=True),
     "combined_offset_groups_2": Case(batch=3, channels=32, offset_groups=2, mask="logits", combined=True, stride=2),
 }
+# Fewer in native layers: some twenty each, where the plugin is one.
+NATIVE = ("batch_1", "batch_3_stride_2", "batch_8_dilation", "offset_groups_4_groups_2", "far_outside", "combined")
 # TensorRT multiplies the native lowering's convolutions in TF32.
 TOLERANCES = {("plugin", False): 1e-4, ("native", False): 2e-3, ("plugin", True): 5e-3, ("native", True): 5e-3}
 
@@ -169,6 +171,8 @@ def tensors_of(case):
 def test_every_layer_agrees_with_the_definition(library, lowering, half):
     arrays, wanted, layers = {}, {}, {}
     for name, case in LAYERS.items():
+        if lowering == "native" and name not in NATIVE:
+            continue
         x, maps, weight, bias, wanted[name] = tensors_of(case)
         arrays |= {f"{name}_{i}": tensor.numpy() for i, tensor in enumerate((x, *maps))}
         layers[name] = (case, len(maps), weight.numpy(), None if bias is None else bias.numpy())
@@ -202,7 +206,7 @@ import numpy as np
 import trtnn
 engine = trtnn.Engine.load(sys.argv[1])
 for path in sys.argv[2:]:
-    np.save(path.replace("x", "y"), engine(np.load(path)))
+    np.save(path + ".result.npy", engine(np.load(path)))
 """
 
 
@@ -219,10 +223,8 @@ def saved(library, tmp_path_factory):
 
 
 def in_a_process(folder, *names, **environment):
-    command = [sys.executable, "-c", IN_A_PROCESS, "dcn.engine", *names]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", IN_A_PROCESS, *(str(folder / name) for name in ("dcn.engine", *names))]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
 
 
 def test_an_engine_loads_its_plugin_in_a_fresh_process(saved):
@@ -234,7 +236,7 @@ def test_an_engine_loads_its_plugin_in_a_fresh_process(saved):
     assert done.returncode == 0, done.stderr
     for name, array in arrays.items():
         wanted = network.run(array)
-        result = np.load(folder / name.replace("x", "y"))
+        result = np.load(folder / f"{name}.result.npy")
         # The offsets themselves come out of a convolution in fp16.
         assert np.abs(result - wanted).max() / np.abs(wanted).max() < 1e-2
 

@@ -60,9 +60,11 @@ class StandInDefinition:
         return self.stand_ins.get(index) or self.definition.get_layer(index)
 
     def add_plugin_v2(self, inputs: list[Any], plugin: StandInPlugin) -> StandInLayer:
+        assert not get_backend().capabilities.plugin_v3
         return self._add("PLUGIN_V2", inputs, plugin)
 
     def add_plugin_v3(self, inputs: list[Any], shape_inputs: list[Any], plugin: StandInPlugin) -> StandInLayer:
+        assert get_backend().capabilities.plugin_v3
         assert shape_inputs == []
         return self._add("PLUGIN_V3", inputs, plugin)
 

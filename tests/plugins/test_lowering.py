@@ -248,6 +248,23 @@ def test_the_fp16_report_knows_it(registry):
     assert 0 < errors[kind] < 5e-3
 
 
+def test_the_fp16_report_rounds_its_weights(registry):
+    module = DeformConv2d(2, 1, 1, bias=False, lowering="plugin")
+    module.load_state_dict({"weight": np.array([1.0004, -1], np.float32).reshape(1, 2, 1, 1)})  # fp16: 1 and -1
+    arrays = np.ones((1, 2, 4, 4), np.float32), np.zeros((1, 2, 4, 4), np.float32)
+    [row] = [row for row in trace(module, *arrays).fp16_report([arrays]).layers if row.kind in PLUGINS]
+    assert row.error == pytest.approx(1)
+
+
+def test_the_fp16_report_finds_weights_beyond_fp16(registry):
+    module = loaded(DeformConv2d(4, 4, 3, lowering="plugin"))
+    module.weight.data = module.weight.data * np.float32(1e6)
+    arrays = numbers(1, 4, 5, 5), numbers(1, 18, 3, 3)
+    report = trace(module, *arrays).fp16_report([arrays])
+    assert [row.overflow > 0 for row in report.layers if row.kind in PLUGINS] == [True]
+    assert report.suggested_fp32_modules() == ("function",)
+
+
 def test_the_fingerprint_sees_what_the_plugin_is_made_of(registry, library):
     def of(change=lambda module: None, **options):
         module = loaded(DeformConv2d(8, 8, 3, padding=1, **options))
