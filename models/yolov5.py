@@ -1,7 +1,8 @@
 """YOLOv5, with the names and numbers of its official checkpoints (https://doi.org/10.5281/zenodo.3908559).
 
 The backbone is CSPDarknet (https://arxiv.org/abs/1911.11929), the neck a PANet (https://arxiv.org/abs/1803.01534), the
-head three anchors a cell on strides 8, 16, 32 and, in the P6 models, 64.
+head three anchors a cell on strides 8, 16, 32 and, in the P6 models, 64. In the models with "-dcn" behind their names
+the first three convolutions of stride 2 behind the stem are deformable (https://arxiv.org/abs/1811.11168).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from trtnn.models.blocks import SPPF, Concat, Conv
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.sizes import expect_multiples
 from trtnn.models.yolo import YOLO
-from trtnn.modules import Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
+from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
 from trtnn.parameter import Buffer
 from trtnn.tensor import Tensor
 
@@ -125,7 +126,8 @@ class YOLOv5(YOLO):
     """YOLOv5 in any of its sizes.
 
     Args:
-        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for pictures of 1280 pixels.
+        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for pictures of 1280 pixels, or with -dcn those
+            of deformable convolutions, which are of version 6.0 alone.
         classes: the number of classes.
         version: ``"6.0"`` (also 6.x and 7.0) or ``"5.0"``, by the release that trained the checkpoint.
         head: ``"decoded"`` gives (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels, objectness
@@ -138,7 +140,7 @@ class YOLOv5(YOLO):
     """
 
     pipeline = "yolov5"
-    variants = {f"yolov5{size}{p6}": variant for p6 in ("", "6") for size, variant in _SIZES.items()}
+    variants = {f"yolov5{size}{kind}": variant for kind in ("", "6", "-dcn") for size, variant in _SIZES.items()}
 
     def __init__(
         self,
@@ -154,7 +156,10 @@ class YOLOv5(YOLO):
         super().__init__(name, classes, head, names, (8, 16, 32, 64) if p6 else (8, 16, 32), 1280 if p6 else 640)
         if version not in ("5.0", "6.0"):
             raise ArgumentError(f"YOLOv5 version {version!r}", "known: '6.0', which 6.x and 7.0 share, and '5.0'")
+        if name.endswith("-dcn") and version != "6.0":
+            raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
         self.version = version
+        self.deformable = 3 if name.endswith("-dcn") else 0  # of the backbone's halvings behind the stem
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, 3, 2)
 
@@ -177,14 +182,20 @@ class YOLOv5(YOLO):
     def _conv(self, c_in: int, c_out: int, k: int, s: int = 1) -> Conv:
         return Conv(self._channels(c_in), self._channels(c_out), k, s)
 
+    def _halve(self, stage: int, c_in: int, c_out: int) -> Module:
+        """A convolution of stride 2; a deformable one has neither norm nor activation behind it."""
+        if stage < self.deformable:
+            return DCN(self._channels(c_in), self._channels(c_out), 3, 2, 1)
+        return self._conv(c_in, c_out, 3, 2)
+
     def _backbone(self, stages: list[int]) -> list[Module]:
         """A stem, then for each stage a convolution of stride 2 and a C3; pyramid pooling at the end."""
         old = self.version == "5.0"
         stem, top = self._channels(64), self._channels(stages[-1])
         layers: list[Module] = [Focus(3, stem, 3) if old else Conv(3, stem, 6, 2, 2)]
         repeats = (3, 9, 9, 3, 3) if old else (3, 6, 9, 3, 3)
-        for c_in, c_out, n in zip([64, *stages], stages, repeats, strict=False):
-            layers += [self._conv(c_in, c_out, 3, 2), self._c3(c_out, c_out, n)]
+        for stage, (c_in, c_out, n) in enumerate(zip([64, *stages], stages, repeats, strict=False)):
+            layers += [self._halve(stage, c_in, c_out), self._c3(c_out, c_out, n)]
         if old:  # the pyramid stands before the last C3, which has no residual paths
             layers[-1] = SPP(top, top, (5, 9, 13) if len(stages) == 4 else (3, 5, 7))
             return [*layers, self._c3(stages[-1], stages[-1], 3, shortcut=False)]
@@ -236,12 +247,13 @@ class YOLOv5(YOLO):
         """Return the arguments of the YOLOv5 that a state dict's names and sizes tell of, or None."""
         old = "model.0.conv.conv.weight" in state_dict
         stem = state_dict.get("model.0.conv.conv.weight" if old else "model.0.conv.weight")
-        p6 = "6" if "model.33.m.0.bias" in state_dict else ""
+        p6 = "model.33.m.0.bias" in state_dict
         bias = state_dict.get("model.33.m.0.bias" if p6 else "model.24.m.0.bias")
+        kind = "-dcn" if "model.1.conv_offset_mask.weight" in state_dict else "6" if p6 else ""
         if stem is None or bias is None:
             return None
         width = math.prod(stem.shape) / 108 / 64  # either stem has 108 weights a channel
         depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3
         size = min(_SIZES, key=lambda s: abs(_SIZES[s].width - width) + abs(_SIZES[s].depth - depth))
         classes = math.prod(bias.shape) // 3 - 5
-        return {"name": f"yolov5{size}{p6}", "classes": classes, "version": "5.0" if old else "6.0"}
+        return {"name": f"yolov5{size}{kind}", "classes": classes, "version": "5.0" if old else "6.0"}

@@ -16,6 +16,7 @@ from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
 from trtnn.plan import deserialize, read_bindings
+from trtnn.plugins import load_plugins
 from trtnn.profiles import CallShapes, Ranges, Shapes, check_arrays
 from trtnn.profiling import EngineLayer, Profile, inspect_layers, make_recorder
 from trtnn.session import Session, Worker
@@ -284,6 +285,7 @@ class Engine:
                 if self._session is None:
                     backend, shapes = self.check_runnable(), self._described()
                     self.check_plan()
+                    load_plugins(self.description.get("plugins", ()))
                     self._session = Session(backend, self.plan, bool(shapes.profiles))
         return self._session
 

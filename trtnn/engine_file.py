@@ -59,6 +59,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
         "inner_outputs": graph.inner_outputs,
+        **({"plugins": sorted({made.plugin for made in graph.plugins.values()})} if graph.plugins else {}),
         **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
         **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),
     }
@@ -179,7 +180,10 @@ def _check(description: Mapping[str, Any]) -> None:
         raise ValueError(f"its backend is {description['backend']}")
     if not all(isinstance(target, str) for target in description["targets"]):
         raise TypeError("its targets are not all strings")
-    shown = [description["tensorrt"], description["plan_digest"], *description["targets"]]
+    plugins = description.get("plugins", [])
+    if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
+        raise TypeError(f"its plugins are not a list of strings: {plugins!r}")
+    shown = [description["tensorrt"], description["plan_digest"], *description["targets"], *plugins]
     for text in (*shown, *description["inputs"], *description["outputs"]):
         if not text.isprintable():
             raise ValueError(f"it has a text that cannot be printed: {text!r}")

@@ -107,7 +107,7 @@ from trtnn.ops.creation import (
     zeros,
     zeros_like,
 )
-from trtnn.ops.deformable import deform_conv2d
+from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.embedding import embedding, embedding_bag
 from trtnn.ops.gathering import gather, one_hot, scatter, unfold, windows
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
@@ -342,6 +342,7 @@ __all__ = [
     "minimum",
     "mish",
     "mm",
+    "modulated_deform_conv2d",
     "movedim",
     "mul",
     "mv",

@@ -29,6 +29,7 @@ from trtnn.errors import (
 )
 from trtnn.inputs import Input
 from trtnn.parameter import Parameter
+from trtnn.plugins.layer import PluginLayer
 from trtnn.profiles import Ranges
 from trtnn.structure import flatten, map_leaves
 from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
@@ -96,6 +97,8 @@ class Graph:
         definition: the ``INetworkDefinition``.
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
         layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
+        plugins: of the layers that are plugins, by the layer's name, what each was made of.
+        choices: what operations chose where there is a choice, each with the paths of the modules that did.
         module_outputs: what each module returned when it was last called, by its path, in the order in which they were
             done; with Tensors while the trace runs, then with ITensors for them.
         inputs, outputs: the network's own, by name.
@@ -123,6 +126,8 @@ class Graph:
         self.definition = self.builder.create_network(bits)
         self.layer_paths: list[str] = []
         self.layer_dtypes: list[DType | None] = []
+        self.plugins: dict[str, PluginLayer] = {}
+        self.choices: defaultdict[str, list[str]] = defaultdict(list)
         self.module_outputs: dict[str, Any] = {}
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, Input] = {}
@@ -403,7 +408,7 @@ class Graph:
 
         Args:
             kind: such as ``"convolution_nd"``.
-            *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            *args: as TensorRT takes them, with Tensors (also in lists) for ITensors, and a PluginLayer for its plugin.
             loop: the ``ILoop`` that it is a boundary layer of, and that adds it in the definition's place.
             out_shape: the shape of the output by the operation's formula, which has to be TensorRT's as far as that
                 tells one. It is needed where TensorRT leaves a length open, unless the layer keeps or broadcasts the
@@ -446,12 +451,18 @@ class Graph:
             raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
         if out_shape is not None or any(-1 in output.shape for output in outputs):
             outputs = [self._settled(kind, output, out_shape, shaped) for output in outputs]
+        for plugin in (arg for arg in args if isinstance(arg, PluginLayer)):
+            self.plugins[layer.name] = plugin
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
         self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def chose(self, what: str) -> None:
+        """Remember, for the network's summary, what an operation chose in the module that is running."""
+        self.choices[what].append(self._scopes[-1].path or "(forward)")
 
     def _check_current(self, what: str, tensors: Sequence[Tensor]) -> None:
         if any(tensor.is_outdated for tensor in tensors):
@@ -554,7 +565,7 @@ def _kept(value: Any) -> Any:
 
 
 def _raw(value: Any) -> Any:
-    if isinstance(value, Tensor):
+    if isinstance(value, (Tensor, PluginLayer)):
         return value.raw
     if isinstance(value, list):
         return [_raw(item) for item in value]

@@ -120,16 +120,17 @@ class Network:
         trips = count_trips(read, shape_of)
         for path, (kind, layer), times in zip(self.graph.layer_paths, read, trips, strict=True):
             output = layer.get_output(0) if layer.num_outputs else None
+            plugin = self.graph.plugins.get(layer.name)
             spec = Input(shape_of(output), output.dtype) if output is not None else None
-            flops = at_opt(times * count_flops(kind, layer, shape_of))
-            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer), flops))
+            flops = at_opt(times * count_flops(kind, layer, shape_of, plugin))
+            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer, plugin), flops))
         return rows
 
     def summary(self) -> str:
         """Return a table of all layers: module path, layer type, output type and shape, parameters, FLOPs.
 
         FLOPs are those of convolutions and matrix products, two for each multiply-and-add; of a dynamic network at the
-        lengths that its first profile is fastest at.
+        lengths that its first profile is fastest at. Under the table is what operations chose where there is a choice.
         """
         rows = self.layers()
         cells = [("module", "layer", "output", "parameters", "FLOPs")]
@@ -147,7 +148,8 @@ class Network:
         cells.append(("total", f"{len(rows)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
         lines = aligned(cells, left=3)
         rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *chosen])
 
     # -- running on the CPU -------------------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Network:
 
     @cached_property
     def _interpreter(self) -> Any:
-        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt)
+        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt, self.graph.plugins)
 
     def run(self, *args: Any, outputs: Sequence[str] = (), **kwargs: Any) -> Any:
         """Execute the network on the CPU, layer by layer as TensorRT defines each.

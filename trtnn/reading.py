@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.plugins.layer import PluginLayer
 from trtnn.symbolic import Length
 
 
@@ -70,8 +71,10 @@ def flat_array(array: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,))
 
 
-def layer_arrays(kind: str, layer: Any) -> list[Any]:
-    """Return the arrays that a layer holds, such as its kernel."""
+def layer_arrays(kind: str, layer: Any, plugin: PluginLayer | None = None) -> list[Any]:
+    """Return the arrays that a layer holds, such as its kernel; of a plugin, those that it was made of."""
+    if plugin is not None:
+        return list(plugin.weights.values())
     holders = {
         "CONVOLUTION": ("kernel", "bias"),
         "DECONVOLUTION": ("kernel", "bias"),
@@ -82,9 +85,9 @@ def layer_arrays(kind: str, layer: Any) -> list[Any]:
     return [flat_array(array) for array in arrays if array is not None]
 
 
-def count_parameters(kind: str, layer: Any) -> int:
+def count_parameters(kind: str, layer: Any, plugin: PluginLayer | None = None) -> int:
     """Return how many numbers a layer holds."""
-    return sum(array.size for array in layer_arrays(kind, layer))
+    return sum(array.size for array in layer_arrays(kind, layer, plugin))
 
 
 def count_trips(layers: Sequence[tuple[str, Any]], shape_of: Callable[[Any], tuple[Length, ...]]) -> list[Length]:
@@ -102,17 +105,22 @@ def count_trips(layers: Sequence[tuple[str, Any]], shape_of: Callable[[Any], tup
     return trips
 
 
-def count_flops(kind: str, layer: Any, shape_of: Callable[[Any], tuple[Length, ...]]) -> Length:
+def count_flops(
+    kind: str, layer: Any, shape_of: Callable[[Any], tuple[Length, ...]], plugin: PluginLayer | None = None
+) -> Length:
     """Return the floating-point operations of a layer's matrix products: two for each multiply-and-add, else none.
 
     Args:
         kind: of the layer.
         layer: in the class of its kind.
         shape_of: gives the shape of an ITensor.
+        plugin: what the layer was made of, where it is a plugin.
     """
     if kind == "TRIP_LIMIT":  # of a loop: it has no output
         return 0
     output = math.prod(shape_of(layer.get_output(0)))
+    if plugin is not None:
+        return output * plugin.flops_per_output
     if kind == "CONVOLUTION":
         per_output = shape_of(layer.get_input(0))[1] // layer.num_groups * math.prod(layer.kernel_size_nd)
         return 2 * output * per_output

@@ -19,7 +19,7 @@ def state_of(model):
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_state_dict_tells_its_model(name):
-    versions = ({"version": "6.0"}, {"version": "5.0"}) if name.startswith("yolov5") else ({},)
+    versions = ({"version": "6.0"}, {"version": "5.0"}) if name.startswith("yolov5") and "-dcn" not in name else ({},)
     for version in versions:
         state = state_of(models.create(name, classes=7, **version))
         assert models.identify(state) == {"name": name, "classes": 7, **version}

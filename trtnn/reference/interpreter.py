@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trtnn.errors import UnsupportedError
+from trtnn.plugins.layer import PluginLayer
 from trtnn.reading import loop_ranges, present_inputs, read_layers
 from trtnn.reference import layers  # noqa: F401  (fills the registry)
-from trtnn.reference.registry import LAYERS
+from trtnn.reference.registry import function_of
 
 
 class Step(NamedTuple):
@@ -66,22 +66,21 @@ class Interpreter:
         definition: an ``INetworkDefinition`` whose layers stand in an order in which they can run, those of a loop
             together and of no other.
         trt: the TensorRT module that it came from.
+        plugins: what its plugins were made of, by the names of their layers.
 
     Raises:
         UnsupportedError: it holds a layer that the reference does not know.
     """
 
-    def __init__(self, definition: Any, trt: ModuleType) -> None:
+    def __init__(self, definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLayer]) -> None:
         found = list(read_layers(definition, trt))
         self._steps = []
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             for kind, layer in found:
-                if kind not in LAYERS:
-                    raise UnsupportedError(f"the reference does not know the layer {layer.name!r} of type {kind}")
                 inputs = tuple(layer.get_input(i).name for i in present_inputs(layer))
                 outputs = tuple(layer.get_output(i).name for i in range(layer.num_outputs))
-                self._steps.append(Step(LAYERS[kind](layer), inputs, outputs))
+                self._steps.append(Step(function_of(kind, layer, plugins.get(layer.name)), inputs, outputs))
         loops = loop_ranges(found)
         inside = {index for places in loops for index in places}
         alone = [range(index, index + 1) for index in range(len(found)) if index not in inside]
