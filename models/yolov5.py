@@ -15,6 +15,7 @@ import numpy as np
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.inputs import Input
+from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
 from trtnn.parameter import Buffer
@@ -204,7 +205,7 @@ _ANCHORS_P6 = (
 )
 
 
-class YOLOv5(Module):
+class YOLOv5(Family):
     """YOLOv5 in any of its sizes.
 
     Args:
@@ -251,6 +252,7 @@ class YOLOv5(Module):
         self.metadata = {
             "model": name,
             "task": "detect",
+            "pipeline": "yolov5",
             "classes": classes,
             "stride": self.strides[-1],
             "strides": list(self.strides),
@@ -362,10 +364,3 @@ class YOLOv5(Module):
         size = min(_SIZES, key=lambda s: abs(_SIZES[s].width - width) + abs(_SIZES[s].depth - depth))
         classes = math.prod(bias.shape) // 3 - 5
         return {"name": f"yolov5{size}{p6}", "classes": classes, "version": "5.0" if old else "6.0"}
-
-    def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
-        """Say which variant, version and class count a state dict looks like."""
-        found = self.identify(state_dict)
-        if found is None:
-            return "this does not look like a YOLOv5"
-        return 'this looks like YOLOv5("{name}", classes={classes}, version="{version}")'.format(**found)

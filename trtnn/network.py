@@ -122,12 +122,16 @@ class Network:
             rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer), flops))
         return rows
 
-    def summary(self) -> str:
-        """Return a table of all layers: module path, layer type, output type and shape, parameters, FLOPs.
+    @property
+    def flops(self) -> int:
+        """The floating-point operations of convolutions and matrix products, two for each multiply-and-add.
 
-        FLOPs are those of convolutions and matrix products, two for each multiply-and-add; of a dynamic network at the
-        lengths that its first profile is fastest at.
+        Those of a dynamic network are at the lengths that its first profile is fastest at.
         """
+        return sum(row.flops for row in self.layers())
+
+    def summary(self) -> str:
+        """Return a table of all layers: module path, layer type, output type and shape, parameters, :attr:`flops`."""
         rows = self.layers()
         cells = [("module", "layer", "output", "parameters", "FLOPs")]
         cells += [

@@ -17,7 +17,7 @@ def state_of(model):
     return {name: np.broadcast_to(np.float32(0), member.shape) for name, member in members}
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", models.by_name())
 def test_a_state_dict_tells_its_model(name):
     for version in ("6.0", "5.0"):
         state = state_of(models.create(name, classes=7, version=version))
@@ -27,7 +27,7 @@ def test_a_state_dict_tells_its_model(name):
 
 
 def test_names_and_options():
-    assert list(models.NAMES)[:5] == [f"yolov5{size}" for size in "nsmlx"]
+    assert list(models.by_name())[:5] == [f"yolov5{size}" for size in "nsmlx"]
     model = models.create("yolov5m", classes=3, head="raw")
     assert isinstance(model, YOLOv5)
     assert (model.name, model.classes, model.head) == ("yolov5m", 3, "raw")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.vision import Letterbox, letterbox, preprocess
+from trtnn.vision import Placement, letterbox, preprocess
 
 SIDE = st.integers(1, 4000)
 SIZE = st.tuples(SIDE, SIDE)
@@ -13,6 +13,13 @@ SIZE = st.tuples(SIDE, SIDE)
 
 def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def letterboxed(source: tuple[int, int], canvas: tuple[int, int]) -> Placement:
+    """Where a letterboxed picture lies, by the formula."""
+    ratio = min(canvas[0] / source[0], canvas[1] / source[1])
+    offset = (canvas[1] - source[1] * ratio) / 2, (canvas[0] - source[0] * ratio) / 2
+    return Placement(source, canvas, (ratio, ratio), offset)
 
 
 def by_borders(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -31,13 +38,14 @@ def test_the_canvas_is_the_one_opencv_makes(source, size):
     image = noise(*source)
     canvas, box = letterbox(image, size)
     np.testing.assert_array_equal(canvas, by_borders(image, *size))
-    assert box == Letterbox(source, size)
+    assert box == letterboxed(source, size)
 
 
 def test_numbers_by_hand():
     canvas, box = letterbox(np.full((333, 500, 3), 255, np.uint8), 640)
-    assert box.ratio == 640 / 500
-    assert box.pad == pytest.approx((0, (640 - 333 * 1.28) / 2))  # 106.88
+    assert box.scale == (640 / 500, 640 / 500)
+    assert box.offset == pytest.approx((0, (640 - 333 * 1.28) / 2))  # 106.88
+    assert box.area == pytest.approx((0, 106.88, 640, 533.12))
     white = np.flatnonzero((canvas == 255).all(axis=(1, 2)))  # 426 rows of the 640, 107 above and 107 below
     assert (white[0], white[-1], len(white)) == (107, 532, 426)
     assert (np.delete(canvas, white, axis=0) == 114).all()
@@ -76,14 +84,14 @@ def test_boxes_come_back_from_the_canvas(source, canvas, fractions):
     boxes = np.array(fractions, np.float64).reshape(-1, 4) * (width, height, width, height)
     ratio = min(canvas[0] / height, canvas[1] / width)
     left, top = (canvas[1] - width * ratio) / 2, (canvas[0] - height * ratio) / 2
-    back = Letterbox(source, canvas).to_source(boxes * ratio + (left, top, left, top))
+    back = letterboxed(source, canvas).to_source(boxes * ratio + (left, top, left, top))
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, boxes, atol=1e-3)
 
 
 @given(SIZE, SIZE, st.tuples(*[st.floats(-1e6, 1e6)] * 4))
 def test_boxes_never_leave_the_picture(source, canvas, box):
-    x1, y1, x2, y2 = Letterbox(source, canvas).to_source([box])[0]
+    x1, y1, x2, y2 = letterboxed(source, canvas).to_source([box])[0]
     assert 0 <= min(x1, x2) <= max(x1, x2) <= source[1]
     assert 0 <= min(y1, y2) <= max(y1, y2) <= source[0]
 
@@ -95,11 +103,11 @@ def test_a_thing_seen_on_the_canvas_is_where_it_is_in_the_picture(source, canvas
     pixels, box = letterbox(image, canvas, color=0)
     y, x = np.nonzero(pixels[:, :, 0] > 127)
     seen = [[x.min(), y.min(), x.max() + 1, y.max() + 1]]
-    np.testing.assert_allclose(box.to_source(seen), [[10, 20, 45, 40]], atol=1.5 / box.ratio)
+    np.testing.assert_allclose(box.to_source(seen), [[10, 20, 45, 40]], atol=1.5 / box.scale[0])
 
 
 def test_no_boxes_and_wrong_boxes():
-    box = Letterbox((10, 20), (40, 40))
+    box = letterboxed((10, 20), (40, 40))
     assert box.to_source([]).shape == box.to_source(np.zeros((0, 4))).shape == (0, 4)
     with pytest.raises(ShapeError, match=r"shape \(n, 4\)\n.*received: \(4,\)"):
         box.to_source([1, 2, 3, 4])
