@@ -27,7 +27,7 @@ class Family(Module):
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the constructor's arguments that a state dict's names and sizes tell of, or None.
 
-        Arrays may be flat, as ``.wts`` has them.
+        The names may be all that :meth:`canonical` knows; arrays may be flat, as ``.wts`` has them.
         """
         raise NotImplementedError(f"{cls.__name__} defines no identify")
 
@@ -35,11 +35,6 @@ class Family(Module):
     def canonical(cls, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a state dict under this family's own names, where another project's are known; else as it is."""
         return state_dict
-
-    @classmethod
-    def identify_any(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what :meth:`identify` does, under any names that :meth:`canonical` knows."""
-        return cls.identify(cls.canonical(state_dict))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
         """Take arrays from a state dict, under any names that :meth:`canonical` knows; see :class:`trtnn.Module`."""

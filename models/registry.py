@@ -66,7 +66,7 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
     Raises:
         StateDictError: no family knows these names, or they do not fit the model.
     """
-    found = identify(state_dict) if name is None else _family_of(name).identify_any(state_dict)
+    found = identify(state_dict) if name is None else _family_of(name).identify(state_dict)
     if found is None and name is None:
         sample = ", ".join(list(state_dict)[:3])
         raise StateDictError(
@@ -87,5 +87,5 @@ def _family_of(name: str) -> type[Family]:
 
 
 def _recognise(state_dict: Mapping[str, Any]) -> tuple[type[Family], dict[str, Any]] | None:
-    found = ((family, family.identify_any(state_dict)) for family in families())
+    found = ((family, family.identify(state_dict)) for family in families())
     return next(((family, arguments) for family, arguments in found if arguments is not None), None)

@@ -40,7 +40,7 @@ def models(
         table.add_column(title, justify="right")
     table.add_column("input")
     for name, row in rows.items():
-        counts = (f"{row['parameters'] / 1e6:.1f} M", f"{row['flops'] / 1e9:.1f} G")
+        counts = (f"{row['parameters']:,}", f"{row['flops'] / 1e9:,.2f} G")
         shapes = ", ".join(f"{key} {'×'.join(map(str, spec['shape']))}" for key, spec in row["inputs"].items())
         table.add_row(name, row["family"], row["task"], *counts, shapes)
     out.print(table)

@@ -105,6 +105,11 @@ def _make_own(what: str) -> trtnn.Module:
     if not (inspect.isclass(found) and issubclass(found, trtnn.Module)):
         raise ArgumentError(f"{name} in {path} is no class of trtnn.Module", f"its modules: {', '.join(own) or 'none'}")
     with _telling_where(path):
+        try:
+            inspect.signature(found).bind()
+        except TypeError as error:
+            message = f"{name} in {path} cannot be made without arguments: {error}"
+            raise ArgumentError(message, "give its __init__ defaults, or a class of its own that has none") from None
         made = found()
     if not made.inputs:
         example = f'self.inputs = {{"{_first_argument(found)}": trtnn.Input((1, 3, 640, 640))}}'
@@ -125,7 +130,7 @@ def _first_argument(kind: type[trtnn.Module]) -> str:
 def _import_file(path: Path) -> ModuleType:
     """Run a file as a module; like a script, it finds the files beside it."""
     name = f"trtnn_file_{path.stem}"  # not the stem alone, which may be that of another module
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.absolute())
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
     if (folder := str(path.parent.resolve())) not in sys.path:
@@ -141,8 +146,8 @@ def _telling_where(path: Path) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        file = str(path)
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        file = str(path.absolute())
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         if isinstance(error, SyntaxError) and error.filename == file:
             lines.append(error.lineno)
         where = [f"{path}:{lines[-1]}: {linecache.getline(file, lines[-1]).strip()}"] if lines else []

@@ -87,9 +87,8 @@ class Pipeline:
         return self.head
 
 
-#: The pipelines by name, each as the project does it.
+#: The pipelines by name, each as the project does it; YOLOv3's is YOLOv5's.
 PIPELINES = {
-    "yolov3": Pipeline(YOLO, YOLOV5),
     "yolov5": Pipeline(YOLO, YOLOV5),
     "yolov8": Pipeline(YOLO, YOLOV8),
     # Pixels beside the picture are zero after normalisation.
@@ -97,7 +96,14 @@ PIPELINES = {
         Preprocessing("corner", fill=tuple(255 * mean for mean in _IMAGENET["mean"]), **_IMAGENET), RETINANET
     ),
     "centernet": Pipeline(
-        Preprocessing("warp", "BGR", (0, 0, 0), mean=(0.408, 0.447, 0.47), std=(0.289, 0.274, 0.278)), CENTERNET
+        Preprocessing(
+            "warp",
+            "BGR",
+            (0, 0, 0),
+            mean=(0.40789654, 0.44719302, 0.47026115),
+            std=(0.28863828, 0.27408164, 0.27809835),
+        ),
+        CENTERNET,
     ),
     "imagenet": Pipeline(Preprocessing("crop", fill=(0, 0, 0), **_IMAGENET), None),
 }
