@@ -43,11 +43,8 @@ def test_yolov8_has_no_objectness_and_its_boxes_in_columns(options):
     found = PIPELINES["yolov8"].postprocess({"output": prediction.transpose(0, 2, 1)}, [AS_IT_IS] * 2, **options)
     assert min(map(len, found)) > 0
     for rows, detections in zip(prediction, found, strict=True):
-        sure = np.insert(rows, 4, 1.0, axis=1)
-        check(
-            detections,
-            *(np.clip(x, 0, 640) if i == 0 else x for i, x in enumerate(slowly(sure, **{"iou": 0.7} | options))),
-        )
+        boxes, scores, classes = slowly(np.insert(rows, 4, 1.0, axis=1), **{"iou": 0.7} | options)
+        check(detections, np.clip(boxes, 0, 640), scores, classes)
 
 
 def test_opencv_keeps_the_same_boxes_of_yolov8():
