@@ -21,7 +21,7 @@ class Family(Module):
         variants: what makes each size, by its name.
     """
 
-    variants: ClassVar[Mapping[str, Any]] = {}
+    variants: ClassVar[Mapping[str, Any]]
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:

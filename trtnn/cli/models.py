@@ -35,14 +35,14 @@ def models(
         for name in wanted:
             rows[name] = _describe(name, size)
             advance()
-    table = Table("model", "family", "task")
-    for title in ("parameters", "FLOPs"):
+    table = Table(pad_edge=False)
+    table.add_column("model", overflow="fold", min_width=max(map(len, rows)))
+    table.add_column("task")
+    for title in ("parameters", "FLOPs", "input"):
         table.add_column(title, justify="right")
-    table.add_column("input")
     for name, row in rows.items():
-        counts = (f"{row['parameters']:,}", f"{row['flops'] / 1e9:,.2f} G")
-        shapes = ", ".join(f"{key} {'×'.join(map(str, spec['shape']))}" for key, spec in row["inputs"].items())
-        table.add_row(name, row["family"], row["task"], *counts, shapes)
+        shapes = ", ".join("×".join(map(str, spec["shape"])) for spec in row["inputs"].values())
+        table.add_row(name, row["task"], f"{row['parameters']:,}", f"{row['flops'] / 1e9:,.2f} G", shapes)
     out.print(table)
     print_line("FLOPs: 2 for each multiply-and-add of convolutions and matrix products")
     if path:

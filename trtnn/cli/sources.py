@@ -78,10 +78,10 @@ def load_model(weights: Path | None, model: str | None) -> trtnn.Module:
 
 
 def fill_empty(model: trtnn.Module) -> trtnn.Module:
-    """Give zeros to all that has no values, so that the model can be traced, and return it."""
+    """Give ones, which are also good variances, to all that has no values, so that the model can be traced."""
     for _, member in _members(model):
         if member.data is None and not member.optional:
-            member.data = np.zeros(member.shape, np.float32)
+            member.data = np.broadcast_to(np.float32(1), member.shape)
     return model
 
 
