@@ -264,7 +264,7 @@ def test_labels_of_other_tools_are_a_dict():
 def test_a_classifier_is_no_detector():
     model = StandIn(np.zeros((1, 1000)), model="resnet18", task="classify", pipeline="imagenet")
     message = message_of(ArgumentError, Detector, model)
-    assert message.startswith("this is not a detector\n  its outputs are no boxes")
+    assert message.startswith("resnet18 is not a detector\n  it gives float32[2, 1, 1000], which are no boxes\n")
 
 
 def test_thresholds_that_it_does_not_take():

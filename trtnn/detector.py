@@ -60,6 +60,13 @@ class Detector:
         self._multiple = batch.multiple_of if isinstance(batch, Dim) else 1
         self.dtype = inputs[0].dtype.numpy
         self.pipeline = pipeline_of(metadata, likely_pipeline(tuple(self.size), shapes.values()))
+        if self.pipeline.head is None:
+            gives = ", ".join(map(str, source.outputs.values()))
+            raise ArgumentError(
+                f"{metadata.get('model', 'this network')} is not a detector",
+                f"it gives {gives}, which are no boxes",
+                "call it with what trtnn.vision.pipeline_of(metadata).preprocess(pictures, size) gives",
+            )
         self.classes = self.pipeline.read(shapes).get("classes", metadata.get("classes"))
         self.thresholds = self.pipeline.thresholds(thresholds)
         names = metadata.get("names")  # Ultralytics' files hold a dict by index

@@ -48,6 +48,11 @@ class Vector(Module):
     def forward(self, x):
         return x * 2
 
+class Classifier(Filled):
+    def __init__(self):
+        super().__init__()
+        self.metadata = {"pipeline": "imagenet"}
+
 class Silent(Module):
     def forward(self, images, other=None):
         return images
@@ -128,6 +133,15 @@ def test_detect(run, mine, weights, tmp_path):
         assert entry["detections"]
 
 
+def test_detect_of_what_is_no_detector(run, mine, tmp_path):
+    result = run("detect", PICTURE, "--model", "mine.py:Classifier", "--reference", "-o", "out")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(
+        "error: Classifier is not a detector\n  it gives float32[1, 6, 32], which are no boxes\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "command", [["fp16"], ["build", "--fp16", "--fp32-module", "auto", "-o", "a.engine"]], ids=["fp16", "build"]
 )
@@ -151,14 +165,14 @@ def test_samples_are_prepared_by_its_pipeline(run, mine, weights, monkeypatch, c
     ("what", "message"),
     [
         ("none.py:Net", "there is no file none.py\n  none.py:Net is a class in a file of your own\n"),
-        ("mine.py:Nte", "mine.py has no Nte\n  nearest: Net\n  its modules: Net, Filled, Vector, Silent, Failing, "),
+        ("mine.py:Nte", "mine.py has no Nte\n  nearest: Net\n  its modules: Net, Filled, Vector, Classifier, "),
         ("mine.py", "mine.py may hold several classes: say which\n  its modules: Net, Filled, "),
         ("mine.py:", "mine.py may hold several classes: say which\n  its modules: Net, Filled, "),
         ("mine.py:Options", "Options in mine.py is no class of trtnn.Module\n  its modules: Net, "),
         ("mine.py:np", "np in mine.py is no class of trtnn.Module\n"),
         ("mine.py:Silent", 'declares no inputs\n  in its __init__: self.inputs = {"images": trtnn.Input((1, 3, 640, '),
-        ("mine.py:Failing", "mine.py raised ZeroDivisionError: division by zero\n  mine.py:43: self.size = 1 / 0\n"),
-        ("mine.py:Wrong", "groups 2\n  mine.py:48: self.conv = Conv2d(3, 8, 3, groups=2)\n"),
+        ("mine.py:Failing", "mine.py raised ZeroDivisionError: division by zero\n  mine.py:48: self.size = 1 / 0\n"),
+        ("mine.py:Wrong", "groups 2\n  mine.py:53: self.conv = Conv2d(3, 8, 3, groups=2)\n"),
         (
             "mine.py:Needy",
             "Needy in mine.py cannot be made without arguments: missing a required argument: 'classes'\n",
