@@ -25,7 +25,7 @@ class Family(Module):
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the constructor's arguments that a state dict's names and sizes tell of, or None.
+        """Return the constructor's arguments, ``"name"`` first, that a state dict's names and sizes tell of, or None.
 
         The names may be all that :meth:`canonical` knows; arrays may be flat, as ``.wts`` has them.
         """

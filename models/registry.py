@@ -51,8 +51,9 @@ def describe(state_dict: Mapping[str, Any]) -> str | None:
     if found is None:
         return None
     family, arguments = found
-    options = [f"{key}={json.dumps(value)}" for key, value in arguments.items() if key != "name"]
-    return f"{family.__name__}({', '.join([json.dumps(arguments['name']), *options])})"
+    name, *options = (json.dumps(value) if isinstance(value, str) else repr(value) for value in arguments.values())
+    options = [f"{key}={value}" for key, value in zip(list(arguments)[1:], options, strict=True)]
+    return f"{family.__name__}({', '.join([name, *options])})"
 
 
 def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **options: Any) -> Family:

@@ -141,6 +141,15 @@ def test_only_the_best_of_each_level_are_looked_at():
     assert set(found.classes.tolist()) == {1}
 
 
+def test_boxes_are_cut_to_the_picture_before_they_are_compared():
+    """On the canvas the two share 46 of 74 columns, in the picture, which ends at 112, 8 of 22."""
+    outputs = {"boxes": np.zeros((1, sum(COUNTS), 4), np.float32), "scores": np.zeros((1, sum(COUNTS), 1), np.float32)}
+    outputs["boxes"][0, [5, 7]] = [[90, 0, 150, 24], [104, 0, 164, 24]]
+    outputs["scores"][0, [5, 7]] = [[0.9], [0.8]]
+    (found,) = PIPELINES["retinanet"].postprocess(outputs, [UPRIGHT])
+    check(found, [[112.5, 0, 140, 30], [130, 0, 140, 30]], [0.9, 0.8], [0, 0])
+
+
 def test_retinanets_classes_and_what_is_not_finite():
     outputs = retinanet(seed=2)
     (every,) = PIPELINES["retinanet"].postprocess(outputs, [UPRIGHT], max_detections=1000)

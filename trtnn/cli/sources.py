@@ -22,7 +22,11 @@ from trtnn.models.names import unknown_name
 
 def is_model(what: str) -> bool:
     """Whether this is a model's name, or ``FILE.py:CLASS``; else it can only be a file."""
-    return what in models.by_name() or what.endswith(".py") or what.rpartition(":")[0].endswith(".py")
+    return what in models.by_name() or _is_own_class(what)
+
+
+def _is_own_class(what: str) -> bool:
+    return what.endswith(".py") or what.rpartition(":")[0].endswith(".py")
 
 
 def check_exists(what: str) -> None:
@@ -38,7 +42,7 @@ def check_exists(what: str) -> None:
 
 def source_path(what: str) -> Path:
     """Return the file that something comes from: a checkpoint, or that of ``FILE.py:CLASS``."""
-    return Path(what.rpartition(":")[0] if is_model(what) else what)
+    return Path(what.rpartition(":")[0] if _is_own_class(what) else what)
 
 
 def make_model(what: str) -> trtnn.Module:
@@ -48,7 +52,7 @@ def make_model(what: str) -> trtnn.Module:
         ArgumentError: there is no such model, file or class, the class is no Module, declares no inputs, or its code
             raised an error.
     """
-    return models.create(what) if what in models.by_name() or not is_model(what) else _make_own(what)
+    return _make_own(what) if _is_own_class(what) else models.create(what)
 
 
 def load_model(weights: Path | None, model: str | None) -> trtnn.Module:
@@ -62,7 +66,7 @@ def load_model(weights: Path | None, model: str | None) -> trtnn.Module:
         ArgumentError: as for :func:`make_model`, or the model has no weights.
         StateDictError: the weights are of another model.
     """
-    if model is None or model in models.by_name() or not is_model(model):
+    if model is None or not _is_own_class(model):
         if weights is None:
             make_model(model)  # a name that there is not is told first
             raise ArgumentError(f"{model} has no weights without a checkpoint", "give one with --weights")
@@ -96,7 +100,7 @@ def _make_own(what: str) -> trtnn.Module:
     if not path.is_file():
         raise ArgumentError(f"there is no file {path}", f"{what} is a class in a file of your own")
     module = _import_file(path)
-    own = [key for key, value in vars(module).items() if _is_own(value, module)]
+    own = [key for key, value in vars(module).items() if _is_module(value, module)]
     if not hasattr(module, name):
         summary = f"{path} has no {name}" if name else f"{path} may hold several classes: say which"
         known = f"its modules: {', '.join(own) or 'none'}"
@@ -118,7 +122,7 @@ def _make_own(what: str) -> trtnn.Module:
     return made
 
 
-def _is_own(value: object, module: ModuleType) -> bool:
+def _is_module(value: object, module: ModuleType) -> bool:
     return inspect.isclass(value) and issubclass(value, trtnn.Module) and value.__module__ == module.__name__
 
 
