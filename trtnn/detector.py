@@ -82,7 +82,7 @@ class Detector:
             # The last batch may be short of what the network takes.
             count = -(-max(len(part), self._least) // self._multiple) * self._multiple
             pixels = np.pad(pixels, [(0, count - len(part)), (0, 0), (0, 0), (0, 0)])
-            outputs, _ = flatten(self._run(pixels), constants=True)
+            outputs, _ = flatten(self._run(pixels))
             outputs = {name: np.asarray(output)[: len(part)] for name, output in outputs.items()}
             found += self.pipeline.postprocess(outputs, placements, **self.thresholds)
         return found
