@@ -8,12 +8,14 @@ import pytest
 
 import trtnn
 from tests.helpers import ONE_TARGET
-from trtnn.cli.sources import is_model
+from trtnn.cli.options import resized_inputs
+from trtnn.cli.sources import fill_empty, is_model
 from trtnn.errors import ArgumentError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
 TARGET = [word for target in ONE_TARGET.get("targets", ()) for word in ("--target", target)]
 MINE = '''"""A detector of nothing, and classes that are none."""
+from __future__ import annotations
 import numpy as np
 import trtnn
 from dataclasses import dataclass
@@ -70,9 +72,6 @@ class Wrong(Module):
 class Needy(Module):
     def __init__(self, classes, depth):
         super().__init__()
-
-def function():
-    return 1 + "1"
 '''
 
 
@@ -84,8 +83,7 @@ def mine(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "beside.py").write_text("CHANNELS = 3\n")
     yield tmp_path / "mine.py"
-    for name in ("mine", "beside"):
-        sys.modules.pop(name, None)
+    sys.modules.pop("beside", None)
 
 
 @pytest.fixture
@@ -98,6 +96,22 @@ def weights(tmp_path):
 def test_what_is_a_model_and_what_a_file():
     assert all(map(is_model, ["yolov5s", "a.py:Net", "a/b c.py:", "a.py", "/x:y/a.py:N"]))
     assert not any(map(is_model, ["yolov5s.pt", "yolo", "a.pt:Net", "a.engine", ""]))
+
+
+def test_what_is_not_given_stays_as_declared():
+    model = trtnn.Module()
+    model.inputs = {"images": (2, 3, 32, 64)}
+    assert resized_inputs(model, None, None) == {"images": trtnn.Input((2, 3, 32, 64))}
+    assert resized_inputs(model, (96,), None) == {"images": trtnn.Input((2, 3, 96, 96))}
+    assert resized_inputs(model, None, (4,)) == {"images": trtnn.Input((4, 3, 32, 64))}
+
+
+def test_only_what_is_empty_is_filled():
+    layer = trtnn.modules.Linear(2, 3)
+    layer.bias.data = np.arange(3, dtype=np.float32)
+    fill_empty(layer)
+    assert layer.weight.data.tolist() == [[1, 1]] * 3
+    assert layer.bias.data.tolist() == [0, 1, 2]
 
 
 # -- a class of one's own ---------------------------------------------------------------------------------------------
@@ -171,8 +185,8 @@ def test_samples_are_prepared_by_its_pipeline(run, mine, weights, monkeypatch, c
         ("mine.py:Options", "Options in mine.py is no class of trtnn.Module\n  its modules: Net, "),
         ("mine.py:np", "np in mine.py is no class of trtnn.Module\n"),
         ("mine.py:Silent", 'declares no inputs\n  in its __init__: self.inputs = {"images": trtnn.Input((1, 3, 640, '),
-        ("mine.py:Failing", "mine.py raised ZeroDivisionError: division by zero\n  mine.py:48: self.size = 1 / 0\n"),
-        ("mine.py:Wrong", "groups 2\n  mine.py:53: self.conv = Conv2d(3, 8, 3, groups=2)\n"),
+        ("mine.py:Failing", "mine.py raised ZeroDivisionError: division by zero\n  mine.py:49: self.size = 1 / 0\n"),
+        ("mine.py:Wrong", "groups 2\n  mine.py:54: self.conv = Conv2d(3, 8, 3, groups=2)\n"),
         (
             "mine.py:Needy",
             "Needy in mine.py cannot be made without arguments: missing a required argument: 'classes'\n",
@@ -183,7 +197,7 @@ def test_samples_are_prepared_by_its_pipeline(run, mine, weights, monkeypatch, c
         ("leaves.py:Net", "leaves.py raised SystemExit: 3\n  leaves.py:1: raise SystemExit(3)\n"),
         (
             "calls.py:Net",
-            "calls.py raised TypeError: unsupported operand type(s) for +: 'int' and 'str'\n  calls.py:2: fun",
+            "calls.py raised TypeError: unsupported operand type(s) for +: 'int' and 'str'\n  calls.py:2: return 1",
         ),
         ("empty.py:Net", "empty.py has no Net\n  its modules: none\n"),
     ],
@@ -191,7 +205,7 @@ def test_samples_are_prepared_by_its_pipeline(run, mine, weights, monkeypatch, c
 def test_what_is_wrong_is_told_with_its_line(run, mine, tmp_path, what, message):
     (tmp_path / "syntax.py").write_text("import os\nx = (1\n")
     (tmp_path / "leaves.py").write_text("raise SystemExit(3)\n")
-    (tmp_path / "calls.py").write_text("from mine import function\nfunction()\n")
+    (tmp_path / "calls.py").write_text("def inner():\n    return 1 + '1'\ninner()\n")
     (tmp_path / "empty.py").write_text("")
     result = run("build", what)
     assert (result.code, result.out) == (1, "")

@@ -118,7 +118,6 @@ def _make_own(what: str) -> trtnn.Module:
     if not made.inputs:
         example = f'self.inputs = {{"{_first_argument(found)}": trtnn.Input((1, 3, 640, 640))}}'
         raise ArgumentError(f"{name} in {path} declares no inputs", f"in its __init__: {example}")
-    made.metadata.setdefault("model", name)
     return made
 
 
