@@ -17,6 +17,7 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError
 from trtnn.inputs import Input
 from trtnn.models.dla import DLASeg
+from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
 from trtnn.models.resnet import Backbone, Bottleneck
 from trtnn.models.sizes import expect_multiples
@@ -60,7 +61,7 @@ class Variant(NamedTuple):
     head: int
 
 
-class CenterNet(Module):
+class CenterNet(Family):
     """CenterNet for detection.
 
     Args:
@@ -141,13 +142,6 @@ class CenterNet(Module):
             backbone = known.get((blocks, deep))
         found = [name for name, v in cls.variants.items() if (v.backbone, v.deformable) == (backbone, deformable)]
         return {"name": found[0], "classes": math.prod(state_dict["hm.2.bias"].shape)} if found else None
-
-    def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
-        """Say which variant and class count a state dict looks like."""
-        found = self.identify(state_dict)
-        if found is None:
-            return "this does not look like a CenterNet for detection"
-        return 'this looks like CenterNet("{name}", classes={classes})'.format(**found)
 
 
 def decode(hm: Tensor, wh: Tensor, reg: Tensor, detections: int) -> Tensor:

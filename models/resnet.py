@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from trtnn.errors import ArgumentError
 from trtnn.inputs import Input
+from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU, Sequential
 from trtnn.tensor import Tensor
@@ -124,7 +125,7 @@ class Backbone(Module):
         return maps
 
 
-class ResNet(Backbone):
+class ResNet(Family, Backbone):
     """ResNet in any of its depths.
 
     Args:
@@ -180,10 +181,3 @@ class ResNet(Backbone):
         found = Variant(block, repeats)
         name = next((name for name, variant in cls.variants.items() if variant == found), None)
         return None if name is None else {"name": name, "classes": math.prod(bias.shape)}
-
-    def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
-        """Say which variant and class count a state dict looks like."""
-        found = self.identify(state_dict)
-        if found is None:
-            return "this does not look like a ResNet"
-        return 'this looks like ResNet("{name}", classes={classes})'.format(**found)

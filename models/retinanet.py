@@ -18,6 +18,7 @@ import numpy as np
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.inputs import Input
+from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
 from trtnn.models.resnet import Backbone
 from trtnn.modules import (
@@ -31,7 +32,6 @@ from trtnn.modules import (
     ReLU,
     Sequential,
 )
-from trtnn.modules.module import LoadResult
 from trtnn.symbolic import Length, is_static, same
 from trtnn.tensor import Tensor
 
@@ -132,7 +132,7 @@ class Variant(NamedTuple):
     group_norm: bool
 
 
-class RetinaNet(Module):
+class RetinaNet(Family):
     """RetinaNet in either of torchvision's versions.
 
     Args:
@@ -220,10 +220,6 @@ class RetinaNet(Module):
 
         return {renamed(key): array for key, array in state_dict.items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
-        """Take arrays from a state dict, also under torchvision's older names; see :class:`trtnn.Module`."""
-        return super().load_state_dict(self.canonical(state_dict), strict)
-
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the arguments of the RetinaNet that a state dict's names and sizes tell of, or None."""
@@ -233,10 +229,3 @@ class RetinaNet(Module):
             return None
         v2 = "_v2" if "head.classification_head.conv.0.1.weight" in state_dict else ""
         return {"name": f"retinanet_resnet50_fpn{v2}", "classes": math.prod(logits.shape) // ANCHORS}
-
-    def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
-        """Say which variant and class count a state dict looks like."""
-        found = self.identify(state_dict)
-        if found is None:
-            return "this does not look like a RetinaNet"
-        return 'this looks like RetinaNet("{name}", classes={classes})'.format(**found)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from trtnn.errors import ArgumentError
 from trtnn.inputs import Input
+from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
-from trtnn.modules import Module
 
 
-class YOLO(Module):
+class YOLO(Family):
     """A detector of pictures (batch, 3, height, width), RGB in 0..1, sides multiples of the largest stride.
 
     A family names its ``variants`` and defines ``identify``, which tells the constructor's arguments from a state dict.
@@ -28,7 +28,6 @@ class YOLO(Module):
         pipeline: what turns the decoded head's output into detections, for the engine file.
     """
 
-    variants: ClassVar[Mapping[str, Any]]
     pipeline: ClassVar[str]
 
     def __init__(
@@ -52,17 +51,3 @@ class YOLO(Module):
             "strides": list(strides),
             **({"names": list(names)} if names is not None else {}),
         }
-
-    @classmethod
-    def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the arguments of the model that a state dict's names and sizes tell of, or None."""
-        raise NotImplementedError
-
-    def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
-        """Say which variant, classes and version a state dict looks like."""
-        family, found = type(self).__name__, self.identify(state_dict)
-        if found is None:
-            return f"this does not look like a {family}"
-        name, *others = (f'"{value}"' if isinstance(value, str) else f"{value}" for value in found.values())
-        arguments = [name, *(f"{key}={value}" for key, value in zip(list(found)[1:], others, strict=True))]
-        return f"this looks like {family}({', '.join(arguments)})"

@@ -225,7 +225,7 @@ class YOLOv3(YOLO):
                 f'the state dict does not fit YOLOv3 of version "{self.version}"; nothing was loaded',
                 self.explain_state_dict(state_dict),
             )
-        return super().load_state_dict(self.canonical(state_dict), strict)
+        return super().load_state_dict(state_dict, strict)
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -356,7 +356,7 @@ class Graph:
         return self._converted[key]
 
     def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
-        if data.dtype == dtype.numpy and data.flags.c_contiguous:
+        if data.dtype is dtype.numpy and data.flags.c_contiguous:  # TensorRT takes no other object that is equal
             return data
         with np.errstate(over="ignore", invalid="ignore"):
             # ascontiguousarray would make a 0-d array 1-d

@@ -126,11 +126,18 @@ class Network:
             rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer, plugin), flops))
         return rows
 
-    def summary(self) -> str:
-        """Return a table of all layers: module path, layer type, output type and shape, parameters, FLOPs.
+    @property
+    def flops(self) -> int:
+        """The floating-point operations of convolutions and matrix products, two for each multiply-and-add.
 
-        FLOPs are those of convolutions and matrix products, two for each multiply-and-add; of a dynamic network at the
-        lengths that its first profile is fastest at. Under the table is what operations chose where there is a choice.
+        Those of a dynamic network are at the lengths that its first profile is fastest at.
+        """
+        return sum(row.flops for row in self.layers())
+
+    def summary(self) -> str:
+        """Return a table of all layers: module path, layer type, output type and shape, parameters, :attr:`flops`.
+
+        Under it is what operations chose where there is a choice.
         """
         rows = self.layers()
         cells = [("module", "layer", "output", "parameters", "FLOPs")]

@@ -323,7 +323,7 @@ def test_what_is_no_centernet():
     ):
         assert CenterNet.identify(state) is None
         message = message_of(StateDictError, CenterNet().load_state_dict, state)
-        assert "this does not look like a CenterNet for detection" in message
+        assert "this does not look like a CenterNet, nor" in message
     for family in ("resnet50", "yolov5n"):
         assert CenterNet.identify(state_of(family)) is None
         assert identify(state_of(family))["name"] == family

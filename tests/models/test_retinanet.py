@@ -258,7 +258,7 @@ def test_the_wrong_checkpoint_is_recognised():
     with torch.device("meta"):
         foreign = state_of(resnet_twin.ResNet("resnet50"))
     message = message_of(StateDictError, RetinaNet(V1).load_state_dict, foreign)
-    assert "this does not look like a RetinaNet" in message
+    assert 'this looks like ResNet("resnet50", classes=1000)' in message
     assert "unexpected: fc.weight (1000, 2048)" in message
 
 
