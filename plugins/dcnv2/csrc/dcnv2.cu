@@ -48,8 +48,8 @@ Shape shape(const char* name, double slower = 1) {
 }
 
 #ifdef DCNV2_WGMMA
-// Pixels x channels, then s or r: samples in shared memory or registers; f, n, k, b: items on their way, warpgroups side
-// by side in channels, in k-tiles, blocks on a multiprocessor.
+// Named by pixels x channels; s or r: samples in shared memory or registers; f: items on their way, n and k: warpgroups
+// that divide channels or k-tiles, b: blocks on a multiprocessor.
 template <typename Tile>
 Shape group_shape(const char* name, double slower = 1) {
     return {name,           Tile::BM,       Tile::BN,     Tile::WARPS_M, Tile::WARPS_N,
@@ -73,29 +73,27 @@ const std::vector<Shape>& shapes(int data_type) {
         group_shape<GroupTile<128, 128, 1, 1, false, 1, 2>>("128x128s-f1b2"),
         group_shape<GroupTile<128, 128, 1, 1, false, 2, 2>>("128x128s-f2b2"),
         group_shape<GroupTile<128, 128, 2, 1, false, 2, 1>>("128x128s-f2n2b1"),
+        group_shape<GroupTile<192, 128, 1, 1, false, 4, 1>>("192x128s-f4b1"),
         group_shape<GroupTile<256, 128, 1, 1, false, 2, 1>>("256x128s-f2b1"),
-        group_shape<GroupTile<192, 128, 1, 1, false, 2, 1>>("192x128s-f2b1"),
-        group_shape<GroupTile<64, 128, 1, 1, false, 2, 4>>("64x128s-f2b4"),
+        group_shape<GroupTile<64, 128, 1, 1, false, 4, 3>>("64x128s-f4b3"),
         group_shape<GroupTile<128, 256, 2, 1, false, 2, 1>>("128x256s-f2n2b1"),
         group_shape<GroupTile<128, 256, 1, 1, false, 4, 1>>("128x256s-f4b1"),
-        group_shape<GroupTile<128, 160, 1, 1, false, 2, 1>>("128x160s-f2b1"),
+        group_shape<GroupTile<128, 160, 1, 1, false, 4, 1>>("128x160s-f4b1"),
         group_shape<GroupTile<192, 160, 1, 1, false, 2, 1>>("192x160s-f2b1"),
         group_shape<GroupTile<128, 192, 2, 1, false, 2, 1>>("128x192s-f2n2b1"),
-        group_shape<GroupTile<128, 64, 1, 1, false, 2, 3>>("128x64s-f2b3"),
-        group_shape<GroupTile<128, 128, 1, 1, true, 1, 2>>("128x128r-f1b2"),
-        group_shape<GroupTile<128, 128, 1, 1, true, 2, 1>>("128x128r-f2b1"),
-        group_shape<GroupTile<192, 128, 1, 1, true, 1, 1>>("192x128r-f1b1"),
-        group_shape<GroupTile<192, 128, 1, 1, true, 2, 1>>("192x128r-f2b1"),
-        group_shape<GroupTile<64, 128, 1, 1, true, 2, 3>>("64x128r-f2b3"),
-        group_shape<GroupTile<128, 256, 1, 1, true, 2, 1>>("128x256r-f2b1"),
-        group_shape<GroupTile<192, 160, 1, 1, true, 1, 1>>("192x160r-f1b1"),
-        group_shape<GroupTile<128, 160, 1, 1, true, 2, 1>>("128x160r-f2b1"),
-        group_shape<GroupTile<128, 64, 1, 1, true, 2, 2>>("128x64r-f2b2"),
-        group_shape<GroupTile<64, 128, 1, 4, true, 1, 1>>("64x128r-f1k4b1"),
-        group_shape<GroupTile<64, 128, 1, 3, true, 2, 1>>("64x128r-f2k3b1"),
-        group_shape<GroupTile<64, 256, 1, 2, true, 2, 1>>("64x256r-f2k2b1"),
-        group_shape<GroupTile<64, 160, 1, 2, true, 2, 1>>("64x160r-f2k2b1"),
-        group_shape<GroupTile<64, 64, 1, 4, true, 2, 1>>("64x64r-f2k4b1"),
+        group_shape<GroupTile<128, 64, 1, 1, false, 4, 2>>("128x64s-f4b2"),
+        group_shape<GroupTile<64, 128, 1, 1, true, 4, 3>>("64x128r-b3"),
+        group_shape<GroupTile<128, 128, 1, 1, true, 4, 1>>("128x128r-b1"),
+        group_shape<GroupTile<192, 128, 1, 1, true, 4, 1>>("192x128r-b1"),
+        group_shape<GroupTile<128, 256, 1, 1, true, 4, 1>>("128x256r-b1"),
+        group_shape<GroupTile<128, 160, 1, 1, true, 4, 1>>("128x160r-b1"),
+        group_shape<GroupTile<128, 192, 1, 1, true, 4, 1>>("128x192r-b1"),
+        group_shape<GroupTile<192, 64, 1, 1, true, 4, 1>>("192x64r-b1"),
+        group_shape<GroupTile<64, 64, 1, 3, true, 4, 1>>("64x64r-k3b1"),
+        group_shape<GroupTile<64, 128, 1, 2, true, 4, 1>>("64x128r-k2b1"),
+        group_shape<GroupTile<64, 128, 1, 3, true, 4, 1>>("64x128r-k3b1"),
+        group_shape<GroupTile<64, 160, 1, 2, true, 4, 1>>("64x160r-k2b1"),
+        group_shape<GroupTile<64, 256, 1, 2, true, 4, 1>>("64x256r-k2b1"),
 #endif
     };
     static const std::vector<Shape> single = {
@@ -185,9 +183,10 @@ constexpr struct {
     double mma = 6.5;           // a multiprocessor's cycles for one mma.m16n8k16, against 4 at its peak; four at a time
     double wgmma = 0.55;        // and for a column of a wgmma.m64nNk16, against 0.5
     double miss = 1.5;          // the gather's loads, against all in the L1 cache
-    double latency = 1100;      // least for a k-tile where a warp loads while it multiplies, item by item
-    double group_latency = 800;  // where a warp loads only, by one item at a time; two share half of it
-    double block = 5000, reduce = 4000;
+    double latency = 1100;      // of a k-tile, however little else there is to do
+    double load = 400;          // the same for warpgroups: each time that they wait for items, and for what is not
+    double shared = 300, registers = 600;  // done meanwhile, with samples in shared memory or registers
+    double block = 5000, reduce = 6000;
     double partial_bytes = 1500;  // a cycle, of the GPU
 } kCosts;
 
@@ -201,7 +200,7 @@ double expected_cycles(const dcnv2_layer& layer, const Plan& plan, const Sizes& 
     if (s.by_groups) {
         tensor = s.bm / 64.0 * s.bn * 4 * kCosts.wgmma;
         read = s.bm / 64.0 * s.bn + s.bm * (s.order == kInOrder ? 1.0 * s.groups_n + 1 : 0.5);
-        latency = kCosts.group_latency * (0.5 + 0.5 / s.flight) / s.groups_n;
+        latency = kCosts.load * 4 / s.groups_n / s.flight + (s.order == kInOrder ? kCosts.shared : kCosts.registers);
     } else {
         tensor = s.bm / 16.0 * s.bn / 8.0 * 4 * kCosts.mma / 4 * product;
         read = s.warps_m * s.warps_n * (s.bm / s.warps_m / 16.0 + s.bn / s.warps_n / 16.0) * 4 * 4 + s.bm;

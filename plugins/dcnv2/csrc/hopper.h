@@ -22,6 +22,7 @@ struct GroupTile : Tile<half_t, BM_, BN_, BM_ / 16, GROUPS_N_, BLOCKS_> {
     static constexpr int GROUPS_N = GROUPS_N_, GROUPS_K = GROUPS_K_, FLIGHT = FLIGHT_;
     static constexpr bool REGISTERS = REGISTERS_;
     static constexpr int THREADS = Base::THREADS * GROUPS_K;
+    static constexpr int MANY = THREADS / BM_ == 2 ? 5 : THREADS / BM_ == 4 ? 3 : 2;  // all of 3 x 3 taps
     static constexpr int a_stages = REGISTERS ? 0 : 2, b_stages = 2 * GROUPS_K;
     static constexpr int added_bytes = (GROUPS_K - 1) * BM_ * BN_ * 4;  // sums on their way to the first warpgroup
     static constexpr int tiles_bytes = max_of(a_stages * Base::a_bytes + b_stages * Base::b_bytes, added_bytes);
@@ -29,6 +30,7 @@ struct GroupTile : Tile<half_t, BM_, BN_, BM_ / 16, GROUPS_N_, BLOCKS_> {
     static constexpr int samples_at = rows_at + BM_ * sizeof(int32_t);
     static size_t shared_bytes(int slots) { return samples_at + slots * BM_ * sizeof(Sample<half_t>); }
     static_assert(BM_ % 64 == 0 && Base::ITEMS % FLIGHT == 0, "tile");
+    static_assert(!REGISTERS || FLIGHT == Base::ITEMS, "all items of a k-tile are on their way while it is multiplied");
     static_assert(GROUPS_K == 1 || REGISTERS, "k-tiles are divided where samples are in registers");
     static_assert(GROUPS_N == 1 || !REGISTERS, "columns are divided where samples are in shared memory");
 };
@@ -40,17 +42,17 @@ DCNV2_DEVICE uint64_t describe(uint32_t address) {
     return static_cast<uint64_t>(address >> 4 & 0x3FFF) | 1ull << 16 | static_cast<uint64_t>(1024 >> 4) << 32 | 1ull << 62;
 }
 
-// Starts the items of the k-tile that `entry` is of as those before them are done; the first FLIGHT - 1 are on their
-// way already, and those of the k-tile after it are at the end.
+// Finishes the items of the k-tile that `entry` is of, of which the first FLIGHT are on their way, and starts those that
+// come FLIGHT later, at the end those of the k-tile after it.
 template <typename Tile, typename Row, typename Finish>
 DCNV2_DEVICE void gather_items(const Arguments& args, Gather<half_t> (&ring)[Tile::FLIGHT], int32_t entry,
                                int32_t next_entry, const Sample<half_t>* samples, Row row, Finish finish) {
 #pragma unroll
     for (int i = 0; i < Tile::ITEMS; ++i) {
-        const int last = i + Tile::FLIGHT - 1;
-        start_gather<Tile>(args, last < Tile::ITEMS ? entry : next_entry, row(last % Tile::ITEMS), samples,
-                           ring[last % Tile::FLIGHT]);
         finish(i, ring[i % Tile::FLIGHT]);
+        const int later = i + Tile::FLIGHT;
+        start_gather<Tile>(args, later < Tile::ITEMS ? entry : next_entry, row(later % Tile::ITEMS), samples,
+                           ring[i % Tile::FLIGHT]);
     }
 }
 
@@ -114,24 +116,7 @@ deform_kernel_by_groups(const Arguments args) {
     auto row = [&](int item) { return first_row + (Tile::REGISTERS ? item / 2 * 8 + item % 2 : item * Tile::ROWS); };
     const uint32_t a = shared_address(stage), a_write = a + swizzled(first_row, unit);  // its rows agree modulo 8
     const uint32_t b = a + Tile::a_stages * Tile::a_bytes + group_k * 2 * Tile::b_bytes;
-    uint32_t fragments[4][4], next_fragments[4][4];
-    Vec16 first_of_two = {};
-    uint32_t to_stage = a_write;
-    auto finish = [&](int item, const Gather<half_t>& gather) {
-        const Vec16 values = blend(gather.neighbours, gather.sample, gather.inside);
-        if (!Tile::REGISTERS)
-            store_shared(to_stage + item * Tile::ROWS * 128, values);
-        else if (item % 2 == 0)
-            first_of_two = values;
-        else
-            share_rows(first_of_two, values, item / 2, next_fragments);
-    };
-    auto keep = [&] {
-#pragma unroll
-        for (int step = 0; step < 4; ++step)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) fragments[step][i] = next_fragments[step][i];
-    };
+    uint32_t fragments[4][4];
 
     for (int p = group.first_phase; p < group.first_phase + group.phases; ++p) {
         const Phase phase = args.phases[p];
@@ -146,13 +131,24 @@ deform_kernel_by_groups(const Arguments args) {
         int32_t entry = entry_of(from), next_entry = entry_of(from + Tile::GROUPS_K);
         Gather<half_t> ring[Tile::FLIGHT];
 #pragma unroll
-        for (int i = 0; i < Tile::FLIGHT - 1; ++i) start_gather<Tile>(args, entry, row(i), samples, ring[i]);
-        to_stage = a_write;
-        gather_items<Tile>(args, ring, entry, next_entry, samples, row, finish);
-        keep();
+        for (int i = 0; i < Tile::FLIGHT; ++i) start_gather<Tile>(args, entry, row(i), samples, ring[i]);
+        auto to_shared = [&](int stage) {
+            gather_items<Tile>(args, ring, entry, next_entry, samples, row, [&](int item, const Gather<half_t>& gather) {
+                finish_gather(gather, a_write + stage * Tile::a_bytes + item * Tile::ROWS * 128);
+            });
+        };
+        if constexpr (!Tile::REGISTERS) to_shared(0);
 
         for (int tile = from; tile < to; tile += Tile::GROUPS_K) {
             const int now = (tile - from) / Tile::GROUPS_K & 1, next = now ^ 1;
+            if constexpr (Tile::REGISTERS) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const Gather<half_t>&one = ring[half * 2], &other = ring[half * 2 + 1];
+                    share_rows(blend(one.neighbours, one.sample, one.inside),
+                               blend(other.neighbours, other.sample, other.inside), half, fragments);
+                }
+            }
             copy_wait();
             fence_async();
             // This k-tile is complete, and the one before has been multiplied.
@@ -177,15 +173,16 @@ deform_kernel_by_groups(const Arguments args) {
                 copy_weights<Tile>(args, tile + Tile::GROUPS_K, part.first_output, b + next * Tile::b_bytes);
                 entry = next_entry;
                 next_entry = entry_of(tile + 2 * Tile::GROUPS_K);
-                to_stage = a_write + next * Tile::a_bytes;
-                gather_items<Tile>(args, ring, entry, next_entry, samples, row, finish);
+                if constexpr (Tile::REGISTERS) {
+#pragma unroll
+                    for (int i = 0; i < Tile::ITEMS; ++i) start_gather<Tile>(args, entry, row(i), samples, ring[i]);
+                } else {
+                    to_shared(next);
+                }
             }
             wait_products();
             pin(sums[0]);
-            if constexpr (Tile::REGISTERS) {
-                pin(next_fragments);
-                keep();
-            }
+            if constexpr (Tile::REGISTERS) pin(fragments);
         }
     }
 

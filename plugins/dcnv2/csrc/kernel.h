@@ -50,6 +50,7 @@ struct Tile {
     static constexpr int ROWS = THREADS / kTileUnits;           // distance of a thread's items
     static constexpr int UNIT = 16 / sizeof(T);
     static constexpr int STAGE_PITCH = BN * sizeof(T) + 16;
+    static constexpr int MANY = 2;           // samples' offsets that a thread loads at once
     static constexpr int COPIERS = THREADS;  // threads that copy the weights of one k-tile
     static_assert(WM % 16 == 0 && WN % 16 == 0 && THREADS % BM == 0 && BM * kTileUnits % THREADS == 0, "tile");
     static_assert(ROWS % 8 == 0, "a thread's rows must agree modulo 8");
@@ -107,8 +108,7 @@ template <typename Tile>
 DCNV2_DEVICE void make_samples(const Arguments& args, const Phase& phase, int first_pixel,
                                Sample<typename Tile::T>* samples) {
     const int row = thread_index() % Tile::BM, index = first_pixel + row;
-    constexpr int STRIDE = Tile::THREADS / Tile::BM;
-    constexpr int MANY = STRIDE >= 8 ? 2 : STRIDE >= 4 ? 3 : 5;  // on their way at once: of 3 x 3 taps all, or half
+    constexpr int STRIDE = Tile::THREADS / Tile::BM, MANY = Tile::MANY;
     // What lies past the last pixel is made like the first and not written.
     const Pixel pixel = pixel_at(index < args.pixels ? index : 0, args.out_height, args.out_width);
     const int64_t place = pixel.y * args.out_width + pixel.x;
