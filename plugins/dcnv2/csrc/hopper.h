@@ -26,9 +26,9 @@ struct GroupTile : Tile<half_t, BM_, BN_, BM_ / 16, GROUPS_N_, BLOCKS_> {
     static constexpr int a_stages = REGISTERS ? 0 : 2, b_stages = 2 * GROUPS_K;
     static constexpr int added_bytes = (GROUPS_K - 1) * BM_ * BN_ * 4;  // sums on their way to the first warpgroup
     static constexpr int tiles_bytes = max_of(a_stages * Base::a_bytes + b_stages * Base::b_bytes, added_bytes);
-    static constexpr int rows_at = max_of(tiles_bytes, Base::stage_bytes);
-    static constexpr int samples_at = rows_at + BM_ * sizeof(int32_t);
-    static size_t shared_bytes(int slots) { return samples_at + slots * BM_ * sizeof(Sample<half_t>); }
+    static size_t shared_bytes(int slots) {
+        return block_bytes(tiles_bytes, Base::stage_bytes, slots * BM_ * sizeof(Sample<half_t>));
+    }
     static_assert(BM_ % 64 == 0 && Base::ITEMS % FLIGHT == 0, "tile");
     static_assert(!REGISTERS || FLIGHT == Base::ITEMS, "all items of a k-tile are on their way while it is multiplied");
     static_assert(GROUPS_K == 1 || REGISTERS, "k-tiles are divided where samples are in registers");
@@ -92,9 +92,9 @@ DCNV2_DEVICE void add_groups(float (&sums)[1][Tile::NT][4], int group_k, float* 
 template <typename Tile>
 DCNV2_KERNEL(Tile::THREADS, Tile::BLOCKS)
 deform_kernel_by_groups(const Arguments args) {
-    unsigned char* stage = shared_memory();
-    int32_t* rows = reinterpret_cast<int32_t*>(stage + Tile::rows_at);
-    Sample<half_t>* samples = reinterpret_cast<Sample<half_t>*>(stage + Tile::samples_at);
+    int32_t* rows = reinterpret_cast<int32_t*>(shared_memory());
+    unsigned char* stage = shared_memory() + kTilesAt;
+    Sample<half_t>* samples = reinterpret_cast<Sample<half_t>*>(stage + Tile::tiles_bytes);
 
     const int thread = thread_index(), lane = thread % 32, warp = thread / 32;
     const int warp_m = warp % Tile::WARPS_M, group_m = warp_m / 4;

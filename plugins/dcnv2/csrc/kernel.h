@@ -36,6 +36,13 @@ struct Arguments {
 
 constexpr int max_of(int a, int b) { return a > b ? a : b; }
 
+// Of shared memory: the rows of the output, the tiles from there on, the samples. The results go over the latter two.
+constexpr int kTilesAt = 1024;
+
+inline size_t block_bytes(size_t tiles, size_t results, size_t samples) {
+    return kTilesAt + (tiles + samples > results ? tiles + samples : results);
+}
+
 template <typename T_, int BM_, int BN_, int WARPS_M_, int WARPS_N_, int BLOCKS_>
 struct Tile {
     using T = T_;
@@ -57,11 +64,9 @@ struct Tile {
     static_assert(ITEMS <= STEPS ? STEPS % ITEMS == 0 : ITEMS % STEPS == 0, "items");
 
     static constexpr int a_bytes = BM * 128, b_bytes = BN * 128;
-    // Shared memory: the tiles, or at the end the results; the rows; the samples.
     static constexpr int tiles_bytes = 2 * (a_bytes + b_bytes), stage_bytes = BM * STAGE_PITCH;
-    static constexpr int rows_at = max_of(tiles_bytes, stage_bytes);
-    static constexpr int samples_at = rows_at + BM * sizeof(int32_t);
-    static size_t shared_bytes(int slots) { return samples_at + slots * BM * sizeof(Sample<T>); }
+    static size_t shared_bytes(int slots) { return block_bytes(tiles_bytes, stage_bytes, slots * BM * sizeof(Sample<T>)); }
+    static_assert(BM * sizeof(int32_t) <= kTilesAt, "rows");
 };
 
 // What a block makes.
@@ -310,9 +315,9 @@ template <typename Tile>
 DCNV2_KERNEL(Tile::THREADS, Tile::BLOCKS)
 deform_kernel(const Arguments args) {
     using T = typename Tile::T;
-    unsigned char* stage = shared_memory();
-    int32_t* rows = reinterpret_cast<int32_t*>(stage + Tile::rows_at);
-    Sample<T>* samples = reinterpret_cast<Sample<T>*>(stage + Tile::samples_at);
+    int32_t* rows = reinterpret_cast<int32_t*>(shared_memory());
+    unsigned char* stage = shared_memory() + kTilesAt;
+    Sample<T>* samples = reinterpret_cast<Sample<T>*>(stage + Tile::tiles_bytes);
     const uint32_t a = shared_address(stage), b = a + 2 * Tile::a_bytes;
 
     const int thread = thread_index(), lane = thread % 32, warp = thread / 32;
