@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.helpers import FP16_TOLERANCE, FP32_TOLERANCE, ONE_TARGET, TORCH, assert_close, layers, message_of, trace
 from trtnn import functional as F
 from trtnn import get_backend
-from trtnn.errors import ArgumentError, DTypeError, ShapeError, TrtnnError, UnsupportedError
+from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Draw:
         else:
             values = generator.uniform(self.low, self.high, count)
         values = values.reshape(shape)
+        if self.kind == "int64" and not get_backend().capabilities.int64:
+            return values.astype(np.int32)
         return values.astype(np.float16).astype(np.float32) if self.kind == "float32" else values.astype(self.kind)
 
 
@@ -574,6 +576,13 @@ def _arrays(case: Case, data: Any) -> list[np.ndarray]:
     return arrays
 
 
+# What TensorRT 8.6 refuses, which has no int64 either, with an error of its own: its layers take less than torch's do.
+REFUSED_BY_8 = {
+    "grid_sample of volumes": "input.getDimensions().nbDims == 4",
+    "topk of integers": "only activation types allowed",
+}
+
+
 def _check(case: Case, arrays: Sequence[np.ndarray], tolerance: float, **options: Any) -> Any:
     expected = case.function(TORCH, *map(torch.from_numpy, arrays))
     network = trace(lambda *tensors: case.function(F, *tensors), *arrays, **options)
@@ -587,7 +596,11 @@ def _check(case: Case, arrays: Sequence[np.ndarray], tolerance: float, **options
 @given(data=st.data())
 def test_as_torch(name: str, data: Any) -> None:
     case = CASES[name]
-    _check(case, _arrays(case, data), FP32_TOLERANCE)
+    arrays = _arrays(case, data)
+    if name in REFUSED_BY_8 and not get_backend().capabilities.int64:
+        assert REFUSED_BY_8[name] in message_of(BuildError, _check, case, arrays, FP32_TOLERANCE)
+        return
+    _check(case, arrays, FP32_TOLERANCE)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -596,6 +609,8 @@ def test_in_half_precision_and_built(name: str) -> None:
     case = CASES[name]
     lengths = [4, 3, 2, 5][: max(case.ndims)]
     arrays = [draw.array(lengths, seed) for seed, draw in enumerate(case.draws)]
+    if name in REFUSED_BY_8 and not get_backend().capabilities.int64:
+        return  # test_as_torch reads the message
     _check(case, arrays, FP32_TOLERANCE).build(**ONE_TARGET)
     if case.half is not None:
         _check(case, arrays, case.half, fp16=True).build(**ONE_TARGET)
