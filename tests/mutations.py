@@ -170,7 +170,8 @@ def _zipped(entries: list[tuple[zipfile.ZipInfo, bytes]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for entry, data in entries:
-            archive.writestr(entry.filename, data, entry.compress_type)
+            fixed = zipfile.ZipInfo(entry.filename)  # its date is the same at any time
+            archive.writestr(fixed, data, entry.compress_type)
     return buffer.getvalue()
 
 
