@@ -12,8 +12,8 @@ from trtnn import models
 from trtnn.structure import flatten
 
 # A model, its twin with 3 classes and well-scaled weights, the shape of its pictures, the tolerance, of the largest
-# magnitude, where a GPU multiplies in TF32 and sizes are an exponential, and options. CenterNet gives raw maps: rounding
-# changes the order of places of nearly one score. The blocks of diffusion run in tests/models/test_diffusion.py.
+# magnitude, where a GPU multiplies in TF32 and sizes are an exponential, and options. CenterNet gives raw maps, as
+# rounding exchanges places of nearly one score. The blocks of diffusion run in tests/models/test_diffusion.py.
 CASES = [
     ("yolov8n", lambda: yolov8.make("yolov8n", 3), (2, 3, 64, 96), 1e-2, {}),
     ("yolov3-tiny", lambda: yolov3.make("yolov3-tiny", 3, "9.0"), (2, 3, 64, 96), 1e-2, {}),
