@@ -7,12 +7,14 @@ examples:
   python benchmarks/cpu.py
   python benchmarks/cpu.py import build --model yolov5x
   python benchmarks/cpu.py reference --repeat 20
+  python benchmarks/cpu.py families
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import platform
@@ -21,13 +23,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
 TARGETS = ("sm86", "sm89", "sm120")
-SIZE_PX = 640
+GROWTH = (1000, 2000, 5000, 10_000)  # layers
+sys.path.insert(1, str(Path(__file__).parents[1]))  # the twins that only tests need stand beside those
+
+
+class Family(NamedTuple):
+    """Where a family's twin in torch is, which takes the same arguments as our own."""
+
+    module: str
+    twin: str
+    models: tuple[str, ...]  # to measure
+    options: dict[str, str] = {}
+
+
+FAMILIES = {  # by how the models' names begin
+    "yolov5": Family("trtnn.examples.twin", "YOLOv5", ("yolov5s",)),
+    "yolov8": Family("tests.models.twins.yolov8", "YOLOv8", ("yolov8s",)),
+    "yolov3": Family("tests.models.twins.yolov3", "YOLOv3", ("yolov3", "yolov3-tiny"), {"version": "9.0"}),
+    "resnet": Family("tests.models.twins.resnet", "ResNet", ("resnet50",)),
+    "retinanet": Family(
+        "tests.models.twins.retinanet", "RetinaNet", ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
+    ),
+    "centernet": Family("tests.models.twins.centernet", "CenterNet", ("centernet_dla34", "centernet_resnet50")),
+}
 
 
 def peak_mb() -> float:
@@ -36,14 +62,30 @@ def peak_mb() -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
+def family_of(name: str) -> Family:
+    return next(family for prefix, family in FAMILIES.items() if name.startswith(prefix))
+
+
+def make_model(name: str):
+    """Our model, empty."""
+    from trtnn.models import create
+
+    return create(name, **family_of(name).options)
+
+
 def make_twin(name: str):
     """The torch twin with random weights."""
     import torch
 
-    from trtnn.examples.twin import YOLOv5
-
     torch.manual_seed(0)
-    return YOLOv5(name).eval()
+    family = family_of(name)
+    return getattr(importlib.import_module(family.module), family.twin)(name, **family.options).eval()
+
+
+def shape_of(name: str) -> tuple[int, ...]:
+    """The usual shape of the model's only input."""
+    (spec,) = make_model(name).inputs.values()
+    return spec.shape
 
 
 # -- cases, each in a process of its own, each returning figures by name ----------------------------------------------
@@ -67,11 +109,10 @@ def import_torch(name: str, folder: Path, repeat: int) -> dict:
 
 def load_trtnn(name: str, folder: Path, repeat: int) -> dict:
     import trtnn
-    from trtnn.models import create
 
     path = folder / f"{name}-fp16.safetensors"
     before, start = peak_mb(), time.perf_counter()
-    model = create(name)
+    model = make_model(name)
     model.load_state_dict(trtnn.load(path))
     checksum = sum(float(p.data.reshape(-1)[::97].astype(np.float64).sum()) for p in model.parameters())  # touch pages
     file_mb = path.stat().st_size / 1e6
@@ -94,12 +135,11 @@ def load_torch(name: str, folder: Path, repeat: int) -> dict:
 
 def build_trtnn(name: str, folder: Path, repeat: int) -> dict:
     import trtnn
-    from trtnn.models import create
 
-    model = create(name)
+    model = make_model(name)
     model.load_state_dict(trtnn.load(folder / f"{name}.safetensors"))
     start = time.perf_counter()
-    network = model.trace({"images": (1, 3, SIZE_PX, SIZE_PX)})
+    network = model.trace()
     traced = time.perf_counter()
     engine = network.build(targets=TARGETS)
     built = time.perf_counter()
@@ -123,7 +163,7 @@ def build_onnx(name: str, folder: Path, repeat: int) -> dict:
     model.load_state_dict(load_file(folder / f"{name}.safetensors"), strict=False)
     path = str(folder / f"{name}.onnx")
     start = time.perf_counter()
-    torch.onnx.export(model, (torch.zeros(1, 3, SIZE_PX, SIZE_PX),), path, dynamo=False, input_names=["images"])
+    torch.onnx.export(model, (torch.zeros(shape_of(name)),), path, dynamo=False, input_names=["images"])
     exported = time.perf_counter()
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
@@ -149,19 +189,29 @@ def build_onnx(name: str, folder: Path, repeat: int) -> dict:
     }
 
 
+def build_both(name: str, folder: Path, repeat: int) -> dict:
+    """Our road and the ONNX road of the same model; ours makes no more layers."""
+    ours, theirs = build_trtnn(name, folder, repeat), build_onnx(name, folder, repeat)
+    if ours["layers"] > theirs["layers"]:
+        raise SystemExit(f"{name}: {ours['layers']} layers, but {theirs['layers']} by way of ONNX")
+    return {
+        **{key: ours[key] for key in ("trace s", "build s", "layers")},
+        **{f"ONNX {key}": theirs[key] for key in ("export s", "parse s", "build s", "layers")},
+    }
+
+
 def run_reference(name: str, folder: Path, repeat: int) -> dict:
     """Torch and the reference in turn on the same picture; both in one process, so that the machine is the same."""
     import torch
 
     import trtnn
-    from trtnn.models import create
 
-    twin, model = make_twin(name), create(name)
+    twin, model = make_twin(name), make_model(name)
     weights = trtnn.load(folder / f"{name}.safetensors")
     twin.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights.items()}, strict=False)
     model.load_state_dict(weights)
-    network = model.trace({"images": (1, 3, SIZE_PX, SIZE_PX)})
-    images = torch.rand(1, 3, SIZE_PX, SIZE_PX)
+    network = model.trace()
+    images = torch.rand(shape_of(name))
 
     def eager() -> None:
         with torch.inference_mode():
@@ -184,15 +234,173 @@ def run_reference(name: str, folder: Path, repeat: int) -> dict:
     }
 
 
+@contextmanager
+def recorded():
+    """Give the list of all layers that graphs add within the block: the call, and the names of what it takes and gives.
+
+    An ITensor is noted as a :class:`Name`, since another network has others.
+    """
+    from trtnn.graph import Graph
+    from trtnn.tensor import Tensor
+
+    emit, calls = Graph.emit, []
+
+    def noted(value):
+        if isinstance(value, list):
+            return [noted(item) for item in value]
+        return Name(value.raw.name) if isinstance(value, Tensor) else value
+
+    def emit_and_note(self, kind, *args, out_shape=None, set_inputs=None, traced_as=None, **attributes):
+        call = (f"add_{kind}", [noted(arg) for arg in args], {i: noted(t) for i, t in (set_inputs or {}).items()})
+        result = emit(self, kind, *args, out_shape=out_shape, set_inputs=set_inputs, traced_as=traced_as, **attributes)
+        outputs = [tensor.raw.name for tensor in (result if isinstance(result, tuple) else (result,))]
+        calls.append((*call, attributes, outputs))
+        return result
+
+    Graph.emit = emit_and_note
+    try:
+        yield calls
+    finally:
+        Graph.emit = emit
+
+
+class Name(str):
+    """The name of an ITensor."""
+
+
+def replay(definition, calls: list, tensors: dict) -> None:
+    """Make the calls on another network: what a person would write by hand, without names, checks or paths."""
+
+    def found(value):
+        if isinstance(value, list):
+            return [found(item) for item in value]
+        return tensors[value] if isinstance(value, Name) else value
+
+    for method, args, set_inputs, attributes, outputs in calls:
+        layer = getattr(definition, method)(*map(found, args))
+        for index, name in set_inputs.items():
+            layer.set_input(index, tensors[name])
+        for key, value in attributes.items():
+            setattr(layer, key, value)
+        for index, name in enumerate(outputs):
+            tensors[name] = layer.get_output(index)
+
+
+def trace_layers(name: str, folder: Path, repeat: int) -> dict:
+    """A trace and the same calls on TensorRT's API alone, in turn; the difference is what trtnn adds."""
+    import trtnn
+    from trtnn.graph import Graph
+
+    model = make_model(name)
+    model.load_state_dict(trtnn.load(folder / f"{name}.safetensors"))
+    with recorded() as calls:
+        first = model.trace()
+    seconds: dict[str, list[float]] = {"trace": [], "bare": []}
+    for round_ in range(repeat + 2):
+        start = time.perf_counter()
+        network = model.trace()
+        traced = time.perf_counter()
+        graph = Graph(trtnn.get_backend())
+        tensors = {key: graph.add_input(key, spec).raw for key, spec in first.inputs.items()}
+        replay(graph.definition, calls, tensors)
+        for key in first.outputs:
+            graph.definition.mark_output(tensors[calls[-1][-1][0]] if len(first.outputs) == 1 else tensors[key])
+        bare = time.perf_counter()
+        if round_ >= 2:  # the first rounds warm up
+            seconds["trace"].append(traced - start)
+            seconds["bare"].append(bare - traced)
+    layers = network.graph.definition.num_layers
+    if graph.definition.num_layers != layers:
+        raise RuntimeError(f"{graph.definition.num_layers} layers were made again, not {layers}")
+    ours, theirs = median(seconds["trace"]), median(seconds["bare"])
+    return {
+        "seconds": ours,
+        "bare API s": theirs,
+        "layers": layers,
+        "µs a layer": 1e6 * ours / layers,
+        "µs a layer beyond the bare API": 1e6 * (ours - theirs) / layers,
+        "rounds": repeat,
+    }
+
+
+def trace_growth(name: str, folder: Path, repeat: int) -> dict:
+    """Traces of longer and longer chains of convolutions and activations."""
+    from trtnn.modules import Conv2d, ReLU, Sequential
+
+    figures = {}
+    for count in GROWTH:
+        chain = Sequential(*(Conv2d(4, 4, 1) if i % 2 == 0 else ReLU() for i in range(count)))
+        chain.inputs = {"input": (1, 4, 8, 8)}
+        chain.load_state_dict({key: np.ones(p.shape, np.float32) for key, p in chain.named_parameters()})
+        start = time.perf_counter()
+        network = chain.trace()
+        figures[f"{count} layers s"] = time.perf_counter() - start
+        if network.graph.definition.num_layers != count:
+            raise RuntimeError(f"{network.graph.definition.num_layers} layers instead of {count}")
+    per_layer = [figures[f"{count} layers s"] / count for count in (GROWTH[0], GROWTH[-1])]
+    return {
+        **figures,
+        "µs a layer at the end": 1e6 * per_layer[1],
+        "times that at the start": per_layer[1] / per_layer[0],
+    }
+
+
+def share_state(name: str, folder: Path, repeat: int) -> dict:
+    """1 GB of weights through a file's map, load_state_dict and state_dict: memory that only views need not take."""
+    import trtnn
+
+    class Large(trtnn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for index in range(16):
+                setattr(self, f"weight{index}", trtnn.Parameter(4000, 4000))
+
+    path, model = folder / "large.safetensors", Large()
+    trtnn.save({key: np.zeros(p.shape, np.float32) for key, p in model.named_parameters()}, path)
+    before, start = peak_mb(), time.perf_counter()
+    loaded = trtnn.load(path)
+    mapped = time.perf_counter()
+    model.load_state_dict(loaded)
+    taken = time.perf_counter()
+    given = model.state_dict()
+    end = time.perf_counter()
+    shared = all(np.shares_memory(given[key], array) for key, array in loaded.items())
+    return {
+        "GB": sum(array.nbytes for array in given.values()) / 1e9,
+        "load ms": 1e3 * (mapped - start),
+        "load_state_dict ms": 1e3 * (taken - mapped),
+        "state_dict ms": 1e3 * (end - taken),
+        "MB added": peak_mb() - before,
+        "shared": "all" if shared else "not all",
+    }
+
+
 CASES: dict[str, Callable[[str, Path, int], dict]] = {
     function.__name__: function
-    for function in (import_trtnn, import_torch, load_trtnn, load_torch, build_trtnn, build_onnx, run_reference)
+    for function in (
+        *(import_trtnn, import_torch, load_trtnn, load_torch, share_state),
+        *(trace_layers, trace_growth, build_trtnn, build_onnx, build_both, run_reference),
+    )
 }
 GROUPS = {
     "import": ("import_trtnn", "import_torch"),
     "load": ("load_trtnn", "load_torch"),
+    "state": ("share_state",),
+    "trace": ("trace_layers",),
+    "growth": ("trace_growth",),
     "build": ("build_trtnn", "build_onnx"),
     "reference": ("run_reference",),
+    "families": ("build_both",),
+}
+MODELS = {  # of each group
+    "import": ("",),
+    "load": ("yolov5x",),
+    "state": ("",),
+    "trace": ("yolov5s",),
+    "growth": ("",),
+    "build": ("yolov5s",),
+    "reference": ("yolov5s",),
+    "families": tuple(name for family in FAMILIES.values() for name in family.models),
 }
 
 
@@ -201,9 +409,9 @@ def write_weights(name: str, folder: Path) -> None:
     import torch
 
     import trtnn
-    from trtnn.examples.twin import YOLOv5, well_scaled
+    from tests.models.twins.scaling import pictures, well_scaled
 
-    state_dict = well_scaled(YOLOv5(name), 128).state_dict()
+    state_dict = well_scaled(make_twin(name), [], pictures(4, 128, 128)).state_dict()
     state_dict = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}
     trtnn.save(state_dict, folder / f"{name}.safetensors")
     trtnn.save({key: value.to(torch.float16) for key, value in state_dict.items()}, folder / f"{name}-fp16.safetensors")
@@ -232,8 +440,8 @@ def main() -> None:
         description=summary, epilog="examples:" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all)")
-    parser.add_argument("--model", help="instead of each group's own (yolov5x for load, else yolov5s)")
-    parser.add_argument("--repeat", type=int, default=10, help="rounds of the reference (default: %(default)s)")
+    parser.add_argument("--model", help="instead of each group's own")
+    parser.add_argument("--repeat", type=int, default=10, help="rounds of trace and reference (default: %(default)s)")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -251,12 +459,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for group in arguments.groups or GROUPS:
-            name = arguments.model or ("yolov5x" if group == "load" else "yolov5s")
-            if group != "import" and not (folder / f"{name}.safetensors").exists():
-                write_weights(name, folder)
-            for case in GROUPS[group]:
-                figures = show(measure(case, name, folder, arguments.repeat))
-                print(f"| {case} | {'' if group == 'import' else name} | {figures} |", flush=True)
+            for name in (arguments.model,) if arguments.model and MODELS[group] != ("",) else MODELS[group]:
+                if name and not (folder / f"{name}.safetensors").exists():
+                    write_weights(name, folder)
+                for case in GROUPS[group]:
+                    figures = show(measure(case, name, folder, arguments.repeat))
+                    print(f"| {case} | {name} | {figures} |", flush=True)
 
 
 def processor() -> str:

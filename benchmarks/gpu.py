@@ -5,10 +5,15 @@ interrupted run goes on where it stopped. Tasks of one kind share a process, sin
 building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds. With
 --jobs above 1, builds run side by side, and before whole models are built, their modules fill the timing cache.
 
+Models with deformable convolutions, such as yolov5s-dcn, have no ONNX road: TensorRT has no such layer. They have two
+roads of trtnn's: native layers, and the plugin, which has to be built before (python -m trtnn.plugins.dcnv2 build).
+Name the model without them as well to have all three in one run.
+
 examples:
   python benchmarks/gpu.py --out results
   python benchmarks/gpu.py --out results --model yolov5s:1,8,32 yolov5x:1,8 --torch yolov5s:1 --jobs 8
   python benchmarks/gpu.py --out results --trt-python /opt/trt86/bin/python --seconds 600
+  python benchmarks/gpu.py --out results --model yolov5s:1,8 yolov5s-dcn:1,8 yolov5x:1,8 yolov5x-dcn:1,8
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ from trtnn.bench import bench_engine, milliseconds
 SIZE_PX = 640
 ROUNDS, RUNS = 5, 30
 ROADS = ("onnx", "onnx-half-input", "trtnn", "trtnn-half-input")
+DEFORMABLE_ROADS = ("trtnn-plugin", "trtnn-native")
 
 
 class Task(NamedTuple):
@@ -44,6 +50,11 @@ class Task(NamedTuple):
     @property
     def result(self) -> str:
         return "-".join(str(value) for value in self if value != "") + ".json"
+
+
+def roads_of(model: str) -> tuple[str, ...]:
+    """The ways to an engine of a model."""
+    return DEFORMABLE_ROADS if model.endswith("-dcn") else ROADS
 
 
 # -- what tasks share -------------------------------------------------------------------------------------------------
@@ -69,13 +80,17 @@ def load_twin(args: argparse.Namespace):
     return twin.eval()
 
 
-def load_model(args: argparse.Namespace):
-    """trtnn's model with the same weights."""
+def load_model(args: argparse.Namespace, lowering: str = "auto"):
+    """trtnn's model with the same weights; its deformable convolutions, where it has some, in one lowering."""
     import trtnn
     from trtnn.models import create
+    from trtnn.modules import DeformConv2d
 
     model = create(args.task.model)
     model.load_state_dict(trtnn.load(args.out / f"{args.task.model}.npz"))
+    for module in model.modules():
+        if isinstance(module, DeformConv2d):
+            module.lowering = lowering
     return model
 
 
@@ -83,7 +98,7 @@ def engine_file(args: argparse.Namespace, road: str) -> Path:
     return args.out / f"{args.task.model}-{args.task.batch}-{road}.engine"
 
 
-def build_onnx(args: argparse.Namespace, half_input: bool, timing: Path, level: int) -> tuple[Any, int]:
+def build_onnx(args: argparse.Namespace, road: str, timing: Path, level: int) -> tuple[Any, int]:
     """Parse and build the ONNX file with trtnn's timing cache; return the plan and the layers of the network."""
     import trtnn
     from trtnn.files import make_folder
@@ -96,7 +111,7 @@ def build_onnx(args: argparse.Namespace, half_input: bool, timing: Path, level: 
     parser = trt.OnnxParser(network, backend.logger)
     if not parser.parse((args.out / f"{args.task.model}-{args.task.batch}.onnx").read_bytes()):
         raise RuntimeError(str([str(parser.get_error(i)) for i in range(parser.num_errors)]))
-    if half_input:
+    if "half" in road:
         network.get_input(0).dtype = trt.float16
     config = builder.create_builder_config()
     config.builder_optimization_level = level
@@ -108,12 +123,13 @@ def build_onnx(args: argparse.Namespace, half_input: bool, timing: Path, level: 
     return plan, network.num_layers
 
 
-def build_trtnn(args: argparse.Namespace, half_input: bool, timing: Path, level: int) -> tuple[Any, int]:
+def build_trtnn(args: argparse.Namespace, road: str, timing: Path, level: int) -> tuple[Any, int]:
     """Trace and build trtnn's model; return the engine and the layers of the network."""
     import trtnn
 
-    spec = trtnn.Input((args.task.batch, 3, SIZE_PX, SIZE_PX), "float16" if half_input else "float32")
-    network = load_model(args).trace({"images": spec}, fp16=True)
+    spec = trtnn.Input((args.task.batch, 3, SIZE_PX, SIZE_PX), "float16" if "half" in road else "float32")
+    lowering = next((name for name in ("plugin", "native") if name in road), "auto")
+    network = load_model(args, lowering).trace({"images": spec}, fp16=True)
     engine = network.build(optimization_level=level, timing_cache=timing, progress=False)
     return engine, len(network.graph.layer_paths)
 
@@ -184,7 +200,7 @@ def task_build(args: argparse.Namespace) -> dict:
     road = args.task.part
     build = build_onnx if road.startswith("onnx") else build_trtnn
     start = time.perf_counter()
-    built, layers = build(args, "half" in road, args.out / "timing", args.level)
+    built, layers = build(args, road, args.out / "timing", args.level)
     figures = {"seconds": time.perf_counter() - start, "layers": layers}
     if build is build_onnx:
         engine_file(args, road).write_bytes(built)
@@ -219,7 +235,7 @@ def task_cold(args: argparse.Namespace) -> dict:
 def task_again(args: argparse.Namespace) -> dict:
     """The same once more, with the timing cache that is there now."""
     start = time.perf_counter()
-    build_trtnn(args, False, args.out / "cold-timing", args.level)
+    build_trtnn(args, "trtnn", args.out / "cold-timing", args.level)
     return {"level": args.level, "seconds": time.perf_counter() - start}
 
 
@@ -233,7 +249,7 @@ def task_time(args: argparse.Namespace) -> dict:
     import trtnn
 
     expected, figures = None, {}
-    for road in ROADS:
+    for road in roads_of(args.task.model):
         if not engine_file(args, road).exists():
             print(f"{args.task} has no engine by {road}", flush=True)
             continue
@@ -244,7 +260,7 @@ def task_time(args: argparse.Namespace) -> dict:
             expected = result if expected is None else expected
             timings = bench_engine(engine, dict.fromkeys(engine.inputs, images), ROUNDS, RUNS).to_json()["timings"]
             figures[road] = {name: timing["ms"] for name, timing in timings.items()}
-            figures[road]["largest difference from onnx"] = float(np.abs(result - expected).max())
+            figures[road]["largest difference from the first"] = float(np.abs(result - expected).max())
             print(args.task.model, args.task.batch, road, figures[road], flush=True)
             profile = engine.profile(images)
             figures[road]["kernels"] = sum(row.milliseconds > 0 for row in profile.layers)
@@ -260,7 +276,8 @@ def task_copies(args: argparse.Namespace) -> dict:
     import trtnn
 
     images = pictures(args.task.batch)
-    with trtnn.Engine.load(engine_file(args, "trtnn")) as engine, torch.cuda.stream(torch.cuda.Stream()):
+    road = next(road for road in roads_of(args.task.model) if road.startswith("trtnn"))
+    with trtnn.Engine.load(engine_file(args, road)) as engine, torch.cuda.stream(torch.cuda.Stream()):
         (output,) = engine.outputs.values()
         on_host = [torch.empty(shape, pin_memory=True) for shape in (images.shape, tuple(output.shape))]
         on_gpu = [torch.empty_like(tensor, device="cuda") for tensor in on_host]
@@ -382,14 +399,17 @@ def report(times: dict[Task, dict], torches: dict[Task, dict], others: dict[str,
     lines = [
         f"{datetime.date.today()}, `python {' '.join(sys.argv)}`",
         "",
-        "| model, batch | ONNX | ONNX, fp16 input | trtnn | trtnn, fp16 input | torch eager / graph / compile |",
-        "|---|---|---|---|---|---|",
+        "Execution alone, and in a CUDA graph; torch is eager, in a CUDA graph, and compiled.",
     ]
-    for task, rows in times.items():
-        torch_ = torches.get(task._replace(kind="torch"), {})
-        cells = [f"{task.model}, {task.batch}"]
-        cells += [cell(rows.get(road, {}), "execute", "graph execute") for road in ROADS]
-        lines.append(f"| {' | '.join([*cells, cell(torch_, 'eager', 'graph', 'compile')])} |")
+    for roads in (ROADS, DEFORMABLE_ROADS):
+        tasks = [task for task in times if roads_of(task.model) == roads]
+        if tasks:
+            lines += ["", f"| model, batch | {' | '.join([*roads, 'torch'])} |", "|---" * (len(roads) + 2) + "|"]
+        for task in tasks:
+            torch_ = torches.get(task._replace(kind="torch"), {})
+            cells = [f"{task.model}, {task.batch}"]
+            cells += [cell(times[task].get(road, {}), "execute", "graph execute") for road in roads]
+            lines.append(f"| {' | '.join([*cells, cell(torch_, 'eager', 'graph', 'compile')])} |")
     for results in others.values():
         lines += ["", *(f"{task}: {json.dumps(result)}" for task, result in results.items())]
     return "\n".join(lines)
@@ -434,14 +454,14 @@ def run_all(args: argparse.Namespace) -> None:
     wanted, for_torch = listed(args.model), listed(args.torch)
     names = list(dict.fromkeys(name for name, _ in (*wanted, *for_torch)))
     run_tasks([Task("weights", name) for name in names], args, args.jobs)
-    run_tasks([Task("export", *pair) for pair in wanted], args, args.jobs)
+    run_tasks([Task("export", *pair) for pair in wanted if "onnx" in roads_of(pair[0])], args, args.jobs)
     if not (args.out / "timing").exists():
         shutil.copytree(Path(__file__).parent / "timing", args.out / "timing")
     if args.jobs > 1:
         parts = run_tasks([Task("parts", *pair) for pair in wanted], args)
         warm = [task._replace(kind="warm", part=part) for task, found in parts.items() for part in found]
         run_tasks(warm, args, args.jobs)
-    builds = [Task("build", *pair, road) for pair in wanted for road in ROADS]
+    builds = [Task("build", *pair, road) for pair in wanted for road in roads_of(pair[0])]
     others = {"build": run_tasks(builds, args, args.jobs)}
     if args.build:
         return

@@ -3,7 +3,8 @@
 Written from the published facts of the architecture (layer tables, parameter names, the decoding formula), for
 releases 5.0 and 6.0 to 7.0, and for the models with three output levels (P5) and with four (P6). The blocks are
 CSPNet's (Wang et al., 2020, arXiv:1911.11929), the pooling is SPPNet's (He et al., 2014, arXiv:1406.4729), the neck is
-PANet's (Liu et al., 2018, arXiv:1803.01534).
+PANet's (Liu et al., 2018, arXiv:1803.01534). In the models with "-dcn" behind their names three convolutions are
+deformable ones (Zhu et al., 2018, arXiv:1811.11168).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trtnn.errors import ArgumentError
+from trtnn.examples.deformable import deform_conv2d
 
 SCALES = {"n": (0.33, 0.25), "s": (0.33, 0.50), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}  # depth, width
 ANCHORS_PX = {
@@ -39,6 +41,24 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))
+
+
+class DCN(nn.Conv2d):
+    """Deformable convolution that finds its offsets and masks by a convolution of its own.
+
+    That starts at 0, so that each tap starts in its usual place with half its weight.
+    """
+
+    def __init__(self, c1: int, c2: int, k: int, s: int) -> None:
+        super().__init__(c1, c2, k, s, k // 2)
+        self.conv_offset_mask = nn.Conv2d(c1, 3 * k * k, k, s, k // 2)
+        for parameter in self.conv_offset_mask.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, mask = self.conv_offset_mask(x).chunk(3, 1)
+        offset, geometry = torch.cat((first, second), 1), (self.stride, self.padding, self.dilation)
+        return deform_conv2d(x, offset, self.weight, self.bias, *geometry, mask.sigmoid())
 
 
 class Bottleneck(nn.Module):
@@ -177,7 +197,8 @@ class YOLOv5(nn.Module):
     """The detector. Images go in as (batch, channels, h, w), RGB from 0 to 1, h and w multiples of the last stride.
 
     Args:
-        name: ``yolov5`` and a size (n, s, m, l, x), then ``6`` for the models with a fourth level.
+        name: ``yolov5`` and a size (n, s, m, l, x), then ``6`` for the models with a fourth level, or ``-dcn`` for
+            those whose first three convolutions of stride 2 behind the stem are deformable (``"6.0"`` alone).
         classes: number of classes.
         version: ``"6.0"`` (all from 6.0 to 7.0) or ``"5.0"``.
         head: what eval mode returns. ``"decoded"``: :meth:`Detect.decode`'s (batch, sum(3*h*w), 5+classes).
@@ -199,11 +220,16 @@ class YOLOv5(nn.Module):
         channels: int = 3,
     ) -> None:
         super().__init__()
-        size = name.removeprefix("yolov5").removesuffix("6")
+        deformable = name.endswith("-dcn")
+        size = name.removeprefix("yolov5").removesuffix("-dcn" if deformable else "6")
         if not name.startswith("yolov5") or size not in SCALES:
-            raise ArgumentError(f"there is no YOLOv5 named {name!r}", f"sizes: {', '.join(SCALES)}, as in 'yolov5s6'")
+            raise ArgumentError(
+                f"there is no YOLOv5 named {name!r}", f"sizes: {', '.join(SCALES)}, as in 'yolov5s6', 'yolov5s-dcn'"
+            )
         if version not in ("5.0", "6.0"):
             raise ArgumentError(f"there is no YOLOv5 architecture {version!r}", "versions: '5.0', '6.0'")
+        if deformable and version != "6.0":
+            raise ArgumentError(f"there is no {name} of release {version}", "versions: '6.0'")
         if head not in ("decoded", "raw"):
             raise ArgumentError(f"there is no YOLOv5 head {head!r}", "heads: 'decoded', 'raw'")
         self.name, self.classes, self.version, self.head = name, classes, version, head
@@ -211,14 +237,14 @@ class YOLOv5(nn.Module):
         self.width = SCALES[size][1] if width is None else width
         self.model = nn.ModuleList()
         self.sources: list[tuple[int, ...]] = []  # per layer, the layers it reads; -1 is the one before it
-        self._assemble(channels, p6=name.endswith("6"))
+        self._assemble(channels, p6=name.endswith("6"), deformable=3 if deformable else 0)
 
     def _add(self, layer: nn.Module, *sources: int) -> int:
         self.model.append(layer)
         self.sources.append(sources or (-1,))
         return len(self.model) - 1
 
-    def _assemble(self, channels: int, p6: bool) -> None:
+    def _assemble(self, channels: int, p6: bool, deformable: int) -> None:
         def repeats(n: int) -> int:
             return max(round(n * self.depth), 1)
 
@@ -231,8 +257,8 @@ class YOLOv5(nn.Module):
         self._add(Focus(channels, stem) if old else Conv(channels, stem, 6, 2, 2))
         lateral = []  # (layer, channels) that the way down joins again
         below = stem
-        for c, n in zip(widths[:-1], counts[:-1], strict=True):
-            self._add(Conv(below, c, 3, 2))
+        for stage, (c, n) in enumerate(zip(widths[:-1], counts[:-1], strict=True)):
+            self._add((DCN if stage < deformable else Conv)(below, c, 3, 2))
             lateral.append((self._add(C3(c, c, n, shortcut=True)), c))
             below = c
         top = widths[-1]

@@ -1,7 +1,8 @@
 """YOLOv5, with the names and numbers of its official checkpoints (https://doi.org/10.5281/zenodo.3908559).
 
 The backbone is CSPDarknet (https://arxiv.org/abs/1911.11929), the neck a PANet (https://arxiv.org/abs/1803.01534), the
-head three anchors a cell on strides 8, 16, 32 and, in the P6 models, 64.
+head three anchors a cell on strides 8, 16, 32 and, in the P6 models, 64. In the models with "-dcn" behind their names
+the first three convolutions of stride 2 behind the stem are deformable (https://arxiv.org/abs/1811.11168).
 """
 
 from __future__ import annotations
@@ -13,26 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, ShapeError
-from trtnn.inputs import Input
-from trtnn.models.names import unknown_name
-from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, ModuleList, Sequential, SiLU, Upsample
+from trtnn.errors import ArgumentError
+from trtnn.models.blocks import SPPF, Concat, Conv
+from trtnn.models.boxes import AnchorHead
+from trtnn.models.sizes import expect_multiples
+from trtnn.models.yolo import YOLO
+from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
 from trtnn.parameter import Buffer
-from trtnn.symbolic import Length, is_static, same
 from trtnn.tensor import Tensor
-
-
-class Conv(Module):
-    """Convolution, BatchNorm (eps 1e-3, as YOLOv5 trains), SiLU."""
-
-    def __init__(self, c_in: int, c_out: int, k: int = 1, s: int = 1, p: int | None = None) -> None:
-        super().__init__()
-        self.conv = Conv2d(c_in, c_out, k, s, k // 2 if p is None else p, bias=False)
-        self.bn = BatchNorm2d(c_out, eps=1e-3, momentum=0.03)
-        self.act = SiLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.bn(self.conv(x)))
 
 
 class Bottleneck(Module):
@@ -82,23 +71,6 @@ class SPP(Module):
         return self.cv2(F.cat([x, *(pool(x) for pool in self.m)], 1))
 
 
-class SPPF(Module):
-    """SPP with windows of 5, 9 and 13, from one pool of 5 applied again and again."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        c = c_in // 2
-        self.cv1 = Conv(c_in, c)
-        self.cv2 = Conv(c * 4, c_out)
-        self.m = MaxPool2d(5, 1, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        maxima = [self.cv1(x)]
-        for _ in range(3):
-            maxima.append(self.m(maxima[-1]))
-        return self.cv2(F.cat(maxima, 1))
-
-
 class Focus(Module):
     """Each 2×2 square of pixels becomes one cell of four times the channels, then a convolution."""
 
@@ -111,73 +83,16 @@ class Focus(Module):
         return self.conv(F.cat(corners, 1))
 
 
-class Concat(Module):
-    """Join along the channels."""
-
-    def forward(self, *xs: Tensor) -> Tensor:
-        return F.cat(xs, 1)
-
-
-class Detect(Module):
-    """The head: a 1×1 convolution on each level, and the boxes that its maps mean.
-
-    With σ the sigmoid of a map, centre = (2σ - ½ + cell) · stride and size = (2σ)² · anchor, in pixels.
-
-    Attributes:
-        anchors: (levels, anchors, 2), widths and heights in cells of their level.
-    """
+class Detect(AnchorHead):
+    """The head: a 1×1 convolution on each level, and the boxes that its maps mean."""
 
     def __init__(self, channels: list[int], classes: int, anchors: np.ndarray, strides: tuple[int, ...]) -> None:
-        super().__init__()
-        self.strides = strides
-        self.outputs = 5 + classes
-        in_cells = (anchors / np.reshape(strides, (-1, 1, 1))).astype(np.float32)
-        self.anchors = Buffer(in_cells.shape, data=in_cells, optional=True)
+        super().__init__(classes, anchors, strides)
         self.m = ModuleList(Conv2d(c, anchors.shape[1] * self.outputs, 1) for c in channels)
 
     def forward(self, *levels: Tensor, decode: bool = True) -> Any:
         maps = [conv(x) for conv, x in zip(self.m, levels, strict=True)]
         return self.boxes(maps) if decode else maps
-
-    def boxes(self, maps: Sequence[Tensor]) -> Tensor:
-        """Turn maps (batch, anchors · outputs, rows, columns) into (batch, boxes, outputs).
-
-        Coordinates are computed in fp32: beyond 512 pixels those of fp16 are half a pixel apart. All levels are joined
-        before, so that they are one run of arithmetic.
-        """
-        y = F.cat([self._rows(x.sigmoid()) for x in maps], 1)
-        levels = [self._coefficients(level, _cells(*x.shape[2:])) for level, x in enumerate(maps)]
-        square, linear, offset = (_join(parts, 0) for parts in zip(*levels, strict=True))
-        box = y[..., :4].float()
-        return F.cat([(box * square + linear) * box + offset, y[..., 4:].float()], -1)
-
-    def _rows(self, x: Tensor) -> Tensor:
-        """Turn a map into a row for each box: anchor by anchor, and cell by cell."""
-        batch, channels, rows, columns = x.shape
-        boxes = x.view(batch, channels // self.outputs, self.outputs, rows * columns).permute(0, 1, 3, 2)
-        return boxes.reshape(batch, -1, self.outputs)
-
-    def _coefficients(self, level: int, cells: np.ndarray | Tensor) -> list[np.ndarray | Tensor]:
-        """Return q, l and c of each box of a level, (boxes, 4) each: a coordinate is q · σ² + l · σ + c."""
-        stride, zero = self.strides[level], cells * 0
-        anchors = self.anchors.data[level].astype(np.float32) * stride
-        square = [_join([zero, zero + anchor * 4], -1) for anchor in anchors]
-        linear = [_join([zero + 2 * stride, zero], -1)] * len(anchors)
-        offset = [_join([(cells - 0.5) * stride, zero], -1)] * len(anchors)
-        return [_join(parts, 0) for parts in (square, linear, offset)]
-
-
-def _cells(rows: Length, columns: Length) -> np.ndarray | Tensor:
-    """Return the column and the row of each cell of a map, (rows · columns, 2): an array where the map is static."""
-    if is_static((rows, columns)):
-        return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32).reshape(-1, 2)
-    x = F.arange(columns, dtype="float32").view(1, columns, 1).expand(rows, columns, 1)
-    y = F.arange(rows, dtype="float32").view(rows, 1, 1).expand(rows, columns, 1)
-    return F.cat([x, y], -1).view(rows * columns, 2)
-
-
-def _join(parts: Sequence[np.ndarray] | Sequence[Tensor], dim: int) -> np.ndarray | Tensor:
-    return np.concatenate(parts, dim) if isinstance(parts[0], np.ndarray) else F.cat(parts, dim)
 
 
 class Variant(NamedTuple):
@@ -207,11 +122,12 @@ _ANCHORS_P6 = (
 )
 
 
-class YOLOv5(Module):
+class YOLOv5(YOLO):
     """YOLOv5 in any of its sizes.
 
     Args:
-        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for pictures of 1280 pixels.
+        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for pictures of 1280 pixels, or with -dcn those
+            of deformable convolutions, which are of version 6.0 alone.
         classes: the number of classes.
         version: ``"6.0"`` (also 6.x and 7.0) or ``"5.0"``, by the release that trained the checkpoint.
         head: ``"decoded"`` gives (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels, objectness
@@ -223,7 +139,8 @@ class YOLOv5(Module):
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
     """
 
-    variants = {f"yolov5{size}{p6}": variant for p6 in ("", "6") for size, variant in _SIZES.items()}
+    pipeline = "yolov5"
+    variants = {f"yolov5{size}{kind}": variant for kind in ("", "6", "-dcn") for size, variant in _SIZES.items()}
 
     def __init__(
         self,
@@ -235,30 +152,16 @@ class YOLOv5(Module):
         width: float | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
-        if name not in self.variants:
-            raise unknown_name(name, self.variants)
+        p6 = name.endswith("6")
+        super().__init__(name, classes, head, names, (8, 16, 32, 64) if p6 else (8, 16, 32), 1280 if p6 else 640)
         if version not in ("5.0", "6.0"):
             raise ArgumentError(f"YOLOv5 version {version!r}", "known: '6.0', which 6.x and 7.0 share, and '5.0'")
-        if head not in ("decoded", "raw"):
-            raise ArgumentError(f"YOLOv5 head {head!r}", "known: 'decoded', 'raw'")
-        if names is not None and len(names) != classes:
-            raise ArgumentError(f"{len(names)} names for {classes} classes")
-        self.name, self.classes, self.version, self.head = name, classes, version, head
+        if name.endswith("-dcn") and version != "6.0":
+            raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
+        self.version = version
+        self.deformable = 3 if name.endswith("-dcn") else 0  # of the backbone's halvings behind the stem
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
-        p6 = name.endswith("6")
         anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, 3, 2)
-        self.strides = (8, 16, 32, 64)[: len(anchors)]
-        size = 1280 if p6 else 640
-        self.inputs = {"images": Input((1, 3, size, size))}
-        self.metadata = {
-            "model": name,
-            "task": "detect",
-            "classes": classes,
-            "stride": self.strides[-1],
-            "strides": list(self.strides),
-            **({"names": list(names)} if names is not None else {}),
-        }
 
         *lower, top = (128, 256, 512, 768, 1024) if p6 else (128, 256, 512, 1024)
         self.model = ModuleList([*self._backbone([*lower, top]), *self._neck(lower[1:], top)])
@@ -279,14 +182,20 @@ class YOLOv5(Module):
     def _conv(self, c_in: int, c_out: int, k: int, s: int = 1) -> Conv:
         return Conv(self._channels(c_in), self._channels(c_out), k, s)
 
+    def _halve(self, stage: int, c_in: int, c_out: int) -> Module:
+        """A convolution of stride 2; a deformable one has neither norm nor activation behind it."""
+        if stage < self.deformable:
+            return DCN(self._channels(c_in), self._channels(c_out), 3, 2, 1)
+        return self._conv(c_in, c_out, 3, 2)
+
     def _backbone(self, stages: list[int]) -> list[Module]:
         """A stem, then for each stage a convolution of stride 2 and a C3; pyramid pooling at the end."""
         old = self.version == "5.0"
         stem, top = self._channels(64), self._channels(stages[-1])
         layers: list[Module] = [Focus(3, stem, 3) if old else Conv(3, stem, 6, 2, 2)]
         repeats = (3, 9, 9, 3, 3) if old else (3, 6, 9, 3, 3)
-        for c_in, c_out, n in zip([64, *stages], stages, repeats, strict=False):
-            layers += [self._conv(c_in, c_out, 3, 2), self._c3(c_out, c_out, n)]
+        for stage, (c_in, c_out, n) in enumerate(zip([64, *stages], stages, repeats, strict=False)):
+            layers += [self._halve(stage, c_in, c_out), self._c3(c_out, c_out, n)]
         if old:  # the pyramid stands before the last C3, which has no residual paths
             layers[-1] = SPP(top, top, (5, 9, 13) if len(stages) == 4 else (3, 5, 7))
             return [*layers, self._c3(stages[-1], stages[-1], 3, shortcut=False)]
@@ -304,7 +213,7 @@ class YOLOv5(Module):
         return layers
 
     def forward(self, images: Tensor) -> Any:
-        self._check_size(images.shape[2:])
+        expect_multiples(images.shape[2:], self.strides[-1], self.name)
         layers = iter(self.model)
 
         def step(*xs: Tensor) -> Tensor:
@@ -333,42 +242,18 @@ class YOLOv5(Module):
             levels.append(x)
         return self.model[-1](*levels, decode=self.head == "decoded")
 
-    def _check_size(self, size: tuple[Length, ...]) -> None:
-        stride = self.strides[-1]
-        even = [same(length % stride, 0) for length in size]
-        if not all(even) and not is_static(size):
-            raise ShapeError(
-                f"{self.name} takes pictures whose height and width are multiples of {stride}, its largest stride",
-                f"received {tuple(size)}",
-                f"declare it: trtnn.Dim(..., multiple_of={stride})",
-            )
-        if not all(even):
-            smaller = tuple(max(length // stride, 1) * stride for length in size)
-            larger = tuple(-(-length // stride) * stride for length in size)
-            raise ShapeError(
-                f"{self.name} takes pictures whose height and width are multiples of {stride}, its largest stride",
-                f"received {tuple(size)}",
-                f"nearest: {' and '.join(map(str, dict.fromkeys((smaller, larger))))}",
-            )
-
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the arguments of the YOLOv5 that a state dict's names and sizes tell of, or None."""
         old = "model.0.conv.conv.weight" in state_dict
         stem = state_dict.get("model.0.conv.conv.weight" if old else "model.0.conv.weight")
-        p6 = "6" if "model.33.m.0.bias" in state_dict else ""
+        p6 = "model.33.m.0.bias" in state_dict
         bias = state_dict.get("model.33.m.0.bias" if p6 else "model.24.m.0.bias")
+        kind = "-dcn" if "model.1.conv_offset_mask.weight" in state_dict else "6" if p6 else ""
         if stem is None or bias is None:
             return None
         width = math.prod(stem.shape) / 108 / 64  # either stem has 108 weights a channel
         depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3
         size = min(_SIZES, key=lambda s: abs(_SIZES[s].width - width) + abs(_SIZES[s].depth - depth))
         classes = math.prod(bias.shape) // 3 - 5
-        return {"name": f"yolov5{size}{p6}", "classes": classes, "version": "5.0" if old else "6.0"}
-
-    def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
-        """Say which variant, version and class count a state dict looks like."""
-        found = self.identify(state_dict)
-        if found is None:
-            return "this does not look like a YOLOv5"
-        return 'this looks like YOLOv5("{name}", classes={classes}, version="{version}")'.format(**found)
+        return {"name": f"yolov5{size}{kind}", "classes": classes, "version": "5.0" if old else "6.0"}

@@ -55,7 +55,7 @@ def fake_tensorrt(
                 network=["add_plugin_v2"],
                 preview=["PROFILE_SHARING_0806"],
             ),
-            {"needs_explicit_batch", "plugins", "needs_profile_sharing"},
+            {"needs_explicit_batch", "plugin_v2", "needs_profile_sharing"},
         ),
         (
             fake_tensorrt(
@@ -63,7 +63,7 @@ def fake_tensorrt(
                 ["EXPLICIT_BATCH", "STRONGLY_TYPED"],
                 ["FP16"],
                 module=["IProgressMonitor"],
-                network=["add_plugin_v3", "add_cumulative"],
+                network=["add_plugin_v2", "add_plugin_v3", "add_cumulative"],
                 types=["INT64"],
                 unary=["ISNAN"],
                 engine=["device_memory_size", "device_memory_size_v2"],
@@ -72,7 +72,7 @@ def fake_tensorrt(
                 "strongly_typed",
                 "needs_strong_flag",
                 "progress",
-                "plugins",
+                "plugin_v3",
                 "int64",
                 "isnan",
                 "cumulative",
@@ -81,7 +81,7 @@ def fake_tensorrt(
         ),
         (
             fake_tensorrt("11.4.0.106", ["STRONGLY_TYPED"], [], module=["IProgressMonitor"], network=["add_plugin_v3"]),
-            {"strongly_typed", "progress", "plugins"},
+            {"strongly_typed", "progress", "plugin_v3"},
         ),
         (
             fake_tensorrt("1.7.1.116", ["STRONGLY_TYPED"], [], ["set_compute_capability"], ["IProgressMonitor"]),
@@ -92,6 +92,7 @@ def fake_tensorrt(
 def test_capabilities_are_found_by_name(trt, expected):
     backend = Backend("tensorrt", trt)
     assert {name for name, value in vars(backend.capabilities).items() if value} == expected
+    assert backend.capabilities.plugins == any("plugin" in name for name in expected)
     assert repr(backend) == f"tensorrt {trt.__version__}"
     assert backend.targets == (("sm75", "sm86", "sm120") if "targets" in expected else ())
 

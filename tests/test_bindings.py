@@ -28,7 +28,8 @@ NAMES = (
     "needs_explicit_batch",
     "targets",
     "progress",
-    "plugins",
+    "plugin_v2",
+    "plugin_v3",
     "int64",
     "isnan",
     "cumulative",
@@ -36,9 +37,9 @@ NAMES = (
     "needs_profile_sharing",
 )
 CAPABILITIES = {
-    "8.6.1": (False, False, True, False, False, True, False, False, False, False, True),
-    "10.13.0.35": (True, True, False, False, True, True, True, True, True, True, True),
-    "11.4.0.106": (True, False, False, False, True, True, True, True, True, True, False),
+    "8.6.1": (False, False, True, False, False, True, False, False, False, False, False, True),
+    "10.13.0.35": (True, True, False, False, True, False, True, True, True, True, True, True),
+    "11.4.0.106": (True, False, False, False, True, False, True, True, True, True, True, False),
 }
 LACKING_DTYPES = {"8.6.1": {"bfloat16", "int64"}, "10.13.0.35": set(), "11.4.0.106": set()}
 
@@ -59,6 +60,10 @@ GUARDED = {
     "IProgressMonitor": "progress",
     "PreviewFeature.PROFILE_SHARING_0806": "needs_profile_sharing",
     "IBuilderConfig.progress_monitor": "progress",
+    "INetworkDefinition.add_plugin_v2": "plugin_v2",
+    "INetworkDefinition.add_plugin_v2()": "plugin_v2",
+    "INetworkDefinition.add_plugin_v3": "plugin_v3",
+    "INetworkDefinition.add_plugin_v3()": "plugin_v3",
     "UnaryOperation.ISNAN": "isnan",
     "INetworkDefinition.add_cumulative": "cumulative",
     "INetworkDefinition.add_cumulative()": "cumulative",

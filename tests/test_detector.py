@@ -1,6 +1,7 @@
 """Detector: pictures of any sizes in, boxes in their own pixels out."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from trtnn.detector import Detector
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.examples.digits.picture import TRUTH
-from trtnn.vision import box_iou, read_image
+from trtnn.modules import Module
+from trtnn.vision import PIPELINES, box_iou, read_image
 
 
 @pytest.fixture(scope="module")
@@ -128,23 +130,147 @@ def test_an_engine_is_taken_without_a_gpu(model):
 
 
 @pytest.mark.parametrize(
-    ("forward", "shapes"),
+    ("forward", "shapes", "words"),
     [
-        (lambda x, y: x + y, [(1, 3, 4, 6), (1, 3, 4, 6)]),  # two inputs
-        (lambda x: x.view(1, 4, 6), [(1, 1, 4, 6)]),  # one channel
-        (lambda x: x * 2, [(1, 3, 6)]),  # no picture
-        (lambda x: x * 2, [(1, 3, 4, 6)]),  # no rows of boxes
-        (lambda x: x.view(1, 18, 4), [(1, 3, 4, 6)]),  # no room for classes
-        (lambda x: [x.view(1, 12, 6), x.view(1, 12, 6) * 2], [(1, 3, 4, 6)]),  # two outputs
+        (lambda x, y: x + y, [(1, 3, 4, 6), (1, 3, 4, 6)], "received float32[1, 3, 4, 6], float32[1, 3, 4, 6]"),
+        (lambda x: x.view(1, 4, 6), [(1, 1, 4, 6)], "input (batch, 3, height, width)\n  received float32[1, 1, 4, 6]"),
+        (lambda x: x * 2, [(1, 3, 6)], "received float32[1, 3, 6]"),
+        (lambda x: x * 2, [(1, 3, 4, 6)], "output (batch, boxes, 5 + classes)\n  received output (1, 3, 4, 6)"),
+        (lambda x: x.view(1, 18, 4), [(1, 3, 4, 6)], "received output (1, 18, 4)"),  # no room for classes
+        (lambda x: [x.view(1, 12, 6), x * 2], [(1, 3, 4, 6)], "output_0 (1, 12, 6), output_1 (1, 3, 4, 6)"),
     ],
 )
-def test_what_is_no_detector(forward, shapes):
+def test_what_is_no_detector(forward, shapes, words):
     message = message_of(ArgumentError, Detector, trace(forward, *shapes))
-    assert message.startswith("this is not a detector\n  expected one input (batch, 3, height, width) and one output")
-    assert f"received float32{list(shapes[0])}" in message
+    assert message.startswith("this is not a detector\n  expected one ")
+    assert words in message
 
 
 def test_what_is_no_picture(model, picture):
     detector = Detector(model.trace({"images": (1, 3, 32, 32)}))
     assert "(height, width, 3)" in message_of(ShapeError, detector, [picture[..., 0]])
     assert "uint8" in message_of(DTypeError, detector, [picture / 255])
+
+
+# -- other families, by stand-ins of the same outputs and metadata -----------------------------------------------------
+
+
+class StandIn(Module):
+    """A network that gives the same outputs for every picture: arrays, one or a dict of them, for one picture each."""
+
+    def __init__(self, outputs, size=(64, 96), batch=2, **metadata):
+        super().__init__()
+        self.inputs = {"images": (batch, 3, *size)}
+        self.metadata = metadata
+        self.outputs = outputs
+
+    def forward(self, images):
+        nothing = images.flatten(1).mean(1).view(-1, 1, 1) * 0
+
+        def batched(array):
+            return nothing + np.float32(array)[None]
+
+        outputs = self.outputs
+        return {n: batched(a) for n, a in outputs.items()} if isinstance(outputs, dict) else batched(outputs)
+
+
+BOX = (20.0, 10.0, 60.0, 40.0)  # on a canvas of 64 x 96
+ANCHORS = 9 * (8 * 12 + 4 * 6 + 2 * 3 + 1 * 2 + 1 * 1)
+
+
+def a_yolov8():
+    x1, y1, x2, y2 = BOX
+    rows = np.zeros((3, 4 + 5))
+    rows[1] = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0, 0, 0, 0.75, 0]
+    return rows.T
+
+
+def a_yolov5():
+    return np.insert(a_yolov8().T, 4, [0, 1, 0], axis=1)
+
+
+def a_retinanet():
+    boxes, scores = np.zeros((ANCHORS, 4)), np.zeros((ANCHORS, 5))
+    boxes[-1], scores[-1, 3] = BOX, 0.75
+    return {"boxes": boxes, "scores": scores}
+
+
+def a_centernet():
+    return np.array([[*BOX, 0.75, 3], [*BOX, 0.1, 2]])
+
+
+FAMILIES = {"yolov5": a_yolov5, "yolov8": a_yolov8, "retinanet": a_retinanet, "centernet": a_centernet}
+# Where the box is in a picture of 128 x 128, half of whose size is on the canvas: letterboxed 16 px from the left.
+PLACES = {
+    "yolov5": (8, 20, 88, 80),
+    "yolov8": (8, 20, 88, 80),
+    "retinanet": (40, 20, 120, 80),
+    "centernet": (8, 20, 88, 80),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_by_its_metadata(name, monkeypatch):
+    network = StandIn(FAMILIES[name](), pipeline=name, classes=5, names=list("abcde")).trace()
+    seen, run = [], network.run
+    monkeypatch.setattr(network, "run", lambda pixels: seen.append(pixels) or run(pixels))
+    detector = Detector(network)
+    assert (detector.classes, detector.labels, detector.batch, detector.size) == (5, list("abcde"), 2, [64, 96])
+    images = [np.full((128, 128, 3), value, np.uint8) for value in (10, 20, 30)]
+    found = detector(images)
+    for detections in found:
+        np.testing.assert_allclose(detections.boxes, [PLACES[name]], atol=1e-4)
+        np.testing.assert_allclose(detections.scores, [0.75], rtol=1e-6)
+        assert detections.classes.tolist() == [3]
+    assert len(found) == 3
+    np.testing.assert_array_equal(seen[0], PIPELINES[name].preprocess(images[:2], (64, 96))[0])
+    assert [len(d) for d in Detector(network, confidence=0.8)(images)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_engine_file_alone_is_enough(name, tmp_path):
+    changes = {"channels": "BGR", "mean": [0.5, 0.5, 0.5]}
+    model = StandIn(FAMILIES[name](), pipeline=name, classes=5, names=list("abcde"), preprocessing=changes)
+    engine = trtnn.Engine.load(model.compile(**ONE_TARGET).save(tmp_path / "a.engine"))
+    detector = Detector(engine)
+    assert (detector.classes, detector.labels) == (5, list("abcde"))
+    assert detector.pipeline.head is PIPELINES[name].head
+    expected = replace(PIPELINES[name].preprocessing, channels="BGR", mean=(0.5, 0.5, 0.5))
+    assert detector.pipeline.preprocessing == expected
+
+
+def test_a_module_is_traced():
+    (found,) = Detector(StandIn(a_yolov8(), pipeline="yolov8"))([np.zeros((128, 128, 3), np.uint8)])
+    np.testing.assert_allclose(found.boxes, [PLACES["yolov8"]], atol=1e-4)
+    with pytest.raises(ArgumentError, match="parameters of YOLOv5 are empty"):
+        Detector(models.create("yolov5n"))
+
+
+def test_without_metadata_the_shape_tells():
+    image = [np.zeros((128, 128, 3), np.uint8)]
+    cells = 8 * 12 + 4 * 6 + 2 * 3
+    (found,) = Detector(StandIn(np.pad(a_yolov8(), [(0, 0), (0, cells - 3)])))(image)
+    np.testing.assert_allclose(found.boxes, [PLACES["yolov8"]], atol=1e-4)
+    (found,) = Detector(StandIn(a_yolov5()))(image)
+    np.testing.assert_allclose(found.boxes, [PLACES["yolov5"]], atol=1e-4)
+
+
+def test_labels_of_other_tools_are_a_dict():
+    assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names={"0": "cat", "1": "dog"})).labels == ["cat", "dog"]
+    assert Detector(StandIn(a_yolov8(), pipeline="yolov8")).labels is None
+    assert Detector(StandIn(a_centernet(), pipeline="centernet")).classes is None
+
+
+def test_a_classifier_is_no_detector():
+    model = StandIn(np.zeros((1, 1000)), model="resnet18", task="classify", pipeline="imagenet")
+    message = message_of(ArgumentError, Detector, model)
+    assert message.startswith("resnet18 is not a detector\n  it gives float32[2, 1, 1000], which are no boxes\n")
+
+
+def test_thresholds_that_it_does_not_take():
+    model = StandIn(a_centernet(), pipeline="centernet")
+    assert "not picked by 'iou'" in message_of(ArgumentError, Detector, model, iou=0.5)
+    model = StandIn(a_centernet(), pipeline="centrenet")
+    assert "no pipeline 'centrenet'\n  nearest: centernet" in message_of(ArgumentError, Detector, model)
+    model = StandIn(a_centernet(), pipeline="retinanet")
+    assert "expected outputs 'boxes' (batch, anchors, 4)" in message_of(ArgumentError, Detector, model)

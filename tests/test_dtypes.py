@@ -1,6 +1,7 @@
 """The table of element types, against NumPy, torch and TensorRT."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,7 +48,9 @@ def test_python_types():
     assert as_dtype(np.float32) is dtypes.float32
 
 
-@pytest.mark.parametrize("value", ["float8", "float64", np.uint16, torch.complex64, None, 3, object(), "", float])
+@pytest.mark.parametrize(
+    "value", ["float8", "float64", np.uint16, torch.complex64, None, 3, SimpleNamespace(dtype="x"), object(), "", float]
+)
 def test_an_unknown_type_lists_the_known(value):
     message = message_of(DTypeError, as_dtype, value)
     assert f"no element type {value!r}" in message

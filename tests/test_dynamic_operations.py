@@ -292,11 +292,6 @@ def test_multi_head_attention(causal):
     )
 
 
-def test_recurrence_over_a_dynamic_batch():
-    ours, theirs = twins("LSTM", 6, 5, bidirectional=True)
-    check_dynamic(lambda x: ours(x)[0], lambda x: theirs(x)[0], (3, BATCH, 6), [(3, 1, 6), (3, 3, 6)])
-
-
 def test_embedding():
     ours, theirs = twins("Embedding", 3, 5)
     check_dynamic(
@@ -349,7 +344,6 @@ def test_embedding():
         (lambda x: F.one_hot(x.argmax(1), x.shape[2]), ShapeError, "odd"),
         (lambda x: F.affine_grid(x[:, :2, :3], (x.shape[0], 1, x.shape[2], 4)), ShapeError, "odd"),
         (lambda x: F.grid_sample(x[:, None], F.zeros(4, 1, 4, 2)), ShapeError, "batch"),
-        (lambda x: twins("LSTM", 4, 3)[0](x.permute(2, 0, 1)), ShapeError, "odd is known only"),
     ],
 )
 def test_errors_name_the_dimension(function, error, words):

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -161,12 +162,18 @@ def described(engine, **changes):
         (struct.pack("<i", -5) + b"{}plan", "a description of -5 bytes"),
         (struct.pack("<i", 0) + b"plan", "a description of 0 bytes"),
         (struct.pack("<i", 10**9) + b"{}plan", "a description of 1000000000 bytes in a file of 10"),
-        (with_length(b"no json") + b"plan", "JSONDecodeError"),
-        (with_length(b"\xff\xfe\xfd") + b"plan", "is damaged"),
-        (with_length(b"[]") + b"plan", "its description is a list, not an object"),
-        (with_length(b"3") + b"plan", "its description is a int"),
+        (with_length(b"no json") + b"plan", "its description is not sound JSON: Expecting value"),
+        (with_length(b"\xff\xfe\xfd") + b"plan", "its description is not sound JSON: 'utf-8' codec"),
+        (with_length('{"trtnn": "1"}'.encode("utf-16")) + b"plan", "its description is not sound JSON: 'utf-8' codec"),
+        (
+            with_length(b'{"trtnn": "1", "trtnn": "2"}') + b"plan",
+            "its description is not sound JSON: it has 'trtnn' twice",
+        ),
+        (with_length(b'{"\\u001b[2J": 1, "\\u001b[2J": 2}') + b"plan", "it has '\\x1b[2J' twice"),
+        (with_length(b"[]") + b"plan", "its description is not sound JSON: it is a list, not an object"),
+        (with_length(b"3") + b"plan", "it is a int, not an object"),
         (with_length(b"{}") + b"plan", "its description is not trtnn's, and no plan is behind it"),
-        (with_length(b"[" * 100_000) + b"plan", "is damaged"),
+        (with_length(b"[" * 100_000) + b"plan", "its description is not sound JSON: it is nested too deeply"),
         (with_length(b'{"description": "of another tool", "stride": 32}') + b"plan", "no plan is behind it"),
         (with_length(b'{"trtnn": "1"}') + b"ftrt", "its description lacks backend, tensorrt, targets"),
         (b"\x89PNG" + bytes(100), "a description of"),
@@ -190,6 +197,11 @@ def test_files_of_another_kind(tmp_path, data, words):
         ({"inputs": {"x": {"shape": [0], "dtype": "float32"}}}, "a shape holds positive ints"),
         ({"inputs": {"x": {"shape": [1], "dtype": "complex"}}}, "no element type"),
         ({"inputs": {"x": [1]}}, "TypeError"),
+        (
+            {"inputs": {"x": {"shape": [10**18], "dtype": "float32"}}},
+            "its x would have more than 1,099,511,627,776 elements",
+        ),
+        ({"outputs": {"y": {"shape": [2**30, 2**30], "dtype": "int8"}}}, "its y would have more than"),
         ({"structure": "nothing"}, "KeyError: 'nothing'"),
         ({"structure": {"tuple": 3}}, "TypeError"),
         ({"structure": {"tuple": ["images"]}}, "KeyError: 'images'"),
@@ -197,6 +209,30 @@ def test_files_of_another_kind(tmp_path, data, words):
 )
 def test_descriptions_that_cannot_be_true(engine, tmp_path, changes, words):
     assert words in message_of(EngineError, loaded_from, tmp_path, described(engine, **changes))
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        ("*".join(["(a+b+c+d+e+f+g+h+i+j)"] * 40), "too complicated"),  # 10⁹ terms
+        ("(" * 40 + "a" + "*7+b)//5" * 40, "too complicated"),  # each floor holds the one within it twice
+        ("(" * 40 + "a*3" + "".join(f"%{n}+b)" for n in range(997, 957, -1)), "is damaged"),
+        ("a*" * 600 + "a", "it has 1,201 characters, 1,000 are read"),
+        ("-" * 990 + "a", "is no length"),
+        ("(" * 400 + "a" + ")" * 400, "is no length"),
+    ],
+)
+def test_lengths_that_would_take_forever(engine, tmp_path, length, words):
+    dims = {name: {"min": 1, "opt": 500, "max": 1000} for name in "abcdefghij"}
+    changes = {"profiles": [dims], "outputs": {"y": {"shape": [length], "dtype": "float32"}}}
+    start = time.process_time()
+    assert words in message_of(EngineError, loaded_from, tmp_path, described(engine, **changes))
+    assert time.process_time() - start < 2
+
+
+def test_a_description_of_odd_types_is_shown(engine, tmp_path):
+    loaded = loaded_from(tmp_path, described(engine, model=["odd"], precision=None))
+    assert repr(loaded).startswith("Engine(['odd'], None, ")
 
 
 def test_an_empty_file(tmp_path):

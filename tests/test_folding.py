@@ -11,13 +11,24 @@ import torch
 from torch.nn import functional as TF
 
 import trtnn
-from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message_of, numbers, strongly_typed, trace
+from tests.helpers import (
+    ONE_TARGET,
+    assert_close,
+    layers,
+    load_random,
+    message_of,
+    needs_type,
+    numbers,
+    strongly_typed,
+    trace,
+)
 from trtnn import Dim, Module, compare, float16, float32, modules
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
 from trtnn.fingerprint import fingerprint
 from trtnn.graph import current_graph
 from trtnn.modules import BatchNorm2d, Conv2d
+from trtnn.ops.looping import scan
 from trtnn.reading import flat_array, read_layers
 
 
@@ -59,7 +70,7 @@ CONVOLUTIONS = [
     ("Conv2d", 2, (4, 6, 3), {}, ["CONVOLUTION"]),
     ("Conv2d", 2, (4, 6, (3, 2)), {"groups": 2, "stride": 2, "padding": "valid"}, ["CONVOLUTION"]),
     ("Conv2d", 2, (4, 4, 3), {"groups": 4, "bias": False, "padding": "same", "dilation": 2}, ["CONVOLUTION"]),
-    ("Conv2d", 2, (4, 6, 6), {"stride": 2, "padding": 3}, ["CONVOLUTION"]),  # with a row and a column of zeros
+    ("Conv2d", 2, (4, 6, 6), {"stride": 2, "padding": 3}, ["CONVOLUTION"]),
     ("Conv3d", 3, (4, 6, 3), {"groups": 2, "bias": False}, ["CONVOLUTION"]),
     ("ConvTranspose1d", 1, (4, 6, 3), {"groups": 2, "stride": 2}, ["SHUFFLE", "DECONVOLUTION", "SHUFFLE"]),
     ("ConvTranspose2d", 2, (4, 6, 3), {"stride": 2, "padding": 1, "output_padding": 1}, ["DECONVOLUTION"]),
@@ -82,6 +93,26 @@ def test_as_torch(name, n, arguments, options, expected, affine):
     network = trace(ours, x)
     assert kinds(network) == expected
     assert_close(network.run(x), of_torch(theirs, x))
+
+
+def test_a_first_convolution_has_a_row_and_a_column_of_zeros_as_well():
+    ours, theirs = pair(lambda nn: nn.Sequential(nn.Conv2d(3, 8, 6, 2, 2), nn.BatchNorm2d(8)))
+    x = numbers(2, 3, 10, 8)
+    network = trace(ours, x)
+    (layer,) = layers(network, "CONVOLUTION")
+    assert (kinds(network), tuple(layer.kernel_size_nd)) == (["CONVOLUTION"], (7, 7))
+    assert_close(network.run(x), of_torch(theirs, x))
+
+
+@needs_type("bfloat16")
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+def test_in_bfloat16_each_is_a_layer(name):
+    """The kernel is an input there, not an array."""
+    weight, bias, parameters, x = numbers(4, 4, 3, 3), numbers(4), statistics(4), numbers(1, 4, 5, 5)
+    network = trace(lambda x: F.batch_norm(getattr(F, name)(x.bfloat16(), weight, bias), *parameters).float(), x)
+    expected = of_torch(lambda x, w, b, *p: TF.batch_norm(getattr(TF, name)(x, w, b), *p), x, weight, bias, *parameters)
+    assert relative(network.run(x), expected.numpy()) < 1e-2
+    assert (convolutions(network), kinds(network).count("ELEMENTWISE")) == (1, 2)
 
 
 def test_a_block_of_resnet_has_no_scale():
@@ -297,6 +328,112 @@ def test_looking_at_a_tensor_changes_nothing():
     assert kinds(trace(forward, (1, 3, 2, 2))) == ["CONVOLUTION"]
 
 
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+def test_what_changes_in_place_is_right(name):
+    weight, parameters, x = numbers(4, 4, 1, 1), statistics(4), numbers(2, 4, 3, 3)
+
+    def forward(of, change):
+        def function(x, weight, *parameters):
+            x = x * 1
+            y = getattr(of, name)(x, weight)
+            return change(x, y, lambda y: of.batch_norm(y, *parameters))
+
+        return function
+
+    changes = {
+        "the convolution's output before": (lambda x, y, bn: (y.add_(1), bn(y)), 1),
+        "its output after": (lambda x, y, bn: (bn(y), y.add_(1), y), 0),
+        "its input, before it is read again": (lambda x, y, bn: (bn(y), x.add_(1), y), 0),
+        "its input, by what was there": (lambda x, y, bn: (z := x * 2, bn(y), x.copy_(z), y), 1),
+        "the result": (lambda x, y, bn: (bn(y).relu_(), x), 0),
+        "its input, by itself": (lambda x, y, bn: (x.copy_(y), bn(x)), 0),
+        "its input, by what was folded": (lambda x, y, bn: (x.copy_(bn(y)), y, x), 0),
+    }
+    for what, (change, scales) in changes.items():
+        network = trace(lambda x, change=change: forward(F, change)(x, weight, *parameters), x)
+        expected = of_torch(forward(TF, change), x, weight, *parameters)
+        for ours, theirs in zip(network.run(x), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=what)
+        assert kinds(network).count("SCALE") == scales, what
+
+
+def test_a_postponed_layer_reads_no_view_that_is_outdated():
+    def forward(x):
+        x = x * 1
+        view = x.view(1, 3, 2, 2)
+        x.add_(1)
+        F.conv2d(view, numbers(4, 3, 1, 1))
+        raise AssertionError("it was told later")
+
+    message = message_of(UnsupportedError, trace, forward, (3, 4))
+    assert "convolution_nd in the model's own forward reads a tensor that shares memory" in message
+
+
+def test_what_is_outdated_is_not_folded():
+    def forward(x):
+        y = F.conv2d(x, numbers(3, 3, 1, 1))
+        view = y.copy()
+        view.share_memory_of(y)
+        view.overwrite(x)
+        return F.batch_norm(y, *statistics(3))
+
+    assert "shares memory" in message_of(UnsupportedError, trace, forward, (1, 3, 2, 2))
+
+
+@strongly_typed
+def test_what_a_module_in_fp32_gave_may_change_in_place():
+    class Start(Module):
+        def forward(self, x):
+            self.__dict__["given"] = x * 3
+            return self.given
+
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.start = Start()
+
+        def forward(self, x):
+            y = self.start(x)
+            self.start.given.add_(1)
+            z = y.float()
+            z.add_(2)
+            return y.float(), z, y
+
+    x = numbers(2, 3)
+    network = Net().trace({"x": x.shape}, fp16=True, fp32_modules=("start",))
+    assert_close(network.run(x), (x * 3, x * 3 + 2, x * 3), 2e-3)
+
+
+@strongly_typed
+def test_nothing_from_before_a_loop_is_within_it():
+    """The convolution waits when the loop begins, and what the loop starts from waits to be rounded."""
+
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.start, self.conv, self.bn = modules.ReLU(), Conv2d(3, 3, 1), BatchNorm2d(3)
+            self.load_state_dict(theirs.state_dict())
+
+        def forward(self, x, h):
+            start = self.start(h)
+            items = F.stack([h, h * 2])
+            y = self.conv(x)
+            sums, (last,) = scan(lambda item, state: (state[0] + item,), items, [start])
+            return self.bn(y), sums, last
+
+    theirs = load_random(torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 3, 1), "bn": torch.nn.BatchNorm2d(3)}))
+    x, h = numbers(1, 3, 5, 2), numbers(1, 4)
+    network = Net().trace({"x": x.shape, "h": h.shape}, fp16=True, fp32_modules=("start",))
+    found = kinds(network)
+    within = found[found.index("TRIP_LIMIT") : found.index("LOOP_OUTPUT")]
+    assert within == ["TRIP_LIMIT", "ITERATOR", "RECURRENCE", "ELEMENTWISE"]
+    assert found.index("CONVOLUTION") < found.index("TRIP_LIMIT")
+    first = h + np.maximum(h, 0)
+    last = first + h * 2
+    expected = of_torch(lambda x: theirs["bn"](theirs["conv"](x)), x), np.stack([first, last]), last
+    assert_close(network.run(x, h), expected, 4e-3)
+
+
 # -- precision --------------------------------------------------------------------------------------------------------
 
 
@@ -484,7 +621,8 @@ def test_weights_are_not_kept_beside_their_fp16():
     def forward(x):
         weight, offset = numbers(4, 3, 1, 1) * 2, numbers(4, 1, 1) * 2
         kept.extend(map(weakref.ref, (weight, offset)))
-        y = F.relu(F.conv2d(x, weight))
+        z = F.conv2d(x, weight)
+        y = F.relu(z)
         del weight
         gc.collect()
         assert kept[0]() is None  # while the trace goes on

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import assert_close, check_triangle, message_of, needs_type, numbers, run, strongly_typed, trace
-from trtnn import Input, Parameter
+from trtnn import Input, Parameter, get_backend
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 
@@ -196,9 +196,10 @@ def test_every_type_goes_in_and_out(kind):
 def test_bytes_are_cast_on_the_way_in_and_out():  # TensorRT has them as inputs and outputs alone
     x = np.array([[0, 1, 255], [128, 3, 0]], np.uint8)
     check_triangle(*both(lambda x: (x.float() * 0.5).to(torch.uint8)), x)
-    message = message_of(BuildError, trace, lambda x: x.reshape(3, 2), x)
-    assert "inputs: uint8[2, 3]" in message
-    assert "UInt8" in message
+    if get_backend().capabilities.strongly_typed:  # else TensorRT looks at it when it builds
+        message = message_of(BuildError, trace, lambda x: x.reshape(3, 2), x)
+        assert "inputs: uint8[2, 3]" in message
+        assert "UInt8" in message
 
 
 def test_an_unknown_type():

@@ -14,7 +14,7 @@ from trtnn import modules
 from trtnn.modules.missing import MISSING
 
 PAGE = Path(__file__).parent.parent / "docs" / "torch_nn.md"
-OF_TORCHVISION = ("DCN", "DeformConv2d")  # and of what is built on it
+OF_TORCHVISION = ("DCN", "DeformConv2d", "FrozenBatchNorm2d")  # and of what is built on it
 HEAD = """# torch.nn in trtnn
 
 Every module of torch.nn is in this list: those that `trtnn.modules` has under the same name, with the same arguments
@@ -23,10 +23,14 @@ writes this page.
 
 What is here computes as torch does in evaluation: dropout is the identity, BatchNorm takes its stored statistics.
 Indices (`argmax`, `topk`, `one_hot`, ...) are int64 as in torch, and int32 where TensorRT has no int64 (8.6).
-Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `return_indices` and dilation of poolings,
-`max_norm` of `Embedding`, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
+Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `max_norm` of `Embedding`, `offsets` of
+`EmbeddingBag`, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
+What torch does in place (`x += y`, `x.relu_()`, `ReLU(inplace=True)`) changes a tensor under every name that it has;
+reading a view of it afterwards, or what it is a view of, is an error, and so is `x[i] = y`.
+LSTM, GRU and RNN are loops, over a length that may be dynamic.
 
-Beside torch.nn's there are torchvision's `DeformConv2d` and `DCN`, which finds its offsets and masks by itself.
+Beside torch.nn's there are torchvision's `FrozenBatchNorm2d` and `DeformConv2d`, and `DCN`, which finds the offsets and
+masks of the latter by itself.
 """
 
 

@@ -35,7 +35,8 @@ class Capabilities:
         needs_explicit_batch: the creation flag EXPLICIT_BATCH has to be set (TensorRT 8).
         targets: it builds for named compute capabilities, also where there is no GPU (TensorRT-RTX).
         progress: it reports progress while building.
-        plugins: layers of one's own can be added.
+        plugin_v2: layers of one's own are added by ``add_plugin_v2`` and by that alone (TensorRT 8).
+        plugin_v3: they are added by ``add_plugin_v3``.
         int64: tensors can hold 64-bit integers.
         isnan: it can ask whether a number is one.
         cumulative: it has a layer for running sums.
@@ -49,12 +50,18 @@ class Capabilities:
     needs_explicit_batch: bool
     targets: bool
     progress: bool
-    plugins: bool
+    plugin_v2: bool
+    plugin_v3: bool
     int64: bool
     isnan: bool
     cumulative: bool
     device_memory_v2: bool
     needs_profile_sharing: bool
+
+    @property
+    def plugins(self) -> bool:
+        """Layers of one's own can be added."""
+        return self.plugin_v2 or self.plugin_v3
 
 
 class Backend:
@@ -80,8 +87,9 @@ class Backend:
             needs_explicit_batch="EXPLICIT_BATCH" in flags and "STRONGLY_TYPED" not in flags,
             targets=hasattr(trt.IBuilderConfig, "set_compute_capability"),
             progress=hasattr(trt, "IProgressMonitor"),
-            plugins=hasattr(trt.INetworkDefinition, "add_plugin_v2")
-            or hasattr(trt.INetworkDefinition, "add_plugin_v3"),
+            plugin_v2=hasattr(trt.INetworkDefinition, "add_plugin_v2")
+            and not hasattr(trt.INetworkDefinition, "add_plugin_v3"),
+            plugin_v3=hasattr(trt.INetworkDefinition, "add_plugin_v3"),
             int64="INT64" in trt.DataType.__members__,
             isnan="ISNAN" in trt.UnaryOperation.__members__,
             cumulative=hasattr(trt.INetworkDefinition, "add_cumulative"),

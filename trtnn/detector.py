@@ -9,46 +9,49 @@ import numpy as np
 
 from trtnn.engine import Engine
 from trtnn.errors import ArgumentError
+from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.profiles import lengths_in
-from trtnn.symbolic import Dim, is_static
-from trtnn.vision import Detections, postprocess, preprocess
+from trtnn.structure import flatten
+from trtnn.symbolic import Dim
+from trtnn.vision import Detections, likely_pipeline, pipeline_of
 
 
 class Detector:
-    """An object detector with its pre- and post-processing.
+    """An object detector with its pre- and post-processing, each as the network's own project does it.
 
     >>> detector = Detector(model.compile(fp16=True))
     >>> for detections in detector([read_image("street.jpg")]): ...
 
     Args:
-        source: an Engine, or a Network, which computes on the CPU. It takes one input (batch, 3, height, width) of RGB
-            in 0..1 and gives (batch, boxes, 5 + classes), as YOLOv5's decoded head does. Of a dynamic one the first
-            profile is used: pictures at the height and width that it is fastest at, as many at a time as it takes.
-        **thresholds: arguments of :func:`trtnn.vision.non_max_suppression`, such as ``confidence=0.25``.
+        source: an Engine; or a Network, which computes on the CPU; or a Module with its weights, which is traced at the
+            inputs that it declares and computes on the CPU as well. It takes one input (batch, 3, height, width). Its
+            metadata name its pipeline, see :data:`trtnn.vision.PIPELINES`; without, it is YOLOv5's or YOLOv8's by the
+            shape of its output. Of a dynamic one the first profile is used: pictures at the height and width that it is
+            fastest at, as many at a time as it takes.
+        **thresholds: what the pipeline picks detections by, such as ``confidence=0.25``; the project's own by default.
 
     Attributes:
+        pipeline: the pre- and post-processing.
         batch: the most pictures at a time.
-        size: (height, width) that pictures are fitted into, in pixels.
-        classes: the number of classes.
+        size: (height, width) of the input in pixels.
+        classes: the number of classes, None where nothing tells.
+        labels: the names of the classes, None where the metadata hold none.
 
     Raises:
-        ArgumentError: the source has other inputs or outputs.
+        ArgumentError: the source has other inputs or outputs, finds no boxes, or there is no such threshold.
     """
 
-    def __init__(self, source: Engine | Network, **thresholds: Any) -> None:
-        self.thresholds = thresholds
+    def __init__(self, source: Engine | Network | Module, **thresholds: Any) -> None:
+        if isinstance(source, Module):
+            source = source.trace()
         self._run = source.run if isinstance(source, Network) else source
-        inputs, outputs = list(source.inputs.values()), list(source.outputs.values())
-        takes_pictures = len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].shape[1] == 3
-        gives_boxes = len(outputs) == 1 and len(outputs[0].shape) == 3 and is_static(outputs[0].shape[2:])
-        gives_boxes = gives_boxes and outputs[0].shape[2] > 5
-        if not takes_pictures or not gives_boxes:
-            raise ArgumentError(
-                "this is not a detector",
-                "expected one input (batch, 3, height, width) and one output (batch, boxes, 5 + classes)",
-                f"received {', '.join(map(str, inputs))} -> {', '.join(map(str, outputs))}",
-            )
+        inputs = list(source.inputs.values())
+        shapes = {name: spec.shape for name, spec in source.outputs.items()}
+        metadata = source.metadata if isinstance(source, Network) else source.description
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
+            received = f"received {', '.join(map(str, inputs))}"
+            raise ArgumentError("this is not a detector", "expected one input (batch, 3, height, width)", received)
         profile = source.profiles[0] if source.profiles else {}
         self._least, *_ = lengths_in(profile, inputs[0].shape, "min")
         self.batch, *_ = lengths_in(profile, inputs[0].shape, "max")
@@ -56,7 +59,18 @@ class Detector:
         batch = inputs[0].shape[0]
         self._multiple = batch.multiple_of if isinstance(batch, Dim) else 1
         self.dtype = inputs[0].dtype.numpy
-        self.classes = outputs[0].shape[2] - 5
+        self.pipeline = pipeline_of(metadata, likely_pipeline(tuple(self.size), shapes.values()))
+        if self.pipeline.head is None:
+            gives = ", ".join(map(str, source.outputs.values()))
+            raise ArgumentError(
+                f"{metadata.get('model', 'this network')} is not a detector",
+                f"it gives {gives}, which are no boxes",
+                "call it with what trtnn.vision.pipeline_of(metadata).preprocess(pictures, size) gives",
+            )
+        self.classes = self.pipeline.read(shapes).get("classes", metadata.get("classes"))
+        self.thresholds = self.pipeline.thresholds(thresholds)
+        names = metadata.get("names")  # Ultralytics' files hold a dict by index
+        self.labels = list(names.values() if isinstance(names, dict) else names) if names else None
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in pictures, uint8 (height, width, 3) RGB of any sizes; boxes are in each picture's own pixels."""
@@ -64,10 +78,11 @@ class Detector:
         found: list[Detections] = []
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
-            pixels, letterboxes = preprocess(part, tuple(self.size), self.dtype)
+            pixels, placements = self.pipeline.preprocess(part, tuple(self.size), self.dtype)
             # The last batch may be short of what the network takes.
             count = -(-max(len(part), self._least) // self._multiple) * self._multiple
             pixels = np.pad(pixels, [(0, count - len(part)), (0, 0), (0, 0), (0, 0)])
-            prediction = np.asarray(self._run(pixels))[: len(part)]
-            found += postprocess(prediction, letterboxes, **self.thresholds)
+            outputs, _ = flatten(self._run(pixels))
+            outputs = {name: np.asarray(output)[: len(part)] for name, output in outputs.items()}
+            found += self.pipeline.postprocess(outputs, placements, **self.thresholds)
         return found

@@ -82,7 +82,7 @@ def _as_dtype(value: Any) -> DType:
     else:
         try:
             found = _BY_NAME.get(np.dtype(value).name)
-        except TypeError:
+        except (TypeError, ValueError, SyntaxError):  # NumPy parses text
             found = None
     if found is None:
         raise _unknown(value)

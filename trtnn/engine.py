@@ -13,9 +13,10 @@ import numpy as np
 from trtnn import engine_file
 from trtnn.backend import INSTALL, Backend, get_backend, gpus
 from trtnn.errors import ArgumentError, BackendError, EngineError
-from trtnn.inputs import Input, check_array, name_arguments
+from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
 from trtnn.plan import deserialize, read_bindings
+from trtnn.plugins import load_plugins
 from trtnn.profiles import CallShapes, Ranges, Shapes, check_arrays
 from trtnn.profiling import EngineLayer, Profile, inspect_layers, make_recorder
 from trtnn.session import Session, Worker
@@ -108,7 +109,7 @@ class Engine:
         precision = [d["precision"]] if "precision" in d else []
         built = f"{d['backend']} {d['tensorrt']} for {', '.join(self.targets)}"
         return (
-            f"Engine({', '.join([d.get('model', 'network'), *precision, built, size])}: "
+            f"Engine({', '.join(map(str, [d.get('model', 'network'), *precision, built, size]))}: "
             f"{', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
             f"{', '.join(f'{n} {s}' for n, s in self.outputs.items())})"
         )
@@ -284,6 +285,7 @@ class Engine:
                 if self._session is None:
                     backend, shapes = self.check_runnable(), self._described()
                     self.check_plan()
+                    load_plugins(self.description.get("plugins", ()))
                     self._session = Session(backend, self.plan, bool(shapes.profiles))
         return self._session
 
@@ -305,6 +307,9 @@ class Engine:
                 check_tensor(name, shapes.outputs[name], value, "out")
             results = worker(shapes).run_tensors(shapes, given, out)
         else:
+            check_numpy_has(
+                shapes.inputs | shapes.outputs, "give inputs as torch tensors on the GPU, and all outputs are"
+            )
             arrays = {n: _host_array(n, shapes.inputs[n], value) for n, value in given.items()}
             into = out and {n: _host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
             results = worker(shapes).run_arrays(shapes, arrays, into)

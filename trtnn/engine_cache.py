@@ -34,7 +34,7 @@ def cache_key(graph: Graph, description: Mapping[str, Any], options: Mapping[str
         flags: those of the ``IBuilderConfig``.
     """
     context = json.dumps([description, options, flags])
-    return digest(context.encode(), fingerprint(graph.definition, graph.trt).encode())
+    return digest(context.encode(), fingerprint(graph.definition, graph.trt, graph.plugins).encode())
 
 
 def find_or_build(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import mmap
 import os
 import struct
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from trtnn.backend import INSTALL, Backend, gpu_name
-from trtnn.errors import EngineError
+from trtnn.errors import EngineError, harmless_text
 from trtnn.files import atomic_write
 from trtnn.fingerprint import digest
 from trtnn.graph import Graph
 from trtnn.inputs import Input
 from trtnn.plan import looks_like_a_plan
 from trtnn.profiles import Shapes, profile_from_json, profile_to_json, widest_dims
+from trtnn.strict_json import parse_object
 from trtnn.structure import unflatten
-from trtnn.symbolic import is_static
+from trtnn.symbolic import bounds, is_static
 
 MAX_DESCRIPTION_BYTES = 1 << 24
+_MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
 _OWN = "trtnn"  # the key that only our descriptions have
 _TYPES = {
     "backend": str,
@@ -56,6 +59,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
         "inner_outputs": graph.inner_outputs,
+        **({"plugins": sorted({made.plugin for made in graph.plugins.values()})} if graph.plugins else {}),
         **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
         **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),
     }
@@ -141,20 +145,31 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
     try:
         return _take_apart(data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise EngineError(f"{path} is not an engine file, or is damaged", f"{type(error).__name__}: {error}") from error
+        problem = harmless_text(f"{type(error).__name__}: {error}")
+        raise EngineError(f"{path} is not an engine file, or is damaged", problem) from error
 
 
 def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     length = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else -1
     if not 0 < length <= min(MAX_DESCRIPTION_BYTES, len(data) - 4):
         raise ValueError(f"a description of {length} bytes in a file of {len(data)}")
-    description, plan = json.loads(bytes(data[4 : 4 + length])), data[4 + length :]
-    if not isinstance(description, dict):
-        raise TypeError(f"its description is a {type(description).__name__}, not an object")
+    plan = data[4 + length :]
+    try:
+        description = parse_object(bytes(data[4 : 4 + length]))
+    except ValueError as error:
+        raise ValueError(f"its description is not sound JSON: {error}") from error
     if not is_described(description):
         if not looks_like_a_plan(plan):
             raise ValueError("its description is not trtnn's, and no plan is behind it")
         return description, plan
+    _check(description)
+    if plan.nbytes != description["plan_bytes"]:
+        raise ValueError(f"a plan of {plan.nbytes} bytes, where {description['plan_bytes']} were written")
+    return description, plan
+
+
+def _check(description: Mapping[str, Any]) -> None:
+    """Raise one of several errors where a description of ours cannot be true."""
     missing = [key for key in _TYPES if key not in description]
     if missing:
         raise ValueError(f"its description lacks {', '.join(missing)}")
@@ -165,10 +180,18 @@ def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
         raise ValueError(f"its backend is {description['backend']}")
     if not all(isinstance(target, str) for target in description["targets"]):
         raise TypeError("its targets are not all strings")
-    unflatten(description["structure"], read_shapes(description).outputs)
-    if plan.nbytes != description["plan_bytes"]:
-        raise ValueError(f"a plan of {plan.nbytes} bytes, where {description['plan_bytes']} were written")
-    return description, plan
+    plugins = description.get("plugins", [])
+    if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
+        raise TypeError(f"its plugins are not a list of strings: {plugins!r}")
+    shown = [description["tensorrt"], description["plan_digest"], *description["targets"], *plugins]
+    for text in (*shown, *description["inputs"], *description["outputs"]):
+        if not text.isprintable():
+            raise ValueError(f"it has a text that cannot be printed: {text!r}")
+    shapes = read_shapes(description)
+    for name, spec in (*shapes.inputs.items(), *shapes.outputs.items()):
+        if math.prod(bounds(length)[1] for length in spec.shape) > _MAX_ELEMENTS:
+            raise ValueError(f"its {name} would have more than {_MAX_ELEMENTS:,} elements")
+    unflatten(description["structure"], shapes.outputs)
 
 
 def check_plan(plan: memoryview, description: Mapping[str, Any]) -> None:

@@ -52,7 +52,10 @@ class StateDictError(TrtnnError, KeyError):
 
 
 class CheckpointError(TrtnnError, ValueError):
-    """A checkpoint file is damaged, of an unknown kind, or unsafe to read."""
+    """A checkpoint file is damaged, of an unknown kind, or unsafe to read; the file's own words are shown harmless."""
+
+    def __init__(self, summary: str, *details: str) -> None:
+        super().__init__(*map(harmless_text, (summary, *details)))
 
 
 class BuildError(TrtnnError, RuntimeError):
@@ -65,6 +68,18 @@ class EngineError(TrtnnError, RuntimeError):
 
 class ImageError(TrtnnError, ValueError):
     """A picture cannot be read or written."""
+
+
+def harmless_text(text: str, most: int = 1000) -> str:
+    """Return text that may come from a hostile file with what a terminal would act on escaped, and its middle left out.
+
+    Args:
+        text: any.
+        most: how many characters to keep of the beginning and end together.
+    """
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from trtnn.errors import BuildError
+from trtnn.plugins.layer import PluginLayer
 from trtnn.reading import flat_array, read_layers
 
 DIGEST_BYTES = 20
@@ -28,8 +30,14 @@ def digest(*parts: Any) -> str:
     return whole.hexdigest()
 
 
-def fingerprint(definition: Any, trt: ModuleType) -> str:
+def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLayer] | None = None) -> str:
     """Return the digest of all that a network definition holds: layers, weights, connections, inputs and outputs.
+
+    Args:
+        definition: an ``INetworkDefinition``.
+        trt: the TensorRT module that it came from.
+        plugins: what its plugins were made of, by the names of their layers; their libraries' content counts as well.
+            Of others what they serialise to counts, which only plugins of TensorRT 8 show.
 
     Raises:
         BuildError: it holds something that cannot be compared.
@@ -41,7 +49,8 @@ def fingerprint(definition: Any, trt: ModuleType) -> str:
         for kind, layer in read_layers(definition, trt):
             inputs = [_name(layer.get_input(i)) for i in range(layer.num_inputs)]
             outputs = [(_tensor(layer.get_output(i)), _is_pinned(layer, i)) for i in range(layer.num_outputs)]
-            content.append((kind, inputs, _properties(kind, layer, trt), outputs))
+            properties = _properties(kind, layer, trt, (plugins or {}).get(layer.name))
+            content.append((kind, inputs, properties, outputs))
     content += [("output", _name(definition.get_output(i))) for i in range(definition.num_outputs)]
     return digest(repr(content).encode())
 
@@ -60,13 +69,13 @@ def _is_pinned(layer: Any, index: int) -> bool:
     return hasattr(layer, "output_type_is_set") and layer.output_type_is_set(index)
 
 
-def _properties(kind: str, layer: Any, trt: ModuleType) -> list[tuple[str, Any]]:
-    """Return the name and the value of each property of a layer."""
+def _properties(kind: str, layer: Any, trt: ModuleType, plugin: PluginLayer | None) -> list[tuple[str, Any]]:
+    """Return the name and the value of each property of a layer, and for a plugin what it was made of."""
     if type(layer) is trt.ILayer:
         raise BuildError(f"two networks with a layer of type {kind} cannot be compared", "build without cache_dir")
     found = []
     for name in dir(type(layer)):
-        if not isinstance(getattr(type(layer), name), property):
+        if not isinstance(getattr(type(layer), name), property) or (plugin is not None and name == "plugin"):
             continue
         try:
             found.append((name, _plain(getattr(layer, name))))
@@ -76,7 +85,12 @@ def _properties(kind: str, layer: Any, trt: ModuleType) -> list[tuple[str, Any]]
                 f"its {name}: {error}",
                 "build without cache_dir",
             ) from error
-    return found
+    return found if plugin is None else [*found, ("plugin", _plugin(plugin))]
+
+
+def _plugin(plugin: PluginLayer) -> list[Any]:
+    fields = sorted((name, _plain(array)) for name, array in plugin.fields.items())
+    return [plugin.plugin, fields, digest(plugin.library.read_bytes())]
 
 
 def _plain(value: Any) -> Any:
@@ -91,6 +105,8 @@ def _plain(value: Any) -> Any:
         return value.dtype.str, value.shape, digest(np.ascontiguousarray(flat_array(value)).view(np.uint8))
     if hasattr(value, "plugin_type") and hasattr(value, "serialize"):
         return value.plugin_type, value.plugin_version, value.plugin_namespace, digest(value.serialize())
+    if hasattr(value, "add_recurrence"):  # a loop, which its boundary layers name
+        return value.name
     if hasattr(value, "__len__"):
         try:
             return [_plain(item) for item in value]

@@ -4,6 +4,8 @@ Functions take :class:`trtnn.Tensor`, numbers and NumPy arrays, add layers to th
 return Tensors. Weights are :class:`trtnn.Parameter` or NumPy arrays; they take the element type of the Tensor that they
 work on. Where TensorRT cannot do what torch does, a function raises :class:`trtnn.UnsupportedError`.
 
+What torch does in place, a Tensor does under every name that it has; see :mod:`trtnn.ops.inplace`.
+
 Types promote and shapes broadcast as in torch. Whole numbers that an operation makes (indices, counts, ``arange``) are
 int64, and int32 where TensorRT has no int64 (8.6).
 
@@ -105,12 +107,25 @@ from trtnn.ops.creation import (
     zeros,
     zeros_like,
 )
-from trtnn.ops.deformable import deform_conv2d
-from trtnn.ops.gathering import embedding, gather, one_hot, scatter, unfold, windows
+from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
+from trtnn.ops.embedding import embedding, embedding_bag
+from trtnn.ops.gathering import gather, one_hot, scatter, unfold, windows
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
+from trtnn.ops.inplace import in_place, viewing, viewing_parts
 from trtnn.ops.joining import cat, chunk, split, stack
 from trtnn.ops.linear import bilinear, linear
 from trtnn.ops.matrix import addmm, bmm, dot, einsum, matmul, mm, mv, outer
+from trtnn.ops.max_pooling import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from trtnn.ops.normalization import (
     batch_norm,
     cosine_similarity,
@@ -127,18 +142,12 @@ from trtnn.ops.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
-    max_pool1d,
-    max_pool2d,
-    max_pool3d,
 )
 from trtnn.ops.promotion import cast
 from trtnn.ops.reduction import (
@@ -267,6 +276,7 @@ __all__ = [
     "einsum",
     "elu",
     "embedding",
+    "embedding_bag",
     "eq",
     "erf",
     "exp",
@@ -322,6 +332,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "maximum",
     "mean",
     "meshgrid",
@@ -329,6 +342,7 @@ __all__ = [
     "minimum",
     "mish",
     "mm",
+    "modulated_deform_conv2d",
     "movedim",
     "mul",
     "mv",
@@ -406,11 +420,23 @@ __all__ = [
 ]
 
 
+# Those whose results are views in torch, where one changes with the other.
+chunk, expand, flatten, movedim, narrow, permute, reshape, select, split, squeeze, transpose, unbind, unflatten = map(
+    viewing,
+    (chunk, expand, flatten, movedim, narrow, permute, reshape, select, split, squeeze, transpose, unbind, unflatten),
+)
+unsqueeze, getitem, _windows = viewing(unsqueeze), viewing_parts(getitem), viewing(windows)
+
+
 def _refuse_assignment(input: Tensor, index: Any, value: Any) -> None:
     raise UnsupportedError(
         "assignment into a Tensor",
         "a network has no memory to write to; build the result with cat, where or scatter",
     )
+
+
+def _refuse_in_place(parameter: Parameter, *args: Any, **kwargs: Any) -> None:
+    raise UnsupportedError("a Parameter changed in place", "an engine's weights stay as they are", "write y = p + x")
 
 
 def _swapped(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
@@ -447,9 +473,10 @@ _METHODS = {
     "__setitem__": _refuse_assignment,
     "T": property(lambda input: permute(input, range(input.ndim)[::-1])),
     "mT": property(lambda input: transpose(input, -2, -1)),
+    "bfloat16": lambda input: cast(input, "bfloat16"),
     "bool": lambda input: cast(input, bool_),
     "clip": clamp,
-    "clone": lambda input: input,
+    "clone": Tensor.copy,
     "contiguous": lambda input: input,
     "detach": lambda input: input,
     "expand_as": lambda input, other: expand(input, other.shape),
@@ -463,16 +490,32 @@ _METHODS = {
     "reshape_as": lambda input, other: reshape(input, other.shape),
     "swapaxes": transpose,
     "t": lambda input: transpose(input, 0, 1) if input.ndim == 2 else input,
-    "to": cast,
+    "to": lambda input, dtype: cast(input, dtype.dtype if isinstance(dtype, Tensor) else dtype),
     "type": cast,
     "type_as": lambda input, other: cast(input, other.dtype),
-    "unfold": windows,
+    "unfold": _windows,
     "view": reshape,
     "view_as": lambda input, other: reshape(input, other.shape),
     "where": lambda input, condition, other: where(condition, input, other),
 }
 
-for _name, _function in _METHODS.items():
+# The functions that are methods in place under the same name and an underscore.
+_IN_PLACE = (
+    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "ceil", "clamp", "cos", "cosh", "div", "erf",
+    "exp", "floor", "floor_divide", "fmod", "log", "masked_fill", "mul", "neg", "pow", "reciprocal", "relu",
+    "remainder", "round", "rsqrt", "scatter", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
+    "tril", "triu", "trunc",
+)  # fmt: skip
+_METHODS_IN_PLACE = {
+    **{f"{name}_": in_place(_METHODS[name]) for name in _IN_PLACE},
+    **{f"__i{name}__": in_place(function) for name, function in _OPERATORS_OF_TWO.items() if name != "matmul"},
+    "clip_": in_place(clamp),
+    "copy_": in_place(lambda input, src: cast(expand(src, input.shape), input.dtype)),
+    "fill_": in_place(full_like),
+    "zero_": in_place(zeros_like),
+}
+
+for _name, _function in (_METHODS | _METHODS_IN_PLACE).items():
     setattr(Tensor, _name, _function)
 
 
@@ -486,3 +529,5 @@ def _on_parameter(function: Any) -> Any:
 for _name, _function in {**_METHODS, "__iter__": lambda input: iter(unbind(input))}.items():
     if _name not in ("__eq__", "__ne__"):
         setattr(Parameter, _name, _on_parameter(_function))
+for _name in _METHODS_IN_PLACE:
+    setattr(Parameter, _name, _refuse_in_place)

@@ -30,6 +30,7 @@ from trtnn.errors import (
 )
 from trtnn.inputs import Input
 from trtnn.parameter import Parameter
+from trtnn.plugins.layer import PluginLayer
 from trtnn.profiles import Ranges
 from trtnn.structure import flatten, map_leaves
 from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
@@ -70,9 +71,11 @@ class Precision:
 
     def keeps(self, path: str) -> bool:
         """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
+        if not self.fp32_modules:
+            return False
         parts = path.split(".")
         holders = ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
-        return bool(self.fp32_modules) and any(map(self._matcher.fullmatch, holders))
+        return any(map(self._matcher.fullmatch, holders))
 
 
 @dataclass
@@ -96,6 +99,8 @@ class Graph:
         definition: the ``INetworkDefinition``.
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
         layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
+        plugins: of the layers that are plugins, by the layer's name, what each was made of.
+        choices: what operations chose where there is a choice, each with the paths of the modules that did.
         module_outputs: what each module returned when it was last called, by its path, in the order in which they were
             done; with Tensors while the trace runs, then with ITensors for them.
         inputs, outputs: the network's own, by name.
@@ -125,6 +130,8 @@ class Graph:
         self.definition = self.builder.create_network(bits)
         self.layer_paths: list[str] = []
         self.layer_dtypes: list[DType | None] = []
+        self.plugins: dict[str, PluginLayer] = {}
+        self.choices: defaultdict[str, list[str]] = defaultdict(list)
         self.module_outputs: dict[str, Any] = {}
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, Input] = {}
@@ -139,6 +146,7 @@ class Graph:
         self._names: defaultdict[str, int] = defaultdict(int)
         self._postponed: Tensor | None = None
         self._without: list[str] = []  # the paths of the modules of whose outputs some are not in the network
+        self._recurrences: dict[str, Any] = {}  # layers whose next value is yet to come, by the names of their outputs
         self._scopes = [_Scope("", self.precision.compute)]
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
@@ -201,11 +209,15 @@ class Graph:
             self._scopes.pop()
         if changes:
             result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
-        self.module_outputs[path] = map_leaves(lambda leaf: leaf, result)  # lists may be changed by who gets them
+        self.module_outputs[path] = map_leaves(_kept, result)  # lists and Tensors may be changed by who gets them
         return result
 
     def _enter_float32(self, value: Any) -> Any:
-        return self.cast(value, float32) if isinstance(value, Tensor) and value.dtype is float16 else value
+        if not isinstance(value, Tensor) or value.dtype is not float16:
+            return value
+        cast = self.cast(value, float32)
+        cast.share_memory_of(value)  # what the module changes in place is not what it was outside
+        return cast
 
     def _leave_float32(self, value: Any, outer: DType) -> Any:
         if not isinstance(value, Tensor) or value.dtype is not float32:
@@ -216,8 +228,9 @@ class Graph:
         """Cast an fp32 tensor for who reads it so, and remember it: who needs fp32 again takes it as it was."""
         if value.dtype is dtype:
             return value
+        value = self.snapshot("cast", value)
         cast = self._later(lambda: self.cast(value, dtype), value.shape, dtype)
-        cast.unrounded = value
+        cast.value.unrounded = value
         return cast
 
     # -- what functions call ------------------------------------------------------------------------------------------
@@ -234,7 +247,7 @@ class Graph:
         for axis, length in enumerate(spec.shape):
             if isinstance(length, Dim):
                 raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
-                self.dimensions.setdefault(length.name, (tensor, axis))
+                self.dimensions.setdefault(length.name, (tensor.copy(), axis))
         if spec.dtype is float32:
             return self._to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
@@ -300,6 +313,7 @@ class Graph:
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
                 raise ArgumentError(f"forward returned {type(leaf).__name__} as {name}", "outputs are Tensors")
+            self._check_current(f"the output {name}", [leaf])
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
@@ -331,7 +345,7 @@ class Graph:
         if tensor.dtype is dtype:
             return tensor
         if dtype is float32 and tensor.unrounded is not None:
-            return tensor.unrounded
+            return tensor.unrounded.copy()
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
             return Tensor(self, tensor.raw, tensor.shape, dtype)
@@ -374,13 +388,11 @@ class Graph:
         return converted
 
     def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
-        if dtype.numpy is None:
-            raise DTypeError(f"NumPy has no {dtype.name}, so no weights of that type can be given")
+        if data.dtype is dtype.numpy and data.flags.c_contiguous:  # TensorRT takes no other object that is equal
+            return data
         with np.errstate(over="ignore", invalid="ignore"):
             # ascontiguousarray would make a 0-d array 1-d
             converted = np.require(data, dtype.numpy, "C")
-        if converted is data:
-            return data
         lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
         if lost.any():
             path = self._scopes[-1].path
@@ -393,7 +405,12 @@ class Graph:
         return converted
 
     def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
-        """Return a number or an array as a Tensor of at least ``ndim`` dimensions."""
+        """Return a number or an array as a Tensor of at least ``ndim`` dimensions.
+
+        Of a type that NumPy has not, bfloat16, it is a constant in fp32 and a cast, which TensorRT does as it builds.
+        """
+        if dtype.numpy is None:
+            return self.cast(self.constant(value, float32, ndim), dtype)
         array = value if isinstance(value, Parameter) else np.asarray(value)
         array = self.array(array, dtype)
         shape = (1,) * (ndim - array.ndim) + array.shape
@@ -408,7 +425,7 @@ class Graph:
 
         Args:
             make: adds the layer and returns its output; it runs in the module that is running now. It takes what is to
-                be folded in, see :meth:`fold`, or nothing.
+                be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
             shape: of the output.
             dtype: of the output.
         """
@@ -418,6 +435,18 @@ class Graph:
             tensor.ensure()  # it raises
         self._postponed = tensor
         return tensor
+
+    def snapshot(self, what: str, tensor: Tensor) -> Tensor:
+        """Return a Tensor of what this one is now, for a layer that is added late: it may change in place by then.
+
+        Args:
+            what: the layer, for the message.
+
+        Raises:
+            UnsupportedError: it shares memory with one that was changed in place.
+        """
+        self._check_current(what, [tensor])
+        return tensor.copy()
 
     def _later(self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType) -> Tensor:
         scope = _Scope(self._scopes[-1].path, self._scopes[-1].compute, user_line())
@@ -429,7 +458,9 @@ class Graph:
             finally:
                 self._scopes.pop()
 
-        return Tensor(self, None, shape, dtype, make_there)
+        tensor = Tensor(self, None, shape, dtype)
+        tensor.value.make = make_there
+        return tensor
 
     def settle(self) -> None:
         """Add the layer that was postponed, if there is one."""
@@ -445,8 +476,8 @@ class Graph:
         Returns:
             None where the tensor is not that of a postponed layer, or something has used it.
         """
-        source = tensor.unrounded_or_self
-        if source is not self._postponed:
+        source = tensor.unrounded_or_self.value
+        if self._postponed is None or source is not self._postponed.value or tensor.is_outdated:
             return None
         self._postponed = None
         layers = len(self.layer_paths)
@@ -454,10 +485,29 @@ class Graph:
         self.folded.append((self.layer_paths[layers], self._scopes[-1].path))
         return self._to_compute(result, tensor.dtype)
 
+    # -- loops ---------------------------------------------------------------------------------------------------------
+
+    def make_loop(self, *inputs: Tensor) -> Any:
+        """Return a new ``ILoop``; layers that :meth:`emit` is given it for are its boundary.
+
+        Args:
+            *inputs: what it goes over and starts from; the layers that give them come before it.
+        """
+        for tensor in inputs:
+            tensor.ensure()
+        loop = self.definition.add_loop()
+        loop.name = self._unique_name("loop")
+        return loop
+
+    def feed_back(self, current: Tensor, following: Tensor) -> None:
+        """Let a loop's recurrence, which gave ``current``, give ``following`` in the next trip."""
+        self._recurrences.pop(current.name).set_input(1, following.raw)
+
     def emit(
         self,
         kind: str,
         *args: Any,
+        loop: Any = None,
         out_shape: Sequence[Length] | None = None,
         set_inputs: Mapping[int, Tensor] | None = None,
         traced_as: DType | None = None,
@@ -467,7 +517,8 @@ class Graph:
 
         Args:
             kind: such as ``"convolution_nd"``.
-            *args: as TensorRT takes them, with Tensors (also in lists) for ITensors.
+            *args: as TensorRT takes them, with Tensors (also in lists) for ITensors, and a PluginLayer for its plugin.
+            loop: the ``ILoop`` that it is a boundary layer of, and that adds it in the definition's place.
             out_shape: the shape of the output by the operation's formula, which has to be TensorRT's as far as that
                 tells one. It is needed where TensorRT leaves a length open, unless the layer keeps or broadcasts the
                 shapes of its inputs.
@@ -476,7 +527,7 @@ class Graph:
             **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
 
         Returns:
-            The output as a Tensor, or a tuple of them where the layer has several.
+            The output as a Tensor, or a tuple of them where the layer has several, or none.
 
         Raises:
             BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
@@ -488,11 +539,12 @@ class Graph:
         inputs += (set_inputs or {}).values()
         if any(tensor.graph is not self for tensor in inputs):
             raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
+        self._check_current(kind, inputs)
         self.settle()
         for tensor in inputs:
             tensor.ensure()  # the layers that give them come first
         try:
-            layer = getattr(self.definition, f"add_{kind}")(*map(_raw, args))
+            layer = getattr(loop or self.definition, f"add_{kind}")(*map(_raw, args))
             if layer is None:
                 raise self._failure(f"TensorRT refused {kind}", inputs)
             for index, tensor in (set_inputs or {}).items():
@@ -509,12 +561,28 @@ class Graph:
             raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
         if any(output is None for output in outputs):
             raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
-        if out_shape is not None or -1 in outputs[0].shape:
+        if out_shape is not None or any(-1 in output.shape for output in outputs):
             outputs = [self._settled(kind, output, out_shape, shaped) for output in outputs]
+        for plugin in (arg for arg in args if isinstance(arg, PluginLayer)):
+            self.plugins[layer.name] = plugin
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
         self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
+        if kind == "recurrence":
+            self._recurrences[outputs[0].name] = layer
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def chose(self, what: str) -> None:
+        """Remember, for the network's summary, what an operation chose in the module that is running."""
+        self.choices[what].append(self._scopes[-1].path or "(forward)")
+
+    def _check_current(self, what: str, tensors: Sequence[Tensor]) -> None:
+        if any(tensor.is_outdated for tensor in tensors):
+            raise UnsupportedError(
+                f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
+                "in torch it would see the change, and a network has no memory to see it in",
+                "write x = x + y in place of x += y, or read a clone() that was made before",
+            )
 
     @property
     def where(self) -> str:
@@ -552,6 +620,8 @@ class Graph:
                     "give emit the output's shape: out_shape=...",
                 )
         expected = tuple(expected)
+        if is_static(expected) and expected == shown and -1 not in shown:
+            return output
         for length in expected:
             if bounds(length)[0] < 1:
                 raise ShapeError(
@@ -594,7 +664,16 @@ class Graph:
 
 def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
     """Return the floating type among tensors, the narrower where a cast has two, or None where there is none."""
-    return min((t.dtype for t in tensors if t.dtype.is_floating_point), key=lambda d: d.itemsize, default=None)
+    narrowest = None
+    for tensor in tensors:
+        dtype = tensor.dtype
+        if dtype.is_floating_point and (narrowest is None or dtype.itemsize < narrowest.itemsize):
+            narrowest = dtype
+    return narrowest
+
+
+def _kept(value: Any) -> Any:
+    return value.copy() if isinstance(value, Tensor) else value
 
 
 def _is_folded(leaf: Any) -> bool:
@@ -603,7 +682,7 @@ def _is_folded(leaf: Any) -> bool:
 
 
 def _raw(value: Any) -> Any:
-    if isinstance(value, Tensor):
+    if isinstance(value, (Tensor, PluginLayer)):
         return value.raw
     if isinstance(value, list):
         return [_raw(item) for item in value]

@@ -130,10 +130,26 @@ def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None
         dtype = None
     if dtype is not spec.dtype:
         is_torch = type(array).__module__ == "torch"
-        convert = f".to(torch.{spec.dtype.name})" if is_torch else f'.astype("{spec.dtype.name}")'
+        if not is_torch and spec.dtype.numpy is None:
+            convert = f"NumPy has no {spec.dtype.name}: give torch.from_numpy({name}).to(torch.{spec.dtype.name})"
+        elif is_torch:
+            convert = f"convert it with {name}.to(torch.{spec.dtype.name})"
+        else:
+            convert = f'convert it with {name}.astype("{spec.dtype.name}")'
         raise DTypeError(
             f"{kind} {name!r} has the wrong type",
             f"expected {spec.dtype.name}",
             f"received {str(array.dtype).removeprefix('torch.')}",
-            f"convert it with {name}{convert}",
+            convert,
         )
+
+
+def check_numpy_has(specs: Mapping[str, Input], instead: str) -> None:
+    """Check that inputs or outputs that are to be NumPy arrays can be.
+
+    Raises:
+        DTypeError: NumPy has not the type of one; with what to do ``instead``.
+    """
+    for name, spec in specs.items():
+        if spec.dtype.numpy is None:
+            raise DTypeError(f"{name!r} is {spec.dtype.name}, which NumPy has not", instead, "or return it as .float()")

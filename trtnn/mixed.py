@@ -6,7 +6,7 @@ import bisect
 import glob
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -49,7 +49,8 @@ class MixedPrecision:
             self.half = self.half_layers(())
         except DTypeError:
             read = read_layers(graph.definition, graph.trt)
-            beyond = {o for o, (kind, layer) in zip(self.owners, read, strict=True) if _beyond_half(kind, layer)}
+            arrays = [layer_arrays(kind, layer, graph.plugins.get(layer.name)) for kind, layer in read]
+            beyond = {owner for owner, held in zip(self.owners, arrays, strict=True) if _beyond_half(held)}
             inside = [index for index in self.layers if _within(self.owners[index], beyond)]
             self.half = self.half_layers(beyond) | frozenset(inside)
 
@@ -169,11 +170,11 @@ def _computing(graph: Graph) -> Iterable[tuple[int, tuple[str, str]]]:
             yield index, (graph.layer_paths[index], kind)
 
 
-def _beyond_half(kind: str, layer: Any) -> bool:
-    """Whether a layer holds finite weights that fp16 rounds to infinity."""
+def _beyond_half(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether the arrays of a layer hold finite weights that fp16 rounds to infinity."""
     with np.errstate(over="ignore"):
         return any(
             bool((np.isinf(array.astype(np.float16)) & np.isfinite(array)).any())
-            for array in layer_arrays(kind, layer)
+            for array in arrays
             if array.dtype == np.float32
         )

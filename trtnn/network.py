@@ -18,11 +18,11 @@ from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.fp16 import Fp16Report, make_report
 from trtnn.graph import Graph, Precision
-from trtnn.inputs import Input, name_arguments
+from trtnn.inputs import Input, check_numpy_has, name_arguments
 from trtnn.mixed import MixedPrecision
 from trtnn.profiles import Ranges, Shapes, check_arrays, merge_profiles
 from trtnn.progress import progress_bar
-from trtnn.reading import count_flops, count_parameters, read_layers
+from trtnn.reading import count_flops, count_parameters, count_trips, read_layers
 from trtnn.structure import map_leaves, unflatten
 from trtnn.symbolic import at_opt
 from trtnn.table import aligned
@@ -63,12 +63,13 @@ def trace(
 class LayerSummary:
     """One layer of a network: who made it, what it is, what it gives and what it costs.
 
-    FLOPs of a dynamic network are those at the lengths that its first profile is fastest at.
+    A loop's limit gives nothing. FLOPs within a loop are those of all its trips, and FLOPs of a dynamic network those
+    at the lengths that its first profile is fastest at.
     """
 
     path: str
     kind: str
-    output: Input
+    output: Input | None
     parameters: int
     flops: int
 
@@ -114,31 +115,48 @@ class Network:
     def layers(self) -> list[LayerSummary]:
         """Return what each layer is and costs, in order."""
         rows = []
-        read = read_layers(self.graph.definition, self.graph.trt)
-        for path, (kind, layer) in zip(self.graph.layer_paths, read, strict=True):
-            output = layer.get_output(0)
-            spec = Input(self.graph.shape_of(output), output.dtype)
-            flops = at_opt(count_flops(kind, layer, self.graph.shape_of))
-            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer), flops))
+        shape_of = self.graph.shape_of
+        read = list(read_layers(self.graph.definition, self.graph.trt))
+        trips = count_trips(read, shape_of)
+        for path, (kind, layer), times in zip(self.graph.layer_paths, read, trips, strict=True):
+            output = layer.get_output(0) if layer.num_outputs else None
+            plugin = self.graph.plugins.get(layer.name)
+            spec = Input(shape_of(output), output.dtype) if output is not None else None
+            flops = at_opt(times * count_flops(kind, layer, shape_of, plugin))
+            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer, plugin), flops))
         return rows
 
-    def summary(self) -> str:
-        """Return a table of all layers: module path, layer type, output type and shape, parameters, FLOPs.
+    @property
+    def flops(self) -> int:
+        """The floating-point operations of convolutions and matrix products, two for each multiply-and-add.
 
-        FLOPs are those of convolutions and matrix products, two for each multiply-and-add; of a dynamic network at the
-        lengths that its first profile is fastest at.
+        Those of a dynamic network are at the lengths that its first profile is fastest at.
+        """
+        return sum(row.flops for row in self.layers())
+
+    def summary(self) -> str:
+        """Return a table of all layers: module path, layer type, output type and shape, parameters, :attr:`flops`.
+
+        Under it is what operations chose where there is a choice.
         """
         rows = self.layers()
         cells = [("module", "layer", "output", "parameters", "FLOPs")]
         cells += [
-            (row.path or "(forward)", row.kind.lower(), str(row.output), _count(row.parameters), _count(row.flops))
+            (
+                row.path or "(forward)",
+                row.kind.lower(),
+                str(row.output or ""),
+                _count(row.parameters),
+                _count(row.flops),
+            )
             for row in rows
         ]
         total_parameters, total_flops = sum(r.parameters for r in rows), sum(r.flops for r in rows)
         cells.append(("total", f"{len(rows)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
         lines = aligned(cells, left=3)
         rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *chosen])
 
     # -- running on the CPU -------------------------------------------------------------------------------------------
 
@@ -148,7 +166,7 @@ class Network:
 
     @cached_property
     def _interpreter(self) -> Any:
-        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt)
+        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt, self.graph.plugins)
 
     def run(self, *args: Any, outputs: Sequence[str] = (), **kwargs: Any) -> Any:
         """Execute the network on the CPU, layer by layer as TensorRT defines each.
@@ -171,6 +189,9 @@ class Network:
         inner = {path: self.graph.module_outputs[path] for path in self.graph.called(outputs)}
         wanted = set(self.outputs)
         map_leaves(lambda leaf: wanted.add(leaf.name) if self._is_raw(leaf) else None, list(inner.values()))
+        if not wants_torch:
+            instead = "give the first input as a torch tensor, and all outputs are"
+            check_numpy_has({n: spec for n, spec in self.outputs.items() if n in wanted}, instead)
         values = self._interpreter(tensors, wanted)
         values = {name: value.clone() for name, value in values.items()}  # none shares memory with another
         if not wants_torch:

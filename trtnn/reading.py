@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from trtnn.plugins.layer import PluginLayer
 from trtnn.symbolic import Length
 
 
@@ -37,6 +38,19 @@ def read_layers(definition: Any, trt: ModuleType) -> Iterator[tuple[str, Any]]:
         yield kind, layer
 
 
+def loop_ranges(layers: Iterable[tuple[str, Any]]) -> list[range]:
+    """Return where the layers of each loop stand: from its first boundary layer to its last.
+
+    Args:
+        layers: as :func:`read_layers` yields them.
+    """
+    places: dict[str, list[int]] = {}
+    for index, (_, layer) in enumerate(layers):
+        if hasattr(layer, "loop"):
+            places.setdefault(layer.loop.name, []).append(index)
+    return [range(found[0], found[-1] + 1) for found in places.values()]
+
+
 def present_inputs(layer: Any) -> list[int]:
     """Return the indices of the inputs that a layer has; optional ones may be missing in between."""
     return [index for index in range(layer.num_inputs) if layer.get_input(index) is not None]
@@ -57,8 +71,10 @@ def flat_array(array: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,))
 
 
-def layer_arrays(kind: str, layer: Any) -> list[Any]:
-    """Return the arrays that a layer holds, such as its kernel."""
+def layer_arrays(kind: str, layer: Any, plugin: PluginLayer | None = None) -> list[Any]:
+    """Return the arrays that a layer holds, such as its kernel; of a plugin, those that it was made of."""
+    if plugin is not None:
+        return list(plugin.weights.values())
     holders = {
         "CONVOLUTION": ("kernel", "bias"),
         "DECONVOLUTION": ("kernel", "bias"),
@@ -69,20 +85,42 @@ def layer_arrays(kind: str, layer: Any) -> list[Any]:
     return [flat_array(array) for array in arrays if array is not None]
 
 
-def count_parameters(kind: str, layer: Any) -> int:
+def count_parameters(kind: str, layer: Any, plugin: PluginLayer | None = None) -> int:
     """Return how many numbers a layer holds."""
-    return sum(array.size for array in layer_arrays(kind, layer))
+    return sum(array.size for array in layer_arrays(kind, layer, plugin))
 
 
-def count_flops(kind: str, layer: Any, shape_of: Callable[[Any], tuple[Length, ...]]) -> Length:
+def count_trips(layers: Sequence[tuple[str, Any]], shape_of: Callable[[Any], tuple[Length, ...]]) -> list[Length]:
+    """Return how often each layer is run: those of a loop as often as what it iterates over is long, the others once.
+
+    Args:
+        layers: as :func:`read_layers` yields them.
+        shape_of: gives the shape of an ITensor.
+    """
+    trips: list[Length] = [1] * len(layers)
+    for places in loop_ranges(layers):
+        for kind, layer in layers[places.start : places.stop]:
+            if kind == "ITERATOR":
+                trips[places.start : places.stop] = [shape_of(layer.get_input(0))[layer.axis]] * len(places)
+    return trips
+
+
+def count_flops(
+    kind: str, layer: Any, shape_of: Callable[[Any], tuple[Length, ...]], plugin: PluginLayer | None = None
+) -> Length:
     """Return the floating-point operations of a layer's matrix products: two for each multiply-and-add, else none.
 
     Args:
         kind: of the layer.
         layer: in the class of its kind.
         shape_of: gives the shape of an ITensor.
+        plugin: what the layer was made of, where it is a plugin.
     """
+    if kind == "TRIP_LIMIT":  # of a loop: it has no output
+        return 0
     output = math.prod(shape_of(layer.get_output(0)))
+    if plugin is not None:
+        return output * plugin.flops_per_output
     if kind == "CONVOLUTION":
         per_output = shape_of(layer.get_input(0))[1] // layer.num_groups * math.prod(layer.kernel_size_nd)
         return 2 * output * per_output

@@ -36,6 +36,8 @@ class _Floor(NamedTuple):
     divisor: tuple
 
 
+_TEXT_LIMIT = 1000  # of a length that is read: a file could hold one that takes forever
+_WEIGHT_LIMIT = 2000
 _Atom = _Axis | _Floor
 _Terms = dict[tuple[_Atom, ...], int]  # coefficients by monomial; () is the constant
 
@@ -273,13 +275,28 @@ def parse(text: str, dims: Mapping[str, Length]) -> Length:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -read(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in operations:
-            return operations[type(node.op)](read(node.left), read(node.right))
+            left, right = read(node.left), read(node.right)
+            if _weight(left) * _weight(right) > _WEIGHT_LIMIT:  # what they come to could be of any size
+                raise ValueError("it is too complicated")
+            return operations[type(node.op)](left, right)
         raise ValueError(f"{ast.unparse(node)!r} in the length {text!r}")
 
     try:
+        if len(text) > _TEXT_LIMIT:
+            raise ValueError(f"it has {len(text):,} characters, {_TEXT_LIMIT:,} are read")
         return read(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ZeroDivisionError) as error:
-        raise ValueError(f"{text!r} is no length: {error}") from error
+    except (SyntaxError, ZeroDivisionError, RecursionError, MemoryError) as error:  # of nesting Python raises the last
+        raise ValueError(f"{text[:_TEXT_LIMIT]!r} is no length: {error or type(error).__name__}") from error
+
+
+def _weight(length: Length) -> int:
+    """Return how many monomials there are in a length and in its floors."""
+    if isinstance(length, int):
+        return 1
+    return sum(
+        1 + sum(_weight(Size(dict(part))) for atom in monomial if isinstance(atom, _Floor) for part in atom)
+        for monomial in length._terms
+    )
 
 
 # -- terms ------------------------------------------------------------------------------------------------------------
@@ -411,7 +428,7 @@ def _bounds(terms: _Terms) -> tuple[int, int]:
     for monomial, factor in terms.items():
         low = high = factor
         for atom in monomial:
-            corners = [x * y for x in (low, high) for y in _atom_bounds(atom)]
+            corners = [x * y for x, y in product((low, high), _atom_bounds(atom))]  # the bounds once: they nest
             low, high = min(corners), max(corners)
         lowest, highest = lowest + low, highest + high
     return lowest, highest
@@ -420,7 +437,7 @@ def _bounds(terms: _Terms) -> tuple[int, int]:
 def _atom_bounds(atom: _Atom) -> tuple[int, int]:
     if isinstance(atom, _Axis):
         return atom.min // atom.multiple_of, atom.max // atom.multiple_of
-    corners = [x // y for x in _bounds(dict(atom.dividend)) for y in _bounds(dict(atom.divisor))]
+    corners = [x // y for x, y in product(_bounds(dict(atom.dividend)), _bounds(dict(atom.divisor)))]
     return min(corners), max(corners)
 
 

@@ -14,6 +14,32 @@ if TYPE_CHECKING:
     from trtnn.graph import Graph
 
 
+class _Memory:
+    """What a Tensor and its views share in torch: how often it was written to."""
+
+    __slots__ = ("writes",)
+
+    def __init__(self) -> None:
+        self.writes = 0
+
+
+class _Value:
+    """What a Tensor and its copies stand for, until one of them is overwritten.
+
+    Attributes:
+        raw: the ITensor; None while its layer is not in the network.
+        make: adds that layer and returns its output, see :meth:`trtnn.graph.Graph.postpone`.
+        unrounded: see :class:`Tensor`.
+    """
+
+    __slots__ = ("make", "raw", "unrounded")
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.make: Callable[..., Tensor] | None = None
+        self.unrounded: Tensor | None = None
+
+
 class Tensor:
     """A value in a network that is being traced: a TensorRT ``ITensor`` with its graph, shape and element type.
 
@@ -22,32 +48,48 @@ class Tensor:
 
     Attributes:
         graph: the graph it belongs to, which it keeps alive.
+        value: what it stands for, which others may as well.
         raw: TensorRT's ITensor; of a Tensor that was postponed, its layer is added when this is first asked for.
         shape: a tuple of ints, with a :class:`trtnn.symbolic.Size` for what is known only when the network runs.
         dtype: the element type.
-        make: adds the layer of a Tensor that was postponed, see :meth:`trtnn.graph.Graph.postpone`.
         unrounded: the fp32 Tensor that the graph made this fp16 one of, at an edge of precision, or None.
     """
 
-    __slots__ = ("_raw", "dtype", "graph", "make", "shape", "unrounded")
+    __slots__ = ("_memory", "_writes", "dtype", "graph", "shape", "value")
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
-    def __init__(
-        self,
-        graph: Graph,
-        raw: Any,
-        shape: tuple[Length, ...],
-        dtype: DType,
-        make: Callable[..., Tensor] | None = None,
-        unrounded: Tensor | None = None,
-    ) -> None:
+    def __init__(self, graph: Graph, raw: Any, shape: tuple[Length, ...], dtype: DType) -> None:
         self.graph = graph
-        self._raw = raw
+        self.value = _Value(raw)
         self.shape = shape
         self.dtype = dtype
-        self.make = make
-        self.unrounded = unrounded
+        self._memory: _Memory | None = None  # until it has a view, or is one
+        self._writes = 0
+
+    def copy(self) -> Tensor:
+        """Return another Tensor of this value, which changes in place by itself."""
+        other = Tensor(self.graph, None, self.shape, self.dtype)
+        other.value = self.value
+        return other
+
+    def share_memory_of(self, other: Tensor) -> None:
+        """Be a view of another Tensor: once one of the two is overwritten, the other is what it was no longer."""
+        if other._memory is None:
+            other._memory = _Memory()
+        self._memory, self._writes = other._memory, other._writes
+
+    def overwrite(self, value: Tensor) -> None:
+        """Be another value from now on, of the same shape and type, under every name that this Tensor has."""
+        self.value = value.value
+        if self._memory is not None:
+            self._memory.writes += 1
+            self._writes = self._memory.writes
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a Tensor that it shares memory with was overwritten: a network has no memory to see that in."""
+        return self._memory is not None and self._writes != self._memory.writes
 
     def __repr__(self) -> str:
         name = f"name={self.name!r}" if self.is_there else "postponed"  # to look at it adds no layer
@@ -56,7 +98,7 @@ class Tensor:
     @property
     def is_there(self) -> bool:
         """Whether its layer is in the network."""
-        return self._raw is not None
+        return self.value.raw is not None
 
     @property
     def unrounded_or_self(self) -> Tensor:
@@ -64,16 +106,21 @@ class Tensor:
         return self if self.unrounded is None else self.unrounded
 
     @property
+    def unrounded(self) -> Tensor | None:
+        return self.value.unrounded
+
+    @property
     def raw(self) -> Any:
         self.ensure()
-        return self._raw
+        return self.value.raw
 
     def ensure(self) -> None:
         """Add its layer to the network, if it is not there."""
-        if self._raw is None:
+        value = self.value
+        if value.raw is None:
             self.graph.settle()  # in the order of the calls; it may be this one
-        if self._raw is None:
-            self._raw = self.make().raw
+        if value.raw is None:
+            value.raw, value.make = value.make().raw, None
 
     @property
     def name(self) -> str:

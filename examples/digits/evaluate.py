@@ -6,6 +6,7 @@ and all else in fp32. Each figure goes into results.json beside this file, in pl
 examples:
   python -m trtnn.examples.digits.evaluate
   python -m trtnn.examples.digits.evaluate --measure torch engine-fp32 engine-fp16
+  python -m trtnn.examples.digits.evaluate --weights yolov5n-dcn-digits.safetensors --out yolov5n-dcn.json
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 
 from trtnn.backend import get_backend, gpu_name
-from trtnn.examples.digits import FOLDER
+from trtnn.examples.digits import FOLDER, WEIGHTS
 from trtnn.examples.digits.predictors import (
     BATCH,
     Predictor,
@@ -48,12 +49,12 @@ def measure(predict: Predictor, scenes: Sequence[Scene], batch: int = BATCH) -> 
     return mean_average_precision(found, [(scene.boxes, scene.labels) for scene in scenes])
 
 
-PREDICTORS: dict[str, Callable[[], Predictor]] = {
-    "torch": lambda: torch_predictor(load_twin()),
-    "trtnn-fp32": lambda: network_predictor(fp16=False),
-    "trtnn-fp16": lambda: network_predictor(fp16=True),
-    "engine-fp32": lambda: engine_predictor(fp16=False),
-    "engine-fp16": lambda: engine_predictor(fp16=True),
+PREDICTORS: dict[str, Callable[[Path], Predictor]] = {
+    "torch": lambda weights: torch_predictor(load_twin(weights)),
+    "trtnn-fp32": lambda weights: network_predictor(False, weights),
+    "trtnn-fp16": lambda weights: network_predictor(True, weights),
+    "engine-fp32": lambda weights: engine_predictor(False, weights),
+    "engine-fp16": lambda weights: engine_predictor(True, weights),
 }
 ON_THE_CPU = [name for name in PREDICTORS if not name.startswith("engine")]
 
@@ -67,13 +68,16 @@ def main() -> None:
         "--measure", nargs="+", choices=PREDICTORS, default=ON_THE_CPU, help="what (default: all but the engines)"
     )
     parser.add_argument("--pictures", type=int, default=500, help="how many, a multiple of ten (default: %(default)s)")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="of a digits detector (default: the example's own)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file of figures (default: the example's own)")
     arguments = parser.parse_args()
     scenes = validation_set(arguments.pictures)
     results = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     for name in arguments.measure:
         start = time.perf_counter()
-        score = measure(PREDICTORS[name](), scenes)
+        score = measure(PREDICTORS[name](arguments.weights), scenes)
         print(f"{name}: mAP50 {score.map50:.4f}, mAP50-95 {score.map50_95:.4f}, {time.perf_counter() - start:.0f} s")
         where = "on the CPU" if name in ON_THE_CPU else f"{get_backend()} on one {gpu_name()}"
         results[name] = {

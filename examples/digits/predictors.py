@@ -21,9 +21,12 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 def load_twin(path: Path = WEIGHTS) -> YOLOv5:
-    """The torch twin with the detector's weights, in fp32 and eval mode."""
-    model = YOLOv5("yolov5n", classes=CLASSES)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in trtnn.load(path).items()})
+    """The torch twin of a detector's weights, which tell which YOLOv5 it is, in fp32 and eval mode."""
+    from trtnn.models import identify  # training needs no TensorRT
+
+    state = trtnn.load(path)
+    model = YOLOv5(identify(state)["name"], classes=CLASSES)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     return model.eval()
 
 
@@ -39,11 +42,9 @@ def torch_predictor(model: nn.Module) -> Predictor:
 
 
 def _network(fp16: bool, path: Path) -> Network:
-    from trtnn.models.yolov5 import YOLOv5 as Model  # training needs no TensorRT
+    from trtnn.models import from_state_dict  # training needs no TensorRT
 
-    model = Model("yolov5n", classes=CLASSES)
-    model.load_state_dict(trtnn.load(path))
-    return model.trace(fp16=fp16, inputs={"images": (BATCH, 3, SIZE_PX, SIZE_PX)})
+    return from_state_dict(trtnn.load(path)).trace(fp16=fp16, inputs={"images": (BATCH, 3, SIZE_PX, SIZE_PX)})
 
 
 def network_predictor(fp16: bool, path: Path = WEIGHTS) -> Predictor:

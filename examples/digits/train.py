@@ -1,8 +1,9 @@
-"""Trains the digits detector from scratch on scenes made as it goes, for a given time, on a GPU where there is one.
+"""Trains the digits detector from scratch on scenes made as it goes, on a GPU where there is one.
 
 examples:
   python -m trtnn.examples.digits.train --minutes 8
   python -m trtnn.examples.digits.train --model yolov5s --minutes 20 --out yolov5s-digits.safetensors
+  python -m trtnn.examples.digits.train --model yolov5n-dcn --steps 3600 --out yolov5n-dcn-digits.safetensors
 """
 
 from __future__ import annotations
@@ -105,8 +106,18 @@ def save(model: nn.Module, path: Path) -> None:
     trtnn.save(halves, path)
 
 
-def train(name: str, minutes: float, batch: int, workers: int, seed: int, out: Path) -> nn.Module:
-    """Trains for ``minutes`` of wall-clock time and returns the averaged model, saved to ``out`` as it improves."""
+def train(name: str, minutes: float, steps: int | None, batch: int, workers: int, seed: int, out: Path) -> nn.Module:
+    """Trains and returns the averaged model, saved to ``out`` as it improves.
+
+    Args:
+        name: of the model.
+        minutes: of wall-clock time.
+        steps: in place of ``minutes``, so that models of different speed see equally many pictures.
+        batch: pictures per step.
+        workers: processes that draw.
+        seed: of the first weights and the scenes.
+        out: the file to write.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(seed)
@@ -122,7 +133,7 @@ def train(name: str, minutes: float, batch: int, workers: int, seed: int, out: P
     start = time.monotonic()
     spoken, checks, sums = start, 1, {}
     for step, (images, targets) in enumerate(loader, 1):
-        done = (time.monotonic() - start) / (60 * minutes)
+        done = (time.monotonic() - start) / (60 * minutes) if steps is None else (step - 1) / steps
         if done >= 1:
             break
         rate = LAST_RATE + (PEAK_RATE - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
@@ -159,7 +170,9 @@ def main() -> None:
         description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="yolov5n", help="the model to train (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=8, help="how long to train (default: %(default)s)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=8, help="how long to train (default: %(default)s)")
+    length.add_argument("--steps", type=int, help="how many steps to train, in place of a time")
     parser.add_argument("--batch", type=int, default=128, help="pictures per step (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw (default: all cores)")
     parser.add_argument("--seed", type=int, default=0, help="of the first weights and the scenes (default: 0)")

@@ -7,6 +7,6 @@ TensorRT, is in :mod:`trtnn.plugins.dcnv2.kernel`.
 """
 
 from trtnn.plugins.dcnv2.building import build
-from trtnn.plugins.dcnv2.loading import create, load
+from trtnn.plugins.dcnv2.loading import create, load, why_not
 
-__all__ = ["build", "create", "load"]
+__all__ = ["build", "create", "load", "why_not"]

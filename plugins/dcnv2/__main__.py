@@ -2,7 +2,7 @@
 
 examples:
   python -m trtnn.plugins.dcnv2 build                                    # for the GPU and TensorRT of this machine
-  python -m trtnn.plugins.dcnv2 build --tensorrt-include TensorRT/include --arch sm_90
+  python -m trtnn.plugins.dcnv2 build --tensorrt-include TensorRT/include --arch sm_90a
   python -m trtnn.plugins.dcnv2 build --kernel-only                      # needs no TensorRT: for tests and timings
 """
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--tensorrt-include", metavar="DIR", help="TensorRT's C++ headers (default: usual places)")
-    command.add_argument("--arch", metavar="SM", help="the GPU, such as sm_90 (default: the one of this machine)")
+    command.add_argument("--arch", metavar="SM", help="the GPU, such as sm_90a (default: the one of this machine)")
     command.add_argument("--output", metavar="DIR", help="the folder for the library (default: trtnn's cache folder)")
     command.add_argument("--kernel-only", action="store_true", help="the kernel without TensorRT's plugin")
     command.add_argument("--force", action="store_true", help="build again what is there")

@@ -33,7 +33,17 @@ PLACES = (
     "/usr/local/[Tt]ensor[Rr][Tt]*/include",
     "/opt/[Tt]ensor[Rr][Tt]*/include",
 )
+HOPPER = "sm90a"  # code for it runs on this one generation, and has the block shapes of hopper.h
 NEEDED = ("NvInferRuntime.h", "NvInferVersion.h")
+
+
+def target_flags(arch: str) -> list[str]:
+    """Return nvcc's arguments for an architecture such as ``"sm90"``."""
+    number = arch.removeprefix("sm")
+    if not number.endswith("a"):
+        return [f"-arch=sm_{number}"]
+    flags = [f"-gencode=arch=compute_{number},code=sm_{number}"]  # -arch adds code for others, without its instructions
+    return [*flags, "-DDCNV2_WGMMA"] if arch == HOPPER else flags
 
 
 @functools.cache
@@ -48,16 +58,18 @@ def digest() -> str:
 def architecture(name: str | None) -> str:
     """Return an architecture as ``"sm90"``, from ``"sm_90"``, ``"sm90"``, ``"90"``, or the GPU of this machine.
 
+    A GPU of this machine that is an ``"sm90"`` is taken as ``"sm90a"``, which has Hopper's own instructions.
+
     Raises:
         ArgumentError: it is none of these, below sm80, or there is no GPU to take it from.
     """
     if name is None:
         if not gpus():
-            raise ArgumentError("there is no GPU here to build for", f"name one: {COMMAND} --arch sm_90")
-        name = gpus()[0]
+            raise ArgumentError("there is no GPU here to build for", f"name one: {COMMAND} --arch sm_90a")
+        name = {"sm90": HOPPER}.get(gpus()[0], gpus()[0])
     found = re.fullmatch(r"(?:sm_?)?(\d{2,3}a?)", name)
     if not found:
-        raise ArgumentError(f"{name!r} is no GPU architecture", "expected one such as sm_80, sm_89 or sm_90")
+        raise ArgumentError(f"{name!r} is no GPU architecture", "expected one such as sm_80, sm_89 or sm_90a")
     if int(found[1].rstrip("a")) < 80:
         raise ArgumentError(f"{name} is too old for the kernel", "it copies asynchronously: sm_80 and later")
     return f"sm{found[1]}"
@@ -67,7 +79,7 @@ def library_path(arch: str, tensorrt: str | None, folder: str | os.PathLike[str]
     """Return where a library is, or would be.
 
     Args:
-        arch: as ``"sm90"``.
+        arch: as ``"sm90a"``.
         tensorrt: TensorRT's version as ``"10.13"``; None for the kernel alone.
         folder: in place of the cache folder.
     """
@@ -144,7 +156,7 @@ def build(
 
     Args:
         tensorrt_include: the folder of TensorRT's headers; None looks in the usual places.
-        arch: the GPU, such as ``"sm_90"``; None is the one of this machine.
+        arch: the GPU, such as ``"sm_90a"``; None is the one of this machine.
         output: a folder in place of the cache folder.
         kernel_only: the kernel without the plugin; needs no TensorRT.
         force: build it also if it is there.
@@ -165,7 +177,7 @@ def build(
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder, path.name)
             sources = [SOURCES / "dcnv2.cu", *([] if kernel_only else [SOURCES / "plugin.cpp"])]
-            command = [nvcc, *FLAGS, f"-arch={target.replace('sm', 'sm_')}", *map(str, sources), "-o", str(made)]
+            command = [nvcc, *FLAGS, *target_flags(target), *map(str, sources), "-o", str(made)]
             if include:
                 command += ["-I", str(include)]
             with progress_bar(title):

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.files import default_cache_dir
 from trtnn.plugins.dcnv2.building import COMMAND, PLUGIN, architecture, digest
 from trtnn.plugins.dcnv2.kernel import MASKS
+from trtnn.plugins.layer import PluginLayer
 
 NAME, VERSION = "TrtnnDCNv2", "1"
 _loaded: dict[str, Path] = {}
@@ -54,6 +54,22 @@ def find_library(backend: Backend, arch: str | None = None, folder: str | os.Pat
         *([f"there is for another TensorRT, GPU or source: {', '.join(others)}"] if others else []),
         f"build it: {COMMAND} --arch {target.replace('sm', 'sm_')}",
     )
+
+
+def why_not() -> str | None:
+    """Return why the plugin cannot be used here: TensorRT has none, or there is no library. None where it can.
+
+    Whether a library that is there fits is what :func:`load` says.
+    """
+    backend = get_backend()
+    if not backend.capabilities.plugins:
+        return f"{backend} has no plugins"
+    if backend.name not in _loaded:
+        try:
+            find_library(backend)
+        except (ArgumentError, EngineError) as error:
+            return error.summary
+    return None
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Path:
@@ -112,8 +128,8 @@ def create(
     offset_groups: int = 1,
     mask: str = "given",
     combined: bool = False,
-) -> Any:
-    """Return a plugin for ``add_plugin_v2`` (TensorRT 8) or ``add_plugin_v3`` (10 and later).
+) -> PluginLayer:
+    """Return a plugin for a layer that is added by ``add_plugin_v2`` (TensorRT 8) or ``add_plugin_v3`` (10 and later).
 
     Its inputs are x, offset and mask; x and offset with ``mask="none"``; x and one map of 3 * offset_groups * taps
     channels where ``combined``.
@@ -131,7 +147,7 @@ def create(
         ArgumentError: the plugin refuses the arguments; with what it said.
         EngineError, BackendError: as :func:`load`.
     """
-    load()
+    library = load()
     backend = get_backend()
     trt, registry = backend.trt, backend.trt.get_plugin_registry()
     arrays = {"weight": np.ascontiguousarray(weight, np.float32).reshape(-1)}
@@ -155,4 +171,4 @@ def create(
         plugin = registry.get_plugin_creator(NAME, VERSION, "").create_plugin(name, collection)
     if plugin is None:
         raise ArgumentError(f"the DCNv2 plugin refuses the layer {name!r}", *backend.logger.take())
-    return plugin
+    return PluginLayer("dcnv2", arrays, library, 2 * weight[0].size, plugin)

@@ -31,7 +31,7 @@ INSTANCES_OF_FILE = {
     "inspector.py": {"engine": "ICudaEngine", "inspector": "EngineInspector"},
 }
 
-OF_EMIT = ("out_shape", "set_inputs", "traced_as")  # emit's own arguments, which set no property of a layer
+OF_EMIT = ("loop", "out_shape", "set_inputs", "traced_as")  # emit's own arguments, which set no property of a layer
 
 _Function = ast.FunctionDef | ast.Lambda
 Steps = tuple[str, ...]
@@ -141,7 +141,7 @@ class _File:
         if not kinds:
             raise self._unclear(node, "which layer is emitted")
         for kind in kinds:
-            path = ("INetworkDefinition", f"add_{kind}")
+            path = ("ILoop" if "loop" in self._keywords(node) else "INetworkDefinition", f"add_{kind}")
             yield Use(self.where(node), path)
             yield self._call((*path, "()"), node, node.args[1:], ())
             for name in self._keywords(node):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.confined import confined
 from trtnn.checkpoint import load
 from trtnn.errors import CheckpointError
 
@@ -29,6 +30,7 @@ def attacks(command: str) -> dict[str, bytes]:
     code = f"__import__('os').system({command!r})"
     class_of_dict = call("builtins", "getattr", b"}", text("__class__"))
     system = call("posix", "system", text(command))
+    path = call("pathlib", "PosixPath", text(command[6:]))
     return {
         "os.system": HEAD + call("os", "system", text(command)) + b".",
         "posix.system": HEAD + system + b".",
@@ -61,6 +63,37 @@ def attacks(command: str) -> dict[str, bytes]:
         "protocol 0": b"cposix\nsystem\n(S'" + command.encode() + b"'\ntR.",
         "in a dict": HEAD + b"}" + text("model") + system + b"s.",
         "hidden and popped": HEAD + system + b"0}.",
+        "subclasses of object": HEAD
+        + call("builtins", "getattr", b"cbuiltins\nobject\n", text("__subclasses__"))
+        + b")R.",
+        "types.FunctionType": HEAD
+        + call("types", "FunctionType", call("builtins", "compile", text(code)), b"}")
+        + b")R.",
+        "importlib": HEAD + call("importlib", "import_module", text("antigravity")) + b".",
+        "runpy": HEAD + call("runpy", "run_path", text("/dev/stdin")) + b".",
+        "ctypes": HEAD + call("ctypes", "CDLL", text("evil.so")) + b".",
+        "builtins.open": HEAD + call("builtins", "open", text(command[6:]), text("w")) + b".",
+        "a path's method": b"\x80\x04" + text("pathlib") + text("PosixPath.touch") + b"\x93(" + path + b"tR.",
+        "shutil": HEAD + call("shutil", "rmtree", text("/nowhere")) + b".",
+        "copyreg": HEAD + call("copyreg", "__newobj__", b"cposix\nsystem\n", text(command)) + b".",
+        "itertools.starmap": HEAD
+        + call("itertools", "starmap", b"cposix\nsystem\n", b"(" + text(command) + b"t\x85")
+        + b".",
+        "torch.load": HEAD + call("torch", "load", text("evil.pt")) + b".",
+        "a compiler of torch's": HEAD
+        + call("torch.utils.cpp_extension", "load", text("evil"), b"](" + text("e.cpp") + b"e")
+        + b".",
+        "numpy.load": HEAD + call("numpy", "load", text("evil.npy"), b"N", b"\x88") + b".",
+        "Cyrillic torch": b"\x80\x04" + text("t\u043erch") + text("Tensor") + b"\x93)R.",
+        "full-width eval": b"\x80\x04" + text("builtins") + text("\uff45val") + b"\x93(" + text(code) + b"tR.",
+        "a name of two lines": b"\x80\x04" + text("torch\nposix") + text("system") + b"\x93(" + text(command) + b"tR.",
+        "a name that clears the screen": b"\x80\x04"
+        + text("torch\x1b[2J")
+        + text("system")
+        + b"\x93("
+        + text(command)
+        + b"tR.",
+        "socket": HEAD + call("socket", "create_connection", b"(" + text("localhost") + b"K\x09t") + b".",
         "hidden in an optimizer": HEAD + b"}(" + text("model") + b"}" + text("optimizer") + system + b"u.",
         "as a key": HEAD + b"}" + system + b"Ns.",
         "__reduce__ by Python": pickle.dumps(_Attack(command), protocol=4),
@@ -228,8 +261,193 @@ def test_messages_survive_what_they_would_show(tmp_path):
             load(zip_with(tmp_path / "a.pt", data_pkl))
 
 
+# -- what runs nothing, and takes time or memory instead --------------------------------------------------------------
+
+
+def number(value: int) -> bytes:
+    size = value.bit_length() // 8 + 1
+    data = value.to_bytes(size, "little", signed=True)
+    return (b"\x8a" + bytes([size]) if size < 256 else b"\x8b" + size.to_bytes(4, "little")) + data
+
+
+def module(*registries: bytes) -> bytes:
+    """An object like torch's modules, with the parameters, buffers and submodules given."""
+    parameters, buffers, children = (*registries, *[b"}"] * (3 - len(registries)))
+    state = b"}" + text("_parameters") + parameters + b"s" + text("_buffers") + buffers + b"s"
+    return b"cmodels.yolo\nModel\n)\x81" + state + text("_modules") + children + b"sb"
+
+
+def within_itself(parameters: bytes, children: bytes) -> bytes:
+    """A pickle of a module whose submodules may be itself, which the memo has at 0."""
+    made = module(parameters, b"}", children)
+    head, rest = made[: made.index(b"\x81") + 1], made[made.index(b"\x81") + 1 :]
+    return HEAD + head + b"q\x00" + rest + b"."
+
+
+def colliding_tuples(count: int) -> list[tuple[int, int]]:
+    """Pairs whose hashes are all the same, by solving Python's hash of tuples (xxHash) for the second item."""
+    p1, p2, p5, whole = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64
+    turned = lambda value, by: (value << by | value >> (64 - by)) % whole  # noqa: E731
+    pairs: list[tuple[int, int]] = []
+    first = 0
+    while len(pairs) < count:
+        first += 1
+        state = turned((p5 + first * p2) % whole, 31) * p1 % whole
+        second = (turned(12345, 64 - 31) - state) * pow(p2, -1, whole) % whole
+        if second < 2**61 - 1:
+            pairs.append((first, second))
+    return pairs
+
+
+def bombs() -> dict[str, bytes]:
+    laughs = b"N" + b"2\x86" * 200  # 2²⁰⁰ times None
+    prime = sys.hash_info.modulus
+    equal_hashes = b"".join(number(i * prime) + b"N" for i in range(1, 60_001))
+    pairs = colliding_tuples(40_000)
+    assert len({hash(pair) for pair in pairs}) == 1
+    many = b"}(" + b"".join(text(f"{i}") + b"N" for i in range(20_000)) + b"u"
+    into_itself = b"".join(text(f"{i}") + b"h\x00" for i in range(10_000))
+    short_names = b"".join(text(f"{i}") + b"K\x01" for i in range(1000))
+    huge = number(1 << 20_000)
+    long = text("x" * 500_000)
+    return {
+        "laughs": HEAD + laughs + b".",
+        "laughs as a name": HEAD + b"}" + laughs + b"Ns.",
+        "laughs as an element of a set": HEAD + b"cbuiltins\nset\n]" + laughs + b"a\x85R.",
+        "laughs as a tensor": HEAD + b"}" + text("w") + laughs + b"s.",
+        "laughs as a shape": rebuild(shape=laughs, strides=laughs),
+        "laughs as a storage": HEAD + laughs + b"Q.",
+        "laughs as a state": HEAD + b"cmodels.yolo\nModel\n)\x81" + laughs + b"b.",
+        "lists that hold themselves": HEAD + b"]q\x00" + b"h\x00a" * 1000 + b".",
+        "a dict that holds itself": HEAD + b"}q\x00" + text("state_dict") + b"h\x00s" + text("model") + b"h\x00s.",
+        "a module within itself": within_itself(b"}", b"}" + text("a") + b"h\x00s"),
+        "a module 10,000 times in itself": within_itself(b"}", b"}(" + into_itself + b"u"),
+        "modules with one long name": within_itself(
+            b"}" + long + b"K\x01s", b"}(" + text("a") + b"h\x00" + text("b") + b"h\x00u"
+        ),
+        "modules with many names": within_itself(b"}(" + short_names + b"u", b"}" + text("a") + b"h\x00s"),
+        "a number of 20,000 bits as a name": HEAD + module(b"}", b"}", b"}" + huge + module() + b"s") + b".",
+        "a tuple as a module's name": HEAD + module(b"}", b"}", b"}K\x01\x85Ns") + b".",
+        "sets": HEAD + b"(" + b"\x8f" * 3_000_000 + b"t.",
+        "frozensets": HEAD + b"(" + b"(\x91" * 1_500_000 + b"t.",
+        "memo": HEAD + b"N" + b"\x94" * 3_000_000 + b".",
+        "memo in far places": HEAD
+        + b"N"
+        + b"".join(b"r" + (2**32 - 1 - i).to_bytes(4, "little") for i in range(1000))
+        + b".",
+        "copies of a dict": HEAD
+        + many
+        + b"q\x00ccollections\nOrderedDict\nq\x01"
+        + b"h\x01h\x00\x85R" * 100_000
+        + b".",
+        "copies by Counter": HEAD + many + b"q\x00ccollections\nCounter\nq\x01" + b"h\x01h\x00\x85R" * 100_000 + b".",
+        "copies of a set": HEAD
+        + b"]("
+        + b"N" * 100_000
+        + b"eq\x00cbuiltins\nset\nq\x01"
+        + b"h\x01h\x00\x85R" * 300_000
+        + b".",
+        "long arguments": HEAD
+        + b"("
+        + b"N" * 100_000
+        + b"tq\x00ctorch._utils\n_rebuild_parameter\nq\x01"
+        + b"h\x01h\x00R0" * 300_000
+        + b".",
+        "numbers of one hash": HEAD + b"}(" + equal_hashes + b"u.",
+        "numbers of one hash, one by one": HEAD + b"}" + equal_hashes.replace(b"N\x8a", b"Ns\x8a") + b"s.",
+        "tuples of one hash": HEAD + b"}(" + b"".join(number(a) + number(b) + b"\x86N" for a, b in pairs) + b"u.",
+        "tuples of one hash in a set": HEAD
+        + b"\x8f("
+        + b"".join(number(a) + number(b) + b"\x86" for a, b in pairs)
+        + b"\x90.",
+        "a frame of 2^63 bytes": HEAD + b"\x95" + b"\xff" * 7 + b"\x7f}.",
+        "text of 2^32 characters": HEAD + b"X\xff\xff\xff\xffabc.",
+        "a bytearray of 2^62 bytes": HEAD + b"\x96" + (2**62).to_bytes(8, "little") + b"abc.",
+        "a number of 2^31 bytes": HEAD + b"\x8b\xff\xff\xff\x7fabc.",
+        "digits": HEAD + b"I" + b"9" * 1_000_000 + b"\n.",
+        "a shape of 10^18": rebuild(shape=number(10**18) + b"\x85", strides=b"K\x00\x85"),
+        "a shape of 10^9 by 10^9": rebuild(shape=number(10**9) + number(10**9) + b"\x86", strides=b"K\x00K\x00\x86"),
+        "an empty shape with 2^62 in it": rebuild(shape=b"K\x00" + number(2**62) + b"\x86", strides=b"K\x01K\x01\x86"),
+        "a storage of 10^18": rebuild(count=number(10**18)),
+        "an offset of 2^62": rebuild(offset=number(2**62)),
+        "a list as a shape": rebuild(shape=b"]K\x02a", strides=b"]K\x01a"),
+        "text as a shape": rebuild(shape=text(""), strides=text("")),
+        "a set as a shape": rebuild(shape=b"\x8f", strides=b"\x8f"),
+        "bytes as a shape": rebuild(shape=b"C\x02\x01\x02", strides=b"C\x02\x01\x02"),
+        "a long shape": rebuild(shape=b"(" + b"K\x01" * 100_000 + b"tq\x00", strides=b"h\x00"),
+        "a rebuild by itself": HEAD
+        + call("torch._tensor", "_rebuild_from_type_v2", b"ctorch._tensor\n_rebuild_from_type_v2\n", b"N", b")", b"N")
+        + b".",
+        "a parameter of nothing": HEAD + b"}" + text("w") + b"ctorch._utils\n_rebuild_parameter\n)Rs.",
+        "a tensor without a storage": HEAD
+        + b"}"
+        + text("w")
+        + call("torch._utils", "_rebuild_tensor_v2", b"N", b"K\x00", b")", b")")
+        + b"s.",
+        "a state for a class": HEAD + b"cmodels.yolo\nModel\n}b.",
+        "a state for a tensor": rebuild()[:-2] + b"}" + text("shape") + number(10**18) + b"sbs.",
+        "a state for an OrderedDict": HEAD + b"ccollections\nOrderedDict\n)R}" + text("__class__") + b"Nsb.",
+        "keywords": HEAD + b"cmodels.yolo\nModel\n)}" + text("__class__") + b"cbuiltins\nobject\ns\x92.",
+        "a factory": HEAD + b"ccollections\ndefaultdict\n(cbuiltins\nlist\ntR.",
+        "a persistent id of text": HEAD + long + b"Q.",
+        "a persistent id in itself": HEAD + b"]q\x00h\x00aQ.",
+        "the name of a shell as a storage": HEAD
+        + b"("
+        + text("storage")
+        + b"c__main__\nsystem\n"
+        + long
+        + text("cpu")
+        + b"K\x02tQ.",
+        "a codec": HEAD + call("_codecs", "encode", text("x"), text("os.system")) + b".",
+        "a tensor called clear-the-screen": rebuild().replace(text("w"), text("\x1b[2J\n")),
+        "a tensor called half a character": rebuild().replace(text("w"), b"X\x03\x00\x00\x00\xed\xa0\x80"),
+        "nothing": b"",
+        "a stop": b".",
+        "protocol 255": b"\x80\xff}.",
+        "half an instruction": HEAD + b"X\x05",
+    }
+
+
+# those that are sound files after all, of an empty state dict or an empty tensor
+HARMLESS = {
+    zip_with: {"an empty shape with 2^62 in it", "a state for an OrderedDict", "a factory", "protocol 255"},
+    legacy_with: set(),
+}
+
+
+@pytest.mark.parametrize("pack", [zip_with, legacy_with])
+def test_bombs(tmp_path, pack):
+    """Each is refused, or harmless and read; in a process with little memory, that says when anything runs."""
+    (folder := tmp_path / "bombs").mkdir()
+    for index, data_pkl in enumerate(bombs().values()):
+        if pack is legacy_with and len(data_pkl) > 400_000:
+            continue  # the same reader, and these take seconds
+        path = pack(folder / f"{index:03}.pt", data_pkl)
+        if pack is zip_with:
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr("archive/data/0", bytes(8))
+    found = confined("read", folder)
+    names = list(bombs())
+    assert [names[int(fault[:3])] + fault[3:] for fault in found["faults"]] == []
+    assert found.get("loaded", 0) == len([name for name in names if name in HARMLESS[pack]])
+    assert found["longest"][0] < 10, names[int(found["longest"][1][:3])]
+    assert found["peak_bytes"] < 700 * 2**20
+
+
 def test_every_instruction_is_either_known_or_refused(tmp_path):
     for opcode in pickletools.opcodes:
         body = HEAD + opcode.code.encode("latin-1") + bytes(16)
         with pytest.raises(CheckpointError):
             load(zip_with(tmp_path / "a.pt", body))
+
+
+def test_a_directory_that_exchanges_two_entries(tmp_path):
+    torch.save({"a": torch.zeros(2), "b": torch.ones(2)}, path := tmp_path / "a.pt")
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")
+    directory = (
+        content[start:].replace(b"data/0", b"data/x").replace(b"data/1", b"data/0").replace(b"data/x", b"data/1")
+    )
+    path.write_bytes(content[:start] + directory)
+    with pytest.raises(CheckpointError, match="its zip entry a/data/1 is not where it should be"):
+        load(path)

@@ -117,7 +117,7 @@ def test_loading_reads_nothing_until_touched(tmp_path):
         (b"{", "not sound JSON"),
         (b"\xff\xfe", "not sound JSON"),
         (b"[" * 100_000, "not sound JSON"),
-        (b"[]", "not a JSON object"),
+        (b"[]", "it is a list, not an object"),
         (b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{}}', "it has 'a' twice"),
         ({"a": 5}, "entry for 'a' is malformed"),
         ({"a": entry(shape=[-2])}, "entry for 'a' is malformed"),

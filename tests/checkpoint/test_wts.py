@@ -42,6 +42,12 @@ def test_reads_what_struct_packs(tmp_path):
         np.testing.assert_array_equal(got["conv.weight"], np.array([0.0, *values], np.float32))
 
 
+def test_long_lines_of_short_words(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**32, 100_000) >> np.random.default_rng(1).integers(0, 32, 100_000)
+    got = load_text(tmp_path, f"1\na {len(values)} {' '.join(f'{value:x}' for value in values)}\n")
+    np.testing.assert_array_equal(got["a"].view(np.uint32), values)
+
+
 def test_the_last_newline_may_be_missing(tmp_path):
     assert load_text(tmp_path, "1\na 2 0 3f800000")["a"].tolist() == [0, 1]
 
@@ -69,6 +75,12 @@ def test_every_bit_survives(tmp_path):
         ("1\na 1 3f800000 3f800000\n", "line 2\n  a has 2 values where 1 are promised"),
         ("1\na 99999999999999 3f800000\n", "a has 1 values where 99,999,999,999,999 are promised"),
         ("1\na 2 3f800000\n", "a has 1 values where 2 are promised"),
+        (
+            "1\na 2 3f 80 00 3f800000 00\n",
+            "a has 5 values where 2 are promised",
+        ),  # 8 bytes, and a blank at each ninth place
+        ("1\na\0\x1b[2J 2 3f800000\n", r"a\\x00\\x1b\[2J has 1 values where 2"),
+        ("1\na\x1b[2J 1 3f800000\n", r"has a tensor called 'a\\x1b\[2J'\n  the names of a state dict are printable"),
         ("1\na 1 3f80000g\n", "a has a value that is not hexadecimal"),
         ("1\na 1 0x3f8000\n", "a has a value that is not hexadecimal"),
         ("1\na 1 -1\n", "a has a value that is not hexadecimal"),
@@ -86,7 +98,7 @@ def test_what_a_file_may_not_say(tmp_path, text, problem):
     with pytest.raises(CheckpointError, match=problem) as caught:
         load_text(tmp_path, text)
     assert "a.wts" in caught.value.summary
-    assert "download it again" in str(caught.value)
+    assert "download it again" in str(caught.value) or "printable" in str(caught.value)
 
 
 def test_values_beyond_float32_are_not_silently_infinite(tmp_path):

@@ -89,4 +89,4 @@ def test_nothing_of_that_name(run):
 
 def test_options_of_a_name_are_not_for_files(run):
     result = run("inspect", WEIGHTS, "--size", 64, "--fp16")
-    assert result == (1, "", "error: --size, --fp16 would change nothing here\n  this is for a model's name\n")
+    assert result == (1, "", "error: --size, --fp16 would change nothing here\n  this is for a model\n")

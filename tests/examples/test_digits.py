@@ -1,17 +1,18 @@
 """The digits detector: its scenes, its loss, and that the weights do what results.json says."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from trtnn.examples.digits import PICTURE, WEIGHTS, scenes
+from trtnn.examples.digits import PICTURE, SIZE_PX, WEIGHTS, scenes, train
 from trtnn.examples.digits.evaluate import RESULTS, measure
 from trtnn.examples.digits.loss import assign, complete_iou, detection_loss
 from trtnn.examples.digits.picture import TRUTH, demo_scene
-from trtnn.examples.digits.predictors import load_twin, torch_predictor
+from trtnn.examples.digits.predictors import BATCH, load_twin, network_predictor, torch_predictor
 from trtnn.examples.digits.train import SceneStream, optimizer_for, save
 from trtnn.examples.twin import YOLOv5
 from trtnn.vision import box_iou, non_max_suppression
@@ -126,6 +127,30 @@ def test_saved_weights_come_back(tmp_path):
     for name, value in again.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(value, model.state_dict()[name].half().float(), rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_training_for_a_number_of_steps(tmp_path, monkeypatch, capsys):
+    score = SimpleNamespace(map50=0.5, map50_95=0.25)
+    monkeypatch.setattr(train, "validation_set", lambda pictures: [])
+    monkeypatch.setattr(train, "measure", lambda predict, pictures: score)
+    out = tmp_path / "weights.safetensors"
+    model = train.train("yolov5n-dcn", minutes=0, steps=2, batch=1, workers=0, seed=0, out=out)
+    assert "2 steps of 1 pictures" in capsys.readouterr().out
+    assert model.model[1].conv_offset_mask.weight.abs().max() > 0
+    assert load_twin(out).name == "yolov5n-dcn"
+
+
+def test_weights_tell_which_detector_they_are_of(tmp_path):
+    with torch.no_grad():
+        save(YOLOv5("yolov5n-dcn", classes=10), tmp_path / "weights.safetensors")
+    again = load_twin(tmp_path / "weights.safetensors")
+    assert again.name == "yolov5n-dcn"
+    pictures = np.random.default_rng(0).random((BATCH, 3, SIZE_PX, SIZE_PX), np.float32)
+    expected = torch_predictor(again)(pictures)
+    np.testing.assert_allclose(
+        network_predictor(False, tmp_path / "weights.safetensors")(pictures), expected, atol=1e-3, rtol=1e-4
+    )
 
 
 def test_weights_too_large_for_fp16_are_refused(tmp_path):

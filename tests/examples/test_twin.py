@@ -36,6 +36,25 @@ def test_parameter_count_of_release_5():
     assert parameters("yolov5s6", version="5.0") / 1e6 == pytest.approx(12.7, abs=0.06)
 
 
+@pytest.mark.parametrize(("size", "width"), [("n", 0.25), ("x", 1.25)])
+def test_deformable_convolutions_take_the_places_of_three(size, width):
+    channels = [int(c * width) for c in (64, 128, 256, 512)]
+    maps = sum(27 * (9 * c + 1) for c in channels[:3])  # the convolutions of offsets and masks
+    norms = sum(2 * c for c in channels[1:])
+    assert parameters(f"yolov5{size}-dcn") == PUBLISHED[f"yolov5{size}"] + maps + sum(channels[1:]) - norms
+
+
+def test_a_deformable_convolution_starts_as_a_plain_one():
+    """Its taps stand in their places with half their weights, and gradients reach what moves them."""
+    layer = YOLOv5("yolov5n-dcn", classes=2).model[1]
+    x = torch.rand(2, 16, 8, 8)
+    plain = torch.nn.functional.conv2d(x, layer.weight / 2, layer.bias, 2, 1)
+    result = layer(x)
+    torch.testing.assert_close(result, plain, rtol=1e-5, atol=1e-6)
+    result.square().sum().backward()
+    assert (layer.conv_offset_mask.weight.grad.abs().amax((1, 2, 3)) > 0).all()
+
+
 def test_depth_and_width_can_be_set():
     assert parameters("yolov5n", depth=0.33, width=0.5) == PUBLISHED["yolov5s"]
     assert parameters("yolov5n", channels=1) == PUBLISHED["yolov5n"] - 2 * 16 * 36
@@ -139,6 +158,8 @@ def test_well_scaled_is_seeded_and_varied():
         ({"name": "yolov8n"}, "no YOLOv5 named 'yolov8n'"),
         ({"name": "yolov5n", "version": "4.0"}, "no YOLOv5 architecture '4.0'"),
         ({"name": "yolov5n", "head": "boxes"}, "no YOLOv5 head 'boxes'"),
+        ({"name": "yolov5n-dcn", "version": "5.0"}, "no yolov5n-dcn of release 5.0"),
+        ({"name": "yolov5n6-dcn"}, "no YOLOv5 named 'yolov5n6-dcn'"),
     ],
 )
 def test_errors(arguments, message):

@@ -1,6 +1,7 @@
 """YOLOv5 against its torch twin: every size, both versions, both heads, and what its checkpoints tell."""
 
 import functools
+import itertools
 from unittest import mock
 
 import numpy as np
@@ -13,6 +14,7 @@ from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.examples import twin
 from trtnn.models import create
 from trtnn.models.yolov5 import YOLOv5
+from trtnn.modules import DCN
 
 CLASSES = 3
 # Some sixty layers in a row. In parts of the largest magnitude, fp32 was seen 2e-5 off torch, which itself was
@@ -22,7 +24,8 @@ FP16_TOLERANCE = 2e-2
 
 P5 = [f"yolov5{size}" for size in "nsmlx"]
 P6 = [f"{name}6" for name in P5]
-EVERY = [(name, version) for name in P5 + P6 for version in ("6.0", "5.0")]
+DEFORMABLE = [f"{name}-dcn" for name in P5]
+EVERY = [(name, version) for name in P5 + P6 for version in ("6.0", "5.0")] + [(name, "6.0") for name in DEFORMABLE]
 
 
 @functools.lru_cache(maxsize=2)
@@ -47,9 +50,10 @@ def pictures(batch, rows, columns, seed=1):
 
 
 def sizes_of(name):
+    large = name.removeprefix("yolov5")[0] in "lx"
     if name.endswith("6"):
-        return [(1, 128, 64), (2, 64, 128)] if name[-2] in "lx" else [(1, 128, 128), (2, 64, 128)]
-    return [(1, 64, 64), (2, 32, 64)] if name[-1] in "lx" else [(1, 96, 64), (2, 64, 64)]
+        return [(1, 128, 64), (2, 64, 128)] if large else [(1, 128, 128), (2, 64, 128)]
+    return [(1, 64, 64), (2, 32, 64)] if large else [(1, 96, 64), (2, 64, 64)]
 
 
 @pytest.mark.parametrize(("name", "version"), EVERY)
@@ -141,7 +145,8 @@ def test_shapes_at_640_pixels(large):
     assert large.outputs == {"output": Input((1, 25200, 85))}
     model = YOLOv5("yolov5n6")
     assert model.inputs == {"images": Input((1, 3, 1280, 1280))}
-    known = {"model": "yolov5n6", "task": "detect", "classes": 80, "stride": 64, "strides": [8, 16, 32, 64]}
+    known = {"model": "yolov5n6", "task": "detect", "pipeline": "yolov5", "classes": 80}
+    known |= {"stride": 64, "strides": [8, 16, 32, 64]}
     assert model.metadata == known
     assert YOLOv5("yolov5n6", classes=2, names=("cat", "dog")).metadata["names"] == ["cat", "dog"]
 
@@ -171,7 +176,13 @@ def test_inner_outputs_are_those_of_torchs_hooks():
 @strongly_typed
 @pytest.mark.parametrize(
     ("name", "version", "rows", "columns"),
-    [("yolov5n", "6.0", 96, 64), ("yolov5s", "6.0", 64, 64), ("yolov5s", "5.0", 64, 96), ("yolov5n6", "6.0", 128, 128)],
+    [
+        ("yolov5n", "6.0", 96, 64),
+        ("yolov5s", "6.0", 64, 64),
+        ("yolov5s", "5.0", 64, 96),
+        ("yolov5n6", "6.0", 128, 128),
+        ("yolov5n-dcn", "6.0", 64, 96),
+    ],
 )
 def test_fp16_is_near_fp32(name, version, rows, columns):
     ours, _ = pair_of(name, version)
@@ -205,6 +216,30 @@ def test_the_head_alone_in_fp32():
     assert {name for name, kind in kernels.items() if kind == "float32"} == {f"model.24.m.{i}" for i in range(3)}
     full = ours.trace({"images": images.shape}).run(images)
     assert np.abs(network.run(images) - full)[..., 4:].max() < FP16_TOLERANCE
+
+
+# -- deformable convolutions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "width"), [("n", 0.25), ("x", 1.25)])
+def test_which_layers_are_deformable(size, width):
+    model = YOLOv5(f"yolov5{size}-dcn", classes=CLASSES)
+    found = {path: module for path, module in model.named_modules() if isinstance(module, DCN)}
+    assert list(found) == ["model.1", "model.3", "model.5"]
+    channels = [int(c * width) for c in (64, 128, 256, 512)]
+    pairs = list(itertools.pairwise(channels))
+    assert [(dcn.in_channels, dcn.out_channels) for dcn in found.values()] == pairs
+    assert {(dcn.kernel_size, dcn.stride, dcn.padding) for dcn in found.values()} == {((3, 3), (2, 2), (1, 1))}
+    assert model.model[1].conv_offset_mask.out_channels == 27
+    assert "model.1.conv_offset_mask.weight" in model._state()
+
+
+def test_deformable_convolutions_of_any_size():
+    ours, theirs = pair_of("yolov5n-dcn")
+    network = ours.trace(dynamic(32))
+    images = pictures(2, 64, 96)
+    with torch.no_grad():
+        assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
 
 
 # -- anchors ----------------------------------------------------------------------------------------------------------
@@ -262,7 +297,9 @@ def test_anchors_of_half_precision_checkpoints():
 
 
 @pytest.mark.parametrize("fp16", [False, True])
-@pytest.mark.parametrize(("name", "version"), [("yolov5n", "6.0"), ("yolov5s", "5.0"), ("yolov5n6", "6.0")])
+@pytest.mark.parametrize(
+    ("name", "version"), [("yolov5n", "6.0"), ("yolov5s", "5.0"), ("yolov5n6", "6.0"), ("yolov5n-dcn", "6.0")]
+)
 def test_it_builds(name, version, fp16, tmp_path):
     ours, _ = pair_of(name, version)
     size = 128 if name.endswith("6") else 64
@@ -368,6 +405,9 @@ def test_dynamic_pictures_are_multiples_of_the_stride():
         (("yolov5x", "6.0"), ("yolov5m", "5.0")),
         (("yolov5x", "5.0"), ("yolov5l6", "5.0")),
         (("yolov5m", "6.0"), ("yolov5s6", "6.0")),
+        (("yolov5s", "6.0"), ("yolov5s-dcn", "6.0")),
+        (("yolov5n-dcn", "6.0"), ("yolov5n", "6.0")),
+        (("yolov5x-dcn", "6.0"), ("yolov5m-dcn", "6.0")),
     ],
 )
 def test_the_wrong_checkpoint_is_recognised(made, given):
@@ -404,6 +444,7 @@ def test_an_unknown_name_has_a_nearest(make):
     assert "no model is called 'yolo5s'" in message
     assert "nearest: yolov5s" in message
     assert "known: yolov5n, yolov5s, yolov5m, yolov5l, yolov5x, yolov5n6" in message
+    assert "nearest: yolov5x-dcn" in message_of(ArgumentError, make, "yolov5xdcn")
 
 
 @pytest.mark.parametrize(
@@ -412,10 +453,11 @@ def test_an_unknown_name_has_a_nearest(make):
         ({"version": "4.0"}, ["YOLOv5 version '4.0'", "known: '6.0'", "'5.0'"]),
         ({"head": "boxes"}, ["YOLOv5 head 'boxes'", "known: 'decoded', 'raw'"]),
         ({"classes": 3, "names": ["cat"]}, ["1 names for 3 classes"]),
+        ({"name": "yolov5n-dcn", "version": "5.0"}, ["yolov5n-dcn in version '5.0'", "known: '6.0'"]),
     ],
 )
 def test_unknown_options(options, words):
-    message = message_of(ArgumentError, YOLOv5, "yolov5n", **options)
+    message = message_of(ArgumentError, YOLOv5, **{"name": "yolov5n", **options})
     for word in words:
         assert word in message
 

@@ -62,10 +62,10 @@ def test_all_in_a_row():
 
 
 @pytest.mark.parametrize("name", ["ReLU", "SiLU", "LeakyReLU"])
-def test_inplace_is_taken_and_shown(name):
+def test_inplace_is_as_torchs(name):
     ours, theirs = getattr(modules, name)(inplace=True), getattr(torch.nn, name)(inplace=True)
     assert repr(ours) == repr(theirs)
-    check_triangle(lambda x: ours(x) + x, lambda x: theirs(x.clone()) + x, numbers(2, 3))
+    check_triangle(lambda x: ours(x) + x, lambda x: theirs(x) + x, numbers(2, 3))
 
 
 @pytest.mark.parametrize("name", ["relu", "silu", "hardswish", "sigmoid", "leaky_relu", "softmax"])

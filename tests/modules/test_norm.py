@@ -1,4 +1,4 @@
-"""BatchNorm2d against torch's in evaluation."""
+"""BatchNorm2d and FrozenBatchNorm2d against torch's in evaluation."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.helpers import check_triangle, layers, message_of, numbers, trace
 from trtnn import Parameter
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from trtnn.modules import BatchNorm2d
+from trtnn.modules import BatchNorm2d, FrozenBatchNorm2d
 from trtnn.reading import flat_array
 
 
@@ -19,6 +19,43 @@ def test_batch_norm(shape, affine, eps):
     arguments = {"eps": eps, "momentum": 0.03, "affine": affine}
     ours, theirs = BatchNorm2d(shape[1], **arguments), torch.nn.BatchNorm2d(shape[1], **arguments)
     check_triangle(ours, theirs, numbers(*shape))
+
+
+class Frozen(torch.nn.Module):
+    """BatchNorm whose numbers are all buffers, as torchvision.ops.FrozenBatchNorm2d."""
+
+    def __init__(self, channels, eps):
+        super().__init__()
+        self.eps = eps
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, torch.ones(channels))
+
+    def forward(self, x):
+        own = (self.running_mean, self.running_var, self.weight, self.bias)
+        return torch.nn.functional.batch_norm(x, *own, eps=self.eps)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-5, 0.5])
+def test_frozen_batch_norm(eps):
+    ours, theirs = FrozenBatchNorm2d(4, eps), Frozen(4, eps)
+    assert list(dict(ours.named_buffers())) == list(theirs.state_dict())
+    assert list(ours.parameters()) == []
+    assert repr(ours) == f"FrozenBatchNorm2d(4, eps={eps})"
+    check_triangle(ours, theirs, numbers(2, 4, 5, 6))
+    assert len(layers(trace(ours, (1, 4, 2, 2)))) == 1
+
+
+def test_what_frozen_batch_norm_takes():
+    ours = FrozenBatchNorm2d(4)
+    assert ours.eps == 1e-5
+    with_count = {name: np.ones(4, np.float32) for name, _ in ours.named_buffers()} | {
+        "num_batches_tracked": np.ones(())
+    }
+    ours.load_state_dict(with_count)  # what BatchNorm2d leaves
+    message = message_of(ShapeError, trace, ours, (1, 4, 5))
+    assert "FrozenBatchNorm2d" in message
+    assert "(batch, channels, height, width)" in message
+    assert "expected 4" in message_of(ShapeError, trace, ours, (1, 3, 2, 2))
 
 
 def test_it_is_one_scale_layer_folded_in_double_precision():

@@ -1,4 +1,4 @@
-"""MaxPool2d against torch's."""
+"""Poolings against torch's."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,20 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import check_triangle, message_of, numbers, run, trace
+from tests.helpers import (
+    HEIGHT,
+    IMAGES,
+    WIDTH,
+    assert_close,
+    check_dynamic,
+    check_triangle,
+    message_of,
+    numbers,
+    run,
+    trace,
+)
 from trtnn import functional as F
+from trtnn import modules
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.modules import MaxPool2d
 
@@ -46,6 +58,76 @@ def test_max_pool2d_of_any_arguments(data):
     x = numbers(1, 2, *lengths) - 5
     expected = torch.nn.functional.max_pool2d(torch.from_numpy(x), kernel, **options)
     np.testing.assert_array_equal(run(lambda x: F.max_pool2d(x, kernel, **options), x), expected)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_max_pools_with_dilation_and_indices(data):
+    n = data.draw(st.integers(1, 3))
+    kernel, dilation = (data.draw(st.lists(st.integers(1, 3), min_size=n, max_size=n)) for _ in range(2))
+    options = {
+        "stride": data.draw(st.none() | st.integers(1, 3)),
+        "padding": tuple(data.draw(st.integers(0, k // 2)) for k in kernel),
+        "dilation": tuple(dilation),
+        "ceil_mode": data.draw(st.booleans()),
+    }
+    lengths = [data.draw(st.integers(d * (k - 1) + 1, 8)) for k, d in zip(kernel, dilation, strict=True)]
+    batch = data.draw(st.sampled_from([(2,), ()]))
+    x = np.round(numbers(*batch, 2, *lengths)) - 5  # with equal ones: the first wins
+    indices, name = data.draw(st.booleans()), f"max_pool{n}d"
+    expected = getattr(torch.nn.functional, name)(torch.from_numpy(x), kernel, return_indices=indices, **options)
+    assert_close(run(lambda x: getattr(F, name)(x, kernel, return_indices=indices, **options), x), expected, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_adaptive_max_pools_with_indices(data):
+    n = data.draw(st.integers(1, 3))
+    lengths = data.draw(st.lists(st.integers(1, 7), min_size=n, max_size=n))
+    sizes = data.draw(st.lists(st.integers(1, 8), min_size=n, max_size=n))
+    x, name = np.round(numbers(2, 1, *lengths)), f"adaptive_max_pool{n}d"
+    expected = getattr(torch.nn.functional, name)(torch.from_numpy(x), sizes, return_indices=True)
+    assert_close(run(lambda x: getattr(F, name)(x, sizes, return_indices=True), x), expected, 0)
+
+
+def test_indices_where_nothing_is_above_the_padding():
+    x = np.full((1, 1, 5, 4), -np.inf, np.float32)
+    values, indices = run(lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True), x)
+    expected = torch.nn.functional.max_pool2d(torch.from_numpy(x), 3, 2, 1, return_indices=True)
+    np.testing.assert_array_equal(values, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_unpooling_undoes_pooling(n):
+    shape, size = (2, 3, 7, 6, 5)[: 2 + n], (7, 6, 5)[:n]
+    even = (slice(4),) * n
+
+    def function(nn):
+        pool = getattr(nn, f"MaxPool{n}d")(2, return_indices=True)
+        unpool = getattr(nn, f"MaxUnpool{n}d")(2)
+
+        def undone(x):
+            values, indices = pool(x)
+            return [unpool(values, indices, size), unpool(values, indices, shape), unpool(*pool(x[(..., *even)]))]
+
+        return undone
+
+    check_triangle(function(modules), function(torch.nn), numbers(*shape))
+    ours, theirs = (getattr(nn, f"MaxUnpool{n}d")(3, 2, 1) for nn in (modules, torch.nn))
+    assert repr(ours) == repr(theirs)
+
+
+def test_indices_and_dilation_over_dynamic_lengths():
+    def function(ops):
+        return lambda x: [
+            ops.max_pool2d(x, 3, 2, 1, return_indices=True)[1],
+            ops.max_pool2d(x, 3, 2, 1, (2, 3)),
+            ops.max_unpool2d(*ops.max_pool2d(x, 2, return_indices=True), 2),
+            ops.adaptive_max_pool2d(x, 1, True)[1],
+        ]
+
+    check_dynamic(function(F), function(torch.nn.functional), IMAGES, [(1, 4, 8, 16), (3, 4, 40, 24)])
 
 
 @settings(deadline=None, max_examples=60)
@@ -99,7 +181,19 @@ def test_windows_in_ceil_mode_build():
         (lambda x: F.max_pool2d(x, 5), (1, 3, 4, 8), ShapeError, ["(5, 5) is larger", "(1, 3, 4, 8)"]),
         (lambda x: F.max_pool2d(x, 2), (4, 8), ShapeError, ["(batch, channels, height, width)", "[4, 8]"]),
         (lambda x: F.max_pool2d(x, 3, padding=2), (1, 3, 8, 8), ArgumentError, ["half of kernel_size", "(2, 2)"]),
-        (lambda x: F.max_pool2d(x, 3, dilation=2), (1, 3, 8, 8), UnsupportedError, ["dilation 2"]),
+        (lambda x: F.max_pool2d(x, 3, dilation=4), (1, 3, 8, 8), ShapeError, ["(9, 9) is larger"]),
+        (
+            lambda x: F.adaptive_max_pool2d(x, (1, None), return_indices=True),
+            (1, 3, HEIGHT, WIDTH),
+            UnsupportedError,
+            ["adaptive_max_pool2d with return_indices to (1, width)"],
+        ),
+        (
+            lambda x: F.max_unpool1d(x, F.zeros(1, 3, 4, dtype="int64"), 2, output_size=(10,)),
+            (1, 3, 4),
+            ArgumentError,
+            ["max_unpool1d to (10,)", "less than (2,) from (8,)"],
+        ),
         (lambda x: F.max_pool2d(x, (1, 2, 3)), (1, 3, 8, 8), ArgumentError, ["kernel_size takes an int or two"]),
     ],
 )
@@ -107,7 +201,3 @@ def test_errors(function, shape, error, words):
     message = message_of(error, trace, function, shape)
     for word in words:
         assert word in message
-
-
-def test_indices_are_unsupported():
-    assert "return_indices" in message_of(UnsupportedError, MaxPool2d, 2, return_indices=True)

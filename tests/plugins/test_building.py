@@ -37,6 +37,26 @@ def test_architectures_have_one_name(name):
     assert building.architecture(name) == "sm90"
 
 
+@pytest.mark.parametrize(("here", "target"), [("sm90", "sm90a"), ("sm89", "sm89"), ("sm100", "sm100")])
+def test_a_hopper_here_is_built_for_with_its_own_instructions(monkeypatch, here, target):
+    monkeypatch.setattr(building, "gpus", lambda: (here,))
+    assert building.architecture(None) == target
+    assert building.architecture("sm_90a") == "sm90a"
+
+
+@pytest.mark.parametrize(
+    ("arch", "flags"),
+    [
+        ("sm89", ["-arch=sm_89"]),
+        ("sm90", ["-arch=sm_90"]),
+        ("sm90a", ["-gencode=arch=compute_90a,code=sm_90a", "-DDCNV2_WGMMA"]),
+        ("sm100a", ["-gencode=arch=compute_100a,code=sm_100a"]),
+    ],
+)
+def test_only_hoppers_code_has_its_products(arch, flags):
+    assert building.target_flags(arch) == flags
+
+
 @pytest.mark.parametrize(("name", "words"), [("hopper", "expected one such as sm_80"), ("sm_75", "sm_80 and later")])
 def test_bad_architectures_are_named(name, words):
     assert words in message_of(ArgumentError, lambda: building.architecture(name))
@@ -131,7 +151,7 @@ def test_a_library_is_built_once(monkeypatch, tmp_path, capsys):
     assert main([*arguments, "--force"]) == 0
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == 2
-    assert "-arch=sm_90" in calls[0]
+    assert "-arch=sm_90 " in calls[0]
     assert "plugin.cpp" not in calls[0]
 
 
@@ -140,7 +160,7 @@ def test_help_has_examples():
         [sys.executable, "-m", "trtnn.plugins.dcnv2", "build", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert "examples:" in said
-    assert "--tensorrt-include TensorRT/include --arch sm_90" in said
+    assert "--tensorrt-include TensorRT/include --arch sm_90a" in said
 
 
 @pytest.mark.timeout(600)
@@ -153,7 +173,7 @@ def test_the_plugin_compiles_for(version, tmp_path):
         building.find_nvcc()
     except BuildError as error:
         pytest.skip(error.summary)
-    path = building.build(include, "sm_90", tmp_path)
+    path = building.build(include, "sm_90", tmp_path)  # sm_90a is many more block shapes, minutes of nvcc
     library = ctypes.CDLL(str(path))
     library.trtnn_dcnv2_tensorrt.restype = ctypes.c_char_p
     assert library.trtnn_dcnv2_tensorrt().decode() == version

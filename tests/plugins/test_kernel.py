@@ -13,7 +13,7 @@ from tests.plugins.cases import CASES, FP16_TOLERANCE, FP32_TOLERANCE, Case, err
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.plugins.dcnv2.kernel import DeformConv2d, Library
 
-HALF_TILES, FLOAT_TILES = 12, 5
+HALF_TILES, FLOAT_TILES = 38, 5
 TILES = [(True, tile) for tile in range(HALF_TILES)] + [(False, tile) for tile in range(FLOAT_TILES)]
 
 
@@ -65,13 +65,36 @@ def test_a_tap_that_is_not_a_number_counts_as_outside(emulated):
     assert output.isfinite().all()
 
 
+HOPPER = {"s": "samples in shared memory", "r": "samples in registers"}
+
+
+@pytest.mark.parametrize("kind", HOPPER)
+@pytest.mark.parametrize("name", CASES)
+def test_warpgroups_agree_with_the_definition(emulated, name, kind):
+    """Each case with one of Hopper's block shapes of each kind; which one goes round."""
+    tiles = [i for i, tile in enumerate(emulated.tiles(True)) if kind in tile.split("-")[0]]
+    tile = tiles[list(CASES).index(name) % len(tiles)]
+    assert error_of(emulated, CASES[name], True, tile) < FP16_TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["64x64", "128x64", "128x128s-f2b2", "192x64r-b1", "64x128r-k2b1"])
+@pytest.mark.parametrize("output_last", [True, False])
+def test_only_what_fills_no_multiprocessors_is_split(emulated, name, output_last, monkeypatch):
+    """On a GPU of two multiprocessors most blocks are whole, and the rest are split; also of more than one group."""
+    monkeypatch.setenv("DCNV2_EMULATE_MULTIPROCESSORS", "2")
+    tile = emulated.tiles(True).index(name)
+    for more in ({}, {"groups": 2, "outputs": 16}):
+        case = Case(batch=2, height=23, width=25, splits=3, output_last=output_last, **more)
+        assert error_of(emulated, case, True, tile) < FP16_TOLERANCE
+
+
 def test_a_large_layer_takes_large_blocks_and_a_small_one_is_split(emulated):
     """The choice is by expected time; here only that it goes with the size."""
     layer = DeformConv2d(emulated, np.zeros((256, 256, 3, 3), np.float32), padding=1)
-    large = layer.make_call(32, 40, 40, input_layout=1, output_layout=1)
+    large = layer.make_call(33, 32, 64, input_layout=1, output_layout=1)  # 528 blocks of 128 pixels: four waves
     small = layer.make_call(1, 10, 10, input_layout=1, output_layout=1)
+    assert int(layer.choice(large)[0].split("x")[0]) >= 128
     assert layer.choice(large)[1] == 1
-    assert layer.choice(large)[0].startswith("128x")
     assert layer.choice(small)[1] > 1
 
 

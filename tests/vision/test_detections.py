@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.vision import Detection, Detections, Letterbox
+from trtnn.vision import Detection, Detections, Placement
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_class_without_a_name_is_an_error(two):
 
 
 def test_scaled_to_the_picture(two):
-    scaled = two.scaled(Letterbox((4, 8), (16, 16)))  # twice as large, 4 px above and below
+    scaled = two.scaled(Placement((4, 8), (16, 16), (2, 2), (0, 4)))  # twice as large, 4 px above and below
     np.testing.assert_allclose(scaled.boxes, [[0.5, 0, 1.5, 0], [2.5, 1, 3.5, 2.25]])
     assert scaled.scores is two.scores
     assert scaled.classes is two.classes

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.vision.test_preprocessing import letterboxed
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.vision import Letterbox, non_max_suppression, postprocess
+from trtnn.vision import non_max_suppression, postprocess
 
 # What torchvision 0.29.1 keeps of these boxes, whose scores fall, at each threshold: ops.nms(boxes, scores, threshold)
 BOXES = [[0, 0, 5, 1], [0, 0, 3, 1], [0, 0, 2, 1], [9, 9, 9, 9], [9, 9, 9, 9], [1, 0, 5, 1], [20, 0, 24, 4]]
@@ -187,25 +188,25 @@ def test_a_full_head_takes_milliseconds():
     assert len(found) == 300
 
 
-def test_postprocess_maps_every_picture_by_its_own_letterbox():
+def test_postprocess_maps_every_picture_by_its_own_placement():
     prediction = np.zeros((2, 3, 6), np.float32)
     prediction[0, 0] = row((100, 180, 300, 380), 1, 0.9)
     prediction[1, 2] = row((0, 0, 640, 640), 1, 0.8)
-    letterboxes = [Letterbox((360, 1280), (640, 640)), Letterbox((320, 160), (640, 640))]
-    first, second = postprocess(prediction, letterboxes, confidence=0.5)
+    placements = [letterboxed((360, 1280), (640, 640)), letterboxed((320, 160), (640, 640))]
+    first, second = postprocess(prediction, placements, confidence=0.5)
     np.testing.assert_allclose(
         first.boxes, [[200, 0, 600, 300]]
     )  # half size, 230 px above: (180 - 230) * 2 is cut to 0
     np.testing.assert_allclose(second.boxes, [[0, 0, 160, 320]])
-    assert [d.scores.tolist() for d in postprocess(prediction, letterboxes, confidence=0.85)][1] == []
+    assert [d.scores.tolist() for d in postprocess(prediction, placements, confidence=0.85)][1] == []
 
 
 def test_wrong_shapes_are_named():
     for shape in ((25200, 85), (1, 25200, 5), (1, 3, 80, 80, 85)):
         with pytest.raises(ShapeError, match=r"shape \(N, boxes, 5 \+ classes\)\n.*received: \("):
             non_max_suppression(np.zeros(shape, np.float32))
-    with pytest.raises(ShapeError, match=r"for 1 pictures, one for each letterbox\n.*received: \(2, 4, 6\), for 2"):
-        postprocess(np.zeros((2, 4, 6), np.float32), [Letterbox((4, 4), (8, 8))])
+    with pytest.raises(ShapeError, match=r"for 1 pictures, one for each placement\n.*received: \(2, 4, 6\), for 2"):
+        postprocess(np.zeros((2, 4, 6), np.float32), [letterboxed((4, 4), (8, 8))])
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.vision import Letterbox, letterbox, preprocess
+from trtnn.vision import Placement, Preprocessing, letterbox, preprocess
 
 SIDE = st.integers(1, 4000)
 SIZE = st.tuples(SIDE, SIDE)
@@ -13,6 +14,13 @@ SIZE = st.tuples(SIDE, SIDE)
 
 def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def letterboxed(source: tuple[int, int], canvas: tuple[int, int]) -> Placement:
+    """Where a letterboxed picture lies, by the formula."""
+    ratio = min(canvas[0] / source[0], canvas[1] / source[1])
+    offset = (canvas[1] - source[1] * ratio) / 2, (canvas[0] - source[0] * ratio) / 2
+    return Placement(source, canvas, (ratio, ratio), offset)
 
 
 def by_borders(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -31,13 +39,14 @@ def test_the_canvas_is_the_one_opencv_makes(source, size):
     image = noise(*source)
     canvas, box = letterbox(image, size)
     np.testing.assert_array_equal(canvas, by_borders(image, *size))
-    assert box == Letterbox(source, size)
+    assert box == letterboxed(source, size)
 
 
 def test_numbers_by_hand():
     canvas, box = letterbox(np.full((333, 500, 3), 255, np.uint8), 640)
-    assert box.ratio == 640 / 500
-    assert box.pad == pytest.approx((0, (640 - 333 * 1.28) / 2))  # 106.88
+    assert box.scale == (640 / 500, 640 / 500)
+    assert box.offset == pytest.approx((0, (640 - 333 * 1.28) / 2))  # 106.88
+    assert box.area == pytest.approx((0, 106.88, 640, 533.12))
     white = np.flatnonzero((canvas == 255).all(axis=(1, 2)))  # 426 rows of the 640, 107 above and 107 below
     assert (white[0], white[-1], len(white)) == (107, 532, 426)
     assert (np.delete(canvas, white, axis=0) == 114).all()
@@ -76,14 +85,14 @@ def test_boxes_come_back_from_the_canvas(source, canvas, fractions):
     boxes = np.array(fractions, np.float64).reshape(-1, 4) * (width, height, width, height)
     ratio = min(canvas[0] / height, canvas[1] / width)
     left, top = (canvas[1] - width * ratio) / 2, (canvas[0] - height * ratio) / 2
-    back = Letterbox(source, canvas).to_source(boxes * ratio + (left, top, left, top))
+    back = letterboxed(source, canvas).to_source(boxes * ratio + (left, top, left, top))
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, boxes, atol=1e-3)
 
 
 @given(SIZE, SIZE, st.tuples(*[st.floats(-1e6, 1e6)] * 4))
 def test_boxes_never_leave_the_picture(source, canvas, box):
-    x1, y1, x2, y2 = Letterbox(source, canvas).to_source([box])[0]
+    x1, y1, x2, y2 = letterboxed(source, canvas).to_source([box])[0]
     assert 0 <= min(x1, x2) <= max(x1, x2) <= source[1]
     assert 0 <= min(y1, y2) <= max(y1, y2) <= source[0]
 
@@ -95,11 +104,11 @@ def test_a_thing_seen_on_the_canvas_is_where_it_is_in_the_picture(source, canvas
     pixels, box = letterbox(image, canvas, color=0)
     y, x = np.nonzero(pixels[:, :, 0] > 127)
     seen = [[x.min(), y.min(), x.max() + 1, y.max() + 1]]
-    np.testing.assert_allclose(box.to_source(seen), [[10, 20, 45, 40]], atol=1.5 / box.ratio)
+    np.testing.assert_allclose(box.to_source(seen), [[10, 20, 45, 40]], atol=1.5 / box.scale[0])
 
 
 def test_no_boxes_and_wrong_boxes():
-    box = Letterbox((10, 20), (40, 40))
+    box = letterboxed((10, 20), (40, 40))
     assert box.to_source([]).shape == box.to_source(np.zeros((0, 4))).shape == (0, 4)
     with pytest.raises(ShapeError, match=r"shape \(n, 4\)\n.*received: \(4,\)"):
         box.to_source([1, 2, 3, 4])
@@ -135,3 +144,133 @@ def test_wrong_arguments_are_named():
         preprocess(noise(4, 4), 32)  # one picture instead of a list
     with pytest.raises(DTypeError, match=r"must be uint8.*\n.*float64"):
         letterbox(np.zeros((4, 4, 3)), 32)
+
+
+# -- other ways -------------------------------------------------------------------------------------------------------
+
+SOURCES = [(480, 640), (333, 500), (50, 30), (97, 640)]
+PLAIN = {"mean": (0.5, 0.25, 0.125), "std": (0.5, 2.0, 0.25)}
+
+
+def normalised(canvas: np.ndarray) -> np.ndarray:
+    return (canvas.astype(np.float64) / 255 - PLAIN["mean"]) / PLAIN["std"]
+
+
+def prepared(image: np.ndarray, size: tuple[int, int], fit: str, **options: object) -> tuple[np.ndarray, Placement]:
+    """One picture's input, as (height, width, 3), and its placement."""
+    (planes,), (placement,) = preprocess([image], size, how=Preprocessing(fit, **PLAIN, **options))
+    assert planes.dtype == np.float32
+    return planes.transpose(1, 2, 0), placement
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("size", [(96, 160), (128, 64)])
+class TestWaysToLie:
+    def test_at_the_corner(self, source, size):
+        image = noise(*source)
+        pixels, placement = prepared(image, size, "corner", fill=(10, 20.5, 30))
+        ratio = min(size[0] / source[0], size[1] / source[1])
+        height, width = (int(side * ratio + 1e-6) for side in source)
+        planes = torch.from_numpy(image).permute(2, 0, 1)[None].double()
+        resized = torch.nn.functional.interpolate(planes, size=(height, width), mode="bilinear")[0].permute(1, 2, 0)
+        expected = np.full((*size, 3), (10, 20.5, 30))
+        expected[:height, :width] = resized
+        np.testing.assert_allclose(pixels, normalised(expected), atol=1e-3)
+        assert height == size[0] or width == size[1]
+        assert placement == Placement(source, size, (width / source[1], height / source[0]), (0, 0))
+
+    def test_by_an_affine_map(self, source, size):
+        image = noise(*source)
+        pixels, placement = prepared(image, size, "warp", fill=(255, 0, 64))
+        # CenterNet's points: the middle to the middle, and a step from there that is scaled.
+        middle, target = np.float32(source[::-1]) / 2, np.float32(size[::-1]) / 2
+        ratio = min(size[0] / source[0], size[1] / source[1])
+        steps = np.float32([[0, 0], [0, -100], [-100, 0]])
+        matrix = cv2.getAffineTransform(middle + steps, np.float32(target + steps * ratio))
+        expected = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(255, 0, 64))
+        off = np.abs(pixels - normalised(expected)).max(2) > 0.02
+        assert off.mean() < 0.01  # OpenCV rounds places to 1/32 pixel, where the matrices' last digits count
+        corners = np.float64([[0, 0, 1], [source[1], source[0], 1]])
+        np.testing.assert_allclose(placement.area, (corners @ matrix.T).ravel(), atol=1e-3)
+
+    def test_stretched(self, source, size):
+        image = noise(*source)
+        pixels, placement = prepared(image, size, "stretch")
+        expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(pixels, normalised(expected), atol=1e-5)
+        assert placement.area == pytest.approx((0, 0, size[1], size[0]))
+
+    def test_the_middle_cut_out(self, source, size):
+        image = noise(*source)
+        pixels, placement = prepared(image, size, "crop")
+        shorter = round(max(size) * 256 / 224)
+        height, width = (shorter if side == min(source) else int(shorter * side / min(source)) for side in source)
+        planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        resized = torch.nn.functional.interpolate(planes, size=(height, width), mode="bilinear", antialias=True)
+        top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+        cut = resized[0].permute(1, 2, 0).numpy()[top : top + size[0], left : left + size[1]]
+        assert np.abs(pixels - normalised(np.rint(cut))).max() < 1.01 / 255 / min(PLAIN["std"])  # where halves are
+        assert np.abs(pixels - normalised(np.rint(cut))).mean() < 1e-4
+        assert placement.offset == (-left, -top)
+        assert placement.scale == (width / source[1], height / source[0])
+
+    @pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "crop"])
+    def test_boxes_come_back(self, source, size, fit):
+        _, placement = prepared(noise(*source), size, fit)
+        boxes = np.array([[0, 0, source[1], source[0]], [3, 4, 20, 11.5]])
+        on_canvas = boxes * np.tile(placement.scale, 2) + np.tile(placement.offset, 2)
+        np.testing.assert_allclose(placement.area, on_canvas[0], atol=1e-9)
+        np.testing.assert_allclose(placement.to_source(on_canvas), boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "crop"])
+def test_what_is_seen_is_where_the_placement_says(fit):
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[90:150, 120:200] = 255
+    pixels, (placement,) = preprocess([image], (160, 160), how=Preprocessing(fit, fill=(0, 0, 0)))
+    y, x = np.nonzero(pixels[0, 0] > 0.5)
+    seen = placement.to_source([[x.min(), y.min(), x.max() + 1, y.max() + 1]])
+    np.testing.assert_allclose(seen, [[120, 90, 200, 150]], atol=1.5 / min(placement.scale))
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "crop"])
+def test_blue_comes_first_where_it_is_to(fit):
+    image, numbers = noise(60, 80), {"fill": (1, 2, 3), "mean": (0.1, 0.2, 0.3), "std": (1, 2, 4)}
+    (rgb,), _ = preprocess([image], 64, how=Preprocessing(fit, **{n: v[::-1] for n, v in numbers.items()}))
+    (bgr,), _ = preprocess([image], 64, how=Preprocessing(fit, "BGR", **numbers))
+    np.testing.assert_array_equal(bgr, rgb[::-1])
+    assert not np.array_equal(bgr, rgb)
+
+
+def test_a_fixed_square_canvas_is_centernets():
+    """Its longer side fills the canvas, whichever it is."""
+    for source in SOURCES:
+        _, placement = prepared(noise(*source), (512, 512), "warp")
+        ratio = 512 / max(source)
+        assert placement.scale == (ratio, ratio)
+        assert placement.offset == pytest.approx((256 - source[1] / 2 * ratio, 256 - source[0] / 2 * ratio))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fit": "lettrbox"}, "preprocessing has no fit 'lettrbox'\n  known: letterbox, corner, warp, stretch, crop"),
+        ({"channels": "GBR"}, "preprocessing has no channels 'GBR'\n  known: RGB, BGR"),
+        ({"mean": (1, 2)}, r"mean of preprocessing is a number for each channel\n  got: \(1, 2\)"),
+        ({"fill": "grey"}, "fill of preprocessing is a number for each channel\n  got: grey"),
+        ({"std": (1, 0, 1)}, "std of preprocessing is a number for each channel, none of them zero"),
+        ({"std": (1, float("nan"), 1)}, "std of preprocessing is a number for each channel"),
+    ],
+)
+def test_wrong_ways_are_named(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        Preprocessing(**options)
+
+
+def test_a_way_with_changes():
+    way = Preprocessing("warp", "BGR")
+    changed = way.changed({"mean": [0.5, 0.5, 0.5], "fit": "corner"})  # JSON has lists
+    assert changed == Preprocessing("corner", "BGR", mean=(0.5, 0.5, 0.5))
+    assert way.changed({}) == way
+    with pytest.raises(ArgumentError, match="preprocessing has no 'means'\n  nearest: mean\n  known: fit, channels, "):
+        way.changed({"means": (0, 0, 0)})

@@ -10,6 +10,7 @@ suffix                  what :func:`load` reads                      what :func:
 ``.npz``                arrays                                       the same types, uncompressed
 ``.wts``                flat float32 arrays: it knows no shapes      float32, flat
 ``.pt .pth .ckpt``      views of the file; torch is not needed       the same types; torch is needed
+``.weights``            Darknet's: one flat array without names      nothing
 ======================= ============================================ ===================================
 """
 
@@ -23,7 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from trtnn.checkpoint import npz, safetensors, torch_file, wts
+from trtnn.checkpoint import darknet, npz, safetensors, torch_file, wts
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError
 from trtnn.files import atomic_write
 
@@ -43,6 +44,7 @@ _FORMATS = {
     ".pt": _TORCH,
     ".pth": _TORCH,
     ".ckpt": _TORCH,
+    ".weights": _Format(darknet.read, darknet.write),
 }
 _DATA_PARALLEL = "module."
 
@@ -57,11 +59,14 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Every array is C-contiguous. bfloat16, which NumPy lacks, becomes float32; other types stay. Arrays of
     ``.safetensors`` and torch files are views of the file, read when touched; writing to one leaves the file as it is.
     Do not cut such a file short while its arrays are in use. Arrays of ``.wts`` are flat.
+    A Darknet ``.weights`` file gives one array, ``"darknet"``: a family that was published so tells by its length which
+    model it is of, and gives it names (``YOLOv3.canonical``).
 
     When every name begins with ``module.``, which torch's DataParallel puts there, the names lose it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, of an unknown kind, or a pickle that names something harmful.
+        CheckpointError: the file is missing, damaged, of an unknown kind, a pickle that names something harmful, or
+            made to take much more memory than its own size.
     """
     path = Path(path)
     kind = _format(path)
@@ -69,6 +74,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         state_dict = kind.read(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    for name in state_dict:
+        if not name.isprintable():  # save refuses it as well; on a terminal it could do anything
+            raise CheckpointError(
+                f"{path} has a tensor called {name!r}", "the names of a state dict are printable text"
+            )
     if state_dict and all(name.startswith(_DATA_PARALLEL) for name in state_dict):
         return {name.removeprefix(_DATA_PARALLEL): array for name, array in state_dict.items()}
     return state_dict

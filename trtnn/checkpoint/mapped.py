@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
+from trtnn.errors import CheckpointError
 
 # bfloat16 is the upper half of a float32. NumPy has no such type, so a record of its own stands for it here and
 # array_at widens it.
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+_ALWAYS_ALLOWED_BYTES = 2**26
 
 
 def map_file(path: Path) -> mmap.mmap:
@@ -35,6 +37,26 @@ def is_shape(sizes: Sequence[object]) -> bool:
 def is_size(value: object) -> bool:
     """Whether ``value`` can be a size, an offset or a stride: an integer, not negative, of 63 bits at most."""
     return type(value) is int and 0 <= value < 2**63
+
+
+def check_inflation(path: Path, file_bytes: int, claimed_bytes: int, most_times: int, advice: str) -> None:
+    """Refuse a small file that would fill the memory.
+
+    Args:
+        path: the file, for the message.
+        file_bytes: its size.
+        claimed_bytes: what its arrays would take.
+        most_times: how many times its size they may take, beyond 64 MiB.
+        advice: what to do if the file is sound.
+
+    Raises:
+        CheckpointError: they would take more.
+    """
+    if claimed_bytes > most_times * file_bytes + _ALWAYS_ALLOWED_BYTES:
+        raise CheckpointError(
+            f"{path} has {file_bytes:,} bytes but claims tensors of {claimed_bytes:,}: refused",
+            f"if you trust it, {advice}",
+        )
 
 
 def array_at(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ import numpy as np
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.mapped import BFLOAT16, array_at, is_shape, is_size, map_file
 from trtnn.errors import CheckpointError
+from trtnn.strict_json import parse_object
 
 _DTYPES = {
     "BOOL": np.dtype("?"),
@@ -68,21 +69,9 @@ def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, object], int]:
     if len(data) < 8 or length > min(len(data) - 8, _HEADER_LIMIT_BYTES):
         raise damaged(path, "is not a safetensors file", f"its header would have {length:,} of {len(data):,} bytes")
     try:
-        header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        return parse_object(data[8 : 8 + length]), 8 + length
+    except ValueError as error:
         raise damaged(path, "is not a safetensors file", f"its header is not sound JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise damaged(path, "is not a safetensors file", "its header is not a JSON object")
-    return header, 8 + length
-
-
-def _unique(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    result: dict[str, object] = {}
-    for name, value in pairs:
-        if name in result:
-            raise ValueError(f"it has {name!r} twice")
-        result[name] = value
-    return result
 
 
 def _span(path: Path, name: str, entry: object) -> tuple[int, int, str]:

@@ -61,7 +61,7 @@ def _module_entries(path: Path, root: Opaque) -> Iterator[tuple[str, object]]:
     while pending:
         prefix, module = pending.pop()
         parameters, buffers, children = (_registry(path, prefix, module, key) for key in _REGISTRIES)
-        count += 1 + len(parameters) + len(buffers)
+        count += 1 + len(parameters) + len(buffers) + len(children)
         if count > _ENTRIES_LIMIT or len(prefix) > _NAME_LIMIT_CHARACTERS:
             raise CheckpointError(f"{path} holds a model without end: a module contains itself", _HOW_TO_SAVE)
         transient = module.state.get("_non_persistent_buffers_set")
@@ -79,6 +79,9 @@ def _registry(path: Path, prefix: str, module: object, key: str) -> dict[object,
     if not isinstance(registry, dict):
         where = prefix.removesuffix(".") or "its content"
         raise CheckpointError(f"{path} holds no state dict: {where} is {_describe(module)}, no module", _HOW_TO_SAVE)
+    for name in registry:
+        if not isinstance(name, str) or len(name) > _NAME_LIMIT_CHARACTERS:
+            raise CheckpointError(f"{path} holds no state dict: a module has {_describe(name)} as a name", _HOW_TO_SAVE)
     return registry
 
 

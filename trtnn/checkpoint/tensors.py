@@ -71,8 +71,9 @@ class Tensor:
     dtype: str
 
     def __post_init__(self) -> None:
-        steps_sound = len(self.shape) == len(self.strides) and all(map(is_size, (self.offset, *self.strides)))
-        if not (is_shape(self.shape) and steps_sound):
+        tuples = isinstance(self.shape, tuple) and isinstance(self.strides, tuple)
+        same_rank = tuples and is_shape(self.shape) and len(self.shape) == len(self.strides)
+        if not (same_rank and all(map(is_size, (self.offset, *self.strides)))):
             raise TypeError("it has a tensor whose shape, strides or offset are malformed")
 
     @property

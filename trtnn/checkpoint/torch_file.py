@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
-from trtnn.checkpoint.mapped import map_file
+from trtnn.checkpoint.mapped import check_inflation, map_file
 from trtnn.checkpoint.state import find_state_dict
 from trtnn.checkpoint.tensors import TENSOR_CONSTRUCTORS, Storage, persistent_storage, tensor_array
 from trtnn.checkpoint.unpickle import unpickle
@@ -26,9 +26,8 @@ from trtnn.errors import CheckpointError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-# expand() makes one element stand for many, and tensors may share: a small file must not fill the memory that way
-_EXPANSION_LIMIT = 8
-_EXPANDED_BYTES = 2**26
+_UTF8 = 1 << 11  # the flag of a zip entry whose name is UTF-8
+_EXPANSION_LIMIT = 8  # expand() makes one element stand for many, and tensors may share
 
 _Spans = dict[str, tuple[int, int]]  # for a storage's key: where it begins in the file, and its bytes
 
@@ -44,11 +43,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise damaged(path, "is not a file that torch.save wrote")
     tensors = find_state_dict(path, content)
     claimed_bytes = sum(tensor.size_bytes for tensor in tensors.values())
-    if claimed_bytes > _EXPANSION_LIMIT * len(data) + _EXPANDED_BYTES:
-        raise CheckpointError(
-            f"{path} has {len(data):,} bytes but claims tensors of {claimed_bytes:,}: refused",
-            "if you trust it, save contiguous copies: {name: tensor.clone() for name, tensor in state_dict.items()}",
-        )
+    contiguous = "save contiguous copies: {name: tensor.clone() for name, tensor in state_dict.items()}"
+    check_inflation(path, len(data), claimed_bytes, _EXPANSION_LIMIT, contiguous)
     return {name: tensor_array(path, name, tensor, data, spans) for name, tensor in tensors.items()}
 
 
@@ -87,8 +83,11 @@ def _entry_span(path: Path, data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[in
             f"{path} is compressed, which torch.save never does", "unpack it and zip it with: zip -0, or save it again"
         )
     # the local header repeats the name and has padding of its own: their lengths are its last two numbers
-    start = entry.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    if len(header) != 30 or header[:4] != b"PK\x03\x04" or start + entry.file_size > len(data):
+    name_end = entry.header_offset + 30 + int.from_bytes(header[26:28], "little")
+    start = name_end + int.from_bytes(header[28:30], "little")
+    name = data[entry.header_offset + 30 : name_end].decode("utf-8" if entry.flag_bits & _UTF8 else "cp437", "replace")
+    sound = len(header) == 30 and header[:4] == b"PK\x03\x04" and name == entry.orig_filename
+    if not sound or start + entry.file_size > len(data):
         raise damaged(path, f"is damaged: its zip entry {entry.filename} is not where it should be")
     return start, entry.file_size
 

@@ -12,7 +12,8 @@ library, which documents the format, cuts the bytes into instructions.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,12 @@ from typing import Protocol
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.harmless import is_harmless
 from trtnn.errors import CheckpointError
+
+_STEPS_LIMIT = (
+    2**21
+)  # a whole model with its optimizer takes a tenth of it; each step takes a few hundred bytes at most
+_TUPLE_KEYS_LIMIT = 1000
+_SIZED = (list, tuple, dict, set, frozenset)
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,16 @@ class _Machine:
         self.stack: list = []
         self.outer_stacks: list[list] = []  # MARK sets the stack aside and starts a new one
         self.memo: dict[int, object] = {}
+        self.steps = 0
+
+    def spend(self, steps: int) -> None:
+        """Count work, which a small pickle could otherwise ask for without end."""
+        self.steps += steps
+        if self.steps > _STEPS_LIMIT:
+            raise self.refused(f"has a pickle that takes more than {_STEPS_LIMIT:,} steps to read")
 
     def step(self, name: str, argument: object) -> None:
+        self.spend(1)
         if name in _LITERALS:
             self.stack.append(argument)
         elif name in _CONSTANTS:
@@ -162,7 +177,7 @@ class _Machine:
         items = self.pop_mark()
         if not isinstance(self.stack[-1], set):
             raise TypeError("it adds elements to what is not a set")
-        self.stack[-1].update(map(_key, items))
+        _add(self.stack[-1], items)
 
     def extend(self, target: object, items: list) -> None:
         if isinstance(target, list):
@@ -176,7 +191,7 @@ class _Machine:
         if not isinstance(target, dict):
             raise TypeError("it sets items of what is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if _key(key) in target:
+            if _key(key, target) in target:
                 raise ValueError("it sets an item of a dict twice")
             target[key] = value
 
@@ -200,6 +215,8 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise TypeError("it calls what is not a class")
+        # what it makes may be a copy of a long argument, which the pickle need not hold a second time
+        self.spend(sum(len(value) for value in (arguments, *arguments) if isinstance(value, _SIZED)))
         constructor = self.constructors.get(function.name)
         self.stack.append(constructor(*arguments) if constructor else Opaque(function))
 
@@ -218,24 +235,43 @@ class _Machine:
         self.stack.append(self.persistent_load(self.stack.pop()))
 
 
-def _key(value: object) -> object:
-    """Return ``value`` when it may be a key; hashing a tuple nested a million deep would overflow the C stack."""
-    if isinstance(value, (tuple, frozenset)) and any(isinstance(item, (tuple, frozenset)) for item in value):
-        raise TypeError("it has a nested tuple as a key")
+def _key(value: object, container: Collection) -> object:
+    """Return ``value`` when it may be a key of a dict or set.
+
+    Hashing a tuple nested a million deep would overflow the C stack. Large integers and tuples can be chosen so that
+    their hashes are all the same, and a table of n of them takes n² steps to fill; the hashes of text and of objects
+    nobody outside this process can choose.
+    """
+    if isinstance(value, (tuple, frozenset)):
+        if any(isinstance(item, (tuple, frozenset)) for item in value):
+            raise TypeError("it has a nested tuple as a key")
+        if len(container) > _TUPLE_KEYS_LIMIT:
+            raise TypeError(f"it has a tuple as a key among more than {_TUPLE_KEYS_LIMIT:,}")
+    if isinstance(value, int) and value.bit_length() >= sys.hash_info.width - 3:
+        raise TypeError("it has too large a number as a key")
     return value
+
+
+def _add(target: set, items: Iterable) -> set:
+    for item in items:
+        target.add(_key(item, target))
+    return target
 
 
 def _dict(content: list | dict = ()) -> dict:
     """Return a dict; most are made empty and filled by instructions, but Counter takes a dict, Python 2 wrote pairs."""
-    return {_key(key): value for key, value in (content.items() if isinstance(content, dict) else content)}
+    made: dict = {}
+    for key, value in content.items() if isinstance(content, dict) else content:
+        made[_key(key, made)] = value
+    return made
 
 
 def _set(items: list = ()) -> set:
-    return set(map(_key, items))
+    return _add(set(), items)
 
 
 def _frozenset(items: list = ()) -> frozenset:
-    return frozenset(map(_key, items))
+    return frozenset(_add(set(), items))
 
 
 _CONTAINERS: dict[str, Constructor] = {

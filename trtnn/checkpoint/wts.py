@@ -7,6 +7,7 @@ format knows neither shapes nor types: what is read is flat, and all is float32.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,8 @@ import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
 from trtnn.errors import CheckpointError
+
+_PIECE = re.compile(rb".{1,100000}\S*", re.DOTALL)  # of a line, which ends where a word does
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -48,21 +51,27 @@ def _tensor(line: bytes) -> tuple[str, np.ndarray]:
     if text and not line.endswith(b"\n") and len(text.rpartition(b" ")[2]) < 8:
         raise ValueError(f"{name.decode()} ends the file with a value that may be cut short")
     # the usual case, words of 8 digits and single blanks, needs no list of words: 10 times less memory
-    blanks = text[8::9]
-    packed = _unhex(text) if blanks == b" " * len(blanks) else b""
+    usual = len(text) == 9 * count - 1 and text[8::9] == b" " * (count - 1)
+    packed = _unhex(text) if usual else b""
     if len(packed) != 4 * count:
-        packed = _unhex(_padded(name.decode(), count, text.split()))
-        if len(packed) != 4 * count:
-            raise ValueError(f"{name.decode()} has a value that is not hexadecimal")
+        packed = _packed(name.decode(), count, text)
     return name.decode(), np.frombuffer(packed, ">u4").astype(np.uint32).view(np.float32)
 
 
-def _padded(name: str, count: int, words: list[bytes]) -> bytes:
-    if len(words) != count:
-        raise ValueError(f"{name} has {len(words):,} values where {count:,} are promised")
-    if any(len(word) > 8 for word in words):
-        raise ValueError(f"{name} has a value of more than 8 hexadecimal digits")
-    return b" ".join(word.rjust(8, b"0") for word in words)
+def _packed(name: str, count: int, text: bytes) -> bytes:
+    """Return the bytes of words of any length, piece by piece: a list of all words would take 50 times the text."""
+    found, packed = 0, []
+    for piece in _PIECE.findall(text):
+        words = piece.split()
+        found += len(words)
+        if any(len(word) > 8 for word in words):
+            raise ValueError(f"{name} has a value of more than 8 hexadecimal digits")
+        packed.append(_unhex(b" ".join(word.rjust(8, b"0") for word in words)))
+        if len(packed[-1]) != 4 * len(words):
+            raise ValueError(f"{name} has a value that is not hexadecimal")
+    if found != count:
+        raise ValueError(f"{name} has {found:,} values where {count:,} are promised")
+    return b"".join(packed)
 
 
 def _unhex(text: bytes) -> bytes:

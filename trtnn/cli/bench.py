@@ -17,8 +17,9 @@ from trtnn.cli.options import (
     Json,
     ModelName,
     Size,
+    Weights,
     example_inputs,
-    load_model,
+    load_what,
     refuse,
     resized_inputs,
     write_json,
@@ -34,7 +35,13 @@ from trtnn.files import check_writable
     "trtnn bench yolov5s.engine --runs 200 --json bench.json",
 )
 def bench(
-    what: Annotated[Path, typer.Argument(help="An engine file, or a checkpoint, whose engine is built first.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="An engine file; or a checkpoint, a model's name or FILE.py:CLASS, whose engine is built first."
+        ),
+    ],
+    weights: Weights = None,
     model: ModelName = None,
     size: Size = None,
     batch: Batch = None,
@@ -53,20 +60,21 @@ def bench(
     """
     path = None if json is None else check_writable(json)
     about: dict[str, Any] = {}
-    if what.suffix.lower() in ENGINE_SUFFIXES:
-        given = {"--model": model, "--size": size, "--batch": batch, "--fp16": fp16, "--level": level}
+    if Path(what).suffix.lower() in ENGINE_SUFFIXES:
+        given = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
+        given |= {"--fp16": fp16, "--level": level}
         refuse(given, "this is settled when an engine is built; it goes with a checkpoint")
         engine = trtnn.Engine.load(what)
         engine.check_runnable()
     else:
         check_gpu()
-        net = load_model(what, model)
+        net = load_what(what, weights, model)
         network = net.trace(resized_inputs(net, size, batch), fp16=fp16)
         start = time.perf_counter()
         engine = network.build(optimization_level=level)
         about = {"build_seconds": time.perf_counter() - start, "network_layers": len(network.layers())}
     with log.status("timing"):
-        found = bench_engine(engine, example_inputs(engine.inputs, None), rounds, runs)
+        found = bench_engine(engine, example_inputs(engine.inputs, None, {}), rounds, runs)
     about |= {"engine_layers": len(engine.layers()), "plan_bytes": engine.plan.nbytes}
     print_line(repr(engine))
     print_line(str(found))

@@ -1,4 +1,4 @@
-"""``trtnn build``: a checkpoint's engine."""
+"""``trtnn build``: a model's engine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from trtnn.cli.options import (
     Size,
     Tolerance,
     Weights,
-    load_model,
+    What,
+    load_what,
     read_samples,
     resized_inputs,
 )
 from trtnn.cli.program import command, print_line
+from trtnn.cli.sources import source_path
 from trtnn.cli.tables import megabytes, print_engine
 from trtnn.errors import ArgumentError
 from trtnn.files import check_writable
@@ -33,12 +35,15 @@ from trtnn.fp16 import TOLERANCE
     "trtnn build yolov5s.pt --target sm86 --target sm89",
     "trtnn build yolov5s.pt --cache ~/.cache/engines",
     "trtnn build yolov5s.pt --fp16 --fp32-module auto --samples photos/",
+    "trtnn build mine.py:Net --weights net.safetensors",
 )
 def build(
-    weights: Weights,
+    what: What,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The engine file.", show_default="WEIGHTS with .engine")
+        Path | None,
+        typer.Option("--output", "-o", help="The engine file.", show_default="the checkpoint or the file with .engine"),
     ] = None,
+    weights: Weights = None,
     model: ModelName = None,
     size: Size = None,
     batch: Batch = None,
@@ -63,17 +68,22 @@ def build(
     ] = None,
     cache: Cache = None,
 ) -> None:
-    """Build an engine of a checkpoint. With TensorRT-RTX this needs no GPU."""
-    network = load_model(weights, model)
-    path = check_writable(output or weights.with_suffix(".engine"))
-    if path.resolve() == weights.resolve():
-        raise ArgumentError(f"the engine would take the place of {weights}", "give another file with --output")
+    """Build an engine of a checkpoint, or of a model with its weights. With TensorRT-RTX this needs no GPU.
+
+    A checkpoint tells which model it is. A model's name takes --weights; so does a Module in a file of your own,
+    FILE.py:CLASS, unless it gives its parameters values itself.
+    """
+    network = load_what(what, weights, model)
+    source = weights or source_path(what)
+    path = check_writable(output or source.with_suffix(".engine"))
+    if path.resolve() == source.resolve():
+        raise ArgumentError(f"the engine would take the place of {source}", "give another file with --output")
     inputs = resized_inputs(network, size, batch)
     engine = network.compile(
         inputs,
         fp16=fp16,
         fp32_modules="auto" if fp32_module == ["auto"] else fp32_module or (),
-        samples=None if samples is None else read_samples(samples, inputs),
+        samples=None if samples is None else read_samples(samples, inputs, network.metadata),
         tolerance=tolerance,
         targets=target or None,
         cache_dir=cache,

@@ -16,8 +16,9 @@ from trtnn.cli.options import (
     Picture,
     Size,
     Weights,
+    What,
     example_inputs,
-    load_model,
+    load_what,
     refuse,
     resized_inputs,
     write_json,
@@ -35,15 +36,16 @@ from trtnn.fp16 import TOLERANCE
     "trtnn compare yolov5s.pt --engine yolov5s.engine",
 )
 def compare(
-    weights: Weights,
+    what: What,
     engine: Annotated[
-        Path | None, typer.Option(help="An engine file of the same checkpoint; only its own outputs are compared.")
+        Path | None, typer.Option(help="An engine file of the same model; only its own outputs are compared.")
     ] = None,
     module: Annotated[
         list[str] | None,
         typer.Option(help="A module to compare, or a pattern; may be repeated.", show_default="all of them"),
     ] = None,
     picture: Picture = None,
+    weights: Weights = None,
     model: ModelName = None,
     size: Size = None,
     batch: Batch = None,
@@ -73,12 +75,12 @@ def compare(
         refuse({"--module": module, "--size": size, "--batch": batch, "--fp16": fp16}, reason)
         given = trtnn.Engine.load(engine)
         given.check_runnable()
-    net = load_model(weights, model)
+    net = load_what(what, weights, model)
     if given is None:
         network = net.trace(resized_inputs(net, size, batch), fp16=fp16, outputs=module or ["*"])
     else:
         network = trace_as(net, given)
-    inputs = example_inputs(network.inputs, picture)
+    inputs = example_inputs(network.inputs, picture, network.metadata)
     built = given or network.build()
     with log.status("comparing"):
         found = trtnn.compare(network, engine=built, tolerance=tolerance, **inputs)

@@ -20,18 +20,18 @@ from trtnn.cli.options import (
     ModelName,
     Size,
     chunks,
-    load_model,
     refuse,
     resized_inputs,
     write_json,
 )
 from trtnn.cli.program import command, log, print_line, print_note
+from trtnn.cli.sources import load_model
 from trtnn.cli.tables import counted, print_detections
 from trtnn.detector import Detector
 from trtnn.engine import check_gpu
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.files import check_writable, make_folder
-from trtnn.vision import COCO, Detections, draw, find_images, read_image, write_image
+from trtnn.vision import COCO, COCO_91, Detections, draw, find_images, read_image, write_image
 
 
 @command(
@@ -54,19 +54,30 @@ def detect(
     batch: Batch = None,
     fp16: Half = False,
     cache: Cache = None,
-    confidence: Annotated[float, typer.Option(min=0, max=1, help="The lowest score to keep.")] = 0.25,
-    iou: Annotated[float, typer.Option(min=0, max=1, help="Boxes of one class that overlap more are one.")] = 0.45,
-    max_detections: Annotated[int, typer.Option(min=1, help="The most to keep in one picture.")] = 300,
+    confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The lowest score to keep.", show_default="the model's")
+    ] = None,
+    iou: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Boxes of one class that overlap more are one.", show_default="the model's, if any"
+        ),
+    ] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, help="The most to keep in one picture.", show_default="the model's")
+    ] = None,
     names: Annotated[
         str | None,
-        typer.Option(help="Class names with commas, or a file with one a line.", show_default="COCO's for 80"),
+        typer.Option(
+            help="Class names with commas, or a file with one a line.", show_default="the model's, COCO's for 80 or 91"
+        ),
     ] = None,
 ) -> None:
     """Detect objects in pictures: draws them into copies and writes detections.json.
 
     A picture that cannot be read is named and skipped, and the exit code is 1 at the end.
     """
-    if (engine is None) == (weights is None):
+    if (engine and weights) or not (engine or weights or model):
         raise ArgumentError("detect takes one of --engine and --weights")
     if engine is not None:
         if reference:
@@ -86,11 +97,12 @@ def detect(
             check_gpu()
         network = load_model(weights, model)
         runner = network.trace(resized_inputs(network, size, batch), fp16=fp16)
-    thresholds = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
+    given = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
+    thresholds = {name: value for name, value in given.items() if value is not None}
     detector = Detector(runner, **thresholds)
-    labels = _labels(names, detector.classes)
+    labels = _labels(names, detector)
     report = check_writable(make_folder(output) / "detections.json")
-    if weights is not None and not reference:
+    if engine is None and not reference:
         detector = Detector(runner.build(cache_dir=cache), **thresholds)
 
     found = _detect(paths, detector, labels, output)
@@ -145,10 +157,12 @@ def _free_path(path: Path, taken: set[Path]) -> Path:
     return free
 
 
-def _labels(names: str | None, classes: int) -> Sequence[str] | None:
+def _labels(names: str | None, detector: Detector) -> Sequence[str] | None:
     """Return a name for each class, or None where there are none to show."""
+    classes = detector.classes
     if names is None:
-        return COCO if classes == len(COCO) else None
+        known = [detector.labels, COCO, COCO_91]
+        return next((labels for labels in known if labels and len(labels) == classes), None)
     labels = names.split(",")
     if os.path.isfile(names):
         try:
@@ -156,7 +170,7 @@ def _labels(names: str | None, classes: int) -> Sequence[str] | None:
         except UnicodeDecodeError:
             raise ArgumentError(f"--names {names} is not a text file", "it takes one name a line, in UTF-8") from None
     labels = [label.strip() for label in labels if label.strip()]
-    if len(labels) != classes:
+    if classes is not None and len(labels) != classes:
         raise ArgumentError(
             f"--names gives {counted(len(labels), 'name')} for {classes} classes", f"received: {', '.join(labels[:8])}"
         )

@@ -1,4 +1,4 @@
-"""``trtnn fp16``: what half precision does to a checkpoint's model."""
+"""``trtnn fp16``: what half precision does to a model."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from typing import Annotated
 
 import typer
 
-from trtnn.cli.options import ModelName, Size, Tolerance, Weights, load_model, read_samples, resized_inputs
+from trtnn.cli.options import ModelName, Size, Tolerance, Weights, What, load_what, read_samples, resized_inputs
 from trtnn.cli.program import command, print_line
 from trtnn.fp16 import TOLERANCE
 
 
 @command("trtnn fp16 yolov5s.pt --samples photos/", "trtnn fp16 yolov5s.pt --samples 'photos/*.png' --size 320")
 def fp16(
-    weights: Weights,
+    what: What,
     samples: Annotated[str, typer.Option(help="A picture, a folder of pictures, or a quoted glob.")],
+    weights: Weights = None,
     model: ModelName = None,
     size: Size = None,
     tolerance: Tolerance = TOLERANCE,
     rows: Annotated[int, typer.Option(min=1, help="The most modules to list.")] = 20,
 ) -> None:
-    """Show what half precision does to each module of a checkpoint's model, and which have to stay in fp32.
+    """Show what half precision does to each module of a model, and which have to stay in fp32.
 
     For each module: the largest value, how many overflow, how many are lost to zero, and the error that it alone
     brings. The CPU runs the network on the pictures in fp32, and each layer in fp16 beside it; no GPU is needed.
     """
-    network = load_model(weights, model)
+    network = load_what(what, weights, model)
     inputs = resized_inputs(network, size, batch=None)
-    report = network.trace(inputs).fp16_report(read_samples(samples, inputs))
+    report = network.trace(inputs).fp16_report(read_samples(samples, inputs, network.metadata))
     print_line(report.table(rows))
     print_line(f"to stay in fp32: {', '.join(report.suggested_fp32_modules(tolerance)) or 'none'}")

@@ -12,15 +12,20 @@ import numpy as np
 import typer
 
 import trtnn
-from trtnn import models
+from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write
-from trtnn.vision import find_images, preprocess, read_image
+from trtnn.profiles import as_inputs
+from trtnn.vision import find_images, pipeline_of, read_image
 
-Weights = Annotated[Path, typer.Argument(help="A checkpoint: .pt, .pth, .safetensors, .npz or .wts.")]
+What = Annotated[
+    str,
+    typer.Argument(help="A checkpoint (.pt, .pth, .safetensors, .npz, .wts), a model's name, or FILE.py:CLASS."),
+]
+Weights = Annotated[Path | None, typer.Option(help="The checkpoint, where a name or FILE.py:CLASS is given.")]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", help="The model's name, such as yolov5s, where the checkpoint does not tell it."),
+    typer.Option("--model", help="The model's name, or FILE.py:CLASS, where the checkpoint does not tell it."),
 ]
 
 
@@ -54,7 +59,7 @@ Batch = Annotated[
         parser=_lengths(1),
         metavar="N|MIN,OPT,MAX",
         help="Pictures at a time; three numbers for any from MIN to MAX, fastest at OPT.",
-        show_default="1",
+        show_default="the model's",
     ),
 ]
 Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")]
@@ -74,29 +79,41 @@ Cache = Annotated[
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
-def load_model(weights: Path, name: str | None) -> trtnn.Module:
-    """Return the model of a checkpoint, with its weights."""
-    return models.from_state_dict(trtnn.load(weights), name)
+def load_what(what: str, weights: Path | None, model: str | None) -> trtnn.Module:
+    """Return the model that a command is given, with its weights: a checkpoint's, or one with ``--weights``."""
+    if is_model(what):
+        refuse({"--model": model}, f"{what} is the model")
+        return load_model(weights, what)
+    refuse({"--weights": weights}, f"{what} is a checkpoint, not a model")
+    check_exists(what)
+    return load_model(Path(what), model)
 
 
-def resized_inputs(
-    model: trtnn.Module, size: tuple[int, ...] | None, batch: tuple[int, ...] | None
-) -> dict[str, trtnn.Input]:
+def resized_inputs(model: trtnn.Module, size: tuple[int, ...] | None, batch: tuple[int, ...] | None) -> dict[str, Any]:
     """Return the inputs that a model declares, at another batch and size: of three numbers each, dynamic ones.
 
     Height and width are then multiples of the model's stride, and each has its own length in a call.
+
+    Raises:
+        ArgumentError: an input is no batch of pictures.
     """
+    declared = {name: as_inputs(spec) for name, spec in model.inputs.items()}
+    if size is None and batch is None:
+        return {name: list(specs) if len(specs) > 1 else specs[0] for name, specs in declared.items()}
     resized = {}
     stride = model.metadata.get("stride", 1)
-    for name, spec in model.inputs.items():
-        _, channels, height, width = spec.shape
-        shape = (
-            _dimension("batch", batch or (1,)),
-            channels,
-            _dimension("height", size or (height,), stride),
-            _dimension("width", size or (width,), stride),
-        )
-        resized[name] = trtnn.Input(shape, spec.dtype)
+    for name, (spec, *_) in declared.items():
+        if len(spec.shape) != 4:
+            raise ArgumentError(
+                "--size and --batch are for networks that take pictures, (batch, channels, height, width)",
+                f"the input {name!r} is {spec}",
+            )
+        count, channels, *sides = spec.shape
+        if batch:
+            count = _dimension("batch", batch)
+        if size:
+            sides = [_dimension(side, size, stride) for side in ("height", "width")]
+        resized[name] = trtnn.Input((count, channels, *sides), spec.dtype)
     return resized
 
 
@@ -104,26 +121,33 @@ def _dimension(name: str, lengths: tuple[int, ...], multiple_of: int = 1) -> int
     return lengths[0] if len(lengths) == 1 else trtnn.Dim(name, *lengths, multiple_of=multiple_of)
 
 
-def read_samples(source: str, inputs: Mapping[str, trtnn.Input]) -> list[np.ndarray]:
+def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[np.ndarray]:
     """Return the pictures at ``source`` as batches for a network; the last is filled up with its own again.
 
     A dynamic network gets them at the batch and size that it is fastest at.
+
+    Args:
+        source: a picture, a folder or a glob.
+        inputs: Inputs by name, or a list of them by profile.
+        metadata: the network's own; its pipeline says how pictures become the input.
     """
-    specs = [spec.at_opt() for spec in inputs.values()]
+    specs = [as_inputs(spec)[0].at_opt() for spec in inputs.values()]
     if len(specs) != 1 or specs[0].shape[1:2] != (3,) or len(specs[0].shape) != 4:
         raise ArgumentError("samples are pictures", f"this network takes {', '.join(map(str, specs))}")
     batch, _, *size = specs[0].shape
-    batches = []
+    pipeline, batches = pipeline_of(metadata), []
     for chunk in chunks(find_images(source), batch):
         images = itertools.islice(itertools.cycle(map(read_image, chunk)), batch)
-        batches.append(preprocess(images, tuple(size), specs[0].dtype.numpy)[0])
+        batches.append(pipeline.preprocess(images, tuple(size), specs[0].dtype.numpy)[0])
     return batches
 
 
-def example_inputs(inputs: Mapping[str, trtnn.Input], picture: Path | None) -> dict[str, np.ndarray]:
+def example_inputs(
+    inputs: Mapping[str, trtnn.Input], picture: Path | None, metadata: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
     """Return arrays for a network's inputs: a picture, or without one random numbers in 0..1, always the same."""
     if picture is not None:
-        return dict(zip(inputs, read_samples(str(picture), inputs), strict=True))
+        return dict(zip(inputs, read_samples(str(picture), inputs, metadata), strict=True))
     random = np.random.default_rng(0)
     return {
         name: random.random(spec.shape, np.float32).astype(spec.dtype.numpy)

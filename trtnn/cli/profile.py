@@ -36,7 +36,7 @@ def profile(
     path = None if json is None else check_writable(json)
     loaded = trtnn.Engine.load(engine)
     loaded.check_runnable()
-    inputs = example_inputs(loaded.inputs, picture)
+    inputs = example_inputs(loaded.inputs, picture, loaded.description)
     with log.status("profiling"):
         found = loaded.profile(runs=runs, **inputs)
     print_line(found.table(by_time, rows) if depth is None else found.module_table(depth, by_time, rows))

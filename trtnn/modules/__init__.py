@@ -39,7 +39,7 @@ from trtnn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTran
 from trtnn.modules.deform import DCN, DeformConv2d
 from trtnn.modules.distance import CosineSimilarity, PairwiseDistance
 from trtnn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from trtnn.modules.embedding import Embedding
+from trtnn.modules.embedding import Embedding, EmbeddingBag
 from trtnn.modules.linear import Bilinear, Linear
 from trtnn.modules.missing import MISSING
 from trtnn.modules.module import Module
@@ -48,6 +48,7 @@ from trtnn.modules.norm import (
     BatchNorm2d,
     BatchNorm3d,
     CrossMapLRN2d,
+    FrozenBatchNorm2d,
     GroupNorm,
     InstanceNorm1d,
     InstanceNorm2d,
@@ -90,6 +91,9 @@ from trtnn.modules.pooling import (
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
 )
 from trtnn.modules.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from trtnn.modules.shaping import (
@@ -156,9 +160,11 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "FrozenBatchNorm2d",
     "GRUCell",
     "GroupNorm",
     "Hardshrink",
@@ -182,6 +188,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "Module",
     "ModuleDict",

@@ -1,6 +1,6 @@
 """Activations.
 
-``inplace`` is taken, so that sources written for torch fit, and changes nothing: a network has no memory to save by it.
+``inplace`` means what it means in torch, and saves nothing: a network has no memory to save by it.
 """
 
 from __future__ import annotations

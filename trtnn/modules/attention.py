@@ -83,7 +83,8 @@ class MultiheadAttention(Module):
 
         Args:
             key_padding_mask: (batch, source): true where a key is not to be seen, or numbers to add.
-            need_weights: whether the weights are wanted.
+            need_weights: whether the weights are wanted. As in torch, a place that may go nowhere gives NaN with them,
+                and zeros in place of what it attends to without.
             attn_mask: (length, source) or (batch · num_heads, length, source): the same for each pair.
             average_attn_weights: whether the weights are the mean of the heads', else (batch, heads, length, source).
             is_causal: a hint that ``attn_mask`` is causal, as in torch; it needs one.
@@ -102,14 +103,18 @@ class MultiheadAttention(Module):
         q, k, v = map(self._project, tensors, range(3))
         k, v = self._with_extra(k, self.bias_k), self._with_extra(v, self.bias_v)
         mask = self._mask(attn_mask, key_padding_mask, q.shape[0], q.shape[1], k.shape[1])
-        weights = attention_weights(*map(self._split, (q, k)), mask)
-        heads = F.transpose(F.matmul(weights, self._split(v)), 1, 2)
-        output = self.out_proj(F.flatten(heads, 2))
-        shown = F.mean(weights, 1) if average_attn_weights else weights
+        q, k, v = map(self._split, (q, k, v))
+        shown = None
+        if need_weights:
+            weights = attention_weights(q, k, mask)
+            heads = F.matmul(weights, v)
+            shown = F.mean(weights, 1) if average_attn_weights else weights
+        else:
+            heads = F.scaled_dot_product_attention(q, k, v, mask)
+        output = self.out_proj(F.flatten(F.transpose(heads, 1, 2), 2))
         if not batched:
-            return F.squeeze(output, 0), F.squeeze(shown, 0) if need_weights else None
-        output = output if self.batch_first else F.transpose(output, 0, 1)
-        return output, shown if need_weights else None
+            return F.squeeze(output, 0), None if shown is None else F.squeeze(shown, 0)
+        return output if self.batch_first else F.transpose(output, 0, 1), shown
 
     def _project(self, tensor: Tensor, which: int) -> Tensor:
         """Return queries, keys or values of all heads, (batch, length, embed_dim)."""

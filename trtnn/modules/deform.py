@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from trtnn import functional as F
+from trtnn.errors import ArgumentError
 from trtnn.modules.conv import Conv2d, Sides
+from trtnn.ops.deformable import LOWERINGS
 from trtnn.tensor import Tensor
 
 
@@ -12,6 +14,9 @@ class DeformConv2d(Conv2d):
 
     Shape: input (batch, in_channels, height, width), offset (batch, offset_groups · taps · 2, H, W) and, for the second
     version, mask (batch, offset_groups · taps, H, W) to (batch, out_channels, H, W).
+
+    Attributes:
+        lowering: ``"plugin"``, ``"native"``, or ``"auto"``, which takes the plugin where it can.
     """
 
     def __init__(
@@ -24,11 +29,19 @@ class DeformConv2d(Conv2d):
         dilation: Sides = 1,
         groups: int = 1,
         bias: bool = True,
+        lowering: str = "auto",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        if lowering not in LOWERINGS:
+            raise ArgumentError(f"{type(self).__name__} with lowering={lowering!r}", f"known: {', '.join(LOWERINGS)}")
+        self.lowering = lowering
 
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
-        return F.deform_conv2d(input, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask)
+        geometry = self.stride, self.padding, self.dilation
+        return F.deform_conv2d(input, offset, self.weight, self.bias, *geometry, mask, self.lowering)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.lowering == "auto" else f", lowering={self.lowering!r}")
 
 
 class DCN(DeformConv2d):
@@ -52,12 +65,14 @@ class DCN(DeformConv2d):
         groups: int = 1,
         offset_groups: int = 1,
         bias: bool = True,
+        lowering: str = "auto",
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, lowering)
         taps = self.kernel_size[0] * self.kernel_size[1]
         channels = 3 * offset_groups * taps
         self.conv_offset_mask = Conv2d(in_channels, channels, kernel_size, stride, padding, dilation)
 
     def forward(self, input: Tensor) -> Tensor:
-        first, second, mask = self.conv_offset_mask(input).chunk(3, 1)
-        return super().forward(input, F.cat([first, second], 1), mask.sigmoid())
+        geometry = self.stride, self.padding, self.dilation
+        maps = self.conv_offset_mask(input)
+        return F.modulated_deform_conv2d(input, maps, self.weight, self.bias, *geometry, self.lowering)

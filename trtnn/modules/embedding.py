@@ -11,6 +11,10 @@ from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
 
+def _from_front(index: int | None, count: int) -> int | None:
+    return index if index is None or index >= 0 else count + index
+
+
 class Embedding(Module):
     """The rows of a table that indices name, as torch.nn.Embedding.
 
@@ -38,8 +42,7 @@ class Embedding(Module):
         if max_norm is not None:
             raise UnsupportedError("Embedding with max_norm", "shorten the rows of the table before it is loaded")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        whole = padding_idx is None or padding_idx >= 0
-        self.padding_idx = padding_idx if whole else num_embeddings + padding_idx
+        self.padding_idx = _from_front(padding_idx, num_embeddings)
         self.weight = Parameter(num_embeddings, embedding_dim)
 
     def forward(self, input: Any) -> Tensor:
@@ -48,3 +51,53 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class EmbeddingBag(Module):
+    """The rows of a table that each bag of indices names, as one row, as torch.nn.EmbeddingBag.
+
+    Shape: integers (bags, indices) to (bags, embedding_dim); see :func:`trtnn.functional.embedding_bag`.
+
+    Args:
+        norm_type, scale_grad_by_freq, sparse: of training, where they have their effect.
+        max_norm: None, as of :class:`Embedding`.
+        mode: ``"sum"``, ``"mean"`` or ``"max"``.
+        include_last_offset: of bags of various lengths in one vector, which are not supported.
+        padding_idx: an index that does not count.
+
+    Attributes:
+        weight: (num_embeddings, embedding_dim).
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> None:
+        super().__init__()
+        if max_norm is not None:
+            raise UnsupportedError("EmbeddingBag with max_norm", "shorten the rows of the table before it is loaded")
+        self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
+        self.padding_idx = _from_front(padding_idx, num_embeddings)
+        self.weight = Parameter(num_embeddings, embedding_dim)
+
+    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        return F.embedding_bag(
+            input,
+            self.weight,
+            offsets,
+            mode=self.mode,
+            per_sample_weights=per_sample_weights,
+            padding_idx=self.padding_idx,
+        )
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}{padding}"

@@ -32,11 +32,6 @@ MISSING: dict[str, tuple[str, str]] = {
     "RNNBase": (_BASE, "RNN, LSTM or GRU"),
     "RNNCellBase": (_BASE, "RNNCell, LSTMCell or GRUCell"),
     "DataParallel": ("it spreads training over GPUs", "the module itself: the state dict's names begin with `module.`"),
-    "EmbeddingBag": ("the lengths of its bags are known only at run time", "Embedding, then sum, mean or amax"),
     "FractionalMaxPool2d": ("its windows are drawn at random", "MaxPool2d or AdaptiveMaxPool2d"),
     "FractionalMaxPool3d": ("its windows are drawn at random", "MaxPool3d or AdaptiveMaxPool3d"),
-    **{
-        f"MaxUnpool{n}d": ("TensorRT's pooling does not tell where maxima were", f"Upsample or ConvTranspose{n}d")
-        for n in (1, 2, 3)
-    },
 }  # fmt: skip

@@ -9,6 +9,7 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
+from trtnn.ops.arguments import expect_ndim
 from trtnn.parameter import Buffer, Parameter
 from trtnn.tensor import Tensor
 
@@ -109,6 +110,30 @@ class SyncBatchNorm(_BatchNorm):
         bias: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
+
+
+class FrozenBatchNorm2d(Module):
+    """(batch, num_features, height, width). BatchNorm2d that never learns, as torchvision.ops.FrozenBatchNorm2d.
+
+    y = (x - running_mean) / sqrt(running_var + eps) · weight + bias; all four are buffers.
+
+    Args:
+        num_features: channels.
+        eps: added to the variance.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features, self.eps = num_features, eps
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.register_buffer(name, Buffer(num_features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        expect_ndim(input, (4,), "FrozenBatchNorm2d", "(batch, channels, height, width)")
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}"
 
 
 class _InstanceNorm(_Norm):

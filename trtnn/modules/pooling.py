@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from trtnn import functional as F
-from trtnn.errors import UnsupportedError
 from trtnn.modules.function import FunctionModule
 from trtnn.ops.arguments import ntuple
-
-
-def _refuse_indices(pool: FunctionModule) -> None:
-    if getattr(pool, "return_indices", False):
-        raise UnsupportedError(f"{type(pool).__name__} with return_indices", "TensorRT's pooling gives no indices")
+from trtnn.symbolic import Length
+from trtnn.tensor import Tensor
 
 
 class _Pool(FunctionModule):
@@ -27,10 +24,6 @@ class _MaxPool(_Pool):
     order = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
     shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={ceil_mode}"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _refuse_indices(self)
-
 
 class _AvgPool(_Pool):
     shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}"
@@ -40,12 +33,27 @@ class _LPPool(FunctionModule):
     shown = "norm_type={norm_type}, kernel_size={kernel_size}, stride={stride}, ceil_mode={ceil_mode}"
 
 
-class _AdaptivePool(FunctionModule):
-    shown = "output_size={output_size}"
+class _MaxUnpool(_Pool):
+    """Shape: the maxima of a pooling with ``return_indices`` and where they were, to what the pooling was given.
+
+    ``forward`` takes an ``output_size`` as well; see :func:`trtnn.functional.max_unpool2d`.
+    """
+
+    sides = 0
+    order = ("kernel_size", "stride", "padding")
+    shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _refuse_indices(self)
+        for name in self.order:
+            setattr(self, name, ntuple(getattr(self, name), self.sides, name))
+
+    def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[Length] | None = None) -> Tensor:
+        return type(self).function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class _AdaptivePool(FunctionModule):
+    shown = "output_size={output_size}"
 
 
 class MaxPool1d(_MaxPool):
@@ -64,6 +72,27 @@ class MaxPool3d(_MaxPool):
     """The maximum of each window; see :func:`trtnn.functional.max_pool3d`."""
 
     function = staticmethod(F.max_pool3d)
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """What undoes a pooling; see :func:`trtnn.functional.max_unpool1d`."""
+
+    sides = 1
+    function = staticmethod(F.max_unpool1d)
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """What undoes a pooling; see :func:`trtnn.functional.max_unpool2d`."""
+
+    sides = 2
+    function = staticmethod(F.max_unpool2d)
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """What undoes a pooling; see :func:`trtnn.functional.max_unpool3d`."""
+
+    sides = 3
+    function = staticmethod(F.max_unpool3d)
 
 
 class AvgPool1d(_AvgPool):

@@ -1,8 +1,8 @@
-"""Recurrent networks, unrolled over the length of their input; see :mod:`trtnn.ops.recurrent`."""
+"""Recurrent networks; see :mod:`trtnn.ops.recurrent`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trtnn import functional as F
@@ -10,6 +10,7 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.modules.module import Module
 from trtnn.ops.recurrent import CELLS, State, recurrent_layer, recurrent_step
 from trtnn.parameter import Parameter
+from trtnn.symbolic import Length, same_shape
 from trtnn.tensor import Tensor
 
 
@@ -17,6 +18,21 @@ def _mode_of(nonlinearity: str) -> str:
     if nonlinearity not in ("tanh", "relu"):
         raise ArgumentError(f"a nonlinearity is 'tanh' or 'relu', not {nonlinearity!r}")
     return f"RNN_{nonlinearity.upper()}"
+
+
+def _states(hx: Any, count: int, what: str) -> State:
+    """Return the state that a module was given as a tuple; an empty one for None."""
+    states = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    if states and len(states) != count:
+        raise ArgumentError(f"{what} takes a state of {count}, not of {len(states)}", "an LSTM's are (h_0, c_0)")
+    return states
+
+
+def _check_state(state: Tensor, shape: Sequence[Length], what: str) -> None:
+    if not same_shape(state.shape, shape):
+        raise ShapeError(
+            f"{what} got a state of the wrong shape", f"expected {tuple(shape)}", f"received {state.shape}"
+        )
 
 
 class _Recurrent(Module):
@@ -82,12 +98,15 @@ class _Recurrent(Module):
                 f"{type(self).__name__} takes (length, batch, {self.input_size}), or without a batch, not {input.shape}"
             )
         batched = input.ndim == 3
-        given = [hx] if isinstance(hx, Tensor) else hx
+        given = _states(hx, self._states, type(self).__name__)
         if not batched:
             input = F.unsqueeze(input, 1)
-            given = None if given is None else [F.unsqueeze(state, 1) for state in given]
+            given = tuple(F.unsqueeze(state, 1) for state in given)
         elif self.batch_first:
             input = F.transpose(input, 0, 1)
+        count = len(list(self._directions()))
+        for state, width in zip(given, self._widths(), strict=False):
+            _check_state(state, (count, input.shape[1], width), type(self).__name__)
         lasts = []
         for number, (layer, suffix) in enumerate(self._directions()):
             if number == 0 or suffix == f"_l{layer}":
@@ -107,11 +126,14 @@ class _Recurrent(Module):
             input = F.transpose(input, 0, 1)
         return input, states if self._states > 1 else states[0]
 
-    def _start(self, input: Tensor, number: int, given: Any) -> State:
-        if given is not None:
+    def _widths(self) -> tuple[int, ...]:
+        """How wide each tensor of the state is."""
+        return (self.proj_size or self.hidden_size, self.hidden_size)[: self._states]
+
+    def _start(self, input: Tensor, number: int, given: State) -> State:
+        if given:
             return tuple(state[number] for state in given)
-        widths = (self.proj_size or self.hidden_size, self.hidden_size)[: self._states]
-        return tuple(F.zeros(input.shape[1], width, dtype=input.dtype) for width in widths)
+        return tuple(F.zeros(input.shape[1], width, dtype=input.dtype) for width in self._widths())
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
@@ -172,10 +194,11 @@ class _Cell(Module):
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
             raise ShapeError(f"{type(self).__name__} takes (batch, {self.input_size}), not {input.shape}")
-        if hx is None:
-            state = (F.zeros(*input.shape[:-1], self.hidden_size, dtype=input.dtype),) * self._states
-        else:
-            state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        shape = (*input.shape[:-1], self.hidden_size)
+        state = _states(hx, self._states, type(self).__name__)
+        for given in state:
+            _check_state(given, shape, type(self).__name__)
+        state = state or (F.zeros(*shape, dtype=input.dtype),) * self._states
         from_input = F.linear(input, self.weight_ih, self.bias_ih)
         result = recurrent_step(self.mode, from_input, state, self.weight_hh, self.bias_hh)
         return result if self._states > 1 else result[0]

@@ -9,6 +9,7 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import Array, expect_floating, normalize_dim
 from trtnn.ops.arithmetic import add, div, maximum, minimum, mul, sub
 from trtnn.ops.comparison import gt, logical_or, lt, where
+from trtnn.ops.inplace import if_asked
 from trtnn.ops.joining import chunk
 from trtnn.ops.promotion import cast, wide
 from trtnn.ops.reduction import logsumexp
@@ -24,16 +25,19 @@ def _activation(input: Tensor, kind: str, **attributes: float) -> Tensor:
     return input.graph.emit("activation", input, getattr(input.graph.trt.ActivationType, kind), **attributes)
 
 
+@if_asked
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
     return _activation(input, "RELU")
 
 
+@if_asked
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6)."""
     return hardtanh(input, 0.0, 6.0)
 
 
+@if_asked
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """min(max(x, min_val), max_val)."""
     if min_val > max_val:
@@ -41,11 +45,13 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     return _activation(input, "CLIP", alpha=min_val, beta=max_val)
 
 
+@if_asked
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x ≥ 0, else negative_slope · x."""
     return _activation(input, "LEAKY_RELU", alpha=negative_slope)
 
 
+@if_asked
 def rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
@@ -63,16 +69,19 @@ def prelu(input: Tensor, weight: Array) -> Tensor:
     return add(maximum(input, 0), mul(minimum(input, 0), slopes))
 
 
+@if_asked
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha · (exp(x) - 1) (https://arxiv.org/abs/1511.07289)."""
     return _activation(input, "ELU", alpha=alpha)
 
 
+@if_asked
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha · (exp(x / alpha) - 1) (https://arxiv.org/abs/1704.07483)."""
     return mul(elu(div(input, alpha)), alpha) if alpha != 1 else elu(input)
 
 
+@if_asked
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """1.0507 · x where x > 0, else 1.0507 · 1.6733 · (exp(x) - 1) (https://arxiv.org/abs/1706.02515)."""
     return _activation(input, "SELU", alpha=1.6732632423543772, beta=1.0507009873554805)
@@ -88,16 +97,19 @@ def tanh(input: Tensor) -> Tensor:
     return _activation(input, "TANH")
 
 
+@if_asked
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x · sigmoid(x) (https://arxiv.org/abs/1702.03118)."""
     return mul(sigmoid(input), input)
 
 
+@if_asked
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x + 3, 0), 6) / 6."""
     return _activation(input, "HARD_SIGMOID", alpha=1 / 6, beta=0.5)
 
 
+@if_asked
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x · min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
     return mul(hardsigmoid(input), input)
@@ -137,6 +149,7 @@ def logsigmoid(input: Tensor) -> Tensor:
     return sub(minimum(input, 0), _log1p_exp(input))
 
 
+@if_asked
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x · tanh(softplus(x)) (https://arxiv.org/abs/1908.08681)."""
     return mul(input, tanh(softplus(input)))
@@ -166,6 +179,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     return sub(input, hardtanh(input, -lambd, lambd))
 
 
+@if_asked
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
     return where(gt(input, threshold), input, value)

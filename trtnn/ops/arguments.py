@@ -109,3 +109,16 @@ def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
     if len(value.shape) != ndim:
         raise ShapeError(f"{what} has {ndim} dimensions", f"received one of shape {tuple(value.shape)}")
     return tuple(value.shape)
+
+
+def layer_weights(input: Tensor, kernel: np.ndarray, bias: np.ndarray | None) -> tuple[Any, Any, dict[int, Tensor]]:
+    """Return the kernel and the bias that a layer over ``input`` takes as arrays, and those that it takes as inputs.
+
+    They are inputs in a type that NumPy has not.
+    """
+    graph = input.graph
+    if input.dtype.numpy is not None:
+        return graph.rounded(kernel, input.dtype), None if bias is None else graph.rounded(bias, input.dtype), {}
+    given = {1: kernel} if bias is None else {1: kernel, 2: bias}
+    none = graph.trt.Weights()
+    return none, none, {index: graph.constant(value, input.dtype) for index, value in given.items()}

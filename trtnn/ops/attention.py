@@ -11,7 +11,7 @@ from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.ops.activation import softmax
 from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import add, mul
-from trtnn.ops.comparison import where
+from trtnn.ops.comparison import gt, where
 from trtnn.ops.creation import lower_triangle
 from trtnn.ops.matrix import matmul
 from trtnn.ops.shaping import transpose
@@ -40,6 +40,13 @@ def _as_tensor(query: Tensor, mask: Operand) -> Tensor:
     return query.graph.constant(mask, bool_ if is_bool else query.dtype)
 
 
+def _may_be_blind(mask: Operand) -> bool:
+    """Whether a mask may have a row that goes nowhere; of an array it is known."""
+    if not isinstance(mask, np.ndarray):
+        return True
+    return bool((~mask if mask.dtype == np.bool_ else np.isneginf(mask)).all(-1).any())
+
+
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -57,8 +64,8 @@ def scaled_dot_product_attention(
     Args:
         query: (..., L, E).
         key, value: (..., S, E) and (..., S, Ev).
-        attn_mask: broadcast to (..., L, S): bools, true where attention may go, or numbers to add. A row of bools that
-            are all false gives zeros; one of numbers that are all -inf gives NaN, where torch gives zeros.
+        attn_mask: broadcast to (..., L, S): bools, true where attention may go, or numbers to add, -inf where it may
+            not. A row that may go nowhere gives zeros.
         dropout_p: 0; dropout is for training.
         is_causal: whether place i attends to places up to i alone; not beside a mask.
         scale: 1 / sqrt(E) where None.
@@ -78,6 +85,6 @@ def scaled_dot_product_attention(
         return matmul(attention_weights(query, key, None, is_causal, scale), value)
     mask = _as_tensor(query, attn_mask)
     weights = attention_weights(query, key, mask, is_causal, scale)
-    if mask.dtype is bool_:  # a row that may go nowhere gives zeros
-        weights = where(mask, weights, 0.0)
+    if _may_be_blind(attn_mask):
+        weights = where(mask if mask.dtype is bool_ else gt(mask, -math.inf), weights, 0.0)
     return matmul(weights, value)

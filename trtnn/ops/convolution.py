@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from trtnn.ops.arguments import (
     each_of,
     expect_channels,
     expect_floating,
+    layer_weights,
     ntuple,
     shape_of_weights,
 )
@@ -72,8 +74,9 @@ def _conv(
     kernel, stride, before, after, dilation = how
     sides = zip(lengths, kernel, stride, map(sum, zip(before, after, strict=True)), dilation, strict=True)
     out_shape = (batch, out_channels, *(count_windows(*side) for side in sides))
+    images = input.graph.snapshot("convolution_nd", images)
 
-    def add(weights: np.ndarray, offset: np.ndarray | None) -> Tensor:
+    def add(weights: Any, offset: Any, as_inputs: dict[int, Tensor]) -> Tensor:
         result = input.graph.emit(
             "convolution_nd",
             images,
@@ -82,6 +85,7 @@ def _conv(
             weights,
             offset,
             out_shape=out_shape,
+            set_inputs=as_inputs,
             stride_nd=stride,
             dilation_nd=dilation,
             pre_padding=before,
@@ -94,7 +98,7 @@ def _conv(
 
 
 def _postponed(
-    add: Callable[[np.ndarray, np.ndarray | None], Tensor],
+    add: Callable[[Any, Any, dict[int, Tensor]], Tensor],
     input: Tensor,
     n: int,
     out_shape: tuple[Length, ...],
@@ -107,23 +111,23 @@ def _postponed(
     With that folded in, W' = W · scale for each output channel, and b' = b · scale + shift, in float64.
 
     Args:
-        add: adds the layer with its kernel and bias, and returns the output of the operation.
+        add: adds the layer with what :func:`layer_weights` gives, and returns the output of the operation.
         out_shape: of the layer.
         taps: the kernel as the layer takes it.
         blocks: the first axes of the kernel as (blocks, others, outputs): blocks · outputs are the output channels.
     """
-    graph, dtype = input.graph, input.dtype
+    graph = input.graph
 
     def make(scale: np.ndarray | None = None, shift: np.ndarray | None = None) -> Tensor:
         kernel, offset = taps, None if bias is None else graph.held(bias)
         if scale is not None:
             kernel = (taps.reshape(*blocks, -1) * scale.reshape(blocks[0], 1, blocks[2], 1)).reshape(taps.shape)
             offset = shift if offset is None else offset * scale + shift
-        return add(graph.rounded(kernel, dtype), None if offset is None else graph.rounded(offset, dtype))
+        return add(*layer_weights(input, kernel, offset))
 
     if input.ndim < n + 2:  # no batch, so what a BatchNorm takes for channels are others
         return make()
-    return graph.postpone(make, out_shape[: n + 2], dtype)
+    return graph.postpone(make, out_shape[: n + 2], input.dtype)
 
 
 def _is_slow_stem(taps: np.ndarray, groups: int, stride: Sequence[int], dilation: Sequence[int]) -> bool:
@@ -188,8 +192,9 @@ def _conv_transpose(
     out_channels = out_per_group * groups
     resulting = ((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides)
     out_shape = (batch, out_channels, *resulting)
+    images = input.graph.snapshot("deconvolution_nd", images)
 
-    def add(weights: np.ndarray, offset: np.ndarray | None) -> Tensor:
+    def add(weights: Any, offset: Any, as_inputs: dict[int, Tensor]) -> Tensor:
         result = input.graph.emit(
             "deconvolution_nd",
             images,
@@ -198,6 +203,7 @@ def _conv_transpose(
             weights,
             offset,
             out_shape=out_shape,
+            set_inputs=as_inputs,
             stride_nd=stride,
             dilation_nd=dilation,
             pre_padding=before,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import Array, count_windows, expect_ndim, normalize_dim, ntuple, shape_of_weights
+from trtnn.ops.arguments import count_windows, expect_ndim, normalize_dim, ntuple
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import eq
-from trtnn.ops.creation import arange, tensor
+from trtnn.ops.creation import arange
 from trtnn.ops.indexing import Indices, as_indices, take
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, index_dtype
@@ -84,21 +84,12 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return cast(eq(unsqueeze(index, -1), np.arange(num_classes)), index_dtype(tensor.graph))
 
 
-def embedding(input: Any, weight: Array, padding_idx: int | None = None) -> Tensor:
-    """The rows of a table that indices name, as ``torch.nn.functional.embedding``.
-
-    Args:
-        input: indices from 0 on, of any shape.
-        weight: (num_embeddings, embedding_dim); it takes the type that the network computes in.
-        padding_idx: of training, where it has its effect.
-
-    Returns:
-        (..., embedding_dim).
-    """
-    shape_of_weights(weight, 2, "the weight of embedding")
-    index = as_indices(input)
-    index = index if isinstance(index, Tensor) else tensor(index)
-    return take(index.graph.constant(weight, index.graph.compute_dtype), index, 0)
+def taps_of(places: Length, kernel: int, stride: int, dilation: int) -> Indices:
+    """Return the index of each tap of a window at each place, (kernel, places)."""
+    taps = dilation * np.arange(kernel)[:, None]
+    if isinstance(places, Size):
+        return add(mul(arange(places), stride), taps)
+    return taps + stride * np.arange(places)
 
 
 def _places(length: Length, kernel: int, dilation: int, padding: int, stride: int, what: str) -> Indices:
@@ -106,10 +97,7 @@ def _places(length: Length, kernel: int, dilation: int, padding: int, stride: in
     places = count_windows(length, kernel, stride, 2 * padding, dilation)
     if places < 1:
         raise ShapeError(f"{what}: a window of {kernel} is larger than a length of {length}, padding {padding}")
-    taps = dilation * np.arange(kernel)[:, None]
-    if isinstance(places, Size):
-        return add(mul(arange(places), stride), taps)
-    return taps + stride * np.arange(places)
+    return taps_of(places, kernel, stride, dilation)
 
 
 def unfold(

@@ -66,6 +66,9 @@ def batch_norm(
     shift = -scale * mean.astype(np.float64)
     if beta is not None:
         shift = shift + beta
+    if input.dtype.numpy is None:  # the layer takes arrays
+        scale, shift = (value.reshape(-1, *(1,) * (input.ndim - 2)) for value in (scale, shift))
+        return add(mul(input, graph.constant(scale, input.dtype)), graph.constant(shift, input.dtype))
     folded = graph.fold(input, scale, shift)
     if folded is not None:
         return folded

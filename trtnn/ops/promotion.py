@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.dtypes import DType, as_dtype, bool_, float16, float32, int32, int64, result_type
+from trtnn.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, int32, int64, result_type
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph import Graph
 from trtnn.ops.arguments import Operand
@@ -41,8 +41,8 @@ def floating(input: Tensor) -> Tensor:
 
 
 def wide(input: Tensor) -> Tensor:
-    """Return fp16 as fp32, so that squares and sums of many do not overflow; torch carries them in fp32 as well."""
-    return cast(input, float32) if input.dtype is float16 else input
+    """Return fp16 and bf16 as fp32, so that squares and sums of many do not overflow or stop growing, as torch does."""
+    return cast(input, float32) if input.dtype in (float16, bfloat16) else input
 
 
 def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:

@@ -1,7 +1,6 @@
-"""Recurrence: one step of a cell, and a layer of steps written out one after another.
+"""Recurrence: one step of a cell, and a layer that loops over the length of its input, which may be dynamic.
 
-The layers are unrolled: the number of steps is known while a network is traced (the batch need not be), every TensorRT
-takes what comes out, and the product of the whole input with its weights is one.
+The product of the whole input with its weights is one, before the loop.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from collections.abc import Callable, Sequence
 from trtnn.ops.activation import relu, sigmoid, tanh
 from trtnn.ops.arguments import Array
 from trtnn.ops.arithmetic import add, mul, sub
-from trtnn.ops.indexing import select
-from trtnn.ops.joining import chunk, stack
+from trtnn.ops.joining import chunk
 from trtnn.ops.linear import linear
+from trtnn.ops.looping import State, scan
 from trtnn.tensor import Tensor
 
-State = tuple[Tensor, ...]
 # From what the input and what the hidden state bring to the gates, and the state: the new state, its output first.
 Step = Callable[[Tensor, Tensor, State], State]
 
@@ -89,10 +87,8 @@ def recurrent_layer(
         The output (length, batch, hidden_size) and the last state.
     """
     weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = weights
-    from_input = linear(input, weight_ih, bias_ih)
-    steps = range(input.shape[0])
-    outputs = []
-    for t in reversed(steps) if reverse else steps:
-        state = recurrent_step(mode, select(from_input, 0, t), state, weight_hh, bias_hh, weight_hr)
-        outputs.append(state[0])
-    return stack(outputs[::-1] if reverse else outputs), state
+
+    def step(from_input: Tensor, state: State) -> State:
+        return recurrent_step(mode, from_input, state, weight_hh, bias_hh, weight_hr)
+
+    return scan(step, linear(input, weight_ih, bias_ih), state, reverse)

@@ -87,7 +87,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def with_ndim(input: Tensor, ndim: int) -> Tensor:
-    return reshape(input, (1,) * (ndim - input.ndim) + input.shape)
+    return reshape(input, (1,) * (ndim - input.ndim) + input.shape) if input.ndim < ndim else input
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[Length]) -> Tensor:

@@ -27,15 +27,35 @@ def _of_floats(name: str, kind: str, doc: str) -> Function:
     return _named(function, name, doc)
 
 
-def _of_numbers(name: str, kind: str, doc: str) -> Function:
-    """A function that keeps the type of its input, floating or integer."""
+def _of_numbers(name: str, kind: str, of_integers: Function, doc: str) -> Function:
+    """A function that keeps the type of its input; TensorRT 8.6 has layers for floating ones alone."""
 
     def function(input: Tensor) -> Tensor:
         if input.dtype is bool_:
             raise DTypeError(f"{name} of a bool tensor in {input.graph.where}", "cast it to a number first")
+        if not input.dtype.is_floating_point:
+            return of_integers(input)
         return input.graph.emit("unary", input, getattr(input.graph.trt.UnaryOperation, kind))
 
     return _named(function, name, doc)
+
+
+def _with_number(kind: str, number: int, input: Tensor) -> Tensor:
+    graph = input.graph
+    constant = graph.constant(number, input.dtype, input.ndim)
+    return graph.emit("elementwise", constant, input, getattr(graph.trt.ElementWiseOperation, kind))
+
+
+def _minus(input: Tensor) -> Tensor:
+    return _with_number("SUB", 0, input)
+
+
+def _magnitude(input: Tensor) -> Tensor:
+    return input.graph.emit("elementwise", input, _minus(input), input.graph.trt.ElementWiseOperation.MAX)
+
+
+def _direction(input: Tensor) -> Tensor:
+    return _with_number("MIN", 1, _with_number("MAX", -1, input))
 
 
 def _to_whole(name: str, kind: str, doc: str) -> Function:
@@ -65,9 +85,9 @@ asinh = _of_floats("asinh", "ASINH", "The inverse hyperbolic sine.")
 acosh = _of_floats("acosh", "ACOSH", "The inverse hyperbolic cosine.")
 atanh = _of_floats("atanh", "ATANH", "The inverse hyperbolic tangent.")
 erf = _of_floats("erf", "ERF", "The error function.")
-abs = _of_numbers("abs", "ABS", "The magnitude.")
-neg = _of_numbers("neg", "NEG", "-input.")
-sign = _of_numbers("sign", "SIGN", "-1, 0 or 1.")
+abs = _of_numbers("abs", "ABS", _magnitude, "The magnitude.")
+neg = _of_numbers("neg", "NEG", _minus, "-input.")
+sign = _of_numbers("sign", "SIGN", _direction, "-1, 0 or 1.")
 ceil = _to_whole("ceil", "CEIL", "The smallest whole number that is not below input.")
 floor = _to_whole("floor", "FLOOR", "The largest whole number that is not above input.")
 round = _to_whole("round", "ROUND", "The nearest whole number, the even one of two.")

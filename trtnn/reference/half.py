@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from trtnn.graph import Graph
+from trtnn.plugins.layer import PluginLayer
 from trtnn.reading import flat_array, layer_arrays, layer_tensors, read_layers
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
-from trtnn.reference.registry import LAYERS
+from trtnn.reference.registry import function_of
 
 Inputs = Mapping[str, torch.Tensor]
 
@@ -34,6 +35,13 @@ class _HalfWeights:
             return value
         with np.errstate(over="ignore"):
             return flat_array(value).astype(np.float16)
+
+
+def _round_weights(plugin: PluginLayer) -> PluginLayer:
+    """Return a plugin as one whose weights fp16 holds."""
+    with np.errstate(over="ignore"):
+        rounded = {name: array.astype(np.float16) for name, array in plugin.weights.items()}
+    return replace(plugin, fields={**plugin.fields, **rounded})
 
 
 def _round(value: torch.Tensor) -> torch.Tensor:
@@ -157,7 +165,7 @@ class Comparison:
         self, graph: Graph, layers: Collection[int], samples: Sequence[Inputs], advance: Callable[[], None]
     ) -> None:
         self._graph = graph  # owns the weights that the layers' functions share
-        self._interpreter = Interpreter(graph.definition, graph.trt)
+        self._interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
         self._outputs = tuple(graph.outputs)
         self._inputs = samples
         self._rounded: dict[int, Callable[..., torch.Tensor]] = {}
@@ -166,8 +174,9 @@ class Comparison:
         for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt)):
             self._float_names |= {tensor.name for tensor in layer_tensors(layer) if tensor.dtype.name == "FLOAT"}
             if index in layers:
-                self._rounded[index] = LAYERS[kind](_HalfWeights(layer))
-                self.tallies[index] = Tally.of_weights(layer_arrays(kind, layer))
+                plugin = graph.plugins.get(layer.name)
+                self._rounded[index] = function_of(kind, _HalfWeights(layer), plugin and _round_weights(plugin))
+                self.tallies[index] = Tally.of_weights(layer_arrays(kind, layer, plugin))
         self._true = [self._measure(sample, advance) for sample in samples]
 
     @property
@@ -189,7 +198,7 @@ class Comparison:
                 self.tallies[index].add(reads, true, run_step(self._rounded[index], map(_round, reads)))
             for name, value in zip(step.outputs, true, strict=True):
                 if count := _count_nonfinite(value):
-                    nonfinite[name] = count
+                    nonfinite[name] = nonfinite.get(name, 0) + count  # of all trips, where it is in a loop
             return true
 
         outputs = self._interpreter(sample, self._outputs, compute)

@@ -10,23 +10,30 @@ from trtnn.vision.detections import Detection, Detections
 from trtnn.vision.drawing import draw
 from trtnn.vision.evaluate import MeanAveragePrecision, mean_average_precision
 from trtnn.vision.images import SUFFIXES, find_images, read_image, write_image
-from trtnn.vision.labels import COCO
+from trtnn.vision.labels import COCO, COCO_91
+from trtnn.vision.pipelines import PIPELINES, Pipeline, likely_pipeline, pipeline_of
 from trtnn.vision.postprocessing import non_max_suppression, postprocess
-from trtnn.vision.preprocessing import Letterbox, letterbox, preprocess
+from trtnn.vision.preprocessing import Placement, Preprocessing, letterbox, preprocess
 
 __all__ = [
     "COCO",
+    "COCO_91",
+    "PIPELINES",
     "SUFFIXES",
     "Detection",
     "Detections",
-    "Letterbox",
     "MeanAveragePrecision",
+    "Pipeline",
+    "Placement",
+    "Preprocessing",
     "box_iou",
     "draw",
     "find_images",
     "letterbox",
+    "likely_pipeline",
     "mean_average_precision",
     "non_max_suppression",
+    "pipeline_of",
     "postprocess",
     "preprocess",
     "read_image",

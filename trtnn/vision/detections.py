@@ -10,7 +10,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.boxes import check_boxes
-from trtnn.vision.preprocessing import Letterbox
+from trtnn.vision.preprocessing import Placement
 
 
 class Detection(NamedTuple):
@@ -62,9 +62,9 @@ class Detections:
         for box, score, index in zip(self.boxes.tolist(), self.scores.tolist(), self.classes.tolist(), strict=True):
             yield Detection(tuple(box), score, index)
 
-    def scaled(self, letterbox: Letterbox) -> Detections:
+    def scaled(self, placement: Placement) -> Detections:
         """The same detections with boxes mapped from the canvas to px of the picture, clipped to it."""
-        return Detections(letterbox.to_source(self.boxes), self.scores, self.classes)
+        return Detections(placement.to_source(self.boxes), self.scores, self.classes)
 
     def to_dict(self, labels: Sequence[str] | None = None) -> dict[str, list[dict[str, object]]]:
         """The detections for JSON: ``{"detections": [{"box": [x1, y1, x2, y2], "score": ..., "class": ...}, ...]}``.

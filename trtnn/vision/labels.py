@@ -14,3 +14,12 @@ COCO = (
     *("toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier"),
     "toothbrush",
 )
+
+_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+#: COCO's classes at their numbers in the data set, 1 to 90, as torchvision's detectors give them. 0 is the background,
+#: and ten numbers are of classes that the data set lacks.
+COCO_91 = tuple(
+    "background" if number == 0 else "N/A" if number in _GAPS else COCO[number - 1 - sum(gap < number for gap in _GAPS)]
+    for number in range(91)
+)

@@ -10,10 +10,8 @@ import numpy.typing as npt
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.boxes import box_iou
 from trtnn.vision.detections import Detections
-from trtnn.vision.preprocessing import Letterbox
+from trtnn.vision.preprocessing import Placement
 
-#: Boxes are moved by this many px per class, so that boxes of two classes never overlap; wider than any canvas.
-CLASS_OFFSET_PX = 7680
 BLOCK = 256  # candidates compared at a time: the fastest for 400 to 30000 candidates
 
 
@@ -27,6 +25,7 @@ def non_max_suppression(
     agnostic: bool = False,
     multi_label: bool = False,
     max_candidates: int = 30000,
+    objectness: bool = True,
 ) -> list[Detections]:
     """Pick a YOLO head's best boxes: every kept box suppresses the lower ones of its class that overlap it too much.
 
@@ -36,7 +35,7 @@ def non_max_suppression(
 
     Args:
         prediction: (N, boxes, 5 + classes): x, y (the centre), width, height in px of the canvas, objectness, and a
-            score for every class, in 0..1.
+            score for every class, in 0..1. Without objectness (N, boxes, 4 + classes).
         confidence: the threshold on objectness and score. For mAP use 0.001.
         iou: the threshold on overlap. For mAP use 0.6.
         max_detections: at most so many are kept for one picture.
@@ -44,6 +43,7 @@ def non_max_suppression(
         agnostic: let boxes suppress those of other classes too.
         multi_label: a box stands for every class whose score is high enough, not only for its best. For mAP use True.
         max_candidates: of more candidates only the best are looked at.
+        objectness: whether rows hold one; without it the score is the class score, as in YOLOv8.
 
     Returns:
         N Detections in px of the canvas, each sorted from the highest score downwards.
@@ -52,41 +52,66 @@ def non_max_suppression(
         ShapeError: ``prediction`` of another shape.
         ArgumentError: a threshold outside 0..1, or a maximum below 1.
     """
-    prediction = np.asarray(prediction)
-    if prediction.ndim != 3 or prediction.shape[2] < 6:
+    prediction, first = np.asarray(prediction), 5 if objectness else 4
+    if prediction.ndim != 3 or prediction.shape[2] <= first:
         raise ShapeError(
-            "a prediction must have the shape (N, boxes, 5 + classes)",
+            f"a prediction must have the shape (N, boxes, {first} + classes)",
             f"received: {prediction.shape}",
-            "a row is x, y, width, height, objectness, and one score for each class",
+            f"a row is x, y, width, height, {'objectness, ' * objectness}and one score for each class",
         )
-    for name, value in {"confidence": confidence, "iou": iou}.items():
-        if not 0 <= value <= 1:
-            raise ArgumentError(f"{name} must be in 0..1", f"received: {value}")
-    for name, value in {"max_detections": max_detections, "max_candidates": max_candidates}.items():
-        if value < 1:
-            raise ArgumentError(f"{name} must be 1 or more", f"received: {value}")
-
-    wanted = None if classes is None else np.array(list(classes), np.int64)
+    check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
     results = []
     for rows in prediction:
-        boxes, scores, indices = _candidates(rows, confidence, multi_label)
-        if wanted is not None:
-            chosen = np.isin(indices, wanted)
-            boxes, scores, indices = boxes[chosen], scores[chosen], indices[chosen]
-        order = np.argsort(-scores, kind="stable")[:max_candidates]
-        boxes, scores, indices = boxes[order], scores[order], indices[order]
-        offset = np.zeros(len(boxes), np.float32) if agnostic else indices.astype(np.float32) * CLASS_OFFSET_PX
-        kept = _greedy(boxes + offset[:, None], iou, max_detections)
-        results.append(Detections(boxes[kept], scores[kept], indices[kept]))
+        found = _candidates(rows, confidence, multi_label, objectness)
+        results.append(suppress(*found, iou, max_detections, classes, agnostic, max_candidates))
     return results
 
 
-def postprocess(prediction: npt.ArrayLike, letterboxes: Sequence[Letterbox], **thresholds: object) -> list[Detections]:
+def check_thresholds(**thresholds: float) -> None:
+    """Check the numbers that detections are picked by: maxima from 1 up, the others in 0..1.
+
+    Raises:
+        ArgumentError: one is out of range.
+    """
+    for name, value in thresholds.items():
+        if name.startswith("max_"):
+            if value < 1:
+                raise ArgumentError(f"{name} must be 1 or more", f"received: {value}")
+        elif not 0 <= value <= 1:
+            raise ArgumentError(f"{name} must be in 0..1", f"received: {value}")
+
+
+def suppress(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    indices: np.ndarray,
+    iou: float,
+    max_detections: int,
+    classes: Iterable[int] | None = None,
+    agnostic: bool = False,
+    max_candidates: int | None = None,
+) -> Detections:
+    """Return the best of one picture's candidates, from the highest score downwards, by non-maximum suppression.
+
+    Args:
+        boxes: (n, 4) xyxy.
+        scores: (n,)
+        indices: (n,), their classes.
+        iou, max_detections, classes, agnostic, max_candidates: as for :func:`non_max_suppression`.
+    """
+    order = np.arange(len(boxes)) if classes is None else np.flatnonzero(np.isin(indices, list(classes)))
+    order = order[np.argsort(-scores[order], kind="stable")][:max_candidates]
+    boxes, scores, indices = boxes[order], scores[order], indices[order]
+    kept = _greedy(boxes, np.zeros_like(indices) if agnostic else indices, iou, max_detections)
+    return Detections(boxes[kept], scores[kept], indices[kept])
+
+
+def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **thresholds: object) -> list[Detections]:
     """From the network's output for a batch to the detections in every picture's own pixels.
 
     Args:
         prediction: (N, boxes, 5 + classes), as for :func:`non_max_suppression`.
-        letterboxes: what :func:`preprocess` returned beside the batch, N of them.
+        placements: what :func:`preprocess` returned beside the batch, N of them.
         **thresholds: arguments of :func:`non_max_suppression`.
 
     Returns:
@@ -97,23 +122,34 @@ def postprocess(prediction: npt.ArrayLike, letterboxes: Sequence[Letterbox], **t
         ArgumentError: as for :func:`non_max_suppression`.
     """
     found = non_max_suppression(prediction, **thresholds)
-    if len(found) != len(letterboxes):
+    check_batch(np.shape(prediction), placements)
+    return [detections.scaled(placement) for detections, placement in zip(found, placements, strict=True)]
+
+
+def check_batch(shape: Sequence[int], placements: Sequence[Placement]) -> None:
+    """Check that an output of this shape is for as many pictures as there are placements.
+
+    Raises:
+        ShapeError: it is not.
+    """
+    if shape[0] != len(placements):
         raise ShapeError(
-            "the prediction and the letterboxes are of different batches",
-            f"expected: a prediction for {len(letterboxes)} pictures, one for each letterbox",
-            f"received: {np.shape(prediction)}, for {len(found)}",
+            "the prediction and the placements are of different batches",
+            f"expected: a prediction for {len(placements)} pictures, one for each placement",
+            f"received: {tuple(shape)}, for {shape[0]}",
         )
-    return [detections.scaled(box) for detections, box in zip(found, letterboxes, strict=True)]
 
 
-def _candidates(rows: np.ndarray, confidence: float, multi_label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(
+    rows: np.ndarray, confidence: float, multi_label: bool, objectness: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One picture's boxes (n, 4) xyxy, scores (n,) and classes (n,) above the threshold, all of them finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         rows = rows.astype(np.float32, copy=False)
-        rows = rows[rows[:, 4] > confidence]
+        rows = rows[rows[:, 4] > confidence] if objectness else rows[(rows[:, 4:] > confidence).any(axis=1)]
         centre, half = rows[:, :2], rows[:, 2:4] / 2
         boxes = np.concatenate([centre - half, centre + half], axis=1)
-        scores = rows[:, 5:] * rows[:, 4:5]
+        scores = rows[:, 5:] * rows[:, 4:5] if objectness else rows[:, 4:]
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
     boxes, scores = boxes[finite], scores[finite]
     if multi_label:
@@ -125,18 +161,22 @@ def _candidates(rows: np.ndarray, confidence: float, multi_label: bool) -> tuple
     return boxes[index], scores[index, indices], indices
 
 
-def _greedy(boxes: np.ndarray, iou: float, limit: int) -> np.ndarray:
-    """Of boxes sorted by score, the first ``limit`` indices whose IoU with every index before them is <= ``iou``.
+def _greedy(boxes: np.ndarray, groups: np.ndarray, iou: float, limit: int) -> np.ndarray:
+    """Of boxes sorted by score, the first ``limit`` kept: their IoU with every one kept of their group is <= ``iou``.
 
     Not cv2.dnn.NMSBoxes: it drops the second of two boxes without area, which torchvision keeps, rounds differently,
     and has no limit on kept boxes, so that it takes seconds where many candidates overlap little.
     """
     kept = np.empty(0, np.int64)
     threshold = np.array([iou])  # an array, so that the comparison is in float64, as torchvision's is on the CPU
+
+    def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (box_iou(boxes[a], boxes[b]) > threshold) & (groups[a, None] == groups[b])
+
     for start in range(0, len(boxes), BLOCK):
         block = np.arange(start, min(start + BLOCK, len(boxes)))
-        block = block[~(box_iou(boxes[kept], boxes[block]) > threshold).any(axis=0)]
-        overlaps = box_iou(boxes[block], boxes[block]) > threshold
+        block = block[~overlap(kept, block).any(axis=0)]
+        overlaps = overlap(block, block)
         alive = np.ones(len(block), bool)
         for i in range(len(block)):
             if alive[i]:

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, DTypeError
+from trtnn.errors import ArgumentError, DTypeError, nearest
 from trtnn.vision.boxes import check_boxes
 from trtnn.vision.images import check_image
 
+Size = tuple[int, int]
+Color = int | tuple[float, float, float]
+
 
 @dataclass(frozen=True)
-class Letterbox:
-    """How a picture lies on its canvas: scaled by one ratio, centred, the rest filled.
+class Placement:
+    """How a picture lies on its canvas: x on the canvas = x in the picture · scale + offset, and so for y.
 
     Attributes:
         source_size: the picture's (height, width) in px.
         canvas_size: the canvas's (height, width) in px.
+        scale: canvas pixels per picture pixel, (x, y).
+        offset: of the picture's top left corner on the canvas in px, (x, y); it may be a fraction.
     """
 
-    source_size: tuple[int, int]
-    canvas_size: tuple[int, int]
+    source_size: Size
+    canvas_size: Size
+    scale: tuple[float, float]
+    offset: tuple[float, float]
 
     @property
-    def ratio(self) -> float:
-        """Canvas pixels per picture pixel: min(canvas height / height, canvas width / width)."""
-        return min(canvas / source for canvas, source in zip(self.canvas_size, self.source_size, strict=True))
-
-    @property
-    def pad(self) -> tuple[float, float]:
-        """The picture's (left, top) on the canvas in px: (canvas - source * ratio) / 2, unrounded.
-
-        It is what boxes are moved by. The pixels themselves lie at a whole number, at most 1 px away.
-        """
-        (height, width), (canvas_height, canvas_width) = self.source_size, self.canvas_size
-        return (canvas_width - width * self.ratio) / 2, (canvas_height - height * self.ratio) / 2
+    def area(self) -> tuple[float, float, float, float]:
+        """The box of the whole picture on the canvas, xyxy in px."""
+        (height, width), (x, y) = self.source_size, self.offset
+        return x, y, x + width * self.scale[0], y + height * self.scale[1]
 
     def to_source(self, boxes: npt.ArrayLike) -> np.ndarray:
-        """Map boxes from the canvas to the picture: (x - pad) / ratio, clipped to the picture.
+        """Map boxes from the canvas to the picture: (x - offset) / scale, clipped to the picture.
 
         Args:
             boxes: (n, 4) xyxy in px of the canvas.
@@ -54,17 +54,16 @@ class Letterbox:
         """
         boxes = check_boxes(boxes).astype(np.float64)
         height, width = self.source_size
-        boxes = (boxes - np.tile(self.pad, 2)) / self.ratio
+        boxes = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
         return np.clip(boxes, 0, np.tile((width, height), 2)).astype(np.float32)
 
 
-def letterbox(
-    image: npt.ArrayLike, size: int | tuple[int, int], color: int | tuple[int, int, int] = 114
-) -> tuple[np.ndarray, Letterbox]:
+def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tuple[np.ndarray, Placement]:
     """Put a picture, scaled to fit, into the middle of a canvas of fixed size.
 
     The numbers are those of YOLOv5's own input pipeline with a fixed canvas: the picture is resized bilinearly to
     (round(w * ratio), round(h * ratio)), enlarged too if it is small, and put at the offset round(rest / 2 - 0.1).
+    Boxes are moved by (canvas - source * ratio) / 2, unrounded: the pixels are at most 1 px away from there.
 
     Args:
         image: uint8 (height, width, 3) RGB.
@@ -72,37 +71,146 @@ def letterbox(
         color: the filling, one grey value or (red, green, blue).
 
     Returns:
-        The canvas, uint8 (*size, 3) RGB, and the Letterbox that maps boxes back.
+        The canvas, uint8 (*size, 3) RGB, and how the picture lies on it.
 
     Raises:
         ArgumentError: the size is not positive.
         ShapeError, DTypeError: ``image`` is not a picture.
     """
-    image = check_image(image)
-    canvas_size = _check_size(size)
-    box = Letterbox(image.shape[:2], canvas_size)
-    height, width = (max(1, round(side * box.ratio)) for side in box.source_size)
-    if (height, width) != box.source_size:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    top, left = (round((canvas - side) / 2 - 0.1) for canvas, side in zip(canvas_size, (height, width), strict=True))
-    canvas = np.empty((*canvas_size, 3), np.uint8)
+    image, size = check_image(image), _check_size(size)
+    ratio = _ratio(image, size)
+    height, width = (max(1, round(side * ratio)) for side in image.shape[:2])
+    top, left = (round((canvas - side) / 2 - 0.1) for canvas, side in zip(size, (height, width), strict=True))
+    canvas = np.empty((*size, 3), np.uint8)
     canvas[:] = color
-    canvas[top : top + height, left : left + width] = image
-    return canvas, box
+    canvas[top : top + height, left : left + width] = _resize(image, height, width)
+    return canvas, Placement(image.shape[:2], size, (ratio, ratio), _middle(image, size, ratio))
+
+
+def _corner(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
+    """Put a picture, scaled to fit, at the top left, as torchvision's detectors do: it is resized in float32.
+
+    Its sides are cut to whole pixels, and each side has the scale that comes of that.
+    """
+    ratio = _ratio(image, size)
+    height, width = (max(1, int(side * ratio + 1e-6)) for side in image.shape[:2])
+    canvas = np.empty((*size, 3), np.float32)
+    canvas[:] = fill
+    canvas[:height, :width] = _resize(image.astype(np.float32), height, width)
+    return canvas, Placement(image.shape[:2], size, (width / image.shape[1], height / image.shape[0]), (0.0, 0.0))
+
+
+def _warp(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
+    """Put a picture, scaled to fit, in the middle to the fraction of a pixel, by one affine map, as CenterNet does."""
+    ratio = _ratio(image, size)
+    x, y = _middle(image, size, ratio)
+    matrix = np.array([[ratio, 0, x], [0, ratio, y]])
+    canvas = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
+    return canvas, Placement(image.shape[:2], size, (ratio, ratio), (x, y))
+
+
+def _stretch(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
+    """Fill the whole canvas with a picture, whatever that does to its proportions."""
+    scale = (size[1] / image.shape[1], size[0] / image.shape[0])
+    return _resize(image, *size), Placement(image.shape[:2], size, scale, (0.0, 0.0))
+
+
+def _crop(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
+    """Cut the middle out of a picture, as torchvision's transform for classification does.
+
+    The picture's shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut to a
+    whole number. The offset of the crop is round(rest / 2).
+    """
+    sides = image.shape[:2]
+    shorter = round(max(size) * 256 / 224)
+    height, width = (shorter * side // min(sides) for side in sides)
+    top, left = (round((side - canvas) / 2) for side, canvas in zip((height, width), size, strict=True))
+    resized = _average(_average(image.astype(np.float32), height).transpose(1, 0, 2), width).transpose(1, 0, 2)
+    canvas = np.rint(resized[top : top + size[0], left : left + size[1]])
+    return canvas, Placement(sides, size, (width / sides[1], height / sides[0]), (float(-left), float(-top)))
+
+
+#: How a picture may lie on its canvas.
+FITS: dict[str, Callable[[np.ndarray, Size, Color], tuple[np.ndarray, Placement]]] = {
+    "letterbox": letterbox,
+    "corner": _corner,
+    "warp": _warp,
+    "stretch": _stretch,
+    "crop": _crop,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures become a network's input: laid on a canvas, then (canvas / 255 - mean) / std, channels first.
+
+    Args:
+        fit: ``"letterbox"`` scales the picture to fit, in the middle; ``"corner"`` at the top left, in float32;
+            ``"warp"`` in the middle by one affine map; ``"stretch"`` fills the canvas; ``"crop"`` covers it with the
+            middle of the picture.
+        channels: their order in the input, ``"RGB"`` or ``"BGR"``; the numbers below are in this order.
+        fill: what else is on the canvas, in 0..255.
+        mean: what is subtracted, in 0..1.
+        std: what is divided by, in 0..1.
+
+    Raises:
+        ArgumentError: an unknown fit or order of channels, or not three finite numbers, or a std of zero.
+    """
+
+    fit: str = "letterbox"
+    channels: str = "RGB"
+    fill: tuple[float, float, float] = (114.0, 114.0, 114.0)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for name, known in {"fit": list(FITS), "channels": ["RGB", "BGR"]}.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ArgumentError(f"preprocessing has no {name} {value!r}", f"known: {', '.join(known)}")
+        for name in ("fill", "mean", "std"):
+            value = getattr(self, name)
+            numbers = np.asarray(value)
+            good = numbers.shape == (3,) and numbers.dtype.kind in "iuf" and np.isfinite(numbers).all()
+            if not good or (name == "std" and not numbers.all()):
+                not_zero = ", none of them zero" if name == "std" else ""
+                raise ArgumentError(f"{name} of preprocessing is a number for each channel{not_zero}", f"got: {value}")
+            object.__setattr__(self, name, tuple(numbers.tolist()))
+
+    def changed(self, changes: Mapping[str, Any]) -> Preprocessing:
+        """Return one that differs in what ``changes`` names, as a network's metadata has it.
+
+        Raises:
+            ArgumentError: it names what there is not, or a value is none.
+        """
+        known = [field.name for field in fields(self)]
+        unknown = [name for name in changes if name not in known]
+        if unknown:
+            raise ArgumentError(
+                f"preprocessing has no {unknown[0]!r}", *nearest(unknown[0], known), f"known: {', '.join(known)}"
+            )
+        return replace(self, **changes)
+
+
+YOLO = Preprocessing()
 
 
 def preprocess(
-    images: Iterable[npt.ArrayLike], size: int | tuple[int, int], dtype: npt.DTypeLike = np.float32
-) -> tuple[np.ndarray, list[Letterbox]]:
-    """Make one batch of pictures of any sizes: each letterboxed, divided by 255, channels first.
+    images: Iterable[npt.ArrayLike],
+    size: int | Size,
+    dtype: npt.DTypeLike = np.float32,
+    how: Preprocessing = YOLO,
+) -> tuple[np.ndarray, list[Placement]]:
+    """Make one batch of pictures of any sizes: each on a canvas of its own, normalised, channels first.
 
     Args:
         images: uint8 (height, width, 3) RGB each.
         size: the canvas's (height, width) in px, or one number for a square.
         dtype: float32 or float16.
+        how: YOLO's way by default: letterboxed, RGB in 0..1.
 
     Returns:
-        The batch (N, 3, *size) RGB in 0..1, and a Letterbox for every picture, for :func:`postprocess`.
+        The batch (N, 3, *size), and how every picture lies on its canvas, for :func:`postprocess`.
 
     Raises:
         ArgumentError: the size is not positive.
@@ -112,16 +220,52 @@ def preprocess(
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float16):
         raise DTypeError("a batch of pictures is float32 or float16", f"received: {dtype}")
-    canvas_size = _check_size(size)
-    boxed = [letterbox(image, canvas_size) for image in images]
-    batch = np.empty((len(boxed), 3, *canvas_size), dtype)
-    for planes, (canvas, _) in zip(batch, boxed, strict=True):
-        np.divide(canvas.transpose(2, 0, 1), 255, out=planes, dtype=np.float32, casting="same_kind")
-    return batch, [box for _, box in boxed]
+    canvas_size, placements, fit = _check_size(size), [], FITS[how.fit]
+    images = [check_image(image) for image in images]
+    batch = np.empty((len(images), 3, *canvas_size), dtype)
+    mean, std = (np.reshape(np.float32(numbers), (3, 1, 1)) for numbers in (how.mean, how.std))
+    for planes, image in zip(batch, images, strict=True):
+        ordered = image if how.channels == "RGB" else np.ascontiguousarray(image[..., ::-1])
+        canvas, placement = fit(ordered, canvas_size, how.fill)
+        values = np.divide(canvas.transpose(2, 0, 1), 255, dtype=np.float32)
+        values -= mean
+        np.divide(values, std, out=planes, casting="same_kind")
+        placements.append(placement)
+    return batch, placements
 
 
-def _check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+def _check_size(size: int | Size) -> Size:
     height, width = (size, size) if isinstance(size, (int, np.integer)) else size
     if height <= 0 or width <= 0:
         raise ArgumentError("the size of a canvas must be positive", f"received: height {height}, width {width}")
     return int(height), int(width)
+
+
+def _ratio(image: np.ndarray, size: Size) -> float:
+    """Canvas pixels per picture pixel where the whole picture fits: min(canvas height / height, and so for width)."""
+    return min(canvas / source for canvas, source in zip(size, image.shape[:2], strict=True))
+
+
+def _middle(image: np.ndarray, size: Size, ratio: float) -> tuple[float, float]:
+    """Return the (x, y) at which a picture, scaled by ``ratio``, is in the middle of a canvas."""
+    (height, width), (canvas_height, canvas_width) = image.shape[:2], size
+    return (canvas_width - width * ratio) / 2, (canvas_height - height * ratio) / 2
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a picture of another size, bilinear; what has that size as it is."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _average(image: np.ndarray, length: int) -> np.ndarray:
+    """Resize the first axis, bilinear; a smaller picture's pixel is a weighted mean of all that lie under it.
+
+    A pixel's weights fall linearly from its centre to zero at a distance of one pixel of the coarser of the two.
+    """
+    ratio = image.shape[0] / length
+    centres, places = (np.arange(length) + 0.5) * ratio, np.arange(image.shape[0]) + 0.5
+    weights = np.maximum(0, 1 - np.abs(places - centres[:, None]) / max(ratio, 1))
+    weights /= weights.sum(1, keepdims=True)
+    return np.tensordot(weights.astype(np.float32), image, 1)

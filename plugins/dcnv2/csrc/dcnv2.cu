@@ -9,6 +9,9 @@
 
 #include "blob.h"
 #include "kernel.h"
+#ifdef DCNV2_WGMMA
+#include "hopper.h"
+#endif
 
 namespace dcnv2 {
 namespace {
@@ -29,15 +32,32 @@ constexpr int kMaxSplits = 8;
 struct Shape {  // of a block
     const char* name;
     int bm, bn, warps_m, warps_n, blocks;
+    bool by_groups;  // hopper.h's
+    Order order;     // of the weights
+    int groups_n, groups_k, flight;
+    double slower;   // than expected_cycles says, as measured
     size_t (*shared_bytes)(int slots);
     void (*kernel)(Arguments);
-    int threads() const { return warps_m * warps_n * 32; }
+    int threads() const { return warps_m * warps_n * groups_k * 32; }
 };
 
 template <typename Tile>
-Shape shape(const char* name) {
-    return {name, Tile::BM, Tile::BN, Tile::WARPS_M, Tile::WARPS_N, Tile::BLOCKS, Tile::shared_bytes, deform_kernel<Tile>};
+Shape shape(const char* name, double slower = 1) {
+    return {name, Tile::BM, Tile::BN, Tile::WARPS_M, Tile::WARPS_N, Tile::BLOCKS, false, kInOrder,
+            1,    1,        1,        slower,        Tile::shared_bytes, deform_kernel<Tile>};
 }
+
+#ifdef DCNV2_WGMMA
+// Named by pixels x channels; s or r: samples in shared memory or registers; f: items on their way, n and k: warpgroups
+// that divide channels or k-tiles, b: blocks on a multiprocessor.
+template <typename Tile>
+Shape group_shape(const char* name, double slower = 1) {
+    return {name,           Tile::BM,       Tile::BN,     Tile::WARPS_M, Tile::WARPS_N,
+            Tile::BLOCKS,   true,           Tile::REGISTERS ? kForRegisters : kInOrder,
+            Tile::GROUPS_N, Tile::GROUPS_K, Tile::FLIGHT, slower,        Tile::shared_bytes,
+            deform_kernel_by_groups<Tile>};
+}
+#endif
 
 const std::vector<Shape>& shapes(int data_type) {
     static const std::vector<Shape> half = {
@@ -47,7 +67,34 @@ const std::vector<Shape>& shapes(int data_type) {
         shape<Tile<half_t, 128, 96, 4, 2, 2>>("128x96"),   shape<Tile<half_t, 128, 64, 4, 2, 2>>("128x64"),
         shape<Tile<half_t, 64, 256, 2, 4, 2>>("64x256"),   shape<Tile<half_t, 64, 128, 2, 4, 2>>("64x128"),
         shape<Tile<half_t, 64, 64, 2, 2, 4>>("64x64"),     shape<Tile<half_t, 64, 32, 4, 1, 4>>("64x32"),
-        shape<Tile<half_t, 32, 128, 1, 4, 3>>("32x128"),
+        shape<Tile<half_t, 32, 128, 1, 4, 3>>("32x128"),   shape<Tile<half_t, 128, 128, 2, 2, 2>>("128x128w4"),
+        shape<Tile<half_t, 128, 256, 2, 4, 1>>("128x256w8"),
+#ifdef DCNV2_WGMMA
+        group_shape<GroupTile<128, 128, 1, 1, false, 1, 2>>("128x128s-f1b2"),
+        group_shape<GroupTile<128, 128, 1, 1, false, 2, 2>>("128x128s-f2b2"),
+        group_shape<GroupTile<128, 128, 2, 1, false, 2, 1>>("128x128s-f2n2b1"),
+        group_shape<GroupTile<192, 128, 1, 1, false, 4, 1>>("192x128s-f4b1"),
+        group_shape<GroupTile<256, 128, 1, 1, false, 2, 1>>("256x128s-f2b1"),
+        group_shape<GroupTile<64, 128, 1, 1, false, 4, 3>>("64x128s-f4b3"),
+        group_shape<GroupTile<128, 256, 2, 1, false, 2, 1>>("128x256s-f2n2b1"),
+        group_shape<GroupTile<128, 256, 1, 1, false, 4, 1>>("128x256s-f4b1"),
+        group_shape<GroupTile<128, 160, 1, 1, false, 4, 1>>("128x160s-f4b1"),
+        group_shape<GroupTile<192, 160, 1, 1, false, 2, 1>>("192x160s-f2b1"),
+        group_shape<GroupTile<128, 192, 2, 1, false, 2, 1>>("128x192s-f2n2b1"),
+        group_shape<GroupTile<128, 64, 1, 1, false, 4, 2>>("128x64s-f4b2"),
+        group_shape<GroupTile<64, 128, 1, 1, true, 4, 3>>("64x128r-b3"),
+        group_shape<GroupTile<128, 128, 1, 1, true, 4, 1>>("128x128r-b1"),
+        group_shape<GroupTile<192, 128, 1, 1, true, 4, 1>>("192x128r-b1"),
+        group_shape<GroupTile<128, 256, 1, 1, true, 4, 1>>("128x256r-b1"),
+        group_shape<GroupTile<128, 160, 1, 1, true, 4, 1>>("128x160r-b1"),
+        group_shape<GroupTile<128, 192, 1, 1, true, 4, 1>>("128x192r-b1"),
+        group_shape<GroupTile<192, 64, 1, 1, true, 4, 1>>("192x64r-b1"),
+        group_shape<GroupTile<64, 64, 1, 3, true, 4, 1>>("64x64r-k3b1"),
+        group_shape<GroupTile<64, 128, 1, 2, true, 4, 1>>("64x128r-k2b1"),
+        group_shape<GroupTile<64, 128, 1, 3, true, 4, 1>>("64x128r-k3b1"),
+        group_shape<GroupTile<64, 160, 1, 2, true, 4, 1>>("64x160r-k2b1"),
+        group_shape<GroupTile<64, 256, 1, 2, true, 4, 1>>("64x256r-k2b1"),
+#endif
     };
     static const std::vector<Shape> single = {
         shape<Tile<float, 128, 128, 4, 2, 2>>("128x128"), shape<Tile<float, 128, 64, 4, 2, 2>>("128x64"),
@@ -101,35 +148,78 @@ size_t relayout_bytes(bool direct, int units, const dcnv2_call& call) {
     return (bytes + 255) / 256 * 256;
 }
 
-size_t partial_bytes(const dcnv2_layer& layer, const Sizes& sizes, int splits) {
-    return static_cast<size_t>(splits) * sizes.pixels * layer.out_channels * sizeof(float);
-}
-
 // Blocks of a shape that are on one multiprocessor together; 0 where one has too little shared memory.
 int blocks_together(const Shape& s, const Plan& plan, const Machine& machine) {
     const int bytes = static_cast<int>(s.shared_bytes(plan.max_slots));
     return bytes > machine.block_bytes ? 0 : std::min(s.blocks, machine.multiprocessor_bytes / (bytes + 1024));
 }
 
-// Clock cycles that a block shape is expected to take, from what its parts cost on a multiprocessor.
+// How a call is divided: whole blocks fill the multiprocessors as often as they can, what is left may be split.
+struct Blocks {
+    int pixels, whole;  // blocks of pixels
+    int across;         // blocks of a group's output channels
+    int64_t at_once;    // blocks of the GPU
+};
+
+Blocks divide_blocks(const dcnv2_layer& layer, const Plan& plan, const Sizes& sizes, const Shape& s, int splits,
+                     const Machine& machine) {
+    Blocks blocks = {};
+    blocks.pixels = static_cast<int>(divide_up(sizes.pixels, s.bm));
+    blocks.across = static_cast<int>(divide_up(layer.out_channels / layer.groups, s.bn));
+    blocks.at_once = static_cast<int64_t>(machine.multiprocessors) * blocks_together(s, plan, machine);
+    const int64_t filling = std::max<int64_t>(blocks.at_once / (blocks.across * layer.groups), 1);
+    blocks.whole = splits == 1 ? blocks.pixels : static_cast<int>(blocks.pixels / filling * filling);
+    return blocks;
+}
+
+size_t partial_bytes(const dcnv2_layer& layer, const Sizes& sizes, const Shape& s, const Blocks& blocks, int splits) {
+    const int64_t pixels = blocks.whole == blocks.pixels ? 0 : sizes.pixels - static_cast<int64_t>(blocks.whole) * s.bm;
+    return static_cast<size_t>(splits * pixels * layer.out_channels) * sizeof(float);
+}
+
+// Clock cycles that a block shape is expected to take, from what its parts cost on a multiprocessor. A sweep
+// (benchmarks/dcnv2.py --sweep) shows how right it is: kCosts and each shape's `slower` are what to correct then.
+constexpr struct {
+    double mma = 6.5;           // a multiprocessor's cycles for one mma.m16n8k16, against 4 at its peak; four at a time
+    double wgmma = 0.55;        // and for a column of a wgmma.m64nNk16, against 0.5
+    double miss = 1.5;          // the gather's loads, against all in the L1 cache
+    double latency = 1100;      // of a k-tile, however little else there is to do
+    double load = 400;          // the same for warpgroups: each time that they wait for items, and for what is not
+    double shared = 300, registers = 600;  // done meanwhile, with samples in shared memory or registers
+    double block = 5000, reduce = 6000;
+    double partial_bytes = 1500;  // a cycle, of the GPU
+} kCosts;
+
 double expected_cycles(const dcnv2_layer& layer, const Plan& plan, const Sizes& sizes, const Shape& s, int splits,
                        const Machine& machine) {
     const double product = layer.data_type == DCNV2_HALF ? 1 : 3;  // of tensor-core time, against fp16
-    const int64_t multiprocessors = machine.multiprocessors;
-    const int64_t blocks = divide_up(sizes.pixels, s.bm) * divide_up(layer.out_channels / layer.groups, s.bn) *
-                           layer.groups * splits;
-    const int64_t together = std::min<int64_t>(blocks_together(s, plan, machine), divide_up(blocks, multiprocessors));
-    // Of one k-tile: the tensor cores, and the shared memory and L1 that are one unit: ldmatrix, samples read and
-    // written, weights written.
-    const double tensor = s.bm / 16.0 * s.bn / 8.0 * 4 * 6.5 / 4 * product;
-    const double fragments = s.warps_m * s.warps_n * (s.bm / s.warps_m / 16.0 + s.bn / s.warps_n / 16.0) * 4 * 4;
-    const double memory = fragments + s.bm * (4 * 1.5 + 1 + 0.5) + s.bn;
-    const double latency = 1100;
-    const double tile = std::max({tensor * together, memory * together, latency});
-    const double block = tile * divide_up(plan.max_tiles, splits) + 5000;
-    const double waves = static_cast<double>(divide_up(blocks, multiprocessors * together));
-    const double extra = splits == 1 ? 0 : 4000 + partial_bytes(layer, sizes, splits) * 2 / 1500.0;
-    return waves * block + extra;
+    const Blocks blocks = divide_blocks(layer, plan, sizes, s, splits, machine);
+    // Of one k-tile: the tensor cores, and the shared memory and L1 that are one unit: fragments or matrices read,
+    // samples loaded and written, weights written. In all a warpgroup's shapes read the weights once for 64 pixels.
+    double tensor, read, latency = kCosts.latency;
+    if (s.by_groups) {
+        tensor = s.bm / 64.0 * s.bn * 4 * kCosts.wgmma;
+        read = s.bm / 64.0 * s.bn + s.bm * (s.order == kInOrder ? 1.0 * s.groups_n + 1 : 0.5);
+        latency = kCosts.load * 4 / s.groups_n / s.flight + (s.order == kInOrder ? kCosts.shared : kCosts.registers);
+    } else {
+        tensor = s.bm / 16.0 * s.bn / 8.0 * 4 * kCosts.mma / 4 * product;
+        read = s.warps_m * s.warps_n * (s.bm / s.warps_m / 16.0 + s.bn / s.warps_n / 16.0) * 4 * 4 + s.bm;
+    }
+    const double memory = read + s.bm * (4 * kCosts.miss + 0.5) + s.bn;
+    auto wave = [&](int64_t count, int parts) {  // blocks at once that each make one of so many parts of the sum
+        const double together = static_cast<double>(divide_up(count, machine.multiprocessors)) * s.groups_k;
+        const double tile = std::max({tensor * together, memory * together, latency}) * s.slower;
+        return tile * static_cast<double>(divide_up(divide_up(plan.max_tiles, parts), s.groups_k)) + kCosts.block;
+    };
+    const int64_t all = static_cast<int64_t>(blocks.pixels) * blocks.across * layer.groups;
+    const int64_t whole = splits == 1 ? all / blocks.at_once * blocks.at_once
+                                      : static_cast<int64_t>(blocks.whole) * blocks.across * layer.groups;
+    const int64_t rest = (all - whole) * splits;
+    double cycles = static_cast<double>(divide_up(whole, blocks.at_once)) * wave(blocks.at_once, 1);
+    cycles += static_cast<double>(rest / blocks.at_once) * wave(blocks.at_once, splits);
+    if (rest % blocks.at_once) cycles += wave(rest % blocks.at_once, splits);
+    const size_t partial = partial_bytes(layer, sizes, s, blocks, splits);
+    return cycles + (partial ? kCosts.reduce + static_cast<double>(partial) * 2 / kCosts.partial_bytes : 0);
 }
 
 // Sets what of tile and splits is left open.
@@ -141,8 +231,10 @@ int choose(const dcnv2_layer& layer, const Plan& plan, const Sizes& sizes, size_
     for (int t = 0; t < static_cast<int>(all.size()); ++t) {
         if ((*tile >= 0 && t != *tile) || !blocks_together(all[t], plan, machine)) continue;
         for (int s = *splits ? *splits : 1; s <= (*splits ? *splits : kMaxSplits); ++s) {
+            const Blocks blocks = divide_blocks(layer, plan, sizes, all[t], s, machine);
             if (!*splits && s > 1 &&
-                (partial_bytes(layer, sizes, s) > std::min(kSplitBytes, workspace) || s * 4 > plan.max_tiles))
+                (partial_bytes(layer, sizes, all[t], blocks, s) > std::min(kSplitBytes, workspace) ||
+                 s * 4 > plan.max_tiles))
                 break;
             const double cycles = expected_cycles(layer, plan, sizes, all[t], s, machine);
             if (cycles < best) best = cycles, best_tile = t, best_splits = s;
@@ -166,9 +258,9 @@ struct dcnv2_handle {
     dcnv2_layer layer;
     Plan plan;
     Machine machine = {};
-    std::atomic<uint32_t> configured{0};  // a bit for each block shape
+    std::atomic<uint64_t> configured{0};  // a bit for each block shape
     void* memory = nullptr;  // on the device, all that follows
-    const void* weights;
+    const void* weights[2];  // by their order; the second for hopper.h's block shapes
     const int32_t *table, *channels;
     const Phase* phases;
     const Group* groups;
@@ -224,9 +316,10 @@ int dcnv2_create(const dcnv2_layer* layer, const float* weight, const float* bia
         made->layer = *layer;
         made->plan = make_plan(*layer);
         const Plan& plan = made->plan;
-        const std::vector<unsigned char> weights = layer->data_type == DCNV2_HALF
-                                                       ? pack_weights<half_t>(*layer, plan, weight)
-                                                       : pack_weights<float>(*layer, plan, weight);
+        const bool half = layer->data_type == DCNV2_HALF;
+        auto pack = [&](Order order) {
+            return half ? pack_weights<half_t>(*layer, plan, weight, order) : pack_weights<float>(*layer, plan, weight, order);
+        };
         std::vector<unsigned char> all;
         auto append = [&](const void* from, size_t bytes) {
             const size_t at = all.size();
@@ -235,7 +328,12 @@ int dcnv2_create(const dcnv2_layer* layer, const float* weight, const float* bia
             return at;
         };
         const std::vector<float> zeros(layer->out_channels, 0.0f);
+        const std::vector<unsigned char> weights = pack(kInOrder);
         const size_t weights_at = append(weights.data(), weights.size());
+        size_t for_registers_at = weights_at;
+        for (const Shape& shape : shapes(layer->data_type))
+            if (shape.order == kForRegisters && for_registers_at == weights_at)
+                for_registers_at = append(pack(kForRegisters).data(), weights.size());
         const size_t table_at = append(plan.table.data(), plan.table.size() * sizeof(int32_t));
         const size_t channels_at = append(plan.channels.data(), plan.channels.size() * sizeof(int32_t));
         const size_t phases_at = append(plan.phases.data(), plan.phases.size() * sizeof(Phase));
@@ -246,7 +344,8 @@ int dcnv2_create(const dcnv2_layer* layer, const float* weight, const float* bia
         if (!error) error = upload(made->memory, all.data(), all.size());
         if (error) return fail("cannot put %zu bytes of weights on the GPU: %s", all.size(), error);
         const unsigned char* memory = static_cast<const unsigned char*>(made->memory);
-        made->weights = memory + weights_at;
+        made->weights[kInOrder] = memory + weights_at;
+        made->weights[kForRegisters] = memory + for_registers_at;
         made->table = reinterpret_cast<const int32_t*>(memory + table_at);
         made->channels = reinterpret_cast<const int32_t*>(memory + channels_at);
         made->phases = reinterpret_cast<const Phase*>(memory + phases_at);
@@ -270,7 +369,8 @@ int dcnv2_workspace_bytes(const dcnv2_layer* layer, const dcnv2_call* call, size
     const Segments segments = make_segments(*layer);
     Sizes sizes;
     if (check_call(*layer, segments.units, *call, &sizes)) return 1;
-    const size_t partial = call->splits > 1 ? partial_bytes(*layer, sizes, call->splits) : 0;
+    const size_t partial =
+        call->splits > 1 ? static_cast<size_t>(call->splits * sizes.pixels * layer->out_channels) * sizeof(float) : 0;
     *bytes = relayout_bytes(segments.direct, segments.units, *call) + (call->splits == 0 ? kSplitBytes : partial);
     return 0;
 }
@@ -322,10 +422,11 @@ int dcnv2_forward(dcnv2_handle* handle, const dcnv2_call* call, const void* x, c
     int32_t tile = call->tile, splits = call->splits;
     const size_t left = workspace ? workspace_bytes - relayout : 0;
     if (choose(layer, plan, sizes, left, handle->machine, &tile, &splits)) return 1;
-    if (splits > 1 && partial_bytes(layer, sizes, splits) > left)
-        return fail("%d splits need %zu bytes of workspace, %zu are left", splits, partial_bytes(layer, sizes, splits),
-                    left);
     const Shape& shape = shapes(layer.data_type)[tile];
+    const Blocks blocks = divide_blocks(layer, plan, sizes, shape, splits, handle->machine);
+    const size_t partial = partial_bytes(layer, sizes, shape, blocks, splits);
+    if (partial > left) return fail("%d splits need %zu bytes of workspace, %zu are left", splits, partial, left);
+    if (blocks.whole == blocks.pixels) splits = 1;
     const bool half = layer.data_type == DCNV2_HALF;
 
     const char* error = nullptr;
@@ -366,7 +467,7 @@ int dcnv2_forward(dcnv2_handle* handle, const dcnv2_call* call, const void* x, c
                          ? static_cast<const char*>(offset) + 2 * slots * arguments.offset_channel_stride * element
                          : mask;
     arguments.mask_mode = layer.mask;
-    arguments.weights = handle->weights;
+    arguments.weights = handle->weights[shape.order];
     arguments.bias = handle->bias;
     arguments.table = handle->table;
     arguments.phases = handle->phases;
@@ -374,6 +475,8 @@ int dcnv2_forward(dcnv2_handle* handle, const dcnv2_call* call, const void* x, c
     arguments.output = output;
     arguments.partial =
         splits > 1 ? reinterpret_cast<float*>(static_cast<char*>(workspace) + relayout) : nullptr;
+    arguments.whole = blocks.whole;
+    arguments.first_partial = blocks.whole * shape.bm;
     arguments.splits = splits;
     arguments.output_is_nhwc = call->output_layout == DCNV2_NHWC;
     arguments.height = call->height;
@@ -398,17 +501,17 @@ int dcnv2_forward(dcnv2_handle* handle, const dcnv2_call* call, const void* x, c
         error = configure(shape.kernel, handle->machine,
                           static_cast<int>(std::min<int64_t>(100, divide_up(used * 100, handle->machine.multiprocessor_bytes))));
         if (error) return fail("cannot give the kernel its shared memory: %s", error);
-        handle->configured |= 1u << tile;
+        handle->configured |= uint64_t{1} << tile;
     }
-    const Grid grid = {static_cast<int>(divide_up(sizes.pixels, shape.bm)),
-                       static_cast<int>(divide_up(arguments.group_outputs, shape.bn)), layer.groups * splits};
-    if (grid.y > 65535 || grid.z > 65535) return fail("%d groups are too many", layer.groups);
+    const Grid grid = {static_cast<int>(blocks.whole + (blocks.pixels - blocks.whole) * splits) * blocks.across,
+                       layer.groups, 1};
+    if (grid.y > 65535) return fail("%d groups are too many", layer.groups);
     error = launch(shape.kernel, grid, shape.threads(), shape.shared_bytes(plan.max_slots), stream, arguments);
     if (error) return fail("cannot launch the kernel with block shape %s: %s", shape.name, error);
     if (splits > 1) {
-        const Grid blocks = {static_cast<int>(divide_up(sizes.pixels, 32)),
-                             static_cast<int>(divide_up(layer.out_channels, 32)), 1};
-        error = launch(half ? reduce_kernel<half_t> : reduce_kernel<float>, blocks, 256, 32 * 33 * sizeof(float), stream,
+        const Grid sums = {static_cast<int>(divide_up(sizes.pixels - arguments.first_partial, 32)),
+                           static_cast<int>(divide_up(layer.out_channels, 32)), 1};
+        error = launch(half ? reduce_kernel<half_t> : reduce_kernel<float>, sums, 256, 32 * 33 * sizeof(float), stream,
                        arguments);
         if (error) return fail("cannot launch the sum of the splits: %s", error);
     }

@@ -26,8 +26,11 @@ DCNV2_DEVICE int block_x() { return blockIdx.x; }
 DCNV2_DEVICE int block_y() { return blockIdx.y; }
 DCNV2_DEVICE int block_z() { return blockIdx.z; }
 DCNV2_DEVICE void sync_block() { __syncthreads(); }
+DCNV2_DEVICE void sync_some(int barrier, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
 DCNV2_DEVICE unsigned char* shared_memory() {
-    extern __shared__ __align__(128) unsigned char memory[];
+    extern __shared__ __align__(1024) unsigned char memory[];
     return memory;
 }
 
@@ -154,4 +157,8 @@ const char* launch(void (*kernel)(Arguments), Grid grid, int threads, size_t sha
 }
 
 }  // namespace dcnv2
+
+#ifdef DCNV2_WGMMA  // set where the library is for sm_90a, which alone has these instructions
+#include "wgmma.h"
+#endif
 #endif

@@ -16,6 +16,7 @@
 #include <memory>
 #include <vector>
 
+#define DCNV2_WGMMA
 #define DCNV2_BOTH inline
 #define DCNV2_DEVICE inline
 #define DCNV2_KERNEL(threads, blocks) void
@@ -40,6 +41,16 @@ struct Copy {
     bool valid;
 };
 
+// A warpgroup's product that waits: its operands are read when it is waited for, so that what is overwritten too early
+// shows as a wrong sum.
+struct Product {
+    float (*sums)[4];
+    int columns;               // in eights
+    const uint32_t* registers;  // of the left matrix, or null:
+    uint64_t left, right;      // descriptors
+    bool committed;
+};
+
 struct Thread {
     ucontext_t context;
     std::vector<char> stack = std::vector<char>(96 * 1024);
@@ -48,6 +59,10 @@ struct Thread {
     const void* address = nullptr;             // what ldmatrix was given
     uint32_t words[6] = {};                    // what ldmatrix returns, or mma's a0 to a3, b0, b1
     float* sums = nullptr;                     // mma's c0 to c3
+    std::vector<Product> products;
+    bool begun = false;                        // wgmma.fence, since the last wait
+    std::vector<size_t> unfenced;              // pieces of shared memory that wgmma must not read yet
+    uint32_t exchanged = 0;
 };
 
 struct Group {  // a warp or a block that waits for its last thread
@@ -57,8 +72,9 @@ struct Group {  // a warp or a block that waits for its last thread
 
 struct Block {
     std::vector<std::unique_ptr<Thread>> threads;
-    std::vector<Group> warps;
+    std::vector<Group> warps, warpgroups, named = std::vector<Group>(16);
     Group all;
+    std::vector<bool> unfenced;  // for each 16 bytes of shared memory
     unsigned char* memory = nullptr;
     size_t memory_bytes = 0;
     ucontext_t main;
@@ -90,8 +106,8 @@ inline void enter() {
 
 inline void run(Grid grid, int threads, size_t memory_bytes, const std::function<void()>& body) {
     const bool reverse = getenv("DCNV2_EMULATE_REVERSE") != nullptr;
-    std::vector<unsigned char> memory(memory_bytes + 128);
-    block.memory = memory.data() + (128 - reinterpret_cast<uintptr_t>(memory.data()) % 128) % 128;
+    std::vector<unsigned char> memory(memory_bytes + 1024);
+    block.memory = memory.data() + (1024 - reinterpret_cast<uintptr_t>(memory.data()) % 1024) % 1024;
     block.memory_bytes = memory_bytes;
     block.body = body;
     while (static_cast<int>(block.threads.size()) < threads) block.threads.push_back(std::make_unique<Thread>());
@@ -101,11 +117,17 @@ inline void run(Grid grid, int threads, size_t memory_bytes, const std::function
                 block.index = {x, y, z};
                 memset(memory.data(), 0xFF, memory.size());
                 block.warps.assign((threads + 31) / 32, Group());
+                block.warpgroups.assign((threads + 127) / 128, Group());
+                block.named.assign(16, Group());
+                block.unfenced.assign(memory_bytes / 16 + 1, false);
                 block.all = Group();
                 for (int t = 0; t < threads; ++t) {
                     Thread& thread = *block.threads[t];
                     thread.done = false;
                     thread.copies.clear();
+                    thread.unfenced.clear();
+                    thread.begun = false;
+                    if (!thread.products.empty()) abort();  // never waited for
                     getcontext(&thread.context);
                     thread.context.uc_stack.ss_sp = thread.stack.data();
                     thread.context.uc_stack.ss_size = thread.stack.size();
@@ -184,6 +206,59 @@ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
     wait(warp(), 32, [=] { multiply<HALF>(first); });
 }
 
+// A number of a K-major matrix in shared memory with the 128-byte swizzle, as the PTX ISA describes it; NaN where it was
+// written and not fenced.
+inline double element(uint64_t descriptor, int row, int k) {
+    if (descriptor >> 62 != 1 || (descriptor >> 49 & 7) != 0) abort();  // another swizzle, or a base offset
+    const size_t start = (descriptor & 0x3FFF) << 4, stride = (descriptor >> 32 & 0x3FFF) << 4;
+    size_t at = start + row / 8 * stride + row % 8 * 128 + k * 2;
+    at ^= (at >> 7 & 7) << 4;
+    if (at + 2 > block.memory_bytes) abort();
+    half_t v;
+    memcpy(&v, block.memory + at, 2);
+    return block.unfenced[at / 16] ? NAN : static_cast<double>(v);
+}
+
+// The products that a warpgroup waits for; sums and a left matrix in registers lie as Figures "WGMMA .m64nNk16" have it.
+inline void multiply_waiting(int first) {
+    const size_t count = block.threads[first]->products.size();
+    for (size_t i = 0; i < count; ++i) {
+        const Product product = block.threads[first]->products[i];
+        if (!product.committed) abort();
+        std::vector<double> a(64 * 16), b(product.columns * 8 * 16);
+        for (int thread = 0; thread < 128; ++thread) {
+            const Thread& t = *block.threads[first + thread];
+            if (t.products.size() != count || t.products[i].right != product.right || t.products[i].left != product.left)
+                abort();  // a warpgroup's threads must agree
+            if (!product.registers) continue;
+            for (int n = 0; n < 8; ++n) {
+                half_t v;
+                memcpy(&v, reinterpret_cast<const char*>(t.products[i].registers) + n * 2, 2);
+                const int row = thread / 32 * 16 + thread % 32 / 4 + n / 2 % 2 * 8, k = thread % 4 * 2 + n % 2 + n / 4 * 8;
+                a[row * 16 + k] = static_cast<double>(v);
+            }
+        }
+        for (int n = 0; n < 64 * 16 && !product.registers; ++n) a[n] = element(product.left, n / 16, n % 16);
+        for (int n = 0; n < product.columns * 8 * 16; ++n) b[n] = element(product.right, n / 16, n % 16);
+        for (int thread = 0; thread < 128; ++thread)
+            for (int n = 0; n < product.columns * 4; ++n) {
+                float& to = block.threads[first + thread]->products[i].sums[n / 4][n % 4];
+                const int row = thread / 32 * 16 + thread % 32 / 4 + n / 2 % 2 * 8;
+                const int column = n / 4 * 8 + thread % 4 * 2 + n % 2;
+                double sum = to;
+                for (int k = 0; k < 16; ++k) sum += a[row * 16 + k] * b[column * 16 + k];
+                to = static_cast<float>(sum);
+            }
+    }
+    for (int thread = 0; thread < 128; ++thread) block.threads[first + thread]->products.clear();
+}
+
+inline void written(const void* place) {
+    const size_t piece = (static_cast<const unsigned char*>(place) - block.memory) / 16;
+    block.unfenced[piece] = true;
+    self().unfenced.push_back(piece);
+}
+
 }  // namespace emulator
 
 inline int thread_index() { return emulator::block.current; }
@@ -217,7 +292,10 @@ inline unsigned char* shared_place(uint32_t address) {
     if (address % 16 || address + 16 > emulator::block.memory_bytes) abort();
     return emulator::block.memory + address;
 }
-inline void store_shared(uint32_t to, const Vec16& v) { memcpy(shared_place(to), &v, 16); }
+inline void store_shared(uint32_t to, const Vec16& v) {
+    memcpy(shared_place(to), &v, 16);
+    emulator::written(shared_place(to));
+}
 
 inline void copy_async(uint32_t to, const void* from, bool valid) {
     memset(shared_place(to), 0xFF, 16);
@@ -230,6 +308,7 @@ inline void copy_wait() {
             memcpy(copy.to, copy.from, 16);
         else
             memset(copy.to, 0, 16);
+        emulator::written(copy.to);
     }
     emulator::self().copies.clear();
 }
@@ -255,6 +334,43 @@ inline void multiply_half(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
 inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     emulator::multiply<false>(c, a, b0, b1);
 }
+
+inline void sync_some(int barrier, int threads) { emulator::wait(emulator::block.named[barrier], threads); }
+inline void fence_async() {
+    for (size_t piece : emulator::self().unfenced) emulator::block.unfenced[piece] = false;
+    emulator::self().unfenced.clear();
+}
+inline void begin_products() { emulator::self().begun = true; }
+inline void commit_products() {
+    for (auto& product : emulator::self().products) product.committed = true;
+}
+inline void wait_products() {
+    using namespace emulator;
+    const int first = block.current / 128 * 128;
+    wait(block.warpgroups[block.current / 128], 128, [=] { multiply_waiting(first); });
+    self().begun = false;
+}
+template <int COUNT>
+void multiply_group(float (&sums)[COUNT][4], uint64_t left, uint64_t right) {
+    if (!emulator::self().begun) abort();
+    emulator::self().products.push_back({sums, COUNT, nullptr, left, right, false});
+}
+template <int COUNT>
+void multiply_group(float (&sums)[COUNT][4], const uint32_t (&left)[4], uint64_t right) {
+    if (!emulator::self().begun) abort();
+    emulator::self().products.push_back({sums, COUNT, left, 0, right, false});
+}
+template <typename Values>
+void pin(Values&) {}
+inline uint32_t exchange(uint32_t v, int lanes) {
+    using namespace emulator;
+    self().exchanged = v;
+    wait(warp(), 32);
+    const uint32_t got = block.threads[block.current ^ lanes]->exchanged;
+    wait(warp(), 32);
+    return got;
+}
+
 inline float as_float(uint32_t v) {
     float r;
     memcpy(&r, &v, 4);
@@ -304,7 +420,8 @@ struct Machine {
     int multiprocessors, block_bytes, multiprocessor_bytes;
 };
 inline const char* describe_machine(Machine* machine) {
-    *machine = {132, 227 << 10, 228 << 10};
+    const char* multiprocessors = getenv("DCNV2_EMULATE_MULTIPROCESSORS");
+    *machine = {multiprocessors ? atoi(multiprocessors) : 132, 227 << 10, 228 << 10};
     return nullptr;
 }
 template <typename Arguments>

@@ -25,12 +25,23 @@ struct Arguments {
     const Phase* phases;
     const Group* groups;
     void* output;
-    float* partial;  // not null: the sum of each split in fp32, [split][pixel][output channel]
-    int32_t splits, output_is_nhwc;
+    // Blocks of pixels from `whole` on are split: each split's sum goes there in fp32, [split][pixel][output channel],
+    // pixels counted from the first of these blocks, in the blocks' order.
+    float* partial;
+    int32_t whole, first_partial, splits, output_is_nhwc;  // first_partial: a pixel
     int32_t height, width, units, out_height, out_width, pixels;
     int32_t out_channels, group_outputs;  // of all groups, of one
     int32_t taps, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
 };
+
+constexpr int max_of(int a, int b) { return a > b ? a : b; }
+
+// Of shared memory: the rows of the output, the tiles from there on, the samples. The results go over the latter two.
+constexpr int kTilesAt = 1024;
+
+inline size_t block_bytes(size_t tiles, size_t results, size_t samples) {
+    return kTilesAt + (tiles + samples > results ? tiles + samples : results);
+}
 
 template <typename T_, int BM_, int BN_, int WARPS_M_, int WARPS_N_, int BLOCKS_>
 struct Tile {
@@ -46,16 +57,49 @@ struct Tile {
     static constexpr int ROWS = THREADS / kTileUnits;           // distance of a thread's items
     static constexpr int UNIT = 16 / sizeof(T);
     static constexpr int STAGE_PITCH = BN * sizeof(T) + 16;
+    static constexpr int MANY = 2;           // samples' offsets that a thread loads at once
+    static constexpr int COPIERS = THREADS;  // threads that copy the weights of one k-tile
     static_assert(WM % 16 == 0 && WN % 16 == 0 && THREADS % BM == 0 && BM * kTileUnits % THREADS == 0, "tile");
     static_assert(ROWS % 8 == 0, "a thread's rows must agree modulo 8");
     static_assert(ITEMS <= STEPS ? STEPS % ITEMS == 0 : ITEMS % STEPS == 0, "items");
 
     static constexpr int a_bytes = BM * 128, b_bytes = BN * 128;
-    static size_t shared_bytes(int slots) {
-        const size_t main = slots * BM * sizeof(Sample<T>) + 2 * (a_bytes + b_bytes), stage = BM * STAGE_PITCH;
-        return BM * sizeof(int32_t) + (main > stage ? main : stage);
-    }
+    static constexpr int tiles_bytes = 2 * (a_bytes + b_bytes), stage_bytes = BM * STAGE_PITCH;
+    static size_t shared_bytes(int slots) { return block_bytes(tiles_bytes, stage_bytes, slots * BM * sizeof(Sample<T>)); }
+    static_assert(BM * sizeof(int32_t) <= kTilesAt, "rows");
 };
+
+// What a block makes.
+struct Part {
+    int first_pixel, first_output, group, split;
+    bool whole;
+    int begin, end;  // k-tiles
+};
+
+template <typename Tile>
+DCNV2_DEVICE Part part_of_block(const Arguments& args) {
+    const int across = (args.group_outputs + Tile::BN - 1) / Tile::BN, index = block_x() / across;
+    const bool whole = index < args.whole;
+    const int rest = whole ? 0 : index - args.whole, splits = whole ? 1 : args.splits, split = rest % splits;
+    const Group group = args.groups[block_y()];
+    return {(whole ? index : args.whole + rest / splits) * Tile::BM,
+            block_x() % across * Tile::BN,
+            block_y(),
+            split,
+            whole,
+            group.first_tile + static_cast<int>(static_cast<int64_t>(group.tiles) * split / splits),
+            group.first_tile + static_cast<int>(static_cast<int64_t>(group.tiles) * (split + 1) / splits)};
+}
+
+// The place of each of the block's pixels in the output; -1 past the last.
+template <typename Tile>
+DCNV2_DEVICE void write_rows(const Arguments& args, int first_pixel, int32_t* rows) {
+    if (thread_index() >= Tile::BM) return;
+    const int index = first_pixel + thread_index();
+    const Pixel pixel = pixel_at(index < args.pixels ? index : 0, args.out_height, args.out_width);
+    rows[thread_index()] =
+        index < args.pixels ? (pixel.image * args.out_height + pixel.y) * args.out_width + pixel.x : -1;
+}
 
 DCNV2_DEVICE int swizzled(int row, int unit) { return row * 128 + ((unit ^ (row & 7)) << 4); }
 
@@ -69,7 +113,7 @@ template <typename Tile>
 DCNV2_DEVICE void make_samples(const Arguments& args, const Phase& phase, int first_pixel,
                                Sample<typename Tile::T>* samples) {
     const int row = thread_index() % Tile::BM, index = first_pixel + row;
-    constexpr int STRIDE = Tile::THREADS / Tile::BM, MANY = 2;  // loads in flight
+    constexpr int STRIDE = Tile::THREADS / Tile::BM, MANY = Tile::MANY;
     // What lies past the last pixel is made like the first and not written.
     const Pixel pixel = pixel_at(index < args.pixels ? index : 0, args.out_height, args.out_width);
     const int64_t place = pixel.y * args.out_width + pixel.x;
@@ -133,15 +177,16 @@ DCNV2_DEVICE void finish_gather(const Gather<T>& gather, uint32_t to) {
 // The weights of one k-tile; rows past the group's last output channel are zero.
 template <typename Tile>
 DCNV2_DEVICE void copy_weights(const Arguments& args, int tile, int first_output, uint32_t b) {
-    constexpr int PIECES = Tile::BN * kTileUnits;
-    const int first_row = thread_index() / kTileUnits, rows = args.group_outputs - first_output;
+    constexpr int PIECES = Tile::BN * kTileUnits, ROWS = Tile::COPIERS / kTileUnits;
+    const int thread = thread_index() % Tile::COPIERS;
+    const int first_row = thread / kTileUnits, rows = args.group_outputs - first_output;
     const Vec16* from = static_cast<const Vec16*>(args.weights) +
-                        (static_cast<int64_t>(tile) * args.group_outputs + first_output) * kTileUnits + thread_index();
-    const uint32_t to = b + swizzled(first_row, thread_index() % kTileUnits);
+                        (static_cast<int64_t>(tile) * args.group_outputs + first_output) * kTileUnits + thread;
+    const uint32_t to = b + swizzled(first_row, thread % kTileUnits);
 #pragma unroll
-    for (int i = 0; i < (PIECES + Tile::THREADS - 1) / Tile::THREADS; ++i) {
-        if (PIECES % Tile::THREADS != 0 && thread_index() + i * Tile::THREADS >= PIECES) break;
-        copy_async(to + i * Tile::ROWS * 128, from + i * Tile::THREADS, first_row + i * Tile::ROWS < rows);
+    for (int i = 0; i < (PIECES + Tile::COPIERS - 1) / Tile::COPIERS; ++i) {
+        if (PIECES % Tile::COPIERS != 0 && thread + i * Tile::COPIERS >= PIECES) break;
+        copy_async(to + i * ROWS * 128, from + i * Tile::COPIERS, first_row + i * ROWS < rows);
     }
     copy_commit();
 }
@@ -197,13 +242,16 @@ DCNV2_DEVICE void store_pair(float left, float right, float* to) {
 // The block's results through shared memory, so that what is written is coalesced in either layout.
 template <typename Tile>
 DCNV2_DEVICE void write_output(const Arguments& args, float (&sums)[Tile::MT][Tile::NT][4], const int32_t* rows,
-                               unsigned char* stage, int group, int first_output, int warp_m, int warp_n, int lane) {
+                               unsigned char* stage, const Part& part, int warp_m, int warp_n, int lane,
+                               bool has_sums = true) {
     using T = typename Tile::T;
-    const int base = group * args.group_outputs, end = min(args.group_outputs - first_output, Tile::BN);
+    const int first_output = part.first_output, base = part.group * args.group_outputs;
+    const int end = min(args.group_outputs - first_output, Tile::BN);
 #pragma unroll
     for (int m = 0; m < Tile::MT; ++m)
 #pragma unroll
         for (int n = 0; n < Tile::NT; ++n) {
+            if (!has_sums) break;
             const int row = warp_m * Tile::WM + m * 16 + lane / 4, column = warp_n * Tile::WN + n * 8 + lane % 4 * 2;
             const float* bias = args.bias + base + first_output + column;
             const float left = column < end ? bias[0] : 0.0f, right = column + 1 < end ? bias[1] : 0.0f;
@@ -241,16 +289,17 @@ DCNV2_DEVICE void write_output(const Arguments& args, float (&sums)[Tile::MT][Ti
 }
 
 template <typename Tile>
-DCNV2_DEVICE void write_partial(const Arguments& args, float (&sums)[Tile::MT][Tile::NT][4], const int32_t* rows,
-                                int split, int group, int first_output, int warp_m, int warp_n, int lane) {
-    const int base = group * args.group_outputs + first_output, end = args.group_outputs - first_output;
+DCNV2_DEVICE void write_partial(const Arguments& args, float (&sums)[Tile::MT][Tile::NT][4], const Part& part,
+                                int warp_m, int warp_n, int lane) {
+    const int base = part.group * args.group_outputs + part.first_output, end = args.group_outputs - part.first_output;
 #pragma unroll
     for (int m = 0; m < Tile::MT; ++m)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            const int place = rows[warp_m * Tile::WM + m * 16 + lane / 4 + half * 8];
-            if (place < 0) continue;
-            float* to = args.partial + (static_cast<int64_t>(split) * args.pixels + place) * args.out_channels + base;
+            const int pixel = part.first_pixel + warp_m * Tile::WM + m * 16 + lane / 4 + half * 8;
+            if (pixel >= args.pixels) continue;
+            const int64_t row = static_cast<int64_t>(part.split) * (args.pixels - args.first_partial) + pixel;
+            float* to = args.partial + (row - args.first_partial) * args.out_channels + base;
 #pragma unroll
             for (int n = 0; n < Tile::NT; ++n)
 #pragma unroll
@@ -261,31 +310,23 @@ DCNV2_DEVICE void write_partial(const Arguments& args, float (&sums)[Tile::MT][T
         }
 }
 
-// Grid: blocks of pixels, blocks of output channels, groups x splits.
+// Grid: blocks of pixels (those split once for each split) x blocks of output channels, groups.
 template <typename Tile>
 DCNV2_KERNEL(Tile::THREADS, Tile::BLOCKS)
 deform_kernel(const Arguments args) {
     using T = typename Tile::T;
     int32_t* rows = reinterpret_cast<int32_t*>(shared_memory());
-    unsigned char* stage = shared_memory() + Tile::BM * sizeof(int32_t);
-    Sample<T>* samples = reinterpret_cast<Sample<T>*>(stage + 2 * (Tile::a_bytes + Tile::b_bytes));
+    unsigned char* stage = shared_memory() + kTilesAt;
+    Sample<T>* samples = reinterpret_cast<Sample<T>*>(stage + Tile::tiles_bytes);
     const uint32_t a = shared_address(stage), b = a + 2 * Tile::a_bytes;
 
     const int thread = thread_index(), lane = thread % 32, warp = thread / 32;
     const int warp_m = warp % Tile::WARPS_M, warp_n = warp / Tile::WARPS_M;
-    const int first_pixel = block_x() * Tile::BM, first_output = block_y() * Tile::BN;
-    const int group_index = block_z() / args.splits, split = block_z() % args.splits;
-    const Group group = args.groups[group_index];
-    const int begin = group.first_tile + static_cast<int>(static_cast<int64_t>(group.tiles) * split / args.splits);
-    const int end = group.first_tile + static_cast<int>(static_cast<int64_t>(group.tiles) * (split + 1) / args.splits);
+    const Part part = part_of_block<Tile>(args);
+    const int first_pixel = part.first_pixel, first_output = part.first_output;
+    const Group group = args.groups[part.group];
     const bool active = first_output + warp_n * Tile::WN < args.group_outputs;  // else the warp's columns do not exist
-
-    if (thread < Tile::BM) {
-        const int index = first_pixel + thread;
-        const Pixel pixel = pixel_at(index < args.pixels ? index : 0, args.out_height, args.out_width);
-        rows[thread] =
-            index < args.pixels ? (pixel.image * args.out_height + pixel.y) * args.out_width + pixel.x : -1;
-    }
+    write_rows<Tile>(args, first_pixel, rows);
 
     float sums[Tile::MT][Tile::NT][4];
 #pragma unroll
@@ -302,7 +343,7 @@ deform_kernel(const Arguments args) {
     const uint32_t b_key = (lane / 8 % 2 ^ lane % 8) << 4;
     for (int p = group.first_phase; p < group.first_phase + group.phases; ++p) {
         const Phase phase = args.phases[p];
-        const int from = max(phase.first_tile, begin), to = min(phase.first_tile + phase.tiles, end);
+        const int from = max(phase.first_tile, part.begin), to = min(phase.first_tile + phase.tiles, part.end);
         if (from >= to) continue;
 
         sync_block();  // the phase before has been multiplied
@@ -356,10 +397,10 @@ deform_kernel(const Arguments args) {
     }
 
     sync_block();  // rows are written, and the tiles that the results go over have been multiplied
-    if (args.partial)
-        write_partial<Tile>(args, sums, rows, split, group_index, first_output, warp_m, warp_n, lane);
+    if (part.whole)
+        write_output<Tile>(args, sums, rows, stage, part, warp_m, warp_n, lane);
     else
-        write_output<Tile>(args, sums, rows, stage, group_index, first_output, warp_m, warp_n, lane);
+        write_partial<Tile>(args, sums, part, warp_m, warp_n, lane);
 }
 
 // The sum of the splits and the bias, 32 pixels by 32 channels a block of 256 threads.
@@ -368,29 +409,31 @@ DCNV2_KERNEL(256, 4)
 reduce_kernel(const Arguments args) {
     float* tile = reinterpret_cast<float*>(shared_memory());  // [32][33]
     const int lane = thread_index() % 32, line = thread_index() / 32;
-    const int first_place = block_x() * 32, first_channel = block_y() * 32;
+    const int first = block_x() * 32, first_channel = block_y() * 32, pixels = args.pixels - args.first_partial;
     for (int i = line; i < 32; i += 8) {
-        const int place = first_place + i, channel = first_channel + lane;
+        const int pixel = first + i, channel = first_channel + lane;
         float sum = 0.0f;
-        if (place < args.pixels && channel < args.out_channels) {
+        if (pixel < pixels && channel < args.out_channels) {
             for (int split = 0; split < args.splits; ++split)
-                sum += args.partial[(static_cast<int64_t>(split) * args.pixels + place) * args.out_channels + channel];
+                sum += args.partial[(static_cast<int64_t>(split) * pixels + pixel) * args.out_channels + channel];
             sum += args.bias[channel];
         }
         tile[i * 33 + lane] = sum;
     }
     sync_block();
-    const int area = args.out_height * args.out_width;
     T* output = static_cast<T*>(args.output);
     for (int i = line; i < 32; i += 8) {
-        const int place = first_place + (args.output_is_nhwc ? i : lane);
-        const int channel = first_channel + (args.output_is_nhwc ? lane : i);
-        if (place >= args.pixels || channel >= args.out_channels) continue;
-        const int image = place / area;
-        const int64_t to = args.output_is_nhwc
-                               ? static_cast<int64_t>(place) * args.out_channels + channel
-                               : (static_cast<int64_t>(image) * args.out_channels + channel) * area + place - image * area;
-        convert(tile[(place - first_place) * 33 + channel - first_channel], output[to]);
+        const int pixel = args.output_is_nhwc ? i : lane, channel = args.output_is_nhwc ? lane : i;
+        if (first + pixel >= pixels || first_channel + channel >= args.out_channels) continue;
+        const Pixel at = pixel_at(args.first_partial + first + pixel, args.out_height, args.out_width);
+        const int64_t to =
+            args.output_is_nhwc
+                ? ((static_cast<int64_t>(at.image) * args.out_height + at.y) * args.out_width + at.x) * args.out_channels +
+                      first_channel + channel
+                : ((static_cast<int64_t>(at.image) * args.out_channels + first_channel + channel) * args.out_height + at.y) *
+                          args.out_width +
+                      at.x;
+        convert(tile[pixel * 33 + channel], output[to]);
     }
 }
 

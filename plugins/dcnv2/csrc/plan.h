@@ -121,9 +121,18 @@ inline Plan make_plan(const dcnv2_layer& layer) {
     return plan;
 }
 
+// The order of one output channel's 8 units in a k-tile: as they come, or as hopper.h's samples lie in registers. There
+// a lane q of four has units q and q + 4 whole, and gives two words of them to each product of 16.
+enum Order { kInOrder, kForRegisters };
+
+inline int place_in_row(Order order, int unit, int element, int size) {
+    if (order == kInOrder) return unit * size + element;
+    return (unit / 4 * 2 + element / 4) * 16 + element / 2 % 2 * 8 + unit % 4 * 2 + element % 2;
+}
+
 // Weights as the kernel reads them: [k-tile][output channel of the group][8 units], zero where there is no channel.
 template <typename T>
-std::vector<unsigned char> pack_weights(const dcnv2_layer& layer, const Plan& plan, const float* weight) {
+std::vector<unsigned char> pack_weights(const dcnv2_layer& layer, const Plan& plan, const float* weight, Order order) {
     const int size = unit_size(layer), taps = layer.kernel_h * layer.kernel_w;
     const int per_group = layer.channels / layer.groups, outputs = layer.out_channels / layer.groups;
     std::vector<unsigned char> packed(plan.table.size() * outputs * 16);
@@ -133,9 +142,9 @@ std::vector<unsigned char> pack_weights(const dcnv2_layer& layer, const Plan& pl
         for (int p = group.first_phase; p < group.first_phase + group.phases; ++p) {
             const Phase& phase = plan.phases[p];
             for (int tile = phase.first_tile; tile < phase.first_tile + phase.tiles; ++tile)
-                for (int o = 0; o < outputs; ++o)
+                for (int o = 0; o < outputs; ++o, to += kTileUnits * size)
                     for (int u = 0; u < kTileUnits; ++u)
-                        for (int i = 0; i < size; ++i, ++to) {
+                        for (int i = 0; i < size; ++i) {
                             const int32_t entry = plan.table[tile * kTileUnits + u];
                             const int channel =
                                 entry == kNoUnit ? -1 : plan.channels[(entry & ((1 << kSlotShift) - 1)) * size + i];
@@ -143,7 +152,7 @@ std::vector<unsigned char> pack_weights(const dcnv2_layer& layer, const Plan& pl
                             const int64_t row = static_cast<int64_t>(g) * outputs + o;
                             convert(channel < 0 ? 0.0f
                                                 : weight[(row * per_group + channel - g * per_group) * taps + tap],
-                                    *to);
+                                    to[place_in_row(order, u, i, size)]);
                         }
         }
     }

@@ -32,10 +32,15 @@ def convolution(layer: Any) -> Function:
     before, after = tuple(layer.pre_padding), tuple(layer.post_padding)
     options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": layer.num_groups}
     convolve = _BY_SIDES["convolution"][len(size)]
-    if before == after:
-        return in_float32(lambda x: convolve(x, kernel, bias, padding=before, **options))
     sides = _padding(before, after)
-    return in_float32(lambda x: convolve(F.pad(x, sides), kernel, bias, **options))
+
+    def compute(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        own = weights or (kernel, bias)  # those that come as inputs stand in for the layer's own
+        if before == after:
+            return convolve(x, *own, padding=before, **options)
+        return convolve(F.pad(x, sides), *own, **options)
+
+    return in_float32(compute)
 
 
 @layer("DECONVOLUTION")
@@ -47,8 +52,8 @@ def deconvolution(layer: Any) -> Function:
     options = {"stride": tuple(layer.stride_nd), "dilation": tuple(layer.dilation_nd), "groups": groups}
     convolve = _BY_SIDES["deconvolution"][len(size)]
 
-    def compute(x: torch.Tensor) -> torch.Tensor:
-        whole = convolve(x, kernel, bias, **options)  # padding crops
+    def compute(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        whole = convolve(x, *(weights or (kernel, bias)), **options)  # padding crops
         ends = zip(sides, whole.shape[2:], strict=True)
         return whole[(..., *(slice(before, length - after) for (before, after), length in ends))]
 

@@ -1,0 +1,63 @@
+"""Blocks that more than one family is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trtnn import functional as F
+from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, SiLU
+from trtnn.tensor import Tensor
+
+
+class Conv(Module):
+    """Convolution, BatchNorm, activation.
+
+    Args:
+        c_in, c_out: channels.
+        k, s: the kernel's side and the stride.
+        p: padding on each side; half of the kernel where None.
+        eps: of BatchNorm; Ultralytics trains with 1e-3.
+        act: makes the activation.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        k: int = 1,
+        s: int = 1,
+        p: int | None = None,
+        eps: float = 1e-3,
+        act: Callable[[], Module] = SiLU,
+    ) -> None:
+        super().__init__()
+        self.conv = Conv2d(c_in, c_out, k, s, k // 2 if p is None else p, bias=False)
+        self.bn = BatchNorm2d(c_out, eps=eps, momentum=0.03)
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv(x)))
+
+
+class SPPF(Module):
+    """Spatial pyramid pooling with windows of 5, 9 and 13, from one pool of 5 applied again and again."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        c = c_in // 2
+        self.cv1 = Conv(c_in, c)
+        self.cv2 = Conv(c * 4, c_out)
+        self.m = MaxPool2d(5, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maxima = [self.cv1(x)]
+        for _ in range(3):
+            maxima.append(self.m(maxima[-1]))
+        return self.cv2(F.cat(maxima, 1))
+
+
+class Concat(Module):
+    """Join along the channels."""
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        return F.cat(xs, 1)

@@ -1,0 +1,81 @@
+"""From a head's maps to boxes in pixels: the cells of a map, and the arithmetic of anchors.
+
+All levels are joined before, so that they are one run of arithmetic, in fp32 also where the rest is fp16: beyond 512
+pixels the coordinates of fp16 are half a pixel apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trtnn import functional as F
+from trtnn.modules import Module
+from trtnn.parameter import Buffer
+from trtnn.symbolic import Length, is_static
+from trtnn.tensor import Tensor
+
+
+def cells_of(rows: Length, columns: Length) -> np.ndarray | Tensor:
+    """Return the column and the row of each cell of a map, (rows · columns, 2): an array where the map is static."""
+    if is_static((rows, columns)):
+        return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32).reshape(-1, 2)
+    x = F.arange(columns, dtype="float32").view(1, columns, 1).expand(rows, columns, 1)
+    y = F.arange(rows, dtype="float32").view(rows, 1, 1).expand(rows, columns, 1)
+    return F.cat([x, y], -1).view(rows * columns, 2)
+
+
+def join(parts: Sequence[np.ndarray] | Sequence[Tensor], dim: int) -> np.ndarray | Tensor:
+    """Join arrays, or Tensors, along ``dim``."""
+    return np.concatenate(parts, dim) if isinstance(parts[0], np.ndarray) else F.cat(parts, dim)
+
+
+class AnchorHead(Module):
+    """A head whose maps hold, for each anchor of each cell, a box, its objectness and a score for each class.
+
+    With σ the sigmoid of a map, centre = (2σ - ½ + cell) · stride and size = (2σ)² · anchor, in pixels, as in
+    YOLOv5.
+
+    Args:
+        classes: how many.
+        anchors: (levels, anchors, 2), widths and heights in pixels.
+        strides: pixels between the cells of each level.
+
+    Attributes:
+        outputs: numbers for each box, 5 + classes.
+        anchors: (levels, anchors, 2), widths and heights in cells of their level.
+    """
+
+    def __init__(self, classes: int, anchors: np.ndarray, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.strides = strides
+        self.outputs = 5 + classes
+        in_cells = (anchors / np.reshape(strides, (-1, 1, 1))).astype(np.float32)
+        self.anchors = Buffer(in_cells.shape, data=in_cells, optional=True)
+
+    def boxes(self, maps: Sequence[Tensor]) -> Tensor:
+        """Turn maps (batch, anchors · outputs, rows, columns) into (batch, boxes, outputs)."""
+        y = F.cat([self.rows(x.sigmoid()) for x in maps], 1)
+        levels = [self._coefficients(level, cells_of(*x.shape[2:])) for level, x in enumerate(maps)]
+        square, linear, offset = (join(parts, 0) for parts in zip(*levels, strict=True))
+        box = y[..., :4].float()
+        return F.cat([(box * square + linear) * box + offset, y[..., 4:].float()], -1)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Turn a map into a row for each box: anchor by anchor, and cell by cell."""
+        batch, channels, rows, columns = x.shape
+        boxes = x.view(batch, channels // self.outputs, self.outputs, rows * columns).permute(0, 1, 3, 2)
+        return boxes.reshape(batch, -1, self.outputs)
+
+    def anchors_px(self, level: int) -> np.ndarray:
+        """Return the widths and heights of a level's anchors in pixels, (anchors, 2)."""
+        return self.anchors.data[level].astype(np.float32) * self.strides[level]
+
+    def _coefficients(self, level: int, cells: np.ndarray | Tensor) -> list[np.ndarray | Tensor]:
+        """Return q, l and c of each box of a level, (boxes, 4) each: a coordinate is q · σ² + l · σ + c."""
+        stride, zero, anchors = self.strides[level], cells * 0, self.anchors_px(level)
+        square = [join([zero, zero + anchor * 4], -1) for anchor in anchors]
+        linear = [join([zero + 2 * stride, zero], -1)] * len(anchors)
+        offset = [join([(cells - 0.5) * stride, zero], -1)] * len(anchors)
+        return [join(parts, 0) for parts in (square, linear, offset)]

@@ -1,0 +1,99 @@
+"""The table of families, and what is looked up in it: by a model's name, and by what a state dict tells."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trtnn.errors import StateDictError
+from trtnn.models.names import unknown_name
+
+if TYPE_CHECKING:
+    from trtnn.models.family import Family
+
+# The file of each family and its class. They are imported when a model is first looked up, not before.
+FAMILIES = (
+    ("yolov5", "YOLOv5"),
+    ("yolov8", "YOLOv8"),
+    ("yolov3", "YOLOv3"),
+    ("resnet", "ResNet"),
+    ("retinanet", "RetinaNet"),
+    ("centernet", "CenterNet"),
+)
+
+
+@functools.cache
+def families() -> tuple[type[Family], ...]:
+    """Return the class of each family."""
+    return tuple(getattr(importlib.import_module(f"trtnn.models.{file}"), name) for file, name in FAMILIES)
+
+
+@functools.cache
+def by_name() -> dict[str, type[Family]]:
+    """Return the family of each model, by the model's name."""
+    return {name: family for family in families() for name in family.variants}
+
+
+def create(name: str, **options: Any) -> Family:
+    """Return the model of that name, such as ``create("yolov5s", classes=80)``.
+
+    Raises:
+        ArgumentError: there is none, with the nearest name.
+    """
+    return _family_of(name)(name, **options)
+
+
+def identify(state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments of :func:`create` that a state dict's names and sizes tell of, or None."""
+    found = _recognise(state_dict)
+    return None if found is None else found[1]
+
+
+def describe(state_dict: Mapping[str, Any]) -> str | None:
+    """Return the call that makes the model which a state dict belongs to, such as ``YOLOv5("yolov5s", classes=80)``."""
+    found = _recognise(state_dict)
+    if found is None:
+        return None
+    family, arguments = found
+    name, *options = (json.dumps(value) if isinstance(value, str) else repr(value) for value in arguments.values())
+    options = [f"{key}={value}" for key, value in zip(list(arguments)[1:], options, strict=True)]
+    return f"{family.__name__}({', '.join([name, *options])})"
+
+
+def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **options: Any) -> Family:
+    """Return a model with the weights of a state dict, which itself tells what it belongs to.
+
+    Args:
+        state_dict: what :func:`trtnn.load` returned.
+        name: the model's name, where it is not to be told by the state dict.
+        **options: arguments of the model, in place of what the state dict tells.
+
+    Raises:
+        StateDictError: no family knows these names, or they do not fit the model.
+    """
+    found = identify(state_dict) if name is None else _family_of(name).identify(state_dict)
+    if found is None and name is None:
+        sample = ", ".join(list(state_dict)[:3])
+        raise StateDictError(
+            f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
+            f"known: {', '.join(by_name())}",
+        )
+    arguments = {**(found or {}), **({"name": name} if name else {}), **options}
+    model = create(**arguments)
+    model.load_state_dict(state_dict)
+    return model
+
+
+def _family_of(name: str) -> type[Family]:
+    known = by_name()
+    if name not in known:
+        raise unknown_name(name, known)
+    return known[name]
+
+
+def _recognise(state_dict: Mapping[str, Any]) -> tuple[type[Family], dict[str, Any]] | None:
+    found = ((family, family.identify(state_dict)) for family in families())
+    return next(((family, arguments) for family, arguments in found if arguments is not None), None)

@@ -1,0 +1,28 @@
+"""What sizes of pictures a network takes."""
+
+from __future__ import annotations
+
+from trtnn.errors import ShapeError
+from trtnn.symbolic import Length, is_static, same
+
+
+def expect_multiples(size: tuple[Length, ...], stride: int, name: str) -> None:
+    """Check that height and width are multiples of a network's largest stride.
+
+    Raises:
+        ShapeError: they are not, or a dynamic one leaves it open; with what would be.
+    """
+    even = [same(length % stride, 0) for length in size]
+    if all(even):
+        return
+    if is_static(size):
+        smaller = tuple(max(length // stride, 1) * stride for length in size)
+        larger = tuple(-(-length // stride) * stride for length in size)
+        advice = f"nearest: {' and '.join(map(str, dict.fromkeys((smaller, larger))))}"
+    else:
+        advice = f"declare it: trtnn.Dim(..., multiple_of={stride})"
+    raise ShapeError(
+        f"{name} takes pictures whose height and width are multiples of {stride}, its largest stride",
+        f"received {tuple(size)}",
+        advice,
+    )

@@ -1,0 +1,45 @@
+"""``trtnn models``: what it lists, and the numbers of it."""
+
+import json
+
+import pytest
+
+from trtnn import models
+from trtnn.cli.models import _describe
+from trtnn.models.yolov5 import YOLOv5
+
+
+def test_the_ones_that_are_named(run, tmp_path):
+    result = run("models", "yolov5n", "yolov5s", "--json", tmp_path / "m.json")
+    assert (result.code, result.err) == (0, "")
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.out.splitlines() if "│" in line]
+    assert lines[1] == ["yolov5s", "detect", "7,235,389", "16.69 G", "1×3×640×640"]
+    assert "2 for each multiply-and-add" in result.out
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert list(written) == ["yolov5n", "yolov5s"]
+    assert written["yolov5s"]["family"] == "YOLOv5"
+    assert written["yolov5s"]["parameters"] == sum(p.numel() for p in YOLOv5("yolov5s").parameters()) == 7_235_389
+    assert written["yolov5s"]["flops"] == pytest.approx(16.5e9, rel=0.02)  # Ultralytics' own figure
+    assert written["yolov5s"]["inputs"] == {"images": {"shape": [1, 3, 640, 640], "dtype": "float32"}}
+
+
+def test_another_size(run):
+    assert "1×3×320×320" in run("models", "yolov5n", "--size", 320).out
+    assert _describe("yolov5n", (320,))["flops"] == pytest.approx(_describe("yolov5n", None)["flops"] / 4, rel=1e-3)
+
+
+def test_all_of_them(run, monkeypatch):
+    """The widest numbers of all beside each name, on a terminal of 80 columns."""
+    row = _describe("yolov5n", (32,)) | {"parameters": 140_794_780, "flops": 838.26e9}
+    monkeypatch.setattr("trtnn.cli.models._describe", lambda name, size: row)
+    result = run("models")
+    assert (result.code, result.err) == (0, "")
+    assert [line.split()[0].strip("│") for line in result.out.splitlines() if "│" in line] == list(models.by_name())
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_a_name_that_there_is_not(run, tmp_path):
+    result = run("models", "yolov5q")
+    assert result.code == 1
+    assert result.err.startswith("error: no model is called 'yolov5q'\n  nearest: yolov5")
+    assert "cannot write" in run("models", "--json", tmp_path / "no" / "m.json").err

@@ -1,0 +1,204 @@
+"""What torch does in place: the same under every name of a Tensor, and an error where a view would show it."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers import assert_close, message_of, numbers, run, trace
+from trtnn import functional as F
+from trtnn import modules
+from trtnn.errors import DTypeError, ShapeError, UnsupportedError
+from trtnn.functional import _IN_PLACE, _METHODS_IN_PLACE
+from trtnn.modules.module import Module
+from trtnn.parameter import Parameter
+
+
+def keeps(change):
+    """A function that returns its argument, a second name of it, and what ``change`` gives."""
+
+    def function(x):
+        x = x * 1
+        other = x
+        result = change(x)
+        return x, other, result
+
+    return function
+
+
+def iadd(x):
+    x += x * 2
+    return x
+
+
+def other_operators(x):
+    x -= 1
+    x *= 3
+    x /= 2
+    x **= 2
+    x //= 2
+    x %= 3
+    return x
+
+
+CHANGES = {
+    "+=": iadd,
+    "the other operators": other_operators,
+    "twice": lambda x: x.add_(1).mul_(2),
+    "with arguments": lambda x: x.clamp_(-0.5, 0.5).add_(x, alpha=2).masked_fill_(x > 0.2, 7.0),
+    "copy_": lambda x: x.copy_(x[:1] * 2),
+    "copy_ of integers": lambda x: x.copy_((x > 0).int()),
+    "of another type": lambda x: x.int().add_(x.long()),
+    "fill_": lambda x: x.fill_(3),
+    "zero_": lambda x: x.zero_(),
+    "clip_": lambda x: x.clip_(max=0),
+    "a view of what was changed": lambda x: x.add_(1)[:, 0],
+    "a view that is not read again": lambda x: (x[:, 0].sum(), x.t(), x.relu_())[0],
+    "a clone": lambda x: (x.clone(), x.clone().add_(5), x.add_(1))[0],
+    "elements picked": lambda x: (x[[0, 1]], x.add_(1))[0],
+    **{
+        f"{name} where asked": lambda x, name=name: getattr(torch.nn.functional if torch.is_tensor(x) else F, name)(
+            x, inplace=True
+        )
+        for name in ("relu", "relu6", "silu", "elu", "leaky_relu", "hardswish", "hardsigmoid", "mish", "selu", "celu")
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_as_torch(name):
+    x = numbers(3, 4)
+    assert_close(run(keeps(CHANGES[name]), x), keeps(CHANGES[name])(torch.from_numpy(x)))
+
+
+@pytest.mark.parametrize("name", _IN_PLACE)
+def test_methods_as_torchs(name):
+    x = np.abs(numbers(3, 3)) / 4 + (1 if name == "acosh" else 0.1)
+
+    def change(x):
+        arguments = {
+            "clamp": (0.2,),
+            "masked_fill": (x > 0.3, 2.0),
+            "scatter": (0, (x[:1] > 0.3).long(), 0.5),
+            "pow": (2,),
+            **dict.fromkeys(("add", "div", "floor_divide", "fmod", "mul", "remainder", "sub"), (0.25,)),
+        }
+        return getattr(x, f"{name}_")(*arguments.get(name, ()))
+
+    assert_close(run(keeps(change), x), keeps(change)(torch.from_numpy(x)))
+
+
+def test_every_method_is_torchs():
+    assert [name for name in _METHODS_IN_PLACE if not hasattr(torch.Tensor, name)] == []
+
+
+def test_modules_in_place_change_their_input():
+    def function(nn):
+        return lambda x: (nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (2, 3)))(x * 2), nn.ReLU(inplace=True)(x), x)
+
+    x = numbers(2, 3)
+    assert_close(run(function(modules), x), function(torch.nn)(torch.from_numpy(x.copy())))
+
+
+class Inner(Module):
+    def forward(self, x):
+        return x + 1
+
+
+class Outer(Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.weight = Inner(), Parameter(2)
+
+    def forward(self, x):
+        y = self.inner(x)
+        y += 10
+        return y
+
+
+def test_what_a_module_returned_stays_what_it_was():
+    outer = Outer()
+    outer.load_state_dict({"weight": np.ones(2, np.float32)})
+    x = numbers(2)
+    result, inner = outer.trace({"x": (2,)}).run(x, outputs=["inner"])
+    assert_close(result, x + 11)
+    assert_close(inner["inner"], x + 1)
+
+
+VIEWS = {
+    "an element": lambda x: x[:, 0],
+    "view": lambda x: x.view(-1),
+    "flatten": F.flatten,
+    "T": lambda x: x.T,
+    "mT": lambda x: x.mT,
+    "chunk": lambda x: x.chunk(2, 1)[1],
+    "unbind": lambda x: x.unbind()[0],
+    "expand": lambda x: x[None].expand(2, -1, -1),
+    "unfold": lambda x: x.unfold(0, 2, 1),
+    "a view of a view": lambda x: x.unsqueeze(0).squeeze(0).transpose(0, 1),
+    "view_as": lambda x: x.view_as(F.zeros(4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("changes_view", [True, False])
+def test_what_shares_memory_is_not_read_after_a_change(name, changes_view):
+    def function(x):
+        x = x * 1
+        view = VIEWS[name](x)
+        (view if changes_view else x).add_(1)
+        return (x if changes_view else view) * 2
+
+    message = message_of(UnsupportedError, trace, function, (3, 4))
+    assert "shares memory with one that was changed in place" in message
+    assert "x = x + y" in message
+
+    def as_output(x):
+        x = x * 1
+        view = VIEWS[name](x)
+        (view if changes_view else x).add_(1)
+        return x if changes_view else view
+
+    assert "the output" in message_of(UnsupportedError, trace, as_output, (3, 4))
+
+
+def test_what_an_fp32_module_changes_is_not_read_outside():
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = modules.ReLU(inplace=True)
+
+        def forward(self, x):
+            x = x * 2
+            return self.relu(x) + x
+
+    x = numbers(2, 3)
+    expected = np.maximum(x * 2, 0) * 2
+    assert_close(Net().trace({"x": (2, 3)}, fp16=True).run(x), expected, 2e-3)
+    if trace(lambda x: x, (2, 3)).graph.backend.capabilities.strongly_typed:
+        options = {"fp16": True, "fp32_modules": ("relu",)}
+        assert "shares memory" in message_of(UnsupportedError, Net().trace, {"x": (2, 3)}, **options)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: x[:1].add_(x), ShapeError, "(1, 4) cannot become (3, 4) in place"),
+        (lambda x: x.int().add_(0.5), DTypeError, "int32 cannot become float32 in place"),
+        (lambda x: (x > 0).add_(1), DTypeError, "bool cannot become int64 in place"),
+        (lambda x: x.__setitem__(0, 1), UnsupportedError, "assignment into a Tensor"),
+    ],
+)
+def test_errors(function, error, words):
+    assert words in message_of(error, trace, function, (3, 4))
+
+
+def test_a_parameter_stays_as_it_is():
+    class Net(Outer):
+        def forward(self, x):
+            weight = self.weight
+            weight += x
+            return weight
+
+    net = Net()
+    net.load_state_dict({"weight": np.ones(2, np.float32)})
+    assert "a Parameter changed in place" in message_of(UnsupportedError, net.trace, {"x": (2,)})

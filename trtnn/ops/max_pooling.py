@@ -1,0 +1,211 @@
+"""Maxima of windows, where they were, and how they go back there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.ops.arguments import each_of, expect_floating, ntuple
+from trtnn.ops.creation import arange
+from trtnn.ops.gathering import gather, scatter, taps_of
+from trtnn.ops.indexing import Indices, take
+from trtnn.ops.padding import pad
+from trtnn.ops.reduction import amax, topk
+from trtnn.ops.shaping import flatten, reshape, squeeze
+from trtnn.ops.spatial import as_images, expect_sides
+from trtnn.ops.tiling import expand
+from trtnn.ops.windows import (
+    Sides,
+    adaptive_windows,
+    dynamic_to_one,
+    emit_pooling,
+    output_sides,
+    padding_after,
+    regular_windows,
+    window,
+)
+from trtnn.symbolic import Length, is_static, same
+from trtnn.tensor import Tensor
+
+
+def _max_pool(
+    n: int,
+    what: str,
+    input: Tensor,
+    kernel_size: Sides,
+    stride: Sides | None = None,
+    padding: Sides = 0,
+    dilation: Sides = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The maximum of each window, as ``torch.nn.functional.max_pool1d``, ``max_pool2d`` and ``max_pool3d``.
+
+    Args:
+        input: (batch, channels, ..., height, width), the batch may be missing.
+        stride: kernel_size where None.
+        padding: at most half of kernel_size; padded places never win.
+        dilation: the distance of a window's elements. TensorRT's pooling has none: above 1 the elements of each window
+            are gathered, along one side after the other.
+        return_indices: whether to return a pair, of the maxima and of where in (..., height, width), flattened, each
+            was, the first of equal ones; these are gathered as well.
+
+    Returns:
+        (batch, channels, ..., H, W), H = floor or ceil((height + 2·padding - dilation·(kernel - 1) - 1) / stride) + 1;
+        with ``ceil_mode`` less a window that would start beyond the input and its left padding.
+    """
+    images, undo = as_images(input, n, what)
+    expect_floating(input, what)
+    kernel, stride, padding = window(n, kernel_size, stride, padding)
+    dilation = ntuple(dilation, n, "dilation")
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    after, shape = padding_after(images, reach, stride, padding, ceil_mode, what)
+    if max(dilation) == 1 and not return_indices:
+        return undo(emit_pooling(images, images.graph.trt.PoolingType.MAX, kernel, shape, stride, padding, after))
+    sides = list(zip(padding, after, strict=True))
+    taps = [taps_of(*of_side) for of_side in zip(shape[2 : 2 + n], kernel, stride, dilation, strict=True)]
+    if not return_indices:
+        return undo(_largest(_padded(images, sides, value=-math.inf), 2, taps)[0])
+    places = _padded(_places(images, 2), sides, "replicate")
+    values, indices = _largest(_padded(images, sides, value=-math.inf), 2, taps, places)
+    return undo(values), undo(indices)
+
+
+def _padded(
+    images: Tensor, sides: Sequence[tuple[int, int]], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    rest = images.ndim - 2 - len(sides)
+    return pad(images, [end for side in [*sides, *[(0, 0)] * rest][::-1] for end in side], mode, value)
+
+
+def _places(input: Tensor, first: int) -> Tensor:
+    """Return where in the dimensions from ``first`` on, flattened, each element is, in the input's shape."""
+    lengths = input.shape[first:]
+    return expand(reshape(arange(math.prod(lengths)), lengths), input.shape)
+
+
+def _largest(
+    input: Tensor, first: int, taps: Sequence[Indices | None], places: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the largest element of each window, and what ``places`` holds there.
+
+    Args:
+        first: the dimension of the first side.
+        taps: of each side the places of the elements of each window, (elements, windows); None for no windows.
+        places: in the input's shape, if those of the largest elements are wanted.
+    """
+    for axis, of_side in reversed(list(enumerate(taps, first))):  # so that of equal ones the first of all wins
+        if of_side is None:
+            continue
+        input = take(input, of_side, axis)
+        if places is None:
+            input = amax(input, axis)
+            continue
+        input, winner = topk(input, 1, axis)
+        places = squeeze(gather(take(places, of_side, axis), axis, winner), axis)
+        input = squeeze(input, axis)
+    return input, places
+
+
+def _max_unpool(
+    n: int,
+    what: str,
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Sides,
+    stride: Sides | None = None,
+    padding: Sides = 0,
+    output_size: Sequence[Length] | None = None,
+) -> Tensor:
+    """Each element at the place that a pooling with ``return_indices`` found it at, and zeros around them.
+
+    As ``torch.nn.functional.max_unpool1d``, ``max_unpool2d`` and ``max_unpool3d``; kernel_size, stride and padding are
+    those of the pooling.
+
+    Args:
+        input: (batch, channels, ..., H, W), the batch may be missing.
+        indices: of the same shape.
+        output_size: (..., height, width), also with (batch, channels) in front: what the pooling was given, where that
+            is not (H - 1) · stride - 2 · padding + kernel.
+
+    Returns:
+        (batch, channels, ..., height, width).
+    """
+    expect_sides(input, n, what)
+    kernel, stride, padding = window(n, kernel_size, stride, padding)
+    sizes = [(x - 1) * s - 2 * p + k for x, s, p, k in zip(input.shape[-n:], stride, padding, kernel, strict=True)]
+    if output_size is not None:
+        wanted = list(output_size)[-n:]
+        near = [abs(w - size) < s for w, size, s in zip(wanted, sizes, stride, strict=True)]
+        if len(output_size) not in (n, n + 2) or not all(near):
+            raise ArgumentError(
+                f"{what} to {tuple(output_size)}", f"lengths are less than {stride} from {tuple(sizes)}"
+            )
+        sizes = wanted
+    before = input.shape[:-n]
+    nothing = expand(input.graph.constant(0, input.dtype, len(before) + 1), (*before, math.prod(sizes)))
+    flat = scatter(nothing, -1, reshape(indices, (*before, -1)), reshape(input, (*before, -1)))
+    return reshape(flat, (*before, *sizes))
+
+
+def _adaptive_max_pool(
+    n: int,
+    what: str,
+    input: Tensor,
+    output_size: int | Sequence[int | None] | None,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The maximum of as many windows as asked, as ``torch.nn.functional.adaptive_max_pool1d``, ``2d`` and ``3d``.
+
+    The windows are those of the mean. Where all are alike this is a pooling, and else a gathering for each side.
+
+    Args:
+        input: (batch, channels, ..., height, width), the batch may be missing.
+        output_size: (..., H, W), or one number for each; None keeps the length.
+        return_indices: whether to return a pair, of the maxima and of where in (..., height, width), flattened, each
+            was, the first of equal ones.
+
+    Raises:
+        UnsupportedError: a dynamic length becomes another one than 1; with ``return_indices``, one of several.
+    """
+    expect_sides(input, n, what)
+    expect_floating(input, what)
+    sizes = output_sides(n, output_size, input)
+    if all(same(size, 1) for size in sizes):
+        if not return_indices:
+            return amax(input, tuple(range(-n, 0)), True)
+        shape = (*input.shape[:-n], *sizes)
+        found = topk(flatten(input, -n), 1)
+        return reshape(found.values, shape), reshape(found.indices, shape)
+    if not return_indices:
+        input = dynamic_to_one(what, input, sizes, amax)
+    elif not all(same(size, n) or is_static((size, n)) for size, n in zip(sizes, input.shape[-n:], strict=True)):
+        raise UnsupportedError(
+            f"{what} with return_indices to {tuple(sizes)} in {input.graph.where}",
+            "its windows would depend on a dynamic length",
+            "sizes that are all 1, and None, which keeps a length, do not",
+        )
+    if regular := regular_windows(input.shape[-n:], sizes):
+        return _max_pool(n, what, input, *regular, return_indices=return_indices)
+    taps = [_taps(length, size) for length, size in zip(input.shape[-n:], sizes, strict=True)]
+    found = _largest(input, input.ndim - n, taps, _places(input, input.ndim - n) if return_indices else None)
+    return found if return_indices else found[0]
+
+
+def _taps(length: Length, size: Length) -> np.ndarray | None:
+    """Return the places of the elements of ``size`` windows, (elements, windows); short ones have their last again."""
+    if same(length, size):
+        return None
+    start, end = adaptive_windows(length, size)
+    return np.minimum(start + np.arange(max(end - start))[:, None], end - 1)
+
+
+SIDES = (1, 2, 3)
+max_pool1d, max_pool2d, max_pool3d = each_of(SIDES, _max_pool, "max_pool{}d")
+max_unpool1d, max_unpool2d, max_unpool3d = each_of(SIDES, _max_unpool, "max_unpool{}d")
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = each_of(
+    SIDES, _adaptive_max_pool, "adaptive_max_pool{}d"
+)

@@ -1,0 +1,179 @@
+"""What the outputs of detectors mean: the form of each, and the way from there to detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trtnn.errors import ShapeError
+from trtnn.vision.boxes import check_boxes
+from trtnn.vision.detections import Detections
+from trtnn.vision.postprocessing import check_batch, check_thresholds, postprocess, suppress
+from trtnn.vision.preprocessing import Placement
+
+
+@dataclass(frozen=True)
+class Head:
+    """One form of outputs.
+
+    Args:
+        outputs: the shape of each by name, a word for each length: a number is that length, ``"5 + classes"`` is 5 more
+            than the number of classes, other words are any length. A lone output may have any name.
+        thresholds: what :attr:`detect` takes by name, with the values that the project itself uses.
+        detect: from the outputs, arrays by name, and the placements of the pictures to their detections.
+    """
+
+    outputs: Mapping[str, tuple[str, ...]]
+    thresholds: Mapping[str, Any]
+    detect: Callable[..., list[Detections]]
+
+    def __str__(self) -> str:
+        forms = [f"({', '.join(words)})" for words in self.outputs.values()]
+        if len(forms) == 1:
+            return f"one output {forms[0]}"
+        return "outputs " + ", ".join(f"{name!r} {form}" for name, form in zip(self.outputs, forms, strict=True))
+
+    def name_outputs(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what is given for each output under this head's own names, or None where those are others."""
+        if len(given) == len(self.outputs) == 1:
+            return dict(zip(self.outputs, given.values(), strict=True))
+        return {name: given[name] for name in self.outputs} if given.keys() == self.outputs.keys() else None
+
+    def read(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, int] | None:
+        """Return ``{"classes": n}``, empty where no length tells of them, or None where the shapes are of another form.
+
+        Args:
+            shapes: of the outputs by name; a length may be symbolic.
+        """
+        named, found = self.name_outputs(shapes), {}
+        if named is None:
+            return None
+        for name, words in self.outputs.items():
+            if len(named[name]) != len(words):
+                return None
+            for word, length in zip(words, named[name], strict=True):
+                *more, last = word.split(" + ")
+                if not (last.isdigit() or last == "classes"):
+                    continue
+                if not isinstance(length, int) or (last.isdigit() and length != int(last)):
+                    return None
+                if last == "classes":
+                    found["classes"] = length - sum(map(int, more))
+        return None if found.get("classes", 1) < 1 else found
+
+
+def _detect_yolov5(outputs: Mapping[str, np.ndarray], placements: Sequence[Placement], **options: Any) -> list:
+    return postprocess(outputs["prediction"], placements, **options)
+
+
+def _detect_yolov8(outputs: Mapping[str, np.ndarray], placements: Sequence[Placement], **options: Any) -> list:
+    return postprocess(outputs["prediction"].transpose(0, 2, 1), placements, objectness=False, **options)
+
+
+def _detect_retinanet(
+    outputs: Mapping[str, np.ndarray],
+    placements: Sequence[Placement],
+    confidence: float,
+    iou: float,
+    max_detections: int,
+    max_candidates: int,
+    classes: Iterable[int] | None,
+) -> list[Detections]:
+    """Take the best pairs of anchor and class of each level, cut their boxes to the picture, and suppress by class."""
+    check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
+    check_batch(outputs["scores"].shape, placements)
+    classes = None if classes is None else list(classes)
+    found = []
+    for boxes, scores, placement in zip(outputs["boxes"], outputs["scores"], placements, strict=True):
+        best = [
+            start * scores.shape[1] + _best(scores[start:end].ravel(), confidence, max_candidates)
+            for start, end in _levels(placement.canvas_size, len(scores))
+        ]
+        anchors, indices = np.divmod(np.concatenate(best), scores.shape[1])
+        x1, y1, x2, y2 = placement.area
+        kept = np.clip(boxes[anchors].astype(np.float32), np.float32([x1, y1] * 2), np.float32([x2, y2] * 2))
+        finite = np.isfinite(kept).all(axis=1)
+        picked = kept[finite], scores[anchors, indices][finite], indices[finite]
+        found.append(suppress(*picked, iou, max_detections, classes).scaled(placement))
+    return found
+
+
+def _best(scores: np.ndarray, confidence: float, most: int) -> np.ndarray:
+    """Return the indices of the highest scores above a threshold, at most so many."""
+    above = np.flatnonzero(scores > confidence)
+    return above[np.argsort(-scores[above], kind="stable")[:most]]
+
+
+RETINANET_STRIDES = (8, 16, 32, 64, 128)
+RETINANET_ANCHORS = 9  # a cell
+
+
+def _levels(canvas_size: tuple[int, int], anchors: int) -> list[tuple[int, int]]:
+    """Return the first anchor of each level, and the first after it.
+
+    Raises:
+        ShapeError: a canvas of that size has another number of them.
+    """
+    height, width = canvas_size
+    counts = [RETINANET_ANCHORS * -(-height // stride) * -(-width // stride) for stride in RETINANET_STRIDES]
+    if sum(counts) != anchors:
+        raise ShapeError(
+            f"RetinaNet has {sum(counts)} anchors on pictures of {height}×{width}, and these are {anchors}",
+            f"its levels have strides of {', '.join(map(str, RETINANET_STRIDES))}, {RETINANET_ANCHORS} anchors a cell",
+        )
+    ends = np.cumsum(counts).tolist()
+    return list(zip([0, *ends], ends, strict=False))
+
+
+def _detect_centernet(
+    outputs: Mapping[str, np.ndarray],
+    placements: Sequence[Placement],
+    confidence: float,
+    max_detections: int,
+    classes: Iterable[int] | None,
+) -> list[Detections]:
+    """Take the peaks whose score is high enough; each is an object, so that nothing is suppressed."""
+    check_thresholds(confidence=confidence, max_detections=max_detections)
+    check_batch(outputs["prediction"].shape, placements)
+    classes = None if classes is None else list(classes)
+    found = []
+    for rows, placement in zip(outputs["prediction"], placements, strict=True):
+        good = np.isfinite(rows).all(axis=1) & (rows[:, 4] > confidence)
+        if classes is not None:
+            good &= np.isin(rows[:, 5], classes)
+        kept = rows[good]
+        kept = kept[np.argsort(-kept[:, 4], kind="stable")[:max_detections]]
+        found.append(Detections(check_boxes(kept[:, :4]), kept[:, 4], kept[:, 5]).scaled(placement))
+    return found
+
+
+_NMS = {
+    "max_detections": 300,
+    "classes": None,
+    "agnostic": False,
+    "multi_label": False,
+    "max_candidates": 30000,
+}
+#: YOLOv5 and YOLOv3: centre x, centre y, width, height in px, objectness and class scores.
+YOLOV5 = Head(
+    {"prediction": ("batch", "boxes", "5 + classes")}, {"confidence": 0.25, "iou": 0.45, **_NMS}, _detect_yolov5
+)
+#: YOLOv8: centre x, centre y, width, height in px and class scores, a row each; no objectness.
+YOLOV8 = Head(
+    {"prediction": ("batch", "4 + classes", "boxes")}, {"confidence": 0.25, "iou": 0.7, **_NMS}, _detect_yolov8
+)
+#: torchvision's RetinaNet: boxes xyxy in px, and class scores, of each anchor: level by level, cell by cell.
+RETINANET = Head(
+    {"boxes": ("batch", "anchors", "4"), "scores": ("batch", "anchors", "classes")},
+    {"confidence": 0.05, "iou": 0.5, "max_detections": 300, "max_candidates": 1000, "classes": None},
+    _detect_retinanet,
+)
+#: CenterNet: the best peaks, each x1, y1, x2, y2 in px, score and class.
+CENTERNET = Head(
+    {"prediction": ("batch", "boxes", "6")},
+    {"confidence": 0.3, "max_detections": 100, "classes": None},
+    _detect_centernet,
+)

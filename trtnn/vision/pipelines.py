@@ -1,0 +1,146 @@
+"""Pipelines: what each family of networks does to pictures before it, and to its outputs after it.
+
+A network's metadata names its pipeline, and its engine file carries that, so that the file alone is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtnn.errors import ArgumentError, nearest
+from trtnn.vision.detections import Detections
+from trtnn.vision.heads import CENTERNET, RETINANET, YOLOV5, YOLOV8, Head
+from trtnn.vision.preprocessing import YOLO, Placement, Preprocessing, Size, preprocess
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The way from pictures to a network's input, and from its outputs to detections.
+
+    Args:
+        preprocessing: how pictures become the input.
+        head: what the outputs mean; None where they are no boxes.
+    """
+
+    preprocessing: Preprocessing
+    head: Head | None
+
+    def preprocess(
+        self, images: Iterable[npt.ArrayLike], size: int | Size, dtype: npt.DTypeLike = np.float32
+    ) -> tuple[np.ndarray, list[Placement]]:
+        """Make one batch of pictures; see :func:`trtnn.vision.preprocess`."""
+        return preprocess(images, size, dtype, self.preprocessing)
+
+    def thresholds(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all thresholds: those given, and the project's own for the rest.
+
+        Raises:
+            ArgumentError: one is given that these outputs are not picked by.
+        """
+        known = self._head().thresholds
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            message = f"these detections are not picked by {unknown[0]!r}"
+            raise ArgumentError(message, *nearest(unknown[0], known), f"they take: {', '.join(known)}")
+        return {**known, **given}
+
+    def postprocess(
+        self, outputs: Mapping[str, npt.ArrayLike], placements: Sequence[Placement], **thresholds: Any
+    ) -> list[Detections]:
+        """Turn a batch's outputs into the detections in every picture's own pixels.
+
+        Args:
+            outputs: arrays by name, in the form that the head says.
+            placements: what :meth:`preprocess` returned beside the batch.
+            **thresholds: in place of the project's own.
+
+        Raises:
+            ArgumentError: outputs of another form, an unknown threshold, or one that is out of range.
+            ShapeError: outputs of another number of pictures.
+        """
+        head, arrays = self._head(), {name: np.asarray(array) for name, array in outputs.items()}
+        self.read({name: array.shape for name, array in arrays.items()})
+        return head.detect(head.name_outputs(arrays), placements, **self.thresholds(thresholds))
+
+    def read(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+        """Return what the shapes of outputs tell: ``{"classes": n}``, or nothing.
+
+        Raises:
+            ArgumentError: they are of another form.
+        """
+        found = self._head().read(shapes)
+        if found is None:
+            received = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+            raise ArgumentError("this is not a detector", f"expected {self.head}", f"received {received}")
+        return found
+
+    def _head(self) -> Head:
+        if self.head is None:
+            raise ArgumentError("this is not a detector", "its outputs are no boxes: call the engine or the network")
+        return self.head
+
+
+#: The pipelines by name, each as the project does it; YOLOv3's is YOLOv5's.
+PIPELINES = {
+    "yolov5": Pipeline(YOLO, YOLOV5),
+    "yolov8": Pipeline(YOLO, YOLOV8),
+    # Pixels beside the picture are zero after normalisation.
+    "retinanet": Pipeline(
+        Preprocessing("corner", fill=tuple(255 * mean for mean in _IMAGENET["mean"]), **_IMAGENET), RETINANET
+    ),
+    "centernet": Pipeline(
+        Preprocessing(
+            "warp",
+            "BGR",
+            (0, 0, 0),
+            mean=(0.40789654, 0.44719302, 0.47026115),
+            std=(0.28863828, 0.27408164, 0.27809835),
+        ),
+        CENTERNET,
+    ),
+    "imagenet": Pipeline(Preprocessing("crop", fill=(0, 0, 0), **_IMAGENET), None),
+}
+
+
+def pipeline_of(metadata: Mapping[str, Any], default: str = "yolov5") -> Pipeline:
+    """Return the pipeline that a network's metadata names, such as ``{"pipeline": "yolov8"}``.
+
+    What else is under ``"preprocessing"``, the arguments of a :class:`Preprocessing`, takes the place of its own:
+    ``{"pipeline": "yolov5", "preprocessing": {"fit": "stretch"}}``.
+
+    Args:
+        metadata: of a network, or the description of an engine.
+        default: the pipeline where the metadata names none.
+
+    Raises:
+        ArgumentError: there is none of that name, or it has no such preprocessing.
+    """
+    name, changes = metadata.get("pipeline", default), metadata.get("preprocessing", {})
+    if name not in PIPELINES:
+        near = nearest(str(name), PIPELINES)
+        raise ArgumentError(f"there is no pipeline {name!r}", *near, f"known: {', '.join(PIPELINES)}")
+    pipeline = PIPELINES[name]
+    if not isinstance(changes, Mapping):
+        raise ArgumentError(f"a network's preprocessing is a dict, not {changes!r}", 'such as {"fit": "stretch"}')
+    return replace(pipeline, preprocessing=pipeline.preprocessing.changed(changes))
+
+
+def likely_pipeline(size: Size, shapes: Iterable[Sequence[Any]]) -> str:
+    """Return the pipeline of a network that names none, as other tools' engines do.
+
+    An output with a column for each cell of YOLOv8's maps, on strides 8, 16 and 32, is YOLOv8's; else it can only be
+    YOLOv5's.
+
+    Args:
+        size: (height, width) of the input in px.
+        shapes: of the outputs.
+    """
+    cells = sum((size[0] // stride) * (size[1] // stride) for stride in (8, 16, 32))
+    return "yolov8" if [tuple(shape[2:]) for shape in shapes] == [(cells,)] else "yolov5"
