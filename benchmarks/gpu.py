@@ -22,6 +22,7 @@ import argparse
 import datetime
 import inspect
 import json
+import lzma
 import shutil
 import subprocess
 import sys
@@ -459,7 +460,9 @@ def run_all(args: argparse.Namespace) -> None:
     run_tasks([Task("weights", name) for name in names], args, args.jobs)
     run_tasks([Task("export", *pair) for pair in wanted if "onnx" in roads_of(pair[0])], args, args.jobs)
     if not (args.out / "timing").exists():
-        shutil.copytree(Path(__file__).parent / "timing", args.out / "timing")
+        (args.out / "timing").mkdir()
+        for packed in (Path(__file__).parent / "timing").glob("*.xz"):
+            (args.out / "timing" / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
     if args.jobs > 1:
         parts = run_tasks([Task("parts", *pair) for pair in wanted], args)
         warm = [task._replace(kind="warm", part=part) for task, found in parts.items() for part in found]
