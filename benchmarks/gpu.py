@@ -22,6 +22,7 @@ import argparse
 import datetime
 import inspect
 import json
+import lzma
 import shutil
 import subprocess
 import sys
@@ -425,6 +426,9 @@ def main() -> None:
         "--model", nargs="+", default=["yolov5s:1"], metavar="NAME:BATCH,...", help="default: %(default)s"
     )
     parser.add_argument("--torch", nargs="*", default=[], metavar="NAME:BATCH,...", help="torch's own times of these")
+    parser.add_argument(
+        "--roads", nargs="+", choices=(*ROADS, *DEFORMABLE_ROADS), metavar="ROAD", help="only these (default: all)"
+    )
     parser.add_argument("--levels", nargs="*", type=int, default=[], help="build times at these optimisation levels")
     parser.add_argument("--cold", action="store_true", help="the build time of the first model, cold and again")
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
@@ -456,12 +460,16 @@ def run_all(args: argparse.Namespace) -> None:
     run_tasks([Task("weights", name) for name in names], args, args.jobs)
     run_tasks([Task("export", *pair) for pair in wanted if "onnx" in roads_of(pair[0])], args, args.jobs)
     if not (args.out / "timing").exists():
-        shutil.copytree(Path(__file__).parent / "timing", args.out / "timing")
+        (args.out / "timing").mkdir()
+        for packed in (Path(__file__).parent / "timing").glob("*.xz"):
+            (args.out / "timing" / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
     if args.jobs > 1:
         parts = run_tasks([Task("parts", *pair) for pair in wanted], args)
         warm = [task._replace(kind="warm", part=part) for task, found in parts.items() for part in found]
         run_tasks(warm, args, args.jobs)
-    builds = [Task("build", *pair, road) for pair in wanted for road in roads_of(pair[0])]
+    builds = [
+        Task("build", *pair, road) for pair in wanted for road in roads_of(pair[0]) if road in (args.roads or [road])
+    ]
     others = {"build": run_tasks(builds, args, args.jobs)}
     if args.build:
         return

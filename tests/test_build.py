@@ -1,5 +1,6 @@
 """Building: targets, options, progress, and what is said when it fails."""
 
+import enum
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import torch
 import trtnn.build
 from tests.helpers import ONE_TARGET, load_random, message_of, needs_type, strongly_typed, trace
 from trtnn import BuildConfig, Input, get_backend, modules
-from trtnn.build import DEFAULT_TARGETS, resolve_targets
+from trtnn.build import DEFAULT_TARGETS, leave_out_libraries, resolve_targets
 from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.modules import Conv2d, Sequential, SiLU
 from trtnn.progress import _make_monitor
@@ -211,3 +212,13 @@ def test_a_module_of_many_kinds_builds_in_both_precisions():
     for fp16 in (False, True):
         engine = net.compile({"input": (1, 3, 8, 8)}, fp16=fp16, **ONE_TARGET)
         assert engine.outputs == {"output": Input((1, 3, 8, 8), np.float32)}
+
+
+def test_a_plugin_brings_no_libraries_along():
+    class Source(enum.IntEnum):
+        CUBLAS, CUBLAS_LT, CUDNN, EDGE_MASK_CONVOLUTIONS = range(4)
+
+    kept = []
+    settings = SimpleNamespace(get_tactic_sources=lambda: 0b1111, set_tactic_sources=kept.append)
+    leave_out_libraries(settings, SimpleNamespace(TacticSource=Source))
+    assert kept == [1 << Source.EDGE_MASK_CONVOLUTIONS]

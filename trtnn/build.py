@@ -159,8 +159,21 @@ def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) ->
         settings.builder_optimization_level = config.optimization_level
     if config.workspace_bytes is not None:
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
+    if graph.plugins:
+        leave_out_libraries(settings, trt)
     _add_profiles(graph, settings)
     return settings, [] if backend.capabilities.strongly_typed else _set_weak_precision(graph, settings)
+
+
+def leave_out_libraries(settings: Any, trt: Any) -> None:
+    """Keep TensorRT from loading cuBLAS and cuDNN for plugins, which it does up to version 10; ours need neither.
+
+    https://docs.nvidia.com/deeplearning/tensorrt/api/c_api/namespacenvinfer1.html, ``TacticSource``
+    """
+    members = trt.TacticSource.__members__
+    libraries = [members[name] for name in ("CUBLAS", "CUBLAS_LT", "CUDNN") if name in members]
+    left_out = sum(1 << int(library) for library in libraries)
+    settings.set_tactic_sources(settings.get_tactic_sources() & ~left_out)
 
 
 def _add_profiles(graph: Graph, settings: Any) -> None:

@@ -15,6 +15,7 @@ from tests.plugins.cases import Case, expected, geometry, random_tensors
 from trtnn import Dim, Input
 from trtnn import functional as F
 from trtnn.backend import get_backend
+from trtnn.build import leave_out_libraries
 from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError, BuildError, EngineError
 from trtnn.examples import twin
@@ -58,6 +59,7 @@ def make_plan(case, weight, bias, tensors, half, eights):
     builder = trt.Builder(backend.logger)
     network = builder.create_network(1 << int(flag) if flag is not None else 0)
     config = builder.create_builder_config()
+    leave_out_libraries(config, trt)
     if half and not typed:
         config.set_flag(trt.BuilderFlag.FP16)
     if hasattr(config, "builder_optimization_level"):
