@@ -211,6 +211,7 @@ def ask(network):
         ProfilingVerbosity=SimpleNamespace(DETAILED="DETAILED"),
     )
     fake = SimpleNamespace(
+        plugins={},
         backend=SimpleNamespace(capabilities=graph.backend.capabilities, trt=trt),
         trt=trt,
         builder=SimpleNamespace(create_builder_config=lambda: settings),

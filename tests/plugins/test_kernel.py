@@ -13,7 +13,7 @@ from tests.plugins.cases import CASES, FP16_TOLERANCE, FP32_TOLERANCE, Case, err
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.plugins.dcnv2.kernel import DeformConv2d, Library
 
-HALF_TILES, FLOAT_TILES = 19, 5
+HALF_TILES, FLOAT_TILES = 18, 5
 TILES = [(True, tile) for tile in range(HALF_TILES)] + [(False, tile) for tile in range(FLOAT_TILES)]
 
 

@@ -70,12 +70,11 @@ const std::vector<Shape>& shapes(int data_type) {
 #ifdef DCNV2_WGMMA
         group_shape<GroupTile<128, 256, 1, 1, false, 4, 1>>("128x256s-f4b1", 1.32),
         group_shape<GroupTile<128, 192, 2, 1, false, 2, 1>>("128x192s-f2n2b1", 1.35),
-        group_shape<GroupTile<192, 160, 1, 1, false, 2, 1>>("192x160s-f2b1", 1.21),
+        group_shape<GroupTile<192, 160, 1, 1, false, 2, 1>>("192x160s-f2b1", 1.29),
         group_shape<GroupTile<128, 128, 1, 1, false, 2, 2>>("128x128s-f2b2", 1.20),
         group_shape<GroupTile<128, 64, 1, 1, false, 4, 2>>("128x64s-f4b2", 1.17),
         group_shape<GroupTile<128, 160, 1, 1, true, 4, 1>>("128x160r-b1", 1.62),
         group_shape<GroupTile<64, 128, 1, 2, true, 4, 1>>("64x128r-k2b1", 1.46),
-        group_shape<GroupTile<64, 64, 1, 3, true, 4, 1>>("64x64r-k3b1", 1.31),
 #endif
     };
     static const std::vector<Shape> single = {
