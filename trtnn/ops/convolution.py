@@ -108,7 +108,7 @@ def _postponed(
 ) -> Tensor:
     """Return the output of a convolution or its transpose, whose layer waits to see whether a BatchNorm comes next.
 
-    With that folded in, W' = W · scale for each output channel, and b' = b · scale + shift, in float64.
+    With that folded in, W' = W · scale for each output channel, and b' = b · scale + shift.
 
     Args:
         add: adds the layer with what :func:`layer_weights` gives, and returns the output of the operation.
@@ -121,7 +121,8 @@ def _postponed(
     def make(scale: np.ndarray | None = None, shift: np.ndarray | None = None) -> Tensor:
         kernel, offset = taps, None if bias is None else graph.held(bias)
         if scale is not None:
-            kernel = (taps.reshape(*blocks, -1) * scale.reshape(blocks[0], 1, blocks[2], 1)).reshape(taps.shape)
+            factors = scale.astype(np.float32).reshape(blocks[0], 1, blocks[2], 1)
+            kernel = np.multiply(taps.reshape(*blocks, -1), factors, dtype=np.float32).reshape(taps.shape)
             offset = shift if offset is None else offset * scale + shift
         return add(*layer_weights(input, kernel, offset))
 
