@@ -112,7 +112,10 @@ DCNV2_DEVICE Half2 fuse2(Half2 a, Half2 b, Half2 c) { return __hfma2(a, b, c); }
 inline const char* message(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
 inline const char* allocate(void** memory, size_t bytes) { return message(cudaMalloc(memory, bytes)); }
 inline const char* upload(void* to, const void* from, size_t bytes) {
-    return message(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
+    cudaError_t error = cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);
+    // It may return before the last bytes are there, and kernels on streams of others' do not wait for them.
+    if (error == cudaSuccess) error = cudaStreamSynchronize(nullptr);
+    return message(error);
 }
 inline void release(void* memory) { cudaFree(memory); }
 
