@@ -44,6 +44,7 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
+            "onnx",
             "ruff",
             "safetensors",
             "scikit-learn",
