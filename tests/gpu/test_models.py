@@ -11,23 +11,22 @@ from tests.models.twins import centernet, resnet, retinanet, yolov3, yolov8
 from trtnn import models
 from trtnn.structure import flatten
 
+RAW = {"head": "raw"}
 # A model, its twin with 3 classes and well-scaled weights, the shape of its pictures, the tolerance, of the largest
 # magnitude, where a GPU multiplies in TF32 and sizes are an exponential, and options. CenterNet gives raw maps, as
 # rounding exchanges places of nearly one score. The blocks of diffusion run in tests/models/test_diffusion.py.
 CASES = [
     ("yolov8n", lambda: yolov8.make("yolov8n", 3), (2, 3, 64, 96), 1e-2, {}),
     ("yolov3-tiny", lambda: yolov3.make("yolov3-tiny", 3, "9.0"), (2, 3, 64, 96), 1e-2, {}),
+    ("yolov3", lambda: yolov3.make("yolov3", 3, "9.0"), (2, 3, 64, 96), 1e-2, {}),
     ("resnet18", lambda: resnet.well_scaled(resnet.ResNet("resnet18", 3), 64), (2, 3, 64, 96), 1e-2, {}),
-    (
-        "retinanet_resnet50_fpn",
-        lambda: retinanet.settled(retinanet.RetinaNet("retinanet_resnet50_fpn", 3)),
-        (2, 3, 64, 96),
-        2e-2,
-        {},
+    *(
+        (name, lambda name=name: retinanet.settled(retinanet.RetinaNet(name, 3)), (2, 3, 64, 96), 2e-2, {})
+        for name in ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
     ),
     *(
-        (name, lambda name=name: centernet.well_scaled(centernet.CenterNet(name, 3)), (2, 3, 64, 96), 2e-2, options)
-        for name, options in (("centernet_resdcn18", {"head": "raw"}), ("centernet_dla34", {"head": "raw"}))
+        (name, lambda name=name: centernet.well_scaled(centernet.CenterNet(name, 3)), (2, 3, 64, 96), 2e-2, RAW)
+        for name in ("centernet_resdcn18", "centernet_dla34", "centernet_resnet50")
     ),
 ]
 
