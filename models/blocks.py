@@ -39,6 +39,20 @@ class Conv(Module):
         return self.act(self.bn(self.conv(x)))
 
 
+class Bottleneck(Module):
+    """A convolution with a kernel of ``k`` and one of 3×3, with a residual path round them where ``shortcut``."""
+
+    def __init__(self, c: int, k: int, shortcut: bool) -> None:
+        super().__init__()
+        self.cv1 = Conv(c, c, k)
+        self.cv2 = Conv(c, c, 3)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv2(self.cv1(x))
+        return x + y if self.shortcut else y
+
+
 class SPPF(Module):
     """Spatial pyramid pooling with windows of 5, 9 and 13, from one pool of 5 applied again and again."""
 

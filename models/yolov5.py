@@ -15,27 +15,13 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
-from trtnn.models.blocks import SPPF, Concat, Conv
+from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.sizes import expect_multiples
 from trtnn.models.yolo import YOLO
 from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
 from trtnn.parameter import Buffer
 from trtnn.tensor import Tensor
-
-
-class Bottleneck(Module):
-    """A 1×1 and a 3×3 convolution, with a residual path round them."""
-
-    def __init__(self, c: int, shortcut: bool) -> None:
-        super().__init__()
-        self.cv1 = Conv(c, c, 1)
-        self.cv2 = Conv(c, c, 3)
-        self.shortcut = shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.cv2(self.cv1(x))
-        return x + y if self.shortcut else y
 
 
 class C3(Module):
@@ -50,7 +36,7 @@ class C3(Module):
         # A 1×1 convolution is the same whatever its dilation, but TensorRT joins it with cv1 only where they agree, and
         # what is joined has its activations in kernels of their own: 3 to 6 % of a C3 (TensorRT 8.6, H100).
         self.cv2.conv.dilation = (2, 2)
-        self.m = Sequential(*(Bottleneck(c, shortcut) for _ in range(n)))
+        self.m = Sequential(*(Bottleneck(c, 1, shortcut) for _ in range(n)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cv3(F.cat([self.m(self.cv1(x)), self.cv2(x)], 1))

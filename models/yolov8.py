@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trtnn import functional as F
-from trtnn.models.blocks import SPPF, Concat, Conv
+from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
 from trtnn.models.boxes import cells_of, join
 from trtnn.models.sizes import expect_multiples
 from trtnn.models.yolo import YOLO
@@ -20,20 +20,6 @@ from trtnn.modules import Conv2d, Module, ModuleList, Sequential, Upsample
 from trtnn.tensor import Tensor
 
 BINS = 16  # a distance is told as how likely it is 0, 1, ... 15 cells
-
-
-class Bottleneck(Module):
-    """Two 3×3 convolutions, with a residual path round them."""
-
-    def __init__(self, c: int, shortcut: bool) -> None:
-        super().__init__()
-        self.cv1 = Conv(c, c, 3)
-        self.cv2 = Conv(c, c, 3)
-        self.shortcut = shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.cv2(self.cv1(x))
-        return x + y if self.shortcut else y
 
 
 class C2f(Module):
@@ -44,7 +30,7 @@ class C2f(Module):
         c = c_out // 2
         self.cv1 = Conv(c_in, 2 * c)
         self.cv2 = Conv((2 + n) * c, c_out)
-        self.m = ModuleList(Bottleneck(c, shortcut) for _ in range(n))
+        self.m = ModuleList(Bottleneck(c, 3, shortcut) for _ in range(n))
 
     def forward(self, x: Tensor) -> Tensor:
         kept = [self.cv1(x)]
