@@ -14,11 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
-from trtnn.inputs import Input
 from trtnn.models.dla import DLASeg
 from trtnn.models.family import Family
-from trtnn.models.names import unknown_name
 from trtnn.models.resnet import Backbone, Bottleneck
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, BatchNorm2d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
@@ -78,6 +75,7 @@ class CenterNet(Family):
     (0.28863828, 0.27408164, 0.27809835); height and width multiples of 32.
     """
 
+    pipeline = "centernet"
     variants = {
         "centernet_dla34": Variant("dla34", True, 256),
         "centernet_resnet50": Variant("resnet50", False, 64),
@@ -94,23 +92,8 @@ class CenterNet(Family):
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if name not in self.variants:
-            raise unknown_name(name, self.variants)
-        if head not in ("decoded", "raw"):
-            raise ArgumentError(f"CenterNet head {head!r}", "known: 'decoded', 'raw'")
-        if names is not None and len(names) != classes:
-            raise ArgumentError(f"{len(names)} names for {classes} classes")
-        self.name, self.classes, self.head, self.detections = name, classes, head, detections
-        self.inputs = {"images": Input((1, 3, 512, 512))}
-        self.metadata = {
-            "model": name,
-            "task": "detect",
-            "classes": classes,
-            "stride": 32,
-            "strides": [STRIDE],
-            "pipeline": "centernet",
-            **({"names": list(names)} if names is not None else {}),
-        }
+        self.head, self.detections = head, detections
+        self.declare(name, classes, head, names, 512, [STRIDE], stride=32)
         backbone, deformable, inner = self.variants[name]
         features = DLASeg() if backbone == "dla34" else DeconvResNet(backbone, deformable)
         for part, module in features.named_children():  # checkpoints have them beside the heads

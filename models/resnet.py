@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trtnn.errors import ArgumentError
-from trtnn.inputs import Input
 from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU, Sequential
@@ -139,6 +137,9 @@ class ResNet(Family, Backbone):
     (0.229, 0.224, 0.225).
     """
 
+    pipeline, task = "imagenet", "classify"
+    heads = ("logits", "features")
+
     def __init__(
         self,
         name: str = "resnet50",
@@ -147,20 +148,9 @@ class ResNet(Family, Backbone):
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(name)
-        if head not in ("logits", "features"):
-            raise ArgumentError(f"ResNet head {head!r}", "known: 'logits', 'features'")
-        if names is not None and len(names) != classes:
-            raise ArgumentError(f"{len(names)} names for {classes} classes")
-        self.name, self.classes, self.head = name, classes, head
+        self.head = head
+        self.declare(name, classes, head, names, 224)
         self.fc = Linear(self.channels[-1], classes)
-        self.inputs = {"images": Input((1, 3, 224, 224))}
-        self.metadata = {
-            "model": name,
-            "task": "classify",
-            "classes": classes,
-            "pipeline": "imagenet",
-            **({"names": list(names)} if names is not None else {}),
-        }
 
     def forward(self, images: Tensor) -> Any:
         maps = super().forward(images)

@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, ShapeError
-from trtnn.inputs import Input
+from trtnn.errors import ShapeError
 from trtnn.models.family import Family
-from trtnn.models.names import unknown_name
 from trtnn.models.resnet import Backbone
 from trtnn.modules import (
     BatchNorm2d,
@@ -151,6 +149,7 @@ class RetinaNet(Family):
     height and width multiples of 32, as torchvision pads pictures with zeros.
     """
 
+    pipeline = "retinanet"
     variants = {
         "retinanet_resnet50_fpn": Variant(FrozenBatchNorm2d, eps=0.0, p6_from_c5=False, group_norm=False),
         "retinanet_resnet50_fpn_v2": Variant(BatchNorm2d, eps=1e-5, p6_from_c5=True, group_norm=True),
@@ -165,13 +164,9 @@ class RetinaNet(Family):
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if name not in self.variants:
-            raise unknown_name(name, self.variants)
-        if head not in ("decoded", "raw"):
-            raise ArgumentError(f"RetinaNet head {head!r}", "known: 'decoded', 'raw'")
-        if names is not None and len(names) != classes:
-            raise ArgumentError(f"{len(names)} names for {classes} classes")
-        self.name, self.classes, self.output = name, classes, head
+        self.output = head  # torchvision has a module called head
+        # torchvision's shorter side is 800 pixels, and it counts operations at 800×800.
+        self.declare(name, classes, head, names, 800, [8, 16, 32, 64, 128], stride=32)
         variant = self.variants[name]
         norm = partial(variant.norm, eps=variant.eps if eps is None else eps)
         body = Backbone("resnet50", norm)
@@ -182,16 +177,6 @@ class RetinaNet(Family):
                 "regression_head": _branch("bbox_reg", 4, variant.group_norm),
             }
         )
-        self.inputs = {"images": Input((1, 3, 800, 800))}  # torchvision's shorter side, and what it counts FLOPs at
-        self.metadata = {
-            "model": name,
-            "task": "detect",
-            "classes": classes,
-            "pipeline": "retinanet",
-            "stride": 32,
-            "strides": [8, 16, 32, 64, 128],
-            **({"names": list(names)} if names is not None else {}),
-        }
 
     def forward(self, images: Tensor) -> Any:
         size = images.shape[2:]

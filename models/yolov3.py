@@ -17,8 +17,8 @@ from trtnn.errors import ArgumentError, StateDictError
 from trtnn.models import yolov3_names
 from trtnn.models.blocks import Conv
 from trtnn.models.boxes import AnchorHead, cells_of, join
+from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
-from trtnn.models.yolo import YOLO
 from trtnn.modules import Conv2d, LeakyReLU, Module, ModuleList, Sequential, SiLU
 from trtnn.modules.module import LoadResult
 from trtnn.tensor import Tensor
@@ -156,7 +156,7 @@ class Variant(NamedTuple):
     channels: tuple[tuple[int, int], ...]  # of the head's 3×3 convolution on each level, the coarsest first
 
 
-class YOLOv3(YOLO):
+class YOLOv3(Family):
     """YOLOv3 and YOLOv3-tiny.
 
     Args:
@@ -198,10 +198,11 @@ class YOLOv3(YOLO):
     ) -> None:
         variant = self.variants.get(name, self.variants["yolov3"])
         original = version == "darknet"
-        super().__init__(name, classes, head, names, variant.strides, 416 if original else 640)
+        super().__init__()
+        self.declare(name, classes, head, names, 416 if original else 640, variant.strides)
         if version not in ("darknet", "9.0", "9.6"):
             raise ArgumentError(f"YOLOv3 version {version!r}", "known: 'darknet', and Ultralytics' '9.0' and '9.6'")
-        self.version = version
+        self.head, self.version = head, version
         act = SiLU if version == "9.6" else partial(LeakyReLU, 0.1)
         conv = partial(Conv, eps=1e-5 if original else 1e-3, act=act)
         tiny = name == "yolov3-tiny"

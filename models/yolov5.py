@@ -17,8 +17,8 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError
 from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
 from trtnn.models.boxes import AnchorHead
+from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
-from trtnn.models.yolo import YOLO
 from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
 from trtnn.parameter import Buffer
 from trtnn.tensor import Tensor
@@ -108,7 +108,7 @@ _ANCHORS_P6 = (
 )
 
 
-class YOLOv5(YOLO):
+class YOLOv5(Family):
     """YOLOv5 in any of its sizes.
 
     Args:
@@ -139,12 +139,13 @@ class YOLOv5(YOLO):
         names: Sequence[str] | None = None,
     ) -> None:
         p6 = name.endswith("6")
-        super().__init__(name, classes, head, names, (8, 16, 32, 64) if p6 else (8, 16, 32), 1280 if p6 else 640)
+        super().__init__()
+        self.declare(name, classes, head, names, 1280 if p6 else 640, (8, 16, 32, 64) if p6 else (8, 16, 32))
         if version not in ("5.0", "6.0"):
             raise ArgumentError(f"YOLOv5 version {version!r}", "known: '6.0', which 6.x and 7.0 share, and '5.0'")
         if name.endswith("-dcn") and version != "6.0":
             raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
-        self.version = version
+        self.head, self.version = head, version
         self.deformable = 3 if name.endswith("-dcn") else 0  # of the backbone's halvings behind the stem
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, 3, 2)

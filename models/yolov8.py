@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from trtnn import functional as F
 from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
 from trtnn.models.boxes import cells_of, join
+from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
-from trtnn.models.yolo import YOLO
 from trtnn.modules import Conv2d, Module, ModuleList, Sequential, Upsample
 from trtnn.tensor import Tensor
 
@@ -100,7 +100,7 @@ class Variant(NamedTuple):
     most: int
 
 
-class YOLOv8(YOLO):
+class YOLOv8(Family):
     """YOLOv8 in any of its sizes.
 
     Args:
@@ -126,7 +126,9 @@ class YOLOv8(YOLO):
     def __init__(
         self, name: str = "yolov8s", classes: int = 80, head: str = "decoded", names: Sequence[str] | None = None
     ) -> None:
-        super().__init__(name, classes, head, names, strides=(8, 16, 32), size=640)
+        super().__init__()
+        self.head = head
+        self.declare(name, classes, head, names, 640, (8, 16, 32))
         depth, width, most = self.variants[name]
         c1, c2, c3, c4, c5 = (math.ceil(min(c, most) * width / 8) * 8 for c in (64, 128, 256, 512, 1024))
         few, many = (max(round(n * depth), 1) for n in (3, 6))
