@@ -33,18 +33,32 @@ def _activation(value: Activation) -> Callable[[Tensor], Tensor]:
 class _Layer(Module):
     """What the layers of encoder and decoder share: residual parts, each with its own norm before or behind."""
 
-    parts: int  # how many norms and dropouts
+    attentions: tuple[str, ...]  # names; behind them comes the feed-forward network
 
-    def _declare(
-        self, d_model: int, dim_feedforward: int, dropout: float, activation: Activation, eps: float, bias: bool
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = F.relu,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
     ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        for name in self.attentions:
+            self.add_module(name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first))
         self.linear1 = Linear(d_model, dim_feedforward, bias)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias)
-        for number in range(1, self.parts + 1):
-            setattr(self, f"norm{number}", LayerNorm(d_model, eps, bias=bias))
-        for number in range(1, self.parts + 1):
-            setattr(self, f"dropout{number}", Dropout(dropout))
+        parts = range(1, len(self.attentions) + 2)
+        for number in parts:
+            self.add_module(f"norm{number}", LayerNorm(d_model, layer_norm_eps, bias=bias))
+        for number in parts:
+            self.add_module(f"dropout{number}", Dropout(dropout))
         self.activation = _activation(activation)
 
     def _residual(self, x: Tensor, number: int, part: Callable[[Tensor], Tensor]) -> Tensor:
@@ -61,24 +75,7 @@ class TransformerEncoderLayer(_Layer):
     Shape: (length, batch, d_model), or with ``batch_first`` the batch first, or without one; in and out.
     """
 
-    parts = 2
-
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.norm_first = norm_first
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
-        self._declare(d_model, dim_feedforward, dropout, activation, layer_norm_eps, bias)
+    attentions = ("self_attn",)
 
     def forward(
         self,
@@ -99,25 +96,7 @@ class TransformerDecoderLayer(_Layer):
     Shape: (length, batch, d_model), or with ``batch_first`` the batch first, or without one; in and out.
     """
 
-    parts = 3
-
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        self.norm_first = norm_first
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first)
-        self._declare(d_model, dim_feedforward, dropout, activation, layer_norm_eps, bias)
+    attentions = ("self_attn", "multihead_attn")
 
     def forward(
         self,
