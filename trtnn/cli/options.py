@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,9 @@ from trtnn.vision import find_images, pipeline_of, read_image
 
 What = Annotated[
     str,
-    typer.Argument(help="A checkpoint (.pt, .pth, .safetensors, .npz, .wts), a model's name, or FILE.py:CLASS."),
+    typer.Argument(
+        help="A checkpoint (.pt, .pth, .safetensors, .npz, .wts, .weights), a model's name, or FILE.py:CLASS."
+    ),
 ]
 Weights = Annotated[Path | None, typer.Option(help="The checkpoint, where a name or FILE.py:CLASS is given.")]
 ModelName = Annotated[
@@ -29,8 +31,8 @@ ModelName = Annotated[
 ]
 
 
-def _lengths(least: int) -> Callable[[str], tuple[int, ...]]:
-    """Return what reads a length, or with commas the least, the best and the most of a range."""
+def _lengths(least: int, help: str) -> Any:
+    """Return the type of an option that takes a length, or with commas the least, the best and the most of a range."""
 
     def read(text: str) -> tuple[int, ...]:
         try:
@@ -41,27 +43,14 @@ def _lengths(least: int) -> Callable[[str], tuple[int, ...]]:
             raise typer.BadParameter(f"{text!r} is neither a number from {least} up nor MIN,OPT,MAX of such")
         return lengths
 
-    return read
+    help += "; three numbers for any from MIN to MAX, fastest at OPT."
+    return Annotated[
+        tuple | None, typer.Option(parser=read, metavar="N|MIN,OPT,MAX", help=help, show_default="the model's")
+    ]
 
 
-Size = Annotated[
-    tuple | None,
-    typer.Option(
-        parser=_lengths(32),
-        metavar="N|MIN,OPT,MAX",
-        help="Height and width of the input in pixels; three numbers for any from MIN to MAX, fastest at OPT.",
-        show_default="the model's",
-    ),
-]
-Batch = Annotated[
-    tuple | None,
-    typer.Option(
-        parser=_lengths(1),
-        metavar="N|MIN,OPT,MAX",
-        help="Pictures at a time; three numbers for any from MIN to MAX, fastest at OPT.",
-        show_default="the model's",
-    ),
-]
+Size = _lengths(32, "Height and width of the input in pixels")
+Batch = _lengths(1, "Pictures at a time")
 Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")]
 Tolerance = Annotated[
     float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
