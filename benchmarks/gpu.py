@@ -2,8 +2,8 @@
 
 Each task leaves a JSON file in the folder of results; a task whose file is there is not run again, so that an
 interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes half a minute to start
-building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds. With
---jobs above 1, builds run side by side, and before whole models are built, their modules fill the timing cache.
+building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds.
+Builds are not run side by side: that gains next to nothing there.
 
 Models with deformable convolutions, such as yolov5s-dcn, have no ONNX road: TensorRT has no such layer. They have two
 roads of trtnn's: native layers, and the plugin, which has to be built before (python -m trtnn.plugins.dcnv2 build).
@@ -11,7 +11,7 @@ Name the model without them as well to have all three in one run.
 
 examples:
   python benchmarks/gpu.py --out results
-  python benchmarks/gpu.py --out results --model yolov5s:1,8,32 yolov5x:1,8 --torch yolov5s:1 --jobs 8
+  python benchmarks/gpu.py --out results --model yolov5s:1,8,32 yolov5x:1,8 --torch yolov5s:1
   python benchmarks/gpu.py --out results --trt-python /opt/trt86/bin/python --seconds 600
   python benchmarks/gpu.py --out results --model yolov5s:1,8 yolov5s-dcn:1,8 yolov5x:1,8 yolov5x-dcn:1,8
 """
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import inspect
 import json
 import lzma
 import shutil
@@ -28,7 +27,6 @@ import subprocess
 import sys
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +39,7 @@ DEFORMABLE_ROADS = ("trtnn-plugin", "trtnn-native")
 
 
 class Task(NamedTuple):
-    """What one process does: a function of this file, on a model, at a batch, on a part of it where there are parts."""
+    """What a process does: a function of this file, on a model, at a batch; ``part`` is a road or a level, if any."""
 
     kind: str
     model: str
@@ -158,38 +156,6 @@ def task_export(args: argparse.Namespace) -> dict:
     path = str(args.out / f"{args.task.model}-{args.task.batch}.onnx")
     names = {"input_names": ["images"], "output_names": ["output"]}
     torch.onnx.export(load_twin(args), (example,), path, dynamo=False, **names)
-    return {"seconds": time.perf_counter() - start}
-
-
-def task_parts(args: argparse.Namespace) -> dict:
-    """The modules worth building by themselves, with the shape that each one gets."""
-    parts: dict[str, list[int]] = {}
-    model = load_model(args)
-    wanted = [*model.model[:-1], *model.model[-1].m]
-    paths = {id(module): path for path, module in model.named_modules()}
-    for module in wanted:
-
-        def record(*xs, module=module, forward=module.forward):
-            if len(xs) == 1 and list(module.parameters()):
-                parts[paths[id(module)]] = list(xs[0].shape)
-            return forward(*xs)
-
-        module.forward = record
-    model.trace({"images": (args.task.batch, 3, SIZE_PX, SIZE_PX)})
-    return parts
-
-
-def task_warm(args: argparse.Namespace) -> dict:
-    """One module by itself, for what TensorRT measures on the way."""
-    import trtnn
-
-    shape = json.loads((args.out / Task("parts", *args.task[1:3]).result).read_text())[args.task.part]
-    module = load_model(args).get_submodule(args.task.part)
-    (name, *_) = inspect.signature(module.forward).parameters
-    start = time.perf_counter()
-    module.compile(
-        {name: trtnn.Input(shape)}, fp16=True, optimization_level=args.level, timing_cache=args.out / "timing"
-    )
     return {"seconds": time.perf_counter() - start}
 
 
@@ -352,13 +318,12 @@ WITHOUT_TENSORRT = ("weights", "export", "torch")
 # -- the run ----------------------------------------------------------------------------------------------------------
 
 
-def run_tasks(tasks: list[Task], args: argparse.Namespace, jobs: int = 1) -> dict[Task, dict]:
-    """Run tasks of one kind in a few processes, but for those whose results are there; return all results there are."""
+def run_tasks(tasks: list[Task], args: argparse.Namespace) -> dict[Task, dict]:
+    """Run tasks of one kind in a process, but for those whose results are there; return all results there are."""
     start = time.monotonic()
     missing = [task for task in tasks if not (args.out / task.result).exists()]
-    shares = [share for share in (missing[job::jobs] for job in range(jobs)) if share]
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda share: run_process(share, args), shares))
+    if missing:
+        run_process(missing, args)
     found = {task: args.out / task.result for task in tasks if (args.out / task.result).exists()}
     if missing:
         print(f"{tasks[0].kind}: {len(found)} of {len(tasks)}, {time.monotonic() - start:.0f} s", flush=True)
@@ -433,9 +398,6 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="the build time of the first model, cold and again")
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="builds side by side; they slow each other (default: %(default)s)"
-    )
     parser.add_argument("--seconds", type=float, default=1e6, help="start nothing after so many; what runs is ended")
     parser.add_argument("--trt-python", default=sys.executable, help="the Python that has TensorRT (default: this one)")
     parser.add_argument("--tasks", help=argparse.SUPPRESS)
@@ -457,20 +419,16 @@ def listed(values: list[str]) -> list[tuple[str, int]]:
 def run_all(args: argparse.Namespace) -> None:
     wanted, for_torch = listed(args.model), listed(args.torch)
     names = list(dict.fromkeys(name for name, _ in (*wanted, *for_torch)))
-    run_tasks([Task("weights", name) for name in names], args, args.jobs)
-    run_tasks([Task("export", *pair) for pair in wanted if "onnx" in roads_of(pair[0])], args, args.jobs)
+    run_tasks([Task("weights", name) for name in names], args)
+    run_tasks([Task("export", *pair) for pair in wanted if "onnx" in roads_of(pair[0])], args)
     if not (args.out / "timing").exists():
         (args.out / "timing").mkdir()
         for packed in (Path(__file__).parent / "timing").glob("*.xz"):
             (args.out / "timing" / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
-    if args.jobs > 1:
-        parts = run_tasks([Task("parts", *pair) for pair in wanted], args)
-        warm = [task._replace(kind="warm", part=part) for task, found in parts.items() for part in found]
-        run_tasks(warm, args, args.jobs)
     builds = [
         Task("build", *pair, road) for pair in wanted for road in roads_of(pair[0]) if road in (args.roads or [road])
     ]
-    others = {"build": run_tasks(builds, args, args.jobs)}
+    others = {"build": run_tasks(builds, args)}
     if args.build:
         return
     times: dict[Task, dict] = {}
