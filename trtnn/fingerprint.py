@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import BuildError
-from trtnn.plugins.layer import PluginLayer
+from trtnn.plugin_layer import PluginLayer
 from trtnn.reading import flat_array, read_layers
 
 DIGEST_BYTES = 20

@@ -30,7 +30,7 @@ from trtnn.errors import (
 )
 from trtnn.inputs import Input
 from trtnn.parameter import Parameter
-from trtnn.plugins.layer import PluginLayer
+from trtnn.plugin_layer import PluginLayer
 from trtnn.profiles import Ranges
 from trtnn.structure import flatten, map_leaves
 from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same

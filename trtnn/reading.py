@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.plugins.layer import PluginLayer
+from trtnn.plugin_layer import PluginLayer
 from trtnn.symbolic import Length
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from trtnn.backend import Backend, get_backend
 from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.files import default_cache_dir
+from trtnn.plugin_layer import PluginLayer
 from trtnn.plugins.dcnv2.building import COMMAND, PLUGIN, architecture, digest
 from trtnn.plugins.dcnv2.kernel import MASKS
-from trtnn.plugins.layer import PluginLayer
 
 NAME, VERSION = "TrtnnDCNv2", "1"
 _loaded: dict[str, Path] = {}

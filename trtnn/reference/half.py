@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trtnn.graph import Graph
-from trtnn.plugins.layer import PluginLayer
+from trtnn.plugin_layer import PluginLayer
 from trtnn.reading import flat_array, layer_arrays, layer_tensors, read_layers
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
 from trtnn.reference.registry import function_of

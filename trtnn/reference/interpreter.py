@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trtnn.plugins.layer import PluginLayer
+from trtnn.plugin_layer import PluginLayer
 from trtnn.reading import loop_ranges, present_inputs, read_layers
 from trtnn.reference import layers  # noqa: F401  (fills the registry)
 from trtnn.reference.registry import function_of
