@@ -253,6 +253,33 @@ def test_what_is_asked_to_stay_in_fp32_does(options):
     np.testing.assert_allclose(engine(x), wanted, rtol=1e-6)
 
 
+class Recurrent(trtnn.Module):
+    """A loop that stays in fp32 between layers in fp16: the sums of its states leave fp16's range."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.rnn = trtnn.modules.Linear(4, 4), trtnn.modules.RNN(4, 8, nonlinearity="relu")
+
+    def forward(self, x):
+        states, _ = self.rnn(self.first(x))
+        return states
+
+
+def test_a_loop_stays_in_fp32():
+    twin = torch.nn.ModuleDict({"first": torch.nn.Linear(4, 4), "rnn": torch.nn.RNN(4, 8, nonlinearity="relu")})
+    twin.load_state_dict({name: tensor.abs() * 4 for name, tensor in load_random(twin).state_dict().items()})
+    x = np.abs(numbers(5, 2, 4))
+    with torch.no_grad():
+        wanted = twin["rnn"](twin["first"](torch.from_numpy(x)))[0].numpy()
+    assert wanted.max() > 1e5
+    model = Recurrent()
+    model.load_state_dict(twin.state_dict())
+    network = model.trace({"x": x.shape}, fp16=True, fp32_modules=("rnn",))
+    with network.build(optimization_level=0, progress=False) as engine:
+        assert_close(engine(x), wanted, 5e-3)
+    assert_close(network.run(x), wanted, 5e-3)
+
+
 @pytest.mark.parametrize("fp16", [False, True])
 def test_fp16_inputs(model, images, expected, fp16):
     engine = model.compile({"images": trtnn.Input(SHAPE, "float16")}, fp16=fp16, optimization_level=0)
