@@ -26,9 +26,6 @@ DCNV2_DEVICE int block_x() { return blockIdx.x; }
 DCNV2_DEVICE int block_y() { return blockIdx.y; }
 DCNV2_DEVICE int block_z() { return blockIdx.z; }
 DCNV2_DEVICE void sync_block() { __syncthreads(); }
-DCNV2_DEVICE void sync_some(int barrier, int threads) {
-    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
-}
 DCNV2_DEVICE unsigned char* shared_memory() {
     extern __shared__ __align__(1024) unsigned char memory[];
     return memory;

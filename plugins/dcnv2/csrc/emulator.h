@@ -72,7 +72,7 @@ struct Group {  // a warp or a block that waits for its last thread
 
 struct Block {
     std::vector<std::unique_ptr<Thread>> threads;
-    std::vector<Group> warps, warpgroups, named = std::vector<Group>(16);
+    std::vector<Group> warps, warpgroups;
     Group all;
     std::vector<bool> unfenced;  // for each 16 bytes of shared memory
     unsigned char* memory = nullptr;
@@ -118,7 +118,6 @@ inline void run(Grid grid, int threads, size_t memory_bytes, const std::function
                 memset(memory.data(), 0xFF, memory.size());
                 block.warps.assign((threads + 31) / 32, Group());
                 block.warpgroups.assign((threads + 127) / 128, Group());
-                block.named.assign(16, Group());
                 block.unfenced.assign(memory_bytes / 16 + 1, false);
                 block.all = Group();
                 for (int t = 0; t < threads; ++t) {
@@ -335,7 +334,6 @@ inline void multiply_tf32(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
     emulator::multiply<false>(c, a, b0, b1);
 }
 
-inline void sync_some(int barrier, int threads) { emulator::wait(emulator::block.named[barrier], threads); }
 inline void fence_async() {
     for (size_t piece : emulator::self().unfenced) emulator::block.unfenced[piece] = false;
     emulator::self().unfenced.clear();

@@ -120,8 +120,9 @@ deform_kernel_by_groups(const Arguments args) {
 
     for (int p = group.first_phase; p < group.first_phase + group.phases; ++p) {
         const Phase phase = args.phases[p];
-        const int from = max(phase.first_tile, part.begin) + group_k, to = min(phase.first_tile + phase.tiles, part.end);
-        if (from - group_k >= to) continue;
+        const int begin = max(phase.first_tile, part.begin), to = min(phase.first_tile + phase.tiles, part.end);
+        const int from = begin + group_k;
+        if (begin >= to) continue;
         auto entry_of = [&](int tile) { return tile < to ? args.table[tile * kTileUnits + unit] : kNoUnit; };
 
         sync_block();  // the phase before has been multiplied
@@ -139,7 +140,8 @@ deform_kernel_by_groups(const Arguments args) {
         };
         if constexpr (!Tile::REGISTERS) to_shared(0);
 
-        for (int tile = from; tile < to; tile += Tile::GROUPS_K) {
+        // All warpgroups go equally often, the last time perhaps some without a k-tile.
+        for (int tile = from; tile < to + group_k; tile += Tile::GROUPS_K) {
             const int now = (tile - from) / Tile::GROUPS_K & 1, next = now ^ 1;
             if constexpr (Tile::REGISTERS) {
 #pragma unroll
@@ -151,12 +153,8 @@ deform_kernel_by_groups(const Arguments args) {
             }
             copy_wait();
             fence_async();
-            // This k-tile is complete, and the one before has been multiplied.
-            if (Tile::GROUPS_K > 1)
-                sync_some(1 + group_k, Tile::COPIERS);
-            else
-                sync_block();
-            if (active) {
+            sync_block();  // this k-tile is complete, and the one before has been multiplied
+            if (active && tile < to) {
                 const uint64_t b_now = describe(b + now * Tile::b_bytes + group_n * Tile::WN * 128);
                 const uint64_t a_now = describe(a + now * Tile::a_bytes + group_m * 64 * 128);
                 begin_products();
