@@ -136,6 +136,8 @@ def test_pycuda_s_context_leaves_the_stack_with_its_thread(monkeypatch):
         Device=lambda index: SimpleNamespace(retain_primary_context=lambda: context),
         Error=PycudaError,
         Stream=lambda: None,
+        HostPointer=bytes,
+        PooledHostAllocation=bytes,
     )
     tools = SimpleNamespace(PageLockedMemoryPool=lambda: None)
     monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=driver, gpuarray=None, tools=tools))
@@ -174,3 +176,25 @@ def test_arrays_and_pinned_memory(of):
     if into.flags.writeable:
         memory.read(pinned, into)
         assert np.array_equal(into, of(values))
+
+
+def test_what_lies_in_page_locked_memory():
+    """Views of such memory do, and are recognised by what owns it; without a GPU torch has none."""
+
+    class Owner:
+        __array_interface__ = np.zeros((4, 6), np.float32).__array_interface__
+
+    memory = PycudaMemory.__new__(PycudaMemory)
+    memory._page_locked = (Owner,)
+    array = np.asarray(Owner())
+    for view in (array, array[1:3], array.reshape(-1)[5:]):
+        assert memory.page_locked(view) is view
+    for other in (array[:, 1:], array.T, array.copy(), np.zeros(3)):
+        assert memory.page_locked(other) is None
+    memory = TorchMemory.__new__(TorchMemory)
+    memory._torch = SimpleNamespace(from_numpy=lambda array: SimpleNamespace(is_pinned=lambda: True, of=array))
+    assert memory.page_locked(array).of is array
+    for other in (array[:, 1:], array.T, read_only(array.copy())):
+        assert memory.page_locked(other) is None
+    memory._torch = torch
+    assert memory.page_locked(array) is None

@@ -15,7 +15,7 @@ import trtnn.engine
 import trtnn.session
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
 from trtnn import Dim, Input
-from trtnn.errors import EngineError, ShapeError
+from trtnn.errors import ArgumentError, EngineError, ShapeError
 
 
 class Memory:
@@ -26,6 +26,7 @@ class Memory:
 
     addresses: dict = {}
     stream = 7  # the one that is current
+    locked: list = []
 
     def current_stream(self):
         return self.stream
@@ -42,15 +43,22 @@ class Memory:
 
     def pinned(self, spec):
         self.log.append(("pinned", spec.shape))
-        return np.full(spec.shape, -1, spec.dtype.numpy)
+        self.locked.append(np.full(spec.shape, -1, spec.dtype.numpy))
+        return self.locked[-1]
+
+    def page_locked(self, array):
+        owner = array if array.base is None else array.base
+        return array if array.flags.c_contiguous and any(owner is one for one in self.locked) else None
 
     def array(self, pinned):
         return pinned
 
     def fill(self, pinned, array):
+        self.log.append(("fill", array.shape))
         pinned[...] = array
 
     def read(self, pinned, array):
+        self.log.append(("read", array.shape))
         array[...] = pinned
 
     def pointer(self, buffer):
@@ -178,6 +186,30 @@ def test_out(dynamic):
     assert_close(out, expected(x))
     message = message_of(ShapeError, dynamic, numbers(2, 2, 7), out=out)
     assert "out 'output' has the wrong shape\n  expected (2, 2, 6)\n  received (2, 2, 5)" in message
+
+
+def test_arrays_in_page_locked_memory_travel_straight(dynamic, log):
+    inputs = dynamic.pinned_inputs()
+    assert {name: array.shape for name, array in inputs.items()} == {"x0": (4, 2, 8)}
+    assert dynamic.pinned_inputs(profile=1)["x0"].shape == (1, 2, 32)
+    log.clear()
+    x = inputs["x0"]
+    x[:] = numbers(*x.shape)
+    for given in (x, x[:2]):
+        result = dynamic(given)
+        assert_close(result, expected(given))
+        again = np.zeros_like(result)
+        assert dynamic(given, out=again) is again
+        assert_close(again, expected(given))
+        result[:] = 0
+        assert dynamic(given, out=result) is result
+        assert_close(result, expected(given))
+    assert kinds(log, "fill", "read") == [("read", (4, 2, 7)), ("read", (2, 2, 7))]
+    assert_close(dynamic(x[:, :, ::2]), expected(x[:, :, ::2]))  # what is not contiguous does not
+    assert kinds(log, "fill") == [("fill", (4, 2, 4))]
+    message = message_of(ArgumentError, dynamic.pinned_inputs, 2)
+    assert "no profile 2" in message
+    assert "0 to 1" in message
 
 
 def test_outside_the_profiles(dynamic, log):

@@ -17,7 +17,7 @@ from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
 from trtnn.plan import deserialize, read_bindings
 from trtnn.plugins import load_plugins
-from trtnn.profiles import CallShapes, Ranges, Shapes, check_arrays
+from trtnn.profiles import CallShapes, Ranges, Shapes, check_arrays, lengths_in
 from trtnn.profiling import EngineLayer, Profile, inspect_layers, make_recorder
 from trtnn.session import Session, Worker
 from trtnn.structure import unflatten
@@ -182,9 +182,10 @@ class Engine:
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
 
-        NumPy arrays and CPU tensors travel through pinned memory, and the call returns when the result is there. CUDA
-        tensors are read where they lie, contiguous and of the declared type; the work goes on torch's current stream,
-        which the caller waits for, and the results are tensors on the GPU.
+        NumPy arrays and CPU tensors travel through pinned memory, without a copy where they lie in such (see
+        :meth:`pinned_inputs`), and the call returns when the result is there. CUDA tensors are read where they lie,
+        contiguous and of the declared type; the work goes on torch's current stream, which the caller waits for, and
+        the results are tensors on the GPU.
 
         Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
         context for each profile that it uses.
@@ -202,6 +203,32 @@ class Engine:
             ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
         """
         return self._run(lambda shapes: self._open().worker(shapes.profile), args, kwargs, out)
+
+    def pinned_inputs(self, profile: int = 0) -> dict[str, np.ndarray]:
+        """Return uninitialised arrays in page-locked memory for the inputs, by name, as large as a profile takes.
+
+        A call copies them, or what is contiguous of them, straight to the GPU; arrays of elsewhere are copied on the
+        host before. Results lie in such memory as well: as ``out`` or as another engine's input they travel so too.
+
+        >>> inputs = engine.pinned_inputs()
+        >>> inputs["images"][:] = pictures
+        >>> detections = engine(**inputs)
+
+        Args:
+            profile: the index of the optimisation profile, where shapes are dynamic.
+
+        Raises:
+            ArgumentError: there is no such profile.
+            DTypeError: NumPy has no type for an input.
+            EngineError: the engine cannot run here, was closed, or the host has no more memory to lock.
+        """
+        known, session = self._described(), self._open()
+        profiles = known.profiles or ({},)
+        if profile not in range(len(profiles)):
+            raise ArgumentError(f"there is no profile {profile}", f"profiles 0 to {len(profiles) - 1} are there")
+        check_numpy_has(known.inputs, "give inputs as torch tensors on the GPU")
+        largest = {name: lengths_in(profiles[profile], spec.shape, "max") for name, spec in known.inputs.items()}
+        return {name: session.pinned(known.inputs[name].with_shape(shape)) for name, shape in largest.items()}
 
     def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
         """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing.

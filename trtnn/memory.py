@@ -91,6 +91,13 @@ class TorchMemory:
         """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned.numpy()
 
+    def page_locked(self, array: np.ndarray) -> Any:
+        """Return an array that lies in page-locked memory, whole, as what :meth:`copy` takes; None for another."""
+        if not (array.flags.writeable and array.flags.c_contiguous):
+            return None
+        tensor = self._torch.from_numpy(array)
+        return tensor if tensor.is_pinned() else None
+
     def fill(self, pinned: Any, array: np.ndarray) -> None:
         """Copy an array into a pinned buffer, by several threads where torch can take the array."""
         if array.flags.writeable and array.flags.c_contiguous:
@@ -157,6 +164,7 @@ class PycudaMemory:
         self._errors = (driver.Error, MemoryError)  # the first holds pycuda's own MemoryError
         self._stream = driver.Stream()
         self._pool = tools.PageLockedMemoryPool()  # page-locking takes longer than most copies
+        self._page_locked = (driver.HostPointer, driver.PooledHostAllocation)  # what owns such memory
 
     def current_stream(self) -> Any:
         """Return the stream to work on."""
@@ -191,6 +199,13 @@ class PycudaMemory:
     def array(self, pinned: Any) -> np.ndarray:
         """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned
+
+    def page_locked(self, array: np.ndarray) -> Any:
+        """Return an array that lies in page-locked memory, whole, as what :meth:`copy` takes; None for another."""
+        owner = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        return array if isinstance(owner, self._page_locked) and array.flags.c_contiguous else None
 
     def fill(self, pinned: Any, array: np.ndarray) -> None:
         """Copy an array into a pinned buffer."""

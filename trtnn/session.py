@@ -64,6 +64,11 @@ class Session:
             worker = workers[profile, stream] = self._add_worker(profile, stream)
         return worker
 
+    def pinned(self, spec: Input) -> np.ndarray:
+        """Return an uninitialised array in page-locked memory."""
+        memory = self._memory()
+        return memory.array(memory.pinned(spec))
+
     def capture(self, shapes: CallShapes) -> Worker:
         """Return a worker whose work at these shapes is captured in a CUDA graph."""
         worker = self._add_worker(shapes.profile)
@@ -120,25 +125,31 @@ class Worker:
     def run_arrays(
         self, shapes: CallShapes, given: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
     ) -> dict[str, Any]:
-        """Run on NumPy arrays, through pinned memory, and wait for the result."""
+        """Run on NumPy arrays, through pinned memory where they do not lie there, and wait for the result."""
         memory = self.memory
         buffers = self._own_buffers(shapes)
-        pinned = self._sized(self._pinned, memory.pinned, shapes.inputs)
         for name, array in given.items():
-            memory.fill(pinned[name], array)
-            memory.copy(buffers[name], pinned[name])
+            source = memory.page_locked(array)
+            if source is None:
+                source = self._sized(self._pinned, memory.pinned, name, shapes.inputs[name])
+                memory.fill(source, array)
+            memory.copy(buffers[name], source)
         self._execute(shapes, buffers)
         if out is None:  # pinned memory that is handed on: copying it once more would take longer than the transfer
             results = {name: memory.pinned(spec) for name, spec in shapes.outputs.items()}
-        else:
-            results = self._sized(self._pinned, memory.pinned, shapes.outputs)
-        for name, result in results.items():
-            memory.copy(result, buffers[name])
-        memory.synchronize()
-        if out is None:
+            for name, result in results.items():
+                memory.copy(result, buffers[name])
+            memory.synchronize()
             return {name: memory.array(result) for name, result in results.items()}
+        staged = {}
         for name, array in out.items():
-            memory.read(results[name], array)
+            target = memory.page_locked(array)
+            if target is None:
+                target = staged[name] = self._sized(self._pinned, memory.pinned, name, shapes.outputs[name])
+            memory.copy(target, buffers[name])
+        memory.synchronize()
+        for name, pinned in staged.items():
+            memory.read(pinned, out[name])
         return dict(out)
 
     def run_tensors(
@@ -183,19 +194,15 @@ class Worker:
         return partial(enqueue, self.memory.current_handle())
 
     def _own_buffers(self, shapes: CallShapes) -> dict[str, Any]:
-        return self._sized(self._buffers, self.memory.empty, {**shapes.inputs, **shapes.outputs})
+        specs = {**shapes.inputs, **shapes.outputs}
+        return {name: self._sized(self._buffers, self.memory.empty, name, spec) for name, spec in specs.items()}
 
-    def _sized(
-        self, kept: dict[str, Any], allocate: Callable[[Input], Any], specs: Mapping[str, Input]
-    ) -> dict[str, Any]:
-        """Return a buffer for each input or output in its shape, the beginning of one that is kept and grows."""
-        sized = {}
-        for name, spec in specs.items():
-            count = math.prod(spec.shape)
-            if name not in kept or kept[name].shape[0] < count:
-                kept[name] = allocate(Input((count,), spec.dtype))
-            sized[name] = kept[name][:count].reshape(spec.shape)
-        return sized
+    def _sized(self, kept: dict[str, Any], allocate: Callable[[Input], Any], name: str, spec: Input) -> Any:
+        """Return a buffer for an input or output in its shape, the beginning of one that is kept and grows."""
+        count = math.prod(spec.shape)
+        if name not in kept or kept[name].shape[0] < count:
+            kept[name] = allocate(Input((count,), spec.dtype))
+        return kept[name][:count].reshape(spec.shape)
 
     def _execute(self, shapes: CallShapes, buffers: Mapping[str, Any]) -> None:
         stream = self._current_stream() if self._stream is None else self._stream

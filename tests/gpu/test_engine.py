@@ -121,6 +121,21 @@ def test_out_takes_arrays_and_tensors(engine, images, expected):
     assert_close({k: v.cpu().numpy() for k, v in tensors.items()}, expected, TF32)
 
 
+def test_arrays_in_page_locked_memory(engine, images, expected):
+    pinned = engine.pinned_inputs()
+    pinned["images"][:] = images
+    lies_there = trtnn.memory.device_memory().page_locked
+    assert lies_there(images) is None
+    assert lies_there(pinned["images"]).data_ptr() == pinned["images"].ctypes.data
+    results = engine(**pinned)
+    assert_close(results, expected, TF32)
+    assert all(lies_there(array) is not None for array in results.values())
+    for array in results.values():
+        array[:] = 0
+    engine(**pinned, out=results)
+    assert_close(results, expected, TF32)
+
+
 def test_work_goes_on_the_current_stream(engine, images, expected):
     on_gpu = torch.from_numpy(images).cuda()
     torch.cuda.synchronize()

@@ -27,6 +27,14 @@ out = np.zeros_like(x)
 assert engine(x, out=out) is out
 graphed = engine.cuda_graph()
 first = engine(x)
+pinned = engine.pinned_inputs()["x0"]
+pinned[:] = x
+memory = device_memory()
+assert all(memory.page_locked(array) is array for array in (pinned, pinned[:1], first))
+assert memory.page_locked(x) is None
+assert np.array_equal(engine(pinned), first)
+assert engine(pinned, out=first) is first
+assert np.array_equal(first, out)
 with ThreadPoolExecutor(4) as pool:
     results = list(pool.map(lambda i: engine(x * i), range(8)))
 assert all(np.array_equal(result, engine(x * i)) for i, result in enumerate(results))
