@@ -11,6 +11,7 @@ import torch
 import trtnn.memory
 from tests.helpers import message_of
 from trtnn import Input, get_backend
+from trtnn.dtypes import float16
 from trtnn.errors import EngineError
 from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory
 from trtnn.plan import deserialize, looks_like_a_plan, scratch_bytes
@@ -33,7 +34,7 @@ def torch_that_refuses(error):
     stream = SimpleNamespace(synchronize=refuse)
     cuda = SimpleNamespace(current_stream=lambda device: stream)
     memory._torch = SimpleNamespace(empty=refuse, float16=torch.float16, cuda=cuda)
-    memory._device = "cuda:0"
+    memory._device, memory._of_type = "cuda:0", {float16: SimpleNamespace(new_empty=refuse)}
     return memory
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.backend import gpu_memory
+from trtnn.dtypes import DType
 from trtnn.errors import EngineError
 from trtnn.inputs import Input
 
@@ -52,6 +53,7 @@ class TorchMemory:
         torch.cuda.init()
         self._torch = torch
         self._device = torch.device("cuda", 0)
+        self._of_type: dict[DType, Any] = {}  # an empty tensor of each, to make others of: quicker than torch.empty
         # What code that torch.compile writes calls; a Stream object would take more than all of a call's other checks.
         self._current_handle = torch._C._cuda_getCurrentRawStream
 
@@ -73,9 +75,12 @@ class TorchMemory:
 
     def empty(self, spec: Input) -> Any:
         """Return an uninitialised buffer on the GPU."""
-        dtype = getattr(self._torch, spec.dtype.name)
+        like = self._of_type.get(spec.dtype)
+        if like is None:
+            dtype = getattr(self._torch, spec.dtype.name)
+            like = self._of_type[spec.dtype] = self._torch.empty(0, dtype=dtype, device=self._device)
         try:
-            return self._torch.empty(spec.shape, dtype=dtype, device=self._device)
+            return like.new_empty(spec.shape)
         except RuntimeError as error:
             raise _refused(error, "allocate a buffer", spec) from error
 
