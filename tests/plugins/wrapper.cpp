@@ -174,7 +174,7 @@ void blobs() {
     check(!restore(changed(0)), "a foreign blob is refused");
     check_said("foreign", "foreign");
     check(!restore(changed(8)), "another version is refused");
-    check_said("this library reads version 1: build the engine again", "version");
+    check_said("this library reads version 2: build the engine again", "version");
     check(!restore(changed(bytes.size() - 1)), "a damaged blob is refused");
     check_said("checksum", "damaged");
     check(!restore(changed(32)), "a blob of another layer is refused");
