@@ -83,7 +83,11 @@ class Family(Module):
 
     @classmethod
     def canonical(cls, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a state dict under this family's own names, where another project's are known; else as it is."""
+        """Return a state dict under this family's own names, where another project's are known; else as it is.
+
+        Raises:
+            StateDictError: its names are those of a form that is known, and its arrays are not.
+        """
         return state_dict
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:

@@ -76,6 +76,8 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
     """
     found = identify(state_dict) if name is None else _family_of(name).identify(state_dict)
     if found is None and name is None:
+        for family in families():
+            family.canonical(state_dict)  # raises where the names are of a form it knows, and the numbers are not
         sample = ", ".join(list(state_dict)[:3])
         raise StateDictError(
             f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from trtnn.detector import Detector
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.examples.digits.picture import TRUTH
+from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Module
 from trtnn.vision import PIPELINES, box_iou, read_image
 
@@ -150,6 +152,18 @@ def test_what_is_no_picture(model, picture):
     detector = Detector(model.trace({"images": (1, 3, 32, 32)}))
     assert "(height, width, 3)" in message_of(ShapeError, detector, [picture[..., 0]])
     assert "uint8" in message_of(DTypeError, detector, [picture / 255])
+
+
+@pytest.mark.parametrize("one", [np.zeros((8, 8, 3), np.uint8), "street.jpg", Path("street.jpg"), None, 3])
+def test_one_picture_is_no_list_of_them(model, one):
+    detector = Detector(model.trace({"images": (1, 3, 32, 32)}))
+    assert f"received: one {type(one).__name__}" in message_of(ArgumentError, detector, one)
+
+
+@pytest.mark.parametrize("source", ["yolov5s.engine", None, YOLOv5])
+def test_what_a_detector_is_not_made_of(source):
+    message = message_of(ArgumentError, Detector, source)
+    assert f"not of {source!r}\n  an engine file is read by trtnn.Engine.load(path)" in message
 
 
 # -- other families, by stand-ins of the same outputs and metadata -----------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,12 +40,19 @@ class Detector:
         labels: the names of the classes, None where the metadata hold none.
 
     Raises:
-        ArgumentError: the source has other inputs or outputs, finds no boxes, or there is no such threshold.
+        ArgumentError: the source is none of these, has other inputs or outputs, finds no boxes, or there is no such
+            threshold.
     """
 
     def __init__(self, source: Engine | Network | Module, **thresholds: Any) -> None:
         if isinstance(source, Module):
             source = source.trace()
+        if not isinstance(source, Engine | Network):
+            raise ArgumentError(
+                f"a Detector is made of an Engine, a Network or a Module, not of {source!r}",
+                "an engine file is read by trtnn.Engine.load(path)",
+                "a checkpoint becomes a model by trtnn.models.from_state_dict(trtnn.load(path))",
+            )
         self._run = source.run if isinstance(source, Network) else source
         inputs = list(source.inputs.values())
         shapes = {name: spec.shape for name, spec in source.outputs.items()}
@@ -73,7 +81,17 @@ class Detector:
         self.labels = list(names.values() if isinstance(names, dict) else names) if names else None
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
-        """Detect in pictures, uint8 (height, width, 3) RGB of any sizes; boxes are in each picture's own pixels."""
+        """Detect in pictures, uint8 (height, width, 3) RGB of any sizes; boxes are in each picture's own pixels.
+
+        Raises:
+            ArgumentError: a single picture, not a list of them.
+            ShapeError, DTypeError: one of them is not a picture.
+        """
+        single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) == 3
+        if single or not isinstance(images, Iterable):
+            raise ArgumentError(
+                "a Detector takes a list of pictures", f"received: one {type(images).__name__}; [it] is a list"
+            )
         images = list(images)
         found: list[Detections] = []
         for start in range(0, len(images), self.batch):

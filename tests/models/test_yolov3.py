@@ -295,6 +295,7 @@ def test_a_darknet_file_that_is_cut_short():
         "  yolov3: 62,001,757 for 80 classes, 5,385 a class",
         "  yolov3-tiny: 8,858,734 for 80 classes, 2,310 a class",
     ]
+    assert message_of(StateDictError, models.from_state_dict, {"darknet": file}) == message
     assert models.identify({"darknet": file}) is None
     assert models.identify({"darknet": np.zeros(8_673_934, np.float32)}) is None  # of no class
 

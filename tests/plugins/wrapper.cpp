@@ -1,5 +1,7 @@
 // Drives the plugin as TensorRT would, on the emulated kernel: plugin.cpp and dcnv2.cu are compiled in. Prints what is
 // wrong and returns how many things are.
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
@@ -174,7 +176,7 @@ void blobs() {
     check(!restore(changed(0)), "a foreign blob is refused");
     check_said("foreign", "foreign");
     check(!restore(changed(8)), "another version is refused");
-    check_said("this library reads version 1: build the engine again", "version");
+    check_said("this library reads version 2: build the engine again", "version");
     check(!restore(changed(bytes.size() - 1)), "a damaged blob is refused");
     check_said("checksum", "damaged");
     check(!restore(changed(32)), "a blob of another layer is refused");
@@ -265,6 +267,64 @@ void running() {
     release_plugin(copy);
 }
 
+// The values of an NCHW array as a tensor of a type and a format has them; NaN in channels that only fill up an eight.
+std::vector<char> stored(const std::vector<float>& values, int channels, int area, DataType type, TensorFormat format) {
+    const bool eights = format == TensorFormat::kHWC8, half = type == DataType::kHALF;
+    const int kept = eights ? (channels + 7) / 8 * 8 : channels, images = static_cast<int>(values.size()) / channels / area;
+    std::vector<float> moved(images * kept * area, NAN);
+    for (int n = 0; n < images; ++n)
+        for (int c = 0; c < channels; ++c)
+            for (int i = 0; i < area; ++i)
+                moved[eights ? (n * area + i) * kept + c : (n * kept + c) * area + i] = values[(n * channels + c) * area + i];
+    const std::vector<_Float16> halves(moved.begin(), moved.end());
+    const char* from = half ? reinterpret_cast<const char*>(halves.data()) : reinterpret_cast<const char*>(moved.data());
+    return {from, from + moved.size() * (half ? 2 : 4)};
+}
+
+void running_in_every_format() {
+    Fields good;
+    Any* plugin = make(good.get());
+    const int batch = 2, height = 6, width = 5, area = height * width, channels[] = {8, 36, 18, 16};
+    std::vector<float> values[4];
+    for (int i = 0; i < 4; ++i) values[i].resize(batch * channels[i] * area);
+    for (int i = 0; i < 3; ++i)
+        for (float& value : values[i]) value = (rand() % 256 - 128) / 64.0f;  // exact in fp16
+    std::vector<char> scratch(32 << 20);
+    char* workspace = scratch.data() + (256 - reinterpret_cast<uintptr_t>(scratch.data()) % 256);
+    std::vector<float> wanted;
+    for (const std::string name : {"SlSlSlSl", "HlSlSlHl", "H8SlSlH8", "HlHlHlHl", "H8HlHlH8", "HlH8H8Hl", "H8H8H8H8"}) {
+        PluginTensorDesc tensors[4];
+        std::vector<char> bytes[4];
+        for (int i = 0; i < 4; ++i) {
+            const DataType type = name[2 * i] == 'H' ? DataType::kHALF : DataType::kFLOAT;
+            const TensorFormat format = name[2 * i + 1] == '8' ? TensorFormat::kHWC8 : TensorFormat::kLINEAR;
+            tensors[i] = tensor({batch, channels[i], height, width}, type, format);
+            bytes[i] = stored(values[i], channels[i], area, type, format);
+        }
+        const void* inputs[] = {bytes[0].data(), bytes[1].data(), bytes[2].data()};
+        void* outputs[] = {bytes[3].data()};
+        check(runtime_of(plugin)->enqueue(tensors, tensors + 3, inputs, outputs, workspace, nullptr) == 0, "it runs as " + name);
+        const bool half = name[6] == 'H', eights = name[7] == '8';
+        float error = 0, largest = 0;
+        for (int n = 0; n < batch; ++n)
+            for (int c = 0; c < 16; ++c)
+                for (int i = 0; i < area; ++i) {
+                    const int at = (n * 16 + c) * area + i, there = eights ? (n * area + i) * 16 + c : at;
+                    float value;
+                    if (half)
+                        value = static_cast<float>(reinterpret_cast<const _Float16*>(bytes[3].data())[there]);
+                    else
+                        value = reinterpret_cast<const float*>(bytes[3].data())[there];
+                    if (!half) wanted.push_back(value);
+                    const float difference = std::fabs(value - wanted[at]);
+                    if (!std::isnan(error) && !(difference <= error)) error = difference;
+                    largest = std::max(largest, std::fabs(wanted[at]));
+                }
+        check(error < 5e-3f * largest, "as " + name + " it is off by " + std::to_string(error / largest));
+    }
+    release_plugin(plugin);
+}
+
 }  // namespace
 
 int main() {
@@ -273,5 +333,6 @@ int main() {
     blobs();
     formats();
     running();
+    running_in_every_format();
     return failures;
 }

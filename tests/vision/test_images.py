@@ -1,4 +1,5 @@
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.vision import SUFFIXES, find_images, read_image, write_image
+from trtnn.vision.images import check_image
 
 
 @pytest.fixture
@@ -97,6 +99,29 @@ def test_only_pictures_are_written(tmp_path):
     for shape in ((4, 4), (4, 4, 4), (0, 4, 3)):
         with pytest.raises(ShapeError, match=r"\(height, width, 3\)\n.*received: \("):
             write_image(tmp_path / "a.png", np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (4, 6, 4)])
+def test_what_makes_a_picture_of_other_channels_is_said(shape):
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    with pytest.raises(ShapeError) as info:
+        check_image(image)
+    way = str(info.value).splitlines()[-1].split(": ", 1)[1]
+    picture = check_image(eval(way, {"image": image}))  # the words are the code
+    np.testing.assert_array_equal(picture[..., 0], image if len(shape) == 2 else image[..., 0])
+
+
+@pytest.mark.parametrize("shape", [(), (6,), (4, 6, 2), (3, 4, 6), (0, 4, 3), (1, 4, 6, 3)])
+def test_what_is_no_picture_at_all(shape):
+    with pytest.raises(ShapeError) as info:
+        check_image(np.zeros(shape, np.uint8))
+    assert str(info.value).endswith(f"received: {shape}")
+
+
+@pytest.mark.parametrize("path", ["street.jpg", Path("street.jpg")])
+def test_a_path_is_no_picture(path):
+    with pytest.raises(DTypeError, match=r"not a path: street\.jpg\n  trtnn\.vision\.read_image\(path\) reads one"):
+        check_image(path)
 
 
 @pytest.fixture

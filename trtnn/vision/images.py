@@ -21,12 +21,19 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
     """Return ``image`` as an array once it is a picture: uint8 (height, width, 3) with at least one pixel.
 
     Raises:
-        ShapeError: another shape.
-        DTypeError: another element type.
+        ShapeError: another shape; what makes one of three channels of it is said.
+        DTypeError: another element type, or a path.
     """
+    if isinstance(image, str | os.PathLike):
+        raise DTypeError(f"a picture is an array, not a path: {image}", "trtnn.vision.read_image(path) reads one")
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ShapeError("a picture must have the shape (height, width, 3)", f"received: {image.shape}")
+        ways = {1: "of a grey one: image.repeat(3, 2)", 4: "without its fourth channel: image[..., :3]"}
+        way = ways.get(image.shape[2]) if image.ndim == 3 else None
+        if image.ndim == 2:
+            way = "of a grey one: image[..., None].repeat(3, 2)"
+        received = f"received: {image.shape}"
+        raise ShapeError("a picture must have the shape (height, width, 3)", received, *([way] if way else []))
     if image.dtype != np.uint8:
         raise DTypeError("a picture must be uint8, RGB in 0..255", f"received: {image.dtype}")
     return image

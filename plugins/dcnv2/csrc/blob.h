@@ -1,6 +1,7 @@
 // A layer with its weights as bytes: what an engine keeps of the plugin.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -11,20 +12,21 @@
 namespace dcnv2 {
 
 constexpr char kMagic[8] = {'T', 'R', 'T', 'N', 'D', 'C', 'N', '2'};
-constexpr uint32_t kBlobVersion = 1;
+constexpr uint32_t kBlobVersion = 2;
 
 struct BlobHeader {
     char magic[8];
-    uint32_t version, checksum;  // of all that follows the header
+    uint32_t version, checksum;  // of all that follows it
     uint64_t bytes, weights;     // of the whole, and how many numbers
     dcnv2_layer layer;
     int32_t unused;
 };
 static_assert(sizeof(BlobHeader) == 96, "the header has no holes");
 
-inline uint32_t checksum(const void* data, size_t bytes) {  // FNV-1a
+inline uint32_t checksum(const void* blob, size_t bytes) {  // FNV-1a
     uint32_t sum = 2166136261u;
-    for (size_t i = 0; i < bytes; ++i) sum = (sum ^ static_cast<const unsigned char*>(data)[i]) * 16777619u;
+    for (size_t i = offsetof(BlobHeader, bytes); i < bytes; ++i)
+        sum = (sum ^ static_cast<const unsigned char*>(blob)[i]) * 16777619u;
     return sum;
 }
 
@@ -44,13 +46,14 @@ inline void write_blob(const dcnv2_layer& layer, const float* weight, const floa
     header.bytes = blob_bytes(layer);
     header.weights = count_weights(layer);
     header.layer = layer;
+    memcpy(to, &header, sizeof(header));
     char* body = static_cast<char*>(to) + sizeof(header);
     memcpy(body, weight, header.weights * sizeof(float));
     if (bias)
         memcpy(body + header.weights * sizeof(float), bias, layer.out_channels * sizeof(float));
     else
         memset(body + header.weights * sizeof(float), 0, layer.out_channels * sizeof(float));
-    header.checksum = checksum(body, header.bytes - sizeof(header));
+    header.checksum = checksum(to, header.bytes);
     memcpy(to, &header, sizeof(header));
 }
 
@@ -70,7 +73,7 @@ inline std::string read_blob(const void* data, size_t bytes, dcnv2_layer* layer,
     if (header.weights != count_weights(header.layer) || bytes != blob_bytes(header.layer))
         return "the plugin's data does not have the weights that its layer needs";
     const char* body = static_cast<const char*>(data) + sizeof(header);
-    if (checksum(body, bytes - sizeof(header)) != header.checksum) return "the plugin's data is damaged: its checksum is wrong";
+    if (checksum(data, bytes) != header.checksum) return "the plugin's data is damaged: its checksum is wrong";
     *layer = header.layer;
     weight->resize(header.weights);
     bias->resize(header.layer.out_channels);

@@ -157,6 +157,8 @@ deform_kernel_by_groups(const Arguments args) {
             if (active && tile < to) {
                 const uint64_t b_now = describe(b + now * Tile::b_bytes + group_n * Tile::WN * 128);
                 const uint64_t a_now = describe(a + now * Tile::a_bytes + group_m * 64 * 128);
+                pin(sums[0]);  // what the products take from registers is there before they begin
+                if constexpr (Tile::REGISTERS) pin(fragments);
                 begin_products();
 #pragma unroll
                 for (int step = 0; step < 4; ++step) {
