@@ -170,8 +170,7 @@ class YOLOv3(Family):
             (batch, 3 · (5 + classes), rows, columns), one for each stride, the finest first.
         names: of the classes, for the engine file.
 
-    Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32. Usually 416, which
-    lies between the paper's 320 and 608 and is what the tiny model was trained for, and 640 with Ultralytics.
+    Shape: images (batch, 3, height, width), RGB in 0..1, both multiples of 32: usually 416, and 640 with Ultralytics.
     """
 
     pipeline = "yolov5"
@@ -203,6 +202,7 @@ class YOLOv3(Family):
         if version not in ("darknet", "9.0", "9.6"):
             raise ArgumentError(f"YOLOv3 version {version!r}", "known: 'darknet', and Ultralytics' '9.0' and '9.6'")
         self.head, self.version = head, version
+        self.metadata |= {"preprocessing": {"fill": (127.5,) * 3}} if original else {}  # Darknet's grey
         act = SiLU if version == "9.6" else partial(LeakyReLU, 0.1)
         conv = partial(Conv, eps=1e-5 if original else 1e-3, act=act)
         tiny = name == "yolov3-tiny"

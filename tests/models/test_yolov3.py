@@ -15,6 +15,7 @@ from tests.models.twins.scaling import pictures
 from trtnn import Input, models
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models.yolov3 import YOLOv3
+from trtnn.vision import pipeline_of
 
 CLASSES = 3
 FP32_TOLERANCE = 5e-5  # 1e-5 was seen, in sizes: their exponential makes a relative error of an absolute one
@@ -338,3 +339,11 @@ def test_pictures_of_the_wrong_size():
     message = message_of(ShapeError, pair_of("yolov3-tiny")[0].trace, {"images": (1, 3, 48, 64)})
     assert "yolov3-tiny takes pictures whose height and width are multiples of 32" in message
     assert "nearest: (32, 64) and (64, 64)" in message
+
+
+@pytest.mark.parametrize(("version", "grey"), [("darknet", 127), ("9.0", 114), ("9.6", 114)])
+def test_pictures_lie_on_the_grey_of_the_project(version, grey):
+    """Darknet fills with a half (letterbox_image in its src/image.c), Ultralytics with 114 of 255."""
+    network = YOLOv3("yolov3-tiny", classes=1, version=version).metadata
+    pixels, _ = pipeline_of(network).preprocess([np.zeros((8, 32, 3), np.uint8)], 32)
+    assert np.unique(np.rint(pixels * 255)).tolist() == [0, grey]

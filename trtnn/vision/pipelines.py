@@ -87,7 +87,7 @@ class Pipeline:
         return self.head
 
 
-#: The pipelines by name, each as the project does it; YOLOv3's is YOLOv5's.
+#: The pipelines by name, each as the project does it. YOLOv3's is YOLOv5's, on Darknet's grey where it is Darknet's.
 PIPELINES = {
     "yolov5": Pipeline(YOLO, YOLOV5),
     "yolov8": Pipeline(YOLO, YOLOV8),
