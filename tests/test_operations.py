@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.calls import Array, Call, calls, leaves
-from tests.helpers import FP32_TOLERANCE, ONE_TARGET, TORCH, assert_close, layers, message_of, numbers, trace
+from tests.helpers import FP32_TOLERANCE, ONE_TARGET, RUNS_HERE, TORCH, assert_close, layers, message_of, numbers, trace
 from tests.operations import CASES
 from trtnn import Network, get_backend
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 from trtnn.functional import _METHODS
+from trtnn.tensor import Tensor
 
 MORE = int(os.environ.get("TRTNN_EXAMPLES", "1"))
 EXAMPLES = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": MORE == 1}
@@ -127,18 +128,21 @@ def test_in_half_precision_and_built(name: str, data: Any) -> None:
     for fp16 in (False, True):
         network = _verify_here(name, call, fp16=fp16)
         if network is not None:
-            network.build(**ONE_TARGET)
+            network.build(**({"optimization_level": 0} if RUNS_HERE else ONE_TARGET))
 
 
-# What the table has not: torchvision's, and what is tested with the modules that it is for.
-ELSEWHERE = {"deform_conv2d", "modulated_deform_conv2d"}
+# What the table has not: torchvision's, and a type that not every TensorRT has.
+ELSEWHERE = {"deform_conv2d", "modulated_deform_conv2d", "bfloat16"}
 
 
 def test_every_operation_is_in_the_table() -> None:
     rows = {name.partition(":")[0] for name in CASES}
-    assert [name for name in F.__all__ if name not in rows | ELSEWHERE] == []
     methods = {name for name in _METHODS if not name.startswith("__")}
-    assert sorted(methods - rows) == []
+    assert sorted({*F.__all__, *methods} - rows - ELSEWHERE) == []
+
+
+def test_functions_that_torch_has_as_methods_are_methods() -> None:
+    assert [name for name in F.__all__ if hasattr(torch.Tensor, name) and not hasattr(Tensor, name)] == []
 
 
 # -- what TensorRT 8.6 lacks ------------------------------------------------------------------------------------------
@@ -200,6 +204,10 @@ def test_indices_without_int64(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_close(trace(lambda x: x[indices], x).run(x), x[indices])
 
 
+def _bag(x: Any, offsets: Any) -> Any:
+    return F.embedding_bag(x[0].int(), np.ones((5, 2), np.float32), offsets)
+
+
 @pytest.mark.parametrize(
     ("function", "error", "words"),
     [
@@ -209,7 +217,32 @@ def test_indices_without_int64(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda x: x.int().mean(), DTypeError, "mean"),
         (lambda x: x.sum((0, 0)), ShapeError, "name one of 2 twice"),
         (lambda x: x.norm("nuc"), UnsupportedError, "p='nuc'"),
-        (lambda x: x.int() & 1, DTypeError, "& takes bool tensors"),
+        (lambda x: x.int() & 1, DTypeError, "& takes bool tensors, not int32"),
+        (lambda x: (x > 0) & 2, DTypeError, "& takes bool tensors, not int"),
+        (lambda x: x - True, DTypeError, "a difference with a bool"),
+        (lambda x: 1 - (x > 0), DTypeError, "a difference with a bool"),
+        (lambda x: (x > 0) // (x > 0), DTypeError, "floor_div of a bool tensor"),
+        (lambda x: F.ceil(x > 0), DTypeError, "ceil of a bool tensor"),
+        (lambda x: (x > 0).argmax(), DTypeError, "argmax of a bool tensor"),
+        (lambda x: F.relu(x > 0), DTypeError, "hardtanh of a bool tensor"),
+        (lambda x: F.add(x.int(), 1, alpha=0.5), DTypeError, "alpha=0.5 beside operands that come to int32"),
+        (lambda x: F.sub(x, x, alpha=True), DTypeError, "alpha=True beside operands that come to float32"),
+        (lambda x: F.celu(x, -1.0), ArgumentError, "an alpha above 0, not -1.0"),
+        (lambda x: x.masked_fill(x > 0, x[0]), ShapeError, "masked_fill in the model's own forward takes one number"),
+        (lambda x: x.int().masked_fill(x > 0, 2.0**40), DTypeError, "do not fit in int32"),
+        (lambda x: x[0].tril(), ShapeError, "tril in the model's own forward takes (..., rows, columns), not (4,)"),
+        (lambda x: F.arange(0, 5, 1.5, dtype="int64"), DTypeError, "arange from 0 to 5 by 1.5 as int64"),
+        (lambda x: x.unflatten(0, ()), ShapeError, "at least one size"),
+        (
+            lambda x: F.conv_transpose1d(x, np.ones((3, 1, 2), np.float32), padding=3),
+            ShapeError,
+            "conv_transpose1d in the model's own forward leaves nothing of an input of shape (3, 4)",
+        ),
+        (lambda x: _bag(x, F.arange(2)), UnsupportedError, "bags that are not known while tracing"),
+        (lambda x: _bag(x, None), ArgumentError, "takes offsets from 0 up to 4, not None"),
+        (lambda x: _bag(x, [0, 5]), ArgumentError, "takes offsets from 0 up to 4, not [0, 5]"),
+        (lambda x: _bag(x, [1, 2]), ArgumentError, "takes offsets from 0 up to 4, not [1, 2]"),
+        (lambda x: _bag(x, [0, 3, 1]), ArgumentError, "offsets in order, not [0, 3, 1]"),
         (lambda x: F.where(x, x, x), DTypeError, "takes a bool condition"),
         (lambda x: F.where(x > 0, x, x[:2]), ShapeError, "do not broadcast together"),
         (F.clamp, ArgumentError, "min, max or both"),

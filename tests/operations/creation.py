@@ -63,7 +63,6 @@ CASES = {
     **{name: case(arrays(), arrays()) for name in ("to: like", "type_as")},
     **{name: case(arrays()) for name in ("int", "long", "float", "bool", "clone", "detach", "contiguous")},
     "half": case(arrays(), function=lambda ops, x: x.half().float()),
-    "bfloat16": case(arrays(), function=lambda ops, x: x.bfloat16().float()),
     **{
         name: case(arrays(), *more, function=lambda ops, x, *given, name=name: _changed(x.clone(), name, given))
         for name, more in {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from tests.calls import (
@@ -58,7 +59,7 @@ ACTIVATIONS = {
         inplace=False, low=-2, approximate=maybe(mostly(st.sampled_from(["none", "tanh"]), st.just("erf")))
     ),
     "softplus": activation(
-        inplace=False, beta=maybe(st.sampled_from([1, 2, 0.5])), threshold=maybe(st.sampled_from([20, 1]))
+        inplace=False, low=-1, beta=maybe(st.sampled_from([1, 2, 0.5])), threshold=maybe(st.sampled_from([20, 1]))
     ),
     "hardshrink": activation(inplace=False, lambd=maybe(st.sampled_from([0.5, 1, 0]))),
     "softshrink": activation(inplace=False, lambd=maybe(st.sampled_from([0.5, 1, 0, -1]))),
@@ -236,6 +237,20 @@ def unpooled(n: int) -> Any:
     return function
 
 
+@st.composite
+def bags(draw: Any) -> Together:
+    """Indices in a vector, a table, and where the bags begin; rarely not in order."""
+    index = draw(arrays(("int64",), (1,), low=0, high=4))
+    count = index.shape[0]
+    more = draw(mostly(st.lists(st.integers(0, count), max_size=3).map(sorted), st.just([3, 1])))
+    how: dict[str, Any] = {"offsets": np.array([0, *more])}
+    if draw(BOOLS):
+        how |= {"include_last_offset": True, "offsets": np.array([0, *more, draw(st.sampled_from([count, count + 1]))])}
+    if draw(BOOLS):
+        how["per_sample_weights"] = draw(exactly(*index.shape, kinds=FLOAT))
+    return Together((index, draw(weights(5, 3)), how))
+
+
 LAYERS = {
     "scaled_dot_product_attention": case(
         attended(),
@@ -287,6 +302,13 @@ LAYERS = {
         for n in (1, 2, 3)
     },
     "embedding": case(arrays(WHOLE, low=0, high=4), weights(5, 3)),
+    "embedding_bag: by offsets": case(
+        bags(),
+        mode=maybe(st.sampled_from(["sum", "mean", "max"])),
+        padding_idx=maybe(st.integers(0, 4)),
+        half=MATRICES,
+        refuses={"offsets in order": lambda c: (np.diff(c.arguments["offsets"]) < 0).any()},
+    ),
     "embedding_bag": case(
         arrays(WHOLE, (2,), low=0, high=4),
         weights(5, 3),

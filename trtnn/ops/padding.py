@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.indexing import cut, narrow
 from trtnn.ops.joining import cat
+from trtnn.ops.promotion import filler
 from trtnn.ops.tiling import expand
 from trtnn.tensor import Tensor
 
@@ -24,7 +25,7 @@ def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tens
 
 def _with_blocks(input: Tensor, sides: Sequence[tuple[int, int]], value: float) -> Tensor:
     for axis, (before, after) in enumerate(sides):
-        block = input.graph.constant(value, input.dtype, input.ndim)
+        block = filler(value, input, "pad")
         first, last = (
             [expand(block, (*input.shape[:axis], count, *input.shape[axis + 1 :]))] if count else []
             for count in (before, after)
