@@ -272,12 +272,13 @@ def mostly(usual: Any, rare: Any) -> Any:
 
 
 def shapes(*ndims: int, least: int = 1, most: int = 4) -> Any:
-    """Shapes of so many dimensions."""
-    return st.sampled_from(ndims).flatmap(lambda n: st.tuples(*[st.integers(least, most)] * n))
+    """Shapes of so many dimensions; the simplest, which hypothesis tries first, are of the first number, and 2 long."""
+    lengths = st.sampled_from(sorted(range(least, most + 1), key=lambda n: (n != 2, n == 1, n)))
+    return st.sampled_from(ndims).flatmap(lambda n: st.tuples(*[lengths] * n))
 
 
 @st.composite
-def arrays(draw: st.DrawFn, kinds: Sequence[str] = KINDS, shape: Any = (0, 1, 2, 3), **how: Any) -> Array:
+def arrays(draw: st.DrawFn, kinds: Sequence[str] = KINDS, shape: Any = (2, 1, 3, 0), **how: Any) -> Array:
     """Tensors.
 
     Args:
@@ -336,11 +337,11 @@ def dim(x: Array, *_: Any) -> Any:
 
 
 def dims(x: Array) -> Any:
-    """Several dimensions of a tensor, or one, or None for all; rarely one of them twice."""
+    """Several dimensions of a tensor, none, or one, or None for all; rarely one of them twice."""
     n = max(1, x.ndim)
     several = st.lists(st.integers(0, n - 1), min_size=1, max_size=n, unique=True)
     signed = several.flatmap(lambda found: st.tuples(*(st.sampled_from([at, at - n]) for at in found)))
-    return mostly(st.none() | dim(x) | signed, st.just(()) | st.just((0, -n)))
+    return mostly(st.just(()) | signed | dim(x) | st.none(), st.just((0, -n)))
 
 
 def each(n: int, values: Any) -> Any:
