@@ -75,18 +75,13 @@ BITS = {"TensorRT has no bitwise arithmetic": lambda c: not all(_is_truth(value)
 TRUTHS = BOOL + WHOLE
 BINARY = {
     **{name: case(either(), other(numbers=SCALARS)) for name in ("add", "sub", "mul")},
-    "add: scaled": case(
-        arrays(), other(numbers=SCALARS), alpha=SCALARS, function=lambda ops, x, y, alpha: ops.add(x, y, alpha=alpha)
-    ),
-    "sub: scaled": case(
-        arrays(), other(numbers=SCALARS), alpha=SCALARS, function=lambda ops, x, y, alpha: ops.sub(x, y, alpha=alpha)
-    ),
+    **{f"{name}: scaled": case(arrays(), other(numbers=SCALARS), alpha=SCALARS) for name in ("add", "sub")},
+    "add: scaled truths": case(arrays(WHOLE), other(BOOL), alpha=st.integers(0, 4)),
     "div": case(either(), other(numbers=FACTORS, **POSITIVE)),
     "div: rounded": case(
         arrays(EXACT, **SEVERAL),
         other(FLOAT + WHOLE, numbers=FACTORS, **NOT_ZERO),
         rounding_mode=mostly(st.sampled_from(["floor", "trunc", None]), st.just("up")),
-        function=lambda ops, x, y, rounding_mode: ops.div(x, y, rounding_mode=rounding_mode),
         half=ANYTHING,
     ),
     **{
