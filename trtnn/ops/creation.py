@@ -126,10 +126,12 @@ def arange(
     first, last = (0, start) if end is None else (start, end)
     whole = all(isinstance(value, (int, np.integer, Size)) for value in (first, last, step))
     kind = default_dtype(0 if whole else 0.0, graph) if dtype is None else as_dtype(dtype)
-    fractions = not whole and not all(float(value).is_integer() for value in (first, last, step))
-    if kind is bool_ or (fractions and not kind.is_floating_point):
-        raise DTypeError(f"arange from {first} to {last} by {step} as {kind.name}", "give whole numbers, or cast it")
     if is_static((first, last, step)):
+        fractions = not all(float(value).is_integer() for value in (first, last, step))
+        if kind is bool_ or (fractions and not kind.is_floating_point):
+            raise DTypeError(
+                f"arange from {first} to {last} by {step} as {kind.name}", "give whole numbers, or cast it"
+            )
         numbers = np.arange(first, last, step) if step else np.zeros(0)
         if not numbers.size:
             raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
