@@ -38,7 +38,7 @@ class _Torch:
     """torch's functions, whichever of its modules they live in."""
 
     def __getattr__(self, name: str) -> Any:
-        for module in (torch, torch.nn.functional, torch.Tensor):
+        for module in (torch.nn.functional, torch, torch.Tensor):
             if hasattr(module, name):
                 return getattr(module, name)
         raise AttributeError(name)

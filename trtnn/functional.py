@@ -445,17 +445,16 @@ def _swapped(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], 
 
 # The functions that are methods under the same name.
 _SAME_NAME = (
-    "abs", "acos", "acosh", "add", "all", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh",
-    "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "cast", "ceil", "chunk",
-    "clamp", "cos", "cosh", "count_nonzero", "cumsum", "div", "dot", "eq", "erf", "exp", "expand", "flatten",
-    "flip", "floor", "floor_divide", "fmod", "gather", "ge", "gt", "index_select", "isfinite", "isinf", "isnan",
-    "le", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
-    "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "movedim", "mul", "mv", "narrow",
-    "ne", "neg", "norm", "outer", "permute", "pow", "prelu", "prod",
-    "reciprocal", "relu", "remainder", "repeat", "repeat_interleave", "reshape", "roll", "round", "rsqrt",
-    "scatter", "select", "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "split", "sqrt", "square",
-    "squeeze", "std", "sub", "sum", "tan", "tanh", "tile", "topk", "transpose", "tril", "triu", "trunc",
-    "unbind", "unflatten", "unsqueeze", "var",
+    "abs", "acos", "acosh", "add", "addmm", "all", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin",
+    "asinh", "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "cast", "ceil",
+    "chunk", "clamp", "cos", "cosh", "count_nonzero", "cumsum", "div", "dot", "eq", "erf", "exp", "expand", "flatten",
+    "flip", "floor", "floor_divide", "fmod", "gather", "ge", "gt", "hardshrink", "index_select", "isfinite", "isinf",
+    "isnan", "le", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
+    "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "movedim", "mul", "mv", "narrow", "ne",
+    "neg", "norm", "outer", "permute", "pow", "prelu", "prod", "reciprocal", "relu", "remainder", "repeat",
+    "repeat_interleave", "reshape", "roll", "round", "rsqrt", "scatter", "select", "sigmoid", "sign", "sin", "sinh",
+    "softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sub", "sum", "tan", "tanh", "tile", "topk",
+    "transpose", "tril", "triu", "trunc", "unbind", "unflatten", "unsqueeze", "var",
 )  # fmt: skip
 
 # Of each operator, its function; those in the second table also stand with their Tensor on the right.

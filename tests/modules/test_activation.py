@@ -68,7 +68,7 @@ def test_inplace_is_as_torchs(name):
     check_triangle(lambda x: ours(x) + x, lambda x: theirs(x) + x, numbers(2, 3))
 
 
-@pytest.mark.parametrize("name", ["relu", "silu", "hardswish", "sigmoid", "leaky_relu", "softmax"])
+@pytest.mark.parametrize("name", ["silu", "hardswish", "leaky_relu", "elu", "softmax"])
 def test_integers_are_an_error(name):
     arguments = (0,) if name == "softmax" else ()
     message = message_of(DTypeError, trace, lambda x: getattr(F, name)(x.int(), *arguments), (2, 3))

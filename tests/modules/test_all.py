@@ -242,6 +242,9 @@ def test_embedding_bag(mode: str, padding_idx: int | None) -> None:
         assert_close(network.run(array), theirs(torch.from_numpy(array)).detach())
     assert network.build(**ONE_TARGET).plan.nbytes > 0
     assert repr(ours) == repr(theirs)
+    vector, offsets = index.reshape(-1), np.array([0, 4, 4, 5])
+    result = trace(lambda i: ours(i, offsets), vector).run(vector)
+    assert_close(result, theirs(torch.from_numpy(vector), torch.from_numpy(offsets)).detach())
     if mode == "sum":
         weights = numbers(4, 3)
         expected = theirs(torch.from_numpy(index), per_sample_weights=torch.from_numpy(weights)).detach()
@@ -258,7 +261,7 @@ def test_the_function_of_an_embedding_bag() -> None:
 
     counted = trace(lambda i: functional.embedding_bag(i, table, mode="sum", padding_idx=-2), index).run(index)
     np.testing.assert_array_equal(counted, table[:1])
-    assert "filled up with padding_idx" in message(UnsupportedError, np.array([0]))
+    assert "offsets with a vector of indices" in message(ArgumentError, np.array([0]))
     assert "'median'" in message(ArgumentError, mode="median")
     assert "padding_idx 3 is out of range" in message(ArgumentError, padding_idx=3)
     assert "with mode 'sum', not 'mean'" in message(ArgumentError, per_sample_weights=index)

@@ -56,13 +56,14 @@ class Embedding(Module):
 class EmbeddingBag(Module):
     """The rows of a table that each bag of indices names, as one row, as torch.nn.EmbeddingBag.
 
-    Shape: integers (bags, indices) to (bags, embedding_dim); see :func:`trtnn.functional.embedding_bag`.
+    Shape: integers (bags, indices), or (indices,) with offsets, to (bags, embedding_dim); see
+    :func:`trtnn.functional.embedding_bag`.
 
     Args:
         norm_type, scale_grad_by_freq, sparse: of training, where they have their effect.
         max_norm: None, as of :class:`Embedding`.
         mode: ``"sum"``, ``"mean"`` or ``"max"``.
-        include_last_offset: of bags of various lengths in one vector, which are not supported.
+        include_last_offset: whether the last of ``offsets`` is where the last bag ends.
         padding_idx: an index that does not count.
 
     Attributes:
@@ -85,6 +86,7 @@ class EmbeddingBag(Module):
         if max_norm is not None:
             raise UnsupportedError("EmbeddingBag with max_norm", "shorten the rows of the table before it is loaded")
         self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
+        self.include_last_offset = include_last_offset
         self.padding_idx = _from_front(padding_idx, num_embeddings)
         self.weight = Parameter(num_embeddings, embedding_dim)
 
@@ -95,6 +97,7 @@ class EmbeddingBag(Module):
             offsets,
             mode=self.mode,
             per_sample_weights=per_sample_weights,
+            include_last_offset=self.include_last_offset,
             padding_idx=self.padding_idx,
         )
 

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import Array, expect_floating, normalize_dim
-from trtnn.ops.arithmetic import add, div, maximum, minimum, mul, sub
+from trtnn.ops.arguments import Array, expect_floating, expect_number, normalize_dim
+from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, sub
 from trtnn.ops.comparison import gt, logical_or, lt, where
 from trtnn.ops.inplace import if_asked
 from trtnn.ops.joining import chunk
-from trtnn.ops.promotion import cast, wide
+from trtnn.ops.promotion import cast, filler, floating, wide
 from trtnn.ops.reduction import logsumexp
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import abs, erf, exp, log, neg
@@ -27,8 +27,8 @@ def _activation(input: Tensor, kind: str, **attributes: float) -> Tensor:
 
 @if_asked
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0)."""
-    return _activation(input, "RELU")
+    """max(x, 0); integers stay integers."""
+    return _activation(input, "RELU") if input.dtype.is_floating_point else hardtanh(input, 0, math.inf)
 
 
 @if_asked
@@ -39,9 +39,13 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 @if_asked
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """min(max(x, min_val), max_val)."""
+    """min(max(x, min_val), max_val); integers stay integers, and so do their bounds."""
     if min_val > max_val:
         raise ArgumentError(f"hardtanh from {min_val} to {max_val}: the first is the larger")
+    if not input.dtype.is_floating_point:
+        expect_number(input, "hardtanh")
+        low, high = (None if math.isinf(bound) else int(bound) for bound in (min_val, max_val))
+        return clamp(input, low, high)
     return _activation(input, "CLIP", alpha=min_val, beta=max_val)
 
 
@@ -77,7 +81,10 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 @if_asked
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha · (exp(x / alpha) - 1) (https://arxiv.org/abs/1704.07483)."""
+    """x where x > 0, else alpha · (exp(x / alpha) - 1), alpha above 0 (https://arxiv.org/abs/1704.07483)."""
+    expect_floating(input, "celu")
+    if alpha <= 0:
+        raise ArgumentError(f"celu takes an alpha above 0, not {alpha}")
     return mul(elu(div(input, alpha)), alpha) if alpha != 1 else elu(input)
 
 
@@ -89,17 +96,18 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return _activation(input, "SIGMOID")
+    return _activation(floating(input), "SIGMOID")
 
 
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
-    return _activation(input, "TANH")
+    return _activation(floating(input), "TANH")
 
 
 @if_asked
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x · sigmoid(x) (https://arxiv.org/abs/1702.03118)."""
+    expect_floating(input, "silu")
     return mul(sigmoid(input), input)
 
 
@@ -157,7 +165,8 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
-    return _activation(input, "SOFTSIGN")
+    expect_number(input, "softsign")
+    return _activation(floating(input), "SOFTSIGN")
 
 
 def tanhshrink(input: Tensor) -> Tensor:
@@ -182,11 +191,13 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 @if_asked
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
-    return where(gt(input, threshold), input, value)
+    expect_number(input, "threshold")
+    return where(gt(input, threshold), input, filler(value, input, "threshold"))
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half of a dimension times the sigmoid of the second (https://arxiv.org/abs/1612.08083)."""
+    expect_floating(input, "glu")
     if input.shape[normalize_dim(dim, input.ndim)] % 2:
         raise ShapeError(f"glu in {input.graph.where} halves dimension {dim}, which is odd", f"received {input.shape}")
     first, second = chunk(input, 2, dim)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.parameter import Parameter
 from trtnn.symbolic import Length, Size, same
@@ -101,6 +102,11 @@ def expect_channels(input: Tensor, channels: int, what: str, axis: int = 1) -> N
 def expect_floating(input: Tensor, what: str) -> None:
     if not input.dtype.is_floating_point:
         raise DTypeError(f"{what} in {input.graph.where} takes floating-point input, not {input.dtype.name}")
+
+
+def expect_number(input: Tensor, what: str) -> None:
+    if input.dtype is bool_:
+        raise DTypeError(f"{what} of a bool tensor in {input.graph.where}", "cast it to a number first")
 
 
 def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import Operand, expect_floating
-from trtnn.ops.promotion import align, promote
+from trtnn.dtypes import bool_
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.ops.arguments import Operand, expect_floating, expect_number
+from trtnn.ops.promotion import align, cast, graph_of, promote, promoted_dtype
 from trtnn.ops.unary import abs, floor, reciprocal, sign
 from trtnn.symbolic import broadcast
 from trtnn.tensor import Tensor
@@ -21,24 +22,62 @@ def check_broadcast(*tensors: Tensor) -> None:
         raise ShapeError(f"shapes {shapes} do not broadcast together in {tensors[0].graph.where}")
 
 
+# What arithmetic of two truths is, as in torch: TensorRT has none.
+_OF_BOOLS = {"SUM": "OR", "PROD": "AND", "MAX": "OR", "MIN": "AND"}
+
+
 def _elementwise(kind: str, a: Operand, b: Operand) -> Tensor:
     a, b = align(a, b)
     check_broadcast(a, b)
+    if a.dtype is bool_:
+        if kind not in _OF_BOOLS:
+            expect_number(a, kind.lower())
+        kind = _OF_BOOLS[kind]
     return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
 
 
+def _scaled(input: Operand, other: Operand, alpha: int | float) -> Operand:
+    """Return alpha · other, the second of two operands.
+
+    Raises:
+        DTypeError: alpha is of a higher kind than what the two come to, or bool where they are numbers.
+    """
+    if type(alpha) is int and alpha == 1:
+        return other
+    graph = graph_of(input, other)
+    dtype = promoted_dtype(input, other, graph=graph)
+    of_bools = isinstance(alpha, bool) and dtype is not bool_
+    if of_bools or (isinstance(alpha, float) and not dtype.is_floating_point):
+        raise DTypeError(f"alpha={alpha} beside operands that come to {dtype.name}", "it is of their kind, as in torch")
+    factor = bool(alpha) if dtype is bool_ else alpha
+    if isinstance(other, (bool, int, float)):
+        return other and factor if dtype is bool_ else other * factor
+    (tensor,) = promote(other, graph=graph)
+    return mul(cast(tensor, dtype), factor)
+
+
 def add(input: Operand, other: Operand, *, alpha: int | float = 1) -> Tensor:
-    """input + alpha · other, broadcast."""
-    return _elementwise("SUM", input, other if alpha == 1 else mul(other, alpha))
+    """input + alpha · other, broadcast; of truths, whether either is."""
+    return _elementwise("SUM", input, _scaled(input, other, alpha))
+
+
+def _is_bool(value: Operand) -> bool:
+    return isinstance(value, bool) or getattr(getattr(value, "dtype", None), "name", None) == "bool"
 
 
 def sub(input: Operand, other: Operand, *, alpha: int | float = 1) -> Tensor:
-    """input - alpha · other, broadcast."""
-    return _elementwise("SUB", input, other if alpha == 1 else mul(other, alpha))
+    """input - alpha · other, broadcast.
+
+    Raises:
+        DTypeError: either is bool, of which torch has no difference.
+    """
+    if _is_bool(input) or _is_bool(other):
+        raise DTypeError("a difference with a bool", "cast it to a number, or write ~x for what is not true")
+    return _elementwise("SUB", input, _scaled(input, other, alpha))
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
-    """input · other, broadcast."""
+    """input · other, broadcast; of truths, whether both are."""
     return _elementwise("PROD", input, other)
 
 
@@ -61,6 +100,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
 def trunc(input: Tensor) -> Tensor:
     """The whole number next to input on the side of zero."""
+    expect_number(input, "trunc")
     return mul(sign(input), floor(abs(input))) if input.dtype.is_floating_point else input
 
 
@@ -71,21 +111,23 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
 
 def remainder(input: Operand, other: Operand) -> Tensor:
     """input - other · floor(input / other), which has the sign of ``other`` (``%``)."""
-    return sub(input, mul(other, floor_divide(input, other)))
+    a, b = promote(input, other)
+    return sub(a, mul(b, floor_divide(a, b)))
 
 
 def fmod(input: Operand, other: Operand) -> Tensor:
     """input - other · trunc(input / other), which has the sign of ``input``."""
-    return sub(input, mul(other, div(input, other, rounding_mode="trunc")))
+    a, b = promote(input, other)
+    return sub(a, mul(b, div(a, b, rounding_mode="trunc")))
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
-    """The larger of two, broadcast."""
+    """The larger of two, broadcast; of truths, whether either is."""
     return _elementwise("MAX", input, other)
 
 
 def minimum(input: Operand, other: Operand) -> Tensor:
-    """The smaller of two, broadcast."""
+    """The smaller of two, broadcast; of truths, whether both are."""
     return _elementwise("MIN", input, other)
 
 
@@ -98,8 +140,8 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
 
 
 def square(input: Tensor) -> Tensor:
-    """input · input."""
-    return mul(input, input)
+    """input · input; of truths as whole numbers."""
+    return pow(input, 2)
 
 
 def _whole_power(base: Tensor, exponent: int) -> Tensor:
@@ -119,14 +161,17 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
     A whole number as exponent makes products: so it is right for negative input, and for integers.
 
     Raises:
-        DTypeError: an integer to the power of another tensor, or below 1.
+        DTypeError: an integer to the power of another tensor, or below 0.
     """
-    if isinstance(input, Tensor) and isinstance(exponent, (int, float)):
-        whole = float(exponent).is_integer() and exponent != 0
-        if whole and exponent > 0 and (input.dtype.is_floating_point or isinstance(exponent, int)):
-            return _whole_power(input, int(exponent))
-        if whole and input.dtype.is_floating_point:
-            return reciprocal(_whole_power(input, int(-exponent)))
+    if isinstance(input, Tensor) and isinstance(exponent, (int, float)) and float(exponent).is_integer():
+        base = cast(input, promoted_dtype(input, exponent, graph=input.graph))
+        if exponent > 0:
+            return _whole_power(base, int(exponent))
+        if exponent == 0 and not base.dtype.is_floating_point:
+            one = base.graph.constant(1, base.dtype)
+            return maximum(minimum(base, one), one)
+        if exponent < 0 and base.dtype.is_floating_point:
+            return reciprocal(_whole_power(base, int(-exponent)))
     a, b = promote(input, exponent)
     expect_floating(a, "pow")
     return _elementwise("POW", a, b)

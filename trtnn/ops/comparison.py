@@ -8,7 +8,7 @@ from trtnn.dtypes import bool_, int32
 from trtnn.errors import DTypeError
 from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import check_broadcast
-from trtnn.ops.promotion import align, cast, graph_of, promote
+from trtnn.ops.promotion import align, cast, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.shaping import with_ndim
 from trtnn.ops.unary import abs
 from trtnn.tensor import Tensor
@@ -84,11 +84,9 @@ def logical_not(input: Tensor) -> Tensor:
 
 
 def _expect_bools(symbol: str, *values: Operand) -> None:
-    for value in values:
-        if isinstance(value, Tensor) and value.dtype is not bool_:
-            raise DTypeError(
-                f"{symbol} takes bool tensors, not {value.dtype.name}", "TensorRT has no bitwise arithmetic"
-            )
+    dtype = promoted_dtype(*values, graph=graph_of(*values))
+    if dtype is not bool_:
+        raise DTypeError(f"{symbol} takes bool tensors, not {dtype.name}", "TensorRT has no bitwise arithmetic")
 
 
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
@@ -147,5 +145,5 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
-    """value where the mask is true, else input, in the type of input."""
-    return where(mask, value, input)
+    """value, one number, where the mask is true, else input, in the type of input."""
+    return where(mask, filler(value, input, "masked_fill"), input)

@@ -193,6 +193,8 @@ def _conv_transpose(
     out_channels = out_per_group * groups
     resulting = ((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides)
     out_shape = (batch, out_channels, *resulting)
+    if any(isinstance(length, int) and length < 1 for length in out_shape):
+        raise ShapeError(f"{what} in {input.graph.where} leaves nothing of an input of shape {input.shape}")
     images = input.graph.snapshot("deconvolution_nd", images)
 
     def add(weights: Any, offset: Any, as_inputs: dict[int, Tensor]) -> Tensor:

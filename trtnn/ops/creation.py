@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from trtnn.dtypes import as_dtype, bool_, float32
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph import Graph, current_graph
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import le, where
-from trtnn.ops.promotion import cast, default_dtype, promoted_dtype
+from trtnn.ops.promotion import cast, converted, default_dtype, promoted_dtype
 from trtnn.ops.shaping import reshape, unpacked, unsqueeze
 from trtnn.ops.sizes import shape_tensor
 from trtnn.ops.tiling import expand
@@ -34,12 +34,13 @@ def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Te
     kind = default_dtype(value, graph) if dtype is None else as_dtype(dtype)
     if any(length < 1 for length in shape):
         raise ArgumentError(f"a tensor of shape {tuple(shape)} holds nothing", "TensorRT has no empty tensors here")
-    return expand(graph.constant(np.asarray(value, kind.numpy), kind), tuple(shape))
+    return expand(graph.constant(converted(value, kind), kind), tuple(shape))
 
 
 def _array(values: np.ndarray, example: int | float, dtype: Any) -> Tensor:
     graph = _here()
-    return graph.constant(values, default_dtype(example, graph) if dtype is None else as_dtype(dtype))
+    kind = default_dtype(example, graph) if dtype is None else as_dtype(dtype)
+    return graph.constant(converted(values, kind), kind)
 
 
 def of_parameter(parameter: Parameter) -> Tensor:
@@ -59,7 +60,8 @@ def tensor(data: Any, *, dtype: Any = None) -> Tensor:
         kind = default_dtype(0, graph) if dtype is None else as_dtype(dtype)
         return reshape(cast(shape_tensor(graph, lengths), kind), () if isinstance(data, Size) else (len(lengths),))
     array = np.asarray(data)
-    return graph.constant(array, promoted_dtype(array, graph=graph) if dtype is None else as_dtype(dtype))
+    kind = promoted_dtype(array, graph=graph) if dtype is None else as_dtype(dtype)
+    return graph.constant(converted(array, kind), kind)
 
 
 def full(size: Sequence[Length], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
@@ -118,12 +120,18 @@ def arange(
 
     Raises:
         ArgumentError: it is called outside a trace, or there is no number between start and end.
+        DTypeError: fractions are to be whole, where torch takes another step.
     """
     graph = _here()
     first, last = (0, start) if end is None else (start, end)
     whole = all(isinstance(value, (int, np.integer, Size)) for value in (first, last, step))
     kind = default_dtype(0 if whole else 0.0, graph) if dtype is None else as_dtype(dtype)
     if is_static((first, last, step)):
+        fractions = not all(float(value).is_integer() for value in (first, last, step))
+        if kind is bool_ or (fractions and not kind.is_floating_point):
+            raise DTypeError(
+                f"arange from {first} to {last} by {step} as {kind.name}", "give whole numbers, or cast it"
+            )
         numbers = np.arange(first, last, step) if step else np.zeros(0)
         if not numbers.size:
             raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
@@ -191,11 +199,24 @@ def lower_triangle(rows: Length, columns: Length, diagonal: int = 0) -> Tensor:
     return le(arange(columns, dtype=float32), add(unsqueeze(arange(rows, dtype=float32), 1), diagonal))
 
 
+def _triangle(input: Tensor, diagonal: int, what: str) -> tuple[Tensor, Tensor]:
+    """Return which places of the last two dimensions are not above a diagonal, and a zero.
+
+    Raises:
+        ShapeError: there are fewer dimensions.
+    """
+    if input.ndim < 2:
+        raise ShapeError(f"{what} in {input.graph.where} takes (..., rows, columns), not {input.shape}")
+    return lower_triangle(*input.shape[-2:], diagonal), input.graph.constant(0, input.dtype)
+
+
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The last two dimensions' lower triangle, up to a diagonal; 0 above."""
-    return where(lower_triangle(*input.shape[-2:], diagonal), input, input.graph.constant(0, input.dtype))
+    lower, zero = _triangle(input, diagonal, "tril")
+    return where(lower, input, zero)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The last two dimensions' upper triangle, from a diagonal on; 0 below."""
-    return where(lower_triangle(*input.shape[-2:], diagonal - 1), input.graph.constant(0, input.dtype), input)
+    below, zero = _triangle(input, diagonal - 1, "triu")
+    return where(below, zero, input)

@@ -14,7 +14,7 @@ from trtnn.ops.comparison import eq
 from trtnn.ops.creation import arange
 from trtnn.ops.indexing import Indices, as_indices, take
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast, index_dtype
+from trtnn.ops.promotion import cast, filler, index_dtype
 from trtnn.ops.shaping import movedim, permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand
 from trtnn.symbolic import Length, Size
@@ -61,7 +61,7 @@ def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | floa
     _fit(input, index, axis, "scatter")
     values = _fit(src, index, None, "scatter") if isinstance(src, Tensor) else None
     if values is None:
-        values = expand(input.graph.constant(src, input.dtype, input.ndim), index.shape)
+        values = expand(filler(src, input, "scatter"), index.shape)
     if values.dtype is not input.dtype:
         raise DTypeError(f"scatter of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
     mode = input.graph.trt.ScatterMode.ELEMENT

@@ -16,13 +16,14 @@ from trtnn.ops.arguments import (
     normalize_dim,
     shape_of_weights,
 )
-from trtnn.ops.arithmetic import add, div, maximum, mul, pow, square, sub
+from trtnn.ops.arithmetic import add, check_broadcast, div, maximum, mul, pow, square, sub
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import align, cast, wide
 from trtnn.ops.reduction import mean, norm, sum
 from trtnn.ops.shaping import reshape
+from trtnn.ops.tiling import expand
 from trtnn.ops.unary import rsqrt
-from trtnn.symbolic import same_shape
+from trtnn.symbolic import broadcast, same_shape
 from trtnn.tensor import Tensor
 
 
@@ -232,8 +233,10 @@ def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8)
     """x1 · x2 / (max(|x1|, eps) · max(|x2|, eps)) along a dimension, broadcast, carried in fp32."""
     a, b = align(x1, x2)
     expect_floating(a, "cosine_similarity")
-    dtype, (a, b) = a.dtype, (wide(a), wide(b))
-    axis = normalize_dim(dim, a.ndim)
+    check_broadcast(a, b)
+    dtype, axis = a.dtype, normalize_dim(dim, a.ndim)
+    length = broadcast(a.shape, b.shape)[axis]  # of the vectors, which one of the two may have to be expanded to
+    a, b = (expand(wide(x), (*x.shape[:axis], length, *x.shape[axis + 1 :])) for x in (a, b))
     lengths = [maximum(norm(value, 2, axis, True), eps) for value in (a, b)]
     return cast(sum(mul(div(a, lengths[0]), div(b, lengths[1])), axis), dtype)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.indexing import cut, narrow
 from trtnn.ops.joining import cat
+from trtnn.ops.promotion import filler
 from trtnn.ops.tiling import expand
 from trtnn.tensor import Tensor
 
@@ -24,13 +25,34 @@ def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tens
 
 def _with_blocks(input: Tensor, sides: Sequence[tuple[int, int]], value: float) -> Tensor:
     for axis, (before, after) in enumerate(sides):
-        block = input.graph.constant(value, input.dtype, input.ndim)
+        block = filler(value, input, "pad")
         first, last = (
             [expand(block, (*input.shape[:axis], count, *input.shape[axis + 1 :]))] if count else []
             for count in (before, after)
         )
         input = cat([*first, input, *last], axis)
     return input
+
+
+def _cut_off(input: Tensor, sides: Sequence[tuple[int, int]]) -> Tensor:
+    """Return what paddings below 0 leave."""
+    for axis, side in enumerate(sides):
+        before, after = (max(0, -end) for end in side)
+        if before or after:
+            input = narrow(input, axis, before, input.shape[axis] - before - after)
+    return input
+
+
+def _put_around(input: Tensor, sides: Sequence[tuple[int, int]], mode: str, value: float | None) -> Tensor:
+    """Apply the paddings above 0."""
+    sides = [(max(0, before), max(0, after)) for before, after in sides]
+    most = {"reflect": [n - 1 for n in input.shape], "circular": input.shape}.get(mode)
+    for side, limit in zip(sides, most or (), strict=False):
+        if max(side) > limit:
+            raise ShapeError(f"padding by {max(side)} in mode {mode!r} in {input.graph.where}", f"at most {limit}")
+    if mode == "constant" and value:
+        return _with_blocks(input, sides, value)
+    return _widened(input, sides, SLICE_MODES[mode])
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -53,15 +75,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise ArgumentError(f"padding mode {mode!r} takes no value")
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     sides = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]
-    for axis, (before, after) in enumerate(sides):  # what is below 0
-        cut = max(0, -before), max(0, -after)
-        if any(cut):
-            input = narrow(input, axis, cut[0], input.shape[axis] - sum(cut))
-    sides = [(max(0, before), max(0, after)) for before, after in sides]
-    most = {"reflect": [n - 1 for n in input.shape], "circular": input.shape}.get(mode)
-    for side, limit in zip(sides, most or (), strict=False):
-        if max(side) > limit:
-            raise ShapeError(f"padding by {max(side)} in mode {mode!r} in {input.graph.where}", f"at most {limit}")
-    if mode == "constant" and value:
-        return _with_blocks(input, sides, value)
-    return _widened(input, sides, SLICE_MODES[mode])
+    if mode == "circular":  # what goes round is what is left
+        return _put_around(_cut_off(input, sides), sides, mode, value)
+    return _cut_off(_put_around(input, sides, mode, value), sides)

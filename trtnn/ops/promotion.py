@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, int32, int64, result_type
-from trtnn.errors import ArgumentError, DTypeError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph import Graph
 from trtnn.ops.arguments import Operand
 from trtnn.ops.shaping import reshape, with_ndim
@@ -90,6 +90,28 @@ def graph_of(*values: Operand) -> Graph:
         if isinstance(value, Tensor):
             return value.graph
     raise ArgumentError("at least one operand must be a Tensor", "compute with NumPy what holds no Tensor")
+
+
+def converted(value: Any, dtype: DType) -> np.ndarray:
+    """Return numbers as torch makes them of another type: whole ones by truncation, truths where they are not 0."""
+    array = np.asarray(value)
+    if dtype is bool_:
+        return array != 0
+    return array if dtype.is_floating_point or array.dtype.kind != "f" else np.trunc(array)
+
+
+def filler(value: Operand, like: Tensor, what: str) -> Tensor:
+    """Return the one number that an operation puts into a tensor, in that tensor's type and of as many dimensions.
+
+    Raises:
+        ShapeError: it has dimensions.
+    """
+    if isinstance(value, (bool, int, float)):
+        return like.graph.constant(converted(value, like.dtype), like.dtype, like.ndim)
+    (number,) = promote(value, graph=like.graph)
+    if number.shape:
+        raise ShapeError(f"{what} in {like.graph.where} takes one number, not a tensor of shape {number.shape}")
+    return with_ndim(cast(number, like.dtype), like.ndim)
 
 
 def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:

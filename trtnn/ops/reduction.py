@@ -10,11 +10,11 @@ import numpy as np
 
 from trtnn.dtypes import bool_, float32, int32
 from trtnn.errors import ArgumentError, UnsupportedError
-from trtnn.ops.arguments import Operand, expect_floating, normalize_dim, normalize_dims
+from trtnn.ops.arguments import Operand, expect_floating, expect_number, normalize_dim, normalize_dims
 from trtnn.ops.arithmetic import add, div, maximum, minimum, mul, pow, square, sub
 from trtnn.ops.comparison import logical_not, ne, where
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast, index_dtype, wide
+from trtnn.ops.promotion import cast, floating, index_dtype, wide
 from trtnn.ops.shaping import flatten, reshape, squeeze
 from trtnn.ops.unary import abs, exp, log, sqrt
 from trtnn.symbolic import Size, ranges
@@ -35,6 +35,8 @@ def _reduce(input: Tensor, kind: str, dim: Dims, keepdim: bool) -> Tensor:
     if not input.shape:
         normalize_dims(dim, 1)
         return input
+    if input.dtype is bool_:  # TensorRT reduces none
+        return cast(_reduce(cast(input, int32), kind, dim, keepdim), bool_)
     axes, mask = normalize_dims(dim, input.ndim), 0
     for axis in axes:
         mask |= 1 << axis
@@ -78,13 +80,13 @@ def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether an element along dimensions is true."""
+    """Whether an element along dimensions is true, all where None; along none of them, ``()``, each by itself."""
     truth = input if input.dtype is bool_ else ne(input, 0)
-    return cast(_reduce(cast(truth, int32), "MAX", dim, keepdim), bool_)
+    return truth if dim in ((), []) else _reduce(truth, "MAX", dim, keepdim)
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether every element along dimensions is true."""
+    """Whether every element along dimensions is true, as :func:`any`."""
     return logical_not(any(logical_not(input), dim, keepdim))
 
 
@@ -102,9 +104,14 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         ArgumentError: ``k`` is longer than the dimension.
         UnsupportedError: ``k`` is more than 3840, or known only when the network runs.
     """
+    expect_number(input, "topk")
+    return _ordered(input, k, dim, largest)
+
+
+def _ordered(input: Tensor, k: int, dim: int, largest: bool) -> Extremes:
     if not input.shape:
         normalize_dim(dim, 1)
-        values, indices = topk(reshape(input, (1,)), k, 0, largest)
+        values, indices = _ordered(reshape(input, (1,)), k, 0, largest)
         return Extremes(reshape(values, ()), reshape(indices, ()))
     if isinstance(k, Size):
         raise UnsupportedError(
@@ -115,8 +122,11 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise ArgumentError(f"topk of {k} along a dimension of {input.shape[axis]} in {input.graph.where}")
     if k > MOST_OF_TOPK:
         raise UnsupportedError(f"topk of {k}", f"TensorRT gives at most {MOST_OF_TOPK}")
+    if input.dtype is bool_:  # TensorRT orders none
+        values, indices = _ordered(cast(input, int32), k, dim, largest)
+        return Extremes(cast(values, bool_), indices)
     if input.ndim == 1:  # TensorRT's layer takes at least two dimensions
-        found = topk(reshape(input, (1, -1)), k, 1, largest)
+        found = _ordered(reshape(input, (1, -1)), k, 1, largest)
         return Extremes(*(squeeze(tensor, 0) for tensor in found))
     kind = input.graph.trt.TopKOperation.MAX if largest else input.graph.trt.TopKOperation.MIN
     shape = (*input.shape[:axis], k, *input.shape[axis + 1 :])
@@ -126,7 +136,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 def sort(input: Tensor, dim: int = -1, descending: bool = False) -> Extremes:
     """All elements along a dimension in order, with their indices; see :func:`topk` for how many."""
-    return topk(input, input.shape[normalize_dim(dim, input.ndim)], dim, largest=descending)
+    count = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1
+    return _ordered(input, count, dim, descending)
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
@@ -135,37 +146,39 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
 
 
 def _extreme_along(input: Tensor, dim: int, keepdim: bool, largest: bool) -> Extremes:
-    found = topk(input, 1, dim, largest)
+    found = _ordered(input, 1, dim, largest)
     return found if keepdim else Extremes(*(squeeze(tensor, dim) for tensor in found))
+
+
+def _place_of_extreme(input: Tensor, dim: int | None, keepdim: bool, largest: bool, what: str) -> Tensor:
+    expect_number(input, what)
+    if dim is not None:
+        return _extreme_along(input, dim, keepdim, largest).indices
+    found = _extreme_along(flatten(input), 0, False, largest).indices
+    return reshape(found, (1,) * input.ndim) if keepdim else found
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the largest element is along a dimension, or in the flat tensor; the first of equal ones."""
-    if dim is not None:
-        return _extreme_along(input, dim, keepdim, True).indices
-    found = _extreme_along(flatten(input), 0, False, True).indices
-    return reshape(found, (1,) * input.ndim) if keepdim else found
+    return _place_of_extreme(input, dim, keepdim, True, "argmax")
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the smallest element is along a dimension, or in the flat tensor; the first of equal ones."""
-    if dim is not None:
-        return _extreme_along(input, dim, keepdim, False).indices
-    found = _extreme_along(flatten(input), 0, False, False).indices
-    return reshape(found, (1,) * input.ndim) if keepdim else found
+    return _place_of_extreme(input, dim, keepdim, False, "argmin")
 
 
 def max(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
     """The largest element; along a dimension with its index; or, of two tensors, :func:`maximum`."""
     if dim is None:
-        return amax(input)
+        return amax(input, None, keepdim)
     return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else maximum(input, dim)
 
 
 def min(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
     """The smallest element; along a dimension with its index; or, of two tensors, :func:`minimum`."""
     if dim is None:
-        return amin(input)
+        return amin(input, None, keepdim)
     return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else minimum(input, dim)
 
 
@@ -180,7 +193,8 @@ def var(
     expect_floating(input, "var")
     values = wide(input)
     squares = square(sub(values, mean(values, dim, True)))
-    count = math.prod(input.shape[axis] for axis in normalize_dims(dim, input.ndim))
+    lengths = input.shape or (1,)
+    count = math.prod(lengths[axis] for axis in normalize_dims(dim, len(lengths)))
     less = int(unbiased) if correction is None else correction
     if count <= less:
         raise ArgumentError(f"the variance of {count} elements with correction {less} in {input.graph.where}")
@@ -224,7 +238,7 @@ def norm(input: Tensor, p: float | str = "fro", dim: Dims = None, keepdim: bool 
 
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
     """log of the sum of exp(x) along dimensions, carried in fp32; exp of large numbers does not overflow."""
-    expect_floating(input, "logsumexp")
+    input = floating(input)
     values = wide(input)
     largest = amax(values, dim, True)
     largest = where(ne(abs(largest), math.inf), largest, 0.0)

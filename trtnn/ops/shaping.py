@@ -58,11 +58,11 @@ def _reshape_dims(before: Sequence[Length], after: Sequence[Length]) -> tuple[in
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the dimensions from ``start_dim`` to ``end_dim`` into one."""
-    if not input.shape:
-        return reshape(input, (1,))
-    start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
+    start, end = (normalize_dim(dim, max(1, input.ndim)) for dim in (start_dim, end_dim))
     if start > end:
         raise ArgumentError(f"flatten from dimension {start_dim} to {end_dim}: the first lies behind the second")
+    if not input.shape:
+        return reshape(input, (1,))
     return reshape(input, (*input.shape[:start], -1, *input.shape[end + 1 :]))
 
 
@@ -81,7 +81,9 @@ def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two dimensions."""
     order = list(range(input.ndim))
-    a, b = normalize_dim(dim0, input.ndim), normalize_dim(dim1, input.ndim)
+    a, b = (normalize_dim(dim, max(1, input.ndim)) for dim in (dim0, dim1))
+    if a == b:
+        return input
     order[a], order[b] = order[b], order[a]
     return permute(input, order)
 
@@ -93,6 +95,8 @@ def with_ndim(input: Tensor, ndim: int) -> Tensor:
 def unflatten(input: Tensor, dim: int, sizes: Sequence[Length]) -> Tensor:
     """Cut one dimension into several; one of their lengths may be -1."""
     axis = normalize_dim(dim, input.ndim)
+    if not sizes:
+        raise ShapeError(f"unflatten of dimension {dim} takes at least one size")
     known = math.prod(size for size in sizes if not is_open(size))
     sizes = [input.shape[axis] // max(known, 1) if is_open(size) else size for size in sizes]
     if not same(math.prod(sizes), input.shape[axis]):
@@ -107,8 +111,8 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
 
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
-    """Drop the dimensions of length 1: all, or those at ``dim``, which stay where they are longer."""
-    axes = normalize_dims(dim, input.ndim)
+    """Drop the dimensions of length 1: all where None, or those at ``dim``, which stay where they are longer."""
+    axes = () if dim in ((), []) else normalize_dims(dim, max(1, input.ndim))
     return reshape(input, tuple(n for i, n in enumerate(input.shape) if i not in axes or n != 1))
 
 

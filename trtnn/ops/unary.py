@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trtnn.dtypes import bool_
-from trtnn.errors import DTypeError
+from trtnn.ops.arguments import expect_number
 from trtnn.ops.promotion import floating
 from trtnn.tensor import Tensor
 
@@ -31,8 +31,7 @@ def _of_numbers(name: str, kind: str, of_integers: Function, doc: str) -> Functi
     """A function that keeps the type of its input; TensorRT 8.6 has layers for floating ones alone."""
 
     def function(input: Tensor) -> Tensor:
-        if input.dtype is bool_:
-            raise DTypeError(f"{name} of a bool tensor in {input.graph.where}", "cast it to a number first")
+        expect_number(input, name)
         if not input.dtype.is_floating_point:
             return of_integers(input)
         return input.graph.emit("unary", input, getattr(input.graph.trt.UnaryOperation, kind))
@@ -62,6 +61,7 @@ def _to_whole(name: str, kind: str, doc: str) -> Function:
     """A function that leaves integers as they are."""
 
     def function(input: Tensor) -> Tensor:
+        expect_number(input, name)
         if not input.dtype.is_floating_point:
             return input
         return input.graph.emit("unary", input, getattr(input.graph.trt.UnaryOperation, kind))
@@ -87,10 +87,17 @@ atanh = _of_floats("atanh", "ATANH", "The inverse hyperbolic tangent.")
 erf = _of_floats("erf", "ERF", "The error function.")
 abs = _of_numbers("abs", "ABS", _magnitude, "The magnitude.")
 neg = _of_numbers("neg", "NEG", _minus, "-input.")
-sign = _of_numbers("sign", "SIGN", _direction, "-1, 0 or 1.")
 ceil = _to_whole("ceil", "CEIL", "The smallest whole number that is not below input.")
 floor = _to_whole("floor", "FLOOR", "The largest whole number that is not above input.")
 round = _to_whole("round", "ROUND", "The nearest whole number, the even one of two.")
+
+
+_sign = _of_numbers("sign", "SIGN", _direction, "")
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1; a bool is its own."""
+    return input if input.dtype is bool_ else _sign(input)
 
 
 def rsqrt(input: Tensor) -> Tensor:

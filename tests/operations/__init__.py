@@ -1,0 +1,12 @@
+"""The table of all operations: what each is called with, and what trtnn refuses of it.
+
+A row's name is that of the operation, with a word after a colon where it has several rows. See :class:`Case`.
+"""
+
+from __future__ import annotations
+
+from tests.calls import Case
+from tests.operations import creation, elementwise, networks, places, products, reductions, shapes
+
+ROOMS = (elementwise, reductions, shapes, places, products, networks, creation)
+CASES: dict[str, Case] = {name: case for room in ROOMS for name, case in room.CASES.items()}
