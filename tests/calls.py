@@ -327,7 +327,8 @@ KEEPDIM = maybe(BOOLS)
 SCALARS = st.integers(-4, 4) | st.sampled_from([0.5, -1.5, 2.0, 0.0]) | st.booleans()
 FACTORS = st.integers(1, 4) | st.sampled_from([0.5, -1.5, 2.0, -2]) | st.just(True)  # none is 0
 POSITIVE, COMPARED = {"low": 0.25, "high": 4}, {"low": -2, "high": 2}
-DTYPES = st.sampled_from([torch.float32, torch.int32, torch.int64, torch.bool, torch.float16])
+_LONG = [torch.int64] * get_backend().capabilities.int64
+DTYPES = st.sampled_from([torch.float32, torch.int32, *_LONG, torch.bool, torch.float16])
 
 
 def dim(x: Array, *_: Any) -> Any:

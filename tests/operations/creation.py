@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.calls import DTYPES, SCALARS, Case, arrays, case, maybe, mostly, other, shapes
 from tests.helpers import TORCH
+from trtnn import get_backend
 
 SIZES = shapes(0, 1, 2)
 ENDS = st.integers(-5, 9) | st.sampled_from([0.0, 1.5, 4.0])
@@ -61,7 +62,8 @@ CASES = {
     "cast": case(arrays(), DTYPES, function=lambda ops, x, dtype: x.to(dtype) if ops is TORCH else ops.cast(x, dtype)),
     **{name: case(arrays(), DTYPES) for name in ("to", "type")},
     **{name: case(arrays(), arrays()) for name in ("to: like", "type_as")},
-    **{name: case(arrays()) for name in ("int", "long", "float", "bool", "clone", "detach", "contiguous")},
+    **{name: case(arrays()) for name in ("int", "float", "bool", "clone", "detach", "contiguous")},
+    "long": case(arrays(), refuses={"has no int64": lambda _: not get_backend().capabilities.int64}),
     "half": case(arrays(), function=lambda ops, x: x.half().float()),
     **{
         name: case(arrays(), *more, function=lambda ops, x, *given, name=name: _changed(x.clone(), name, given))
