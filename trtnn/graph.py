@@ -393,7 +393,9 @@ class Graph:
             return data
         with np.errstate(over="ignore", invalid="ignore"):
             converted = np.asarray(data, dtype.numpy, order="C")  # ascontiguousarray would make a 0-d array 1-d
-        lost = np.isfinite(converted) != np.isfinite(data) if dtype.is_floating_point else converted != data
+        if dtype.is_floating_point and np.isfinite(converted).all():  # as nearly always: one pass
+            return converted
+        lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
         if lost.any():
             path = self._scopes[-1].path
             limits = np.finfo(dtype.numpy) if dtype.is_floating_point else np.iinfo(dtype.numpy)
@@ -657,11 +659,10 @@ class Graph:
 
     def _unique_name(self, kind: str) -> str:
         path = self._scopes[-1].path
-        kind = kind.removesuffix("_nd")
         # What stands before a slash is the module's path, and for the model's own forward that is nothing.
-        name = path if path and path not in self._names else f"{path}/{kind}"
-        self._names[name] += 1
-        return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
+        name = path if path and path not in self._names else f"{path}/{kind.removesuffix('_nd')}"
+        self._names[name] = count = self._names[name] + 1
+        return name if count == 1 else f"{name}_{count}"
 
     def _failure(self, summary: str, inputs: Sequence[Tensor]) -> BuildError:
         details = [f"in {self.where}"]

@@ -147,7 +147,7 @@ class Module:
         """Yield what modules hold in their tables by path, module by module as torch does; shared ones repeatedly."""
         for path, module in self._walk():
             for table in tables:
-                for name, member in getattr(module, table).items():
+                for name, member in module.__dict__[table].items():
                     if member is not None:
                         yield f"{path}.{name}" if path else name, member
 
@@ -302,7 +302,8 @@ class Module:
                 no ``"auto"``, or a module of ``outputs`` was not called.
             BuildError: TensorRT refused a layer.
         """
-        empty = [name for name, member in self._state().items() if member.data is None and not member.optional]
+        members = self._members("_parameters", "_buffers")
+        empty = [name for name, member in members if member.data is None and not member.optional]
         if empty:
             shown = [f"{name} {self._state()[name].shape}" for name in empty[:10]]
             more = [f"... and {len(empty) - 10} more"] if len(empty) > 10 else []
