@@ -1,6 +1,8 @@
 """The table of element types, against NumPy, torch and TensorRT."""
 
+import copy
 import itertools
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +25,12 @@ def test_every_name_of_a_type_finds_it(dtype):
     assert repr(dtype) == f"trtnn.{dtype.name}"
     assert dtype.itemsize == getattr(torch, dtype.name).itemsize
     assert dtype.is_floating_point == getattr(torch, dtype.name).is_floating_point
+
+
+@pytest.mark.parametrize("dtype", ALL)
+def test_there_is_one_of_each(dtype):
+    assert copy.deepcopy(dtype) is dtype
+    assert pickle.loads(pickle.dumps(dtype)) is dtype
 
 
 @pytest.mark.parametrize("dtype", OF_NUMPY)

@@ -164,6 +164,22 @@ def test_weights_are_rounded_once():
         np.testing.assert_allclose(flat_array(layer.bias), ((bias - mean) * scale + beta).astype(stored), rtol=1e-6)
 
 
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 50, 9000])  # rows below, within and beyond NumPy's buffers
+def test_weights_of_any_type_are_folded_in_fp32(stored, channels):
+    weight = np.asfortranarray(numbers(3, channels, 1, 1).astype(stored))
+    mean, variance, gamma, beta = (array.astype(stored) for array in statistics(3, 2))
+    buffer = np.getbufsize()
+    network = trace(lambda x: F.batch_norm(F.conv2d(x, weight), mean, variance, gamma, beta), (1, channels, 2, 2))
+    assert np.getbufsize() == buffer
+    (layer,) = layers(network, "CONVOLUTION")
+    scale = gamma / np.sqrt(variance.astype(np.float64) + 1e-5)
+    kernel = weight.astype(np.float32).reshape(3, channels) * scale[:, None]
+    assert flat_array(layer.kernel).dtype == np.float32
+    np.testing.assert_allclose(flat_array(layer.kernel), kernel.ravel(), rtol=2e-7)
+    np.testing.assert_allclose(flat_array(layer.bias), beta - mean * scale, rtol=1e-6)
+
+
 def test_without_a_batch_the_channels_are_others():
     weight, parameters, x = numbers(5, 5, 1, 1), statistics(5), numbers(5, 5, 5)
 
@@ -282,6 +298,32 @@ def test_what_was_folded_away_cannot_be_asked_for_later():
         message = message_of(ArgumentError, network.run, x, outputs=[path])
         assert f"what {path!r} returned is not in this network" in message
         assert f"trace(outputs=[{path!r}])" in message
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda items: {"both": items}])
+def test_what_was_folded_away_is_found_in_any_structure(kind):
+    class Several(Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            return kind([x, self.conv(x)])
+
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.several, self.bn = Several(), BatchNorm2d(4)
+
+        def forward(self, x):
+            result = self.several(x)
+            return self.bn((result["both"] if isinstance(result, dict) else result)[1])
+
+    net, x = Net(), numbers(1, 3, 2, 2)
+    for name, parameter in net._state().items():
+        parameter.data = numbers(*parameter.shape) if "var" not in name else np.ones(parameter.shape, np.float32)
+    message = message_of(ArgumentError, net.trace({"x": x.shape}).run, x, outputs=["several"])
+    assert "what 'several' returned is not in this network" in message
 
 
 def test_a_layer_that_reads_it_late_comes_after_it():

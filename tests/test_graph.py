@@ -350,6 +350,18 @@ def test_a_network_outlives_its_model_and_goes_when_it_is_dropped():
     assert graph() is None  # at once: no circle waits for the collector
 
 
+@pytest.mark.parametrize("inner", [(), ("*",)])
+def test_a_trace_leaves_no_circles(inner):
+    """The arrays of a large network would stay until the collector comes, which it seldom does."""
+    gc.collect()
+    gc.disable()
+    try:
+        graph = weakref.ref(filled(Net()).trace(outputs=inner).graph)
+        assert graph() is None
+    finally:
+        gc.enable()
+
+
 def test_loading_again_leaves_a_traced_network_as_it_was():
     net = filled(Net())
     network, x = net.trace(), numbers(1, 3, 8, 8)

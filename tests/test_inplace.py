@@ -61,6 +61,9 @@ CHANGES = {
         )
         for name in ("relu", "relu6", "silu", "elu", "leaky_relu", "hardswish", "hardsigmoid", "mish", "selu", "celu")
     },
+    "relu asked by position": lambda x: (torch.nn.functional if torch.is_tensor(x) else F).relu(x, True),
+    "elu asked by position": lambda x: (torch.nn.functional if torch.is_tensor(x) else F).elu(x, 0.5, True),
+    "not asked by position": lambda x: (torch.nn.functional if torch.is_tensor(x) else F).elu(x, 0.5, False),
 }
 
 

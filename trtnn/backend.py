@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from trtnn.dtypes import DType
+from trtnn.dtypes import ALL, DType, as_dtype
 from trtnn.errors import BackendError, DTypeError
 
 ENVIRONMENT = "TRTNN_BACKEND"
@@ -97,6 +97,8 @@ class Backend:
             needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
         )
         self.logger = _make_logger(trt)
+        members = {dtype: getattr(trt.DataType, dtype.tensorrt, None) for dtype in ALL}
+        self._dtypes = {int(member): dtype for dtype, member in members.items() if member is not None}
 
     def __repr__(self) -> str:
         return f"{self.name} {self.version}"
@@ -111,6 +113,14 @@ class Backend:
         if member is None:
             raise DTypeError(f"{self} has no {dtype.name}", f"it has {', '.join(self.trt.DataType.__members__)}")
         return member
+
+    def dtype(self, member: Any) -> DType:
+        """Return the DType for a DataType member of this TensorRT.
+
+        Raises:
+            DTypeError: trtnn has no such element type.
+        """
+        return self._dtypes.get(int(member)) or as_dtype(member)
 
     @functools.cached_property
     def targets(self) -> tuple[str, ...]:

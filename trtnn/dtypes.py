@@ -11,33 +11,36 @@ import numpy as np
 from trtnn.errors import DTypeError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
-    """An element type.
+    """An element type; there is one of each, so ``is`` tells them apart.
 
     Attributes:
         name: torch's name for it, which is ours as well.
         numpy: the NumPy type that holds it on the host; None where NumPy has none (bfloat16).
         tensorrt: the name of the member of ``tensorrt.DataType``.
         itemsize: bytes an element takes.
+        is_floating_point: whether it holds fractions.
     """
 
     name: str
     numpy: np.dtype | None
     tensorrt: str
     itemsize: int
+    is_floating_point: bool
 
     def __repr__(self) -> str:
         return f"trtnn.{self.name}"
 
-    @property
-    def is_floating_point(self) -> bool:
-        return self in FLOATING
+    def __reduce__(self) -> tuple:  # copies and pickles are the one that there is
+        return as_dtype, (self.name,)
 
 
 def _dtype(name: str, numpy: Any, tensorrt: str) -> DType:
-    numpy = np.dtype(numpy) if numpy is not None else None
-    return DType(name, numpy, tensorrt, numpy.itemsize if numpy is not None else 2)
+    if numpy is None:
+        return DType(name, None, tensorrt, 2, True)
+    numpy = np.dtype(numpy)
+    return DType(name, numpy, tensorrt, numpy.itemsize, numpy.kind == "f")
 
 
 float32 = _dtype("float32", np.float32, "FLOAT")
@@ -50,7 +53,6 @@ uint8 = _dtype("uint8", np.uint8, "UINT8")
 bool_ = _dtype("bool", np.bool_, "BOOL")
 
 ALL = (float32, float16, bfloat16, int64, int32, int8, uint8, bool_)
-FLOATING = (float32, float16, bfloat16)
 
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
 _BY_TENSORRT = {dtype.tensorrt: dtype for dtype in ALL}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.backend import Backend
-from trtnn.dtypes import DType, as_dtype, float16, float32
+from trtnn.dtypes import DType, float16, float32
 from trtnn.errors import (
     ArgumentError,
     BackendError,
@@ -34,7 +34,7 @@ from trtnn.plugin_layer import PluginLayer
 from trtnn.profiles import Ranges
 from trtnn.structure import flatten, map_leaves
 from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
-from trtnn.tensor import Tensor
+from trtnn.tensor import Tensor, Value
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
 # The layers whose output has the shape of their first input, or that of all inputs broadcast together.
@@ -78,7 +78,7 @@ class Precision:
         return any(map(self._matcher.fullmatch, holders))
 
 
-@dataclass
+@dataclass(slots=True)
 class _Scope:
     path: str
     compute: DType
@@ -178,7 +178,7 @@ class Graph:
         It is the same where networks are strongly typed. Elsewhere a definition is in fp32 throughout: what is traced
         as float16 is what the builder may take to fp16, and what is traced as float32 is what the build pins.
         """
-        return float32 if dtype is float16 and not self.backend.capabilities.strongly_typed else dtype
+        return dtype if dtype is not float16 or self.backend.capabilities.strongly_typed else float32
 
     # -- tracing ------------------------------------------------------------------------------------------------------
 
@@ -198,8 +198,7 @@ class Graph:
         if path is None:  # made within forward, so no attribute leads to it
             path = f"{outer.path}.{type(module).__name__}".lstrip(".")
         compute = float32 if self.precision.keeps(path) else outer.compute
-        changes = compute is not outer.compute
-        if changes:
+        if changes := compute is not outer.compute:
             args = map_leaves(self._enter_float32, tuple(args))
             kwargs = map_leaves(self._enter_float32, dict(kwargs))
         self._scopes.append(_Scope(path, compute))
@@ -209,7 +208,8 @@ class Graph:
             self._scopes.pop()
         if changes:
             result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
-        self.module_outputs[path] = map_leaves(_kept, result)  # lists and Tensors may be changed by who gets them
+        # Lists and Tensors may be changed by who gets them.
+        self.module_outputs[path] = result.copy() if isinstance(result, Tensor) else map_leaves(_kept, result)
         return result
 
     def _enter_float32(self, value: Any) -> Any:
@@ -313,7 +313,8 @@ class Graph:
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
                 raise ArgumentError(f"forward returned {type(leaf).__name__} as {name}", "outputs are Tensors")
-            self._check_current(f"the output {name}", [leaf])
+            if leaf.is_outdated:
+                raise self._outdated(f"the output {name}")
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
@@ -329,13 +330,13 @@ class Graph:
         self.settle()
         for held in (self.lengths, self.dimensions, self._converted):
             held.clear()
-        for path, result in list(self.module_outputs.items()):
-            leaves: list[Any] = []
-            map_leaves(leaves.append, result)
-            if any(map(_is_folded, leaves)):
+        returned, self.module_outputs = self.module_outputs, {}
+        for path, result in returned.items():
+            alone = isinstance(result, Tensor)  # as most are
+            if any(map(_is_folded, [result] if alone else _leaves(result))):
                 self._without.append(path)
-                del self.module_outputs[path]
-        self.module_outputs = map_leaves(_raw, self.module_outputs)
+            else:
+                self.module_outputs[path] = result.raw if alone else map_leaves(_raw, result)
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
         """Return ``tensor`` as ``dtype``: itself where it is that already.
@@ -348,7 +349,7 @@ class Graph:
             return tensor.unrounded.copy()
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
-            return Tensor(self, tensor.raw, tensor.shape, dtype)
+            return Tensor(self, Value(tensor.raw), tensor.shape, dtype)
         return self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
 
     def held(self, value: Any) -> np.ndarray:
@@ -391,8 +392,9 @@ class Graph:
         if data.dtype is dtype.numpy and data.flags.c_contiguous:  # TensorRT takes no other object that is equal
             return data
         with np.errstate(over="ignore", invalid="ignore"):
-            # ascontiguousarray would make a 0-d array 1-d
-            converted = np.require(data, dtype.numpy, "C")
+            converted = np.asarray(data, dtype.numpy, order="C")  # ascontiguousarray would make a 0-d array 1-d
+        if dtype.is_floating_point and np.isfinite(converted).all():  # as nearly always: one pass
+            return converted
         lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
         if lost.any():
             path = self._scopes[-1].path
@@ -445,7 +447,8 @@ class Graph:
         Raises:
             UnsupportedError: it shares memory with one that was changed in place.
         """
-        self._check_current(what, [tensor])
+        if tensor.is_outdated:
+            raise self._outdated(what)
         return tensor.copy()
 
     def _later(self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType) -> Tensor:
@@ -458,9 +461,7 @@ class Graph:
             finally:
                 self._scopes.pop()
 
-        tensor = Tensor(self, None, shape, dtype)
-        tensor.value.make = make_there
-        return tensor
+        return Tensor(self, Value(make=make_there), shape, dtype)
 
     def settle(self) -> None:
         """Add the layer that was postponed, if there is one."""
@@ -534,37 +535,34 @@ class Graph:
             ShapeError: at some lengths within the profiles nothing is left.
             UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
         """
-        inputs = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, Tensor)]
-        shaped = list(inputs)
-        inputs += (set_inputs or {}).values()
-        if any(tensor.graph is not self for tensor in inputs):
-            raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
-        self._check_current(kind, inputs)
         self.settle()
-        for tensor in inputs:
-            tensor.ensure()  # the layers that give them come first
+        inputs: list[Tensor] = []
+        given = [self._given(kind, arg, inputs) for arg in args]
+        shaped = len(inputs)
+        given_later = {index: self._given(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
         try:
-            layer = getattr(loop or self.definition, f"add_{kind}")(*map(_raw, args))
+            layer = getattr(loop or self.definition, f"add_{kind}")(*given)
             if layer is None:
                 raise self._failure(f"TensorRT refused {kind}", inputs)
-            for index, tensor in (set_inputs or {}).items():
-                layer.set_input(index, tensor.raw)
-            for name, value in attributes.items():
-                setattr(layer, name, value)
-            layer.name = self._unique_name(kind)
-            layer.metadata = layer.name  # which layers of an engine show that have none of its name
+            for index, raw in given_later.items():
+                layer.set_input(index, raw)
+            for attribute, value in attributes.items():
+                setattr(layer, attribute, value)
+            name = self._unique_name(kind)
+            layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
             traced_as = traced_as or _floating_dtype(inputs)
-            outputs = [self._output(layer, i, traced_as) for i in range(layer.num_outputs)]
+            outputs = [
+                self._output(kind, layer.get_output(i), f"{name}:{i}", inputs, traced_as)
+                for i in range(layer.num_outputs)
+            ]
         except (TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, TrtnnError):
                 raise
             raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
-        if any(output is None for output in outputs):
-            raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
-        if out_shape is not None or any(-1 in output.shape for output in outputs):
-            outputs = [self._settled(kind, output, out_shape, shaped) for output in outputs]
-        for plugin in (arg for arg in args if isinstance(arg, PluginLayer)):
-            self.plugins[layer.name] = plugin
+        outputs = [self._settled(kind, output, out_shape, inputs[:shaped]) for output in outputs]
+        for plugin in args:
+            if isinstance(plugin, PluginLayer):
+                self.plugins[name] = plugin
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
         self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
@@ -576,32 +574,45 @@ class Graph:
         """Remember, for the network's summary, what an operation chose in the module that is running."""
         self.choices[what].append(self._scopes[-1].path or "(forward)")
 
-    def _check_current(self, what: str, tensors: Sequence[Tensor]) -> None:
-        if any(tensor.is_outdated for tensor in tensors):
-            raise UnsupportedError(
-                f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
-                "in torch it would see the change, and a network has no memory to see it in",
-                "write x = x + y in place of x += y, or read a clone() that was made before",
-            )
+    def _given(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
+        """Return an argument as TensorRT takes it, and append its Tensors, whose layers come first, to ``inputs``."""
+        if isinstance(arg, Tensor):
+            if arg.graph is not self:
+                raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
+            if arg.is_outdated:
+                raise self._outdated(kind)
+            inputs.append(arg)
+            return arg.raw
+        if isinstance(arg, list):
+            return [self._given(kind, item, inputs) for item in arg]
+        return arg.raw if isinstance(arg, PluginLayer) else arg
+
+    def _outdated(self, what: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
+            "in torch it would see the change, and a network has no memory to see it in",
+            "write x = x + y in place of x += y, or read a clone() that was made before",
+        )
 
     @property
     def where(self) -> str:
         """The path of the module that is running, for messages."""
         return self._scopes[-1].path or "the model's own forward"
 
-    def _output(self, layer: Any, index: int, traced_as: DType | None) -> Tensor | None:
-        raw = layer.get_output(index)
+    def _output(self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None) -> Tensor:
         try:
-            shape = tuple(raw.shape)
+            dims = raw.shape
+            # A slice of Dims is a tuple; iterating over them takes 4 µs more, as their end comes as an IndexError.
+            shape = dims[:] if len(dims) else ()
         except ValueError:  # TensorRT's way to say that it could not infer one
-            return None
-        if 0 in shape:  # what TensorRT 8 shows where a kernel is larger than its input
-            return None
-        raw.name = f"{layer.name}:{index}"  # the colon keeps it apart from the network's inputs and outputs
-        dtype = as_dtype(raw.dtype)
+            shape = None
+        if shape is None or 0 in shape:  # the latter TensorRT 8 shows where a kernel is larger than its input
+            raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
+        raw.name = name  # its colon keeps it apart from the network's inputs and outputs
+        dtype = self.backend.dtype(raw.dtype)
         if traced_as is not None and self.stored_dtype(traced_as) is dtype:
             dtype = traced_as
-        return Tensor(self, raw, shape, dtype)
+        return Tensor(self, Value(raw), shape, dtype)
 
     def _settled(
         self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
@@ -609,6 +620,8 @@ class Graph:
         """Return an output in the shape that it is expected in, held against the one that TensorRT shows."""
         shown = output.shape
         if expected is None:
+            if -1 not in shown:
+                return output
             if kind in _SAME_SHAPE:
                 expected = inputs[0].shape
             elif kind in _BROADCAST:
@@ -638,7 +651,7 @@ class Graph:
     def _tensor(self, raw: Any, shape: tuple[Length, ...], dtype: DType) -> Tensor:
         if not is_static(shape):
             self._dynamic_shapes[raw.name] = shape
-        return Tensor(self, raw, shape, dtype)
+        return Tensor(self, Value(raw), shape, dtype)
 
     def shape_of(self, raw: Any) -> tuple[Length, ...]:
         """Return the shape of an ITensor of this graph, with Sizes where it is dynamic."""
@@ -646,11 +659,10 @@ class Graph:
 
     def _unique_name(self, kind: str) -> str:
         path = self._scopes[-1].path
-        kind = kind.removesuffix("_nd")
         # What stands before a slash is the module's path, and for the model's own forward that is nothing.
-        name = path if path and path not in self._names else f"{path}/{kind}"
-        self._names[name] += 1
-        return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
+        name = path if path and path not in self._names else f"{path}/{kind.removesuffix('_nd')}"
+        self._names[name] = count = self._names[name] + 1
+        return name if count == 1 else f"{name}_{count}"
 
     def _failure(self, summary: str, inputs: Sequence[Tensor]) -> BuildError:
         details = [f"in {self.where}"]
@@ -676,17 +688,19 @@ def _kept(value: Any) -> Any:
     return value.copy() if isinstance(value, Tensor) else value
 
 
+def _leaves(value: Any) -> list[Any]:
+    found: list[Any] = []
+    map_leaves(found.append, value)
+    return found
+
+
 def _is_folded(leaf: Any) -> bool:
     """Whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
     return isinstance(leaf, Tensor) and not leaf.unrounded_or_self.is_there
 
 
 def _raw(value: Any) -> Any:
-    if isinstance(value, (Tensor, PluginLayer)):
-        return value.raw
-    if isinstance(value, list):
-        return [_raw(item) for item in value]
-    return value
+    return value.raw if isinstance(value, Tensor) else value
 
 
 @functools.cache

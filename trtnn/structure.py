@@ -35,24 +35,31 @@ def flatten(
         ArgumentError: a key of a dict is not a string.
     """
     leaves: dict[str, Any] = {}
+    return leaves, _take_apart(value, name, "", leaves, taken, CONSTANTS if constants else ())
 
-    def walk(value: Any, name: str, prefix: str) -> Any:
-        if isinstance(value, (tuple, list)):
-            kind = "tuple" if isinstance(value, tuple) else "list"
-            return {kind: [walk(item, f"{name}_{i}", f"{name}_{i}_") for i, item in enumerate(value)]}
-        if isinstance(value, dict):
-            if not all(isinstance(key, str) for key in value):
-                raise ArgumentError(f"the keys of a returned dict are strings, not {list(value)}")
-            return {"dict": {key: walk(item, f"{prefix}{key}", f"{prefix}{key}_") for key, item in value.items()}}
-        if constants and isinstance(value, CONSTANTS):
-            return {"value": value}
-        unique, n = name, 2
-        while unique in leaves or unique in taken:
-            unique, n = f"{name}_{n}", n + 1
-        leaves[unique] = value
-        return unique
 
-    return leaves, walk(value, name, "")
+def _take_apart(  # no closure: one that calls itself is a circle, which keeps the leaves until the collector comes
+    value: Any, name: str, prefix: str, leaves: dict[str, Any], taken: Collection[str], kept: tuple[type, ...]
+) -> Any:
+    if isinstance(value, (tuple, list)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        items = [_take_apart(item, f"{name}_{i}", f"{name}_{i}_", leaves, taken, kept) for i, item in enumerate(value)]
+        return {kind: items}
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ArgumentError(f"the keys of a returned dict are strings, not {list(value)}")
+        items = {
+            key: _take_apart(item, f"{prefix}{key}", f"{prefix}{key}_", leaves, taken, kept)
+            for key, item in value.items()
+        }
+        return {"dict": items}
+    if isinstance(value, kept):
+        return {"value": value}
+    unique, n = name, 2
+    while unique in leaves or unique in taken:
+        unique, n = f"{name}_{n}", n + 1
+    leaves[unique] = value
+    return unique
 
 
 def unflatten(structure: Any, leaves: dict[str, Any]) -> Any:

@@ -178,6 +178,7 @@ class Dim(Size):
 
 
 Length = int | Size
+_SYMBOLIC = frozenset((Size, Dim))
 
 
 # -- what the rest asks of lengths ------------------------------------------------------------------------------------
@@ -198,11 +199,15 @@ def same_shape(a: Sequence[Length], b: Sequence[Length]) -> bool:
 def broadcast(*shapes: Sequence[Length]) -> tuple[Length, ...] | None:
     """Return the shape that shapes of one rank broadcast to, or None where they do not whatever the dimensions are."""
     result = []
-    for lengths in zip(*shapes, strict=True):
-        longer = [length for length in lengths if not same(length, 1)] or [1]
-        if not all(same(length, longer[0]) for length in longer[1:]):
-            return None
-        result.append(longer[0])
+    for first, *others in zip(*shapes, strict=True):
+        longest = first
+        for length in others:
+            if same(length, longest) or same(length, 1):
+                continue
+            if not same(longest, 1):
+                return None
+            longest = length
+        result.append(longest)
     return tuple(result)
 
 
@@ -213,7 +218,7 @@ def ceil_divide(length: Length, by: Length) -> Length:
 
 def is_static(shape: Iterable[Length]) -> bool:
     """Whether no length is symbolic."""
-    return not any(isinstance(length, Size) for length in shape)
+    return _SYMBOLIC.isdisjoint(map(type, shape))
 
 
 def bounds(length: Length) -> tuple[int, int]:

@@ -23,7 +23,7 @@ class _Memory:
         self.writes = 0
 
 
-class _Value:
+class Value:
     """What a Tensor and its copies stand for, until one of them is overwritten.
 
     Attributes:
@@ -34,9 +34,9 @@ class _Value:
 
     __slots__ = ("make", "raw", "unrounded")
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any = None, make: Callable[..., Tensor] | None = None) -> None:
         self.raw = raw
-        self.make: Callable[..., Tensor] | None = None
+        self.make = make
         self.unrounded: Tensor | None = None
 
 
@@ -59,9 +59,9 @@ class Tensor:
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
-    def __init__(self, graph: Graph, raw: Any, shape: tuple[Length, ...], dtype: DType) -> None:
+    def __init__(self, graph: Graph, value: Value, shape: tuple[Length, ...], dtype: DType) -> None:
         self.graph = graph
-        self.value = _Value(raw)
+        self.value = value
         self.shape = shape
         self.dtype = dtype
         self._memory: _Memory | None = None  # until it has a view, or is one
@@ -69,9 +69,7 @@ class Tensor:
 
     def copy(self) -> Tensor:
         """Return another Tensor of this value, which changes in place by itself."""
-        other = Tensor(self.graph, None, self.shape, self.dtype)
-        other.value = self.value
-        return other
+        return Tensor(self.graph, self.value, self.shape, self.dtype)
 
     def share_memory_of(self, other: Tensor) -> None:
         """Be a view of another Tensor: once one of the two is overwritten, the other is what it was no longer."""
@@ -111,7 +109,8 @@ class Tensor:
 
     @property
     def raw(self) -> Any:
-        self.ensure()
+        if self.value.raw is None:
+            self.ensure()
         return self.value.raw
 
     def ensure(self) -> None:

@@ -1,5 +1,6 @@
 """Module against torch.nn.Module: the same class bodies, over either library."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -182,6 +183,20 @@ def test_attributes_register_themselves_by_their_kind():
     del module.thing
     assert not hasattr(module, "thing")
     assert not list(module.parameters())
+
+
+def test_what_is_registered_under_a_name_is_its_attribute():
+    module = modules.Sequential(modules.ReLU())
+    module[0] = modules.SiLU()
+    assert getattr(module, "0") is module[0]
+    module.register_parameter("weight", Parameter(2))
+    module.register_parameter("weight", None)
+    assert module.weight is None
+    module.register_buffer("count", np.zeros(3))
+    assert module.count is dict(module.named_buffers())["count"]
+    twin = copy.deepcopy(module)
+    assert twin.count is dict(twin.named_buffers())["count"]
+    assert twin.count is not module.count
 
 
 def test_an_attribute_that_is_not_there(ours):

@@ -23,6 +23,7 @@ class FunctionModule(Module):
     """
 
     function: Callable[..., Tensor]
+    _kept: tuple[str, ...]
     order: tuple[str, ...] | None = None
     shown = ""
 
@@ -31,8 +32,8 @@ class FunctionModule(Module):
         if not hasattr(cls, "function"):
             return
         known = inspect.signature(cls.function).parameters
-        names = cls.order or [name for name in known if name not in _NOT_KEPT]
-        kept = [known[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+        cls._kept = cls.order or tuple(name for name in known if name not in _NOT_KEPT)
+        kept = [known[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in cls._kept]
         cls.__signature__ = inspect.Signature(kept)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -43,8 +44,7 @@ class FunctionModule(Module):
             setattr(self, name, value)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        arguments = {name: getattr(self, name) for name in type(self).__signature__.parameters}
-        return type(self).function(*inputs, **arguments)
+        return type(self).function(*inputs, **{name: getattr(self, name) for name in self._kept})
 
     def extra_repr(self) -> str:
         parts = [self.shown.format(**vars(self)), "inplace=True" if getattr(self, "inplace", False) else ""]

@@ -88,31 +88,22 @@ class Module:
             tables = {Buffer: self._buffers, Parameter: self._parameters, Module: self._modules}
         except AttributeError:
             raise TrtnnError(f"{type(self).__name__} sets {name!r} before super().__init__() was called") from None
-        own = next((table for kind, table in tables.items() if isinstance(value, kind)), self.__dict__)
-        for table in (self.__dict__, *tables.values()):
+        own = next((table for kind, table in tables.items() if isinstance(value, kind)), None)
+        for table in tables.values():
             if table is not own:
                 table.pop(name, None)
-        if own is self.__dict__:
-            object.__setattr__(self, name, value)
-        else:
+        if own is not None:
             own[name] = value  # a name that is there keeps its place, as in torch
+        object.__setattr__(self, name, value)  # those of the tables as well: so Python finds them by itself
 
     def __getattr__(self, name: str) -> Any:
-        for table in ("_parameters", "_buffers", "_modules"):
-            if name in self.__dict__.get(table, ()):
-                return self.__dict__[table][name]
         unready = "" if "_modules" in self.__dict__ else ": its __init__ did not call super().__init__()"
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{unready}")
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._buffers, self._modules):
-            if name in table:
-                del table[name]
-                return
+            table.pop(name, None)
         object.__delattr__(self, name)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under ``name``; None keeps the name and holds nothing."""
@@ -136,26 +127,29 @@ class Module:
         if value is not None and not isinstance(value, kind):
             raise ArgumentError(f"{name!r} takes a {kind.__name__}, not {type(value).__name__}")
         table[name] = value
+        object.__setattr__(self, name, value)
 
     # -- walking ------------------------------------------------------------------------------------------------------
 
-    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this module and everything inside it by path; a shared module under each of its paths."""
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child._walk(f"{prefix}.{name}".lstrip("."))
+    def _walk(self, path: str = "") -> list[tuple[str, Module]]:
+        """Return this module and everything inside it by path; a shared module under each of its paths."""
+        found = [(path, self)]
+        for name, child in self._modules.items():
+            if child is not None:
+                found += child._walk(f"{path}.{name}" if path else name)
+        return found
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield this module as ``""`` and everything inside it by path; a shared module once, by its first path."""
-        return _first_of_each(self._walk())
+        return _first_of_each(iter(self._walk()))
 
     def _members(self, *tables: str) -> Iterator[tuple[str, Any]]:
         """Yield what modules hold in their tables by path, module by module as torch does; shared ones repeatedly."""
         for path, module in self._walk():
             for table in tables:
-                for name, member in getattr(module, table).items():
+                for name, member in module.__dict__[table].items():
                     if member is not None:
-                        yield f"{path}.{name}".lstrip("."), member
+                        yield f"{path}.{name}" if path else name, member
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and everything inside it, each once."""
@@ -308,7 +302,8 @@ class Module:
                 no ``"auto"``, or a module of ``outputs`` was not called.
             BuildError: TensorRT refused a layer.
         """
-        empty = [name for name, member in self._state().items() if member.data is None and not member.optional]
+        members = self._members("_parameters", "_buffers")
+        empty = [name for name, member in members if member.data is None and not member.optional]
         if empty:
             shown = [f"{name} {self._state()[name].shape}" for name in empty[:10]]
             more = [f"... and {len(empty) - 10} more"] if len(empty) > 10 else []

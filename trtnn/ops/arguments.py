@@ -26,6 +26,8 @@ def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
     Raises:
         ArgumentError: it is neither an int nor ``n`` of them.
     """
+    if type(value) is tuple and len(value) == n and set(map(type, value)) == {int}:  # as modules hold them
+        return value
     values = tuple(value) if isinstance(value, Sequence) else (value,) * n
     if len(values) != n or not all(isinstance(v, (int, np.integer)) for v in values):
         count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")

@@ -17,7 +17,7 @@ def check_broadcast(*tensors: Tensor) -> None:
     Raises:
         ShapeError: they do not.
     """
-    if broadcast(*(tensor.shape for tensor in tensors)) is None:
+    if broadcast(*[tensor.shape for tensor in tensors]) is None:
         shapes = " and ".join(str(tensor.shape) for tensor in tensors)
         raise ShapeError(f"shapes {shapes} do not broadcast together in {tensors[0].graph.where}")
 

@@ -70,10 +70,10 @@ def _conv(
         taps = np.pad(taps, [(0, 0), (0, 0), *[(1, 0)] * n])
         kernel, before, after = taps.shape[2:], [p + 1 for p in before], [p + 1 for p in after]
     taps = taps.reshape(out_channels, in_channels, *as_sides(kernel, 1))
-    how = [as_sides(*values) for values in ((kernel, 1), (stride, 1), (before, 0), (after, 0), (dilation, 1))]
-    kernel, stride, before, after, dilation = how
-    sides = zip(lengths, kernel, stride, map(sum, zip(before, after, strict=True)), dilation, strict=True)
-    out_shape = (batch, out_channels, *(count_windows(*side) for side in sides))
+    kernel, stride, dilation = as_sides(kernel, 1), as_sides(stride, 1), as_sides(dilation, 1)
+    before, after = as_sides(before, 0), as_sides(after, 0)
+    sides = zip(lengths, kernel, stride, before, after, dilation, strict=True)
+    out_shape = (batch, out_channels, *[count_windows(n, k, s, p + q, d) for n, k, s, p, q, d in sides])
     images = input.graph.snapshot("convolution_nd", images)
 
     def add(weights: Any, offset: Any, as_inputs: dict[int, Tensor]) -> Tensor:
@@ -122,13 +122,26 @@ def _postponed(
         kernel, offset = taps, None if bias is None else graph.held(bias)
         if scale is not None:
             factors = scale.astype(np.float32).reshape(blocks[0], 1, blocks[2], 1)
-            kernel = np.multiply(taps.reshape(*blocks, -1), factors, dtype=np.float32).reshape(taps.shape)
+            kernel = _scaled(np.asarray(taps, np.float32).reshape(*blocks, -1), factors).reshape(taps.shape)
             offset = shift if offset is None else offset * scale + shift
         return add(*layer_weights(input, kernel, offset))
 
     if input.ndim < n + 2:  # no batch, so what a BatchNorm takes for channels are others
         return make()
     return graph.postpone(make, out_shape[: n + 2], input.dtype)
+
+
+def _scaled(rows: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return rows · factors, one for each row, in their type.
+
+    Where rows are shorter than NumPy's buffer, it fills that with a factor for each element, which takes as long as the
+    product: 1.4 of 9 ms for YOLOv5s' weights. With a small buffer it takes the factors as they are.
+    """
+    usual = np.setbufsize(16)
+    try:
+        return rows * factors
+    finally:
+        np.setbufsize(usual)
 
 
 def _is_slow_stem(taps: np.ndarray, groups: int, stride: Sequence[int], dilation: Sequence[int]) -> bool:

@@ -48,12 +48,12 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def if_asked(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a function that has an argument ``inplace``, and does so."""
-    signature = inspect.signature(function)
+    position = list(inspect.signature(function).parameters).index("inplace") - 1
 
     @functools.wraps(function)
     def changed(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         result = function(input, *args, **kwargs)
-        asked = signature.bind(input, *args, **kwargs).arguments.get("inplace", False)
+        asked = args[position] if len(args) > position else kwargs.get("inplace", False)
         return overwrite(input, result) if asked else result
 
     return changed

@@ -58,15 +58,11 @@ def batch_norm(
     expect_floating(input, "batch_norm")
     expect_channels(input, shape_of_weights(running_mean, 1, "the mean of batch_norm")[0], "batch_norm")
     graph = input.graph
-    mean, variance, gamma, beta = (
+    mean, variance, gamma, beta = [
         None if value is None else graph.held(value) for value in (running_mean, running_var, weight, bias)
-    )
-    scale = 1.0 / np.sqrt(variance.astype(np.float64) + eps)
-    if gamma is not None:
-        scale = scale * gamma
-    shift = -scale * mean.astype(np.float64)
-    if beta is not None:
-        shift = shift + beta
+    ]
+    scale = (1.0 if gamma is None else gamma) / np.sqrt(np.add(variance, eps, dtype=np.float64))
+    shift = (0.0 if beta is None else beta) - mean * scale
     if input.dtype.numpy is None:  # the layer takes arrays
         scale, shift = (value.reshape(-1, *(1,) * (input.ndim - 2)) for value in (scale, shift))
         return add(mul(input, graph.constant(scale, input.dtype)), graph.constant(shift, input.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,16 @@ def promoted_dtype(*values: Operand, graph: Graph) -> DType:
     return found
 
 
+def _only_dtype(values: Sequence[Operand]) -> DType | None:
+    """Return the type of operands that are Tensors of one type, or None where they are not."""
+    found = None
+    for value in values:
+        if not isinstance(value, Tensor) or value.dtype is not (found or value.dtype):
+            return None
+        found = value.dtype
+    return found
+
+
 def graph_of(*values: Operand) -> Graph:
     """Return the graph of the Tensors among operands.
 
@@ -116,6 +127,9 @@ def filler(value: Operand, like: Tensor, what: str) -> Tensor:
 
 def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
     """Return operands as Tensors of one type, a floating one where asked, and at least ``ndim`` dimensions."""
+    dtype = _only_dtype(values)
+    if dtype is not None and (dtype.is_floating_point or not floating):
+        return [with_ndim(value, ndim) for value in values]
     graph = graph or graph_of(*values)
     known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size)
     for value in values:
@@ -134,4 +148,5 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
 
 def align(*values: Operand, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
     """Return operands as :func:`promote` does, all of as many dimensions as the one of most."""
-    return promote(*values, ndim=max(getattr(v, "ndim", 0) for v in values), floating=floating, graph=graph)
+    ndim = max([getattr(value, "ndim", 0) for value in values])
+    return promote(*values, ndim=ndim, floating=floating, graph=graph)
