@@ -34,6 +34,7 @@ def torch_that_refuses(error):
     stream = SimpleNamespace(synchronize=refuse)
     cuda = SimpleNamespace(current_stream=lambda device: stream)
     memory._torch = SimpleNamespace(empty=refuse, float16=torch.float16, cuda=cuda)
+    memory._current_handle, memory._streams = lambda device: 7, {7: stream}
     memory._device, memory._of_type = "cuda:0", {float16: SimpleNamespace(new_empty=refuse)}
     return memory
 
@@ -199,3 +200,19 @@ def test_what_lies_in_page_locked_memory():
         assert memory.page_locked(other) is None
     memory._torch = torch
     assert memory.page_locked(array) is None
+
+
+def test_the_stream_that_is_waited_for_is_the_current_one():
+    waited, asked = [], []
+
+    def current_stream(device):
+        asked.append(handle)
+        return SimpleNamespace(synchronize=lambda of=handle: waited.append(of))
+
+    memory = TorchMemory.__new__(TorchMemory)
+    memory._torch = SimpleNamespace(cuda=SimpleNamespace(current_stream=current_stream))
+    memory._device, memory._streams, memory._current_handle = "cuda:0", {}, lambda device: handle
+    for handle in (7, 8, 7, 8):
+        memory.synchronize()
+    assert waited == [7, 8, 7, 8]
+    assert asked == [7, 8]

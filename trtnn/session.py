@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,6 +89,14 @@ class Session:
         self.engine = self._runtime = None
 
 
+class _Buffer(NamedTuple):
+    """A buffer as long as the longest input or output yet, and its beginning in the shape of the last one."""
+
+    whole: Any
+    spec: Input
+    view: Any
+
+
 class Worker:
     """One execution context with buffers for the host's arrays.
 
@@ -115,8 +123,8 @@ class Worker:
                 raise EngineError(f"TensorRT could not use profile {profile}", *self._backend.logger.take())
             memory.synchronize()  # the context may run on another stream
         self._shapes: CallShapes | None = None  # those that the context was told last
-        self._buffers: dict[str, Any] = {}  # by name, as long as the longest yet
-        self._pinned: dict[str, Any] = {}
+        self._buffers: dict[str, _Buffer] = {}
+        self._pinned: dict[str, _Buffer] = {}
         self._addresses: dict[str, int] = {}  # those that the context was told last
         self._graph: CapturedGraph | None = None
         self._last_stream: Any = None
@@ -197,12 +205,15 @@ class Worker:
         specs = {**shapes.inputs, **shapes.outputs}
         return {name: self._sized(self._buffers, self.memory.empty, name, spec) for name, spec in specs.items()}
 
-    def _sized(self, kept: dict[str, Any], allocate: Callable[[Input], Any], name: str, spec: Input) -> Any:
+    def _sized(self, kept: dict[str, _Buffer], allocate: Callable[[Input], Any], name: str, spec: Input) -> Any:
         """Return a buffer for an input or output in its shape, the beginning of one that is kept and grows."""
-        count = math.prod(spec.shape)
-        if name not in kept or kept[name].shape[0] < count:
-            kept[name] = allocate(Input((count,), spec.dtype))
-        return kept[name][:count].reshape(spec.shape)
+        buffer = kept.get(name)
+        if buffer is None or buffer.spec is not spec:  # a view costs more than all else here
+            count = math.prod(spec.shape)
+            whole = buffer.whole if buffer and buffer.whole.shape[0] >= count else None
+            whole = allocate(Input((count,), spec.dtype)) if whole is None else whole
+            buffer = kept[name] = _Buffer(whole, spec, whole[:count].reshape(spec.shape))
+        return buffer.view
 
     def _execute(self, shapes: CallShapes, buffers: Mapping[str, Any]) -> None:
         stream = self._current_stream() if self._stream is None else self._stream

@@ -155,6 +155,9 @@ WEIGHT = np.ones((4, 3, 3, 3), np.float32)
     [
         (lambda x: F.conv2d(x, WEIGHT), (8, 8), ShapeError, ["(batch, channels, height, width)", "[8, 8]"]),
         (lambda x: F.conv2d(x, WEIGHT, stride=(1, 2, 3)), (1, 3, 8, 8), ArgumentError, ["stride takes an int or two"]),
+        (lambda x: F.conv2d(x, WEIGHT, stride=0), (1, 3, 8, 8), ArgumentError, ["stride is at least 1, not 0"]),
+        (lambda x: F.conv2d(x, WEIGHT, dilation=(0, 1)), (1, 3, 8, 8), ArgumentError, ["dilation is at least 1"]),
+        (lambda x: F.conv2d(x, WEIGHT, padding=-1), (1, 3, 8, 8), ArgumentError, ["padding is at least 0, not -1"]),
         (lambda x: F.conv2d(x, WEIGHT, padding="full"), (1, 3, 8, 8), ArgumentError, ["padding", "'full'"]),
         (lambda x: F.conv2d(x, WEIGHT, padding="same", stride=2), (1, 3, 8, 8), ArgumentError, ["stride (2, 2)"]),
         (lambda x: F.conv2d(x, x), (1, 3, 8, 8), UnsupportedError, ["the weight of conv2d given as a Tensor"]),

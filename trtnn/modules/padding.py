@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from trtnn import functional as F
 from trtnn.modules.module import Module
-from trtnn.ops.arguments import ntuple
+from trtnn.ops.arguments import ints
 from trtnn.tensor import Tensor
 
 
@@ -21,7 +21,7 @@ class _Pad(Module):
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         super().__init__()
-        self.padding = ntuple(padding, 2 * self.sides, "padding")
+        self.padding = ints(padding, 2 * self.sides, "padding")
 
     def forward(self, input: Tensor) -> Tensor:
         return F.pad(input, self.padding, self.mode, getattr(self, "value", None))

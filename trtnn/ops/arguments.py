@@ -20,8 +20,8 @@ Number = int | float
 Operand = Tensor | Array | Number | Size
 
 
-def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
-    """Return ``value`` as one int for each of ``n`` sides, a lone int for all.
+def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+    """Return ``value`` as ``n`` ints, a lone int for all.
 
     Raises:
         ArgumentError: it is neither an int nor ``n`` of them.
@@ -33,6 +33,18 @@ def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
         count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")
         raise ArgumentError(f"{what} takes {count}, not {value!r}")
     return tuple(int(v) for v in values)
+
+
+def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+    """Return what a window has on each of ``n`` sides, such as its stride, as :func:`ints`.
+
+    Raises:
+        ArgumentError: as there, or one is negative, or 0 where it is no padding.
+    """
+    sides = ints(value, n, what)
+    if min(sides) < 1 and (min(sides) < 0 or not what.endswith("padding")):
+        raise ArgumentError(f"{what} is at least {int(not what.endswith('padding'))}, not {value}")
+    return sides
 
 
 def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterator[Callable[..., Any]]:

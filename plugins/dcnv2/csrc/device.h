@@ -114,7 +114,13 @@ inline const char* upload(void* to, const void* from, size_t bytes) {
     if (error == cudaSuccess) error = cudaStreamSynchronize(nullptr);
     return message(error);
 }
-inline void release(void* memory) { cudaFree(memory); }
+inline void release(void* memory) {
+    // A garbage collector may call this while the thread captures a CUDA graph, which freeing would make invalid.
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    cudaFree(memory);
+    cudaThreadExchangeStreamCaptureMode(&mode);
+}
 
 struct Machine {
     int multiprocessors, block_bytes, multiprocessor_bytes;  // bytes of shared memory that one can have
