@@ -212,7 +212,7 @@ def test_the_stream_that_is_waited_for_is_the_current_one():
     memory = TorchMemory.__new__(TorchMemory)
     memory._torch = SimpleNamespace(cuda=SimpleNamespace(current_stream=current_stream))
     memory._device, memory._streams, memory._current_handle = "cuda:0", {}, lambda device: handle
-    for handle in (7, 8, 7, 8):
+    for handle in (7, 8, 7, 8):  # noqa: B007 - the functions above read it
         memory.synchronize()
     assert waited == [7, 8, 7, 8]
     assert asked == [7, 8]

@@ -189,7 +189,8 @@ class FakeLayer:
     """A layer of a network, with what only weakly typed ones take."""
 
     def __init__(self, layer):
-        self.name, self.num_outputs, self.get_output = layer.name, layer.num_outputs, layer.get_output
+        self.name, self.type = layer.name, layer.type
+        self.num_outputs, self.get_output = layer.num_outputs, layer.get_output
         self.precision, self.output_types = None, {}
 
     def set_output_type(self, index, dtype):
@@ -207,6 +208,7 @@ def ask(network):
     trt = SimpleNamespace(
         float32="fp32",
         float16="fp16",
+        LayerType=get_backend().trt.LayerType,
         BuilderFlag=SimpleNamespace(FP16="FP16", OBEY_PRECISION_CONSTRAINTS="OBEY"),
         ProfilingVerbosity=SimpleNamespace(DETAILED="DETAILED"),
     )
@@ -216,6 +218,7 @@ def ask(network):
         trt=trt,
         builder=SimpleNamespace(create_builder_config=lambda: settings),
         layer_dtypes=graph.layer_dtypes,
+        layer_paths=graph.layer_paths,
         inputs=graph.inputs,
         profiles=(),
         definition=SimpleNamespace(get_layer=fakes.__getitem__, get_input=inputs.__getitem__),
@@ -295,6 +298,18 @@ def test_what_is_cast_in_forward_is_pinned(weak):
     assert {path for _, path in pinned} == {"model.24"}
     assert {kind.__name__ for kind, _ in pinned} == {"IConstantLayer", "IElementWiseLayer", "IConcatenationLayer"}
     assert sum(kind.__name__ == "IElementWiseLayer" for kind, _ in pinned) == 4
+
+
+def test_a_loop_in_fp32_is_refused_beside_fp16(weak):
+    model = Sequential({"first": Linear(3, 4), "rnn": modules.RNN(4, 5)})
+    for name, member in model.named_parameters():
+        member.data = numbers(*member.shape, seed=len(name))
+    model.inputs = {"input": (6, 2, 3)}
+    for options in ({"fp16": True}, {}, {"fp16": True, "fp32_modules": ("*",)}):
+        ask(model.trace(**options))
+    message = message_of(BuildError, ask, model.trace(fp16=True, fp32_modules=("rnn",)))
+    assert "does not keep a loop in fp32 beside layers in fp16: rnn" in message
+    assert "model.rnn.compile" in message
 
 
 def test_integers_are_not_pinned(weak):

@@ -252,6 +252,13 @@ def _set_weak_precision(graph: Graph, settings: Any) -> list[PinnedLayer]:
     for index, dtype in enumerate(graph.layer_dtypes):
         if dtype is float32:
             layer = graph.definition.get_layer(index)
+            if layer.type == trt.LayerType.RECURRENCE:  # its inspector shows nothing of what is within a loop
+                raise BuildError(
+                    f"{graph.backend} does not keep a loop in fp32 beside layers in fp16: {graph.layer_paths[index]}",
+                    "it was seen to round the loop's states to fp16 although they were pinned",
+                    "build the network in fp32, or the module by itself: model.rnn.compile(...)",
+                    "TensorRT 10, 11 and RTX do as they are asked",
+                )
             layer.precision = trt.float32
             outputs = []
             for i in range(layer.num_outputs):
