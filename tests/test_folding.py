@@ -27,7 +27,7 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
 from trtnn.fingerprint import fingerprint
 from trtnn.graph import current_graph
-from trtnn.modules import BatchNorm2d, Conv2d
+from trtnn.modules import BatchNorm2d, Conv2d, Sequential
 from trtnn.ops.looping import scan
 from trtnn.reading import flat_array, read_layers
 
@@ -722,3 +722,20 @@ def test_a_channel_too_many_is_an_error():
         return F.batch_norm(F.conv2d(x, numbers(4, 3, 1, 1)), *statistics(5))
 
     assert "expected 5" in message_of(ShapeError, trace, forward, (1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_folded_weights_beyond_fp16_are_an_error_that_names_the_module(count):
+    """They are multiplied when the trace ends, several at once."""
+    model = Sequential(*(Sequential(Conv2d(2, 2, 1), BatchNorm2d(2)) for _ in range(count)))
+    model.inputs = {"input": (1, 2, 3, 3)}
+    load = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+    for name, member in (*model.named_parameters(), *model.named_buffers()):
+        member.data = np.full(member.shape, load[name.rpartition(".")[2]], np.float32)
+    last = model[count - 1]
+    last[1].weight.data = np.full(2, 1e5, np.float32)
+    model.trace()
+    model.trace(fp16=True, fp32_modules=(f"{count - 1}.*",))
+    message = message_of(DTypeError, model.trace, fp16=True)
+    assert f"weights of {count - 1}.0 do not fit in float16\n  the largest is 99999" in message
+    assert f'fp32_modules=("{count - 1}.0",)' in message

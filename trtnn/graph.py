@@ -40,6 +40,7 @@ _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_g
 # The layers whose output has the shape of their first input, or that of all inputs broadcast together.
 _SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
 _BROADCAST = ("elementwise", "select")
+_MOST_THREADS = 8  # more do not multiply faster than memory takes the products
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -142,6 +143,7 @@ class Graph:
         self.lengths: dict[str, Tensor] = {}
         self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self._arrays: list[np.ndarray] = []
+        self._unfilled: list[Callable[[], None]] = []  # what fills those of them that are empty
         self._converted: dict[tuple[int, DType], tuple[np.ndarray, np.ndarray]] = {}  # of what, and to what
         self._names: defaultdict[str, int] = defaultdict(int)
         self._postponed: Tensor | None = None
@@ -328,6 +330,7 @@ class Graph:
     def _finish(self) -> None:
         """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
         self.settle()
+        self._fill()
         for held in (self.lengths, self.dimensions, self._converted):
             held.clear()
         returned, self.module_outputs = self.module_outputs, {}
@@ -382,29 +385,48 @@ class Graph:
 
     def rounded(self, data: np.ndarray, dtype: DType) -> np.ndarray:
         """Return what :meth:`array` does of an array that the caller made for one layer; that is not kept."""
-        converted = self._convert(data, dtype)
-        if self.stored_dtype(dtype) is not dtype:
-            converted = self._convert(data, self.stored_dtype(dtype))
+        converted = _convert(data, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
         self._arrays.append(converted)
         return converted
 
-    def _convert(self, data: np.ndarray, dtype: DType) -> np.ndarray:
-        if data.dtype is dtype.numpy and data.flags.c_contiguous:  # TensorRT takes no other object that is equal
-            return data
-        with np.errstate(over="ignore", invalid="ignore"):
-            converted = np.asarray(data, dtype.numpy, order="C")  # ascontiguousarray would make a 0-d array 1-d
-        if dtype.is_floating_point and np.isfinite(converted).all():  # as nearly always: one pass
-            return converted
-        lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
-        if lost.any():
-            path = self._scopes[-1].path
-            limits = np.finfo(dtype.numpy) if dtype.is_floating_point else np.iinfo(dtype.numpy)
-            raise DTypeError(
-                f"weights of {self.where} do not fit in {dtype.name}",
-                f"the largest is {np.abs(data[lost]).max():g}, {dtype.name} ends at {limits.max:g}",
-                *([f'keep the module in fp32: fp32_modules=("{path}",)'] if path and dtype is float16 else []),
-            )
-        return converted
+    def scaled(self, data: np.ndarray, factors: np.ndarray, dtype: DType) -> np.ndarray:
+        """Return data · factors as :meth:`rounded` does, multiplied in fp32.
+
+        The array is empty until the trace ends, when all of them are filled at once, on every core.
+
+        Args:
+            factors: of a shape that broadcasts to that of ``data``.
+        """
+        stored, path = self.stored_dtype(dtype), self._scopes[-1].path
+        product = np.empty(data.shape, stored.numpy)
+
+        def fill() -> None:
+            exact = product if dtype is float32 else np.empty(data.shape, np.float32)
+            # Where rows of one factor are shorter than NumPy's buffer, it fills that with a factor for each element,
+            # which takes as long as the product. With a small one it takes the factors as they are.
+            usual = np.setbufsize(16)
+            try:
+                np.multiply(np.asarray(data, np.float32), factors, out=exact)
+            finally:
+                np.setbufsize(usual)
+            if exact is not product:
+                product[...] = _convert(exact, dtype, stored, path)
+
+        self._arrays.append(product)
+        self._unfilled.append(fill)
+        return product
+
+    def _fill(self) -> None:
+        fills, self._unfilled = self._unfilled, []
+        if len(fills) < 2:
+            for fill in fills:
+                fill()
+            return
+        from concurrent.futures import ThreadPoolExecutor  # not for who only imports trtnn: 10 ms
+
+        with ThreadPoolExecutor(min(len(fills), os.cpu_count() or 1, _MOST_THREADS)) as pool:
+            for _ in pool.map(lambda fill: fill(), fills):
+                pass  # it raises what was raised there
 
     def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
         """Return a number or an array as a Tensor of at least ``ndim`` dimensions.
@@ -597,7 +619,7 @@ class Graph:
     @property
     def where(self) -> str:
         """The path of the module that is running, for messages."""
-        return self._scopes[-1].path or "the model's own forward"
+        return _where(self._scopes[-1].path)
 
     def _output(self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None) -> Tensor:
         try:
@@ -717,3 +739,35 @@ def user_line() -> str | None:
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None
+
+
+def _where(path: str) -> str:
+    return path or "the model's own forward"
+
+
+def _convert(data: np.ndarray, dtype: DType, stored: DType, path: str) -> np.ndarray:
+    """Return weights of the module at ``path`` in the type that they are stored in, checked for that they are used in.
+
+    Raises:
+        DTypeError: a finite value becomes infinite, or a whole number another.
+    """
+    converted = _convert_to(data, dtype, path)
+    return converted if stored is dtype else _convert_to(data, stored, path)
+
+
+def _convert_to(data: np.ndarray, dtype: DType, path: str) -> np.ndarray:
+    if data.dtype is dtype.numpy and data.flags.c_contiguous:  # TensorRT takes no other object that is equal
+        return data
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = np.asarray(data, dtype.numpy, order="C")  # ascontiguousarray would make a 0-d array 1-d
+    if dtype.is_floating_point and np.isfinite(converted).all():  # as nearly always: one pass
+        return converted
+    lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
+    if lost.any():
+        limits = np.finfo(dtype.numpy) if dtype.is_floating_point else np.iinfo(dtype.numpy)
+        raise DTypeError(
+            f"weights of {_where(path)} do not fit in {dtype.name}",
+            f"the largest is {np.abs(data[lost]).max():g}, {dtype.name} ends at {limits.max:g}",
+            *([f'keep the module in fp32: fp32_modules=("{path}",)'] if path and dtype is float16 else []),
+        )
+    return converted

@@ -131,14 +131,21 @@ def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
     return tuple(value.shape)
 
 
-def layer_weights(input: Tensor, kernel: np.ndarray, bias: np.ndarray | None) -> tuple[Any, Any, dict[int, Tensor]]:
+def layer_weights(
+    input: Tensor, kernel: np.ndarray, bias: np.ndarray | None, factors: np.ndarray | None = None
+) -> tuple[Any, Any, dict[int, Tensor]]:
     """Return the kernel and the bias that a layer over ``input`` takes as arrays, and those that it takes as inputs.
 
     They are inputs in a type that NumPy has not.
+
+    Args:
+        factors: what the kernel is multiplied by, if anything; of a shape that broadcasts.
     """
-    graph = input.graph
-    if input.dtype.numpy is not None:
-        return graph.rounded(kernel, input.dtype), None if bias is None else graph.rounded(bias, input.dtype), {}
+    graph, dtype = input.graph, input.dtype
+    if dtype.numpy is not None:
+        weights = graph.rounded(kernel, dtype) if factors is None else graph.scaled(kernel, factors, dtype)
+        return weights, None if bias is None else graph.rounded(bias, dtype), {}
+    kernel = kernel if factors is None else kernel * factors
     given = {1: kernel} if bias is None else {1: kernel, 2: bias}
     none = graph.trt.Weights()
-    return none, none, {index: graph.constant(value, input.dtype) for index, value in given.items()}
+    return none, none, {index: graph.constant(value, dtype) for index, value in given.items()}
