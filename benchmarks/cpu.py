@@ -26,6 +26,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ FAMILIES = {  # by how the models' names begin
         "tests.models.twins.retinanet", "RetinaNet", ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
     ),
     "centernet": Family("tests.models.twins.centernet", "CenterNet", ("centernet_dla34", "centernet_resnet50")),
+    "diffusion": Family("tests.models.twins.diffusion", "", ("diffusion",)),  # blocks, of which a stage is made
 }
 
 
@@ -66,11 +68,28 @@ def family_of(name: str) -> Family:
     return next(family for prefix, family in FAMILIES.items() if name.startswith(prefix))
 
 
+def diffusion_stage(blocks: ModuleType, nn: ModuleType):
+    """The blocks of diffusion networks one after another, as on the way down and up again: ours or their twins."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        blocks.ResnetBlock2D(in_channels=64, out_channels=128, temb_channels=None),
+        blocks.Downsample2D(128, use_conv=True),
+        blocks.Attention(128, heads=4, dim_head=32, bias=True, norm_num_groups=32, residual_connection=True),
+        blocks.ResnetBlock2D(in_channels=128, temb_channels=None),
+        blocks.Upsample2D(128, use_conv=True),
+    )
+
+
 def make_model(name: str):
     """Our model, empty."""
-    from trtnn.models import create
+    from trtnn import Input, modules
+    from trtnn.models import create, diffusion
 
-    return create(name, **family_of(name).options)
+    if name != "diffusion":
+        return create(name, **family_of(name).options)
+    model = diffusion_stage(diffusion, modules)
+    model.inputs = {"input": Input((1, 3, 128, 128))}
+    return model
 
 
 def make_twin(name: str):
@@ -79,6 +98,8 @@ def make_twin(name: str):
 
     torch.manual_seed(0)
     family = family_of(name)
+    if name == "diffusion":
+        return diffusion_stage(importlib.import_module(family.module), torch.nn).eval()
     return getattr(importlib.import_module(family.module), family.twin)(name, **family.options).eval()
 
 

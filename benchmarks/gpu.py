@@ -2,7 +2,8 @@
 
 Each task leaves a JSON file in the folder of results; a task whose file is there is not run again, so that an
 interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes half a minute to start
-building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds.
+building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds (of YOLOv5s
+at batch 1; batch8 in it is of batch 8).
 Builds are not run side by side: that gains next to nothing there.
 
 Models with deformable convolutions, such as yolov5s-dcn, have no ONNX road: TensorRT has no such layer. They have two
@@ -33,6 +34,7 @@ from typing import Any, NamedTuple
 from trtnn.bench import bench_engine, milliseconds
 
 SIZE_PX = 640
+TIMING = Path(__file__).parent / "timing"  # of batch 1; of batch 8 in its folder batch8
 ROUNDS, RUNS = 5, 30
 ROADS = ("onnx", "onnx-half-input", "trtnn", "trtnn-half-input")
 DEFORMABLE_ROADS = ("trtnn-plugin", "trtnn-native")
@@ -417,6 +419,9 @@ def main() -> None:
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=1e6, help="start nothing after so many; what runs is ended")
+    parser.add_argument(
+        "--timing", type=Path, default=TIMING, help="the packed timing cache to begin with (default: %(default)s)"
+    )
     parser.add_argument("--trt-python", default=sys.executable, help="the Python that has TensorRT (default: this one)")
     parser.add_argument("--tasks", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -441,7 +446,7 @@ def run_all(args: argparse.Namespace) -> None:
     run_tasks([Task("export", *pair) for pair in wanted if "onnx" in roads_of(pair[0])], args)
     if not (args.out / "timing").exists():
         (args.out / "timing").mkdir()
-        for packed in (Path(__file__).parent / "timing").glob("*.xz"):
+        for packed in args.timing.glob("*.xz"):
             (args.out / "timing" / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
     builds = [
         Task("build", *pair, road) for pair in wanted for road in roads_of(pair[0]) if road in (args.roads or [road])

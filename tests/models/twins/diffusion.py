@@ -30,9 +30,8 @@ class Upsample2D(nn.Module):
         self.conv = nn.Conv2d(channels, out_channels or channels, 3, padding=1) if use_conv else nn.Identity()
 
     def forward(self, x, size=None):
-        size = [2 * n for n in x.shape[2:]] if size is None else size
-        rows, columns = (torch.arange(n) * old // n for n, old in zip(size, x.shape[2:], strict=True))
-        return self.conv(x[:, :, rows][:, :, :, columns])
+        how = {"scale_factor": 2} if size is None else {"size": size}
+        return self.conv(F.interpolate(x, mode="nearest", **how))
 
 
 class ResnetBlock2D(nn.Module):
@@ -112,14 +111,14 @@ class Attention(nn.Module):
 
     def forward(self, x, other=None):
         given, image = x, x.ndim == 4
-        x = x.flatten(2) if image else x.mT
-        x = (self.group_norm(x) if hasattr(self, "group_norm") else x).mT
+        x = x.flatten(2) if image else x.transpose(-1, -2)
+        x = (self.group_norm(x) if hasattr(self, "group_norm") else x).transpose(-1, -2)
         other = x if other is None else other
         results = []
         for q, k, v in zip(
             *(p.chunk(self.heads, 2) for p in (self.to_q(x), self.to_k(other), self.to_v(other))), strict=True
         ):
-            results.append(((q @ k.mT) / math.sqrt(q.shape[2])).softmax(2) @ v)
+            results.append(((q @ k.transpose(-1, -2)) / math.sqrt(q.shape[2])).softmax(2) @ v)
         y = self.to_out[0](torch.cat(results, 2))
-        y = y.mT.reshape(given.shape) if image else y
+        y = y.transpose(-1, -2).reshape(given.shape) if image else y
         return ((y + given) if self.residual else y) / self.divisor
