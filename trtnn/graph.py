@@ -418,14 +418,14 @@ class Graph:
 
     def _fill(self) -> None:
         fills, self._unfilled = self._unfilled, []
-        if len(fills) < 2:
-            for fill in fills:
-                fill()
+        workers = min(len(fills), os.cpu_count() or 1, _MOST_THREADS)
+        if workers < 2:
+            _run(fills)
             return
         from concurrent.futures import ThreadPoolExecutor  # not for who only imports trtnn: 10 ms
 
-        with ThreadPoolExecutor(min(len(fills), os.cpu_count() or 1, _MOST_THREADS)) as pool:
-            for _ in pool.map(lambda fill: fill(), fills):
+        with ThreadPoolExecutor(workers) as pool:  # neighbours, which are often of one size, go to different threads
+            for _ in pool.map(_run, [fills[first::workers] for first in range(workers)]):
                 pass  # it raises what was raised there
 
     def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
@@ -739,6 +739,11 @@ def user_line() -> str | None:
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None
+
+
+def _run(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
 
 
 def _where(path: str) -> str:
