@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import assert_close, check_triangle, message_of, needs_type, numbers, run, strongly_typed, trace
-from trtnn import Input, Parameter, get_backend
+from trtnn import Input, Parameter, float32, get_backend, int8
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 
@@ -171,6 +171,15 @@ def test_casts():
     x = np.array([-2.7, -0.5, 0, 0.5, 1.5, 300], np.float32)
     check_triangle(lambda x: [x.int(), x.float(), x.to("bool")], lambda x: [x.int(), x, x.bool()], x)
     check_triangle(lambda x: [F.cast(x, np.int32), x.to(torch.int32)], lambda x: [x.int(), x.int()], x)
+
+
+def test_a_cast_that_tensorrt_does_otherwise_is_an_error(monkeypatch):
+    backend = get_backend()
+    shown = backend.dtype
+    narrow = backend.data_type(int8)
+    monkeypatch.setattr(backend, "dtype", lambda member: float32 if member == narrow else shown(member))
+    message = message_of(UnsupportedError, trace, lambda x: x.to("int8") * 1.5, (2,))
+    assert "makes float32 of what the model's own forward casts to int8" in message
 
 
 @needs_type("int64")

@@ -353,7 +353,13 @@ class Graph:
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
             return Tensor(self, Value(tensor.raw), tensor.shape, dtype)
-        return self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
+        result = self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
+        if result.dtype is not dtype:
+            raise UnsupportedError(
+                f"{self.backend} makes {result.dtype.name} of what {self.where} casts to {dtype.name}",
+                "use int32 within the network, and cast on the host",
+            )
+        return result
 
     def held(self, value: Any) -> np.ndarray:
         """Return a NumPy array as it is, or the one that a Parameter holds.

@@ -249,10 +249,10 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The sum of all elements up to each, along a dimension."""
     input = _summable(input, dtype)
-    expect_number(input, "cumsum")
     if not input.shape:
         normalize_dim(dim, 1)
         return input
+    expect_number(input, "cumsum")
     graph, axis = input.graph, normalize_dim(dim, input.ndim)
     if graph.backend.capabilities.cumulative:
         at = graph.constant(np.int32(axis), int32)
