@@ -26,7 +26,7 @@ from trtnn import Dim, Module, compare, float16, float32, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
 from trtnn.fingerprint import fingerprint
-from trtnn.graph import current_graph
+from trtnn.graph import Graph, current_graph
 from trtnn.modules import BatchNorm2d, Conv2d, Sequential
 from trtnn.ops.looping import scan
 from trtnn.reading import flat_array, read_layers
@@ -739,3 +739,25 @@ def test_folded_weights_beyond_fp16_are_an_error_that_names_the_module(count):
     message = message_of(DTypeError, model.trace, fp16=True)
     assert f"weights of {count - 1}.0 do not fit in float16\n  the largest is 99999" in message
     assert f'fp32_modules=("{count - 1}.0",)' in message
+
+
+def test_tensorrt_reads_folded_weights_when_it_builds(monkeypatch):
+    """They are filled after the layers were added: the plan is that of weights which were there before."""
+    model, _ = pair(
+        lambda nn: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+    )
+    scaled = Graph.scaled
+
+    def plan():
+        return bytes(model.trace({"input": (1, 3, 9, 9)}).build(**ONE_TARGET).plan)
+
+    def at_once(graph, *given):
+        product = scaled(graph, *given)
+        graph._unfilled.pop()()
+        return product
+
+    late = plan()
+    monkeypatch.setattr(Graph, "scaled", at_once)
+    assert plan() == late
+    monkeypatch.setattr(Graph, "scaled", lambda graph, data, *given: at_once(graph, data * 2, *given))
+    assert plan() != late
