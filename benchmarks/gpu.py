@@ -1,8 +1,8 @@
 """Engines on a GPU beside the ONNX road and torch, all in one run on one machine.
 
 Each task leaves a JSON file in the folder of results; a task whose file is there is not run again, so that an
-interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes half a minute to start
-building in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds, of
+interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes ten seconds, on a busy
+machine a minute, before it builds in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds, of
 YOLOv5s at batch 1; of batch 8 with --timing benchmarks/timing/batch8.
 Builds are not run side by side: that gains next to nothing there.
 
@@ -135,6 +135,16 @@ def build_trtnn(args: argparse.Namespace, road: str, timing: Path, level: int) -
     return engine, len(network.graph.layer_paths)
 
 
+def build_small():
+    """Build the engine of a network that takes next to no time to build or run."""
+    from trtnn import functional as F
+    from trtnn.inputs import Input
+    from trtnn.network import trace
+
+    network = trace(lambda x: F.relu(x * 2), {"x": (Input((1, 8, 8, 8)),)})
+    return network.build(optimization_level=0, timing_cache=False, progress=False)
+
+
 # -- tasks: before the builds -----------------------------------------------------------------------------------------
 
 
@@ -214,13 +224,8 @@ def seconds_to_build(args: argparse.Namespace) -> float:
 
 def seconds_to_start() -> float:
     """What TensorRT takes before it builds the first network in a process, and to build a single layer."""
-    from trtnn import functional as F
-    from trtnn.inputs import Input
-    from trtnn.network import trace
-
     start = time.perf_counter()
-    network = trace(lambda x: F.relu(x * 2), {"x": (Input((1, 8, 8, 8)),)})
-    network.build(optimization_level=0, timing_cache=False, progress=False)
+    build_small()
     return time.perf_counter() - start
 
 
@@ -299,12 +304,7 @@ def task_overhead(args: argparse.Namespace) -> dict:
     """What a call costs in Python: a network so small that launching it takes longer than running it."""
     import numpy as np
 
-    from trtnn import functional as F
-    from trtnn.inputs import Input
-    from trtnn.network import trace
-
-    network = trace(lambda x: F.relu(x * 2), {"x": (Input((1, 8, 8, 8)),)})
-    with network.build(optimization_level=0, timing_cache=False, progress=False) as engine:
+    with build_small() as engine:
         benchmark = bench_engine(engine, {"x": np.zeros((1, 8, 8, 8), np.float32)}, runs=2000)
     print(benchmark, flush=True)
     return benchmark.to_json()

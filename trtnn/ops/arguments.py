@@ -41,9 +41,9 @@ def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
     Raises:
         ArgumentError: as there, or one is negative, or 0 where it is no padding.
     """
-    sides = ints(value, n, what)
-    if min(sides) < 1 and (min(sides) < 0 or not what.endswith("padding")):
-        raise ArgumentError(f"{what} is at least {int(not what.endswith('padding'))}, not {value}")
+    sides, least = ints(value, n, what), 0 if what.endswith("padding") else 1
+    if min(sides) < least:
+        raise ArgumentError(f"{what} is at least {least}, not {value}")
     return sides
 
 
