@@ -2,8 +2,8 @@
 
 Each task leaves a JSON file in the folder of results; a task whose file is there is not run again, so that an
 interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes ten seconds, on a busy
-machine a minute, before it builds in each. Its timing cache is kept in the folder as well, and begins with what benchmarks/timing holds, of
-YOLOv5s at batch 1; of batch 8 with --timing benchmarks/timing/batch8.
+machine a minute, before it builds in each. Its timing cache is kept in the folder as well, and begins with what
+benchmarks/timing holds, of YOLOv5s at batch 1; of batch 8 with --timing benchmarks/timing/batch8.
 Builds are not run side by side: that gains next to nothing there.
 
 Models with deformable convolutions, such as yolov5s-dcn, have no ONNX road: TensorRT has no such layer. They have two
