@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ShapeError
 from trtnn.models.family import Family
 from trtnn.models.resnet import Backbone
+from trtnn.models.sizes import expect_multiples
 from trtnn.modules import (
     BatchNorm2d,
     Conv2d,
@@ -30,7 +30,7 @@ from trtnn.modules import (
     ReLU,
     Sequential,
 )
-from trtnn.symbolic import Length, is_static, same
+from trtnn.symbolic import Length, is_static
 from trtnn.tensor import Tensor
 
 WIDTH = 256  # channels of the pyramid and of the head
@@ -180,12 +180,7 @@ class RetinaNet(Family):
 
     def forward(self, images: Tensor) -> Any:
         size = images.shape[2:]
-        if not all(same(length % 32, 0) for length in size):
-            raise ShapeError(
-                f"{self.name} takes pictures whose height and width are multiples of 32",
-                f"received {tuple(size)}",
-                "pad them with zeros up to the next, or declare trtnn.Dim(..., multiple_of=32)",
-            )
+        expect_multiples(size, 32, self.name)
         levels = self.backbone(images)
         logits, deltas = ([branch(x).flatten(2) for x in levels] for branch in self.head.values())
         if self.output == "raw":
