@@ -194,6 +194,15 @@ def test_one_network_for_every_size(name):
             assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
 
 
+def test_a_level_of_one_cell_at_every_size():
+    ours, theirs = pair_of(V1)
+    network = ours.trace(dynamic(96))
+    for shape in ((1, 3, 32, 96), (2, 3, 64, 32)):
+        images = pictures(*shape)
+        with torch.no_grad():
+            assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
+
+
 def test_one_engine_for_every_size_builds(tmp_path):
     ours, _ = pair_of(V1)
     engine = ours.compile(dynamic(128), fp16=True, **ONE_TARGET)

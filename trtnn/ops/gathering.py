@@ -9,15 +9,14 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import count_windows, expect_ndim, normalize_dim, ntuple
-from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import eq
-from trtnn.ops.creation import arange
+from trtnn.ops.creation import numbers_below
 from trtnn.ops.indexing import Indices, as_indices, take
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, filler, index_dtype
 from trtnn.ops.shaping import movedim, permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, Size
+from trtnn.symbolic import Length
 from trtnn.tensor import Tensor
 
 
@@ -86,10 +85,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 def taps_of(places: Length, kernel: int, stride: int, dilation: int) -> Indices:
     """Return the index of each tap of a window at each place, (kernel, places)."""
-    taps = dilation * np.arange(kernel)[:, None]
-    if isinstance(places, Size):
-        return add(mul(arange(places), stride), taps)
-    return taps + stride * np.arange(places)
+    return numbers_below(places) * stride + dilation * np.arange(kernel)[:, None]
 
 
 def _places(length: Length, kernel: int, dilation: int, padding: int, stride: int, what: str) -> Indices:
