@@ -23,8 +23,6 @@ from trtnn.plugins import dcnv2
 from trtnn.symbolic import Length, same_shape
 from trtnn.tensor import Tensor
 
-LOWERINGS = ("auto", "plugin", "native")
-
 
 def deform_conv2d(
     input: Tensor,
@@ -98,11 +96,16 @@ def modulated_deform_conv2d(
     return convolution.in_native_layers(offset_mask[:, :offsets], sigmoid(offset_mask[:, offsets:]), bias)
 
 
+def expect_lowering(lowering: str, what: str) -> None:
+    known = ("auto", "plugin", "native")
+    if lowering not in known:
+        raise ArgumentError(f"{what} with lowering={lowering!r}", f"known: {', '.join(known)}")
+
+
 def _takes_plugin(input: Tensor, lowering: str) -> bool:
     """Whether the plugin is what a lowering means here; what ``"auto"`` took goes into the network's summary."""
     graph, what = input.graph, "deform_conv2d"
-    if lowering not in LOWERINGS:
-        raise ArgumentError(f"{what} in {graph.where} with lowering={lowering!r}", f"known: {', '.join(LOWERINGS)}")
+    expect_lowering(lowering, f"{what} in {graph.where}")
     against = None if input.dtype in (float32, float16) else f"the plugin takes no {input.dtype.name}"
     if lowering == "plugin":
         if against:
