@@ -81,6 +81,8 @@ CASES = {
     "gathering": lambda ops, x: [
         x.gather(1, (x > 0).long()), x.gather(-1, (x > 0).long()), x.gather(-1, x.argmax(-1, True)),
         x.scatter(1, (x[:, :1] > 0).long(), 0.5), ops.one_hot(x.argmax(1), 4),
+        x.scatter_add(1, (x > 0).long(), x), x.scatter_add(-1, x.argmax(-1, True), x),
+        x.index_add(-1, (x[0, 0] > 0).long(), x), x.index_add(1, (x[0, :, 0] > 0).long(), x, alpha=2),
     ],
     "triangles": lambda ops, x: [x.tril(), x.triu(1), ops.tril(x.mT, -1), (x > 0).tril()],
     "windows": lambda ops, x: [x.unfold(1, 2, 1), x.unfold(-1, 2, 1), x.unfold(-1, 3, 2), ops.unfold(x[:, None], 2)],
