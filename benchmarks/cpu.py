@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,24 +37,63 @@ sys.path.insert(1, str(Path(__file__).parents[1]))  # the twins that only tests 
 
 
 class Family(NamedTuple):
-    """Where a family's twin in torch is, which takes the same arguments as our own."""
+    """How the models of a family are made, by name."""
 
-    module: str
-    twin: str
     models: tuple[str, ...]  # to measure
-    options: dict[str, str] = {}
+    ours: Callable[[str], Any]  # empty
+    twin: Callable[[str], Any]  # in torch
+
+
+def registered(module: str, twin: str, *models: str, **options: str) -> Family:
+    """A family of trtnn's registry; its twin in torch takes the same arguments."""
+
+    def ours(name: str) -> Any:
+        from trtnn.models import create
+
+        return create(name, **options)
+
+    return Family(models, ours, lambda name: getattr(importlib.import_module(module), twin)(name, **options))
+
+
+def diffusion_blocks(blocks: ModuleType, nn: ModuleType) -> Any:
+    """The blocks of diffusion networks one after another, as on the way down and up again: ours or their twins."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        blocks.ResnetBlock2D(in_channels=64, out_channels=128, temb_channels=None),
+        blocks.Downsample2D(128, use_conv=True),
+        blocks.Attention(128, heads=4, dim_head=32, bias=True, norm_num_groups=32, residual_connection=True),
+        blocks.ResnetBlock2D(in_channels=128, temb_channels=None),
+        blocks.Upsample2D(128, use_conv=True),
+    )
+
+
+def our_diffusion(name: str) -> Any:
+    from trtnn import Input, modules
+    from trtnn.models import diffusion
+
+    model = diffusion_blocks(diffusion, modules)
+    model.inputs = {"input": Input((1, 3, 128, 128))}
+    return model
+
+
+def twin_diffusion(name: str) -> Any:
+    from torch import nn
+
+    from tests.models.twins import diffusion
+
+    return diffusion_blocks(diffusion, nn)
 
 
 FAMILIES = {  # by how the models' names begin
-    "yolov5": Family("trtnn.examples.twin", "YOLOv5", ("yolov5s",)),
-    "yolov8": Family("tests.models.twins.yolov8", "YOLOv8", ("yolov8s",)),
-    "yolov3": Family("tests.models.twins.yolov3", "YOLOv3", ("yolov3", "yolov3-tiny"), {"version": "9.0"}),
-    "resnet": Family("tests.models.twins.resnet", "ResNet", ("resnet50",)),
-    "retinanet": Family(
-        "tests.models.twins.retinanet", "RetinaNet", ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
+    "yolov5": registered("trtnn.examples.twin", "YOLOv5", "yolov5s"),
+    "yolov8": registered("tests.models.twins.yolov8", "YOLOv8", "yolov8s"),
+    "yolov3": registered("tests.models.twins.yolov3", "YOLOv3", "yolov3", "yolov3-tiny", version="9.0"),
+    "resnet": registered("tests.models.twins.resnet", "ResNet", "resnet50"),
+    "retinanet": registered(
+        "tests.models.twins.retinanet", "RetinaNet", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"
     ),
-    "centernet": Family("tests.models.twins.centernet", "CenterNet", ("centernet_dla34", "centernet_resnet50")),
-    "diffusion": Family("tests.models.twins.diffusion", "", ("diffusion",)),  # blocks, of which a stage is made
+    "centernet": registered("tests.models.twins.centernet", "CenterNet", "centernet_dla34", "centernet_resnet50"),
+    "diffusion": Family(("diffusion",), our_diffusion, twin_diffusion),
 }
 
 
@@ -68,39 +107,17 @@ def family_of(name: str) -> Family:
     return next(family for prefix, family in FAMILIES.items() if name.startswith(prefix))
 
 
-def diffusion_stage(blocks: ModuleType, nn: ModuleType):
-    """The blocks of diffusion networks one after another, as on the way down and up again: ours or their twins."""
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 3, padding=1),
-        blocks.ResnetBlock2D(in_channels=64, out_channels=128, temb_channels=None),
-        blocks.Downsample2D(128, use_conv=True),
-        blocks.Attention(128, heads=4, dim_head=32, bias=True, norm_num_groups=32, residual_connection=True),
-        blocks.ResnetBlock2D(in_channels=128, temb_channels=None),
-        blocks.Upsample2D(128, use_conv=True),
-    )
-
-
-def make_model(name: str):
+def make_model(name: str) -> Any:
     """Our model, empty."""
-    from trtnn import Input, modules
-    from trtnn.models import create, diffusion
-
-    if name != "diffusion":
-        return create(name, **family_of(name).options)
-    model = diffusion_stage(diffusion, modules)
-    model.inputs = {"input": Input((1, 3, 128, 128))}
-    return model
+    return family_of(name).ours(name)
 
 
-def make_twin(name: str):
+def make_twin(name: str) -> Any:
     """The torch twin with random weights."""
     import torch
 
     torch.manual_seed(0)
-    family = family_of(name)
-    if name == "diffusion":
-        return diffusion_stage(importlib.import_module(family.module), torch.nn).eval()
-    return getattr(importlib.import_module(family.module), family.twin)(name, **family.options).eval()
+    return family_of(name).twin(name).eval()
 
 
 def shape_of(name: str) -> tuple[int, ...]:

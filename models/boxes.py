@@ -12,18 +12,17 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.modules import Module
+from trtnn.ops.creation import numbers_below
 from trtnn.parameter import Buffer
-from trtnn.symbolic import Length, is_static
+from trtnn.symbolic import Length
 from trtnn.tensor import Tensor
 
 
 def cells_of(rows: Length, columns: Length) -> np.ndarray | Tensor:
     """Return the column and the row of each cell of a map, (rows · columns, 2): an array where the map is static."""
-    if is_static((rows, columns)):
-        return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32).reshape(-1, 2)
-    x = F.arange(columns, dtype="float32").view(1, columns, 1).expand(rows, columns, 1)
-    y = F.arange(rows, dtype="float32").view(rows, 1, 1).expand(rows, columns, 1)
-    return F.cat([x, y], -1).view(rows * columns, 2)
+    x, y = numbers_below(columns, "float32").reshape(1, -1, 1), numbers_below(rows, "float32").reshape(-1, 1, 1)
+    x_axis, y_axis = np.eye(2, dtype=np.float32)
+    return (x * x_axis + y * y_axis).reshape(-1, 2)
 
 
 def join(parts: Sequence[np.ndarray] | Sequence[Tensor], dim: int) -> np.ndarray | Tensor:

@@ -11,15 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from trtnn import functional as F
+from trtnn.models.boxes import cells_of
 from trtnn.models.dla import DLASeg
 from trtnn.models.family import Family
 from trtnn.models.resnet import Backbone, Bottleneck
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, BatchNorm2d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
-from trtnn.symbolic import Length, is_static
 from trtnn.tensor import Tensor
 
 STRIDE = 4  # pixels of a picture for a place of the heat map
@@ -140,15 +138,7 @@ def decode(hm: Tensor, wh: Tensor, reg: Tensor, detections: int) -> Tensor:
     label = index // (rows * columns)
     place = index - label * (rows * columns)
 
-    centre, half = (reg + _places(rows, columns)) * STRIDE, wh * (STRIDE / 2)
+    centre, half = (reg + cells_of(rows, columns).T.reshape(2, rows, columns)) * STRIDE, wh * (STRIDE / 2)
     corners = F.cat([centre - half, centre + half], 1).flatten(2)
     box = corners.gather(2, place.unsqueeze(1).expand(batch, 4, detections))
     return F.cat([box, logits.sigmoid().unsqueeze(1), label.float().unsqueeze(1)], 1).transpose(1, 2)
-
-
-def _places(rows: Length, columns: Length) -> np.ndarray | Tensor:
-    """Return the column and the row of each place, (2, rows, columns): an array where the map is static."""
-    if is_static((rows, columns)):
-        return np.stack(np.meshgrid(np.arange(columns), np.arange(rows))).astype(np.float32)
-    lines = (F.arange(length, dtype="float32") for length in (columns, rows))
-    return F.stack(F.meshgrid(*lines, indexing="xy"))

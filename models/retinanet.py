@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ShapeError
+from trtnn.models.boxes import join
 from trtnn.models.family import Family
 from trtnn.models.resnet import Backbone
+from trtnn.models.sizes import expect_multiples
 from trtnn.modules import (
     BatchNorm2d,
     Conv2d,
@@ -30,7 +31,7 @@ from trtnn.modules import (
     ReLU,
     Sequential,
 )
-from trtnn.symbolic import Length, is_static, same
+from trtnn.symbolic import Length, is_static
 from trtnn.tensor import Tensor
 
 WIDTH = 256  # channels of the pyramid and of the head
@@ -96,7 +97,7 @@ def _grid(size: int, cells: Sequence[Length], picture: Sequence[Length]) -> np.n
 
     Cells are picture // cells apart: 61 pixels, not 64, where a length of 800 has 13 of them. So it is trained.
     """
-    arange = np.arange if is_static(picture) else F.arange
+    arange = np.arange if is_static(picture) else F.arange  # also of the one cell that a coarse level always has
     y, x = (arange(n, dtype="float32") * (length // n) for n, length in zip(cells, picture, strict=True))
     x_axis, y_axis = np.eye(4, dtype=np.float32)[:2]
     grid = x.reshape(1, -1, 1, 1) * x_axis + y.reshape(-1, 1, 1, 1) * y_axis + _anchors(size)
@@ -180,18 +181,12 @@ class RetinaNet(Family):
 
     def forward(self, images: Tensor) -> Any:
         size = images.shape[2:]
-        if not all(same(length % 32, 0) for length in size):
-            raise ShapeError(
-                f"{self.name} takes pictures whose height and width are multiples of 32",
-                f"received {tuple(size)}",
-                "pad them with zeros up to the next, or declare trtnn.Dim(..., multiple_of=32)",
-            )
+        expect_multiples(size, 32, self.name)
         levels = self.backbone(images)
         logits, deltas = ([branch(x).flatten(2) for x in levels] for branch in self.head.values())
         if self.output == "raw":
             return {"logits": [_rows(x, self.classes) for x in logits], "deltas": [_rows(x, 4) for x in deltas]}
-        grids = [_grid(32 << i, x.shape[2:], size) for i, x in enumerate(levels)]
-        anchors = np.concatenate(grids) if is_static(size) else F.cat(grids)
+        anchors = join([_grid(32 << i, x.shape[2:], size) for i, x in enumerate(levels)], 0)
         scores = _rows(F.cat(logits, 2), self.classes).sigmoid()
         return {"boxes": _boxes(_rows(F.cat(deltas, 2), 4), anchors, size), "scores": scores}
 

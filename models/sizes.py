@@ -7,7 +7,7 @@ from trtnn.symbolic import Length, is_static, same
 
 
 def expect_multiples(size: tuple[Length, ...], stride: int, name: str) -> None:
-    """Check that height and width are multiples of a network's largest stride.
+    """Check that the height and width of pictures are multiples of a network's stride.
 
     Raises:
         ShapeError: they are not, or a dynamic one leaves it open; with what would be.
@@ -22,7 +22,7 @@ def expect_multiples(size: tuple[Length, ...], stride: int, name: str) -> None:
     else:
         advice = f"declare it: trtnn.Dim(..., multiple_of={stride})"
     raise ShapeError(
-        f"{name} takes pictures whose height and width are multiples of {stride}, its largest stride",
+        f"{name} takes pictures whose height and width are multiples of {stride}",
         f"received {tuple(size)}",
         advice,
     )

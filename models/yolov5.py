@@ -18,6 +18,7 @@ from trtnn.errors import ArgumentError
 from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.family import Family
+from trtnn.models.panet import panet
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
 from trtnn.parameter import Buffer
@@ -201,33 +202,9 @@ class YOLOv5(Family):
 
     def forward(self, images: Tensor) -> Any:
         expect_multiples(images.shape[2:], self.strides[-1], self.name)
-        layers = iter(self.model)
-
-        def step(*xs: Tensor) -> Tensor:
-            return next(layers)(*xs)
-
-        x = step(images)
-        backbone = []
-        for _ in range(len(self.strides) + 1):  # strides 4, 8, 16, ...: halve, then a C3
-            x = step(x)
-            x = step(x)
-            backbone.append(x)
-        x = step(x)  # pyramid pooling, or what stands behind it
-
-        lateral = []
-        for finer in reversed(backbone[1:-1]):  # down the pyramid: narrow, upsample, join, C3
-            lateral.append(step(x))
-            x = step(lateral[-1])
-            x = step(x, finer)
-            x = step(x)
-
-        levels = [x]
-        for coarser in reversed(lateral):  # up again: halve, join, C3
-            x = step(x)
-            x = step(x, coarser)
-            x = step(x)
-            levels.append(x)
-        return self.model[-1](*levels, decode=self.head == "decoded")
+        *layers, detect = self.model
+        maps = panet(layers, images, len(self.strides), narrow=True)
+        return detect(*maps, decode=self.head == "decoded")
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:

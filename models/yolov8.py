@@ -15,6 +15,7 @@ from trtnn import functional as F
 from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
 from trtnn.models.boxes import cells_of, join
 from trtnn.models.family import Family
+from trtnn.models.panet import panet
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import Conv2d, Module, ModuleList, Sequential, Upsample
 from trtnn.tensor import Tensor
@@ -162,24 +163,9 @@ class YOLOv8(Family):
 
     def forward(self, images: Tensor) -> Any:
         expect_multiples(images.shape[2:], self.strides[-1], self.name)
-        layers = iter(self.model)
-
-        def step(*xs: Tensor) -> Tensor:
-            return next(layers)(*xs)
-
-        x = step(images)
-        backbone = []
-        for _ in range(4):  # strides 4, 8, 16, 32: halve, then a C2f
-            x = step(step(x))
-            backbone.append(x)
-        _, fine, middle, _ = backbone
-        coarse = step(x)  # pyramid pooling
-
-        lateral = step(step(step(coarse), middle))  # down the pyramid: upsample, join, C2f
-        p3 = step(step(step(lateral), fine))
-        p4 = step(step(step(p3), lateral))  # up again: halve, join, C2f
-        p5 = step(step(step(p4), coarse))
-        return self.model[-1](p3, p4, p5, decode=self.head == "decoded")
+        *layers, detect = self.model
+        maps = panet(layers, images, len(self.strides), narrow=False)
+        return detect(*maps, decode=self.head == "decoded")
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,10 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import BATCH, IMAGES, ODD, TORCH, WIDTH, check_dynamic, load_random, message_of, numbers, trace
+from tests.helpers import (
+    BATCH,
+    IMAGES,
+    ODD,
+    TORCH,
+    WIDTH,
+    check_dynamic,
+    layers,
+    load_random,
+    message_of,
+    numbers,
+    trace,
+)
 from trtnn import functional as F
 from trtnn import modules
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.models.boxes import cells_of
 
 LINES, LINE_SIZES = (BATCH, 4, ODD), [(1, 4, 12), (3, 4, 3)]
 IMAGE_SIZES = [(1, 4, 8, 24), (3, 4, 16, 8)]
@@ -81,6 +94,8 @@ CASES = {
     "gathering": lambda ops, x: [
         x.gather(1, (x > 0).long()), x.gather(-1, (x > 0).long()), x.gather(-1, x.argmax(-1, True)),
         x.scatter(1, (x[:, :1] > 0).long(), 0.5), ops.one_hot(x.argmax(1), 4),
+        x.scatter_add(1, (x > 0).long(), x), x.scatter_add(-1, x.argmax(-1, True), x),
+        x.index_add(-1, (x[0, 0] > 0).long(), x), x.index_add(1, (x[0, :, 0] > 0).long(), x, alpha=2),
     ],
     "triangles": lambda ops, x: [x.tril(), x.triu(1), ops.tril(x.mT, -1), (x > 0).tril()],
     "windows": lambda ops, x: [x.unfold(1, 2, 1), x.unfold(-1, 2, 1), x.unfold(-1, 3, 2), ops.unfold(x[:, None], 2)],
@@ -297,6 +312,23 @@ def test_embedding():
     check_dynamic(
         lambda x: ours(abs(x) % 3), lambda x: theirs(abs(x) % 3), (BATCH, ODD), [(1, 12), (3, 3)], dtype="int32"
     )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.tril(),
+        lambda x: F.unfold(x, 2),
+        lambda x: F.max_pool2d(x, 2, dilation=2),
+        lambda x: x + cells_of(*x.shape[2:]).sum(),
+    ],
+    ids=["tril", "unfold", "max_pool2d", "cells_of"],
+)
+def test_places_of_known_lengths_are_computed_while_tracing(function):
+    """By no layer but the one that takes them; of unknown ones there are more."""
+    known, unknown = (trace(function, shape) for shape in ((1, 4, 8, 16), (1, 4, 8, WIDTH)))
+    kinds = ("FILL", "CAST", "ELEMENTWISE")
+    assert len(layers(known, *kinds)) <= 1 < len(layers(unknown, *kinds))
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

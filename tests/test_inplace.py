@@ -82,6 +82,8 @@ def test_methods_as_torchs(name):
             "clamp": (0.2,),
             "masked_fill": (x > 0.3, 2.0),
             "scatter": (0, (x[:1] > 0.3).long() if torch.is_tensor(x) else (x[:1] > 0.3).int(), 0.5),
+            "scatter_add": (0, (x[:1] > 0.3).long() if torch.is_tensor(x) else (x[:1] > 0.3).int(), x + 1),
+            "index_add": (0, (x[0] > 0.3).long() if torch.is_tensor(x) else (x[0] > 0.3).int(), x + 1),
             "pow": (2,),
             **dict.fromkeys(("add", "div", "floor_divide", "fmod", "mul", "remainder", "sub"), (0.25,)),
         }

@@ -277,6 +277,12 @@ def _bag(x: Any, offsets: Any) -> Any:
         (lambda x: F.one_hot(x.argmax(0)), UnsupportedError, "give num_classes"),
         (lambda x: x.gather(0, x.argmax(0)), ShapeError, "gather"),
         (lambda x: x.scatter(0, x.int() * 0, x.int()), DTypeError, "scatter of int32 into float32"),
+        (lambda x: x.scatter_add(0, x.int() * 0, x.int()), DTypeError, "scatter_add of int32 into float32"),
+        (lambda x: x.scatter_add(0, x.int() * 0, 1.0), ArgumentError, "elements of a Tensor, not of a float"),
+        (lambda x: x.scatter_add(1, x.int() * 0, x[:2]), ShapeError, "scatter_add in the model's own forward: shapes"),
+        (lambda x: x.index_add(0, [0, 1], x), ShapeError, "an index of (2,) and a source of (3, 4)"),
+        (lambda x: x.index_add(0, [[0, 1, 2]], x), ShapeError, "takes a vector of indices"),
+        (lambda x: x.index_add(0, [0, 1, 2], x > 0), DTypeError, "index_add of bool into float32"),
         (lambda x: F.arange(3, 3), ArgumentError, "holds nothing"),
         (lambda x: F.zeros(0, 2), ArgumentError, "holds nothing"),
         (lambda x: F.grid_sample(x, x), ShapeError, "(batch, H, W, 2)"),
@@ -295,6 +301,22 @@ def _bag(x: Any, offsets: Any) -> Any:
 )
 def test_errors(function: Any, error: type[Exception], words: str) -> None:
     assert words in message_of(error, trace, function, (3, 4))
+
+
+@pytest.mark.parametrize("name", ["scatter_add", "index_add"])
+@pytest.mark.parametrize(
+    ("values", "index", "added"),
+    [
+        (numbers(4, 2), [0, 1, 3, 1], np.float32([[1, 2], [np.inf, -np.inf], [np.nan, 3], [-np.inf, 4]])),
+        (np.zeros((2, 1), np.int32), [0, 1, 0], np.full((3, 1), 2**24 + 1, np.int32)),
+    ],
+    ids=["infinity and NaN", "whole numbers that float32 has not"],
+)
+def test_what_is_added_to_one_place_changes_no_other(name: str, values: Any, index: Any, added: Any) -> None:
+    places = np.array(index) if name == "index_add" else np.array(index)[:, None].repeat(values.shape[1], 1)
+    expected = getattr(torch, name)(torch.from_numpy(values), 0, torch.from_numpy(places), torch.from_numpy(added))
+    result = trace(lambda x, y: getattr(F, name)(x, 0, places, y), values, added).run(values, added)
+    np.testing.assert_array_equal(result, expected.numpy())
 
 
 def test_nothing_is_made_outside_a_trace() -> None:

@@ -109,7 +109,7 @@ from trtnn.ops.creation import (
 )
 from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.embedding import embedding, embedding_bag
-from trtnn.ops.gathering import gather, one_hot, scatter, unfold, windows
+from trtnn.ops.gathering import gather, index_add, one_hot, scatter, scatter_add, unfold, windows
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
 from trtnn.ops.inplace import in_place, viewing, viewing_parts
 from trtnn.ops.joining import cat, chunk, split, stack
@@ -302,6 +302,7 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "index_add",
     "index_select",
     "instance_norm",
     "interpolate",
@@ -377,6 +378,7 @@ __all__ = [
     "rsqrt",
     "scaled_dot_product_attention",
     "scatter",
+    "scatter_add",
     "select",
     "selu",
     "sigmoid",
@@ -446,15 +448,15 @@ def _swapped(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], 
 # The functions that are methods under the same name.
 _SAME_NAME = (
     "abs", "acos", "acosh", "add", "addmm", "all", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin",
-    "asinh", "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "cast", "ceil",
-    "chunk", "clamp", "cos", "cosh", "count_nonzero", "cumsum", "div", "dot", "eq", "erf", "exp", "expand", "flatten",
-    "flip", "floor", "floor_divide", "fmod", "gather", "ge", "gt", "hardshrink", "index_select", "isfinite", "isinf",
-    "isnan", "le", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
-    "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "movedim", "mul", "mv", "narrow", "ne",
-    "neg", "norm", "outer", "permute", "pow", "prelu", "prod", "reciprocal", "relu", "remainder", "repeat",
-    "repeat_interleave", "reshape", "roll", "round", "rsqrt", "scatter", "select", "sigmoid", "sign", "sin", "sinh",
-    "softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sub", "sum", "tan", "tanh", "tile", "topk",
-    "transpose", "tril", "triu", "trunc", "unbind", "unflatten", "unsqueeze", "var",
+    "asinh", "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "cast", "ceil", "chunk",
+    "clamp", "cos", "cosh", "count_nonzero", "cumsum", "div", "dot", "eq", "erf", "exp", "expand", "flatten", "flip",
+    "floor", "floor_divide", "fmod", "gather", "ge", "gt", "hardshrink", "index_add", "index_select", "isfinite",
+    "isinf", "isnan", "le", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "movedim", "mul",
+    "mv", "narrow", "ne", "neg", "norm", "outer", "permute", "pow", "prelu", "prod", "reciprocal", "relu", "remainder",
+    "repeat", "repeat_interleave", "reshape", "roll", "round", "rsqrt", "scatter", "scatter_add", "select", "sigmoid",
+    "sign", "sin", "sinh", "softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sub", "sum", "tan", "tanh",
+    "tile", "topk", "transpose", "tril", "triu", "trunc", "unbind", "unflatten", "unsqueeze", "var",
 )  # fmt: skip
 
 # Of each operator, its function; those in the second table also stand with their Tensor on the right.
@@ -501,9 +503,9 @@ _METHODS = {
 # The functions that are methods in place under the same name and an underscore.
 _IN_PLACE = (
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "ceil", "clamp", "cos", "cosh", "div", "erf",
-    "exp", "floor", "floor_divide", "fmod", "log", "masked_fill", "mul", "neg", "pow", "reciprocal", "relu",
-    "remainder", "round", "rsqrt", "scatter", "sigmoid", "sign", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
-    "tril", "triu", "trunc",
+    "exp", "floor", "floor_divide", "fmod", "index_add", "log", "masked_fill", "mul", "neg", "pow", "reciprocal",
+    "relu", "remainder", "round", "rsqrt", "scatter", "scatter_add", "sigmoid", "sign", "sin", "sinh", "sqrt", "square",
+    "sub", "tan", "tanh", "tril", "triu", "trunc",
 )  # fmt: skip
 _METHODS_IN_PLACE = {
     **{f"{name}_": in_place(_METHODS[name]) for name in _IN_PLACE},

@@ -349,7 +349,7 @@ def test_unknown_options(arguments, words):
 def test_pictures_are_multiples_of_the_stride():
     ours, _ = pair_of("centernet_resdcn18")
     message = message_of(ShapeError, ours.trace, {"images": (1, 3, 100, 64)})
-    assert "centernet_resdcn18 takes pictures whose height and width are multiples of 32, its largest stride" in message
+    assert "centernet_resdcn18 takes pictures whose height and width are multiples of 32" in message
     assert "received (100, 64)" in message
     assert "nearest: (96, 64) and (128, 64)" in message
     side = Dim("side", 64, 96, 128, multiple_of=16)

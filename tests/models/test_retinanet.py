@@ -194,6 +194,15 @@ def test_one_network_for_every_size(name):
             assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
 
 
+def test_a_level_of_one_cell_at_every_size():
+    ours, theirs = pair_of(V1)
+    network = ours.trace(dynamic(96))
+    for shape in ((1, 3, 32, 96), (2, 3, 64, 32)):
+        images = pictures(*shape)
+        with torch.no_grad():
+            assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
+
+
 def test_one_engine_for_every_size_builds(tmp_path):
     ours, _ = pair_of(V1)
     engine = ours.compile(dynamic(128), fp16=True, **ONE_TARGET)
@@ -283,12 +292,16 @@ def test_an_unknown_name_has_a_nearest():
 
 def test_pictures_of_the_wrong_size_or_channels():
     ours, _ = pair_of(V1)
-    for shape in ((1, 3, 64, 80), (1, 3, Dim("height", 32, 64, 128, multiple_of=16), 64)):
+    height = Dim("height", 32, 64, 128, multiple_of=16)
+    for shape, advice in (
+        ((1, 3, 64, 80), "nearest: (64, 64) and (64, 96)"),
+        ((1, 3, height, 64), "declare it: trtnn.Dim(..., multiple_of=32)"),
+    ):
         message = message_of(ShapeError, ours.trace, {"images": shape})
         assert message.splitlines() == [
             f"{V1} takes pictures whose height and width are multiples of 32",
             f"  received {shape[2:]}",
-            "  pad them with zeros up to the next, or declare trtnn.Dim(..., multiple_of=32)",
+            f"  {advice}",
         ]
     message = message_of(ShapeError, ours.trace, {"images": (1, 4, 64, 64)})
     assert "backbone.body.conv1" in message

@@ -387,7 +387,7 @@ def test_dynamic_pictures_are_multiples_of_the_stride():
     ours, _ = pair_of("yolov5n")
     side = Dim("side", 64, 96, 128, multiple_of=16)
     message = message_of(ShapeError, ours.trace, {"images": (1, 3, side, 64)})
-    assert "multiples of 32, its largest stride" in message
+    assert "multiples of 32" in message
     assert "received (side, 64)" in message
     assert "multiple_of=32" in message
 
@@ -466,7 +466,7 @@ def test_pictures_of_the_wrong_size_or_channels():
     ours, _ = pair_of("yolov5n")
     message = message_of(ShapeError, ours.trace, {"images": (1, 3, 48, 64)})
     assert message.splitlines() == [
-        "yolov5n takes pictures whose height and width are multiples of 32, its largest stride",
+        "yolov5n takes pictures whose height and width are multiples of 32",
         "  received (48, 64)",
         "  nearest: (32, 64) and (64, 64)",
     ]

@@ -11,6 +11,7 @@ from tests.calls import (
     BOOLS,
     FLOATS,
     MATRICES,
+    POSITIVE,
     SCALARS,
     WHOLE,
     Array,
@@ -65,6 +66,11 @@ def elements(draw: Any, x: Array) -> dict[str, Any]:
     return {"dim": draw(st.sampled_from([axis, axis - x.ndim])), "index": found}
 
 
+def of_another_kind(x: Array, *shape: int) -> Any:
+    """Tensors of a type that is not that of ``x``, in fp16 either."""
+    return exactly(*shape, kinds=WHOLE if x.kind in FLOATS else FLOATS)
+
+
 @st.composite
 def scattered(draw: Any, x: Array) -> Together:
     """A dimension, places that differ, and what goes there."""
@@ -72,8 +78,35 @@ def scattered(draw: Any, x: Array) -> Together:
     lengths = [draw(st.integers(1, n)) for n in x.shape]
     along = np.array(draw(st.permutations(range(x.shape[axis]))))[: lengths[axis]]
     places = np.broadcast_to(along.reshape([-1 if i == axis else 1 for i in range(x.ndim)]), lengths)
-    source = draw(exactly(*x.shape, kinds=[x.kind]) | exactly(*x.shape) | SCALARS)
+    source = draw(exactly(*x.shape, kinds=[x.kind]) | of_another_kind(x, *x.shape) | SCALARS)
     return Together((axis, places, source))
+
+
+@st.composite
+def summed(draw: Any, x: Array, vector: bool) -> Together:
+    """A dimension, places along it that may be the same, and what is added there; rarely what does not fit.
+
+    Floating numbers are above 0: what remains of a sum in fp16 where they cancel out is its rounding.
+
+    Args:
+        vector: whether one index is for all that lies at one place of the dimension, as ``index_add`` takes it.
+    """
+    axis = draw(st.integers(0, x.ndim - 1))
+    count = draw(st.integers(1, 5))
+    lengths = [count if i == axis else n if vector else draw(st.integers(1, n)) for i, n in enumerate(x.shape)]
+    lengths = draw(mostly(st.just(lengths), st.just([n + (i != axis) for i, n in enumerate(lengths)])))
+    index = draw(exactly(*([count] if vector else lengths), kinds=WHOLE, low=0, high=x.shape[axis] - 1))
+    source = [n if vector else n + draw(st.integers(0, 1)) for n in lengths]
+    source = draw(mostly(st.just(source), st.just([n + (i == axis) for i, n in enumerate(x.shape)])))
+    other = of_another_kind(x, *source) | SCALARS
+    index = index.numbers() if draw(BOOLS) else index
+    return Together(
+        (
+            draw(st.sampled_from([axis, axis - x.ndim])),
+            index,
+            draw(mostly(exactly(*source, kinds=[x.kind], **POSITIVE), other)),
+        )
+    )
 
 
 IMAGES = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(2, 5), st.integers(2, 5))
@@ -105,6 +138,13 @@ CASES = {
     ),
     "gather": case(arrays(shape=(1, 2, 3)), elements),
     "scatter": case(arrays(shape=(1, 2, 3)), scattered),
+    "scatter_add": case(arrays(shape=(1, 2, 3), **POSITIVE), lambda x: summed(x, False), half=MATRICES),
+    "index_add": case(
+        arrays(shape=(1, 2, 3), **POSITIVE),
+        lambda x: summed(x, True),
+        half=MATRICES,
+        alpha=lambda x, *_: maybe(st.sampled_from([2, 0.5] if x.kind in FLOATS else [2, -1])),
+    ),
     "index_select": case(arrays(shape=(1, 2, 3)), dim, lambda x, d: arrays(WHOLE, (1,), low=0, high=min(x.shape) - 1)),
     "one_hot": case(
         arrays(("int64",), (0, 1, 2), low=0, high=3),

@@ -26,7 +26,6 @@ from trtnn.cli.options import (
 )
 from trtnn.cli.program import command, log, print_line
 from trtnn.engine import check_gpu
-from trtnn.files import check_writable
 
 
 @command(
@@ -58,7 +57,6 @@ def bench(
     ms is the median over rounds of the mean of many calls in a row; the percentiles are those of single calls, each
     waited for. --json writes them with the GPU, the versions, the date and the command.
     """
-    path = None if json is None else check_writable(json)
     about: dict[str, Any] = {}
     if Path(what).suffix.lower() in ENGINE_SUFFIXES:
         given = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
@@ -79,6 +77,6 @@ def bench(
     print_line(repr(engine))
     print_line(str(found))
     print_line(", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in about.items()))
-    if path:
+    if json:
         description = {key: engine.description.get(key) for key in ("model", "precision", "fp32_modules", "inputs")}
-        write_json(path, {**circumstances(), **description, **about, **found.to_json()})
+        write_json(json, {**circumstances(), **description, **about, **found.to_json()})

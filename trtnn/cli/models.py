@@ -11,7 +11,6 @@ from trtnn import models as registry
 from trtnn.cli.options import Json, Size, resized_inputs, write_json
 from trtnn.cli.program import command, out, print_line
 from trtnn.cli.sources import fill_empty, make_model
-from trtnn.files import check_writable
 from trtnn.progress import progress_bar
 
 
@@ -28,7 +27,6 @@ def models(
 
     FLOPs are those of convolutions and matrix products, two for each multiply-and-add, in one call at that input.
     """
-    path = None if json is None else check_writable(json)
     rows = {}
     wanted = names or list(registry.by_name())
     with progress_bar("tracing", len(wanted)) as advance:
@@ -45,8 +43,8 @@ def models(
         table.add_row(name, row["task"], f"{row['parameters']:,}", f"{row['flops'] / 1e9:,.2f} G", shapes)
     out.print(table)
     print_line("FLOPs: 2 for each multiply-and-add of convolutions and matrix products")
-    if path:
-        write_json(path, rows)
+    if json:
+        write_json(json, rows)
 
 
 def _describe(name: str, size: tuple[int, ...] | None) -> dict[str, object]:

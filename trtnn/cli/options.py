@@ -14,7 +14,7 @@ import typer
 import trtnn
 from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.errors import ArgumentError
-from trtnn.files import atomic_write
+from trtnn.files import atomic_write, check_writable
 from trtnn.profiles import as_inputs
 from trtnn.vision import find_images, pipeline_of, read_image
 
@@ -59,7 +59,14 @@ EngineFile = Annotated[Path, typer.Argument(help="An engine file.")]
 Picture = Annotated[
     Path | None, typer.Option(help="What the input shows.", show_default="random numbers, always the same")
 ]
-Json = Annotated[Path | None, typer.Option("--json", help="A file for all of it, as JSON.")]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        callback=lambda path: path and check_writable(path),  # before the work begins
+        help="A file for all of it, as JSON.",
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option(help="A folder of engines: the same is built once. TensorRT's timing cache is kept there too."),

@@ -10,7 +10,6 @@ import typer
 import trtnn
 from trtnn.cli.options import EngineFile, Json, Picture, example_inputs, write_json
 from trtnn.cli.program import command, log, print_line
-from trtnn.files import check_writable
 
 
 @command(
@@ -33,12 +32,11 @@ def profile(
 
     Layers are timed one at a time, so their sum is more than a call takes: look at the shares.
     """
-    path = None if json is None else check_writable(json)
     loaded = trtnn.Engine.load(engine)
     loaded.check_runnable()
     inputs = example_inputs(loaded.inputs, picture, loaded.description)
     with log.status("profiling"):
         found = loaded.profile(runs=runs, **inputs)
     print_line(found.table(by_time, rows) if depth is None else found.module_table(depth, by_time, rows))
-    if path:
-        write_json(path, {"engine": Path(engine).name, **found.to_json()})
+    if json:
+        write_json(json, {"engine": Path(engine).name, **found.to_json()})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
 from trtnn.modules.conv import Conv2d, Sides
-from trtnn.ops.deformable import LOWERINGS
+from trtnn.ops.deformable import expect_lowering
 from trtnn.tensor import Tensor
 
 
@@ -32,8 +31,7 @@ class DeformConv2d(Conv2d):
         lowering: str = "auto",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        if lowering not in LOWERINGS:
-            raise ArgumentError(f"{type(self).__name__} with lowering={lowering!r}", f"known: {', '.join(LOWERINGS)}")
+        expect_lowering(lowering, type(self).__name__)
         self.lowering = lowering
 
     def forward(self, input: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from trtnn import functional as F
-from trtnn.errors import UnsupportedError
 from trtnn.modules.module import Module
+from trtnn.ops.embedding import refuse_max_norm
 from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
@@ -39,8 +39,7 @@ class Embedding(Module):
         sparse: bool = False,
     ) -> None:
         super().__init__()
-        if max_norm is not None:
-            raise UnsupportedError("Embedding with max_norm", "shorten the rows of the table before it is loaded")
+        refuse_max_norm(max_norm, "Embedding")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = _from_front(padding_idx, num_embeddings)
         self.weight = Parameter(num_embeddings, embedding_dim)
@@ -83,8 +82,7 @@ class EmbeddingBag(Module):
         padding_idx: int | None = None,
     ) -> None:
         super().__init__()
-        if max_norm is not None:
-            raise UnsupportedError("EmbeddingBag with max_norm", "shorten the rows of the table before it is loaded")
+        refuse_max_norm(max_norm, "EmbeddingBag")
         self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
         self.include_last_offset = include_last_offset
         self.padding_idx = _from_front(padding_idx, num_embeddings)

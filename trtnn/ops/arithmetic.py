@@ -22,18 +22,23 @@ def check_broadcast(*tensors: Tensor) -> None:
         raise ShapeError(f"shapes {shapes} do not broadcast together in {tensors[0].graph.where}")
 
 
+def elementwise(kind: str, a: Tensor, b: Tensor) -> Tensor:
+    """Add TensorRT's layer over two tensors of one type and rank, whose shapes broadcast together."""
+    check_broadcast(a, b)
+    return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
+
+
 # What arithmetic of two truths is, as in torch: TensorRT has none.
 _OF_BOOLS = {"SUM": "OR", "PROD": "AND", "MAX": "OR", "MIN": "AND"}
 
 
-def _elementwise(kind: str, a: Operand, b: Operand) -> Tensor:
+def _arithmetic(kind: str, a: Operand, b: Operand) -> Tensor:
     a, b = align(a, b)
-    check_broadcast(a, b)
     if a.dtype is bool_:
         if kind not in _OF_BOOLS:
             expect_number(a, kind.lower())
         kind = _OF_BOOLS[kind]
-    return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
+    return elementwise(kind, a, b)
 
 
 def _scaled(input: Operand, other: Operand, alpha: int | float) -> Operand:
@@ -58,7 +63,7 @@ def _scaled(input: Operand, other: Operand, alpha: int | float) -> Operand:
 
 def add(input: Operand, other: Operand, *, alpha: int | float = 1) -> Tensor:
     """input + alpha · other, broadcast; of truths, whether either is."""
-    return _elementwise("SUM", input, _scaled(input, other, alpha))
+    return _arithmetic("SUM", input, _scaled(input, other, alpha))
 
 
 def _is_bool(value: Operand) -> bool:
@@ -73,12 +78,12 @@ def sub(input: Operand, other: Operand, *, alpha: int | float = 1) -> Tensor:
     """
     if _is_bool(input) or _is_bool(other):
         raise DTypeError("a difference with a bool", "cast it to a number, or write ~x for what is not true")
-    return _elementwise("SUB", input, _scaled(input, other, alpha))
+    return _arithmetic("SUB", input, _scaled(input, other, alpha))
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
     """input · other, broadcast; of truths, whether both are."""
-    return _elementwise("PROD", input, other)
+    return _arithmetic("PROD", input, other)
 
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
@@ -91,11 +96,11 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
         return floor_divide(input, other)
     if rounding_mode == "trunc":
         a, b = promote(input, other)
-        quotient = _elementwise("DIV", a, b)  # of integers towards zero
+        quotient = _arithmetic("DIV", a, b)  # of integers towards zero
         return trunc(quotient)
     if rounding_mode is not None:
         raise ArgumentError(f"rounding_mode is None, 'floor' or 'trunc', not {rounding_mode!r}")
-    return _elementwise("DIV", *promote(input, other, floating=True))
+    return _arithmetic("DIV", *promote(input, other, floating=True))
 
 
 def trunc(input: Tensor) -> Tensor:
@@ -106,7 +111,7 @@ def trunc(input: Tensor) -> Tensor:
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:
     """The largest whole number that is not above input / other, in the type of the two (``//``)."""
-    return _elementwise("FLOOR_DIV", input, other)
+    return _arithmetic("FLOOR_DIV", input, other)
 
 
 def remainder(input: Operand, other: Operand) -> Tensor:
@@ -123,12 +128,12 @@ def fmod(input: Operand, other: Operand) -> Tensor:
 
 def maximum(input: Operand, other: Operand) -> Tensor:
     """The larger of two, broadcast; of truths, whether either is."""
-    return _elementwise("MAX", input, other)
+    return _arithmetic("MAX", input, other)
 
 
 def minimum(input: Operand, other: Operand) -> Tensor:
     """The smaller of two, broadcast; of truths, whether both are."""
-    return _elementwise("MIN", input, other)
+    return _arithmetic("MIN", input, other)
 
 
 def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
@@ -174,4 +179,4 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
             return reciprocal(_whole_power(base, int(-exponent)))
     a, b = promote(input, exponent)
     expect_floating(a, "pow")
-    return _elementwise("POW", a, b)
+    return _arithmetic("POW", a, b)

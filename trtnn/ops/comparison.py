@@ -7,7 +7,7 @@ import math
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import DTypeError
 from trtnn.ops.arguments import Operand
-from trtnn.ops.arithmetic import check_broadcast
+from trtnn.ops.arithmetic import check_broadcast, elementwise
 from trtnn.ops.promotion import align, cast, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.shaping import with_ndim
 from trtnn.ops.unary import abs
@@ -18,8 +18,7 @@ def _compare(kind: str, a: Operand, b: Operand) -> Tensor:
     a, b = align(a, b)
     if a.dtype is bool_:  # TensorRT orders no bools
         a, b = cast(a, int32), cast(b, int32)
-    check_broadcast(a, b)
-    return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
+    return elementwise(kind, a, b)
 
 
 def eq(input: Operand, other: Operand) -> Tensor:
@@ -58,9 +57,7 @@ def _truth(input: Operand, like: Operand) -> Tensor:
 
 
 def _logic(kind: str, a: Operand, b: Operand) -> Tensor:
-    a, b = align(_truth(a, b), _truth(b, a))
-    check_broadcast(a, b)
-    return a.graph.emit("elementwise", a, b, getattr(a.graph.trt.ElementWiseOperation, kind))
+    return elementwise(kind, *align(_truth(a, b), _truth(b, a)))
 
 
 def logical_and(input: Operand, other: Operand) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def _conv(
         ShapeError: input and weight do not fit together.
     """
     out_channels, in_channels, *kernel = shape_of_weights(weight, n + 2, f"the weight of {what}")
-    images, undo = as_images(input, n, what)
+    images = as_images(input, n, what)
     expect_floating(input, what)
     expect_channels(input, in_channels * groups, what, -n - 1)
     if out_channels % groups:
@@ -62,70 +61,74 @@ def _conv(
         before, after = [t // 2 for t in total], [t - t // 2 for t in total]
     else:
         before = after = (0,) * n if padding == "valid" else ntuple(padding, n, "padding")
-    batch, _, *lengths = images.shape
-    taps = input.graph.held(weight)
+    taps, lengths = input.graph.held(weight), input.shape[-n:]
     if _is_slow_stem(taps, groups, stride, dilation) and all(
         same((length + begin + end) % 2, 0) for length, begin, end in zip(lengths, before, after, strict=True)
     ):
         taps = np.pad(taps, [(0, 0), (0, 0), *[(1, 0)] * n])
         kernel, before, after = taps.shape[2:], [p + 1 for p in before], [p + 1 for p in after]
-    taps = taps.reshape(out_channels, in_channels, *as_sides(kernel, 1))
-    kernel, stride, dilation = as_sides(kernel, 1), as_sides(stride, 1), as_sides(dilation, 1)
-    before, after = as_sides(before, 0), as_sides(after, 0)
     sides = zip(lengths, kernel, stride, before, after, dilation, strict=True)
-    out_shape = (batch, out_channels, *[count_windows(n, k, s, p + q, d) for n, k, s, p, q, d in sides])
-    images = input.graph.snapshot("convolution_nd", images)
-
-    def add(weights: Any, offset: Any, as_inputs: dict[int, Tensor]) -> Tensor:
-        result = input.graph.emit(
-            "convolution_nd",
-            images,
-            out_channels,
-            kernel,
-            weights,
-            offset,
-            out_shape=out_shape,
-            set_inputs=as_inputs,
-            stride_nd=stride,
-            dilation_nd=dilation,
-            pre_padding=before,
-            post_padding=after,
-            num_groups=groups,
-        )
-        return undo(result)
-
-    return _postponed(add, input, n, out_shape, taps, bias, (out_channels, 1, 1))
+    lengths = [count_windows(length, k, s, begin + end, d) for length, k, s, begin, end, d in sides]
+    how = {"stride": stride, "dilation": dilation, "before": before, "after": after, "groups": groups}
+    return _layer("convolution_nd", input, images, taps, bias, (out_channels, 1, 1), lengths, **how)
 
 
-def _postponed(
-    add: Callable[[Any, Any, dict[int, Tensor]], Tensor],
+def _layer(
+    kind: str,
     input: Tensor,
-    n: int,
-    out_shape: tuple[Length, ...],
+    images: tuple[Tensor, Callable[[Tensor], Tensor]],
     taps: np.ndarray,
     bias: Array | None,
     blocks: tuple[int, int, int],
+    lengths: Sequence[Length],
+    *,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    groups: int,
 ) -> Tensor:
     """Return the output of a convolution or its transpose, whose layer waits to see whether a BatchNorm comes next.
 
     With that folded in, W' = W · scale for each output channel, and b' = b · scale + shift.
 
     Args:
-        add: adds the layer with what :func:`layer_weights` gives, and returns the output of the operation.
-        out_shape: of the layer.
-        taps: the kernel as the layer takes it.
+        kind: TensorRT's name of the layer.
+        images: the input as the layer takes it, and what undoes that to its output, as :func:`as_images` gives them.
+        taps: the kernel.
         blocks: the first axes of the kernel as (blocks, others, outputs): blocks · outputs are the output channels.
+        lengths: of the output's sides.
+        before, after: the padding at the two ends of each side.
     """
-    graph = input.graph
+    graph, n, out_channels = input.graph, len(lengths), blocks[0] * blocks[2]
+    source, undo = images
+    source = graph.snapshot(kind, source)
+    taps = taps.reshape(*taps.shape[:2], *as_sides(taps.shape[2:], 1))
+    out_shape = (source.shape[0], out_channels, *as_sides(lengths, 1))
 
     def make(scale: np.ndarray | None = None, shift: np.ndarray | None = None) -> Tensor:
-        offset = None if bias is None else graph.held(bias)
-        if scale is None:
-            return add(*layer_weights(input, taps, offset))
-        offset = shift if offset is None else offset * scale + shift
-        factors = np.broadcast_to(np.float32(scale).reshape(blocks[0], 1, blocks[2]), blocks)
-        factors = factors.reshape(blocks[0] * blocks[1], blocks[2], *(1,) * (taps.ndim - 2))
-        return add(*layer_weights(input, taps, offset, factors))
+        offset, factors = None if bias is None else graph.held(bias), None
+        if scale is not None:
+            offset = shift if offset is None else offset * scale + shift
+            factors = np.broadcast_to(np.float32(scale).reshape(blocks[0], 1, blocks[2]), blocks)
+            factors = factors.reshape(blocks[0] * blocks[1], blocks[2], *(1,) * (taps.ndim - 2))
+        weights, offset, as_inputs = layer_weights(input, taps, offset, factors)
+        result = graph.emit(
+            kind,
+            source,
+            out_channels,
+            taps.shape[2:],
+            weights,
+            offset,
+            out_shape=out_shape,
+            set_inputs=as_inputs,
+            stride_nd=as_sides(stride, 1),
+            dilation_nd=as_sides(dilation, 1),
+            pre_padding=as_sides(before, 0),
+            post_padding=as_sides(after, 0),
+            num_groups=groups,
+        )
+        return undo(result)
 
     if input.ndim < n + 2:  # no batch, so what a BatchNorm takes for channels are others
         return make()
@@ -168,7 +171,7 @@ def _conv_transpose(
         H = (height - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
     """
     in_channels, out_per_group, *_ = shape_of_weights(weight, n + 2, f"the weight of {what}")
-    images, undo = as_images(input, n, what)
+    images = as_images(input, n, what)
     expect_floating(input, what)
     expect_channels(input, in_channels, what, -n - 1)
     stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
@@ -186,37 +189,13 @@ def _conv_transpose(
     if any(extra):
         taps = np.pad(taps, [(0, 0), (0, 0), *((0, count) for count in extra)])
     after = [p - o + count * d for p, o, count, d in zip(padding, output_padding, extra, dilation, strict=True)]
-    taps = taps.reshape(*taps.shape[:2], *as_sides(taps.shape[2:], 1))
-    how = [as_sides(*values) for values in ((stride, 1), (padding, 0), (after, 0), (dilation, 1))]
-    stride, before, after, dilation = how
-    batch, _, *lengths = images.shape
-    sides = zip(lengths, stride, before, after, dilation, taps.shape[2:], strict=True)
-    out_channels = out_per_group * groups
-    resulting = ((n - 1) * s - begin - end + d * (k - 1) + 1 for n, s, begin, end, d, k in sides)
-    out_shape = (batch, out_channels, *resulting)
-    if any(isinstance(length, int) and length < 1 for length in out_shape):
+    sides = zip(input.shape[-n:], stride, padding, after, dilation, taps.shape[2:], strict=True)
+    lengths = [(length - 1) * s - begin - end + d * (k - 1) + 1 for length, s, begin, end, d, k in sides]
+    if any(isinstance(length, int) and length < 1 for length in lengths):
         raise ShapeError(f"{what} in {input.graph.where} leaves nothing of an input of shape {input.shape}")
-    images = input.graph.snapshot("deconvolution_nd", images)
-
-    def add(weights: Any, offset: Any, as_inputs: dict[int, Tensor]) -> Tensor:
-        result = input.graph.emit(
-            "deconvolution_nd",
-            images,
-            out_channels,
-            taps.shape[2:],
-            weights,
-            offset,
-            out_shape=out_shape,
-            set_inputs=as_inputs,
-            stride_nd=stride,
-            dilation_nd=dilation,
-            pre_padding=before,
-            post_padding=after,
-            num_groups=groups,
-        )
-        return undo(result)
-
-    return _postponed(add, input, n, out_shape, taps, bias, (groups, in_channels // groups, out_per_group))
+    blocks = groups, in_channels // groups, out_per_group
+    how = {"stride": stride, "dilation": dilation, "before": padding, "after": after, "groups": groups}
+    return _layer("deconvolution_nd", input, images, taps, bias, blocks, lengths, **how)
 
 
 def _dilated(taps: np.ndarray, dilation: Sequence[int]) -> np.ndarray:

@@ -11,9 +11,9 @@ from trtnn.dtypes import as_dtype, bool_, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph import Graph, current_graph
 from trtnn.ops.arithmetic import add, mul
-from trtnn.ops.comparison import le, where
+from trtnn.ops.comparison import where
 from trtnn.ops.promotion import cast, converted, default_dtype, promoted_dtype
-from trtnn.ops.shaping import reshape, unpacked, unsqueeze
+from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.sizes import shape_tensor
 from trtnn.ops.tiling import expand
 from trtnn.parameter import Parameter
@@ -149,6 +149,14 @@ def arange(
     return line if isinstance(first, int) and first == 0 else add(line, first)
 
 
+def numbers_below(length: Length, dtype: Any = None) -> np.ndarray | Tensor:
+    """Return 0, 1, ... up to before a length: an array where that is known while tracing, else a Tensor.
+
+    Operators are the same on both, so what follows is written once, and makes layers only where it has to.
+    """
+    return np.arange(length, dtype=dtype) if is_static((length,)) else arange(length, dtype=dtype)
+
+
 def _first_numbers(graph: Graph, count: Length) -> Tensor:
     """Return 0, 1, ... up to before ``count``, in float32, which every version of TensorRT fills with."""
     if not isinstance(count, Size):
@@ -194,9 +202,8 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple
 
 def lower_triangle(rows: Length, columns: Length, diagonal: int = 0) -> Tensor:
     """Which places of a matrix are not above a diagonal, as bools, (rows, columns)."""
-    if is_static((rows, columns)):
-        return _here().constant(np.tri(rows, columns, diagonal, dtype=bool), bool_)
-    return le(arange(columns, dtype=float32), add(unsqueeze(arange(rows, dtype=float32), 1), diagonal))
+    lower = numbers_below(columns, "float32") <= numbers_below(rows, "float32")[:, None] + diagonal
+    return lower if isinstance(lower, Tensor) else _here().constant(lower, bool_)
 
 
 def _triangle(input: Tensor, diagonal: int, what: str) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from trtnn.ops.activation import sigmoid
 from trtnn.ops.arguments import Array, count_windows, expect_floating, expect_ndim, ntuple, shape_of_weights
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.convolution import conv2d
-from trtnn.ops.creation import arange
+from trtnn.ops.creation import numbers_below
 from trtnn.ops.joining import stack
 from trtnn.ops.promotion import cast
 from trtnn.ops.sampling import grid_sample
@@ -22,8 +22,6 @@ from trtnn.ops.shaping import reshape
 from trtnn.plugins import dcnv2
 from trtnn.symbolic import Length, same_shape
 from trtnn.tensor import Tensor
-
-LOWERINGS = ("auto", "plugin", "native")
 
 
 def deform_conv2d(
@@ -98,11 +96,16 @@ def modulated_deform_conv2d(
     return convolution.in_native_layers(offset_mask[:, :offsets], sigmoid(offset_mask[:, offsets:]), bias)
 
 
+def expect_lowering(lowering: str, what: str) -> None:
+    known = ("auto", "plugin", "native")
+    if lowering not in known:
+        raise ArgumentError(f"{what} with lowering={lowering!r}", f"known: {', '.join(known)}")
+
+
 def _takes_plugin(input: Tensor, lowering: str) -> bool:
     """Whether the plugin is what a lowering means here; what ``"auto"`` took goes into the network's summary."""
     graph, what = input.graph, "deform_conv2d"
-    if lowering not in LOWERINGS:
-        raise ArgumentError(f"{what} in {graph.where} with lowering={lowering!r}", f"known: {', '.join(LOWERINGS)}")
+    expect_lowering(lowering, f"{what} in {graph.where}")
     against = None if input.dtype in (float32, float16) else f"the plugin takes no {input.dtype.name}"
     if lowering == "plugin":
         if against:
@@ -213,9 +216,9 @@ class _Convolution(NamedTuple):
         parts, taps, (rows, columns) = self.offset_groups, self.taps, self.size
         moved = reshape(cast(offset, float32), (batch * parts, taps, 2, rows, columns))
         tap = np.stack(np.meshgrid(*map(np.arange, self.kernel), indexing="ij")).reshape(2, taps, 1, 1)
-        starts = [tap[i] * self.dilation[i] - self.padding[i] for i in (0, 1)]
-        y = add(moved[:, :, 0], _places(starts[0], rows, self.stride[0], -2))
-        x = add(moved[:, :, 1], _places(starts[1], columns, self.stride[1], -1))
+        starts = [np.float32(tap[i] * self.dilation[i] - self.padding[i]) for i in (0, 1)]
+        y = add(moved[:, :, 0], numbers_below(rows, "float32")[:, None] * self.stride[0] + starts[0])
+        x = add(moved[:, :, 1], numbers_below(columns, "float32") * self.stride[1] + starts[1])
         grid = stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
         image = reshape(cast(self.input, float32), (batch * parts, channels // parts, height, width))
         grid = reshape(grid, (batch * parts, taps * rows, columns, 2))
@@ -227,12 +230,3 @@ class _Convolution(NamedTuple):
         weight = self.input.graph.held(self.weight)
         flat = weight.reshape(weight.shape[0], weight.shape[1] * taps, 1, 1)
         return conv2d(gathered, flat, bias, groups=self.groups)
-
-
-def _places(start: np.ndarray, length: Length, stride: int, dim: int) -> Tensor | np.ndarray:
-    """Return where each tap lies before it is moved, (taps, H, 1) or (taps, 1, W)."""
-    first = start.astype(np.float32)
-    shape = (length, 1) if dim == -2 else (1, length)
-    if isinstance(length, int):
-        return first + np.arange(length, dtype=np.float32).reshape(shape) * stride
-    return add(reshape(arange(length, dtype=float32), shape) * stride, first)

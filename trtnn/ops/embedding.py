@@ -80,8 +80,7 @@ def embedding_bag(
     elif offsets is not None:
         raise ArgumentError("embedding_bag takes offsets with a vector of indices", f"received {index.shape}")
     expect_ndim(index, (2,), "embedding_bag", "(bags, indices)")
-    if max_norm is not None:
-        raise UnsupportedError("embedding_bag with max_norm", "shorten the rows of the table before it is loaded")
+    refuse_max_norm(max_norm, "embedding_bag")
     if mode not in ("sum", "mean", "max"):
         raise ArgumentError(f"the mode of embedding_bag is 'sum', 'mean' or 'max', not {mode!r}")
     if per_sample_weights is not None and mode != "sum":
@@ -103,6 +102,11 @@ def embedding_bag(
         return where(any(counts, 1), largest, 0.0)
     total = sum(where(counts, rows, 0.0), 1)
     return total if mode == "sum" else div(total, maximum(sum(counts, 1), 1))
+
+
+def refuse_max_norm(max_norm: float | None, what: str) -> None:
+    if max_norm is not None:
+        raise UnsupportedError(f"{what} with max_norm", "shorten the rows of the table before it is loaded")
 
 
 def _bags(index: Tensor, offsets: Any, include_last_offset: bool) -> tuple[np.ndarray, np.ndarray]:

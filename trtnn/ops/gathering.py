@@ -9,15 +9,16 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import count_windows, expect_ndim, normalize_dim, ntuple
-from trtnn.ops.arithmetic import add, mul
-from trtnn.ops.comparison import eq
-from trtnn.ops.creation import arange
+from trtnn.ops.arithmetic import add
+from trtnn.ops.comparison import eq, where
+from trtnn.ops.creation import numbers_below
 from trtnn.ops.indexing import Indices, as_indices, take
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, filler, index_dtype
+from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import movedim, permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, Size
+from trtnn.symbolic import Length, same_shape
 from trtnn.tensor import Tensor
 
 
@@ -62,10 +63,78 @@ def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | floa
     values = _fit(src, index, None, "scatter") if isinstance(src, Tensor) else None
     if values is None:
         values = expand(filler(src, input, "scatter"), index.shape)
-    if values.dtype is not input.dtype:
-        raise DTypeError(f"scatter of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
+    _expect_one_type(values, input, "scatter")
     mode = input.graph.trt.ScatterMode.ELEMENT
     return input.graph.emit("scatter", input, index, values, mode, out_shape=input.shape, axis=axis)
+
+
+def _expect_one_type(values: Tensor, input: Tensor, what: str) -> None:
+    if values.dtype is not input.dtype:
+        raise DTypeError(f"{what} of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
+
+
+def _sums(input: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
+    """Return, for each place of ``input`` along an axis, the sum of the values whose index is that place.
+
+    TensorRT's scatter overwrites and adds nothing up, so each place is compared with every index: of n places and k
+    values this computes n · k numbers for each one of the other dimensions. No value meets another place's, not even by
+    a factor of 0, which would make NaN of infinity.
+
+    Args:
+        index: of as many dimensions as ``values``, with whose shape its own broadcasts.
+    """
+    places = numbers_below(input.shape[axis]).reshape(-1, *(1,) * (input.ndim - axis))
+    chosen = where(eq(unsqueeze(index, axis), places), unsqueeze(values, axis), 0)
+    return cast(sum(chosen, axis + 1), input.dtype)
+
+
+def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
+    """A copy of ``input`` with result[index[i][j][k]][j][k] += src[i][j][k] for dimension 0, as ``torch.scatter_add``.
+
+    It takes len(input) · len(index) steps along the dimension, and as much memory where TensorRT does not fuse them; of
+    truths the sum is whether any is.
+
+    Args:
+        index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``; what names no
+            place adds nothing.
+        src: of ``input``'s type, and at least as long as ``index``.
+    """
+    index, axis = _as_tensor(index, input), normalize_dim(dim, input.ndim)
+    _expect_tensor(src, "scatter_add")
+    _expect_one_type(src, input, "scatter_add")
+    reached = _fit(input, index, axis, "scatter_add")
+    total = _sums(input, axis, index, _fit(src, index, None, "scatter_add"))
+    if not same_shape(reached.shape, input.shape):
+        rest = [n - m for n, m in zip(input.shape, reached.shape, strict=True)]
+        total = pad(total, [end for length in rest[::-1] for end in (0, length)])
+    return add(input, total)
+
+
+def index_add(input: Tensor, dim: int, index: Any, source: Tensor, *, alpha: int | float = 1) -> Tensor:
+    """A copy of ``input`` with result[index[i]] += alpha · source[i] for dimension 0, as ``torch.index_add``.
+
+    It costs as much as :func:`scatter_add`.
+
+    Args:
+        index: from 0 on, a vector; what names no place adds nothing.
+        source: of ``input``'s type and shape, but as long as ``index`` along ``dim``.
+    """
+    index, axis = _as_tensor(index, input), normalize_dim(dim, input.ndim)
+    _expect_tensor(source, "index_add")
+    _expect_one_type(source, input, "index_add")
+    expected = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
+    if index.ndim != 1 or not same_shape(source.shape, expected):
+        raise ShapeError(
+            f"index_add along dimension {dim} in {input.graph.where} takes a vector of indices, and a source as long",
+            f"received an input of shape {input.shape}, an index of {index.shape} and a source of {source.shape}",
+        )
+    along = reshape(index, [index.shape[0] if i == axis else 1 for i in range(input.ndim)])
+    return add(input, _sums(input, axis, along, source), alpha=alpha)
+
+
+def _expect_tensor(value: Any, what: str) -> None:
+    if not isinstance(value, Tensor):
+        raise ArgumentError(f"{what} adds up the elements of a Tensor, not of a {type(value).__name__}")
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -86,10 +155,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 def taps_of(places: Length, kernel: int, stride: int, dilation: int) -> Indices:
     """Return the index of each tap of a window at each place, (kernel, places)."""
-    taps = dilation * np.arange(kernel)[:, None]
-    if isinstance(places, Size):
-        return add(mul(arange(places), stride), taps)
-    return taps + stride * np.arange(places)
+    return numbers_below(places) * stride + dilation * np.arange(kernel)[:, None]
 
 
 def _places(length: Length, kernel: int, dilation: int, padding: int, stride: int, what: str) -> Indices:
