@@ -134,15 +134,19 @@ def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, 
 def example_inputs(
     inputs: Mapping[str, trtnn.Input], picture: Path | None, metadata: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Return arrays for a network's inputs: a picture, or without one random numbers in 0..1, always the same."""
+    """Return arrays for a network's inputs: a picture, or without one random numbers in 0..1, always the same.
+
+    A dynamic network gets them in the shapes that it is fastest at.
+    """
     if picture is not None:
         return dict(zip(inputs, read_samples(str(picture), inputs, metadata), strict=True))
     random = np.random.default_rng(0)
+    static = {name: spec.at_opt() for name, spec in inputs.items()}
     return {
         name: random.random(spec.shape, np.float32).astype(spec.dtype.numpy)
         if spec.dtype.is_floating_point
         else random.integers(0, 2, spec.shape).astype(spec.dtype.numpy)
-        for name, spec in inputs.items()
+        for name, spec in static.items()
     }
 
 
