@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import weakref
 from collections.abc import Callable
 
 from trtnn.errors import EngineError
@@ -29,6 +30,10 @@ def _call(name: str, *args: object) -> None:
         raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})")
 
 
+def _destroy(executable: ctypes.c_void_p) -> None:
+    _driver().cuGraphExecDestroy(executable)
+
+
 class CapturedGraph:
     """Work recorded once from a stream, then launched as a whole.
 
@@ -47,20 +52,22 @@ class CapturedGraph:
             _call("cuStreamBeginCapture_v2", stream, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
             try:
                 enqueue(stream.value or 0)
-            finally:
-                _call("cuStreamEndCapture", stream, ctypes.byref(graph))
+            except BaseException:  # which says why; that a spoilt capture ends with an error says nothing more
+                _driver().cuStreamEndCapture(stream, ctypes.byref(graph))
+                raise
+            _call("cuStreamEndCapture", stream, ctypes.byref(graph))
             _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))
         finally:
             if graph:
                 _call("cuGraphDestroy", graph)
             _call("cuStreamDestroy_v2", stream)
+        self._free = weakref.finalize(self, _destroy, self._executable)
+        self._free.atexit = False  # the driver ends with the process, maybe before
 
     def launch(self, stream: int) -> None:
         """Put the work on the stream of this handle."""
         _call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream))
 
     def close(self) -> None:
-        """Free the graph."""
-        if self._executable:
-            _call("cuGraphExecDestroy", self._executable)
-            self._executable = ctypes.c_void_p()
+        """Free the graph, as happens too when nobody holds it any more; one that still runs goes on to its end."""
+        self._free()

@@ -181,6 +181,7 @@ def test_two_hundred_rounds_leave_memory_where_it_was(engine, images, tmp_path):
     def round_(index):
         loaded = trtnn.Engine.load(path)
         loaded(images)
+        loaded.cuda_graph()(images)
         if index % 2:
             loaded.close()  # the others are left to garbage collection
 
