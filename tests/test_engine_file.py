@@ -169,6 +169,8 @@ def test_such_a_reader_finds_all_that_it_does_not_do_without(name, options, shap
     [
         (None, None),
         ([], None),
+        (5, None),
+        ([5, "six"], ["5", "six"]),
         ({"0": "class0", "1": "class1"}, None),
         ({"0": "cat", "1": "class1"}, ["cat", "class1"]),
         (["class1", "class0"], ["class1", "class0"]),

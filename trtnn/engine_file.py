@@ -120,7 +120,11 @@ def _numbered(classes: int) -> list[str]:
 def class_names(description: Mapping[str, Any]) -> list[str] | None:
     """Return the names of the classes of an engine or a network by its metadata, None where nobody named them."""
     names = description.get("names")  # Ultralytics' files hold a dict by index
-    names = list(names.values() if isinstance(names, Mapping) else names) if names else []
+    if isinstance(names, Mapping):
+        names = list(names.values())
+    if not isinstance(names, (list, tuple)):
+        return None
+    names = list(map(str, names))
     return None if names == _numbered(len(names)) else names
 
 
