@@ -1,6 +1,7 @@
 """Engine: its description, and what it says where it cannot run."""
 
 import hashlib
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,6 +94,25 @@ def test_on_another_gpu(engine, gpus_are):
     message = message_of(EngineError, engine, IMAGES)
     assert "and a GPU of sm86" in message
     assert "the GPU here is sm90: build it again for this one" in message
+
+
+@pytest.mark.parametrize(
+    ("built", "here", "warns"),
+    [
+        ("NVIDIA H100", "NVIDIA H200", ["this engine was built on NVIDIA H100, and this is NVIDIA H200"]),
+        ("NVIDIA H100", "NVIDIA H100", []),
+        (None, "NVIDIA H100", []),
+    ],
+)
+def test_on_another_model_of_gpu(engine, gpus_are, monkeypatch, built, here, warns):
+    """TensorRT runs it, and says itself that it may be slow or fail."""
+    gpus_are(engine.targets[0])
+    monkeypatch.setattr(trtnn.engine, "gpu_name", lambda: here)
+    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: "session")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert Engine(engine.plan, {**engine.description, "gpu": built})._open() == "session"
+    assert [str(warning.message).partition(":")[0] for warning in caught] == warns
 
 
 def test_of_another_version(engine, gpus_are):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trtnn import engine_file
-from trtnn.backend import INSTALL, Backend, get_backend, gpus
+from trtnn.backend import INSTALL, Backend, get_backend, gpu_name, gpus
 from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
@@ -179,6 +180,16 @@ class Engine:
             raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
         return backend
 
+    def _check_gpu_name(self) -> None:
+        """Warn where the GPU here is of the right capability and another model, which TensorRT runs engines on."""
+        built, here = self.description.get("gpu"), gpu_name()
+        if built and here and built != here:
+            warnings.warn(
+                f"this engine was built on {built}, and this is {here}: TensorRT chose its kernels for the other; "
+                "build it again if it is slow or fails",
+                stacklevel=2,
+            )
+
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
 
@@ -311,6 +322,7 @@ class Engine:
                     raise EngineError("this engine was closed", "load it again")
                 if self._session is None:
                     backend, shapes = self.check_runnable(), self._described()
+                    self._check_gpu_name()
                     self.check_plan()
                     load_plugins(self.description.get("plugins", ()))
                     self._session = Session(backend, self.plan, bool(shapes.profiles))
