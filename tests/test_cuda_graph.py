@@ -7,6 +7,7 @@ import gc
 import pytest
 
 import trtnn.cuda_graph
+import trtnn.memory
 from tests.helpers import message_of
 from trtnn.cuda_graph import CapturedGraph
 from trtnn.errors import EngineError
@@ -95,3 +96,13 @@ def test_what_the_driver_refuses(driver, name):
     driver.failing = {name: 901}
     assert message_of(EngineError, CapturedGraph, lambda stream: None) == f"{name} failed: some reason (901)"
     assert driver.names()[-1] == "cuStreamDestroy_v2"
+
+
+def test_a_full_gpu_is_told_with_its_numbers(driver, monkeypatch):
+    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+    driver.failing = {"cuGraphInstantiateWithFlags": 2}
+    message = message_of(EngineError, CapturedGraph, lambda stream: None)
+    assert message.splitlines() == [
+        "cuGraphInstantiateWithFlags failed: some reason (2)",
+        "  memory of the GPU: 24 MiB free of 81,920",
+    ]

@@ -11,8 +11,10 @@ import weakref
 from collections.abc import Callable
 
 from trtnn.errors import EngineError
+from trtnn.memory import describe_gpu_memory
 
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on using the GPU
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered with the legacy default stream, which cannot be captured
 
 
@@ -27,7 +29,8 @@ def _call(name: str, *args: object) -> None:
     if code:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(code, ctypes.byref(text))
-        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})")
+        memory = describe_gpu_memory() if code == _OUT_OF_MEMORY else []
+        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *memory)
 
 
 def _destroy(executable: ctypes.c_void_p) -> None:

@@ -185,11 +185,10 @@ class Worker:
         for name, tensor in given.items():
             memory.copy(buffers[name], tensor)
         self._execute(shapes, buffers)
-        if out is None:
-            return {name: buffers[name].clone() for name in shapes.outputs}
-        for name, tensor in out.items():
+        results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
+        for name, tensor in results.items():
             memory.copy(tensor, buffers[name])
-        return dict(out)
+        return results
 
     def capture(self, shapes: CallShapes) -> None:
         """Record the work at some shapes on this worker's own buffers as a CUDA graph, which it launches from now on.
