@@ -55,6 +55,9 @@ Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")
 Tolerance = Annotated[
     float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
 ]
+Level = Annotated[
+    int | None, typer.Option(min=0, max=5, help="TensorRT's optimisation level.", show_default="TensorRT's own")
+]
 EngineFile = Annotated[Path, typer.Argument(help="An engine file.")]
 Picture = Annotated[
     Path | None, typer.Option(help="What the input shows.", show_default="random numbers, always the same")
