@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trtnn.bench import bench_engine, milliseconds
+from trtnn.files import atomic_write, make_folder
 
 SIZE_PX = 640
 TIMING = Path(__file__).parent / "timing"  # of batch 1; of batch 8 in its folder batch8
@@ -102,7 +103,6 @@ def engine_file(args: argparse.Namespace, road: str) -> Path:
 def build_onnx(args: argparse.Namespace, road: str, timing: Path, level: int) -> tuple[Any, int]:
     """Parse and build the ONNX file with trtnn's timing cache; return the plan and the layers of the network."""
     import trtnn
-    from trtnn.files import make_folder
     from trtnn.timing_cache import timing_cache, timing_cache_file
 
     backend = trtnn.get_backend()
@@ -373,7 +373,8 @@ def run_here(args: argparse.Namespace) -> None:
         except Exception:
             traceback.print_exc()
         else:
-            (args.out / args.task.result).write_text(json.dumps(figures, indent=2))
+            with atomic_write(args.out / args.task.result) as file:
+                file.write(json.dumps(figures, indent=2).encode())
 
 
 def report(times: dict[Task, dict], torches: dict[Task, dict], others: dict[str, dict[Task, dict]]) -> str:
@@ -439,15 +440,30 @@ def listed(values: list[str]) -> list[tuple[str, int]]:
     return [(name, int(batch)) for name, batches in pairs for batch in (batches or "1").split(",")]
 
 
+def unpack_timing(args: argparse.Namespace) -> None:
+    """Begin with the timing cache that is packed, where no build has left one yet."""
+    for packed in args.timing.glob("*.xz"):
+        path = make_folder(args.out / "timing") / packed.stem
+        if not path.exists():
+            with atomic_write(path) as file:
+                file.write(lzma.decompress(packed.read_bytes()))
+
+
+def forget_without_all(task: Task, args: argparse.Namespace) -> None:
+    """Remove the timings of a model where an engine has come since: roads are compared within one run."""
+    path, args.task = args.out / task.result, task
+    if path.exists():
+        timed = json.loads(path.read_text())
+        if any(road not in timed and engine_file(args, road).exists() for road in roads_of(task.model)):
+            path.unlink()
+
+
 def run_all(args: argparse.Namespace) -> None:
     wanted, for_torch = listed(args.model), listed(args.torch)
     names = list(dict.fromkeys(name for name, _ in (*wanted, *for_torch)))
     run_tasks([Task("weights", name) for name in names], args)
     run_tasks([Task("export", *pair) for pair in wanted if "onnx" in roads_of(pair[0])], args)
-    if not (args.out / "timing").exists():
-        (args.out / "timing").mkdir()
-        for packed in args.timing.glob("*.xz"):
-            (args.out / "timing" / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
+    unpack_timing(args)
     builds = [
         Task("build", *pair, road) for pair in wanted for road in roads_of(pair[0]) if road in (args.roads or [road])
     ]
@@ -461,6 +477,7 @@ def run_all(args: argparse.Namespace) -> None:
         (args.out / "table.md").write_text(report(times, torches, others) + "\n")
 
     for pair in wanted:
+        forget_without_all(Task("time", *pair), args)
         times |= run_tasks([Task("time", *pair)], args)
         show()
     others["copies"] = run_tasks([Task("copies", *wanted[0])], args)

@@ -61,7 +61,8 @@ def test_named_targets(net):
 
 @named_targets
 @pytest.mark.parametrize(
-    ("targets", "words"), [(("sm86", "sm70"), "sm70"), ("SM86", "SM86"), ((), "no target at all"), ("gpu", "gpu")]
+    ("targets", "words"),
+    [(("sm86", "sm70"), "sm70"), ("SM86", "SM86"), ((), "no target at all"), ("gpu", "gpu"), ([86], "86")],
 )
 def test_unknown_targets(net, targets, words):
     message = message_of(ArgumentError, net.compile, targets=targets)
@@ -97,7 +98,7 @@ def test_options_are_checked_before_the_trace():
 @pytest.mark.parametrize("level", [-1, 6, 2.5, "3"])
 def test_optimization_levels(level):
     message = message_of(ArgumentError, BuildConfig, optimization_level=level)
-    assert f"optimization_level goes from 0 to 5, not {level}" in message
+    assert f"optimization_level goes from 0 to 5, not {level!r}" in message
 
 
 def test_options_reach_tensorrt(net, monkeypatch):

@@ -272,6 +272,7 @@ def test_without_metadata_the_shape_tells():
 def test_labels_of_other_tools_are_a_dict():
     assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names={"0": "cat", "1": "dog"})).labels == ["cat", "dog"]
     assert Detector(StandIn(a_yolov8(), pipeline="yolov8")).labels is None
+    assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names=["class0", "class1"])).labels is None
     assert Detector(StandIn(a_centernet(), pipeline="centernet")).classes is None
 
 

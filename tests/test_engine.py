@@ -1,6 +1,7 @@
 """Engine: its description, and what it says where it cannot run."""
 
 import hashlib
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,6 +94,25 @@ def test_on_another_gpu(engine, gpus_are):
     message = message_of(EngineError, engine, IMAGES)
     assert "and a GPU of sm86" in message
     assert "the GPU here is sm90: build it again for this one" in message
+
+
+@pytest.mark.parametrize(
+    ("built", "here", "warns"),
+    [
+        ("NVIDIA H100", "NVIDIA H200", ["this engine was built on NVIDIA H100, and this is NVIDIA H200"]),
+        ("NVIDIA H100", "NVIDIA H100", []),
+        (None, "NVIDIA H100", []),
+    ],
+)
+def test_on_another_model_of_gpu(engine, gpus_are, monkeypatch, built, here, warns):
+    """TensorRT runs it, and says itself that it may be slow or fail."""
+    gpus_are(engine.targets[0])
+    monkeypatch.setattr(trtnn.engine, "gpu_name", lambda: here)
+    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: "session")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert Engine(engine.plan, {**engine.description, "gpu": built})._open() == "session"
+    assert [str(warning.message).partition(":")[0] for warning in caught] == warns
 
 
 def test_of_another_version(engine, gpus_are):
@@ -287,3 +307,116 @@ def test_wrong_inputs(engine, gpus_are, monkeypatch, args, kwargs, error, words)
     gpus_are(engine.targets[0])
     monkeypatch.setattr(trtnn.engine, "Session", lambda *_: None)  # inputs are looked at before the GPU is
     assert words in message_of(error, engine, *args, **kwargs)
+
+
+class OnGpu:
+    """A torch tensor on a GPU, as far as it is looked at before TensorRT is."""
+
+    is_cuda = True
+
+    def __init__(self, shape=IMAGES.shape, dtype=torch.float32, index=0, contiguous=True):
+        self.shape, self.dtype, self.contiguous = torch.Size(shape), dtype, contiguous
+        self.device = torch.device("cuda", index)
+
+    def is_contiguous(self):
+        return self.contiguous
+
+    def stride(self):
+        return (192, 1, 24, 3)
+
+
+OnGpu.__module__ = "torch"
+READ_ONLY = np.zeros((1, 4, 6, 6), np.float32)
+READ_ONLY.flags.writeable = False
+
+
+def three(**changes):
+    """What is to be written into, by the names of the outputs."""
+    return {name: np.zeros((1, 4, 6, 6), np.float32) for name in ("a", "b_0", "b_1")} | changes
+
+
+def on_gpu(**changes):
+    return {name: OnGpu((1, 4, 6, 6)) for name in ("a", "b_0", "b_1")} | changes
+
+
+ELSEWHERE = torch.zeros(1, 3, 8, 8, device="meta")
+SPARSE = torch.zeros(1, 3, 8, 8).to_sparse()
+ARRAY_LIKE = SimpleNamespace(shape=IMAGES.shape, dtype=IMAGES.dtype)
+
+
+@pytest.mark.parametrize(
+    ("given", "out", "error", "lines"),
+    [
+        (
+            ELSEWHERE,
+            None,
+            ArgumentError,
+            ["input 'images' is no NumPy array, and no", "a Tensor on meta", "Tensor.cpu()"],
+        ),
+        (SPARSE, None, ArgumentError, ["input 'images' is no NumPy array, and no", "Tensor.to_dense()"]),
+        (ARRAY_LIKE, None, ArgumentError, ["no torch tensor that can be read as one", "received a SimpleNamespace on"]),
+        (OnGpu(index=1), None, ArgumentError, ["on another GPU than the engine", "on cuda:1", '.to("cuda:0")']),
+        (OnGpu(contiguous=False), None, ArgumentError, ["not contiguous", "strides (192, 1, 24, 3)", ".contiguous()"]),
+        (OnGpu(dtype=torch.half), None, DTypeError, ["expected float32", "float16", "images.to(torch.float32)"]),
+        (
+            IMAGES,
+            IMAGES,
+            ArgumentError,
+            ["out is a ndarray, and there are 3 outputs", "the outputs are a, b_0, b_1: give a"],
+        ),
+        (IMAGES, {}, ArgumentError, ["out holds nothing", "the outputs are a, b_0, b_1"]),
+        (IMAGES, {"a": IMAGES}, ArgumentError, ["out holds a", "the outputs are a, b_0, b_1"]),
+        (
+            IMAGES,
+            dict.fromkeys(three(), IMAGES),
+            ArgumentError,
+            ["one array for several outputs", "each needs its own"],
+        ),
+        (IMAGES, three(b_0=READ_ONLY), ArgumentError, ["out 'b_0' is read-only", "an array that can be written"]),
+        (IMAGES, three(b_1=IMAGES), ShapeError, ["out 'b_1' has the wrong shape", "expected (1, 4, 6, 6)"]),
+        (
+            IMAGES,
+            three(a=np.zeros((1, 4, 6, 6))),
+            DTypeError,
+            ["out 'a' has the wrong type", "received float64", "give one of float32 to write into"],
+        ),
+        (IMAGES, on_gpu(), ArgumentError, ["out 'a' lies on the GPU, the first input on the host"]),
+        (
+            OnGpu(),
+            three(),
+            ArgumentError,
+            ["out 'a' is not on the GPU, as", "an array on the host", "give a tensor on"],
+        ),
+        (OnGpu(), on_gpu(b_0=OnGpu(index=1)), ArgumentError, ["out 'b_0' is on another GPU", "to write into"]),
+        (
+            OnGpu(),
+            on_gpu(b_1=OnGpu((1, 4, 6, 6), contiguous=False)),
+            ArgumentError,
+            ["out 'b_1' is not contiguous", "give a contiguous tensor to write into"],
+        ),
+    ],
+)
+def test_what_cannot_be_read_or_written(engine, gpus_are, monkeypatch, given, out, error, lines):
+    gpus_are(engine.targets[0])
+    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: None)  # all of it is looked at before the GPU is
+    message = message_of(error, engine, given, out=out)
+    assert [line for line in lines if line not in message] == [], message
+
+
+def test_arrays_and_tensors_do_not_mix(gpus_are, monkeypatch):
+    class Add(Net):
+        def forward(self, images, more):
+            return images + more
+
+    net = Add()
+    net.load_state_dict({name: np.zeros(p.shape, np.float32) for name, p in net.named_parameters()})
+    engine = net.compile({"images": IMAGES.shape, "more": IMAGES.shape}, **ONE_TARGET)
+    gpus_are(engine.targets[0])
+    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: None)
+    message = message_of(ArgumentError, engine, OnGpu(), IMAGES)
+    assert "input 'more' is not on the GPU, as the first input is\n  received an array on the host" in message
+    assert 'move it with torch.from_numpy(more).to("cuda:0")' in message
+    message = message_of(ArgumentError, engine, OnGpu(), torch.zeros(IMAGES.shape))
+    assert 'received a Tensor on the host\n  move it with more.to("cuda:0")' in message
+    message = message_of(ArgumentError, engine, IMAGES, OnGpu())
+    assert "input 'more' lies on the GPU, the first input on the host" in message

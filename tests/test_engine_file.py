@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 import trtnn.engine
 import trtnn.engine_file
 from tests.helpers import ONE_TARGET, message_of, numbers
-from trtnn import Engine, Input
+from trtnn import Dim, Engine, Input
+from trtnn.cli.sources import fill_empty
+from trtnn.engine_file import class_names, describe
 from trtnn.errors import ArgumentError, EngineError
+from trtnn.models import create
 from trtnn.modules import Conv2d
+from trtnn.plan import looks_like_a_plan
 
 
 class Net(Conv2d):
@@ -136,6 +140,45 @@ def test_what_readers_of_ultralytics_files_look_for(saved):
     assert (metadata["task"], metadata["batch"], metadata["imgsz"]) == ("detect", 1, [8, 8])
     assert metadata["names"] == ["cat", "dog"]
     assert plan[:4] in (b"ftrt", b"vtrt")
+
+
+SIDES = [Dim(name, 32, opt, 160, multiple_of=32) for name, opt in (("height", 64), ("width", 128))]
+ANY_SIZE = Input((Dim("batch", 1, 2, 4), 3, *SIDES))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "shape", "stride", "size"),
+    [
+        ("yolov8n", {"classes": 2}, (1, 3, 64, 96), 32, (1, [64, 96])),
+        ("yolov8n", {"classes": 2}, ANY_SIZE, 32, (2, [64, 128])),
+        ("yolov8n", {"classes": 2, "names": ["cat", "dog"]}, ANY_SIZE, 32, (2, [64, 128])),
+        ("resnet18", {"classes": 2}, (3, 3, 64, 64), 1, (3, [64, 64])),
+    ],
+)
+def test_such_a_reader_finds_all_that_it_does_not_do_without(name, options, shape, stride, size):
+    """Ultralytics' own takes these five for granted where there is any JSON, and names as a list or a dict."""
+    network = fill_empty(create(name, **options)).trace({"images": shape})
+    metadata = json.loads(json.dumps(describe(network.graph, (), network.metadata, b"")))
+    assert metadata["task"] in ("detect", "classify")
+    assert (metadata["stride"], (metadata["batch"], metadata["imgsz"])) == (stride, size)
+    assert metadata["names"] == options.get("names", ["class0", "class1"])
+    assert class_names(metadata) == class_names(network.metadata) == options.get("names")
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (None, None),
+        ([], None),
+        (5, None),
+        ([5, "six"], ["5", "six"]),
+        ({"0": "class0", "1": "class1"}, None),
+        ({"0": "cat", "1": "class1"}, ["cat", "class1"]),
+        (["class1", "class0"], ["class1", "class0"]),
+    ],
+)
+def test_the_names_of_classes(names, known):
+    assert class_names({"names": names}) == known
 
 
 def test_a_network_that_takes_no_pictures_has_no_size_of_them(tmp_path):
@@ -294,9 +337,10 @@ def test_damaged_files_give_errors_and_damaged_plans_go_nowhere(engine, saved, r
     except EngineError as error:
         refusal = error
     path.unlink()
-    own = trtnn.engine_file._OWN.encode() in content[:header]
+    own = trtnn.engine_file._OWN.encode() in content[:header] and not looks_like_a_plan(content)
     for plan in reaching:
-        # A description that lost the mark of ours is another tool's, and nothing tells of its plan.
+        # A description that lost the mark of ours is another tool's, and nothing tells of its plan; what begins as
+        # plans do is a bare one.
         assert plan == bytes(engine.plan) or not own
     assert refusal is not None or reaching
 

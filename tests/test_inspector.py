@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import trtnn.memory
 from tests.helpers import message_of
 from trtnn.errors import BuildError
 from trtnn.inspector import PinnedLayer, check_pinned, fused_names, narrowed
@@ -95,3 +96,38 @@ def test_a_build_that_did_otherwise_is_an_error():
     assert message.count("head gives o") == 5
     assert "... and 2 more" in message
     assert "fp32_modules=(...)" in message
+
+
+class DynamicEngine(FakeEngine):
+    """Tells formats where its inspector has a context that knows every input's shape, as TensorRT does."""
+
+    def __init__(self, *layers, inputs=("x",), memory=True):
+        super().__init__(*layers)
+        self.inputs, self.memory = set(inputs), memory
+
+    def create_execution_context(self):
+        shapes = {}
+        return SimpleNamespace(shapes=shapes, set_input_shape=shapes.__setitem__) if self.memory else None
+
+    def create_engine_inspector(self):
+        def tell(index, kind):
+            known = inspector.execution_context is not None and inspector.execution_context.shapes.keys() == self.inputs
+            return self.layers[index] if known else layer("head", ("head:0", "N/A due to dynamic shapes"))
+
+        inspector = SimpleNamespace(execution_context=None, get_layer_information=tell)
+        return inspector
+
+
+def test_an_engine_of_dynamic_shapes_is_looked_into_at_some():
+    wrong, right = layer("head", ("head:0", LINEAR16)), layer("head", ("head:0", LINEAR32))
+    shapes = {"x": (2, 3), "y": (4,)}
+    check_pinned(DynamicEngine(right, inputs=shapes), TRT, PINNED, shapes)
+    message = message_of(BuildError, check_pinned, DynamicEngine(wrong, inputs=shapes), TRT, PINNED, shapes)
+    assert f"head gives head:0 as: {LINEAR16}" in message
+
+
+def test_no_memory_to_look_into_a_dynamic_engine(monkeypatch):
+    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+    message = message_of(BuildError, check_pinned, DynamicEngine(memory=False), TRT, PINNED, {"x": (1,)})
+    assert message.splitlines()[0] == "TensorRT could not make an execution context to look into"
+    assert "24 MiB free" in message

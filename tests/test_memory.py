@@ -1,5 +1,6 @@
 """What is said where the GPU refuses memory or work; torch and pycuda are stood in for."""
 
+import gc
 import sys
 import threading
 from types import SimpleNamespace
@@ -74,6 +75,32 @@ def test_buffers(kind):
     message = message_of(EngineError, memory.synchronize)
     assert message.startswith("the GPU could not finish the work\n  CUDA out of memory.")
     assert "wanted" not in message
+
+
+def refuse(*args, **kwargs):
+    raise RuntimeError("CUDA error: out of memory\nmore lines")
+
+
+@pytest.mark.parametrize("name", ["init", "empty"])
+def test_a_context_that_torch_cannot_make(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "init", refuse if name == "init" else lambda: None)
+    monkeypatch.setattr(torch, "empty", refuse)
+    message = message_of(EngineError, TorchMemory)
+    assert message.splitlines() == [
+        "the GPU could not make a CUDA context",
+        "  CUDA error: out of memory",
+        f"  {NUMBERS[1]}",
+    ]
+
+
+@pytest.mark.filterwarnings("error")  # what is half made goes without a word
+def test_a_context_that_pycuda_cannot_make(monkeypatch):
+    driver = SimpleNamespace(init=refuse, Error=RuntimeError)
+    monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=driver, gpuarray=None, tools=None))
+    monkeypatch.setattr(trtnn.memory, "_of_thread", threading.local())
+    message = message_of(EngineError, PycudaMemory)
+    assert message.startswith("the GPU could not make a CUDA context\n  CUDA error: out of memory\n")
+    gc.collect()
 
 
 def test_other_errors_stay_what_they_are():

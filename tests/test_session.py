@@ -251,6 +251,24 @@ def test_a_static_engine_is_told_no_shapes(engine_of, log):
     assert "received (1, 3)" in message_of(ShapeError, engine, x[:1])
 
 
+def test_an_input_is_not_written_over(engine_of, log, monkeypatch):
+    monkeypatch.setattr(trtnn.session, "CapturedGraph", Graph)
+    engine = engine_of(trace(lambda x: x * 2, (2, 3)))
+    shapes = engine._shapes_of((numbers(2, 3),), {})
+    worker, x, other = engine._open().worker(0), numbers(2, 3), np.zeros((2, 3), np.float32)
+    assert worker.run_tensors(shapes, {"x0": x}, {"output": other})["output"] is other
+    np.testing.assert_array_equal(other, x * 2)
+    message = message_of(ArgumentError, worker.run_tensors, shapes, {"x0": x}, {"output": x})
+    assert "out 'output' is the memory of an input\n  TensorRT may write before it has read" in message
+    kept = x.copy()
+    log.clear()
+    result = engine._open().capture(shapes).run_tensors(shapes, {"x0": x}, None)["output"]
+    np.testing.assert_array_equal(result, x * 2)
+    assert kinds(log, "empty") == [("empty", (6,)), ("empty", (6,)), ("empty", (2, 3))]  # told as such if there is none
+    engine._open().capture(shapes).run_tensors(shapes, {"x0": x}, {"output": x})  # it copies in, and then out
+    np.testing.assert_array_equal(x, kept * 2)
+
+
 class Graph:
     """Launches what it was given, as a captured graph does."""
 

@@ -68,9 +68,10 @@ class BuildConfig:
         if isinstance(self.targets, str):
             object.__setattr__(self, "targets", (self.targets,))
         if self.optimization_level is not None and self.optimization_level not in range(6):
-            raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level}")
-        if self.workspace_bytes is not None and self.workspace_bytes < 1:
-            raise ArgumentError(f"workspace_bytes is a positive number, not {self.workspace_bytes}")
+            raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level!r}")
+        limit = self.workspace_bytes
+        if limit is not None and not (isinstance(limit, int) and limit > 0):
+            raise ArgumentError(f"workspace_bytes is a positive int, such as 1 << 30, not {limit!r}")
         for name in ("cache_dir", "timing_cache"):
             folder = getattr(self, name)
             nothing = folder is None or (name == "timing_cache" and folder is False)
@@ -113,7 +114,7 @@ def resolve_targets(backend: Backend, targets: Sequence[str] | None) -> tuple[st
     unknown = [target for target in targets if target not in backend.targets]
     if unknown or not targets:
         raise ArgumentError(
-            f"{backend} does not build for {', '.join(unknown) or 'no target at all'}",
+            f"{backend} does not build for {', '.join(map(str, unknown)) or 'no target at all'}",
             f"known: {', '.join(backend.targets)}",
         )
     return tuple(dict.fromkeys(targets))
@@ -135,7 +136,8 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
         plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show)
         if pinned:
             _, engine = deserialize(graph.backend, plan)
-            check_pinned(engine, graph.trt, pinned)
+            dynamic = {name: spec.at_opt().shape for name, spec in graph.inputs.items() if not is_static(spec.shape)}
+            check_pinned(engine, graph.trt, pinned, dynamic)
         return Engine(plan, describe(graph, targets, metadata, plan))
 
     if config.cache_dir is None:

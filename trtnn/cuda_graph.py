@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import weakref
 from collections.abc import Callable
 
 from trtnn.errors import EngineError
+from trtnn.memory import describe_gpu_memory
 
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on using the GPU
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered with the legacy default stream, which cannot be captured
 
 
@@ -26,7 +29,12 @@ def _call(name: str, *args: object) -> None:
     if code:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(code, ctypes.byref(text))
-        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})")
+        memory = describe_gpu_memory() if code == _OUT_OF_MEMORY else []
+        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *memory)
+
+
+def _destroy(executable: ctypes.c_void_p) -> None:
+    _driver().cuGraphExecDestroy(executable)
 
 
 class CapturedGraph:
@@ -47,20 +55,22 @@ class CapturedGraph:
             _call("cuStreamBeginCapture_v2", stream, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
             try:
                 enqueue(stream.value or 0)
-            finally:
-                _call("cuStreamEndCapture", stream, ctypes.byref(graph))
+            except BaseException:  # which says why; that a spoilt capture ends with an error says nothing more
+                _driver().cuStreamEndCapture(stream, ctypes.byref(graph))
+                raise
+            _call("cuStreamEndCapture", stream, ctypes.byref(graph))
             _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))
         finally:
             if graph:
                 _call("cuGraphDestroy", graph)
             _call("cuStreamDestroy_v2", stream)
+        self._free = weakref.finalize(self, _destroy, self._executable)
+        self._free.atexit = False  # the driver ends with the process, maybe before
 
     def launch(self, stream: int) -> None:
         """Put the work on the stream of this handle."""
         _call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream))
 
     def close(self) -> None:
-        """Free the graph."""
-        if self._executable:
-            _call("cuGraphExecDestroy", self._executable)
-            self._executable = ctypes.c_void_p()
+        """Free the graph, as happens too when nobody holds it any more; one that still runs goes on to its end."""
+        self._free()

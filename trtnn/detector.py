@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.engine import Engine
+from trtnn.engine_file import class_names
 from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.network import Network
@@ -77,8 +78,7 @@ class Detector:
             )
         self.classes = self.pipeline.read(shapes).get("classes", metadata.get("classes"))
         self.thresholds = self.pipeline.thresholds(thresholds)
-        names = metadata.get("names")  # Ultralytics' files hold a dict by index
-        self.labels = list(names.values() if isinstance(names, dict) else names) if names else None
+        self.labels = class_names(metadata)
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in pictures, uint8 (height, width, 3) RGB of any sizes; boxes are in each picture's own pixels.

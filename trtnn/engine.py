@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trtnn import engine_file
-from trtnn.backend import INSTALL, Backend, get_backend, gpus
+from trtnn.backend import INSTALL, Backend, get_backend, gpu_name, gpus
 from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
@@ -179,6 +180,16 @@ class Engine:
             raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
         return backend
 
+    def _check_gpu_name(self) -> None:
+        """Warn where the GPU here is of the right capability and another model, which TensorRT runs engines on."""
+        built, here = self.description.get("gpu"), gpu_name()
+        if built and here and built != here:
+            warnings.warn(
+                f"this engine was built on {built}, and this is {here}: TensorRT chose its kernels for the other; "
+                "build it again if it is slow or fails",
+                stacklevel=2,
+            )
+
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
 
@@ -311,6 +322,7 @@ class Engine:
                     raise EngineError("this engine was closed", "load it again")
                 if self._session is None:
                     backend, shapes = self.check_runnable(), self._described()
+                    self._check_gpu_name()
                     self.check_plan()
                     load_plugins(self.description.get("plugins", ()))
                     self._session = Session(backend, self.plan, bool(shapes.profiles))
@@ -322,10 +334,8 @@ class Engine:
         known = self._described()
         given = name_arguments(known.names, args, kwargs)
         first = next(iter(given.values()))
-        if out is not None and not isinstance(out, Mapping):
-            out = dict(zip(known.outputs, (out,), strict=False))
-        if out is not None and out.keys() != known.outputs.keys():
-            raise ArgumentError(f"out holds {', '.join(out)}", f"the outputs are {', '.join(known.outputs)}")
+        if out is not None:
+            out = _name_outputs(out, known.outputs)
         shapes = known.of_call(given)
         if getattr(first, "is_cuda", False):
             for name, value in given.items():
@@ -380,6 +390,26 @@ class GraphedEngine:
         return self._workers[key]
 
 
+def _name_outputs(out: Any, outputs: Mapping[str, Input]) -> Mapping[str, Any]:
+    """Give what is to be written into its output's name.
+
+    Raises:
+        ArgumentError: it is not one for each output.
+    """
+    if not isinstance(out, Mapping):
+        if len(outputs) > 1:
+            raise ArgumentError(
+                f"out is a {type(out).__name__}, and there are {len(outputs)} outputs",
+                f"the outputs are {', '.join(outputs)}: give a dict by these names",
+            )
+        return dict.fromkeys(outputs, out)
+    if out.keys() != outputs.keys():
+        raise ArgumentError(f"out holds {', '.join(out) or 'nothing'}", f"the outputs are {', '.join(outputs)}")
+    if len(set(map(id, out.values()))) < len(out):
+        raise ArgumentError("out holds one array for several outputs", "each needs its own")
+    return out
+
+
 def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:
     """Check that TensorRT can use a torch tensor where it lies.
 
@@ -387,21 +417,48 @@ def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> No
         DTypeError, ShapeError: as :func:`trtnn.inputs.check_array`.
         ArgumentError: it is not a contiguous tensor on the first GPU.
     """
-    if not getattr(tensor, "is_cuda", False) or tensor.device.index != 0:  # NumPy's arrays have a device as well
+    if not getattr(tensor, "is_cuda", False):  # NumPy's arrays have a device as well
+        is_array = isinstance(tensor, np.ndarray)
+        move = f"torch.from_numpy({name})" if is_array else name
         raise ArgumentError(
-            f"{kind} {name!r} is not on the GPU that the engine runs on, as the first input is",
-            f"received {type(tensor).__name__} on {tensor.device if getattr(tensor, 'is_cuda', False) else 'the host'}",
-            'move it with .to("cuda:0")',
+            f"{kind} {name!r} is not on the GPU, as the first input is",
+            f"received {'an array' if is_array else f'a {type(tensor).__name__}'} on the host",
+            f'move it with {move}.to("cuda:0")' if kind == "input" else "give a tensor on the GPU to write into",
+        )
+    if tensor.device.index != 0:
+        raise ArgumentError(
+            f"{kind} {name!r} is on another GPU than the engine, which runs on cuda:0",
+            f"received {type(tensor).__name__} on {tensor.device}",
+            f'move it with {name}.to("cuda:0")' if kind == "input" else "give a tensor on cuda:0 to write into",
         )
     check_array(name, spec, tensor, kind)
     if not tensor.is_contiguous():
         raise ArgumentError(
-            f"{kind} {name!r} is not contiguous", f"strides {tensor.stride()}", "copy it with .contiguous()"
+            f"{kind} {name!r} is not contiguous",
+            f"strides {tensor.stride()}",
+            "copy it with .contiguous()" if kind == "input" else "give a contiguous tensor to write into",
         )
 
 
 def _host_array(name: str, spec: Input, value: Any, kind: str = "input") -> np.ndarray:
+    """Return an array, or the memory of a torch tensor on the CPU as one.
+
+    Raises:
+        DTypeError, ShapeError: as :func:`trtnn.inputs.check_array`.
+        ArgumentError: it lies elsewhere, is no plain array, or is to be written and cannot be.
+    """
     if getattr(value, "is_cuda", False):
         raise ArgumentError(f"{kind} {name!r} lies on the GPU, the first input on the host", "bring them to one place")
     check_array(name, spec, value, kind)
-    return value if isinstance(value, np.ndarray) else value.detach().numpy()
+    if not isinstance(value, np.ndarray):
+        try:
+            value = value.detach().numpy()
+        except (AttributeError, TypeError, RuntimeError) as error:  # on another device, sparse, not torch's at all
+            raise ArgumentError(
+                f"{kind} {name!r} is no NumPy array, and no torch tensor that can be read as one",
+                f"received a {type(value).__name__} on {getattr(value, 'device', 'no device that is known')}",
+                str(error),
+            ) from error
+    if kind == "out" and not value.flags.writeable:
+        raise ArgumentError(f"out {name!r} is read-only", "give an array that can be written")
+    return value

@@ -27,7 +27,7 @@ from trtnn.plan import looks_like_a_plan
 from trtnn.profiles import Shapes, profile_from_json, profile_to_json, widest_dims
 from trtnn.strict_json import parse_object
 from trtnn.structure import unflatten
-from trtnn.symbolic import bounds, is_static
+from trtnn.symbolic import bounds
 
 MAX_DESCRIPTION_BYTES = 1 << 24
 _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
@@ -55,6 +55,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
     """
     return {
         **_picture_keys(graph.inputs),
+        **_class_keys(metadata),
         **metadata,
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
@@ -94,12 +95,37 @@ def describe_plan(
 
 
 def _picture_keys(inputs: Mapping[str, Input]) -> dict[str, Any]:
-    """Return the keys by which other tools know what pictures an engine takes, where it takes pictures."""
-    shapes = [spec.shape for spec in inputs.values()]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or not is_static(shapes[0]):
+    """Return the keys by which other tools know what pictures an engine takes, where it takes pictures.
+
+    Of any size it is the one that it is fastest at, as in Ultralytics' files.
+    """
+    shapes = [spec.at_opt().shape for spec in inputs.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
         return {}
     batch, channels, *size = shapes[0]
     return {"batch": batch, "channels": channels, "imgsz": size}
+
+
+def _class_keys(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what readers of Ultralytics' files do not do without, for a model of so many classes that has it not."""
+    classes = metadata.get("classes")
+    return {"stride": 1, "names": _numbered(classes)} if isinstance(classes, int) else {}
+
+
+def _numbered(classes: int) -> list[str]:
+    """Return the names of classes that nobody named, as Ultralytics calls them."""
+    return [f"class{index}" for index in range(classes)]
+
+
+def class_names(description: Mapping[str, Any]) -> list[str] | None:
+    """Return the names of the classes of an engine or a network by its metadata, None where nobody named them."""
+    names = description.get("names")  # Ultralytics' files hold a dict by index
+    if isinstance(names, Mapping):
+        names = list(names.values())
+    if not isinstance(names, (list, tuple)):
+        return None
+    names = list(map(str, names))
+    return None if names == _numbered(len(names)) else names
 
 
 def read_shapes(description: Mapping[str, Any]) -> Shapes:

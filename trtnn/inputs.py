@@ -130,7 +130,9 @@ def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None
         dtype = None
     if dtype is not spec.dtype:
         is_torch = type(array).__module__ == "torch"
-        if not is_torch and spec.dtype.numpy is None:
+        if kind == "out":  # what it is converted to would be written, and not what was given
+            convert = f"give one of {spec.dtype.name} to write into"
+        elif not is_torch and spec.dtype.numpy is None:
             convert = f"NumPy has no {spec.dtype.name}: give torch.from_numpy({name}).to(torch.{spec.dtype.name})"
         elif is_torch:
             convert = f"convert it with {name}.to(torch.{spec.dtype.name})"

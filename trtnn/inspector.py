@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trtnn.errors import BuildError
+from trtnn.memory import describe_gpu_memory
 
 _NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
 _MOST_SHOWN = 5
@@ -39,7 +40,7 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
     """Return a line for each output of an engine's layer that should be in fp32 and is narrower.
 
     These are the outputs that carry the name of a pinned layer's, and all that a layer gives which was made of pinned
-    ones alone. A format that TensorRT does not tell, as where shapes are dynamic, counts as right.
+    ones alone. A format that TensorRT does not tell, as where shapes are not known, counts as right.
 
     Args:
         layers: what the inspector says of each, in JSON.
@@ -60,13 +61,28 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
     return found
 
 
-def check_pinned(engine: Any, trt: Any, pinned: Sequence[PinnedLayer]) -> None:
+def check_pinned(
+    engine: Any, trt: Any, pinned: Sequence[PinnedLayer], shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> None:
     """Check that an ``ICudaEngine``, built with ``ProfilingVerbosity.DETAILED``, has its pinned layers in fp32.
 
+    Args:
+        engine: what was built.
+        trt: the TensorRT module.
+        pinned: the layers that should be in fp32.
+        shapes: within the first profile, of the inputs that are dynamic: without, nothing is told of formats.
+
     Raises:
-        BuildError: it has not, with the layers.
+        BuildError: it has not, with the layers; or there is no memory for the execution context that takes the shapes.
     """
     inspector = engine.create_engine_inspector()
+    if shapes:
+        context = engine.create_execution_context()
+        if context is None:
+            raise BuildError("TensorRT could not make an execution context to look into", *describe_gpu_memory())
+        for name, shape in shapes.items():
+            context.set_input_shape(name, shape)
+        inspector.execution_context = context
     kind = trt.LayerInformationFormat.JSON
     lines = narrowed((inspector.get_layer_information(i, kind) for i in range(engine.num_layers)), pinned)
     if lines:

@@ -50,7 +50,11 @@ class TorchMemory:
     def __init__(self) -> None:
         import torch
 
-        torch.cuda.init()
+        try:
+            torch.cuda.init()
+            torch.empty(0, device="cuda:0")  # it makes the context, which takes some memory
+        except RuntimeError as error:
+            raise _refused(error, "make a CUDA context") from error
         self._torch = torch
         self._device = torch.device("cuda", 0)
         self._streams: dict[int, Any] = {}  # by handle: asking torch for the current one takes 5 us
@@ -145,6 +149,7 @@ class _PrimaryContext:
     """
 
     def __init__(self, driver: Any) -> None:
+        self._primary = None
         driver.init()
         self._primary = driver.Device(0).retain_primary_context()
         self._primary.push()
@@ -168,10 +173,13 @@ class PycudaMemory:
     def __init__(self) -> None:
         from pycuda import driver, gpuarray, tools
 
-        if not hasattr(_of_thread, "context"):
-            _of_thread.context = _PrimaryContext(driver)
         self._driver, self._gpuarray = driver, gpuarray
         self._errors = (driver.Error, MemoryError)  # the first holds pycuda's own MemoryError
+        try:
+            if not hasattr(_of_thread, "context"):
+                _of_thread.context = _PrimaryContext(driver)
+        except self._errors as error:
+            raise _refused(error, "make a CUDA context") from error
         self._stream = driver.Stream()
         self._pool = tools.PageLockedMemoryPool()  # page-locking takes longer than most copies
         self._page_locked = (driver.HostPointer, driver.PooledHostAllocation)  # what owns such memory

@@ -13,7 +13,7 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.cuda_graph import CapturedGraph
-from trtnn.errors import EngineError
+from trtnn.errors import ArgumentError, EngineError
 from trtnn.inputs import Input
 from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory, device_memory
 from trtnn.plan import deserialize, scratch_bytes
@@ -163,9 +163,21 @@ class Worker:
     def run_tensors(
         self, shapes: CallShapes, given: Mapping[str, Any], out: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """Run on torch tensors on the GPU, on torch's current stream, without waiting for the result."""
+        """Run on torch tensors on the GPU, on torch's current stream, without waiting for the result.
+
+        Raises:
+            ArgumentError: ``out`` is an input as well, which a graph's own buffers alone allow.
+        """
         memory = self.memory
         if self._graph is None:
+            if out is not None:
+                read = {memory.pointer(tensor) for tensor in given.values()}
+                for name, tensor in out.items():
+                    if memory.pointer(tensor) in read:
+                        raise ArgumentError(
+                            f"out {name!r} is the memory of an input",
+                            "TensorRT may write before it has read: give another",
+                        )
             results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
             self._execute(shapes, {**given, **results})
             return results
@@ -173,11 +185,10 @@ class Worker:
         for name, tensor in given.items():
             memory.copy(buffers[name], tensor)
         self._execute(shapes, buffers)
-        if out is None:
-            return {name: buffers[name].clone() for name in shapes.outputs}
-        for name, tensor in out.items():
+        results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
+        for name, tensor in results.items():
             memory.copy(tensor, buffers[name])
-        return dict(out)
+        return results
 
     def capture(self, shapes: CallShapes) -> None:
         """Record the work at some shapes on this worker's own buffers as a CUDA graph, which it launches from now on.

@@ -116,17 +116,17 @@ def find_headers(given: str | os.PathLike[str] | None = None) -> tuple[Path, str
         BuildError: they are not there.
     """
     if given is not None:
-        places = [os.fspath(given)]
+        places = [glob.escape(os.fspath(given))]
     else:
         root = os.environ.get("TENSORRT_ROOT")
-        places = [*([str(Path(root, "include"))] if root else []), *PLACES]
+        places = [*([glob.escape(str(Path(root, "include")))] if root else []), *PLACES]
     for place in places:
         for folder in sorted(glob.glob(place), reverse=True):
             if all(Path(folder, name).is_file() for name in NEEDED):
                 return Path(folder), _version(Path(folder, "NvInferVersion.h"))
     raise BuildError(
         f"TensorRT's headers ({', '.join(NEEDED)}) were not found",
-        f"looked in: {', '.join(places)}",
+        f"looked in: {', '.join(places) if given is None else given}",
         "pip's tensorrt has none; they come with apt's libnvinfer-headers-dev, with NVIDIA's tar of TensorRT, or with",
         "  git clone --depth 1 --branch v10.13.0 https://github.com/NVIDIA/TensorRT   # the version that is installed",
         f"then: {COMMAND} --tensorrt-include TensorRT/include",

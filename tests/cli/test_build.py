@@ -30,6 +30,16 @@ def test_an_engine_and_its_description(run, tmp_path):
         assert re.search(".*".join(map(re.escape, words)), result.out)
 
 
+def test_how_it_is_built(run, tmp_path, monkeypatch):
+    built, original = [], trtnn.network.build
+    monkeypatch.setattr(trtnn.network, "build", lambda *args: built.append(args[1]) or original(*args))
+    common = ["build", WEIGHTS, "-o", tmp_path / "a.engine", "--size", 32, *TARGET]
+    for options in ([], ["--level", 0, "--workspace", 64]):
+        result = run(*common, *options)
+        assert (result.code, result.err) == (0, "")
+    assert [(c.optimization_level, c.workspace_bytes) for c in built] == [(None, None), (0, 64 << 20)]
+
+
 def test_an_engine_for_a_range_of_sizes(run, tmp_path):
     path = tmp_path / "any.engine"
     result = run("build", WEIGHTS, "-o", path, "--size", "64,96,128", "--batch", "1,2,4", *TARGET)

@@ -46,6 +46,7 @@ def test_a_model_s_name(run):
 def test_an_engine(run, tmp_path):
     layer = Linear(2, 3)
     layer.load_state_dict({"weight": np.ones((3, 2), np.float32), "bias": np.ones(3, np.float32)})
+    layer.metadata = {"classes": 3}  # which nobody named
     layer.compile({"input": (4, 2)}, **ONE_TARGET).save(tmp_path / "a [b].plan")
     result = run("inspect", tmp_path / "a [b].plan")
     assert (result.code, result.err) == (0, "")
@@ -53,6 +54,7 @@ def test_an_engine(run, tmp_path):
     assert "float32[4, 3]" in result.out
     assert "plan_bytes" not in result.out
     assert "plan_digest" not in result.out
+    assert "names" not in result.out
 
 
 def test_plans_of_other_tools(run, tmp_path):

@@ -31,6 +31,13 @@ def saved(network, tmp_path_factory):
     return network.build(**ONE_TARGET).save(tmp_path_factory.mktemp("engines") / "digits.engine")
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(bench, "has_torch_cuda", lambda: False)
+    monkeypatch.setattr(bench, "milliseconds", lambda call, rounds, runs: rounds + runs / 100)
+    monkeypatch.setattr(bench, "latencies", lambda call, runs: (runs, runs, runs))
+
+
 # -- profile ----------------------------------------------------------------------------------------------------------
 
 TIMES = [("model.0.conv", 1.0), ("model.0.act/activation + model.0.act", 3.0), ("model.24/concatenation", 4.0)]
@@ -129,6 +136,29 @@ def test_a_comparison_with_an_engine_file(run, model, tmp_path, monkeypatch):
     assert "--module, --fp16 would change nothing here" in result.err
 
 
+def test_a_comparison_with_a_bare_plan(run, saved, network, tmp_path, monkeypatch):
+    """What it computes in is not in it."""
+    path = tmp_path / "bare.engine"
+    path.write_bytes(trtnn.Engine.load(saved).plan)
+    session_of(monkeypatch, network)
+    result = run("compare", WEIGHTS, "--engine", path)
+    assert result.code == 1
+    assert "error: the engine file does not say in what precision it was built\n  trtnn build writes one" in result.err
+
+
+def test_dynamic_engines_are_looked_at_where_they_are_fastest(run, quick, model, tmp_path, monkeypatch):
+    sides = [trtnn.Dim(name, 32, 64, 96, multiple_of=32) for name in ("height", "width")]
+    traced = model.trace({"images": (trtnn.Dim("batch", 1, 2, 4), 3, *sides)})
+    path = traced.build(**ONE_TARGET).save(tmp_path / "a.engine")
+    seen, original = [], traced.run
+    monkeypatch.setattr(traced, "run", lambda images: seen.append(images.shape) or original(images))
+    stand_in(monkeypatch, StandInSession(traced, lambda _: TIMES, layers=["a"]))
+    for command in (["profile", path, "--runs", 1], ["bench", path], ["compare", WEIGHTS, "--engine", path]):
+        result = run(*command)
+        assert (result.code, result.err) == (0, "")
+    assert set(seen) == {(2, 3, 64, 64)}
+
+
 @without_gpu
 def test_what_needs_a_gpu_says_so(run, no_build, saved):
     for args in (["compare", WEIGHTS], ["bench", WEIGHTS]):
@@ -155,13 +185,6 @@ def test_a_module_that_is_not_there(run, gpu):
 
 
 # -- bench ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(bench, "has_torch_cuda", lambda: False)
-    monkeypatch.setattr(bench, "milliseconds", lambda call, rounds, runs: rounds + runs / 100)
-    monkeypatch.setattr(bench, "latencies", lambda call, runs: (runs, runs, runs))
 
 
 def test_a_bench_of_a_checkpoint(run, gpu, quick, model, monkeypatch, tmp_path):

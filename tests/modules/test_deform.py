@@ -8,7 +8,7 @@ from tests.helpers import Function, assert_close, check_triangle, load_random, m
 from tests.plugins.reference import deform_conv2d
 from trtnn import Dim, Input
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.modules import DCN, DeformConv2d
 
 HALF = 5e-3
@@ -91,6 +91,21 @@ def test_any_size_of_one_network():
             assert_close(network.run(x), theirs(torch.from_numpy(x)))
 
 
+def test_maps_that_are_arrays():
+    """Offsets that a network was trained to, the same for every picture."""
+    x, offset, mask = numbers(2, 4, 5, 6), numbers(2, 18, 3, 4, seed=1), numbers(2, 9, 3, 4, seed=2)
+    weight = numbers(6, 4, 3, 3)
+    maps = np.concatenate([offset, mask], 1)
+    apart = trace(lambda x: F.deform_conv2d(x, offset, weight, mask=mask), x)
+    joined = trace(lambda x: F.modulated_deform_conv2d(x, maps, weight), x)
+    given = [torch.from_numpy(array) for array in (x, offset, weight, mask)]
+    for network, weigh in ((apart, given[3]), (joined, given[3].sigmoid())):
+        assert_close(network.run(x), deform_conv2d(*given[:3], mask=weigh).float())
+    integers = offset.astype(np.int32)
+    message = message_of(DTypeError, trace, lambda x: F.deform_conv2d(x, integers, weight), x)
+    assert "got offset as int32" in message
+
+
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
@@ -107,6 +122,17 @@ def test_errors(shapes, words):
     assert words in message_of(ShapeError, trace, function, *shapes)
 
 
+@pytest.mark.parametrize("shape", [(6, 4, 3, 3), (6, 0, 3, 3), (4, 2, 3, 3)])
+def test_weights_that_do_not_divide(shape):
+    function = lambda x, offset: F.deform_conv2d(x, offset, np.zeros(shape, np.float32))  # noqa: E731
+    message = message_of(ShapeError, trace, function, (1, 6, 5, 5), (1, 18, 3, 3))
+    assert f"received 6 channels, a weight of {shape} and 1 offset groups" in message
+
+
 def test_groups_that_do_not_divide():
     assert "divisible by groups" in message_of(ArgumentError, DeformConv2d, 5, 6, 3, groups=2)
+    for offset_groups in (3, 0, -1):
+        message = message_of(ArgumentError, DCN, 4, 6, 3, offset_groups=offset_groups)
+        assert "DCN: in_channels must be divisible by offset_groups" in message
+        assert f"received in_channels 4, offset_groups {offset_groups}" in message
     assert np.all([p.data is None for p in DCN(4, 4, 3).parameters()])

@@ -99,9 +99,9 @@ def test_the_digest_changes_with_every_source(monkeypatch, tmp_path):
     ],
 )
 def test_the_headers_tell_their_version(no_places, monkeypatch, tmp_path, text, version):
-    folder = make_headers(tmp_path / "include", text)
+    folder = make_headers(tmp_path / "TensorRT [10]" / "include", text)
     assert building.find_headers(folder) == (folder, version)
-    monkeypatch.setenv("TENSORRT_ROOT", str(tmp_path))
+    monkeypatch.setenv("TENSORRT_ROOT", str(folder.parent))
     assert building.find_headers() == (folder, version)
 
 
@@ -111,9 +111,10 @@ def test_headers_of_no_version_are_named(tmp_path):
 
 
 def test_missing_headers_say_where_they_were_looked_for_and_how_to_get_them(no_places, tmp_path, capsys):
-    assert main(["build", "--arch", "sm_90", "--tensorrt-include", str(tmp_path)]) == 1
+    folder = tmp_path / "[none]"
+    assert main(["build", "--arch", "sm_90", "--tensorrt-include", str(folder)]) == 1
     said = capsys.readouterr().err
-    assert f"looked in: {tmp_path}" in said
+    assert f"looked in: {folder}\n" in said
     for words in ("NvInferRuntime.h", "libnvinfer-headers-dev", "git clone", "--kernel-only"):
         assert words in said
 

@@ -15,6 +15,7 @@ from trtnn.cli.options import (
     Batch,
     Half,
     Json,
+    Level,
     ModelName,
     Size,
     Weights,
@@ -45,9 +46,7 @@ def bench(
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
-    level: Annotated[
-        int | None, typer.Option(min=0, max=5, help="TensorRT's optimisation level.", show_default="TensorRT's own")
-    ] = None,
+    level: Level = None,
     runs: Annotated[int, typer.Option(min=1, help="Calls in a round.")] = RUNS,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = ROUNDS,
     json: Json = None,

@@ -11,6 +11,7 @@ from trtnn.cli.options import (
     Batch,
     Cache,
     Half,
+    Level,
     ModelName,
     Size,
     Tolerance,
@@ -66,6 +67,16 @@ def build(
             show_default="the one here, else sm86 sm89 sm120",
         ),
     ] = None,
+    level: Level = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="MIB",
+            help="The most MiB of device memory that a layer may use for scratch.",
+            show_default="all of it",
+        ),
+    ] = None,
     cache: Cache = None,
 ) -> None:
     """Build an engine of a checkpoint, or of a model with its weights. With TensorRT-RTX this needs no GPU.
@@ -86,6 +97,8 @@ def build(
         samples=None if samples is None else read_samples(samples, inputs, network.metadata),
         tolerance=tolerance,
         targets=target or None,
+        optimization_level=level,
+        workspace_bytes=None if workspace is None else workspace << 20,
         cache_dir=cache,
     )
     engine.save(path)

@@ -25,6 +25,7 @@ from trtnn.cli.options import (
 )
 from trtnn.cli.program import command, log, print_line
 from trtnn.engine import check_gpu
+from trtnn.errors import ArgumentError
 from trtnn.fp16 import TOLERANCE
 
 
@@ -90,8 +91,16 @@ def compare(
 
 
 def trace_as(model: trtnn.Module, engine: trtnn.Engine) -> trtnn.Network:
-    """Trace a model with the inputs, the precision and the outputs of an engine."""
+    """Trace a model with the inputs, the precision and the outputs of an engine.
+
+    Raises:
+        ArgumentError: its file does not tell the precision, as those of other tools do not.
+    """
     d = engine.description
+    if "precision" not in d:
+        raise ArgumentError(
+            "the engine file does not say in what precision it was built", "trtnn build writes one that does"
+        )
     return model.trace(
         engine.inputs,
         fp16=d["precision"] == "float16",

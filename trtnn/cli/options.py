@@ -55,6 +55,9 @@ Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")
 Tolerance = Annotated[
     float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
 ]
+Level = Annotated[
+    int | None, typer.Option(min=0, max=5, help="TensorRT's optimisation level.", show_default="TensorRT's own")
+]
 EngineFile = Annotated[Path, typer.Argument(help="An engine file.")]
 Picture = Annotated[
     Path | None, typer.Option(help="What the input shows.", show_default="random numbers, always the same")
@@ -141,15 +144,19 @@ def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, 
 def example_inputs(
     inputs: Mapping[str, trtnn.Input], picture: Path | None, metadata: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Return arrays for a network's inputs: a picture, or without one random numbers in 0..1, always the same."""
+    """Return arrays for a network's inputs: a picture, or without one random numbers in 0..1, always the same.
+
+    A dynamic network gets them in the shapes that it is fastest at.
+    """
     if picture is not None:
         return dict(zip(inputs, read_samples(str(picture), inputs, metadata), strict=True))
     random = np.random.default_rng(0)
+    static = {name: spec.at_opt() for name, spec in inputs.items()}
     return {
         name: random.random(spec.shape, np.float32).astype(spec.dtype.numpy)
         if spec.dtype.is_floating_point
         else random.integers(0, 2, spec.shape).astype(spec.dtype.numpy)
-        for name, spec in inputs.items()
+        for name, spec in static.items()
     }
 
 

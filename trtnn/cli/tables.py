@@ -11,6 +11,7 @@ from rich.table import Table
 import trtnn
 from trtnn import models
 from trtnn.cli.program import out, print_line
+from trtnn.engine_file import class_names
 from trtnn.errors import EngineError
 from trtnn.table import aligned
 from trtnn.vision import Detections
@@ -57,6 +58,8 @@ def print_engine(engine: trtnn.Engine) -> None:
     except EngineError as error:
         tables = {"inputs": "\n".join(["not known here", *error.details])}
     shown = {**engine.description, **tables}
+    if class_names(shown) is None:
+        shown.pop("names", None)
     for key, value in shown.items():
         if isinstance(value, dict):
             text = "\n".join(f"{name}: {item}" for name, item in value.items())

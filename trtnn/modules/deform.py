@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trtnn import functional as F
+from trtnn.errors import ArgumentError
 from trtnn.modules.conv import Conv2d, Sides
 from trtnn.ops.deformable import expect_lowering
 from trtnn.tensor import Tensor
@@ -66,6 +67,11 @@ class DCN(DeformConv2d):
         lowering: str = "auto",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, lowering)
+        if offset_groups < 1 or in_channels % offset_groups:
+            raise ArgumentError(
+                f"{type(self).__name__}: in_channels must be divisible by offset_groups",
+                f"received in_channels {in_channels}, offset_groups {offset_groups}",
+            )
         taps = self.kernel_size[0] * self.kernel_size[1]
         channels = 3 * offset_groups * taps
         self.conv_offset_mask = Conv2d(in_channels, channels, kernel_size, stride, padding, dilation)

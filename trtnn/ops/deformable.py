@@ -16,7 +16,7 @@ from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.convolution import conv2d
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.joining import stack
-from trtnn.ops.promotion import cast
+from trtnn.ops.promotion import cast, promote
 from trtnn.ops.sampling import grid_sample
 from trtnn.ops.shaping import reshape
 from trtnn.plugins import dcnv2
@@ -26,13 +26,13 @@ from trtnn.tensor import Tensor
 
 def deform_conv2d(
     input: Tensor,
-    offset: Tensor,
+    offset: Tensor | Array,
     weight: Array,
     bias: Array | None = None,
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
-    mask: Tensor | None = None,
+    mask: Tensor | Array | None = None,
     lowering: str = "auto",
 ) -> Tensor:
     """Deformable convolution, as ``torchvision.ops.deform_conv2d``; with a mask its second version.
@@ -61,6 +61,7 @@ def deform_conv2d(
         ArgumentError: the lowering is unknown.
         BackendError, EngineError: the plugin was asked for, and TensorRT has none, or its library is missing.
     """
+    offset, mask = (value if value is None else promote(value, graph=input.graph)[0] for value in (offset, mask))
     convolution = _Convolution.of(input, weight, stride, padding, dilation, offset, 2)
     convolution.expect_map(offset, "offset", 2)
     if mask is not None:
@@ -73,7 +74,7 @@ def deform_conv2d(
 
 def modulated_deform_conv2d(
     input: Tensor,
-    offset_mask: Tensor,
+    offset_mask: Tensor | Array,
     weight: Array,
     bias: Array | None = None,
     stride: int | Sequence[int] = 1,
@@ -88,6 +89,7 @@ def modulated_deform_conv2d(
     Args:
         offset_mask: (batch, offset_groups · taps · 3, H, W): the offset, then the mask.
     """
+    (offset_mask,) = promote(offset_mask, graph=input.graph)
     convolution = _Convolution.of(input, weight, stride, padding, dilation, offset_mask, 3)
     convolution.expect_map(offset_mask, "offset_mask", 3)
     if _takes_plugin(input, lowering):
@@ -158,7 +160,7 @@ class _Convolution(NamedTuple):
         channels = input.shape[1]
         sides = zip(input.shape[2:], kernel, stride, (2 * p for p in padding), dilation, strict=True)
         offset_groups = max(first_map.shape[1] // (maps_per_tap * math.prod(kernel)), 1)
-        if channels % per_group or out_channels % (channels // per_group) or channels % offset_groups:
+        if not per_group or channels % per_group or out_channels % (channels // per_group) or channels % offset_groups:
             raise ShapeError(
                 f"deform_conv2d in {input.graph.where}: the channels do not divide into groups",
                 f"received {channels} channels, a weight of {tuple(weight.shape)} and {offset_groups} offset groups",

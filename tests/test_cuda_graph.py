@@ -1,0 +1,108 @@
+"""CUDA graphs by a driver that only keeps a list of what it was asked for."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+import trtnn.cuda_graph
+import trtnn.memory
+from tests.helpers import message_of
+from trtnn.cuda_graph import CapturedGraph
+from trtnn.errors import EngineError
+
+MADE = {"cuStreamCreate": (0, 5), "cuStreamEndCapture": (1, 6), "cuGraphInstantiateWithFlags": (0, 7)}
+
+
+class Driver:
+    """Every function succeeds, unless ``failing`` has a code for it; what it makes is a number."""
+
+    def __init__(self):
+        self.calls, self.failing = [], {}
+
+    def __getattr__(self, name):
+        def function(*args):
+            shown = [getattr(arg, "value", None) for arg in args]
+            self.calls.append((name, *(value for value in shown if value is not None)))
+            if name in self.failing:
+                return self.failing[name]
+            if name in MADE:
+                position, handle = MADE[name]
+                args[position]._obj.value = handle
+            return 0
+
+        return function
+
+    def cuGetErrorString(self, code, text):
+        text._obj.value = b"some reason"
+
+    def names(self):
+        return [name for name, *_ in self.calls]
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    made = Driver()
+    monkeypatch.setattr(trtnn.cuda_graph, "_driver", lambda: made)
+    return made
+
+
+def test_work_is_captured_once_and_launched(driver):
+    streams = []
+    graph = CapturedGraph(streams.append)
+    assert streams == [5]  # of its own
+    before, after = ["cuStreamCreate", "cuStreamBeginCapture_v2"], ["cuGraphDestroy", "cuStreamDestroy_v2"]
+    assert driver.names() == [*before, "cuStreamEndCapture", "cuGraphInstantiateWithFlags", *after]
+    driver.calls.clear()
+    graph.launch(9)
+    graph.launch(11)
+    assert driver.calls == [("cuGraphLaunch", 7, 9), ("cuGraphLaunch", 7, 11)]
+    assert streams == [5]
+
+
+def test_a_graph_is_freed_once(driver):
+    graph = CapturedGraph(lambda stream: None)
+    driver.calls.clear()
+    graph.close()
+    graph.close()
+    del graph
+    gc.collect()
+    assert driver.calls == [("cuGraphExecDestroy", 7)]
+
+
+def test_a_graph_that_nobody_holds_is_freed(driver):
+    graph = CapturedGraph(lambda stream: None)
+    driver.calls.clear()
+    del graph
+    gc.collect()
+    assert driver.calls == [("cuGraphExecDestroy", 7)]
+
+
+def test_what_went_wrong_in_the_capture_is_said(driver):
+    """Not that the capture, spoilt by it, ended with an error."""
+    driver.failing = {"cuStreamEndCapture": 901}
+
+    def enqueue(stream):
+        raise EngineError("TensorRT could not run this engine", "its own words")
+
+    assert message_of(EngineError, CapturedGraph, enqueue).startswith("TensorRT could not run this engine\n  its own")
+    assert driver.names()[-2:] == ["cuStreamEndCapture", "cuStreamDestroy_v2"]
+    assert "cuGraphExecDestroy" not in driver.names()
+
+
+@pytest.mark.parametrize("name", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
+def test_what_the_driver_refuses(driver, name):
+    driver.failing = {name: 901}
+    assert message_of(EngineError, CapturedGraph, lambda stream: None) == f"{name} failed: some reason (901)"
+    assert driver.names()[-1] == "cuStreamDestroy_v2"
+
+
+def test_a_full_gpu_is_told_with_its_numbers(driver, monkeypatch):
+    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+    driver.failing = {"cuGraphInstantiateWithFlags": 2}
+    message = message_of(EngineError, CapturedGraph, lambda stream: None)
+    assert message.splitlines() == [
+        "cuGraphInstantiateWithFlags failed: some reason (2)",
+        "  memory of the GPU: 24 MiB free of 81,920",
+    ]
