@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import trtnn.memory
 from tests.helpers import message_of
 from trtnn.errors import BuildError
 from trtnn.inspector import PinnedLayer, check_pinned, fused_names, narrowed
@@ -16,12 +15,16 @@ WIDE16 = "Channel major FP16 format where channel % 8 == 0"
 PINNED = [PinnedLayer("head", ("head:0",)), PinnedLayer("head/elementwise", ("head/elementwise:0",))]
 
 
-def layer(name, *outputs, kind="CaskConvolution"):
+DYNAMIC = "N/A due to dynamic shapes"
+
+
+def layer(name, *outputs, kind="CaskConvolution", **more):
     outputs = [
         {"Name": name, "Location": "Device", "Dimensions": [1, 8, 4, 4], "Format/Datatype": text}
         for name, text in outputs
     ]
-    return json.dumps({"Name": name, "LayerType": kind, "Inputs": [], "Outputs": outputs, "TacticName": "sm80_x"})
+    described = {"Name": name, "LayerType": kind, "Inputs": [], "Outputs": outputs, "TacticName": "sm80_x"}
+    return json.dumps({**described, **more})
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,11 @@ def test_the_names_of_fused_layers(name, parts):
         layer("stem + stem/elementwise", ("stem:0", LINEAR16)),
         layer("stem + head", ("stem:0", LINEAR16)),  # what a layer of both gives for its half may be fp16
         layer("Reformatting CopyNode for Input Tensor 0 to head", ("Reformatted Input Tensor 0 to head", LINEAR16)),
-        layer("head", ("head:0", "N/A due to dynamic shapes")),
+        layer("head", ("head:0", DYNAMIC)),
+        layer("head", ("head:0", DYNAMIC), Weights={"Type": "Float", "Count": 108}),
+        layer("stem", ("stem:0", DYNAMIC), Weights={"Type": "Half", "Count": 108}),
+        layer("head", ("head:0", LINEAR32), Weights={"Type": "Half", "Count": 108}),
+        layer("stem + head", ("head:0", DYNAMIC), Weights={"Type": "Half", "Count": 108}),  # they may be the stem's
         layer("head", ("count", "Row major Int32")),
         json.dumps("head"),
         json.dumps({"Name": "head", "LayerType": "NoOp"}),
@@ -70,6 +77,7 @@ def test_what_is_right(text):
         (layer("stem + head", ("head:0", LINEAR16)), "stem + head gives head:0"),
         (layer("{ForeignNode[stem...head]}", ("head:0", LINEAR16)), "{ForeignNode[stem...head]} gives head:0"),
         (layer("head", ("a", LINEAR32), ("b", LINEAR16)), "head gives b"),
+        (layer("head", ("head:0", DYNAMIC), Weights={"Type": "Half"}), "head gives head:0 as: weights of type Half"),
     ],
 )
 def test_what_is_not(text, line):
@@ -96,38 +104,3 @@ def test_a_build_that_did_otherwise_is_an_error():
     assert message.count("head gives o") == 5
     assert "... and 2 more" in message
     assert "fp32_modules=(...)" in message
-
-
-class DynamicEngine(FakeEngine):
-    """Tells formats where its inspector has a context that knows every input's shape, as TensorRT does."""
-
-    def __init__(self, *layers, inputs=("x",), memory=True):
-        super().__init__(*layers)
-        self.inputs, self.memory = set(inputs), memory
-
-    def create_execution_context(self):
-        shapes = {}
-        return SimpleNamespace(shapes=shapes, set_input_shape=shapes.__setitem__) if self.memory else None
-
-    def create_engine_inspector(self):
-        def tell(index, kind):
-            known = inspector.execution_context is not None and inspector.execution_context.shapes.keys() == self.inputs
-            return self.layers[index] if known else layer("head", ("head:0", "N/A due to dynamic shapes"))
-
-        inspector = SimpleNamespace(execution_context=None, get_layer_information=tell)
-        return inspector
-
-
-def test_an_engine_of_dynamic_shapes_is_looked_into_at_some():
-    wrong, right = layer("head", ("head:0", LINEAR16)), layer("head", ("head:0", LINEAR32))
-    shapes = {"x": (2, 3), "y": (4,)}
-    check_pinned(DynamicEngine(right, inputs=shapes), TRT, PINNED, shapes)
-    message = message_of(BuildError, check_pinned, DynamicEngine(wrong, inputs=shapes), TRT, PINNED, shapes)
-    assert f"head gives head:0 as: {LINEAR16}" in message
-
-
-def test_no_memory_to_look_into_a_dynamic_engine(monkeypatch):
-    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
-    message = message_of(BuildError, check_pinned, DynamicEngine(memory=False), TRT, PINNED, {"x": (1,)})
-    assert message.splitlines()[0] == "TensorRT could not make an execution context to look into"
-    assert "24 MiB free" in message

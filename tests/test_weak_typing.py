@@ -391,14 +391,3 @@ def test_what_was_built_is_looked_at(monkeypatch, kind):
     else:
         message = message_of(BuildError, network.build, **ONE_TARGET)
         assert "elementwise gives elementwise:0 as: Row major linear FP16 format" in message
-
-
-def test_a_dynamic_engine_is_looked_at_where_it_is_fastest(monkeypatch):
-    network = trace(lambda x, y: x.float() * y, Input((Dim("n", 1, 4, 8), 2)), (2,), fp16=True)
-    asked = []
-    monkeypatch.setattr(trtnn.build, "_make_settings", lambda *args: (None, ["pinned"]))
-    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: np.zeros(8, np.uint8))
-    monkeypatch.setattr(trtnn.build, "deserialize", lambda backend, plan: (None, "engine"))
-    monkeypatch.setattr(trtnn.build, "check_pinned", lambda *args: asked.append(args))
-    network.build(**ONE_TARGET)
-    assert asked == [("engine", network.graph.trt, ["pinned"], {"x0": (4, 2)})]

@@ -136,8 +136,7 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
         plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show)
         if pinned:
             _, engine = deserialize(graph.backend, plan)
-            dynamic = {name: spec.at_opt().shape for name, spec in graph.inputs.items() if not is_static(spec.shape)}
-            check_pinned(engine, graph.trt, pinned, dynamic)
+            check_pinned(engine, graph.trt, pinned)
         return Engine(plan, describe(graph, targets, metadata, plan))
 
     if config.cache_dir is None:

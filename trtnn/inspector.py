@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from trtnn.errors import BuildError
-from trtnn.memory import describe_gpu_memory
 
 _NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
 _MOST_SHOWN = 5
@@ -40,7 +39,9 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
     """Return a line for each output of an engine's layer that should be in fp32 and is narrower.
 
     These are the outputs that carry the name of a pinned layer's, and all that a layer gives which was made of pinned
-    ones alone. A format that TensorRT does not tell, as where shapes are not known, counts as right.
+    ones alone. Where shapes are dynamic TensorRT 8.6 tells no formats, in a context with shapes either, but the type of
+    a convolution's weights: it counts for layers of pinned ones alone, since else the weights may be another's. What
+    TensorRT does not tell counts as right.
 
     Args:
         layers: what the inspector says of each, in JSON.
@@ -56,33 +57,20 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
         whole = names.issuperset(fused_names(built["Name"]))
         for output in built.get("Outputs", ()):
             kind = str(output.get("Format/Datatype", ""))
+            if whole and kind.startswith("N/A") and isinstance(built.get("Weights"), dict):
+                kind = f"weights of type {built['Weights'].get('Type')}"
             if (whole or output.get("Name") in tensors) and _NARROW.search(kind):
                 found.append(f"{built['Name']} gives {output.get('Name')} as: {kind}")
     return found
 
 
-def check_pinned(
-    engine: Any, trt: Any, pinned: Sequence[PinnedLayer], shapes: Mapping[str, tuple[int, ...]] | None = None
-) -> None:
+def check_pinned(engine: Any, trt: Any, pinned: Sequence[PinnedLayer]) -> None:
     """Check that an ``ICudaEngine``, built with ``ProfilingVerbosity.DETAILED``, has its pinned layers in fp32.
 
-    Args:
-        engine: what was built.
-        trt: the TensorRT module.
-        pinned: the layers that should be in fp32.
-        shapes: within the first profile, of the inputs that are dynamic: without, nothing is told of formats.
-
     Raises:
-        BuildError: it has not, with the layers; or there is no memory for the execution context that takes the shapes.
+        BuildError: it has not, with the layers.
     """
     inspector = engine.create_engine_inspector()
-    if shapes:
-        context = engine.create_execution_context()
-        if context is None:
-            raise BuildError("TensorRT could not make an execution context to look into", *describe_gpu_memory())
-        for name, shape in shapes.items():
-            context.set_input_shape(name, shape)
-        inspector.execution_context = context
     kind = trt.LayerInformationFormat.JSON
     lines = narrowed((inspector.get_layer_information(i, kind) for i in range(engine.num_layers)), pinned)
     if lines:

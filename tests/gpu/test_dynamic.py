@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import trtnn
-import trtnn.inspector
 from tests.helpers import assert_close, load_random, message_of, numbers
 from trtnn import Dim, Input
 from trtnn.errors import ShapeError
@@ -106,25 +105,6 @@ def test_several_shapes_of_one_engine(engine, twin):
 def test_fp16(model, twin):
     half = model.compile({"images": SMALL}, fp16=True, optimization_level=0)
     for shape in SIZES:
-        array = numbers(*shape)
-        with torch.no_grad():
-            assert_close(half(array), twin(torch.from_numpy(array)), 5e-3)
-
-
-@pytest.mark.skipif(trtnn.get_backend().capabilities.strongly_typed, reason="its networks carry their types")
-def test_what_is_kept_in_fp32_is_looked_at_in_a_shape(model, twin, monkeypatch):
-    """Without one TensorRT's inspector tells no formats, and a build that did otherwise would pass."""
-    seen, narrowed = [], trtnn.inspector.narrowed
-
-    def look(layers, pinned):
-        seen.extend(layers)
-        return narrowed(seen, pinned)
-
-    monkeypatch.setattr(trtnn.inspector, "narrowed", look)
-    half = model.compile({"images": [SMALL, LARGE]}, fp16=True, fp32_modules=("conv",), optimization_level=0)
-    assert any("FP32" in text for text in seen), seen
-    assert not any("dynamic shapes" in text for text in seen), seen
-    for shape in (*SIZES, *LARGE_SIZES):
         array = numbers(*shape)
         with torch.no_grad():
             assert_close(half(array), twin(torch.from_numpy(array)), 5e-3)
