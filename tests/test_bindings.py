@@ -50,6 +50,8 @@ GUARDED = {
     "BuilderFlag.FP16": "not strongly_typed",
     "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": "not strongly_typed",
     "ILayer.precision": "not strongly_typed",
+    "ILayer.reset_output_type": "not strongly_typed",
+    "ILayer.reset_precision": "not strongly_typed",
     "ILayer.set_output_type": "not strongly_typed",
     "ITensor.dtype =": "not strongly_typed",
     "ComputeCapability": "targets",

@@ -6,6 +6,7 @@ TensorRT 8.6 does not run here, so a network of the TensorRT that does is traced
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Conv2d, Linear, Sequential, SiLU
 from trtnn.reading import layer_tensors, read_layers
 from trtnn.symbolic import at_opt
+from trtnn.weak_typing import NO_PINS, Pins
 
 
 @pytest.fixture
@@ -188,27 +190,35 @@ def test_the_reference_computes_as_declared(weak, name):
 class FakeLayer:
     """A layer of a network, with what only weakly typed ones take."""
 
-    def __init__(self, layer):
-        self.name, self.type = layer.name, layer.type
+    def __init__(self, kind, layer):
+        self.kind, self.name, self.num_groups = kind, layer.name, getattr(layer, "num_groups", 1)
+        self.num_inputs, self.get_input = layer.num_inputs, layer.get_input
         self.num_outputs, self.get_output = layer.num_outputs, layer.get_output
         self.precision, self.output_types = None, {}
+        if hasattr(layer, "loop"):
+            self.loop = layer.loop
 
     def set_output_type(self, index, dtype):
         self.output_types[index] = dtype
+
+    def reset_precision(self):
+        self.precision = None
+
+    def reset_output_type(self, index):
+        self.output_types.pop(index, None)
 
 
 def ask(network):
     """Make the build's settings for a network: what is pinned, the flags, and what was set on layers and inputs."""
     graph = network.graph
     definition = graph.definition
-    fakes = {i: FakeLayer(definition.get_layer(i)) for i in range(definition.num_layers)}
+    fakes = dict(enumerate(FakeLayer(*entry) for entry in read_layers(definition, graph.trt)))
     inputs = {i: SimpleNamespace(dtype=definition.get_input(i).dtype) for i in range(definition.num_inputs)}
     flags = []
     settings = SimpleNamespace(set_flag=flags.append, profiling_verbosity=None)
     trt = SimpleNamespace(
         float32="fp32",
         float16="fp16",
-        LayerType=get_backend().trt.LayerType,
         BuilderFlag=SimpleNamespace(FP16="FP16", OBEY_PRECISION_CONSTRAINTS="OBEY"),
         ProfilingVerbosity=SimpleNamespace(DETAILED="DETAILED"),
     )
@@ -221,28 +231,37 @@ def ask(network):
         layer_paths=graph.layer_paths,
         inputs=graph.inputs,
         profiles=(),
-        definition=SimpleNamespace(get_layer=fakes.__getitem__, get_input=inputs.__getitem__),
+        definition=SimpleNamespace(get_input=inputs.__getitem__),
     )
-    _, pinned = _make_settings(fake, BuildConfig(), ())
+    with mock.patch("trtnn.weak_typing.read_layers", return_value=[(fake.kind, fake) for fake in fakes.values()]):
+        _, pins = _make_settings(fake, BuildConfig(), ())
     return SimpleNamespace(
-        pinned=pinned, flags=flags, verbosity=settings.profiling_verbosity, layers=fakes, inputs=inputs
+        pins=pins, flags=flags, verbosity=settings.profiling_verbosity, layers=fakes, inputs=inputs, graph=fake
     )
 
 
-def test_layers_in_fp32_are_pinned_with_their_outputs(weak):
+MEASURED = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "POOLING")
+
+
+def test_layers_are_pinned_with_their_outputs(weak):
     network = Block().trace(fp16=True, fp32_modules=("second", "head"))
     asked = ask(network)
     assert asked.flags == ["FP16", "OBEY"]
     assert asked.verbosity == "DETAILED"  # what the check after the build reads
-    names = {layer.name for layer in asked.pinned}
+    names = {layer.name for layer in asked.pins.to_fp32}
     assert {name.split("/")[0] for name in names} == {"second", "head"}
     assert len(names) == 5  # a convolution; of the head its weights, their product, its bias and their sum
-    for layer in asked.layers.values():
-        wanted = layer.name in names
-        assert layer.precision == ("fp32" if wanted else None)
-        assert layer.output_types == ({0: "fp32"} if wanted else {})
     by_name = {layer.name: layer for layer in asked.layers.values()}
-    assert all(pin.outputs == (by_name[pin.name].get_output(0).name,) for pin in asked.pinned)
+    wide = {t.name for name in names for t in layer_tensors(by_name[name])}
+    seen = set()
+    for layer in asked.layers.values():
+        beside = bool(wide & {t.name for t in layer_tensors(layer)})
+        wanted = "fp32" if layer.name in names else None if beside or layer.kind not in MEASURED else "fp16"
+        assert layer.precision == wanted
+        assert layer.output_types == ({0: wanted} if wanted else {})
+        seen.add((wanted, beside))
+    assert seen == {("fp32", True), ("fp16", False), (None, True)}
+    assert all(pin.outputs == (by_name[pin.name].get_output(0).name,) for pin in asked.pins.to_fp32)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +313,7 @@ def test_what_is_cast_in_forward_is_pinned(weak):
     known = {
         layer.name: (type(layer), path) for layer, path in zip(layers(network), network.graph.layer_paths, strict=True)
     }
-    pinned = [known[pin.name] for pin in ask(network).pinned]
+    pinned = [known[pin.name] for pin in ask(network).pins.to_fp32]
     assert {path for _, path in pinned} == {"model.24"}
     assert {kind.__name__ for kind, _ in pinned} == {"IConstantLayer", "IElementWiseLayer", "IConcatenationLayer"}
     assert sum(kind.__name__ == "IElementWiseLayer" for kind, _ in pinned) == 4
@@ -307,6 +326,15 @@ def test_a_loop_in_fp32_is_refused_beside_fp16(weak):
     model.inputs = {"input": (6, 2, 3)}
     for options in ({"fp16": True}, {}, {"fp16": True, "fp32_modules": ("*",)}):
         ask(model.trace(**options))
+    asked = ask(model.trace(fp16=True))
+    measured = [layer for layer in asked.layers.values() if layer.kind in MEASURED]
+    found = [(layer.kind, layer.name.partition("/")[0], layer.precision) for layer in measured]
+    assert found == [
+        *((kind, path, "fp16") for path in ("first", "rnn") for kind in ("MATRIX_MULTIPLY", "ELEMENTWISE")),
+        *(
+            (kind, "rnn", None) for kind in ("MATRIX_MULTIPLY", "ELEMENTWISE", "ELEMENTWISE", "ACTIVATION")
+        ),  # in the loop
+    ]
     message = message_of(BuildError, ask, model.trace(fp16=True, fp32_modules=("rnn",)))
     assert "does not keep a loop in fp32 beside layers in fp16: rnn" in message
     assert "model.rnn.compile" in message
@@ -316,31 +344,73 @@ def test_integers_are_not_pinned(weak):
     network = trace(lambda x: [(x.float() * 2).int() * 3, x * 2], (2, 3), fp16=True)
     asked = ask(network)
     kinds = {layer.name: kind for kind, layer in read_layers(network.graph.definition, network.graph.trt)}
-    assert [kinds[pin.name] for pin in asked.pinned] == ["CONSTANT", "ELEMENTWISE", "CAST"]
-    assert [len(pin.outputs) for pin in asked.pinned] == [1, 1, 0]  # the last gives integers
-    cast = next(layer for layer in asked.layers.values() if layer.name == asked.pinned[-1].name)
+    assert [kinds[pin.name] for pin in asked.pins.to_fp32] == ["CONSTANT", "ELEMENTWISE", "CAST"]
+    assert [len(pin.outputs) for pin in asked.pins.to_fp32] == [1, 1, 0]  # the last gives integers
+    cast = next(layer for layer in asked.layers.values() if layer.name == asked.pins.to_fp32[-1].name)
     assert cast.output_types == {}
 
 
 @pytest.mark.parametrize("options", [{}, {"fp16": True, "fp32_modules": ("*",)}])
 def test_a_network_in_fp32_asks_for_nothing(weak, options):
     asked = ask(Block().trace(**options))
-    assert (asked.pinned, asked.flags) == ([], [])
+    assert (asked.pins.to_fp32, asked.flags) == ([], [])
     assert all(layer.precision is None for layer in asked.layers.values())
 
 
-def test_a_network_wholly_in_fp16_pins_nothing(weak):
-    asked = ask(Block().trace(fp16=True))
-    assert (asked.pinned, asked.flags) == ([], ["FP16"])
+def test_a_network_wholly_in_fp16_is_not_measured_in_fp32(weak):
+    weight = numbers(4, 1, 1, 1)
+    for groups in (1, 2):
+        conv = ask(trace(lambda x, n=groups: F.conv2d(x, weight[: 4 // n], groups=n) * 2, (1, groups, 2, 2), fp16=True))
+        found = {layer.kind: layer.precision for layer in conv.layers.values()}
+        assert found["CONVOLUTION"] == ("fp16" if groups == 1 else None)
+    asked = ask(trace(lambda x: [(x.relu() + x).softmax(1), x > 0, x * 2], (2, 3), fp16=True))
+    assert (asked.pins.to_fp32, asked.flags) == ([], ["FP16", "OBEY"])
+    rows = [(layer.kind, layer.precision, layer.output_types) for layer in asked.layers.values()]
+    pinned = [row for row in rows if row[1]]
+    assert pinned == [
+        ("ACTIVATION", "fp16", {0: "fp16"}),
+        ("ELEMENTWISE", "fp16", {0: "fp16"}),
+        ("ELEMENTWISE", "fp16", {}),  # an output of the network, which is fp32
+    ]
+    assert ("ELEMENTWISE", None, {}) in rows  # gives bools
+
+
+def test_where_no_kernel_is_in_fp16_a_build_goes_on_without_those_pins(weak, monkeypatch):
+    network = Block().trace(fp16=True, fp32_modules=("head",))
+    asked, backend = ask(network), get_backend()
+    built = []
+
+    def build_serialized_network(definition, settings):
+        built.append([layer.precision for layer in asked.layers.values()])
+        backend.logger.lines.append(f"why build {len(built)} failed")
+        return plans.pop(0)
+
+    asked.graph.backend = backend
+    asked.graph.builder = SimpleNamespace(build_serialized_network=build_serialized_network)
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, progress=False))
+    arguments = (asked.graph, None, BuildConfig(timing_cache=False), "a block", False)
+    plans = [b"plan"]
+    assert trtnn.build._build_plan(*arguments, asked.pins) == b"plan"
+    plans = [None, b"plan"]
+    assert trtnn.build._build_plan(*arguments, asked.pins) == b"plan"
+    first, again, last = built
+    assert first == again
+    assert {"fp32", "fp16"} < set(first)
+    assert last == [precision if precision == "fp32" else None for precision in first]
+    assert all(set(layer.output_types.values()) <= {"fp32"} for layer in asked.layers.values())
+    for plans, pins in (([None], NO_PINS), ([None, None], asked.pins)):
+        lines = message_of(BuildError, trtnn.build._build_plan, *arguments, pins).splitlines()
+        assert lines[0].endswith("could not build a block")
+        assert lines[1:] == [f"  why build {len(built)} failed"]  # the first tells of pins that nobody asked for
+        assert not plans
 
 
 def test_half_in_forward_of_an_fp32_network(weak):
     """The flag would let the builder take all of it to fp16: what was not asked for is pinned."""
     asked = ask(trace(lambda x: (x * 2).half().sigmoid().float() + 1, (2, 3)))
     assert asked.flags == ["FP16", "OBEY"]
-    assert len(asked.pinned) == 4
-    assert len(asked.layers) == 5
-    assert [layer.precision for layer in asked.layers.values()].count(None) == 1
+    assert len(asked.pins.to_fp32) == 4
+    assert [layer.precision for layer in asked.layers.values()] == ["fp32", "fp32", None, "fp32", "fp32"]
 
 
 @pytest.mark.parametrize("fp16", [False, True])
@@ -351,8 +421,8 @@ def test_an_fp16_input_is_set_when_the_network_is_written(weak, fp16):
     assert layers(network, "CAST") == []
     asked = ask(network)
     assert asked.inputs[0].dtype == "fp16"
-    assert asked.flags == (["FP16"] if fp16 else ["FP16", "OBEY"])
-    assert len(asked.pinned) == (0 if fp16 else len(asked.layers))
+    assert asked.flags == ["FP16", "OBEY"]
+    assert len(asked.pins.to_fp32) == (0 if fp16 else len(asked.layers))
     x = numbers(1, 4, 6, 6)
     assert_close(network.run(x.astype(np.float16)), torch.from_numpy(Block().trace().run(x)))
 
@@ -383,7 +453,7 @@ def test_what_was_built_is_looked_at(monkeypatch, kind):
         get_layer_information=lambda index, format: json.dumps({"Name": "elementwise", "Outputs": outputs})
     )
     engine = SimpleNamespace(num_layers=1, create_engine_inspector=lambda: inspector)
-    monkeypatch.setattr(trtnn.build, "_make_settings", lambda *args: (None, [pin]))
+    monkeypatch.setattr(trtnn.build, "_make_settings", lambda *args: (None, Pins([pin], [])))
     monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: np.zeros(8, np.uint8))
     monkeypatch.setattr(trtnn.build, "deserialize", lambda backend, plan: (None, engine))
     if kind == "FP32":

@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from trtnn.backend import Backend, gpus
-from trtnn.dtypes import as_dtype, float16, float32
 from trtnn.engine import Engine
 from trtnn.engine_cache import cache_key, find_or_build
 from trtnn.engine_file import describe
 from trtnn.errors import ArgumentError, BackendError, BuildError, nearest
 from trtnn.files import default_cache_dir, make_folder
 from trtnn.graph import Graph
-from trtnn.inspector import PinnedLayer, check_pinned
+from trtnn.inspector import check_pinned
 from trtnn.memory import describe_gpu_memory
 from trtnn.plan import deserialize
 from trtnn.profiles import lengths_in
 from trtnn.progress import watched
 from trtnn.symbolic import is_static
 from trtnn.timing_cache import timing_cache, timing_cache_file
+from trtnn.weak_typing import NO_PINS, Pins, pin_layers
 
 # The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
@@ -128,15 +128,15 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
         KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left.
     """
     targets = resolve_targets(graph.backend, config.targets)
-    settings, pinned = _make_settings(graph, config, targets)
+    settings, pins = _make_settings(graph, config, targets)
     show = config.progress if config.progress is not None else sys.stderr.isatty()
     name = str(metadata.get("model", "network"))
 
     def build_now() -> Engine:
-        plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show)
-        if pinned:
+        plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show, pins)
+        if pins.to_fp32:
             _, engine = deserialize(graph.backend, plan)
-            check_pinned(engine, graph.trt, pinned)
+            check_pinned(engine, graph.trt, pins.to_fp32)
         return Engine(plan, describe(graph, targets, metadata, plan))
 
     if config.cache_dir is None:
@@ -147,8 +147,8 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     return find_or_build(config.cache_dir, name, key, build_now, waiting)
 
 
-def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) -> tuple[Any, list[PinnedLayer]]:
-    """Return an ``IBuilderConfig``, and the layers that were pinned in fp32, which only weakly typed networks need."""
+def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) -> tuple[Any, Pins]:
+    """Return an ``IBuilderConfig``, and the layers that were pinned to a type, as weakly typed networks need."""
     backend, trt = graph.backend, graph.trt
     settings = graph.builder.create_builder_config()
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that an engine can be looked into and checked
@@ -163,7 +163,7 @@ def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) ->
     if graph.plugins:
         leave_out_libraries(settings, trt)
     _add_profiles(graph, settings)
-    return settings, [] if backend.capabilities.strongly_typed else _set_weak_precision(graph, settings)
+    return settings, NO_PINS if backend.capabilities.strongly_typed else pin_layers(graph, settings)
 
 
 def leave_out_libraries(settings: Any, trt: Any) -> None:
@@ -192,7 +192,7 @@ def _add_profiles(graph: Graph, settings: Any) -> None:
             raise BuildError(f"{graph.backend} refused a profile", *graph.backend.logger.take())
 
 
-def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool) -> Any:
+def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins) -> Any:
     backend = graph.backend
     file = _find_timing_cache(backend, config)
     known = timing_cache(settings, file) if file else nullcontext()
@@ -201,6 +201,10 @@ def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, sho
     with known:
         with watch:
             plan = graph.builder.build_serialized_network(graph.definition, settings)
+            if plan is None and pins.to_fp16:
+                backend.logger.take()
+                pins.release_fp16()
+                plan = graph.builder.build_serialized_network(graph.definition, settings)
         if plan is None:
             lines = backend.logger.take()
             raise BuildError(f"{backend} could not build {what}", *lines, *_explain_memory(lines, config))
@@ -234,39 +238,3 @@ def _explain_memory(lines: Sequence[str], config: BuildConfig) -> list[str]:
         return []
     limit = "none" if config.workspace_bytes is None else f"{config.workspace_bytes / 2**20:,.1f} MiB"
     return [f"workspace limit (workspace_bytes): {limit}", *describe_gpu_memory()]
-
-
-def _set_weak_precision(graph: Graph, settings: Any) -> list[PinnedLayer]:
-    """Ask for fp16 where networks are weakly typed, and pin the layers that were traced in fp32; return those.
-
-    Copies, such as slices, are pinned as well: between two layers in fp32 they would round what they pass on.
-    """
-    trt = graph.trt
-    half_inputs = [index for index, spec in enumerate(graph.inputs.values()) if spec.dtype is float16]
-    if not half_inputs and float16 not in graph.layer_dtypes:
-        return []
-    settings.set_flag(trt.BuilderFlag.FP16)
-    for index in half_inputs:  # a network that is in fp32 throughout may read fp16, without a cast
-        raw = graph.definition.get_input(index)
-        raw.dtype = trt.float16
-    pinned = []
-    for index, dtype in enumerate(graph.layer_dtypes):
-        if dtype is float32:
-            layer = graph.definition.get_layer(index)
-            if layer.type == trt.LayerType.RECURRENCE:  # its inspector shows nothing of what is within a loop
-                raise BuildError(
-                    f"{graph.backend} does not keep a loop in fp32 beside layers in fp16: {graph.layer_paths[index]}",
-                    "it was seen to round the loop's states to fp16 although they were pinned",
-                    "build the network in fp32, or the module by itself: model.rnn.compile(...)",
-                    "TensorRT 10, 11 and RTX do as they are asked",
-                )
-            layer.precision = trt.float32
-            outputs = []
-            for i in range(layer.num_outputs):
-                if as_dtype(layer.get_output(i).dtype).is_floating_point:  # comparisons give bools
-                    layer.set_output_type(i, trt.float32)
-                    outputs.append(layer.get_output(i).name)
-            pinned.append(PinnedLayer(layer.name, tuple(outputs)))
-    if pinned:
-        settings.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    return pinned
