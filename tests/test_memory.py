@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import trtnn.memory
-from tests.helpers import message_of
+from tests.helpers import message_of, numbers
 from trtnn import Input, get_backend
 from trtnn.dtypes import float16
 from trtnn.errors import EngineError
@@ -165,8 +165,6 @@ def test_pycuda_s_context_leaves_the_stack_with_its_thread(monkeypatch):
         Device=lambda index: SimpleNamespace(retain_primary_context=lambda: context),
         Error=PycudaError,
         Stream=lambda: None,
-        HostPointer=bytes,
-        PooledHostAllocation=bytes,
     )
     tools = SimpleNamespace(PageLockedMemoryPool=lambda: None)
     monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=driver, gpuarray=None, tools=tools))
@@ -192,41 +190,54 @@ def read_only(array):
     return array
 
 
+# A pinned buffer of each, and the array that shares its memory. Torch's has no method but this one, so that a copy by
+# torch's threads, which may all be waited for, is an error.
+PINNED = {
+    TorchMemory: lambda array: SimpleNamespace(numpy=lambda: array),
+    PycudaMemory: lambda array: array,
+}
+
+
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("of", [np.copy, lambda a: read_only(a.copy()), np.asfortranarray, lambda a: a[::-1]])
-def test_arrays_and_pinned_memory(of):
-    memory = TorchMemory.__new__(TorchMemory)
-    memory._torch = torch
-    values = np.arange(12, dtype=np.float32).reshape(3, 4)
-    pinned = torch.empty(3, 4)
+@pytest.mark.parametrize("kind", PINNED)
+@pytest.mark.parametrize(
+    "of",
+    [np.copy, lambda a: read_only(a.copy()), np.asfortranarray, lambda a: a[::-1], lambda a: a.repeat(2, 1)[:, ::2]],
+)
+@pytest.mark.parametrize("shape", [(3, 4), (1, 2**21 + 1), (5, 0)])
+def test_arrays_and_pinned_memory(kind, of, shape):
+    memory = kind.__new__(kind)
+    values = numbers(*shape)
+    shared = np.zeros(shape, np.float32)
+    pinned = PINNED[kind](shared)
     memory.fill(pinned, of(values))
-    assert np.array_equal(pinned.numpy(), of(values))
+    assert np.array_equal(shared, of(values))
     into = of(np.zeros_like(values))
     if into.flags.writeable:
         memory.read(pinned, into)
         assert np.array_equal(into, of(values))
+    else:
+        with pytest.raises(ValueError, match="read-only"):
+            memory.read(pinned, into)
+        assert not into.any()
 
 
-def test_what_lies_in_page_locked_memory():
-    """Views of such memory do, and are recognised by what owns it; without a GPU torch has none."""
-
-    class Owner:
-        __array_interface__ = np.zeros((4, 6), np.float32).__array_interface__
-
-    memory = PycudaMemory.__new__(PycudaMemory)
-    memory._page_locked = (Owner,)
-    array = np.asarray(Owner())
-    for view in (array, array[1:3], array.reshape(-1)[5:]):
-        assert memory.page_locked(view) is view
-    for other in (array[:, 1:], array.T, array.copy(), np.zeros(3)):
-        assert memory.page_locked(other) is None
-    memory = TorchMemory.__new__(TorchMemory)
-    memory._torch = SimpleNamespace(from_numpy=lambda array: SimpleNamespace(is_pinned=lambda: True, of=array))
-    assert memory.page_locked(array).of is array
-    for other in (array[:, 1:], array.T, read_only(array.copy())):
-        assert memory.page_locked(other) is None
-    memory._torch = torch
-    assert memory.page_locked(array) is None
+def test_what_is_copied_straight():
+    """Any array in one piece; torch takes none that is read-only, without a warning."""
+    array = np.zeros((4, 6), np.float32)
+    for kind, back in ((PycudaMemory, lambda given: given), (TorchMemory, lambda given: given.numpy())):
+        memory = kind.__new__(kind)
+        memory._torch = torch
+        for view in (array, array[1:3], array.reshape(-1)[5:]):
+            assert np.shares_memory(back(memory.direct(view)), view)
+            assert back(memory.direct(view)).shape == view.shape
+        for other in (array[:, 1:], array.T):
+            assert memory.direct(other) is None
+        for whole in (array[::-1][:1], array[:, 3:4][::-1][:1], np.zeros(4, "f4, i1")["f0"][:1]):
+            assert whole.flags.c_contiguous  # whatever the stride of a length of one
+            given = memory.direct(whole)  # torch takes none whose stride is negative or no multiple of an element
+            assert given is None if kind is TorchMemory else given is whole
+    assert memory.direct(read_only(array.copy())) is None
 
 
 def test_the_stream_that_is_waited_for_is_the_current_one():

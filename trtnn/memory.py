@@ -2,6 +2,10 @@
 
 Both work in the primary context of the first GPU, so each lives beside other users of CUDA in the process. An object
 belongs to the thread that made it.
+
+Arrays go to the GPU and come from there straight, whatever memory they lie in: where it is not page-locked the driver
+copies through its own that is, which takes less time than to do so here. Threads do not help: where cores are busy a
+copy that several threads share waits milliseconds for the last of them.
 """
 
 from __future__ import annotations
@@ -101,33 +105,32 @@ class TorchMemory:
         """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned.numpy()
 
-    def page_locked(self, array: np.ndarray) -> Any:
-        """Return an array that lies in page-locked memory, whole, as what :meth:`copy` takes; None for another."""
+    def direct(self, array: np.ndarray) -> Any:
+        """Return an array as what :meth:`copy` takes, sharing its memory; None for one that it does not take."""
         if not (array.flags.writeable and array.flags.c_contiguous):
             return None
-        tensor = self._torch.from_numpy(array)
-        return tensor if tensor.is_pinned() else None
+        try:
+            return self._torch.from_numpy(array)
+        except ValueError:  # a length of one may have any stride, also one that torch knows not
+            return None
 
     def fill(self, pinned: Any, array: np.ndarray) -> None:
-        """Copy an array into a pinned buffer, by several threads where torch can take the array."""
-        if array.flags.writeable and array.flags.c_contiguous:
-            pinned.copy_(self._torch.from_numpy(array))
-        else:
-            np.copyto(pinned.numpy(), array)
+        """Copy an array into a pinned buffer."""
+        np.copyto(pinned.numpy(), array)
 
     def read(self, pinned: Any, array: np.ndarray) -> None:
-        """Copy a pinned buffer into an array, by several threads where torch can take the array."""
-        if array.flags.c_contiguous:
-            self._torch.from_numpy(array).copy_(pinned)
-        else:
-            np.copyto(array, pinned.numpy())
+        """Copy a pinned buffer into an array."""
+        np.copyto(array, pinned.numpy())
 
     def pointer(self, buffer: Any) -> int:
         """Return the device address of a buffer."""
         return buffer.data_ptr()
 
     def copy(self, target: Any, source: Any) -> None:
-        """Copy between a pinned buffer and one on the GPU, in the order of the stream."""
+        """Copy between host and GPU in the order of the stream.
+
+        Pinned buffers may still be read or written when this returns; other arrays are done with.
+        """
         target.copy_(source, non_blocking=True)
 
     def synchronize(self) -> None:
@@ -182,7 +185,6 @@ class PycudaMemory:
             raise _refused(error, "make a CUDA context") from error
         self._stream = driver.Stream()
         self._pool = tools.PageLockedMemoryPool()  # page-locking takes longer than most copies
-        self._page_locked = (driver.HostPointer, driver.PooledHostAllocation)  # what owns such memory
 
     def current_stream(self) -> Any:
         """Return the stream to work on."""
@@ -218,12 +220,9 @@ class PycudaMemory:
         """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned
 
-    def page_locked(self, array: np.ndarray) -> Any:
-        """Return an array that lies in page-locked memory, whole, as what :meth:`copy` takes; None for another."""
-        owner = array
-        while isinstance(owner, np.ndarray):
-            owner = owner.base
-        return array if isinstance(owner, self._page_locked) and array.flags.c_contiguous else None
+    def direct(self, array: np.ndarray) -> Any:
+        """Return an array as what :meth:`copy` takes, sharing its memory; None for one that it does not take."""
+        return array if array.flags.c_contiguous else None
 
     def fill(self, pinned: Any, array: np.ndarray) -> None:
         """Copy an array into a pinned buffer."""
@@ -238,7 +237,10 @@ class PycudaMemory:
         return int(buffer.gpudata)
 
     def copy(self, target: Any, source: Any) -> None:
-        """Copy between a pinned buffer and one on the GPU, in the order of the stream."""
+        """Copy between host and GPU in the order of the stream.
+
+        Pinned buffers may still be read or written when this returns; other arrays are done with.
+        """
         if isinstance(target, np.ndarray):
             source.get_async(stream=self._stream, ary=target)
         else:

@@ -133,11 +133,11 @@ class Worker:
     def run_arrays(
         self, shapes: CallShapes, given: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
     ) -> dict[str, Any]:
-        """Run on NumPy arrays, through pinned memory where they do not lie there, and wait for the result."""
+        """Run on NumPy arrays, through pinned memory where memory does not take them, and wait for the result."""
         memory = self.memory
         buffers = self._own_buffers(shapes)
         for name, array in given.items():
-            source = memory.page_locked(array)
+            source = memory.direct(array)
             if source is None:
                 source = self._sized(self._pinned, memory.pinned, name, shapes.inputs[name])
                 memory.fill(source, array)
@@ -151,7 +151,7 @@ class Worker:
             return {name: memory.array(result) for name, result in results.items()}
         staged = {}
         for name, array in out.items():
-            target = memory.page_locked(array)
+            target = memory.direct(array)
             if target is None:
                 target = staged[name] = self._sized(self._pinned, memory.pinned, name, shapes.outputs[name])
             memory.copy(target, buffers[name])

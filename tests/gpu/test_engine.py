@@ -121,19 +121,24 @@ def test_out_takes_arrays_and_tensors(engine, images, expected):
     assert_close({k: v.cpu().numpy() for k, v in tensors.items()}, expected, TF32)
 
 
-def test_arrays_in_page_locked_memory(engine, images, expected):
-    pinned = engine.pinned_inputs()
-    pinned["images"][:] = images
-    lies_there = trtnn.memory.device_memory().page_locked
-    assert lies_there(images) is None
-    assert lies_there(pinned["images"]).data_ptr() == pinned["images"].ctypes.data
-    results = engine(**pinned)
-    assert_close(results, expected, TF32)
-    assert all(lies_there(array) is not None for array in results.values())
-    for array in results.values():
-        array[:] = 0
-    engine(**pinned, out=results)
-    assert_close(results, expected, TF32)
+def test_arrays_in_any_memory(engine, images, expected):
+    pinned = engine.pinned_inputs()["images"]
+    assert torch.from_numpy(pinned).is_pinned()
+    pinned[:] = images
+    read_only = images.copy()
+    read_only.flags.writeable = False
+    in_pieces = np.stack([images, images], -1)[..., 0]
+    for given in (pinned, images, read_only, in_pieces):
+        results = engine(given)
+        assert_close(results, expected, TF32)
+    assert all(torch.from_numpy(array).is_pinned() for array in results.values())
+    elsewhere = {name: np.zeros_like(array) for name, array in results.items()}
+    apart = {name: np.zeros((*array.shape, 2), array.dtype)[..., 0] for name, array in results.items()}
+    for out in (results, elsewhere, apart):
+        for array in out.values():
+            array[:] = 0
+        engine(images, out=out)
+        assert_close(out, expected, TF32)
 
 
 def test_work_goes_on_the_current_stream(engine, images, expected):
