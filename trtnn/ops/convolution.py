@@ -139,7 +139,8 @@ def _is_slow_stem(taps: np.ndarray, groups: int, stride: Sequence[int], dilation
     """Whether this is a first convolution, over a few channels, that is faster with a row and a column of zeros.
 
     TensorRT has kernels of their own for 7×7 windows over three channels, as ResNet begins, and none for 6×6, as YOLOv5
-    does: 15 us against 34 at 640×640 (TensorRT 8.6, H100); with more than 64 outputs it is the other way round.
+    does: 15 us against 34 at 640×640 (TensorRT 8.6, H100); with more than 64 outputs it is the other way round. Blocks
+    of 2×2 pixels as channels, which make it 3×3, are slower than either: to make them takes longer than is won.
     """
     out_channels, in_channels, *kernel = taps.shape
     how = kernel == [6, 6] and tuple(stride) == (2, 2) and tuple(dilation) == (1, 1)
