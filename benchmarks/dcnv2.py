@@ -28,6 +28,7 @@ from statistics import median
 ROWS = ((128, 80), (256, 40), (160, 160))
 ROUNDS, TARGET_MS = 5, 20.0
 SWEEP_ROUNDS, SWEEP_TARGET_MS = 3, 5.0
+MOST_SPLITS = 8  # that the kernel takes by itself
 WAIT_CYCLES = 40_000_000  # of the GPU, about 20 ms: longer than it takes to enqueue what is timed next
 TOLERANCE = {"fp16": 5e-3, "fp32": 1e-4}  # of the largest magnitude
 
@@ -123,7 +124,7 @@ def sweep(only: str, library, layer, tensors: tuple) -> dict[str, float]:
         across = int(re.match(r"\d+x(\d+)", name)[1])
         if only not in name or across > 1.5 * layer.layer.out_channels:
             continue
-        for splits in (1, 2, 3, 4) if len(tensors[0]) == 1 else (1, 4):
+        for splits in range(1, MOST_SPLITS + 1):
             call = ours(layer, *tensors, tile=tile, splits=splits)
             try:
                 tried[f"{name}/{splits}"] = warm_ms(call, SWEEP_ROUNDS, SWEEP_TARGET_MS)
@@ -152,6 +153,11 @@ def measure(args: argparse.Namespace, library, channels: int, size: int, batch: 
     )
     call = layer.make_call(batch, size, size, input_layout=1, output_layout=1, offset_type=int(half))
     row = {"channels": channels, "size": size, "batch": batch, "type": kind, "choice": layer.choice(call)}
+    if args.once:
+        ours(layer, last, offset, mask)()
+        torch.cuda.synchronize()
+        print(row, flush=True)
+        return row
     plain_weight = weight.contiguous(memory_format=torch.channels_last)
     calls = {
         "NHWC": ours(layer, last, offset, mask),
@@ -219,6 +225,7 @@ def main() -> None:
     parser.add_argument("--type", nargs="+", choices=("fp16", "fp32"), default=["fp16", "fp32"])
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--sweep", action="store_true", help="time every block shape instead of the peers")
+    parser.add_argument("--once", action="store_true", help="run each size once and time nothing: for a profiler")
     parser.add_argument("--only", default="", help="of the sweep, block shapes with this in their names")
     args = parser.parse_args()
 
@@ -236,7 +243,7 @@ def main() -> None:
     flush = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device="cuda")
     print(properties.name, torch.__version__, library.path, flush=True)
     rows = []
-    name = "dcnv2-sweep" if args.sweep else "dcnv2"
+    name = "dcnv2-sweep" if args.sweep else "dcnv2-once" if args.once else "dcnv2"
     for kind in args.type:
         for channels, size in ROWS:
             for batch in args.batch:
@@ -245,7 +252,7 @@ def main() -> None:
                 (args.out / f"{name}.json").write_text(
                     json.dumps({"gpu": properties.name, "torch": torch.__version__, "rows": rows}, indent=1)
                 )
-    if not args.sweep:
+    if not (args.sweep or args.once):
         text = table(rows)
         (args.out / "dcnv2.md").write_text(text + "\n", encoding="utf-8")
         print(text)

@@ -4,6 +4,7 @@
 #   benchmarks/dcnv2.sh OUT                 about a minute; OUT/dcnv2.md, OUT/dcnv2.json, OUT/tests.txt
 #   LIBRARY=libtrtnn_dcnv2.so benchmarks/dcnv2.sh OUT     with a library built elsewhere
 #   SWEEP=1 benchmarks/dcnv2.sh OUT         also every block shape: OUT/dcnv2-sweep.json
+#   NCU=1 benchmarks/dcnv2.sh OUT           also what Nsight Compute says of each size in fp16: OUT/ncu.txt
 #   SANITIZE=1 benchmarks/dcnv2.sh OUT      also compute-sanitizer, memcheck and racecheck: minutes
 set -uo pipefail
 out=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -33,6 +34,12 @@ echo "timed ($((SECONDS - start)) s)"
 if [ -n "${SWEEP:-}" ]; then
     $python benchmarks/dcnv2.py --out "$out" --library "$library" --sweep --type fp16 || failed=1
     echo "swept ($((SECONDS - start)) s)"
+fi
+if [ -n "${NCU:-}" ]; then
+    ncu --kernel-name regex:deform_kernel --clock-control none --section SpeedOfLight --section WarpStateStats \
+        --section Occupancy --section MemoryWorkloadAnalysis \
+        $python benchmarks/dcnv2.py --out "$out" --library "$library" --once --type fp16 >"$out/ncu.txt" 2>&1 || failed=1
+    echo "profiled ($((SECONDS - start)) s)"
 fi
 if [ -n "${SANITIZE:-}" ]; then
     # Without torch's caching, an access outside an array is one outside an allocation.

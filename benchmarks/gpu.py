@@ -4,7 +4,8 @@ Each task leaves a JSON file in the folder of results; a task whose file is ther
 interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes ten seconds, on a busy
 machine a minute, before it builds in each. Its timing cache is kept in the folder as well, and begins with what
 benchmarks/timing holds, of YOLOv5s at batch 1; of batch 8 with --timing benchmarks/timing/batch8.
-Builds are not run side by side: that gains next to nothing there.
+Builds are not run side by side on one GPU: that gains next to nothing. On a machine of several, --gpus 4 gives each
+model and batch a GPU of its own; nothing is timed before all is built.
 
 Models with deformable convolutions, such as yolov5s-dcn, have no ONNX road: TensorRT has no such layer. They have two
 roads of trtnn's: native layers, and the plugin, which has to be built before (python -m trtnn.plugins.dcnv2 build).
@@ -14,7 +15,8 @@ examples:
   python benchmarks/gpu.py --out results
   python benchmarks/gpu.py --out results --model yolov5s:1,8,32 yolov5x:1,8 --torch yolov5s:1
   python benchmarks/gpu.py --out results --trt-python /opt/trt86/bin/python --seconds 600
-  python benchmarks/gpu.py --out results --model yolov5s:1,8 yolov5s-dcn:1,8 yolov5x:1,8 yolov5x-dcn:1,8
+  python benchmarks/gpu.py --out results --model yolov5s:1,8 yolov5s-dcn:1,8 yolov5x:1,8 yolov5x-dcn:1,8 --gpus 4
+  python benchmarks/gpu.py --out results --levels 0 1 2 3 4 5      # how long yolov5s:1 takes to build
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ import argparse
 import datetime
 import json
 import lzma
+import os
+import queue
 import shutil
 import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,26 +193,9 @@ def task_build(args: argparse.Namespace) -> dict:
     return figures
 
 
-def task_levels(args: argparse.Namespace) -> dict:
-    """The seconds that the first layers of a model take to build at a level, cold and with a warm timing cache."""
-    import tempfile
-
-    from trtnn.modules import Sequential
-
-    stem = Sequential(*load_model(args).model[:5])
-    network = stem.trace({"input": (args.task.batch, 3, SIZE_PX, SIZE_PX)}, fp16=True)
-    figures = {}
-    with tempfile.TemporaryDirectory() as timing:
-        for kind in ("cold", "warm"):
-            start = time.perf_counter()
-            network.build(optimization_level=int(args.task.part), timing_cache=timing, progress=False)
-            figures[kind] = time.perf_counter() - start
-    return figures
-
-
 def task_cold(args: argparse.Namespace) -> dict:
     """The seconds that trtnn's engine takes to build where nothing was measured before, and once more after that."""
-    shutil.rmtree(args.out / "cold-timing", ignore_errors=True)
+    shutil.rmtree(level_folder(args), ignore_errors=True)
     return {"start": seconds_to_start(), "first": seconds_to_build(args), "second": seconds_to_build(args)}
 
 
@@ -216,9 +204,13 @@ def task_again(args: argparse.Namespace) -> dict:
     return {"start": seconds_to_start(), "third": seconds_to_build(args)}
 
 
+def level_folder(args: argparse.Namespace) -> Path:
+    return args.out / f"timing-of-level-{args.task.part}"
+
+
 def seconds_to_build(args: argparse.Namespace) -> float:
     start = time.perf_counter()
-    build_trtnn(args, "trtnn", args.out / "cold-timing", args.level)
+    build_trtnn(args, "trtnn", level_folder(args), int(args.task.part))
     return time.perf_counter() - start
 
 
@@ -259,7 +251,7 @@ def task_time(args: argparse.Namespace) -> dict:
 
 
 def task_copies(args: argparse.Namespace) -> dict:
-    """What ``engine(array)`` has to take at least: the execution, and the copies through pinned memory, by hand."""
+    """What ``engine(array)`` takes, beside the execution with copies through pinned memory by hand."""
     import numpy as np
     import torch
 
@@ -339,27 +331,49 @@ WITHOUT_TENSORRT = ("weights", "export", "torch")
 
 
 def run_tasks(tasks: list[Task], args: argparse.Namespace) -> dict[Task, dict]:
-    """Run tasks of one kind in a process, but for those whose results are there; return all results there are."""
+    """Run tasks of one kind, but for those whose results are there; return all results there are."""
     start = time.monotonic()
     missing = [task for task in tasks if not (args.out / task.result).exists()]
     if missing:
-        run_process(missing, args)
+        gpus: queue.Queue[str] = queue.Queue()
+        for gpu in args.gpus:
+            gpus.put(gpu)
+
+        def run_group(group: list[Task]) -> None:
+            gpu = gpus.get()
+            try:
+                run_process(group, args, gpu)
+            finally:  # others may be waiting for it
+                gpus.put(gpu)
+
+        with ThreadPoolExecutor(len(args.gpus)) as pool:
+            list(pool.map(run_group, grouped(missing) if len(args.gpus) > 1 else [missing]))
     found = {task: args.out / task.result for task in tasks if (args.out / task.result).exists()}
     if missing:
         print(f"{tasks[0].kind}: {len(found)} of {len(tasks)}, {time.monotonic() - start:.0f} s", flush=True)
     return {task: json.loads(path.read_text()) for task, path in found.items()}
 
 
-def run_process(tasks: list[Task], args: argparse.Namespace) -> None:
-    """Run tasks one after another in a new process, as long as there is time."""
+def grouped(tasks: list[Task]) -> list[list[Task]]:
+    """Return what is to run on one GPU: a model at a batch, with and without deformable convolutions; or a level."""
+    groups: dict[tuple, list[Task]] = {}
+    for task in tasks:
+        level = "" if task.kind == "build" else task.part
+        groups.setdefault((task.model.removesuffix("-dcn"), task.batch, level), []).append(task)
+    return list(groups.values())
+
+
+def run_process(tasks: list[Task], args: argparse.Namespace, gpu: str) -> None:
+    """Run tasks one after another in a new process that sees one GPU, as long as there is time."""
     seconds = args.end - time.monotonic()
     if seconds < 1:
         return
     python = sys.executable if tasks[0].kind in WITHOUT_TENSORRT else args.trt_python
     command = [python, __file__, "--out", str(args.out), "--level", str(args.level), "--tasks", json.dumps(tasks)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     with open(args.out / "log.txt", "a") as log:
         try:
-            subprocess.run(command, check=False, timeout=seconds, stdout=log, stderr=log)
+            subprocess.run(command, check=False, timeout=seconds, stdout=log, stderr=log, env=environment)
         except subprocess.TimeoutExpired:
             print(f"no time was left for all of {tasks[0].kind}", flush=True)
 
@@ -415,8 +429,15 @@ def main() -> None:
     parser.add_argument(
         "--roads", nargs="+", choices=(*ROADS, *DEFORMABLE_ROADS), metavar="ROAD", help="only these (default: all)"
     )
-    parser.add_argument("--levels", nargs="*", type=int, default=[], help="build times at these optimisation levels")
-    parser.add_argument("--cold", action="store_true", help="the build time of the first model, cold and again")
+    parser.add_argument(
+        "--levels",
+        nargs="*",
+        type=int,
+        default=[],
+        metavar="LEVEL",
+        help="the build times of the first model at these optimisation levels, cold and again",
+    )
+    parser.add_argument("--gpus", type=int, default=1, help="as many GPUs are used side by side (default: %(default)s)")
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=1e6, help="start nothing after so many; what runs is ended")
@@ -430,6 +451,8 @@ def main() -> None:
     if args.tasks:
         run_here(args)
         return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    args.gpus = (visible.split(",") if visible else [str(i) for i in range(args.gpus)])[: args.gpus]
     args.end = time.monotonic() + args.seconds
     run_all(args)
 
@@ -476,17 +499,17 @@ def run_all(args: argparse.Namespace) -> None:
     def show() -> None:
         (args.out / "table.md").write_text(report(times, torches, others) + "\n")
 
-    for pair in wanted:
-        forget_without_all(Task("time", *pair), args)
-        times |= run_tasks([Task("time", *pair)], args)
-        show()
+    timings = [Task("time", *pair) for pair in wanted]
+    for task in timings:
+        forget_without_all(task, args)
+    times |= run_tasks(timings, args)
+    show()
     others["copies"] = run_tasks([Task("copies", *wanted[0])], args)
     others["overhead"] = run_tasks([Task("overhead", "small")], args)
-    for pair in for_torch:
-        torches |= run_tasks([Task("torch", *pair)], args)
-        show()
-    others["cold"] = run_tasks([Task(kind, *wanted[0]) for kind in ("cold", "again")] if args.cold else [], args)
-    others["levels"] = run_tasks([Task("levels", *wanted[0], str(level)) for level in args.levels], args)
+    torches |= run_tasks([Task("torch", *pair) for pair in for_torch], args)
+    show()
+    others["cold"] = run_tasks([Task("cold", *wanted[0], str(level)) for level in args.levels], args)
+    others["again"] = run_tasks([task._replace(kind="again") for task in others["cold"]], args)
     show()
     print(report(times, torches, others), flush=True)
 

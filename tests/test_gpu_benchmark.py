@@ -18,7 +18,7 @@ def args(tmp_path):
     """The arguments of a run whose folder is there, and a packed timing cache."""
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed/a.cache.xz").write_bytes(lzma.compress(b"measured"))
-    options = {"model": ["yolov5s:1,8"], "torch": [], "roads": None, "levels": [], "cold": False, "build": False}
+    options = {"model": ["yolov5s:1,8"], "torch": [], "roads": None, "levels": [], "build": False, "gpus": ["0"]}
     (tmp_path / "out").mkdir()
     folders = {"out": tmp_path / "out", "timing": tmp_path / "packed"}
     return argparse.Namespace(**options, **folders, end=time.monotonic() + 60, level=1, trt_python="python")
@@ -32,10 +32,13 @@ def ran(monkeypatch):
         failing: tuple[Task, ...] = ()
 
     done = Ran()
+    done.gpus = {}
 
-    def run_process(tasks, args):
+    def run_process(tasks, args, gpu_of_these):
+        args = argparse.Namespace(**vars(args))
         for task in tasks:
             done.append(task)
+            done.gpus[task] = gpu_of_these
             if task in done.failing:
                 continue
             args.task = task
@@ -72,6 +75,64 @@ def test_what_is_missing_is_done_and_the_model_timed_anew(args, ran):
     gpu.run_all(args)
     assert ran == [missing, Task("time", "yolov5s", 1), Task("time", "yolov5s", 8)]
     assert json.loads((args.out / ran[-1].result).read_text()).keys() == set(gpu.ROADS)
+
+
+def test_each_model_and_batch_has_a_gpu_of_its_own(args, ran):
+    args.model, args.gpus, args.levels = ["yolov5s:1,8", "yolov5s-dcn:8"], ["2", "3"], [1, 3]
+    gpu.run_all(args)
+    assert set(ran.gpus.values()) == {"2", "3"}
+    kinds = [task.kind for task in ran]
+    assert kinds == sorted(
+        kinds, key=("weights", "export", "build", "time", "copies", "overhead", "cold", "again").index
+    )
+    assert {task.part for task in ran if task.kind in ("cold", "again")} == {"1", "3"}
+    builds = [Task("build", *rest) for rest in (("a", 1, "x"), ("a", 8, "x"), ("a-dcn", 1, "y"), ("b", 1, "x"))]
+    assert gpu.grouped(builds) == [[builds[0], builds[2]], [builds[1]], [builds[3]]]
+    levels = [Task("cold", "a", 1, "1"), Task("cold", "a", 1, "3")]
+    assert gpu.grouped(levels) == [[levels[0]], [levels[1]]]
+
+
+@pytest.mark.timeout(20)
+def test_a_process_that_cannot_start_ends_the_run(args, monkeypatch):
+    """Its GPU is free again for the groups that wait for one."""
+
+    def run_process(tasks, args, gpu_of_these):
+        time.sleep(0.01)
+        raise FileNotFoundError("no such python")
+
+    monkeypatch.setattr(gpu, "run_process", run_process)
+    args.gpus = ["0", "1"]
+    with pytest.raises(FileNotFoundError):
+        gpu.run_tasks([Task("build", f"m{i}", 1, "trtnn") for i in range(6)], args)
+
+
+def test_a_level_is_built_again_only_where_it_was_built(args, ran):
+    """A third build that found nothing measured would be told as one that did."""
+    args.levels, ran.failing = [1, 3], (Task("cold", "yolov5s", 1, "3"),)
+    gpu.run_all(args)
+    assert [task.part for task in ran if task.kind == "again"] == ["1"]
+
+
+def test_a_process_sees_the_gpu_that_it_was_given(args, monkeypatch):
+    seen = []
+    monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **options: seen.append(options["env"]))
+    gpu.run_process([Task("time", "yolov5s", 1)], args, "3")
+    assert seen[0]["CUDA_VISIBLE_DEVICES"] == "3"
+    assert seen[0]["PATH"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked", "expected"), [(None, 1, ["0"]), (None, 3, ["0", "1", "2"]), ("4,6,7", 2, ["4", "6"])]
+)
+def test_the_gpus_of_a_run(args, monkeypatch, visible, asked, expected):
+    seen = []
+    monkeypatch.setattr(gpu, "run_all", lambda args: seen.append(args.gpus))
+    monkeypatch.setattr(gpu.sys, "argv", ["gpu.py", "--out", str(args.out), "--gpus", str(asked)])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpu.main()
+    assert seen == [expected]
 
 
 def test_a_task_that_fails_does_not_keep_the_others_back(args, monkeypatch, capsys):
