@@ -13,7 +13,6 @@ from tests.helpers import layers, numbers, trace
 from trtnn import functional as F
 from trtnn import get_backend
 from trtnn.fingerprint import fingerprint
-from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Conv2d, ReLU, Sequential
 
 measures = pytest.mark.skipif(
@@ -118,15 +117,3 @@ def test_a_plugins_fields_are_in_the_fingerprint():
 
     assert of(0.1) == of(0.1)
     assert of(0.1) != of(0.2)
-
-
-@measures
-@pytest.mark.timeout(900)
-def test_the_second_build_of_yolov5s_is_ten_times_faster(tmp_path):
-    model = YOLOv5("yolov5s", classes=80)
-    members = (*model.named_parameters(), *model.named_buffers())
-    model.load_state_dict({name: abs(numbers(*member.shape, scale=0.05)) for name, member in members})
-    first, _ = seconds_to_build(model.trace(fp16=True), timing_cache=tmp_path)
-    second, _ = seconds_to_build(model.trace(fp16=True), timing_cache=tmp_path)
-    print(f"YOLOv5s fp16: {first:.1f} s with an empty timing cache, {second:.1f} s with a warm one")
-    assert second < first / 10
