@@ -452,7 +452,10 @@ def main() -> None:
         run_here(args)
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    args.gpus = (visible.split(",") if visible else [str(i) for i in range(args.gpus)])[: args.gpus]
+    known = visible.split(",") if visible else [str(i) for i in range(args.gpus)]
+    if not 1 <= args.gpus <= len(known):
+        parser.error(f"--gpus {args.gpus}: at least 1, and no more than CUDA_VISIBLE_DEVICES={visible} names")
+    args.gpus = known[: args.gpus]
     args.end = time.monotonic() + args.seconds
     run_all(args)
 

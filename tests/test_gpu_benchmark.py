@@ -124,7 +124,7 @@ def test_a_process_sees_the_gpu_that_it_was_given(args, monkeypatch):
 @pytest.mark.parametrize(
     ("visible", "asked", "expected"), [(None, 1, ["0"]), (None, 3, ["0", "1", "2"]), ("4,6,7", 2, ["4", "6"])]
 )
-def test_the_gpus_of_a_run(args, monkeypatch, visible, asked, expected):
+def test_the_gpus_of_a_run(args, monkeypatch, capsys, visible, asked, expected):
     seen = []
     monkeypatch.setattr(gpu, "run_all", lambda args: seen.append(args.gpus))
     monkeypatch.setattr(gpu.sys, "argv", ["gpu.py", "--out", str(args.out), "--gpus", str(asked)])
@@ -133,6 +133,11 @@ def test_the_gpus_of_a_run(args, monkeypatch, visible, asked, expected):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     gpu.main()
     assert seen == [expected]
+    for wrong in (0, 4) if visible else (0,):
+        gpu.sys.argv[-1] = str(wrong)
+        with pytest.raises(SystemExit):
+            gpu.main()
+        assert f"--gpus {wrong}: at least 1, and no more than" in capsys.readouterr().err
 
 
 def test_a_task_that_fails_does_not_keep_the_others_back(args, monkeypatch, capsys):
