@@ -496,25 +496,25 @@ def run_all(args: argparse.Namespace) -> None:
     others = {"build": run_tasks(builds, args)}
     if args.build:
         return
-    times: dict[Task, dict] = {}
     torches: dict[Task, dict] = {}
-
-    def show() -> None:
-        (args.out / "table.md").write_text(report(times, torches, others) + "\n")
-
     timings = [Task("time", *pair) for pair in wanted]
     for task in timings:
         forget_without_all(task, args)
-    times |= run_tasks(timings, args)
-    show()
+    times = run_tasks(timings, args)
+
+    def table() -> str:
+        text = report(times, torches, others)
+        (args.out / "table.md").write_text(text + "\n")
+        return text
+
+    table()
     others["copies"] = run_tasks([Task("copies", *wanted[0])], args)
     others["overhead"] = run_tasks([Task("overhead", "small")], args)
     torches |= run_tasks([Task("torch", *pair) for pair in for_torch], args)
-    show()
+    table()
     others["cold"] = run_tasks([Task("cold", *wanted[0], str(level)) for level in args.levels], args)
     others["again"] = run_tasks([task._replace(kind="again") for task in others["cold"]], args)
-    show()
-    print(report(times, torches, others), flush=True)
+    print(table(), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.modules import Module
-from trtnn.ops.creation import numbers_below
 from trtnn.parameter import Buffer
-from trtnn.symbolic import Length
+from trtnn.symbolic import Length, is_static
 from trtnn.tensor import Tensor
 
 
 def cells_of(rows: Length, columns: Length) -> np.ndarray | Tensor:
     """Return the column and the row of each cell of a map, (rows · columns, 2): an array where the map is static."""
-    x, y = numbers_below(columns, "float32").reshape(1, -1, 1), numbers_below(rows, "float32").reshape(-1, 1, 1)
+    arange = np.arange if is_static((rows, columns)) else F.arange
+    x, y = arange(columns, dtype="float32").reshape(1, -1, 1), arange(rows, dtype="float32").reshape(-1, 1, 1)
     x_axis, y_axis = np.eye(2, dtype=np.float32)
     return (x * x_axis + y * y_axis).reshape(-1, 2)
 
