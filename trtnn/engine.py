@@ -194,9 +194,9 @@ class Engine:
         """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
 
         NumPy arrays and CPU tensors are copied to the GPU, fastest from page-locked memory (see :meth:`pinned_inputs`),
-        and the call returns when the result is there. CUDA tensors are read where they lie,
-        contiguous and of the declared type; the work goes on torch's current stream, which the caller waits for, and
-        the results are tensors on the GPU.
+        and the call returns when the result is there. CUDA tensors are read where they lie, contiguous and of the
+        declared type; the work goes on torch's current stream, which the caller waits for, and the results are tensors
+        on the GPU.
 
         Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
         context for each profile that it uses.
@@ -218,7 +218,7 @@ class Engine:
     def pinned_inputs(self, profile: int = 0) -> dict[str, np.ndarray]:
         """Return uninitialised arrays in page-locked memory for the inputs, by name, as large as a profile takes.
 
-        They travel to the GPU three times as fast as arrays of elsewhere, which the driver copies on the host before.
+        They travel to the GPU faster than arrays of elsewhere, which the driver copies on the host before.
         Results lie in such memory as well: as ``out`` or as another engine's input they travel so too.
 
         >>> inputs = engine.pinned_inputs()
