@@ -425,6 +425,9 @@ def test_inputs_that_are_missing_or_unknown():
     assert "inputs of Sum are missing: b" in message
     assert 'pass inputs={"a": (1, 3, 640, 640), "b": (1, 3, 640, 640)}' in message
     assert "missing: a, b" in message_of(ArgumentError, module.trace)
+    for wrong, received in (((1, 3), "(1, 3)"), (numbers(1, 3), "a ndarray")):
+        message = message_of(ArgumentError, module.trace, wrong)
+        assert f'such as inputs={{"a": (1, 3, 640, 640), "b": (1, 3, 640, 640)}}, not {received}' in message
 
 
 def test_a_forward_of_any_number_of_positional_inputs_cannot_name_them():

@@ -351,11 +351,14 @@ class Module:
         variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         required = [p.name for p in parameters if p.name in names and p.default is p.empty]
+        example = ", ".join(f'"{name}": (1, 3, 640, 640)' for name in required or names or ["x"])
+        if not isinstance(inputs, Mapping | None):
+            received = f"{inputs}" if isinstance(inputs, (tuple, Input)) else f"a {type(inputs).__name__}"
+            raise ArgumentError(f"inputs are shapes by name, such as inputs={{{example}}}, not {received}")
         merged = {**self.inputs, **(inputs or {})}
         unknown = [name for name in merged if name not in names and not variadic]
         missing = [name for name in required if name not in merged]
         if unknown or missing or not merged:
-            example = ", ".join(f'"{name}": (1, 3, 640, 640)' for name in required or ["x"])
             raise ArgumentError(
                 f"the inputs of {type(self).__name__} are "
                 + (f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing) or 'all'}"),
