@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.test_building import HEADERS, VERSIONS
+from tests.plugins.test_building import VERSIONS, headers_of
 from trtnn.errors import BuildError
 from trtnn.plugins.dcnv2.building import SOURCES, find_nvcc
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_creates_serialises_and_runs(version, tmp_path):
-    include = Path(HEADERS, VERSIONS[version], "include")
-    if not include.is_dir():
-        pytest.skip(f"the headers of TensorRT {version} are not at {include}")
+    include = headers_of(version)
     try:
         cuda = Path(find_nvcc()).resolve().parent.parent
     except BuildError as error:
