@@ -51,6 +51,7 @@ class StandInSession:
         self.network, self.times, self.shown = network, times, list(layers)
         self.backend, self.engine, self.calls = get_backend(), self, 0
         self.recorded: list[StandInWorker] = []
+        self.aux_streams = 0
 
     def worker(self, profile: int) -> StandInWorker:
         return StandInWorker(self)

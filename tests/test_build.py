@@ -84,7 +84,7 @@ def test_unknown_options_name_the_nearest(net):
     message = message_of(ArgumentError, net.compile, workspace_byte=1)
     assert "no build option is called 'workspace_byte'" in message
     assert "nearest: workspace_bytes" in message
-    assert "known: targets, optimization_level, workspace_bytes" in message
+    assert "known: targets, optimization_level, tf32, workspace_bytes" in message
     assert "nearest" not in message_of(ArgumentError, net.trace().build, qqq=1)
 
 
@@ -113,10 +113,29 @@ def test_options_reach_tensorrt(net, monkeypatch):
             build_serialized_network=builder.build_serialized_network,
         ),
     )
-    network.build(optimization_level=1, workspace_bytes=1 << 24, progress=False, **ONE_TARGET)
+    network.build(
+        optimization_level=1, workspace_bytes=1 << 24, max_aux_streams=2, tf32=False, progress=False, **ONE_TARGET
+    )
     (settings,) = made
     assert settings.builder_optimization_level == 1
     assert settings.get_memory_pool_limit(get_backend().trt.MemoryPoolType.WORKSPACE) == 1 << 24
+    assert settings.max_aux_streams == 2
+    assert not settings.get_flag(get_backend().trt.BuilderFlag.TF32)
+
+
+@pytest.mark.parametrize("streams", [-1, 128, 1 << 31, 1.5, "two"])
+def test_a_number_of_streams_that_is_none(streams):
+    message = message_of(ArgumentError, BuildConfig, max_aux_streams=streams)
+    assert message == f"max_aux_streams is an int from 0 to 127, not {streams!r}"
+
+
+def test_an_engine_without_tf32_says_so(net):
+    assert net.compile(tf32=False, **ONE_TARGET).description["tf32"] is False
+    assert "tf32" not in net.compile(**ONE_TARGET).description
+
+
+def test_tf32_is_asked_for_by_yes_or_no():
+    assert message_of(ArgumentError, BuildConfig, tf32="off") == "tf32 is True or False, not 'off'"
 
 
 @needs_type("int8")

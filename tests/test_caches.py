@@ -121,6 +121,8 @@ OPTIONS = [
     {"fp16": True, "fp32_modules": ("0",)},
     {"optimization_level": 1},
     {"workspace_bytes": 1 << 24},
+    {"max_aux_streams": 1},
+    {"tf32": False},
     {"inputs": {"input": (2, 3, 16, 16)}},
     *([{"targets": ("sm89",)}, {"targets": ("sm89", "sm86")}] if ONE_TARGET else []),
 ]

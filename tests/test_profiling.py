@@ -205,6 +205,14 @@ def test_its_worker_is_closed_after_an_error(network, engine, monkeypatch):
     assert [worker.closed for worker in session.recorded] == [True]  # what does not fit is told before there is one
 
 
+def test_an_engine_on_several_streams_says_how_to_profile_it(network, engine, monkeypatch):
+    session = stand_in(monkeypatch, StandInSession(network))
+    session.aux_streams = 2
+    message = message_of(EngineError, engine.profile, X)
+    assert "the engine runs on 3 streams" in message
+    assert "max_aux_streams=0" in message
+
+
 def test_wrong_arguments(engine):
     assert "runs is a positive number, not 0" in message_of(ArgumentError, engine.profile, X, runs=0)
 

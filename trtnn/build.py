@@ -31,6 +31,9 @@ from trtnn.weak_typing import NO_PINS, Pins, pin_layers
 # The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
 
+# A GPU runs no more kernels at once, which is also more than any network has side by side.
+# https://docs.nvidia.com/cuda/cuda-c-programming-guide/#compute-capabilities, resident grids per device
+MOST_STREAMS = 128
 
 # The options that an engine does not depend on; its description has the targets, resolved.
 _NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
@@ -47,7 +50,13 @@ class BuildConfig:
         targets: the GPUs to build for by compute capability, such as ``("sm86", "sm89")``; TensorRT-RTX only. Where
             None: the GPU that is here, or without one :data:`DEFAULT_TARGETS`.
         optimization_level: TensorRT's builder optimisation level, 0 to 5; its own default where None.
+        tf32: let GPUs since Ampere multiply fp32 with 10 bits of mantissa, several times as fast, as TensorRT does by
+            itself and torch does in convolutions; errors are about 1e-3 of the output in place of 1e-6. That is so in
+            modules kept in fp32 beside fp16 too. False to compare with the reference, which computes in whole fp32.
         workspace_bytes: the most device memory that a layer may use for scratch; all of it where None.
+        max_aux_streams: how many CUDA streams beside the caller's TensorRT may use for layers that do not wait for each
+            other, which pays at small batches in a CUDA graph and takes more memory; as many as it thinks fit where
+            None. TensorRT 8.6 cannot profile an engine that uses any.
         progress: show a progress bar; where None, if standard error is a terminal.
         cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
             options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
@@ -59,7 +68,9 @@ class BuildConfig:
 
     targets: Sequence[str] | None = None
     optimization_level: int | None = None
+    tf32: bool = True
     workspace_bytes: int | None = None
+    max_aux_streams: int | None = None
     progress: bool | None = None
     cache_dir: str | os.PathLike[str] | None = None
     timing_cache: str | os.PathLike[str] | bool | None = None
@@ -69,9 +80,14 @@ class BuildConfig:
             object.__setattr__(self, "targets", (self.targets,))
         if self.optimization_level is not None and self.optimization_level not in range(6):
             raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level!r}")
+        if not isinstance(self.tf32, bool):
+            raise ArgumentError(f"tf32 is True or False, not {self.tf32!r}")
         limit = self.workspace_bytes
         if limit is not None and not (isinstance(limit, int) and limit > 0):
             raise ArgumentError(f"workspace_bytes is a positive int, such as 1 << 30, not {limit!r}")
+        streams = self.max_aux_streams
+        if streams is not None and not (isinstance(streams, int) and 0 <= streams < MOST_STREAMS):
+            raise ArgumentError(f"max_aux_streams is an int from 0 to {MOST_STREAMS - 1}, not {streams!r}")
         for name in ("cache_dir", "timing_cache"):
             folder = getattr(self, name)
             nothing = folder is None or (name == "timing_cache" and folder is False)
@@ -132,17 +148,20 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     show = config.progress if config.progress is not None else sys.stderr.isatty()
     name = str(metadata.get("model", "network"))
 
+    def described(plan: Any) -> dict[str, Any]:
+        return {**describe(graph, targets, metadata, plan), **({} if config.tf32 else {"tf32": False})}
+
     def build_now() -> Engine:
         plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show, pins)
         if pins.to_fp32:
             _, engine = deserialize(graph.backend, plan)
             check_pinned(engine, graph.trt, pins.to_fp32)
-        return Engine(plan, describe(graph, targets, metadata, plan))
+        return Engine(plan, described(plan))
 
     if config.cache_dir is None:
         return build_now()
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_CACHE_KEY}
-    key = cache_key(graph, describe(graph, targets, metadata, b""), options, settings.flags)
+    key = cache_key(graph, described(b""), options, settings.flags)
     waiting = f"waiting for another process that builds {name}" if show else ""
     return find_or_build(config.cache_dir, name, key, build_now, waiting)
 
@@ -158,8 +177,12 @@ def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) ->
             settings.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
     if config.optimization_level is not None:
         settings.builder_optimization_level = config.optimization_level
+    if not config.tf32:
+        settings.clear_flag(trt.BuilderFlag.TF32)
     if config.workspace_bytes is not None:
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
+    if config.max_aux_streams is not None:
+        settings.max_aux_streams = config.max_aux_streams
     if graph.plugins:
         leave_out_libraries(settings, trt)
     _add_profiles(graph, settings)

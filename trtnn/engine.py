@@ -286,7 +286,8 @@ class Engine:
 
         Raises:
             ArgumentError: ``runs`` is not positive, or an input is missing or does not fit.
-            EngineError: it cannot run here.
+            EngineError: it cannot run here, or runs on several streams, where TensorRT 8.6 tells no times:
+                build it with ``max_aux_streams=0``.
         """
         if runs < 1:
             raise ArgumentError(f"runs is a positive number, not {runs}")
@@ -300,6 +301,11 @@ class Engine:
                 times.append(recorder.take())
         finally:
             worker.close()
+        if session.aux_streams and not any(times):
+            raise EngineError(
+                f"TensorRT told no layer's time: the engine runs on {1 + session.aux_streams} streams",
+                "build it with max_aux_streams=0, trtnn build --aux-streams 0, to profile it",
+            )
         return Profile.of_runs(times[PROFILE_WARM_UP:], self.layers())
 
     def close(self) -> None:

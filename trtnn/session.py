@@ -81,6 +81,11 @@ class Session:
         worker.record(recorder)
         return worker
 
+    @property
+    def aux_streams(self) -> int:
+        """How many streams TensorRT uses beside the caller's."""
+        return self.engine.num_aux_streams
+
     def close(self) -> None:
         """Free everything on the GPU, in every thread."""
         for worker in list(self._workers):

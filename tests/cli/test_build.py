@@ -34,10 +34,11 @@ def test_how_it_is_built(run, tmp_path, monkeypatch):
     built, original = [], trtnn.network.build
     monkeypatch.setattr(trtnn.network, "build", lambda *args: built.append(args[1]) or original(*args))
     common = ["build", WEIGHTS, "-o", tmp_path / "a.engine", "--size", 32, *TARGET]
-    for options in ([], ["--level", 0, "--workspace", 64]):
+    for options in ([], ["--level", 0, "--workspace", 64, "--aux-streams", 3, "--no-tf32"]):
         result = run(*common, *options)
         assert (result.code, result.err) == (0, "")
-    assert [(c.optimization_level, c.workspace_bytes) for c in built] == [(None, None), (0, 64 << 20)]
+    options = [(c.optimization_level, c.workspace_bytes, c.max_aux_streams, c.tf32) for c in built]
+    assert options == [(None, None, None, True), (0, 64 << 20, 3, False)]
 
 
 def test_an_engine_for_a_range_of_sizes(run, tmp_path):

@@ -83,11 +83,17 @@ def test_a_profile_of_a_picture(run, saved, network, monkeypatch):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Say that there is one."""
+    """Say that there is one; return the options of each build."""
     monkeypatch.setattr("trtnn.cli.compare.check_gpu", lambda: None)
     monkeypatch.setattr("trtnn.cli.bench.check_gpu", lambda: None)
-    build = trtnn.Network.build
-    monkeypatch.setattr(trtnn.Network, "build", lambda self, **options: build(self, **{**ONE_TARGET, **options}))
+    build, asked = trtnn.Network.build, []
+
+    def build_for_one(self, **options):
+        asked.append(options)
+        return build(self, **{**ONE_TARGET, **options})
+
+    monkeypatch.setattr(trtnn.Network, "build", build_for_one)
+    return asked
 
 
 def session_of(monkeypatch, network):
@@ -97,8 +103,9 @@ def session_of(monkeypatch, network):
 
 def test_a_comparison_that_agrees(run, gpu, model, monkeypatch, tmp_path):
     session_of(monkeypatch, model.trace({"images": (1, 3, 32, 32)}, fp16=True, outputs=["*"]))
-    result = run("compare", WEIGHTS, *SIZE, "--fp16", "--json", tmp_path / "c.json")
+    result = run("compare", WEIGHTS, *SIZE, "--fp16", "--no-tf32", "--json", tmp_path / "c.json")
     assert (result.code, result.err) == (0, "")
+    assert gpu == [{"tf32": False}]
     lines = result.out.splitlines()
     assert lines[2].startswith("model.0.conv ")
     assert lines[-3].startswith("(forward)")
@@ -131,9 +138,9 @@ def test_a_comparison_with_an_engine_file(run, model, tmp_path, monkeypatch):
         ["model.9", "model.9", "0.0e+00"],
         ["(forward)", "output", "0.0e+00"],
     ]
-    result = run("compare", WEIGHTS, "--engine", path, "--fp16", "--module", "model.9")
+    result = run("compare", WEIGHTS, "--engine", path, "--fp16", "--no-tf32", "--module", "model.9")
     assert result.code == 1
-    assert "--module, --fp16 would change nothing here" in result.err
+    assert "--module, --fp16, --no-tf32 would change nothing here" in result.err
 
 
 def test_a_comparison_with_a_bare_plan(run, saved, network, tmp_path, monkeypatch):
@@ -190,9 +197,10 @@ def test_a_module_that_is_not_there(run, gpu):
 def test_a_bench_of_a_checkpoint(run, gpu, quick, model, monkeypatch, tmp_path):
     network = model.trace({"images": (2, 3, 32, 32)}, fp16=True)
     stand_in(monkeypatch, StandInSession(network, layers=["a", "b"]))
-    args = ["--fp16", "--batch", 2, "--rounds", 3, "--runs", 50, "--level", 0, "--json", tmp_path / "b.json"]
-    result = run("bench", WEIGHTS, *SIZE, *args)
+    args = ["--fp16", "--batch", 2, "--rounds", 3, "--runs", 50, "--level", 0, "--aux-streams", 1, "--json"]
+    result = run("bench", WEIGHTS, *SIZE, *args, tmp_path / "b.json")
     assert (result.code, result.err) == (0, "")
+    assert gpu == [{"optimization_level": 0, "max_aux_streams": 1}]
     lines = result.out.splitlines()
     assert lines[0].startswith("Engine(yolov5n, float16, ")
     (row,) = (line for line in lines if line.startswith("execute"))
@@ -213,6 +221,6 @@ def test_a_bench_of_an_engine(run, quick, saved, network, monkeypatch):
     result = run("bench", saved)
     assert (result.code, result.err) == (0, "")
     assert "build seconds" not in result.out
-    result = run("bench", saved, "--fp16", "--level", 3)
+    result = run("bench", saved, "--fp16", "--level", 0, "--aux-streams", 0)
     assert result.code == 1
-    assert "--fp16, --level would change nothing here" in result.err
+    assert "--fp16, --level, --aux-streams would change nothing here" in result.err

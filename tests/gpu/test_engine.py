@@ -13,6 +13,7 @@ import torch
 import trtnn
 import trtnn.memory
 from tests.helpers import assert_close, load_random, message_of, numbers
+from trtnn.backend import get_backend
 from trtnn.errors import ArgumentError, BuildError, DTypeError, EngineError, ShapeError
 
 SHAPE = (2, 3, 16, 16)
@@ -111,6 +112,38 @@ def test_fp16_is_close(model, images, expected):
     assert_close(engine(images), expected, 5e-3)
 
 
+def test_without_tf32_fp32_is_fp32(model, images, expected):
+    assert_close(model.compile(tf32=False, optimization_level=0)(images), expected, 1e-5)
+
+
+class Branches(trtnn.modules.ModuleList):
+    """Chains of convolutions side by side."""
+
+    def __init__(self) -> None:
+        layers = trtnn.modules
+        super().__init__(layers.Sequential(*(layers.Conv2d(16, 16, 3, padding=1) for _ in range(4))) for _ in range(4))
+
+    def forward(self, x):
+        return trtnn.functional.cat([chain(x) for chain in self], 1)
+
+
+def test_layers_on_several_streams():
+    nn = torch.nn
+    twin = nn.ModuleList(nn.Sequential(*(nn.Conv2d(16, 16, 3, padding=1) for _ in range(4))) for _ in range(4))
+    model = Branches()
+    model.load_state_dict(load_random(twin).state_dict())
+    x = torch.from_numpy(numbers(2, 16, 64, 64))
+    with torch.no_grad():
+        expected = torch.cat([chain(x) for chain in twin], 1)
+    engine = model.compile({"x": tuple(x.shape)}, max_aux_streams=3, optimization_level=1)
+    assert engine._open().aux_streams > 0
+    if get_backend().version.startswith("8.6"):
+        assert "max_aux_streams=0" in message_of(EngineError, engine.profile, x.cuda())
+    for call in (engine, engine.cuda_graph()):
+        for _ in range(20):  # what is not waited for shows now and then
+            assert_close(call(x.cuda()).cpu().numpy(), expected, TF32)
+
+
 def test_out_takes_arrays_and_tensors(engine, images, expected):
     arrays = {"features": np.zeros((2, 8, 16, 16), np.float32), "scores": np.zeros((2, 5), np.float32)}
     result = engine(images, out=arrays)
@@ -190,7 +223,7 @@ def test_two_hundred_rounds_leave_memory_where_it_was(engine, images, tmp_path):
         if index % 2:
             loaded.close()  # the others are left to garbage collection
 
-    def used():
+    def used():  # on the whole GPU: what others do there meanwhile, such as workers of pytest-xdist, is counted too
         gc.collect()
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info()

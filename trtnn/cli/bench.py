@@ -12,6 +12,7 @@ import trtnn
 from trtnn.bench import ROUNDS, RUNS, bench_engine, circumstances
 from trtnn.cli.options import (
     ENGINE_SUFFIXES,
+    AuxStreams,
     Batch,
     Half,
     Json,
@@ -32,6 +33,7 @@ from trtnn.engine import check_gpu
 @command(
     "trtnn bench yolov5s.engine",
     "trtnn bench yolov5s.pt --fp16 --batch 8",
+    "trtnn bench yolov5s.pt --fp16 --aux-streams 1",
     "trtnn bench yolov5s.engine --runs 200 --json bench.json",
 )
 def bench(
@@ -47,6 +49,7 @@ def bench(
     batch: Batch = None,
     fp16: Half = False,
     level: Level = None,
+    aux_streams: AuxStreams = None,
     runs: Annotated[int, typer.Option(min=1, help="Calls in a round.")] = RUNS,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = ROUNDS,
     json: Json = None,
@@ -59,7 +62,7 @@ def bench(
     about: dict[str, Any] = {}
     if Path(what).suffix.lower() in ENGINE_SUFFIXES:
         given = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
-        given |= {"--fp16": fp16, "--level": level}
+        given |= {"--fp16": fp16, "--level": level, "--aux-streams": aux_streams}
         refuse(given, "this is settled when an engine is built; it goes with a checkpoint")
         engine = trtnn.Engine.load(what)
         engine.check_runnable()
@@ -68,7 +71,7 @@ def bench(
         net = load_what(what, weights, model)
         network = net.trace(resized_inputs(net, size, batch), fp16=fp16)
         start = time.perf_counter()
-        engine = network.build(optimization_level=level)
+        engine = network.build(optimization_level=level, max_aux_streams=aux_streams)
         about = {"build_seconds": time.perf_counter() - start, "network_layers": len(network.layers())}
     with log.status("timing"):
         found = bench_engine(engine, example_inputs(engine.inputs, None, {}), rounds, runs)

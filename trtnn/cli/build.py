@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from trtnn.cli.options import (
+    AuxStreams,
     Batch,
     Cache,
     Half,
     Level,
     ModelName,
     Size,
+    Tf32,
     Tolerance,
     Weights,
     What,
@@ -67,6 +69,7 @@ def build(
             show_default="the one here, else sm86 sm89 sm120",
         ),
     ] = None,
+    tf32: Tf32 = True,
     level: Level = None,
     workspace: Annotated[
         int | None,
@@ -77,6 +80,7 @@ def build(
             show_default="all of it",
         ),
     ] = None,
+    aux_streams: AuxStreams = None,
     cache: Cache = None,
 ) -> None:
     """Build an engine of a checkpoint, or of a model with its weights. With TensorRT-RTX this needs no GPU.
@@ -97,8 +101,10 @@ def build(
         samples=None if samples is None else read_samples(samples, inputs, network.metadata),
         tolerance=tolerance,
         targets=target or None,
+        tf32=tf32,
         optimization_level=level,
         workspace_bytes=None if workspace is None else workspace << 20,
+        max_aux_streams=aux_streams,
         cache_dir=cache,
     )
     engine.save(path)

@@ -15,6 +15,7 @@ from trtnn.cli.options import (
     ModelName,
     Picture,
     Size,
+    Tf32,
     Weights,
     What,
     example_inputs,
@@ -50,6 +51,7 @@ def compare(
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
+    tf32: Tf32 = True,
     tolerance: Annotated[
         float, typer.Option(min=0, help="The largest error, rms(difference) / rms(reference), that is no concern.")
     ] = TOLERANCE,
@@ -71,7 +73,7 @@ def compare(
         check_gpu()
     else:
         reason = "this is settled when an engine is built"
-        refuse({"--module": module, "--size": size, "--batch": batch, "--fp16": fp16}, reason)
+        refuse({"--module": module, "--size": size, "--batch": batch, "--fp16": fp16, "--no-tf32": not tf32}, reason)
         given = trtnn.Engine.load(engine)
         given.check_runnable()
     net = load_what(what, weights, model)
@@ -80,7 +82,7 @@ def compare(
     else:
         network = trace_as(net, given)
     inputs = example_inputs(network.inputs, picture, network.metadata)
-    built = given or network.build()
+    built = given or network.build(tf32=tf32)
     with log.status("comparing"):
         found = trtnn.compare(network, engine=built, tolerance=tolerance, **inputs)
     print_line(found.table(rows))

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 import trtnn
+from trtnn.build import MOST_STREAMS
 from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_writable
@@ -58,6 +59,16 @@ Tolerance = Annotated[
 Level = Annotated[
     int | None, typer.Option(min=0, max=5, help="TensorRT's optimisation level.", show_default="TensorRT's own")
 ]
+AuxStreams = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=MOST_STREAMS - 1,
+        help="The most CUDA streams for layers side by side; 1 is worth a try for CUDA graphs at small batches.",
+        show_default="TensorRT's own",
+    ),
+]
+Tf32 = Annotated[bool, typer.Option(help="Let fp32 be multiplied as TF32, with 10 bits of mantissa.")]
 EngineFile = Annotated[Path, typer.Argument(help="An engine file.")]
 Picture = Annotated[
     Path | None, typer.Option(help="What the input shows.", show_default="random numbers, always the same")
@@ -181,6 +192,6 @@ def refuse(given: Mapping[str, Any], reason: str) -> None:
     Raises:
         ArgumentError: there is one.
     """
-    names = [name for name, value in given.items() if value not in (None, False)]
+    names = [name for name, value in given.items() if value is not None and value is not False]
     if names:
         raise ArgumentError(f"{', '.join(names)} would change nothing here", reason)
