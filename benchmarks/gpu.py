@@ -3,7 +3,7 @@
 Each task leaves a JSON file in the folder of results; a task whose file is there is not run again, so that an
 interrupted run goes on where it stopped. Tasks of one kind share a process, since TensorRT takes ten seconds, on a busy
 machine a minute, before it builds in each. Its timing cache is kept in the folder as well, and begins with what
-benchmarks/timing holds, of YOLOv5s at batch 1; of batch 8 with --timing benchmarks/timing/batch8.
+benchmarks/timing holds, of YOLOv5s and YOLOv5x at batch 1 and 8 on an H200, with and without deformable convolutions.
 Builds are not run side by side on one GPU: that gains next to nothing. On a machine of several, --gpus 4 gives each
 model and batch a GPU of its own; nothing is timed before all is built.
 
@@ -16,7 +16,8 @@ examples:
   python benchmarks/gpu.py --out results --model yolov5s:1,8,32 yolov5x:1,8 --torch yolov5s:1
   python benchmarks/gpu.py --out results --trt-python /opt/trt86/bin/python --seconds 600
   python benchmarks/gpu.py --out results --model yolov5s:1,8 yolov5s-dcn:1,8 yolov5x:1,8 yolov5x-dcn:1,8 --gpus 4
-  python benchmarks/gpu.py --out results --levels 0 1 2 3 4 5      # how long yolov5s:1 takes to build
+  python benchmarks/gpu.py --out results --levels 0 1 2 3 4 5      # how long yolov5s:1 takes to build, and to run then
+  python benchmarks/gpu.py --out results-3 --aux-streams 3         # layers side by side
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from trtnn.bench import bench_engine, milliseconds
+from trtnn.errors import EngineError
 from trtnn.files import atomic_write, make_folder
 
 SIZE_PX = 640
-TIMING = Path(__file__).parent / "timing"  # of batch 1; of batch 8 in its folder batch8
+TIMING = Path(__file__).parent / "timing"
 ROUNDS, RUNS = 5, 30
 ROADS = ("onnx", "onnx-half-input", "trtnn", "trtnn-half-input")
 DEFORMABLE_ROADS = ("trtnn-plugin", "trtnn-native")
@@ -122,6 +125,8 @@ def build_onnx(args: argparse.Namespace, road: str, timing: Path, level: int) ->
     config = builder.create_builder_config()
     config.builder_optimization_level = level
     config.set_flag(trt.BuilderFlag.FP16)
+    if args.aux_streams is not None:
+        config.max_aux_streams = args.aux_streams
     with timing_cache(config, timing_cache_file(make_folder(timing), backend)):
         plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -136,7 +141,8 @@ def build_trtnn(args: argparse.Namespace, road: str, timing: Path, level: int) -
     spec = trtnn.Input((args.task.batch, 3, SIZE_PX, SIZE_PX), "float16" if "half" in road else "float32")
     lowering = next((name for name in ("plugin", "native") if name in road), "auto")
     network = load_model(args, lowering).trace({"images": spec}, fp16=True)
-    engine = network.build(optimization_level=level, timing_cache=timing, progress=False)
+    options = {"optimization_level": level, "max_aux_streams": args.aux_streams}
+    engine = network.build(timing_cache=timing, progress=False, **options)
     return engine, len(network.graph.layer_paths)
 
 
@@ -196,22 +202,26 @@ def task_build(args: argparse.Namespace) -> dict:
 def task_cold(args: argparse.Namespace) -> dict:
     """The seconds that trtnn's engine takes to build where nothing was measured before, and once more after that."""
     shutil.rmtree(level_folder(args), ignore_errors=True)
-    return {"start": seconds_to_start(), "first": seconds_to_build(args), "second": seconds_to_build(args)}
+    return {"start": seconds_to_start(), "first": build_level(args)[0], "second": build_level(args)[0]}
 
 
 def task_again(args: argparse.Namespace) -> dict:
-    """The same in another process, with the timing cache that is there now."""
-    return {"start": seconds_to_start(), "third": seconds_to_build(args)}
+    """The same in another process, with the timing cache that is there now; and how long the engine takes."""
+    start, (seconds, engine) = seconds_to_start(), build_level(args)
+    with engine:
+        timings = bench_engine(engine, {"images": pictures(args.task.batch)}, ROUNDS, RUNS).timings
+    return {"start": start, "third": seconds, **{key: timings[key].ms for key in ("execute", "graph execute")}}
 
 
 def level_folder(args: argparse.Namespace) -> Path:
     return args.out / f"timing-of-level-{args.task.part}"
 
 
-def seconds_to_build(args: argparse.Namespace) -> float:
+def build_level(args: argparse.Namespace) -> tuple[float, Any]:
+    """Return the seconds that trtnn's engine takes to build at the task's level, and the engine."""
     start = time.perf_counter()
-    build_trtnn(args, "trtnn", level_folder(args), int(args.task.part))
-    return time.perf_counter() - start
+    engine, _ = build_trtnn(args, "trtnn", level_folder(args), int(args.task.part))
+    return time.perf_counter() - start, engine
 
 
 def seconds_to_start() -> float:
@@ -244,7 +254,11 @@ def task_time(args: argparse.Namespace) -> dict:
             figures[road] = {name: timing["ms"] for name, timing in timings.items()}
             figures[road]["largest difference from the first"] = float(np.abs(result - expected).max())
             print(args.task.model, args.task.batch, road, figures[road], flush=True)
-            profile = engine.profile(images)
+            try:
+                profile = engine.profile(images)
+            except EngineError as error:  # as of one on several streams
+                print(args.task, road, error, flush=True)
+                continue
             figures[road]["kernels"] = sum(row.milliseconds > 0 for row in profile.layers)
             (args.out / f"{args.task.model}-{args.task.batch}-{road}.txt").write_text(str(profile))
     return figures
@@ -287,7 +301,9 @@ def task_copies(args: argparse.Namespace) -> dict:
             "engine(array)": lambda: engine(images),
             "engine(array, out=array)": lambda: engine(images, out=result),
         }
-        figures = {name: milliseconds(call) for name, call in calls.items()}
+        # They differ by less than what one of them takes more or less a second later: so by turns.
+        turns = [{name: milliseconds(call) for name, call in calls.items()} for _ in range(5)]
+        figures = {name: median(turn[name] for turn in turns) for name in calls}
     print(figures, flush=True)
     return figures
 
@@ -369,7 +385,10 @@ def run_process(tasks: list[Task], args: argparse.Namespace, gpu: str) -> None:
     if seconds < 1:
         return
     python = sys.executable if tasks[0].kind in WITHOUT_TENSORRT else args.trt_python
-    command = [python, __file__, "--out", str(args.out), "--level", str(args.level), "--tasks", json.dumps(tasks)]
+    command = [python, __file__, "--out", str(args.out), "--level", str(args.level)]
+    command += ["--tasks", json.dumps(tasks)]
+    if args.aux_streams is not None:
+        command += ["--aux-streams", str(args.aux_streams)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     with open(args.out / "log.txt", "a") as log:
         try:
@@ -435,14 +454,21 @@ def main() -> None:
         type=int,
         default=[],
         metavar="LEVEL",
-        help="the build times of the first model at these optimisation levels, cold and again",
+        help="the first model at these optimisation levels: how long it takes to build, cold and again, and to run",
     )
     parser.add_argument("--gpus", type=int, default=1, help="as many GPUs are used side by side (default: %(default)s)")
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
+    parser.add_argument(
+        "--aux-streams",
+        type=int,
+        choices=range(128),
+        metavar="N",
+        help="every road's max_aux_streams (default: TensorRT's own choice)",
+    )
     parser.add_argument("--seconds", type=float, default=1e6, help="start nothing after so many; what runs is ended")
     parser.add_argument(
-        "--timing", type=Path, default=TIMING, help="the packed timing cache to begin with (default: %(default)s)"
+        "--timing", type=Path, default=TIMING, help="the packed timing cache to begin with (default: benchmarks/timing)"
     )
     parser.add_argument("--trt-python", default=sys.executable, help="the Python that has TensorRT (default: this one)")
     parser.add_argument("--tasks", help=argparse.SUPPRESS)
@@ -456,6 +482,11 @@ def main() -> None:
     if not 1 <= args.gpus <= len(known):
         parser.error(f"--gpus {args.gpus}: at least 1, and no more than CUDA_VISIBLE_DEVICES={visible} names")
     args.gpus = known[: args.gpus]
+    settings, file = {"level": args.level, "aux_streams": args.aux_streams}, args.out / "settings.json"
+    before = json.loads(file.read_text()) if file.exists() else settings
+    if before != settings:  # results do not tell them apart
+        parser.error(f"{args.out} holds results of {before}, not of {settings}: give another folder")
+    file.write_text(json.dumps(settings))
     args.end = time.monotonic() + args.seconds
     run_all(args)
 

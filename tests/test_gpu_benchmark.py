@@ -21,7 +21,9 @@ def args(tmp_path):
     options = {"model": ["yolov5s:1,8"], "torch": [], "roads": None, "levels": [], "build": False, "gpus": ["0"]}
     (tmp_path / "out").mkdir()
     folders = {"out": tmp_path / "out", "timing": tmp_path / "packed"}
-    return argparse.Namespace(**options, **folders, end=time.monotonic() + 60, level=1, trt_python="python")
+    return argparse.Namespace(
+        **options, **folders, end=time.monotonic() + 60, level=1, aux_streams=None, trt_python="python"
+    )
 
 
 @pytest.fixture
@@ -119,6 +121,30 @@ def test_a_process_sees_the_gpu_that_it_was_given(args, monkeypatch):
     gpu.run_process([Task("time", "yolov5s", 1)], args, "3")
     assert seen[0]["CUDA_VISIBLE_DEVICES"] == "3"
     assert seen[0]["PATH"]
+
+
+def test_a_process_is_told_how_to_build(args, monkeypatch):
+    commands = []
+    monkeypatch.setattr(gpu.subprocess, "run", lambda command, **_: commands.append(command))
+    for args.level, args.aux_streams in ((1, None), (3, 2)):
+        gpu.run_process([Task("time", "yolov5s", 1)], args, "0")
+    assert "--aux-streams" not in commands[0]
+    assert commands[1][-2:] == ["--aux-streams", "2"]
+    assert [command[command.index("--level") + 1] for command in commands] == ["1", "3"]
+
+
+def test_a_folder_holds_results_of_one_level_and_number_of_streams(args, monkeypatch, capsys):
+    runs = []
+    monkeypatch.setattr(gpu, "run_all", runs.append)
+    for options in ([], [], ["--aux-streams", "1"], ["--level", "3"]):
+        monkeypatch.setattr(gpu.sys, "argv", ["gpu.py", "--out", str(args.out), *options])
+        if options:
+            with pytest.raises(SystemExit):
+                gpu.main()
+            assert "give another folder" in capsys.readouterr().err
+        else:
+            gpu.main()
+    assert len(runs) == 2
 
 
 @pytest.mark.parametrize(
