@@ -175,6 +175,16 @@ def test_windows_in_ceil_mode_build():
     )
 
 
+def test_windows_of_several_sizes_build():
+    """TensorRT-RTX 1.7 builds no products whose axes were moved before, where a volume has one channel."""
+    for shape in ((3, 1, 4, 4, 5), (2, 3, 5, 4, 7)):
+        check_triangle(
+            lambda x: F.adaptive_avg_pool3d(x, (3, 2, 3)),
+            lambda x: torch.nn.functional.adaptive_avg_pool3d(x, (3, 2, 3)),
+            numbers(*shape),
+        )
+
+
 @pytest.mark.parametrize(
     ("function", "shape", "error", "words"),
     [

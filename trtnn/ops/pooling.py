@@ -14,7 +14,7 @@ from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, wide
 from trtnn.ops.reduction import mean
-from trtnn.ops.shaping import transpose
+from trtnn.ops.shaping import flatten, unflatten
 from trtnn.ops.spatial import as_images, as_sides, expect_sides
 from trtnn.ops.windows import (
     Sides,
@@ -111,7 +111,12 @@ def _adaptive_avg_pool(n: int, what: str, input: Tensor, output_size: int | Sequ
         start, end = adaptive_windows(length, size)
         place = np.arange(length)[:, None]
         weights = ((place >= start) & (place < end)) / (end - start)
-        input = transpose(matmul(transpose(input, axis, -1), weights.astype(np.float32)), axis, -1)
+        weights = weights.astype(np.float32)
+        if axis == -1:
+            input = matmul(input, weights)
+        else:  # from the left, with all that lies behind as columns: nothing has to be moved
+            after = input.shape[axis + 1 :]
+            input = unflatten(matmul(weights.T, flatten(input, axis + 1)), -1, after)
     return input
 
 
