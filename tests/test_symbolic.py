@@ -179,6 +179,14 @@ def test_values():
     assert bounds(size) == (3 * 320 * 32 // 64, 3 * 1280 * 96 // 64)
 
 
+def test_bounds_of_products_of_differences():
+    """What is left of a map behind windows, (h - 2)·(w - 2), is never negative, nor are squares."""
+    assert bounds((HEIGHT - 2) * (WIDTH - 2)) == (318 * 30, 1278 * 94)
+    assert bounds((HEIGHT - 300) * (HEIGHT - 300)) == (20 * 20, 980 * 980)
+    assert bounds(-(HEIGHT // 32 - 1) * (WIDTH // 32)) == (-39 * 3, -9)
+    assert not (HEIGHT - 2) * (WIDTH - 2) < 0
+
+
 def test_broadcast():
     assert broadcast((BATCH, 1, 3), (1, HEIGHT, 3)) == (BATCH, HEIGHT, 3)
     assert broadcast((1, 1), (1, 1)) == (1, 1)

@@ -38,6 +38,7 @@ class _Floor(NamedTuple):
 
 _TEXT_LIMIT = 1000  # of a length that is read: a file could hold one that takes forever
 _WEIGHT_LIMIT = 2000
+_DEGREE_LIMIT = 6  # of what is expanded for its bounds: to two terms for each factor
 _Atom = _Axis | _Floor
 _Terms = dict[tuple[_Atom, ...], int]  # coefficients by monomial; () is the constant
 
@@ -429,13 +430,32 @@ def _order(item: tuple[tuple[_Atom, ...], int]) -> tuple[int, list[str]]:
 
 
 def _bounds(terms: _Terms) -> tuple[int, int]:
+    ends = {atom: _atom_bounds(atom) for monomial in terms for atom in monomial}  # once: they nest
     lowest = highest = 0
     for monomial, factor in terms.items():
         low = high = factor
         for atom in monomial:
-            corners = [x * y for x, y in product((low, high), _atom_bounds(atom))]  # the bounds once: they nest
+            corners = [x * y for x, y in product((low, high), ends[atom])]
             low, high = min(corners), max(corners)
         lowest, highest = lowest + low, highest + high
+    if len(terms) > 1 and 1 < max(map(len, terms)) <= _DEGREE_LIMIT:
+        low, high = _bounds_above_least(terms, ends)
+        lowest, highest = max(lowest, low), min(highest, high)
+    return lowest, highest
+
+
+def _bounds_above_least(terms: _Terms, ends: Mapping[_Atom, tuple[int, int]]) -> tuple[int, int]:
+    """Return bounds by what each factor is above its least, where (h - 2)·(w - 2) has no negative terms."""
+    above: _Terms = {}
+    for monomial, factor in terms.items():
+        part: _Terms = {(): factor}
+        for atom in monomial:
+            part = _multiply(part, {(atom,): 1, (): ends[atom][0]})
+        above = _add(above, part)
+    lowest = highest = above.pop((), 0)
+    for monomial, factor in above.items():
+        most = factor * math.prod(ends[atom][1] - ends[atom][0] for atom in monomial)
+        lowest, highest = lowest + min(most, 0), highest + max(most, 0)
     return lowest, highest
 
 
