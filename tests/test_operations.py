@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.calls import Array, Call, calls, leaves
-from tests.helpers import FP32_TOLERANCE, ONE_TARGET, RUNS_HERE, TORCH, assert_close, layers, message_of, numbers, trace
+from tests.helpers import FP32_TOLERANCE, QUICKLY, TORCH, assert_close, layers, message_of, numbers, trace
 from tests.operations import CASES
 from trtnn import Network, get_backend
 from trtnn import functional as F
@@ -134,7 +134,7 @@ def test_in_half_precision_and_built(name: str, data: Any) -> None:
     for fp16 in (False, True):
         network = _verify_here(name, call, fp16=fp16)
         if network is not None:
-            network.build(**({"optimization_level": 0} if RUNS_HERE else ONE_TARGET))
+            network.build(**QUICKLY)
 
 
 # What the table has not: torchvision's, and a type that not every TensorRT has.
