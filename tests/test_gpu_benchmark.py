@@ -133,6 +133,22 @@ def test_a_process_is_told_how_to_build(args, monkeypatch):
     assert [command[command.index("--level") + 1] for command in commands] == ["1", "3"]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--aux-streams", "128"], "max_aux_streams is an int from 0 to 127, not 128"),
+        (["--level", "6"], "optimization_level goes from 0 to 5, not 6"),
+        (["--levels", "1", "-1"], "optimization_level goes from 0 to 5, not -1"),
+    ],
+)
+def test_settings_that_no_build_takes_are_told_first(tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.setattr(gpu.sys, "argv", ["gpu.py", "--out", str(tmp_path / "out"), *options])
+    with pytest.raises(SystemExit):
+        gpu.main()
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_holds_results_of_one_level_and_number_of_streams(args, monkeypatch, capsys):
     runs = []
     monkeypatch.setattr(gpu, "run_all", runs.append)
