@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck
 
 from trtnn import Dim, Input, Module, Network, get_backend
 from trtnn.backend import gpus
@@ -23,6 +25,9 @@ ENGINE_TOLERANCE = 5e-3  # a GPU multiplies in TF32 or fp16
 ONE_TARGET = {"targets": ("sm86",)} if get_backend().capabilities.targets else {}
 RUNS_HERE = bool(gpus()) and (not ONE_TARGET or gpus()[0] in get_backend().targets)
 QUICKLY = {"optimization_level": 0} if RUNS_HERE else ONE_TARGET  # how to build where only numbers count
+
+MORE = int(os.environ.get("TRTNN_EXAMPLES", "1"))  # times as many drawn examples, others each time
+EXAMPLES = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": MORE == 1}
 
 BATCH = Dim("batch", 1, 2, 4)
 HEIGHT = Dim("height", 8, 16, 40, multiple_of=8)

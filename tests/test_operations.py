@@ -7,28 +7,34 @@ the table says. TRTNN_EXAMPLES=30 draws 30 times as many, others each time.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.calls import Array, Call, calls, leaves
-from tests.helpers import FP32_TOLERANCE, QUICKLY, TORCH, assert_close, layers, message_of, numbers, trace
+from tests.helpers import (
+    EXAMPLES,
+    FP32_TOLERANCE,
+    MORE,
+    QUICKLY,
+    TORCH,
+    assert_close,
+    layers,
+    message_of,
+    numbers,
+    trace,
+)
 from tests.operations import CASES
 from trtnn import Network, get_backend
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 from trtnn.functional import _METHODS
 from trtnn.tensor import Tensor
-
-MORE = int(os.environ.get("TRTNN_EXAMPLES", "1"))
-EXAMPLES = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": MORE == 1}
-
 
 # What trtnn says of a result without elements, which TensorRT has not.
 NOTHING = ["holds nothing", "leaves nothing", "do not lie within", "0 of it true", "at least 1", "cannot ", "topk of 0"]

@@ -5,7 +5,6 @@ TRTNN_EXAMPLES=30 draws 30 times as many, others each time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -13,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import QUICKLY, TORCH, load_random
+from tests.helpers import EXAMPLES, MORE, QUICKLY, TORCH, load_random
 from trtnn import Dim, Network, modules
 from trtnn import functional as F
 
-MORE = int(os.environ.get("TRTNN_EXAMPLES", "1"))
 ACTIVATIONS = ("silu", "relu", "gelu", "hardswish", "leaky_relu", "mish", "elu", "softplus", "sigmoid")
 
 
@@ -190,10 +188,7 @@ def check(network: Network, twin: torch.nn.Module, x: np.ndarray, tolerance: flo
         assert np.abs(mine - double.numpy()).max() <= allowed
 
 
-EXAMPLES = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate]}
-
-
-@settings(max_examples=40 * MORE, derandomize=MORE == 1, **EXAMPLES)
+@settings(max_examples=40 * MORE, phases=[Phase.generate], **EXAMPLES)
 @given(seed=st.integers(0, 2**32))
 @pytest.mark.filterwarnings("ignore")
 def test_random_networks(seed):
