@@ -353,7 +353,7 @@ class Module:
         required = [p.name for p in parameters if p.name in names and p.default is p.empty]
         example = ", ".join(f'"{name}": (1, 3, 640, 640)' for name in required or names or ["x"])
         if not isinstance(inputs, Mapping | None):
-            received = f"{inputs}" if isinstance(inputs, (tuple, Input)) else f"a {type(inputs).__name__}"
+            received = inputs if isinstance(inputs, (tuple, Input)) else f"a {type(inputs).__name__}"
             raise ArgumentError(f"inputs are shapes by name, such as inputs={{{example}}}, not {received}")
         merged = {**self.inputs, **(inputs or {})}
         unknown = [name for name in merged if name not in names and not variadic]

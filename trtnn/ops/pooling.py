@@ -110,8 +110,7 @@ def _adaptive_avg_pool(n: int, what: str, input: Tensor, output_size: int | Sequ
             continue
         start, end = adaptive_windows(length, size)
         place = np.arange(length)[:, None]
-        weights = ((place >= start) & (place < end)) / (end - start)
-        weights = weights.astype(np.float32)
+        weights = np.float32(((place >= start) & (place < end)) / (end - start))
         if axis == -1:
             input = matmul(input, weights)
         else:  # from the left, with all that lies behind as columns: nothing has to be moved
