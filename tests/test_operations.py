@@ -188,6 +188,15 @@ def _call(name: str, *operands: Any, **arguments: Any) -> Call:
     return Call(name.partition(":")[0], "{}", operands, arguments, CASES[name])
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_bools_are_numbers_where_something_is_put_around_them(mode: str) -> None:
+    x = np.array([[[True, False, False], [False, False, True]]])
+    network = trace(lambda x: F.pad(x, (1, 2), mode), x)
+    expected = torch.nn.functional.pad(torch.from_numpy(x).float(), (1, 2), mode).bool()  # torch reflects no bools
+    np.testing.assert_array_equal(network.run(x), expected)
+    assert [layer.get_input(0).dtype for layer in layers(network, "SLICE")] == [get_backend().trt.int32]
+
+
 @pytest.mark.parametrize("kind", ["float32", "int32"])
 def test_running_sums_without_a_layer_for_them(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _lacking(monkeypatch, "cumulative")

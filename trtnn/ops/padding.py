@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trtnn.dtypes import bool_, int32
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.indexing import cut, narrow
 from trtnn.ops.joining import cat
-from trtnn.ops.promotion import filler
+from trtnn.ops.promotion import cast, filler
 from trtnn.ops.tiling import expand
 from trtnn.tensor import Tensor
 
@@ -18,6 +19,8 @@ SLICE_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "
 def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tensor:
     if not any(before or after for before, after in sides):
         return input
+    if input.dtype is bool_:  # TensorRT 8.6 puts nothing around bools
+        return cast(_widened(cast(input, int32), sides, mode), bool_)
     start = tuple(-before for before, _ in sides)
     size = tuple(before + length + after for (before, after), length in zip(sides, input.shape, strict=True))
     return cut(input, start, size, (1,) * input.ndim, mode)
