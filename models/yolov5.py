@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from trtnn.models.family import Family
 from trtnn.models.panet import panet
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
+from trtnn.ops.convolution import kept_apart
 from trtnn.parameter import Buffer
 from trtnn.symbolic import at_opt
 from trtnn.tensor import Tensor
@@ -39,12 +41,8 @@ class C3(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.m(self.cv1(x))
-        # A 1×1 convolution is the same whatever its dilation, but TensorRT joins two only where they agree.
-        own, self.cv2.conv.dilation = self.cv2.conv.dilation, (1, 1) if self._is_faster_joined(x) else (2, 2)
-        try:
+        with nullcontext() if self._is_faster_joined(x) else kept_apart():
             outer = self.cv2(x)
-        finally:
-            self.cv2.conv.dilation = own
         return self.cv3(F.cat([inner, outer], 1))
 
     def _is_faster_joined(self, x: Tensor) -> bool:

@@ -10,6 +10,7 @@ from tests.helpers import check_triangle, layers, message_of, numbers, run, trac
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
 from trtnn.modules import Conv2d, ConvTranspose2d
+from trtnn.ops.convolution import kept_apart
 
 CONVOLUTIONS = [  # arguments and the input's shape
     ((3, 8, 3), {}, (1, 3, 9, 9)),
@@ -69,6 +70,21 @@ def test_a_first_convolution_gets_the_window_that_is_fast(channels, size, kernel
     (layer,) = layers(network, "CONVOLUTION")
     assert tuple(layer.kernel_size_nd) == kernel
     assert network.outputs["output"].shape[2:] == (6, 6)
+
+
+def test_one_tap_kept_apart_is_another_layer_with_the_same_numbers():
+    x, one, three = numbers(1, 2, 5, 5), numbers(3, 2, 1, 1), numbers(3, 2, 3, 3)
+
+    def forward(x):
+        with kept_apart():
+            apart = F.conv2d(x, one), F.conv2d(x, three)
+        return *apart, F.conv2d(x, one), F.conv2d(x, three)
+
+    network = trace(forward, x)
+    assert [tuple(layer.dilation_nd) for layer in layers(network, "CONVOLUTION")] == [(2, 2), (1, 1), (1, 1), (1, 1)]
+    apart, dense, *others = network.run(x)
+    np.testing.assert_array_equal(apart, others[0])
+    np.testing.assert_array_equal(dense, others[1])
 
 
 TRANSPOSED = [

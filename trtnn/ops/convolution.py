@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextvars
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -20,6 +23,21 @@ from trtnn.ops.arguments import (
 from trtnn.ops.spatial import as_images, as_sides
 from trtnn.symbolic import Length, same
 from trtnn.tensor import Tensor
+
+_APART: contextvars.ContextVar[bool] = contextvars.ContextVar("trtnn_apart", default=False)
+
+
+@contextmanager
+def kept_apart() -> Iterator[None]:
+    """Keep TensorRT from making one layer of the 1×1 convolutions within the block and others of the same input.
+
+    It joins those that agree in all but their kernels; so these get a dilation, which to one tap means nothing.
+    """
+    token = _APART.set(True)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
 
 
 def _conv(
@@ -67,6 +85,8 @@ def _conv(
     ):
         taps = np.pad(taps, [(0, 0), (0, 0), *[(1, 0)] * n])
         kernel, before, after = taps.shape[2:], [p + 1 for p in before], [p + 1 for p in after]
+    if _APART.get() and math.prod(kernel) == 1:
+        dilation = tuple(2 * d for d in dilation)
     sides = zip(lengths, kernel, stride, before, after, dilation, strict=True)
     lengths = [count_windows(length, k, s, begin + end, d) for length, k, s, begin, end, d in sides]
     how = {"stride": stride, "dilation": dilation, "before": before, "after": after, "groups": groups}
