@@ -55,8 +55,8 @@ class BuildConfig:
             modules kept in fp32 beside fp16 too. False to compare with the reference, which computes in whole fp32.
         workspace_bytes: the most device memory that a layer may use for scratch; all of it where None.
         max_aux_streams: how many CUDA streams beside the caller's TensorRT may use for layers that do not wait for each
-            other, which pays at small batches in a CUDA graph and takes more memory; as many as it thinks fit where
-            None. TensorRT 8.6 cannot profile an engine that uses any.
+            other, which takes more memory; as many as it thinks fit where None. One pays at small batches; more cost
+            time but in a CUDA graph. TensorRT 8.6 cannot profile an engine that uses any.
         progress: show a progress bar; where None, if standard error is a terminal.
         cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
             options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
