@@ -64,7 +64,7 @@ AuxStreams = Annotated[
     typer.Option(
         min=0,
         max=MOST_STREAMS - 1,
-        help="The most CUDA streams for layers side by side; 1 is worth a try for CUDA graphs at small batches.",
+        help="The most CUDA streams for layers side by side; 1 is worth a try at small batches.",
         show_default="TensorRT's own",
     ),
 ]
