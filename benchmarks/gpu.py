@@ -386,8 +386,7 @@ def run_process(tasks: list[Task], args: argparse.Namespace, gpu: str) -> None:
     if seconds < 1:
         return
     python = sys.executable if tasks[0].kind in WITHOUT_TENSORRT else args.trt_python
-    command = [python, __file__, "--out", str(args.out), "--level", str(args.level)]
-    command += ["--tasks", json.dumps(tasks)]
+    command = [python, __file__, "--out", str(args.out), "--level", str(args.level), "--tasks", json.dumps(tasks)]
     if args.aux_streams is not None:
         command += ["--aux-streams", str(args.aux_streams)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
