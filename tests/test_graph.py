@@ -297,7 +297,9 @@ def test_tensors_of_another_trace():
     trace(lambda x: kept.append(x) or x, (2,))
     message = message_of(ArgumentError, trace, lambda x: x + kept[0], (2,))
     assert "was given a tensor of another trace" in message
-    assert "forward returned Tensor as output" in message_of(ArgumentError, trace, lambda x: kept[0], (2,))
+    assert "forward returned trtnn.Tensor of another trace as output" in message_of(
+        ArgumentError, trace, lambda x: kept[0], (2,)
+    )
 
 
 def test_threads_trace_apart():
@@ -402,7 +404,7 @@ def test_arrays_of_no_dimensions():
     [
         (3, "forward returned int as output"),
         (None, "forward returned NoneType as output"),
-        (np.zeros(3), "forward returned ndarray as output"),
+        (np.zeros(3), "forward returned numpy.ndarray as output"),
         ({"a": [1]}, "forward returned int as a_0"),
         ((), "forward returned nothing that could be an output"),
         ({}, "forward returned nothing"),

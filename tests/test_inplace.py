@@ -73,23 +73,84 @@ def test_as_torch(name):
     assert_close(run(keeps(CHANGES[name]), x), keeps(CHANGES[name])(torch.from_numpy(x)))
 
 
-@pytest.mark.parametrize("name", _IN_PLACE)
+def _index(x):
+    """The places 0 and 1 along a dimension, of the type that torch asks for."""
+    chosen = x[0] > 0.3
+    return chosen.long() if torch.is_tensor(x) else chosen.int()
+
+
+OF_TWO = (
+    "add", "clamp_max", "clamp_min", "copysign", "div", "divide", "eq", "floor_divide", "fmod",
+    "ge", "greater", "greater_equal", "gt", "le", "less", "less_equal", "lt", "mul", "multiply", "ne", "not_equal",
+    "remainder", "sub", "subtract", "true_divide", "xlogy",
+)  # fmt: skip
+OF_TENSORS = ("arctan2", "atan2", "heaviside", "hypot", "ldexp", "logical_and", "logical_or", "logical_xor")
+ARGUMENTS = {
+    **dict.fromkeys(OF_TWO, lambda x: (0.25,)),
+    **dict.fromkeys(OF_TENSORS, lambda x: (x + 1,)),
+    **dict.fromkeys(("addcdiv", "addcmul"), lambda x: (x + 1, x + 2)),
+    "addbmm": lambda x: (x[None], x[None]),
+    "addmm": lambda x: (x, x),
+    "addr": lambda x: (x[0] * 1, x[1] * 1),
+    "clamp": lambda x: (0.2,),
+    "clip": lambda x: (0.2,),
+    "cumsum": lambda x: (0,),
+    "index_add": lambda x: (0, _index(x), x + 1),
+    "index_copy": lambda x: (0, _index(x), x * 0 + 1),
+    "index_fill": lambda x: (0, _index(x), 7.0),
+    "index_put": lambda x: ((_index(x),), x * 0 + 7),
+    "lerp": lambda x: (x + 1, 0.25),
+    "masked_fill": lambda x: (x > 0.3, 2.0),
+    "masked_scatter": lambda x: (x > 0.3, x + 1),
+    "pow": lambda x: (2,),
+    "scatter": lambda x: (0, _index(x)[None], 0.5),
+    "scatter_add": lambda x: (0, _index(x)[None], x + 1),
+}
+OF_BOOLS = [name for name in _IN_PLACE if name.startswith("bitwise")]  # which the table of all operations changes
+
+
+@pytest.mark.parametrize("name", [name for name in _IN_PLACE if name not in OF_BOOLS])
 def test_methods_as_torchs(name):
-    x = np.abs(numbers(3, 3)) / 4 + (1 if name == "acosh" else 0.1)
+    x = np.abs(numbers(3, 3)) / 4 + (1 if name in ("acosh", "arccosh") else 0.1)
 
     def change(x):
-        arguments = {
-            "clamp": (0.2,),
-            "masked_fill": (x > 0.3, 2.0),
-            "scatter": (0, (x[:1] > 0.3).long() if torch.is_tensor(x) else (x[:1] > 0.3).int(), 0.5),
-            "scatter_add": (0, (x[:1] > 0.3).long() if torch.is_tensor(x) else (x[:1] > 0.3).int(), x + 1),
-            "index_add": (0, (x[0] > 0.3).long() if torch.is_tensor(x) else (x[0] > 0.3).int(), x + 1),
-            "pow": (2,),
-            **dict.fromkeys(("add", "div", "floor_divide", "fmod", "mul", "remainder", "sub"), (0.25,)),
-        }
-        return getattr(x, f"{name}_")(*arguments.get(name, ()))
+        if name == "baddbmm":  # of three dimensions
+            return x.unsqueeze_(0).baddbmm_(x * 1, x * 1)
+        if name == "addmv":  # of one
+            return (x[0] * 1).addmv_(x, x[1])
+        return getattr(x, f"{name}_")(*ARGUMENTS.get(name, lambda x: ())(x))
 
     assert_close(run(keeps(change), x), keeps(change)(torch.from_numpy(x)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.squeeze_(1),
+        lambda x: x.unsqueeze_(-1),
+        lambda x: x.t_(),
+        lambda x: x.transpose_(0, 1),
+        lambda x: x.swapaxes_(0, 1),
+        lambda x: x.swapdims_(-1, 0),
+        lambda x: x.unsqueeze_(0).add_(1),
+    ],
+)
+def test_what_changes_the_shape_in_place(change):
+    x = numbers(3, 1)
+    assert_close(run(keeps(change), x), keeps(change)(torch.from_numpy(x)))
+
+
+def test_what_changes_the_shape_in_place_is_a_view():
+    def function(x):
+        x = x * 1
+        row = x[0]
+        x.unsqueeze_(0)
+        kept = row * 2
+        x.add_(1)
+        return x, kept
+
+    x = numbers(3, 2)
+    assert_close(run(function, x), function(torch.from_numpy(x)))
 
 
 def test_every_method_is_torchs():
@@ -190,7 +251,7 @@ def test_what_an_fp32_module_changes_is_not_read_outside():
         (lambda x: x[:1].add_(x), ShapeError, "(1, 4) cannot become (3, 4) in place"),
         (lambda x: x.int().add_(0.5), DTypeError, "int32 cannot become float32 in place"),
         (lambda x: (x > 0).add_(1), DTypeError, "bool cannot become int"),
-        (lambda x: x.__setitem__(0, 1), UnsupportedError, "assignment into a Tensor"),
+        (lambda x: x.__setitem__(x > 0, x), UnsupportedError, "assignment into a Tensor"),
     ],
 )
 def test_errors(function, error, words):

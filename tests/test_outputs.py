@@ -295,7 +295,7 @@ def test_what_cannot_be_an_output():
             return self.odd(x)[0] + 1
 
     message = message_of(ArgumentError, Net().trace, {"x": (2,)}, outputs=["odd"])
-    assert "forward returned ndarray as odd_1" in message
+    assert "forward returned numpy.ndarray as odd_1" in message
 
 
 # -- parts of a model -------------------------------------------------------------------------------------------------

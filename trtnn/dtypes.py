@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,10 @@ from trtnn.errors import DTypeError
 @dataclass(frozen=True, eq=False)
 class DType:
     """An element type; there is one of each, so ``is`` tells them apart.
+
+    It equals torch's and NumPy's of the same name, on either side of ``==``. Python wants one hash of what is equal,
+    and torch's and NumPy's differ: this is torch's, so that a dict of torch's types finds it; where torch is not
+    installed it is NumPy's.
 
     Attributes:
         name: torch's name for it, which is ours as well.
@@ -32,8 +38,30 @@ class DType:
     def __repr__(self) -> str:
         return f"trtnn.{self.name}"
 
+    def __eq__(self, other: object) -> Any:
+        if type(other) is DType:
+            return self is other
+        if isinstance(other, np.dtype):
+            return self.numpy == other and other.isnative
+        if isinstance(other, type) and issubclass(other, (np.generic, bool, int, float)):  # np.float32, as NumPy does
+            return self.numpy is not None and self.numpy == np.dtype(other)
+        if type(other).__module__ == "torch":
+            return str(other) == f"torch.{self.name}"
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return _hash(self.name)
+
     def __reduce__(self) -> tuple:  # copies and pickles are the one that there is
         return as_dtype, (self.name,)
+
+
+@functools.cache
+def _hash(name: str) -> int:
+    try:
+        return hash(getattr(importlib.import_module("torch"), name))
+    except ModuleNotFoundError:
+        return hash(name) if name == "bfloat16" else hash(np.dtype(name))
 
 
 def _dtype(name: str, numpy: Any, tensorrt: str) -> DType:
@@ -53,6 +81,7 @@ uint8 = _dtype("uint8", np.uint8, "UINT8")
 bool_ = _dtype("bool", np.bool_, "BOOL")
 
 ALL = (float32, float16, bfloat16, int64, int32, int8, uint8, bool_)
+NARROW = (int8, uint8)  # TensorRT has them at the edges of a network, and computes nothing in them
 
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
 _BY_TENSORRT = {dtype.tensorrt: dtype for dtype in ALL}
@@ -68,7 +97,7 @@ def as_dtype(value: Any) -> DType:
         return value
     try:
         return _as_dtype(value)
-    except TypeError:  # what no type is
+    except TypeError:  # it has no hash, so it is no type
         raise _unknown(value) from None
 
 
@@ -92,7 +121,69 @@ def _as_dtype(value: Any) -> DType:
 
 
 def _unknown(value: Any) -> DTypeError:
-    return DTypeError(f"no element type {value!r}", f"known: {', '.join(_BY_NAME)}")
+    text = str(getattr(value, "name", None) or getattr(value, "__name__", None) or value).removeprefix("torch.")
+    instead = next((near for kind, near in _INSTEAD.items() if text in kind), None)
+    why = [] if instead is None else [f"TensorRT has no {text}: within a network it is {instead}"]
+    return DTypeError(f"no element type {value!r}", *why, f"known: {', '.join(_BY_NAME)}")
+
+
+# Types of torch's and NumPy's that TensorRT lacks, and what to use in their place.
+_INSTEAD = {
+    ("float64", "double", "float"): "float32",
+    ("int16", "short", "uint16", "uint32"): "int32",
+    ("uint64",): "int64",
+    ("complex64", "complex128", "complex32", "cfloat", "cdouble"): "two numbers: torch.view_as_real(x)",
+}
+
+
+class finfo:
+    """Hold the limits of a floating type, as ``torch.finfo``.
+
+    Attributes:
+        bits: how many bits an element has.
+        min, max: the least and the largest finite number.
+        eps: the distance from 1 to the next larger number.
+        tiny, smallest_normal: the least positive number of full precision.
+        resolution: 10 to the power of minus the decimal digits that it keeps.
+        dtype: torch's name of the type.
+
+    Raises:
+        DTypeError: the type holds no fractions.
+    """
+
+    def __init__(self, type: Any = "float32") -> None:
+        found = as_dtype(type)
+        if not found.is_floating_point:
+            raise DTypeError(f"finfo takes a floating type, not {found.name}", "iinfo has the limits of whole numbers")
+        # Bits of the exponent and of the fraction, by IEEE 754 and for bfloat16 by its definition.
+        exponent, fraction = {"float32": (8, 23), "float16": (5, 10), "bfloat16": (8, 7)}[found.name]
+        largest = 2 ** (exponent - 1) - 1
+        self.bits, self.dtype = 8 * found.itemsize, found.name
+        self.max = (2 - 2.0**-fraction) * 2.0**largest
+        self.min, self.eps = -self.max, 2.0**-fraction
+        self.tiny = self.smallest_normal = 2.0 ** (1 - largest)
+        self.resolution = 10.0 ** -math.floor(fraction * math.log10(2))
+
+
+class iinfo:
+    """Hold the limits of a type of whole numbers, as ``torch.iinfo``.
+
+    Attributes:
+        bits: how many bits an element has.
+        min, max: the least and the largest number.
+        dtype: torch's name of the type.
+
+    Raises:
+        DTypeError: the type holds fractions or truths.
+    """
+
+    def __init__(self, type: Any) -> None:
+        found = as_dtype(type)
+        if found.is_floating_point or found is bool_:
+            raise DTypeError(f"iinfo takes a type of whole numbers, not {found.name}")
+        limits = np.iinfo(found.numpy)
+        self.bits, self.dtype = limits.bits, found.name
+        self.min, self.max = int(limits.min), int(limits.max)
 
 
 def result_type(a: DType, b: DType) -> DType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class TrtnnError(Exception):
@@ -80,6 +81,13 @@ def harmless_text(text: str, most: int = 1000) -> str:
     if len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def named(value: Any) -> str:
+    """Return the type of a value in words that say whose it is: ``trtnn.Tensor``, ``torch.Tensor``, ``list``."""
+    kind = type(value)
+    owner = kind.__module__.split(".")[0]
+    return kind.__name__ if owner == "builtins" else f"{owner}.{kind.__name__}"
 
 
 def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:

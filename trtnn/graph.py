@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.arrays import array_of_torch, is_torch
 from trtnn.backend import Backend
-from trtnn.dtypes import DType, float16, float32
+from trtnn.dtypes import NARROW, DType, bool_, float16, float32, int8, int32, uint8
 from trtnn.errors import (
     ArgumentError,
     BackendError,
@@ -26,6 +27,7 @@ from trtnn.errors import (
     ShapeError,
     TrtnnError,
     UnsupportedError,
+    named,
     nearest,
 )
 from trtnn.inputs import Input
@@ -41,6 +43,8 @@ _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_g
 _SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
 _BROADCAST = ("elementwise", "select")
 _MOST_THREADS = 8  # more do not multiply faster than memory takes the products
+_MOST_DIMENSIONS = 8  # that TensorRT's tensors have
+_SMALL = 1 << 16  # bytes of an array that is copied at once: TensorRT may look at numbers that make a shape
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -150,6 +154,7 @@ class Graph:
         self._without: list[str] = []  # the paths of the modules of whose outputs some are not in the network
         self._recurrences: dict[str, Any] = {}  # layers whose next value is yet to come, by the names of their outputs
         self._scopes = [_Scope("", self.precision.compute)]
+        self._finished = False
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
                 raise ArgumentError(
@@ -178,8 +183,11 @@ class Graph:
         """Return the type that the definition has for what is traced as ``dtype``.
 
         It is the same where networks are strongly typed. Elsewhere a definition is in fp32 throughout: what is traced
-        as float16 is what the builder may take to fp16, and what is traced as float32 is what the build pins.
+        as float16 is what the builder may take to fp16, and what is traced as float32 is what the build pins. Whole
+        numbers of 8 bits are float32 within a network, which holds each of them and their products.
         """
+        if dtype is uint8 or dtype is int8:
+            return float32
         return dtype if dtype is not float16 or self.backend.capabilities.strongly_typed else float32
 
     # -- tracing ------------------------------------------------------------------------------------------------------
@@ -231,7 +239,7 @@ class Graph:
         if value.dtype is dtype:
             return value
         value = self.snapshot("cast", value)
-        cast = self._later(lambda: self.cast(value, dtype), value.shape, dtype)
+        cast = self._later(lambda: self.cast(value, dtype), value.shape, dtype, value.value.known)
         cast.value.unrounded = value
         return cast
 
@@ -240,8 +248,10 @@ class Graph:
     def add_input(self, name: str, spec: Input) -> Tensor:
         """Add a network input; a floating one is cast to the type that the network computes in."""
         shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
-        stored = self.backend.data_type(self.stored_dtype(spec.dtype))
-        raw = self.definition.add_input(name, stored, shape)
+        if len(shape) > _MOST_DIMENSIONS:
+            raise self._too_deep(f"the input {name!r}", shape)
+        at_edge = spec.dtype if spec.dtype in NARROW else self.stored_dtype(spec.dtype)
+        raw = self.definition.add_input(name, self.backend.data_type(at_edge), shape)
         if raw is None:
             raise self._failure(f"cannot add the input {name!r} of {spec}", [])
         self.inputs[name] = spec
@@ -250,6 +260,8 @@ class Graph:
             if isinstance(length, Dim):
                 raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
                 self.dimensions.setdefault(length.name, (tensor.copy(), axis))
+        if spec.dtype in NARROW:
+            return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=spec.dtype)
         if spec.dtype is float32:
             return self._to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
@@ -314,10 +326,13 @@ class Graph:
         marked: set[str] = set(self.inputs)
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
-                raise ArgumentError(f"forward returned {type(leaf).__name__} as {name}", "outputs are Tensors")
+                whose = " of another trace" * isinstance(leaf, Tensor)
+                raise ArgumentError(f"forward returned {named(leaf)}{whose} as {name}", "outputs are trtnn Tensors")
             if leaf.is_outdated:
                 raise self._outdated(f"the output {name}")
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
+            if leaf.dtype in NARROW:
+                tensor = self.emit("cast", leaf, self.backend.data_type(leaf.dtype))
             if tensor.name in marked:
                 tensor = self.emit("identity", tensor)
             tensor.raw.name = name
@@ -330,7 +345,7 @@ class Graph:
     def _finish(self) -> None:
         """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
         self.settle()
-        self._fill()
+        self.fill()
         for held in (self.lengths, self.dimensions, self._converted):
             held.clear()
         returned, self.module_outputs = self.module_outputs, {}
@@ -340,6 +355,7 @@ class Graph:
                 self._without.append(path)
             else:
                 self.module_outputs[path] = result.raw if alone else map_leaves(_raw, result)
+        self._finished = True
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
         """Return ``tensor`` as ``dtype``: itself where it is that already.
@@ -350,9 +366,11 @@ class Graph:
             return tensor
         if dtype is float32 and tensor.unrounded is not None:
             return tensor.unrounded.copy()
+        if dtype in NARROW:
+            return self._narrowed(tensor, dtype)
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
-            return Tensor(self, Value(tensor.raw), tensor.shape, dtype)
+            return Tensor(self, Value(tensor.raw, known=tensor.value.known), tensor.shape, dtype)
         result = self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
         if result.dtype is not dtype:
             raise UnsupportedError(
@@ -361,21 +379,36 @@ class Graph:
             )
         return result
 
+    def _narrowed(self, tensor: Tensor, dtype: DType) -> Tensor:
+        """Cast to whole numbers of 8 bits, of which the lowest 8 stay, as in torch; fractions are cut off before."""
+        if tensor.dtype is not bool_:
+            tensor = self.cast(tensor, int32)
+            least = np.iinfo(dtype.numpy).min
+            operation, steps = self.trt.ElementWiseOperation, self.constant(256, int32, tensor.ndim)
+            from_least = self.emit("elementwise", tensor, self.constant(least, int32, tensor.ndim), operation.SUB)
+            periods = self.emit("elementwise", from_least, steps, operation.FLOOR_DIV)
+            beyond = self.emit("elementwise", periods, steps, operation.PROD)
+            tensor = self.emit("elementwise", tensor, beyond, operation.SUB)
+        return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=dtype)
+
     def held(self, value: Any) -> np.ndarray:
-        """Return a NumPy array as it is, or the one that a Parameter holds.
+        """Return a NumPy array as it is, or the one that a Parameter or a torch tensor holds.
 
         Raises:
             ArgumentError: the Parameter is empty.
+            DTypeError: NumPy cannot hold what torch's tensor does.
         """
         data = value.data if isinstance(value, Parameter) else value
         if data is None:
             raise ArgumentError(f"a parameter of shape {value.shape} in {self.where} is empty", "load a state dict")
-        return np.asarray(data)
+        return array_of_torch(data) if is_torch(data) else np.asarray(data)
 
     def array(self, value: Any, dtype: DType) -> np.ndarray:
-        """Return an array of weights for a layer traced in ``dtype``, contiguous, kept alive as long as the graph.
+        """Return a copy of an array of weights for a layer traced in ``dtype``, contiguous, alive as long as the graph.
 
-        Its own type is what the definition has for ``dtype``; that it fits in ``dtype`` is checked in either case.
+        It is a copy in any case: TensorRT reads it when the engine is built, and what becomes of the weights after the
+        trace is not in the network. Its type is what the definition has for ``dtype``; that it fits in ``dtype`` is
+        checked in either case.
 
         Args:
             value: a NumPy array, or a Parameter that holds one.
@@ -383,15 +416,28 @@ class Graph:
         Raises:
             DTypeError: a finite value becomes infinite in fp16.
         """
+        return self._array(value, dtype, later=False)
+
+    def _array(self, value: Any, dtype: DType, later: bool) -> np.ndarray:
+        """Return what :meth:`array` does; ``later``: it may be empty until :meth:`fill`."""
         data = self.held(value)
-        key = (id(data), dtype)
+        key = (id(data), dtype.name)
         if key not in self._converted:
-            self._converted[key] = data, self.rounded(data, dtype)  # an id is one's own only as long as one lives
+            # The data stand beside it, since another array may get the id of one that is gone.
+            self._converted[key] = data, self.rounded(data, dtype, later)
+        elif not later:
+            self.fill()
         return self._converted[key][1]
 
-    def rounded(self, data: np.ndarray, dtype: DType) -> np.ndarray:
-        """Return what :meth:`array` does of an array that the caller made for one layer; that is not kept."""
+    def rounded(self, data: np.ndarray, dtype: DType, later: bool = True) -> np.ndarray:
+        """Return what :meth:`array` does of an array for one layer alone; if ``later``, a large one is empty as yet."""
         converted = _convert(data, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
+        if np.may_share_memory(converted, data):
+            converted = np.empty_like(data)
+            if later and data.nbytes > _SMALL:
+                self._unfilled.append(functools.partial(np.copyto, converted, data))
+            else:
+                np.copyto(converted, data)
         self._arrays.append(converted)
         return converted
 
@@ -422,7 +468,8 @@ class Graph:
         self._unfilled.append(fill)
         return product
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
+        """Compute the arrays that were left empty: copies, and weights that something is folded into."""
         fills, self._unfilled = self._unfilled, []
         workers = min(len(fills), os.cpu_count() or 1, _MOST_THREADS)
         if workers < 2:
@@ -441,9 +488,12 @@ class Graph:
         """
         if dtype.numpy is None:
             return self.cast(self.constant(value, float32, ndim), dtype)
-        array = value if isinstance(value, Parameter) else np.asarray(value)
-        array = self.array(array, dtype)
+        array = self._array(
+            value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value), dtype, True
+        )
         shape = (1,) * (ndim - array.ndim) + array.shape
+        if len(shape) > _MOST_DIMENSIONS:
+            raise self._too_deep("constant", shape)
         return self.emit("constant", shape, array, traced_as=dtype)
 
     # -- layers that are added late -----------------------------------------------------------------------------------
@@ -466,6 +516,14 @@ class Graph:
         self._postponed = tensor
         return tensor
 
+    def nothing(self, shape: Sequence[Length], dtype: DType, why: str) -> Tensor:
+        """Return a Tensor of no elements, which TensorRT has not: to join it with others is all that can be done."""
+
+        def refuse() -> Tensor:
+            raise ShapeError(why, "TensorRT has no tensors without elements; cat takes them, and nothing else")
+
+        return self._later(refuse, tuple(shape), dtype)
+
     def snapshot(self, what: str, tensor: Tensor) -> Tensor:
         """Return a Tensor of what this one is now, for a layer that is added late: it may change in place by then.
 
@@ -479,7 +537,9 @@ class Graph:
             raise self._outdated(what)
         return tensor.copy()
 
-    def _later(self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType) -> Tensor:
+    def _later(
+        self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType, known: bool = False
+    ) -> Tensor:
         scope = _Scope(self._scopes[-1].path, self._scopes[-1].compute, user_line())
 
         def make_there(*folded: Any) -> Tensor:
@@ -489,7 +549,7 @@ class Graph:
             finally:
                 self._scopes.pop()
 
-        return Tensor(self, Value(make=make_there), shape, dtype)
+        return Tensor(self, Value(make=make_there, known=known), shape, dtype)
 
     def settle(self) -> None:
         """Add the layer that was postponed, if there is one."""
@@ -563,7 +623,11 @@ class Graph:
             ShapeError: at some lengths within the profiles nothing is left.
             UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
         """
+        if self._finished or _CURRENT.get() is not self:
+            raise self._misplaced(kind)
         self.settle()
+        if out_shape is not None and len(out_shape) > _MOST_DIMENSIONS:
+            raise self._too_deep(kind, out_shape)
         inputs: list[Tensor] = []
         given = [self._given(kind, arg, inputs) for arg in args]
         shaped = len(inputs)
@@ -578,9 +642,10 @@ class Graph:
                 setattr(layer, attribute, value)
             name = self._unique_name(kind)
             layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
-            traced_as = traced_as or _floating_dtype(inputs)
+            traced_as = traced_as or _floating_dtype(inputs) or _narrow_dtype(inputs)
+            known = loop is None and all(tensor.value.known for tensor in inputs)
             outputs = [
-                self._output(kind, layer.get_output(i), f"{name}:{i}", inputs, traced_as)
+                self._output(kind, layer.get_output(i), f"{name}:{i}", inputs, traced_as, known)
                 for i in range(layer.num_outputs)
             ]
         except (TypeError, ValueError, RuntimeError) as error:
@@ -593,10 +658,38 @@ class Graph:
                 self.plugins[name] = plugin
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
-        self.layer_dtypes.append(None if kind == "shape" else _floating_dtype([*inputs, *outputs]))
+        floating = _floating_dtype([*inputs, *outputs]) or (float32 if traced_as in NARROW else None)
+        self.layer_dtypes.append(None if kind == "shape" else floating)
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
+        if outputs and outputs[0].dtype in NARROW and self._may_leave_8_bits(kind, args):
+            outputs[0] = self._narrowed(outputs[0], outputs[0].dtype)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _misplaced(self, kind: str) -> TrtnnError:
+        if self._finished:
+            return TrtnnError(
+                f"{kind} was given a Tensor after its trace has ended",
+                "a finished network stays as it is; Tensors are of use within the forward that made them",
+                "keep a Parameter or a Buffer, not a Tensor, for the next trace",
+            )
+        return TrtnnError(
+            f"{kind} was given a Tensor outside its trace",
+            "a Tensor belongs to the trace that made it, and to no other",
+        )
+
+    def _too_deep(self, kind: str, shape: Sequence[Length]) -> ShapeError:
+        return ShapeError(
+            f"{kind} in {self.where} would give {len(shape)} dimensions",
+            f"TensorRT has at most {_MOST_DIMENSIONS}",
+            f"the shape: {tuple(shape)}",
+        )
+
+    def _may_leave_8_bits(self, kind: str, args: Sequence[Any]) -> bool:
+        operation = self.trt.ElementWiseOperation
+        if kind == "elementwise":
+            return args[2] not in (operation.MAX, operation.MIN)
+        return kind in ("cumulative", "reduce", "unary")
 
     def chose(self, what: str) -> None:
         """Remember, for the network's summary, what an operation chose in the module that is running."""
@@ -627,7 +720,9 @@ class Graph:
         """The path of the module that is running, for messages."""
         return _where(self._scopes[-1].path)
 
-    def _output(self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None) -> Tensor:
+    def _output(
+        self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None, known: bool
+    ) -> Tensor:
         try:
             dims = raw.shape
             # A slice of Dims is a tuple; iterating over them takes 4 µs more, as their end comes as an IndexError.
@@ -640,7 +735,7 @@ class Graph:
         dtype = self.backend.dtype(raw.dtype)
         if traced_as is not None and self.stored_dtype(traced_as) is dtype:
             dtype = traced_as
-        return Tensor(self, Value(raw), shape, dtype)
+        return Tensor(self, Value(raw, known=known), shape, dtype)
 
     def _settled(
         self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
@@ -674,12 +769,12 @@ class Graph:
             length == -1 or same(length, told) for length, told in zip(shown, expected, strict=True)
         ):
             raise self._failure(f"{kind} gives {expected} by its formula and {shown} in TensorRT", inputs)
-        return self._tensor(output.raw, expected, output.dtype)
+        return self._tensor(output.raw, expected, output.dtype, output.value.known)
 
-    def _tensor(self, raw: Any, shape: tuple[Length, ...], dtype: DType) -> Tensor:
+    def _tensor(self, raw: Any, shape: tuple[Length, ...], dtype: DType, known: bool = False) -> Tensor:
         if not is_static(shape):
             self._dynamic_shapes[raw.name] = shape
-        return Tensor(self, Value(raw), shape, dtype)
+        return Tensor(self, Value(raw, known=known), shape, dtype)
 
     def shape_of(self, raw: Any) -> tuple[Length, ...]:
         """Return the shape of an ITensor of this graph, with Sizes where it is dynamic."""
@@ -700,6 +795,11 @@ class Graph:
         if line:
             details.append(f"called at {line}")
         return BuildError(summary, *details, *self.backend.logger.take())
+
+
+def _narrow_dtype(tensors: Sequence[Tensor]) -> DType | None:
+    """Return the type of whole numbers of 8 bits among tensors, which is float32 in the definition, or None."""
+    return next((tensor.dtype for tensor in tensors if tensor.dtype in NARROW), None)
 
 
 def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
@@ -778,7 +878,9 @@ def _convert_to(data: np.ndarray, dtype: DType, path: str) -> np.ndarray:
         limits = np.finfo(dtype.numpy) if dtype.is_floating_point else np.iinfo(dtype.numpy)
         raise DTypeError(
             f"weights of {_where(path)} do not fit in {dtype.name}",
-            f"the largest is {np.abs(data[lost]).max():g}, {dtype.name} ends at {limits.max:g}",
+            f"the largest is {np.abs(data[lost]).max():g}, {dtype.name} ends at {limits.max:g}"
+            if dtype.is_floating_point
+            else f"such as {data[lost].flat[0]:g}: {dtype.name} has whole numbers from {limits.min} to {limits.max}",
             *([f'keep the module in fp32: fp32_modules=("{path}",)'] if path and dtype is float16 else []),
         )
     return converted

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from trtnn.errors import ArgumentError, ShapeError
 
 
 class Parameter:
@@ -31,13 +34,77 @@ class Parameter:
         self.shape: tuple[int, ...] = tuple(int(length) for length in shape)
         self.data: np.ndarray | None = None
 
+    requires_grad = False
+
     @property
     def ndim(self) -> int:
         return len(self.shape)
 
+    def dim(self) -> int:
+        """Return the number of dimensions."""
+        return len(self.shape)
+
+    ndimension = dim
+
+    def size(self, dim: int | None = None) -> int | tuple[int, ...]:
+        """Return the shape, or the length of one dimension.
+
+        Raises:
+            ShapeError: there is no such dimension.
+        """
+        if dim is None:
+            return self.shape
+        if not -self.ndim <= dim < self.ndim:
+            raise ShapeError(f"dimension {dim} of a parameter of shape {self.shape}")
+        return self.shape[dim]
+
     def numel(self) -> int:
         """Return the number of elements."""
         return math.prod(self.shape)
+
+    nelement = numel
+
+    def __len__(self) -> int:
+        return self.size(0)
+
+    # -- the numbers, which are known at any time ----------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """Return the array.
+
+        Raises:
+            ArgumentError: none is loaded.
+        """
+        if self.data is None:
+            raise ArgumentError(f"a parameter of shape {self.shape} is empty", "load a state dict")
+        return np.asarray(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
+        return array.copy() if copy else array
+
+    def tolist(self) -> Any:
+        """Return the numbers as nested lists."""
+        return self.numpy().tolist()
+
+    def item(self) -> bool | int | float:
+        """Return the one number that it holds, as Python's.
+
+        Raises:
+            ArgumentError: it holds several, or none is loaded.
+        """
+        if self.numel() != 1:
+            raise ArgumentError(f"item of a parameter of shape {self.shape}", "it holds more than one number")
+        return self.numpy().item()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
 
     def __repr__(self) -> str:
         held = "empty" if self.data is None else self.data.dtype.name

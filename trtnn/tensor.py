@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trtnn.dtypes import DType
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.symbolic import Length
 
 if TYPE_CHECKING:
@@ -29,14 +29,16 @@ class Value:
     Attributes:
         raw: the ITensor; None while its layer is not in the network.
         make: adds that layer and returns its output, see :meth:`trtnn.graph.Graph.postpone`.
+        known: whether its numbers depend on constants alone, so that they are known while tracing.
         unrounded: see :class:`Tensor`.
     """
 
-    __slots__ = ("make", "raw", "unrounded")
+    __slots__ = ("known", "make", "raw", "unrounded")
 
-    def __init__(self, raw: Any = None, make: Callable[..., Tensor] | None = None) -> None:
+    def __init__(self, raw: Any = None, make: Callable[..., Tensor] | None = None, known: bool = False) -> None:
         self.raw = raw
         self.make = make
+        self.known = known
         self.unrounded: Tensor | None = None
 
 
@@ -119,7 +121,8 @@ class Tensor:
         if value.raw is None:
             self.graph.settle()  # in the order of the calls; it may be this one
         if value.raw is None:
-            value.raw, value.make = value.make().raw, None
+            made = value.make()
+            value.raw, value.make, value.known = made.raw, None, made.value.known
 
     @property
     def name(self) -> str:
@@ -133,24 +136,32 @@ class Tensor:
         """Return the number of dimensions."""
         return len(self.shape)
 
+    ndimension = dim
+
     def size(self, dim: int | None = None) -> Length | tuple[Length, ...]:
-        """Return the shape, or the length of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
+        """Return the shape, or the length of one dimension.
+
+        Raises:
+            ShapeError: there is no such dimension.
+        """
+        if dim is None:
+            return self.shape
+        if not -len(self.shape) <= dim < len(self.shape):
+            raise ShapeError(f"dimension {dim} of a tensor of shape {self.shape}")
+        return self.shape[dim]
 
     def numel(self) -> Length:
         """Return the number of elements."""
         return math.prod(self.shape)
 
+    nelement = numel
+
     def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentError("a tensor of no dimensions has no length")
         return self.shape[0]
 
     def __iter__(self) -> Any:
         if not self.shape:
             raise ArgumentError("a tensor of no dimensions cannot be iterated over")
         return (self[i] for i in range(self.shape[0]))
-
-    def __bool__(self) -> bool:
-        raise ArgumentError(
-            "a Tensor has no truth value while it is traced",
-            "its numbers are known only when the engine runs; decide by its shape, or by a Python value",
-        )

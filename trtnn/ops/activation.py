@@ -63,13 +63,17 @@ def rrelu(
     return leaky_relu(input, (lower + upper) / 2)
 
 
-def prelu(input: Tensor, weight: Array) -> Tensor:
+def prelu(input: Tensor, weight: Array | Tensor) -> Tensor:
     """x where x ≥ 0, else weight · x; the weight is one number, or one for each channel (dimension 1)."""
     expect_floating(input, "prelu")
     count = math.prod(weight.shape)
     if count not in (1, input.shape[1] if input.ndim > 1 else 1):
         raise ShapeError(f"prelu in {input.graph.where}: {count} weights for an input of shape {input.shape}")
-    slopes = input.graph.held(weight).reshape([count if i == 1 else 1 for i in range(input.ndim)])
+    shape = [count if i == 1 else 1 for i in range(input.ndim)]
+    if isinstance(weight, Tensor):
+        slopes = reshape(weight, shape)
+    else:
+        slopes = input.graph.held(weight).reshape(shape)
     return add(maximum(input, 0), mul(minimum(input, 0), slopes))
 
 

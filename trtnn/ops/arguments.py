@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.dtypes import bool_
-from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.parameter import Parameter
 from trtnn.symbolic import Length, Size, same
 from trtnn.tensor import Tensor
@@ -29,6 +29,8 @@ def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
     if type(value) is tuple and len(value) == n and set(map(type, value)) == {int}:  # as modules hold them
         return value
     values = tuple(value) if isinstance(value, Sequence) else (value,) * n
+    if len(values) == 1:  # torch takes one in a sequence for all as well
+        values *= n
     if len(values) != n or not all(isinstance(v, (int, np.integer)) for v in values):
         count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")
         raise ArgumentError(f"{what} takes {count}, not {value!r}")
@@ -124,8 +126,6 @@ def expect_number(input: Tensor, what: str) -> None:
 
 
 def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
-    if isinstance(value, Tensor):
-        raise UnsupportedError(f"{what} given as a Tensor", "weights are Parameters or NumPy arrays")
     if len(value.shape) != ndim:
         raise ShapeError(f"{what} has {ndim} dimensions", f"received one of shape {tuple(value.shape)}")
     return tuple(value.shape)

@@ -130,8 +130,10 @@ def isfinite(input: Tensor) -> Tensor:
     return lt(abs(input), math.inf) if input.dtype.is_floating_point else eq(input, input)
 
 
-def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
+def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
     """input where the condition is true, else other; broadcast."""
+    if not isinstance(condition, Tensor):
+        (condition,) = promote(condition, graph=graph_of(input, other))
     if condition.dtype is not bool_:
         raise DTypeError(f"where in {condition.graph.where} takes a bool condition, not {condition.dtype.name}")
     a, b = align(input, other, graph=condition.graph)
@@ -141,6 +143,6 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     return condition.graph.emit("select", condition, a, b)
 
 
-def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
+def masked_fill(input: Tensor, mask: Operand, value: Operand) -> Tensor:
     """value, one number, where the mask is true, else input, in the type of input."""
     return where(mask, filler(value, input, "masked_fill"), input)

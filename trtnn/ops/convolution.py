@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from trtnn.dtypes import bfloat16, float32
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import (
     Array,
@@ -20,6 +21,9 @@ from trtnn.ops.arguments import (
     ntuple,
     shape_of_weights,
 )
+from trtnn.ops.arithmetic import add
+from trtnn.ops.promotion import cast
+from trtnn.ops.shaping import reshape
 from trtnn.ops.spatial import as_images, as_sides
 from trtnn.symbolic import Length, same
 from trtnn.tensor import Tensor
@@ -45,7 +49,7 @@ def _conv(
     what: str,
     input: Tensor,
     weight: Array,
-    bias: Array | None = None,
+    bias: Array | Tensor | None = None,
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
@@ -65,6 +69,9 @@ def _conv(
     Raises:
         ShapeError: input and weight do not fit together.
     """
+    if isinstance(bias, Tensor):
+        result = _conv(n, what, input, weight, None, stride, padding, dilation, groups)
+        return add(result, reshape(bias, (-1, *(1,) * n)))
     out_channels, in_channels, *kernel = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images = as_images(input, n, what)
     expect_floating(input, what)
@@ -172,7 +179,7 @@ def _conv_transpose(
     what: str,
     input: Tensor,
     weight: Array,
-    bias: Array | None = None,
+    bias: Array | Tensor | None = None,
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
     output_padding: int | Sequence[int] = 0,
@@ -191,6 +198,13 @@ def _conv_transpose(
         (batch, out_channels, ..., H, W),
         H = (height - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
     """
+    if input.dtype is bfloat16:  # TensorRT-RTX builds none of it; the sums are carried in fp32 in any case
+        fp32 = cast(input, float32)
+        result = _conv_transpose(n, what, fp32, weight, bias, stride, padding, output_padding, groups, dilation)
+        return cast(result, bfloat16)
+    if isinstance(bias, Tensor):
+        result = _conv_transpose(n, what, input, weight, None, stride, padding, output_padding, groups, dilation)
+        return add(result, reshape(bias, (-1, *(1,) * n)))
     in_channels, out_per_group, *_ = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images = as_images(input, n, what)
     expect_floating(input, what)

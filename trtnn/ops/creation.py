@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from trtnn.dtypes import as_dtype, bool_, float32
+from trtnn.arrays import is_torch
+from trtnn.dtypes import DType, as_dtype, bool_, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.graph import Graph, current_graph
-from trtnn.ops.arithmetic import add, mul
+from trtnn.graph import Graph
+from trtnn.ops.arguments import Operand
+from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.comparison import where
-from trtnn.ops.promotion import cast, converted, default_dtype, promoted_dtype
+from trtnn.ops.promotion import cast, converted, default_dtype, here, promote, promoted_dtype
 from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.sizes import shape_tensor
 from trtnn.ops.tiling import expand
@@ -23,38 +26,47 @@ from trtnn.tensor import Tensor
 _EXACT = 1 << 24  # the whole numbers up to here are float32's as well
 
 
-def _here() -> Graph:
-    graph = current_graph()
-    if graph is None:
-        raise ArgumentError("a Tensor was made outside a trace", "call it within forward, or use NumPy")
-    return graph
-
-
 def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Tensor:
-    kind = default_dtype(value, graph) if dtype is None else as_dtype(dtype)
+    if not all(isinstance(length, (int, np.integer, Size)) for length in shape):
+        raise ArgumentError(f"a shape holds ints and lengths such as x.shape[2], not {tuple(shape)}")
     if any(length < 1 for length in shape):
         raise ArgumentError(f"a tensor of shape {tuple(shape)} holds nothing", "TensorRT has no empty tensors here")
+    if isinstance(value, Tensor):
+        if value.shape:
+            raise ShapeError(f"a tensor is filled with one number, not with a tensor of shape {value.shape}")
+        return expand(value if dtype is None else cast(value, dtype), tuple(shape))
+    kind = default_dtype(value, graph) if dtype is None else as_dtype(dtype)
     return expand(graph.constant(converted(value, kind), kind), tuple(shape))
 
 
 def _array(values: np.ndarray, example: int | float, dtype: Any) -> Tensor:
-    graph = _here()
+    graph = here()
     kind = default_dtype(example, graph) if dtype is None else as_dtype(dtype)
     return graph.constant(converted(values, kind), kind)
 
 
-def of_parameter(parameter: Parameter) -> Tensor:
-    """Return what a parameter holds as a Tensor: floating in the type that the network computes in."""
-    graph = _here()
-    return graph.constant(parameter, promoted_dtype(parameter, graph=graph))
+def of_array(array: Any, like: DType | None = None) -> Tensor:
+    """Return what an array, a Parameter or a torch tensor holds as a constant.
+
+    Args:
+        like: the type of floating ones, or None for the one that the network computes in.
+    """
+    graph = here()
+    held = graph.held(array)
+    dtype = promoted_dtype(held, graph=graph)
+    return graph.constant(held, like if like is not None and dtype.is_floating_point else dtype)
 
 
 def tensor(data: Any, *, dtype: Any = None) -> Tensor:
     """Numbers, lists of them or an array; floating ones in the type that the network computes in.
 
-    A length such as ``x.shape[2]`` is a whole number, alone or in a list of such.
+    A length such as ``x.shape[2]`` is a whole number, alone or in a list of such. A Tensor is copied.
     """
-    graph = _here()
+    graph = here()
+    if isinstance(data, Tensor):
+        return data.copy() if dtype is None else cast(data, dtype)
+    if isinstance(data, Parameter) or is_torch(data):
+        data = graph.held(data)
     lengths = list(data) if isinstance(data, (list, tuple)) else [data]
     if not is_static(lengths) and all(isinstance(n, (int, np.integer, Size)) for n in lengths):
         kind = default_dtype(0, graph) if dtype is None else as_dtype(dtype)
@@ -64,22 +76,34 @@ def tensor(data: Any, *, dtype: Any = None) -> Tensor:
     return graph.constant(converted(array, kind), kind)
 
 
-def full(size: Sequence[Length], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+    """A Tensor as it is, and anything else as :func:`tensor` makes it one."""
+    if isinstance(data, Tensor):
+        return data if dtype is None else cast(data, dtype)
+    return tensor(data, dtype=dtype)
+
+
+def new_tensor(input: Tensor, data: Any, *, dtype: Any = None) -> Tensor:
+    """:func:`tensor`; of ``input`` there is nothing in it."""
+    return tensor(data, dtype=dtype)
+
+
+def full(size: Sequence[Length], fill_value: bool | int | float | Tensor, *, dtype: Any = None) -> Tensor:
     """One number in every place; of its own kind where no ``dtype`` is given."""
-    return _filled(_here(), size, fill_value, dtype)
+    return _filled(here(), size, fill_value, dtype)
 
 
 def zeros(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
     """0 in every place, floating where no ``dtype`` is given."""
-    return _filled(_here(), unpacked(size), 0.0, dtype)
+    return _filled(here(), unpacked(size), 0.0, dtype)
 
 
 def ones(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
     """1 in every place, floating where no ``dtype`` is given."""
-    return _filled(_here(), unpacked(size), 1.0, dtype)
+    return _filled(here(), unpacked(size), 1.0, dtype)
 
 
-def full_like(input: Tensor, fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
+def full_like(input: Tensor, fill_value: bool | int | float | Tensor, *, dtype: Any = None) -> Tensor:
     """One number in every place, in the shape and type of ``input``."""
     return _filled(input.graph, input.shape, fill_value, dtype or input.dtype)
 
@@ -94,7 +118,9 @@ def ones_like(input: Tensor, *, dtype: Any = None) -> Tensor:
     return full_like(input, 1, dtype=dtype)
 
 
-def new_full(input: Tensor, size: Sequence[Length], fill_value: bool | int | float, *, dtype: Any = None) -> Tensor:
+def new_full(
+    input: Tensor, size: Sequence[Length], fill_value: bool | int | float | Tensor, *, dtype: Any = None
+) -> Tensor:
     """One number in every place, in the type of ``input``."""
     return _filled(input.graph, size, fill_value, dtype or input.dtype)
 
@@ -122,7 +148,7 @@ def arange(
         ArgumentError: it is called outside a trace, or there is no number between start and end.
         DTypeError: fractions are to be whole, where torch takes another step.
     """
-    graph = _here()
+    graph = here()
     first, last = (0, start) if end is None else (start, end)
     whole = all(isinstance(value, (int, np.integer, Size)) for value in (first, last, step))
     kind = default_dtype(0 if whole else 0.0, graph) if dtype is None else as_dtype(dtype)
@@ -132,6 +158,8 @@ def arange(
             raise DTypeError(
                 f"arange from {first} to {last} by {step} as {kind.name}", "give whole numbers, or cast it"
             )
+        if not math.isfinite(float(last) - float(first)):
+            raise ArgumentError(f"arange from {first} to {last} has no end")
         numbers = np.arange(first, last, step) if step else np.zeros(0)
         if not numbers.size:
             raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
@@ -172,13 +200,47 @@ def _first_numbers(graph: Graph, count: Length) -> Tensor:
     )
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None) -> Tensor:
-    """``steps`` numbers from start to end, both included, at equal distances."""
-    return _array(np.linspace(start, end, steps), 0.0, dtype)
+def linspace(start: float | Tensor, end: float | Tensor, steps: int, *, dtype: Any = None) -> Tensor:
+    """``steps`` numbers from start to end, both included, at equal distances.
+
+    As whole numbers they begin and end at the whole parts of the two, and what lies between is cut off, as in torch.
+
+    Raises:
+        ArgumentError: there are no steps.
+    """
+    if steps < 1:
+        raise ArgumentError(f"linspace takes steps from 1 on, not {steps}", "TensorRT has no empty tensors here")
+    kind = default_dtype(0.0, here()) if dtype is None else as_dtype(dtype)
+    at = np.arange(steps)
+    late = at >= steps // 2  # from there on torch counts back from the end
+    if isinstance(start, Tensor) or isinstance(end, Tensor):
+        return _between(start, end, at, late, kind)
+    if not kind.is_floating_point:
+        start, end = int(start), int(end)
+    step = (end - start) / max(steps - 1, 1)
+    numbers = np.where(late & (steps > 1), end - step * at[::-1], start + step * at)
+    return here().constant(converted(numbers, kind), kind)
+
+
+def _between(start: Operand, end: Operand, at: np.ndarray, late: np.ndarray, kind: DType) -> Tensor:
+    ends = promote(start, end, floating=True)
+    if any(tensor.shape for tensor in ends):
+        raise ShapeError(f"linspace goes from a number to a number, not {ends[0].shape} to {ends[1].shape}")
+    first, last = (cast(tensor if kind.is_floating_point else cast(tensor, kind), float32) for tensor in ends)
+    step = div(sub(last, first), max(len(at) - 1, 1))
+    if len(at) == 1:
+        return reshape(cast(first, kind), (1,))
+    return cast(where(late, sub(last, mul(step, np.float32(at[::-1]))), add(first, mul(step, np.float32(at)))), kind)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
-    """1 on the diagonal and 0 elsewhere, (n, m)."""
+    """1 on the diagonal and 0 elsewhere, (n, m).
+
+    Raises:
+        ArgumentError: there are no rows or no columns.
+    """
+    if n < 1 or (m is not None and m < 1):
+        raise ArgumentError(f"eye of {n if m is None else (n, m)} holds nothing", "TensorRT has no empty tensors here")
     return _array(np.eye(n, m), 0.0, dtype)
 
 
@@ -203,7 +265,7 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple
 def lower_triangle(rows: Length, columns: Length, diagonal: int = 0) -> Tensor:
     """Which places of a matrix are not above a diagonal, as bools, (rows, columns)."""
     lower = numbers_below(columns, "float32") <= numbers_below(rows, "float32")[:, None] + diagonal
-    return lower if isinstance(lower, Tensor) else _here().constant(lower, bool_)
+    return lower if isinstance(lower, Tensor) else here().constant(lower, bool_)
 
 
 def _triangle(input: Tensor, diagonal: int, what: str) -> tuple[Tensor, Tensor]:

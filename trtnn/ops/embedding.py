@@ -19,26 +19,43 @@ from trtnn.ops.shaping import unsqueeze
 from trtnn.tensor import Tensor
 
 
-def embedding(input: Any, weight: Array, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Any,
+    weight: Array | Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """The rows of a table that indices name, as ``torch.nn.functional.embedding``.
 
     Args:
         input: indices from 0 on, of any shape.
         weight: (num_embeddings, embedding_dim); it takes the type that the network computes in.
-        padding_idx: of training, where it has its effect.
+        padding_idx, norm_type, scale_grad_by_freq, sparse: of training, where they have their effect.
+        max_norm: None.
 
     Returns:
         (..., embedding_dim).
+
+    Raises:
+        ArgumentError: ``padding_idx`` is no row.
+        UnsupportedError: ``max_norm``.
     """
-    shape_of_weights(weight, 2, "the weight of embedding")
+    count, _ = shape_of_weights(weight, 2, "the weight of embedding")
+    refuse_max_norm(max_norm, "embedding")
+    if padding_idx is not None and not -count <= padding_idx < count:
+        raise ArgumentError(f"padding_idx {padding_idx} is out of range for {count} rows")
     index = as_indices(input)
     index = index if isinstance(index, Tensor) else tensor(index)
-    return take(index.graph.constant(weight, index.graph.compute_dtype), index, 0)
+    table = weight if isinstance(weight, Tensor) else index.graph.constant(weight, index.graph.compute_dtype)
+    return take(table, index, 0)
 
 
 def embedding_bag(
     input: Any,
-    weight: Array,
+    weight: Array | Tensor,
     offsets: Any = None,
     max_norm: float | None = None,
     norm_type: float = 2,

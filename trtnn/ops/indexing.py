@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.dtypes import bool_
-from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.arrays import is_torch
+from trtnn.dtypes import NARROW, bool_
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError, named
 from trtnn.graph import Graph
 from trtnn.ops.arguments import normalize_dim
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import lt, where
-from trtnn.ops.promotion import index_dtype
+from trtnn.ops.promotion import here, index_dtype
 from trtnn.ops.shaping import movedim, reshape
 from trtnn.ops.sizes import shape_tensor
+from trtnn.parameter import Parameter
 from trtnn.symbolic import Length, Size, ceil_divide, is_static, same_shape
 from trtnn.tensor import Tensor
 
@@ -46,14 +48,23 @@ def cut(
     )
 
 
-def narrow(input: Tensor, dim: int, start: Length, length: Length) -> Tensor:
+def narrow(input: Tensor, dim: int, start: Length | Tensor, length: Length) -> Tensor:
     """Return ``length`` elements along ``dim`` from ``start`` on; a negative start counts from the end.
+
+    Args:
+        start: also a Tensor of one whole number; whether all elements lie within is then known only to the engine.
 
     Raises:
         ShapeError: they do not all lie within the dimension, or there are none.
     """
     axis = normalize_dim(dim, input.ndim)
     whole = input.shape[axis]
+    if isinstance(start, Tensor):
+        if start.shape or start.dtype.is_floating_point or start.dtype is bool_:
+            raise ShapeError(f"narrow starts at one whole number, not at {start.dtype.name}{list(start.shape)}")
+        if not isinstance(length, int):
+            raise UnsupportedError(f"narrow by a length of {length} from a place that only the engine knows")
+        return take(input, add(from_front(start, whole, input.graph), np.arange(length)), axis)
     first = start + whole if start < 0 else start
     if not (first >= 0 and 1 <= length <= whole - first):
         raise ShapeError(
@@ -120,11 +131,22 @@ def as_indices(value: Any) -> Indices:
             )
         if value.dtype.is_floating_point:
             raise DTypeError(f"an index of type {value.dtype.name}", "cast it to an integer type first")
+        if value.dtype in NARROW:
+            raise DTypeError(
+                f"an index of type {value.dtype.name}", "torch takes bytes for a mask: cast it with .long()"
+            )
         return value
-    array = np.asarray(value)
+    array = _as_array(value)
     if array.dtype.kind not in "iu":
         raise DTypeError(f"an index of type {array.dtype}", "known: integers, and bool arrays")
     return array
+
+
+def _as_array(value: Any) -> np.ndarray:
+    """Return an index of numbers that are known as an array."""
+    if isinstance(value, Parameter) or is_torch(value):
+        return here().held(value)
+    return np.asarray(value)
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
@@ -138,9 +160,10 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         ShapeError: more indices than dimensions, one out of range, or nothing left.
         DTypeError, UnsupportedError: an index of another kind.
     """
-    items = _without_ellipsis(_items(index), input)
+    items = without_ellipsis(items_of(index), input)
     picks: list[tuple[int, Indices]] = []  # the dimension, once the rest has been applied
     start, size, stride, shape = [], [], [], []
+    left = ""  # why nothing is
     for item in items:
         if item is None:
             shape.append(1)
@@ -153,18 +176,24 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         else:
             if not isinstance(item, slice):
                 picks.append((len(shape), from_front(item, length, input.graph)))
-            first, count, step = _span(item if isinstance(item, slice) else slice(None), length)
+            first, count, step = span(item if isinstance(item, slice) else slice(None), length)
+            if isinstance(count, int) and count == 0:
+                left = f"the slice {item} leaves nothing of a dimension of {length}"
             shape.append(count)
         start.append(first if isinstance(first, Size) else int(first))
         size.append(count)
         stride.append(step)
+    if left and picks:
+        raise ShapeError(left)
+    if left:
+        return input.graph.nothing(shape, input.dtype, left)
     if not same_shape(size, input.shape):
         input = cut(input, start, size, stride)
     input = reshape(input, tuple(shape))
     return _pick(input, *zip(*picks, strict=True)) if picks else input
 
 
-def _span(item: slice, length: Length) -> tuple[Length, Length, int]:
+def span(item: slice, length: Length) -> tuple[Length, Length, int]:
     """Return where a slice of a dimension begins, how many elements it has, and its step.
 
     Raises:
@@ -175,12 +204,12 @@ def _span(item: slice, length: Length) -> tuple[Length, Length, int]:
     if step < 1:
         raise ArgumentError("a slice has a positive step, as in torch", f"received {item}")
     if is_static((item.start, item.stop, length)):
-        span = range(*item.indices(length))
-        first, count = span.start, len(span)
+        taken = range(*item.indices(length))
+        first, count = taken.start, len(taken)
     else:
         first, last = _position(item.start, 0, length), _position(item.stop, length, length)
         count = ceil_divide(last - first, step)
-    if not count >= 1:
+    if not count >= 1 and not (count == 0 and is_static((length, first))):
         raise ShapeError(f"the slice {item} leaves nothing of a dimension of {length}")
     return first, count, step
 
@@ -193,7 +222,7 @@ def _position(value: Length | None, default: Length, length: Length) -> Length:
     return length if place > length else place if place >= 0 else 0
 
 
-def _items(index: Any) -> list[Any]:
+def items_of(index: Any) -> list[Any]:
     """Return an index as a list of ints, slices, None, Ellipsis, arrays of integers or bools, and Tensors."""
     if isinstance(index, list) and any(isinstance(item, (list, tuple, slice)) for item in index):
         raise UnsupportedError(
@@ -207,34 +236,34 @@ def _items(index: Any) -> list[Any]:
             raise UnsupportedError("an index of type bool", "known: integers, slices, Ellipsis, None, arrays, Tensors")
         elif isinstance(item, (int, np.integer, Size)):
             items.append(item if isinstance(item, Size) else int(item))
-        elif isinstance(item, (Tensor, np.ndarray, list, range)):
-            array = item if isinstance(item, Tensor) else np.asarray(item)
-            items.append(array if array.dtype == np.bool_ else as_indices(array))
+        elif isinstance(item, (Tensor, np.ndarray, np.bool_, list, range, Parameter)) or is_torch(item):
+            array = item if isinstance(item, Tensor) else _as_array(item)
+            items.append(array if is_mask(array) else as_indices(array))
         else:
             raise UnsupportedError(
-                f"an index of type {type(item).__name__}",
+                f"an index of type {named(item)}",
                 "known: integers, slices, Ellipsis, None, and lists, arrays and Tensors of integers",
             )
     return [int(item) if isinstance(item, np.ndarray) and not item.shape else item for item in items]
 
 
-def _is_mask(item: Any) -> bool:
+def is_mask(item: Any) -> bool:
     return isinstance(item, np.ndarray) and item.dtype == np.bool_
 
 
-def _without_ellipsis(items: list[Any], input: Tensor) -> list[Any]:
+def without_ellipsis(items: list[Any], input: Tensor) -> list[Any]:
     """Return items that name every dimension, each one."""
     at = [i for i, item in enumerate(items) if item is Ellipsis]
     if len(at) > 1:
         raise ArgumentError("an index holds at most one Ellipsis")
-    used = sum(item.ndim if _is_mask(item) else 1 for item in items if item is not None and item is not Ellipsis)
+    used = sum(item.ndim if is_mask(item) else 1 for item in items if item is not None and item is not Ellipsis)
     if used > input.ndim:
         raise ShapeError(f"{used} indices for a tensor of shape {input.shape} in {input.graph.where}")
     place = at[0] if at else len(items)
     items[place : place + len(at)] = [slice(None)] * (input.ndim - used)
     named: list[Any] = []
     for item in items:
-        if _is_mask(item):
+        if is_mask(item):
             at_dim = sum(other is not None for other in named)
             lengths = input.shape[at_dim : at_dim + item.ndim]
             if not same_shape(item.shape, lengths) or not item.any():

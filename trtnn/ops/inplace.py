@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.arrays import is_torch
 from trtnn.dtypes import bool_
 from trtnn.errors import DTypeError, ShapeError
 from trtnn.ops.promotion import cast
+from trtnn.parameter import Parameter
 from trtnn.symbolic import same_shape
 from trtnn.tensor import Tensor
 
@@ -79,7 +81,7 @@ def viewing_parts(function: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor
     @functools.wraps(function)
     def part(input: Tensor, index: Any) -> Tensor:
         items = index if isinstance(index, tuple) else (index,)
-        picks = any(isinstance(item, (list, np.ndarray, Tensor)) for item in items)
+        picks = any(isinstance(item, (list, range, np.ndarray, Tensor, Parameter)) or is_torch(item) for item in items)
         return (function if picks else view)(input, index)
 
     return part

@@ -23,7 +23,8 @@ def cat(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
     """
     if not tensors:
         raise ArgumentError("cat takes at least one tensor")
-    tensors = promote(*tensors)
+    present = [tensor for tensor in tensors if not is_nothing(tensor)]
+    tensors = promote(*(present or tensors))
     first = tensors[0]
     axis = normalize_dim(dim, first.ndim)
     for tensor in tensors[1:]:
@@ -38,6 +39,11 @@ def cat(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
     total = sum(tensor.shape[axis] for tensor in tensors)
     shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
     return first.graph.emit("concatenation", list(tensors), out_shape=shape, axis=axis)
+
+
+def is_nothing(value: Operand) -> bool:
+    """Whether a Tensor has no elements, as a slice may leave it."""
+    return isinstance(value, Tensor) and any(isinstance(length, int) and length == 0 for length in value.shape)
 
 
 def stack(tensors: Sequence[Operand], dim: int = 0) -> Tensor:

@@ -6,12 +6,13 @@ from trtnn.errors import ShapeError
 from trtnn.ops.arguments import Array, expect_floating, shape_of_weights
 from trtnn.ops.arithmetic import add
 from trtnn.ops.matrix import einsum
+from trtnn.ops.promotion import cast
 from trtnn.ops.shaping import reshape, with_ndim
 from trtnn.symbolic import same
 from trtnn.tensor import Tensor
 
 
-def linear(input: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
+def linear(input: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = None) -> Tensor:
     """``input @ weight.T + bias``, as ``torch.nn.functional.linear``.
 
     Args:
@@ -37,16 +38,23 @@ def linear(input: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
         "matrix_multiply",
         input_nd,
         trt.MatrixOperation.NONE,
-        graph.constant(weight, input.dtype, ndim),
+        _as_operand(weight, input, ndim),
         trt.MatrixOperation.TRANSPOSE,
         out_shape=(*input_nd.shape[:-1], out_features),
     )
     if bias is not None:
-        product = add(product, graph.constant(bias, input.dtype, ndim))
+        product = add(product, _as_operand(bias, input, ndim))
     return product if input.ndim >= 2 else reshape(product, (out_features,))
 
 
-def bilinear(input1: Tensor, input2: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
+def _as_operand(value: Array | Tensor, input: Tensor, ndim: int) -> Tensor:
+    """Return weights as a Tensor of the input's type and of so many dimensions."""
+    if isinstance(value, Tensor):
+        return with_ndim(cast(value, input.dtype), ndim)
+    return input.graph.constant(value, input.dtype, ndim)
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = None) -> Tensor:
     """``input1 @ weight[k] @ input2`` for each output k, as ``torch.nn.functional.bilinear``.
 
     Args:
@@ -58,5 +66,5 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Array, bias: Array | None =
         (..., out_features).
     """
     shape_of_weights(weight, 3, "the weight of bilinear")
-    product = einsum("...i,kij,...j->...k", input1, input1.graph.constant(weight, input1.dtype), input2)
+    product = einsum("...i,kij,...j->...k", input1, _as_operand(weight, input1, 3), input2)
     return product if bias is None else add(product, bias)

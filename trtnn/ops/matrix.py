@@ -65,6 +65,7 @@ mm, mv, dot, bmm = (_of_ranks(*row) for row in (("mm", (2, 2)), ("mv", (2, 1)), 
 
 def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta · input + alpha · mat1 @ mat2."""
+    input, mat1, mat2 = promote(input, mat1, mat2)
     product = matmul(mat1, mat2)
     product = product if alpha == 1 else mul(product, alpha)
     return add(product, input if beta == 1 else mul(input, beta))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +30,10 @@ from trtnn.tensor import Tensor
 
 def batch_norm(
     input: Tensor,
-    running_mean: Array,
-    running_var: Array,
-    weight: Array | None = None,
-    bias: Array | None = None,
+    running_mean: Array | Tensor | None,
+    running_var: Array | Tensor | None,
+    weight: Array | Tensor | None = None,
+    bias: Array | Tensor | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -46,16 +47,22 @@ def batch_norm(
     Args:
         input: (batch, channels, ...), two to five dimensions.
         running_mean, running_var, weight, bias: (channels,).
-        training: False.
+        training: False; or True of weights, of what depends on constants alone, which has statistics of its own.
         momentum: of training, where it has its effect.
 
     Raises:
-        UnsupportedError: ``training``, or no statistics.
+        UnsupportedError: ``training`` of what depends on the network's inputs, or no statistics.
     """
-    if training or running_mean is None or running_var is None:
-        raise UnsupportedError("batch_norm without stored statistics", "an engine's result depends on no batch")
     expect_ndim(input, (2, 3, 4, 5), "batch_norm", "(batch, channels, ...)")
     expect_floating(input, "batch_norm")
+    if training and input.value.known:
+        return _by_own_statistics(input, weight, bias, eps)
+    if training or running_mean is None or running_var is None:
+        raise UnsupportedError("batch_norm without stored statistics", "an engine's result depends on no batch")
+    if any(isinstance(value, Tensor) for value in (running_mean, running_var, weight, bias)):
+        expect_channels(input, shape_of_weights(running_mean, 1, "the mean of batch_norm")[0], "batch_norm")
+        factor = rsqrt(add(_by_channel(running_var, input), eps))
+        return _scaled_by_channel(mul(sub(input, _by_channel(running_mean, input)), factor), weight, bias)
     expect_channels(input, shape_of_weights(running_mean, 1, "the mean of batch_norm")[0], "batch_norm")
     graph = input.graph
     mean, variance, gamma, beta = [
@@ -83,15 +90,42 @@ def batch_norm(
     return result if fits else reshape(result, input.shape)
 
 
+def _by_own_statistics(input: Tensor, weight: Any, bias: Any, eps: float) -> Tensor:
+    values, axes = wide(input), (0, *range(2, input.ndim))
+    centred = sub(values, mean(values, axes, True))
+    scaled = mul(centred, rsqrt(add(mean(square(centred), axes, True), eps)))
+    return _scaled_by_channel(cast(scaled, input.dtype), weight, bias)
+
+
+def _by_channel(value: Any, input: Tensor) -> Tensor:
+    """Return a weight for each channel so that it broadcasts with an input, in its type."""
+    shape = (1, -1, *(1,) * (input.ndim - 2))
+    if isinstance(value, Tensor):
+        return reshape(cast(value, input.dtype), shape)
+    return input.graph.constant(input.graph.held(value).reshape(shape), input.dtype)
+
+
+def _scaled_by_channel(input: Tensor, weight: Any, bias: Any) -> Tensor:
+    result = input if weight is None else mul(input, _by_channel(weight, input))
+    return result if bias is None else add(result, _by_channel(bias, input))
+
+
 def _standardized(
-    input: Tensor, axes: Sequence[int], weight: Array | None, bias: Array | None, shape: Sequence[int], eps: float
+    input: Tensor, axes: Sequence[int], weight: Any, bias: Any, shape: Sequence[int], eps: float
 ) -> Tensor:
-    """(x - mean) / sqrt(var + eps) · weight + bias over axes, by TensorRT's layer.
+    """(x - mean) / sqrt(var + eps) · weight + bias over axes, by TensorRT's layer, which takes constants alone.
 
     Args:
         shape: of weight and bias, so that they broadcast.
     """
     graph = input.graph
+    if isinstance(weight, Tensor) or isinstance(bias, Tensor):
+        result = _standardized(input, axes, None, None, shape, eps)
+        for value, apply in ((weight, mul), (bias, add)):
+            if value is not None:
+                tensor = value if isinstance(value, Tensor) else graph.constant(value, input.dtype)
+                result = apply(result, cast(reshape(tensor, shape), input.dtype))
+        return result
     if weight is None and bias is None:
         shape = (1,) * input.ndim
     scale, shift = (  # of one shape: TensorRT wants that
@@ -107,8 +141,8 @@ def _standardized(
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
-    weight: Array | None = None,
-    bias: Array | None = None,
+    weight: Array | Tensor | None = None,
+    bias: Array | Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalisation over the last dimensions, as ``torch.nn.functional.layer_norm``.
@@ -133,7 +167,11 @@ def _expect_last(input: Tensor, wanted: tuple[int, ...], what: str) -> None:
 
 
 def group_norm(
-    input: Tensor, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
+    input: Tensor,
+    num_groups: int,
+    weight: Array | Tensor | None = None,
+    bias: Array | Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Normalisation over groups of channels, as ``torch.nn.functional.group_norm``.
 
@@ -150,19 +188,15 @@ def group_norm(
         )
     groups = reshape(input, (input.shape[0], num_groups, -1))
     result = reshape(_standardized(groups, (2,), None, None, (1, 1, 1), eps), input.shape)
-    channels = (1, -1, *(1,) * (input.ndim - 2))
-    for value, apply in ((weight, mul), (bias, add)):
-        if value is not None:
-            result = apply(result, input.graph.held(value).reshape(channels))
-    return result
+    return _scaled_by_channel(result, weight, bias)
 
 
 def instance_norm(
     input: Tensor,
-    running_mean: Array | None = None,
-    running_var: Array | None = None,
-    weight: Array | None = None,
-    bias: Array | None = None,
+    running_mean: Array | Tensor | None = None,
+    running_var: Array | Tensor | None = None,
+    weight: Array | Tensor | None = None,
+    bias: Array | Tensor | None = None,
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -188,7 +222,7 @@ def instance_norm(
 
 
 def rms_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Array | None = None, eps: float | None = None
+    input: Tensor, normalized_shape: Sequence[int], weight: Operand | None = None, eps: float | None = None
 ) -> Tensor:
     """x / sqrt(mean of x² + eps) · weight over the last dimensions, as ``torch.nn.functional.rms_norm``.
 

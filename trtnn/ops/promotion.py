@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, int32, int64, result_type
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.graph import Graph
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
+from trtnn.graph import Graph, current_graph
 from trtnn.ops.arguments import Operand
 from trtnn.ops.shaping import reshape, with_ndim
 from trtnn.ops.sizes import shape_tensor
@@ -57,10 +58,20 @@ def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
     if isinstance(value, (bool, int, float, Size)):
         return 2, default_dtype(value, graph)
     held = value.data if isinstance(value, Parameter) else value
+    if is_torch(held):
+        held = array_of_torch(held)
     if held is None or held.dtype.kind == "f":
         return 2, graph.compute_dtype
     dtype = as_dtype(held.dtype)
     return (0 if held.shape else 1), index_dtype(graph) if dtype is int64 else dtype
+
+
+def dtype_of(parameter: Parameter) -> DType:
+    """The type that a parameter has as a Tensor of the network that is being traced; elsewhere that of its array."""
+    graph = current_graph()
+    if graph is not None:
+        return promoted_dtype(parameter, graph=graph)
+    return float32 if parameter.data is None else as_dtype(parameter.data.dtype)
 
 
 def _category(dtype: DType) -> int:
@@ -92,15 +103,27 @@ def _only_dtype(values: Sequence[Operand]) -> DType | None:
 
 
 def graph_of(*values: Operand) -> Graph:
-    """Return the graph of the Tensors among operands.
+    """Return the graph of the Tensors among operands, or the one that is being traced where there is none.
 
     Raises:
-        ArgumentError: there is none.
+        ArgumentError: there is none, and nothing is being traced.
     """
     for value in values:
         if isinstance(value, Tensor):
             return value.graph
-    raise ArgumentError("at least one operand must be a Tensor", "compute with NumPy what holds no Tensor")
+    return here()
+
+
+def here() -> Graph:
+    """Return the graph that is being traced.
+
+    Raises:
+        ArgumentError: nothing is being traced.
+    """
+    graph = current_graph()
+    if graph is None:
+        raise ArgumentError("a trtnn Tensor was made outside a trace", "call it within forward, or use NumPy")
+    return graph
 
 
 def converted(value: Any, dtype: DType) -> np.ndarray:
@@ -133,8 +156,8 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
     graph = graph or graph_of(*values)
     known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size)
     for value in values:
-        if not isinstance(value, known):
-            raise DTypeError(f"an operand is a Tensor, a NumPy array or a number, not {type(value).__name__}")
+        if not isinstance(value, known) and not is_torch(value):
+            raise DTypeError(f"an operand is a trtnn Tensor, an array or a number, not a {named(value)}")
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = promoted_dtype(*plain, graph=graph)
     if floating and not dtype.is_floating_point:

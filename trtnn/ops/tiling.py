@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import normalize_dim, normalize_dims
-from trtnn.ops.indexing import cut
+from trtnn.ops.indexing import cut, take
+from trtnn.ops.known import numbers_of
 from trtnn.ops.shaping import flatten, is_open, reshape, unpacked, unsqueeze, with_ndim
 from trtnn.symbolic import Length, same, same_shape
 from trtnn.tensor import Tensor
@@ -57,16 +61,44 @@ def tile(input: Tensor, dims: Sequence[Length]) -> Tensor:
     return repeat(input, (1,) * (input.ndim - len(dims)) + tuple(dims))
 
 
-def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
-    """Each element ``repeats`` times in a row along ``dim``, or of the flat tensor."""
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ArgumentError(f"repeat_interleave takes a number of times from 1 on, not {repeats!r}")
+def repeat_interleave(
+    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: Length | None = None
+) -> Tensor:
+    """Each element ``repeats`` times in a row along ``dim``, or of the flat tensor.
+
+    Args:
+        repeats: how many times, or an array of it for each place along the dimension.
+        output_size: how long the result is, as torch is told; nothing depends on it.
+
+    Raises:
+        ArgumentError: ``repeats`` does not fit the dimension, or nothing is left.
+        UnsupportedError: ``repeats`` is known only when the engine runs.
+    """
     if dim is None:
         return repeat_interleave(flatten(input), repeats, 0)
-    axis = normalize_dim(dim, input.ndim)
+    axis = normalize_dim(dim, max(1, input.ndim))
+    if isinstance(repeats, Tensor):
+        repeats = numbers_of(repeats, "repeat_interleave by the numbers")
+    if not isinstance(repeats, (int, np.integer)):
+        return _each_as_often(input, np.asarray(repeats), axis)
+    if repeats < 1:
+        raise ArgumentError(f"repeat_interleave takes a number of times from 1 on, not {repeats!r}")
+    if not input.shape:
+        return expand(input, (repeats,))
     before, length, after = input.shape[:axis], input.shape[axis], input.shape[axis + 1 :]
     several = expand(unsqueeze(input, axis + 1), (*before, length, repeats, *after))
     return reshape(several, (*before, length * repeats, *after))
+
+
+def _each_as_often(input: Tensor, repeats: np.ndarray, axis: int) -> Tensor:
+    length = input.shape[axis] if input.shape else 1
+    if repeats.dtype.kind not in "iu" or repeats.ndim > 1 or (repeats < 0).any() or not repeats.any():
+        raise ArgumentError(f"repeat_interleave takes a number of times from 1 on, or a vector of them, not {repeats}")
+    if repeats.size == 1:
+        return repeat_interleave(input, int(repeats.reshape(())), axis)
+    if not same(repeats.size, length):
+        raise ArgumentError(f"repeat_interleave got {repeats.size} numbers for a dimension of {length}")
+    return take(input, np.repeat(np.arange(length), repeats), axis)
 
 
 def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trtnn.dtypes import bool_
+from trtnn.dtypes import bool_, uint8
 from trtnn.ops.arguments import expect_number
 from trtnn.ops.promotion import floating
 from trtnn.tensor import Tensor
@@ -50,11 +50,13 @@ def _minus(input: Tensor) -> Tensor:
 
 
 def _magnitude(input: Tensor) -> Tensor:
+    if input.dtype is uint8:
+        return input
     return input.graph.emit("elementwise", input, _minus(input), input.graph.trt.ElementWiseOperation.MAX)
 
 
 def _direction(input: Tensor) -> Tensor:
-    return _with_number("MIN", 1, _with_number("MAX", -1, input))
+    return _with_number("MIN", 1, input if input.dtype is uint8 else _with_number("MAX", -1, input))
 
 
 def _to_whole(name: str, kind: str, doc: str) -> Function:

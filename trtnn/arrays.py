@@ -1,0 +1,36 @@
+"""NumPy arrays of what others hold: arrays, numbers and torch's tensors, without importing torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trtnn.errors import DTypeError
+
+
+def is_torch(value: Any) -> bool:
+    """Return whether a value is a tensor of torch's, a Parameter of torch.nn's among them."""
+    kind = type(value)
+    return kind.__module__.split(".")[0] == "torch" and hasattr(kind, "detach")
+
+
+def array_of_torch(tensor: Any) -> np.ndarray:
+    """Return the numbers of a torch tensor, sharing its memory where it can.
+
+    NumPy has no bfloat16, so that becomes float32, which holds the same numbers.
+
+    Raises:
+        DTypeError: it is sparse, quantised, complex or on the meta device.
+    """
+    layout, kind = str(tensor.layout), str(tensor.dtype).removeprefix("torch.")
+    if layout != "torch.strided":
+        raise DTypeError(f"a sparse torch tensor ({layout.removeprefix('torch.')})", "make it dense: x.to_dense()")
+    if tensor.is_quantized:
+        raise DTypeError(f"a quantised torch tensor ({kind})", "give its numbers: x.dequantize()")
+    if tensor.is_complex():
+        raise DTypeError(f"a torch tensor of {kind}", "TensorRT has no complex numbers: torch.view_as_real(x)")
+    if tensor.device.type == "meta":
+        raise DTypeError("a torch tensor on the meta device, which holds no numbers")
+    tensor = tensor.detach().cpu().resolve_neg()
+    return (tensor.float() if kind == "bfloat16" else tensor).numpy()

@@ -1,0 +1,143 @@
+"""``x[index] = value``: a Tensor with a part of it replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trtnn.dtypes import bool_
+from trtnn.errors import ShapeError, UnsupportedError
+from trtnn.ops.arguments import Operand
+from trtnn.ops.comparison import where
+from trtnn.ops.gathering import scatter
+from trtnn.ops.indexing import from_front, is_mask, items_of, narrow, span, take, without_ellipsis
+from trtnn.ops.inplace import overwrite
+from trtnn.ops.joining import cat
+from trtnn.ops.promotion import cast, index_dtype, promote
+from trtnn.ops.shaping import reshape, with_ndim
+from trtnn.ops.tiling import expand
+from trtnn.symbolic import Length, Size, same, same_shape
+from trtnn.tensor import Tensor
+
+Region = tuple[Length, Length]  # where it begins, and how many elements it has
+
+
+def setitem(input: Tensor, index: Any, value: Operand) -> None:
+    """``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops.inplace`.
+
+    The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers, or one slice of
+    another step than 1, beside whole dimensions; or it is a mask, and the value one number.
+
+    Raises:
+        ShapeError: the value does not broadcast to what is replaced.
+        UnsupportedError: an index of another kind.
+    """
+    overwrite(input, _replaced(input, index, value))
+
+
+def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
+    (given,) = promote(value, graph=input.graph)
+    given = cast(given, input.dtype)
+    mask = _as_mask(input, index)
+    if mask is not None:
+        if given.shape and not all(same(n, 1) for n in given.shape):
+            raise _refused(input, "a mask takes one number; x.where(~mask, y) takes a y of the shape of x")
+        return where(mask, reshape(given, ()), input)
+    items = without_ellipsis(items_of(index), input)
+    regions: list[Region] = []
+    shape: list[Length] = []  # of input[index]
+    places: list[tuple[int, Any]] = []
+    for item in items:
+        if item is None:
+            shape.append(1)
+            continue
+        axis = len(regions)
+        length = input.shape[axis]
+        if isinstance(item, (int, Size)):
+            if not -length <= item < length:
+                raise ShapeError(f"index {item} is out of range for a dimension of {length} in {input.graph.where}")
+            regions.append((item if item >= 0 else item + length, 1))
+        elif isinstance(item, slice):
+            first, count, step = span(item, length)
+            regions.append((first, count))
+            shape.append(count)
+            if step != 1:
+                places.append((axis, first + step * np.arange(count)))
+        else:
+            places.append((axis, from_front(item, length, input.graph)))
+            regions.append((0, length))
+            shape += item.shape
+    if places:
+        others = [region for axis, region in enumerate(regions) if axis != places[0][0]]
+        lengths = [n for axis, n in enumerate(input.shape) if axis != places[0][0]]
+        whole = all(same(first, 0) and same(n, m) for (first, n), m in zip(others, lengths, strict=True))
+        if len(places) > 1 or not whole or places[0][1].ndim != 1 or any(item is None for item in items):
+            raise _refused(input, "one list, array or Tensor of integers is replaced at a time, of whole dimensions")
+        return _put_at(input, *places[0], _broadcast(given, shape, input))
+    return _put(input, regions, reshape(_broadcast(given, shape, input), [count for _, count in regions]))
+
+
+def _refused(input: Tensor, detail: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"assignment into a Tensor in {input.graph.where}, by an index of this kind",
+        detail,
+        "a network has no memory to write to; build the result with cat, where or scatter",
+    )
+
+
+def _as_mask(input: Tensor, index: Any) -> Tensor | None:
+    """Return an index that is one mask as a Tensor that broadcasts with the input, or None."""
+    (index,) = index if isinstance(index, tuple) and len(index) == 1 else (index,)
+    if not (isinstance(index, Tensor) and index.dtype is bool_):
+        if isinstance(index, (tuple, slice, type(None), type(Ellipsis), int, Size)):
+            return None
+        (item,) = items_of(index)
+        if not is_mask(item):
+            return None
+        index = input.graph.constant(item, bool_)
+    if not same_shape(index.shape, input.shape[: index.ndim]):
+        raise ShapeError(f"a mask of shape {index.shape} does not fit {input.shape} in {input.graph.where}")
+    return reshape(index, (*index.shape, *(1,) * (input.ndim - index.ndim)))
+
+
+def _broadcast(value: Tensor, shape: Sequence[Length], input: Tensor) -> Tensor:
+    if value.ndim > len(shape):  # torch drops dimensions of 1 in front
+        spare = value.ndim - len(shape)
+        if not all(same(n, 1) for n in value.shape[:spare]):
+            raise ShapeError(f"a value of shape {value.shape} does not fit {tuple(shape)} in {input.graph.where}")
+        value = reshape(value, value.shape[spare:])
+    return expand(with_ndim(value, len(shape)), tuple(shape))
+
+
+def _put(input: Tensor, regions: Sequence[Region], value: Tensor) -> Tensor:
+    """Return the input with a block replaced: what lies before it, it and what lies behind it, joined by dimension."""
+    for axis, ((first, count), length) in enumerate(zip(regions, input.shape, strict=True)):
+        if same(first, 0) and same(count, length):
+            continue
+        whole = [(0, n) for n in input.shape[: axis + 1]]
+        inside = _put(narrow(input, axis, first, count), [*whole[:axis], (0, count), *regions[axis + 1 :]], value)
+        behind = length - first - count
+        return cat(
+            [
+                *([narrow(input, axis, 0, first)] if first > 0 else []),
+                inside,
+                *([narrow(input, axis, first + count, behind)] if behind > 0 else []),
+            ],
+            axis,
+        )
+    return value
+
+
+def _put_at(input: Tensor, axis: int, places: Any, value: Tensor) -> Tensor:
+    """Return the input with what lies at places along an axis replaced; of equal places the last counts."""
+    length = input.shape[axis]
+    if isinstance(places, np.ndarray) and isinstance(length, int):
+        source = np.arange(length)
+        source[places] = length + np.arange(len(places))
+        return take(cat([input, value], axis), source, axis)
+    if not isinstance(places, Tensor):
+        places = input.graph.constant(places, index_dtype(input.graph))
+    along = reshape(places, [-1 if i == axis else 1 for i in range(input.ndim)])
+    return scatter(input, axis, expand(along, value.shape), value)

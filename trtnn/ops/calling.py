@@ -1,0 +1,337 @@
+"""The door to the public functions: what stands for a Tensor, torch's other spellings, what a wrong argument is told.
+
+Operations call one another without it. A call that is spelled as the function is, with Tensors where it takes Tensors,
+passes after one look at the types.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trtnn.arrays import array_of_torch, is_torch
+from trtnn.dtypes import DType, result_type
+from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, named
+from trtnn.ops.creation import of_array
+from trtnn.ops.known import known_array
+from trtnn.parameter import Buffer, Parameter
+from trtnn.symbolic import Dim, Size
+from trtnn.tensor import Tensor
+
+# Names that torch's own parser takes for others, as NumPy has them.
+_SYNONYMS = {"axis": ("dim", "dims"), "keepdims": ("keepdim",), "x": ("input",), "a": ("input",), "x1": ("input",),
+             "x2": ("other",), "size": ("shape",), "split_size": ("split_size_or_sections",)}  # fmt: skip
+# What torch is told of where and how, and not of what: an engine decides that by itself.
+_OF_CREATION = ("device", "layout", "pin_memory", "requires_grad", "memory_format")
+_OF_PLACES = ("memory_format", "device", "non_blocking", "copy")
+_HOW = {
+    **dict.fromkeys(
+        (
+            "arange", "bartlett_window", "blackman_window", "empty", "empty_like", "eye", "full", "full_like",
+            "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "new_empty", "new_full",
+            "new_ones", "new_tensor", "new_zeros", "ones", "ones_like", "scalar_tensor", "tensor", "tril_indices",
+            "triu_indices", "zeros", "zeros_like",
+        ),
+        _OF_CREATION,
+    ),
+    **dict.fromkeys(
+        (
+            "bfloat16", "bool", "clone", "contiguous", "cpu", "cuda", "double", "float", "half", "int", "long", "to",
+            "type",
+        ),
+        _OF_PLACES,
+    ),
+    "as_tensor": ("device",),
+    "asarray": ("device", "copy", "requires_grad"),
+    "gather": ("sparse_grad",),
+}  # fmt: skip
+
+_NUMBERS = (bool, int, float, np.number, np.bool_, Size)
+_ARRAYS = (Parameter, np.ndarray)
+# The words of annotations, and what fits them; torch tensors fit where arrays do.
+_WORDS: dict[str, tuple[type, ...]] = {
+    "None": (type(None),),
+    "Tensor": (Tensor,),
+    "Operand": (Tensor, *_ARRAYS, *_NUMBERS),
+    "Array": _ARRAYS,
+    "Indices": (Tensor, np.ndarray),
+    "np.ndarray": (np.ndarray,),
+    "Parameter": (Parameter,),
+    "Number": _NUMBERS,
+    "Length": (int, np.integer, Size),
+    "int": (int, np.integer),
+    "float": (int, float, np.number),
+    "bool": (bool, np.bool_),
+    "str": (str,),
+    "Dims": (int, np.integer, Sequence, type(None)),
+    "Sides": (int, np.integer, Sequence),
+}
+# What these are called in messages.
+_CALLED = {"Operand": "a Tensor, an array or a number", "Array": "a Parameter or an array", "Tensor": "a Tensor",
+           "Length": "an int", "Indices": "a Tensor or an array", "int": "an int", "float": "a number",
+           "bool": "a bool", "str": "a string", "None": "None", "Dims": "dimensions", "Sides": "ints",
+           "Number": "a number"}  # fmt: skip
+
+# Types that need no look within, where a Tensor is taken and where arrays are as well.
+_PLAIN = frozenset((Tensor, int, float, bool, str, type(None), Size, Dim, DType, slice, type(Ellipsis)))
+_PLAIN_OR_ARRAY = _PLAIN | {Parameter, Buffer, np.ndarray}
+
+
+def _alternatives(annotation: str) -> list[str]:
+    """Return the parts of a union, each without the spaces around it."""
+    parts, depth = [""], 0
+    for c in annotation:
+        depth += (c == "[") - (c == "]")
+        if c == "|" and not depth:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [part.strip() for part in parts]
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    for part in _alternatives(annotation):
+        inner = re.fullmatch(r"(?:Sequence|Iterable|list|tuple)\[(.+?)(?:, \.\.\.)?\]", part)
+        if inner:
+            if isinstance(value, (list, tuple)) and all(_fits(item, inner[1]) for item in value):
+                return True
+        elif part not in _WORDS or isinstance(value, _WORDS[part]):
+            return True
+    return False
+
+
+def _in_words(annotation: str) -> str:
+    words = []
+    for part in _alternatives(annotation):
+        inner = re.fullmatch(r"(?:Sequence|Iterable|list|tuple)\[(.+?)(?:, \.\.\.)?\]", part)
+        words.append(f"a sequence, each {_in_words(inner[1])}" if inner else _CALLED.get(part, part))
+    return " or ".join(words)
+
+
+class _Door:
+    """What is known of a function: its parameters by name, and how what is given for each becomes what it takes."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.name = name
+        self.signature = inspect.signature(function)
+        parameters = list(self.signature.parameters.values())
+        self.annotations = {
+            parameter.name: parameter.annotation if isinstance(parameter.annotation, str) else "Any"
+            for parameter in parameters
+        }
+        self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self.positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.names = frozenset(p.name for p in parameters if p.kind is not p.VAR_POSITIONAL)
+        self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self.fine = [self._fine(name) for name in self.positional]
+        self.fine_by_name = {name: self._fine(name) for name in self.names}
+        self.fine_rest = self._fine(self.rest) if self.rest else _PLAIN
+
+    def _fine(self, name: str) -> frozenset[type]:
+        words = set(re.findall(r"[\w.]+", self.annotations[name]))
+        if "Operand" in words or {"Array", "Tensor"} <= words:
+            return _PLAIN_OR_ARRAY
+        return _PLAIN_OR_ARRAY - {Tensor} if "Array" in words else _PLAIN
+
+    def knows(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether every argument is of a name and a type that the function takes as it is."""
+        for i, value in enumerate(args):
+            kind, fine = type(value), self.fine[i] if i < len(self.fine) else self.fine_rest
+            if kind not in fine and not ((kind is tuple or kind is list) and all(type(v) in fine for v in value)):
+                return False
+        for name, value in kwargs.items():
+            fine = self.fine_by_name.get(name)
+            if fine is None:
+                return False
+            kind = type(value)
+            if kind not in fine and not ((kind is tuple or kind is list) and all(type(v) in fine for v in value)):
+                return False
+        return True
+
+    def translate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments as the function takes them.
+
+        Raises:
+            ArgumentError: it takes no argument of a name.
+            DTypeError: it takes a Tensor, and something else was given.
+            UnsupportedError: ``out=``.
+        """
+        args, named_ones = list(args), {}
+        for key, value in kwargs.items():
+            name = self._name(key)
+            if name == self.rest and name is not None:
+                if len(args) > len(self.positional):
+                    raise ArgumentError(f"{self.name} was given {key!r} twice, by position and by name")
+                args += value if isinstance(value, (list, tuple)) else [value]
+            elif name is not None:
+                if name in named_ones or (name in self.positional and self.positional.index(name) < len(args)):
+                    raise ArgumentError(f"{self.name} was given {name!r} twice", f"once as {key!r}")
+                named_ones[name] = value
+            elif key == "out" and value is not None:
+                raise UnsupportedError(
+                    f"{self.name} with out=", "a network has no memory to write to; use what is returned"
+                )
+        count = len(self.positional)
+        like = _floating_type([*args, *named_ones.values()])
+        args = [
+            self._given(self.positional[i] if i < count else self.rest, value, like)
+            if i < count or self.rest
+            else value
+            for i, value in enumerate(args)
+        ]
+        return args, {name: self._given(name, value, like) for name, value in named_ones.items()}
+
+    def _name(self, key: str) -> str | None:
+        """Return the function's own name of a keyword, or None where it says nothing of the result."""
+        if key in self.names or self.takes_any or key == self.rest:
+            return key
+        for name in _SYNONYMS.get(key, ()):
+            if name in self.names or name == self.rest:
+                return name
+        if key == "out" or key in _HOW.get(self.name.rpartition(".")[2], ()):
+            return None
+        if self.rest and key == "size":  # of view, expand and their like, which take it one by one as well
+            return self.rest
+        raise ArgumentError(f"{self.name} takes no argument {key!r}", self._takes())
+
+    def _takes(self) -> str:
+        shown = [f"*{name}" if name == self.rest else name for name in self.signature.parameters]
+        return f"it takes: {', '.join(shown)}"
+
+    def _given(self, name: str, value: Any, like: DType | None) -> Any:
+        annotation = self.annotations.get(name, "Any")
+        parts = _alternatives(annotation)
+        if "Tensor" in parts:
+            if isinstance(value, (Parameter, np.ndarray, np.generic)) or is_torch(value):
+                return of_array(value, like)
+            if not _fits(value, annotation):
+                raise DTypeError(f"{self.name} takes {_in_words(annotation)} as {name}, not {_described(value)}")
+            if parts == ["Tensor"]:
+                return value
+        if "Sequence[Tensor]" in parts and isinstance(value, (list, tuple)):
+            return type(value)(self._of_tensors(name, item, like) for item in value)
+        words = set(re.findall(r"\w+", annotation))
+        if isinstance(value, Tensor) and "Array" in words and "Operand" not in words:
+            return self._known(name, value)
+        return self._plain(value, keeps=not words.isdisjoint(("Operand", "Array", "Parameter")))
+
+    def _known(self, name: str, value: Tensor) -> np.ndarray:
+        array = known_array(value)
+        if array is None:
+            raise UnsupportedError(
+                f"{self.name} with a {name} that is known only when the engine runs",
+                "it is a Parameter, an array, or what is computed of such alone",
+            )
+        return array
+
+    def _of_tensors(self, name: str, value: Any, like: DType | None) -> Any:
+        if isinstance(value, (Parameter, np.ndarray, np.generic)) or is_torch(value):
+            return of_array(value, like)
+        if not isinstance(value, Tensor):
+            raise DTypeError(f"{self.name} takes Tensors as {name}, not {_described(value)}")
+        return value
+
+    def _plain(self, value: Any, keeps: bool) -> Any:
+        """Return torch tensors as arrays, and where no array is taken the numbers that arrays and Parameters hold."""
+        if isinstance(value, (list, tuple)):
+            items = [self._plain(item, keeps) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if is_torch(value):
+            value = array_of_torch(value)
+        if keeps:
+            return value
+        if isinstance(value, Parameter):
+            if value.data is None:
+                raise ArgumentError(f"{self.name} was given an empty parameter", "load a state dict")
+            value = value.data
+        return value.item() if isinstance(value, (np.ndarray, np.generic)) and not value.ndim else value
+
+    def explain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrtnnError | None:
+        """Return what was wrong with the arguments of a call that failed, or None where they are as they should be."""
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            return ArgumentError(f"{self.name}: {error}", self._takes())
+        for name, value in bound.arguments.items():
+            for item in value if name == self.rest and isinstance(value, tuple) else (value,):
+                annotation = self.annotations.get(name, "Any")
+                if not _fits(item, annotation):
+                    return DTypeError(f"{self.name} takes {_in_words(annotation)} as {name}, not {_described(item)}")
+        return None
+
+
+def _floating_type(values: Sequence[Any]) -> DType | None:
+    """Return the type that the floating Tensors among arguments come to, which arrays beside them take, or None."""
+    found = None
+    for value in values:
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, Tensor) and item.dtype.is_floating_point:
+                found = item.dtype if found is None else result_type(found, item.dtype)
+    return found
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:40]}..."
+    if isinstance(value, (list, tuple)):
+        kinds = ", ".join(dict.fromkeys(map(named, value)))
+        return f"a {type(value).__name__} of {kinds or 'nothing'}"
+    return f"a {named(value)}"
+
+
+def torch_function(functions: Mapping[str, Callable[..., Any]]) -> Any:
+    """Return what torch calls where one of its functions is given a trtnn Tensor: the function of the same name here.
+
+    So ``torch.relu(x)`` and ``torch.ones(3) * x`` mean in a network what they mean in torch.
+
+    Args:
+        functions: the public functions by name.
+    """
+
+    def dispatch(cls: type, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        torch = sys.modules["torch"]
+        name = getattr(func, "__name__", "")
+        plain = name.strip("_") if name.startswith("__") else name
+        theirs = (torch, torch.nn.functional, torch.Tensor)
+        if plain in functions and any(getattr(place, name, None) is func for place in theirs):
+            return functions[plain](*args, **(kwargs or {}))
+        raise UnsupportedError(
+            f"torch's {name or func} was given a trtnn Tensor", "trtnn.functional has what a network can compute"
+        )
+
+    return classmethod(dispatch)
+
+
+def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return a function as it is called from outside.
+
+    What it takes a Tensor for may be a Parameter, a Buffer, a NumPy array or a torch tensor as well, whose numbers
+    become constants of the network. Keywords may be spelled as torch lets them (``axis``, ``keepdims``), and those that
+    say where or how and not what (``device``, ``memory_format``) have no effect. A wrong argument is an error of
+    trtnn's that names it.
+    """
+    door = _Door(function, name)
+    knows, translate = door.knows, door.translate
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not knows(args, kwargs):
+            args, kwargs = translate(args, kwargs)
+        try:
+            return function(*args, **kwargs)
+        except TrtnnError:
+            raise
+        except (TypeError, AttributeError, ValueError, IndexError, KeyError, OverflowError) as error:
+            explained = door.explain(args, kwargs)
+            if explained is None:
+                raise
+            raise explained from error
+
+    call.__name__ = call.__qualname__ = name.rpartition(".")[2]
+    return call
