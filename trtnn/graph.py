@@ -148,7 +148,8 @@ class Graph:
         self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self._arrays: list[np.ndarray] = []
         self._unfilled: list[Callable[[], None]] = []  # what fills those of them that are empty
-        self._converted: dict[tuple[int, DType], tuple[np.ndarray, np.ndarray]] = {}  # of what, and to what
+        self._lasting: dict[int, Any] = {}  # what holds the arrays of Parameters, by its id
+        self._converted: dict[tuple, np.ndarray] = {}  # copies of those, by address, shape and types
         self._names: defaultdict[str, int] = defaultdict(int)
         self._postponed: Tensor | None = None
         self._without: list[str] = []  # the paths of the modules of whose outputs some are not in the network
@@ -346,7 +347,7 @@ class Graph:
         """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
         self.settle()
         self.fill()
-        for held in (self.lengths, self.dimensions, self._converted):
+        for held in (self.lengths, self.dimensions, self._converted, self._lasting):
             held.clear()
         returned, self.module_outputs = self.module_outputs, {}
         for path, result in returned.items():
@@ -398,51 +399,57 @@ class Graph:
             ArgumentError: the Parameter is empty.
             DTypeError: NumPy cannot hold what torch's tensor does.
         """
-        data = value.data if isinstance(value, Parameter) else value
+        is_parameter = isinstance(value, Parameter)
+        data = value.data if is_parameter else value
         if data is None:
             raise ArgumentError(f"a parameter of shape {value.shape} in {self.where} is empty", "load a state dict")
-        return array_of_torch(data) if is_torch(data) else np.asarray(data)
+        if type(data) is not np.ndarray:
+            data = array_of_torch(data) if is_torch(data) else np.asarray(data)
+        if is_parameter and id(data) not in self._lasting:
+            for owner in (data, data.base):  # of views NumPy names the owner
+                self._lasting[id(owner)] = owner
+        return data
 
-    def array(self, value: Any, dtype: DType) -> np.ndarray:
+    def array(self, value: Any, dtype: DType, later: bool = False) -> np.ndarray:
         """Return a copy of an array of weights for a layer traced in ``dtype``, contiguous, alive as long as the graph.
 
         It is a copy in any case: TensorRT reads it when the engine is built, and what becomes of the weights after the
         trace is not in the network. Its type is what the definition has for ``dtype``; that it fits in ``dtype`` is
-        checked in either case.
+        checked in either case. Of what a Parameter holds there is one for all layers.
 
         Args:
             value: a NumPy array, or a Parameter that holds one.
+            later: whether it may be empty until :meth:`fill`.
 
         Raises:
             DTypeError: a finite value becomes infinite in fp16.
         """
-        return self._array(value, dtype, later=False)
-
-    def _array(self, value: Any, dtype: DType, later: bool) -> np.ndarray:
-        """Return what :meth:`array` does; ``later``: it may be empty until :meth:`fill`."""
         data = self.held(value)
-        key = (id(data), dtype.name)
+        if id(data) in self._lasting:
+            key = (id(data), dtype.name)
+        elif data.base is not None and id(data.base) in self._lasting:  # a part of it, or in another shape
+            key = (data.__array_interface__["data"][0], data.shape, data.strides, data.dtype.char, dtype.name)
+        else:  # it may hold other numbers soon
+            return self._copied(data, dtype, False)
         if key not in self._converted:
-            # The data stand beside it, since another array may get the id of one that is gone.
-            self._converted[key] = data, self.rounded(data, dtype, later)
+            self._converted[key] = self._copied(data, dtype, later)
         elif not later:
             self.fill()
-        return self._converted[key][1]
+        return self._converted[key]
 
-    def rounded(self, data: np.ndarray, dtype: DType, later: bool = True) -> np.ndarray:
-        """Return what :meth:`array` does of an array for one layer alone; if ``later``, a large one is empty as yet."""
-        converted = _convert(data, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
-        if np.may_share_memory(converted, data):
-            converted = np.empty_like(data)
+    def _copied(self, data: np.ndarray, dtype: DType, later: bool) -> np.ndarray:
+        copied = _convert(data, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
+        if copied is data or np.may_share_memory(copied, data):
             if later and data.nbytes > _SMALL:
-                self._unfilled.append(functools.partial(np.copyto, converted, data))
+                copied = np.empty_like(data)
+                self._unfilled.append(functools.partial(np.copyto, copied, data))
             else:
-                np.copyto(converted, data)
-        self._arrays.append(converted)
-        return converted
+                copied = data.copy()
+        self._arrays.append(copied)
+        return copied
 
     def scaled(self, data: np.ndarray, factors: np.ndarray, dtype: DType) -> np.ndarray:
-        """Return data · factors as :meth:`rounded` does, multiplied in fp32.
+        """Return data · factors as :meth:`array` does, multiplied in fp32.
 
         The array is empty until the trace ends, when all of them are filled at once, on every core.
 
@@ -488,9 +495,7 @@ class Graph:
         """
         if dtype.numpy is None:
             return self.cast(self.constant(value, float32, ndim), dtype)
-        array = self._array(
-            value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value), dtype, True
-        )
+        array = self.array(value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value), dtype, True)
         shape = (1,) * (ndim - array.ndim) + array.shape
         if len(shape) > _MOST_DIMENSIONS:
             raise self._too_deep("constant", shape)
@@ -643,7 +648,9 @@ class Graph:
             name = self._unique_name(kind)
             layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
             traced_as = traced_as or _floating_dtype(inputs) or _narrow_dtype(inputs)
-            known = loop is None and all(tensor.value.known for tensor in inputs)
+            known = loop is None
+            for tensor in inputs:
+                known = known and tensor.value.known
             outputs = [
                 self._output(kind, layer.get_output(i), f"{name}:{i}", inputs, traced_as, known)
                 for i in range(layer.num_outputs)
@@ -658,12 +665,12 @@ class Graph:
                 self.plugins[name] = plugin
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
-        floating = _floating_dtype([*inputs, *outputs]) or (float32 if traced_as in NARROW else None)
+        floating = _floating_dtype([*inputs, *outputs]) or (None if traced_as is None else float32)
         self.layer_dtypes.append(None if kind == "shape" else floating)
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
-        if outputs and outputs[0].dtype in NARROW and self._may_leave_8_bits(kind, args):
-            outputs[0] = self._narrowed(outputs[0], outputs[0].dtype)
+        if traced_as is not None and not traced_as.is_floating_point and self._may_leave_8_bits(kind, args, outputs):
+            outputs[0] = self._narrowed(outputs[0], traced_as)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def _misplaced(self, kind: str) -> TrtnnError:
@@ -685,8 +692,10 @@ class Graph:
             f"the shape: {tuple(shape)}",
         )
 
-    def _may_leave_8_bits(self, kind: str, args: Sequence[Any]) -> bool:
+    def _may_leave_8_bits(self, kind: str, args: Sequence[Any], outputs: Sequence[Tensor]) -> bool:
         operation = self.trt.ElementWiseOperation
+        if outputs[0].dtype not in NARROW:
+            return False
         if kind == "elementwise":
             return args[2] not in (operation.MAX, operation.MIN)
         return kind in ("cumulative", "reduce", "unary")

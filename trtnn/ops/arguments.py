@@ -79,7 +79,10 @@ def normalize_dim(dim: int, ndim: int) -> int:
 
     Raises:
         ShapeError: there is no such dimension.
+        ArgumentError: it is a bool, which torch takes for another argument, or for none.
     """
+    if isinstance(dim, bool):
+        raise ArgumentError(f"a dimension is an int, not {dim}")
     if not -ndim <= dim < ndim:
         raise ShapeError(f"dimension {dim} is out of range", f"the tensor has {ndim}: from {-ndim} to {ndim - 1}")
     return dim % ndim
@@ -143,8 +146,8 @@ def layer_weights(
     """
     graph, dtype = input.graph, input.dtype
     if dtype.numpy is not None:
-        weights = graph.rounded(kernel, dtype) if factors is None else graph.scaled(kernel, factors, dtype)
-        return weights, None if bias is None else graph.rounded(bias, dtype), {}
+        weights = graph.array(kernel, dtype, True) if factors is None else graph.scaled(kernel, factors, dtype)
+        return weights, None if bias is None else graph.array(bias, dtype, True), {}
     kernel = kernel if factors is None else kernel * factors
     given = {1: kernel} if bias is None else {1: kernel, 2: bias}
     none = graph.trt.Weights()

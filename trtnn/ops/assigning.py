@@ -61,6 +61,8 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
             regions.append((item if item >= 0 else item + length, 1))
         elif isinstance(item, slice):
             first, count, step = span(item, length)
+            if isinstance(count, int) and count == 0:
+                return input
             regions.append((first, count))
             shape.append(count)
             if step != 1:

@@ -154,6 +154,17 @@ class _Door:
                 return False
         return True
 
+    def tells_by_types(self, args: Sequence[Any]) -> bool:
+        """Whether calls with arguments of the same types are known as well: no sequence in them may hold another."""
+        return not any(
+            isinstance(value, (list, tuple))
+            and (i >= len(self.positional) or self.fine[i] is not _PLAIN or "Tensor" in self._words(i))
+            for i, value in enumerate(args)
+        )
+
+    def _words(self, i: int) -> set[str]:
+        return set(re.findall(r"\w+", self.annotations[self.positional[i]]))
+
     def translate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments as the function takes them.
 
@@ -317,12 +328,16 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     trtnn's that names it.
     """
     door = _Door(function, name)
-    knows, translate = door.knows, door.translate
+    usual: set[tuple] = set()  # the types and keywords of calls that pass as they are
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not knows(args, kwargs):
-            args, kwargs = translate(args, kwargs)
+        kinds = (*map(type, args), *kwargs, *map(type, kwargs.values())) if kwargs else tuple(map(type, args))
+        if kinds not in usual:
+            if not door.knows(args, kwargs):
+                args, kwargs = door.translate(args, kwargs)
+            elif door.tells_by_types(args) and not any(isinstance(v, (list, tuple)) for v in kwargs.values()):
+                usual.add(kinds)
         try:
             return function(*args, **kwargs)
         except TrtnnError:

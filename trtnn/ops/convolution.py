@@ -130,7 +130,7 @@ def _layer(
     graph, n, out_channels = input.graph, len(lengths), blocks[0] * blocks[2]
     source, undo = images
     source = graph.snapshot(kind, source)
-    taps = taps.reshape(*taps.shape[:2], *as_sides(taps.shape[2:], 1))
+    taps = taps if n > 1 else taps[..., None]
     out_shape = (source.shape[0], out_channels, *as_sides(lengths, 1))
 
     def make(scale: np.ndarray | None = None, shift: np.ndarray | None = None) -> Tensor:

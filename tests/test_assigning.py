@@ -1,0 +1,130 @@
+"""``x[index] = value``, held against torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
+from trtnn import Dim, Input
+from trtnn.errors import ShapeError, UnsupportedError
+
+X = numbers(3, 4, 5)
+INDICES = [
+    (0,), (-1,), (1, 2), (0, 0, 0), (slice(1, 3),), (Ellipsis, 2), (slice(None), 1, slice(2, 4)),
+    (slice(None), slice(1, -1)), (None, 0), (slice(None), [0, 2]), (slice(None, None, 2),), ([0, 0, 2],),
+    (np.array([1]),), (slice(None), slice(None), slice(1, None, 2)), (slice(None),), (torch.tensor([2, 1]),), (slice(3, 9),),
+]  # fmt: skip
+
+
+def assigned(x, index, value):
+    x = x.clone()
+    x[index if len(index) > 1 else index[0]] = value
+    return x
+
+
+@pytest.mark.parametrize("value", [0.5, 3, True])
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_numbers(index, value):
+    assert_close(run(lambda x: assigned(x, index, value), X), assigned(torch.from_numpy(X), index, value))
+
+
+@pytest.mark.parametrize(
+    ("index", "shape"),
+    [
+        ((0,), (5,)), ((0,), (4, 5)), ((slice(None), slice(1, 3)), (3, 2, 5)), ((slice(None), slice(1, 3)), (2, 1)),
+        ((slice(None), [3, 1]), (3, 2, 5)), ((Ellipsis, slice(1, 4)), (1, 1, 3)), ((1, 2), (1, 1, 5)),
+        ((slice(None), slice(None), slice(None, None, 3)), (4, 2)), ((2, slice(1, 2), 4), (1,)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_tensors(index, shape):
+    check_triangle(*[lambda x, y: assigned(x, index, y)] * 2, X, numbers(*shape, seed=1))
+
+
+def test_masks():
+    mask = np.array([True, False, True])
+
+    def function(x, mask):
+        y = x.clone()
+        y[y > 0] = 7
+        z = x.clone()
+        z[mask] = -1.0
+        w = x.clone()
+        w[torch.tensor([True, False, False])] = 2
+        return y, z, w
+
+    check_triangle(function, function, X, mask)
+
+
+def test_places_that_the_engine_knows():
+    def function(x, at, value):
+        x = x.clone()
+        x[:, at] = value
+        return x
+
+    at, value = np.array([2, 0]), numbers(3, 2, 5, seed=1)
+    network = trace(lambda x, at, value: function(x, at.long(), value), X, at.astype(np.int32), value)
+    expected = function(torch.from_numpy(X), torch.from_numpy(at), torch.from_numpy(value))
+    assert_close(network.run(X, at.astype(np.int32), value), expected)
+
+
+def test_what_is_assigned_takes_the_type_of_the_whole():
+    def function(x):
+        x = x.int()
+        x[0] = 2.9
+        x[:, 1:2] = x[:, :1].float() * 1.5
+        return x
+
+    check_triangle(function, function, X)
+
+
+def test_every_name_of_a_tensor_sees_it():
+    def function(x):
+        x = x * 1
+        same = x
+        same[..., 0] = 1
+        x[0] += same[1]
+        return x * 2
+
+    with pytest.raises(UnsupportedError, match="shares memory"):  # x[0] is a view, and += changes it
+        trace(function, X)
+
+    def plain(x):
+        x = x * 1
+        same = x
+        same[..., 0] = 1
+        return x * 2
+
+    check_triangle(plain, plain, X)
+
+
+@pytest.mark.parametrize("length", [4, 6, 8])
+def test_dynamic_lengths(length):
+    def function(x, y):
+        x = x.clone()
+        x[:, 1:3] = y
+        x[:, -1] = 2.0
+        return x
+
+    network = trace(function, Input((3, Dim("length", 4, 4, 8), 5)), Input((3, 2, 5)))
+    x, y = numbers(3, length, 5), numbers(3, 2, 5, seed=1)
+    assert_close(network.run(x, y), function(torch.from_numpy(x), torch.from_numpy(y)))
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "error", "words"),
+    [
+        ((5,), 1.0, ShapeError, "index 5 is out of range for a dimension of 3"),
+        ((slice(None), 0), np.zeros(7, np.float32), ShapeError, "cannot expand"),
+        ((0,), np.zeros((2, 4, 5), np.float32), ShapeError, "a value of shape (2, 4, 5) does not fit (4, 5)"),
+        (([0], [1]), 1.0, UnsupportedError, "one list, array or Tensor of integers is replaced at a time"),
+        ((0, [1]), 1.0, UnsupportedError, "of whole dimensions"),
+        ((np.array([True, True, False]),), np.ones((2, 4, 5), np.float32), UnsupportedError, "a mask takes one number"),
+        ((np.array([True, True]),), 1.0, ShapeError, "a mask of shape (2,) does not fit (3, 4, 5)"),
+        (("a",), 1.0, UnsupportedError, "an index of type str"),
+    ],
+)
+def test_errors(index, value, error, words):
+    assert words in message_of(error, trace, lambda x: assigned(x, index, value), X)
