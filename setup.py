@@ -44,6 +44,7 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
+            "expecttest",
             "onnx",
             "ruff",
             "safetensors",

@@ -191,7 +191,7 @@ class Attention(Module):
         cross_attention_dim: of the other features; as many as ``query_dim`` where None.
         heads, dim_head: how many heads, and the channels of each.
         bias, out_bias: whether the three projections to the heads have a bias, and that back.
-        upcast_attention: whether scores are computed in fp32: those of fp16 overflow at 65504.
+        upcast_attention: whether the weights and their product are carried in fp32 too, as the scores always are.
         norm_num_groups: of a group normalisation of the input; None for none.
         residual_connection: whether the input is added to the result.
         rescale_output_factor: what the result is divided by.

@@ -14,7 +14,8 @@ X = numbers(3, 4, 5)
 INDICES = [
     (0,), (-1,), (1, 2), (0, 0, 0), (slice(1, 3),), (Ellipsis, 2), (slice(None), 1, slice(2, 4)),
     (slice(None), slice(1, -1)), (None, 0), (slice(None), [0, 2]), (slice(None, None, 2),), ([0, 0, 2],),
-    (np.array([1]),), (slice(None), slice(None), slice(1, None, 2)), (slice(None),), (torch.tensor([2, 1]),), (slice(3, 9),),
+    (np.array([1]),), (slice(None), slice(None), slice(1, None, 2)), (slice(None),),
+    (torch.tensor([2, 1]),), (slice(3, 9),),
 ]  # fmt: skip
 
 

@@ -4,6 +4,8 @@ A case is a function that means the same in torch and in trtnn, as in ``test_ope
 outputs' shapes is held against what comes out.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -21,8 +23,8 @@ from tests.helpers import (
     numbers,
     trace,
 )
+from trtnn import Dim, modules, sym_max, sym_min
 from trtnn import functional as F
-from trtnn import modules
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.models.boxes import cells_of
 
@@ -35,6 +37,11 @@ def weights(ops, *shape):
     """Return weights as ``ops`` takes them."""
     array = numbers(*shape, seed=7, scale=0.5)
     return torch.from_numpy(array) if ops is TORCH else array
+
+
+def ones(ops, x):
+    """A batch of square matrices as many as x has, all of ones."""
+    return (x[:, :, :1] * 0 + 1) @ (x[:, :, :1].mT * 0 + 1)
 
 
 # Of (batch, 4, odd); the answer in fp16 is the same but for rounding.
@@ -96,6 +103,49 @@ CASES = {
         x.scatter(1, (x[:, :1] > 0).long(), 0.5), ops.one_hot(x.argmax(1), 4),
         x.scatter_add(1, (x > 0).long(), x), x.scatter_add(-1, x.argmax(-1, True), x),
         x.index_add(-1, (x[0, 0] > 0).long(), x), x.index_add(1, (x[0, :, 0] > 0).long(), x, alpha=2),
+    ],
+    "logarithms and angles": lambda ops, x: [
+        ops.expm1(x), ops.log1p(abs(x)), ops.log2(abs(x) + 1), ops.atan2(x, x[:, :1]), ops.hypot(x, x[..., :1]),
+        ops.logaddexp(x, x.mean(1, keepdim=True)), ops.sinc(x), ops.erfc(x), ops.nan_to_num(x), ops.exp2(x),
+        ops.copysign(x, x[:1, :1, :1]), ops.xlogy(x, abs(x) + 1), ops.logit(x, 0.1), ops.isclose(x, x), ops.fmax(x, -x),
+    ],
+    "three operands": lambda ops, x: [
+        ops.lerp(x, x * 2, 0.25), ops.lerp(x, x * 2, x[:, :1]), ops.addcmul(x, x, x[:1], value=2),
+        ops.addcdiv(x, x, abs(x) + 1), ops.heaviside(x, x * 2),
+    ],
+    "pairs and neighbours": lambda ops, x: [
+        *ops.var_mean(x, -1), *ops.std_mean(x, (0, 2)), tuple(ops.aminmax(x)), tuple(ops.aminmax(x, dim=-1)),
+        ops.nansum(x, -1), ops.nanmean(x), ops.diff(x), ops.diff(x, 2), ops.trapezoid(x), ops.trapezoid(x, dim=1),
+        ops.cumulative_trapezoid(x, dx=2), ops.dist(x, x[:1]), ops.diff(x, dim=0, prepend=x),
+    ],
+    "sides": lambda ops, x: [
+        ops.hstack([x, x]), ops.vstack([x, x]), ops.dstack([x, x]), ops.column_stack([x[0, 0], x[0, 0]]),
+        ops.block_diag(x[0], x[0, 0]), *ops.broadcast_tensors(x, x[0]), x[0].broadcast_to(x.shape), *x.hsplit(2),
+        *x.tensor_split((1, 3), 1), *ops.tensor_split(x, 3, 1), *x.dsplit((2,)), *x.split_with_sizes([1, 3], 1),
+        x.ravel(), x.swapaxes(0, -1), x.adjoint(), x.rot90(1, (1, 2)), x.rot90(3, (0, 2)), x.fliplr(), x.flipud(),
+        x.sum_to_size(4, 1), ops.atleast_3d(x[0, 0]), *ops.tensor_split(x.repeat(1, 1, 2), 2, -1),
+    ],
+    "diagonals": lambda ops, x: [
+        (x.mT @ x).diagonal(0, 1, 2), ops.cat([x[0], x[0]], 1)[:2].diagonal(1), x[0, :3].mT.diagonal()[:2] * 1,
+        (x.mT @ x).diagonal(-1, -1, -2), ops.diag(x[0, 0]),
+        ops.diag_embed(x), ops.diag_embed(x, -2, 0, 2), ops.diagflat(x[0]), ops.trace(x[0].mT @ x[0]),
+        (x.mT @ x).diagonal_scatter(x[:, 0], 0, 1, 2), (x.mT @ x)[0].clone().fill_diagonal_(7),
+    ],
+    "placing": lambda ops, x: [
+        ops.take(x, (x[0, 0] > 0).long()), ops.take_along_dim(x, x.argmax(1, True), 1),
+        ops.take_along_dim(x, x[:1].argmax(-1, True), -1), x.index_fill(-1, ops.tensor([0, -1]), 7.0),
+        x.index_fill(1, ops.tensor([1]), 7.0), x.index_copy(1, ops.tensor([2, 0]), x[:, :2]),
+        x.masked_scatter(x > 0, x * 2), x.select_scatter(x[:, 0], 1, 2), x.select_scatter(x[..., 0], -1, -1),
+        x.slice_scatter(x[..., :2] * 2, -1, 1, 3), x.slice_scatter(x[:, :2] * 2, 1, 0, 4, 2),
+        x.index_put((ops.tensor([0]), ops.tensor([-1])), x[0, 0]), x.mT.index_put((ops.tensor([0]),), x[0, :, 0], True),
+    ],
+    "products of vectors": lambda ops, x: [
+        ops.baddbmm(x.mT, x.mT, x @ x.mT), ops.addbmm(x[0], ones(ops, x), x),
+        ops.tensordot(x, x, ([1], [1]))[0, 0], ops.tensordot(x, x[:, 0], ([0], [0])), ops.inner(x, x[0]),
+        ops.kron(x[0], x[0, :2]), ops.cross(x[:, :3], x[:, 1:], 1), ops.linalg.vecdot(x, x),
+        ops.addr(x[0], x[0, :, 0], x[0, 0]),
+        ops.linalg.vector_norm(x, dim=-1), ops.linalg.matrix_norm(x), ops.linalg.matrix_norm(x, 1, (2, 0)),
+        ops.linalg.norm(x), ops.cartesian_prod(x[0, 0], x[0, 1]), ops.linalg.multi_dot([x[0], x[0].mT, x[0, :, 0]]),
     ],
     "triangles": lambda ops, x: [x.tril(), x.triu(1), ops.tril(x.mT, -1), (x > 0).tril()],
     "windows": lambda ops, x: [x.unfold(1, 2, 1), x.unfold(-1, 2, 1), x.unfold(-1, 3, 2), ops.unfold(x[:, None], 2)],
@@ -331,6 +381,118 @@ def test_places_of_known_lengths_are_computed_while_tracing(function):
     assert len(layers(known, *kinds)) <= 1 < len(layers(unknown, *kinds))
 
 
+# -- lengths that people compute ---------------------------------------------------------------------------------------
+
+LONGER, LONGER_SIZES = (1, 2, Dim("h", 8, 16, 64)), [(1, 2, h) for h in (8, 9, 15, 16, 31, 33, 63, 64)]
+
+# Of (1, 2, h), in the words that torch takes as well; of the numbers -0.5 the root comes by its own layers.
+OF_LENGTHS = {
+    "halves": lambda ops, x: [
+        x[..., : x.shape[2] // 2], x[..., -(x.shape[2] // 2) :], x[..., : -(x.shape[2] // 2)],
+        *x.split([x.shape[2] // 2, x.shape[2] - x.shape[2] // 2], 2), *x.chunk(2, 2), *x.chunk(3, 2),
+        x[..., : x.shape[2] // 2] + x[..., -(x.shape[2] // 2) :], ops.cat([x[..., ::2], x[..., 1::2]], -1),
+    ],
+    "to a multiple": lambda ops, x: [
+        ops.pad(x, (0, -x.shape[2] % 8)).view(1, 2, -1, 8), ops.pad(x, (-x.shape[2] % 8, 0), value=1.5),
+        ops.pad(x, (0, 7))[..., : (x.shape[2] + 7) // 8 * 8].view(1, 2, (x.shape[2] + 7) // 8, 8),
+        ops.pad(x, (0, 7))[..., : x.shape[2] + -x.shape[2] % 8].view(1, 2, (x.shape[2] + 7) // 8, 8),
+        ops.pad(x, (0, (8 - x.shape[2] % 8) % 8), value=float("inf")), ops.pad(x > 0, (0, -x.shape[2] % 8), value=True),
+        ops.pad(x, (0, x.shape[2] % 2)).view(1, 2, -1, 2).sum(-1) + x[..., ::2],
+        x[..., : x.shape[2] - x.shape[2] % 4].reshape(2, -1, 4),
+    ],
+    "padding": lambda ops, x: [
+        *[ops.pad(x, (x.shape[2] % 3, -x.shape[2] % 8), mode) for mode in ("reflect", "replicate", "circular")],
+        *[ops.pad(x, (1, x.shape[2] // 2 - 10), mode) for mode in ("constant", "reflect", "replicate", "circular")],
+        ops.pad(x, (x.shape[2] // 2 - 10, 0), value=2.0),
+    ],
+    "slices that are longer": lambda ops, x: [x[..., :40], x[..., -40:], x[..., 4:20], x[..., :-3]],
+    "turning": lambda ops, x: [x.roll(x.shape[2] // 2, -1), x.roll(x.shape[2] - 1, 2), x.flip(-1)],
+    "places": lambda ops, x: [
+        x.narrow(2, x.shape[2] // 4, x.shape[2] // 3), x[..., x.shape[2] // 2], ops.arange(x.shape[2] // 2),
+        x[..., : math.ceil(x.shape[2] / 2)], x[..., : math.floor(x.shape[2] * 0.75)],
+        x[..., : divmod(x.shape[2], 3)[0]],
+    ],
+    "resizing": lambda ops, x: [
+        ops.interpolate(x, size=x.shape[2] * 2, mode="linear"), ops.interpolate(x, size=(x.shape[2] + 7) // 8 * 8)
+    ],
+    "factors": lambda ops, x: [
+        x * x.shape[2] ** -0.5, x * x.shape[2] ** 0.5, x * (x.shape[2] * 0.5), x / (x.shape[2] / 3), 1 / x.shape[2] * x,
+        x + x.shape[2] ** 2, x - (x.shape[2] + 0.3) ** 0.25, 2 ** (x.shape[2] / 64) + x, x * (x.shape[2] * 0.3 // 1),
+        x.clamp(max=x.shape[2] ** -0.5), x.sum(2) * (1 / x.shape[2]), -(x.shape[2] / 3) + x, x * (x.shape[2] % 2.5),
+        ops.scaled_dot_product_attention(x, x, x, scale=x.shape[2] ** -0.5), x * (x.shape[2] ** -2),
+    ],
+    "variance": lambda ops, x: [x.var(2, correction=0.5), x.std((1, 2)), x.var(2, correction=0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_LENGTHS)
+def test_of_lengths(name):
+    function = OF_LENGTHS[name]
+    check_dynamic(lambda x: function(F, x), lambda x: function(TORCH, x), LONGER, LONGER_SIZES)
+
+
+def test_the_smaller_and_the_larger_of_two_lengths():
+    def function(least, most, pad):
+        return lambda x: [
+            x[..., : least(x.shape[2], 32)], pad(x, (0, most(x.shape[2], 32) - x.shape[2])),
+            x * most(x.shape[2] // 2, 10), pad(x, (0, most(0, 20 - x.shape[2])), value=3.0),
+        ]  # fmt: skip
+
+    check_dynamic(function(sym_min, sym_max, F.pad), function(min, max, torch.nn.functional.pad), LONGER, LONGER_SIZES)
+
+
+def windows_of_seven(ops, x):
+    """Cut (batch, channels, height, width) into windows as Swin does, and join them again."""
+    b, c, h, w = x.shape
+    padded = ops.pad(x, (0, (7 - w % 7) % 7, 0, (7 - h % 7) % 7))
+    tall, wide = padded.shape[2:]
+    cells = padded.permute(0, 2, 3, 1).view(b, tall // 7, 7, wide // 7, 7, c).permute(0, 1, 3, 2, 4, 5)
+    windows = cells.reshape(-1, 49, c)
+    whole = windows.view(b, tall // 7, wide // 7, 7, 7, c).permute(0, 1, 3, 2, 4, 5).reshape(b, tall, wide, c)
+    return [windows, whole.roll((-3, -3), (1, 2))[:, :h, :w] + x.permute(0, 2, 3, 1)]
+
+
+@pytest.mark.parametrize("longest", [64, 6400])
+def test_windows_of_seven(longest):
+    sides = Dim("h", 8, 16, longest), Dim("w", 8, 16, longest)
+    check_dynamic(
+        lambda x: windows_of_seven(F, x), lambda x: windows_of_seven(TORCH, x), (BATCH, 2, *sides),
+        [(1, 2, 8, 8), (2, 2, 14, 9), (3, 2, 21, 28), (1, 2, 64, 63)],
+    )  # fmt: skip
+
+
+ROUNDED_UP = [
+    ("max_pool", {}), ("max_pool", {"dilation": 2}), ("max_pool", {"return_indices": True}), ("avg_pool", {}),
+    ("avg_pool", {"count_include_pad": False}), ("avg_pool", {"divisor_override": 5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "kernel", "stride", "padding"), [
+    (1, 2, 2, 0), (1, 3, 2, 1), (2, 2, 3, 1), (2, 3, 3, 1), (2, 1, 4, 0), (2, 2, 1, 0), (3, 2, 2, 1), (3, 3, 4, 1)
+])  # fmt: skip
+@pytest.mark.parametrize(("name", "options"), ROUNDED_UP)
+def test_pooling_rounded_up(n, kernel, stride, padding, name, options):
+    """At every length, those too where the last window would start in the padding and is left out."""
+    if n == 1 and "divisor_override" in options:
+        pytest.skip("torch's avg_pool1d takes no divisor_override")
+    if kernel < stride and "count_include_pad" in options and padding:
+        pytest.skip("a window may lie in the padding alone, and TensorRT refuses a mean of nothing")
+    options = {**options, "ceil_mode": True}
+    name = f"{name}{n}d"
+
+    def function(ops):
+        def pool(x):
+            result = getattr(ops, name)(x, kernel, stride, padding, **options)
+            return list(result) if isinstance(result, tuple) else result
+
+        return pool
+
+    check_dynamic(
+        function(F), function(torch.nn.functional), (1, 2, *[5] * (n - 1), Dim("h", 5, 6, 13)),
+        [(1, 2, *[5] * (n - 1), h) for h in range(5, 14)], build="dilation" not in options,
+    )  # fmt: skip
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -347,8 +509,23 @@ def test_places_of_known_lengths_are_computed_while_tracing(function):
         (lambda x: F.adaptive_avg_pool1d(x, 3), UnsupportedError, "adaptive_avg_pool1d of a length of odd to 3"),
         (lambda x: F.adaptive_max_pool1d(x, 2), UnsupportedError, "its windows would depend on the length"),
         (lambda x: F.interpolate(x, size=3, mode="area"), UnsupportedError, "of a length of odd to 3"),
-        (lambda x: F.max_pool1d(x, 2, ceil_mode=True), UnsupportedError, "max_pool1d with ceil_mode over a length of"),
-        (lambda x: F.avg_pool1d(x, 2, ceil_mode=True), UnsupportedError, "avg_pool1d with ceil_mode over a length of"),
+        (
+            lambda x: x[..., : min(x.shape[2], 9)],
+            ShapeError,
+            "it never holds for odd up to 9, and always holds for odd",
+        ),
+        (lambda x: x[..., : min(x.shape[2], 9)], ShapeError, "trtnn.sym_min"),
+        (lambda x: F.zeros(2, -x.shape[2] % 4), ShapeError, "of shape (2, 4*((odd + 3)//4) - odd) may hold nothing"),
+        (lambda x: F.zeros(2, -x.shape[2] % 4), ShapeError, "functional.pad takes it"),
+        (lambda x: F.zeros(x.shape[2] / 3), ArgumentError, "which // divides, not (odd / 3,)"),
+        (lambda x: F.pad(x, (0, x.shape[2] / 3)), ShapeError, "odd / 3 is no whole number of elements"),
+        (lambda x: x[..., : x.shape[2] / 3], ShapeError, "odd / 3 is no whole number of elements"),
+        (lambda x: x[..., : int(x.shape[2] * 0.5)], ShapeError, "divide with //: odd // 2"),
+        (lambda x: x.repeat(1, 1, x.shape[2] / 3), ShapeError, "odd / 3 is no whole number of elements"),
+        (lambda x: x.narrow(2, 0, x.shape[2] / 3), ShapeError, "divide them with //"),
+        (lambda x: F.interpolate(x, size=x.shape[2] / 3), ArgumentError, "divide lengths with //"),
+        (lambda x: F.pad(x, (0, x.shape[2]), "reflect"), ShapeError, "padding by odd in mode 'reflect'"),
+        (lambda x: F.pad(x, (0, x.shape[2] * 2 - 6), "reflect"), ShapeError, "never holds for odd up to 5"),
         (lambda x: F.pixel_unshuffle(x, 2), ShapeError, "odd"),
         (F.glu, ShapeError, "odd"),
         (lambda x: F.pad(x, (4, 0), "reflect"), ShapeError, "odd"),

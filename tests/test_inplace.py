@@ -8,7 +8,7 @@ from tests.helpers import assert_close, message_of, numbers, run, trace
 from trtnn import functional as F
 from trtnn import modules
 from trtnn.errors import DTypeError, ShapeError, UnsupportedError
-from trtnn.functional import _IN_PLACE, _METHODS_IN_PLACE
+from trtnn.methods import IN_PLACE, METHODS_IN_PLACE
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
 
@@ -94,22 +94,25 @@ ARGUMENTS = {
     "addr": lambda x: (x[0] * 1, x[1] * 1),
     "clamp": lambda x: (0.2,),
     "clip": lambda x: (0.2,),
+    "cumprod": lambda x: (0,),
     "cumsum": lambda x: (0,),
     "index_add": lambda x: (0, _index(x), x + 1),
     "index_copy": lambda x: (0, _index(x), x * 0 + 1),
     "index_fill": lambda x: (0, _index(x), 7.0),
     "index_put": lambda x: ((_index(x),), x * 0 + 7),
+    "index_reduce": lambda x: (0, _index(x), x + 1, "amax"),
     "lerp": lambda x: (x + 1, 0.25),
     "masked_fill": lambda x: (x > 0.3, 2.0),
     "masked_scatter": lambda x: (x > 0.3, x + 1),
     "pow": lambda x: (2,),
     "scatter": lambda x: (0, _index(x)[None], 0.5),
+    "scatter_reduce": lambda x: (0, _index(x)[None], x + 1, "amax"),
     "scatter_add": lambda x: (0, _index(x)[None], x + 1),
 }
-OF_BOOLS = [name for name in _IN_PLACE if name.startswith("bitwise")]  # which the table of all operations changes
+OF_BOOLS = [name for name in IN_PLACE if name.startswith("bitwise")]  # which the table of all operations changes
 
 
-@pytest.mark.parametrize("name", [name for name in _IN_PLACE if name not in OF_BOOLS])
+@pytest.mark.parametrize("name", [name for name in IN_PLACE if name not in OF_BOOLS])
 def test_methods_as_torchs(name):
     x = np.abs(numbers(3, 3)) / 4 + (1 if name in ("acosh", "arccosh") else 0.1)
 
@@ -154,7 +157,7 @@ def test_what_changes_the_shape_in_place_is_a_view():
 
 
 def test_every_method_is_torchs():
-    assert [name for name in _METHODS_IN_PLACE if not hasattr(torch.Tensor, name)] == []
+    assert [name for name in METHODS_IN_PLACE if not hasattr(torch.Tensor, name)] == []
 
 
 def test_modules_in_place_change_their_input():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import assert_close, message_of, numbers
+from tests.helpers import assert_close, message_of, numbers, trace
 from trtnn import Input, Module, float16
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.inputs import as_input, name_arguments
@@ -37,6 +37,36 @@ def test_an_input_normalises_its_arguments():
 @pytest.mark.parametrize("shape", [(0,), (-1, 2), (1.0,), ("1",), (None,), (True,)])
 def test_shapes_hold_positive_ints(shape):
     assert f"a shape holds positive ints, not {shape}" in message_of(ShapeError, Input, shape)
+
+
+@pytest.mark.parametrize("shape", ["ab", 3, None, {1: 2}, {1, 2}])
+def test_what_is_no_shape(shape):
+    assert f"a shape is a sequence of positive ints, not {shape!r}" in message_of(ShapeError, Input, shape)
+
+
+def test_whole_numbers_of_others_are_lengths():
+    for shape in ((np.int64(2), 3), torch.Size((2, 3)), np.array([2, 3]), (torch.tensor(2), 3)):
+        spec = Input(shape)
+        assert spec.shape == (2, 3)
+        assert [type(length) for length in spec.shape] == [int, int]
+    for shape in ((np.float32(2),), (np.bool_(True),), (np.array([1, 2]),), (torch.tensor(2.0),)):
+        assert "a shape holds positive ints" in message_of(ShapeError, Input, shape)
+
+
+def test_what_tensorrt_has_no_shape_for():
+    assert Input((1,) * 8).shape == (1,) * 8
+    assert "at most 8 dimensions, not the 9 of (1, 1, " in message_of(ShapeError, Input, (1,) * 9)
+    assert "at most 8 dimensions" in message_of(ShapeError, Difference().trace, {"left": (1,) * 9, "right": (1,)})
+    assert "a shape holds positive ints" in message_of(ShapeError, Input, (2**63,))
+
+
+def test_shapes_nested_very_deep():
+    shape = [1]
+    for _ in range(2000):
+        shape = [shape]
+    for wrong in ({"left": shape, "right": (1,)}, {"left": [shape], "right": (1,)}):
+        assert "a shape holds positive ints, not ('list',)" in message_of(ShapeError, Difference().trace, wrong)
+    assert "unknown: 3" in message_of(ArgumentError, Difference().trace, {3: (1,)})
 
 
 def test_by_position_and_by_name(network):
@@ -79,6 +109,9 @@ def test_by_position_and_by_name(network):
         ((LEFT, RIGHT.astype(np.uint16)), {}, DTypeError, ["input 'right'", "expected int32", "received uint16"]),
         ((LEFT.tolist(), RIGHT), {}, DTypeError, ["input 'left' takes a NumPy array or a torch tensor, not list"]),
         ((None, RIGHT), {}, DTypeError, ["not NoneType"]),
+        ((np.ma.masked_array(LEFT, LEFT > 0), RIGHT), {}, DTypeError, ["takes no masked array", "x.filled(0)"]),
+        ((torch.from_numpy(LEFT).to_sparse(), RIGHT), {}, DTypeError, ["takes no sparse torch tensor"]),
+        ((torch.from_numpy(LEFT).to("meta"), RIGHT), {}, DTypeError, ["on the meta device"]),
     ],
 )
 def test_wrong_inputs(network, args, kwargs, error, words):
@@ -103,3 +136,12 @@ def test_arrays_of_any_layout(network):
 def test_big_endian_arrays(network):
     message = message_of(DTypeError, network.run, LEFT.astype(">f4"), RIGHT)
     assert "received >f4" in message
+
+
+def test_tensors_that_require_grad(network):
+    left = torch.from_numpy(LEFT).requires_grad_()
+    result = network.run(left, RIGHT)
+    assert not result.requires_grad
+    assert not trace(lambda x: x, LEFT).run(left).requires_grad
+    assert_close(network.run(LEFT, torch.from_numpy(RIGHT)), result)
+    assert_close(network.run(LEFT, right=torch.from_numpy(RIGHT)), result)

@@ -1,13 +1,14 @@
 """Outputs of inner modules as outputs of a network: which, under which names, and what comes back."""
 
 import json
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
 import torch
 
 import trtnn
-from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message_of, numbers, strongly_typed
+from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message_of, numbers, strongly_typed, trace
 from tests.standin import StandInSession, stand_in
 from trtnn import Engine, Input, Module, functional, modules
 from trtnn.errors import ArgumentError
@@ -341,3 +342,64 @@ def test_a_layer_is_named_after_its_module(model):
     assert "conv" in names
     assert "/concatenation" in names  # of the model's own forward, whose path is empty
     assert trtnn.profiling.module_paths("/concatenation") == ("",)
+
+
+def nested(levels):
+    def function(x):
+        for level in range(levels):
+            x = ((x,), [x], {"a": x})[level % 3]
+        return x
+
+    return function
+
+
+def test_outputs_nested_deep(tmp_path):
+    network = trace(nested(90), (2,))
+    result = network.run(np.ones(2, np.float32))
+    for level in range(90)[::-1]:
+        result = result["a" if level % 3 == 2 else 0]
+    np.testing.assert_array_equal(result, [1, 1])
+    assert network.build(**ONE_TARGET).plan.nbytes > 0
+    for function in (nested(101), nested(3000)):
+        assert "may be nested in 100 levels, and these are in more" in message_of(ArgumentError, trace, function, (2,))
+
+
+def test_an_output_that_holds_itself():
+    def as_list(x):
+        result = [x]
+        result.append(result)
+        return result
+
+    def as_dict(x):
+        result = {"x": x}
+        result["again"] = (result,)
+        return result
+
+    for function in (as_list, as_dict):
+        assert "one that holds itself has no end" in message_of(ArgumentError, trace, function, (2,))
+
+
+def test_the_class_of_what_goes_from_module_to_module_stays():
+    """At an edge of precision its Tensors are others."""
+
+    class Found(OrderedDict):
+        def __getattr__(self, name):
+            return self[name]
+
+    Pair = namedtuple("Pair", "left right")
+
+    class Inner(Module):
+        def forward(self, x):
+            return Found(a=x + 1, b=Pair(x, [x]))
+
+    class Outer(Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Inner()
+
+        def forward(self, x):
+            found = self.inner(x)
+            return found.a + found.b.left
+
+    network = Outer().trace({"x": (2,)}, fp16=True, fp32_modules=["inner"])
+    np.testing.assert_array_equal(network.run(np.ones(2, np.float32)), [3, 3])

@@ -5,14 +5,36 @@ import inspect
 import pytest
 import torch
 
-from tests.helpers import message_of
-from tests.torch_nn import OF_TORCHVISION, PAGE, page, torch_modules
+from tests.helpers import TORCH, assert_close, message_of, numbers, run, trace
+from tests.torch_nn import OF_TORCHVISION, PAGE, page, torch_functions, torch_modules
 from trtnn import functional, modules
 from trtnn.modules.missing import MISSING
+from trtnn.ops.missing import KINDS
+from trtnn.ops.missing import MISSING as MISSING_FUNCTIONS
+from trtnn.parameter import Parameter
+from trtnn.tensor import Tensor
 
 # Arguments of torch's constructors that mean nothing here.
-NOT_TAKEN = {"device", "dtype", "self", "_weight", "_freeze", "min_value", "max_value", "args", "kwargs"}
+NOT_TAKEN = {"self", "min_value", "max_value", "args", "kwargs"}
 NOT_OF_TORCH = {"Module", *OF_TORCHVISION}
+
+
+def lstm(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+         proj_size=0, device=None, dtype=None):  # fmt: skip
+    """What torch.nn.LSTM takes, which it shows in its documentation alone."""
+
+
+def gru(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+        device=None, dtype=None):  # fmt: skip
+    """As of :func:`lstm`."""
+
+
+def rnn(input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0,
+        bidirectional=False, device=None, dtype=None):  # fmt: skip
+    """As of :func:`lstm`."""
+
+
+SHOWN = {"LSTM": lstm, "GRU": gru, "RNN": rnn}
 
 
 def test_every_module_is_here_or_accounted_for():
@@ -34,11 +56,11 @@ def test_the_page_is_current():
 
 @pytest.mark.parametrize("name", [name for name in modules.__all__ if name not in NOT_OF_TORCH])
 def test_arguments_and_defaults_are_torchs(name):
-    ours, theirs = (inspect.signature(getattr(nn, name)).parameters for nn in (modules, torch.nn))
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in (*ours.values(), *theirs.values())):
-        pytest.skip("torch shows no signature")
+    theirs = SHOWN[name] if name in SHOWN else getattr(torch.nn, name)
+    ours, theirs = inspect.signature(getattr(modules, name)), inspect.signature(theirs)
+    assert name == "Identity" or not any(p.kind is p.VAR_KEYWORD for p in ours.parameters.values())
     ours, theirs = (
-        [p for p in found.values() if p.name not in NOT_TAKEN and p.kind is not p.VAR_POSITIONAL]
+        [p for p in found.parameters.values() if p.name not in NOT_TAKEN and p.kind is not p.VAR_POSITIONAL]
         for found in (ours, theirs)
     )
     assert [(p.name, p.kind) for p in ours] == [(p.name, p.kind) for p in theirs]
@@ -59,27 +81,64 @@ def test_a_missing_module_says_why():
 
 def test_functions_have_torchs_names():
     places = (torch, torch.nn.functional, torch.Tensor)
-    ours = {"cast", "deform_conv2d", "getitem", "modulated_deform_conv2d"}  # the second is torchvision's
+    ours = {"cast", "getitem", "deform_conv2d", "modulated_deform_conv2d", "roi_align"}  # torchvision's among them
     names = [name for name in functional.__all__ if not any(hasattr(place, name) for place in places)]
     assert set(names) == ours
 
 
-FUNCTIONS_NOT_HERE = {
-    # for training
-    "alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "gumbel_softmax",
-    # that torch keeps for itself, or for older sources
-    "assert_int_or_pair", "boolean_dispatch", "conv_tbc", "grouped_mm", "multi_head_attention_forward",
-    "native_channel_shuffle", "scaled_grouped_mm", "scaled_mm", "upsample", "upsample_bilinear", "upsample_nearest",
-    # of vectors among themselves
-    "pdist",
-}  # fmt: skip
+def _is_here(name):
+    place, _, function = name.rpartition(".")
+    if place:
+        return function in getattr(getattr(functional, place, None), "__all__", ())
+    in_place = name.endswith("_") and hasattr(functional, name)
+    return name in functional.__all__ or hasattr(Tensor, name) or in_place
 
 
-def test_every_function_of_torch_nn_is_here_or_accounted_for():
-    kinds = ("loss", "_with_indices", "fractional", "has_torch", "handle_torch", "entropy", "kl_div")
-    theirs = [
-        name
-        for name, value in vars(torch.nn.functional).items()
-        if callable(value) and name[0].islower() and not name.endswith("_") and not any(k in name for k in kinds)
-    ]
-    assert [n for n in theirs if n not in functional.__all__ and n not in FUNCTIONS_NOT_HERE] == []
+def test_every_function_is_here_or_accounted_for():
+    left = [name for name in torch_functions() if not _is_here(name)]
+    assert [name for name in left if name not in MISSING_FUNCTIONS and name.rstrip("_") not in MISSING_FUNCTIONS] == []
+
+
+def test_no_function_is_both_here_and_missing():
+    assert [name for name in MISSING_FUNCTIONS if _is_here(name)] == []
+
+
+def test_every_missing_function_is_torchs_and_named_once():
+    theirs = {*torch_functions(), *(name.rstrip("_") for name in torch_functions()), "special"}
+    names = [name for kind in KINDS for name in kind.names.split()]
+    assert [name for name in names if name not in theirs] == []
+    assert sorted({*names}) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["nonzero", "svd", "bernoulli_", "backward", "cdouble"])
+def test_a_missing_function_says_why(name):
+    why, instead = MISSING_FUNCTIONS[name.rstrip("_")]
+
+    def messages(x):
+        places = (("trtnn.functional", functional), ("Tensor", x), ("Parameter", Parameter(2)))
+        for owner, place in places:
+            assert not hasattr(place, name)
+            message = message_of(AttributeError, getattr, place, name)
+            assert message == f"{owner} has no {name}: {why}; {instead}"
+        return x
+
+    trace(messages, (2, 3))
+
+
+def test_a_misspelled_function_says_which_is_near():
+    assert "trtnn.functional has no softmx: nearest: softmax" in message_of(
+        AttributeError, getattr, functional, "softmx"
+    )
+    message = message_of(AttributeError, getattr, functional.linalg, "svd")
+    assert "trtnn.functional.linalg has no svd: it needs a decomposition" in message
+    trace(lambda x: (message_of(AttributeError, getattr, x, "premute"), x)[1], (2,))
+    with pytest.raises(ImportError):
+        exec("from trtnn.functional import nonzero")
+
+
+def test_functions_in_place():
+    def changed(ops):
+        return lambda x: [ops.relu_(x * 1), ops.elu_(x * 1), ops.threshold_(x * 1, 0.1, 2.0), ops.exp_(x * 1)]
+
+    x = numbers(2, 3)
+    assert_close(run(changed(functional), x), changed(TORCH)(torch.from_numpy(x)))

@@ -123,6 +123,10 @@ CASES = {
         {},
     ),
     "attention": (of(lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), (2, 4, 6)), {}),
+    "carried in fp32": (
+        of(lambda x: [x % 0.75, x // 0.7, F.fmod(x, x * 0.5), F.mish(x), F.gelu(x), x**7], (2, 6)),
+        {},
+    ),
     "lengths": (
         of(lambda x: [x[:, 1:] * F.arange(4), x.var(1), x.float() * x.shape[1], x.tril(), x * x.shape[0]], DYNAMIC),
         {},

@@ -1,11 +1,12 @@
 """trtnn: TensorRT networks written as PyTorch-like modules."""
 
 from trtnn import errors, functional, modules
+from trtnn import methods as _methods  # noqa: F401  (it gives Tensors their methods)
 from trtnn.backend import get_backend
 from trtnn.build import BuildConfig
 from trtnn.checkpoint import load, save
 from trtnn.comparison import Comparison, compare
-from trtnn.dtypes import bfloat16, bool_, float16, float32, int8, int32, int64, uint8
+from trtnn.dtypes import bfloat16, bool_, finfo, float16, float32, iinfo, int8, int32, int64, uint8
 from trtnn.engine import Engine
 from trtnn.errors import TrtnnError, UnsupportedError
 from trtnn.fp16 import Fp16Report
@@ -14,7 +15,7 @@ from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
 from trtnn.profiling import Profile
-from trtnn.symbolic import Dim
+from trtnn.symbolic import Dim, sym_max, sym_min
 from trtnn.tensor import Tensor
 
 __all__ = [
@@ -36,15 +37,19 @@ __all__ = [
     "bool_",
     "compare",
     "errors",
+    "finfo",
     "float16",
     "float32",
     "functional",
     "get_backend",
+    "iinfo",
     "int8",
     "int32",
     "int64",
     "load",
     "modules",
     "save",
+    "sym_max",
+    "sym_min",
     "uint8",
 ]

@@ -18,7 +18,7 @@ def is_torch(value: Any) -> bool:
 def array_of_torch(tensor: Any) -> np.ndarray:
     """Return the numbers of a torch tensor, sharing its memory where it can.
 
-    NumPy has no bfloat16, so that becomes float32, which holds the same numbers.
+    NumPy has no bfloat16 and no fp8, so those become float32, which holds the same numbers.
 
     Raises:
         DTypeError: it is sparse, quantised, complex or on the meta device.
@@ -33,4 +33,4 @@ def array_of_torch(tensor: Any) -> np.ndarray:
     if tensor.device.type == "meta":
         raise DTypeError("a torch tensor on the meta device, which holds no numbers")
     tensor = tensor.detach().cpu().resolve_neg()
-    return (tensor.float() if kind == "bfloat16" else tensor).numpy()
+    return (tensor.float() if kind == "bfloat16" or kind.startswith("float8") else tensor).numpy()

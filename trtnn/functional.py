@@ -15,13 +15,12 @@ those of TensorRT's operator reference (https://docs.nvidia.com/deeplearning/ten
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
 from typing import Any
 
-from trtnn.dtypes import DType, bfloat16, bool_, float16, float32, int32, int64
-from trtnn.errors import ShapeError, UnsupportedError
-from trtnn.graph import current_graph
-from trtnn.ops import linalg
+from trtnn.errors import ShapeError
+from trtnn.ops import fft, linalg
 from trtnn.ops.activation import (
     celu,
     dropout,
@@ -53,26 +52,20 @@ from trtnn.ops.activation import (
     threshold,
 )
 from trtnn.ops.angles import atan2, deg2rad, hypot, rad2deg, sinc
-from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import (
     add,
     clamp,
-    div,
-    floor_divide,
-    fmod,
     maximum,
     minimum,
     mul,
     pow,
-    remainder,
     square,
     sub,
     trunc,
 )
-from trtnn.ops.assigning import setitem
 from trtnn.ops.attention import scaled_dot_product_attention
 from trtnn.ops.blending import addcdiv, addcmul, lerp
-from trtnn.ops.calling import public, torch_function
+from trtnn.ops.calling import public
 from trtnn.ops.choosing import cartesian_prod, combinations, tril_indices, triu_indices, unravel_index
 from trtnn.ops.comparison import (
     bitwise_and,
@@ -95,6 +88,18 @@ from trtnn.ops.comparison import (
     ne,
     where,
 )
+from trtnn.ops.complex import (
+    abs,
+    angle,
+    complex,
+    conj,
+    imag,
+    is_complex,
+    polar,
+    real,
+    view_as_complex,
+    view_as_real,
+)
 from trtnn.ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, fold
 from trtnn.ops.creation import (
     arange,
@@ -104,11 +109,6 @@ from trtnn.ops.creation import (
     full_like,
     linspace,
     meshgrid,
-    new_full,
-    new_ones,
-    new_tensor,
-    new_zeros,
-    of_array,
     ones,
     ones_like,
     tensor,
@@ -119,13 +119,18 @@ from trtnn.ops.creation import (
 )
 from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.diagonals import diag, diag_embed, diagflat, diagonal, diagonal_scatter, trace
+from trtnn.ops.distances import cdist
+from trtnn.ops.division import div, floor_divide, fmod, remainder
 from trtnn.ops.embedding import embedding, embedding_bag
-from trtnn.ops.empty import empty, empty_like, new_empty, scalar_tensor
-from trtnn.ops.gathering import gather, index_add, one_hot, scatter, scatter_add, unfold, windows
+from trtnn.ops.empty import empty, empty_like, scalar_tensor
+from trtnn.ops.facts import broadcast_shapes, clone, is_tensor, numel
+from trtnn.ops.gathering import gather, index_add, one_hot, scatter_add, unfold, windows
+from trtnn.ops.heads import multi_head_attention_forward
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
-from trtnn.ops.inplace import in_place, viewing, viewing_parts
+from trtnn.ops.inplace import viewing, viewing_parts
 from trtnn.ops.joining import cat, chunk, split, stack
-from trtnn.ops.known import index, item, numpy, tolist, truth
+from trtnn.ops.linalg import det, matrix_power
+from trtnn.ops.linalg import inv as inverse
 from trtnn.ops.linear import bilinear, linear
 from trtnn.ops.logarithms import exp2, expm1, log1p, log2, log10, logaddexp, logaddexp2, logit, xlogy
 from trtnn.ops.matrix import addmm, bmm, dot, einsum, matmul, mm, mv, outer
@@ -140,6 +145,8 @@ from trtnn.ops.max_pooling import (
     max_unpool2d,
     max_unpool3d,
 )
+from trtnn.ops.middle import kthvalue, median, mode, nanmedian
+from trtnn.ops.missing import explain
 from trtnn.ops.nearness import fmax, fmin, isclose, isneginf, isposinf, isreal, nan_to_num
 from trtnn.ops.normalization import (
     batch_norm,
@@ -152,13 +159,16 @@ from trtnn.ops.normalization import (
     pairwise_distance,
     rms_norm,
 )
+from trtnn.ops.norms import norm
+from trtnn.ops.ordering import argmax, argmin, argsort, max, min, msort, sort, topk
 from trtnn.ops.padding import pad
-from trtnn.ops.places import DEVICE, double, element_size, is_floating_point, stride, to, type_
+from trtnn.ops.places import is_floating_point
 from trtnn.ops.placing import (
     index_copy,
     index_fill,
     index_put,
     masked_scatter,
+    put,
     select_scatter,
     slice_scatter,
     take,
@@ -175,34 +185,30 @@ from trtnn.ops.pooling import (
     lp_pool2d,
     lp_pool3d,
 )
-from trtnn.ops.powers import erfc, float_power, frac, ldexp
+from trtnn.ops.powers import erfc, frac, ldexp
 from trtnn.ops.products import addbmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
-from trtnn.ops.promotion import cast, dtype_of
+from trtnn.ops.promotion import cast
+from trtnn.ops.quantiles import nanquantile, quantile
 from trtnn.ops.reduction import (
     all,
     amax,
     amin,
     any,
-    argmax,
-    argmin,
-    argsort,
     count_nonzero,
     cumsum,
     logsumexp,
-    max,
     mean,
-    min,
-    norm,
     prod,
-    sort,
     std,
     sum,
-    topk,
     var,
 )
-from trtnn.ops.reshaping import reshaping_in_place
+from trtnn.ops.regions import roi_align
 from trtnn.ops.resizing import interpolate
+from trtnn.ops.running import cummax, cummin, cumprod, logcumsumexp
 from trtnn.ops.sampling import affine_grid, grid_sample
+from trtnn.ops.scattering import index_reduce, scatter, scatter_reduce
+from trtnn.ops.searching import bucketize, histc, isin, searchsorted
 from trtnn.ops.series import bartlett_window, blackman_window, hamming_window, hann_window, kaiser_window, logspace
 from trtnn.ops.shaping import (
     channel_shuffle,
@@ -233,6 +239,7 @@ from trtnn.ops.sides import (
     vstack,
 )
 from trtnn.ops.signs import copysign, heaviside, signbit
+from trtnn.ops.spectrogram import istft, stft
 from trtnn.ops.spellings import (
     adjoint,
     broadcast_to,
@@ -260,9 +267,8 @@ from trtnn.ops.statistics import (
     var_mean,
 )
 from trtnn.ops.tiling import expand, flip, repeat, repeat_interleave, roll, tile
-from trtnn.ops.turning import fliplr, flipud, rot90, sum_to_size
+from trtnn.ops.turning import fliplr, flipud, rot90
 from trtnn.ops.unary import (
-    abs,
     acos,
     acosh,
     asin,
@@ -287,7 +293,6 @@ from trtnn.ops.unary import (
     tan,
 )
 from trtnn.ops.upsampling import upsample, upsample_bilinear, upsample_nearest
-from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
 __all__ = [
@@ -315,6 +320,7 @@ __all__ = [
     "amax",
     "amin",
     "aminmax",
+    "angle",
     "any",
     "arange",
     "arccos",
@@ -350,11 +356,14 @@ __all__ = [
     "blackman_window",
     "block_diag",
     "bmm",
+    "broadcast_shapes",
     "broadcast_tensors",
     "broadcast_to",
+    "bucketize",
     "cartesian_prod",
     "cast",
     "cat",
+    "cdist",
     "ceil",
     "celu",
     "channel_shuffle",
@@ -363,8 +372,10 @@ __all__ = [
     "clamp_max",
     "clamp_min",
     "clip",
+    "clone",
     "column_stack",
     "combinations",
+    "complex",
     "concat",
     "concatenate",
     "conj",
@@ -381,10 +392,15 @@ __all__ = [
     "cosine_similarity",
     "count_nonzero",
     "cross",
+    "cummax",
+    "cummin",
+    "cumprod",
     "cumsum",
     "cumulative_trapezoid",
     "deform_conv2d",
     "deg2rad",
+    "det",
+    "detach",
     "diag",
     "diag_embed",
     "diagflat",
@@ -422,7 +438,6 @@ __all__ = [
     "flip",
     "fliplr",
     "flipud",
-    "float_power",
     "floor",
     "floor_divide",
     "fmax",
@@ -450,27 +465,36 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "heaviside",
+    "histc",
     "hsplit",
     "hstack",
     "hypot",
+    "imag",
     "index_add",
     "index_copy",
     "index_fill",
     "index_put",
+    "index_reduce",
     "index_select",
     "inner",
     "instance_norm",
     "interpolate",
+    "inverse",
+    "is_complex",
     "is_floating_point",
+    "is_tensor",
     "isclose",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "isneginf",
     "isposinf",
     "isreal",
+    "istft",
     "kaiser_window",
     "kron",
+    "kthvalue",
     "layer_norm",
     "ldexp",
     "le",
@@ -488,6 +512,7 @@ __all__ = [
     "log_softmax",
     "logaddexp",
     "logaddexp2",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -503,6 +528,7 @@ __all__ = [
     "masked_fill",
     "masked_scatter",
     "matmul",
+    "matrix_power",
     "max",
     "max_pool1d",
     "max_pool2d",
@@ -512,19 +538,25 @@ __all__ = [
     "max_unpool3d",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
     "mish",
     "mm",
+    "mode",
     "modulated_deform_conv2d",
     "moveaxis",
     "movedim",
+    "msort",
     "mul",
+    "multi_head_attention_forward",
     "multiply",
     "mv",
     "nan_to_num",
     "nanmean",
+    "nanmedian",
+    "nanquantile",
     "nansum",
     "narrow",
     "ne",
@@ -533,6 +565,7 @@ __all__ = [
     "norm",
     "normalize",
     "not_equal",
+    "numel",
     "one_hot",
     "ones",
     "ones_like",
@@ -543,10 +576,13 @@ __all__ = [
     "permute",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "polar",
     "positive",
     "pow",
     "prelu",
     "prod",
+    "put",
+    "quantile",
     "rad2deg",
     "ravel",
     "real",
@@ -561,6 +597,7 @@ __all__ = [
     "resolve_conj",
     "resolve_neg",
     "rms_norm",
+    "roi_align",
     "roll",
     "rot90",
     "round",
@@ -572,6 +609,8 @@ __all__ = [
     "scaled_dot_product_attention",
     "scatter",
     "scatter_add",
+    "scatter_reduce",
+    "searchsorted",
     "select",
     "select_scatter",
     "selu",
@@ -598,11 +637,13 @@ __all__ = [
     "stack",
     "std",
     "std_mean",
+    "stft",
     "sub",
     "subtract",
     "sum",
     "swapaxes",
     "swapdims",
+    "t",
     "take",
     "take_along_dim",
     "tan",
@@ -637,6 +678,8 @@ __all__ = [
     "var",
     "var_mean",
     "vdot",
+    "view_as_complex",
+    "view_as_real",
     "vsplit",
     "vstack",
     "where",
@@ -653,35 +696,17 @@ _VIEWS = (
     "tensor_split", "transpose", "unbind", "unflatten", "unsqueeze", "vsplit",
 )  # fmt: skip
 globals().update({name: viewing(globals()[name]) for name in _VIEWS})
-getitem, _windows = viewing_parts(getitem), viewing(windows)
+getitem, windows = viewing_parts(getitem), viewing(windows)
 
 # Torch's other names of operations, with the same arguments.
 absolute, alpha_dropout, arccos, arccosh, arcsin, arcsinh = abs, dropout, acos, acosh, asin, asinh
 arctan, arctan2, arctanh, clip, concat, concatenate = atan, atan2, atanh, clamp, cat, cat
-conj, conj_physical, divide, dropout1d, dropout2d, dropout3d = itself, itself, div, dropout, dropout, dropout
+conj_physical, divide, dropout1d, dropout2d, dropout3d = conj, div, dropout, dropout, dropout
 feature_alpha_dropout, fix, ger, greater, greater_equal, less = dropout, trunc, outer, gt, ge, lt
-less_equal, moveaxis, multiply, negative, not_equal, real = le, movedim, mul, neg, ne, itself
+less_equal, moveaxis, multiply, negative, not_equal = le, movedim, mul, neg, ne
+detach = itself
 resolve_conj, resolve_neg, row_stack, sgn, subtract, swapdims = itself, itself, vstack, sign, sub, transpose
 trapz, unsafe_chunk, vdot = trapezoid, chunk, dot
-
-
-def _refuse_in_place(parameter: Parameter, *args: Any, **kwargs: Any) -> None:
-    raise UnsupportedError("a Parameter changed in place", "an engine's weights stay as they are", "write y = p + x")
-
-
-def _swapped(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
-    return lambda input, other: function(other, input)
-
-
-def _of_operands(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Any]:
-    """``==`` and ``!=`` of what no operand is, such as None, are Python's own, as in torch."""
-
-    def compare(input: Tensor, other: Any) -> Any:
-        if other is None or isinstance(other, (str, bytes, list, tuple, dict, set, DType)):
-            return NotImplemented
-        return function(input, other)
-
-    return compare
 
 
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
@@ -694,7 +719,7 @@ def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     return reshape(input, other.shape)
 
 
-def _transposed_matrix(input: Tensor) -> Tensor:
+def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; fewer dimensions stay as they are.
 
     Raises:
@@ -705,186 +730,19 @@ def _transposed_matrix(input: Tensor) -> Tensor:
     return transpose(input, 0, 1) if input.ndim == 2 else input
 
 
-def _where_else(input: Tensor, condition: Operand, other: Operand) -> Tensor:
-    """The tensor where a condition is true, else other; see :func:`where`."""
-    return where(condition, input, other)
-
-
-def _type_as(input: Tensor, other: Tensor) -> Tensor:
-    """The elements in the type of another tensor."""
-    return cast(input, other.dtype)
-
-
-def _as_it_is(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The tensor itself: where it is and how it lies in memory is the engine's to decide."""
-    return input
-
-
-def _to_type(dtype: DType) -> Callable[[Tensor], Tensor]:
-    return lambda input: cast(input, dtype)
-
-
 # Operations call one another as they are; from outside each is called by its door.
 _inner = {name: globals()[name] for name in __all__}
 globals().update({name: public(function, name) for name, function in _inner.items()})
-for _name in linalg.__all__:
-    setattr(linalg, _name, public(getattr(linalg, _name), f"linalg.{_name}"))
-
-# The functions that are methods under the same name.
-_SAME_NAME = (
-    "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint",
-    "all", "amax", "amin", "aminmax", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
-    "arctanh", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and",
-    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cast", "ceil", "chunk", "clamp",
-    "clamp_max", "clamp_min", "clip", "conj", "conj_physical", "copysign", "cos", "cosh", "count_nonzero", "cross",
-    "cumsum", "deg2rad", "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "dist", "div",
-    "divide", "dot", "dsplit", "eq", "erf", "erfc", "exp", "exp2", "expand", "expm1", "fix", "flatten", "flip",
-    "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge",
-    "ger", "greater", "greater_equal", "gt", "hardshrink", "heaviside", "hsplit", "hypot", "index_add",
-    "index_copy", "index_fill", "index_put", "index_select", "inner", "isclose", "isfinite", "isinf", "isnan",
-    "isneginf", "isposinf", "isreal", "kron", "ldexp", "le", "lerp", "less", "less_equal", "log", "log10", "log1p",
-    "log2", "log_softmax", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logit", "logsumexp", "lt", "masked_fill", "masked_scatter", "matmul", "max", "maximum", "mean", "min",
-    "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "nanmean", "nansum", "narrow",
-    "ne", "neg", "negative", "norm", "not_equal", "outer", "permute", "positive", "pow", "prelu", "prod", "rad2deg",
-    "ravel", "reciprocal", "relu", "remainder", "repeat", "repeat_interleave", "reshape", "resolve_conj",
-    "resolve_neg", "roll", "rot90", "round", "rsqrt", "scatter", "scatter_add", "select", "select_scatter", "sgn",
-    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "slice_scatter", "softmax", "sort", "split",
-    "split_with_sizes", "sqrt", "square", "squeeze", "std", "sub", "subtract", "sum", "swapaxes", "swapdims",
-    "take", "take_along_dim", "tan", "tanh", "tensor_split", "tile", "topk", "trace", "transpose", "tril", "triu",
-    "true_divide", "trunc", "unbind", "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "var", "vdot",
-    "vsplit", "xlogy",
-)  # fmt: skip
-
-# Of each operator, its function; those in the second table also stand with their Tensor on the right.
-_OPERATORS = {"eq": eq, "ne": ne, "lt": lt, "le": le, "gt": gt, "ge": ge, "neg": neg, "abs": abs, "invert": bitwise_not}
-_OPERATORS_OF_TWO = {
-    "add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder, "pow": pow,
-    "matmul": matmul, "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
-}  # fmt: skip
-
-_METHODS = {
-    **{name: globals()[name] for name in _SAME_NAME},
-    **{f"__{name}__": function for name, function in (_OPERATORS | _OPERATORS_OF_TWO).items()},
-    "__eq__": _of_operands(eq),
-    "__ne__": _of_operands(ne),
-    "__pos__": _as_it_is,
-    "__bool__": truth,
-    "__float__": lambda input: float(item(input)),
-    "__int__": lambda input: int(item(input)),
-    "__index__": index,
-    "__array__": lambda input, dtype=None, copy=None: numpy(input).astype(dtype or input.dtype.numpy or "float32"),
-    **{f"__r{name}__": _swapped(function) for name, function in _OPERATORS_OF_TWO.items()},
-    "__getitem__": getitem,
-    "__setitem__": setitem,
-    "T": property(lambda input: permute(input, range(input.ndim)[::-1])),
-    "mT": property(lambda input: transpose(input, -2, -1)),
-    "H": property(lambda input: permute(input, range(input.ndim)[::-1])),
-    "mH": property(lambda input: transpose(input, -2, -1)),
-    "bfloat16": _to_type(bfloat16),
-    "bool": _to_type(bool_),
-    "clone": Tensor.copy,
-    **dict.fromkeys(("contiguous", "cpu", "cuda", "detach", "requires_grad_", "detach_"), _as_it_is),
-    "expand_as": expand_as,
-    "device": property(lambda input: DEVICE),
-    "is_cuda": property(lambda input: True),
-    "requires_grad": property(lambda input: False),
-    "data": property(_as_it_is),
-    "double": double,
-    "element_size": element_size,
-    "float": _to_type(float32),
-    "half": _to_type(float16),
-    "int": _to_type(int32),
-    "is_contiguous": lambda input, memory_format=None: True,
-    "is_floating_point": is_floating_point,
-    "item": item,
-    "long": _to_type(int64),
-    "new_tensor": new_tensor,
-    "numpy": numpy,
-    "real": property(_as_it_is),
-    "stride": stride,
-    "sum_to_size": sum_to_size,
-    "tolist": tolist,
-    "new_empty": new_empty,
-    "new_full": new_full,
-    "new_ones": new_ones,
-    "new_zeros": new_zeros,
-    "reshape_as": reshape_as,
-    "to": to,
-    "type": type_,
-    "t": _transposed_matrix,
-    "type_as": _type_as,
-    "unfold": _windows,
-    "view": reshape,
-    "view_as": reshape_as,
-    "where": _where_else,
-}
-
-# The functions that are methods in place under the same name and an underscore.
-_IN_PLACE = (
-    "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "arccos",
-    "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh",
-    "baddbmm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min",
-    "clip", "conj_physical", "copysign", "cos", "cosh", "cumsum", "deg2rad", "div", "divide", "eq", "erf", "erfc",
-    "exp", "exp2", "expm1", "fix", "floor", "floor_divide", "fmod", "frac", "ge", "greater", "greater_equal", "gt",
-    "heaviside", "hypot", "index_add", "index_copy", "index_fill", "index_put", "ldexp", "le", "lerp", "less",
-    "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logit", "lt", "masked_fill", "masked_scatter", "mul", "multiply", "nan_to_num", "ne", "neg", "negative",
-    "not_equal", "pow", "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "scatter", "scatter_add",
-    "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub", "subtract", "tan", "tanh", "tril",
-    "triu", "true_divide", "trunc", "xlogy",
-)  # fmt: skip
-_METHODS_IN_PLACE = {
-    **{f"{name}_": in_place(_METHODS[name]) for name in _IN_PLACE},
-    **{f"__i{name}__": in_place(function) for name, function in _OPERATORS_OF_TWO.items() if name != "matmul"},
-    **{
-        f"{name}_": reshaping_in_place(_METHODS[name])
-        for name in ("squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze")
-    },
-    "copy_": in_place(lambda input, src: cast(expand(src, input.shape), input.dtype)),
-    "fill_": in_place(full_like),
-    "zero_": in_place(zeros_like),
-}
+for _module, _prefix in ((linalg, "linalg"), (fft, "fft")):
+    for _name in _module.__all__:
+        setattr(_module, _name, public(getattr(_module, _name), f"{_prefix}.{_name}"))
 
 
-def _as_method(name: str, function: Any) -> Any:
-    """Return a method as it is called from outside; operators take operands as they come."""
-    has_door = name.startswith("__") or isinstance(function, property) or name in __all__
-    return function if has_door else public(function, f"Tensor.{name}")
-
-
-for _name, _function in (_METHODS | _METHODS_IN_PLACE).items():
-    setattr(Tensor, _name, _as_method(_name, _function))
-
-
-def _compared_as_itself(function: Callable[..., Any]) -> Callable[[Parameter, Any], Any]:
-    """``==`` of two parameters is Python's own where nothing is traced, for who looks one up in a list."""
-
-    def compare(parameter: Parameter, other: Any) -> Any:
-        if current_graph() is None and isinstance(other, Parameter):
-            return NotImplemented
-        return function(of_array(parameter), other)
-
-    return compare
-
-
-def _on_parameter(name: str, function: Any) -> Any:
-    if isinstance(function, property):
-        return property(lambda parameter: function.fget(of_array(parameter)))
-    if name.strip("_").removeprefix("r") in _OPERATORS_OF_TWO:  # they take operands of any kind
-        return function
-    if name.startswith("__"):
-        return lambda parameter, *args, **kwargs: function(of_array(parameter), *args, **kwargs)
-    return function  # its door makes a Tensor of it
-
-
-Tensor.__torch_function__ = torch_function({name: globals()[name] for name in __all__})
-
-# A parameter within forward does what a Tensor does. Outside it is an array: it has the numbers that it holds.
-for _name, _function in {**_METHODS, "__iter__": lambda input: iter(unbind(input))}.items():
-    if _name not in vars(Parameter) and _name != "data":
-        setattr(Parameter, _name, _on_parameter(_name, _as_method(_name, _function)))
-Parameter.dtype = property(dtype_of)
-Parameter.__eq__, Parameter.__ne__ = (_compared_as_itself(_METHODS[name]) for name in ("__eq__", "__ne__"))
-for _name in _METHODS_IN_PLACE:
-    setattr(Parameter, _name, _refuse_in_place)
+def __getattr__(name: str) -> Any:
+    """Return torch's function of a method in place, or say of one that is not here why, and what to use instead."""
+    if name.endswith("_") and name in vars(Tensor) and not name.startswith("_"):
+        return getattr(Tensor, name)
+    function = globals().get(name.removesuffix("_")) if name.endswith("_") else None
+    if function is not None and name[:-1] in __all__ and "inplace" in inspect.signature(function).parameters:
+        return functools.partial(function, inplace=True)
+    raise AttributeError(explain("trtnn.functional", name, () if name.startswith("_") else __all__))

@@ -328,7 +328,10 @@ class Graph:
         for name, leaf in leaves.items():
             if not isinstance(leaf, Tensor) or leaf.graph is not self:
                 whose = " of another trace" * isinstance(leaf, Tensor)
-                raise ArgumentError(f"forward returned {named(leaf)}{whose} as {name}", "outputs are trtnn Tensors")
+                raise ArgumentError(
+                    f"forward returned {named(leaf)}{whose} as {name}",
+                    "outputs are trtnn Tensors; of complex numbers view_as_real(x) is one",
+                )
             if leaf.is_outdated:
                 raise self._outdated(f"the output {name}")
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
@@ -441,10 +444,10 @@ class Graph:
         copied = _convert(data, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
         if copied is data or np.may_share_memory(copied, data):
             if later and data.nbytes > _SMALL:
-                copied = np.empty_like(data)
+                copied = np.empty_like(copied)  # of its type: a pickled array has one that is equal and not the same
                 self._unfilled.append(functools.partial(np.copyto, copied, data))
             else:
-                copied = data.copy()
+                copied = copied.copy()
         self._arrays.append(copied)
         return copied
 
@@ -665,7 +668,9 @@ class Graph:
                 self.plugins[name] = plugin
         self.layer_paths.append(self._scopes[-1].path)
         # What a tensor's shape is does not depend on the type of its numbers.
-        floating = _floating_dtype([*inputs, *outputs]) or (None if traced_as is None else float32)
+        floating = _floating_dtype([*inputs, *outputs])
+        if floating is None and (traced_as is uint8 or traced_as is int8):
+            floating = float32
         self.layer_dtypes.append(None if kind == "shape" else floating)
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer

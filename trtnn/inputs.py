@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from trtnn.dtypes import DType, as_dtype, float32
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
 from trtnn.symbolic import Length, Size, at_opt, bounds, parse, same_shape
+
+MOST_DIMENSIONS = 8  # of TensorRT
+_LONGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -20,19 +26,25 @@ class Input:
         dtype: anything :func:`trtnn.dtypes.as_dtype` knows.
 
     Raises:
-        ShapeError: a length is not a positive int.
+        ShapeError: a length is not a positive int, or there are more than 8.
     """
 
     shape: tuple[Length, ...]
     dtype: DType = float32
 
     def __post_init__(self) -> None:
-        shape = tuple(self.shape)
+        if isinstance(self.shape, (str, bytes, Mapping, Set)) or not isinstance(self.shape, Iterable):
+            raise ShapeError(f"a shape is a sequence of positive ints, not {self.shape!r}")
+        shape = tuple(map(_as_length, self.shape))
         if not all(
-            isinstance(length, (int, Size)) and not isinstance(length, bool) and bounds(length)[0] > 0
+            isinstance(length, (int, Size)) and not isinstance(length, bool) and 0 < bounds(length)[0] <= _LONGEST
             for length in shape
         ):
-            raise ShapeError(f"a shape holds positive ints, not {shape}")
+            inner = (list, tuple, dict, set)
+            shown = tuple(named(length) if isinstance(length, inner) else length for length in shape)
+            raise ShapeError(f"a shape holds positive ints, not {shown}")
+        if len(shape) > MOST_DIMENSIONS:
+            raise ShapeError(f"TensorRT has at most {MOST_DIMENSIONS} dimensions, not the {len(shape)} of {shape}")
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "dtype", as_dtype(self.dtype))
 
@@ -67,9 +79,19 @@ class Input:
         return cls(tuple(shape), value["dtype"])
 
 
+def _as_length(length: Any) -> Any:
+    """Return a whole number of NumPy's or torch's as Python's, and anything else as it is."""
+    if isinstance(length, (int, Size, np.bool_)) or not hasattr(length, "__index__"):
+        return length
+    try:
+        return operator.index(length)
+    except TypeError:  # of several numbers, or none that is whole
+        return length
+
+
 def as_input(value: Any) -> Input:
     """Return ``value`` as an Input: one already, or a bare shape."""
-    return value if isinstance(value, Input) else Input(tuple(value))
+    return value if isinstance(value, Input) else Input(value)
 
 
 def name_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,13 +119,27 @@ def name_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[st
 
 
 def check_is_array(name: str, array: Any, kind: str = "input") -> None:
-    """Check that something is a NumPy array or a torch tensor.
+    """Check that something is a NumPy array, none with numbers masked out, or a torch tensor.
 
     Raises:
-        DTypeError: it is neither.
+        DTypeError: it is not.
     """
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise DTypeError(f"{kind} {name!r} takes a NumPy array or a torch tensor, not {type(array).__name__}")
+    if isinstance(array, np.ma.MaskedArray):
+        raise DTypeError(f"{kind} {name!r} takes no masked array", "with all its numbers: x.filled(0)")
+
+
+def check_is_dense(name: str, tensor: Any) -> None:
+    """Check that a torch tensor holds all its numbers; an engine sees that it cannot read others.
+
+    Raises:
+        DTypeError: it does not.
+    """
+    if str(tensor.layout) != "torch.strided":
+        raise DTypeError(f"input {name!r} takes no sparse torch tensor", "make it dense: x.to_dense()")
+    if tensor.is_meta:
+        raise DTypeError(f"input {name!r} takes no torch tensor on the meta device, which holds no numbers")
 
 
 def check_array(name: str, spec: Input, array: Any, kind: str = "input") -> None:

@@ -18,7 +18,7 @@ from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.fp16 import Fp16Report, make_report
 from trtnn.graph import Graph, Precision
-from trtnn.inputs import Input, check_numpy_has, name_arguments
+from trtnn.inputs import Input, check_is_dense, check_numpy_has, name_arguments
 from trtnn.mixed import MixedPrecision
 from trtnn.profiles import Ranges, Shapes, check_arrays, merge_profiles
 from trtnn.progress import progress_bar
@@ -206,7 +206,13 @@ class Network:
         given = name_arguments(list(self.inputs), args, kwargs)
         check_arrays(self._shapes, given)
         torch = _import_torch()
-        tensors = {n: a if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a)) for n, a in given.items()}
+        tensors = {}
+        for name, array in given.items():
+            if isinstance(array, torch.Tensor):
+                check_is_dense(name, array)
+                tensors[name] = array.detach()
+            else:
+                tensors[name] = torch.from_numpy(np.array(array))
         stored = {name: self.graph.stored_dtype(spec.dtype).name for name, spec in self.inputs.items()}
         tensors = {name: tensor.to(getattr(torch, stored[name])) for name, tensor in tensors.items()}
         return tensors, isinstance(next(iter(given.values())), torch.Tensor)

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.arrays import array_of_torch, is_torch
+from trtnn.errors import ArgumentError, ShapeError, named
+
+
+def _lengths(shape: Sequence[Any]) -> tuple[int, ...]:
+    """Return a shape as ints.
+
+    Raises:
+        ShapeError: a length is no int, or negative.
+    """
+    try:
+        lengths = tuple(operator.index(length) for length in shape if not isinstance(length, bool))
+    except TypeError:
+        lengths = ()
+    if len(lengths) != len(shape) or any(length < 0 for length in lengths):
+        arrays = any(hasattr(length, "shape") for length in shape)
+        raise ShapeError(
+            "the shape of a parameter holds ints that are not negative, "
+            f"not {', '.join(map(named, shape)) if arrays else tuple(shape)}",
+            *(["declare its shape, Parameter(*x.shape), and load its numbers from a state dict"] if arrays else []),
+        )
+    return lengths
 
 
 class Parameter:
@@ -23,15 +45,21 @@ class Parameter:
     Attributes:
         data: the array, or None.
         optional: whether a state dict may lack it.
+        declared: the type that it was declared with, or None. A state dict may bring another width of it; whole numbers
+            become floating ones and the other way round, where that loses nothing.
+
+    Raises:
+        ShapeError: a length is no int, or negative.
     """
 
     optional = False
+    declared: np.dtype | None = np.dtype(np.float32)
     __array_ufunc__ = None  # so that ``numpy_array * parameter`` comes to Parameter.__rmul__
 
     def __init__(self, *shape: int | Sequence[int]) -> None:
         if len(shape) == 1 and isinstance(shape[0], Sequence):
             shape = tuple(shape[0])
-        self.shape: tuple[int, ...] = tuple(int(length) for length in shape)
+        self.shape: tuple[int, ...] = _lengths(shape)
         self.data: np.ndarray | None = None
 
     requires_grad = False
@@ -118,9 +146,15 @@ class Buffer(Parameter):
         *shape: the lengths, as ints or as one sequence.
         data: its value where it has one before a state dict is loaded.
         optional: whether a state dict may lack it.
+
+    Raises:
+        ShapeError: a length is no int, or negative, or the data have another shape.
     """
 
     def __init__(self, *shape: int | Sequence[int], data: np.ndarray | None = None, optional: bool = False) -> None:
         super().__init__(*shape)
-        self.data = data
+        self.data = data if data is None else array_of_torch(data) if is_torch(data) else np.asarray(data)
+        if self.data is not None and self.data.shape != self.shape:
+            raise ShapeError(f"a buffer of shape {self.shape} was given data of shape {self.data.shape}")
+        self.declared = None if self.data is None else self.data.dtype
         self.optional = optional

@@ -5,12 +5,28 @@ The description of a structure is plain JSON, so that an engine file can hold it
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection
 from typing import Any
 
 from trtnn.errors import ArgumentError
 
 CONSTANTS = (type(None), bool, int, float, str)
+_MOST_LEVELS = 100  # Python's recursion ends soon behind, and JSON's
+
+
+def _level_below(level: int) -> int:
+    """Return the level of what a tuple, list or dict of a level holds.
+
+    Raises:
+        ArgumentError: it is too deep.
+    """
+    if level >= _MOST_LEVELS:
+        raise ArgumentError(
+            f"tuples, lists and dicts may be nested in {_MOST_LEVELS} levels, and these are in more",
+            "one that holds itself has no end",
+        )
+    return level + 1
 
 
 def flatten(
@@ -32,27 +48,31 @@ def flatten(
         those that come up twice, get ``_2``, ``_3``, ... behind them.
 
     Raises:
-        ArgumentError: a key of a dict is not a string.
+        ArgumentError: a key of a dict is not a string, or the structure is too deep, as one is that holds itself.
     """
     leaves: dict[str, Any] = {}
     return leaves, _take_apart(value, name, "", leaves, taken, CONSTANTS if constants else ())
 
 
 def _take_apart(  # no closure: one that calls itself is a circle, which keeps the leaves until the collector comes
-    value: Any, name: str, prefix: str, leaves: dict[str, Any], taken: Collection[str], kept: tuple[type, ...]
+    value: Any,
+    name: str,
+    prefix: str,
+    leaves: dict[str, Any],
+    taken: Collection[str],
+    kept: tuple[type, ...],
+    level: int = 0,
 ) -> Any:
     if isinstance(value, (tuple, list)):
-        kind = "tuple" if isinstance(value, tuple) else "list"
-        items = [_take_apart(item, f"{name}_{i}", f"{name}_{i}_", leaves, taken, kept) for i, item in enumerate(value)]
-        return {kind: items}
+        kind, how = "tuple" if isinstance(value, tuple) else "list", (leaves, taken, kept, _level_below(level))
+        return {kind: [_take_apart(item, f"{name}_{i}", f"{name}_{i}_", *how) for i, item in enumerate(value)]}
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise ArgumentError(f"the keys of a returned dict are strings, not {list(value)}")
-        items = {
-            key: _take_apart(item, f"{prefix}{key}", f"{prefix}{key}_", leaves, taken, kept)
-            for key, item in value.items()
+        how = leaves, taken, kept, _level_below(level)
+        return {
+            "dict": {key: _take_apart(item, f"{prefix}{key}", f"{prefix}{key}_", *how) for key, item in value.items()}
         }
-        return {"dict": items}
     if isinstance(value, kept):
         return {"value": value}
     unique, n = name, 2
@@ -62,16 +82,21 @@ def _take_apart(  # no closure: one that calls itself is a circle, which keeps t
     return unique
 
 
-def unflatten(structure: Any, leaves: dict[str, Any]) -> Any:
-    """Put leaves back into the structure that :func:`flatten` described."""
+def unflatten(structure: Any, leaves: dict[str, Any], level: int = 0) -> Any:
+    """Put leaves back into the structure that :func:`flatten` described.
+
+    Raises:
+        ArgumentError: it is deeper than any of :func:`flatten`.
+    """
     if isinstance(structure, str):
         return leaves[structure]
     if "value" in structure:
         return structure["value"]
+    below = _level_below(level)
     if "dict" in structure:
-        return {key: unflatten(item, leaves) for key, item in structure["dict"].items()}
+        return {key: unflatten(item, leaves, below) for key, item in structure["dict"].items()}
     kind = tuple if "tuple" in structure else list
-    return kind(unflatten(item, leaves) for item in structure["tuple" if kind is tuple else "list"])
+    return kind(unflatten(item, leaves, below) for item in structure["tuple" if kind is tuple else "list"])
 
 
 def leaves_of(structure: Any, value: Any) -> dict[str, Any]:
@@ -94,13 +119,25 @@ def leaves_of(structure: Any, value: Any) -> dict[str, Any]:
     raise ArgumentError(f"expected a {kind} of {held}, received a {type(value).__name__}")
 
 
-def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
-    """Return ``value`` with ``function`` applied to each leaf."""
+def map_leaves(function: Callable[[Any], Any], value: Any, level: int = 0) -> Any:
+    """Return ``value`` with ``function`` applied to each leaf; namedtuples and dicts of other classes stay such.
+
+    Raises:
+        ArgumentError: it is too deep, as one is that holds itself.
+    """
     if isinstance(value, (tuple, list)):
-        items = [map_leaves(function, item) for item in value]
+        below = _level_below(level)
+        items = [map_leaves(function, item, below) for item in value]
         if isinstance(value, list):
             return items
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)  # a namedtuple stays one
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     if isinstance(value, dict):
-        return {key: map_leaves(function, item) for key, item in value.items()}
+        below = _level_below(level)
+        items = {key: map_leaves(function, item, below) for key, item in value.items()}
+        if type(value) is dict:
+            return items
+        same_class = copy.copy(value)
+        for key, item in items.items():
+            same_class[key] = item
+        return same_class
     return function(value)

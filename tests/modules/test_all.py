@@ -232,6 +232,19 @@ def test_embedding() -> None:
     assert "max_norm" in message_of(UnsupportedError, modules.Embedding, 3, 4, max_norm=1.0)
 
 
+def test_tables_that_are_there() -> None:
+    table, index = numbers(7, 3), np.array([[0, 6], [2, 2]])
+    for ours, theirs in (
+        (kind.from_pretrained(given, padding_idx=-1) for kind, given in pair)
+        for pair in (
+            ((modules.Embedding, table), (torch.nn.Embedding, torch.from_numpy(table))),
+            ((modules.EmbeddingBag, torch.from_numpy(table)), (torch.nn.EmbeddingBag, torch.from_numpy(table))),
+        )
+    ):
+        assert_close(trace(ours, index).run(index), theirs(torch.from_numpy(index)).detach())
+        assert repr(ours) == repr(theirs)
+
+
 @pytest.mark.parametrize("padding_idx", [None, 1, -2])
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 def test_embedding_bag(mode: str, padding_idx: int | None) -> None:
@@ -357,6 +370,11 @@ def test_containers_of_parameters(kind: str) -> None:
     ("make", "shape", "error", "words"),
     [
         (lambda: modules.BatchNorm1d(4), (1, 4, 5, 6), ShapeError, "takes 2 or 3 dimensions"),
+        (lambda: modules.BatchNorm1d(4, -1.0), (2, 4), ArgumentError, "an eps that is not negative, not -1.0"),
+        (lambda: modules.CircularPad1d(1), (1, 2, 3, 4), ShapeError, "takes 2 or 3 dimensions"),
+        (lambda: modules.ReflectionPad2d(1), (3, 4), ShapeError, "takes 3 or 4 dimensions"),
+        (lambda: modules.Embedding(2, 3, _weight=np.ones((3, 2))), (), ShapeError, "2 rows of 3 was given an array"),
+        (lambda: modules.Embedding.from_pretrained(np.ones(3)), (), ShapeError, "(rows, width), not (3,)"),
         (lambda: modules.InstanceNorm2d(4), (1, 3, 5, 6), ShapeError, "takes 4 channels"),
         (lambda: modules.LayerNorm(4), (2, 3), ShapeError, "takes (..., 4)"),
         (lambda: modules.GroupNorm(3, 6), (2, 4, 5), ShapeError, "3 groups"),
@@ -367,7 +385,6 @@ def test_containers_of_parameters(kind: str) -> None:
         (lambda: modules.ReflectionPad2d(4), (1, 3, 4, 5), ShapeError, "padding by 4 in mode 'reflect'"),
         (lambda: modules.EmbeddingBag(3, 4, max_norm=1.0), (), UnsupportedError, "max_norm"),
         (lambda: modules.LSTM(3, 4), (2, 5, 4), ShapeError, "(length, batch, 3)"),
-        (lambda: modules.GRU(3, 4, proj_size=2), (), ArgumentError, "GRU has no proj_size"),
         (lambda: modules.RNN(3, 4, nonlinearity="gelu"), (), ArgumentError, "'tanh' or 'relu'"),
         (lambda: modules.MultiheadAttention(6, 4), (), ArgumentError, "6 does not divide into 4 heads"),
         (lambda: modules.Dropout(2), (), ArgumentError, "from 0 to 1"),

@@ -16,7 +16,7 @@ from tests.helpers import (
     run,
     trace,
 )
-from trtnn import Dim, Input, functional, modules
+from trtnn import Dim, Input, Parameter, functional, modules
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.fingerprint import fingerprint
 from trtnn.ops.arithmetic import add, mul
@@ -64,6 +64,79 @@ def test_an_lstm_starts_from_the_state_it_is_given(batched, proj_size):
     with torch.no_grad():
         expected = theirs(x, (h, c))
     assert_close(run(lambda x, h, c: ours(x, (h, c)), *arrays), expected)
+
+
+@pytest.mark.parametrize("name", [*KINDS, "LSTMCell", "GRUCell", "RNNCell"])
+@pytest.mark.parametrize("kind", ["tensor", "array", "torch", "parameter", "double"])
+def test_a_state_may_be_anything_that_holds_numbers(name, kind):
+    ours, theirs = twins(name, 3, 4)
+    cell = name.endswith("Cell")
+    arrays = [numbers(*(() if cell else (1,)), 2, 4, seed=seed) for seed in range(1 + name.startswith("LSTM"))]
+    x = numbers(2, 3) if cell else numbers(5, 2, 3)
+
+    def as_kind(array):
+        parameter = Parameter(array.shape)
+        parameter.data = array
+        return {"array": array, "torch": torch.from_numpy(array), "double": array.astype(np.float64)}.get(
+            kind, parameter
+        )
+
+    def state(given):
+        return given[0] if len(given) == 1 else list(given)
+
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(x), state([torch.from_numpy(array) for array in arrays]))
+    if kind == "tensor":
+        result = run(lambda x, *given: ours(x, state(given)), x, *arrays)
+    else:
+        result = run(lambda x: ours(x, state([as_kind(array) for array in arrays])), x)
+    assert_close(result, expected)
+
+
+@pytest.mark.parametrize("name", [*KINDS, "GRUCell"])
+def test_packed_sequences_are_refused(name):
+    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.zeros(4, 2, 3), [4, 2])
+    ours, _ = twins(name, 3, 4)
+    message = message_of(UnsupportedError, trace, lambda x: ours(packed), (4, 2, 3))
+    assert f"{name} of a packed sequence" in message
+    assert "give it padded" in message
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_arguments_by_position_and_where_parameters_are_made(name):
+    more = ("relu",) if name == "RNN" else ()
+    args = (3, 4, 2, *more, False, True, 0.0, True)
+    options = {"device": "cpu", "dtype": torch.float32}
+    if name == "LSTM":
+        args, options = (*args, 2, "cpu", torch.float32), {}
+    ours, theirs = twins(name, *args, **options)
+    assert {n: p.shape for n, p in ours.named_parameters()} == {n: tuple(p.shape) for n, p in theirs.named_parameters()}
+    assert repr(ours) == repr(theirs)
+    assert ours.flatten_parameters() is None
+    named = getattr(modules, name)(input_size=3, hidden_size=4, device="cuda", dtype=torch.float16)
+    assert named.hidden_size == 4
+    if name != "LSTM":
+        assert "proj_size" in message_of(TypeError, getattr(modules, name), 3, 4, proj_size=2)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    ("args", "options", "words"),
+    [
+        ((0, 4), {}, "a positive int as input_size, not 0"),
+        ((3, 4.0), {}, "a positive int as hidden_size, not 4.0"),
+        ((3, 0), {}, "a positive int as hidden_size, not 0"),
+        ((3, 4, 0), {}, "a positive int as num_layers, not 0"),
+        ((3, 4), {"bias": 1}, "a bool as bias, not 1"),
+        ((3, 4), {"batch_first": "False"}, "a bool as batch_first, not 'False'"),
+        ((3, 4), {"dropout": 1.5}, "a dropout from 0 to 1, not 1.5"),
+        ((3, 4), {"dropout": True}, "a dropout from 0 to 1, not True"),
+    ],
+)
+def test_arguments_that_torch_refuses(name, args, options, words):
+    assert f"{name} takes {words}" in message_of(ArgumentError, getattr(modules, name), *args, **options)
+    with pytest.raises((TypeError, ValueError)):
+        getattr(torch.nn, name)(*args, **options)
 
 
 def test_a_scan_of_a_step_of_ones_own():

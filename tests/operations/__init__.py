@@ -6,7 +6,23 @@ A row's name is that of the operation, with a word after a colon where it has se
 from __future__ import annotations
 
 from tests.calls import Case
-from tests.operations import creation, elementwise, networks, places, products, reductions, shapes
+from tests.operations import (
+    arrangements,
+    creation,
+    elementwise,
+    formulas,
+    networks,
+    orders,
+    places,
+    products,
+    reductions,
+    shapes,
+    spectra,
+    sums,
+)
 
-ROOMS = (elementwise, reductions, shapes, places, products, networks, creation)
+ROOMS = (
+    elementwise, reductions, shapes, places, products, networks, creation, formulas, arrangements, sums, orders,
+    spectra,
+)  # fmt: skip
 CASES: dict[str, Case] = {name: case for room in ROOMS for name, case in room.CASES.items()}

@@ -40,6 +40,7 @@ UNARY = {
     "acosh": case(arrays(low=1.5, high=4)),
     **{name: case(arrays(EXACT), half=ANYTHING) for name in ("ceil", "floor", "round", "trunc")},
     "round: halves": case(arrays(WHOLE), function=lambda ops, x: ops.round(x / 2)),
+    "round: decimals": case(arrays(FLOATS), decimals=st.integers(-1, 3), half=ANYTHING),
     **{name: case(arrays()) for name in ("isnan", "isinf", "isfinite", "logical_not")},
     **{
         f"{name}: what is none": case(

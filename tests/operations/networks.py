@@ -67,7 +67,11 @@ ACTIVATIONS = {
     "prelu": case(arrays(FLOAT, (1, 2, 3)), lambda x: weights(1) | (weights(x.shape[1]) if x.ndim > 1 else weights(1))),
     "glu": case(arrays(shape=(1, 2, 3)), dim=maybe(dim)),
     **{name: case(arrays(), dim=dim, dtype=maybe(DTYPES)) for name in ("softmax", "softmin", "log_softmax")},
-    "dropout": case(arrays(), p=maybe(st.just(0.25)), training=st.just(False)),
+    **{
+        name: case(arrays(), p=maybe(st.just(0.25)), training=st.just(False))
+        for name in ("dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
+    },
+    "dropout1d": case(arrays(shape=(2, 3)), training=st.just(False)),
 }
 
 
@@ -251,7 +255,48 @@ def bags(draw: Any) -> Together:
     return Together((index, draw(weights(5, 3)), how))
 
 
+@st.composite
+def heads(draw: Any) -> dict[str, Any]:
+    """What ``multi_head_attention_forward`` is given by name: an embed_dim of 6, in 2 heads."""
+    length, source, batch = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.sampled_from([0, 1, 2]))
+    sides = (batch,) if batch else ()
+    found = {
+        "query": draw(exactly(length, *sides, 6, kinds=FLOAT)),
+        "in_proj_bias": draw(st.none() | weights(18)),
+        "out_proj_weight": draw(weights(6, 6)),
+        "out_proj_bias": draw(st.none() | weights(6)),
+        "bias_k": draw(st.none() | weights(1, 1, 6)),
+        "add_zero_attn": draw(BOOLS),
+        "need_weights": draw(BOOLS),
+        "average_attn_weights": draw(BOOLS),
+    }
+    if draw(BOOLS):
+        widths = (3, 5)
+        found |= {f"{name}_proj_weight": draw(weights(6, n)) for name, n in zip("qkv", (6, *widths), strict=True)}
+        found |= {"use_separate_proj_weight": True, "in_proj_weight": None}
+    else:
+        widths = (6, 6)
+        found["in_proj_weight"] = draw(weights(18, 6))
+    found |= {
+        name: draw(exactly(source, *sides, n, kinds=FLOAT)) for name, n in zip(("key", "value"), widths, strict=True)
+    }
+    found["bias_v"] = None if found["bias_k"] is None else draw(weights(1, 1, 6))
+    masks = st.sampled_from([(length, source), (max(batch, 1) * 2, length, source)])
+    kinds = st.sampled_from([BOOL, FLOAT])
+    shape = draw(mostly(masks, st.just((length, source + 1))))
+    found["attn_mask"] = draw(st.none() | kinds.flatmap(lambda k: exactly(*shape, kinds=k)))
+    found["key_padding_mask"] = draw(st.none() | exactly(*sides, source, kinds=BOOL))
+    return found
+
+
+def attend(ops: Any, given: dict[str, Any]) -> Any:
+    """The output, and the weights where they are asked for; where a place may go nowhere, NaN is no number."""
+    found = ops.multi_head_attention_forward(embed_dim_to_check=6, num_heads=2, dropout_p=0.0, training=False, **given)
+    return [ops.nan_to_num(value) for value in found if value is not None]
+
+
 LAYERS = {
+    "multi_head_attention_forward": case(heads(), function=lambda ops, **given: attend(ops, given), half=MATRICES),
     "scaled_dot_product_attention": case(
         attended(),
         half=MATRICES,

@@ -9,6 +9,7 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ShapeError
+from trtnn.modules.factory import factory_arguments
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
@@ -201,6 +202,7 @@ class PReLU(Module):
         weight: (num_parameters,): one, or one for each channel.
     """
 
+    @factory_arguments
     def __init__(self, num_parameters: int = 1, init: Any = 0.25) -> None:
         super().__init__()
         self.num_parameters = num_parameters

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from trtnn import functional as F
-from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, ShapeError
+from trtnn.modules.factory import factory_arguments
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
 from trtnn.ops.arguments import Operand
-from trtnn.ops.attention import attention_weights
+from trtnn.ops.heads import attend
 from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
-
-
-def _as_numbers(mask: Operand) -> Operand:
-    """Return a mask as numbers to add: torch's bools are true where attention may not go."""
-    if isinstance(mask, Tensor):
-        return F.where(mask, float("-inf"), 0.0) if mask.dtype is bool_ else mask
-    return np.where(mask, -np.inf, 0.0) if mask.dtype == np.bool_ else mask
 
 
 class MultiheadAttention(Module):
@@ -41,6 +32,7 @@ class MultiheadAttention(Module):
         out_proj: Linear(embed_dim, embed_dim).
     """
 
+    @factory_arguments
     def __init__(
         self,
         embed_dim: int,
@@ -100,18 +92,12 @@ class MultiheadAttention(Module):
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         elif not self.batch_first:
             tensors = tuple(F.transpose(tensor, 0, 1) for tensor in tensors)
-        q, k, v = map(self._project, tensors, range(3))
-        k, v = self._with_extra(k, self.bias_k), self._with_extra(v, self.bias_v)
-        mask = self._mask(attn_mask, key_padding_mask, q.shape[0], q.shape[1], k.shape[1])
-        q, k, v = map(self._split, (q, k, v))
-        shown = None
-        if need_weights:
-            weights = attention_weights(q, k, mask)
-            heads = F.matmul(weights, v)
-            shown = F.mean(weights, 1) if average_attn_weights else weights
-        else:
-            heads = F.scaled_dot_product_attention(q, k, v, mask)
-        output = self.out_proj(F.flatten(F.transpose(heads, 1, 2), 2))
+        heads, shown = attend(
+            *map(self._project, tensors, range(3)),
+            self.num_heads, self.bias_k, self.bias_v, self.add_zero_attn,
+            key_padding_mask, attn_mask, need_weights, average_attn_weights,
+        )  # fmt: skip
+        output = self.out_proj(heads)
         if not batched:
             return F.squeeze(output, 0), None if shown is None else F.squeeze(shown, 0)
         return output if self.batch_first else F.transpose(output, 0, 1), shown
@@ -125,36 +111,3 @@ class MultiheadAttention(Module):
             weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[which]
         bias = None if self.in_proj_bias is None else tensor.graph.held(self.in_proj_bias)[rows]
         return F.linear(tensor, weight, bias)
-
-    def _with_extra(self, tensor: Tensor, learned: Parameter | None) -> Tensor:
-        """Return keys or values with the learned one and the zeros behind them."""
-        pieces = [tensor]
-        one = (tensor.shape[0], 1, self.embed_dim)
-        if learned is not None:
-            pieces.append(learned.expand(one))
-        if self.add_zero_attn:
-            pieces.append(F.zeros(one, dtype=tensor.dtype))
-        return F.cat(pieces, 1)
-
-    def _split(self, tensor: Tensor) -> Tensor:
-        """Return (batch, heads, length, head_dim)."""
-        return F.transpose(F.unflatten(tensor, 2, (self.num_heads, self.head_dim)), 1, 2)
-
-    def _mask(
-        self, attn_mask: Operand | None, padding: Operand | None, batch: int, length: int, source: int
-    ) -> Operand | None:
-        """Return what is added to the scores, broadcast to (batch, heads, length, source), or None."""
-        masks = []
-        if attn_mask is not None:
-            mask = _as_numbers(attn_mask)
-            masks.append(mask.reshape(batch, self.num_heads, *mask.shape[1:]) if mask.ndim == 3 else mask)
-        if padding is not None:
-            masks.append(_as_numbers(padding).reshape(batch, 1, 1, -1))
-        for i, mask in enumerate(masks):
-            if extra := source - mask.shape[-1]:  # the keys that were added are seen by all
-                is_tensor = isinstance(mask, Tensor)
-                ends = [(0, 0)] * (mask.ndim - 1) + [(0, extra)]
-                masks[i] = F.pad(mask, (0, extra)) if is_tensor else np.pad(mask, ends)
-        if len(masks) == 2 and any(isinstance(mask, Tensor) for mask in masks):
-            return F.add(*masks)
-        return sum(masks[1:], masks[0]) if masks else None

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, named
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
+
+
+def _position(container: Any, index: int, what: str = "modules") -> int:
+    """Return where a member is, counted from the front.
+
+    Raises:
+        IndexError: there is none.
+    """
+    index, count = operator.index(index), len(container)
+    if not -count <= index < count:
+        raise IndexError(f"{type(container).__name__} holds {count} {what}, there is no {index}")
+    return index % count
+
+
+def _pairs(members: Any, what: str) -> Iterable[tuple[str, Any]]:
+    """Return the names and members of a mapping, of a container like one, or of pairs."""
+    if not hasattr(members, "items"):
+        members = [tuple(pair) if isinstance(pair, Iterable) else pair for pair in _all(members, what)]
+        if wrong := [pair for pair in members if not isinstance(pair, tuple) or len(pair) != 2]:
+            raise ArgumentError(f"{what} takes names with members, a dict or pairs, not {wrong[0]!r}")
+        return members
+    return members.items()
+
+
+def _all(members: Any, what: str) -> list[Any]:
+    if not isinstance(members, Iterable) or isinstance(members, Parameter):
+        raise ArgumentError(f"{what} takes several members, not one {named(members)}")
+    return list(members)
 
 
 class _Sequence(Module):
@@ -24,19 +53,45 @@ class _Sequence(Module):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self._of(dict(list(self._modules.items())[index]))
-        return list(self._modules.values())[self._position(index)]
+        return list(self._modules.values())[_position(self, index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self.add_module(list(self._modules)[self._position(index)], module)
+        self.add_module(list(self._modules)[_position(self, index)], module)
 
-    def _position(self, index: int) -> int:
-        index = operator.index(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{type(self).__name__} holds {len(self)} modules, there is no {index}")
-        return index
+    def __delitem__(self, index: int | slice) -> None:
+        kept = list(self)
+        del kept[index if isinstance(index, slice) else _position(self, index)]
+        self._renumber(kept)
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.extend(other)
 
     def _of(self, modules: Mapping[str, Module]) -> _Sequence:
         raise NotImplementedError
+
+    def _renumber(self, modules: list[Module]) -> None:
+        """Hold these modules alone, under the names "0", "1", ..."""
+        for name in list(self._modules):
+            delattr(self, name)
+        self.extend(modules)
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Add a module before position ``index`` and return self; names become positions, as in torch."""
+        index = operator.index(index)
+        if not -len(self) <= index <= len(self):
+            raise IndexError(f"{type(self).__name__} holds {len(self)} modules, none can be added at {index}")
+        if not isinstance(module, Module):
+            raise ArgumentError(f"{type(self).__name__} takes a Module, not {named(module)}")
+        modules = list(self)
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+    def pop(self, key: int | slice) -> Any:
+        """Take the modules at a position, or of a slice, out and return them."""
+        found = self[key]
+        del self[key]
+        return found
 
     def append(self, module: Module) -> Any:
         """Add a module at the end and return self."""
@@ -45,7 +100,7 @@ class _Sequence(Module):
 
     def extend(self, modules: Iterable[Module]) -> Any:
         """Add modules at the end and return self."""
-        for module in modules:
+        for module in _all(modules, type(self).__name__):
             self.append(module)
         return self
 
@@ -60,10 +115,10 @@ class Sequential(_Sequence):
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
-            named: Iterable = modules[0].items()
+            by_name: Iterable = modules[0].items()
         else:
-            named = ((str(i), module) for i, module in enumerate(modules))
-        for name, module in named:
+            by_name = ((str(i), module) for i, module in enumerate(modules))
+        for name, module in by_name:
             self.add_module(name, module)
 
     def forward(self, input: Any) -> Any:
@@ -74,13 +129,38 @@ class Sequential(_Sequence):
     def _of(self, modules: Mapping[str, Module]) -> Sequential:
         return Sequential(modules)  # each keeps its name, as in torch
 
+    def __add__(self, other: Sequential) -> Sequential:
+        return Sequential(*self).extend(self._checked(other))
+
+    def __iadd__(self, other: Sequential) -> Sequential:
+        return self.extend(self._checked(other))
+
+    def _checked(self, other: Any) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ArgumentError(f"what is added to a Sequential is one, not {named(other)}", "extend takes any modules")
+        return other
+
+    def __mul__(self, other: int) -> Sequential:
+        return Sequential(*self).__imul__(other)
+
+    __rmul__ = __mul__
+
+    def __imul__(self, other: int) -> Sequential:
+        """The same modules once more and more: their parameters are shared."""
+        if not isinstance(other, int) or other < 1:
+            raise ArgumentError(f"a Sequential is multiplied by a positive int, not {other!r}")
+        return self.extend(list(self) * (other - 1))
+
 
 class ModuleList(_Sequence):
     """A list of modules, as torch.nn.ModuleList; it has no forward of its own."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules or ())
+        self.extend(() if modules is None else modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList(self).extend(other)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """A list calls nothing; ``Sequential(*modules)`` calls one after another."""
@@ -128,10 +208,25 @@ class _Mapping(Module):
         register = self.add_module if self.table == "_modules" else self.register_parameter
         register(name, member)
 
-    def update(self, members: Mapping[str, Any]) -> None:
+    def __delitem__(self, name: str) -> None:
+        self[name]  # it raises where there is none
+        delattr(self, name)
+
+    def update(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Add or replace members by name."""
-        for name, member in members.items():
+        for name, member in _pairs(members, type(self).__name__):
             self[name] = member
+
+    def pop(self, name: str) -> Any:
+        """Take a member out and return it."""
+        member = self[name]
+        del self[name]
+        return member
+
+    def clear(self) -> None:
+        """Take all members out."""
+        for name in list(self):
+            del self[name]
 
     def keys(self) -> Iterable[str]:
         return self._members_by_name.keys()
@@ -150,7 +245,7 @@ class ModuleDict(_Mapping):
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         super().__init__()
-        self.update(modules or {})
+        self.update({} if modules is None else modules)
 
 
 class ParameterDict(_Mapping):
@@ -160,7 +255,50 @@ class ParameterDict(_Mapping):
 
     def __init__(self, parameters: Mapping[str, Parameter] | None = None) -> None:
         super().__init__()
-        self.update(parameters or {})
+        self.update({} if parameters is None else parameters)
+
+    def update(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add or replace parameters by name; those of a dict that is no OrderedDict by the alphabet, as in torch."""
+        by_name = isinstance(members, Mapping) and not isinstance(members, OrderedDict)
+        super().update(sorted(members.items()) if by_name else members)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._members_by_name)
+
+    def __or__(self, other: Mapping[str, Parameter] | ParameterDict) -> ParameterDict:
+        return self.copy().__ior__(other)
+
+    def __ror__(self, other: dict[str, Parameter]) -> dict[str, Parameter]:
+        return {**other, **dict(self.items())}  # a dict, as in torch
+
+    def __ior__(self, other: Mapping[str, Parameter] | ParameterDict) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a parameter, or ``default`` where there is none."""
+        return self._members_by_name.get(name, default)
+
+    def setdefault(self, name: str, default: Parameter | None = None) -> Any:
+        """Return a parameter, which is ``default`` where there was none."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last parameter out and return it with its name."""
+        if not len(self):
+            raise ArgumentError("the ParameterDict is empty")
+        name = next(reversed(self))
+        return name, self.pop(name)
+
+    def copy(self) -> ParameterDict:
+        """Return another ParameterDict of the same parameters."""
+        return self.fromkeys(()).__ior__(self)
+
+    def fromkeys(self, keys: Iterable[str], default: Parameter | None = None) -> ParameterDict:
+        """Return a ParameterDict that holds ``default`` under each name."""
+        return ParameterDict([(name, default) for name in keys])
 
 
 class ParameterList(Module):
@@ -168,7 +306,7 @@ class ParameterList(Module):
 
     def __init__(self, values: Iterable[Parameter] | None = None) -> None:
         super().__init__()
-        self.extend(values or ())
+        self.extend(() if values is None else values)
 
     def __len__(self) -> int:
         return len(self._parameters)
@@ -177,11 +315,15 @@ class ParameterList(Module):
         return iter(self._parameters.values())
 
     def __getitem__(self, index: int | slice) -> Any:
-        found = list(self)[index]
-        return ParameterList(found) if isinstance(index, slice) else found
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return list(self)[_position(self, index, "parameters")]
 
     def __setitem__(self, index: int, value: Parameter) -> None:
-        self.register_parameter(list(self._parameters)[index], value)
+        self.register_parameter(str(_position(self, index, "parameters")), value)
+
+    def __iadd__(self, values: Iterable[Parameter]) -> ParameterList:
+        return self.extend(values)
 
     def append(self, value: Parameter) -> ParameterList:
         """Add a parameter at the end and return self."""
@@ -190,6 +332,6 @@ class ParameterList(Module):
 
     def extend(self, values: Iterable[Parameter]) -> ParameterList:
         """Add parameters at the end and return self."""
-        for value in values:
+        for value in _all(values, "ParameterList"):
             self.append(value)
         return self

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.ops.arguments import ntuple
 from trtnn.parameter import Parameter
@@ -22,6 +23,7 @@ class _ConvNd(Module):
     function: Callable[..., Tensor]
     transposed = False
 
+    @factory_arguments
     def __init__(
         self,
         in_channels: int,
@@ -106,6 +108,7 @@ class _ConvTranspose(_ConvNd):
 
     transposed = True
 
+    @factory_arguments
     def __init__(
         self,
         in_channels: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trtnn import functional as F
+from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
@@ -18,6 +19,7 @@ class Linear(Module):
         bias: (out_features,), or None.
     """
 
+    @factory_arguments
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
@@ -41,6 +43,7 @@ class Bilinear(Module):
         bias: (out_features,), or None.
     """
 
+    @factory_arguments
     def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features

@@ -1,4 +1,4 @@
-"""The modules of torch.nn that are not here: why, and what to use instead."""
+"""The modules of torch.nn, and the methods of its Module, that are not here: why, and what to use instead."""
 
 from __future__ import annotations
 
@@ -34,4 +34,38 @@ MISSING: dict[str, tuple[str, str]] = {
     "DataParallel": ("it spreads training over GPUs", "the module itself: the state dict's names begin with `module.`"),
     "FractionalMaxPool2d": ("its windows are drawn at random", "MaxPool2d or AdaptiveMaxPool2d"),
     "FractionalMaxPool3d": ("its windows are drawn at random", "MaxPool3d or AdaptiveMaxPool3d"),
+}  # fmt: skip
+
+_NO_HOOKS = "a network has no hooks"
+_OUTPUTS = 'what modules within it return: model.trace(outputs=["path", ...])'
+_STATE_HOOKS = "a state dict goes through no hooks"
+_CHANGE = "change the dict before load_state_dict, or override load_state_dict"
+_NO_EXTRA = "a state dict holds arrays alone"
+_ELSEWHERE = "an engine runs on NVIDIA's GPUs"
+
+# Of Module's methods, by name: why, and what to use instead.
+METHODS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        (
+            "register_backward_hook", "register_forward_hook", "register_forward_pre_hook",
+            "register_full_backward_hook", "register_full_backward_pre_hook",
+        ),
+        (_NO_HOOKS, _OUTPUTS),
+    ),
+    **dict.fromkeys(
+        (
+            "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook",
+            "register_state_dict_post_hook", "register_state_dict_pre_hook", "_register_load_state_dict_pre_hook",
+            "_register_state_dict_hook", "_load_from_state_dict", "_save_to_state_dict",
+        ),
+        (_STATE_HOOKS, _CHANGE),
+    ),
+    **dict.fromkeys(("get_extra_state", "set_extra_state"), (_NO_EXTRA, "metadata goes into the engine file")),
+    **dict.fromkeys(("ipu", "mtia", "xpu"), (_ELSEWHERE, "leave it out")),
+    "set_submodule": ("a module is replaced where it is held", "setattr(model.get_submodule(parent), name, module)"),
+    "share_memory": ("a module's arrays are this process's", "share an engine's file"),
+    "to_empty": ("parameters are empty until a state dict is loaded", "leave it out"),
+    "zero_grad": ("there are no gradients", "leave it out"),
+    # of modules that hold parameters
+    **dict.fromkeys(("reset_parameters", "reset_running_stats"), ("nothing is learned here", "load a state dict")),
 }  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -10,13 +12,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from trtnn.arrays import is_torch
 from trtnn.build import BuildConfig
-from trtnn.dtypes import float16, float32
+from trtnn.dtypes import DType, as_dtype, float16, float32
 from trtnn.engine import Engine
-from trtnn.errors import ArgumentError, StateDictError, TrtnnError, nearest
+from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, UnsupportedError, nearest
 from trtnn.fp16 import TOLERANCE
 from trtnn.graph import Precision, current_graph
 from trtnn.inputs import Input
+from trtnn.modules.missing import METHODS
+from trtnn.modules.state import Match, describe, match
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
 from trtnn.profiles import as_inputs
@@ -37,14 +42,8 @@ def _first_of_each(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]
             yield name, value
 
 
-def _as_array(value: Any) -> np.ndarray:
-    """Return a NumPy array of a NumPy array or a torch tensor; NumPy has no bfloat16, so that becomes float32."""
-    if type(value).__module__.split(".")[0] == "torch":
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-        return value.numpy()
-    return np.asarray(value)
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 class Module:
@@ -57,11 +56,15 @@ class Module:
         inputs: the inputs that ``trace`` and ``compile`` take where none are given: an :class:`Input` or a shape by the
             name of each argument of ``forward``.
         metadata: JSON values that go into the engine file, such as class names.
+        training: False: a network is what torch's module is after ``eval()``.
     """
+
+    training = False
 
     def __init__(self) -> None:
         object.__setattr__(self, "_parameters", {})
         object.__setattr__(self, "_buffers", {})
+        object.__setattr__(self, "_transient", set())  # the names of buffers that no state dict has
         object.__setattr__(self, "_modules", {})
         self.inputs: dict[str, Input | Sequence[int]] = {}
         self.metadata: dict[str, Any] = {}
@@ -92,32 +95,48 @@ class Module:
         for table in tables.values():
             if table is not own:
                 table.pop(name, None)
+        if own is not self._buffers:
+            self._transient.discard(name)
         if own is not None:
             own[name] = value  # a name that is there keeps its place, as in torch
         object.__setattr__(self, name, value)  # those of the tables as well: so Python finds them by itself
 
     def __getattr__(self, name: str) -> Any:
         unready = "" if "_modules" in self.__dict__ else ": its __init__ did not call super().__init__()"
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{unready}")
+        why = f": {'; '.join(METHODS[name])}" if name in METHODS else unready
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{why}")
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._buffers, self._modules):
             table.pop(name, None)
+        self._transient.discard(name)
         object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if not name[0].isdigit()]  # those are no Python, as in torch
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under ``name``; None keeps the name and holds nothing."""
         self._register(self._parameters, name, param, Parameter)
 
-    def register_buffer(self, name: str, tensor: Buffer | np.ndarray | None) -> None:
-        """Add a buffer under ``name``: a Buffer, an array that it starts with, or None."""
-        if isinstance(tensor, np.ndarray):
-            tensor = Buffer(tensor.shape, data=tensor)
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """Add a buffer under ``name``.
+
+        Args:
+            name: what it is called.
+            tensor: a Buffer, an array or a torch tensor that it starts with, or None.
+            persistent: whether it is in the state dict.
+        """
+        if isinstance(tensor, np.ndarray) or is_torch(tensor):
+            tensor = Buffer(tuple(tensor.shape), data=tensor)
         self._register(self._buffers, name, tensor, Buffer)
+        (self._transient.discard if persistent else self._transient.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule under ``name``."""
         self._register(self._modules, name, module, Module)
+
+    register_module = add_module
 
     def _register(self, table: dict[str, Any], name: str, value: Any, kind: type) -> None:
         if not isinstance(name, str) or not name or "." in name:
@@ -131,53 +150,100 @@ class Module:
 
     # -- walking ------------------------------------------------------------------------------------------------------
 
-    def _walk(self, path: str = "") -> list[tuple[str, Module]]:
-        """Return this module and everything inside it by path; a shared module under each of its paths."""
-        found = [(path, self)]
-        for name, child in self._modules.items():
-            if child is not None:
-                found += child._walk(f"{path}.{name}" if path else name)
+    def _walk(self, prefix: str = "", once: bool = False) -> list[tuple[str, Module]]:
+        """Return this module and everything inside it by path; a shared module under each of its paths, or once.
+
+        It is no recursion, so that modules may be nested to any depth.
+
+        Raises:
+            ArgumentError: a module holds itself, and its paths have no end; where shared ones come once they have.
+        """
+        found: list[tuple[str, Module]] = []
+        holders: list[int] = []  # of the module at hand, and itself
+        seen: set[int] = set()
+        pending = [(0, prefix, self)]
+        while pending:
+            depth, path, module = pending.pop()
+            if once and id(module) in seen:
+                continue
+            seen.add(id(module))
+            del holders[depth:]
+            if not once and id(module) in holders:
+                raise ArgumentError(
+                    f"{type(module).__name__} holds itself, as {path}, so its parameters have names without end",
+                    "a reference that is no submodule: self.parents = [parent]",
+                )
+            holders.append(id(module))
+            found.append((path, module))
+            children = [(n, child) for n, child in module._modules.items() if child is not None]
+            pending += [(depth + 1, _below(path, name), child) for name, child in reversed(children)]
         return found
 
-    def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Yield this module as ``""`` and everything inside it by path; a shared module once, by its first path."""
-        return _first_of_each(iter(self._walk()))
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """Yield this module as ``""`` and everything inside it by path; a shared module once, by its first path.
 
-    def _members(self, *tables: str) -> Iterator[tuple[str, Any]]:
+        Args:
+            memo: modules to leave out; those that are yielded are added.
+            prefix: the path of this module.
+            remove_duplicate: whether a shared module comes once.
+        """
+        memo = set() if memo is None else memo
+        for path, module in self._walk(prefix, once=remove_duplicate):
+            if not remove_duplicate or module not in memo:
+                memo.add(module)
+                yield path, module
+
+    def _members(
+        self, *tables: str, prefix: str = "", recurse: bool = True, once: bool = False
+    ) -> Iterator[tuple[str, Any]]:
         """Yield what modules hold in their tables by path, module by module as torch does; shared ones repeatedly."""
-        for path, module in self._walk():
+        for path, module in self._walk(prefix, once) if recurse else [(prefix, self)]:
             for table in tables:
                 for name, member in module.__dict__[table].items():
                     if member is not None:
-                        yield f"{path}.{name}" if path else name, member
+                        yield _below(path, name), member
 
-    def modules(self) -> Iterator[Module]:
-        """Yield this module and everything inside it, each once."""
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """Yield this module and everything inside it, each once where ``remove_duplicate``."""
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the direct submodules by name."""
-        return ((name, child) for name, child in self._modules.items() if child is not None)
+        """Yield the direct submodules by name, a shared one once."""
+        return _first_of_each((name, child) for name, child in self._modules.items() if child is not None)
 
     def children(self) -> Iterator[Module]:
         """Yield the direct submodules."""
         return (child for _, child in self.named_children())
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield every parameter by path, a shared one once."""
-        return _first_of_each(self._members("_parameters"))
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Yield every parameter by path, a shared one once.
 
-    def parameters(self) -> Iterator[Parameter]:
+        Args:
+            prefix: the path of this module.
+            recurse: whether those of the modules inside are wanted.
+            remove_duplicate: whether a shared one comes once.
+        """
+        found = self._members("_parameters", prefix=prefix, recurse=recurse, once=remove_duplicate)
+        return _first_of_each(found) if remove_duplicate else found
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield every parameter, a shared one once."""
-        return (parameter for _, parameter in self.named_parameters())
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Yield every buffer by path, a shared one once."""
-        return _first_of_each(self._members("_buffers"))
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Buffer]]:
+        """Yield every buffer by path, a shared one once; the arguments are those of :meth:`named_parameters`."""
+        found = self._members("_buffers", prefix=prefix, recurse=recurse, once=remove_duplicate)
+        return _first_of_each(found) if remove_duplicate else found
 
-    def buffers(self) -> Iterator[Buffer]:
+    def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
         """Yield every buffer."""
-        return (buffer for _, buffer in self.named_buffers())
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def get_submodule(self, target: str) -> Module:
         """Return the module at a path such as ``"model.4.cv1"``.
@@ -198,67 +264,178 @@ class Module:
             module = child
         return module
 
+    def get_parameter(self, target: str) -> Parameter:
+        """Return the parameter at a path such as ``"model.4.cv1.weight"``.
+
+        Raises:
+            ArgumentError: there is none, with the names that come nearest.
+        """
+        return self._get_member("_parameters", "parameter", target)
+
+    def get_buffer(self, target: str) -> Buffer:
+        """Return the buffer at a path, as :meth:`get_parameter` does."""
+        return self._get_member("_buffers", "buffer", target)
+
+    def _get_member(self, table: str, what: str, target: str) -> Any:
+        known = dict(self._members(table))
+        if target not in known:
+            near = nearest(target, known, most=3)
+            raise ArgumentError(f"{type(self).__name__} has no {what} {target!r}", *near)
+        return known[target]
+
     def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Call ``fn`` on every module, children first, and return this one."""
-        for child in self.children():
-            child.apply(fn)
-        fn(self)
+        self._walk()  # it raises where there is no end
+        pending: list[tuple[Module, bool]] = [(self, False)]
+        while pending:
+            module, after_its_children = pending.pop()
+            if after_its_children:
+                fn(module)
+            else:
+                pending += [(module, True), *((child, False) for child in [*module.children()][::-1])]
+        return self
+
+    # -- what torch's modules do and these need not ----------------------------------------------------------------
+
+    def eval(self) -> Module:
+        """Return this module, which is in evaluation at all times."""
+        return self
+
+    def train(self, mode: bool = True) -> Module:
+        """Return this module where ``mode`` is False.
+
+        Raises:
+            UnsupportedError: ``mode`` is True.
+        """
+        if mode:
+            raise UnsupportedError("an engine does not train", "train with torch, and load the state dict")
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Return this module; there are no gradients."""
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Module:
+        """Return this module: an engine runs on the GPU, and its memory format is TensorRT's choice.
+
+        Raises:
+            DTypeError: a type is given, and it is not float32.
+        """
+        for value in (*args, *kwargs.values()):
+            dtype = value.dtype if is_torch(value) else value
+            if str(dtype).startswith("torch.") and hasattr(dtype, "is_floating_point"):
+                self._check_is_float32(dtype)
+            elif isinstance(value, DType):
+                self._check_is_float32(value)
+        return self
+
+    def _check_is_float32(self, dtype: Any) -> None:
+        try:
+            is_float32 = as_dtype(dtype) is float32
+        except DTypeError:
+            is_float32 = False
+        if not is_float32:
+            wanted = str(dtype).rpartition(".")[2]
+            raise DTypeError(
+                f"{type(self).__name__} cannot be made {wanted}: a trace says what is computed in",
+                "half precision: model.trace(fp16=True) or model.compile(fp16=True)",
+            )
+
+    def type(self, dst_type: Any) -> Module:
+        """Return this module where the type is float32, see :meth:`to`."""
+        self._check_is_float32(dst_type)
+        return self
+
+    def float(self) -> Module:
+        """Return this module, which is computed in fp32 unless a trace says otherwise."""
+        return self
+
+    def half(self) -> Module:
+        """Raise a DTypeError: see :meth:`to`."""
+        return self.type("float16")
+
+    def bfloat16(self) -> Module:
+        """Raise a DTypeError: see :meth:`to`."""
+        return self.type("bfloat16")
+
+    def double(self) -> Module:
+        """Raise a DTypeError: see :meth:`to`."""
+        return self.type("float64")
+
+    def cuda(self, device: Any = None) -> Module:
+        """Return this module, see :meth:`to`."""
+        return self
+
+    def cpu(self) -> Module:
+        """Return this module, see :meth:`to`."""
         return self
 
     # -- state --------------------------------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Parameter]:
-        return dict(self._members("_parameters", "_buffers"))
+        """Return what a state dict holds, by path: a shared parameter under each of its names."""
+        transient = {_below(path, name) for path, module in self._walk() for name in module._transient}
+        members = self._members("_parameters", "_buffers")
+        return {name: member for name, member in members if name not in transient}
 
-    def state_dict(self) -> OrderedDict[str, np.ndarray]:
-        """Return every parameter and buffer that holds an array, by path; the arrays themselves, not copies."""
-        return OrderedDict((name, member.data) for name, member in self._state().items() if member.data is not None)
+    def state_dict(
+        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Return every parameter and buffer that holds an array, by path; the arrays themselves, not copies.
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        Args:
+            destination: a dict to add them to and return, in place of an OrderedDict.
+            prefix: what their names begin with.
+            keep_vars: whether the Parameters are wanted in place of their arrays.
+        """
+        destination = OrderedDict() if destination is None else destination
+        for name, member in self._state().items():
+            if member.data is not None:
+                destination[prefix + name] = member if keep_vars else member.data
+        return destination
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> LoadResult:
         """Take arrays from a state dict: all of them, or on any error none.
 
-        Arrays are kept as they are, in their own element type, and not copied. ``num_batches_tracked`` is ignored. A
+        Arrays are kept as they are, in their own element type, and not copied; whole numbers and truths for what was
+        declared floating become float32, and others what was declared, where that loses nothing. Of the names of a
+        shared parameter one is enough; arrays under several have to be the same. ``num_batches_tracked`` is ignored. A
         flat array of the right length fills a parameter of any shape: some formats carry no shapes.
 
         Args:
-            state_dict: NumPy arrays or torch tensors by path.
+            state_dict: NumPy arrays, torch tensors or numbers by path.
             strict: whether every name has to be met on both sides.
+            assign: of torch, which copies where it is False; here arrays are assigned in any case.
 
         Returns:
             The names that were missing and unexpected, both empty where strict.
 
         Raises:
-            StateDictError: names are missing, unexpected or wrongly shaped; all are listed.
+            ArgumentError: it is no mapping of names.
+            StateDictError: names are missing or unexpected, or entries are wrongly shaped, no numbers or contradict
+                each other; all are listed. Or it is a checkpoint that holds a state dict.
         """
         own = self._state()
-        given = {name: array for name, array in state_dict.items() if not name.endswith("num_batches_tracked")}
-        missing = [name for name, member in own.items() if name not in given and not member.optional]
-        unexpected = [name for name in given if name not in own]
-        arrays, mismatched = {}, []
-        for name in own.keys() & given.keys():
-            array, shape = _as_array(given[name]), own[name].shape
-            if array.shape == shape:
-                arrays[name] = array
-            elif array.ndim == 1 and array.size == own[name].numel():
-                arrays[name] = array.reshape(shape)
-            else:
-                mismatched.append((name, shape, array.shape))
-        if mismatched or (strict and (missing or unexpected)):
-            raise self._state_dict_error(given, missing, unexpected, sorted(mismatched))
-        for name, array in arrays.items():
-            own[name].data = array
-        return LoadResult(missing, unexpected)
+        matched = match(own, state_dict)
+        unmet = strict and (matched.missing or matched.unexpected)
+        if matched.mismatched or matched.refused or unmet:
+            raise self._state_dict_error(own, state_dict, matched)
+        for member, array in matched.arrays:
+            member.data = array
+        return LoadResult(matched.missing, matched.unexpected)
 
-    def _state_dict_error(self, given: Mapping[str, Any], missing: list, unexpected: list, mismatched: list) -> Any:
-        details = [f"missing: {name} {self._state()[name].shape}" for name in missing]
-        details += [f"unexpected: {name} {tuple(np.shape(given[name]))}" for name in unexpected]
-        details += [f"wrong shape: {name}: expected {want}, received {got}" for name, want, got in mismatched]
+    def _state_dict_error(self, own: Mapping[str, Parameter], given: Mapping[str, Any], found: Match) -> StateDictError:
         hint = self.explain_state_dict(given)
+        refused = f", {len(found.refused)} not taken" if found.refused else ""
         return StateDictError(
-            f"the state dict does not fit {type(self).__name__}: {len(missing)} missing, "
-            f"{len(unexpected)} unexpected, {len(mismatched)} of the wrong shape; nothing was loaded",
+            f"the state dict does not fit {type(self).__name__}: {len(found.missing)} missing, "
+            f"{len(found.unexpected)} unexpected, {len(found.mismatched)} of the wrong shape{refused}; "
+            "nothing was loaded",
             *([hint] if hint else []),
-            *details,
+            *(f"missing: {name} {own[name].shape}" for name in found.missing),
+            *(f"unexpected: {name} {describe(given[name])}" for name in found.unexpected),
+            *found.mismatched,
+            *found.refused,
         )
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
@@ -305,7 +482,8 @@ class Module:
         members = self._members("_parameters", "_buffers")
         empty = [name for name, member in members if member.data is None and not member.optional]
         if empty:
-            shown = [f"{name} {self._state()[name].shape}" for name in empty[:10]]
+            declared = dict(self._members("_parameters", "_buffers"))
+            shown = [f"{name} {declared[name].shape}" for name in empty[:10]]
             more = [f"... and {len(empty) - 10} more"] if len(empty) > 10 else []
             raise ArgumentError(
                 f"{len(empty)} parameters of {type(self).__name__} are empty",
@@ -324,9 +502,16 @@ class Module:
         paths = {id(module): path for path, module in self.named_modules()}
         metadata = {"model": type(self).__name__, **self.metadata}
         write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
-        if automatic:
-            fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
-        return write(Precision(float16 if fp16 else float32, fp32_modules))
+        try:
+            if automatic:
+                fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
+            return write(Precision(float16 if fp16 else float32, fp32_modules))
+        except RecursionError:
+            raise TrtnnError(
+                f"the calls within {type(self).__name__} are nested deeper than Python's {sys.getrecursionlimit()}",
+                "a forward calls itself without end, or modules are nested very deep",
+                "of the latter each takes three calls: sys.setrecursionlimit(...)",
+            ) from None
 
     def compile(
         self,
@@ -361,7 +546,9 @@ class Module:
         if unknown or missing or not merged:
             raise ArgumentError(
                 f"the inputs of {type(self).__name__} are "
-                + (f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing) or 'all'}"),
+                + (
+                    f"unknown: {', '.join(map(str, unknown))}" if unknown else f"missing: {', '.join(missing) or 'all'}"
+                ),
                 f"its forward takes: {', '.join(names) or 'no names of its own'}",
                 f"pass inputs={{{example}}}, or declare self.inputs in __init__",
             )
@@ -378,8 +565,13 @@ class Module:
         """Yield the name and the text of each submodule, for ``repr``."""
         return ((name, repr(child)) for name, child in self._modules.items())
 
+    @reprlib.recursive_repr()
     def __repr__(self) -> str:
-        lines = [f"({name}): " + text.replace("\n", "\n  ") for name, text in self._shown()]
+        try:
+            shown = list(self._shown())
+        except RecursionError:  # deeper than anyone reads
+            shown = [(name, "...") for name in self._modules]
+        lines = [f"({name}): " + text.replace("\n", "\n  ") for name, text in shown]
         extra = self.extra_repr()
         if not lines:
             return f"{type(self).__name__}({extra})"

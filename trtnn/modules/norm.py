@@ -7,6 +7,7 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.modules.factory import factory_arguments
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
 from trtnn.ops.arguments import expect_ndim
@@ -58,6 +59,7 @@ class _BatchNorm(_Norm):
         UnsupportedError: ``track_running_stats`` is False.
     """
 
+    @factory_arguments
     def __init__(
         self,
         num_features: int,
@@ -76,6 +78,8 @@ class _BatchNorm(_Norm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._expect_ndim(input)
+        if self.eps < 0:
+            raise ArgumentError(f"{type(self).__name__} takes an eps that is not negative, not {self.eps}")
         return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
@@ -98,6 +102,7 @@ class SyncBatchNorm(_BatchNorm):
     __doc__ = f"(batch, num_features, ...); in evaluation what BatchNorm is. {_BatchNorm.__doc__}"
     ndims = (2, 3, 4, 5)
 
+    @factory_arguments
     def __init__(
         self,
         num_features: int,
@@ -151,6 +156,7 @@ class _InstanceNorm(_Norm):
         bias: whether there is a ``bias``.
     """
 
+    @factory_arguments
     def __init__(
         self,
         num_features: int,
@@ -213,6 +219,7 @@ class LayerNorm(_LastDimensions):
         weight, bias: of the last dimensions' shape, or None.
     """
 
+    @factory_arguments
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -234,6 +241,7 @@ class RMSNorm(_LastDimensions):
         weight: of the last dimensions' shape, or None.
     """
 
+    @factory_arguments
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
     ) -> None:
@@ -252,6 +260,7 @@ class GroupNorm(Module):
         weight, bias: (num_channels,), or None.
     """
 
+    @factory_arguments
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True
     ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from trtnn import functional as F
 from trtnn.modules.module import Module
-from trtnn.ops.arguments import ints
+from trtnn.ops.arguments import expect_ndim, ints
 from trtnn.tensor import Tensor
 
 
@@ -24,6 +24,9 @@ class _Pad(Module):
         self.padding = ints(padding, 2 * self.sides, "padding")
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.mode != "constant":  # as in torch
+            counts = self.sides + 1, self.sides + 2
+            expect_ndim(input, counts, type(self).__name__, f"{counts[0]} or {counts[1]} dimensions")
         return F.pad(input, self.padding, self.mode, getattr(self, "value", None))
 
     def extra_repr(self) -> str:

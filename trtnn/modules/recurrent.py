@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.ops.recurrent import CELLS, State, recurrent_layer, recurrent_step
 from trtnn.parameter import Parameter
@@ -20,12 +22,27 @@ def _mode_of(nonlinearity: str) -> str:
     return f"RNN_{nonlinearity.upper()}"
 
 
-def _states(hx: Any, count: int, what: str) -> State:
-    """Return the state that a module was given as a tuple; an empty one for None."""
-    states = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+def _states(hx: Any, count: int, what: str, input: Tensor) -> State:
+    """Return the state that a module was given as a tuple of Tensors like ``input``; an empty one for None."""
+    states = () if hx is None else (hx,) if hasattr(hx, "shape") else tuple(hx)
     if states and len(states) != count:
         raise ArgumentError(f"{what} takes a state of {count}, not of {len(states)}", "an LSTM's are (h_0, c_0)")
-    return states
+    return tuple(state if isinstance(state, Tensor) else F.as_tensor(state, dtype=input.dtype) for state in states)
+
+
+def _as_input(input: Any, what: str) -> Tensor:
+    if hasattr(input, "batch_sizes"):
+        raise UnsupportedError(
+            f"{what} of a packed sequence, whose batch shrinks from step to step",
+            "give it padded, (length, batch, input_size), and leave out what lies behind each end",
+        )
+    return F.as_tensor(input)
+
+
+def _check_positive(what: str, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise ArgumentError(f"{what} takes a positive int as {name}, not {size!r}")
 
 
 def _check_state(state: Tensor, shape: Sequence[Length], what: str) -> None:
@@ -67,6 +84,13 @@ class _Recurrent(Module):
         proj_size: int = 0,
     ) -> None:
         super().__init__()
+        what = type(self).__name__
+        _check_positive(what, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        for name, value in (("bias", bias), ("batch_first", batch_first)):
+            if not isinstance(value, bool):
+                raise ArgumentError(f"{what} takes a bool as {name}, not {value!r}")
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+            raise ArgumentError(f"{what} takes a dropout from 0 to 1, not {dropout!r}")
         if not 0 <= proj_size < hidden_size:
             raise ArgumentError(f"proj_size is below hidden_size, {hidden_size}, not {proj_size}")
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
@@ -85,6 +109,9 @@ class _Recurrent(Module):
             for name, shape in shapes.items():
                 self.register_parameter(f"{name}{suffix}", Parameter(shape))
 
+    def flatten_parameters(self) -> None:
+        """Do nothing: it is about where torch keeps its weights."""
+
     def _directions(self) -> Iterator[tuple[int, str]]:
         """Yield the layer of each direction and the end of its parameters' names."""
         for layer in range(self.num_layers):
@@ -93,12 +120,13 @@ class _Recurrent(Module):
                 yield layer, f"_l{layer}_reverse"
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        input = _as_input(input, type(self).__name__)
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__} takes (length, batch, {self.input_size}), or without a batch, not {input.shape}"
             )
         batched = input.ndim == 3
-        given = _states(hx, self._states, type(self).__name__)
+        given = _states(hx, self._states, type(self).__name__, input)
         if not batched:
             input = F.unsqueeze(input, 1)
             given = tuple(F.unsqueeze(state, 1) for state in given)
@@ -147,27 +175,57 @@ class _Recurrent(Module):
 class RNN(_Recurrent):
     __doc__ = f"h = tanh(W x + U h + b), or relu. {_Recurrent.__doc__}"
 
+    @factory_arguments
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", **options: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
-        super().__init__(_mode_of(nonlinearity), input_size, hidden_size, num_layers, **options)
+        how = num_layers, bias, batch_first, dropout, bidirectional
+        super().__init__(_mode_of(nonlinearity), input_size, hidden_size, *how)
         self.nonlinearity = nonlinearity
 
 
 class LSTM(_Recurrent):
     __doc__ = f"Long short-term memory; ``proj_size`` projects the hidden state. {_Recurrent.__doc__}"
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__("LSTM", *args, **options)
+    @factory_arguments
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+    ) -> None:
+        how = num_layers, bias, batch_first, dropout, bidirectional, proj_size
+        super().__init__("LSTM", input_size, hidden_size, *how)
 
 
 class GRU(_Recurrent):
     __doc__ = f"Gated recurrent units. {_Recurrent.__doc__}"
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        if options.get("proj_size"):
-            raise ArgumentError("GRU has no proj_size", "only an LSTM's hidden state is projected")
-        super().__init__("GRU", *args, **options)
+    @factory_arguments
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__("GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
 
 
 class _Cell(Module):
@@ -184,6 +242,7 @@ class _Cell(Module):
 
     def __init__(self, mode: str, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__()
+        _check_positive(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self.mode, self.input_size, self.hidden_size, self.bias = mode, input_size, hidden_size, bias
         gates, self._states, _ = CELLS[mode]
         self.weight_ih = Parameter(gates * hidden_size, input_size)
@@ -192,10 +251,11 @@ class _Cell(Module):
             self.register_parameter(name, Parameter(gates * hidden_size) if bias else None)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
+        input = _as_input(input, type(self).__name__)
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
             raise ShapeError(f"{type(self).__name__} takes (batch, {self.input_size}), not {input.shape}")
         shape = (*input.shape[:-1], self.hidden_size)
-        state = _states(hx, self._states, type(self).__name__)
+        state = _states(hx, self._states, type(self).__name__, input)
         for given in state:
             _check_state(given, shape, type(self).__name__)
         state = state or (F.zeros(*shape, dtype=input.dtype),) * self._states
@@ -210,6 +270,7 @@ class _Cell(Module):
 class RNNCell(_Cell):
     __doc__ = f"h = tanh(W x + U h + b), or relu. {_Cell.__doc__}"
 
+    @factory_arguments
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh") -> None:
         super().__init__(_mode_of(nonlinearity), input_size, hidden_size, bias)
         self.nonlinearity = nonlinearity
@@ -221,6 +282,7 @@ class RNNCell(_Cell):
 class LSTMCell(_Cell):
     __doc__ = f"Long short-term memory. {_Cell.__doc__}"
 
+    @factory_arguments
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__("LSTM", input_size, hidden_size, bias)
 
@@ -228,5 +290,6 @@ class LSTMCell(_Cell):
 class GRUCell(_Cell):
     __doc__ = f"Gated recurrent units. {_Cell.__doc__}"
 
+    @factory_arguments
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
         super().__init__("GRU", input_size, hidden_size, bias)

@@ -13,6 +13,7 @@ from trtnn.errors import ArgumentError
 from trtnn.modules.attention import MultiheadAttention
 from trtnn.modules.container import ModuleList
 from trtnn.modules.dropout import Dropout
+from trtnn.modules.factory import factory_arguments
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
 from trtnn.modules.norm import LayerNorm
@@ -35,6 +36,7 @@ class _Layer(Module):
 
     attentions: tuple[str, ...]  # names; behind them comes the feed-forward network
 
+    @factory_arguments
     def __init__(
         self,
         d_model: int,
@@ -185,6 +187,7 @@ class Transformer(Module):
     without one; to (length, batch, d_model).
     """
 
+    @factory_arguments
     def __init__(
         self,
         d_model: int = 512,

@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from trtnn.dtypes import DType, float32
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops.arguments import Array, expect_floating, expect_number, normalize_dim
 from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, sub
-from trtnn.ops.comparison import gt, logical_or, lt, where
+from trtnn.ops.comparison import gt, le, where
 from trtnn.ops.inplace import if_asked
 from trtnn.ops.joining import chunk
 from trtnn.ops.promotion import cast, filler, floating, wide
-from trtnn.ops.reduction import logsumexp
+from trtnn.ops.reduction import amax, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import abs, erf, exp, log, neg
 from trtnn.tensor import Tensor
+
+# log((1 + s) / (1 - s)) / s as a polynomial of s² up to 1/9, fitted to 5e-9 and 8e-6, the constant first.
+_LOG1P = (2.00000001, 0.666663216, 0.400245952, 0.279651578, 0.281577783)
+_LOG1P_OF_HALF = (2.00001401, 0.664407231, 0.452720622)
+_ALL_OF_SOFTPLUS = 18.0  # from here on log(1 + exp(x)) is x, in fp32
 
 
 def _activation(input: Tensor, kind: str, **attributes: float) -> Tensor:
@@ -60,6 +66,8 @@ def rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """x where x ≥ 0, else x · (lower + upper) / 2, as in evaluation."""
+    if lower > upper:
+        raise ArgumentError(f"rrelu from {lower} to {upper}: the first is the larger")
     return leaky_relu(input, (lower + upper) / 2)
 
 
@@ -67,13 +75,11 @@ def prelu(input: Tensor, weight: Array | Tensor) -> Tensor:
     """x where x ≥ 0, else weight · x; the weight is one number, or one for each channel (dimension 1)."""
     expect_floating(input, "prelu")
     count = math.prod(weight.shape)
-    if count not in (1, input.shape[1] if input.ndim > 1 else 1):
+    if len(weight.shape) > 1 or count not in (1, input.shape[1] if input.ndim > 1 else 1):
         raise ShapeError(f"prelu in {input.graph.where}: {count} weights for an input of shape {input.shape}")
     shape = [count if i == 1 else 1 for i in range(input.ndim)]
-    if isinstance(weight, Tensor):
-        slopes = reshape(weight, shape)
-    else:
-        slopes = input.graph.held(weight).reshape(shape)
+    weight = weight if isinstance(weight, Tensor) else input.graph.held(weight)
+    slopes = weight.reshape(shape)
     return add(maximum(input, 0), mul(minimum(input, 0), slopes))
 
 
@@ -89,7 +95,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     expect_floating(input, "celu")
     if alpha <= 0:
         raise ArgumentError(f"celu takes an alpha above 0, not {alpha}")
-    return mul(elu(div(input, alpha)), alpha) if alpha != 1 else elu(input)
+    return cast(mul(elu(div(wide(input), alpha)), alpha), input.dtype) if alpha != 1 else elu(input)
 
 
 @if_asked
@@ -134,37 +140,63 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         approximate: ``"none"``: Φ(x) = (1 + erf(x / √2)) / 2; ``"tanh"``: (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2.
     """
     expect_floating(input, "gelu")
-    if approximate == "none":
-        return mul(mul(input, 0.5), add(erf(mul(input, math.sqrt(0.5))), 1))
-    if approximate != "tanh":
+    if approximate not in ("none", "tanh"):
         raise ArgumentError(f"gelu is approximated by 'none' or 'tanh', not {approximate!r}")
-    inner = mul(input, add(mul(mul(input, input), 0.044715), 1))
-    return mul(mul(input, 0.5), add(tanh(mul(inner, math.sqrt(2 / math.pi))), 1))
+    values = wide(input)  # in fp16 the sum, which comes near 0, would keep no digit below -3
+    if approximate == "none":
+        result = mul(mul(values, 0.5), add(erf(mul(values, math.sqrt(0.5))), 1))
+    else:  # (1 + tanh(y)) / 2 is sigmoid(2 y)
+        factor = math.sqrt(8 / math.pi)
+        inner = mul(values, add(mul(mul(values, values), 0.044715 * factor), factor))
+        result = mul(values, sigmoid(inner))
+    return cast(result, input.dtype)
 
 
-def _log1p_exp(input: Tensor) -> Tensor:
-    """log(1 + exp(-|x|)), which does not overflow."""
-    return log(add(exp(neg(abs(input))), 1))
+def _log1p_exp(values: Tensor, dtype: DType) -> Tensor:
+    """log(1 + exp(-|x|)) of fp32 values, with all its digits where it comes near 0; ``dtype`` is that of the result.
+
+    With u = exp(-|x|) and s = u / (u + 2) it is log((1 + s) / (1 - s)), and s is at most 1/3.
+    """
+    u = exp(neg(abs(values)))
+    s = div(u, add(u, 2))
+    squared = mul(s, s)
+    *rest, last = _LOG1P if dtype is float32 else _LOG1P_OF_HALF
+    total = mul(squared, last)
+    for coefficient in rest[:0:-1]:
+        total = mul(add(total, coefficient), squared)
+    return mul(add(total, rest[0]), s)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta · x)) / beta, and x where beta · x > threshold."""
+    """log(1 + exp(beta · x)) / beta, and x where beta · x > threshold; carried in fp32."""
     expect_floating(input, "softplus")
-    scaled = input if beta == 1 else mul(input, beta)
-    soft = add(maximum(scaled, 0), _log1p_exp(scaled))
-    return where(gt(scaled, threshold), input, soft if beta == 1 else div(soft, beta))
+    values = wide(input)
+    scaled = values if beta == 1 else mul(values, beta)
+    soft = add(maximum(scaled, 0), _log1p_exp(scaled, input.dtype))
+    soft = soft if beta == 1 else div(soft, beta)
+    if threshold < _ALL_OF_SOFTPLUS:
+        soft = where(gt(scaled, threshold), values, soft)
+    return cast(soft, input.dtype)
 
 
 def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x))."""
+    """log(sigmoid(x)), carried in fp32."""
     expect_floating(input, "logsigmoid")
-    return sub(minimum(input, 0), _log1p_exp(input))
+    values = wide(input)
+    return cast(sub(minimum(values, 0), _log1p_exp(values, input.dtype)), input.dtype)
 
 
 @if_asked
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x · tanh(softplus(x)) (https://arxiv.org/abs/1908.08681)."""
-    return mul(input, tanh(softplus(input)))
+    """x · tanh(softplus(x)) (https://arxiv.org/abs/1908.08681), carried in fp32.
+
+    With u = exp(x) it is x · u (u + 2) / (u (u + 2) + 2), which has neither a logarithm nor a difference.
+    """
+    expect_floating(input, "mish")
+    values = wide(input)
+    u = exp(minimum(values, _ALL_OF_SOFTPLUS))  # beyond which the fraction is 1
+    product = mul(u, add(u, 2))
+    return cast(mul(values, div(product, add(product, 2))), input.dtype)
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -174,14 +206,17 @@ def softsign(input: Tensor) -> Tensor:
 
 
 def tanhshrink(input: Tensor) -> Tensor:
-    """x - tanh(x)."""
-    return sub(input, tanh(input))
+    """x - tanh(x), carried in fp32."""
+    expect_number(input, "tanhshrink")
+    input = floating(input)
+    values = wide(input)
+    return cast(sub(values, tanh(values)), input.dtype)
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x where |x| > lambd, else 0."""
+    """0 where |x| ≤ lambd, else x, also where that is NaN."""
     expect_floating(input, "hardshrink")
-    return where(logical_or(gt(input, lambd), lt(input, -lambd)), input, 0.0)
+    return where(le(abs(input), lambd), 0.0, input)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
@@ -194,9 +229,9 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 @if_asked
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where x > threshold, else value."""
+    """value where x ≤ threshold, else x, also where that is NaN."""
     expect_number(input, "threshold")
-    return where(gt(input, threshold), input, filler(value, input, "threshold"))
+    return where(le(input, threshold), filler(value, input, "threshold"), input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
@@ -224,11 +259,12 @@ def softmin(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """log(softmax(x)), carried in fp32: x - log(sum of exp(x)) along ``dim``."""
+    """log(softmax(x)), carried in fp32: y - log(sum of exp(y)) along ``dim``, y = x - max of x."""
     input = input if dtype is None else cast(input, dtype)
     expect_floating(input, "log_softmax")
     values = wide(input)
-    return cast(sub(values, logsumexp(values, dim, True)), input.dtype)
+    below = sub(values, amax(values, dim, True))
+    return cast(sub(below, log(sum(exp(below), dim, True))), input.dtype)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:

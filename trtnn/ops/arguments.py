@@ -13,11 +13,12 @@ from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.parameter import Parameter
 from trtnn.symbolic import Length, Size, same
+from trtnn.symbolic_floats import SymFloat
 from trtnn.tensor import Tensor
 
 Array = Parameter | np.ndarray
 Number = int | float
-Operand = Tensor | Array | Number | Size
+Operand = Tensor | Array | Number | Size | SymFloat
 
 
 def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
@@ -33,7 +34,8 @@ def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
         values *= n
     if len(values) != n or not all(isinstance(v, (int, np.integer)) for v in values):
         count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")
-        raise ArgumentError(f"{what} takes {count}, not {value!r}")
+        fractions = any(isinstance(v, SymFloat) for v in values)
+        raise ArgumentError(f"{what} takes {count}, not {value!r}", *(["divide lengths with //"] if fractions else []))
     return tuple(int(v) for v in values)
 
 

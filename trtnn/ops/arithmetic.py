@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from trtnn.dtypes import bool_
+import builtins
+
+from trtnn.dtypes import bfloat16, bool_, float16
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.ops.arguments import Operand, expect_floating, expect_number
-from trtnn.ops.promotion import align, cast, graph_of, promote, promoted_dtype
-from trtnn.ops.unary import abs, floor, reciprocal, sign
+from trtnn.ops.promotion import align, cast, graph_of, promote, promoted_dtype, wide
+from trtnn.ops.unary import abs, floor, reciprocal, sign, sqrt
 from trtnn.symbolic import broadcast
 from trtnn.tensor import Tensor
 
@@ -86,20 +88,8 @@ def mul(input: Operand, other: Operand) -> Tensor:
     return _arithmetic("PROD", input, other)
 
 
-def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other, broadcast; integers become the floating type that the network computes in.
-
-    Args:
-        rounding_mode: None; ``"floor"``, towards minus infinity, or ``"trunc"``, towards zero: both keep integers.
-    """
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode == "trunc":
-        a, b = promote(input, other)
-        quotient = _arithmetic("DIV", a, b)  # of integers towards zero
-        return trunc(quotient)
-    if rounding_mode is not None:
-        raise ArgumentError(f"rounding_mode is None, 'floor' or 'trunc', not {rounding_mode!r}")
+def div(input: Operand, other: Operand) -> Tensor:
+    """input / other, broadcast; integers become the floating type that the network computes in."""
     return _arithmetic("DIV", *promote(input, other, floating=True))
 
 
@@ -107,23 +97,6 @@ def trunc(input: Tensor) -> Tensor:
     """The whole number next to input on the side of zero."""
     expect_number(input, "trunc")
     return mul(sign(input), floor(abs(input))) if input.dtype.is_floating_point else input
-
-
-def floor_divide(input: Operand, other: Operand) -> Tensor:
-    """The largest whole number that is not above input / other, in the type of the two (``//``)."""
-    return _arithmetic("FLOOR_DIV", input, other)
-
-
-def remainder(input: Operand, other: Operand) -> Tensor:
-    """input - other · floor(input / other), which has the sign of ``other`` (``%``)."""
-    a, b = promote(input, other)
-    return sub(a, mul(b, floor_divide(a, b)))
-
-
-def fmod(input: Operand, other: Operand) -> Tensor:
-    """input - other · trunc(input / other), which has the sign of ``input``."""
-    a, b = promote(input, other)
-    return sub(a, mul(b, div(a, b, rounding_mode="trunc")))
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
@@ -149,6 +122,9 @@ def square(input: Tensor) -> Tensor:
     return pow(input, 2)
 
 
+_FEW_PRODUCTS = 3  # which fp16 rounds by less than a thousandth in all
+
+
 def _whole_power(base: Tensor, exponent: int) -> Tensor:
     """The product of ``exponent`` times ``base``, by squares."""
     result = None
@@ -163,13 +139,16 @@ def _whole_power(base: Tensor, exponent: int) -> Tensor:
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """input to the power of exponent, broadcast.
 
-    A whole number as exponent makes products: so it is right for negative input, and for integers.
+    A whole number as exponent makes products: so it is right for negative input, and for integers. Those of more than
+    three factors are carried in fp32; 1/2 makes a square root.
 
     Raises:
         DTypeError: an integer to the power of another tensor, or below 0.
     """
     if isinstance(input, Tensor) and isinstance(exponent, (int, float)) and float(exponent).is_integer():
         base = cast(input, promoted_dtype(input, exponent, graph=input.graph))
+        if builtins.abs(exponent) > _FEW_PRODUCTS and base.dtype in (float16, bfloat16):
+            return cast(pow(wide(base), exponent), base.dtype)
         if exponent > 0:
             return _whole_power(base, int(exponent))
         if exponent == 0 and not base.dtype.is_floating_point:
@@ -177,6 +156,9 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
             return maximum(minimum(base, one), one)
         if exponent < 0 and base.dtype.is_floating_point:
             return reciprocal(_whole_power(base, int(-exponent)))
+    if isinstance(input, Tensor) and isinstance(exponent, float) and exponent in (0.5, -0.5):
+        root = sqrt(input)
+        return root if exponent > 0 else reciprocal(root)
     a, b = promote(input, exponent)
     expect_floating(a, "pow")
     return _arithmetic("POW", a, b)

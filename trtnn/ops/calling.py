@@ -18,10 +18,12 @@ import numpy as np
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, result_type
 from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, named
+from trtnn.ops.complex import Complex
 from trtnn.ops.creation import of_array
 from trtnn.ops.known import known_array
 from trtnn.parameter import Buffer, Parameter
 from trtnn.symbolic import Dim, Size
+from trtnn.symbolic_floats import SymFloat
 from trtnn.tensor import Tensor
 
 # Names that torch's own parser takes for others, as NumPy has them.
@@ -52,12 +54,13 @@ _HOW = {
     "gather": ("sparse_grad",),
 }  # fmt: skip
 
-_NUMBERS = (bool, int, float, np.number, np.bool_, Size)
+_NUMBERS = (bool, int, float, np.number, np.bool_, Size, SymFloat)
 _ARRAYS = (Parameter, np.ndarray)
 # The words of annotations, and what fits them; torch tensors fit where arrays do.
 _WORDS: dict[str, tuple[type, ...]] = {
     "None": (type(None),),
     "Tensor": (Tensor,),
+    "Complex": (Complex,),
     "Operand": (Tensor, *_ARRAYS, *_NUMBERS),
     "Array": _ARRAYS,
     "Indices": (Tensor, np.ndarray),
@@ -74,12 +77,13 @@ _WORDS: dict[str, tuple[type, ...]] = {
 }
 # What these are called in messages.
 _CALLED = {"Operand": "a Tensor, an array or a number", "Array": "a Parameter or an array", "Tensor": "a Tensor",
+           "Complex": "complex numbers",
            "Length": "an int", "Indices": "a Tensor or an array", "int": "an int", "float": "a number",
            "bool": "a bool", "str": "a string", "None": "None", "Dims": "dimensions", "Sides": "ints",
            "Number": "a number"}  # fmt: skip
 
 # Types that need no look within, where a Tensor is taken and where arrays are as well.
-_PLAIN = frozenset((Tensor, int, float, bool, str, type(None), Size, Dim, DType, slice, type(Ellipsis)))
+_PLAIN = frozenset((Tensor, int, float, bool, str, type(None), Size, Dim, SymFloat, DType, slice, type(Ellipsis)))
 _PLAIN_OR_ARRAY = _PLAIN | {Parameter, Buffer, np.ndarray}
 
 
@@ -293,6 +297,8 @@ def _described(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         kinds = ", ".join(dict.fromkeys(map(named, value)))
         return f"a {type(value).__name__} of {kinds or 'nothing'}"
+    if isinstance(value, SymFloat):
+        return f"the fraction {value}; divide lengths with //"
     return f"a {named(value)}"
 
 
@@ -310,7 +316,8 @@ def torch_function(functions: Mapping[str, Callable[..., Any]]) -> Any:
         name = getattr(func, "__name__", "")
         plain = name.strip("_") if name.startswith("__") else name
         theirs = (torch, torch.nn.functional, torch.Tensor)
-        if plain in functions and any(getattr(place, name, None) is func for place in theirs):
+        of_fft = getattr(torch.fft, name.removeprefix("fft_"), None) is func
+        if plain in functions and (of_fft or any(getattr(place, name, None) is func for place in theirs)):
             return functions[plain](*args, **(kwargs or {}))
         raise UnsupportedError(
             f"torch's {name or func} was given a trtnn Tensor", "trtnn.functional has what a network can compute"

@@ -13,14 +13,15 @@ from trtnn.dtypes import DType, as_dtype, bool_, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph import Graph
 from trtnn.ops.arguments import Operand
-from trtnn.ops.arithmetic import add, div, mul, sub
+from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.comparison import where
-from trtnn.ops.promotion import cast, converted, default_dtype, here, promote, promoted_dtype
+from trtnn.ops.division import div
+from trtnn.ops.promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
 from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.sizes import shape_tensor
 from trtnn.ops.tiling import expand
 from trtnn.parameter import Parameter
-from trtnn.symbolic import Length, Size, bounds, ceil_divide, is_static
+from trtnn.symbolic import Length, Size, bounds, ceil_divide, is_static, ranges
 from trtnn.tensor import Tensor
 
 _EXACT = 1 << 24  # the whole numbers up to here are float32's as well
@@ -28,7 +29,16 @@ _EXACT = 1 << 24  # the whole numbers up to here are float32's as well
 
 def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Tensor:
     if not all(isinstance(length, (int, np.integer, Size)) for length in shape):
-        raise ArgumentError(f"a shape holds ints and lengths such as x.shape[2], not {tuple(shape)}")
+        raise ArgumentError(
+            f"a shape holds ints and lengths such as x.shape[2] // 2, which // divides, not {tuple(shape)}"
+        )
+    for length in shape:
+        if isinstance(length, Size) and bounds(length)[0] < 1 <= bounds(length)[1]:
+            raise ShapeError(
+                f"a tensor of shape {tuple(shape)} may hold nothing, which TensorRT has no tensors for",
+                f"{length} goes down to {bounds(length)[0]}: {ranges([length])}",
+                "to make another tensor longer by it, functional.pad takes it, and it may be 0",
+            )
     if any(length < 1 for length in shape):
         raise ArgumentError(f"a tensor of shape {tuple(shape)} holds nothing", "TensorRT has no empty tensors here")
     if isinstance(value, Tensor):
@@ -223,13 +233,18 @@ def linspace(start: float | Tensor, end: float | Tensor, steps: int, *, dtype: A
 
 
 def _between(start: Operand, end: Operand, at: np.ndarray, late: np.ndarray, kind: DType) -> Tensor:
-    ends = promote(start, end, floating=True)
+    ends = promote(start, end)
     if any(tensor.shape for tensor in ends):
         raise ShapeError(f"linspace goes from a number to a number, not {ends[0].shape} to {ends[1].shape}")
-    first, last = (cast(tensor if kind.is_floating_point else cast(tensor, kind), float32) for tensor in ends)
-    step = div(sub(last, first), max(len(at) - 1, 1))
+    steps = max(len(at) - 1, 1)
+    if not kind.is_floating_point:
+        first, last = (cast(cast(tensor, kind), index_dtype(tensor.graph)) for tensor in ends)
+        between = div(add(mul(first, steps - at), mul(last, at)), steps, rounding_mode="trunc")
+        return cast(between if len(at) > 1 else reshape(first, (1,)), kind)
+    first, last = (cast(tensor, float32) for tensor in ends)
     if len(at) == 1:
         return reshape(cast(first, kind), (1,))
+    step = div(sub(last, first), steps)
     return cast(where(late, sub(last, mul(step, np.float32(at[::-1]))), add(first, mul(step, np.float32(at)))), kind)
 
 

@@ -1,4 +1,9 @@
-"""Elements picked from, and put into, places that other tensors name."""
+"""Elements picked from, and put into, places that other tensors name.
+
+An index that is out of range is an error where it is in an array, which is known while tracing, and where a network
+runs on the CPU reference. An engine cannot raise one: what it picks or overwrites there is not defined, and sums leave
+it out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from trtnn.ops.arguments import count_windows, expect_ndim, normalize_dim, ntupl
 from trtnn.ops.arithmetic import add
 from trtnn.ops.comparison import eq, where
 from trtnn.ops.creation import numbers_below
-from trtnn.ops.indexing import Indices, as_indices, take
+from trtnn.ops.indexing import Indices, as_indices, expect_within, take
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, filler, index_dtype
 from trtnn.ops.reduction import sum
@@ -22,9 +27,18 @@ from trtnn.symbolic import Length, same_shape
 from trtnn.tensor import Tensor
 
 
-def _as_tensor(index: Any, input: Tensor) -> Tensor:
+def _as_tensor(index: Any, input: Tensor, axis: int) -> Tensor:
+    """Return indices along an axis; those in an array are checked."""
     index = as_indices(index)
+    expect_within(index, input.shape[axis], input.graph)
     return index if isinstance(index, Tensor) else input.graph.constant(index, index_dtype(input.graph))
+
+
+def _vector(value: Any) -> Any:
+    """Return a Tensor or an index that may have no dimension as a vector; a number as it is."""
+    if isinstance(value, (bool, int, float)):
+        return value
+    return reshape(value, (-1,)) if isinstance(value, Tensor) else as_indices(value).reshape(-1)
 
 
 def _fit(tensor: Tensor, index: Tensor, axis: int | None, what: str) -> Tensor:
@@ -43,7 +57,10 @@ def gather(input: Tensor, dim: int, index: Any) -> Tensor:
     Args:
         index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``.
     """
-    index, axis = _as_tensor(index, input), normalize_dim(dim, input.ndim)
+    if not input.shape:
+        return reshape(gather(_vector(input), dim, _vector(index)), as_indices(index).shape)
+    axis = normalize_dim(dim, input.ndim)
+    index = _as_tensor(index, input, axis)
     picked = _fit(input, index, axis, "gather")
     mode = input.graph.trt.GatherMode.ELEMENT
     return input.graph.emit("gather_v2", picked, index, mode, out_shape=index.shape, axis=axis)
@@ -58,7 +75,10 @@ def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | floa
         index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``.
         src: a tensor of ``input``'s type, at least as long as ``index``, or a number.
     """
-    index, axis = _as_tensor(index, input), normalize_dim(dim, input.ndim)
+    if not input.shape:
+        return reshape(scatter(_vector(input), dim, _vector(index), _vector(src)), ())
+    axis = normalize_dim(dim, input.ndim)
+    index = _as_tensor(index, input, axis)
     _fit(input, index, axis, "scatter")
     values = _fit(src, index, None, "scatter") if isinstance(src, Tensor) else None
     if values is None:
@@ -96,11 +116,14 @@ def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
 
     Args:
         index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``; what names no
-            place adds nothing.
+            place, for which torch raises an error, adds nothing where it is a Tensor.
         src: of ``input``'s type, and at least as long as ``index``.
     """
-    index, axis = _as_tensor(index, input), normalize_dim(dim, input.ndim)
     _expect_tensor(src, "scatter_add")
+    if not input.shape:
+        return reshape(scatter_add(_vector(input), dim, _vector(index), _vector(src)), ())
+    axis = normalize_dim(dim, input.ndim)
+    index = _as_tensor(index, input, axis)
     _expect_one_type(src, input, "scatter_add")
     reached = _fit(input, index, axis, "scatter_add")
     total = _sums(input, axis, index, _fit(src, index, None, "scatter_add"))
@@ -116,11 +139,15 @@ def index_add(input: Tensor, dim: int, index: Any, source: Tensor, *, alpha: int
     It costs as much as :func:`scatter_add`.
 
     Args:
-        index: from 0 on, a vector; what names no place adds nothing.
+        index: from 0 on, a vector; what names no place, for which torch raises an error, adds nothing where it is a
+            Tensor.
         source: of ``input``'s type and shape, but as long as ``index`` along ``dim``.
     """
-    index, axis = _as_tensor(index, input), normalize_dim(dim, input.ndim)
     _expect_tensor(source, "index_add")
+    if not input.shape:
+        return reshape(index_add(_vector(input), dim, _vector(index), _vector(source), alpha=alpha), ())
+    axis = normalize_dim(dim, input.ndim)
+    index = _as_tensor(index, input, axis)
     _expect_one_type(source, input, "index_add")
     expected = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
     if index.ndim != 1 or not same_shape(source.shape, expected):
@@ -197,6 +224,8 @@ def unfold(
 
 def windows(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """``tensor.unfold``: every window of ``size`` along a dimension, at distances of ``step``, as a last dimension."""
+    if not input.shape:
+        return reshape(windows(reshape(input, (1,)), dimension, size, step), (1,))
     axis = normalize_dim(dimension, input.ndim)
     taps = _places(input.shape[axis], size, 1, 0, step, "unfold")
     return movedim(take(input, taps, axis), axis, -1)

@@ -19,7 +19,7 @@ from trtnn.ops.promotion import here, index_dtype
 from trtnn.ops.shaping import movedim, reshape
 from trtnn.ops.sizes import shape_tensor
 from trtnn.parameter import Parameter
-from trtnn.symbolic import Length, Size, ceil_divide, is_static, same_shape
+from trtnn.symbolic import Length, Size, bounds, ceil_divide, is_static, same_shape, sym_max, sym_min
 from trtnn.tensor import Tensor
 
 Indices = Tensor | np.ndarray
@@ -64,6 +64,8 @@ def narrow(input: Tensor, dim: int, start: Length | Tensor, length: Length) -> T
             raise ShapeError(f"narrow starts at one whole number, not at {start.dtype.name}{list(start.shape)}")
         if not isinstance(length, int):
             raise UnsupportedError(f"narrow by a length of {length} from a place that only the engine knows")
+        if length < 1:
+            raise ShapeError(f"narrow to {length} elements in {input.graph.where} leaves nothing")
         return take(input, add(from_front(start, whole, input.graph), np.arange(length)), axis)
     first = start + whole if start < 0 else start
     if not (first >= 0 and 1 <= length <= whole - first):
@@ -85,7 +87,12 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def take(input: Tensor, indices: Indices, axis: int) -> Tensor:
-    """Return what lies at indices from 0 on along an axis counted from the front, in the indices' shape."""
+    """Return what lies at indices from 0 on along an axis counted from the front, in the indices' shape.
+
+    Raises:
+        ShapeError: one in an array is out of range.
+    """
+    expect_within(indices, input.shape[axis], input.graph)
     indices = _as_tensor(indices, input.graph)
     shape = (*input.shape[:axis], *indices.shape, *input.shape[axis + 1 :])
     return input.graph.emit("gather", input, indices, axis, out_shape=shape)
@@ -93,6 +100,14 @@ def take(input: Tensor, indices: Indices, axis: int) -> Tensor:
 
 def _as_tensor(index: Indices, graph: Graph) -> Tensor:
     return index if isinstance(index, Tensor) else graph.constant(index, index_dtype(graph))
+
+
+def expect_within(index: Indices, length: Length, graph: Graph) -> None:
+    """Check that the indices in an array are from 0 on and within a length, or the largest that it may be."""
+    most = bounds(length)[1]
+    for end in (index.min(), index.max()) if isinstance(index, np.ndarray) and index.size else ():
+        if not 0 <= int(end) < most:
+            raise ShapeError(f"index {end} is out of range for a dimension of {length} in {graph.where}")
 
 
 def from_front(index: Indices, length: Length, graph: Graph) -> Indices:
@@ -114,8 +129,12 @@ def from_front(index: Indices, length: Length, graph: Graph) -> Indices:
 
 def index_select(input: Tensor, dim: int, index: Indices) -> Tensor:
     """Return what lies at each index along ``dim``; the indices are a vector and counted from the front."""
+    if not input.shape:  # torch takes it for one of a dimension of 1
+        normalize_dim(dim, 1)
+        return reshape(index_select(reshape(input, (1,)), 0, index), ())
     axis = normalize_dim(dim, input.ndim)
-    return take(input, as_indices(index), axis)
+    index = as_indices(index)
+    return take(input, reshape(index, (1,)) if isinstance(index, Tensor) and not index.shape else index, axis)
 
 
 def as_indices(value: Any) -> Indices:
@@ -218,8 +237,7 @@ def _position(value: Length | None, default: Length, length: Length) -> Length:
     """Return one end of a slice, counted from the front and no further than the dimension goes."""
     if value is None:
         return default
-    place = value if value >= 0 else value + length
-    return length if place > length else place if place >= 0 else 0
+    return sym_max(0, sym_min(length, value if value >= 0 else value + length))
 
 
 def items_of(index: Any) -> list[Any]:

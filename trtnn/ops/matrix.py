@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import Operand, expect_floating
@@ -46,21 +46,33 @@ def matmul(input: Operand, other: Operand) -> Tensor:
     return reshape(product, lengths)
 
 
-def _of_ranks(name: str, product: tuple[int, int]) -> Callable[[Operand, Operand], Tensor]:
-    def function(input: Operand, other: Operand) -> Tensor:
-        ranks = tuple(getattr(operand, "ndim", 0) for operand in (input, other))
-        if ranks != product:
-            raise ShapeError(f"{name} takes tensors of {product[0]} and {product[1]} dimensions, not {ranks}")
-        if name == "bmm" and not same(input.shape[0], other.shape[0]):
-            raise ShapeError(f"bmm takes two batches of one size, not {input.shape} and {other.shape}")
-        return matmul(input, other)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"The product of tensors of {product[0]} and {product[1]} dimensions; see :func:`matmul`."
-    return function
+def _product(name: str, ranks: tuple[int, int], input: Operand, other: Operand) -> Tensor:
+    given = tuple(getattr(operand, "ndim", 0) for operand in (input, other))
+    if given != ranks:
+        raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} dimensions, not {given}")
+    if name == "bmm" and not same(input.shape[0], other.shape[0]):
+        raise ShapeError(f"bmm takes two batches of one size, not {input.shape} and {other.shape}")
+    return matmul(input, other)
 
 
-mm, mv, dot, bmm = (_of_ranks(*row) for row in (("mm", (2, 2)), ("mv", (2, 1)), ("dot", (1, 1)), ("bmm", (3, 3))))
+def mm(input: Operand, mat2: Operand) -> Tensor:
+    """The product of two matrices; see :func:`matmul`."""
+    return _product("mm", (2, 2), input, mat2)
+
+
+def mv(input: Operand, vec: Operand) -> Tensor:
+    """The product of a matrix and a vector; see :func:`matmul`."""
+    return _product("mv", (2, 1), input, vec)
+
+
+def dot(input: Operand, tensor: Operand) -> Tensor:
+    """The product of two vectors; see :func:`matmul`."""
+    return _product("dot", (1, 1), input, tensor)
+
+
+def bmm(input: Operand, mat2: Operand) -> Tensor:
+    """The products of two batches of as many matrices; see :func:`matmul`."""
+    return _product("bmm", (3, 3), input, mat2)
 
 
 def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha: float = 1) -> Tensor:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import each_of, expect_floating, ntuple
 from trtnn.ops.creation import arange
 from trtnn.ops.gathering import gather, scatter, taps_of
 from trtnn.ops.indexing import Indices, take
+from trtnn.ops.ordering import topk
 from trtnn.ops.padding import pad
-from trtnn.ops.reduction import amax, topk
+from trtnn.ops.reduction import amax
 from trtnn.ops.shaping import flatten, reshape, squeeze
 from trtnn.ops.spatial import as_images, expect_sides
 from trtnn.ops.tiling import expand
@@ -27,7 +28,7 @@ from trtnn.ops.windows import (
     regular_windows,
     window,
 )
-from trtnn.symbolic import Length, is_static, same
+from trtnn.symbolic import Length, is_static, same, same_shape
 from trtnn.tensor import Tensor
 
 
@@ -135,6 +136,8 @@ def _max_unpool(
         (batch, channels, ..., height, width).
     """
     expect_sides(input, n, what)
+    if not same_shape(indices.shape, input.shape):
+        raise ShapeError(f"{what} of shape {input.shape} got indices of shape {indices.shape}")
     kernel, stride, padding = window(n, kernel_size, stride, padding)
     sizes = [(x - 1) * s - 2 * p + k for x, s, p, k in zip(input.shape[-n:], stride, padding, kernel, strict=True)]
     if output_size is not None:

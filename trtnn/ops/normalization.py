@@ -263,6 +263,8 @@ def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8)
     """x1 · x2 / (max(|x1|, eps) · max(|x2|, eps)) along a dimension, broadcast, carried in fp32."""
     a, b = align(x1, x2)
     expect_floating(a, "cosine_similarity")
+    if not a.shape:
+        return reshape(cosine_similarity(reshape(a, (1,)), reshape(b, (1,)), dim, eps), ())
     check_broadcast(a, b)
     dtype, axis = a.dtype, normalize_dim(dim, a.ndim)
     length = broadcast(a.shape, b.shape)[axis]  # of the vectors, which one of the two may have to be expanded to

@@ -10,14 +10,19 @@ from trtnn.ops.indexing import cut, narrow
 from trtnn.ops.joining import cat
 from trtnn.ops.promotion import cast, filler
 from trtnn.ops.tiling import expand
+from trtnn.symbolic import Length, bounds, same, same_shape, sym_max
 from trtnn.tensor import Tensor
 
 # Of torch's modes, the name of TensorRT's slice mode.
 SLICE_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}
 
 
-def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tensor:
-    if not any(before or after for before, after in sides):
+def _is_none(side: tuple[Length, Length]) -> bool:
+    return same(side[0], 0) and same(side[1], 0)
+
+
+def _widened(input: Tensor, sides: Sequence[tuple[Length, Length]], mode: str) -> Tensor:
+    if all(map(_is_none, sides)):
         return input
     if input.dtype is bool_:  # TensorRT 8.6 puts nothing around bools
         return cast(_widened(cast(input, int32), sides, mode), bool_)
@@ -26,43 +31,51 @@ def _widened(input: Tensor, sides: Sequence[tuple[int, int]], mode: str) -> Tens
     return cut(input, start, size, (1,) * input.ndim, mode)
 
 
-def _with_blocks(input: Tensor, sides: Sequence[tuple[int, int]], value: float) -> Tensor:
-    for axis, (before, after) in enumerate(sides):
-        block = filler(value, input, "pad")
+def _with_blocks(input: Tensor, sides: Sequence[tuple[Length, Length]], value: float) -> Tensor:
+    for axis, side in enumerate(sides):
+        block, length = filler(value, input, "pad"), input.shape[axis]
+        # A block of a length that may be 0 is as long as it ever is, and cut to it.
+        counts = [count if bounds(count)[0] else bounds(count)[1] for count in side]
         first, last = (
-            [expand(block, (*input.shape[:axis], count, *input.shape[axis + 1 :]))] if count else []
-            for count in (before, after)
+            [] if same(count, 0) else [expand(block, (*input.shape[:axis], count, *input.shape[axis + 1 :]))]
+            for count in counts
         )
         input = cat([*first, input, *last], axis)
+        if not same_shape(counts, side):
+            start = tuple(counts[0] - side[0] if i == axis else 0 for i in range(input.ndim))
+            size = (*input.shape[:axis], side[0] + length + side[1], *input.shape[axis + 1 :])
+            input = cut(input, start, size, (1,) * input.ndim)
     return input
 
 
-def _cut_off(input: Tensor, sides: Sequence[tuple[int, int]]) -> Tensor:
+def _cut_off(input: Tensor, sides: Sequence[tuple[Length, Length]]) -> Tensor:
     """Return what paddings below 0 leave."""
     for axis, side in enumerate(sides):
-        before, after = (max(0, -end) for end in side)
-        if before or after:
+        before, after = (sym_max(0, -end) for end in side)
+        if not _is_none((before, after)):
             input = narrow(input, axis, before, input.shape[axis] - before - after)
     return input
 
 
-def _put_around(input: Tensor, sides: Sequence[tuple[int, int]], mode: str, value: float | None) -> Tensor:
+def _put_around(input: Tensor, sides: Sequence[tuple[Length, Length]], mode: str, value: float | None) -> Tensor:
     """Apply the paddings above 0."""
-    sides = [(max(0, before), max(0, after)) for before, after in sides]
+    sides = [(sym_max(0, before), sym_max(0, after)) for before, after in sides]
     most = {"reflect": [n - 1 for n in input.shape], "circular": input.shape}.get(mode)
     for side, limit in zip(sides, most or (), strict=False):
-        if max(side) > limit:
-            raise ShapeError(f"padding by {max(side)} in mode {mode!r} in {input.graph.where}", f"at most {limit}")
+        for count in side:
+            if not same(count, 0) and count > limit:
+                raise ShapeError(f"padding by {count} in mode {mode!r} in {input.graph.where}", f"at most {limit}")
     if mode == "constant" and value:
         return _with_blocks(input, sides, value)
     return _widened(input, sides, SLICE_MODES[mode])
 
 
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[Length], mode: str = "constant", value: float | None = None) -> Tensor:
     """Put elements around a tensor, as ``torch.nn.functional.pad``.
 
     Args:
-        pad: how many before and after the last dimension, then the one before it, and so on; below 0 cuts off.
+        pad: how many before and after the last dimension, then the one before it, and so on; below 0 cuts off. Sizes
+            may come to 0: ``pad(x, (0, -x.shape[-1] % 8))`` makes the last dimension a multiple of 8.
         mode: ``"constant"``; ``"reflect"``, without the edge itself; ``"replicate"``, the edge; or ``"circular"``.
         value: of ``"constant"``; 0 where None.
 

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from trtnn.arrays import array_of_torch, is_torch
-from trtnn.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, int32, int64, result_type
+from trtnn.dtypes import NARROW, DType, as_dtype, bfloat16, bool_, float16, float32, int32, int64, result_type
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
 from trtnn.graph import Graph, current_graph
 from trtnn.ops.arguments import Operand
 from trtnn.ops.shaping import reshape, with_ndim
-from trtnn.ops.sizes import shape_tensor
+from trtnn.ops.sizes import number_tensor, shape_tensor
 from trtnn.parameter import Parameter
 from trtnn.symbolic import Length, Size
+from trtnn.symbolic_floats import SymFloat
 from trtnn.tensor import Tensor
 
 
@@ -55,7 +56,7 @@ def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
     """
     if isinstance(value, Tensor):
         return (0 if value.shape else 1), value.dtype
-    if isinstance(value, (bool, int, float, Size)):
+    if isinstance(value, (bool, int, float, Size, SymFloat)):
         return 2, default_dtype(value, graph)
     held = value.data if isinstance(value, Parameter) else value
     if is_torch(held):
@@ -131,6 +132,8 @@ def converted(value: Any, dtype: DType) -> np.ndarray:
     array = np.asarray(value)
     if dtype is bool_:
         return array != 0
+    if dtype in NARROW and array.dtype.kind in "iu":  # the lowest 8 bits, as torch takes them
+        return array.astype(dtype.numpy)
     return array if dtype.is_floating_point or array.dtype.kind != "f" else np.trunc(array)
 
 
@@ -154,7 +157,7 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
     if dtype is not None and (dtype.is_floating_point or not floating):
         return [with_ndim(value, ndim) for value in values]
     graph = graph or graph_of(*values)
-    known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size)
+    known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size, SymFloat)
     for value in values:
         if not isinstance(value, known) and not is_torch(value):
             raise DTypeError(f"an operand is a trtnn Tensor, an array or a number, not a {named(value)}")
@@ -162,11 +165,17 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
     dtype = promoted_dtype(*plain, graph=graph)
     if floating and not dtype.is_floating_point:
         dtype = graph.compute_dtype
-    plain = [reshape(shape_tensor(graph, [value]), ()) if isinstance(value, Size) else value for value in plain]
-    return [
-        with_ndim(graph.cast(v, dtype), max(ndim, v.ndim)) if isinstance(v, Tensor) else graph.constant(v, dtype, ndim)
-        for v in plain
-    ]
+    return [_as_tensor(value, dtype, ndim, graph) for value in plain]
+
+
+def _as_tensor(value: Operand, dtype: DType, ndim: int, graph: Graph) -> Tensor:
+    if isinstance(value, Size):
+        value = reshape(shape_tensor(graph, [value]), ())
+    elif isinstance(value, SymFloat):
+        value = reshape(number_tensor(graph, value), ())
+    if isinstance(value, Tensor):
+        return with_ndim(graph.cast(value, dtype), max(ndim, value.ndim))
+    return graph.constant(converted(value, dtype) if type(value) is int else value, dtype, ndim)
 
 
 def align(*values: Operand, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:

@@ -117,9 +117,18 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """Move dimensions to other places; the rest keep their order."""
-    pairs = [(source, destination)] if isinstance(source, int) else list(zip(source, destination, strict=True))
-    moved = {normalize_dim(to, input.ndim): normalize_dim(at, input.ndim) for at, to in pairs}
+    """Move dimensions to other places; the rest keep their order.
+
+    Raises:
+        ShapeError: there are more of one than of the other, or one of them is named twice.
+    """
+    sources, places = ([dims] if isinstance(dims, int) else list(dims) for dims in (source, destination))
+    ndim = max(1, input.ndim)
+    moved = {normalize_dim(to, ndim): normalize_dim(at, ndim) for at, to in zip(sources, places, strict=False)}
+    if len(sources) != len(places) or len(moved) < len(places) or len({*moved.values()}) < len(places):
+        raise ShapeError(f"movedim from {source} to {destination} takes as many of both, each of them once")
+    if not input.shape:
+        return input
     rest = iter([i for i in range(input.ndim) if i not in moved.values()])
     return permute(input, [moved[i] if i in moved else next(rest) for i in range(input.ndim)])
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trtnn.dtypes import float32
 from trtnn.graph import Graph
-from trtnn.symbolic import Length, Piece, Size, pieces
+from trtnn.symbolic import Length, Part, Piece, Size, pieces
+from trtnn.symbolic_floats import SymFloat
 from trtnn.tensor import Tensor
 
 
@@ -48,10 +50,41 @@ def _piece(graph: Graph, piece: Piece) -> Tensor:
     return product if piece.divisor == 1 else _combined("FLOOR_DIV", product, _constant(graph, piece.divisor))
 
 
-def _factor(graph: Graph, factor: str | tuple[Length, Length]) -> Tensor:
+# Of each kind of part, the name of TensorRT's operation.
+_PARTS = {"//": "FLOOR_DIV", "min": "MIN", "max": "MAX"}
+_OPERATIONS = {"+": "SUM", "-": "SUB", "*": "PROD", "/": "DIV", "**": "POW"}
+
+
+def _factor(graph: Graph, factor: str | Part) -> Tensor:
     if isinstance(factor, str):
         return _dimension(graph, factor)
-    return _combined("FLOOR_DIV", *(shape_tensor(graph, [length]) for length in factor))
+    kind, *lengths = factor
+    return _combined(_PARTS[kind], *(shape_tensor(graph, [length]) for length in lengths))
+
+
+def number_tensor(graph: Graph, number: SymFloat | Length | float) -> Tensor:
+    """Return a number that is computed of lengths as a vector of one, in float32."""
+    key = f"float of {number}"
+    if key not in graph.lengths:
+        graph.lengths[key] = _number(graph, number)
+    return graph.lengths[key]
+
+
+def _number(graph: Graph, number: SymFloat | Length | float) -> Tensor:
+    if isinstance(number, Size):
+        return graph.cast(shape_tensor(graph, [number]), float32)
+    if not isinstance(number, SymFloat):
+        return graph.constant(np.array([number], np.float32), float32)
+    if number.sign == "/" and isinstance(number.second, int) and number.second == 1:
+        return number_tensor(graph, number.first)
+    first = number_tensor(graph, number.first)
+    kind, exponent = graph.trt.UnaryOperation, number.second if isinstance(number.second, float) else None
+    if number.sign == "floor":
+        return graph.emit("unary", first, kind.FLOOR)
+    if number.sign == "**" and exponent in (0.5, -0.5):
+        root = graph.emit("unary", first, kind.SQRT)
+        return root if exponent > 0 else graph.emit("unary", root, kind.RECIP)
+    return _combined(_OPERATIONS[number.sign], first, number_tensor(graph, number.second))
 
 
 def _dimension(graph: Graph, name: str) -> Tensor:

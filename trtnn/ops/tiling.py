@@ -110,11 +110,11 @@ def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     return cut(input, start, input.shape, stride)
 
 
-def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+def roll(input: Tensor, shifts: Length | Sequence[Length], dims: int | Sequence[int] | None = None) -> Tensor:
     """Shift elements towards the end; those that fall off come in at the start. Without ``dims`` the flat tensor."""
     if dims is None:
         return reshape(roll(flatten(input), shifts, 0), input.shape)
-    shifts, dims = ((v,) if isinstance(v, int) else tuple(v) for v in (shifts, dims))
+    shifts, dims = (tuple(v) if isinstance(v, Sequence) else (v,) for v in (shifts, dims))
     if len(shifts) != len(dims):
         raise ArgumentError(f"roll takes a shift for each dimension, not {shifts} for {dims}")
     start: list[Length] = [0] * input.ndim

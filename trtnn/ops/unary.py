@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 
-from trtnn.dtypes import bool_, uint8
-from trtnn.ops.arguments import expect_number
-from trtnn.ops.promotion import floating
+from trtnn.dtypes import bool_, float32, uint8
+from trtnn.ops.arguments import expect_floating, expect_number
+from trtnn.ops.promotion import cast, floating, wide
 from trtnn.tensor import Tensor
 
 Function = Callable[[Tensor], Tensor]
@@ -91,7 +92,25 @@ abs = _of_numbers("abs", "ABS", _magnitude, "The magnitude.")
 neg = _of_numbers("neg", "NEG", _minus, "-input.")
 ceil = _to_whole("ceil", "CEIL", "The smallest whole number that is not below input.")
 floor = _to_whole("floor", "FLOOR", "The largest whole number that is not above input.")
-round = _to_whole("round", "ROUND", "The nearest whole number, the even one of two.")
+
+
+_nearest = _to_whole("round", "ROUND", "")
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """The nearest whole number, the even one of two; or, with ``decimals``, round(x · 10^decimals) / 10^decimals.
+
+    Raises:
+        DTypeError: ``decimals`` other than 0 of integers.
+    """
+    if decimals == 0:
+        return _nearest(input)
+    expect_floating(input, "round with decimals")
+    values, operation = wide(input), input.graph.trt.ElementWiseOperation
+    power = input.graph.constant(10.0 ** builtins.abs(decimals), float32, input.ndim)
+    there, back = (operation.PROD, operation.DIV) if decimals > 0 else (operation.DIV, operation.PROD)
+    scaled = _nearest(input.graph.emit("elementwise", values, power, there))
+    return cast(input.graph.emit("elementwise", scaled, power, back), input.dtype)
 
 
 _sign = _of_numbers("sign", "SIGN", _direction, "")

@@ -9,8 +9,9 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import ntuple
+from trtnn.ops.indexing import cut
 from trtnn.ops.spatial import as_sides
-from trtnn.symbolic import Length, Size, ceil_divide, is_static, same
+from trtnn.symbolic import Length, Size, bounds, ceil_divide, is_static, same, same_shape, sym_min
 from trtnn.tensor import Tensor
 
 Sides = int | Sequence[int]
@@ -27,7 +28,7 @@ def window(
     kernel, padding = ntuple(kernel_size, n, "kernel_size"), ntuple(padding, n, "padding")
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ArgumentError("padding is at most half of kernel_size", f"received {padding} for {kernel}")
-    return kernel, kernel if stride is None else ntuple(stride, n, "stride"), padding
+    return kernel, kernel if stride is None or stride in ((), []) else ntuple(stride, n, "stride"), padding
 
 
 def padding_after(
@@ -35,31 +36,24 @@ def padding_after(
 ) -> tuple[tuple[int, ...], tuple[Length, ...]]:
     """Return the padding at the end that the last window needs, and the shape of the result.
 
-    With that padding TensorRT, which rounds down, counts as many windows as torch does.
+    With that padding TensorRT, which rounds down, counts as many windows as torch does. Where with ``ceil_mode`` it
+    would depend on a dynamic length, the padding is as much as is ever needed; what this makes of windows that start
+    beyond the input and its left padding, :func:`emit_pooling` cuts off.
 
     Raises:
         ShapeError: no window fits.
-        UnsupportedError: with ``ceil_mode``, the padding depends on a dynamic length.
     """
     after, counts = [], []
     for length, k, s, p in zip(images.shape[2:], kernel, stride, padding, strict=False):
         room = length + 2 * p - k
-        windows = (ceil_divide(room, s) if ceil_mode else room // s) + 1
+        windows = (sym_min(ceil_divide(room, s), (length + p - 1) // s) if ceil_mode else room // s) + 1
         needed = (windows - 1) * s + k - length - p
-        if ceil_mode and isinstance(needed, Size):
-            raise UnsupportedError(
-                f"{what} with ceil_mode over a length of {length}",
-                "the padding at its end would depend on the length",
-                f"a dimension that is a multiple_of {s} may settle it",
-            )
-        if ceil_mode and (windows - 1) * s >= length + p:
-            windows, needed = windows - 1, needed - s
         if windows < 1:
             raise ShapeError(
                 f"{what} in {images.graph.where}: the window {kernel} is larger than its input",
                 f"received an input of shape {images.shape[: 2 + len(kernel)]}, padding {padding}",
             )
-        after.append(p if isinstance(needed, Size) else max(0, needed))
+        after.append(max(0, bounds(needed)[1]) if ceil_mode else p if isinstance(needed, Size) else max(0, needed))
         counts.append(windows)
     return tuple(after), (*images.shape[:2], *as_sides(counts, 1))
 
@@ -74,18 +68,21 @@ def emit_pooling(
     after: Sequence[int],
     **attributes: bool,
 ) -> Tensor:
-    """Add the layer; lengths are those of one, two or three sides."""
-    return images.graph.emit(
+    """Add the layer, and cut what it gives to ``shape``; lengths are those of one, two or three sides."""
+    ends = zip(images.shape[2:], as_sides(padding, 0), as_sides(after, 0), as_sides(kernel, 1), strict=True)
+    counts = [(n + p + a - k) // s + 1 for (n, p, a, k), s in zip(ends, as_sides(stride, 1), strict=True)]
+    whole = images.graph.emit(
         "pooling_nd",
         images,
         kind,
         as_sides(kernel, 1),
-        out_shape=shape,
+        out_shape=(*images.shape[:2], *counts),
         stride_nd=as_sides(stride, 1),
         pre_padding=as_sides(padding, 0),
         post_padding=as_sides(after, 0),
         **attributes,
     )
+    return whole if same_shape(whole.shape, shape) else cut(whole, (0,) * whole.ndim, shape, (1,) * whole.ndim)
 
 
 def adaptive_windows(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from trtnn.errors import ArgumentError
 from trtnn.reference.layers.common import Function, by_member, in_float32
 from trtnn.reference.registry import layer
 
@@ -33,7 +34,18 @@ def activation(layer: Any) -> Function:
 
 
 def _divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    _expect_no_zero(b)
     return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
+
+
+def _floor_divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    _expect_no_zero(b)
+    return torch.floor_divide(a, b)
+
+
+def _expect_no_zero(divisor: torch.Tensor) -> None:
+    if not divisor.is_floating_point() and not divisor.all():
+        raise ArgumentError("a division of integers by 0", "torch raises an error too; an engine gives some number")
 
 
 @layer("ELEMENTWISE")
@@ -43,7 +55,7 @@ def elementwise(layer: Any) -> Function:
         "SUB": torch.sub,
         "PROD": torch.mul,
         "DIV": _divide,
-        "FLOOR_DIV": torch.floor_divide,
+        "FLOOR_DIV": _floor_divide,
         "POW": in_float32(torch.pow),
         "MAX": torch.maximum,
         "MIN": torch.minimum,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from trtnn.errors import UnsupportedError
+from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.reading import present_inputs
 from trtnn.reference.layers.common import Function, by_member
 from trtnn.reference.registry import layer
@@ -97,12 +97,24 @@ def concatenation(layer: Any) -> Function:
     return lambda *xs: torch.cat(xs, axis)
 
 
+def _within(index: torch.Tensor, length: int) -> torch.Tensor:
+    """Return indices as torch takes them.
+
+    Raises:
+        ShapeError: one is out of range, which an engine would not tell.
+    """
+    outside = (index < 0) | (index >= length)
+    if outside.any():
+        raise ShapeError(f"index {int(index[outside][0])} is out of range for a dimension of {length}")
+    return index.long()
+
+
 @layer("GATHER")
 def gather(layer: Any) -> Function:
     axis = layer.axis
     modes = {
-        "DEFAULT": lambda x, index: x[(slice(None),) * axis + (index.long(),)],
-        "ELEMENT": lambda x, index: x.gather(axis, index.long()),
+        "DEFAULT": lambda x, index: x[(slice(None),) * axis + (_within(index, x.shape[axis]),)],
+        "ELEMENT": lambda x, index: x.gather(axis, _within(index, x.shape[axis])),
     }
     return by_member("gathering", layer.mode, modes)
 
@@ -110,5 +122,5 @@ def gather(layer: Any) -> Function:
 @layer("SCATTER")
 def scatter(layer: Any) -> Function:
     axis = layer.axis
-    modes = {"ELEMENT": lambda x, index, values: x.scatter(axis, index.long(), values)}
+    modes = {"ELEMENT": lambda x, index, values: x.scatter(axis, _within(index, x.shape[axis]), values)}
     return by_member("scattering", layer.mode, modes)

@@ -1,0 +1,167 @@
+"""What engines make of the numbers of tests/test_numbers.py: a few of many outputs, each held against torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.helpers import TORCH, trace
+from tests.test_numbers import (
+    ACTIVATIONS,
+    DIVISORS,
+    NORMAL,
+    SELECTING,
+    SPECIAL,
+    UNUSUAL,
+    beside_multiples,
+    expected_rests,
+    spread,
+)
+from trtnn import functional as F
+
+TF = torch.nn.functional
+
+
+def engine_of(outputs: Mapping[str, Any], *arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """Build one engine that computes all of these functions of the arrays, and return what it gives."""
+    network = trace(lambda *xs: {name: function(*xs) for name, function in outputs.items()}, *arrays)
+    return network.build(optimization_level=0)(*arrays)
+
+
+def differences(
+    results: Mapping[str, Any], expected: Mapping[str, Any], rtol: float = 0.0, atol: float = 0.0
+) -> dict[str, str]:
+    """Return, for each output that differs, how many of its numbers do, and the first of them."""
+    found = {}
+    for name in expected:
+        mine, theirs = (np.asarray(values[name], np.float64) for values in (results, expected))
+        right = np.isclose(mine, theirs, rtol=rtol, atol=atol, equal_nan=True)
+        if not right.all():
+            shown = [f"{a:.9g}, not {b:.9g}" for a, b in zip(mine[~right][:4], theirs[~right][:4], strict=True)]
+            found[name] = f"{(~right).sum()} of {right.size}: {'; '.join(shown)}"
+    return found
+
+
+def test_remainders_are_exact():
+    a = np.concatenate(
+        [spread(2000, -60, 126), spread(1000, -3, 30), SPECIAL, *map(beside_multiples, (0.1, 2 * math.pi))]
+    )
+    b = spread(len(a), -20, 20, 1)
+    outputs, expected = {}, {}
+    for of in (F.remainder, F.fmod):
+        for divisor in DIVISORS:
+            outputs[f"{of.__name__} {divisor}"] = lambda x, y, of=of, divisor=divisor: of(x, divisor)
+            expected[f"{of.__name__} {divisor}"] = expected_rests(a, divisor, of)
+        outputs[of.__name__], expected[of.__name__] = of, expected_rests(a, b, of)
+    results = engine_of(outputs, a, b)
+    for of in (F.remainder, F.fmod):  # beyond 2^64 it may be NaN, and near it is
+        far = np.isnan(results[of.__name__]) & (np.abs(a / np.float64(b)) > 2.0**64)
+        expected[of.__name__] = np.where(far, math.nan, expected[of.__name__])
+    assert differences(results, expected) == {}
+
+
+def test_remainders_in_half_are_exact():
+    a = np.random.default_rng(0).permutation(NORMAL)[:8192]
+    b = np.random.default_rng(1).permutation(NORMAL)[:8192]
+    x, y = torch.from_numpy(a).half(), torch.from_numpy(b).half()
+    outputs = {str(c): lambda x, y, c=c: (x.half() % c).float() for c in (1e-4, 3.0, -0.3, 2 * math.pi, 16.0)}
+    expected = {name: (x % float(name)).float().numpy() for name in outputs}
+    outputs["tensors"], expected["tensors"] = lambda x, y: (x.half() % y.half()).float(), (x % y).float().numpy()
+    assert differences(engine_of(outputs, a, b), expected) == {}
+
+
+def test_integers_divide_exactly():
+    generator = np.random.default_rng(0)
+    a = np.concatenate([generator.integers(-(2**31) + 1, 2**31, 5000), generator.integers(-99, 99, 999), [18542495]])
+    b = np.concatenate([generator.integers(1, 2**31, 3000), generator.integers(1, 99, 2999), [32]])
+    b *= generator.choice([-1, 1], len(b))
+    a, b = a.astype(np.int32), b.astype(np.int32)
+    functions = {
+        "remainder": lambda ops, x, y: ops.remainder(x, y),
+        "fmod": lambda ops, x, y: ops.fmod(x, y),
+        "floor": lambda ops, x, y: ops.floor_divide(x, y),
+        "trunc": lambda ops, x, y: ops.div(x, y, rounding_mode="trunc"),
+    }
+    outputs, expected = {}, {}
+    for name, function in functions.items():
+        for divisor in (32, -32, 7, 1000003, None):
+            title = f"{name} {divisor}"
+            outputs[title] = lambda x, y, f=function, d=divisor: f(F, x, y if d is None else d)
+            by = torch.from_numpy(b) if divisor is None else divisor
+            expected[title] = function(TORCH, torch.from_numpy(a), by).numpy()
+    assert differences(engine_of(outputs, a, b), expected) == {}
+
+
+def test_quotients_rounded_down():
+    b = spread(3000, -3, 3, 1)
+    a = (b * np.random.default_rng(0).integers(-4000, 4000, 3000)).astype(np.float32)
+    outputs = {str(c): lambda x, y, c=c: x // c for c in (3.0, 0.1, -0.7, 16.0)} | {"tensors": F.floor_divide}
+    by = {name: b.astype(np.float64) if name == "tensors" else float(np.float32(name)) for name in outputs}
+    expected = {name: np.floor_divide(a.astype(np.float64), divisor) for name, divisor in by.items()}
+    assert differences(engine_of(outputs, a, b), expected, rtol=1.2e-7) == {}
+
+
+def test_activations_in_half_keep_three_digits():
+    x = NORMAL[np.abs(NORMAL) < 1e4]
+    outputs = {name: lambda x, ours=ours: ours(x.half()).float() for name, (ours, _) in ACTIVATIONS.items()}
+    expected = {name: theirs(x.astype(np.float64)) for name, (_, theirs) in ACTIVATIONS.items()}
+    assert differences(engine_of(outputs, x), expected, rtol=1.5e-3, atol=2.5e-7) == {}
+
+
+def test_activations_keep_their_digits():
+    x = np.concatenate([np.linspace(-30, 30, 6001), spread(2000, -30, 6)]).astype(np.float32)
+    kept = ("softplus", "softplus, scaled", "logsigmoid", "mish", "elu", "selu")
+    outputs = {name: ACTIVATIONS[name][0] for name in kept}
+    expected = {name: ACTIVATIONS[name][1](x.astype(np.float64)) for name in kept}
+    assert differences(engine_of(outputs, x), expected, rtol=1e-5, atol=1e-30) == {}
+
+
+def test_powers_in_half():
+    x = np.array([0.9902, 1.001, 1.0098, -1.0, 1.0], np.float16)
+    outputs = {str(e): lambda x, e=e: x.half().pow(e).float() for e in (2, 3, 7, 100, 1000, -3)}
+    expected = {name: x.astype(np.float64) ** int(name) for name in outputs}
+    assert differences(engine_of(outputs, x.astype(np.float32)), expected, rtol=1.5e-3) == {}
+
+
+def test_attention_in_half_rounds_no_scores():
+    generator = np.random.default_rng(0)
+    outputs, expected, arrays = {}, {}, []
+    for deviation in (1, 6, 20):
+        scales = (math.sqrt(deviation), math.sqrt(deviation), 1)
+        drawn = [generator.standard_normal((2, 4, 64, 32)).astype(np.float16) * np.float16(s) for s in scales]
+        places = slice(len(arrays), len(arrays) + 3)
+        outputs[str(deviation)] = lambda *xs, places=places: F.scaled_dot_product_attention(
+            *(x.half() for x in xs[places])
+        ).float()
+        expected[str(deviation)] = TF.scaled_dot_product_attention(*(torch.from_numpy(a).double() for a in drawn))
+        arrays += [array.astype(np.float32) for array in drawn]
+    assert differences(engine_of(outputs, *arrays), expected, atol=4e-3) == {}
+
+
+def test_what_is_not_finite_is_what_torch_gives():
+    x = np.array(UNUSUAL, np.float32)
+    outputs, expected = {}, {}
+    for name, function in SELECTING.items():
+        theirs = function(TORCH, torch.from_numpy(x))
+        several = isinstance(theirs, list)
+        for index, value in enumerate(theirs if several else [theirs]):
+            title = f"{name} {index}"
+            outputs[title] = lambda x, f=function, several=several, i=index: f(F, x)[i] if several else f(F, x)
+            expected[title] = value.numpy()
+    assert differences(engine_of(outputs, x), expected, rtol=1e-5, atol=1e-30) == {}
+
+
+def test_extremes_along_a_dimension_of_what_is_none():
+    rows = np.array([[1, math.nan, 3], [-math.inf, 2, math.inf], [math.nan] * 3, [3, 3, 3]], np.float32)
+    functions = {
+        f"{name}, {what}": lambda ops, x, name=name, at=at: getattr(ops, name)(x, dim=1)[at]
+        for name in ("max", "min")
+        for at, what in enumerate(("value", "index"))
+    } | {name: lambda ops, x, name=name: getattr(ops, name)(x, dim=1) for name in ("argmax", "argmin", "amax", "amin")}
+    outputs = {name: lambda x, f=function: f(F, x) for name, function in functions.items()}
+    expected = {name: function(torch, torch.from_numpy(rows)).numpy() for name, function in functions.items()}
+    assert differences(engine_of(outputs, rows), expected) == {}

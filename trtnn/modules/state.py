@@ -1,0 +1,193 @@
+"""State dicts: what one holds, read as arrays and matched with the parameters and buffers of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from trtnn.arrays import array_of_torch
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
+from trtnn.parameter import Parameter
+
+_COUNTER = "num_batches_tracked"  # of BatchNorm in training; an engine has no use for it
+# What an array that is no numbers holds, by the kind of its type.
+_NO_NUMBERS = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "text", "M": "dates", "m": "durations"}
+
+
+@dataclass
+class Match:
+    """What of a state dict goes where, and what does not fit.
+
+    Attributes:
+        arrays: the parameters and buffers that are in the state dict, each with its array.
+        missing: names that the module has and the state dict has not, in the module's order. A parameter with several
+            names is there under one of them.
+        unexpected: names that the state dict has and the module has not, in the state dict's order.
+        mismatched: lines that say which entries have a wrong shape, in the module's order.
+        refused: lines that say which entries are no numbers, or contradict each other, in the module's order.
+    """
+
+    arrays: list[tuple[Parameter, np.ndarray]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+def match(own: Mapping[str, Parameter], state_dict: Any) -> Match:
+    """Match a state dict with the parameters and buffers of a module.
+
+    Args:
+        own: the module's by name; a shared one under each of its names.
+        state_dict: what is to be a mapping of names to arrays.
+
+    Raises:
+        ArgumentError: it is no mapping of strings.
+        StateDictError: it holds a state dict instead of being one.
+    """
+    _check_is_state_dict(own, state_dict)
+    given = {n: value for n, value in state_dict.items() if n in own or n.rpartition(".")[2] != _COUNTER}
+    there = {id(member) for name, member in own.items() if name in given}
+    result = Match(
+        missing=[name for name, member in own.items() if id(member) not in there and not member.optional],
+        unexpected=[name for name in given if name not in own],
+    )
+    found: dict[int, tuple[str, np.ndarray]] = {}
+    for name, member in own.items():
+        if name not in given:
+            continue
+        try:
+            array = _converted(member, _shaped(member, as_array(given[name])))
+        except ShapeError as error:
+            result.mismatched.append(f"wrong shape: {name}: {error.summary}")
+            continue
+        except DTypeError as error:
+            result.refused.append(f"not taken: {': '.join((name, error.summary, *error.details))}")
+            continue
+        first, before = found.setdefault(id(member), (name, array))
+        if first == name:
+            result.arrays.append((member, array))
+        elif (place := _first_difference(before, array)) is not None:
+            result.refused.append(
+                f"not taken: {first} and {name} are one parameter and differ: "
+                f"at {place} the one has {before[place]!s}, the other {array[place]!s}"
+            )
+    return result
+
+
+def describe(value: Any) -> str:
+    """Return the shape of an entry of a state dict, or what it is in place of an array."""
+    shape = () if isinstance(value, (bool, int, float)) else getattr(value, "shape", None)
+    return str(tuple(shape)) if isinstance(shape, tuple) else f"({named(value)})"
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Return the numbers of an entry of a state dict, as they are where NumPy can hold them so.
+
+    bfloat16 and fp8 become float32, which holds the same numbers; foreign byte orders become this machine's.
+
+    Raises:
+        DTypeError: it is no array of numbers; the summary says what it is.
+    """
+    try:
+        if hasattr(value, "layout") and hasattr(value, "detach"):
+            value = array_of_torch(value)
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise DTypeError("a masked array, of which some numbers are missing", "fill them: x.filled(0)")
+        if not isinstance(value, (bool, int, float, complex, np.generic)) and not hasattr(value, "__array__"):
+            raise DTypeError(f"{named(value)}, which is no array")
+        array = np.asarray(value)
+    except DTypeError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:  # of what others make of their own arrays
+        raise DTypeError(f"{named(value)}, which gives no array", str(error).partition("\n")[0]) from None
+    if array.dtype.kind == "V" and array.dtype.names is None:  # ml_dtypes' types, which NumPy knows no kind of
+        known = [kind for kind in (np.int8, np.float32) if np.can_cast(array.dtype, kind)]
+        array = array.astype(known[0]) if known else array
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"an array of {_NO_NUMBERS.get(array.dtype.kind, 'records')} ({array.dtype})")
+    return array if array.dtype.isnative else array.astype(array.dtype.type)
+
+
+def _check_is_state_dict(own: Mapping[str, Parameter], state_dict: Any) -> None:
+    if not isinstance(state_dict, Mapping):
+        hints = ['read a file by trtnn.load: model.load_state_dict(trtnn.load("weights.pt"))']
+        if callable(getattr(state_dict, "state_dict", None)):
+            hints = ["give what its state_dict() returns"]
+        elif not isinstance(state_dict, (str, PurePath)):
+            hints = []
+        raise ArgumentError(f"a state dict is a mapping of names to arrays, not a {named(state_dict)}", *hints)
+    if others := [name for name in state_dict if not isinstance(name, str)]:
+        raise ArgumentError(f"the names in a state dict are strings, not {others[0]!r}")
+    if any(name in own for name in state_dict):
+        return
+    inner = {name: {*_names_in(value)} for name, value in state_dict.items()}
+    if any(inner.values()):
+        best = max(inner, key=lambda name: len(inner[name] & own.keys()))  # the first of those that fit alike
+        best = best if inner[best] & own.keys() else max(inner, key=lambda name: len(inner[name]))
+        call = "" if isinstance(state_dict[best], Mapping) else ".state_dict()"
+        raise StateDictError(
+            f"this is no state dict, but holds one under {best!r}", f"load that: checkpoint[{best!r}]{call}"
+        )
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """Yield the names of the arrays in what may be a state dict, or a module that has one."""
+    if not isinstance(value, Mapping):
+        value = value.state_dict() if callable(getattr(value, "state_dict", None)) else {}
+    return (name for name, array in value.items() if isinstance(name, str) and hasattr(array, "shape"))
+
+
+def _shaped(member: Parameter, array: np.ndarray) -> np.ndarray:
+    if array.shape == member.shape:
+        return array
+    if array.ndim == 1 and array.size == member.numel():
+        return array.reshape(member.shape)
+    raise ShapeError(f"expected {member.shape}, received {array.shape}")
+
+
+def _converted(member: Parameter, array: np.ndarray) -> np.ndarray:
+    """Return floating numbers for what is floating, whole ones for what is whole; the width stays the array's.
+
+    Raises:
+        DTypeError: a number would become another.
+    """
+    declared = member.declared
+    if declared is None or _kind(declared) == _kind(array.dtype):
+        return array
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = array.astype(declared)
+    if np.array_equal(_back(converted, array.dtype), array):
+        return converted
+    raise DTypeError(f"an array of {array.dtype}, of which {declared} does not hold every number")
+
+
+def _kind(dtype: np.dtype) -> str:
+    return "i" if dtype.kind == "u" else dtype.kind
+
+
+def _back(converted: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return converted numbers in the type that they had; zero where that does not reach, for some CPUs saturate."""
+    if dtype.kind not in "iu" or converted.dtype.kind != "f":
+        return converted.astype(dtype)
+    limits = np.iinfo(dtype)
+    inside = (converted >= float(limits.min)) & (converted < float(limits.max) + 1)  # 2^64 - 1 is 2^64 as a float
+    return np.where(inside, converted, 0).astype(dtype)
+
+
+def _first_difference(one: np.ndarray, other: np.ndarray) -> tuple[int, ...] | None:
+    """Return where two arrays of one shape differ first, bit by bit, or None."""
+    if one is other:
+        return None
+    if one.dtype == other.dtype and one.dtype.itemsize <= 8:
+        bits = f"u{one.dtype.itemsize}"
+        differs = one.view(bits) != other.view(bits)
+    else:
+        differs = (one != other) & ~(np.isnan(one) & np.isnan(other))
+    if not differs.any():
+        return None
+    return tuple(map(int, np.unravel_index(np.argmax(differs), one.shape)))

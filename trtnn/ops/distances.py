@@ -1,0 +1,46 @@
+"""Distances between every two rows."""
+
+from __future__ import annotations
+
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.ops.arguments import expect_floating
+from trtnn.ops.arithmetic import sub
+from trtnn.ops.promotion import cast, wide
+from trtnn.ops.reduction import norm
+from trtnn.ops.shaping import unsqueeze
+from trtnn.symbolic import broadcast, same
+from trtnn.tensor import Tensor
+
+_MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+
+
+def cdist(
+    x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary"
+) -> Tensor:
+    """The p-norm of the difference of every row of one tensor and every row of another, carried in fp32.
+
+    The differences are taken one by one: by way of a matrix product, as torch does from 25 rows on, what is near would
+    be lost in rounding. This computes P · R · features numbers, and holds as many where TensorRT does not fuse them.
+
+    Args:
+        compute_mode: torch's names are known, and mean one thing here.
+
+    Shape: (..., P, features) and (..., R, features), the rest broadcast, to (..., P, R).
+    """
+    if compute_mode is not None and compute_mode not in _MODES:
+        raise ArgumentError(f"cdist knows no compute_mode {compute_mode!r}", f"known: {', '.join(_MODES)}")
+    for tensor in (x1, x2):
+        expect_floating(tensor, "cdist")
+    if x1.dtype is not x2.dtype:
+        raise DTypeError(f"cdist of {x1.dtype.name} and {x2.dtype.name}", "they have one type, as in torch")
+    if p < 0:
+        raise ArgumentError(f"cdist takes p from 0 on, not {p}")
+    ndim = max(x1.ndim, x2.ndim) - 2
+    batches = [(1,) * (ndim + 2 - tensor.ndim) + tensor.shape[:-2] for tensor in (x1, x2)]
+    if min(x1.ndim, x2.ndim) < 2 or not same(x1.shape[-1], x2.shape[-1]) or broadcast(*batches) is None:
+        raise ShapeError(
+            f"cdist in {x1.graph.where} takes (..., P, features) and (..., R, features)",
+            f"received {x1.shape} and {x2.shape}",
+        )
+    differences = sub(unsqueeze(wide(x1), -2), unsqueeze(wide(x2), -3))
+    return cast(norm(differences, p, -1), x1.dtype)

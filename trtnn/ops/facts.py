@@ -1,0 +1,40 @@
+"""What public code asks of a Tensor that is no number of its own, and what leaves it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trtnn.errors import ShapeError
+from trtnn.ops.complex import Complex
+from trtnn.symbolic import Length, broadcast
+from trtnn.tensor import Tensor
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether it is a Tensor, or complex numbers, which are two."""
+    return isinstance(obj, (Tensor, Complex))
+
+
+def numel(input: Tensor) -> Length:
+    """How many elements there are."""
+    return input.numel()
+
+
+def clone(input: Tensor) -> Tensor:
+    """Another tensor of these elements, which changes in place by itself."""
+    return input.copy()
+
+
+def broadcast_shapes(*shapes: Any) -> tuple[Length, ...]:
+    """The shape that shapes broadcast to; each is a sequence of lengths, or one length.
+
+    Raises:
+        ShapeError: there is none.
+    """
+    found = [tuple(shape) if isinstance(shape, Sequence) else (shape,) for shape in shapes]
+    ndim = max(map(len, found), default=0)
+    result = broadcast(*((1,) * (ndim - len(shape)) + shape for shape in found)) if found else ()
+    if result is None:
+        raise ShapeError(f"shapes {', '.join(map(str, found))} do not broadcast together")
+    return result

@@ -1,0 +1,124 @@
+"""The functions of ``torch.linalg``, as ``trtnn.functional.linalg``: norms, products, and small inverses.
+
+What takes a decomposition (singular values, eigenvalues, LU, QR) is not here: TensorRT has no layer for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.ops import diagonals
+from trtnn.ops.arithmetic import mul
+from trtnn.ops.creation import eye
+from trtnn.ops.inverses import det, inv, side_of
+from trtnn.ops.matrix import matmul as _matmul
+from trtnn.ops.missing import explain
+from trtnn.ops.norms import matrix_norm, vector_norm
+from trtnn.ops.products import cross_along
+from trtnn.ops.promotion import cast, promote, wide
+from trtnn.ops.reduction import Dims, sum
+from trtnn.tensor import Tensor
+
+__all__ = [
+    "cross",
+    "det",
+    "diagonal",
+    "inv",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "multi_dot",
+    "norm",
+    "vecdot",
+    "vector_norm",
+]
+
+
+def norm(
+    A: Tensor,
+    ord: float | str | None = None,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Tensor:
+    """:func:`vector_norm` along one dimension, :func:`matrix_norm` of two; without ord that of all elements."""
+    if isinstance(dim, Sequence) and len(dim) not in (1, 2):
+        raise ShapeError(f"norm with ord={ord!r} goes along one dimension or two, not {tuple(dim)}")
+    if ord is None:
+        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
+    if dim is None:
+        if A.ndim not in (1, 2):
+            raise ShapeError(f"norm with ord={ord!r} and no dim takes a vector or a matrix, not {A.shape}")
+        dim = 0 if A.ndim == 1 else (0, 1)
+    axes = dim if isinstance(dim, Sequence) else (dim,)
+    if len(axes) == 1 and not isinstance(ord, str):
+        return vector_norm(A, ord, axes[0], keepdim, dtype=dtype)
+    return matrix_norm(A, ord, axes, keepdim, dtype=dtype)
+
+
+def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
+    """The cross product of vectors of 3 along a dimension, broadcast."""
+    return cross_along(input, other, dim)
+
+
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The sum of products along a dimension, broadcast, carried in fp32."""
+    a, b = promote(x, y)
+    return cast(sum(mul(wide(a), wide(b)), dim), a.dtype)
+
+
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The diagonal of two dimensions, as a last dimension."""
+    return diagonals.diagonal(A, offset, dim1, dim2)
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The product of matrices (``@``)."""
+    return _matmul(input, other)
+
+
+def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
+    """The product of matrices in a row; the first and the last may be vectors.
+
+    It goes from the left, or where the last is a vector from the right.
+    """
+    if len(tensors) < 2:
+        raise ArgumentError(f"multi_dot takes at least two tensors, not {len(tensors)}")
+    for i, tensor in enumerate(tensors):
+        if tensor.ndim != 2 and not (tensor.ndim == 1 and i in (0, len(tensors) - 1)):
+            raise ShapeError(f"multi_dot takes matrices, and vectors at the ends, not a tensor of shape {tensor.shape}")
+    if tensors[-1].ndim == 1:
+        product = tensors[-1]
+        for tensor in reversed(tensors[:-1]):
+            product = _matmul(tensor, product)
+        return product
+    product = tensors[0]
+    for tensor in tensors[1:]:
+        product = _matmul(product, tensor)
+    return product
+
+
+def matrix_power(A: Tensor, n: int) -> Tensor:
+    """The product of ``n`` times a square matrix, by squares; the identity of 0; below 0 that of its inverse."""
+    side = side_of(A, "matrix_power")
+    if n < 0:
+        return matrix_power(inv(A), -n)
+    if n == 0:
+        if not isinstance(side, int):
+            raise UnsupportedError(f"matrix_power of 0 and a side of {side}", "the identity is made of a known length")
+        return eye(side, dtype=A.dtype).expand(A.shape)
+    result, square = None, A
+    while n:
+        if n % 2:
+            result = square if result is None else _matmul(result, square)
+        n //= 2
+        square = _matmul(square, square) if n else square
+    return result
+
+
+def __getattr__(name: str) -> Any:
+    """Say of a function of torch.linalg that is not here why, and what to use instead."""
+    raise AttributeError(explain("trtnn.functional.linalg", name, __all__, "linalg."))

@@ -1,0 +1,119 @@
+"""One element of a dimension in order: at a rank, in the middle, or the one that is there most often."""
+
+from __future__ import annotations
+
+import math
+
+from trtnn.dtypes import bool_, int32
+from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.ops.arguments import expect_number, normalize_dim
+from trtnn.ops.arithmetic import add, maximum, sub
+from trtnn.ops.comparison import eq, isnan, logical_not, where
+from trtnn.ops.division import floor_divide
+from trtnn.ops.gathering import gather
+from trtnn.ops.indexing import narrow
+from trtnn.ops.ordering import Extremes, argmax, max, ordered, sort
+from trtnn.ops.promotion import cast, index_dtype
+from trtnn.ops.reduction import any, sum
+from trtnn.ops.shaping import flatten, movedim, reshape, squeeze, unsqueeze
+from trtnn.symbolic import Size, ranges
+from trtnn.tensor import Tensor
+
+
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
+    """The ``k``-th smallest element along a dimension, counted from 1, with its index."""
+    if input.shape:
+        expect_number(input, "kthvalue")
+    length = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1
+    if not 1 <= k <= length:
+        raise ArgumentError(f"kthvalue of {k} along a dimension of {length} in {input.graph.where}")
+    return _at_rank(input, k, dim, keepdim)
+
+
+def _at_rank(input: Tensor, k: int, dim: int, keepdim: bool) -> Extremes:
+    """Return the ``k``-th smallest element, by the shorter way from the two ends."""
+    if not input.shape:
+        return ordered(input, 1, dim, False)
+    axis = normalize_dim(dim, input.ndim)
+    length = input.shape[axis]
+    from_top = isinstance(length, int) and length - k + 1 < k
+    count = length - k + 1 if from_top else k
+    found = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ordered(input, count, axis, from_top)))
+    return found if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in found))
+
+
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
+    """The middle of the elements in order, the lower one of two; along a dimension with its index.
+
+    NaN where there is one, as in torch.
+    """
+    if dim is None:
+        expect_number(input, "median")
+        return median(flatten(input), 0).values
+    return _median(input, dim, keepdim)
+
+
+def _median(input: Tensor, dim: int, keepdim: bool) -> Extremes:
+    expect_number(input, "median")
+    length = _known_length(input, dim, "median")
+    values, indices = _at_rank(input, (length + 1) // 2, dim, keepdim)
+    if not input.dtype.is_floating_point or not input.shape:
+        return Extremes(values, indices)
+    unknown = isnan(input)
+    has_any = any(unknown, dim, keepdim)
+    first = argmax(cast(unknown, int32), dim, keepdim)
+    return Extremes(where(has_any, math.nan, values), where(has_any, first, indices))
+
+
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
+    """:func:`median` of what is not NaN; NaN where nothing is left."""
+    if dim is None:
+        expect_number(input, "nanmedian")
+        return nanmedian(flatten(input), 0).values
+    if not input.dtype.is_floating_point or not input.shape:
+        return _median(input, dim, keepdim)
+    _known_length(input, dim, "nanmedian")
+    axis = normalize_dim(dim, input.ndim)
+    unknown = isnan(input)
+    indices = sort(where(unknown, math.inf, input), axis).indices
+    left = sum(cast(logical_not(unknown), index_dtype(input.graph)), axis, True)
+    middle = maximum(floor_divide(sub(left, 1), 2), 0)
+    found = gather(indices, axis, middle)
+    result = Extremes(gather(input, axis, found), found)
+    return result if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in result))
+
+
+def _known_length(input: Tensor, dim: int, what: str) -> int:
+    if not input.shape:
+        normalize_dim(dim, 1)
+        return 1
+    length = input.shape[normalize_dim(dim, input.ndim)]
+    if isinstance(length, Size):
+        raise UnsupportedError(
+            f"{what} along a dimension of {length} in {input.graph.where}",
+            "a network fixes how many elements it orders",
+            ranges([length]),
+        )
+    return length
+
+
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
+    """The element that is there most often along a dimension, the smallest of several, and where it comes last.
+
+    Each is compared with all: n elements take n² comparisons.
+    """
+    if not input.shape:
+        normalize_dim(dim, 1)
+        found = mode(reshape(input, (1,)), 0)
+        return Extremes(*(reshape(tensor, ()) for tensor in found))
+    if input.dtype is bool_:
+        values, indices = mode(cast(input, int32), dim, keepdim)
+        return Extremes(cast(values, bool_), indices)
+    _known_length(input, dim, "mode")
+    axis = normalize_dim(dim, input.ndim)
+    values, indices = (movedim(tensor, axis, -1) for tensor in sort(input, axis))
+    alike = eq(unsqueeze(values, -1), unsqueeze(values, -2))
+    counts, first = max(sum(cast(alike, int32), -1), -1, True)
+    last = sub(add(first, cast(counts, first.dtype)), 1)
+    found = (movedim(gather(tensor, -1, last), -1, axis) for tensor in (values, indices))
+    return Extremes(*(tensor if keepdim else squeeze(tensor, axis) for tensor in found))

@@ -1,0 +1,203 @@
+"""Elements in order along a dimension: the first few, all of them, and the one at a rank."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from trtnn.dtypes import bool_, int32
+from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.ops.arguments import Operand, expect_number, normalize_dim
+from trtnn.ops.arithmetic import add, maximum, minimum
+from trtnn.ops.comparison import isnan, logical_and, logical_not, logical_or, lt, where
+from trtnn.ops.gathering import gather, scatter
+from trtnn.ops.indexing import narrow
+from trtnn.ops.joining import cat
+from trtnn.ops.promotion import cast, index_dtype
+from trtnn.ops.ranks import count_leading
+from trtnn.ops.reduction import amax, amin, sum
+from trtnn.ops.shaping import flatten, movedim, reshape, squeeze, unsqueeze
+from trtnn.symbolic import Size, ranges
+from trtnn.tensor import Tensor
+
+MOST_OF_TOPK = 3840  # what TensorRT's layer gives at most
+_MOST_SORTED = 1 << 18
+
+
+class Extremes(NamedTuple):
+    """Values, and where along the dimension they were."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremes:
+    """The ``k`` largest or smallest elements along a dimension, in order, with their indices.
+
+    Of equal elements the first comes first. Indices are int64, or int32 where TensorRT has no int64 (8.6). TensorRT's
+    layer gives 3840 elements; for more the whole dimension is sorted, see :func:`sort`.
+
+    Args:
+        sorted: torch may leave them in any order where this is false; here they are in order all the same.
+
+    Raises:
+        ArgumentError: ``k`` is longer than the dimension.
+        UnsupportedError: ``k`` is known only when the network runs, or the dimension is too long for :func:`sort`.
+    """
+    expect_number(input, "topk")
+    return ordered(input, k, dim, largest)
+
+
+def ordered(input: Tensor, k: int, dim: int, largest: bool) -> Extremes:
+    """:func:`topk`, of bools as well."""
+    if not input.shape:
+        normalize_dim(dim, 1)
+        values, indices = ordered(reshape(input, (1,)), k, 0, largest)
+        return Extremes(reshape(values, ()), reshape(indices, ()))
+    if isinstance(k, Size):
+        raise UnsupportedError(
+            f"topk of {k} in {input.graph.where}", "a network fixes how many elements it gives", ranges([k])
+        )
+    axis = normalize_dim(dim, input.ndim)
+    if not 1 <= k <= input.shape[axis]:
+        raise ArgumentError(f"topk of {k} along a dimension of {input.shape[axis]} in {input.graph.where}")
+    if input.dtype is bool_:  # TensorRT orders none
+        values, indices = ordered(cast(input, int32), k, dim, largest)
+        return Extremes(cast(values, bool_), indices)
+    if input.ndim == 1:  # TensorRT's layer takes at least two dimensions
+        found = ordered(reshape(input, (1, -1)), k, 1, largest)
+        return Extremes(*(squeeze(tensor, 0) for tensor in found))
+    if k > MOST_OF_TOPK:
+        return _ordered_by_parts(input, k, axis, largest)
+    kind = input.graph.trt.TopKOperation.MAX if largest else input.graph.trt.TopKOperation.MIN
+    shape = (*input.shape[:axis], k, *input.shape[axis + 1 :])
+    values, indices = input.graph.emit("topk", input, kind, k, 1 << axis, out_shape=shape)
+    return Extremes(values, cast(indices, index_dtype(input.graph)))
+
+
+def _ordered_by_parts(input: Tensor, k: int, axis: int, largest: bool) -> Extremes:
+    """Sort a dimension of more than 3840 in parts, and put each element where all the parts together say.
+
+    Its place is its rank in its own part, and how many elements of each other part come before it.
+    """
+    length = input.shape[axis]
+    if isinstance(length, Size) or length > _MOST_SORTED:
+        raise UnsupportedError(
+            f"topk of {k} along a dimension of {length} in {input.graph.where}",
+            f"TensorRT orders at most {MOST_OF_TOPK}; by parts it is done up to {_MOST_SORTED}, of a known length",
+        )
+    line = movedim(input, axis, -1)
+    before = line.shape[:-1]
+    least = -(-length // MOST_OF_TOPK)
+    count = next((n for n in range(least, 2 * least + 1) if length % n == 0), least)  # a quarter of the layers
+    each = length // count
+    rest = length - count * each  # the last of the equal parts is followed by what is left, a short part
+    groups = [(reshape(narrow(line, -1, 0, count * each), (*before, count, each)), 0, count)]
+    if rest:
+        groups.append((reshape(narrow(line, -1, count * each, rest), (*before, 1, rest)), count, 1))
+    parts = [
+        (*ordered(group, group.shape[-1], -1, largest), np.arange(first, first + several)[:, None])
+        for group, first, several in groups
+    ]
+    places, starts = [], []
+    for values, indices, mine in parts:
+        ranks = np.arange(values.shape[-1])
+        for others, _, theirs in parts:
+            at, by = theirs.T[..., None], mine[..., None]
+            counted = _before(unsqueeze(others, -3), unsqueeze(values, -2), at < by, largest)
+            ranks = add(sum(where(at == by, 0, counted), -2), ranks)
+        places.append(reshape(ranks, (*before, -1)))
+        starts.append(reshape(add(indices, mine * each), (*before, -1)))
+    found = scatter(cat(starts, -1), -1, cat(places, -1), cat(starts, -1))
+    found = narrow(found, -1, 0, k)
+    return Extremes(*(movedim(tensor, -1, axis) for tensor in (gather(line, -1, found), found)))
+
+
+def _before(parts: Tensor, values: Tensor, earlier: np.ndarray, largest: bool) -> Tensor:
+    """Count how many elements of each ordered part come before each value: equal ones do in earlier parts.
+
+    Args:
+        parts: (..., 1, parts, n).
+        values: (..., parts of values, 1, m).
+        earlier: (parts of values, parts, 1), whether a part stands before that of the values.
+
+    Returns:
+        (..., parts of values, parts, m).
+    """
+
+    def precedes(a: Tensor, b: Tensor) -> Tensor:
+        if largest:
+            a, b = b, a
+        less = lt(a, b)
+        if not a.dtype.is_floating_point:
+            return less
+        return logical_or(less, logical_and(isnan(b), logical_not(isnan(a))))  # NaN is the largest
+
+    shape = (*parts.shape[:-3], values.shape[-3], parts.shape[-2], values.shape[-1])
+
+    def holds(elements: Tensor) -> Tensor:
+        return where(earlier, logical_not(precedes(values, elements)), precedes(elements, values))
+
+    return count_leading(parts, shape, holds)
+
+
+def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Extremes:
+    """All elements along a dimension in order, with their indices.
+
+    TensorRT's layer orders 3840 elements. A longer dimension is sorted in parts of so many, and each element looks by
+    bisection for how many of each other part come before it: about 12 rounds over n²/3840 elements. It is done up to
+    262,144.
+
+    Args:
+        stable: whether equal elements stay in their order, which they do in any case.
+    """
+    count = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1
+    return ordered(input, count, dim, descending)
+
+
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
+    """The indices that would sort a dimension; see :func:`sort`."""
+    return sort(input, dim, descending).indices
+
+
+def msort(input: Tensor) -> Tensor:
+    """All elements along the first dimension in order, the smallest first."""
+    return sort(input, 0).values
+
+
+def _extreme_along(input: Tensor, dim: int, keepdim: bool, largest: bool) -> Extremes:
+    found = ordered(input, 1, dim, largest)
+    return found if keepdim else Extremes(*(squeeze(tensor, dim) for tensor in found))
+
+
+def _place_of_extreme(input: Tensor, dim: int | None, keepdim: bool, largest: bool, what: str) -> Tensor:
+    expect_number(input, what)
+    if dim is not None:
+        return _extreme_along(input, dim, keepdim, largest).indices
+    found = _extreme_along(flatten(input), 0, False, largest).indices
+    return reshape(found, (1,) * input.ndim) if keepdim else found
+
+
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the largest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    return _place_of_extreme(input, dim, keepdim, True, "argmax")
+
+
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the smallest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    return _place_of_extreme(input, dim, keepdim, False, "argmin")
+
+
+def max(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
+    """The largest element; along a dimension with its index; or, of two tensors, :func:`maximum`."""
+    if dim is None:
+        return amax(input, None, keepdim)
+    return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else maximum(input, dim)
+
+
+def min(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
+    """The smallest element; along a dimension with its index; or, of two tensors, :func:`minimum`."""
+    if dim is None:
+        return amin(input, None, keepdim)
+    return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else minimum(input, dim)

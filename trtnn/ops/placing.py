@@ -1,0 +1,274 @@
+"""Elements taken from, and put into, places that indices or a mask name."""
+
+from __future__ import annotations
+
+import math
+from builtins import any as any_of
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trtnn.dtypes import bool_, int32
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.ops.arguments import Operand, normalize_dim
+from trtnn.ops.arithmetic import add, clamp, mul, sub
+from trtnn.ops.comparison import eq, ge, logical_and, lt, where
+from trtnn.ops.creation import as_tensor, numbers_below
+from trtnn.ops.gathering import gather, index_add, scatter
+from trtnn.ops.indexing import Indices, as_indices, cut, from_front, getitem, span
+from trtnn.ops.indexing import take as take_along_axis
+from trtnn.ops.joining import cat
+from trtnn.ops.promotion import cast, filler, index_dtype
+from trtnn.ops.reduction import any, cumsum
+from trtnn.ops.shaping import flatten, reshape, unsqueeze
+from trtnn.ops.tiling import expand
+from trtnn.symbolic import Length, Size, broadcast, is_static, same, same_shape
+from trtnn.tensor import Tensor
+
+
+def take(input: Tensor, index: Indices) -> Tensor:
+    """What lies at each index of the flat tensor, in the indices' shape; below 0 they count from the end."""
+    return getitem(flatten(input), as_indices(index))
+
+
+def take_along_dim(input: Tensor, indices: Indices, dim: int | None = None) -> Tensor:
+    """:func:`gather` with input and indices broadcast together but along ``dim``; of the flat tensors where None.
+
+    Indices below 0 count from the end.
+    """
+    indices = _tensor_of(indices, input)
+    if dim is None:
+        return gather(flatten(input), 0, from_front(flatten(indices), math.prod(input.shape), input.graph))
+    if input.ndim != indices.ndim:
+        raise ShapeError(f"take_along_dim takes tensors of one rank, not of {input.shape} and {indices.shape}")
+    axis = normalize_dim(dim, input.ndim)
+    others = [(*t.shape[:axis], 1, *t.shape[axis + 1 :]) for t in (input, indices)]
+    shape = broadcast(*others)
+    if shape is None:
+        raise ShapeError(f"take_along_dim: shapes {input.shape} and {indices.shape} do not broadcast together")
+    source, at = (expand(t, (*shape[:axis], t.shape[axis], *shape[axis + 1 :])) for t in (input, indices))
+    return gather(source, axis, from_front(at, input.shape[axis], input.graph))
+
+
+def _tensor_of(index: Any, like: Tensor) -> Tensor:
+    index = as_indices(index)
+    return index if isinstance(index, Tensor) else like.graph.constant(index, index_dtype(like.graph))
+
+
+def _vector(index: Any, what: str) -> Indices:
+    index = as_indices(index)
+    if len(index.shape) > 1:
+        raise ShapeError(f"{what} takes a vector of indices, not one of shape {tuple(index.shape)}")
+    return reshape(index, (-1,)) if isinstance(index, Tensor) else np.reshape(index, -1)
+
+
+def _along(mask: Tensor, axis: int, ndim: int) -> Tensor:
+    """Return a vector as one that runs along an axis."""
+    return reshape(mask, [-1 if i == axis else 1 for i in range(ndim)])
+
+
+def index_fill(input: Tensor, dim: int, index: Indices, value: Operand) -> Tensor:
+    """A copy of input with one number wherever the index along ``dim`` is among ``index``.
+
+    Args:
+        index: a vector; below 0 it counts from the end.
+    """
+    if not input.shape:
+        return reshape(index_fill(reshape(input, (1,)), dim, index, value), ())
+    axis = normalize_dim(dim, input.ndim)
+    length = input.shape[axis]
+    places = from_front(_vector(index, "index_fill"), length, input.graph)
+    if isinstance(places, Tensor) or isinstance(length, Size):
+        chosen = any(eq(unsqueeze(_tensor_of(places, input), 1), numbers_below(length)), 0)
+    else:
+        chosen = input.graph.constant(np.isin(np.arange(length), places), bool_)
+    return where(_along(chosen, axis, input.ndim), filler(value, input, "index_fill"), input)
+
+
+def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tensor:
+    """A copy of input with result[index[i]] = source[i] for dimension 0, as ``torch.index_copy``.
+
+    Args:
+        index: from 0 on, a vector.
+        source: of input's type and shape, but as long as ``index`` along ``dim``.
+
+    Raises:
+        ShapeError, DTypeError: it is not.
+    """
+    if not input.shape:
+        return reshape(index_copy(reshape(input, (1,)), dim, index, reshape(source, (1,))), ())
+    axis = normalize_dim(dim, input.ndim)
+    places = _vector(index, "index_copy")
+    if source.dtype is not input.dtype:
+        raise DTypeError(
+            f"index_copy of {source.dtype.name} into {input.dtype.name}", "they have one type, as in torch"
+        )
+    if not source.shape:
+        source = reshape(source, (1,) * input.ndim)
+    expected = (*input.shape[:axis], places.shape[0], *input.shape[axis + 1 :])
+    if not same_shape(source.shape, expected):
+        raise ShapeError(f"index_copy into {input.shape} takes a source of {expected}, not of {source.shape}")
+    if isinstance(places, np.ndarray) and (places < 0).any():
+        raise ShapeError(f"index_copy takes indices from 0 on, not {places.min()}")
+    from_front(places, input.shape[axis], input.graph)
+    return scatter(input, axis, expand(_along(_tensor_of(places, input), axis, input.ndim), expected), source)
+
+
+def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy of input with ``result[indices] = values``, as ``torch.index_put``.
+
+    Where two places are the same, one of the two values wins, as in torch: which is not told.
+
+    Args:
+        indices: of the first dimensions, integers that broadcast together; or one bool tensor, a mask, beside values
+            that are the same wherever it is true.
+        values: broadcast to what ``input[indices]`` gives.
+        accumulate: whether values are added to what is there, as :func:`index_add` does.
+
+    Raises:
+        ShapeError: the values do not fit.
+        UnsupportedError: a mask beside values that differ from place to place.
+    """
+    given = list(indices) if isinstance(indices, (list, tuple)) else [indices]
+    if len(given) == 1 and isinstance(given[0], Tensor) and given[0].dtype is bool_:
+        return _put_by_mask(input, given[0], values, accumulate)
+    arrays = [index if isinstance(index, Tensor) else np.asarray(index) for index in given]
+    found: list[Indices] = []
+    for array in arrays:
+        is_mask = isinstance(array, np.ndarray) and array.dtype == np.bool_
+        found += np.nonzero(array) if is_mask else [as_indices(array)]
+    if any_of(isinstance(index, np.ndarray) and not index.size for index in found):
+        return input.copy()
+    if not found or len(found) > input.ndim:
+        raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(found)}")
+    if values.dtype is not input.dtype:
+        raise DTypeError(f"index_put of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
+    lengths, rest = input.shape[: len(found)], input.shape[len(found) :]
+    graph = input.graph
+    flat: Tensor | None = None
+    for index, length in zip(found, lengths, strict=True):
+        place = _tensor_of(from_front(index, length, graph), input)
+        flat = place if flat is None else add(mul(flat, length), place)
+    values = expand(values, (*flat.shape, *rest))
+    count = math.prod(flat.shape)
+    whole, values = reshape(input, (math.prod(lengths), *rest)), reshape(values, (count, *rest))
+    where_to = reshape(flat, (count,))
+    if accumulate:
+        result = index_add(whole, 0, where_to, values)
+    else:
+        result = scatter(whole, 0, expand(_along(where_to, 0, whole.ndim), values.shape), values)
+    return reshape(result, input.shape)
+
+
+def put(input: Tensor, index: Indices, source: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy of input in whose flat elements ``index`` names the places of source's; see :func:`index_put`."""
+    places = as_indices(index)
+    places = flatten(places) if isinstance(places, Tensor) else places.reshape(-1)
+    return reshape(index_put(flatten(input), (places,), flatten(source), accumulate), input.shape)
+
+
+def _put_by_mask(input: Tensor, mask: Tensor, values: Tensor, accumulate: bool) -> Tensor:
+    rest = input.shape[mask.ndim :]
+    lengths = values.shape[max(0, values.ndim - len(rest)) :]
+    if not same(math.prod(values.shape), math.prod(lengths)):
+        raise UnsupportedError(
+            f"index_put of values of shape {values.shape} where a mask is true",
+            "how many places that is is known only when the engine runs",
+            "where(mask, values, input) takes values of the shape of the input",
+        )
+    if not same_shape(mask.shape, input.shape[: mask.ndim]):
+        raise ShapeError(f"index_put: a mask of shape {mask.shape} does not fit an input of {input.shape}")
+    value = expand(reshape(values, lengths), rest)
+    mask = reshape(mask, (*mask.shape, *(1,) * (input.ndim - mask.ndim)))
+    return where(mask, add(input, value) if accumulate else cast(value, input.dtype), input)
+
+
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """A copy of input in which the elements of source follow one another where the mask is true, as torch's.
+
+    Each place counts the true ones before it, so that it costs a running sum over all elements. What an engine would
+    take from beyond the source, where torch raises an error, is its last element.
+
+    Raises:
+        DTypeError: source is of another type, or the mask no bool tensor.
+    """
+    if mask.dtype is not bool_:
+        raise DTypeError(f"masked_scatter takes a bool mask, not {mask.dtype.name}")
+    if source.dtype is not input.dtype:
+        raise DTypeError(
+            f"masked_scatter of {source.dtype.name} into {input.dtype.name}", "they have one type, as in torch"
+        )
+    ndim = max(input.ndim, mask.ndim)
+    shapes = [(*(1,) * (ndim - t.ndim), *t.shape) for t in (input, mask)]
+    shape = broadcast(*shapes)
+    if shape is None:
+        raise ShapeError(f"masked_scatter: shapes {input.shape} and {mask.shape} do not broadcast together")
+    input, mask = expand(input, shape), expand(mask, shape)
+    before = sub(cumsum(cast(flatten(mask), index_dtype(input.graph)), 0), 1)
+    places = clamp(before, 0, math.prod(source.shape) - 1)
+    taken = take_along_axis(flatten(source), places, 0)
+    return where(mask, reshape(taken, shape), input)
+
+
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: Length) -> Tensor:
+    """A copy of input with src, which has not dimension ``dim``, at ``index`` along it.
+
+    Raises:
+        ShapeError: src has another shape than what lies there, or nothing lies there.
+    """
+    axis = normalize_dim(dim, input.ndim)
+    length = input.shape[axis]
+    if not -length <= index < length:
+        raise ShapeError(f"index {index} is out of range for a dimension of {length} in {input.graph.where}")
+    expected = (*input.shape[:axis], *input.shape[axis + 1 :])
+    if not same_shape(src.shape, expected):
+        raise ShapeError(f"select_scatter into {input.shape} takes a src of {expected}, not of {src.shape}")
+    place = index if index >= 0 else index + length
+    return slice_scatter(input, unsqueeze(src, axis), axis, place, place + 1)
+
+
+def slice_scatter(
+    input: Tensor,
+    src: Tensor,
+    dim: int = 0,
+    start: Length | None = None,
+    end: Length | None = None,
+    step: Length = 1,
+) -> Tensor:
+    """A copy of input with src in place of the slice ``start:end:step`` along ``dim``.
+
+    Raises:
+        ShapeError: src has another shape than the slice.
+    """
+    axis = normalize_dim(dim, input.ndim)
+    length = input.shape[axis]
+    first, count, step = span(slice(start, end, step), length)
+    expected = (*input.shape[:axis], count, *input.shape[axis + 1 :])
+    if not same_shape(src.shape, expected):
+        raise ShapeError(f"slice_scatter into {input.shape} takes a src of {expected}, not of {src.shape}")
+    src = cast(src, input.dtype)
+    if not is_static((first, count, length)):
+        return _slice_replaced(input, src, axis, first, count, step)
+    order = np.arange(length)
+    order[first : first + count * step : step] = length + np.arange(count)
+    return take_along_axis(cat([input, src], axis), order, axis)
+
+
+def _slice_replaced(input: Tensor, src: Tensor, axis: int, first: Length, count: Length, step: Length) -> Tensor:
+    """:func:`slice_scatter` where a length is dynamic: what is put in is laid under a mask.
+
+    Raises:
+        UnsupportedError: elements apart from one another.
+    """
+    if not same(step, 1) and not same(count, 1):
+        raise UnsupportedError(
+            f"slice_scatter with a step of {step} into a length of {input.shape[axis]}", "give a step of 1"
+        )
+    length = input.shape[axis]
+    places = as_tensor(numbers_below(length))
+    inside = logical_and(ge(places, first), lt(places, first + count))
+    start = tuple(-first if i == axis else 0 for i in range(input.ndim))
+    values = cast(src, int32) if src.dtype is bool_ else src  # TensorRT 8.6 puts nothing around bools
+    laid = cast(cut(values, start, input.shape, (1,) * input.ndim, "FILL"), input.dtype)
+    return where(_along(inside, axis, input.ndim), laid, input)

@@ -1,0 +1,128 @@
+"""Products of tensors, and products added to what is there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trtnn.dtypes import bool_
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.ops.arguments import normalize_dim
+from trtnn.ops.arithmetic import add, mul, sub
+from trtnn.ops.matrix import bmm, matmul, mv
+from trtnn.ops.promotion import align, cast, promote, wide
+from trtnn.ops.reduction import sum
+from trtnn.ops.shaping import permute, reshape, unsqueeze
+from trtnn.ops.tiling import expand, roll
+from trtnn.symbolic import same
+from trtnn.tensor import Tensor
+
+
+def _added(input: Tensor, product: Tensor, beta: int | float, alpha: int | float) -> Tensor:
+    """beta · input + alpha · product; what is multiplied by a beta of 0 is not looked at, as in torch.
+
+    Raises:
+        ShapeError: the input does not expand to the product's shape.
+    """
+    product = product if alpha == 1 else mul(product, alpha)
+    input = expand(input, product.shape)
+    return product if beta == 0 else add(product, input if beta == 1 else mul(input, beta))
+
+
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+    """beta · input + alpha · batch1 @ batch2, of two batches of matrices."""
+    return _added(input, bmm(batch1, batch2), beta, alpha)
+
+
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+    """beta · input + alpha · the sum of all batch1[i] @ batch2[i]."""
+    return _added(input, sum(bmm(batch1, batch2), 0), beta, alpha)
+
+
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+    """beta · input + alpha · mat @ vec."""
+    return _added(input, mv(mat, vec), beta, alpha)
+
+
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+    """beta · input + alpha · the outer product of two vectors."""
+    if vec1.ndim != 1 or vec2.ndim != 1:
+        raise ShapeError(f"addr takes two vectors, not tensors of shapes {vec1.shape} and {vec2.shape}")
+    product = mul(unsqueeze(vec1, 1), vec2)
+    if product.dtype is bool_ and input.dtype is bool_:
+        beta, alpha = bool(beta), bool(alpha)
+    elif isinstance(beta, bool) or isinstance(alpha, bool):
+        raise DTypeError("addr of numbers takes numbers as beta and alpha, not bools")
+    return _added(input, product, beta, alpha)
+
+
+def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
+    """The sum of products over dimensions of a and as many of b; the others of a come first, then those of b.
+
+    Args:
+        dims: how many, the last of a and the first of b; or two lists, of a's and of b's.
+
+    Raises:
+        ShapeError: their lengths differ, and neither is 1.
+    """
+    if isinstance(dims, int):
+        if not 0 <= dims <= min(a.ndim, b.ndim):
+            raise ArgumentError(f"tensordot over {dims} dimensions of shapes {a.shape} and {b.shape}")
+        of_a, of_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    else:
+        of_a, of_b = (list(d) if isinstance(d, Sequence) else [d] for d in dims)
+        of_a, of_b = [normalize_dim(d, a.ndim) for d in of_a], [normalize_dim(d, b.ndim) for d in of_b]
+    if len(of_a) == len(of_b):  # a length of 1 broadcasts: every element of the other is multiplied with the same
+        for i, j in zip(of_a, of_b, strict=True):
+            if not same(a.shape[i], b.shape[j]):
+                a = cast(sum(a, i, True), a.dtype) if same(b.shape[j], 1) else a
+                b = cast(sum(b, j, True), b.dtype) if same(a.shape[i], 1) else b
+    lengths = [a.shape[d] for d in of_a]
+    fitting = len(of_a) == len(of_b) and all(same(n, b.shape[d]) for n, d in zip(lengths, of_b, strict=True))
+    if not fitting or len({*of_a}) < len(of_a) or len({*of_b}) < len(of_b):
+        raise ShapeError(f"tensordot of shapes {a.shape} and {b.shape} over dimensions {of_a} and {of_b}")
+    rows, columns = ([d for d in range(t.ndim) if d not in used] for t, used in ((a, of_a), (b, of_b)))
+    shape = [*(a.shape[d] for d in rows), *(b.shape[d] for d in columns)]
+    if not of_a:
+        return mul(reshape(a, [*a.shape, *[1] * b.ndim]), b)
+    count = math.prod(lengths)
+    left = reshape(permute(a, [*rows, *of_a]), (math.prod(a.shape[d] for d in rows), count))
+    right = reshape(permute(b, [*of_b, *columns]), (count, math.prod(b.shape[d] for d in columns)))
+    return reshape(matmul(left, right), shape)
+
+
+def inner(input: Tensor, other: Tensor) -> Tensor:
+    """The sum of products over the last dimension of both; with a number, the product."""
+    if not input.shape or not other.shape:
+        return mul(input, other)
+    return tensordot(input, other, ([-1], [-1]))
+
+
+def kron(input: Tensor, other: Tensor) -> Tensor:
+    """The Kronecker product: every element of input times the whole of other, laid out in blocks."""
+    a, b = align(input, other)
+    left = reshape(a, [n for length in a.shape for n in (length, 1)])
+    right = reshape(b, [n for length in b.shape for n in (1, length)])
+    return reshape(mul(left, right), [n * m for n, m in zip(a.shape, b.shape, strict=True)])
+
+
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
+    """The cross product of vectors of 3 along a dimension, broadcast, the first dimension of 3 where None."""
+    if dim is None:
+        found = [axis for axis, n in enumerate(input.shape) if same(n, 3)]
+        if not found:
+            raise ShapeError(f"cross of shapes {input.shape} and {other.shape}: no dimension is 3 long")
+        dim = found[0]
+    return cross_along(input, other, dim)
+
+
+def cross_along(input: Tensor, other: Tensor, dim: int) -> Tensor:
+    """:func:`cross` along a dimension that is known."""
+    if input.ndim != other.ndim:
+        raise ShapeError(f"cross takes tensors of one rank, not of shapes {input.shape} and {other.shape}")
+    axis = normalize_dim(dim, input.ndim)
+    if not same(input.shape[axis], 3) or not same(other.shape[axis], 3):
+        raise ShapeError(f"cross of shapes {input.shape} and {other.shape}: dimension {dim} is not 3 long in both")
+    a, b = promote(input, other)
+    dtype, a, b = a.dtype, wide(a), wide(b)
+    return cast(sub(mul(roll(a, -1, axis), roll(b, -2, axis)), mul(roll(a, -2, axis), roll(b, -1, axis))), dtype)

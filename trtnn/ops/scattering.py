@@ -1,0 +1,184 @@
+"""Elements put into places that indices name, joined there by a sum, a product, a mean or an extreme."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from trtnn.dtypes import bool_, float32
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.ops import gathering
+from trtnn.ops.arguments import expect_number, normalize_dim
+from trtnn.ops.arithmetic import add, maximum, minimum, mul
+from trtnn.ops.comparison import eq, logical_and, lt, where
+from trtnn.ops.creation import numbers_below
+from trtnn.ops.division import div, floor_divide
+from trtnn.ops.indexing import Indices, as_indices, expect_within
+from trtnn.ops.padding import pad
+from trtnn.ops.promotion import cast, filler, index_dtype, wide
+from trtnn.ops.reduction import amax, amin, any, prod, sum
+from trtnn.ops.shaping import reshape, unsqueeze
+from trtnn.ops.tiling import expand
+from trtnn.symbolic import same, same_shape
+from trtnn.tensor import Tensor
+
+_REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
+_OF_SCATTER = {"add": "sum", "multiply": "prod"}
+
+
+def scatter(
+    input: Tensor,
+    dim: int,
+    index: Indices,
+    src: Tensor | bool | int | float | None = None,
+    *,
+    value: bool | int | float | None = None,
+    reduce: str | None = None,
+) -> Tensor:
+    """A copy of ``input`` with result[index[i][j][k]][j][k] = src[i][j][k] for dimension 0, as ``torch.scatter``.
+
+    Where two indices are the same, one of the two wins, as in torch: which is not told.
+
+    Args:
+        index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``.
+        src: a tensor of ``input``'s type, at least as long as ``index``, or a number.
+        value: that number by name.
+        reduce: ``"add"`` or ``"multiply"`` for what is there and all that comes to it, as :func:`scatter_reduce`.
+    """
+    if (src is None) == (value is None):
+        raise ArgumentError("scatter takes src or value, one of the two")
+    source = value if src is None else src
+    if reduce is None:
+        return gathering.scatter(input, dim, index, source)
+    if reduce not in _OF_SCATTER:
+        raise ArgumentError(f"scatter knows no reduce={reduce!r}", f"known: {', '.join(_OF_SCATTER)}")
+    if not isinstance(source, Tensor):
+        source = expand(filler(source, input, "scatter"), as_indices(index).shape)
+    return _scattered(input, dim, index, source, _OF_SCATTER[reduce], True, "scatter")
+
+
+def scatter_reduce(
+    input: Tensor, dim: int, index: Indices, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """A copy of ``input`` in which each place holds what the elements of ``src`` come to whose index it is.
+
+    It costs as much as :func:`scatter_add`, and is carried in fp32; sums and products of half numbers are rounded once.
+
+    Args:
+        index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``.
+        src: of ``input``'s type, and at least as long as ``index``.
+        reduce: ``"sum"``, ``"prod"``, ``"mean"``, ``"amax"`` or ``"amin"``; of whole numbers the mean is rounded down.
+        include_self: whether what was there is one of them; where nothing comes, it stays in any case.
+    """
+    _expect_known(reduce, _REDUCTIONS, "scatter_reduce")
+    if reduce == "mean":
+        expect_number(input, "scatter_reduce by the mean")
+    return _scattered(input, dim, index, src, reduce, include_self, "scatter_reduce")
+
+
+def index_reduce(
+    input: Tensor, dim: int, index: Indices, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """A copy of ``input`` in which each slice along ``dim`` holds what the slices of ``source`` come to of its index.
+
+    See :func:`scatter_reduce`.
+
+    Args:
+        index: from 0 on, a vector.
+        source: of ``input``'s type and shape, but as long as ``index`` along ``dim``.
+        reduce: ``"prod"``, ``"mean"``, ``"amax"`` or ``"amin"``.
+    """
+    _expect_known(reduce, _REDUCTIONS[1:], "index_reduce")
+    if not input.shape:
+        vectors = (reshape(tensor, (-1,)) for tensor in (input, source))
+        found = index_reduce(next(vectors), dim, index, next(vectors), reduce, include_self=include_self)
+        return reshape(found, ())
+    axis = normalize_dim(dim, input.ndim)
+    index = reshape(_index(index, input, axis), (-1,)) if not as_indices(index).shape else _index(index, input, axis)
+    expected = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
+    if index.ndim != 1 or not same_shape(source.shape, expected):
+        raise ShapeError(
+            f"index_reduce along dimension {dim} in {input.graph.where} takes a vector of indices,"
+            " and a source as long",
+            f"received an input of shape {input.shape}, an index of {index.shape} and a source of {source.shape}",
+        )
+    along = expand(reshape(index, [-1 if i == axis else 1 for i in range(input.ndim)]), source.shape)
+    return _scattered(input, axis, along, source, reduce, include_self, "index_reduce")
+
+
+def _expect_known(reduce: str, known: tuple[str, ...], what: str) -> None:
+    if reduce not in known:
+        raise ArgumentError(f"{what} knows no reduce={reduce!r}", f"known: {', '.join(known)}")
+
+
+def _index(index: Indices, input: Tensor, axis: int) -> Tensor:
+    """Return indices along an axis as a Tensor; those in an array are checked."""
+    index = as_indices(index)
+    expect_within(index, input.shape[axis], input.graph)
+    return index if isinstance(index, Tensor) else input.graph.constant(index, index_dtype(input.graph))
+
+
+def _scattered(
+    input: Tensor, dim: int, index: Indices, src: Tensor, reduce: str, include_self: bool, what: str
+) -> Tensor:
+    if not input.shape:
+        at = reshape(_index(index, reshape(input, (1,)), 0), (-1,))
+        vectors = (reshape(tensor, (-1,)) for tensor in (input, src))
+        return reshape(_scattered(next(vectors), dim, at, next(vectors), reduce, include_self, what), ())
+    axis = normalize_dim(dim, input.ndim)
+    index = _index(index, input, axis)
+    if src.dtype is not input.dtype:
+        raise DTypeError(f"{what} of {src.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
+    if input.dtype is bool_:
+        kind = index_dtype(input.graph)
+        found = _scattered(cast(input, kind), axis, index, cast(src, kind), reduce, include_self, what)
+        return cast(found, bool_)
+    there = gathering._fit(input, index, axis, what)
+    values = wide(gathering._fit(src, index, None, what))
+    places = numbers_below(input.shape[axis]).reshape(-1, *(1,) * (input.ndim - axis))
+    meets = eq(unsqueeze(index, axis), places)
+    values = unsqueeze(values, axis)
+    combined = _combined(wide(there), meets, values, axis + 1, reduce, include_self)
+    found = cast(where(any(meets, axis + 1), combined, wide(there)), input.dtype)
+    return found if same_shape(found.shape, input.shape) else _put_over(input, found)
+
+
+def _combined(there: Tensor, meets: Tensor, values: Tensor, axis: int, reduce: str, include_self: bool) -> Tensor:
+    """Return what comes to each place, (..., places, ...), of values of which each meets one of them."""
+    if reduce in ("amax", "amin"):
+        found = (amax if reduce == "amax" else amin)(where(meets, values, _neutral(there, reduce)), axis)
+        return (maximum if reduce == "amax" else minimum)(found, there) if include_self else found
+    if reduce == "prod":
+        found = prod(where(meets, values, 1), axis)
+        return mul(cast(found, there.dtype), there) if include_self else cast(found, there.dtype)
+    total = cast(sum(where(meets, values, 0), axis), there.dtype)
+    total = add(total, there) if include_self else total
+    if reduce == "sum":
+        return total
+    count = sum(cast(meets, float32 if there.dtype.is_floating_point else index_dtype(there.graph)), axis)
+    count = add(count, 1) if include_self else maximum(count, 1)
+    return div(total, count) if there.dtype.is_floating_point else cast(floor_divide(total, count), there.dtype)
+
+
+def _neutral(like: Tensor, reduce: str) -> int | float:
+    """Return what no element is below, for the largest of several, or above."""
+    if like.dtype.is_floating_point:
+        return -math.inf if reduce == "amax" else math.inf
+    ends = np.iinfo(like.dtype.numpy)
+    return int(ends.min if reduce == "amax" else ends.max)
+
+
+def _put_over(input: Tensor, part: Tensor) -> Tensor:
+    """Return a tensor with its first elements along each dimension replaced."""
+    rest = [n - m for n, m in zip(input.shape, part.shape, strict=True)]
+    widened = pad(part, [end for length in rest[::-1] for end in (0, length)])
+    mask: Any = None
+    for axis, (n, m) in enumerate(zip(input.shape, part.shape, strict=True)):
+        if not same(n, m):
+            line = numbers_below(n, "float32")
+            near = lt(line, m) if isinstance(line, Tensor) else input.graph.constant(line < m, bool_)
+            near = reshape(near, [-1 if i == axis else 1 for i in range(input.ndim)])
+            mask = near if mask is None else logical_and(mask, near)
+    return where(mask, widened, input)

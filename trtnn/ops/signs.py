@@ -1,0 +1,41 @@
+"""Signs."""
+
+from __future__ import annotations
+
+from trtnn.errors import DTypeError
+from trtnn.ops.arguments import Operand
+from trtnn.ops.carrying import carried
+from trtnn.ops.comparison import eq, gt, lt, where
+from trtnn.ops.promotion import align, cast
+from trtnn.ops.unary import abs, neg, reciprocal
+from trtnn.tensor import Tensor
+
+
+def is_negative(input: Tensor) -> Tensor:
+    """Whether floating numbers have a minus, -0.0 as well, of which 1 / x is -infinity; NaN has none."""
+    return lt(where(eq(input, 0), reciprocal(input), input), 0)
+
+
+def signbit(input: Tensor) -> Tensor:
+    """Whether it has a minus, as -0.0 has; that of NaN, which has no meaning, is not seen."""
+    return is_negative(input) if input.dtype.is_floating_point else lt(input, 0)
+
+
+def copysign(input: Operand, other: Operand) -> Tensor:
+    """The magnitude of input with the sign of other, broadcast; integers become floating."""
+    (x, y), dtype = carried(input, other)
+    size = abs(x)
+    return cast(where(is_negative(y), neg(size), size), dtype)
+
+
+def heaviside(input: Operand, values: Operand) -> Tensor:
+    """0 where input is below 0, 1 where it is above, and values where it is 0, broadcast.
+
+    Raises:
+        DTypeError: the two are of different types.
+    """
+    types = [tensor.dtype for tensor in (input, values) if isinstance(tensor, Tensor)]
+    if len({*types}) > 1:
+        raise DTypeError(f"heaviside of {types[0].name} and {types[1].name}", "they have one type, as in torch")
+    x, at_zero = align(input, values)
+    return where(eq(x, 0), at_zero, cast(gt(x, 0), x.dtype))

@@ -1,0 +1,78 @@
+"""Torch's further spellings of operations, where they take other arguments than the operation that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtnn.ops.arguments import Operand, expect_number
+from trtnn.ops.arithmetic import clamp, div, sub
+from trtnn.ops.joining import split
+from trtnn.ops.shaping import flatten, transpose
+from trtnn.ops.tiling import expand
+from trtnn.symbolic import Length
+from trtnn.tensor import Tensor
+
+
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
+    """max(input, min), broadcast."""
+    return clamp(input, min)
+
+
+def clamp_max(input: Tensor, max: Operand) -> Tensor:
+    """min(input, max), broadcast."""
+    return clamp(input, None, max)
+
+
+def true_divide(dividend: Operand, divisor: Operand) -> Tensor:
+    """dividend / divisor, broadcast; integers become the floating type that the network computes in."""
+    return div(dividend, divisor)
+
+
+def rsub(input: Tensor, other: Operand, *, alpha: int | float = 1) -> Tensor:
+    """other - alpha · input, broadcast."""
+    return sub(other, input, alpha=alpha)
+
+
+def positive(input: Tensor) -> Tensor:
+    """The input itself.
+
+    Raises:
+        DTypeError: it is bool.
+    """
+    expect_number(input, "positive")
+    return input
+
+
+def itself(input: Tensor) -> Tensor:
+    """The input itself, as of all that is real: TensorRT has no complex numbers."""
+    return input
+
+
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Swap two dimensions."""
+    return transpose(input, axis0, axis1)
+
+
+def adjoint(input: Tensor) -> Tensor:
+    """The last two dimensions swapped, which for real numbers is the adjoint of a matrix."""
+    return transpose(input, -2, -1)
+
+
+def ravel(input: Tensor) -> Tensor:
+    """All elements in a row."""
+    return flatten(input)
+
+
+def broadcast_to(input: Tensor, size: Sequence[Length]) -> Tensor:
+    """Repeat dimensions of length 1 to ``size``; -1 keeps a length, and further dimensions come in front."""
+    return expand(input, size)
+
+
+def split_with_sizes(input: Tensor, split_sizes: Sequence[Length], dim: int = 0) -> tuple[Tensor, ...]:
+    """Cut a tensor along ``dim`` into pieces of the sizes given."""
+    return split(input, list(split_sizes), dim)
+
+
+def unsafe_split(tensor: Tensor, split_size: Length, dim: int = 0) -> tuple[Tensor, ...]:
+    """Cut a tensor along ``dim`` into pieces of one size; the last may be smaller."""
+    return split(tensor, split_size, dim)

@@ -1,0 +1,162 @@
+"""Reductions in pairs, without NaN, and of neighbours: differences and areas."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trtnn.dtypes import NARROW, bool_
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.ops.arguments import expect_floating, expect_number, normalize_dim
+from trtnn.ops.arithmetic import add, div, mul, sub
+from trtnn.ops.comparison import isnan, logical_not, ne, where
+from trtnn.ops.indexing import narrow
+from trtnn.ops.joining import cat
+from trtnn.ops.promotion import cast, floating, wide
+from trtnn.ops.reduction import Dims, amax, amin, cumsum, mean, norm, std, sum, var
+from trtnn.ops.shaping import reshape
+from trtnn.ops.tiling import expand
+from trtnn.symbolic import same
+from trtnn.tensor import Tensor
+
+
+class MinMax(NamedTuple):
+    """The smallest and the largest element."""
+
+    min: Tensor
+    max: Tensor
+
+
+def var_mean(
+    input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The variance and the mean along dimensions; see :func:`var`."""
+    return _beside_mean(var, input, dim, unbiased, keepdim, correction)
+
+
+def std_mean(
+    input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The standard deviation and the mean along dimensions; see :func:`var`."""
+    return _beside_mean(std, input, dim, unbiased, keepdim, correction)
+
+
+def _beside_mean(
+    spread: Any, input: Tensor, dim: Dims, unbiased: bool, keepdim: bool, correction: float | None
+) -> tuple[Tensor, Tensor]:
+    if isinstance(dim, bool):  # ``var_mean(x, False)``
+        dim, unbiased = None, dim
+    return spread(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """The smallest and the largest element along a dimension, all where None."""
+    return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+def _without_nan(input: Tensor) -> Tensor:
+    return where(isnan(input), input.graph.constant(0, input.dtype), input) if input.dtype.is_floating_point else input
+
+
+def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum along dimensions, all where None, in which NaN counts as 0."""
+    return sum(_without_nan(input), dim, keepdim, dtype=dtype)
+
+
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean along dimensions, all where None, of what is not NaN, carried in fp32; NaN where nothing is left."""
+    input = input if dtype is None else cast(input, dtype)
+    expect_floating(input, "nanmean")
+    values = wide(input)
+    count = sum(cast(logical_not(isnan(values)), values.dtype), dim, keepdim)
+    return cast(div(sum(_without_nan(values), dim, keepdim), count), input.dtype)
+
+
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of input - other, broadcast; see :func:`norm`."""
+    expect_floating(input, "dist")
+    return cast(norm(wide(sub(input, other)), p), input.dtype)
+
+
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
+    """Each element less the one before it along a dimension, ``n`` times; of truths, whether the two differ.
+
+    Args:
+        prepend, append: what is put before and after first, unless ``n`` is 0.
+
+    Raises:
+        ShapeError: nothing is left.
+    """
+    if not input.shape:
+        raise ShapeError(f"diff in {input.graph.where} takes at least one dimension")
+    if n < 0:
+        raise ArgumentError(f"diff takes differences 0 times or more, not {n}")
+    axis = normalize_dim(dim, input.ndim)
+    if n == 0:
+        return input.copy()
+    parts = [part for part in (prepend, input, append) if part is not None]
+    input = cat(parts, axis)
+    for _ in range(n):
+        length = input.shape[axis] - 1
+        later, earlier = narrow(input, axis, 1, length), narrow(input, axis, 0, length)
+        input = ne(later, earlier) if input.dtype is bool_ else sub(later, earlier)
+    return input
+
+
+def _areas(y: Tensor, x: Tensor | None, dx: float | None, dim: int, what: str) -> Tensor:
+    """Return the area between each two neighbours along a dimension, carried in fp32."""
+    if x is not None and dx is not None:
+        raise ArgumentError(f"{what} takes x or dx, not both")
+    expect_number(y, what)
+    if y.dtype in NARROW:
+        raise DTypeError(f"{what} in {y.graph.where} takes floating-point input, not {y.dtype.name}", "cast it first")
+    axis = normalize_dim(dim, y.ndim)
+    values = wide(floating(y))
+    count = y.shape[axis] - 1
+    heights = add(narrow(values, axis, 1, count), narrow(values, axis, 0, count))
+    if x is None:
+        return mul(heights, (1 if dx is None else dx) / 2)
+    at = wide(floating(x))
+    if at.ndim == 1:
+        at = reshape(at, [-1 if i == axis else 1 for i in range(y.ndim)])
+    return mul(mul(heights, diff(at, dim=axis - y.ndim)), 0.5)
+
+
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+    """The area under values along a dimension, by straight lines between them, carried in fp32.
+
+    Args:
+        x: where the values lie: a vector, or as many as there are values.
+        dx: how far apart they lie; 1 where None.
+    """
+    dtype = floating(y).dtype
+    axis = normalize_dim(dim, y.ndim)
+    if same(y.shape[axis], 1):
+        return expand(y.graph.constant(0, dtype), (*y.shape[:axis], *y.shape[axis + 1 :]))
+    return cast(sum(_areas(y, x, dx, dim, "trapezoid"), dim), dtype)
+
+
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+    """The area under values up to each but the first; see :func:`trapezoid`."""
+    return cast(cumsum(_areas(y, x, dx, dim, "cumulative_trapezoid"), dim), floating(y).dtype)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm of the difference of every two rows, as ``torch.nn.functional.pdist``, carried in fp32.
+
+    Shape: (n, features) to (n · (n - 1) / 2,).
+    """
+    expect_floating(input, "pdist")
+    if input.ndim != 2:
+        raise ShapeError(f"pdist in {input.graph.where} takes (n, features), not {input.shape}")
+    count = input.shape[0]
+    if not isinstance(count, int):
+        raise ShapeError(f"pdist of {count} rows: how many pairs there are is not known while tracing")
+    if count < 2:
+        raise ShapeError(f"pdist of {count} row holds nothing")
+    first, second = np.triu_indices(count, 1)
+    rows = wide(input)
+    return cast(norm(sub(rows[first], rows[second]), p, -1), input.dtype)

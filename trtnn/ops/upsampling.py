@@ -1,0 +1,34 @@
+"""Resizing under the names that torch had for it before ``interpolate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtnn.ops.resizing import interpolate
+from trtnn.symbolic import Length
+from trtnn.tensor import Tensor
+
+
+def upsample(
+    input: Tensor,
+    size: Length | Sequence[Length] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """:func:`interpolate`."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(
+    input: Tensor, size: Length | Sequence[Length] | None = None, scale_factor: float | Sequence[float] | None = None
+) -> Tensor:
+    """:func:`interpolate` with the nearest pixel."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(
+    input: Tensor, size: Length | Sequence[Length] | None = None, scale_factor: float | Sequence[float] | None = None
+) -> Tensor:
+    """:func:`interpolate` between pixels, whose corners are aligned."""
+    return interpolate(input, size, scale_factor, "bilinear", True)
