@@ -28,7 +28,8 @@ Indices (`argmax`, `topk`, `one_hot`, ...) are int64 as in torch, and int32 wher
 Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `max_norm` of `Embedding`, `offsets` of
 `EmbeddingBag` that are a Tensor, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
 What torch does in place (`x += y`, `x.relu_()`, `ReLU(inplace=True)`) changes a tensor under every name that it has;
-reading a view of it afterwards, or what it is a view of, is an error, and so is `x[i] = y`.
+reading a view of it afterwards, or what it is a view of, is an error. `x[i] = y` works where slices, one list of places
+or a mask can say it.
 LSTM, GRU and RNN are loops, over a length that may be dynamic.
 Constructors take `device` and `dtype` where torch's do, and they have no effect: weights keep the type of the file that
 they come from, and a trace says what is computed in.

@@ -667,11 +667,7 @@ class Graph:
             if isinstance(plugin, PluginLayer):
                 self.plugins[name] = plugin
         self.layer_paths.append(self._scopes[-1].path)
-        # What a tensor's shape is does not depend on the type of its numbers.
-        floating = _floating_dtype([*inputs, *outputs])
-        if floating is None and (traced_as is uint8 or traced_as is int8):
-            floating = float32
-        self.layer_dtypes.append(None if kind == "shape" else floating)
+        self.layer_dtypes.append(_layer_dtype(kind, [*inputs, *outputs], traced_as))
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
         if traced_as is not None and not traced_as.is_floating_point and self._may_leave_8_bits(kind, args, outputs):
@@ -809,6 +805,14 @@ class Graph:
         if line:
             details.append(f"called at {line}")
         return BuildError(summary, *details, *self.backend.logger.take())
+
+
+def _layer_dtype(kind: str, tensors: Sequence[Tensor], traced_as: DType | None) -> DType | None:
+    """Return the floating type that a layer computes in, or None where it holds integers alone."""
+    if kind == "shape":  # what a tensor's shape is does not depend on the type of its numbers
+        return None
+    narrow = traced_as is uint8 or traced_as is int8
+    return _floating_dtype(tensors) or (float32 if narrow else None)
 
 
 def _narrow_dtype(tensors: Sequence[Tensor]) -> DType | None:

@@ -43,7 +43,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     if not a.dtype.is_floating_point:
         whole, rest = _of_integers(a, b, other)
         return where(_apart(rest, a, b), add(whole, 1), whole)
-    return cast(trunc(quotient(wide(a), wide(b))), a.dtype)
+    return trunc(cast(quotient(wide(a), wide(b)), a.dtype))  # torch cuts off what it has rounded
 
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:
