@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
+from tests.helpers import assert_close, check_triangle, message_of, needs_type, numbers, run, trace
 from trtnn import Dim, Input
 from trtnn.errors import ShapeError, UnsupportedError
 
@@ -59,6 +59,7 @@ def test_masks():
     check_triangle(function, function, X, mask)
 
 
+@needs_type("int64")
 def test_places_that_the_engine_knows():
     def function(x, at, value):
         x = x.clone()

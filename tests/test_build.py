@@ -12,6 +12,7 @@ import trtnn.build
 from tests.helpers import ONE_TARGET, load_random, message_of, needs_type, strongly_typed, trace
 from trtnn import BuildConfig, Input, get_backend, modules
 from trtnn.build import DEFAULT_TARGETS, leave_out_libraries, resolve_targets
+from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.modules import Conv2d, Sequential, SiLU
 from trtnn.progress import _make_monitor
@@ -140,7 +141,11 @@ def test_tf32_is_asked_for_by_yes_or_no():
 
 @needs_type("int8")
 def test_a_network_that_tensorrt_does_not_build():
-    network = trace(lambda x: x + 1, Input((2,), "int8"))
+    def function(x):  # TensorRT has constants of int8 for quantised weights alone
+        constant = x.graph.emit("constant", (2,), np.ones(2, np.int8))
+        return x + x.graph.emit("cast", constant, get_backend().data_type(float32))
+
+    network = trace(function, (2,))
     message = message_of(BuildError, network.build, **ONE_TARGET)
     assert "could not build Function" in message
     assert "IBuilder::buildSerializedNetwork" in message

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import Function, assert_close, check_triangle, message_of, numbers, run, trace
+from tests.helpers import Function, assert_close, check_triangle, message_of, numbers, run, strongly_typed, trace
 from trtnn import Buffer, Input, Module, Parameter
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, TrtnnError, UnsupportedError
@@ -209,9 +209,12 @@ def test_numbers_that_depend_on_constants_alone_are_known():
         return x[:, : int(F.tensor([1, 2]).max())] * scale if F.tensor(True) else x
 
     assert_close(run(function, X), torch.from_numpy(X[:, :2]) * 7)
-    assert_close(
-        trace(lambda x: x * F.tensor(0.1).half().item(), X).run(X), torch.from_numpy(X) * float(np.float16(0.1))
-    )
+
+
+@strongly_typed
+def test_a_known_number_in_half_is_rounded():
+    tenth = float(np.float16(0.1))
+    assert_close(run(lambda x: x * F.tensor(0.1).half().item(), X), torch.from_numpy(X) * tenth)
 
 
 def test_weights_that_are_computed_of_parameters():

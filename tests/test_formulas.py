@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import TORCH, assert_close, load_random, message_of, numbers, run, trace
+from tests.helpers import TORCH, assert_close, load_random, message_of, numbers, run, strongly_typed, trace
 from trtnn import functional as F
 from trtnn import modules
 from trtnn.dtypes import float16
@@ -91,6 +91,7 @@ def test_large_numbers_do_not_overflow(name):
     np.testing.assert_allclose(run(lambda x: getattr(F, name)(x, x.flip(0)), LARGE), expected, rtol=1e-6)
 
 
+@strongly_typed
 def test_half_numbers_are_carried_in_fp32():
     x = numbers(64, scale=2)
 

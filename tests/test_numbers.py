@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trtnn
-from tests.helpers import TORCH, layers, load_random, message_of, run, trace
+from tests.helpers import TORCH, layers, load_random, message_of, run, strongly_typed, trace
 from trtnn import Dim, Input
 from trtnn import functional as F
 from trtnn.dtypes import float16
@@ -98,6 +98,7 @@ def test_remainders_by_a_tensor_are_exact_or_nan(of):
     np.testing.assert_array_equal(beyond, np.float32([NAN, NAN, NAN, NAN, 1e30]))
 
 
+@strongly_typed
 @pytest.mark.parametrize("of", [F.remainder, F.fmod], ids=["remainder", "fmod"])
 @pytest.mark.parametrize("divisor", [1e-4, 3.0, -0.3, 6.283185307179586, 6e-8, None])
 def test_remainders_in_half_are_what_torch_gives(divisor, of):
@@ -113,6 +114,7 @@ def test_remainders_in_half_are_what_torch_gives(divisor, of):
         np.testing.assert_array_equal(result, expected)
 
 
+@strongly_typed
 def test_remainders_in_a_half_network_of_what_enters_in_fp32():
     a, b = spread(2000, -3, 12), spread(2000, -3, 3, 1)  # neither is rounded on the way
     expected = expected_rests(a, b, F.fmod).astype(np.float16)

@@ -104,14 +104,14 @@ def verify(call: Call, fp16: bool = False) -> Network | None:
 # What TensorRT 8.6 refuses, which has no int64 either, with an error of its own: its layers take less than torch's do.
 REFUSED_BY_8 = {
     "grid_sample: volumes": "input.getDimensions().nbDims == 4",
-    "topk": "only activation types allowed",
-    "sort": "only activation types allowed",
-    "argsort": "only activation types allowed",
-    "max": "only activation types allowed",
-    "min": "only activation types allowed",
-    "argmax": "only activation types allowed",
-    "argmin": "only activation types allowed",
-}
+    **dict.fromkeys(  # it orders floating numbers alone
+        (
+            "topk", "sort", "argsort", "max", "min", "argmax", "argmin", "msort", "mode", "median", "nanmedian",
+            "kthvalue", "median: what is none", "searchsorted", "bucketize",
+        ),
+        "only activation types allowed",
+    ),
+}  # fmt: skip
 
 
 def _verify_here(name: str, call: Call, **options: Any) -> Network | None:

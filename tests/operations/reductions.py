@@ -68,7 +68,10 @@ CASES = {
         exceeds=of_many,
     ),
     "logsumexp": case(arrays(high=40), dim=lambda x: dims(x).filter(lambda d: d not in (None, ())), keepdim=KEEPDIM),
-    "cumsum": case(arrays(), dim=dim, dtype=maybe(DTYPES), half=MATRICES),
+    "cumsum": case(arrays(), dim=dim, half=MATRICES),
+    "cumsum: of a type": case(
+        arrays(), dim=dim, dtype=DTYPES, half=MATRICES, function=lambda ops, x, **how: ops.cumsum(x, **how)
+    ),
     **{name: case(APART, dim=maybe(dim), keepdim=KEEPDIM) for name in ("argmax", "argmin")},
     **{name: case(APART, dim=maybe(dim), keepdim=KEEPDIM, exceeds=keeps_all) for name in ("max", "min")},
     "topk": case(

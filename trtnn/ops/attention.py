@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from trtnn.dtypes import bool_
+from trtnn.dtypes import bool_, float32
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.ops.activation import softmax
 from trtnn.ops.arguments import Operand
@@ -30,8 +30,11 @@ def attention_weights(
     product of matrices runs at half of the speed of fp16; the weights are fp16 again, and so is their product.
     """
     lengths, dtype = (query.shape[-2], key.shape[-2]), query.dtype
-    query, key = wide(query), wide(key)
-    scores = matmul(mul(query, 1 / math.sqrt(query.shape[-1]) if scale is None else scale), transpose(key, -2, -1))
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if dtype is float32:
+        scores = matmul(mul(query, factor), transpose(key, -2, -1))
+    else:  # scaled behind the product: before it they would be numbers that TF32 rounds
+        scores = mul(matmul(wide(query), transpose(wide(key), -2, -1)), factor)
     if is_causal:
         scores = where(lower_triangle(*lengths), scores, -math.inf)
     if attn_mask is not None:

@@ -150,8 +150,12 @@ def istft(
     matrix = inverse_matrix(n_fft, places) * weights / (math.sqrt(n_fft) if normalized else n_fft)
     frames = matmul(cat([real, imag], 2), matrix.astype(np.float32))  # (batch, stretches, n_fft)
     count = frames.shape[1]
-    squares = input.real.graph.constant((weights**2)[None, None], float32)
-    total, envelope = (_overlapped(part, hop) for part in (frames, expand(squares, (1, count, n_fft))))
+    total = _overlapped(frames, hop)
+    if isinstance(count, int):
+        envelope = input.real.graph.constant(_envelope(weights, hop, count)[None], float32)
+    else:
+        squares = input.real.graph.constant((weights**2)[None, None], float32)
+        envelope = _overlapped(expand(squares, (1, count, n_fft)), hop)
     reach = n_fft + hop * (count - 1)
     start = n_fft // 2 if center else 0
     end = reach - n_fft // 2 if center else reach
@@ -181,12 +185,17 @@ def _overlapped(frames: Tensor, hop: int) -> Tensor:
     return narrow(reshape(total, (batch, (count + pieces - 1) * hop)), 1, 0, n + hop * (count - 1))
 
 
+def _envelope(weights: np.ndarray, hop: int, count: int) -> np.ndarray:
+    """Return the sum of the squares of windows that begin ``hop`` apart."""
+    envelope = np.zeros(len(weights) + hop * (count - 1))
+    for i in range(count):
+        envelope[i * hop : i * hop + len(weights)] += weights**2
+    return envelope
+
+
 def _expect_reached(weights: np.ndarray, hop: int, count: Length, start: Length, end: Length) -> None:
     """Raise where the windows' squares sum up to nothing at a place that is given."""
-    stretches = count if isinstance(count, int) else 2 * -(-len(weights) // hop)
-    envelope = np.zeros(len(weights) + hop * (stretches - 1))
-    for i in range(stretches):
-        envelope[i * hop : i * hop + len(weights)] += weights**2
+    envelope = _envelope(weights, hop, count if isinstance(count, int) else 2 * -(-len(weights) // hop))
     given = envelope[start : end if isinstance(end, int) else len(envelope) - start]
     if not given.size or np.abs(given).min() <= 1e-11:
         raise ArgumentError("istft: the windows leave places that none of them reaches", "torch divides by their sum")
