@@ -4,6 +4,7 @@ TensorRT 8.6 does not run here, so a network of the TensorRT that does is traced
 """
 
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
@@ -31,7 +32,7 @@ from trtnn.errors import BuildError, DTypeError
 from trtnn.inspector import PinnedLayer
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Conv2d, Linear, Sequential, SiLU
-from trtnn.reading import layer_tensors, read_layers
+from trtnn.reading import flat_array, layer_tensors, read_layers
 from trtnn.symbolic import at_opt
 from trtnn.weak_typing import NO_PINS, Pins
 
@@ -465,3 +466,19 @@ def test_what_was_built_is_looked_at(monkeypatch, kind):
     else:
         message = message_of(BuildError, network.build, **ONE_TARGET)
         assert "elementwise gives elementwise:0 as: Row major linear FP16 format" in message
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinity_is_computed(weak, value):
+    x = np.float32([[-2, 0.5], [np.inf, 3e38]])
+
+    def function(ops, x):
+        return [ops.where(x > 0, value, x), x.masked_fill(x > 1, value), (x == value).float(), (x < value).float()]
+
+    network = trace(lambda x: [*function(F, x), F.isfinite(x)], x)
+    given = torch.from_numpy(x)
+    for result, expected in zip(network.run(x), [*function(torch, given), given.isfinite()], strict=True):
+        np.testing.assert_array_equal(result, expected)
+    constants = [layer.weights for layer in layers(network, "CONSTANT")]
+    assert all(np.isfinite(flat_array(array)).all() for array in constants)
+    assert len(layers(network, "SELECT")) == 2

@@ -115,7 +115,9 @@ class Graph:
         structure: what the network returns, see :mod:`trtnn.structure`: what ``forward`` did; where outputs of inner
             modules were asked for, a tuple of that and a dict of what each of those modules returned, by its path.
         dimensions: for each dynamic dimension by name the input that it is read from, and its axis there.
-        lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops.sizes`.
+        lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops.sizes`, and
+            of numbers that are computed where they are no constants, see :mod:`trtnn.ops.infinity`.
+        first_input: the Tensor of the first input as it enters, while the trace runs.
     """
 
     backend: Backend
@@ -145,6 +147,7 @@ class Graph:
         self.structure: Any = None
         self.dimensions: dict[str, tuple[Tensor, int]] = {}
         self.lengths: dict[str, Tensor] = {}
+        self.first_input: Tensor | None = None
         self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self._arrays: list[np.ndarray] = []
         self._unfilled: list[Callable[[], None]] = []  # what fills those of them that are empty
@@ -257,6 +260,8 @@ class Graph:
             raise self._failure(f"cannot add the input {name!r} of {spec}", [])
         self.inputs[name] = spec
         tensor = self._tensor(raw, spec.shape, spec.dtype)
+        if self.first_input is None:
+            self.first_input = tensor
         for axis, length in enumerate(spec.shape):
             if isinstance(length, Dim):
                 raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
@@ -352,6 +357,7 @@ class Graph:
         self.fill()
         for held in (self.lengths, self.dimensions, self._converted, self._lasting):
             held.clear()
+        self.first_input = None
         returned, self.module_outputs = self.module_outputs, {}
         for path, result in returned.items():
             alone = isinstance(result, Tensor)  # as most are

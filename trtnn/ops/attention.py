@@ -36,11 +36,16 @@ def attention_weights(
     else:  # scaled behind the product: before it they would be numbers that TF32 rounds
         scores = mul(matmul(wide(query), transpose(wide(key), -2, -1)), factor)
     if is_causal:
-        scores = where(lower_triangle(*lengths), scores, -math.inf)
+        scores = _blind(lower_triangle(*lengths), scores)
     if attn_mask is not None:
         mask = _as_tensor(query, attn_mask)
-        scores = where(mask, scores, -math.inf) if mask.dtype is bool_ else add(scores, wide(mask))
+        scores = _blind(mask, scores) if mask.dtype is bool_ else add(scores, wide(mask))
     return cast(softmax(scores, -1), dtype)
+
+
+def _blind(sees: Tensor, scores: Tensor) -> Tensor:
+    """Return scores with -infinity where nothing is to be seen; where TensorRT makes -1e38 of it, it serves as well."""
+    return where(sees, scores, scores.graph.constant(-math.inf, scores.dtype))
 
 
 def _as_tensor(query: Tensor, mask: Operand) -> Tensor:

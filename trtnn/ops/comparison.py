@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import DTypeError
 from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import check_broadcast, elementwise
+from trtnn.ops.infinity import kept
 from trtnn.ops.promotion import align, cast, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.shaping import with_ndim
-from trtnn.ops.unary import abs
 from trtnn.tensor import Tensor
 
 
 def _compare(kind: str, a: Operand, b: Operand) -> Tensor:
-    a, b = align(a, b)
+    graph = graph_of(a, b)
+    a, b = align(kept(a, graph), kept(b, graph), graph=graph)
     if a.dtype is bool_:  # TensorRT orders no bools
         a, b = cast(a, int32), cast(b, int32)
     return elementwise(kind, a, b)
@@ -127,7 +126,7 @@ def isinf(input: Tensor) -> Tensor:
 
 def isfinite(input: Tensor) -> Tensor:
     """Whether it is a number and not infinite."""
-    return lt(abs(input), math.inf) if input.dtype.is_floating_point else eq(input, input)
+    return logical_not(logical_or(isinf(input), isnan(input))) if input.dtype.is_floating_point else eq(input, input)
 
 
 def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
@@ -136,7 +135,8 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
         (condition,) = promote(condition, graph=graph_of(input, other))
     if condition.dtype is not bool_:
         raise DTypeError(f"where in {condition.graph.where} takes a bool condition, not {condition.dtype.name}")
-    a, b = align(input, other, graph=condition.graph)
+    graph = condition.graph
+    a, b = align(kept(input, graph), kept(other, graph), graph=graph)
     ndim = max(condition.ndim, a.ndim)
     condition, a, b = (with_ndim(tensor, ndim) for tensor in (condition, a, b))
     check_broadcast(condition, a, b)

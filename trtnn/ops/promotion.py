@@ -13,6 +13,7 @@ from trtnn.dtypes import NARROW, DType, as_dtype, bfloat16, bool_, float16, floa
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
 from trtnn.graph import Graph, current_graph
 from trtnn.ops.arguments import Operand
+from trtnn.ops.infinity import kept
 from trtnn.ops.shaping import reshape, with_ndim
 from trtnn.ops.sizes import number_tensor, shape_tensor
 from trtnn.parameter import Parameter
@@ -143,6 +144,8 @@ def filler(value: Operand, like: Tensor, what: str) -> Tensor:
     Raises:
         ShapeError: it has dimensions.
     """
+    if like.dtype.is_floating_point:
+        value = kept(value, like.graph)
     if isinstance(value, (bool, int, float)):
         return like.graph.constant(converted(value, like.dtype), like.dtype, like.ndim)
     (number,) = promote(value, graph=like.graph)

@@ -12,7 +12,7 @@ from trtnn.dtypes import bool_, float32, int32, uint8
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.ops.arguments import expect_floating, expect_number, normalize_dim, normalize_dims
 from trtnn.ops.arithmetic import add, div, mul, pow, square, sub
-from trtnn.ops.comparison import logical_not, ne, where
+from trtnn.ops.comparison import isinf, logical_not, ne, where
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, floating, index_dtype, promote, wide
 from trtnn.ops.shaping import reshape
@@ -170,7 +170,7 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
     input = floating(input)
     values = wide(input)
     largest = amax(values, dim, True)
-    largest = where(ne(abs(largest), math.inf), largest, 0.0)
+    largest = where(isinf(largest), 0.0, largest)
     total = log(sum(exp(sub(values, largest)), dim, keepdim))
     return cast(add(total, reshape(largest, total.shape)), input.dtype)
 
