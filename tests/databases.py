@@ -30,7 +30,7 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_modules import module_db
 
 # The import forbids what other tests do: to set flags of cuDNN.
-setattr(torch.backends, "__allow_nonbracketed_mutation_flag", True)
+torch.backends.flags_frozen.__globals__["__allow_nonbracketed_mutation_flag"] = True
 # Its fast path puts zeros where keys are padded, which torch without it does not.
 torch.backends.mha.set_fastpath_enabled(False)
 

@@ -125,6 +125,14 @@ def square(input: Tensor) -> Tensor:
 _FEW_PRODUCTS = 3  # which fp16 rounds by less than a thousandth in all
 
 
+def _ones(like: Tensor) -> Tensor:
+    """1 in every place, also of NaN: whether what stands there is itself, or is not. TensorRT 8.6's power gives NaN."""
+    graph, trt = like.graph, like.graph.trt
+    same = graph.emit("elementwise", like, like, trt.ElementWiseOperation.EQUAL)
+    other = graph.emit("unary", same, trt.UnaryOperation.NOT)
+    return cast(graph.emit("elementwise", same, other, trt.ElementWiseOperation.OR), like.dtype)
+
+
 def _whole_power(base: Tensor, exponent: int) -> Tensor:
     """The product of ``exponent`` times ``base``, by squares."""
     result = None
@@ -151,9 +159,8 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
             return cast(pow(wide(base), exponent), base.dtype)
         if exponent > 0:
             return _whole_power(base, int(exponent))
-        if exponent == 0 and not base.dtype.is_floating_point:
-            one = base.graph.constant(1, base.dtype)
-            return maximum(minimum(base, one), one)
+        if exponent == 0:
+            return _ones(base)
         if exponent < 0 and base.dtype.is_floating_point:
             return reciprocal(_whole_power(base, int(-exponent)))
     if isinstance(input, Tensor) and isinstance(exponent, float) and exponent in (0.5, -0.5):

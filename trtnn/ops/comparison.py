@@ -6,15 +6,13 @@ from trtnn.dtypes import bool_, int32
 from trtnn.errors import DTypeError
 from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import check_broadcast, elementwise
-from trtnn.ops.infinity import kept
 from trtnn.ops.promotion import align, cast, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.shaping import with_ndim
 from trtnn.tensor import Tensor
 
 
 def _compare(kind: str, a: Operand, b: Operand) -> Tensor:
-    graph = graph_of(a, b)
-    a, b = align(kept(a, graph), kept(b, graph), graph=graph)
+    a, b = align(a, b)
     if a.dtype is bool_:  # TensorRT orders no bools
         a, b = cast(a, int32), cast(b, int32)
     return elementwise(kind, a, b)
@@ -135,8 +133,7 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
         (condition,) = promote(condition, graph=graph_of(input, other))
     if condition.dtype is not bool_:
         raise DTypeError(f"where in {condition.graph.where} takes a bool condition, not {condition.dtype.name}")
-    graph = condition.graph
-    a, b = align(kept(input, graph), kept(other, graph), graph=graph)
+    a, b = align(input, other, graph=condition.graph)
     ndim = max(condition.ndim, a.ndim)
     condition, a, b = (with_ndim(tensor, ndim) for tensor in (condition, a, b))
     check_broadcast(condition, a, b)

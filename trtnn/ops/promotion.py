@@ -172,6 +172,7 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
 
 
 def _as_tensor(value: Operand, dtype: DType, ndim: int, graph: Graph) -> Tensor:
+    value = kept(value, graph)
     if isinstance(value, Size):
         value = reshape(shape_tensor(graph, [value]), ())
     elif isinstance(value, SymFloat):

@@ -16,7 +16,6 @@ from trtnn.ops.division import div
 from trtnn.ops.fft import inverse_matrix, spectrum_matrix
 from trtnn.ops.gathering import windows
 from trtnn.ops.indexing import narrow
-from trtnn.ops.joining import cat
 from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast
@@ -148,7 +147,9 @@ def istft(
         for part in (input.real, input.imag)
     )
     matrix = inverse_matrix(n_fft, places) * weights / (math.sqrt(n_fft) if normalized else n_fft)
-    frames = matmul(cat([real, imag], 2), matrix.astype(np.float32))  # (batch, stretches, n_fft)
+    # Two products: TensorRT 8.6 gives other numbers where scaled parts are joined before one.
+    of_real, of_imag = np.split(matrix.astype(np.float32), [places])
+    frames = add(matmul(real, of_real), matmul(imag, of_imag))  # (batch, stretches, n_fft)
     count = frames.shape[1]
     total = _overlapped(frames, hop)
     if isinstance(count, int):
