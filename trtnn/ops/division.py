@@ -174,7 +174,8 @@ def _carried(a: Tensor, b: Tensor, divisor: float | None) -> tuple[Tensor, Tenso
     """
     whole = [tensor.unrounded is not None for tensor in (a, *([b] if divisor is None else []))]
     holds = a.dtype if a.graph.backend.capabilities.strongly_typed and not any(whole) else float32
-    return wide(a), wide(b) if divisor is None else a.graph.constant(divisor, float32, b.ndim), divisor, holds
+    given = divisor is None or math.isinf(divisor)  # infinity is not everywhere a constant
+    return wide(a), wide(b) if given else a.graph.constant(divisor, float32, b.ndim), divisor, holds
 
 
 def _rest(x: Tensor, y: Tensor, divisor: float | None, holds: DType) -> Tensor:
