@@ -361,6 +361,7 @@ def test_chunks_and_splits_of_any_number(length, pieces, dim):
         (lambda x: F.cat([x, x], 3), ShapeError, ["dimension 3 is out of range"]),
         (lambda x: x + "1", DTypeError, ["not a str"]),
         (lambda x: x + None, DTypeError, ["not a NoneType"]),
+        (lambda x: F.dropout(x, 0.1, True), UnsupportedError, ["dropout 0.1 and training=True", "training=False"]),
         (lambda x: x.int() ** -1, DTypeError, ["pow", "int32"]),
         (lambda x: -x.to("bool"), DTypeError, ["neg of a bool tensor"]),
         pytest.param(

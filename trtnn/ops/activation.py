@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from trtnn.dtypes import DType, float32
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import Array, expect_floating, expect_number, normalize_dim
 from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, sub
 from trtnn.ops.comparison import gt, le, where
@@ -268,5 +268,16 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """The input as it is, as in evaluation."""
+    """The input as it is, as in evaluation.
+
+    Raises:
+        UnsupportedError: ``training``, where torch draws at random what to drop.
+    """
+    refuse_dropout(p, training, "dropout")
     return input
+
+
+def refuse_dropout(p: float, training: bool, what: str) -> None:
+    """Raise where dropout is asked for: an engine draws no random numbers."""
+    if training and p:
+        raise UnsupportedError(f"{what} with dropout {p} and training=True", "dropout is for training: training=False")

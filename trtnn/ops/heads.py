@@ -6,6 +6,7 @@ import numpy as np
 
 from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, ShapeError
+from trtnn.ops.activation import refuse_dropout
 from trtnn.ops.arguments import Array, Operand
 from trtnn.ops.arithmetic import add
 from trtnn.ops.attention import attention_weights, scaled_dot_product_attention
@@ -60,7 +61,7 @@ def multi_head_attention_forward(
         in_proj_bias: (3 · embed_dim,).
         bias_k, bias_v: a learned key and value that follow the others.
         add_zero_attn: whether a key and a value of zeros follow the others.
-        dropout_p, training: of training, where dropout has its effect.
+        dropout_p, training: as of :func:`dropout`: ``training=False`` where dropout_p is not 0.
         key_padding_mask: (batch, source): true where a key is not to be seen, or numbers to add.
         need_weights: whether the weights are wanted.
         attn_mask: (length, source) or (batch · num_heads, length, source): the same for each pair.
@@ -71,6 +72,7 @@ def multi_head_attention_forward(
     Returns:
         What attention gives, of the query's shape, and its weights (batch, length, source), or None.
     """
+    refuse_dropout(dropout_p, training, "multi_head_attention_forward")
     embed_dim = query.shape[-1]
     if is_causal and attn_mask is None:
         raise ArgumentError("attention takes is_causal as a hint beside attn_mask", "give attn_mask")
