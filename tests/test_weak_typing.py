@@ -482,3 +482,11 @@ def test_infinity_is_computed(weak, value):
     constants = [layer.weights for layer in layers(network, "CONSTANT")]
     assert all(np.isfinite(flat_array(array)).all() for array in constants)
     assert len(layers(network, "SELECT")) == 2
+
+
+def test_infinity_is_no_dimension_of_that_name(weak):
+    network = trace(lambda x: F.where(x > 0, math.inf, x) * x.shape[0], Input((Dim("inf", 1, 2, 4), 2), float32))
+    other = trace(lambda x: F.where(x * x.shape[0] > 0, math.inf, x), Input((Dim("inf", 1, 2, 4), 2), float32))
+    x = np.float32([[-2, 0.5], [3, -1], [1, 0]])
+    np.testing.assert_array_equal(network.run(x), np.where(x > 0, np.inf, x) * 3)
+    np.testing.assert_array_equal(other.run(x), np.where(x > 0, np.inf, x))

@@ -19,7 +19,7 @@ def kept(value: Any, graph: Graph) -> Any:
     """
     if not isinstance(value, float) or not math.isinf(value) or graph.backend.capabilities.strongly_typed:
         return value
-    key = str(value)
+    key = f"the number {value}"  # no name of a dimension, which "inf" may be
     if key not in graph.lengths:
         graph.lengths[key] = graph.cast(_computed(value, graph), graph.compute_dtype)
     return graph.cast(graph.lengths[key], graph.compute_dtype)
