@@ -89,7 +89,19 @@ def test_a_parameter_alone_knows_its_shape_and_numbers():
     assert "is empty" in message_of(ArgumentError, np.asarray, Parameter(2))
 
 
-@pytest.mark.parametrize("given", [np.asarray, torch.from_numpy, lambda a: torch.nn.Parameter(torch.from_numpy(a))])
+class Labelled(torch.Tensor):
+    """A torch tensor of somebody else's class."""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.asarray,
+        torch.from_numpy,
+        lambda a: torch.nn.Parameter(torch.from_numpy(a)),
+        lambda a: torch.from_numpy(a).as_subclass(Labelled),
+    ],
+)
 def test_arrays_and_torch_tensors_stand_for_tensors(given):
     w, index = numbers(3, 4, seed=1), np.array([2, 0])
     x, wanted = torch.from_numpy(X), torch.from_numpy(w)

@@ -10,9 +10,8 @@ from trtnn.errors import DTypeError
 
 
 def is_torch(value: Any) -> bool:
-    """Return whether a value is a tensor of torch's, a Parameter of torch.nn's among them."""
-    kind = type(value)
-    return kind.__module__.split(".")[0] == "torch" and hasattr(kind, "detach")
+    """Return whether a value is a tensor of torch's: a Parameter of torch.nn's and other subclasses are."""
+    return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(value).__mro__)
 
 
 def array_of_torch(tensor: Any) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.arrays import array_of_torch
+from trtnn.arrays import array_of_torch, is_torch
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
 from trtnn.parameter import Parameter
 
@@ -94,7 +94,7 @@ def as_array(value: Any) -> np.ndarray:
         DTypeError: it is no array of numbers; the summary says what it is.
     """
     try:
-        if hasattr(value, "layout") and hasattr(value, "detach"):
+        if is_torch(value):
             value = array_of_torch(value)
         if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
             raise DTypeError("a masked array, of which some numbers are missing", "fill them: x.filled(0)")
