@@ -30,7 +30,7 @@ from trtnn.errors import (
     named,
     nearest,
 )
-from trtnn.inputs import Input
+from trtnn.inputs import MOST_DIMENSIONS, Input
 from trtnn.parameter import Parameter
 from trtnn.plugin_layer import PluginLayer
 from trtnn.profiles import Ranges
@@ -43,7 +43,6 @@ _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_g
 _SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
 _BROADCAST = ("elementwise", "select")
 _MOST_THREADS = 8  # more do not multiply faster than memory takes the products
-_MOST_DIMENSIONS = 8  # that TensorRT's tensors have
 _SMALL = 1 << 16  # bytes of an array that is copied at once: TensorRT may look at numbers that make a shape
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
@@ -252,7 +251,7 @@ class Graph:
     def add_input(self, name: str, spec: Input) -> Tensor:
         """Add a network input; a floating one is cast to the type that the network computes in."""
         shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
-        if len(shape) > _MOST_DIMENSIONS:
+        if len(shape) > MOST_DIMENSIONS:
             raise self._too_deep(f"the input {name!r}", shape)
         at_edge = spec.dtype if spec.dtype in NARROW else self.stored_dtype(spec.dtype)
         raw = self.definition.add_input(name, self.backend.data_type(at_edge), shape)
@@ -506,7 +505,7 @@ class Graph:
             return self.cast(self.constant(value, float32, ndim), dtype)
         array = self.array(value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value), dtype, True)
         shape = (1,) * (ndim - array.ndim) + array.shape
-        if len(shape) > _MOST_DIMENSIONS:
+        if len(shape) > MOST_DIMENSIONS:
             raise self._too_deep("constant", shape)
         return self.emit("constant", shape, array, traced_as=dtype)
 
@@ -640,7 +639,7 @@ class Graph:
         if self._finished or _CURRENT.get() is not self:
             raise self._misplaced(kind)
         self.settle()
-        if out_shape is not None and len(out_shape) > _MOST_DIMENSIONS:
+        if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
             raise self._too_deep(kind, out_shape)
         inputs: list[Tensor] = []
         given = [self._given(kind, arg, inputs) for arg in args]
@@ -695,7 +694,7 @@ class Graph:
     def _too_deep(self, kind: str, shape: Sequence[Length]) -> ShapeError:
         return ShapeError(
             f"{kind} in {self.where} would give {len(shape)} dimensions",
-            f"TensorRT has at most {_MOST_DIMENSIONS}",
+            f"TensorRT has at most {MOST_DIMENSIONS}",
             f"the shape: {tuple(shape)}",
         )
 

@@ -53,6 +53,7 @@ class Parameter:
     """
 
     optional = False
+    requires_grad = False
     declared: np.dtype | None = np.dtype(np.float32)
     __array_ufunc__ = None  # so that ``numpy_array * parameter`` comes to Parameter.__rmul__
 
@@ -61,8 +62,6 @@ class Parameter:
             shape = tuple(shape[0])
         self.shape: tuple[int, ...] = _lengths(shape)
         self.data: np.ndarray | None = None
-
-    requires_grad = False
 
     @property
     def ndim(self) -> int:

@@ -22,7 +22,7 @@ from trtnn.terms import Atom, Axis, Pair, Terms, add, axes_in, cleaned, interval
 
 _TEXT_LIMIT = 1000  # of a length that is read: a file could hold one that takes forever
 _WEIGHT_LIMIT = 2000
-_LARGEST_POWER = 16  # that is multiplied out
+LARGEST_POWER = 16  # that is multiplied out
 _FLOATS = (float, np.floating)
 
 
@@ -96,7 +96,7 @@ class Size:
         return self * 2**other
 
     def __pow__(self, other: Any) -> Any:
-        if isinstance(other, (int, np.integer)) and 0 <= other <= _LARGEST_POWER:
+        if isinstance(other, (int, np.integer)) and 0 <= other <= LARGEST_POWER:
             return math.prod([self] * int(other))
         return _as_float("**", self, other)
 

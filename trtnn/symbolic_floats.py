@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ShapeError
-from trtnn.symbolic import Length, Size, bounds, ranges, same
+from trtnn.symbolic import LARGEST_POWER, Length, Size, bounds, ranges, same
 from trtnn.terms import Axis
 
 _EXACT_PARTS = 1024  # a float of as many parts of 1 is taken for the fraction that it is
-_LARGEST_POWER = 16  # that is multiplied out
 Value = Any  # a Length, a float or a SymFloat
 
 
@@ -220,7 +219,7 @@ def _exactly(sign: str, first: tuple[Length, Length], second: tuple[Length, Leng
         return a * c, b * d
     if sign == "/":
         return (a * d, b * c) if bounds(c)[0] > 0 else (-a * d, -b * c)
-    if not isinstance(c, int) or d != 1 or abs(c) > _LARGEST_POWER:
+    if not isinstance(c, int) or d != 1 or abs(c) > LARGEST_POWER:
         return None
     if c >= 0:
         return math.prod([a] * c), math.prod([b] * c)

@@ -12,11 +12,11 @@ from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.ops.arguments import Operand
 from trtnn.ops.comparison import where
 from trtnn.ops.gathering import scatter
-from trtnn.ops.indexing import from_front, is_mask, items_of, narrow, span, take, without_ellipsis
+from trtnn.ops.indexing import from_front, index_tensor, is_mask, items_of, narrow, span, take, without_ellipsis
 from trtnn.ops.inplace import overwrite
 from trtnn.ops.joining import cat
-from trtnn.ops.promotion import cast, index_dtype, promote
-from trtnn.ops.shaping import reshape, with_ndim
+from trtnn.ops.promotion import cast, promote
+from trtnn.ops.shaping import along, reshape, with_ndim
 from trtnn.ops.tiling import expand
 from trtnn.symbolic import Length, Size, same, same_shape
 from trtnn.tensor import Tensor
@@ -139,7 +139,5 @@ def _put_at(input: Tensor, axis: int, places: Any, value: Tensor) -> Tensor:
         source = np.arange(length)
         source[places] = length + np.arange(len(places))
         return take(cat([input, value], axis), source, axis)
-    if not isinstance(places, Tensor):
-        places = input.graph.constant(places, index_dtype(input.graph))
-    along = reshape(places, [-1 if i == axis else 1 for i in range(input.ndim)])
-    return scatter(input, axis, expand(along, value.shape), value)
+    spread = along(index_tensor(places, input.graph), axis, input.ndim)
+    return scatter(input, axis, expand(spread, value.shape), value)

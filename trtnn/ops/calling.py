@@ -82,6 +82,9 @@ _CALLED = {"Operand": "a Tensor, an array or a number", "Array": "a Parameter or
            "bool": "a bool", "str": "a string", "None": "None", "Dims": "dimensions", "Sides": "ints",
            "Number": "a number"}  # fmt: skip
 
+# A sequence of what stands in brackets.
+_SEQUENCE = re.compile(r"(?:Sequence|Iterable|list|tuple)\[(.+?)(?:, \.\.\.)?\]")
+
 # Types that need no look within, where a Tensor is taken and where arrays are as well.
 _PLAIN = frozenset((Tensor, int, float, bool, str, type(None), Size, Dim, SymFloat, DType, slice, type(Ellipsis)))
 _PLAIN_OR_ARRAY = _PLAIN | {Parameter, Buffer, np.ndarray}
@@ -101,7 +104,7 @@ def _alternatives(annotation: str) -> list[str]:
 
 def _fits(value: Any, annotation: str) -> bool:
     for part in _alternatives(annotation):
-        inner = re.fullmatch(r"(?:Sequence|Iterable|list|tuple)\[(.+?)(?:, \.\.\.)?\]", part)
+        inner = _SEQUENCE.fullmatch(part)
         if inner:
             if isinstance(value, (list, tuple)) and all(_fits(item, inner[1]) for item in value):
                 return True
@@ -113,7 +116,7 @@ def _fits(value: Any, annotation: str) -> bool:
 def _in_words(annotation: str) -> str:
     words = []
     for part in _alternatives(annotation):
-        inner = re.fullmatch(r"(?:Sequence|Iterable|list|tuple)\[(.+?)(?:, \.\.\.)?\]", part)
+        inner = _SEQUENCE.fullmatch(part)
         words.append(f"a sequence, each {_in_words(inner[1])}" if inner else _CALLED.get(part, part))
     return " or ".join(words)
 

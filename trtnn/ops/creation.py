@@ -49,7 +49,8 @@ def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Te
     return expand(graph.constant(converted(value, kind), kind), tuple(shape))
 
 
-def _array(values: np.ndarray, example: int | float, dtype: Any) -> Tensor:
+def typed_constant(values: np.ndarray, example: int | float, dtype: Any) -> Tensor:
+    """Return an array as a constant of a type, or, where that is None, of the one that a number like it has."""
     graph = here()
     kind = default_dtype(example, graph) if dtype is None else as_dtype(dtype)
     return graph.constant(converted(values, kind), kind)
@@ -256,7 +257,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
     """
     if n < 1 or (m is not None and m < 1):
         raise ArgumentError(f"eye of {n if m is None else (n, m)} holds nothing", "TensorRT has no empty tensors here")
-    return _array(np.eye(n, m), 0.0, dtype)
+    return typed_constant(np.eye(n, m), 0.0, dtype)
 
 
 def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple[Tensor, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.ops.arguments import expect_floating
 from trtnn.ops.arithmetic import sub
+from trtnn.ops.norms import norm
 from trtnn.ops.promotion import cast, wide
-from trtnn.ops.reduction import norm
 from trtnn.ops.shaping import unsqueeze
 from trtnn.symbolic import broadcast, same
 from trtnn.tensor import Tensor

@@ -17,7 +17,7 @@ from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.ops.arguments import normalize_dim, normalize_dims
 from trtnn.ops.arithmetic import add, sub
 from trtnn.ops.complex import Complex
-from trtnn.ops.creation import _array
+from trtnn.ops.creation import typed_constant
 from trtnn.ops.indexing import narrow
 from trtnn.ops.matrix import matmul
 from trtnn.ops.missing import explain
@@ -46,7 +46,7 @@ __all__ = [
     "rfftn",
 ]
 
-_LONGEST = 4096
+LONGEST = 4096  # the side of the largest matrix
 _NORMS = ("backward", "ortho", "forward")
 
 
@@ -93,9 +93,9 @@ def _length(n: int | None, given: Any, input: Tensor, what: str) -> int:
         )
     if n < 1:
         raise ArgumentError(f"{what} takes a length from 1 on, not {n}")
-    if n > _LONGEST:
+    if n > LONGEST:
         raise UnsupportedError(
-            f"{what} of a length of {n} in {input.graph.where}", f"as a product of matrices it is done up to {_LONGEST}"
+            f"{what} of a length of {n} in {input.graph.where}", f"as a product of matrices it is done up to {LONGEST}"
         )
     return n
 
@@ -317,12 +317,12 @@ def ifftshift(input: Tensor | Complex, dim: int | Sequence[int] | None = None) -
 
 def fftfreq(n: int, d: float = 1.0, *, dtype: Any = None) -> Tensor:
     """The frequency of each place of :func:`fft`: 0, 1, ..., then those below 0, by 1 / (n · d)."""
-    return _array(np.fft.fftfreq(n, d), 0.0, dtype)
+    return typed_constant(np.fft.fftfreq(n, d), 0.0, dtype)
 
 
 def rfftfreq(n: int, d: float = 1.0, *, dtype: Any = None) -> Tensor:
     """The frequency of each place of :func:`rfft`: 0, 1, ..., by 1 / (n · d)."""
-    return _array(np.fft.rfftfreq(n, d), 0.0, dtype)
+    return typed_constant(np.fft.rfftfreq(n, d), 0.0, dtype)
 
 
 def __getattr__(name: str) -> Any:

@@ -17,21 +17,14 @@ from trtnn.ops.arguments import count_windows, expect_ndim, normalize_dim, ntupl
 from trtnn.ops.arithmetic import add
 from trtnn.ops.comparison import eq, where
 from trtnn.ops.creation import numbers_below
-from trtnn.ops.indexing import Indices, as_indices, expect_within, take
-from trtnn.ops.padding import pad
+from trtnn.ops.indexing import Indices, as_indices, checked_indices, take
+from trtnn.ops.padding import lengthened, pad
 from trtnn.ops.promotion import cast, filler, index_dtype
 from trtnn.ops.reduction import sum
-from trtnn.ops.shaping import movedim, permute, reshape, unsqueeze
+from trtnn.ops.shaping import along, movedim, permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand
 from trtnn.symbolic import Length, same_shape
 from trtnn.tensor import Tensor
-
-
-def _as_tensor(index: Any, input: Tensor, axis: int) -> Tensor:
-    """Return indices along an axis; those in an array are checked."""
-    index = as_indices(index)
-    expect_within(index, input.shape[axis], input.graph)
-    return index if isinstance(index, Tensor) else input.graph.constant(index, index_dtype(input.graph))
 
 
 def _vector(value: Any) -> Any:
@@ -41,7 +34,7 @@ def _vector(value: Any) -> Any:
     return reshape(value, (-1,)) if isinstance(value, Tensor) else as_indices(value).reshape(-1)
 
 
-def _fit(tensor: Tensor, index: Tensor, axis: int | None, what: str) -> Tensor:
+def reached(tensor: Tensor, index: Tensor, axis: int | None, what: str) -> Tensor:
     """Return the part of ``tensor`` that indices of one shape reach: its lengths are theirs, but along ``axis``."""
     lengths = [n if i == axis else m for i, (n, m) in enumerate(zip(tensor.shape, index.shape, strict=False))]
     if tensor.ndim != index.ndim or any(n > m for n, m in zip(lengths, tensor.shape, strict=True)):
@@ -60,8 +53,8 @@ def gather(input: Tensor, dim: int, index: Any) -> Tensor:
     if not input.shape:
         return reshape(gather(_vector(input), dim, _vector(index)), as_indices(index).shape)
     axis = normalize_dim(dim, input.ndim)
-    index = _as_tensor(index, input, axis)
-    picked = _fit(input, index, axis, "gather")
+    index = checked_indices(index, input, axis)
+    picked = reached(input, index, axis, "gather")
     mode = input.graph.trt.GatherMode.ELEMENT
     return input.graph.emit("gather_v2", picked, index, mode, out_shape=index.shape, axis=axis)
 
@@ -78,17 +71,22 @@ def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | floa
     if not input.shape:
         return reshape(scatter(_vector(input), dim, _vector(index), _vector(src)), ())
     axis = normalize_dim(dim, input.ndim)
-    index = _as_tensor(index, input, axis)
-    _fit(input, index, axis, "scatter")
-    values = _fit(src, index, None, "scatter") if isinstance(src, Tensor) else None
+    index = checked_indices(index, input, axis)
+    reached(input, index, axis, "scatter")
+    values = reached(src, index, None, "scatter") if isinstance(src, Tensor) else None
     if values is None:
         values = expand(filler(src, input, "scatter"), index.shape)
-    _expect_one_type(values, input, "scatter")
+    expect_one_type(values, input, "scatter")
     mode = input.graph.trt.ScatterMode.ELEMENT
     return input.graph.emit("scatter", input, index, values, mode, out_shape=input.shape, axis=axis)
 
 
-def _expect_one_type(values: Tensor, input: Tensor, what: str) -> None:
+def expect_one_type(values: Tensor, input: Tensor, what: str) -> None:
+    """Check that what is put into a tensor is of its type.
+
+    Raises:
+        DTypeError: it is not.
+    """
     if values.dtype is not input.dtype:
         raise DTypeError(f"{what} of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
 
@@ -123,14 +121,11 @@ def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
     if not input.shape:
         return reshape(scatter_add(_vector(input), dim, _vector(index), _vector(src)), ())
     axis = normalize_dim(dim, input.ndim)
-    index = _as_tensor(index, input, axis)
-    _expect_one_type(src, input, "scatter_add")
-    reached = _fit(input, index, axis, "scatter_add")
-    total = _sums(input, axis, index, _fit(src, index, None, "scatter_add"))
-    if not same_shape(reached.shape, input.shape):
-        rest = [n - m for n, m in zip(input.shape, reached.shape, strict=True)]
-        total = pad(total, [end for length in rest[::-1] for end in (0, length)])
-    return add(input, total)
+    index = checked_indices(index, input, axis)
+    expect_one_type(src, input, "scatter_add")
+    there = reached(input, index, axis, "scatter_add")
+    total = _sums(input, axis, index, reached(src, index, None, "scatter_add"))
+    return add(input, total if same_shape(there.shape, input.shape) else lengthened(total, input.shape))
 
 
 def index_add(input: Tensor, dim: int, index: Any, source: Tensor, *, alpha: int | float = 1) -> Tensor:
@@ -147,16 +142,15 @@ def index_add(input: Tensor, dim: int, index: Any, source: Tensor, *, alpha: int
     if not input.shape:
         return reshape(index_add(_vector(input), dim, _vector(index), _vector(source), alpha=alpha), ())
     axis = normalize_dim(dim, input.ndim)
-    index = _as_tensor(index, input, axis)
-    _expect_one_type(source, input, "index_add")
+    index = checked_indices(index, input, axis)
+    expect_one_type(source, input, "index_add")
     expected = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
     if index.ndim != 1 or not same_shape(source.shape, expected):
         raise ShapeError(
             f"index_add along dimension {dim} in {input.graph.where} takes a vector of indices, and a source as long",
             f"received an input of shape {input.shape}, an index of {index.shape} and a source of {source.shape}",
         )
-    along = reshape(index, [index.shape[0] if i == axis else 1 for i in range(input.ndim)])
-    return add(input, _sums(input, axis, along, source), alpha=alpha)
+    return add(input, _sums(input, axis, along(index, axis, input.ndim), source), alpha=alpha)
 
 
 def _expect_tensor(value: Any, what: str) -> None:

@@ -93,12 +93,24 @@ def take(input: Tensor, indices: Indices, axis: int) -> Tensor:
         ShapeError: one in an array is out of range.
     """
     expect_within(indices, input.shape[axis], input.graph)
-    indices = _as_tensor(indices, input.graph)
+    indices = index_tensor(indices, input.graph)
     shape = (*input.shape[:axis], *indices.shape, *input.shape[axis + 1 :])
     return input.graph.emit("gather", input, indices, axis, out_shape=shape)
 
 
-def _as_tensor(index: Indices, graph: Graph) -> Tensor:
+def checked_indices(index: Any, input: Tensor, axis: int) -> Tensor:
+    """Return indices from 0 on along an axis as a Tensor; those in an array are checked.
+
+    Raises:
+        ShapeError: one in an array is out of range.
+    """
+    index = as_indices(index)
+    expect_within(index, input.shape[axis], input.graph)
+    return index_tensor(index, input.graph)
+
+
+def index_tensor(index: Indices, graph: Graph) -> Tensor:
+    """Return indices as a Tensor, those in an array as a constant of the type that indices have."""
     return index if isinstance(index, Tensor) else graph.constant(index, index_dtype(graph))
 
 
@@ -124,7 +136,7 @@ def from_front(index: Indices, length: Length, graph: Graph) -> Indices:
     if isinstance(length, int):
         return index % length
     negative = index < 0
-    return add(_as_tensor(index, graph), mul(_as_tensor(negative, graph), length)) if negative.any() else index
+    return add(index_tensor(index, graph), mul(index_tensor(negative, graph), length)) if negative.any() else index
 
 
 def index_select(input: Tensor, dim: int, index: Indices) -> Tensor:
@@ -310,7 +322,7 @@ def _flat_index(indices: Sequence[Indices], lengths: Sequence[Length], graph: Gr
     flat = indices[0]
     for index, length in zip(indices[1:], lengths[1:], strict=True):
         if isinstance(flat, Tensor) or isinstance(length, Size):
-            flat = add(mul(_as_tensor(flat, graph), length), index)
+            flat = add(mul(index_tensor(flat, graph), length), index)
         elif isinstance(index, Tensor):
             flat = add(flat * length, index)
         else:

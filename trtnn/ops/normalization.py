@@ -18,9 +18,10 @@ from trtnn.ops.arguments import (
     shape_of_weights,
 )
 from trtnn.ops.arithmetic import add, check_broadcast, div, maximum, mul, pow, square, sub
+from trtnn.ops.norms import norm
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import align, cast, wide
-from trtnn.ops.reduction import mean, norm, sum
+from trtnn.ops.reduction import mean, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.tiling import expand
 from trtnn.ops.unary import rsqrt

@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from trtnn.dtypes import as_dtype, result_type
+from trtnn.dtypes import as_dtype, float32, result_type
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.ops.arguments import expect_floating, normalize_dim
+from trtnn.ops.arithmetic import pow, square
+from trtnn.ops.comparison import ne
 from trtnn.ops.promotion import cast, wide
 from trtnn.ops.reduction import Dims, amax, amin, sum
-from trtnn.ops.reduction import norm as _norm
 from trtnn.ops.shaping import reshape
-from trtnn.ops.unary import abs
+from trtnn.ops.unary import abs, sqrt
 from trtnn.tensor import Tensor
 
 _SINGULAR = ("nuc", 2, -2)
@@ -42,7 +43,20 @@ def norm(
             many are not 0.
         dtype: the type that the input is taken in.
     """
-    return _norm(_in_type(input, dtype, "norm"), p, dim, keepdim)
+    input = _in_type(input, dtype, "norm")
+    values = wide(input)
+    if p in ("fro", 2):
+        result = sqrt(sum(square(values), dim, keepdim))
+    elif p in (math.inf, -math.inf):
+        result = (amax if p > 0 else amin)(abs(values), dim, keepdim)
+    elif p == 0:
+        result = sum(cast(ne(values, 0), float32), dim, keepdim)
+    elif isinstance(p, (int, float)):
+        powers = sum(abs(values) if p == 1 else pow(abs(values), p), dim, keepdim)
+        result = powers if p == 1 else pow(powers, 1 / p)
+    else:
+        raise UnsupportedError(f"norm with p={p!r}", "known: numbers, infinity and 'fro'")
+    return cast(result, input.dtype)
 
 
 def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -53,7 +67,7 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = Fal
     """
     if not isinstance(ord, (int, float)):
         raise ArgumentError(f"vector_norm takes a number as ord, not {ord!r}")
-    return _norm(_in_type(x, dtype, "vector_norm"), ord, dim, keepdim)
+    return norm(_in_type(x, dtype, "vector_norm"), ord, dim, keepdim)
 
 
 def matrix_norm(
@@ -80,7 +94,7 @@ def matrix_norm(
     if row == column:
         raise ShapeError(f"matrix_norm takes two different dimensions, not {tuple(dim)}")
     if ord == "fro":
-        return _norm(A, 2, (row, column), keepdim)
+        return norm(A, 2, (row, column), keepdim)
     if ord in _SINGULAR:
         raise UnsupportedError(
             f"matrix_norm with ord={ord!r}", "it needs singular values, of which TensorRT has no layer"

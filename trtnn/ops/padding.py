@@ -70,6 +70,12 @@ def _put_around(input: Tensor, sides: Sequence[tuple[Length, Length]], mode: str
     return _widened(input, sides, SLICE_MODES[mode])
 
 
+def lengthened(input: Tensor, shape: Sequence[Length]) -> Tensor:
+    """Return a tensor with zeros behind its elements, up to a shape."""
+    rest = [n - m for n, m in zip(shape, input.shape, strict=True)]
+    return pad(input, [end for length in rest[::-1] for end in (0, length)])
+
+
 def pad(input: Tensor, pad: Sequence[Length], mode: str = "constant", value: float | None = None) -> Tensor:
     """Put elements around a tensor, as ``torch.nn.functional.pad``.
 

@@ -15,13 +15,13 @@ from trtnn.ops.arguments import Operand, normalize_dim
 from trtnn.ops.arithmetic import add, clamp, mul, sub
 from trtnn.ops.comparison import eq, ge, logical_and, lt, where
 from trtnn.ops.creation import as_tensor, numbers_below
-from trtnn.ops.gathering import gather, index_add, scatter
-from trtnn.ops.indexing import Indices, as_indices, cut, from_front, getitem, span
+from trtnn.ops.gathering import expect_one_type, gather, index_add, scatter
+from trtnn.ops.indexing import Indices, as_indices, cut, from_front, getitem, index_tensor, span
 from trtnn.ops.indexing import take as take_along_axis
 from trtnn.ops.joining import cat
 from trtnn.ops.promotion import cast, filler, index_dtype
 from trtnn.ops.reduction import any, cumsum
-from trtnn.ops.shaping import flatten, reshape, unsqueeze
+from trtnn.ops.shaping import along, flatten, reshape, unsqueeze
 from trtnn.ops.tiling import expand
 from trtnn.symbolic import Length, Size, broadcast, is_static, same, same_shape
 from trtnn.tensor import Tensor
@@ -37,7 +37,7 @@ def take_along_dim(input: Tensor, indices: Indices, dim: int | None = None) -> T
 
     Indices below 0 count from the end.
     """
-    indices = _tensor_of(indices, input)
+    indices = index_tensor(as_indices(indices), input.graph)
     if dim is None:
         return gather(flatten(input), 0, from_front(flatten(indices), math.prod(input.shape), input.graph))
     if input.ndim != indices.ndim:
@@ -51,21 +51,11 @@ def take_along_dim(input: Tensor, indices: Indices, dim: int | None = None) -> T
     return gather(source, axis, from_front(at, input.shape[axis], input.graph))
 
 
-def _tensor_of(index: Any, like: Tensor) -> Tensor:
-    index = as_indices(index)
-    return index if isinstance(index, Tensor) else like.graph.constant(index, index_dtype(like.graph))
-
-
 def _vector(index: Any, what: str) -> Indices:
     index = as_indices(index)
     if len(index.shape) > 1:
         raise ShapeError(f"{what} takes a vector of indices, not one of shape {tuple(index.shape)}")
     return reshape(index, (-1,)) if isinstance(index, Tensor) else np.reshape(index, -1)
-
-
-def _along(mask: Tensor, axis: int, ndim: int) -> Tensor:
-    """Return a vector as one that runs along an axis."""
-    return reshape(mask, [-1 if i == axis else 1 for i in range(ndim)])
 
 
 def index_fill(input: Tensor, dim: int, index: Indices, value: Operand) -> Tensor:
@@ -80,10 +70,10 @@ def index_fill(input: Tensor, dim: int, index: Indices, value: Operand) -> Tenso
     length = input.shape[axis]
     places = from_front(_vector(index, "index_fill"), length, input.graph)
     if isinstance(places, Tensor) or isinstance(length, Size):
-        chosen = any(eq(unsqueeze(_tensor_of(places, input), 1), numbers_below(length)), 0)
+        chosen = any(eq(unsqueeze(index_tensor(places, input.graph), 1), numbers_below(length)), 0)
     else:
         chosen = input.graph.constant(np.isin(np.arange(length), places), bool_)
-    return where(_along(chosen, axis, input.ndim), filler(value, input, "index_fill"), input)
+    return where(along(chosen, axis, input.ndim), filler(value, input, "index_fill"), input)
 
 
 def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tensor:
@@ -100,10 +90,7 @@ def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tenso
         return reshape(index_copy(reshape(input, (1,)), dim, index, reshape(source, (1,))), ())
     axis = normalize_dim(dim, input.ndim)
     places = _vector(index, "index_copy")
-    if source.dtype is not input.dtype:
-        raise DTypeError(
-            f"index_copy of {source.dtype.name} into {input.dtype.name}", "they have one type, as in torch"
-        )
+    expect_one_type(source, input, "index_copy")
     if not source.shape:
         source = reshape(source, (1,) * input.ndim)
     expected = (*input.shape[:axis], places.shape[0], *input.shape[axis + 1 :])
@@ -112,7 +99,7 @@ def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tenso
     if isinstance(places, np.ndarray) and (places < 0).any():
         raise ShapeError(f"index_copy takes indices from 0 on, not {places.min()}")
     from_front(places, input.shape[axis], input.graph)
-    return scatter(input, axis, expand(_along(_tensor_of(places, input), axis, input.ndim), expected), source)
+    return scatter(input, axis, expand(along(index_tensor(places, input.graph), axis, input.ndim), expected), source)
 
 
 def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumulate: bool = False) -> Tensor:
@@ -142,13 +129,12 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
         return input.copy()
     if not found or len(found) > input.ndim:
         raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(found)}")
-    if values.dtype is not input.dtype:
-        raise DTypeError(f"index_put of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
+    expect_one_type(values, input, "index_put")
     lengths, rest = input.shape[: len(found)], input.shape[len(found) :]
     graph = input.graph
     flat: Tensor | None = None
     for index, length in zip(found, lengths, strict=True):
-        place = _tensor_of(from_front(index, length, graph), input)
+        place = index_tensor(from_front(index, length, graph), graph)
         flat = place if flat is None else add(mul(flat, length), place)
     values = expand(values, (*flat.shape, *rest))
     count = math.prod(flat.shape)
@@ -157,7 +143,7 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
     if accumulate:
         result = index_add(whole, 0, where_to, values)
     else:
-        result = scatter(whole, 0, expand(_along(where_to, 0, whole.ndim), values.shape), values)
+        result = scatter(whole, 0, expand(along(where_to, 0, whole.ndim), values.shape), values)
     return reshape(result, input.shape)
 
 
@@ -195,10 +181,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """
     if mask.dtype is not bool_:
         raise DTypeError(f"masked_scatter takes a bool mask, not {mask.dtype.name}")
-    if source.dtype is not input.dtype:
-        raise DTypeError(
-            f"masked_scatter of {source.dtype.name} into {input.dtype.name}", "they have one type, as in torch"
-        )
+    expect_one_type(source, input, "masked_scatter")
     ndim = max(input.ndim, mask.ndim)
     shapes = [(*(1,) * (ndim - t.ndim), *t.shape) for t in (input, mask)]
     shape = broadcast(*shapes)
@@ -271,4 +254,4 @@ def _slice_replaced(input: Tensor, src: Tensor, axis: int, first: Length, count:
     start = tuple(-first if i == axis else 0 for i in range(input.ndim))
     values = cast(src, int32) if src.dtype is bool_ else src  # TensorRT 8.6 puts nothing around bools
     laid = cast(cut(values, start, input.shape, (1,) * input.ndim, "FILL"), input.dtype)
-    return where(_along(inside, axis, input.ndim), laid, input)
+    return where(along(inside, axis, input.ndim), laid, input)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,6 +137,14 @@ def converted(value: Any, dtype: DType) -> np.ndarray:
     if dtype in NARROW and array.dtype.kind in "iu":  # the lowest 8 bits, as torch takes them
         return array.astype(dtype.numpy)
     return array if dtype.is_floating_point or array.dtype.kind != "f" else np.trunc(array)
+
+
+def neutral(dtype: DType, largest: bool) -> int | float:
+    """Return what no element of a type lies below, which leaves the largest of several as it is; or above."""
+    if dtype.is_floating_point:
+        return -math.inf if largest else math.inf
+    ends = np.iinfo(dtype.numpy)
+    return int(ends.min if largest else ends.max)
 
 
 def filler(value: Operand, like: Tensor, what: str) -> Tensor:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from trtnn.dtypes import bool_, float32, int32, uint8
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.errors import ArgumentError
 from trtnn.ops.arguments import expect_floating, expect_number, normalize_dim, normalize_dims
-from trtnn.ops.arithmetic import add, div, mul, pow, square, sub
+from trtnn.ops.arithmetic import add, div, mul, square, sub
 from trtnn.ops.comparison import isinf, logical_not, ne, where
 from trtnn.ops.padding import pad
 from trtnn.ops.promotion import cast, floating, index_dtype, promote, wide
 from trtnn.ops.shaping import reshape
-from trtnn.ops.unary import abs, exp, log, sqrt
+from trtnn.ops.unary import exp, log, sqrt
 from trtnn.symbolic import Size
 from trtnn.tensor import Tensor
 
@@ -140,29 +140,6 @@ def std(
 ) -> Tensor:
     """The standard deviation along dimensions, the root of :func:`var`."""
     return cast(sqrt(var(wide(input), dim, unbiased, keepdim, correction=correction)), input.dtype)
-
-
-def norm(input: Tensor, p: float | str = "fro", dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The p-norm of vectors along dimensions, all where None: (sum of |x|^p)^(1/p), carried in fp32.
-
-    Args:
-        p: a number; ``"fro"``, which is 2; infinity for the largest magnitude, -infinity for the smallest, 0 for how
-            many are not 0.
-    """
-    expect_floating(input, "norm")
-    values = wide(input)
-    if p in ("fro", 2):
-        result = sqrt(sum(square(values), dim, keepdim))
-    elif p in (math.inf, -math.inf):
-        result = (amax if p > 0 else amin)(abs(values), dim, keepdim)
-    elif p == 0:
-        result = sum(cast(ne(values, 0), float32), dim, keepdim)
-    elif isinstance(p, (int, float)):
-        powers = sum(abs(values) if p == 1 else pow(abs(values), p), dim, keepdim)
-        result = powers if p == 1 else pow(powers, 1 / p)
-    else:
-        raise UnsupportedError(f"norm with p={p!r}", "known: numbers, infinity and 'fro'")
-    return cast(result, input.dtype)
 
 
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:

@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from trtnn.dtypes import bool_, int32, uint8
 from trtnn.errors import ArgumentError
 from trtnn.ops.arguments import expect_floating, expect_number, normalize_dim
@@ -22,8 +20,8 @@ from trtnn.ops.indexing import narrow
 from trtnn.ops.joining import cat
 from trtnn.ops.logarithms import logaddexp
 from trtnn.ops.ordering import Extremes
-from trtnn.ops.promotion import cast, filler, index_dtype, wide
-from trtnn.ops.shaping import reshape
+from trtnn.ops.promotion import cast, filler, index_dtype, neutral, wide
+from trtnn.ops.shaping import along, reshape
 from trtnn.ops.tiling import expand
 from trtnn.symbolic import bounds
 from trtnn.tensor import Tensor
@@ -107,7 +105,7 @@ def _running_extreme(input: Tensor, dim: int, largest: bool) -> Extremes:
     kind = index_dtype(input.graph)
     line = numbers_below(length)
     line = cast(line, kind) if isinstance(line, Tensor) else input.graph.constant(line, kind)
-    places = expand(reshape(line, [-1 if i == axis else 1 for i in range(input.ndim)]), input.shape)
+    places = expand(along(line, axis, input.ndim), input.shape)
 
     def join(earlier: Sequence[Tensor], later: Sequence[Tensor]) -> Sequence[Tensor]:
         takes = (ge if largest else le)(later[0], earlier[0])
@@ -115,12 +113,4 @@ def _running_extreme(input: Tensor, dim: int, largest: bool) -> Extremes:
             takes = logical_or(isnan(later[0]), logical_and(takes, logical_not(isnan(earlier[0]))))
         return [where(takes, mine, theirs) for mine, theirs in zip(later, earlier, strict=True)]
 
-    return Extremes(*running([input, places], axis, [_least(input, largest), 0], join))
-
-
-def _least(input: Tensor, largest: bool) -> int | float:
-    """Return what no element lies below, or above."""
-    if input.dtype.is_floating_point:
-        return -math.inf if largest else math.inf
-    ends = np.iinfo(input.dtype.numpy)
-    return int(ends.min if largest else ends.max)
+    return Extremes(*running([input, places], axis, [neutral(input.dtype, largest), 0], join))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
 from trtnn.dtypes import bool_, float32
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.ops import gathering
 from trtnn.ops.arguments import expect_number, normalize_dim
 from trtnn.ops.arithmetic import add, maximum, minimum, mul
 from trtnn.ops.comparison import eq, logical_and, lt, where
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.division import div, floor_divide
-from trtnn.ops.indexing import Indices, as_indices, expect_within
-from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast, filler, index_dtype, wide
+from trtnn.ops.indexing import Indices, as_indices, checked_indices
+from trtnn.ops.padding import lengthened
+from trtnn.ops.promotion import cast, filler, index_dtype, neutral, wide
 from trtnn.ops.reduction import amax, amin, any, prod, sum
-from trtnn.ops.shaping import reshape, unsqueeze
+from trtnn.ops.shaping import along, reshape, unsqueeze
 from trtnn.ops.tiling import expand
 from trtnn.symbolic import same, same_shape
 from trtnn.tensor import Tensor
@@ -96,7 +93,8 @@ def index_reduce(
         found = index_reduce(next(vectors), dim, index, next(vectors), reduce, include_self=include_self)
         return reshape(found, ())
     axis = normalize_dim(dim, input.ndim)
-    index = reshape(_index(index, input, axis), (-1,)) if not as_indices(index).shape else _index(index, input, axis)
+    index = checked_indices(index, input, axis)
+    index = index if index.shape else reshape(index, (-1,))
     expected = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
     if index.ndim != 1 or not same_shape(source.shape, expected):
         raise ShapeError(
@@ -104,8 +102,8 @@ def index_reduce(
             " and a source as long",
             f"received an input of shape {input.shape}, an index of {index.shape} and a source of {source.shape}",
         )
-    along = expand(reshape(index, [-1 if i == axis else 1 for i in range(input.ndim)]), source.shape)
-    return _scattered(input, axis, along, source, reduce, include_self, "index_reduce")
+    spread = expand(along(index, axis, input.ndim), source.shape)
+    return _scattered(input, axis, spread, source, reduce, include_self, "index_reduce")
 
 
 def _expect_known(reduce: str, known: tuple[str, ...], what: str) -> None:
@@ -113,30 +111,22 @@ def _expect_known(reduce: str, known: tuple[str, ...], what: str) -> None:
         raise ArgumentError(f"{what} knows no reduce={reduce!r}", f"known: {', '.join(known)}")
 
 
-def _index(index: Indices, input: Tensor, axis: int) -> Tensor:
-    """Return indices along an axis as a Tensor; those in an array are checked."""
-    index = as_indices(index)
-    expect_within(index, input.shape[axis], input.graph)
-    return index if isinstance(index, Tensor) else input.graph.constant(index, index_dtype(input.graph))
-
-
 def _scattered(
     input: Tensor, dim: int, index: Indices, src: Tensor, reduce: str, include_self: bool, what: str
 ) -> Tensor:
     if not input.shape:
-        at = reshape(_index(index, reshape(input, (1,)), 0), (-1,))
+        at = reshape(checked_indices(index, reshape(input, (1,)), 0), (-1,))
         vectors = (reshape(tensor, (-1,)) for tensor in (input, src))
         return reshape(_scattered(next(vectors), dim, at, next(vectors), reduce, include_self, what), ())
     axis = normalize_dim(dim, input.ndim)
-    index = _index(index, input, axis)
-    if src.dtype is not input.dtype:
-        raise DTypeError(f"{what} of {src.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
+    index = checked_indices(index, input, axis)
+    gathering.expect_one_type(src, input, what)
     if input.dtype is bool_:
         kind = index_dtype(input.graph)
         found = _scattered(cast(input, kind), axis, index, cast(src, kind), reduce, include_self, what)
         return cast(found, bool_)
-    there = gathering._fit(input, index, axis, what)
-    values = wide(gathering._fit(src, index, None, what))
+    there = gathering.reached(input, index, axis, what)
+    values = wide(gathering.reached(src, index, None, what))
     places = numbers_below(input.shape[axis]).reshape(-1, *(1,) * (input.ndim - axis))
     meets = eq(unsqueeze(index, axis), places)
     values = unsqueeze(values, axis)
@@ -148,7 +138,7 @@ def _scattered(
 def _combined(there: Tensor, meets: Tensor, values: Tensor, axis: int, reduce: str, include_self: bool) -> Tensor:
     """Return what comes to each place, (..., places, ...), of values of which each meets one of them."""
     if reduce in ("amax", "amin"):
-        found = (amax if reduce == "amax" else amin)(where(meets, values, _neutral(there, reduce)), axis)
+        found = (amax if reduce == "amax" else amin)(where(meets, values, neutral(there.dtype, reduce == "amax")), axis)
         return (maximum if reduce == "amax" else minimum)(found, there) if include_self else found
     if reduce == "prod":
         found = prod(where(meets, values, 1), axis)
@@ -162,23 +152,13 @@ def _combined(there: Tensor, meets: Tensor, values: Tensor, axis: int, reduce: s
     return div(total, count) if there.dtype.is_floating_point else cast(floor_divide(total, count), there.dtype)
 
 
-def _neutral(like: Tensor, reduce: str) -> int | float:
-    """Return what no element is below, for the largest of several, or above."""
-    if like.dtype.is_floating_point:
-        return -math.inf if reduce == "amax" else math.inf
-    ends = np.iinfo(like.dtype.numpy)
-    return int(ends.min if reduce == "amax" else ends.max)
-
-
 def _put_over(input: Tensor, part: Tensor) -> Tensor:
     """Return a tensor with its first elements along each dimension replaced."""
-    rest = [n - m for n, m in zip(input.shape, part.shape, strict=True)]
-    widened = pad(part, [end for length in rest[::-1] for end in (0, length)])
     mask: Any = None
     for axis, (n, m) in enumerate(zip(input.shape, part.shape, strict=True)):
         if not same(n, m):
             line = numbers_below(n, "float32")
             near = lt(line, m) if isinstance(line, Tensor) else input.graph.constant(line < m, bool_)
-            near = reshape(near, [-1 if i == axis else 1 for i in range(input.ndim)])
+            near = along(near, axis, input.ndim)
             mask = near if mask is None else logical_and(mask, near)
-    return where(mask, widened, input)
+    return where(mask, lengthened(part, input.shape), input)

@@ -48,6 +48,11 @@ def reshape(input: Tensor, *shape: Length | Sequence[Length]) -> Tensor:
     return graph.emit("shuffle", input, out_shape=resolved, set_inputs={1: shape_tensor(graph, resolved)})
 
 
+def along(vector: Tensor, axis: int, ndim: int) -> Tensor:
+    """Return a vector as a tensor of ``ndim`` dimensions that runs along an axis, and is 1 long in the others."""
+    return reshape(vector, [-1 if i == axis else 1 for i in range(ndim)])
+
+
 def _reshape_dims(before: Sequence[Length], after: Sequence[Length]) -> tuple[int, ...]:
     """Return a shape in TensorRT's words: 0 for the length that the input has there, -1 for others that are dynamic."""
     return tuple(

@@ -13,7 +13,7 @@ from trtnn.ops.arguments import Array, expect_floating
 from trtnn.ops.arithmetic import add
 from trtnn.ops.complex import Complex, view_as_complex, view_as_real
 from trtnn.ops.division import div
-from trtnn.ops.fft import inverse_matrix, spectrum_matrix
+from trtnn.ops.fft import LONGEST, inverse_matrix, spectrum_matrix
 from trtnn.ops.gathering import windows
 from trtnn.ops.indexing import narrow
 from trtnn.ops.matrix import matmul
@@ -24,8 +24,6 @@ from trtnn.ops.tiling import expand
 from trtnn.symbolic import Length
 from trtnn.tensor import Tensor
 
-_LONGEST = 4096
-
 
 def _expect_sizes(n_fft: int, hop_length: int, win_length: int, what: str) -> None:
     if not 1 <= win_length <= n_fft or hop_length < 1:
@@ -33,8 +31,8 @@ def _expect_sizes(n_fft: int, hop_length: int, win_length: int, what: str) -> No
             f"{what} takes a hop_length from 1 on and a win_length from 1 to n_fft",
             f"received n_fft {n_fft}, hop_length {hop_length}, win_length {win_length}",
         )
-    if n_fft > _LONGEST:
-        raise UnsupportedError(f"{what} of n_fft {n_fft}", f"as a product of matrices it is done up to {_LONGEST}")
+    if n_fft > LONGEST:
+        raise UnsupportedError(f"{what} of n_fft {n_fft}", f"as a product of matrices it is done up to {LONGEST}")
 
 
 def _window(window: Array | None, win_length: int, n_fft: int, like: Tensor, what: str) -> np.ndarray:

@@ -13,9 +13,10 @@ from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.comparison import isnan, logical_not, ne, where
 from trtnn.ops.indexing import narrow
 from trtnn.ops.joining import cat
+from trtnn.ops.norms import norm
 from trtnn.ops.promotion import cast, floating, wide
-from trtnn.ops.reduction import Dims, amax, amin, cumsum, mean, norm, std, sum, var
-from trtnn.ops.shaping import reshape
+from trtnn.ops.reduction import Dims, amax, amin, cumsum, mean, std, sum, var
+from trtnn.ops.shaping import along
 from trtnn.ops.tiling import expand
 from trtnn.symbolic import same
 from trtnn.tensor import Tensor
@@ -121,7 +122,7 @@ def _areas(y: Tensor, x: Tensor | None, dx: float | None, dim: int, what: str) -
         return mul(heights, (1 if dx is None else dx) / 2)
     at = wide(floating(x))
     if at.ndim == 1:
-        at = reshape(at, [-1 if i == axis else 1 for i in range(y.ndim)])
+        at = along(at, axis, y.ndim)
     return mul(mul(heights, diff(at, dim=axis - y.ndim)), 0.5)
 
 
