@@ -653,7 +653,7 @@ def test_only_the_folded_weights_are_kept(fp16):
     network = trace(forward, (1, 3, 2, 2), fp16=fp16)
     gc.collect()
     assert [reference() for reference in kept] == [None] * 6
-    assert sum(array.size for array in network.graph._arrays) == 4 * 3 + 4
+    assert sum(array.size for array in network.graph.weights.arrays) == 4 * 3 + 4
 
 
 @strongly_typed
@@ -673,7 +673,7 @@ def test_weights_are_not_kept_beside_their_fp16():
     network = trace(forward, (1, 3, 2, 2), fp16=True)
     gc.collect()
     assert kept[1]() is None
-    assert sum(array.nbytes for array in network.graph._arrays) == 2 * (4 * 3 + 4)
+    assert sum(array.nbytes for array in network.graph.weights.arrays) == 2 * (4 * 3 + 4)
 
 
 def test_a_network_goes_when_it_is_dropped():
@@ -753,7 +753,7 @@ def test_tensorrt_reads_folded_weights_when_it_builds(monkeypatch):
 
     def at_once(graph, *given):
         product = scaled(graph, *given)
-        graph._unfilled.pop()()
+        graph.weights._unfilled.pop()()
         return product
 
     late = plan()

@@ -90,6 +90,11 @@ def named(value: Any) -> str:
     return kind.__name__ if owner == "builtins" else f"{owner}.{kind.__name__}"
 
 
+def where(path: str) -> str:
+    """Return what messages call the module at ``path``."""
+    return path or "the model's own forward"
+
+
 def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return a line of details with the known names that come nearest to an unknown one, or none.
 

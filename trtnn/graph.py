@@ -16,19 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.arrays import array_of_torch, is_torch
+from trtnn.arrays import is_torch
 from trtnn.backend import Backend
 from trtnn.dtypes import NARROW, DType, bool_, float16, float32, int8, int32, uint8
 from trtnn.errors import (
     ArgumentError,
     BackendError,
     BuildError,
-    DTypeError,
     ShapeError,
     TrtnnError,
     UnsupportedError,
     named,
     nearest,
+    where,
 )
 from trtnn.inputs import MOST_DIMENSIONS, Input
 from trtnn.parameter import Parameter
@@ -37,13 +37,13 @@ from trtnn.profiles import Ranges
 from trtnn.structure import flatten, map_leaves
 from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
 from trtnn.tensor import Tensor, Value
+from trtnn.weights import Weights
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
 # The layers whose output has the shape of their first input, or that of all inputs broadcast together.
 _SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
 _BROADCAST = ("elementwise", "select")
-_MOST_THREADS = 8  # more do not multiply faster than memory takes the products
-_SMALL = 1 << 16  # bytes of an array that is copied at once: TensorRT may look at numbers that make a shape
+_OURS = frozenset((Tensor, list, PluginLayer))  # what TensorRT does not take as it is
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -101,6 +101,7 @@ class Graph:
 
     Attributes:
         definition: the ``INetworkDefinition``.
+        weights: the arrays that its layers were given.
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
         layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
         plugins: of the layers that are plugins, by the layer's name, what each was made of.
@@ -148,10 +149,7 @@ class Graph:
         self.lengths: dict[str, Tensor] = {}
         self.first_input: Tensor | None = None
         self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
-        self._arrays: list[np.ndarray] = []
-        self._unfilled: list[Callable[[], None]] = []  # what fills those of them that are empty
-        self._lasting: dict[int, Any] = {}  # what holds the arrays of Parameters, by its id
-        self._converted: dict[tuple, np.ndarray] = {}  # copies of those, by address, shape and types
+        self.weights = Weights()
         self._names: defaultdict[str, int] = defaultdict(int)
         self._postponed: Tensor | None = None
         self._without: list[str] = []  # the paths of the modules of whose outputs some are not in the network
@@ -353,9 +351,9 @@ class Graph:
     def _finish(self) -> None:
         """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
         self.settle()
-        self.fill()
-        for held in (self.lengths, self.dimensions, self._converted, self._lasting):
-            held.clear()
+        self.weights.finish()
+        self.lengths.clear()
+        self.dimensions.clear()
         self.first_input = None
         returned, self.module_outputs = self.module_outputs, {}
         for path, result in returned.items():
@@ -407,23 +405,10 @@ class Graph:
             ArgumentError: the Parameter is empty.
             DTypeError: NumPy cannot hold what torch's tensor does.
         """
-        is_parameter = isinstance(value, Parameter)
-        data = value.data if is_parameter else value
-        if data is None:
-            raise ArgumentError(f"a parameter of shape {value.shape} in {self.where} is empty", "load a state dict")
-        if type(data) is not np.ndarray:
-            data = array_of_torch(data) if is_torch(data) else np.asarray(data)
-        if is_parameter and id(data) not in self._lasting:
-            for owner in (data, data.base):  # of views NumPy names the owner
-                self._lasting[id(owner)] = owner
-        return data
+        return self.weights.held(value, self._scopes[-1].path)
 
     def array(self, value: Any, dtype: DType, later: bool = False) -> np.ndarray:
-        """Return a copy of an array of weights for a layer traced in ``dtype``, contiguous, alive as long as the graph.
-
-        It is a copy in any case: TensorRT reads it when the engine is built, and what becomes of the weights after the
-        trace is not in the network. Its type is what the definition has for ``dtype``; that it fits in ``dtype`` is
-        checked in either case. Of what a Parameter holds there is one for all layers.
+        """Return a copy of an array of weights for a layer that is traced in ``dtype``, see :class:`Weights`.
 
         Args:
             value: a NumPy array, or a Parameter that holds one.
@@ -432,69 +417,19 @@ class Graph:
         Raises:
             DTypeError: a finite value becomes infinite in fp16.
         """
-        data = self.held(value)
-        if id(data) in self._lasting:
-            key = (id(data), dtype.name)
-        elif data.base is not None and id(data.base) in self._lasting:  # a part of it, or in another shape
-            key = (data.__array_interface__["data"][0], data.shape, data.strides, data.dtype.char, dtype.name)
-        else:  # it may hold other numbers soon
-            return self._copied(data, dtype, False)
-        if key not in self._converted:
-            self._converted[key] = self._copied(data, dtype, later)
-        elif not later:
-            self.fill()
-        return self._converted[key]
-
-    def _copied(self, data: np.ndarray, dtype: DType, later: bool) -> np.ndarray:
-        copied = _convert(data, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
-        if copied is data or np.may_share_memory(copied, data):
-            if later and data.nbytes > _SMALL:
-                copied = np.empty_like(copied)  # of its type: a pickled array has one that is equal and not the same
-                self._unfilled.append(functools.partial(np.copyto, copied, data))
-            else:
-                copied = copied.copy()
-        self._arrays.append(copied)
-        return copied
+        return self.weights.array(self.held(value), dtype, self.stored_dtype(dtype), self._scopes[-1].path, later)
 
     def scaled(self, data: np.ndarray, factors: np.ndarray, dtype: DType) -> np.ndarray:
-        """Return data · factors as :meth:`array` does, multiplied in fp32.
-
-        The array is empty until the trace ends, when all of them are filled at once, on every core.
+        """Return data · factors as :meth:`array` does, multiplied in fp32 when the trace ends.
 
         Args:
             factors: of a shape that broadcasts to that of ``data``.
         """
-        stored, path = self.stored_dtype(dtype), self._scopes[-1].path
-        product = np.empty(data.shape, stored.numpy)
-
-        def fill() -> None:
-            exact = product if dtype is float32 else np.empty(data.shape, np.float32)
-            # Where rows of one factor are shorter than NumPy's buffer, it fills that with a factor for each element,
-            # which takes as long as the product. With a small one it takes the factors as they are.
-            usual = np.setbufsize(16)
-            try:
-                np.multiply(np.asarray(data, np.float32), factors, out=exact)
-            finally:
-                np.setbufsize(usual)
-            if exact is not product:
-                product[...] = _convert(exact, dtype, stored, path)
-
-        self._arrays.append(product)
-        self._unfilled.append(fill)
-        return product
+        return self.weights.scaled(data, factors, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
 
     def fill(self) -> None:
         """Compute the arrays that were left empty: copies, and weights that something is folded into."""
-        fills, self._unfilled = self._unfilled, []
-        workers = min(len(fills), os.cpu_count() or 1, _MOST_THREADS)
-        if workers < 2:
-            _run(fills)
-            return
-        from concurrent.futures import ThreadPoolExecutor  # not for who only imports trtnn: 10 ms
-
-        with ThreadPoolExecutor(workers) as pool:  # neighbours, which are often of one size, go to different threads
-            for _ in pool.map(_run, [fills[first::workers] for first in range(workers)]):
-                pass  # it raises what was raised there
+        self.weights.fill()
 
     def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
         """Return a number or an array as a Tensor of at least ``ndim`` dimensions.
@@ -642,7 +577,7 @@ class Graph:
         if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
             raise self._too_deep(kind, out_shape)
         inputs: list[Tensor] = []
-        given = [self._given(kind, arg, inputs) for arg in args]
+        given = [self._given(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
         shaped = len(inputs)
         given_later = {index: self._given(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
         try:
@@ -733,7 +668,7 @@ class Graph:
     @property
     def where(self) -> str:
         """The path of the module that is running, for messages."""
-        return _where(self._scopes[-1].path)
+        return where(self._scopes[-1].path)
 
     def _output(
         self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None, known: bool
@@ -868,42 +803,3 @@ def user_line() -> str | None:
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None
-
-
-def _run(functions: Sequence[Callable[[], None]]) -> None:
-    for function in functions:
-        function()
-
-
-def _where(path: str) -> str:
-    return path or "the model's own forward"
-
-
-def _convert(data: np.ndarray, dtype: DType, stored: DType, path: str) -> np.ndarray:
-    """Return weights of the module at ``path`` in the type that they are stored in, checked for that they are used in.
-
-    Raises:
-        DTypeError: a finite value becomes infinite, or a whole number another.
-    """
-    converted = _convert_to(data, dtype, path)
-    return converted if stored is dtype else _convert_to(data, stored, path)
-
-
-def _convert_to(data: np.ndarray, dtype: DType, path: str) -> np.ndarray:
-    if data.dtype is dtype.numpy and data.flags.c_contiguous:  # TensorRT takes no other object that is equal
-        return data
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.asarray(data, dtype.numpy, order="C")  # ascontiguousarray would make a 0-d array 1-d
-    if dtype.is_floating_point and np.isfinite(converted).all():  # as nearly always: one pass
-        return converted
-    lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data
-    if lost.any():
-        limits = np.finfo(dtype.numpy) if dtype.is_floating_point else np.iinfo(dtype.numpy)
-        raise DTypeError(
-            f"weights of {_where(path)} do not fit in {dtype.name}",
-            f"the largest is {np.abs(data[lost]).max():g}, {dtype.name} ends at {limits.max:g}"
-            if dtype.is_floating_point
-            else f"such as {data[lost].flat[0]:g}: {dtype.name} has whole numbers from {limits.min} to {limits.max}",
-            *([f'keep the module in fp32: fp32_modules=("{path}",)'] if path and dtype is float16 else []),
-        )
-    return converted

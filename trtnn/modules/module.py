@@ -175,8 +175,9 @@ class Module:
                 )
             holders.append(id(module))
             found.append((path, module))
-            children = [(n, child) for n, child in module._modules.items() if child is not None]
-            pending += [(depth + 1, _below(path, name), child) for name, child in reversed(children)]
+            if module._modules:
+                children = [(n, child) for n, child in module._modules.items() if child is not None]
+                pending += [(depth + 1, _below(path, name), child) for name, child in reversed(children)]
         return found
 
     def named_modules(
@@ -479,16 +480,20 @@ class Module:
                 no ``"auto"``, or a module of ``outputs`` was not called.
             BuildError: TensorRT refused a layer.
         """
-        members = self._members("_parameters", "_buffers")
-        empty = [name for name, member in members if member.data is None and not member.optional]
+        walked = self._walk()
+        tables = [(path, table) for path, module in walked for table in (module._parameters, module._buffers) if table]
+        empty = [
+            f"{_below(path, name)} {member.shape}"
+            for path, table in tables
+            for name, member in table.items()
+            if member is not None and member.data is None and not member.optional
+        ]
         if empty:
-            declared = dict(self._members("_parameters", "_buffers"))
-            shown = [f"{name} {declared[name].shape}" for name in empty[:10]]
             more = [f"... and {len(empty) - 10} more"] if len(empty) > 10 else []
             raise ArgumentError(
                 f"{len(empty)} parameters of {type(self).__name__} are empty",
                 'load them first: model.load_state_dict(trtnn.load("weights.pt"))',
-                *shown,
+                *empty[:10],
                 *more,
             )
         automatic = isinstance(fp32_modules, str) and fp32_modules == "auto"
@@ -499,7 +504,7 @@ class Module:
                 'fp32_modules="auto" and samples go together',
                 'samples=[images, ...], inputs like those the network will see, are what "auto" chooses by',
             )
-        paths = {id(module): path for path, module in self.named_modules()}
+        paths = {id(module): path for path, module in reversed(walked)}  # of a shared one the first
         metadata = {"model": type(self).__name__, **self.metadata}
         write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
         try:

@@ -137,7 +137,9 @@ def _layer(
         offset, factors = None if bias is None else graph.held(bias), None
         if scale is not None:
             offset = shift if offset is None else offset * scale + shift
-            factors = np.broadcast_to(np.float32(scale).reshape(blocks[0], 1, blocks[2]), blocks)
+            factors = np.float32(scale).reshape(blocks[0], 1, blocks[2])
+            if blocks[1] > 1:
+                factors = np.broadcast_to(factors, blocks)
             factors = factors.reshape(blocks[0] * blocks[1], blocks[2], *(1,) * (taps.ndim - 2))
         weights, offset, as_inputs = layer_weights(input, taps, offset, factors)
         result = graph.emit(
