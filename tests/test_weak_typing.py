@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import trtnn.build
+import trtnn.graph
 from tests.helpers import (
     ONE_TARGET,
     Function,
@@ -136,6 +137,11 @@ CASES = {
 }
 
 
+def constant(number, dtype, shape, graph):
+    """Infinity and NaN as strongly typed networks have them."""
+    return graph.emit("constant", shape, np.full(shape, number, graph.stored_dtype(dtype).numpy), traced_as=dtype)
+
+
 def traced(network):
     """The path, the kind and the floating type of every layer that computes, with what it was traced as."""
     graph = network.graph
@@ -162,6 +168,7 @@ def test_what_is_traced_is_what_a_strongly_typed_network_is(name, monkeypatch, r
     strong = make().trace(fp16=True, **options)
     assert traced(strong) == stored(strong)
     request.getfixturevalue("weak")
+    monkeypatch.setattr(trtnn.graph, "computed", constant)
     network = make().trace(fp16=True, **options)
     assert traced(network) == stored(strong)
     assert {dtype for _, _, dtype in stored(network)} <= {float32, None}  # the definition itself is in fp32
@@ -468,17 +475,26 @@ def test_what_was_built_is_looked_at(monkeypatch, kind):
         assert "elementwise gives elementwise:0 as: Row major linear FP16 format" in message
 
 
-@pytest.mark.parametrize("value", [math.inf, -math.inf])
-def test_infinity_is_computed(weak, value):
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("kind", [float, lambda value: np.full((1, 1), value, np.float32), torch.tensor])
+def test_a_number_that_is_not_finite_is_computed(weak, value, kind):
     x = np.float32([[-2, 0.5], [np.inf, 3e38]])
 
-    def function(ops, x):
-        return [ops.where(x > 0, value, x), x.masked_fill(x > 1, value), (x == value).float(), (x < value).float()]
+    def function(ops, x, number):
+        return [
+            ops.where(x > 0, number, x),
+            x.masked_fill(x > 1, value),
+            (x == number).float(),
+            (x < number).float(),
+            x + number,
+            ops.full((1, 1), value) - x,
+        ]
 
-    network = trace(lambda x: [*function(F, x), F.isfinite(x)], x)
+    network = trace(lambda x: [*function(F, x, kind(value)), F.isfinite(x)], x)
     given = torch.from_numpy(x)
-    for result, expected in zip(network.run(x), [*function(torch, given), given.isfinite()], strict=True):
-        np.testing.assert_array_equal(result, expected)
+    expected = [*function(torch, given, torch.as_tensor(kind(value))), given.isfinite()]
+    for result, theirs in zip(network.run(x), expected, strict=True):
+        np.testing.assert_array_equal(result, theirs)
     constants = [layer.weights for layer in layers(network, "CONSTANT")]
     assert all(np.isfinite(flat_array(array)).all() for array in constants)
     assert len(layers(network, "SELECT")) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import fnmatch
 import functools
+import math
 import os
 import re
 import sys
@@ -30,6 +31,7 @@ from trtnn.errors import (
     nearest,
     where,
 )
+from trtnn.infinity import computed
 from trtnn.inputs import MOST_DIMENSIONS, Input
 from trtnn.parameter import Parameter
 from trtnn.plugin_layer import PluginLayer
@@ -116,7 +118,7 @@ class Graph:
             modules were asked for, a tuple of that and a dict of what each of those modules returned, by its path.
         dimensions: for each dynamic dimension by name the input that it is read from, and its axis there.
         lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops.sizes`, and
-            of numbers that are computed where they are no constants, see :mod:`trtnn.ops.infinity`.
+            of numbers that are computed where they are no constants, see :mod:`trtnn.infinity`.
         first_input: the Tensor of the first input as it enters, while the trace runs.
     """
 
@@ -442,6 +444,10 @@ class Graph:
         shape = (1,) * (ndim - array.ndim) + array.shape
         if len(shape) > MOST_DIMENSIONS:
             raise self._too_deep("constant", shape)
+        if array.size == 1 and dtype.is_floating_point and not self.backend.capabilities.strongly_typed:
+            number = array.item()
+            if not math.isfinite(number):
+                return computed(number, dtype, shape, self)
         return self.emit("constant", shape, array, traced_as=dtype)
 
     # -- layers that are added late -----------------------------------------------------------------------------------

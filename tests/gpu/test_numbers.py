@@ -186,3 +186,29 @@ def test_extremes_along_a_dimension():
     outputs = {name: lambda x, f=function: f(F, x) for name, function in functions.items()}
     expected = {name: function(torch, torch.from_numpy(rows)).numpy() for name, function in functions.items()}
     assert_same(engine_of(outputs, rows), expected)
+
+
+def test_constants_that_are_not_finite():
+    x = np.array([-3.5, 0.0, 2e38, math.inf], np.float32)
+    outputs, expected = {}, {}
+    constants = {
+        "inf": math.inf,
+        "-inf": -math.inf,
+        "nan": math.nan,
+        "one inf": np.float32([math.inf]),
+        "one nan": np.float32([[math.nan]]),
+        "several": np.float32([math.nan, -math.inf, math.inf, 1]),
+    }
+    functions = {
+        "sum": lambda ops, x, c: x + c,
+        "difference": lambda ops, x, c: c - x,
+        "product": lambda ops, x, c: x * c,
+        "choice": lambda ops, x, c: ops.where(x > 0, c, x),
+        "equal": lambda ops, x, c: (x == c) * 1.0,
+        "less": lambda ops, x, c: (x < c) * 1.0,
+    }
+    for name, value in constants.items():
+        for what, function in functions.items():
+            outputs[f"{what}, {name}"] = lambda x, f=function, c=value: f(F, x, c)
+            expected[f"{what}, {name}"] = function(torch, torch.from_numpy(x), torch.as_tensor(value))
+    assert_same(engine_of(outputs, x), expected)

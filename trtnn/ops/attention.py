@@ -44,8 +44,9 @@ def attention_weights(
 
 
 def _blind(sees: Tensor, scores: Tensor) -> Tensor:
-    """Return scores with -infinity where nothing is to be seen; where TensorRT makes -1e38 of it, it serves as well."""
-    return where(sees, scores, scores.graph.constant(-math.inf, scores.dtype))
+    """Return scores with -infinity where nothing is to be seen; where that takes layers, -1e38 serves as well."""
+    least = -math.inf if scores.graph.backend.capabilities.strongly_typed else -1e38
+    return where(sees, scores, scores.graph.constant(least, scores.dtype))
 
 
 def _as_tensor(query: Tensor, mask: Operand) -> Tensor:

@@ -14,7 +14,6 @@ from trtnn.dtypes import NARROW, DType, as_dtype, bfloat16, bool_, float16, floa
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
 from trtnn.graph import Graph, current_graph
 from trtnn.ops.arguments import Operand
-from trtnn.ops.infinity import kept
 from trtnn.ops.shaping import reshape, with_ndim
 from trtnn.ops.sizes import number_tensor, shape_tensor
 from trtnn.parameter import Parameter
@@ -153,8 +152,6 @@ def filler(value: Operand, like: Tensor, what: str) -> Tensor:
     Raises:
         ShapeError: it has dimensions.
     """
-    if like.dtype.is_floating_point:
-        value = kept(value, like.graph)
     if isinstance(value, (bool, int, float)):
         return like.graph.constant(converted(value, like.dtype), like.dtype, like.ndim)
     (number,) = promote(value, graph=like.graph)
@@ -181,7 +178,6 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
 
 
 def _as_tensor(value: Operand, dtype: DType, ndim: int, graph: Graph) -> Tensor:
-    value = kept(value, graph)
     if isinstance(value, Size):
         value = reshape(shape_tensor(graph, [value]), ())
     elif isinstance(value, SymFloat):
