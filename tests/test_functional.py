@@ -362,6 +362,9 @@ def test_chunks_and_splits_of_any_number(length, pieces, dim):
         (lambda x: x + "1", DTypeError, ["not a str"]),
         (lambda x: x + None, DTypeError, ["not a NoneType"]),
         (lambda x: F.dropout(x, 0.1, True), UnsupportedError, ["dropout 0.1 and training=True", "training=False"]),
+        (F.dropout, UnsupportedError, ["dropout 0.5 and training=True", "training=self.training"]),
+        (lambda x: F.dropout2d(x, 0.2), UnsupportedError, ["dropout 0.2 and training=True"]),
+        (lambda x: F.feature_alpha_dropout(x, training=True), UnsupportedError, ["alpha_dropout with dropout 0.5"]),
         (lambda x: x.int() ** -1, DTypeError, ["pow", "int32"]),
         (lambda x: -x.to("bool"), DTypeError, ["neg of a bool tensor"]),
         pytest.param(

@@ -22,6 +22,7 @@ from typing import Any
 from trtnn.errors import ShapeError
 from trtnn.ops import fft, linalg
 from trtnn.ops.activation import (
+    alpha_dropout,
     celu,
     dropout,
     elu,
@@ -699,10 +700,10 @@ globals().update({name: viewing(globals()[name]) for name in _VIEWS})
 getitem, windows = viewing_parts(getitem), viewing(windows)
 
 # Torch's other names of operations, with the same arguments.
-absolute, alpha_dropout, arccos, arccosh, arcsin, arcsinh = abs, dropout, acos, acosh, asin, asinh
+absolute, arccos, arccosh, arcsin, arcsinh = abs, acos, acosh, asin, asinh
 arctan, arctan2, arctanh, clip, concat, concatenate = atan, atan2, atanh, clamp, cat, cat
 conj_physical, divide, dropout1d, dropout2d, dropout3d = conj, div, dropout, dropout, dropout
-feature_alpha_dropout, fix, ger, greater, greater_equal, less = dropout, trunc, outer, gt, ge, lt
+feature_alpha_dropout, fix, ger, greater, greater_equal, less = alpha_dropout, trunc, outer, gt, ge, lt
 less_equal, moveaxis, multiply, negative, not_equal = le, movedim, mul, neg, ne
 detach = itself
 resolve_conj, resolve_neg, row_stack, sgn, subtract, swapdims = itself, itself, vstack, sign, sub, transpose

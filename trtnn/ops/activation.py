@@ -267,17 +267,30 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     return cast(sub(below, log(sum(exp(below), dim, True))), input.dtype)
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """The input as it is, as in evaluation.
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """The input as it is, as in evaluation, which has to be said: ``training=False``, or ``self.training`` of a module.
 
     Raises:
-        UnsupportedError: ``training``, where torch draws at random what to drop.
+        UnsupportedError: ``training``, which is torch's default and draws at random what to drop.
     """
     refuse_dropout(p, training, "dropout")
+    return input
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """The input as it is, as in evaluation, which is torch's default here.
+
+    Raises:
+        UnsupportedError: ``training``.
+    """
+    refuse_dropout(p, training, "alpha_dropout")
     return input
 
 
 def refuse_dropout(p: float, training: bool, what: str) -> None:
     """Raise where dropout is asked for: an engine draws no random numbers."""
     if training and p:
-        raise UnsupportedError(f"{what} with dropout {p} and training=True", "dropout is for training: training=False")
+        raise UnsupportedError(
+            f"{what} with dropout {p} and training=True",
+            "dropout is for training: training=False, or training=self.training, which is False",
+        )
