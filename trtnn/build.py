@@ -17,7 +17,7 @@ from trtnn.engine import Engine
 from trtnn.engine_cache import cache_key, find_or_build
 from trtnn.engine_file import describe
 from trtnn.errors import ArgumentError, BackendError, BuildError, nearest
-from trtnn.files import default_cache_dir, make_folder
+from trtnn.files import default_cache_dir, make_cache_folder
 from trtnn.graph import Graph
 from trtnn.inspector import check_pinned
 from trtnn.memory import describe_gpu_memory
@@ -247,9 +247,9 @@ def _find_timing_cache(backend: Backend, config: BuildConfig) -> Path | None:
         return None
     folder = config.timing_cache or config.cache_dir
     if folder is not None:
-        return timing_cache_file(make_folder(folder), backend)
+        return timing_cache_file(make_cache_folder(folder), backend)
     try:
-        return timing_cache_file(make_folder(default_cache_dir()), backend)
+        return timing_cache_file(make_cache_folder(default_cache_dir()), backend)
     except ArgumentError as error:  # nobody asked for this one
         warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)
         return None

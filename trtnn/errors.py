@@ -59,6 +59,10 @@ class CheckpointError(TrtnnError, ValueError):
         super().__init__(*map(harmless_text, (summary, *details)))
 
 
+class FileError(TrtnnError, OSError):
+    """A file cannot be written, as on a full disk; nothing is left of it."""
+
+
 class BuildError(TrtnnError, RuntimeError):
     """TensorRT refused a layer or could not build the network."""
 
