@@ -15,7 +15,7 @@ from typing import Any
 from trtnn.backend import Backend, gpus
 from trtnn.engine import Engine
 from trtnn.engine_cache import cache_key, find_or_build
-from trtnn.engine_file import describe
+from trtnn.engine_file import check_metadata, describe, read_shapes
 from trtnn.errors import ArgumentError, BackendError, BuildError, nearest
 from trtnn.files import default_cache_dir, make_cache_folder
 from trtnn.graph import Graph
@@ -140,9 +140,12 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     """Build a graph into an engine, or find it in the cache that ``config`` names.
 
     Raises:
-        BuildError: TensorRT could not; with its own words.
-        KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left.
+        ArgumentError: the metadata are none that an engine file holds.
+        BuildError: TensorRT could not, with its own words; or an engine file could not hold the shapes.
+        KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left. So it is with whatever the handler of another
+            signal raises.
     """
+    metadata = check_metadata(metadata)  # they may have been changed since the trace
     targets = resolve_targets(graph.backend, config.targets)
     settings, pins = _make_settings(graph, config, targets)
     show = config.progress if config.progress is not None else sys.stderr.isatty()
@@ -150,6 +153,12 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
 
     def described(plan: Any) -> dict[str, Any]:
         return {**describe(graph, targets, metadata, plan), **({} if config.tf32 else {"tf32": False})}
+
+    described_now = described(b"")
+    try:
+        read_shapes(described_now)
+    except ValueError as error:
+        raise BuildError(f"an engine file cannot hold the shapes of {name}: {error}") from error
 
     def build_now() -> Engine:
         plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show, pins)
@@ -161,7 +170,7 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     if config.cache_dir is None:
         return build_now()
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_CACHE_KEY}
-    key = cache_key(graph, described(b""), options, settings.flags)
+    key = cache_key(graph, described_now, options, settings.flags)
     waiting = f"waiting for another process that builds {name}" if show else ""
     return find_or_build(config.cache_dir, name, key, build_now, waiting)
 

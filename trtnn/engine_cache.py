@@ -1,7 +1,7 @@
 """Engines kept by content: one that was built of the same is found again, and never another.
 
-A file is an ordinary engine file whose name ends in the key of all that went into the build. Its description repeats
-the key, with a digest of the rest.
+A file is an ordinary engine file whose name ends in the key of all that went into the build. Its description, which is
+under a digest, repeats the key.
 """
 
 from __future__ import annotations
@@ -74,13 +74,8 @@ def find_or_build(
         return engine
 
 
-def _content(engine: Engine) -> str:
-    return digest(json.dumps(engine.description).encode())  # the plan's own digest is in it
-
-
 def _save(engine: Engine, path: Path, key: str) -> None:
-    entry = {"key": key, "content": _content(engine)}
-    Engine(engine.plan, {**engine.description, _ENTRY: entry}).save(path)
+    Engine(engine.plan, {**engine.description, _ENTRY: key}).save(path)
 
 
 def _load(path: Path, key: str) -> Engine:
@@ -89,8 +84,7 @@ def _load(path: Path, key: str) -> Engine:
     except ArgumentError as error:
         raise EngineError(error.summary) from error
     engine = Engine.load(path)
-    entry = engine.description.pop(_ENTRY, None)
-    if entry != {"key": key, "content": _content(engine)}:
+    if engine.description.pop(_ENTRY, None) != key:
         raise EngineError(f"{path} is not what was written")
     try:
         engine.check_plan()

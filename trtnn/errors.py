@@ -68,7 +68,10 @@ class BuildError(TrtnnError, RuntimeError):
 
 
 class EngineError(TrtnnError, RuntimeError):
-    """An engine cannot be loaded or run here."""
+    """An engine cannot be loaded or run here; the words of its file, and of TensorRT, are shown harmless."""
+
+    def __init__(self, summary: str, *details: str) -> None:
+        super().__init__(*map(harmless_text, (summary, *details)))
 
 
 class ImageError(TrtnnError, ValueError):
