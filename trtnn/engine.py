@@ -331,7 +331,7 @@ class Engine:
                     self._check_gpu_name()
                     self.check_plan()
                     load_plugins(self.description.get("plugins", ()))
-                    self._session = Session(backend, self.plan, bool(shapes.profiles))
+                    self._session = Session(backend, self.plan, shapes)
         return self._session
 
     def _run(
