@@ -23,7 +23,7 @@ from trtnn.inspector import check_pinned
 from trtnn.memory import describe_gpu_memory
 from trtnn.plan import deserialize
 from trtnn.profiles import lengths_in
-from trtnn.progress import watched
+from trtnn.progress import held_signals, watched
 from trtnn.symbolic import is_static
 from trtnn.timing_cache import timing_cache, timing_cache_file
 from trtnn.weak_typing import NO_PINS, Pins, pin_layers
@@ -43,8 +43,8 @@ _NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
 class BuildConfig:
     """How to build.
 
-    Ctrl-C ends a build at TensorRT's next step, as a KeyboardInterrupt. TensorRT 8.6 cannot be ended: there it comes
-    when the build is done.
+    Ctrl-C ends a build at TensorRT's next step, as a KeyboardInterrupt, and so does what the handler of another signal
+    raises. TensorRT 8.6 cannot be ended: there it comes when the build is done.
 
     Args:
         targets: the GPUs to build for by compute capability, such as ``("sm86", "sm89")``; TensorRT-RTX only. Where
@@ -228,7 +228,7 @@ def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, sho
     backend = graph.backend
     file = _find_timing_cache(backend, config)
     known = timing_cache(settings, file) if file else nullcontext()
-    watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else nullcontext()
+    watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
     with known:
         with watch:

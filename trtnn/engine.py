@@ -13,7 +13,7 @@ import numpy as np
 
 from trtnn import engine_file
 from trtnn.backend import INSTALL, Backend, get_backend, gpu_name, gpus
-from trtnn.errors import ArgumentError, BackendError, EngineError
+from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
 from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
 from trtnn.plan import deserialize, read_bindings
@@ -58,6 +58,7 @@ class Engine:
         self.plan = memoryview(plan)
         self.description = dict(description)
         self._shapes = engine_file.read_shapes(description) if engine_file.is_described(description) else None
+        self._file: Path | None = None  # that it was read from
         self._session: Session | None = None
         self._closed = self._checked = False
         self._lock = threading.RLock()
@@ -106,11 +107,11 @@ class Engine:
     def __repr__(self) -> str:
         d, size = self.description, f"{self.plan.nbytes / 1e6:.1f} MB"
         if self._shapes is None:
-            return f"Engine({d.get('description', 'a bare plan')}, {size}: not loaded yet)"
+            return f"Engine({harmless_text(str(d.get('description', 'a bare plan')))}, {size}: not loaded yet)"
         precision = [d["precision"]] if "precision" in d else []
         built = f"{d['backend']} {d['tensorrt']} for {', '.join(self.targets)}"
         return (
-            f"Engine({', '.join(map(str, [d.get('model', 'network'), *precision, built, size]))}: "
+            f"Engine({', '.join(harmless_text(str(v)) for v in (d.get('model', 'network'), *precision, built, size))}: "
             f"{', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
             f"{', '.join(f'{n} {s}' for n, s in self.outputs.items())})"
         )
@@ -136,7 +137,9 @@ class Engine:
             EngineError: there is no such file, it is of no such kind, or it is damaged.
         """
         description, plan = engine_file.read(path)
-        return cls(plan, description)
+        engine = cls(plan, description)
+        engine._file = Path(path)
+        return engine
 
     def check_plan(self) -> None:
         """Check, once, that the plan is what was written; of a plan without trtnn's description nothing is known.
@@ -145,7 +148,7 @@ class Engine:
             EngineError: it is not.
         """
         if self._shapes is not None and not self._checked:
-            engine_file.check_plan(self.plan, self.description)
+            engine_file.check_plan(self.plan, self.description, self._file)
         self._checked = True
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -165,13 +168,14 @@ class Engine:
         try:
             backend = get_backend()
         except BackendError as error:
-            install = INSTALL[d["backend"]] if known else error.summary
+            install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}" if known else error.summary
             raise EngineError("this engine cannot run here: no TensorRT", needs, install) from error
         problems = []
         if known and backend.name != d["backend"]:
             problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
         elif known and backend.version != d["tensorrt"]:
             problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
+            problems.append(f"{INSTALL[d['backend']]}=={d['tensorrt']}")
         if not gpus():
             problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
         elif known and gpus()[0] not in self.targets:
@@ -182,7 +186,7 @@ class Engine:
 
     def _check_gpu_name(self) -> None:
         """Warn where the GPU here is of the right capability and another model, which TensorRT runs engines on."""
-        built, here = self.description.get("gpu"), gpu_name()
+        built, here = harmless_text(str(self.description.get("gpu", ""))), gpu_name()
         if built and here and built != here:
             warnings.warn(
                 f"this engine was built on {built}, and this is {here}: TensorRT chose its kernels for the other; "

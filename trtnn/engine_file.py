@@ -318,8 +318,13 @@ def _check(description: Mapping[str, Any]) -> None:
     unflatten(description["structure"], shapes.outputs)
 
 
-def check_plan(plan: memoryview, description: Mapping[str, Any]) -> None:
+def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | None = None) -> None:
     """Check every byte of a plan against the digest in its description; this takes about 1 ms for each MB.
+
+    Args:
+        plan: the plan.
+        description: what a file says of it.
+        path: of that file, for the error.
 
     Raises:
         EngineError: it is not what was written.
@@ -327,7 +332,7 @@ def check_plan(plan: memoryview, description: Mapping[str, Any]) -> None:
     found = digest(plan)
     if found != description["plan_digest"]:
         raise EngineError(
-            "the plan of this engine is damaged",
+            f"the plan of this engine is damaged{'' if path is None else f': {path}'}",
             f"expected the digest {description['plan_digest']}",
             f"found {found}",
             "build it again, or copy the file again",

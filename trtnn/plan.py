@@ -11,6 +11,7 @@ from trtnn.errors import DTypeError, EngineError, ShapeError
 from trtnn.inputs import Input
 from trtnn.memory import describe_gpu_memory
 from trtnn.profiles import Ranges, Shapes, lengths_in
+from trtnn.progress import held_signals
 from trtnn.symbolic import Length, bounds
 
 #: What plans begin with: ``ftrt`` those of TensorRT, ``vtrt`` those of TensorRT-RTX.
@@ -32,7 +33,8 @@ def deserialize(backend: Backend, plan: Any) -> tuple[Any, Any]:
     """
     backend.logger.take()
     runtime = backend.trt.Runtime(backend.logger)
-    engine = runtime.deserialize_cuda_engine(plan)
+    with held_signals():
+        engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError("TensorRT could not load this engine", *backend.logger.take(), *describe_gpu_memory())
     return runtime, engine

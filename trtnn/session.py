@@ -18,6 +18,7 @@ from trtnn.inputs import Input
 from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory, device_memory
 from trtnn.plan import check_bindings, deserialize, scratch_bytes
 from trtnn.profiles import CallShapes, Shapes
+from trtnn.progress import held_signals
 
 
 class Session:
@@ -295,7 +296,12 @@ class Worker:
                 )
 
     def _enqueue(self, stream: int) -> None:
-        if not self._context.execute_async_v3(stream):
+        if self._recorder is None:
+            done = self._context.execute_async_v3(stream)
+        else:  # TensorRT calls Python for it
+            with held_signals():
+                done = self._context.execute_async_v3(stream)
+        if not done:
             raise EngineError(
                 "TensorRT could not run this engine", *self._backend.logger.take(), *describe_gpu_memory()
             )
