@@ -186,7 +186,7 @@ class Engine:
 
     def _check_gpu_name(self) -> None:
         """Warn where the GPU here is of the right capability and another model, which TensorRT runs engines on."""
-        built, here = harmless_text(str(self.description.get("gpu", ""))), gpu_name()
+        built, here = harmless_text(str(self.description.get("gpu") or "")), gpu_name()
         if built and here and built != here:
             warnings.warn(
                 f"this engine was built on {built}, and this is {here}: TensorRT chose its kernels for the other; "
