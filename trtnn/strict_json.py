@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from trtnn.errors import named
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MOST_LEVELS = 256  # of lists and objects in each other: more would end Python's recursion wherever they go
 
 
@@ -27,13 +29,26 @@ def parse_object(data: bytes, most_values: int | None = None) -> dict[str, Any]:
         if values > most_values:
             raise ValueError(f"it has about {values:,} values, and {most_values:,} are read")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        hooks = {"object_pairs_hook": _unique, "parse_constant": _refuse, "parse_float": _finite}
+        value = json.loads(data.decode("utf-8"), **hooks)
         if not isinstance(value, dict):
             raise ValueError(f"it is a {type(value).__name__}, not an object")
-        check_value(value)
+        _check_levels(value)
+        if _SURROGATE.search(data) and _is_halved(json.dumps(value, ensure_ascii=False)):
+            raise ValueError("it has half a character (a lone surrogate)")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return value
+
+
+def _check_levels(value: Any) -> None:
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        inner = [item for holder in level for item in (holder.values() if type(holder) is dict else holder)]
+        level = [item for item in inner if type(item) is dict or type(item) is list]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
 
 
 def check_value(value: Any, where: str = "it") -> None:
@@ -89,7 +104,16 @@ def _why_not(item: Any) -> str | None:
 
 
 def _is_halved(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
 
 
 def _refuse(constant: str) -> NoReturn:
