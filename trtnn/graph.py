@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,14 @@ def current_graph() -> Graph | None:
     return _CURRENT.get()
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(text, str) for text in value)
+
+
+def _shown(value: Any) -> str:
+    return f"the string {value!r}" if isinstance(value, str) else f"{value!r:.100}"
+
+
 @dataclass(frozen=True)
 class Precision:
     """The element type that a network computes in.
@@ -65,8 +73,8 @@ class Precision:
     fp32_modules: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.fp32_modules, str):
-            raise ArgumentError(f"fp32_modules takes a tuple of paths, not the string {self.fp32_modules!r}")
+        if not _are_texts(self.fp32_modules):
+            raise ArgumentError(f"fp32_modules takes a tuple of paths, not {_shown(self.fp32_modules)}")
         object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
         if self.fp32_modules and self.compute is float32:
             raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
@@ -280,8 +288,8 @@ class Graph:
         Raises:
             ArgumentError: a pattern names none; with the nearest.
         """
-        if isinstance(patterns, str):
-            raise ArgumentError(f"outputs takes a list of module paths, not the string {patterns!r}")
+        if not _are_texts(patterns):
+            raise ArgumentError(f"outputs takes a list of module paths, not {_shown(patterns)}")
         found: dict[str, None] = {}
         for pattern in patterns:
             paths = [path for path in self.module_outputs if path and fnmatch.fnmatchcase(path, pattern)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import reprlib
 import sys
 from collections import OrderedDict
@@ -40,6 +41,27 @@ def _first_of_each(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]
         if id(value) not in seen:
             seen.add(id(value))
             yield name, value
+
+
+def _of_the_user(error: Exception) -> Exception:
+    """Return an error of the user's own code without the lines of ours that ran it.
+
+    What our code has raised keeps them, but for AttributeErrors, which only say what a name could have been.
+    """
+    lines = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        lines.append((traceback, traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE)))
+        traceback = traceback.tb_next
+    theirs = [line for line, is_ours in lines if not is_ours]
+    if not theirs or (lines[-1][1] and not isinstance(error, AttributeError)):
+        return error
+    for outer, inner in zip(theirs, [*theirs[1:], None], strict=True):
+        outer.tb_next = inner
+    return error.with_traceback(theirs[0])
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def _below(path: str, name: str) -> str:
@@ -491,6 +513,8 @@ class Module:
                 *shown,
                 *more,
             )
+        if not isinstance(fp16, (bool, np.bool_)):
+            raise ArgumentError(f"fp16 is True or False, not {fp16!r}")
         automatic = isinstance(fp32_modules, str) and fp32_modules == "auto"
         if automatic and not fp16:
             raise ArgumentError('fp32_modules="auto" says what stays in fp32 beside fp16', "pass fp16=True as well")
@@ -512,6 +536,8 @@ class Module:
                 "a forward calls itself without end, or modules are nested very deep",
                 "of the latter each takes three calls: sys.setrecursionlimit(...)",
             ) from None
+        except Exception as error:
+            raise _of_the_user(error)  # noqa: B904  it is the same
 
     def compile(
         self,
