@@ -130,6 +130,14 @@ def test_a_folder_that_takes_no_files_is_told_without_the_hidden_name():
     assert ".tmp" not in message
 
 
+@pytest.mark.parametrize(("name", "words"), [("a" * 300, "File name too long"), ("a\0b", "embedded null")])
+def test_names_that_no_file_can_have(tmp_path, name, words):
+    for call, what in ((check_writable, "cannot write"), (make_folder, "cannot keep files in")):
+        message = message_of(ArgumentError, call, tmp_path / name)
+        assert message.startswith(f"{what} {tmp_path / name}: ")
+        assert words in message
+
+
 def test_a_long_name_is_written(tmp_path):
     for name in ("a" * 250 + ".bin", "é" * 120):
         write(tmp_path / name, b"one")

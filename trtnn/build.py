@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ MOST_STREAMS = 128
 
 # The options that an engine does not depend on; its description has the targets, resolved.
 _NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
+
+
+def _is_int(value: Any, least: int, most: float = float("inf")) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
 
 
 @dataclass(frozen=True)
@@ -78,20 +83,24 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if isinstance(self.targets, str):
             object.__setattr__(self, "targets", (self.targets,))
-        if self.optimization_level is not None and self.optimization_level not in range(6):
+        if self.targets is not None and not isinstance(self.targets, (list, tuple)):
+            raise ArgumentError(f'targets is a list such as ("sm86", "sm89"), not {self.targets!r}')
+        if self.optimization_level is not None and not _is_int(self.optimization_level, 0, 5):
             raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level!r}")
         if not isinstance(self.tf32, bool):
             raise ArgumentError(f"tf32 is True or False, not {self.tf32!r}")
+        if self.progress is not None and not isinstance(self.progress, bool):
+            raise ArgumentError(f"progress is True, False or None, not {self.progress!r}")
         limit = self.workspace_bytes
-        if limit is not None and not (isinstance(limit, int) and limit > 0):
+        if limit is not None and not _is_int(limit, 1):
             raise ArgumentError(f"workspace_bytes is a positive int, such as 1 << 30, not {limit!r}")
         streams = self.max_aux_streams
-        if streams is not None and not (isinstance(streams, int) and 0 <= streams < MOST_STREAMS):
+        if streams is not None and not _is_int(streams, 0, MOST_STREAMS - 1):
             raise ArgumentError(f"max_aux_streams is an int from 0 to {MOST_STREAMS - 1}, not {streams!r}")
         for name in ("cache_dir", "timing_cache"):
             folder = getattr(self, name)
             nothing = folder is None or (name == "timing_cache" and folder is False)
-            if not nothing and not isinstance(folder, (str, os.PathLike)):
+            if not nothing and (not isinstance(folder, (str, os.PathLike)) or folder == ""):
                 raise ArgumentError(f"{name} takes the path of a folder, not {folder!r}")
 
     @classmethod

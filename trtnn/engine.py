@@ -293,8 +293,8 @@ class Engine:
             EngineError: it cannot run here, or runs on several streams, where TensorRT 8.6 tells no times:
                 build it with ``max_aux_streams=0``.
         """
-        if runs < 1:
-            raise ArgumentError(f"runs is a positive number, not {runs}")
+        if not isinstance(runs, int) or runs < 1:
+            raise ArgumentError(f"runs is a positive number, not {runs!r}")
         session = self._open()
         recorder = make_recorder(session.backend.trt)
         worker = session.add_recorded(recorder, self._shapes_of(args, kwargs).profile)

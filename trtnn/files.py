@@ -133,8 +133,9 @@ def make_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Path:
         path.mkdir(mode, exist_ok=True)
     except FileExistsError:
         raise ArgumentError(f"cannot keep files in {path}: it is a file", "give the path of a folder") from None
-    except OSError as error:
-        raise ArgumentError(f"cannot keep files in {path}: {error.strerror}", "give another folder") from error
+    except (OSError, ValueError) as error:  # the latter of a null byte
+        why = getattr(error, "strerror", error)
+        raise ArgumentError(f"cannot keep files in {path}: {why}", "give another folder") from error
     if not os.access(path, os.W_OK):
         raise ArgumentError(f"cannot keep files in {path}: no permission to write there", "give another folder")
     return path
@@ -175,7 +176,13 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         ArgumentError: the path is a folder, or its folder is missing or closed to us.
     """
     path = Path(path)
-    if path.exists() and (kind := _kind(path.stat())) is not None:  # a device would be replaced
+    try:
+        kind = _kind(path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        kind = None
+    except (OSError, ValueError) as error:  # the latter of a null byte
+        raise ArgumentError(f"cannot write {path}: {getattr(error, 'strerror', error)}") from error
+    if kind is not None:  # a device would be replaced
         raise ArgumentError(f"cannot write {path}: {kind}", "give the path of a file")
     if not path.parent.is_dir():
         raise ArgumentError(f"cannot write {path}: the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
@@ -211,7 +218,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        # One that names a file is of that file, unless it is the hidden one.
-        if isinstance(error, OSError) and (error.filename is None or temporary in (None, error.filename)):
-            raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+        # What the system says of a file that it names is of that file, unless it is the hidden one.
+        if (
+            isinstance(error, OSError)
+            and error.errno
+            and (error.filename is None or temporary in (None, error.filename))
+        ):
+            raise FileError(f"cannot write {path}: {error.strerror}") from error
         raise
