@@ -103,6 +103,12 @@ def test_a_file_that_is_not_there(tmp_path):
     assert "cannot read the engine file" in message_of(EngineError, Engine.load, tmp_path)
 
 
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.engine")
+    for path, words in ((tmp_path / "pipe.engine", "it is a pipe"), ("/dev/zero", "it is a device")):
+        assert f"cannot read the engine file {path}: {words}" in message_of(EngineError, Engine.load, path)
+
+
 # -- plans of other tools ---------------------------------------------------------------------------------------------
 
 
@@ -472,11 +478,8 @@ def test_damaged_files_give_errors_and_damaged_plans_go_nowhere(engine, saved, r
     except EngineError as error:
         refusal = error
     path.unlink()
-    own = trtnn.engine_file._OWN.encode() in content[:header] and not looks_like_a_plan(content)
     for plan in reaching:
-        # A description that lost the mark of ours is another tool's, and nothing tells of its plan; what begins as
-        # plans do is a bare one.
-        assert plan == bytes(engine.plan) or not own
+        assert plan == bytes(engine.plan) or looks_like_a_plan(content)  # what begins as plans do is a bare one
     assert refusal is not None or reaching
 
 
