@@ -103,6 +103,23 @@ def test_a_file_that_is_not_there(tmp_path):
     assert "cannot read the engine file" in message_of(EngineError, Engine.load, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (np.int64(3), "description['more'] is a numpy.int64, no JSON value"),
+        (float("nan"), "description['more'] is nan"),
+        ("x" * (1 << 22), "bytes, and 4,194,304 are read"),
+        ([0] * 200_000, "values, and 200,000 are read"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(engine, tmp_path, more, words):
+    odd = Engine(engine.plan, {**engine.description, "more": more})
+    message = message_of(ArgumentError, odd.save, tmp_path / "a.engine")
+    assert f"cannot write {tmp_path / 'a.engine'}: no file can hold this engine's description: " in message
+    assert words in message
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.engine")
     for path, words in ((tmp_path / "pipe.engine", "it is a pipe"), ("/dev/zero", "it is a device")):
@@ -344,6 +361,9 @@ def test_a_checkpoint_is_told_to_be_one(tmp_path, kind):
         ({"inputs": {"x": {"shape": "12", "dtype": "float32"}}}, "dimensions of which no profile tells"),
         ({"inputs": {"x": {"shape": ["h"], "dtype": "float32"}}}, "dimensions of which no profile tells"),
         ({"profiles": [{"h": {"min": 1, "opt": 1, "max": 1}}]}, "its profiles are not of the dimensions that its"),
+        ({"fp32_modules": 3}, "its fp32_modules are not a list of strings: 3"),
+        ({"inner_outputs": [1]}, "its inner_outputs are not a list of strings: [1]"),
+        ({"more": [[]] * 100_000}, "it has about 200,0"),
         ({"structure": "nothing"}, "KeyError: 'nothing'"),
         ({"structure": {"tuple": 3}}, "TypeError"),
         ({"structure": {"tuple": ["images"]}}, "KeyError: 'images'"),

@@ -192,15 +192,17 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], plan: me
     """Write an engine file, whole or not at all.
 
     Raises:
-        ArgumentError: the path cannot be written, or the description is longer than is read again.
+        ArgumentError: the path cannot be written, or the description could not be read again.
     """
-    head = json.dumps({_FORMAT: 2, **description}).encode()[:-1]
-    text = head + _signature(digest(head))
-    if len(text) > MAX_DESCRIPTION_BYTES:
-        raise ArgumentError(
-            f"the description of this engine has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are read",
-            "it holds the model's metadata, and the names of inner outputs",
-        )
+    try:
+        check_value(description, "description")
+        head = json.dumps({_FORMAT: 2, **description}).encode()[:-1]
+        text = head + _signature(digest(head))
+        if len(text) > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"it has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are read")
+        parse_object(text, _MAX_VALUES)
+    except ValueError as error:
+        raise ArgumentError(f"cannot write {path}: no file can hold this engine's description: {error}") from error
     with atomic_write(path) as file:
         file.write(struct.pack("<i", len(text)))
         file.write(text)
@@ -304,10 +306,11 @@ def _check(description: Mapping[str, Any]) -> None:
         raise ValueError(f"{description['tensorrt']!r} is no version of TensorRT")
     if not all(isinstance(target, str) for target in description["targets"]):
         raise TypeError("its targets are not all strings")
-    plugins = description.get("plugins", [])
-    if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
-        raise TypeError(f"its plugins are not a list of strings: {plugins!r}")
-    shown = [description["plan_digest"], *description["targets"], *plugins]
+    for key in ("plugins", "fp32_modules", "inner_outputs"):
+        texts = description.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"its {key} are not a list of strings: {texts!r:.200}")
+    shown = [description["plan_digest"], *description["targets"], *description.get("plugins", [])]
     for text in (*shown, *description["inputs"], *description["outputs"]):
         if not text.isprintable():
             raise ValueError(f"it has a text that cannot be printed: {text!r}")

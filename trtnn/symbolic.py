@@ -22,8 +22,8 @@ from trtnn.terms import Atom, Axis, Pair, Terms, add, axes_in, cleaned, interval
 
 _TEXT_LIMIT = 1000  # of a length that is read: a file could hold one that takes forever
 # Of all lengths that are read together: by monomials, each with what is in its floors, that operations take and give.
-# The lengths of a network come to some hundreds; a unit of the worst takes 0.13 ms.
-_WORK_LIMIT = 20_000
+# All lengths of a detector's modules come to 300 at most; a unit of the worst takes 0.13 ms.
+_WORK_LIMIT = 10_000
 LARGEST_POWER = 16  # that is multiplied out
 _LONGEST = 2**63 - 1  # that TensorRT has a number for
 _FLOATS = (float, np.floating)
