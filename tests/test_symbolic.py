@@ -367,6 +367,10 @@ def test_what_is_no_length(text):
     [
         (("a b", 1, 2, 3), "is a Python name such as 'height', not 'a b'"),
         ((3, 1, 2, 3), "not 3"),
+        (("if", 1, 2, 3), "is a Python name such as 'height', not 'if'"),
+        (("None", 1, 2, 3), "not 'None'"),
+        (("\ufb01", 1, 2, 3), "not '\ufb01'"),
+        (("a", 1, 2, 2**63), "positive ints"),
         (("a", 0, 2, 3), "the lengths of dimension 'a' are positive ints, not (0, 2, 3, 1)"),
         (("a", 1, 2.0, 3), "positive ints"),
         (("a", 2, 1, 3), "takes min <= opt <= max, not 2, 1, 3"),

@@ -9,7 +9,9 @@ What comes to a plain number is a plain int.
 from __future__ import annotations
 
 import ast
+import keyword
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -178,7 +180,7 @@ class Dim(Size):
     __slots__ = ("max", "min", "multiple_of", "name", "opt")
 
     def __init__(self, name: str, min: int, opt: int, max: int, multiple_of: int = 1) -> None:
-        if not isinstance(name, str) or not name.isidentifier():
+        if not _is_python_name(name):
             raise ArgumentError(f"the name of a dimension is a Python name such as 'height', not {name!r}")
         lengths = (min, opt, max, multiple_of)
         if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and 0 < n <= _LONGEST for n in lengths):
@@ -198,6 +200,12 @@ class Dim(Size):
     def holds(self, length: int) -> bool:
         """Whether a length is within the range."""
         return self.min <= length <= self.max and length % self.multiple_of == 0
+
+
+def _is_python_name(name: Any) -> bool:
+    """Whether Python reads a name as that name: no keyword, and no letters that it takes for others (NFKC)."""
+    is_name = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+    return is_name and unicodedata.normalize("NFKC", name) == name
 
 
 Length = int | Size
