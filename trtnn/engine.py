@@ -122,7 +122,8 @@ class Engine:
         """Write the engine to a file, whole or not at all, and return its path.
 
         Raises:
-            ArgumentError: the path cannot be written.
+            ArgumentError: the path cannot be written, or the description has what no file can hold.
+            FileError: the system refused, as when the disk is full.
             EngineError: only TensorRT can tell what the engine is, and it or the GPU is not here.
         """
         self._described()

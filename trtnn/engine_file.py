@@ -38,10 +38,8 @@ MAX_DESCRIPTION_BYTES = 1 << 22
 _MAX_VALUES = 200_000  # of a description: each may take a hundred bytes of memory
 _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
 _OWN = "trtnn"  # the key that only our descriptions have
-_FORMAT, _DESCRIPTION_DIGEST = (
-    "trtnn_file",
-    "description_digest",
-)  # of the file alone, and 2 is the first format with it
+# Of the file alone: the number of its format, where 2 is the first with a digest of the description, and that digest.
+_FORMAT, _DESCRIPTION_DIGEST = "trtnn_file", "description_digest"
 _DIGITS = "0" * len(digest())
 _TYPES = {
     "backend": str,

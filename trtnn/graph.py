@@ -34,6 +34,7 @@ from trtnn.inputs import MOST_DIMENSIONS, Input
 from trtnn.parameter import Parameter
 from trtnn.plugin_layer import PluginLayer
 from trtnn.profiles import Ranges
+from trtnn.progress import held_signals
 from trtnn.structure import flatten, map_leaves
 from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
 from trtnn.tensor import Tensor, Value
@@ -175,7 +176,8 @@ class Graph:
     def _make_builder(self) -> Any:
         self.backend.logger.take()
         try:
-            return self.trt.Builder(self.backend.logger)
+            with held_signals():  # it takes seconds, and writes to its log
+                return self.trt.Builder(self.backend.logger)
         except TypeError as error:  # what TensorRT's constructors end in where they fail
             needs = () if self.backend.capabilities.targets else ("it needs an NVIDIA GPU, even to trace a network",)
             raise BackendError(f"{self.backend} does not start here", *needs, *self.backend.logger.take()) from error
