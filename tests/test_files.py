@@ -125,9 +125,15 @@ def test_an_error_of_another_file_stays_its_own(tmp_path):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc here")
 def test_a_folder_that_takes_no_files_is_told_without_the_hidden_name():
-    message = message_of(FileError, write, "/proc/a.engine", b"")
-    assert message.startswith("cannot write /proc/a.engine: ")
+    message = message_of(ArgumentError, check_writable, "/proc/a.engine")  # before the work begins
+    assert message.startswith("cannot write /proc/a.engine: /proc takes no files: ")
     assert ".tmp" not in message
+
+
+def test_a_folder_that_is_gone_meanwhile_is_told_without_the_hidden_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("trtnn.files.check_writable", lambda path: path)
+    message = message_of(FileError, write, tmp_path / "gone" / "a.engine", b"")
+    assert message == f"cannot write {tmp_path / 'gone' / 'a.engine'}: No such file or directory"
 
 
 @pytest.mark.parametrize(("name", "words"), [("a" * 300, "File name too long"), ("a\0b", "embedded null")])

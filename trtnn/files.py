@@ -188,6 +188,10 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         raise ArgumentError(f"cannot write {path}: the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise ArgumentError(f"cannot write {path}: no permission to write in {path.parent}")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()  # /proc, or a disk that can only be read, takes no files
+    except OSError as error:
+        raise ArgumentError(f"cannot write {path}: {path.parent} takes no files: {error.strerror}") from error
     return path
 
 
