@@ -240,9 +240,9 @@ def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, sho
     watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
     with known:
-        with watch:
+        with watch as held:
             plan = graph.builder.build_serialized_network(graph.definition, settings)
-            if plan is None and pins.to_fp16:
+            if plan is None and pins.to_fp16 and held.error is None:
                 backend.logger.take()
                 pins.release_fp16()
                 plan = graph.builder.build_serialized_network(graph.definition, settings)

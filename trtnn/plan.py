@@ -89,7 +89,7 @@ def check_bindings(engine: Any, trt: Any, shapes: Shapes) -> None:
     for kind, table in (("input", shapes.inputs), ("output", shapes.outputs)):
         if set(found[kind]) != table.keys():
             problems.append(f"its {kind}s are {', '.join(table)}; in the plan {', '.join(found[kind]) or 'none'}")
-        for name in table.keys() & set(found[kind]):
+        for name in filter(set(found[kind]).__contains__, table):
             problems += _compare(engine, kind, name, table[name], shapes.profiles)
     if shapes.profiles and engine.num_optimization_profiles != len(shapes.profiles):
         problems.append(f"it has {len(shapes.profiles)} profiles; in the plan {engine.num_optimization_profiles}")

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 
 @contextmanager
-def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[None]:
+def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[Held]:
     """Watch the build within the block: what a signal's handler raises ends it, and a bar says how far it is.
 
     TensorRT reports phases within phases; the outermost is one bar on standard error, and the innermost that runs is
@@ -41,7 +41,7 @@ def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[None]:
         task = progress.add_task(title, total=None, phase="")
         settings.progress_monitor = _make_monitor(trt, progress, task, held)
         try:
-            yield
+            yield held
         finally:
             settings.progress_monitor = None
         if held.error is None:
