@@ -256,6 +256,24 @@ def test_metadata_that_no_file_can_hold_are_refused_at_trace(metadata, words):
     assert "x" * 2000 not in message
 
 
+def test_metadata_that_are_no_dict():
+    for value in (None, ["cat"], 3):
+        message = message_of(ArgumentError, with_metadata(value).trace)
+        assert message == f"metadata is a dict of JSON values, not {value!r}"
+
+
+def test_a_structure_of_many_levels_is_read_again(tmp_path):
+    class Deep(trtnn.Module):
+        def forward(self, x):
+            value = x + 1
+            for level in range(99):
+                value = [{"a": value}, (value,), [value]][level % 3]
+            return value
+
+    engine = Deep().compile({"x": (2,)}, **ONE_TARGET)
+    assert Engine.load(engine.save(tmp_path / "a.engine")).description == engine.description
+
+
 def test_metadata_that_hold_themselves():
     metadata = {"a": []}
     metadata["a"].append(metadata)

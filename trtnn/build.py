@@ -65,7 +65,8 @@ class BuildConfig:
         progress: show a progress bar; where None, if standard error is a terminal.
         cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
             options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
-            else one is built and kept there. Processes may share it, and its files may be removed at any time.
+            else one is built and kept there. Processes may share it, and its files may be removed at any time. It is
+            refused where it belongs to another user, or others can write to it.
         timing_cache: a folder for what TensorRT measures while it builds, in one file for each version and GPU, which
             makes later builds of like layers much faster. Where None, it is ``cache_dir``, or without one
             :func:`trtnn.files.default_cache_dir`; False keeps nothing. TensorRT-RTX measures nothing.

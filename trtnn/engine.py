@@ -164,19 +164,22 @@ class Engine:
         known = self._shapes is not None
         if known:
             needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
+            install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}"
         else:
             needs = "a plan without trtnn's description tells nothing until the TensorRT and the GPU it is for are here"
         try:
             backend = get_backend()
         except BackendError as error:
-            install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}" if known else error.summary
-            raise EngineError("this engine cannot run here: no TensorRT", needs, install) from error
+            raise EngineError(
+                "this engine cannot run here: no TensorRT", needs, install if known else error.summary
+            ) from error
         problems = []
         if known and backend.name != d["backend"]:
             problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
         elif known and backend.version != d["tensorrt"]:
             problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
-            problems.append(f"{INSTALL[d['backend']]}=={d['tensorrt']}")
+        if known and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
+            problems.append(install)
         if not gpus():
             problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
         elif known and gpus()[0] not in self.targets:

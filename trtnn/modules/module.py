@@ -77,7 +77,8 @@ class Module:
     Attributes:
         inputs: the inputs that ``trace`` and ``compile`` take where none are given: an :class:`Input` or a shape by the
             name of each argument of ``forward``.
-        metadata: JSON values that go into the engine file, such as class names.
+        metadata: JSON values that go into the engine file, such as class names, by names that it does not use itself
+            (:data:`trtnn.engine_file.RESERVED`); a trace looks at them.
         training: False: a network is what torch's module is after ``eval()``.
     """
 
@@ -498,7 +499,8 @@ class Module:
 
         Raises:
             ArgumentError: parameters are empty, inputs are missing or unknown, ``"auto"`` has no samples, or samples
-                no ``"auto"``, or a module of ``outputs`` was not called.
+                no ``"auto"``, a module of ``outputs`` was not called, or the metadata are none that an engine file
+                can hold.
             BuildError: TensorRT refused a layer.
         """
         members = self._members("_parameters", "_buffers")
@@ -524,6 +526,8 @@ class Module:
                 'samples=[images, ...], inputs like those the network will see, are what "auto" chooses by',
             )
         paths = {id(module): path for path, module in self.named_modules()}
+        if not isinstance(self.metadata, Mapping):
+            raise ArgumentError(f"metadata is a dict of JSON values, not {self.metadata!r:.100}")
         metadata = {"model": type(self).__name__, **self.metadata}
         write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
         try:
