@@ -11,6 +11,7 @@ import pytest
 
 import trtnn.engine
 from trtnn import Network, get_backend
+from trtnn.profiles import Shapes, lengths_in
 from trtnn.structure import leaves_of
 
 
@@ -75,6 +76,40 @@ class StandInSession:
 
     def close(self) -> None:
         pass
+
+
+class StandInPlan:
+    """What TensorRT shows of a deserialised plan: the inputs, outputs and profiles of a network.
+
+    Args:
+        shapes: of the network.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self.names = [*shapes.inputs, *shapes.outputs]
+        self.num_io_tensors = len(self.names)
+        self.num_optimization_profiles = max(1, len(shapes.profiles))
+
+    def get_tensor_name(self, index: int) -> str:
+        return self.names[index]
+
+    def get_tensor_mode(self, name: str) -> Any:
+        modes = get_backend().trt.TensorIOMode
+        return modes.INPUT if name in self.shapes.inputs else modes.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return get_backend().data_type(self._spec(name).dtype)
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(length if isinstance(length, int) else -1 for length in self._spec(name).shape)
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
+        profile = self.shapes.profiles[index]
+        return [lengths_in(profile, self._spec(name).shape, which) for which in ("min", "opt", "max")]
+
+    def _spec(self, name: str) -> Any:
+        return {**self.shapes.inputs, **self.shapes.outputs}[name]
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, session: StandInSession) -> StandInSession:

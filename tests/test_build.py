@@ -96,7 +96,7 @@ def test_options_are_checked_before_the_trace():
     )
 
 
-@pytest.mark.parametrize("level", [-1, 6, 2.5, "3"])
+@pytest.mark.parametrize("level", [-1, 6, 2.5, "3", True])
 def test_optimization_levels(level):
     message = message_of(ArgumentError, BuildConfig, optimization_level=level)
     assert f"optimization_level goes from 0 to 5, not {level!r}" in message
@@ -124,7 +124,20 @@ def test_options_reach_tensorrt(net, monkeypatch):
     assert not settings.get_flag(get_backend().trt.BuilderFlag.TF32)
 
 
-@pytest.mark.parametrize("streams", [-1, 128, 1 << 31, 1.5, "two"])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"targets": 3}, 'targets is a list such as ("sm86", "sm89"), not 3'),
+        ({"progress": "yes"}, "progress is True, False or None, not 'yes'"),
+        ({"workspace_bytes": True}, "workspace_bytes is a positive int, such as 1 << 30, not True"),
+        ({"cache_dir": ""}, "cache_dir takes the path of a folder, not ''"),
+    ],
+)
+def test_options_of_another_kind(option, words):
+    assert words in message_of(ArgumentError, BuildConfig, **option)
+
+
+@pytest.mark.parametrize("streams", [-1, 128, 1 << 31, 1.5, "two", True])
 def test_a_number_of_streams_that_is_none(streams):
     message = message_of(ArgumentError, BuildConfig, max_aux_streams=streams)
     assert message == f"max_aux_streams is an int from 0 to 127, not {streams!r}"

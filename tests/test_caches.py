@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -263,7 +264,7 @@ def test_what_is_no_path(name):
 
 def test_a_hit_needs_no_right_to_write(net, builds, monkeypatch, tmp_path):
     net.compile(cache_dir=tmp_path, **SILENT)
-    monkeypatch.setattr(trtnn.engine_cache, "make_folder", lambda path: pytest.fail("a hit writes nothing"))
+    monkeypatch.setattr(trtnn.engine_cache, "make_cache_folder", lambda path: pytest.fail("a hit writes nothing"))
     monkeypatch.setattr(trtnn.engine_cache, "locked", lambda *args: pytest.fail("a hit takes no lock"))
     net.compile(cache_dir=tmp_path, **SILENT)
     assert len(builds) == 1
@@ -310,6 +311,76 @@ def test_the_users_own_folder(monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert default_cache_dir() == Path(expected)
+
+
+def test_without_a_home_the_error_names_what_to_set(net, monkeypatch):
+    """A relative folder would be another one wherever a program is started, where anyone may have put files."""
+    for name in ("TRTNN_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(trtnn.files.os.path, "expanduser", lambda path: path)  # of a user that has no entry either
+    message = message_of(ArgumentError, default_cache_dir)
+    assert "there is no folder for caches: neither HOME nor XDG_CACHE_HOME is an absolute path" in message
+    assert "received no XDG_CACHE_HOME, no HOME" in message
+    assert "set TRTNN_CACHE_DIR to a folder, or HOME" in message
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    assert "received XDG_CACHE_HOME='here', no HOME" in message_of(ArgumentError, default_cache_dir)
+
+
+# -- other users ------------------------------------------------------------------------------------------------------
+
+has_owners = pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners and modes here")
+
+
+@has_owners
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1777])
+def test_a_cache_that_others_can_write_to_is_not_used(net, builds, tmp_path, mode):
+    net.compile(cache_dir=tmp_path / "cache", **SILENT)
+    (tmp_path / "cache").chmod(mode)
+    for module in (net, Sequential(ReLU())):  # an engine is there, and is not
+        module.inputs = {"input": (1, 3, 16, 16)}
+        message = message_of(ArgumentError, module.compile, cache_dir=tmp_path / "cache", **SILENT)
+        assert f"{tmp_path / 'cache'} is not trusted: other users can write to it (mode {mode:04o})" in message
+        assert "chmod -R go-w" in message
+    assert len(builds) == 1
+    (tmp_path / "cache").chmod(0o755)
+    net.compile(cache_dir=tmp_path / "cache", **SILENT)
+    assert len(builds) == 1
+
+
+@has_owners
+def test_a_folder_is_made_for_its_owner_alone(net, tmp_path):
+    before = os.umask(0)
+    try:
+        net.compile(cache_dir=tmp_path / "made" / "here", **SILENT)
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "made", tmp_path / "made" / "here"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@has_owners
+def test_a_cache_of_another_user_is_not_used(net, builds, monkeypatch, tmp_path):
+    mine = tmp_path.stat().st_uid
+    monkeypatch.setattr(trtnn.files.os, "getuid", lambda: 12345)
+    if mine:
+        message = message_of(ArgumentError, net.compile, cache_dir=tmp_path, **SILENT)
+        assert f"{tmp_path} is not trusted: it belongs to another user (uid {mine}, and this is 12345)" in message
+        assert builds == []
+    else:  # root can write anywhere in any case
+        net.compile(cache_dir=tmp_path, **SILENT)
+
+
+@has_owners
+def test_a_file_that_others_can_write_to_is_replaced(net, builds, tmp_path):
+    net.compile(cache_dir=tmp_path, **SILENT)
+    (file,) = engine_files(tmp_path)
+    file.chmod(0o666)
+    with pytest.warns(UserWarning, match="is not trusted: other users can write to it"):
+        net.compile(cache_dir=tmp_path, **SILENT)
+    assert len(builds) == 2
+    assert file.stat().st_mode & 0o022 == 0
+    net.compile(cache_dir=tmp_path, **SILENT)
+    assert len(builds) == 2
 
 
 # -- several processes ------------------------------------------------------------------------------------------------

@@ -122,6 +122,7 @@ def test_of_another_version(engine, gpus_are):
     assert f"it needs {get_backend().name} 1.0.0.1 and a GPU of" in message
     assert f"the version here is {get_backend().version}: build it again, or install the engine's version" in message
     assert "GPU here" not in message
+    assert message.splitlines()[-1].endswith("==1.0.0.1")  # the command that installs it
 
 
 @pytest.mark.parametrize("targets", [False, True])
@@ -284,6 +285,17 @@ def test_without_tensorrt(engine, monkeypatch):
     assert "this engine cannot run here: no TensorRT" in message
     assert f"it needs {engine.description['backend']}" in message
     assert "pip install tensorrt" in message
+    assert message.endswith(f"=={get_backend().version}")
+
+
+def test_words_of_a_file_do_nothing_to_a_terminal(engine, gpus_are):
+    gpus_are()
+    odd = {"model": "\x1b[2Jmodel\x07", "precision": "\x9b0m"}
+    message = message_of(EngineError, Engine(engine.plan, engine.description | odd).check_runnable)
+    shown = repr(Engine(engine.plan, engine.description | odd)) + repr(Engine(b"ftrt", {"description": "\x1b[2J"}))
+    for text in (message.replace("\n", ""), shown):
+        assert text.isprintable()
+        assert "\\x1b[2J" in text
 
 
 def test_where_it_can_run(engine, gpus_are):

@@ -1,12 +1,15 @@
 """Engine files: what is written, what is read, and that nothing damaged gets through."""
 
+import hashlib
 import json
 import os
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +17,9 @@ import trtnn.engine
 import trtnn.engine_file
 from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import Dim, Engine, Input
+from trtnn.checkpoint import save
 from trtnn.cli.sources import fill_empty
-from trtnn.engine_file import class_names, describe
+from trtnn.engine_file import RESERVED, class_names, describe
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.models import create
 from trtnn.modules import Conv2d
@@ -48,7 +52,11 @@ def saved(engine, tmp_path):
 def test_the_file_is_a_length_the_description_and_the_plan(engine, saved):
     data = saved.read_bytes()
     length = int.from_bytes(data[:4], "little")
-    assert json.loads(data[4 : 4 + length]) == engine.description
+    text = data[4 : 4 + length]
+    head, _, end = text.rpartition(b', "description_digest": ')
+    of_head = hashlib.blake2b(head, digest_size=20).hexdigest()
+    assert end.decode() == f'"{of_head}"}}'
+    assert json.loads(text) == {"trtnn_file": 2, **engine.description, "description_digest": of_head}
     assert data[4 + length :] == bytes(engine.plan)
 
 
@@ -93,6 +101,29 @@ def test_a_file_that_is_not_there(tmp_path):
     assert f"cannot read the engine file {tmp_path / 'net.engine'}" in message
     assert "No such file" in message
     assert "cannot read the engine file" in message_of(EngineError, Engine.load, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (np.int64(3), "description['more'] is a numpy.int64, no JSON value"),
+        (float("nan"), "description['more'] is nan"),
+        ("x" * (1 << 22), "bytes, and 4,194,304 are read"),
+        ([0] * 200_000, "values, and 200,000 are read"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(engine, tmp_path, more, words):
+    odd = Engine(engine.plan, {**engine.description, "more": more})
+    message = message_of(ArgumentError, odd.save, tmp_path / "a.engine")
+    assert f"cannot write {tmp_path / 'a.engine'}: no file can hold this engine's description: " in message
+    assert words in message
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.engine")
+    for path, words in ((tmp_path / "pipe.engine", "it is a pipe"), ("/dev/zero", "it is a device")):
+        assert f"cannot read the engine file {path}: {words}" in message_of(EngineError, Engine.load, path)
 
 
 # -- plans of other tools ---------------------------------------------------------------------------------------------
@@ -190,6 +221,94 @@ def test_a_network_that_takes_no_pictures_has_no_size_of_them(tmp_path):
     assert not {"batch", "imgsz", "channels"} & described.keys()
 
 
+# -- metadata ---------------------------------------------------------------------------------------------------------
+
+
+def with_metadata(metadata):
+    net = Net()
+    net.load_state_dict({name: numbers(*p.shape) for name, p in net.named_parameters()})
+    net.metadata = metadata
+    return net
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"stride": np.int64(32)}, "metadata['stride'] is a numpy.int64, no JSON value"),
+        ({"names": ["cat", Path("dog")]}, "metadata['names'][1] is a pathlib.PosixPath, no JSON value"),
+        ({"a": {"b": [1, {2}]}}, "metadata['a']['b'][1] is a set, no JSON value"),
+        ({"a": np.ones(2)}, "metadata['a'] is a numpy.ndarray, no JSON value"),
+        ({"a": b"b"}, "metadata['a'] is a bytes, no JSON value"),
+        ({"a": float("nan")}, "metadata['a'] is nan, which JSON has not"),
+        ({"a": [float("-inf")]}, "metadata['a'][0] is -inf, which JSON has not"),
+        ({"a": {True: 1}}, "metadata['a'] has the key True, a bool: keys are text"),
+        ({"a": {1: "x", "1": "y"}}, "metadata['a'] has one key as a number and as text"),
+        ({"a": "\ud800"}, "metadata['a'] has half a character (a lone surrogate)"),
+        ({"\ud800": 1}, "metadata has a key with half a character (a lone surrogate)"),
+        ({"a": "x" * (1 << 21)}, "bytes of JSON, and 2,097,152 may be"),
+        ({"a": [0] * 200_000}, "values, and 100,000 are read"),
+        *(({name: 1}, f"metadata hold {name!r}, which an engine file says itself") for name in sorted(RESERVED)),
+    ],
+)
+def test_metadata_that_no_file_can_hold_are_refused_at_trace(metadata, words):
+    message = message_of(ArgumentError, with_metadata(metadata).trace)
+    assert words in message
+    assert "x" * 2000 not in message
+
+
+def test_metadata_that_are_no_dict():
+    for value in (None, ["cat"], 3):
+        message = message_of(ArgumentError, with_metadata(value).trace)
+        assert message == f"metadata is a dict of JSON values, not {value!r}"
+
+
+def test_a_structure_of_many_levels_is_read_again(tmp_path):
+    class Deep(trtnn.Module):
+        def forward(self, x):
+            value = x + 1
+            for level in range(99):
+                value = [{"a": value}, (value,), [value]][level % 3]
+            return value
+
+    engine = Deep().compile({"x": (2,)}, **ONE_TARGET)
+    assert Engine.load(engine.save(tmp_path / "a.engine")).description == engine.description
+
+
+def test_metadata_that_hold_themselves():
+    metadata = {"a": []}
+    metadata["a"].append(metadata)
+    assert "metadata is nested too deeply" in message_of(ArgumentError, with_metadata(metadata).trace)
+
+
+def test_metadata_that_change_after_the_trace_are_looked_at_again():
+    network = with_metadata({"a": 1}).trace()
+    network.metadata["plugins"] = 3
+    assert "metadata hold 'plugins'" in message_of(ArgumentError, network.build, **ONE_TARGET)
+
+
+def test_a_network_has_metadata_as_a_file_gives_them_back(tmp_path):
+    network = with_metadata({"names": {0: "cat", 1: "dog"}, "size": (1, 2), "much": [None, True, 1.5, "é"]}).trace()
+    expected = {"model": "Net", "names": {"0": "cat", "1": "dog"}, "size": [1, 2], "much": [None, True, 1.5, "é"]}
+    assert network.metadata == expected
+    loaded = Engine.load(network.build(**ONE_TARGET).save(tmp_path / "a.engine"))
+    assert expected.items() <= loaded.description.items()
+    assert class_names(loaded.description) == class_names(network.metadata) == ["cat", "dog"]
+
+
+def test_the_size_of_pictures_is_the_engines_own():
+    """Metadata may tell the size of the training."""
+    description = with_metadata({"imgsz": 192, "batch": 16}).compile(**ONE_TARGET).description
+    assert (description["imgsz"], description["batch"]) == ([8, 8], 1)
+
+
+def test_what_a_description_says_itself_is_reserved(engine):
+    """But for what tells other tools of pictures and classes, which is the model's to say where it is not known."""
+    network = fill_empty(create("yolov8n", classes=2)).trace({"images": ANY_SIZE}, fp16=True)
+    said = describe(network.graph, (), {"classes": 2}, b"").keys() | engine.description.keys()
+    models_own = {"model", "names", "task", "classes", "stride", "batch", "channels", "imgsz"}
+    assert said - models_own <= RESERVED
+
+
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -220,13 +339,23 @@ def described(engine, **changes):
         (with_length(b'{"description": "of another tool", "stride": 32}') + b"plan", "no plan is behind it"),
         (with_length(b'{"trtnn": "1"}') + b"ftrt", "its description lacks backend, tensorrt, targets"),
         (b"\x89PNG" + bytes(100), "a description of"),
-        (b"PK\x03\x04" + bytes(100), "a description of"),  # a .pt
     ],
 )
 def test_files_of_another_kind(tmp_path, data, words):
     message = message_of(EngineError, loaded_from, tmp_path, data)
     assert f"{tmp_path / 'net.engine'} is not an engine file, or is damaged" in message
     assert words in message
+
+
+@pytest.mark.parametrize("kind", ["x.pt", "old.pt", "x.safetensors"])
+def test_a_checkpoint_is_told_to_be_one(tmp_path, kind):
+    if kind == "x.safetensors":
+        save({"a": np.ones(3, np.float32)}, tmp_path / kind)
+    else:
+        torch.save({"a": torch.ones(3)}, tmp_path / kind, _use_new_zipfile_serialization=kind == "x.pt")
+    message = message_of(EngineError, Engine.load, tmp_path / kind)
+    assert f"{tmp_path / kind} is not an engine file, or is damaged\n  it looks like a checkpoint (" in message
+    assert "a description of" not in message
 
 
 @pytest.mark.parametrize(
@@ -245,6 +374,14 @@ def test_files_of_another_kind(tmp_path, data, words):
             "its x would have more than 1,099,511,627,776 elements",
         ),
         ({"outputs": {"y": {"shape": [2**30, 2**30], "dtype": "int8"}}}, "its y would have more than"),
+        ({"tensorrt": "1.7; rm -rf ~"}, "'1.7; rm -rf ~' is no version of TensorRT"),
+        ({"inputs": {"x": {"shape": [1] * 9, "dtype": "float32"}}}, "a shape is a list of at most 8 lengths"),
+        ({"inputs": {"x": {"shape": "12", "dtype": "float32"}}}, "dimensions of which no profile tells"),
+        ({"inputs": {"x": {"shape": ["h"], "dtype": "float32"}}}, "dimensions of which no profile tells"),
+        ({"profiles": [{"h": {"min": 1, "opt": 1, "max": 1}}]}, "its profiles are not of the dimensions that its"),
+        ({"fp32_modules": 3}, "its fp32_modules are not a list of strings: 3"),
+        ({"inner_outputs": [1]}, "its inner_outputs are not a list of strings: [1]"),
+        ({"more": [[]] * 100_000}, "it has about 200,0"),
         ({"structure": "nothing"}, "KeyError: 'nothing'"),
         ({"structure": {"tuple": 3}}, "TypeError"),
         ({"structure": {"tuple": ["images"]}}, "KeyError: 'images'"),
@@ -268,6 +405,9 @@ def test_descriptions_that_cannot_be_true(engine, tmp_path, changes, words):
 def test_lengths_that_would_take_forever(engine, tmp_path, length, words):
     dims = {name: {"min": 1, "opt": 500, "max": 1000} for name in "abcdefghij"}
     changes = {"profiles": [dims], "outputs": {"y": {"shape": [length], "dtype": "float32"}}}
+    changes["inputs"] = {
+        f"x{n}": {"shape": list(names), "dtype": "float32"} for n, names in enumerate(["abcde", "fghij"])
+    }
     start = time.process_time()
     assert words in message_of(EngineError, loaded_from, tmp_path, described(engine, **changes))
     assert time.process_time() - start < 2
@@ -276,6 +416,45 @@ def test_lengths_that_would_take_forever(engine, tmp_path, length, words):
 def test_a_description_of_odd_types_is_shown(engine, tmp_path):
     loaded = loaded_from(tmp_path, described(engine, model=["odd"], precision=None))
     assert repr(loaded).startswith("Engine(['odd'], None, ")
+
+
+def of_before(engine):
+    """A file as they were written when the plan alone was under a digest."""
+    return described(engine)
+
+
+def test_a_file_of_before_still_loads(engine, tmp_path):
+    loaded = loaded_from(tmp_path, of_before(engine))
+    assert loaded.description == engine.description
+    loaded.check_plan()
+    again = loaded.save(tmp_path / "again.engine")
+    assert again.read_bytes() == engine.save(tmp_path / "new.engine").read_bytes()
+
+
+def test_no_bit_of_a_file_changes_unseen(engine, tmp_path):
+    """Before TensorRT is given any of it."""
+    plan, path = b"ftrt and what a plan goes on with", tmp_path / "changed.engine"
+    own = {"plan_bytes": len(plan), "plan_digest": hashlib.blake2b(plan, digest_size=20).hexdigest()}
+    content = bytearray(Engine(plan, engine.description | own).save(path).read_bytes())
+    start_of_plan = len(content) - len(plan)
+    for place in range(8 * len(content)):
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        if place // 8 < start_of_plan:
+            message = message_of(EngineError, Engine.load, path)
+            assert "is not an engine file, or is damaged" in message
+        else:
+            assert "the plan of this engine is damaged" in message_of(EngineError, Engine.load(path).check_plan)
+        content[place // 8] ^= 1 << place % 8
+
+
+def test_a_description_that_was_changed_is_told_with_both_digests(saved):
+    content = saved.read_bytes().replace(b'"shape": [1, 3, 8, 8]', b'"shape": [1, 3, 8, 9]')
+    saved.write_bytes(content)
+    message = message_of(EngineError, Engine.load, saved)
+    assert "its description is not what was written: expected the digest " in message
+    saved.write_bytes(content.replace(b", 9]", b", 8]").replace(b"description_digest", b"description_digesT"))
+    assert "its description has lost its digest" in message_of(EngineError, Engine.load, saved)
 
 
 def test_an_empty_file(tmp_path):
@@ -337,17 +516,16 @@ def test_damaged_files_give_errors_and_damaged_plans_go_nowhere(engine, saved, r
     except EngineError as error:
         refusal = error
     path.unlink()
-    own = trtnn.engine_file._OWN.encode() in content[:header] and not looks_like_a_plan(content)
     for plan in reaching:
-        # A description that lost the mark of ours is another tool's, and nothing tells of its plan; what begins as
-        # plans do is a bare one.
-        assert plan == bytes(engine.plan) or not own
+        assert plan == bytes(engine.plan) or looks_like_a_plan(content)  # what begins as plans do is a bare one
     assert refusal is not None or reaching
 
 
 def test_numbers_of_a_plan_are_checked_once(engine, saved, monkeypatch):
-    asked = []
-    monkeypatch.setattr(trtnn.engine_file, "digest", lambda plan: asked.append(1) or engine.description["plan_digest"])
+    asked, digest = [], trtnn.engine_file.digest
+    monkeypatch.setattr(
+        trtnn.engine_file, "digest", lambda data: (asked.append(1) if len(data) > 10_000 else None) or digest(data)
+    )
     loaded = Engine.load(saved)
     assert asked == []  # looking at a file reads none of its plan
     assert loaded.inputs == {"images": Input((1, 3, 8, 8), np.float32)}

@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from tests.helpers import message_of
-from trtnn.errors import ArgumentError
-from trtnn.files import atomic_write, check_writable, make_folder
+from trtnn.errors import ArgumentError, FileError
+from trtnn.files import atomic_write, check_writable, make_folder, open_regular
 
 not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 
@@ -60,8 +60,9 @@ def test_a_write_that_the_disk_ends_leaves_what_was_there(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         write(path, b"new")
+    assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -110,3 +111,64 @@ def test_folders_are_made(tmp_path):
     assert make_folder(str(path)) == path
     assert path.is_dir()
     assert make_folder(path) == path
+
+
+def test_an_error_of_another_file_stays_its_own(tmp_path):
+    def copy():
+        with atomic_write(tmp_path / "file"):
+            (tmp_path / "missing").read_bytes()
+
+    with pytest.raises(FileNotFoundError, match="missing"):
+        copy()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc here")
+def test_a_folder_that_takes_no_files_is_told_without_the_hidden_name():
+    message = message_of(ArgumentError, check_writable, "/proc/a.engine")  # before the work begins
+    assert message.startswith("cannot write /proc/a.engine: /proc takes no files: ")
+    assert ".tmp" not in message
+
+
+def test_a_folder_that_is_gone_meanwhile_is_told_without_the_hidden_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("trtnn.files.check_writable", lambda path: path)
+    message = message_of(FileError, write, tmp_path / "gone" / "a.engine", b"")
+    assert message == f"cannot write {tmp_path / 'gone' / 'a.engine'}: No such file or directory"
+
+
+@pytest.mark.parametrize(("name", "words"), [("a" * 300, "File name too long"), ("a\0b", "embedded null")])
+def test_names_that_no_file_can_have(tmp_path, name, words):
+    for call, what in ((check_writable, "cannot write"), (make_folder, "cannot keep files in")):
+        message = message_of(ArgumentError, call, tmp_path / name)
+        assert message.startswith(f"{what} {tmp_path / name}: ")
+        assert words in message
+
+
+def test_a_long_name_is_written(tmp_path):
+    for name in ("a" * 250 + ".bin", "é" * 120):
+        write(tmp_path / name, b"one")
+        assert (tmp_path / name).read_bytes() == b"one"
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+def test_what_is_no_file_is_not_replaced(pipe):
+    assert f"cannot write {pipe}: it is a pipe" in message_of(ArgumentError, write, pipe, b"")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert "cannot write /dev/null: it is a device" in message_of(ArgumentError, check_writable, "/dev/null")
+
+
+def test_only_regular_files_are_read(tmp_path, pipe):
+    (tmp_path / "file").write_bytes(b"here")
+    with open_regular(str(tmp_path / "file")) as file:
+        assert file.read() == b"here"
+    for path, words in ((pipe, "it is a pipe"), ("/dev/zero", "it is a device"), (tmp_path, "Is a directory")):
+        with pytest.raises(OSError, match=words) as caught:
+            open_regular(path)
+        assert caught.value.filename == str(path)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "missing")

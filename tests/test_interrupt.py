@@ -1,4 +1,4 @@
-"""Ctrl-C while TensorRT builds, on a terminal, in a process of its own."""
+"""Ctrl-C, and what handlers of other signals raise, while TensorRT builds, in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers import ONE_TARGET
 from trtnn import get_backend
-from trtnn.progress import watched
+from trtnn.progress import held_signals, watched
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,6 +83,37 @@ def test_ctrl_c_ends_a_build(tmp_path, progress):
         assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")  # the cursor is back
     else:
         assert screen == ""
+
+
+SIGNALLED = f"""
+{BUILDER.partition("signal.signal(")[0].replace("250", "80")}
+import os, threading
+raised = []
+
+class Stop(BaseException):
+    pass
+
+def stop(number, frame):
+    raise Stop(number)
+
+for number in NUMBERS:
+    signal.signal(number, stop)
+for attempt in range(6):  # at one time or another Python runs in TensorRT's log, or in its monitor
+    threading.Timer(0.01 + 0.03 * attempt, os.kill, (os.getpid(), NUMBERS[attempt % len(NUMBERS)])).start()
+    try:
+        network.build(progress=False, **OPTIONS)
+    except Stop as error:
+        raised.append(error.args[0])
+print(raised == NUMBERS * 2, plans.count(None), all(signal.getsignal(number) is stop for number in NUMBERS))
+"""
+
+
+def test_what_any_handler_raises_ends_a_build_and_comes_out():
+    numbers = [int(signal.SIGALRM), int(signal.SIGTERM), int(signal.SIGUSR1)]
+    code = SIGNALLED.replace("NUMBERS", repr(numbers)).replace("OPTIONS", repr(ONE_TARGET))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "True 6 True"  # each time TensorRT did stop
 
 
 def read_all(terminal):
@@ -163,3 +194,62 @@ def test_another_thread_leaves_the_handler_alone(answers):
     thread.join()
     assert inside == [before]
     assert answers == [True]
+
+
+@pytest.fixture
+def alarmed():
+    """Set a handler of SIGALRM for the test, which raises."""
+
+    def stop(number, frame):
+        raise TimeoutError("too long")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    yield stop
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_any_signal_is_held_until_tensorrt_is_done(alarmed, answers):
+    with pytest.raises(TimeoutError, match="too long"):
+        watch(lambda: signal.raise_signal(signal.SIGALRM))
+    assert answers == [False]
+    assert signal.getsignal(signal.SIGALRM) is alarmed
+
+
+def test_of_two_the_first_comes_out(alarmed, handler):
+    handler(signal.default_int_handler)
+    with pytest.raises(TimeoutError):
+        watch(lambda: (signal.raise_signal(signal.SIGALRM), signal.raise_signal(signal.SIGINT)))
+
+
+def test_it_comes_out_of_work_that_failed_as_well(alarmed):
+    """As of TensorRT that was called back by Python."""
+
+    def work():
+        with held_signals():
+            signal.raise_signal(signal.SIGALRM)
+            raise ValueError("no plan")
+
+    with pytest.raises(TimeoutError) as caught:
+        work()
+    assert isinstance(caught.value.__context__, ValueError)
+
+
+def test_a_signal_while_handlers_are_restored_is_raised_then(alarmed, monkeypatch):
+    original, restoring = signal.signal, []
+
+    def restore(number, handler):
+        if restoring:
+            restoring.clear()
+            signal.raise_signal(signal.SIGALRM)
+        return original(number, handler)
+
+    monkeypatch.setattr("trtnn.progress.signal.signal", restore)
+
+    def work():
+        with held_signals():
+            restoring.append(True)
+
+    with pytest.raises(TimeoutError):
+        work()
+    with pytest.raises(TimeoutError):  # whoever holds it now
+        signal.raise_signal(signal.SIGALRM)

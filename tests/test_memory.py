@@ -16,6 +16,7 @@ from trtnn.dtypes import float16
 from trtnn.errors import EngineError
 from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory
 from trtnn.plan import deserialize, looks_like_a_plan, scratch_bytes
+from trtnn.profiles import Shapes
 from trtnn.session import Session
 
 SPEC = Input((16, 3, 512, 1024), "float16")  # 48 MiB
@@ -137,10 +138,11 @@ def test_a_plan_that_tensorrt_does_not_load():
 def test_a_context_that_cannot_be_made(monkeypatch):
     engine = SimpleNamespace(create_execution_context=lambda: None, device_memory_size=48 << 20)
     engine.device_memory_size_v2 = engine.device_memory_size
+    engine.num_io_tensors = 0
     backend = backend_that_says("out of memory", deserialized=engine)
     memory = SimpleNamespace(current_handle=lambda: 0)
     monkeypatch.setattr(trtnn.session, "device_memory", lambda: memory)
-    message = message_of(EngineError, Session(backend, memoryview(b"ftrt"), False).worker, 0)
+    message = message_of(EngineError, Session(backend, memoryview(b"ftrt"), Shapes({}, {}, ())).worker, 0)
     assert message.splitlines() == [
         "TensorRT could not make an execution context",
         "  out of memory",

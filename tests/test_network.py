@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message_of, numbers, trace
 from trtnn import BuildConfig, Module, modules
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, BackendError, UnsupportedError
+from trtnn.errors import ArgumentError, BackendError, ShapeError, UnsupportedError
 from trtnn.reference.registry import LAYERS
 from trtnn.structure import flatten, map_leaves, unflatten
 
@@ -249,3 +249,23 @@ def test_a_module_without_a_name_is_called_by_its_class():
             return x * 2
 
     assert Doubler().trace({"x": (1,)}).metadata == {"model": "Doubler"}
+
+
+@pytest.mark.parametrize("size", [3, 300])  # bytes that are copied at once, and later
+def test_what_becomes_of_arrays_after_the_trace_is_not_in_the_network(size):
+    """Neither other numbers nor, where TensorRT would read it, freed memory."""
+    linear = modules.Linear(size, size)
+    weight, bias = np.full((size, size), 0.5, np.float32), np.arange(size, dtype=np.float32)
+    linear.load_state_dict({"weight": weight.copy(), "bias": bias.copy()})
+    network, x = linear.trace({"input": (1, size)}), numbers(1, size)
+    expected = torch.from_numpy(x @ weight.T + bias)
+    linear.weight.data[:] = 7
+    for parameter in (linear.weight, linear.bias):
+        parameter.data.resize((1,), refcheck=False)
+    assert_close(network.run(x), expected)
+    assert network.build(**ONE_TARGET).plan.nbytes > 0
+
+
+def test_nine_dimensions_within_a_forward():
+    message = message_of(ShapeError, trace, lambda x: x.reshape((1,) * 9), (1,))
+    assert "would give 9 dimensions\n  TensorRT has at most 8" in message

@@ -9,7 +9,7 @@ from trtnn import Dim, Engine, Input
 from trtnn.build import BuildConfig, _make_settings, resolve_targets
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.profiles import Shapes, as_inputs, merge_profiles
-from trtnn.symbolic import same_shape
+from trtnn.symbolic import LengthReader, same_shape
 
 
 def images(batch=(1, 2, 4), height=(32, 64, 128), **options):
@@ -151,10 +151,10 @@ def test_several_profiles_in_one_engine(two, tmp_path):
 def test_json(network):
     dims = {n.name: n for n in SMALL.shape if not isinstance(n, int)}
     for spec in (SMALL, Input((SMALL.shape[0] * 3 + 1, SMALL.shape[2] // 8)), Input((2, 3), "int32")):
-        assert Input.from_json(spec.to_json(), dims) == spec
+        assert Input.from_json(spec.to_json(), LengthReader(dims)) == spec
     assert SMALL.to_json() == {"shape": ["batch", 3, "height", "width"], "dtype": "float32"}
     with pytest.raises(ValueError, match="'depth' in the length"):
-        Input.from_json({"shape": ["depth"], "dtype": "float32"}, dims)
+        Input.from_json({"shape": ["depth"], "dtype": "float32"}, LengthReader(dims))
     assert SMALL.at_opt() == Input((2, 3, 64, 8))
     assert SMALL != LARGE
     assert Input((SMALL.shape[0],)) != Input((SMALL.shape[2],))

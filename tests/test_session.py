@@ -12,9 +12,11 @@ import pytest
 import torch
 
 import trtnn.engine
+import trtnn.network
 import trtnn.session
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
-from trtnn import Dim, Input
+from tests.standin import StandInPlan
+from trtnn import Dim, Engine, Input, get_backend
 from trtnn.errors import ArgumentError, EngineError, ShapeError
 
 
@@ -88,6 +90,10 @@ class Context:
         self.shapes[name] = tuple(shape)
         return True
 
+    def get_tensor_shape(self, name):
+        inputs = {name: np.zeros(shape, np.float32) for name, shape in self.shapes.items()}
+        return self.network.run(**inputs).shape
+
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
 
@@ -119,9 +125,12 @@ def engine_of(log, monkeypatch):
                 pass
 
             def deserialize_cuda_engine(self, plan):
-                return SimpleNamespace(create_execution_context=lambda: Context(network, Memory(log), log))
+                found = StandInPlan(network._shapes)
+                found.create_execution_context = lambda: Context(network, Memory(log), log)
+                return found
 
-        backend = SimpleNamespace(trt=SimpleNamespace(Runtime=Runtime), logger=SimpleNamespace(take=list))
+        trt = SimpleNamespace(Runtime=Runtime, TensorIOMode=get_backend().trt.TensorIOMode)
+        backend = SimpleNamespace(trt=trt, logger=SimpleNamespace(take=list))
         engine = network.build(**ONE_TARGET)
         monkeypatch.setattr(engine, "check_runnable", lambda: backend)
         return engine
@@ -314,3 +323,127 @@ def test_closing(dynamic):
     dynamic.close()
     gc.collect()
     assert "was closed" in message_of(EngineError, dynamic, numbers(1, 2, 4))
+
+
+# -- a description that contradicts the plan --------------------------------------------------------------------------
+
+
+def otherwise(engine, monkeypatch, **changes):
+    """The same plan with another description, as a file of before, or one that was forged, may have."""
+    other = Engine(engine.plan, {**engine.description, **changes})
+    monkeypatch.setattr(other, "check_runnable", engine.check_runnable)
+    return other
+
+
+@pytest.fixture
+def twofold(engine_of):
+    """Two inputs, of one static length among dynamic ones, and two outputs."""
+    shapes = {"x": [SMALL, LARGE], "n": [Input((3,), "int32")]}
+    return engine_of(trace_of(lambda x, n: {"double": x * 2, "sum": n + 1}, shapes))
+
+
+def trace_of(forward, shapes):
+    return trtnn.network.trace(forward, shapes)
+
+
+def float32(*shape):
+    return {"shape": list(shape), "dtype": "float32"}
+
+
+X, N = float32("batch", 2, "height"), {"shape": [3], "dtype": "int32"}
+DOUBLE = float32("batch", 2, "height")
+
+
+def dims(batch, height):
+    return {
+        name: dict(zip(("min", "opt", "max"), d, strict=True)) for name, d in (("batch", batch), ("height", height))
+    }
+
+
+FIRST, SECOND = dims((1, 2, 4), (2, 4, 8)), dims((1, 1, 1), (8, 16, 32))
+MIN_OPT_MAX = "[(1, 2, 2), (2, 2, 4), (4, 2, 8)]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"inputs": {"y": X, "n": N}}, "its inputs are y, n; in the plan x, n"),
+        ({"inputs": {"x": X}}, "its inputs are x; in the plan x, n"),
+        ({"outputs": {"double": DOUBLE}}, "its outputs are double; in the plan double, sum"),
+        ({"outputs": {"sum": N, "double": DOUBLE, "more": N}}, "its outputs are sum, double, more; in the plan double"),
+        ({"inputs": {"x": {**X, "dtype": "float16"}, "n": N}}, "input 'x' is float16; in the plan FLOAT"),
+        ({"inputs": {"x": X, "n": float32(3)}}, "input 'n' is float32; in the plan INT32"),
+        ({"outputs": {"double": {**DOUBLE, "dtype": "int8"}, "sum": N}}, "output 'double' is int8; in the plan FLOAT"),
+        ({"inputs": {"x": X, "n": {**N, "shape": [4]}}}, "input 'n' has the shape [4]; in the plan [3]"),
+        ({"inputs": {"x": X, "n": {**N, "shape": [3, 1]}}}, "input 'n' has the shape [3, 1]; in the plan [3]"),
+        ({"inputs": {"x": X, "n": {**N, "shape": ["height"]}}}, "input 'n' has the shape [height]; in the plan [3]"),
+        (
+            {"inputs": {"x": float32("batch", "height", 2), "n": N}},
+            "input 'x' has the shape [batch, height, 2]; in the plan [-1, 2, -1]",
+        ),
+        (
+            {"outputs": {"double": DOUBLE, "sum": {**N, "shape": [1]}}},
+            "output 'sum' has the shape [1]; in the plan [3]",
+        ),
+        (
+            {"outputs": {"double": float32("batch", 1, "height"), "sum": N}},
+            "output 'double' has the shape [batch, 1, height]; in the plan [-1, 2, -1]",
+        ),
+        (
+            {"outputs": {"double": float32("batch", 2), "sum": N}},
+            "output 'double' has the shape [batch, 2]; in the plan [-1, 2, -1]",
+        ),
+        ({"profiles": [FIRST]}, "it has 1 profiles; in the plan 2"),
+        ({"profiles": [FIRST, SECOND, SECOND]}, "it has 3 profiles; in the plan 2"),
+        (
+            {"profiles": [dims((1, 2, 5), (2, 4, 8)), SECOND]},
+            "input 'x' goes in profile 0 by [(1, 2, 2), (2, 2, 4), (5, 2, 8)] (min, opt, max); "
+            f"in the plan {MIN_OPT_MAX}",
+        ),
+        ({"profiles": [SECOND, FIRST]}, f"input 'x' goes in profile 1 by {MIN_OPT_MAX} (min, opt, max); in the plan ["),
+        ({"profiles": [FIRST, dims((1, 1, 1), (8, 17, 32))]}, "input 'x' goes in profile 1 by "),
+        ({"profiles": [FIRST, dims((1, 1, 1), (7, 16, 32))]}, "input 'x' goes in profile 1 by "),
+    ],
+)
+def test_a_contradiction_is_told_with_both_before_a_buffer_is_made(twofold, log, monkeypatch, changes, line):
+    structure = {"structure": {"tuple": list(changes["outputs"])}} if "outputs" in changes else {}
+    other = otherwise(twofold, monkeypatch, **changes, **structure)
+    message = message_of(EngineError, other._open)
+    assert message.startswith("what the file of this engine says is not what TensorRT finds in the plan\n  ")
+    assert line in message
+    assert not log
+    assert twofold._open()  # and with its own it opens
+
+
+@pytest.mark.parametrize("shape", [float32("batch", 2, "height - 1"), float32("batch", 2, "2*height//2 + 0*batch + 1")])
+@pytest.mark.parametrize("captured", [False, True])
+def test_an_output_of_another_length_is_told_before_its_buffer_is_made(dynamic, log, monkeypatch, shape, captured):
+    """TensorRT tells it once it knows the inputs' shapes."""
+    monkeypatch.setattr(trtnn.session, "CapturedGraph", Graph)
+    right = shape["shape"][2] == "height - 1"  # of x[:, :, 1:]
+    other = otherwise(dynamic, monkeypatch, outputs={"output": shape}, structure="output")
+    call, x = other.cuda_graph() if captured else other, numbers(2, 2, 4)
+    if right:
+        assert_close(call(x), expected(x))
+        return
+    message = message_of(EngineError, call, x)
+    assert "output 'output' has the shape (2, 2, 5); in the plan (2, 2, 3)" in message
+    assert "where inputs have x0 (2, 2, 4)" in message
+    assert message_of(EngineError, call, x) == message  # each time
+    assert kinds(log, "empty", "run", "pinned") == []
+
+
+def test_what_an_output_comes_to_is_asked_once_for_each_shape(dynamic, monkeypatch):
+    """A call whose shapes are known costs nothing more."""
+    asked, original = [], Context.get_tensor_shape
+    monkeypatch.setattr(Context, "get_tensor_shape", lambda self, name: asked.append(name) or original(self, name))
+    for shape in ((1, 2, 4), (2, 2, 4), (1, 2, 4), (2, 2, 4), (2, 2, 4)):
+        dynamic(numbers(*shape))
+    assert asked == ["output"] * 2
+
+
+def test_a_dimension_of_one_length_may_be_static_in_the_plan(engine_of, monkeypatch):
+    engine = engine_of(trace(lambda x: x[:, :, 1:] * 2, ranged((2, 2, 2), (2, 4, 8))))
+    monkeypatch.setattr(StandInPlan, "get_tensor_shape", lambda self, name: (2, 2, -1))
+    x = numbers(2, 2, 4)
+    assert_close(engine(x), expected(x))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.helpers import message_of
 from trtnn import Dim, sym_max, sym_min
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.symbolic import Size, at_opt, bounds, broadcast, evaluate, parse, pieces, same
+from trtnn.symbolic import LengthReader, Size, at_opt, bounds, broadcast, evaluate, pieces, same
 from trtnn.symbolic_floats import SymFloat
 
 BATCH = Dim("batch", 1, 4, 8)
@@ -82,7 +82,7 @@ def test_bounds_hold_where_not_all_lengths_are_tried(text, lengths):
 def test_text_reads_back_as_the_same(text, lengths):
     size = size_of(text)
     assert eval(str(size), {}, lengths) == evaluate(size, lengths)
-    assert same(parse(str(size), DIMS), size)
+    assert same(LengthReader(DIMS)(str(size)), size)
 
 
 @settings(deadline=None, max_examples=300)
@@ -359,7 +359,7 @@ def test_broadcast():
 )
 def test_what_is_no_length(text):
     with pytest.raises(ValueError, match="length"):
-        parse(text, DIMS)
+        LengthReader(DIMS)(text)
 
 
 @pytest.mark.parametrize(
@@ -367,6 +367,10 @@ def test_what_is_no_length(text):
     [
         (("a b", 1, 2, 3), "is a Python name such as 'height', not 'a b'"),
         ((3, 1, 2, 3), "not 3"),
+        (("if", 1, 2, 3), "is a Python name such as 'height', not 'if'"),
+        (("None", 1, 2, 3), "not 'None'"),
+        (("\ufb01", 1, 2, 3), "not '\ufb01'"),
+        (("a", 1, 2, 2**63), "positive ints"),
         (("a", 0, 2, 3), "the lengths of dimension 'a' are positive ints, not (0, 2, 3, 1)"),
         (("a", 1, 2.0, 3), "positive ints"),
         (("a", 2, 1, 3), "takes min <= opt <= max, not 2, 1, 3"),

@@ -9,21 +9,22 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from trtnn.backend import Backend, gpus
 from trtnn.engine import Engine
 from trtnn.engine_cache import cache_key, find_or_build
-from trtnn.engine_file import describe
+from trtnn.engine_file import check_metadata, describe, read_shapes
 from trtnn.errors import ArgumentError, BackendError, BuildError, nearest
-from trtnn.files import default_cache_dir, make_folder
+from trtnn.files import default_cache_dir, make_cache_folder
 from trtnn.graph import Graph
 from trtnn.inspector import check_pinned
 from trtnn.memory import describe_gpu_memory
 from trtnn.plan import deserialize
 from trtnn.profiles import lengths_in
-from trtnn.progress import watched
+from trtnn.progress import held_signals, watched
 from trtnn.symbolic import is_static
 from trtnn.timing_cache import timing_cache, timing_cache_file
 from trtnn.weak_typing import NO_PINS, Pins, pin_layers
@@ -39,12 +40,16 @@ MOST_STREAMS = 128
 _NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
 
 
+def _is_int(value: Any, least: int, most: float = float("inf")) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
+
+
 @dataclass(frozen=True)
 class BuildConfig:
     """How to build.
 
-    Ctrl-C ends a build at TensorRT's next step, as a KeyboardInterrupt. TensorRT 8.6 cannot be ended: there it comes
-    when the build is done.
+    Ctrl-C ends a build at TensorRT's next step, as a KeyboardInterrupt, and so does what the handler of another signal
+    raises. TensorRT 8.6 cannot be ended: there it comes when the build is done.
 
     Args:
         targets: the GPUs to build for by compute capability, such as ``("sm86", "sm89")``; TensorRT-RTX only. Where
@@ -60,7 +65,8 @@ class BuildConfig:
         progress: show a progress bar; where None, if standard error is a terminal.
         cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
             options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
-            else one is built and kept there. Processes may share it, and its files may be removed at any time.
+            else one is built and kept there. Processes may share it, and its files may be removed at any time. It is
+            refused where it belongs to another user, or others can write to it.
         timing_cache: a folder for what TensorRT measures while it builds, in one file for each version and GPU, which
             makes later builds of like layers much faster. Where None, it is ``cache_dir``, or without one
             :func:`trtnn.files.default_cache_dir`; False keeps nothing. TensorRT-RTX measures nothing.
@@ -78,20 +84,24 @@ class BuildConfig:
     def __post_init__(self) -> None:
         if isinstance(self.targets, str):
             object.__setattr__(self, "targets", (self.targets,))
-        if self.optimization_level is not None and self.optimization_level not in range(6):
+        if self.targets is not None and not isinstance(self.targets, (list, tuple)):
+            raise ArgumentError(f'targets is a list such as ("sm86", "sm89"), not {self.targets!r}')
+        if self.optimization_level is not None and not _is_int(self.optimization_level, 0, 5):
             raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level!r}")
         if not isinstance(self.tf32, bool):
             raise ArgumentError(f"tf32 is True or False, not {self.tf32!r}")
+        if self.progress is not None and not isinstance(self.progress, bool):
+            raise ArgumentError(f"progress is True, False or None, not {self.progress!r}")
         limit = self.workspace_bytes
-        if limit is not None and not (isinstance(limit, int) and limit > 0):
+        if limit is not None and not _is_int(limit, 1):
             raise ArgumentError(f"workspace_bytes is a positive int, such as 1 << 30, not {limit!r}")
         streams = self.max_aux_streams
-        if streams is not None and not (isinstance(streams, int) and 0 <= streams < MOST_STREAMS):
+        if streams is not None and not _is_int(streams, 0, MOST_STREAMS - 1):
             raise ArgumentError(f"max_aux_streams is an int from 0 to {MOST_STREAMS - 1}, not {streams!r}")
         for name in ("cache_dir", "timing_cache"):
             folder = getattr(self, name)
             nothing = folder is None or (name == "timing_cache" and folder is False)
-            if not nothing and not isinstance(folder, (str, os.PathLike)):
+            if not nothing and (not isinstance(folder, (str, os.PathLike)) or folder == ""):
                 raise ArgumentError(f"{name} takes the path of a folder, not {folder!r}")
 
     @classmethod
@@ -140,9 +150,12 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     """Build a graph into an engine, or find it in the cache that ``config`` names.
 
     Raises:
-        BuildError: TensorRT could not; with its own words.
-        KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left.
+        ArgumentError: the metadata are none that an engine file holds.
+        BuildError: TensorRT could not, with its own words; or an engine file could not hold the shapes.
+        KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left. So it is with whatever the handler of another
+            signal raises.
     """
+    metadata = check_metadata(metadata)  # they may have been changed since the trace
     targets = resolve_targets(graph.backend, config.targets)
     settings, pins = _make_settings(graph, config, targets)
     show = config.progress if config.progress is not None else sys.stderr.isatty()
@@ -150,6 +163,12 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
 
     def described(plan: Any) -> dict[str, Any]:
         return {**describe(graph, targets, metadata, plan), **({} if config.tf32 else {"tf32": False})}
+
+    described_now = described(b"")
+    try:
+        read_shapes(described_now)
+    except ValueError as error:
+        raise BuildError(f"an engine file cannot hold the shapes of {name}: {error}") from error
 
     def build_now() -> Engine:
         plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show, pins)
@@ -161,7 +180,7 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     if config.cache_dir is None:
         return build_now()
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_CACHE_KEY}
-    key = cache_key(graph, described(b""), options, settings.flags)
+    key = cache_key(graph, described_now, options, settings.flags)
     waiting = f"waiting for another process that builds {name}" if show else ""
     return find_or_build(config.cache_dir, name, key, build_now, waiting)
 
@@ -219,12 +238,12 @@ def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, sho
     backend = graph.backend
     file = _find_timing_cache(backend, config)
     known = timing_cache(settings, file) if file else nullcontext()
-    watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else nullcontext()
+    watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
     with known:
-        with watch:
+        with watch as held:
             plan = graph.builder.build_serialized_network(graph.definition, settings)
-            if plan is None and pins.to_fp16:
+            if plan is None and pins.to_fp16 and held.error is None:
                 backend.logger.take()
                 pins.release_fp16()
                 plan = graph.builder.build_serialized_network(graph.definition, settings)
@@ -247,9 +266,9 @@ def _find_timing_cache(backend: Backend, config: BuildConfig) -> Path | None:
         return None
     folder = config.timing_cache or config.cache_dir
     if folder is not None:
-        return timing_cache_file(make_folder(folder), backend)
+        return timing_cache_file(make_cache_folder(folder), backend)
     try:
-        return timing_cache_file(make_folder(default_cache_dir()), backend)
+        return timing_cache_file(make_cache_folder(default_cache_dir()), backend)
     except ArgumentError as error:  # nobody asked for this one
         warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)
         return None

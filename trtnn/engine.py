@@ -13,7 +13,7 @@ import numpy as np
 
 from trtnn import engine_file
 from trtnn.backend import INSTALL, Backend, get_backend, gpu_name, gpus
-from trtnn.errors import ArgumentError, BackendError, EngineError
+from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
 from trtnn.inputs import Input, check_array, check_numpy_has, name_arguments
 from trtnn.memory import device_memory
 from trtnn.plan import deserialize, read_bindings
@@ -58,6 +58,7 @@ class Engine:
         self.plan = memoryview(plan)
         self.description = dict(description)
         self._shapes = engine_file.read_shapes(description) if engine_file.is_described(description) else None
+        self._file: Path | None = None  # that it was read from
         self._session: Session | None = None
         self._closed = self._checked = False
         self._lock = threading.RLock()
@@ -106,11 +107,11 @@ class Engine:
     def __repr__(self) -> str:
         d, size = self.description, f"{self.plan.nbytes / 1e6:.1f} MB"
         if self._shapes is None:
-            return f"Engine({d.get('description', 'a bare plan')}, {size}: not loaded yet)"
+            return f"Engine({harmless_text(str(d.get('description', 'a bare plan')))}, {size}: not loaded yet)"
         precision = [d["precision"]] if "precision" in d else []
         built = f"{d['backend']} {d['tensorrt']} for {', '.join(self.targets)}"
         return (
-            f"Engine({', '.join(map(str, [d.get('model', 'network'), *precision, built, size]))}: "
+            f"Engine({', '.join(harmless_text(str(v)) for v in (d.get('model', 'network'), *precision, built, size))}: "
             f"{', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
             f"{', '.join(f'{n} {s}' for n, s in self.outputs.items())})"
         )
@@ -121,7 +122,8 @@ class Engine:
         """Write the engine to a file, whole or not at all, and return its path.
 
         Raises:
-            ArgumentError: the path cannot be written.
+            ArgumentError: the path cannot be written, or the description has what no file can hold.
+            FileError: the system refused, as when the disk is full.
             EngineError: only TensorRT can tell what the engine is, and it or the GPU is not here.
         """
         self._described()
@@ -136,7 +138,9 @@ class Engine:
             EngineError: there is no such file, it is of no such kind, or it is damaged.
         """
         description, plan = engine_file.read(path)
-        return cls(plan, description)
+        engine = cls(plan, description)
+        engine._file = Path(path)
+        return engine
 
     def check_plan(self) -> None:
         """Check, once, that the plan is what was written; of a plan without trtnn's description nothing is known.
@@ -145,7 +149,7 @@ class Engine:
             EngineError: it is not.
         """
         if self._shapes is not None and not self._checked:
-            engine_file.check_plan(self.plan, self.description)
+            engine_file.check_plan(self.plan, self.description, self._file)
         self._checked = True
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -160,18 +164,22 @@ class Engine:
         known = self._shapes is not None
         if known:
             needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
+            install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}"
         else:
             needs = "a plan without trtnn's description tells nothing until the TensorRT and the GPU it is for are here"
         try:
             backend = get_backend()
         except BackendError as error:
-            install = INSTALL[d["backend"]] if known else error.summary
-            raise EngineError("this engine cannot run here: no TensorRT", needs, install) from error
+            raise EngineError(
+                "this engine cannot run here: no TensorRT", needs, install if known else error.summary
+            ) from error
         problems = []
         if known and backend.name != d["backend"]:
             problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
         elif known and backend.version != d["tensorrt"]:
             problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
+        if known and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
+            problems.append(install)
         if not gpus():
             problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
         elif known and gpus()[0] not in self.targets:
@@ -182,7 +190,7 @@ class Engine:
 
     def _check_gpu_name(self) -> None:
         """Warn where the GPU here is of the right capability and another model, which TensorRT runs engines on."""
-        built, here = self.description.get("gpu"), gpu_name()
+        built, here = harmless_text(str(self.description.get("gpu") or "")), gpu_name()
         if built and here and built != here:
             warnings.warn(
                 f"this engine was built on {built}, and this is {here}: TensorRT chose its kernels for the other; "
@@ -289,8 +297,8 @@ class Engine:
             EngineError: it cannot run here, or runs on several streams, where TensorRT 8.6 tells no times:
                 build it with ``max_aux_streams=0``.
         """
-        if runs < 1:
-            raise ArgumentError(f"runs is a positive number, not {runs}")
+        if not isinstance(runs, int) or runs < 1:
+            raise ArgumentError(f"runs is a positive number, not {runs!r}")
         session = self._open()
         recorder = make_recorder(session.backend.trt)
         worker = session.add_recorded(recorder, self._shapes_of(args, kwargs).profile)
@@ -331,7 +339,7 @@ class Engine:
                     self._check_gpu_name()
                     self.check_plan()
                     load_plugins(self.description.get("plugins", ()))
-                    self._session = Session(backend, self.plan, bool(shapes.profiles))
+                    self._session = Session(backend, self.plan, shapes)
         return self._session
 
     def _run(

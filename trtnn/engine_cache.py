@@ -1,7 +1,7 @@
 """Engines kept by content: one that was built of the same is found again, and never another.
 
-A file is an ordinary engine file whose name ends in the key of all that went into the build. Its description repeats
-the key, with a digest of the rest.
+A file is an ordinary engine file whose name ends in the key of all that went into the build. Its description, which is
+under a digest, repeats the key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from trtnn.engine import Engine
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.files import file_name, locked, make_folder
+from trtnn.files import check_trusted, file_name, locked, make_cache_folder
 from trtnn.fingerprint import digest, fingerprint
 from trtnn.graph import Graph
 
@@ -52,13 +52,14 @@ def find_or_build(
         waiting: a line for standard error, said if another process builds it now.
 
     Raises:
-        ArgumentError: the folder is a file, or cannot be written.
+        ArgumentError: the folder is a file, cannot be written, or is open to other users.
     """
     path = Path(folder) / f"{file_name(name)}-{key}.engine"
-    with contextlib.suppress(EngineError):
-        if path.is_file():  # a hit needs neither the lock nor the right to write
+    if path.is_file():
+        check_trusted(folder)
+        with contextlib.suppress(EngineError):  # a hit needs neither the lock nor the right to write
             return _load(path, key)
-    make_folder(folder)
+    make_cache_folder(folder)
     with locked(path, waiting):
         try:
             if path.is_file():
@@ -73,19 +74,17 @@ def find_or_build(
         return engine
 
 
-def _content(engine: Engine) -> str:
-    return digest(json.dumps(engine.description).encode())  # the plan's own digest is in it
-
-
 def _save(engine: Engine, path: Path, key: str) -> None:
-    entry = {"key": key, "content": _content(engine)}
-    Engine(engine.plan, {**engine.description, _ENTRY: entry}).save(path)
+    Engine(engine.plan, {**engine.description, _ENTRY: key}).save(path)
 
 
 def _load(path: Path, key: str) -> Engine:
+    try:
+        check_trusted(path)
+    except ArgumentError as error:
+        raise EngineError(error.summary) from error
     engine = Engine.load(path)
-    entry = engine.description.pop(_ENTRY, None)
-    if entry != {"key": key, "content": _content(engine)}:
+    if engine.description.pop(_ENTRY, None) != key:
         raise EngineError(f"{path} is not what was written")
     try:
         engine.check_plan()

@@ -59,12 +59,19 @@ class CheckpointError(TrtnnError, ValueError):
         super().__init__(*map(harmless_text, (summary, *details)))
 
 
+class FileError(TrtnnError, OSError):
+    """A file cannot be written, as on a full disk; nothing is left of it."""
+
+
 class BuildError(TrtnnError, RuntimeError):
     """TensorRT refused a layer or could not build the network."""
 
 
 class EngineError(TrtnnError, RuntimeError):
-    """An engine cannot be loaded or run here."""
+    """An engine cannot be loaded or run here; the words of its file, and of TensorRT, are shown harmless."""
+
+    def __init__(self, summary: str, *details: str) -> None:
+        super().__init__(*map(harmless_text, (summary, *details)))
 
 
 class ImageError(TrtnnError, ValueError):

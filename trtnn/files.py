@@ -1,10 +1,15 @@
-"""Writing files: an interrupted write leaves the old file whole, and a lock keeps processes apart."""
+"""Files: only regular ones are read, an interrupted write leaves the old one whole, and a cache is of its owner alone.
+
+A lock keeps processes apart.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,36 +18,124 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, FileError
 
 CACHE_ENVIRONMENT = "TRTNN_CACHE_DIR"
+_KINDS = {  # by what ``stat`` calls them
+    stat.S_IFDIR: "it is a folder",
+    stat.S_IFIFO: "it is a pipe",
+    stat.S_IFSOCK: "it is a socket",
+    stat.S_IFCHR: "it is a device",
+    stat.S_IFBLK: "it is a device",
+}
+_NAME_SHOWN = 40  # characters of a file's name in that of its temporary one, which may not be longer than a name is
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading, in binary; a pipe, which might never answer, and a device are refused.
+
+    Raises:
+        OSError: it cannot be opened, or is of another kind, which ``strerror`` says.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        # An open of a pipe waits for who writes to it, unless it was asked not to.
+        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+        status = os.fstat(descriptor)
+        kind = _kind(status)
+        if kind is not None and not stat.S_ISDIR(status.st_mode):  # of a folder ``open`` itself says so
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, kind, name)
+        return descriptor
+
+    return open(path, "rb", opener=opener)
+
+
+def _kind(status: os.stat_result) -> str | None:
+    """Return in words what is no regular file, and None for one that is."""
+    kind = stat.S_IFMT(status.st_mode)
+    return None if kind == stat.S_IFREG else _KINDS.get(kind, "it is no regular file")
 
 
 def default_cache_dir() -> Path:
     """Return the user's own folder for caches.
 
     ``TRTNN_CACHE_DIR`` names it; without that it is ``trtnn`` in ``$XDG_CACHE_HOME``, or in ``~/.cache``.
+
+    Raises:
+        ArgumentError: none of them leads to a folder, since there is no ``HOME``.
     """
     chosen = os.environ.get(CACHE_ENVIRONMENT)
     if chosen:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    if not os.path.isabs(base):  # it would be another one in every folder that a program is started from
+        known = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HOME")}
+        raise ArgumentError(
+            "there is no folder for caches: neither HOME nor XDG_CACHE_HOME is an absolute path",
+            "received " + ", ".join(f"{name}={value!r}" if value else f"no {name}" for name, value in known.items()),
+            f"set {CACHE_ENVIRONMENT} to a folder, or HOME",
+        )
     return Path(base, "trtnn")
 
 
-def make_folder(path: str | os.PathLike[str]) -> Path:
+def check_trusted(path: str | os.PathLike[str]) -> None:
+    """Check that nobody but this user, and root, can have put a file, or files in a folder, where they are.
+
+    What lies in a cache is used as if it had just been made. Windows has no such owners and modes: nothing is checked.
+
+    Raises:
+        ArgumentError: it belongs to another user, or others can write to it; with what to do.
+        OSError: it is not there.
+    """
+    if not hasattr(os, "getuid"):
+        return
+    status = os.stat(path)
+    if status.st_uid not in (os.getuid(), 0):
+        raise ArgumentError(
+            f"{path} is not trusted: it belongs to another user (uid {status.st_uid}, and this is {os.getuid()})",
+            "give a folder of your own for caches",
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        raise ArgumentError(
+            f"{path} is not trusted: other users can write to it (mode {stat.S_IMODE(status.st_mode):04o})",
+            "look at what is in it, and close it to them: chmod -R go-w",
+        )
+
+
+def make_cache_folder(path: str | os.PathLike[str]) -> Path:
+    """Return ``path`` as a folder for a cache; where it is missing it is made, and only this user can use it.
+
+    Raises:
+        ArgumentError: as :func:`make_folder` and :func:`check_trusted`.
+    """
+    path = make_folder(path, mode=0o700)
+    check_trusted(path)
+    return path
+
+
+def make_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Path:
     """Return ``path`` as a folder that takes new files; it is made where it is missing.
+
+    Args:
+        path: the folder.
+        mode: of what is made, less the umask.
 
     Raises:
         ArgumentError: it is a file, or cannot be made or written.
     """
     path = Path(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(path.parents):
+            if not folder.exists():
+                folder.mkdir(mode, exist_ok=True)
+        path.mkdir(mode, exist_ok=True)
     except FileExistsError:
         raise ArgumentError(f"cannot keep files in {path}: it is a file", "give the path of a folder") from None
-    except OSError as error:
-        raise ArgumentError(f"cannot keep files in {path}: {error.strerror}", "give another folder") from error
+    except (OSError, ValueError) as error:  # the latter of a null byte
+        why = getattr(error, "strerror", error)
+        raise ArgumentError(f"cannot keep files in {path}: {why}", "give another folder") from error
     if not os.access(path, os.W_OK):
         raise ArgumentError(f"cannot keep files in {path}: no permission to write there", "give another folder")
     return path
@@ -83,12 +176,22 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         ArgumentError: the path is a folder, or its folder is missing or closed to us.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ArgumentError(f"cannot write {path}: it is a folder", "give the path of a file")
+    try:
+        kind = _kind(path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        kind = None
+    except (OSError, ValueError) as error:  # the latter of a null byte
+        raise ArgumentError(f"cannot write {path}: {getattr(error, 'strerror', error)}") from error
+    if kind is not None:  # a device would be replaced
+        raise ArgumentError(f"cannot write {path}: {kind}", "give the path of a file")
     if not path.parent.is_dir():
         raise ArgumentError(f"cannot write {path}: the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise ArgumentError(f"cannot write {path}: no permission to write in {path.parent}")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()  # /proc, or a disk that can only be read, takes no files
+    except OSError as error:
+        raise ArgumentError(f"cannot write {path}: {path.parent} takes no files: {error.strerror}") from error
     return path
 
 
@@ -101,10 +204,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises:
         ArgumentError: as :func:`check_writable`.
+        FileError: the system refused, as when the disk is full.
     """
     path = check_writable(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = None
     try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:_NAME_SHOWN]}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -113,7 +218,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own 0600 would hide the file from others
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        # What the system says of a file that it names is of that file, unless it is the hidden one.
+        if (
+            isinstance(error, OSError)
+            and error.errno
+            and (error.filename is None or temporary in (None, error.filename))
+        ):
+            raise FileError(f"cannot write {path}: {error.strerror}") from error
         raise

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,7 @@ from trtnn.inputs import MOST_DIMENSIONS, Input
 from trtnn.parameter import Parameter
 from trtnn.plugin_layer import PluginLayer
 from trtnn.profiles import Ranges
+from trtnn.progress import held_signals
 from trtnn.structure import flatten, map_leaves
 from trtnn.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
 from trtnn.tensor import Tensor, Value
@@ -54,6 +55,14 @@ def current_graph() -> Graph | None:
     return _CURRENT.get()
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(text, str) for text in value)
+
+
+def _shown(value: Any) -> str:
+    return f"the string {value!r}" if isinstance(value, str) else f"{value!r:.100}"
+
+
 @dataclass(frozen=True)
 class Precision:
     """The element type that a network computes in.
@@ -67,8 +76,8 @@ class Precision:
     fp32_modules: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.fp32_modules, str):
-            raise ArgumentError(f"fp32_modules takes a tuple of paths, not the string {self.fp32_modules!r}")
+        if not _are_texts(self.fp32_modules):
+            raise ArgumentError(f"fp32_modules takes a tuple of paths, not {_shown(self.fp32_modules)}")
         object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
         if self.fp32_modules and self.compute is float32:
             raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
@@ -167,7 +176,8 @@ class Graph:
     def _make_builder(self) -> Any:
         self.backend.logger.take()
         try:
-            return self.trt.Builder(self.backend.logger)
+            with held_signals():  # it takes seconds, and writes to its log
+                return self.trt.Builder(self.backend.logger)
         except TypeError as error:  # what TensorRT's constructors end in where they fail
             needs = () if self.backend.capabilities.targets else ("it needs an NVIDIA GPU, even to trace a network",)
             raise BackendError(f"{self.backend} does not start here", *needs, *self.backend.logger.take()) from error
@@ -280,8 +290,8 @@ class Graph:
         Raises:
             ArgumentError: a pattern names none; with the nearest.
         """
-        if isinstance(patterns, str):
-            raise ArgumentError(f"outputs takes a list of module paths, not the string {patterns!r}")
+        if not _are_texts(patterns):
+            raise ArgumentError(f"outputs takes a list of module paths, not {_shown(patterns)}")
         found: dict[str, None] = {}
         for pattern in patterns:
             paths = [path for path in self.module_outputs if path and fnmatch.fnmatchcase(path, pattern)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from trtnn.dtypes import DType, as_dtype, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
-from trtnn.symbolic import Length, Size, at_opt, bounds, parse, same_shape
+from trtnn.symbolic import Length, LengthReader, Size, at_opt, bounds, same_shape
 
 MOST_DIMENSIONS = 8  # of TensorRT
 _LONGEST = 2**63 - 1
@@ -44,7 +44,8 @@ class Input:
             shown = tuple(named(length) if isinstance(length, inner) else length for length in shape)
             raise ShapeError(f"a shape holds positive ints, not {shown}")
         if len(shape) > MOST_DIMENSIONS:
-            raise ShapeError(f"TensorRT has at most {MOST_DIMENSIONS} dimensions, not the {len(shape)} of {shape}")
+            of = f"{shape}" if len(shape) < 100 else "this shape"
+            raise ShapeError(f"TensorRT has at most {MOST_DIMENSIONS} dimensions, not the {len(shape)} of {of}")
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "dtype", as_dtype(self.dtype))
 
@@ -73,10 +74,17 @@ class Input:
         return {"shape": shape, "dtype": self.dtype.name}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], dims: Mapping[str, Length] | None = None) -> Input:
-        """Return the Input that :meth:`to_json` gave, with the dimensions that its lengths name."""
-        shape = (parse(length, dims or {}) if isinstance(length, str) else length for length in value["shape"])
-        return cls(tuple(shape), value["dtype"])
+    def from_json(cls, value: Mapping[str, Any], read: Callable[[str], Length] | None = None) -> Input:
+        """Return the Input that :meth:`to_json` gave.
+
+        Args:
+            value: the JSON values.
+            read: gives a symbolic length of its text, such as a :class:`~trtnn.symbolic.LengthReader`.
+        """
+        shape, read = value["shape"], read or LengthReader({})
+        if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:  # before any work goes into it
+            raise ShapeError(f"a shape is a list of at most {MOST_DIMENSIONS} lengths")
+        return cls(tuple(read(length) if isinstance(length, str) else length for length in shape), value["dtype"])
 
 
 def _as_length(length: Any) -> Any:

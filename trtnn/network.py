@@ -15,6 +15,7 @@ from trtnn.backend import get_backend
 from trtnn.build import BuildConfig, build
 from trtnn.dtypes import float32
 from trtnn.engine import Engine
+from trtnn.engine_file import check_metadata
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.fp16 import Fp16Report, make_report
 from trtnn.graph import Graph, Precision
@@ -45,8 +46,11 @@ def trace(
         paths: the path of each module that forward may call, by its ``id``.
         metadata: JSON values for the engine file.
         outputs: paths of modules, or patterns of them, whose outputs are outputs of the network as well.
-    """
 
+    Raises:
+        ArgumentError: the metadata are no JSON, or an engine file says itself what they say.
+    """
+    known = check_metadata(metadata or {})
     merged, profiles = merge_profiles(inputs)
 
     def write(precision: Precision) -> Graph:
@@ -56,7 +60,7 @@ def trace(
             graph.set_outputs(result, outputs)
         return graph
 
-    return Network(write(precision or Precision()), write, dict(metadata or {}))
+    return Network(write(precision or Precision()), write, known)
 
 
 @dataclass(frozen=True)

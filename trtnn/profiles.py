@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,9 +104,22 @@ def profile_to_json(profile: Ranges) -> dict[str, Any]:
     }
 
 
-def profile_from_json(value: Mapping[str, Mapping[str, int]]) -> Ranges:
-    """Return the profile that :func:`profile_to_json` gave."""
-    return {name: Dim(name, **lengths) for name, lengths in value.items()}
+def profiles_from_json(values: Sequence[Mapping[str, Mapping[str, int]]], names: Set[str]) -> tuple[Ranges, ...]:
+    """Return the profiles that :func:`profile_to_json` gave.
+
+    Args:
+        values: the JSON values, one for each profile.
+        names: of the dimensions that the inputs have.
+
+    Raises:
+        ValueError: the profiles are not of these dimensions, or there are none of them.
+    """
+    for value in values:
+        if value.keys() != names:
+            raise ValueError("its profiles are not of the dimensions that its inputs have")
+    if names and not values:
+        raise ValueError("its inputs have dimensions of which no profile tells")
+    return tuple({name: Dim(name, **lengths) for name, lengths in value.items()} for value in values)
 
 
 @dataclass(frozen=True, eq=False)

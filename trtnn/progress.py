@@ -1,7 +1,11 @@
-"""Progress bars; for a build, what TensorRT's IProgressMonitor gives: a bar, and a way to end it."""
+"""Progress bars; for a build, what TensorRT's IProgressMonitor gives: a bar, and a way to end it.
+
+And what handlers of signals raise while TensorRT works, which would be lost there.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -15,10 +19,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 
 @contextmanager
-def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[None]:
-    """Watch the build within the block: Ctrl-C ends it, and a bar on standard error says how far it is.
+def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[Held]:
+    """Watch the build within the block: what a signal's handler raises ends it, and a bar says how far it is.
 
-    TensorRT reports phases within phases; the outermost is one bar, and the innermost running is named beside it.
+    TensorRT reports phases within phases; the outermost is one bar on standard error, and the innermost that runs is
+    named beside it.
 
     Args:
         trt: the TensorRT module.
@@ -27,16 +32,16 @@ def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[None]:
         show: whether there is a bar.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; TensorRT has ended the build.
+        BaseException: whatever a handler raised, such as KeyboardInterrupt for Ctrl-C; TensorRT has ended the build.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[phase]}"))
     # What other threads print to standard output stays there.
     bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, disable=not show)
-    with bar as progress, _held_interrupt() as held:
+    with bar as progress, held_signals() as held:
         task = progress.add_task(title, total=None, phase="")
         settings.progress_monitor = _make_monitor(trt, progress, task, held)
         try:
-            yield
+            yield held
         finally:
             settings.progress_monitor = None
         if held.error is None:
@@ -44,42 +49,57 @@ def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[None]:
 
 
 @dataclass
-class _Held:
-    """What the handler of Ctrl-C raised, until it can be raised."""
+class Held:
+    """What handlers of signals raise is kept while this is open: the first of it, until it can be raised."""
 
     error: BaseException | None = None
+    is_open: bool = True
 
 
 @contextmanager
-def _held_interrupt() -> Iterator[_Held]:
-    """Keep what Ctrl-C raises until the end of the block.
+def held_signals() -> Iterator[Held]:
+    """Keep what handlers of signals raise until the end of the block, where TensorRT works.
 
-    While TensorRT builds, Python runs only within the monitor, so that a KeyboardInterrupt would come up there, where
-    TensorRT swallows it. The handler that was there decides as before: what it raises is held, and if it raises nothing
-    the build goes on.
+    Python runs then only where TensorRT calls it, for its log or its progress, and there TensorRT swallows what is
+    raised. The handlers that were there decide as before: what one raises is held, and if none raises anything the work
+    goes on.
+
+    Raises:
+        BaseException: the first that a handler raised.
     """
-    held = _Held()
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    held = Held()
+    if threading.current_thread() is not threading.main_thread():  # where no handler ever runs
         yield held
         return
+    try:
+        with contextlib.ExitStack() as restored:
+            for number in signal.valid_signals():
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    restored.callback(signal.signal, number, handler)
+                    signal.signal(number, _holder(held, handler))
+            try:
+                yield held
+            finally:
+                held.is_open = False  # first: a signal that comes while they are restored may leave some as they are
+    finally:
+        if held.error is not None:
+            raise held.error
 
+
+def _holder(held: Held, handler: Callable[[int, Any], Any]) -> Callable[[int, Any], None]:
     def hold(number: int, frame: Any) -> None:
         try:
             handler(number, frame)
         except BaseException as error:
-            held.error = error
+            if not held.is_open:
+                raise
+            held.error = held.error or error
 
-    signal.signal(signal.SIGINT, hold)
-    try:
-        yield held
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if held.error is not None:
-        raise held.error
+    return hold
 
 
-def _make_monitor(trt: Any, progress: Progress, task: TaskID, held: _Held) -> Any:
+def _make_monitor(trt: Any, progress: Progress, task: TaskID, held: Held) -> Any:
     class Monitor(trt.IProgressMonitor):
         """Turns phases and steps into one fraction, which never falls: a phase fills the step that it runs in."""
 

@@ -16,8 +16,9 @@ from trtnn.cuda_graph import CapturedGraph
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.inputs import Input
 from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory, device_memory
-from trtnn.plan import deserialize, scratch_bytes
-from trtnn.profiles import CallShapes
+from trtnn.plan import check_bindings, deserialize, scratch_bytes
+from trtnn.profiles import CallShapes, Shapes
+from trtnn.progress import held_signals
 
 
 class Session:
@@ -26,18 +27,19 @@ class Session:
     Args:
         backend: the TensorRT that built the plan.
         plan: the serialised engine.
-        is_dynamic: its inputs have dimensions that each call settles.
+        shapes: what it takes and gives, by its description.
 
     Raises:
-        EngineError: TensorRT cannot load it.
+        EngineError: TensorRT cannot load it, or finds something else in it than its description says.
     """
 
-    def __init__(self, backend: Backend, plan: memoryview, is_dynamic: bool) -> None:
-        self.backend, self.is_dynamic = backend, is_dynamic
+    def __init__(self, backend: Backend, plan: memoryview, shapes: Shapes) -> None:
+        self.backend, self.is_dynamic = backend, bool(shapes.profiles)
         self._local = threading.local()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._memory()  # it makes a CUDA context current, which TensorRT needs
         self._runtime, self.engine = deserialize(backend, plan)
+        check_bindings(self.engine, backend.trt, shapes)
 
     def _memory(self) -> TorchMemory | PycudaMemory:
         """Return the calling thread's own."""
@@ -128,6 +130,7 @@ class Worker:
                 raise EngineError(f"TensorRT could not use profile {profile}", *self._backend.logger.take())
             memory.synchronize()  # the context may run on another stream
         self._shapes: CallShapes | None = None  # those that the context was told last
+        self._known: weakref.WeakSet[CallShapes] = weakref.WeakSet()  # whose outputs are as TensorRT has them
         self._buffers: dict[str, _Buffer] = {}
         self._pinned: dict[str, _Buffer] = {}
         self._addresses: dict[str, int] = {}  # those that the context was told last
@@ -140,6 +143,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Run on NumPy arrays, through pinned memory where memory does not take them, and wait for the result."""
         memory = self.memory
+        self._settle(shapes)
         buffers = self._own_buffers(shapes)
         for name, array in given.items():
             source = memory.direct(array)
@@ -147,7 +151,7 @@ class Worker:
                 source = self._sized(self._pinned, memory.pinned, name, shapes.inputs[name])
                 memory.fill(source, array)
             memory.copy(buffers[name], source)
-        self._execute(shapes, buffers)
+        self._execute(buffers)
         if out is None:  # pinned memory that is handed on: copying it once more would take longer than the transfer
             results = {name: memory.pinned(spec) for name, spec in shapes.outputs.items()}
             for name, result in results.items():
@@ -174,6 +178,7 @@ class Worker:
             ArgumentError: ``out`` is an input as well, which a graph's own buffers alone allow.
         """
         memory = self.memory
+        self._settle(shapes)
         if self._graph is None:
             if out is not None:
                 read = {memory.pointer(tensor) for tensor in given.values()}
@@ -184,12 +189,12 @@ class Worker:
                             "TensorRT may write before it has read: give another",
                         )
             results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
-            self._execute(shapes, {**given, **results})
+            self._execute({**given, **results})
             return results
         buffers = self._own_buffers(shapes)
         for name, tensor in given.items():
             memory.copy(buffers[name], tensor)
-        self._execute(shapes, buffers)
+        self._execute(buffers)
         results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
         for name, tensor in results.items():
             memory.copy(tensor, buffers[name])
@@ -201,8 +206,9 @@ class Worker:
         It takes calls of these shapes alone after that: a context must not change under a graph that was captured of
         it.
         """
+        self._settle(shapes)
         buffers = self._own_buffers(shapes)
-        self._execute(shapes, buffers)  # TensorRT finishes its set-up in the first run, which cannot be captured
+        self._execute(buffers)  # TensorRT finishes its set-up in the first run, which cannot be captured
         self.memory.synchronize()
         self._graph = CapturedGraph(self._enqueue)
 
@@ -213,7 +219,8 @@ class Worker:
 
     def bare(self, shapes: CallShapes) -> Callable[[], None]:
         """Return the execution alone, on this worker's own buffers and the stream that is current now."""
-        self._execute(shapes, self._own_buffers(shapes))
+        self._settle(shapes)
+        self._execute(self._own_buffers(shapes))
         enqueue = self._enqueue if self._graph is None else self._graph.launch
         return partial(enqueue, self.memory.current_handle())
 
@@ -231,13 +238,11 @@ class Worker:
             buffer = kept[name] = _Buffer(whole, spec, whole[:count].reshape(spec.shape))
         return buffer.view
 
-    def _execute(self, shapes: CallShapes, buffers: Mapping[str, Any]) -> None:
+    def _execute(self, buffers: Mapping[str, Any]) -> None:
         stream = self._current_stream() if self._stream is None else self._stream
         if self._graph is not None:
             self._graph.launch(stream)
             return
-        if self._is_dynamic and shapes is not self._shapes:
-            self._tell(shapes)
         addresses = self._addresses
         for name, buffer in buffers.items():
             address = self.memory.pointer(buffer)
@@ -256,18 +261,47 @@ class Worker:
             self._last_stream = stream
         return self.memory.handle(stream)
 
+    def _settle(self, shapes: CallShapes) -> None:
+        """Let the context know the shapes of a call, before any buffer is made for them."""
+        if self._is_dynamic and shapes is not self._shapes and self._graph is None:
+            self._tell(shapes)
+
     def _tell(self, shapes: CallShapes) -> None:
-        """Tell the context the shapes of the inputs."""
         self._shapes = None
         for name, spec in shapes.inputs.items():
             if not self._context.set_input_shape(name, spec.shape):
                 raise EngineError(
                     f"TensorRT did not take the shape {spec.shape} of input {name!r}", *self._backend.logger.take()
                 )
+        if shapes not in self._known:
+            self._check_outputs(shapes)
+            self._known.add(shapes)
         self._shapes = shapes
 
+    def _check_outputs(self, shapes: CallShapes) -> None:
+        """Check that outputs are as long as TensorRT will write them, now that it knows the inputs' shapes.
+
+        Raises:
+            EngineError: one is not; with both.
+        """
+        for name, spec in shapes.outputs.items():
+            found = tuple(self._context.get_tensor_shape(name))
+            if found != spec.shape:
+                raise EngineError(
+                    "what the file of this engine says is not what TensorRT finds in the plan",
+                    f"output {name!r} has the shape {spec.shape}; in the plan {found}",
+                    f"where inputs have {', '.join(f'{n} {s.shape}' for n, s in shapes.inputs.items())}",
+                    *self._backend.logger.take(),
+                    "build it again, or copy the file again",
+                )
+
     def _enqueue(self, stream: int) -> None:
-        if not self._context.execute_async_v3(stream):
+        if self._recorder is None:
+            done = self._context.execute_async_v3(stream)
+        else:  # TensorRT calls Python for it
+            with held_signals():
+                done = self._context.execute_async_v3(stream)
+        if not done:
             raise EngineError(
                 "TensorRT could not run this engine", *self._backend.logger.take(), *describe_gpu_memory()
             )

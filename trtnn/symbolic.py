@@ -9,7 +9,9 @@ What comes to a plain number is a plain int.
 from __future__ import annotations
 
 import ast
+import keyword
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -21,8 +23,11 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.terms import Atom, Axis, Pair, Terms, add, axes_in, cleaned, interval, key, multiply, scale, subtract
 
 _TEXT_LIMIT = 1000  # of a length that is read: a file could hold one that takes forever
-_WEIGHT_LIMIT = 2000
+# Of all lengths that are read together: by monomials, each with what is in its floors, that operations take and give.
+# All lengths of a detector's modules come to 300 at most; a unit of the worst takes 0.13 ms.
+_WORK_LIMIT = 10_000
 LARGEST_POWER = 16  # that is multiplied out
+_LONGEST = 2**63 - 1  # that TensorRT has a number for
 _FLOATS = (float, np.floating)
 
 
@@ -175,10 +180,10 @@ class Dim(Size):
     __slots__ = ("max", "min", "multiple_of", "name", "opt")
 
     def __init__(self, name: str, min: int, opt: int, max: int, multiple_of: int = 1) -> None:
-        if not isinstance(name, str) or not name.isidentifier():
+        if not _is_python_name(name):
             raise ArgumentError(f"the name of a dimension is a Python name such as 'height', not {name!r}")
         lengths = (min, opt, max, multiple_of)
-        if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in lengths):
+        if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and 0 < n <= _LONGEST for n in lengths):
             raise ArgumentError(f"the lengths of dimension {name!r} are positive ints, not {lengths}")
         if not min <= opt <= max:
             raise ArgumentError(f"dimension {name!r} takes min <= opt <= max, not {min}, {opt}, {max}")
@@ -195,6 +200,12 @@ class Dim(Size):
     def holds(self, length: int) -> bool:
         """Whether a length is within the range."""
         return self.min <= length <= self.max and length % self.multiple_of == 0
+
+
+def _is_python_name(name: Any) -> bool:
+    """Whether Python reads a name as that name: no keyword, and no letters that it takes for others (NFKC)."""
+    is_name = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+    return is_name and unicodedata.normalize("NFKC", name) == name
 
 
 Length = int | Size
@@ -302,52 +313,90 @@ def pieces(length: Length) -> list[Piece]:
     return [_piece(monomial, factor) for monomial, factor in _in_order(_terms_of(length))]
 
 
-def parse(text: str, dims: Mapping[str, Length]) -> Length:
-    """Return the length that ``str`` of it gave.
+class LengthReader:
+    """Reads the lengths of one file: each text once, and all of them for no more work than sound ones take.
 
-    Raises:
-        ValueError: the text is none, or names a dimension that is not in ``dims``.
+    Args:
+        dims: what the texts name.
     """
-    operations = {
-        ast.Add: lambda a, b: a + b,
-        ast.Sub: lambda a, b: a - b,
-        ast.Mult: lambda a, b: a * b,
-        ast.FloorDiv: lambda a, b: a // b,
-        ast.Mod: lambda a, b: a % b,
-    }
-    functions = {"min": sym_min, "max": sym_max}
 
-    def read(node: ast.expr) -> Length:
+    def __init__(self, dims: Mapping[str, Length]) -> None:
+        self._dims = dims
+        self._known: dict[str, Length] = {}
+        self._text = ""  # that is being read
+        self._work = 0
+
+    def __call__(self, text: str) -> Length:
+        """Return the length that ``str`` of it gave.
+
+        Raises:
+            ValueError: the text is none, names a dimension that is not there, or is too complicated.
+        """
+        if text not in self._known:
+            self._known[text] = self._parse(text)
+        return self._known[text]
+
+    def _parse(self, text: str) -> Length:
+        try:
+            if len(text) > _TEXT_LIMIT:
+                raise ValueError(f"it has {len(text):,} characters, {_TEXT_LIMIT:,} are read")
+            self._text = text
+            self._charge(1 + len(text) // 16)
+            return self._value(ast.parse(text, mode="eval").body)
+        except (
+            SyntaxError,
+            ZeroDivisionError,
+            RecursionError,
+            MemoryError,
+        ) as error:  # of nesting Python raises the last
+            raise ValueError(f"{text[:_TEXT_LIMIT]!r} is no length: {error or type(error).__name__}") from error
+
+    def _value(self, node: ast.expr) -> Length:
         if isinstance(node, ast.Constant) and type(node.value) is int:
             return node.value
-        if isinstance(node, ast.Name) and node.id in dims:
-            return dims[node.id]
+        if isinstance(node, ast.Name) and node.id in self._dims:
+            return self._dims[node.id]
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -read(node.operand)
+            return -self._value(node.operand)
         operation, operands = None, []
         if isinstance(node, ast.BinOp):
-            operation, operands = operations.get(type(node.op)), [node.left, node.right]
+            operation, operands = _OPERATIONS.get(type(node.op)), [node.left, node.right]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            operation, operands = functions.get(node.func.id), node.args
-        if operation is not None and len(operands) == 2:
-            left, right = map(read, operands)
-            if _weight(left) * _weight(right) > _WEIGHT_LIMIT:  # what they come to could be of any size
-                raise ValueError("it is too complicated")
-            return operation(left, right)
-        raise ValueError(f"{ast.unparse(node)!r} in the length {text!r}")
+            operation, operands = _EXTREMES.get(node.func.id), node.args
+        if operation is None or len(operands) != 2:
+            raise ValueError(f"{ast.unparse(node)!r} in the length {self._text!r}")
+        left, right = map(self._value, operands)
+        self._charge(_weight(left) * _weight(right))  # what they come to could be of any size
+        result = operation(left, right)
+        self._charge(_weight(result))
+        return result
 
-    try:
-        if len(text) > _TEXT_LIMIT:
-            raise ValueError(f"it has {len(text):,} characters, {_TEXT_LIMIT:,} are read")
-        return read(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ZeroDivisionError, RecursionError, MemoryError) as error:  # of nesting Python raises the last
-        raise ValueError(f"{text[:_TEXT_LIMIT]!r} is no length: {error or type(error).__name__}") from error
+    def _charge(self, work: int) -> None:
+        self._work += work
+        if self._work > _WORK_LIMIT:
+            raise ValueError("the lengths are too complicated")
+
+
+_OPERATIONS: dict[type, Callable[[Any, Any], Length]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.FloorDiv: lambda a, b: a // b,
+    ast.Mod: lambda a, b: a % b,
+}
+_EXTREMES: dict[str, Callable[[Length, Length], Length]] = {"min": sym_min, "max": sym_max}
 
 
 def _weight(length: Length) -> int:
-    """Return how many monomials there are in a length and in its floors."""
+    """Return how many monomials there are in a length and in its floors.
+
+    Raises:
+        ValueError: one of them is of a power that no length has.
+    """
     if isinstance(length, int):
         return 1
+    if max(map(len, length._terms), default=0) > LARGEST_POWER:
+        raise ValueError("the lengths are too complicated")
     return sum(
         1 + sum(_weight(Size(dict(part))) for atom in monomial if isinstance(atom, Pair) for part in atom[1:])
         for monomial in length._terms

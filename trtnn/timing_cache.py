@@ -14,7 +14,7 @@ from typing import Any
 
 from trtnn.backend import Backend, gpu_name, gpus
 from trtnn.errors import ArgumentError
-from trtnn.files import atomic_write, file_name, locked
+from trtnn.files import atomic_write, check_trusted, file_name, locked, open_regular
 from trtnn.fingerprint import digest
 
 _MAGIC = b"trtnn timing cache 1\n"
@@ -61,8 +61,13 @@ def timing_cache(settings: Any, path: Path) -> Iterator[None]:
 def _read(path: Path) -> bytes:
     """Return TensorRT's own bytes of a file; none where it is missing or damaged."""
     try:
-        data = path.read_bytes()
+        check_trusted(path)
+        with open_regular(path) as file:
+            data = file.read()
     except FileNotFoundError:
+        return b""
+    except ArgumentError as error:
+        warnings.warn(f"the timing cache is replaced: {error}", stacklevel=2)
         return b""
     except OSError as error:
         warnings.warn(f"the timing cache {path} cannot be read: {error.strerror}", stacklevel=2)

@@ -1,7 +1,8 @@
 """How the libraries are built, and where they are kept.
 
 The plugin's library depends on TensorRT's version, the GPU and the sources; its folder in the cache is named by all
-three, so that a change of any of them is a library that is not there yet, never one that does not fit.
+three, so that a change of any of them is a library that is not there yet, never one that does not fit. Beside each is
+the digest of its bytes: loading a library runs it, so nothing else is loaded.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from pathlib import Path
 
 from trtnn.backend import gpus
 from trtnn.errors import ArgumentError, BuildError
-from trtnn.files import default_cache_dir, locked, make_folder
+from trtnn.files import atomic_write, default_cache_dir, locked, make_cache_folder
+from trtnn.fingerprint import digest as digest_of
 from trtnn.progress import progress_bar
 
 SOURCES = Path(__file__).resolve().parent / "csrc"
 COMMAND = "python -m trtnn.plugins.dcnv2 build"
 PLUGIN, KERNEL = "libtrtnn_dcnv2_plugin.so", "libtrtnn_dcnv2.so"
+DIGEST = ".digest"  # what the name of the file with a library's digest ends in
 FLAGS = ("-O3", "-std=c++17", "-shared", "-Xcompiler=-fPIC,-fvisibility=hidden,-Wno-deprecated-declarations")
 PLACES = (
     "/usr/include/x86_64-linux-gnu",
@@ -86,6 +89,14 @@ def library_path(arch: str, tensorrt: str | None, folder: str | os.PathLike[str]
     name = f"tensorrt-{tensorrt}" if tensorrt else "kernel"
     root = Path(folder) if folder else default_cache_dir() / "dcnv2"
     return root / f"{name}-{arch}-{digest()}" / (PLUGIN if tensorrt else KERNEL)
+
+
+def is_unchanged(path: Path) -> bool:
+    """Whether the library at ``path`` is there, as it was built."""
+    try:
+        return path.with_name(path.name + DIGEST).read_text(encoding="ascii") == digest_of(path.read_bytes())
+    except (OSError, ValueError):
+        return False
 
 
 def find_nvcc() -> str:
@@ -163,14 +174,14 @@ def build(
 
     Raises:
         BuildError: nvcc or the headers are missing, or nvcc failed; with what it said.
-        ArgumentError: an argument is wrong.
+        ArgumentError: an argument is wrong, or others can write to the folder.
     """
     target = architecture(arch)
     include, version = (None, None) if kernel_only else find_headers(tensorrt_include)
     path = library_path(target, version, output)
-    make_folder(path.parent)
+    make_cache_folder(path.parent)
     with locked(path, waiting=f"waiting for another process that builds {path}"):
-        if path.is_file() and not force:
+        if is_unchanged(path) and not force:
             return path
         nvcc = find_nvcc()
         title = f"nvcc: {path.name} for {target}" + (f" and TensorRT {version}" if version else "")
@@ -185,5 +196,8 @@ def build(
             if done.returncode:
                 said = (done.stdout + done.stderr).strip().splitlines()
                 raise BuildError(f"nvcc could not build {path.name}", " ".join(command), *said[-20:])
+            made.chmod(0o755)  # by the umask others might write to it
+            with atomic_write(path.with_name(path.name + DIGEST)) as file:
+                file.write(digest_of(made.read_bytes()).encode())
             os.replace(made, path)
     return path

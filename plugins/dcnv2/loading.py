@@ -12,9 +12,9 @@ import numpy as np
 
 from trtnn.backend import Backend, get_backend
 from trtnn.errors import ArgumentError, BackendError, EngineError
-from trtnn.files import default_cache_dir
+from trtnn.files import check_trusted, default_cache_dir
 from trtnn.plugin_layer import PluginLayer
-from trtnn.plugins.dcnv2.building import COMMAND, PLUGIN, architecture, digest
+from trtnn.plugins.dcnv2.building import COMMAND, PLUGIN, architecture, digest, is_unchanged
 from trtnn.plugins.dcnv2.kernel import MASKS
 
 NAME, VERSION = "TrtnnDCNv2", "1"
@@ -76,11 +76,13 @@ def load(path: str | os.PathLike[str] | None = None) -> Path:
     """Make the plugin known to the running TensorRT, once, and return the library's path.
 
     Args:
-        path: the library; None is the one in the cache folder.
+        path: the library, which is loaded as it is; None is the one in the cache folder.
 
     Raises:
         BackendError: this TensorRT has no plugins.
-        EngineError: the library is missing, does not load, or was built for another TensorRT.
+        EngineError: the library is missing, does not load, was built for another TensorRT, or, in the cache folder, is
+            not what was built there.
+        ArgumentError: others can write to the cache folder.
     """
     backend = get_backend()
     if not backend.capabilities.plugins:
@@ -88,12 +90,30 @@ def load(path: str | os.PathLike[str] | None = None) -> Path:
     if backend.name in _loaded:
         return _loaded[backend.name]
     found = Path(path) if path is not None else find_library(backend)
+    if path is None:
+        check_unchanged(found)
     check_library(found, backend)
     backend.logger.take()
     if backend.trt.get_plugin_registry().load_library(os.fspath(found)) is None:
         raise EngineError(f"TensorRT did not take the plugins of {found}", *backend.logger.take())
     _loaded[backend.name] = found
     return found
+
+
+def check_unchanged(path: Path) -> None:
+    """Check that a library of the cache is what was built there, before any of it runs, as it does when it is loaded.
+
+    Raises:
+        ArgumentError: others can write to it or its folder.
+        EngineError: its bytes are not those that were built.
+    """
+    for place in (path.parent, path):
+        check_trusted(place)
+    if not is_unchanged(path):
+        raise EngineError(
+            f"the library of the DCNv2 plugin at {path} is not what was built there, or no digest says so",
+            f"build it again: {COMMAND}",
+        )
 
 
 def check_library(path: Path, backend: Backend) -> None:

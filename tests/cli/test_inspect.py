@@ -81,6 +81,18 @@ def test_a_damaged_engine(run, tmp_path, data):
     assert "engine file" in result.err
 
 
+def test_an_engine_whose_plan_was_changed(run, tmp_path):
+    layer = Linear(2, 3)
+    layer.load_state_dict({"weight": np.ones((3, 2), np.float32), "bias": np.ones(3, np.float32)})
+    path = layer.compile({"input": (4, 2)}, **ONE_TARGET).save(tmp_path / "a.engine")
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    result = run("inspect", path)
+    assert (result.code, result.out) == (1, "")
+    assert f"the plan of this engine is damaged: {path}" in result.err
+
+
 def test_nothing_of_that_name(run):
     result = run("inspect", "yolov5z6")
     assert result.code == 1

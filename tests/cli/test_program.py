@@ -100,6 +100,19 @@ def test_paths_may_hold_spaces_and_brackets(run, tmp_path):
     assert "layer.[red]weight  float32  2×3\n" in run("inspect", folder / "c d.safetensors").out
 
 
+def test_python_without_docstrings_runs_it(tmp_path):
+    code = "from trtnn.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", code, "inspect", WEIGHTS],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "model.0.conv" in done.stdout
+
+
 def test_long_lists_are_cut(run, monkeypatch):
     error = ArgumentError("much", *map(str, range(100)))
     monkeypatch.setattr("trtnn.load", lambda path: (_ for _ in ()).throw(error))

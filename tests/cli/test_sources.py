@@ -212,6 +212,39 @@ def test_what_is_wrong_is_told_with_its_line(run, mine, tmp_path, what, message)
     assert message in result.err
 
 
+FAILS = """
+from trtnn.modules import Module
+
+class Inner(Module):
+    def forward(self, x):
+        return x.sigmoidd()
+
+class Net(Module):
+    def __init__(self):
+        super().__init__()
+        self.inputs, self.inner = {"x": (1, 3)}, Inner()
+
+    def forward(self, x):
+        return self.inner(x)
+"""
+
+
+def test_what_a_forward_raises_is_told_with_the_lines_that_it_came_by(run, mine, tmp_path):
+    (tmp_path / "fails.py").write_text(FAILS)
+    result = run("build", "fails.py:Net")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "error: AttributeError: Tensor has no sigmoidd: nearest: sigmoid\n"
+        "  fails.py:14: return self.inner(x)\n  fails.py:6: return x.sigmoidd()\n"
+    )
+
+
+def test_a_bug_of_ours_is_no_message(run, mine, monkeypatch):
+    monkeypatch.setattr("trtnn.graph.flatten", None)
+    with pytest.raises(TypeError, match="NoneType"):
+        run("inspect", "mine.py:Filled")
+
+
 def test_sizes_of_what_takes_no_pictures(run, mine):
     result = run("inspect", "mine.py:Vector", "--size", 64)
     assert result.code == 1

@@ -100,6 +100,15 @@ def test_names_and_options():
     assert (model.name, model.classes, model.head) == ("yolov5m", 3, "raw")
 
 
+@pytest.mark.parametrize(
+    "name", ["yolov8n", "yolov5n", "yolov3-tiny", "resnet18", "retinanet_resnet50_fpn", "centernet_dla34"]
+)
+@pytest.mark.parametrize("classes", [0, -1, True, 1.5, "80", None])
+def test_a_number_of_classes_that_is_none(name, classes):
+    message = message_of(ArgumentError, models.create, name, classes=classes)
+    assert message == f"classes is a positive int, not {classes!r}"
+
+
 def test_no_family_is_imported_before_it_is_looked_up():
     code = "import sys, trtnn.models as m; before = set(sys.modules); m.by_name(); print(*set(sys.modules) - before)"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()

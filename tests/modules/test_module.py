@@ -17,6 +17,7 @@ import trtnn
 from tests.helpers import assert_close, load_random, message_of, numbers
 from trtnn import Buffer, Input, Module, Parameter, modules
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, TrtnnError, UnsupportedError
+from trtnn.modules import ReLU
 from trtnn.modules.missing import METHODS
 
 OURS = SimpleNamespace(nn=modules, parameter=Parameter, buffer=lambda *shape: np.zeros(shape, np.float32))
@@ -849,3 +850,65 @@ def test_a_forward_of_any_number_of_positional_inputs_cannot_name_them():
 @pytest.mark.parametrize("shape", [(1, 0), (1, -1), (1.5,), (True, 2), ("1",)])
 def test_shapes_that_are_none(shape):
     assert "a shape holds positive ints" in message_of(TrtnnError, Sum().trace, {"a": shape})
+
+
+class Outer(Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inputs, self.inner = {"x": (2, 3)}, inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+class Failing(Module):
+    def __init__(self, fail):
+        super().__init__()
+        self.fail = fail
+
+    def forward(self, x):
+        return self.fail(x)
+
+
+@pytest.mark.parametrize(
+    ("fail", "error", "words"),
+    [
+        (lambda x: x.sigmoidd(), AttributeError, "Tensor has no sigmoidd: nearest: sigmoid"),
+        (lambda x: Outer(ReLU()).missing, AttributeError, "Outer has no attribute 'missing'"),
+        (lambda x: np.nothing_such, AttributeError, "nothing_such"),
+        (lambda x: {}["key"], KeyError, "key"),
+        (lambda x: x + len(5), TypeError, "has no len"),
+    ],
+)
+def test_an_error_of_ones_own_forward_shows_ones_own_lines(fail, error, words):
+    with pytest.raises(error, match=words) as caught:
+        Outer(Failing(fail)).trace()
+    names = [(entry.path.name, entry.name) for entry in caught.traceback]
+    here = "test_module.py"
+    own = [(here, "forward"), (here, "forward"), (here, "<lambda>")]
+    assert names[:5] == [(here, caught.traceback[0].name), ("module.py", "trace"), *own]
+    assert not [entry for entry in caught.traceback[2:] if "/trtnn/" in str(entry.path)]
+
+
+def test_an_error_that_our_own_code_raises_keeps_its_lines(monkeypatch):
+    monkeypatch.setattr(trtnn.graph, "flatten", None)
+    with pytest.raises(TypeError, match="NoneType") as caught:
+        Outer(ReLU()).trace()
+    assert [entry.path.name for entry in caught.traceback].count("graph.py") >= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fp16": "yes"}, "fp16 is True or False, not 'yes'"),
+        ({"fp16": 1}, "fp16 is True or False, not 1"),
+        ({"fp16": True, "fp32_modules": 3}, "fp32_modules takes a tuple of paths, not 3"),
+        ({"fp16": True, "fp32_modules": [3]}, "fp32_modules takes a tuple of paths, not [3]"),
+        ({"fp16": True, "fp32_modules": "inner"}, "fp32_modules takes a tuple of paths, not the string 'inner'"),
+        ({"outputs": 3}, "outputs takes a list of module paths, not 3"),
+        ({"outputs": [None]}, "outputs takes a list of module paths, not [None]"),
+    ],
+)
+def test_options_of_a_trace_that_are_none(options, words):
+    assert words in message_of(ArgumentError, Outer(ReLU()).trace, **options)
+    assert Outer(ReLU()).trace(fp16=np.bool_(True)).graph.precision.compute is trtnn.dtypes.float16

@@ -166,6 +166,19 @@ def test_a_library_is_built_once(monkeypatch, tmp_path, capsys):
     assert "plugin.cpp" not in calls[0]
 
 
+def test_what_is_no_longer_what_was_built_is_built_again(monkeypatch, tmp_path):
+    make_compiler(tmp_path, 'while [ "$1" != -o ]; do shift; done; echo library > "$2"')
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    options = {"arch": "sm_90", "output": tmp_path / "out", "kernel_only": True}
+    path = building.build(**options)
+    assert building.is_unchanged(path)
+    path.write_bytes(b"another")
+    assert not building.is_unchanged(path)
+    assert building.build(**options) == path
+    assert path.read_bytes() == b"library\n"
+    assert building.is_unchanged(path)
+
+
 def test_help_has_examples():
     said = subprocess.run(
         [sys.executable, "-m", "trtnn.plugins.dcnv2", "build", "--help"], capture_output=True, text=True, check=True

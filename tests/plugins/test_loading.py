@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import message_of
-from trtnn.errors import BackendError, EngineError
+from trtnn.errors import ArgumentError, BackendError, EngineError
+from trtnn.fingerprint import digest
 from trtnn.plugins.dcnv2 import building, loading
 
 
@@ -41,14 +42,16 @@ def backend(monkeypatch):
     return made
 
 
-def make_library(path, version):
-    """Compile a library that says it was built for a TensorRT."""
+def make_library(path, version, more=""):
+    """Compile a library that says it was built for a TensorRT, with its digest beside it."""
     if shutil.which("g++") is None:
         pytest.skip("there is no g++ here")
     path.parent.mkdir(parents=True, exist_ok=True)
     source = path.with_suffix(".cpp")
-    source.write_text(f'extern "C" const char* trtnn_dcnv2_tensorrt() {{ return "{version}"; }}')
+    function = f'extern "C" const char* trtnn_dcnv2_tensorrt() {{ return "{version}"; }}'
+    source.write_text(f"#include <cstdio>\n{function}\n{more}")
     subprocess.run(["g++", "-shared", "-fPIC", str(source), "-o", str(path)], check=True)
+    path.with_name(path.name + building.DIGEST).write_text(digest(path.read_bytes()))
     return path
 
 
@@ -96,6 +99,51 @@ def test_a_library_for_another_tensorrt_is_refused(backend, tmp_path):
     assert "was built for TensorRT 8.6" in message
     assert str(path) in message
     assert not backend.registry.taken
+
+
+def make_cached(folder, more=""):
+    """Compile a library into the cache."""
+    folder = folder / "dcnv2" / f"tensorrt-10.13-sm90-{building.digest()}"
+    return make_library(folder / building.PLUGIN, "10.13", more)
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRTNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(building, "gpus", lambda: ("sm90",))
+    monkeypatch.setattr(building, "HOPPER", "sm90")
+    return tmp_path / "cache"
+
+
+def test_a_library_of_the_cache_is_loaded(backend, cache):
+    path = make_cached(cache)
+    assert loading.load() == path
+    assert backend.registry.taken == [str(path)]
+
+
+def test_nothing_of_a_planted_library_runs(backend, cache, tmp_path):
+    """What a library is loaded with runs at once, before anything of it can be asked for."""
+    ran = tmp_path / "ran"
+    more = f'__attribute__((constructor)) void run() {{ fclose(fopen("{ran}", "w")); }}'
+    path = make_cached(cache)
+    written = path.with_name(path.name + building.DIGEST)
+    before = written.read_text()
+    path.unlink()
+    make_cached(cache, more)
+    written.write_text(before)
+    message = message_of(EngineError, loading.load)
+    assert f"{path} is not what was built there" in message
+    assert "build it again: python -m trtnn.plugins.dcnv2 build" in message
+    written.unlink()
+    assert "or no digest says so" in message_of(EngineError, loading.load)
+    make_cached(cache, more)
+    path.parent.chmod(0o777)
+    assert f"{path.parent} is not trusted" in message_of(ArgumentError, loading.load)
+    path.parent.chmod(0o755)
+    assert not ran.exists()
+    assert not backend.registry.taken
+    assert loading.load() == path
+    assert ran.exists()  # or it would have proved nothing
 
 
 def test_what_tensorrt_says_is_shown(backend, tmp_path):

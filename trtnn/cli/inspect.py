@@ -38,6 +38,8 @@ def inspect(
     check_exists(what)
     refuse({"--size": size, "--batch": batch, "--fp16": fp16}, "this is for a model")
     if Path(what).suffix.lower() in ENGINE_SUFFIXES:
-        print_engine(trtnn.Engine.load(what))
+        engine = trtnn.Engine.load(what)
+        engine.check_plan()
+        print_engine(engine)
     else:
         print_state_dict(trtnn.load(what))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +33,9 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
     """Register a function as a command. Its docstring is the help, with the examples below it."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        paragraphs = (" ".join(paragraph.split()) for paragraph in function.__doc__.split("\n\n"))
+        paragraphs = (
+            " ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n")
+        )  # none under -OO
         epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"  $ {line}" for line in examples)])
         return app.command(help="\n\n".join(paragraphs), epilog=epilog)(function)
 
@@ -63,6 +67,29 @@ def main() -> None:
             where = f"{error.filename}: " if error.filename is not None else ""
             print_note("error", "bold red", f"{where}{error.strerror or error}")
             sys.exit(1)
+        except Exception as error:
+            lines = _lines_behind_ours(error)
+            if not lines:
+                raise
+            print_note("error", "bold red", TrtnnError(f"{type(error).__name__}: {error}", *lines))
+            sys.exit(1)
+
+
+def _lines_behind_ours(error: Exception) -> list[str]:
+    """Return the lines by which an error comes behind the last of ours: those of ``FILE.py:CLASS``, or none."""
+    own = [module.__file__ for name, module in sys.modules.items() if name.startswith(OWN_FILE)]
+    folders = {os.path.dirname(file) for file in own if file}  # it may have others beside it
+    lines: list[str] = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith(_PACKAGE):
+            lines.clear()
+        elif lines or os.path.dirname(frame.filename) in folders:
+            lines.append(f"{os.path.relpath(frame.filename)}:{frame.lineno}: {frame.line}")
+    return lines
+
+
+OWN_FILE = "trtnn_file_"  # what the names of modules that are made of such files begin with
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

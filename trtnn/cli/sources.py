@@ -16,6 +16,7 @@ import numpy as np
 
 import trtnn
 from trtnn import models
+from trtnn.cli.program import OWN_FILE
 from trtnn.errors import ArgumentError, TrtnnError, nearest
 from trtnn.models.names import unknown_name
 
@@ -132,7 +133,7 @@ def _first_argument(kind: type[trtnn.Module]) -> str:
 
 def _import_file(path: Path) -> ModuleType:
     """Run a file as a module; like a script, it finds the files beside it."""
-    name = f"trtnn_file_{path.stem}"  # not the stem alone, which may be that of another module
+    name = f"{OWN_FILE}{path.stem}"  # not the stem alone, which may be that of another module
     spec = importlib.util.spec_from_file_location(name, path.absolute())
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import reprlib
 import sys
 from collections import OrderedDict
@@ -42,6 +43,27 @@ def _first_of_each(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]
             yield name, value
 
 
+def _of_the_user(error: Exception) -> Exception:
+    """Return an error of the user's own code without the lines of ours that ran it.
+
+    What our code has raised keeps them, but for AttributeErrors, which only say what a name could have been.
+    """
+    lines = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        lines.append((traceback, traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE)))
+        traceback = traceback.tb_next
+    theirs = [line for line, is_ours in lines if not is_ours]
+    if not theirs or (lines[-1][1] and not isinstance(error, AttributeError)):
+        return error
+    for outer, inner in zip(theirs, [*theirs[1:], None], strict=True):
+        outer.tb_next = inner
+    return error.with_traceback(theirs[0])
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
 def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
@@ -55,7 +77,8 @@ class Module:
     Attributes:
         inputs: the inputs that ``trace`` and ``compile`` take where none are given: an :class:`Input` or a shape by the
             name of each argument of ``forward``.
-        metadata: JSON values that go into the engine file, such as class names.
+        metadata: JSON values that go into the engine file, such as class names, by names that it does not use itself
+            (:data:`trtnn.engine_file.RESERVED`); a trace looks at them.
         training: False: a network is what torch's module is after ``eval()``.
     """
 
@@ -477,7 +500,8 @@ class Module:
 
         Raises:
             ArgumentError: parameters are empty, inputs are missing or unknown, ``"auto"`` has no samples, or samples
-                no ``"auto"``, or a module of ``outputs`` was not called.
+                no ``"auto"``, a module of ``outputs`` was not called, or the metadata are none that an engine file
+                can hold.
             BuildError: TensorRT refused a layer.
         """
         walked = self._walk()
@@ -496,6 +520,8 @@ class Module:
                 *empty[:10],
                 *more,
             )
+        if not isinstance(fp16, (bool, np.bool_)):
+            raise ArgumentError(f"fp16 is True or False, not {fp16!r}")
         automatic = isinstance(fp32_modules, str) and fp32_modules == "auto"
         if automatic and not fp16:
             raise ArgumentError('fp32_modules="auto" says what stays in fp32 beside fp16', "pass fp16=True as well")
@@ -505,6 +531,8 @@ class Module:
                 'samples=[images, ...], inputs like those the network will see, are what "auto" chooses by',
             )
         paths = {id(module): path for path, module in reversed(walked)}  # of a shared one the first
+        if not isinstance(self.metadata, Mapping):
+            raise ArgumentError(f"metadata is a dict of JSON values, not {self.metadata!r:.100}")
         metadata = {"model": type(self).__name__, **self.metadata}
         write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
         try:
@@ -517,6 +545,8 @@ class Module:
                 "a forward calls itself without end, or modules are nested very deep",
                 "of the latter each takes three calls: sys.setrecursionlimit(...)",
             ) from None
+        except Exception as error:
+            raise _of_the_user(error)  # noqa: B904  it is the same
 
     def compile(
         self,
