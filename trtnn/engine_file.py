@@ -31,6 +31,7 @@ from trtnn.symbolic import bounds
 
 MAX_DESCRIPTION_BYTES = 1 << 24
 _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
+_MOST_CLASSES = 1 << 16
 _OWN = "trtnn"  # the key that only our descriptions have
 _TYPES = {
     "backend": str,
@@ -119,13 +120,30 @@ def _numbered(classes: int) -> list[str]:
 
 def class_names(description: Mapping[str, Any]) -> list[str] | None:
     """Return the names of the classes of an engine or a network by its metadata, None where nobody named them."""
-    names = description.get("names")  # Ultralytics' files hold a dict by index
+    names = _all_names(description)
+    return None if names is None or names == _numbered(len(names)) else names
+
+
+def class_count(description: Mapping[str, Any]) -> int | None:
+    """Return how many classes an engine or a network has by its metadata, None where they do not tell."""
+    names, classes = _all_names(description), description.get("classes")
+    if names is not None:
+        return len(names)
+    return classes if isinstance(classes, int) and not isinstance(classes, bool) else None
+
+
+def _all_names(description: Mapping[str, Any]) -> list[str] | None:
+    """Return ``names`` by index: Ultralytics' files hold a dict, in any order; what it leaves out is numbered."""
+    names = description.get("names")
     if isinstance(names, Mapping):
-        names = list(names.values())
-    if not isinstance(names, (list, tuple)):
-        return None
-    names = list(map(str, names))
-    return None if names == _numbered(len(names)) else names
+        try:
+            by_index = {int(index): str(name) for index, name in names.items()}
+        except (TypeError, ValueError):
+            return None
+        if not by_index or min(by_index) < 0 or max(by_index) >= _MOST_CLASSES:
+            return None
+        return [by_index.get(index, f"class{index}") for index in range(max(by_index) + 1)]
+    return [*map(str, names)] if isinstance(names, (list, tuple)) else None
 
 
 def read_shapes(description: Mapping[str, Any]) -> Shapes:

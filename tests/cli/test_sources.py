@@ -34,7 +34,7 @@ class Net(Module):
         self.conv = Conv2d(CHANNELS, 4 + options.classes, 8, 8)
 
     def forward(self, pictures):
-        return self.conv(pictures).flatten(2)
+        return self.conv(pictures).flatten(2) / 200  # so that scores are in 0..1
 
 class Filled(Net):
     def __init__(self):
