@@ -32,7 +32,14 @@ setup(
         "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
         "trtnn.plugins.dcnv2": ["csrc/*"],
     },
-    install_requires=["numpy>=1.24", "filelock>=3.12", "rich>=13", "typer>=0.12", "opencv-python-headless>=4.8"],
+    install_requires=[
+        "numpy>=1.24",
+        "filelock>=3.12",
+        "rich>=13",
+        "typer>=0.12",
+        "opencv-python-headless>=4.8",
+        "pyyaml>=6",
+    ],
     extras_require={
         "torch": ["torch>=2.4"],
         "rtx": ["tensorrt-rtx-cu13>=1.7"],

@@ -102,7 +102,7 @@ def test_what_is_not_given_stays_as_declared():
     model = trtnn.Module()
     model.inputs = {"images": (2, 3, 32, 64)}
     assert resized_inputs(model, None, None) == {"images": trtnn.Input((2, 3, 32, 64))}
-    assert resized_inputs(model, (96,), None) == {"images": trtnn.Input((2, 3, 96, 96))}
+    assert resized_inputs(model, ((96,), (96,)), None) == {"images": trtnn.Input((2, 3, 96, 96))}
     assert resized_inputs(model, None, (4,)) == {"images": trtnn.Input((4, 3, 32, 64))}
 
 

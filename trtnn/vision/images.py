@@ -71,8 +71,16 @@ def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list
         return found
     if path.is_dir() or candidates:
         place = f"the folder {path}" if path.is_dir() else f"what {source} matches"
-        raise ImageError(f"no picture in {place}", f"known suffixes: {' '.join(sorted(SUFFIXES))}")
+        below = ["its subfolders were left out: -r, or recursive=True, takes them too"] if subfolders(path) else []
+        details = [f"known suffixes: {' '.join(sorted(SUFFIXES))}", *([] if recursive else below)]
+        raise ImageError(f"no picture in {place}", *details)
     raise ImageError(f"no picture at {source}", "it is neither a file, nor a folder, nor a glob that matches anything")
+
+
+def subfolders(path: Path) -> list[Path]:
+    """Return the folders in a folder, but for hidden ones and links; none of what is no folder."""
+    entries = path.iterdir() if path.is_dir() else ()
+    return sorted(entry for entry in entries if entry.is_dir() and not entry.is_symlink() and entry.name[0] != ".")
 
 
 def _files_in(folder: Path, recursive: bool) -> Iterator[str]:
