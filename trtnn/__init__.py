@@ -7,6 +7,7 @@ from trtnn import methods as _methods  # noqa: F401  (it gives Tensors their met
 from trtnn.backend import get_backend
 from trtnn.build import BuildConfig
 from trtnn.checkpoint import load, save
+from trtnn.classifier import Classifier
 from trtnn.comparison import Comparison, compare
 from trtnn.detector import Detector
 from trtnn.dtypes import bfloat16, bool_, finfo, float16, float32, iinfo, int8, int32, int64, uint8
@@ -26,6 +27,7 @@ __version__ = _metadata.version("trtnn")
 __all__ = [
     "Buffer",
     "BuildConfig",
+    "Classifier",
     "Comparison",
     "Detector",
     "Dim",

@@ -19,7 +19,9 @@ from trtnn.cli import app
 from trtnn.errors import ArgumentError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
-COMMANDS = ("bench", "build", "compare", "convert", "demo", "detect", "fp16", "inspect", "models", "profile")
+COMMANDS = (
+    *("bench", "build", "classify", "compare", "convert", "demo", "detect", "fp16", "inspect", "models", "profile"),
+)
 
 
 def test_every_command_is_listed(run):
