@@ -72,6 +72,10 @@ class Wrong(Module):
 class Needy(Module):
     def __init__(self, classes, depth):
         super().__init__()
+
+class Stumbling(Filled):
+    def forward(self, pictures):
+        return pictures.shape[9] if self.conv.out_channels > 99 else self.conv.weights(pictures)
 '''
 
 
@@ -145,6 +149,15 @@ def test_detect(run, mine, weights, tmp_path):
         (entry,) = json.loads((tmp_path / "out" / "detections.json").read_text()).values()
         assert {row["label"] for row in entry["detections"]} <= {"cat", "dog"}
         assert entry["detections"]
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["build"], ["detect", PICTURE, "--reference", "--model"]])
+def test_an_error_in_a_forward_is_told_with_its_line(run, mine, command):
+    result = run(*command, "mine.py:Stumbling")
+    assert (result.code, result.out) == (1, "")
+    first, where = result.err.splitlines()
+    assert first.startswith("error: mine.py raised AttributeError: Conv2d has no attribute 'weights'")
+    assert where.startswith("  mine.py:62: return pictures.shape[9] if ")
 
 
 def test_detect_of_what_is_no_detector(run, mine, tmp_path):

@@ -13,6 +13,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 import trtnn
+from trtnn.cli.sources import explain
 from trtnn.errors import TrtnnError, escape_controls
 
 MAX_DETAILS = 16
@@ -101,6 +102,11 @@ def main() -> None:
             where = f"{error.filename}: " if error.filename is not None else ""
             print_error(f"{where}{error.strerror or error}")
             code = 1
+        except Exception as error:
+            told = explain(error)
+            if told is None:
+                raise
+            code = _tell(told)
     if code == INTERRUPTED:
         print_error("interrupted")
     if code:

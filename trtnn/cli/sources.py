@@ -19,6 +19,8 @@ from trtnn import models
 from trtnn.errors import ArgumentError, TrtnnError, nearest
 from trtnn.models.names import unknown_name
 
+_OWN_FILES: dict[str, Path] = {}  # by the names of their modules
+
 
 def is_model(what: str) -> bool:
     """Whether this is a model's name, or ``FILE.py:CLASS``; else it can only be a file."""
@@ -136,6 +138,7 @@ def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path.absolute())
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
+    _OWN_FILES[name] = path
     if (folder := str(path.parent.resolve())) not in sys.path:
         sys.path.insert(0, folder)
     with _telling_where(path):
@@ -149,11 +152,29 @@ def _telling_where(path: Path) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        file = str(path.absolute())
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        if isinstance(error, SyntaxError) and error.filename == file:
-            lines.append(error.lineno)
-        where = [f"{path}:{lines[-1]}: {linecache.getline(file, lines[-1]).strip()}"] if lines else []
-        if isinstance(error, TrtnnError):
-            raise type(error)(error.summary, *error.details, *where) from error
-        raise ArgumentError(f"{path} raised {type(error).__name__}: {error}", *where) from error
+        raise _explained(path, error) from error
+
+
+def explain(error: Exception) -> TrtnnError | None:
+    """Return an error of ours for one that came up in a file of the user's own, as in a forward; None for others."""
+    for path in _OWN_FILES.values():
+        if _lines_in(path, error):
+            return _explained(path, error)
+    return None
+
+
+def _explained(path: Path, error: BaseException) -> TrtnnError:
+    lines = _lines_in(path, error)
+    where = [f"{path}:{lines[-1]}: {linecache.getline(str(path.absolute()), lines[-1]).strip()}"] if lines else []
+    if isinstance(error, TrtnnError):
+        return type(error)(error.summary, *error.details, *where)
+    return ArgumentError(f"{path} raised {type(error).__name__}: {error}", *where)
+
+
+def _lines_in(path: Path, error: BaseException) -> list[int]:
+    """Return the numbers of the lines of a file that an error went through."""
+    file = str(path.absolute())
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if isinstance(error, SyntaxError) and error.filename == file:
+        lines.append(error.lineno)
+    return lines
