@@ -1,7 +1,8 @@
 """The package's metadata, and the mapping of the folders beside ``trtnn/`` into the package.
 
 ``models/``, ``plugins/`` and ``examples/`` stand at the top level of the repository and install as ``trtnn.models``,
-``trtnn.plugins`` and ``trtnn.examples``: no top-level name but ``trtnn`` is taken (a YOLOv5 checkout has a ``models``).
+``trtnn.plugins`` and ``trtnn.examples``: no top-level name but ``trtnn`` is taken (a YOLOv5 checkout has a ``models``), and ``trtnn_start``,
+which catches Ctrl-C while the package is being imported.
 """
 
 from pathlib import Path
@@ -28,6 +29,7 @@ setup(
     python_requires=">=3.10",
     packages=packages,
     package_dir=package_dir,
+    py_modules=["trtnn_start"],
     package_data={
         "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
         "trtnn.plugins.dcnv2": ["csrc/*"],
@@ -60,5 +62,5 @@ setup(
             "pycocotools",
         ],
     },
-    entry_points={"console_scripts": ["trtnn=trtnn.cli:main"]},
+    entry_points={"console_scripts": ["trtnn=trtnn_start:main"]},
 )

@@ -73,9 +73,14 @@ class Detector:
             ArgumentError: a single picture, not a list of them; or the outputs are not what the pipeline reads.
             ShapeError, DTypeError: one of them is not a picture.
         """
-        batches = self._network.run(images, self.pipeline)
-        return [
-            found
-            for outputs, placements in batches
-            for found in self.pipeline.postprocess(outputs, placements, **self.thresholds)
-        ]
+        found: list[Detections] = []
+        for outputs, placements in self._network.run(images, self.pipeline):
+            found += self.pipeline.postprocess(outputs, placements, **self.thresholds)
+        highest = max((detections.classes.max(initial=-1) for detections in found), default=-1)
+        if self.classes is not None and highest >= self.classes:  # where no shape tells how many there are
+            raise ArgumentError(
+                "what this network says of itself and its outputs contradict each other",
+                f"its metadata are of {self.classes} classes",
+                f"its outputs have class {highest}",
+            )
+        return found

@@ -192,6 +192,19 @@ def test_ctrl_c_is_told_in_a_line(run, monkeypatch):
     assert run("inspect", WEIGHTS) == (130, "", "error: interrupted\n")
 
 
+def test_ctrl_c_while_the_package_is_imported_is_told_in_a_line(tmp_path):
+    (tmp_path / "filelock.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-c", "from trtnn_start import main; main()", "--version"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
 def test_a_process_ends_with_the_code_and_a_message_on_stderr(tmp_path):
     script = Path(sys.executable).with_name("trtnn")
     done = subprocess.run([script, "build", "missing.pt"], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -1,14 +1,19 @@
 """What other tools' engines are by what they say of themselves, and by shapes where nothing is said."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 
 import trtnn
 from tests.helpers import message_of
+from tests.standin import StandInSession, stand_in
+from trtnn.cli import main
 from trtnn.detector import Detector
 from trtnn.errors import ArgumentError
 from trtnn.modules import Module
-from trtnn.vision import recognise
+from trtnn.vision import recognise, write_image
 
 SIZE = (640, 640)
 COCO_NAMES = {str(index): f"thing {index}" for index in range(80)}
@@ -109,6 +114,41 @@ def test_picked_boxes_are_read_in_pixels_of_the_input_with_the_names_that_the_fi
     assert found.scores.tolist() == [0.75]
     assert detector.classes == 80
     assert [detector.labels[index] for index in found.classes] == ["thing 7"]
+
+
+def test_a_class_that_is_not_among_the_names_is_refused():
+    rows = np.zeros((300, 6))
+    rows[4] = [20, 10, 60, 40, 0.75, 80]
+    detector = Detector(Foreign(rows, {**PICKED, "imgsz": [64, 96]}))
+    message = message_of(ArgumentError, detector, PICTURE)
+    assert "contradict each other\n  its metadata are of 80 classes\n  its outputs have class 80" in message
+
+
+@pytest.mark.parametrize("names", [COCO_NAMES, {}])
+def test_an_engine_file_of_another_tool_from_the_file_to_what_is_found(names, monkeypatch, tmp_path, capfd):
+    rows = np.zeros((300, 6), np.float32)
+    rows[4] = [20, 10, 60, 40, 0.75, 7]
+    metadata = {**PICKED, "imgsz": [64, 96], "names": names, "args": {"nms": False}, "author": "someone"}
+    network = Foreign(rows, {}).trace()
+    text = json.dumps(metadata).encode()
+    path = tmp_path / "theirs.engine"
+    path.write_bytes(len(text).to_bytes(4, "little") + text + b"ftrt" + bytes(100))
+    stand_in(monkeypatch, StandInSession(network))
+    monkeypatch.setattr(trtnn.engine, "device_memory", lambda: None)
+    monkeypatch.setattr(trtnn.engine, "deserialize", lambda *_: (None, None))
+    monkeypatch.setattr(trtnn.engine, "read_bindings", lambda *_: (network.inputs, network.outputs))
+    write_image(tmp_path / "a.png", PICTURE[0])
+    line = ["detect", tmp_path / "a.png", "--engine", path, "-o", tmp_path / "out", "--no-draw"]
+    monkeypatch.setattr(sys, "argv", ["trtnn", *map(str, line)])
+    main()
+    (entry,) = json.loads((tmp_path / "out" / "detections.json").read_text()).values()
+    ((row),) = entry["detections"]
+    assert (row["class"], row.get("label")) == (7, "thing 7" if names else None)
+    np.testing.assert_allclose(row["box"], [8, 20, 88, 80], atol=1e-4)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--pipeline", "yolov8"])
+    with pytest.raises(SystemExit):
+        main()
+    assert ("its output is of 296" if names else "what would be scores is 0 to 60") in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,13 @@ def subfolders(path: Path) -> list[Path]:
     return sorted(entry for entry in entries if entry.is_dir() and not entry.is_symlink() and entry.name[0] != ".")
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _files_in(folder: Path, recursive: bool) -> Iterator[str]:
     """Return the paths of all that is in a folder, seen from there."""
-    for place, inner, files in os.walk(folder):
+    for place, inner, files in os.walk(folder, onerror=_raise):
         inner[:] = [name for name in inner if recursive and not name.startswith(".")]
         below = os.path.relpath(place, folder)
         yield from (os.path.join(below, name) for name in files if not name.startswith("."))
@@ -116,8 +120,8 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
     if size[0] * size[1] > max_pixels:
         raise ImageError(
             f"the picture {path} is too large: {size[0]:,}×{size[1]:,} pixels",
-            f"the most is {max_pixels:,}; where it is to be trusted, raise it: read_image(path, max_pixels=...), or "
-            "--max-pixels",
+            f"the most is {max_pixels:,}; where the file is trusted, raise it: read_image(path, max_pixels=...), or "
+            "trtnn detect --max-pixels",
         )
     cv2 = opencv()
     try:
