@@ -1,8 +1,8 @@
 """The package's metadata, and the mapping of the folders beside ``trtnn/`` into the package.
 
 ``models/``, ``plugins/`` and ``examples/`` stand at the top level of the repository and install as ``trtnn.models``,
-``trtnn.plugins`` and ``trtnn.examples``: no top-level name but ``trtnn`` is taken (a YOLOv5 checkout has a ``models``), and ``trtnn_start``,
-which catches Ctrl-C while the package is being imported.
+``trtnn.plugins`` and ``trtnn.examples``: no top-level name but ``trtnn`` is taken (a YOLOv5 checkout has a ``models``).
+Beside it is ``trtnn_start``, which catches Ctrl-C while the package is being imported.
 """
 
 from pathlib import Path
