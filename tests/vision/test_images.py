@@ -1,5 +1,6 @@
 import importlib
 import os
+import re
 import struct
 import sys
 import tracemalloc
@@ -12,7 +13,7 @@ import pytest
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.vision import SUFFIXES, find_images, read_image, write_image
-from trtnn.vision.headers import size_in_header
+from trtnn.vision.headers import scans_in, size_in_header
 from trtnn.vision.images import MAX_PIXELS, check_image
 from trtnn.vision.opencv import opencv
 
@@ -165,6 +166,8 @@ def test_headers_of_other_flavours_tell_the_size():
         assert size_in_header(mark + struct.pack(order + "HIH", 42, 8, 3) + tags) == (37, 53)
         tags = b"".join(struct.pack(order + "HHQQ", *tag) for tag in ((256, 16, 1, 53), (257, 16, 1, 37)))
         assert size_in_header(mark + struct.pack(order + "HHHQQ", 43, 8, 0, 16, 2) + tags) == (37, 53)
+        tags += b"".join(struct.pack(order + "HHQQ", *tag) for tag in ((322, 16, 1, 64), (323, 16, 1, 16)))
+        assert size_in_header(mark + struct.pack(order + "HHHQQ", 43, 8, 0, 16, 4) + tags) == (37, 64)  # of a tile
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
@@ -194,6 +197,23 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
             read_image(tmp_path / name)
         assert tracemalloc.get_traced_memory()[1] < 1e6
         tracemalloc.stop()
+
+
+def test_a_jpeg_of_countless_scans_is_refused_before_it_is_decoded(tmp_path):
+    """Each takes ten bytes, and goes over all pixels."""
+    jpeg = encoded(".jpg", 400, 500, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    scans = [match.start() for match in re.finditer(b"\xff\xda", jpeg)]
+    assert scans_in(jpeg) == len(scans) == 10
+    assert scans_in(jpeg + jpeg) == 10  # what is behind the picture, such as a film, does not count
+    assert scans_in(encoded(".png", 4, 5)) == 1
+    last = jpeg[scans[-1] : scans[-1] + 10]
+    (tmp_path / "a.jpg").write_bytes(jpeg[:-2] + last * 20_000 + jpeg[-2:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+        with pytest.raises(ImageError, match=r"would take too long: 20,010 scans of 400×500 pixels"):
+            read_image(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    assert read_image(tmp_path / "a.jpg").shape == (400, 500, 3)
 
 
 def test_the_most_pixels_can_be_chosen(tmp_path, picture):

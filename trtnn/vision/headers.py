@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Size = tuple[int, int]
 
@@ -12,7 +12,8 @@ Size = tuple[int, int]
 def size_in_header(data: bytes) -> Size | None:
     """Return the (height, width) that a picture's file promises, None where it is of no known format or is damaged.
 
-    Known are BMP, JPEG, PNG, PBM, PGM and PPM, TIFF, and WebP. Where a file says it twice, the larger counts.
+    Known are BMP, JPEG, PNG, PBM, PGM and PPM, TIFF, and WebP. Where a file says it twice, the larger counts; where a
+    TIFF's tiles are larger, theirs does.
     """
     for signature, read in _FORMATS.items():
         if re.match(signature, data, re.DOTALL):
@@ -39,18 +40,36 @@ def _bmp(data: bytes) -> Size:
 
 
 def _jpeg(data: bytes) -> Size:
-    """Segments follow each other up to the frame's, whose marker is SOF0 to SOF15; C4, C8 and CC are none of them."""
-    place = 2
-    while True:
-        place = data.index(b"\xff", place)
-        while data[place] == 0xFF:
-            place += 1
-        marker = data[place]
-        place += 1
+    """The frame's segment is marked SOF0 to SOF15; C4, C8 and CC are none of them."""
+    for marker, place in _jpeg_segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return struct.unpack(">HH", data[place + 3 : place + 7])
-        if marker not in (0x00, 0x01, *range(0xD0, 0xD9)):  # those have no length
-            place += max(2, struct.unpack(">H", data[place : place + 2])[0])
+    raise ValueError("there is no frame")
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the marker of each segment that has a length, and the place of that, up to the end of the picture."""
+    place = 2
+    while found := _JPEG_MARKER.search(data, place):
+        marker, place = found[1][0], found.end()
+        if marker == 0xD9:
+            return
+        yield marker, place
+        place += max(2, struct.unpack(">H", data[place : place + 2])[0])
+
+
+#: A marker; what stands for the byte FF in a scan, and those without a segment, are none.
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")
+
+
+def scans_in(data: bytes) -> int:
+    """Return how often a decoder goes over all pixels of a picture: of a JPEG its scans, of others 1."""
+    if not data.startswith(b"\xff\xd8"):
+        return 1
+    try:
+        return sum(marker == 0xDA for marker, _ in _jpeg_segments(data))
+    except struct.error:
+        return 1  # it is cut off
 
 
 def _pnm(data: bytes) -> Size:
@@ -80,13 +99,13 @@ _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def _tiff(data: bytes) -> Size:
-    """Tags of the first folder: 256 is the width, 257 the height, in 8, 16, 32 or 64 bits."""
+    """Tags of the first folder: 256 is the width, 257 the height, 322 and 323 those of a tile, which may be larger."""
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack(order + "H", data[2:4])[0] == 43
     (folder,) = struct.unpack(order + ("Q" if big else "I"), data[8:16] if big else data[4:8])
     (count,) = struct.unpack(order + ("Q" if big else "H"), data[folder : folder + (8 if big else 2)])
     first, length = (folder + 8, 20) if big else (folder + 2, 12)
-    sides = {256: 0, 257: 0}
+    sides = dict.fromkeys((256, 257, 322, 323), 0)
     for place in range(first, first + min(count, 65536) * length, length):
         tag, kind = struct.unpack(order + "HH", data[place : place + 4])
         if tag in sides:
@@ -94,7 +113,9 @@ def _tiff(data: bytes) -> Size:
             value = place + (12 if big else 8)
             (side,) = struct.unpack(order + code, data[value : value + struct.calcsize(code)])
             sides[tag] = max(sides[tag], side)
-    return sides[257], sides[256]
+    if 0 in (sides[256], sides[257]):
+        raise ValueError("it has no size")
+    return max(sides[257], sides[323]), max(sides[256], sides[322])
 
 
 _FORMATS: dict[bytes, Callable[[bytes], Size]] = {

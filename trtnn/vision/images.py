@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.files import atomic_write
-from trtnn.vision.headers import size_in_header
+from trtnn.vision.headers import scans_in, size_in_header
 from trtnn.vision.opencv import opencv
 
 #: The suffixes by which pictures are known in folders and globs; OpenCV reads and writes all of them in colour.
@@ -21,6 +21,7 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", 
 MAX_PIXELS = 1 << 27  # what a medium-format camera gives, and 400 MB in memory
 _BYTES_A_PIXEL = 16  # more than any format takes
 _LEAST_BYTES = 1 << 26  # small pictures may have much beside them
+_MOST_SCANS = 20  # of a JPEG of the most pixels, and of smaller ones more
 _QUALITY = 95  # of JPEG and WebP, where 100 is the best
 
 
@@ -122,6 +123,12 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
             f"the picture {path} is too large: {size[0]:,}×{size[1]:,} pixels",
             f"the most is {max_pixels:,}; where the file is trusted, raise it: read_image(path, max_pixels=...), or "
             "trtnn detect --max-pixels",
+        )
+    scans = scans_in(data)
+    if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
+        raise ImageError(
+            f"the picture {path} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",
+            f"the most is {_MOST_SCANS * max_pixels // (size[0] * size[1]):,} of so many; most JPEGs have up to 10",
         )
     cv2 = opencv()
     try:
