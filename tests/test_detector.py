@@ -273,6 +273,8 @@ def test_labels_of_other_tools_are_a_dict():
     names = {"1": "dog", "0": "cat", "4": "emu"}  # in any order, and not all of them
     labels = Detector(StandIn(a_yolov8(), pipeline="yolov8", names=names)).labels
     assert labels == ["cat", "dog", "class2", "class3", "emu"]
+    names = "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}"  # as ONNX keeps them
+    assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names=names)).labels == list("abcde")
     assert Detector(StandIn(a_yolov8(), pipeline="yolov8")).labels is None
     assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names=[f"class{i}" for i in range(5)])).labels is None
     assert Detector(StandIn(a_centernet(), pipeline="centernet")).classes is None

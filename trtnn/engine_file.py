@@ -7,6 +7,7 @@ plans, as ``trtexec`` writes them; what those are is known once TensorRT has loa
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import math
@@ -32,6 +33,7 @@ from trtnn.symbolic import bounds
 MAX_DESCRIPTION_BYTES = 1 << 24
 _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
 _MOST_CLASSES = 1 << 16
+_MOST_LITERAL = 1 << 17  # characters
 _OWN = "trtnn"  # the key that only our descriptions have
 _TYPES = {
     "backend": str,
@@ -118,6 +120,20 @@ def _numbered(classes: int) -> list[str]:
     return [f"class{index}" for index in range(classes)]
 
 
+def told(description: Mapping[str, Any], key: str) -> Any:
+    """Return what a description says under a key, None where it says nothing.
+
+    ONNX keeps metadata as text, in Python's notation; who makes an engine of it may leave it so: ``"{0: 'cat'}"``.
+    """
+    value = description.get(key)
+    if not isinstance(value, str) or len(value) > _MOST_LITERAL:
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
 def class_names(description: Mapping[str, Any]) -> list[str] | None:
     """Return the names of the classes of an engine or a network by its metadata, None where nobody named them."""
     names = _all_names(description)
@@ -126,7 +142,7 @@ def class_names(description: Mapping[str, Any]) -> list[str] | None:
 
 def class_count(description: Mapping[str, Any]) -> int | None:
     """Return how many classes an engine or a network has by its metadata, None where they do not tell."""
-    names, classes = _all_names(description), description.get("classes")
+    names, classes = _all_names(description), told(description, "classes")
     if names is not None:
         return len(names)
     return classes if isinstance(classes, int) and not isinstance(classes, bool) else None
@@ -134,7 +150,7 @@ def class_count(description: Mapping[str, Any]) -> int | None:
 
 def _all_names(description: Mapping[str, Any]) -> list[str] | None:
     """Return ``names`` by index: Ultralytics' files hold a dict, in any order; what it leaves out is numbered."""
-    names = description.get("names")
+    names = told(description, "names")
     if isinstance(names, Mapping):
         try:
             by_index = {int(index): str(name) for index, name in names.items()}

@@ -39,6 +39,9 @@ PICKED = {**DETECT, "end2end": True}
         ({**DETECT, "nms": True}, (1, 300, 6), "end2end"),
         (DETECT, (1, 300, 6), "end2end"),  # of 80 classes there is no other way to read it
         ({**DETECT, "imgsz": 640}, (1, 84, 8400), "yolov8"),
+        # as ONNX keeps it, all of it text
+        ({**{key: repr(value) for key, value in DETECT.items()}, "task": "detect"}, (1, 84, 8400), "yolov8"),
+        ({"task": "detect", "names": "{0: 'a', 1: 'b'}", "args": "{'nms': True}"}, (1, 300, 6), "end2end"),
     ],
 )
 def test_what_can_be_read_is(metadata, shape, name):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trtnn.engine_file import class_count
+from trtnn.engine_file import class_count, told
 from trtnn.errors import ArgumentError
 from trtnn.vision.heads import END2END, YOLOV5, YOLOV8
 
@@ -49,11 +49,11 @@ def check_classes(metadata: Mapping[str, Any], classes: int | None, shapes: Shap
     Raises:
         ArgumentError: they are not; with both.
     """
-    told = class_count(metadata)
-    if None not in (told, classes) and told != classes:
+    count = class_count(metadata)
+    if None not in (count, classes) and count != classes:
         raise ArgumentError(
             "what this network says of itself and its outputs contradict each other",
-            f"its metadata are of {told} classes",
+            f"its metadata are of {count} classes",
             f"its output is of {classes}: {_in_words(shapes)}",
         )
 
@@ -83,9 +83,9 @@ def recognise(metadata: Mapping[str, Any], size: Sequence[int], shapes: Shapes) 
         )
     received = f"received {_in_words(shapes)}"
     if picked:
-        told = "its metadata say that its boxes are picked (end2end, nms)"
+        said = "its metadata say that its boxes are picked (end2end, nms)"
         summary = "what this network says of itself and its outputs contradict each other"
-        raise ArgumentError(summary, told, f"expected {END2END}", received)
+        raise ArgumentError(summary, said, f"expected {END2END}", received)
     if "task" in metadata and classes is not None:
         summary = "what this network says of itself and its outputs contradict each other"
         raise ArgumentError(summary, f"its metadata are of the task detect and {classes} classes", received, _SAY_WHICH)
@@ -122,10 +122,10 @@ def _cells(size: Sequence[int], strides: Sequence[int]) -> int:
 
 def _are_picked(metadata: Mapping[str, Any]) -> bool | None:
     """Whether metadata say that non-maximum suppression is done, or was never needed; None where they do not say."""
-    arguments = metadata.get("args")
+    arguments = told(metadata, "args")
     given = [
-        metadata.get("end2end"),
-        metadata.get("nms"),
+        told(metadata, "end2end"),
+        told(metadata, "nms"),
         arguments.get("nms") if isinstance(arguments, Mapping) else None,
     ]
     given = [value for value in given if isinstance(value, bool)]
@@ -133,12 +133,12 @@ def _are_picked(metadata: Mapping[str, Any]) -> bool | None:
 
 
 def _check_size(metadata: Mapping[str, Any], size: Sequence[int]) -> None:
-    told = metadata.get("imgsz")
-    sides = [told, told] if isinstance(told, int) else told
+    imgsz = told(metadata, "imgsz")
+    sides = [imgsz, imgsz] if isinstance(imgsz, int) else imgsz
     if isinstance(sides, list) and len(sides) == 2 and list(sides) != list(size):
         raise ArgumentError(
             "what this network says of itself and its input contradict each other",
-            f"its metadata have imgsz {told}",
+            f"its metadata have imgsz {imgsz}",
             f"its input is of height {size[0]}, width {size[1]}",
         )
 
