@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, ClassVar
 
 from trtnn.errors import ArgumentError
@@ -61,9 +60,6 @@ class Family(Module):
             raise unknown_name(name, self.variants)
         if head not in self.heads:
             raise ArgumentError(f"{type(self).__name__} head {head!r}", f"known: {', '.join(map(repr, self.heads))}")
-        if isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1:
-            raise ArgumentError(f"classes is a positive int, not {classes!r}")
-        classes = int(classes)
         if names is not None and len(names) != classes:
             raise ArgumentError(f"{len(names)} names for {classes} classes")
         self.name, self.classes, self.strides = name, classes, tuple(strides)

@@ -193,13 +193,3 @@ def test_names_of_another_project(layer):
         StateDictError, models.from_state_dict, {**state, "head.extra": np.ones(1)}
     )
     assert models.from_state_dict(state).load_state_dict({}, strict=False).missing_keys == ["head.weight", "head.bias"]
-
-
-@pytest.mark.parametrize(
-    "name", ["yolov5n", "yolov8n", "yolov3-tiny", "resnet18", "retinanet_resnet50_fpn", "centernet_resdcn18"]
-)
-@pytest.mark.parametrize("classes", [0, -1, 1.5, "80", True, None])
-def test_the_number_of_classes_is_one(name, classes):
-    assert (
-        message_of(ArgumentError, models.create, name, classes=classes) == f"classes is a positive int, not {classes!r}"
-    )

@@ -849,10 +849,3 @@ def test_a_forward_of_any_number_of_positional_inputs_cannot_name_them():
 @pytest.mark.parametrize("shape", [(1, 0), (1, -1), (1.5,), (True, 2), ("1",)])
 def test_shapes_that_are_none(shape):
     assert "a shape holds positive ints" in message_of(TrtnnError, Sum().trace, {"a": shape})
-
-
-@pytest.mark.parametrize("fp16", ["yes", 1, None, "False"])
-def test_half_precision_is_true_or_false(fp16):
-    layer = modules.Linear(2, 2)
-    layer.load_state_dict({"weight": np.ones((2, 2), np.float32), "bias": np.ones(2, np.float32)})
-    assert message_of(ArgumentError, layer.trace, (1, 2), fp16=fp16) == f"fp16 is True or False, not {fp16!r}"

@@ -2,10 +2,11 @@
 
 import codecs
 import os
+import sys
 
 import pytest
 
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, BackendError
 from trtnn.vision.names import read_names, split_names
 
 
@@ -88,6 +89,13 @@ def test_aliases_of_yaml_do_not_multiply(tmp_path):
         read(tmp_path, "a.yaml", "\n".join([*lines, "names: *a9"]))
     with pytest.raises(ArgumentError, match="a name is a list"):
         read(tmp_path, "a.yaml", "names: &n [*n, *n]")
+
+
+def test_without_pyyaml_it_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(BackendError, match="read by PyYAML, which is missing\n  pip install pyyaml"):
+        read(tmp_path, "a.yaml", "names: [cat]")
+    assert read(tmp_path, "a.txt", "cat") == ["cat"]
 
 
 def test_files_that_are_none(tmp_path):

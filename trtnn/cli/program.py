@@ -49,7 +49,9 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
     """Register a function as a command. Its docstring is the help, with the examples below it."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        paragraphs = (" ".join(paragraph.split()) for paragraph in function.__doc__.split("\n\n"))
+        paragraphs = (
+            " ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n")
+        )  # none under -OO
         epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"  $ {line}" for line in examples)])
         return app.command(help="\n\n".join(paragraphs), epilog=epilog)(function)
 

@@ -491,8 +491,6 @@ class Module:
                 *shown,
                 *more,
             )
-        if not isinstance(fp16, (bool, np.bool_)):
-            raise ArgumentError(f"fp16 is True or False, not {fp16!r}")
         automatic = isinstance(fp32_modules, str) and fp32_modules == "auto"
         if automatic and not fp16:
             raise ArgumentError('fp32_modules="auto" says what stays in fp32 beside fp16', "pass fp16=True as well")

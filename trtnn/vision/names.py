@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, BackendError
 
 _MOST_BYTES = 1 << 20  # the names of 20,000 classes, and what is read within seconds
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -28,6 +28,7 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         ArgumentError: there is no such file, it cannot be read as one of these, or a name is missing.
+        BackendError: it is YAML, and PyYAML is missing.
     """
     path = Path(path)
     text, suffix = _read_text(path), path.suffix.lower()
@@ -126,7 +127,7 @@ def _parse_yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError:
-        raise ArgumentError("reading YAML needs PyYAML", "pip install pyyaml") from None
+        raise BackendError("names in YAML are read by PyYAML, which is missing", "pip install pyyaml") from None
 
     def plain(node: Any, level: int = 0) -> Any:
         if isinstance(node, yaml.ScalarNode):
