@@ -267,6 +267,20 @@ def test_a_marker_that_is_damaged_allows_nothing(run, tmp_path, content):
     assert "did not write: " in run("detect", PICTURE, *SMALL, "-o", tmp_path).err
 
 
+def test_a_marker_that_was_cut_off_keeps_what_follows(run, tmp_path):
+    (tmp_path / MARKER).write_bytes(b'["detections.js')
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path).code == 0
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path).code == 0
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("elsewhere", path)])
+def test_a_marker_that_is_no_file_is_not_written_to(run, tmp_path, make):
+    make(tmp_path / MARKER)
+    result = run("detect", PICTURE, *SMALL, "-o", tmp_path)
+    assert result.err.startswith(f"error: {tmp_path / MARKER} is no regular file\n")
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device", "x.jpg")])
 def test_what_was_found_before_an_end_is_kept(run, tmp_path, album, monkeypatch, error):
     reads = []

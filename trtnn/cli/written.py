@@ -49,6 +49,8 @@ class ResultFolder:
         """
         paths = list(paths)
         make_folder(self.path)
+        if os.path.lexists(self._marker) and (self._marker.is_symlink() or not self._marker.is_file()):
+            raise ArgumentError(f"{self._marker} is no regular file", "delete it, or give another folder with --output")
         for path in paths:
             if path.parent.is_dir():
                 check_writable(path)
@@ -66,7 +68,7 @@ class ResultFolder:
         entry = self._name(path), _digest(data)
         if entry not in self._written:  # first, so that no file is without its digest where this is cut off
             with open(self._marker, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+                file.write(f"\n{json.dumps(entry)}\n")  # a line that was cut off before stays alone
             self._written.add(entry)
         with atomic_write(path) as file:
             file.write(data)
