@@ -93,6 +93,8 @@ def test_sizes_are_height_and_width(run, text, size):
         (["--size", "64,96,128,160"], "'64,96,128,160' is neither a number from 32 up nor MIN,OPT,MAX of such"),
         (["--size", "64,16"], "'64,16' is neither a number from 32 up"),
         (["--size", "64x"], "'64x' is neither a number from 32 up"),
+        (["--size", "99999"], "480x640; the most is 32,768"),
+        (["--batch", "99999"], "the most is 65,536"),
         (["--size", "64x64x64"], "nor a height and a width: 480x640"),
         (["--size", "64", "96"], "--size takes height and width as one word, such as 480x640"),
         (["--size", "31"], "'31' is neither a number from 32 up"),

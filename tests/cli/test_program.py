@@ -278,6 +278,12 @@ def test_what_the_system_refuses_is_told_without_a_traceback(run, monkeypatch, t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("words", "told"), [((), ""), (("Unable to allocate 2 EiB",), ": Unable to allocate 2 EiB")])
+def test_no_memory_is_told_without_a_traceback(run, monkeypatch, words, told):
+    monkeypatch.setattr("trtnn.load", lambda path: (_ for _ in ()).throw(MemoryError(*words)))
+    assert run("inspect", WEIGHTS) == (1, "", f"error: there is not enough memory{told}\n")
+
+
 def test_a_bug_keeps_its_traceback(run, monkeypatch):
     monkeypatch.setattr("trtnn.load", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -35,17 +35,18 @@ ModelName = Annotated[
 ]
 
 
+_LEAST_SIDE, _MOST_SIDE, _MOST_PICTURES = 32, 1 << 15, 1 << 16
 Lengths = tuple[int, ...]  # one, or the least, the best and the most of a range
 
 
-def _read_lengths(text: str, least: int) -> Lengths:
+def _read_lengths(text: str, least: int, most: int) -> Lengths:
     """Return the lengths in ``N`` or ``MIN,OPT,MAX``; a range of one length is that length.
 
     Raises:
         ValueError: it is neither.
     """
     lengths = tuple(map(int, text.split(",")))
-    if len(lengths) not in (1, 3) or list(lengths) != sorted(lengths) or lengths[0] < least:
+    if len(lengths) not in (1, 3) or list(lengths) != sorted(lengths) or not least <= lengths[0] <= lengths[-1] <= most:
         raise ValueError
     return lengths if len(set(lengths)) > 1 else lengths[:1]
 
@@ -55,18 +56,19 @@ def _read_size(text: str) -> tuple[Lengths, Lengths]:
     words = text.lower().replace("×", "x")
     sides = words.split("x") if "x" in words else words.split(",") if words.count(",") == 1 else [words] * 2
     try:
-        height, width = (_read_lengths(side, _LEAST_SIDE) for side in sides)
+        height, width = (_read_lengths(side, _LEAST_SIDE, _MOST_SIDE) for side in sides)
     except ValueError:
         known = f"neither a number from {_LEAST_SIDE} up nor MIN,OPT,MAX of such, nor a height and a width: 480x640"
-        raise typer.BadParameter(f"{text!r} is {known}") from None
+        raise typer.BadParameter(f"{text!r} is {known}; the most is {_MOST_SIDE:,}") from None
     return height, width
 
 
 def _read_batch(text: str) -> Lengths:
     try:
-        return _read_lengths(text, 1)
+        return _read_lengths(text, 1, _MOST_PICTURES)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a number from 1 up nor MIN,OPT,MAX of such") from None
+        message = f"{text!r} is neither a number from 1 up nor MIN,OPT,MAX of such; the most is {_MOST_PICTURES:,}"
+        raise typer.BadParameter(message) from None
 
 
 def _read_share(text: str) -> float:
@@ -86,7 +88,6 @@ def share(help: str, shown: str) -> Any:
     return Annotated[float | None, typer.Option(parser=_read_share, metavar="SHARE", help=help, show_default=shown)]
 
 
-_LEAST_SIDE = 32
 Size = Annotated[
     tuple | None,
     typer.Option(

@@ -104,6 +104,9 @@ def main() -> None:
             where = f"{error.filename}: " if error.filename is not None else ""
             print_error(f"{where}{error.strerror or error}")
             code = 1
+        except MemoryError as error:
+            print_error(f"there is not enough memory: {error}" if str(error) else "there is not enough memory")
+            code = 1
         except Exception as error:
             told = explain(error)
             if told is None:

@@ -58,6 +58,8 @@ def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list
     Raises:
         ImageError: there is no picture at all.
     """
+    if not os.fspath(source):  # a Path would take it for the current folder
+        raise ImageError("no picture at ''", "give a file, a folder or a glob")
     path = Path(source)
     if path.is_file():
         return [path]
