@@ -10,8 +10,9 @@ import pytest
 import trtnn
 from tests.helpers import ONE_TARGET
 from trtnn import get_backend
-from trtnn.cli.options import _read_size, resized_inputs
+from trtnn.cli.options import resized_inputs
 from trtnn.cli.sources import fill_empty, make_model
+from trtnn.cli.values import read_size
 from trtnn.examples.digits import WEIGHTS
 
 TARGET = [word for target in ONE_TARGET.get("targets", ()) for word in ("--target", target)]
@@ -80,7 +81,7 @@ def test_sizes_are_height_and_width(run, text, size):
     result = run("inspect", "yolov5n", "--size", text, "--batch", "2,2,2")
     assert (result.code, result.err) == (0, "")
     model = fill_empty(make_model("yolov5n"))
-    (spec,) = resized_inputs(model, _read_size(text), (2,)).values()
+    (spec,) = resized_inputs(model, read_size(text), (2,)).values()
     assert tuple((n.name, n.min, n.opt, n.max) if isinstance(n, trtnn.Dim) else n for n in spec.shape[2:]) == size
     halves = [f"{side[0]}//2" if isinstance(side, tuple) else str(side // 2) for side in size]
     assert f"[2, 16, {', '.join(halves)}]" in result.out

@@ -8,9 +8,10 @@ import typer
 from rich.table import Table
 
 from trtnn import models as registry
-from trtnn.cli.options import Json, Lengths, Size, resized_inputs, write_json
+from trtnn.cli.options import Json, Size, resized_inputs, write_json
 from trtnn.cli.program import command, out, print_line
 from trtnn.cli.sources import fill_empty, make_model
+from trtnn.cli.values import Lengths
 from trtnn.progress import progress_bar
 
 

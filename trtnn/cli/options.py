@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 import trtnn
 from trtnn.build import MOST_STREAMS
 from trtnn.cli.sources import check_exists, is_model, load_model
+from trtnn.cli.values import Lengths, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_writable
 from trtnn.profiles import as_inputs
@@ -35,63 +35,15 @@ ModelName = Annotated[
 ]
 
 
-_LEAST_SIDE, _MOST_SIDE, _MOST_PICTURES = 32, 1 << 15, 1 << 16
-Lengths = tuple[int, ...]  # one, or the least, the best and the most of a range
-
-
-def _read_lengths(text: str, least: int, most: int) -> Lengths:
-    """Return the lengths in ``N`` or ``MIN,OPT,MAX``; a range of one length is that length.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    lengths = tuple(map(int, text.split(",")))
-    if len(lengths) not in (1, 3) or list(lengths) != sorted(lengths) or not least <= lengths[0] <= lengths[-1] <= most:
-        raise ValueError
-    return lengths if len(set(lengths)) > 1 else lengths[:1]
-
-
-def _read_size(text: str) -> tuple[Lengths, Lengths]:
-    """Return the lengths of height and width in ``N``, ``HxW``, ``H,W`` or ``MIN,OPT,MAX``, or a range of each."""
-    words = text.lower().replace("×", "x")
-    sides = words.split("x") if "x" in words else words.split(",") if words.count(",") == 1 else [words] * 2
-    try:
-        height, width = (_read_lengths(side, _LEAST_SIDE, _MOST_SIDE) for side in sides)
-    except ValueError:
-        known = f"neither a number from {_LEAST_SIDE} up nor MIN,OPT,MAX of such, nor a height and a width: 480x640"
-        raise typer.BadParameter(f"{text!r} is {known}; the most is {_MOST_SIDE:,}") from None
-    return height, width
-
-
-def _read_batch(text: str) -> Lengths:
-    try:
-        return _read_lengths(text, 1, _MOST_PICTURES)
-    except ValueError:
-        message = f"{text!r} is neither a number from 1 up nor MIN,OPT,MAX of such; the most is {_MOST_PICTURES:,}"
-        raise typer.BadParameter(message) from None
-
-
-def _read_share(text: str) -> float:
-    """Return a number in 0..1."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
-        percent = f"; {text} % is {share / 100:g}" if 1 < share <= 100 else ""
-        raise typer.BadParameter(f"{text!r} is no number from 0 to 1{percent}")
-    return share
-
-
 def share(help: str, shown: str) -> Any:
     """Return the type of an option that takes a number in 0..1."""
-    return Annotated[float | None, typer.Option(parser=_read_share, metavar="SHARE", help=help, show_default=shown)]
+    return Annotated[float | None, typer.Option(parser=read_share, metavar="SHARE", help=help, show_default=shown)]
 
 
 Size = Annotated[
     tuple | None,
     typer.Option(
-        parser=_read_size,
+        parser=read_size,
         metavar="N|HxW|MIN,OPT,MAX",
         help="Height and width of the input in pixels: a number for both, or height x width, such as 480x640; three "
         "numbers for any from MIN to MAX, fastest at OPT.",
@@ -101,7 +53,7 @@ Size = Annotated[
 Batch = Annotated[
     tuple | None,
     typer.Option(
-        parser=_read_batch,
+        parser=read_batch,
         metavar="N|MIN,OPT,MAX",
         help="Pictures at a time; three numbers for any from MIN to MAX, fastest at OPT.",
         show_default="the model's",

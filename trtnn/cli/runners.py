@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 import trtnn
-from trtnn.cli.options import Lengths, refuse, resized_inputs
+from trtnn.cli.options import refuse, resized_inputs
 from trtnn.cli.sources import load_model
+from trtnn.cli.values import Lengths
 from trtnn.engine import check_gpu
 from trtnn.errors import ArgumentError
 
