@@ -30,10 +30,14 @@ def album(tmp_path_factory):
     return folder
 
 
-def test_the_likeliest_classes_are_shown_and_written(run, weights, album, tmp_path):
-    result = run(
-        "classify", album, "--weights", weights, *SIZE, "--top", 2, "--json", tmp_path / "a.json", "--batch", 2
-    )
+@pytest.mark.parametrize(
+    "shape",
+    [["--size", 64], ["--size", 64, "--batch", 2], ["--size", "64,64,96"], ["--size", "64,64,96", "--batch", "1,2,4"]],
+    ids=str,
+)
+def test_the_likeliest_classes_are_shown_and_written(run, weights, album, tmp_path, shape):
+    options = ["--reference", *shape, "--top", 2, "--json", tmp_path / "a.json"]
+    result = run("classify", album, "--weights", weights, *options)
     assert result.code == 1
     assert result.err.splitlines()[-1] == "error: 1 of 3 pictures could not be read"
     report = json.loads((tmp_path / "a.json").read_text())
