@@ -3,6 +3,7 @@
 import codecs
 import os
 import sys
+import tracemalloc
 
 import pytest
 
@@ -89,6 +90,11 @@ def test_aliases_of_yaml_do_not_multiply(tmp_path):
         read(tmp_path, "a.yaml", "\n".join([*lines, "names: *a9"]))
     with pytest.raises(ArgumentError, match="a name is a list"):
         read(tmp_path, "a.yaml", "names: &n [*n, *n]")
+    lines = ["a: &a [" + "x, " * 5000 + "]", *(f"b{i}: *a" for i in range(2000)), "names: [cat]"]
+    tracemalloc.start()
+    assert read(tmp_path, "a.yaml", "\n".join(lines)) == ["cat"]
+    assert tracemalloc.get_traced_memory()[1] < 40e6  # the lists would take 80 MB
+    tracemalloc.stop()
 
 
 def test_without_pyyaml_it_says_how_to_get_it(tmp_path, monkeypatch):
