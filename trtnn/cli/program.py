@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -13,7 +15,6 @@ from rich.segment import Segment
 from rich.text import Text
 
 import trtnn
-from trtnn.cli.sources import explain
 from trtnn.errors import TrtnnError, escape_controls
 
 MAX_DETAILS = 16
@@ -108,14 +109,31 @@ def main() -> None:
             print_error(f"there is not enough memory: {error}" if str(error) else "there is not enough memory")
             code = 1
         except Exception as error:
-            told = explain(error)
-            if told is None:
+            lines = _lines_behind_ours(error)
+            if not lines:
                 raise
-            code = _tell(told)
+            code = _tell(TrtnnError(f"{type(error).__name__}: {error}", *lines))
     if code == INTERRUPTED:
         print_error("interrupted")
     if code:
         sys.exit(code)
+
+
+def _lines_behind_ours(error: Exception) -> list[str]:
+    """Return the lines by which an error comes behind the last of ours: those of ``FILE.py:CLASS``, or none."""
+    own = [module.__file__ for name, module in sys.modules.items() if name.startswith(OWN_FILE)]
+    folders = {os.path.dirname(file) for file in own if file}  # it may have others beside it
+    lines: list[str] = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith(_PACKAGE):
+            lines.clear()
+        elif lines or os.path.dirname(frame.filename) in folders:
+            lines.append(f"{os.path.relpath(frame.filename)}:{frame.lineno}: {frame.line}")
+    return lines
+
+
+OWN_FILE = "trtnn_file_"  # what the names of modules that are made of such files begin with
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def _tell(error: TrtnnError) -> int:

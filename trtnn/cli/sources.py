@@ -16,10 +16,9 @@ import numpy as np
 
 import trtnn
 from trtnn import models
+from trtnn.cli.program import OWN_FILE
 from trtnn.errors import ArgumentError, TrtnnError, nearest
 from trtnn.models.names import unknown_name
-
-_OWN_FILES: dict[str, Path] = {}  # by the names of their modules
 
 
 def is_model(what: str) -> bool:
@@ -134,11 +133,10 @@ def _first_argument(kind: type[trtnn.Module]) -> str:
 
 def _import_file(path: Path) -> ModuleType:
     """Run a file as a module; like a script, it finds the files beside it."""
-    name = f"trtnn_file_{path.stem}"  # not the stem alone, which may be that of another module
+    name = f"{OWN_FILE}{path.stem}"  # not the stem alone, which may be that of another module
     spec = importlib.util.spec_from_file_location(name, path.absolute())
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
-    _OWN_FILES[name] = path
     if (folder := str(path.parent.resolve())) not in sys.path:
         sys.path.insert(0, folder)
     with _telling_where(path):
@@ -152,29 +150,11 @@ def _telling_where(path: Path) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        raise _explained(path, error) from error
-
-
-def explain(error: Exception) -> TrtnnError | None:
-    """Return an error of ours for one that came up in a file of the user's own, as in a forward; None for others."""
-    for path in _OWN_FILES.values():
-        if _lines_in(path, error):
-            return _explained(path, error)
-    return None
-
-
-def _explained(path: Path, error: BaseException) -> TrtnnError:
-    lines = _lines_in(path, error)
-    where = [f"{path}:{lines[-1]}: {linecache.getline(str(path.absolute()), lines[-1]).strip()}"] if lines else []
-    if isinstance(error, TrtnnError):
-        return type(error)(error.summary, *error.details, *where)
-    return ArgumentError(f"{path} raised {type(error).__name__}: {error}", *where)
-
-
-def _lines_in(path: Path, error: BaseException) -> list[int]:
-    """Return the numbers of the lines of a file that an error went through."""
-    file = str(path.absolute())
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    if isinstance(error, SyntaxError) and error.filename == file:
-        lines.append(error.lineno)
-    return lines
+        file = str(path.absolute())
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        if isinstance(error, SyntaxError) and error.filename == file:
+            lines.append(error.lineno)
+        where = [f"{path}:{lines[-1]}: {linecache.getline(file, lines[-1]).strip()}"] if lines else []
+        if isinstance(error, TrtnnError):
+            raise type(error)(error.summary, *error.details, *where) from error
+        raise ArgumentError(f"{path} raised {type(error).__name__}: {error}", *where) from error
