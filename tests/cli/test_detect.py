@@ -228,6 +228,14 @@ def test_subfolders_are_named_or_taken(run, tmp_path, album):
 
 
 @pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("kind", ["file", "glob"])
+def test_recursion_is_for_a_folder(run, album, kind):
+    result = run("detect", PICTURE if kind == "file" else f"{album.parent}/*/*.jpg", *SMALL, "-r")
+    told = "error: --recursive would change nothing here\n  it is for a folder; a glob takes subfolders by **\n"
+    assert result == (1, "", told)
+
+
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("name", ["picture.jpg", "detections.json"])
 def test_what_detect_did_not_write_is_not_overwritten(run, tmp_path, name):
     out = tmp_path / "photos"

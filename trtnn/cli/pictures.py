@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from trtnn.cli.options import refuse
 from trtnn.cli.program import print_error, print_note
 from trtnn.cli.tables import counted
 from trtnn.cli.written import MARKER, without_results
@@ -22,9 +23,12 @@ def find_sources(source: str, recursive: bool) -> list[Path]:
 
     Raises:
         ImageError: there is none, or nothing to read it with.
+        ArgumentError: ``recursive`` is for no folder.
     """
     opencv()
     paths, root = find_images(source, recursive), Path(source)
+    if not root.is_dir():
+        refuse({"--recursive": recursive}, "it is for a folder; a glob takes subfolders by **")
     if root.is_file():
         return paths
     kept = without_results(paths, root)
