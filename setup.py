@@ -2,6 +2,7 @@
 
 ``models/``, ``plugins/`` and ``examples/`` stand at the top level of the repository and install as ``trtnn.models``,
 ``trtnn.plugins`` and ``trtnn.examples``: no top-level name but ``trtnn`` is taken (a YOLOv5 checkout has a ``models``).
+Beside it is ``trtnn_start``, which catches Ctrl-C while the package is being imported.
 """
 
 from pathlib import Path
@@ -28,11 +29,19 @@ setup(
     python_requires=">=3.10",
     packages=packages,
     package_dir=package_dir,
+    py_modules=["trtnn_start"],
     package_data={
         "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
         "trtnn.plugins.dcnv2": ["csrc/*"],
     },
-    install_requires=["numpy>=1.24", "filelock>=3.12", "rich>=13", "typer>=0.12", "opencv-python-headless>=4.8"],
+    install_requires=[
+        "numpy>=1.24",
+        "filelock>=3.12",
+        "rich>=13",
+        "typer>=0.12",
+        "opencv-python-headless>=4.8",
+        "pyyaml>=6",
+    ],
     extras_require={
         "torch": ["torch>=2.4"],
         "rtx": ["tensorrt-rtx-cu13>=1.7"],
@@ -53,5 +62,5 @@ setup(
             "pycocotools",
         ],
     },
-    entry_points={"console_scripts": ["trtnn=trtnn.cli:main"]},
+    entry_points={"console_scripts": ["trtnn=trtnn_start:main"]},
 )

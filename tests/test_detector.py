@@ -265,14 +265,18 @@ def test_without_metadata_the_shape_tells():
     cells = 8 * 12 + 4 * 6 + 2 * 3
     (found,) = Detector(StandIn(np.pad(a_yolov8(), [(0, 0), (0, cells - 3)])))(image)
     np.testing.assert_allclose(found.boxes, [PLACES["yolov8"]], atol=1e-4)
-    (found,) = Detector(StandIn(a_yolov5()))(image)
+    (found,) = Detector(StandIn(np.pad(a_yolov5(), [(0, 3 * cells - 3), (0, 0)])))(image)
     np.testing.assert_allclose(found.boxes, [PLACES["yolov5"]], atol=1e-4)
 
 
 def test_labels_of_other_tools_are_a_dict():
-    assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names={"0": "cat", "1": "dog"})).labels == ["cat", "dog"]
+    names = {"1": "dog", "0": "cat", "4": "emu"}  # in any order, and not all of them
+    labels = Detector(StandIn(a_yolov8(), pipeline="yolov8", names=names)).labels
+    assert labels == ["cat", "dog", "class2", "class3", "emu"]
+    names = "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}"  # as ONNX keeps them
+    assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names=names)).labels == list("abcde")
     assert Detector(StandIn(a_yolov8(), pipeline="yolov8")).labels is None
-    assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names=["class0", "class1"])).labels is None
+    assert Detector(StandIn(a_yolov8(), pipeline="yolov8", names=[f"class{i}" for i in range(5)])).labels is None
     assert Detector(StandIn(a_centernet(), pipeline="centernet")).classes is None
 
 

@@ -1,11 +1,15 @@
 """trtnn: TensorRT networks written as PyTorch-like modules."""
 
+import importlib.metadata as _metadata
+
 from trtnn import errors, functional, modules
 from trtnn import methods as _methods  # noqa: F401  (it gives Tensors their methods)
 from trtnn.backend import get_backend
 from trtnn.build import BuildConfig
 from trtnn.checkpoint import load, save
+from trtnn.classifier import Classifier
 from trtnn.comparison import Comparison, compare
+from trtnn.detector import Detector
 from trtnn.dtypes import bfloat16, bool_, finfo, float16, float32, iinfo, int8, int32, int64, uint8
 from trtnn.engine import Engine
 from trtnn.errors import TrtnnError, UnsupportedError
@@ -18,10 +22,14 @@ from trtnn.profiling import Profile
 from trtnn.symbolic import Dim, sym_max, sym_min
 from trtnn.tensor import Tensor
 
+__version__ = _metadata.version("trtnn")
+
 __all__ = [
     "Buffer",
     "BuildConfig",
+    "Classifier",
     "Comparison",
+    "Detector",
     "Dim",
     "Engine",
     "Fp16Report",

@@ -11,6 +11,7 @@ digest of the plan alone. What a description says is held against the plan in an
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import math
@@ -37,6 +38,8 @@ from trtnn.symbolic import LengthReader, bounds
 MAX_DESCRIPTION_BYTES = 1 << 22
 _MAX_VALUES = 200_000  # of a description: each may take a hundred bytes of memory
 _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
+_MOST_CLASSES = 1 << 16
+_MOST_LITERAL = 1 << 17  # characters
 _OWN = "trtnn"  # the key that only our descriptions have
 # Of the file alone: the number of its format, where 2 is the first with a digest of the description, and that digest.
 _FORMAT, _DESCRIPTION_DIGEST = "trtnn_file", "description_digest"
@@ -134,15 +137,46 @@ def _numbered(classes: int) -> list[str]:
     return [f"class{index}" for index in range(classes)]
 
 
+def told(description: Mapping[str, Any], key: str) -> Any:
+    """Return what a description says under a key, None where it says nothing.
+
+    ONNX keeps metadata as text, in Python's notation; who makes an engine of it may leave it so: ``"{0: 'cat'}"``.
+    """
+    value = description.get(key)
+    if not isinstance(value, str) or len(value) > _MOST_LITERAL:
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
 def class_names(description: Mapping[str, Any]) -> list[str] | None:
     """Return the names of the classes of an engine or a network by its metadata, None where nobody named them."""
-    names = description.get("names")  # Ultralytics' files hold a dict by index
+    names = _all_names(description)
+    return None if names is None or names == _numbered(len(names)) else names
+
+
+def class_count(description: Mapping[str, Any]) -> int | None:
+    """Return how many classes an engine or a network has by its metadata, None where they do not tell."""
+    names, classes = _all_names(description), told(description, "classes")
+    if names is not None:
+        return len(names)
+    return classes if isinstance(classes, int) and not isinstance(classes, bool) else None
+
+
+def _all_names(description: Mapping[str, Any]) -> list[str] | None:
+    """Return ``names`` by index: Ultralytics' files hold a dict, in any order; what it leaves out is numbered."""
+    names = told(description, "names")
     if isinstance(names, Mapping):
-        names = list(names.values())
-    if not isinstance(names, (list, tuple)):
-        return None
-    names = list(map(str, names))
-    return None if names == _numbered(len(names)) else names
+        try:
+            by_index = {int(index): str(name) for index, name in names.items()}
+        except (TypeError, ValueError):
+            return None
+        if not by_index or min(by_index) < 0 or max(by_index) >= _MOST_CLASSES:
+            return None
+        return [by_index.get(index, f"class{index}") for index in range(max(by_index) + 1)]
+    return [*map(str, names)] if isinstance(names, (list, tuple)) else None
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

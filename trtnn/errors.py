@@ -78,8 +78,23 @@ class ImageError(TrtnnError, ValueError):
     """A picture cannot be read or written."""
 
 
+def escape_controls(text: str, keep: str = "") -> str:
+    """Return text with all that a terminal would act on, or that cannot be seen, as Python writes it: ``\\x1b``.
+
+    That is control characters, those that turn the direction of writing, and lone surrogates. Whatever a terminal shows
+    of files and of their names goes through it.
+
+    Args:
+        text: any.
+        keep: what stays as it is, such as line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 def harmless_text(text: str, most: int = 1000) -> str:
-    """Return text that may come from a hostile file with what a terminal would act on escaped, and its middle left out.
+    """Return text that may come from a hostile file with its controls escaped, and its middle left out.
 
     Args:
         text: any.
@@ -87,7 +102,7 @@ def harmless_text(text: str, most: int = 1000) -> str:
     """
     if len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 2 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape_controls(text)
 
 
 def named(value: Any) -> str:

@@ -138,17 +138,26 @@ class Network:
         """
         return sum(row.flops for row in self.layers())
 
-    def summary(self) -> str:
+    def summary(self, depth: int | None = None) -> str:
         """Return a table of all layers: module path, layer type, output type and shape, parameters, :attr:`flops`.
 
         Under it is what operations chose where there is a choice.
+
+        Args:
+            depth: how many names of a path tell modules apart: a row is then all layers of a module, with the output of
+                the last; None for a row each layer.
+
+        Raises:
+            ArgumentError: ``depth`` is no positive int.
         """
-        rows = self.layers()
+        rows = layers = self.layers()
+        if depth is not None:
+            rows = _by_module(layers, depth)
         cells = [("module", "layer", "output", "parameters", "FLOPs")]
         cells += [
             (
                 row.path or "(forward)",
-                row.kind.lower(),
+                row.kind.lower() if depth is None else row.kind,
                 str(row.output or ""),
                 _count(row.parameters),
                 _count(row.flops),
@@ -156,7 +165,7 @@ class Network:
             for row in rows
         ]
         total_parameters, total_flops = sum(r.parameters for r in rows), sum(r.flops for r in rows)
-        cells.append(("total", f"{len(rows)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
+        cells.append(("total", f"{len(layers)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
         lines = aligned(cells, left=3)
         rule = "-" * max(map(len, lines))
         chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
@@ -282,6 +291,25 @@ class Network:
         if config is not None and options:
             raise ArgumentError("build takes a BuildConfig or options, not both")
         return build(self.graph, config or BuildConfig.from_options(options), self.metadata)
+
+
+def _by_module(layers: Sequence[LayerSummary], depth: int) -> list[LayerSummary]:
+    """Return the sums of the layers of each module, told apart by the first ``depth`` names of its path."""
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+        raise ArgumentError(f"depth is a positive int, not {depth!r}")
+    groups: dict[str, list[LayerSummary]] = {}
+    for layer in layers:
+        groups.setdefault(".".join(layer.path.split(".")[:depth]), []).append(layer)
+    return [
+        LayerSummary(
+            path,
+            f"{len(rows)} layer{'' if len(rows) == 1 else 's'}",
+            next((row.output for row in reversed(rows) if row.output), None),
+            sum(row.parameters for row in rows),
+            sum(row.flops for row in rows),
+        )
+        for path, rows in groups.items()
+    ]
 
 
 def _import_torch(name: str = "torch") -> ModuleType:

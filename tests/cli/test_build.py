@@ -10,6 +10,9 @@ import pytest
 import trtnn
 from tests.helpers import ONE_TARGET
 from trtnn import get_backend
+from trtnn.cli.options import resized_inputs
+from trtnn.cli.sources import fill_empty, make_model
+from trtnn.cli.values import read_size
 from trtnn.examples.digits import WEIGHTS
 
 TARGET = [word for target in ONE_TARGET.get("targets", ()) for word in ("--target", target)]
@@ -60,11 +63,41 @@ def test_an_engine_for_a_range_of_sizes(run, tmp_path):
     assert "height//2, width//2]" in summary
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("64", (64, 64)),
+        ("64x96", (64, 96)),
+        ("64X96", (64, 96)),
+        ("64×96", (64, 96)),
+        ("64,96", (64, 96)),
+        ("64,64,64", (64, 64)),
+        ("64x32,64,96", (64, ("width", 32, 64, 96))),
+        ("32,64,96x96", (("height", 32, 64, 96), 96)),
+        ("32,64,96", (("height", 32, 64, 96), ("width", 32, 64, 96))),
+    ],
+)
+def test_sizes_are_height_and_width(run, text, size):
+    result = run("inspect", "yolov5n", "--size", text, "--batch", "2,2,2")
+    assert (result.code, result.err) == (0, "")
+    model = fill_empty(make_model("yolov5n"))
+    (spec,) = resized_inputs(model, read_size(text), (2,)).values()
+    assert tuple((n.name, n.min, n.opt, n.max) if isinstance(n, trtnn.Dim) else n for n in spec.shape[2:]) == size
+    halves = [f"{side[0]}//2" if isinstance(side, tuple) else str(side // 2) for side in size]
+    assert f"[2, 16, {', '.join(halves)}]" in result.out
+
+
 @pytest.mark.usefixtures("no_build")
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--size", "64,96"], "'64,96' is neither a number from 32 up nor MIN,OPT,MAX of such"),
+        (["--size", "64,96,128,160"], "'64,96,128,160' is neither a number from 32 up nor MIN,OPT,MAX of such"),
+        (["--size", "64,16"], "'64,16' is neither a number from 32 up"),
+        (["--size", "64x"], "'64x' is neither a number from 32 up"),
+        (["--size", "99999"], "480x640; the most is 32,768"),
+        (["--batch", "99999"], "the most is 65,536"),
+        (["--size", "64x64x64"], "nor a height and a width: 480x640"),
+        (["--size", "64", "96"], "--size takes height and width as one word, such as 480x640"),
         (["--size", "31"], "'31' is neither a number from 32 up"),
         (["--size", "128,96,64"], "'128,96,64' is neither"),
         (["--size", "64,x,128"], "'64,x,128' is neither"),
@@ -100,8 +133,24 @@ def state():
     return trtnn.load(WEIGHTS)
 
 
+def test_names_go_into_the_engine_and_out_of_it_into_what_is_detected(run, tmp_path):
+    (tmp_path / "data.yaml").write_text("path: ../digits\nnames:\n" + "".join(f"  {i}: no{i}\n" for i in range(10)))
+    path = tmp_path / "a.engine"
+    result = run("build", WEIGHTS, "-o", path, "--size", 32, "--names", tmp_path / "data.yaml", *TARGET)
+    assert (result.code, result.err) == (0, "")
+    engine = trtnn.Engine.load(path)
+    assert engine.description["names"] == [f"no{i}" for i in range(10)]
+    assert trtnn.Detector(engine).labels == [f"no{i}" for i in range(10)]
+    assert "no0, no1, no2" in result.out
+
+
 @pytest.mark.usefixtures("no_build")
 class TestNothingIsBuilt:
+    def test_with_names_that_are_not_one_for_each_class(self, run, tmp_path):
+        result = run("build", WEIGHTS, "-o", tmp_path / "a.engine", "--names", "one,two", *TARGET)
+        assert (result.code, result.out) == (1, "")
+        assert result.err == "error: --names gives 2 names for 10 classes\n  received: one, two\n"
+
     def test_where_the_output_cannot_be_written(self, run, tmp_path, monkeypatch):
         path = tmp_path / "no" / "where" / "x.engine"
         message = f"error: cannot write {path}: the folder {path.parent} does not exist\n  mkdir -p {path.parent}\n"

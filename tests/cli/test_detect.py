@@ -1,5 +1,6 @@
 """``trtnn detect`` on the CPU: what it finds, what it writes, and what it leaves alone."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,10 +10,11 @@ import pytest
 
 import trtnn
 from tests.helpers import ONE_TARGET, RUNS_HERE
+from trtnn.cli.written import MARKER
 from trtnn.errors import EngineError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.examples.digits.picture import TRUTH
-from trtnn.vision import box_iou, read_image
+from trtnn.vision import SUFFIXES, Detections, box_iou, read_image
 
 REFERENCE = ["--weights", WEIGHTS, "--reference", "--size", 320]
 SMALL = ["--weights", WEIGHTS, "--reference", "--size", 32]
@@ -55,7 +57,7 @@ def test_a_picture(run, tmp_path):
     assert list(report) == [str(PICTURE)]
     entry = report[str(PICTURE)]
     check_digits(entry)
-    assert entry["drawn"] == str(tmp_path / "deep" / "er" / "picture.png")
+    assert entry["drawn"] == str(tmp_path / "deep" / "er" / "picture.jpg")
     assert drawn_in(read_image(entry["drawn"]), entry["detections"])
     assert result.out.count("picture.jpg") == 11
     assert result.out.splitlines()[-1] == f"1 picture, 11 detections: {tmp_path / 'deep' / 'er'}"
@@ -81,9 +83,12 @@ def test_pictures_of_one_stem_have_a_file_each_and_no_source_is_overwritten(run,
     assert (result.code, result.err) == (0, "")
     report = json.loads((album / "detections.json").read_text())
     drawn = {os.path.basename(path): os.path.basename(entry["drawn"]) for path, entry in report.items()}
-    assert drawn == {"picture.jpg": "picture-2.png", "picture.png": "picture-3.png", "zoo.jpg": "zoo.png"}
+    assert drawn == {"picture.jpg": "picture-2.jpg", "picture.png": "picture-2.png", "zoo.jpg": "zoo-2.jpg"}
     assert all(path.read_bytes() == data for path, data in before.items())
-    assert {path.name for path in album.iterdir()} == {*drawn, *drawn.values(), "detections.json"}
+    assert {path.name for path in album.iterdir()} == {*drawn, *drawn.values(), "detections.json", MARKER}
+    again = run("detect", album, *SMALL, "-o", album)  # what was drawn is no source, and drawn again
+    assert (again.code, again.err, again.out) == (0, "", result.out)
+    assert json.loads((album / "detections.json").read_text()) == report
 
 
 def test_a_batch_larger_than_all_pictures_changes_nothing(run, tmp_path):
@@ -142,10 +147,184 @@ def test_names(run, tmp_path, kind):
     assert entry["detections"][0]["label"] == names[entry["detections"][0]["class"]]
 
 
+@pytest.mark.parametrize("form", ["{0: no, 1: yes, %s}", "[no, yes, %s]"])
+def test_names_of_the_data_that_it_was_trained_with(run, tmp_path, form):
+    rest = [f"{i}: c{i}" if form[0] == "{" else f"c{i}" for i in range(2, 10)]
+    (tmp_path / "data.yaml").write_text("train: images\nnc: 10\nnames: " + form % ", ".join(rest))
+    result = run("detect", PICTURE, *REFERENCE, "-o", tmp_path, "--names", tmp_path / "data.yaml")
+    assert (result.code, result.err) == (0, "")
+    (entry,) = json.loads((tmp_path / "detections.json").read_text()).values()
+    names = ["no", "yes", *(f"c{i}" for i in range(2, 10))]
+    assert all(row["label"] == names[row["class"]] for row in entry["detections"])
+
+
+def test_no_label_is_guessed_from_the_number_of_classes(run, tmp_path, monkeypatch):
+    """80 classes that nobody named are not COCO's."""
+
+    class StandIn:
+        labels, batch = None, 1
+
+        def __call__(self, images):
+            return [Detections([[0, 0, 9, 9]], [0.9], [79]) for _ in images]
+
+    monkeypatch.setattr("trtnn.cli.detect.Detector", lambda *_, **__: StandIn())
+    for classes in (80, 91):
+        StandIn.classes = classes
+        result = run("detect", PICTURE, *SMALL, "-o", tmp_path / str(classes))
+        assert result.code == 0
+        (entry,) = json.loads((tmp_path / str(classes) / "detections.json").read_text()).values()
+        assert entry["detections"] == [{"box": [0.0, 0.0, 9.0, 9.0], "score": pytest.approx(0.9), "class": 79}]
+        assert "toothbrush" not in result.out
+
+
+# -- what is written, and where ---------------------------------------------------------------------------------------
+
+
+def drawn(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in SUFFIXES)
+
+
+def test_pictures_keep_their_format_unless_another_is_asked_for(run, tmp_path, album):
+    (album / "scan").write_bytes((album / "picture.png").read_bytes())
+    trtnn.vision.write_image(album / "a.webp", read_image(PICTURE))
+    for options, names in (
+        ([], ["a.webp", "picture.jpg", "picture.png", "zoo.jpg"]),
+        (["--draw", "png"], ["a.png", "picture-2.png", "picture.png", "zoo.png"]),
+        (["--draw", "jpg"], ["a.jpg", "picture-2.jpg", "picture.jpg", "zoo.jpg"]),
+        (["--no-draw"], []),
+    ):
+        out = tmp_path / "-".join(["out", *options])
+        result = run("detect", album, *SMALL, "-o", out, *options)
+        assert (result.code, result.err) == (0, "")
+        assert drawn(out) == names
+        report = json.loads((out / "detections.json").read_text())
+        assert len(report) == 4
+        assert {os.path.basename(entry["drawn"]) for entry in report.values() if "drawn" in entry} == set(names)
+    signatures = {".jpg": b"\xff\xd8", ".png": b"\x89PNG", ".webp": b"RIFF"}
+    for path in (tmp_path / "out").iterdir():
+        assert path.read_bytes().startswith(signatures.get(path.suffix, b""))
+    assert run("detect", album / "scan", *SMALL, "-o", tmp_path / "scan").code == 0  # by its content, no suffix
+    assert drawn(tmp_path / "scan") == ["scan.png"]
+    both = run("detect", album, *SMALL, "--draw", "png", "--no-draw")
+    assert both == (1, "", "error: detect takes one of --draw and --no-draw\n")
+
+
+def test_subfolders_are_named_or_taken(run, tmp_path, album):
+    (album / "sub" / "deep").mkdir(parents=True)
+    for place in ("sub/zoo.jpg", "sub/deep/zoo.jpg"):
+        shutil.copy(PICTURE, album / place)
+    result = run("detect", album, *SMALL, "-o", tmp_path / "one")
+    assert (result.code, result.err) == (0, "note: 1 subfolder left out: sub; -r takes their pictures too\n")
+    assert drawn(tmp_path / "one") == ["picture.jpg", "picture.png", "zoo.jpg"]
+    for _ in range(2):
+        result = run("detect", album, *SMALL, "-r", "-o", album / "found")  # within: it is no source in the next run
+        assert (result.code, result.err) == (0, "")
+        assert drawn(album / "found") == ["picture.jpg", "picture.png", "sub/deep/zoo.jpg", "sub/zoo.jpg", "zoo.jpg"]
+    shutil.rmtree(album / "sub" / "deep")
+    (album / "sub" / "zoo.jpg").rename(tmp_path / "zoo.jpg")
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    result = run("detect", tmp_path / "outer", *SMALL)
+    assert "its subfolders were left out: -r, or recursive=True, takes them too" in result.err
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("kind", ["file", "glob"])
+def test_recursion_is_for_a_folder(run, album, kind):
+    result = run("detect", PICTURE if kind == "file" else f"{album.parent}/*/*.jpg", *SMALL, "-r")
+    told = "error: --recursive would change nothing here\n  it is for a folder; a glob takes subfolders by **\n"
+    assert result == (1, "", told)
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("name", ["picture.jpg", "detections.json"])
+def test_what_detect_did_not_write_is_not_overwritten(run, tmp_path, name):
+    out = tmp_path / "photos"
+    out.mkdir()
+    (out / name).write_bytes(b"mine")
+    result = run("detect", PICTURE, *SMALL, "-o", out)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        f"error: this would overwrite a file that it did not write: {out / name}\n"
+        "  give another folder with --output, or overwrite with --force\n"
+    )
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {name: b"mine"}
+
+
+def test_what_detect_wrote_is_overwritten_until_it_was_changed(run, tmp_path):
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path).code == 0
+    first = (tmp_path / "detections.json").read_bytes()
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path, "--confidence", "0.01").code == 0
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path).code == 0
+    assert (tmp_path / "detections.json").read_bytes() == first
+    (tmp_path / "picture.jpg").write_bytes(b"mine")
+    assert "did not write: " in run("detect", PICTURE, *SMALL, "-o", tmp_path).err
+    (tmp_path / "picture.jpg").unlink()
+    (tmp_path / "elsewhere").write_bytes(b"mine")
+    (tmp_path / "picture.jpg").symlink_to(tmp_path / "elsewhere")
+    assert "did not write: " in run("detect", PICTURE, *SMALL, "-o", tmp_path).err
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path, "--force").code == 0
+    assert (tmp_path / "elsewhere").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\n", b"[1]\n[1,2]\nnull\n", b"[" * 100_000, b'["picture.jpg", "no digest"]\n']
+)
+def test_a_marker_that_is_damaged_allows_nothing(run, tmp_path, content):
+    (tmp_path / MARKER).write_bytes(content)
+    (tmp_path / "picture.jpg").write_bytes(b"mine")
+    assert "did not write: " in run("detect", PICTURE, *SMALL, "-o", tmp_path).err
+
+
+def test_a_marker_that_was_cut_off_keeps_what_follows(run, tmp_path):
+    (tmp_path / MARKER).write_bytes(b'["detections.js')
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path).code == 0
+    assert run("detect", PICTURE, *SMALL, "-o", tmp_path).code == 0
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("elsewhere", path)])
+def test_a_marker_that_is_no_file_is_not_written_to(run, tmp_path, make):
+    make(tmp_path / MARKER)
+    result = run("detect", PICTURE, *SMALL, "-o", tmp_path)
+    assert result.err.startswith(f"error: {tmp_path / MARKER} is no regular file\n")
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device", "x.jpg")])
+def test_what_was_found_before_an_end_is_kept(run, tmp_path, album, monkeypatch, error):
+    reads = []
+
+    def read(path, max_pixels):
+        reads.append(path)
+        if len(reads) == 3:
+            raise error
+        return read_image(path, max_pixels)
+
+    monkeypatch.setattr("trtnn.cli.pictures.read_image", read)
+    result = run("detect", album, *SMALL, "-o", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [os.path.basename(path) for path in report] == ["picture.jpg", "picture.png"]
+    assert drawn(tmp_path / "out") == ["picture.jpg", "picture.png"]
+    if error is KeyboardInterrupt:
+        told = f"interrupted: 2 of 3 pictures are in {tmp_path / 'out' / 'detections.json'}\nerror: interrupted\n"
+        assert (result.code, result.err) == (130, told)
+    else:
+        assert (result.code, result.err) == (1, "error: x.jpg: No space left on device\n")
+
+
+def test_a_picture_of_too_many_pixels_is_skipped_unless_they_are_allowed(run, tmp_path):
+    height, width, _ = read_image(PICTURE).shape
+    options = [PICTURE, *SMALL, "-o", tmp_path]
+    result = run("detect", *options, "--max-pixels", height * width - 1)
+    assert result.code == 1
+    assert f"picture.jpg is too large: {height}×{width} pixels" in result.err
+    assert "--max-pixels" in result.err
+    assert run("detect", *options, "--max-pixels", height * width).code == 0
+
+
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Fail where a picture is read."""
-    monkeypatch.setattr("trtnn.cli.detect.read_image", lambda path: pytest.fail("a picture was read"))
+    monkeypatch.setattr("trtnn.cli.pictures.read_image", lambda *_: pytest.fail("a picture was read"))
 
 
 @pytest.fixture
@@ -195,7 +374,9 @@ class TestBeforeAnyWork:
         assert f"{path} is not an engine file, or is damaged" in result.err
         result = run("detect", PICTURE, "--engine", "missing.engine")
         assert result == (1, "", "error: cannot read the engine file missing.engine: No such file or directory\n")
-        assert "is not an engine file" in run("detect", PICTURE, "--engine", WEIGHTS).err
+        result = run("detect", PICTURE, "--engine", WEIGHTS)
+        message = "is not an engine file: .safetensors is the suffix of a checkpoint\n  give it with --weights\n"
+        assert result == (1, "", f"error: {WEIGHTS} {message}")
 
     @pytest.mark.usefixtures("no_gpu")
     def test_an_engine_without_a_gpu(self, run, engine):
@@ -229,11 +410,17 @@ class TestBeforeAnyWork:
 
     @pytest.mark.parametrize("names", ["one,two", ",".join("0123456789a")])
     def test_a_wrong_number_of_names(self, run, names, monkeypatch):
-        monkeypatch.setattr("trtnn.cli.detect.check_gpu", lambda: None)
+        monkeypatch.setattr("trtnn.cli.runners.check_gpu", lambda: None)
         for mode in ([], ["--reference"]):
             result = run("detect", PICTURE, "--weights", WEIGHTS, "--size", 32, "--names", names, *mode)
             assert result.code == 1
             assert f"--names gives {names.count(',') + 1} names for 10 classes" in result.err
+
+    @pytest.mark.parametrize("names", ["gone.yaml", "gone.txt", "some/names", "gone.json"])
+    def test_a_file_of_names_that_is_missing_is_not_one_name(self, run, names):
+        result = run("detect", PICTURE, *SMALL, "--names", names)
+        message = f"error: --names {names} gives no names of classes: No such file or directory\n"
+        assert (result.code, result.err) == (1, message)
 
     def test_a_file_of_names_that_is_not_text(self, run):
         result = run("detect", PICTURE, *SMALL, "--names", PICTURE)
@@ -241,7 +428,7 @@ class TestBeforeAnyWork:
         assert f"--names {PICTURE} is not a text file" in result.err
 
     def test_an_output_folder_that_cannot_be(self, run, tmp_path, monkeypatch):
-        monkeypatch.setattr("trtnn.cli.detect.check_gpu", lambda: None)
+        monkeypatch.setattr("trtnn.cli.runners.check_gpu", lambda: None)
         (tmp_path / "file").touch()
         for mode in ([], ["--reference"]):
             options = ["--weights", WEIGHTS, "--size", 32, *mode]
@@ -262,7 +449,7 @@ class TestBeforeAnyWork:
 def test_weights_are_built_and_the_engine_run(run, tmp_path, monkeypatch):
     built = []
     if not RUNS_HERE:  # the network stands in for its engine
-        monkeypatch.setattr("trtnn.cli.detect.check_gpu", lambda: None)
+        monkeypatch.setattr("trtnn.cli.runners.check_gpu", lambda: None)
         monkeypatch.setattr("trtnn.Network.build", lambda self, **options: built.append(options) or self)
     result = run("detect", PICTURE, "--weights", WEIGHTS, "--size", 320, "-o", tmp_path, "--cache", tmp_path / "cache")
     assert result.code == 0, result.err

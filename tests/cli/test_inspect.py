@@ -1,10 +1,14 @@
 """``trtnn inspect`` of checkpoints, models and engines."""
 
+import json
+
 import numpy as np
 import pytest
 
 import trtnn
-from tests.helpers import ONE_TARGET
+from tests.helpers import ONE_TARGET, message_of
+from trtnn.cli.sources import fill_empty, make_model
+from trtnn.errors import ArgumentError
 from trtnn.examples.digits import WEIGHTS
 from trtnn.modules import Linear
 
@@ -41,6 +45,49 @@ def test_a_model_s_name(run):
     assert lines[0].split() == ["module", "layer", "output", "parameters", "FLOPs"]
     assert any(line.startswith("model.0.conv ") and "float16[2, 16, 32, 32]" in line for line in lines)
     assert lines[-1].startswith("total")
+
+
+def test_a_model_by_module(run):
+    result = run("inspect", "yolov5n", "--size", 64, "--depth", 2)
+    assert (result.code, result.err) == (0, "")
+    whole = run("inspect", "yolov5n", "--size", 64)
+    lines = result.out.splitlines()
+    assert lines[-1].split()[:3] == whole.out.splitlines()[-1].split()[:3]
+    assert lines[-1].split()[-2:] == whole.out.splitlines()[-1].split()[-2:]
+    assert [line.split()[0] for line in lines[2:-2]] == [f"model.{i}" for i in range(25)]
+    (row,) = (line for line in lines if line.startswith("model.0 "))
+    assert "float32[1, 16, 32, 32]" in row
+    network = fill_empty(make_model("yolov5n")).trace({"images": (1, 3, 64, 64)})
+    own = [layer for layer in network.layers() if layer.path.startswith("model.0.")]
+    assert f"{len(own)} layers" in row
+    assert row.split()[-2:] == [f"{sum(x.parameters for x in own):,}", f"{sum(x.flops for x in own):,}"]
+    assert "depth is a positive int, not 0" in message_of(ArgumentError, network.summary, 0)
+    assert "--depth would change nothing" in run("inspect", WEIGHTS, "--depth", 2).err
+
+
+def test_all_of_it_as_json(run, tmp_path):
+    path = tmp_path / "a.json"
+    assert run("inspect", "yolov5n", "--size", "64x96", "--json", path).code == 0
+    found = json.loads(path.read_text())
+    assert found["inputs"] == {"images": {"shape": [1, 3, 64, 96], "dtype": "float32"}}
+    assert found["model"] == "yolov5n"
+    network = fill_empty(make_model("yolov5n")).trace({"images": (1, 3, 64, 96)})
+    assert sum(layer["flops"] for layer in found["layers"]) == network.flops
+    assert found["layers"][0]["module"] == network.layers()[0].path
+
+    assert run("inspect", WEIGHTS, "--json", path).code == 0
+    found = json.loads(path.read_text())
+    assert found["model"] == {"name": "yolov5n", "classes": 10, "version": "6.0"}
+    assert found["tensors"]["model.0.conv.weight"] == {"dtype": "float16", "shape": [16, 3, 6, 6]}
+
+    layer = Linear(2, 3)
+    layer.load_state_dict({"weight": np.ones((3, 2), np.float32), "bias": np.ones(3, np.float32)})
+    engine = layer.compile({"input": (4, 2)}, **ONE_TARGET)
+    engine.save(tmp_path / "a.engine")
+    assert run("inspect", tmp_path / "a.engine", "--json", path).code == 0
+    found = json.loads(path.read_text())
+    assert found["outputs"] == {"output": {"shape": [4, 3], "dtype": "float32"}}
+    assert found["plan_bytes"] == engine.plan.nbytes
 
 
 def test_an_engine(run, tmp_path):

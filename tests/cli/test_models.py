@@ -25,12 +25,14 @@ def test_the_ones_that_are_named(run, tmp_path):
 
 def test_another_size(run):
     assert "1×3×320×320" in run("models", "yolov5n", "--size", 320).out
-    assert _describe("yolov5n", (320,))["flops"] == pytest.approx(_describe("yolov5n", None)["flops"] / 4, rel=1e-3)
+    assert _describe("yolov5n", ((320,), (320,)))["flops"] == pytest.approx(
+        _describe("yolov5n", None)["flops"] / 4, rel=1e-3
+    )
 
 
 def test_all_of_them(run, monkeypatch):
     """The widest numbers of all beside each name, on a terminal of 80 columns."""
-    row = _describe("yolov5n", (32,)) | {"parameters": 140_794_780, "flops": 838.26e9}
+    row = _describe("yolov5n", ((32,), (32,))) | {"parameters": 140_794_780, "flops": 838.26e9}
     monkeypatch.setattr("trtnn.cli.models._describe", lambda name, size: row)
     result = run("models")
     assert (result.code, result.err) == (0, "")

@@ -1,6 +1,8 @@
 """What holds for every command: help, errors, exit codes."""
 
 import errno
+import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +19,9 @@ from trtnn.cli import app
 from trtnn.errors import ArgumentError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
-COMMANDS = ("bench", "build", "compare", "convert", "demo", "detect", "fp16", "inspect", "models", "profile")
+COMMANDS = (
+    *("bench", "build", "classify", "compare", "convert", "demo", "detect", "fp16", "inspect", "models", "profile"),
+)
 
 
 def test_every_command_is_listed(run):
@@ -48,6 +52,157 @@ def test_a_wrong_command_or_option_shows_the_usage(run):
     result = run("build", WEIGHTS, "--fp61")
     assert result.code == 2
     assert "No such option: --fp61" in result.err
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_has_two_names(run, option):
+    assert run(option).code == run("build", option).code == 0
+
+
+def test_the_version(run):
+    assert run("--version") == (0, f"trtnn {trtnn.__version__}\n", "")
+    assert trtnn.__version__ == importlib.metadata.version("trtnn")
+
+
+def test_without_a_command_there_is_help(run):
+    result = run()
+    assert result.code == 2
+    assert "Usage: trtnn [OPTIONS] COMMAND" in result.out + result.err
+
+
+@pytest.mark.parametrize("option", ["--confidence", "--iou"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("25", "'25' is no number from 0 to 1; 25 % is 0.25"), ("-1", "'-1' is no"), ("nan", "'nan' is no")],
+)
+def test_a_share_is_not_a_percentage(run, option, text, words):
+    result = run("detect", PICTURE, "--weights", WEIGHTS, f"{option}={text}")
+    assert result.code == 2
+    assert words in result.err
+    assert f"'{option}'" in result.err
+
+
+# -- what a terminal would act on -------------------------------------------------------------------------------------
+
+HARMFUL = "\x1b[31mred\x1b]0;title\x07\x9b5m\u202eback\u2066\x08\r"
+
+
+def is_shown_safely(text):
+    return all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_names_in_files_and_file_names_cannot_steer_a_terminal(run, tmp_path):
+    path = tmp_path / f"a{HARMFUL}.npz"
+    trtnn.save({"weight": np.zeros(2, np.float32)}, path)
+    text = json.dumps({"task": "detect", HARMFUL: HARMFUL, "names": {"0": HARMFUL}}).encode()
+    engine = tmp_path / f"b{HARMFUL}.engine"
+    engine.write_bytes(len(text).to_bytes(4, "little") + text + b"ftrt" + bytes(1000))
+    picture = tmp_path / f"c{HARMFUL}.jpg"
+    picture.write_bytes(b"none")
+    out = tmp_path / "out"
+    results = [
+        run("inspect", path),
+        run("inspect", engine),
+        run("convert", path, path.with_suffix(".safetensors")),
+        run("convert", path.with_suffix(".gone"), path),
+        run("detect", picture, "--weights", WEIGHTS, "--reference", "--size", 32, "-o", out),
+        run(
+            "detect",
+            PICTURE,
+            "--weights",
+            WEIGHTS,
+            "--reference",
+            "--size",
+            64,
+            "-o",
+            out,
+            "--names",
+            f"{HARMFUL}," * 10,
+        ),
+        run("bild", HARMFUL),
+        run("build", WEIGHTS, HARMFUL),
+        run(HARMFUL),
+    ]
+    for result in results:
+        assert is_shown_safely(result.out + result.err), result.out + result.err
+    assert [result.code for result in results] == [0, 0, 0, 1, 1, 0, 2, 2, 2]
+    assert "\\x1b" in results[1].out
+    assert "\\x1b" in results[4].err
+
+
+def test_a_warning_cannot_steer_a_terminal_either(run, monkeypatch):
+    monkeypatch.setattr("trtnn.load", lambda path: warnings.warn(HARMFUL, stacklevel=1) or {})
+    assert is_shown_safely(run("inspect", WEIGHTS).err)
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.npz", "\udcff.engine"])
+def test_a_file_name_that_is_no_text_is_shown(run, name):
+    result = run("inspect", name)
+    assert result.code == 1
+    assert "\\ud" in result.err
+
+
+# -- what needs no OpenCV ---------------------------------------------------------------------------------------------
+
+
+RUN_EACH = """
+import json, sys
+from trtnn.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "lines", ["raise ImportError('libGL.so.1: cannot open shared object file')", "raise AttributeError('no CV_8U')"]
+)
+def test_without_opencv_all_that_needs_no_picture_runs(tmp_path, lines):
+    (tmp_path / "cv2.py").write_text(lines)
+    linear = tmp_path / "linear.npz"
+    trtnn.save({"weight": np.zeros((2, 2), np.float32)}, linear)
+    (tmp_path / "a.jpg").write_bytes(PICTURE.read_bytes())
+    works = [["--help"], ["detect", "--help"], ["inspect", linear], ["convert", linear, "a.safetensors"]]
+    fails = ["detect", "a.jpg", "--weights", WEIGHTS, "--reference", "--size", 32]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_EACH, json.dumps([[str(word) for word in line] for line in [*works, fails]])],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first, *lines = done.stderr.splitlines()
+    assert first.startswith("error: pictures need OpenCV, which cannot be imported: ")
+    assert lines == [
+        "  pip install opencv-python-headless",
+        "  beside opencv-python it breaks: pip uninstall opencv-python opencv-contrib-python first",
+        "1",
+    ]
+    assert "Usage: trtnn detect" in done.stdout
+    assert "2×2" in done.stdout
+    assert (tmp_path / "a.safetensors").is_file()
+
+
+def test_ctrl_c_is_told_in_a_line(run, monkeypatch):
+    monkeypatch.setattr("trtnn.load", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run("inspect", WEIGHTS) == (130, "", "error: interrupted\n")
+
+
+def test_ctrl_c_while_the_package_is_imported_is_told_in_a_line(tmp_path):
+    (tmp_path / "filelock.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-c", "from trtnn_start import main; main()", "--version"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
 
 
 def test_a_process_ends_with_the_code_and_a_message_on_stderr(tmp_path):
@@ -134,6 +289,12 @@ def test_what_the_system_refuses_is_told_without_a_traceback(run, monkeypatch, t
     monkeypatch.setattr(os, "replace", fail)
     assert run("convert", WEIGHTS, tmp_path / "x.npz") == (1, "", message)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("words", "told"), [((), ""), (("Unable to allocate 2 EiB",), ": Unable to allocate 2 EiB")])
+def test_no_memory_is_told_without_a_traceback(run, monkeypatch, words, told):
+    monkeypatch.setattr("trtnn.load", lambda path: (_ for _ in ()).throw(MemoryError(*words)))
+    assert run("inspect", WEIGHTS) == (1, "", f"error: there is not enough memory{told}\n")
 
 
 def test_a_bug_keeps_its_traceback(run, monkeypatch):

@@ -34,7 +34,7 @@ class Net(Module):
         self.conv = Conv2d(CHANNELS, 4 + options.classes, 8, 8)
 
     def forward(self, pictures):
-        return self.conv(pictures).flatten(2)
+        return self.conv(pictures).flatten(2) / 200  # so that scores are in 0..1
 
 class Filled(Net):
     def __init__(self):
@@ -102,7 +102,7 @@ def test_what_is_not_given_stays_as_declared():
     model = trtnn.Module()
     model.inputs = {"images": (2, 3, 32, 64)}
     assert resized_inputs(model, None, None) == {"images": trtnn.Input((2, 3, 32, 64))}
-    assert resized_inputs(model, (96,), None) == {"images": trtnn.Input((2, 3, 96, 96))}
+    assert resized_inputs(model, ((96,), (96,)), None) == {"images": trtnn.Input((2, 3, 96, 96))}
     assert resized_inputs(model, None, (4,)) == {"images": trtnn.Input((4, 3, 32, 64))}
 
 
@@ -145,6 +145,14 @@ def test_detect(run, mine, weights, tmp_path):
         (entry,) = json.loads((tmp_path / "out" / "detections.json").read_text()).values()
         assert {row["label"] for row in entry["detections"]} <= {"cat", "dog"}
         assert entry["detections"]
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["build"], ["detect", PICTURE, "--reference", "--model"]])
+def test_an_error_in_a_forward_is_told_with_its_line(run, mine, command):
+    mine.write_text(MINE + "\nclass Stumbling(Filled):\n    def forward(self, pictures):\n        return 1 / 0\n")
+    result = run(*command, "mine.py:Stumbling")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "error: ZeroDivisionError: division by zero\n  mine.py:62: return 1 / 0\n"
 
 
 def test_detect_of_what_is_no_detector(run, mine, tmp_path):

@@ -1,4 +1,10 @@
+import importlib
+import os
+import re
 import struct
+import sys
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import cv2
@@ -7,7 +13,9 @@ import pytest
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.vision import SUFFIXES, find_images, read_image, write_image
-from trtnn.vision.images import check_image
+from trtnn.vision.headers import scans_in, size_in_header
+from trtnn.vision.images import MAX_PIXELS, check_image
+from trtnn.vision.opencv import opencv
 
 
 @pytest.fixture
@@ -124,6 +132,136 @@ def test_a_path_is_no_picture(path):
         check_image(path)
 
 
+# -- how large a picture is, before it is decoded ---------------------------------------------------------------------
+
+
+def encoded(suffix, height, width, *options):
+    grey = suffix in (".pgm", ".pbm")
+    image = np.random.default_rng(0).integers(0, 256, (height, width) if grey else (height, width, 3), dtype=np.uint8)
+    return cv2.imencode(suffix, image, options)[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", [*sorted(SUFFIXES), ".pgm", ".pbm"])
+@pytest.mark.parametrize("size", [(1, 1), (37, 530), (530, 37)])
+def test_a_header_tells_the_size(suffix, size):
+    assert size_in_header(encoded(suffix, *size)) == size
+
+
+def test_headers_of_other_flavours_tell_the_size():
+    assert size_in_header(encoded(".jpg", 37, 53, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)) == (37, 53)
+    assert size_in_header(encoded(".webp", 37, 53, cv2.IMWRITE_WEBP_QUALITY, 101)) == (37, 53)  # without loss
+    thumbnail = encoded(".jpg", 8, 8)
+    exif = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    jpeg = encoded(".jpg", 37, 53)
+    assert size_in_header(jpeg[:2] + exif + b"\xff\xff" + jpeg[2:]) == (37, 53)
+    assert size_in_header(b"P6 # a comment\n#another\n  53\n# 9\n37 255\n") == (37, 53)
+    extended = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (52).to_bytes(3, "little") + (36).to_bytes(3, "little")
+    assert size_in_header(extended) == (37, 53)
+    upside_down = b"BM" + bytes(12) + struct.pack("<Iii", 40, 53, -37)
+    assert size_in_header(upside_down) == (37, 53)
+    assert size_in_header(b"BM" + bytes(12) + struct.pack("<IHH", 12, 53, 37)) == (37, 53)
+    for order in "<>":
+        tags = b"".join(struct.pack(order + "HHII", *tag) for tag in ((256, 4, 1, 53), (257, 4, 1, 37), (257, 4, 1, 9)))
+        mark = b"II" if order == "<" else b"MM"
+        assert size_in_header(mark + struct.pack(order + "HIH", 42, 8, 3) + tags) == (37, 53)
+        tags = b"".join(struct.pack(order + "HHQQ", *tag) for tag in ((256, 16, 1, 53), (257, 16, 1, 37)))
+        assert size_in_header(mark + struct.pack(order + "HHHQQ", 43, 8, 0, 16, 2) + tags) == (37, 53)
+        tags += b"".join(struct.pack(order + "HHQQ", *tag) for tag in ((322, 16, 1, 64), (323, 16, 1, 16)))
+        assert size_in_header(mark + struct.pack(order + "HHHQQ", 43, 8, 0, 16, 4) + tags) == (37, 64)  # of a tile
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_a_header_that_is_cut_off_tells_nothing(suffix):
+    data = encoded(suffix, 37, 53)
+    assert all(size_in_header(data[:length]) in (None, (37, 53)) for length in range(len(data)))
+    assert size_in_header(data[:8]) is None
+
+
+def a_png(height, width):
+    """A sound beginning of a PNG of that size."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    jpeg = encoded(".jpg", 16, 16)
+    place = jpeg.index(b"\xff\xc0") + 5
+    files = {"a.jpg": jpeg[:place] + struct.pack(">HH", 65500, 16000) + jpeg[place + 4 :], "a.png": a_png(65500, 16000)}
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        tracemalloc.start()
+        with pytest.raises(
+            ImageError, match=r"is too large: 65,500×16,000 pixels\n  the most is 134,217,728; .*raise it"
+        ):
+            read_image(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.stop()
+
+
+def test_a_jpeg_of_countless_scans_is_refused_before_it_is_decoded(tmp_path):
+    """Each takes ten bytes, and goes over all pixels."""
+    jpeg = encoded(".jpg", 400, 500, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    scans = [match.start() for match in re.finditer(b"\xff\xda", jpeg)]
+    assert scans_in(jpeg) == len(scans) == 10
+    assert scans_in(jpeg + jpeg) == 10  # what is behind the picture, such as a film, does not count
+    assert scans_in(encoded(".png", 4, 5)) == 1
+    last = jpeg[scans[-1] : scans[-1] + 10]
+    (tmp_path / "a.jpg").write_bytes(jpeg[:-2] + last * 20_000 + jpeg[-2:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+        with pytest.raises(ImageError, match=r"would take too long: 20,010 scans of 400×500 pixels"):
+            read_image(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    assert read_image(tmp_path / "a.jpg").shape == (400, 500, 3)
+
+
+def test_the_most_pixels_can_be_chosen(tmp_path, picture):
+    write_image(tmp_path / "a.png", picture)
+    with pytest.raises(ImageError, match="5×7 pixels\n  the most is 34"):
+        read_image(tmp_path / "a.png", max_pixels=34)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", max_pixels=35), picture)
+    for wrong in (0, -1, 1.5, True, "9", None):
+        with pytest.raises(ArgumentError, match="max_pixels is a positive int"):
+            read_image(tmp_path / "a.png", max_pixels=wrong)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"pipe\.jpg: it is no regular file"):
+        read_image(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"/dev/zero: it is no regular file"):
+        read_image("/dev/zero")
+    for source in (tmp_path / "pipe.jpg", "/dev/zero"):
+        with pytest.raises(ImageError, match=f"no picture at {source}: it is neither a regular file nor a folder"):
+            find_images(source)
+
+
+def test_a_file_that_is_larger_than_any_picture_is_not_read(tmp_path):
+    with open(tmp_path / "hole.jpg", "wb") as file:
+        file.truncate(17 * MAX_PIXELS)  # it takes no room on the disk
+    with pytest.raises(ImageError, match=r"hole\.jpg: its 2,281,701,376 bytes are more than 2,147,483,648"):
+        read_image(tmp_path / "hole.jpg")
+
+
+@pytest.mark.parametrize("broken", [None, "libGL.so.1: cannot open shared object file: No such file or directory"])
+def test_an_opencv_that_is_missing_or_broken_is_a_sentence(tmp_path, picture, monkeypatch, broken):
+    write_image(tmp_path / "a.png", picture)
+    opencv.cache_clear()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    if broken:
+        monkeypatch.setattr(importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(broken)))
+    with pytest.raises(ImageError, match="pictures need OpenCV, which cannot be imported: ") as caught:
+        read_image(tmp_path / "a.png")
+    assert broken is None or broken in caught.value.summary
+    assert "pip install opencv-python-headless" in str(caught.value)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
+
+
+# -- where pictures are -----------------------------------------------------------------------------------------------
+
+
 @pytest.fixture
 def album(tmp_path):
     for name in ("b.jpg", "a.PNG", "notes.txt", ".hidden.jpg", "sub/c.webp", "sub/d.jpg"):
@@ -136,6 +274,15 @@ def album(tmp_path):
 
 def test_a_folder_stands_for_its_pictures_sorted(album):
     assert find_images(album) == [album / "a.PNG", album / "b.jpg"]
+
+
+def test_subfolders_count_where_they_are_asked_for(album):
+    (album / ".thumbs").mkdir()
+    (album / ".thumbs" / "e.jpg").touch()
+    (album / "sub" / "around").symlink_to(album)
+    (album / "folder.png" / "deep.jpg").touch()
+    names = ("a.PNG", "b.jpg", "folder.png/deep.jpg", "sub/c.webp", "sub/d.jpg")
+    assert find_images(album, recursive=True) == [album / name for name in names]
 
 
 def test_a_glob_stands_for_the_pictures_it_matches(album):
@@ -157,3 +304,5 @@ def test_nothing_found_says_where(album, tmp_path):
         find_images(f"{album}/*.txt")
     with pytest.raises(ImageError, match=r"no picture at gone\.jpg\n.*neither a file, nor a folder, nor a glob"):
         find_images("gone.jpg")
+    with pytest.raises(ImageError, match="no picture at ''"):
+        find_images("")

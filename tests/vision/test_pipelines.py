@@ -9,7 +9,7 @@ import pytest
 from tests.vision.test_postprocessing import crowd, slowly
 from tests.vision.test_preprocessing import letterboxed
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.vision import COCO, COCO_91, PIPELINES, Placement, Preprocessing, likely_pipeline, pipeline_of
+from trtnn.vision import COCO, COCO_91, PIPELINES, Placement, Preprocessing, pipeline_of
 from trtnn.vision.heads import CENTERNET, RETINANET, YOLOV5, YOLOV8
 
 SIZE = (640, 640)
@@ -240,6 +240,11 @@ def test_what_metadata_say():
             "there is no pipeline 'yolov9'\n  nearest: yolov[58]\n  known: yolov5, yolov8, retinanet",
         ),
         ({"pipeline": None}, "there is no pipeline None\n"),
+        ({"pipeline": []}, r"there is no pipeline \[\]\n"),
+        ({"pipeline": {"name": "yolov8"}}, "there is no pipeline {'name': 'yolov8'}\n"),
+        ({"preprocessing": {"fit": []}}, r"preprocessing has no fit \[\]"),
+        ({"preprocessing": {"mean": [[1], [2, 3]]}}, "mean of preprocessing is a number for each channel"),
+        ({"preprocessing": {"fill": [0, 0, 256]}}, "fill of preprocessing is in 0..255"),
         ({"preprocessing": "stretch"}, "preprocessing is a dict, not 'stretch'"),
         ({"preprocessing": {"fit": "x"}}, "preprocessing has no fit 'x'"),
     ],
@@ -247,13 +252,6 @@ def test_what_metadata_say():
 def test_metadata_that_say_what_there_is_not(metadata, message):
     with pytest.raises(ArgumentError, match=message):
         pipeline_of(metadata)
-
-
-def test_what_other_tools_engines_are():
-    assert likely_pipeline((640, 640), [(1, 84, 8400)]) == "yolov8"
-    assert likely_pipeline((320, 640), [(1, 6, 4200)]) == "yolov8"
-    for shapes in ([(1, 25200, 85)], [(1, 84, 8401)], [(1, 84, 8400)] * 2, [(84, 8400)], []):
-        assert likely_pipeline((640, 640), shapes) == "yolov5"
 
 
 @pytest.mark.parametrize(
@@ -273,17 +271,84 @@ def test_thresholds_that_there_are_not(name, given, message):
         PIPELINES[name].thresholds(given)
 
 
-@pytest.mark.parametrize("name", ["yolov5", "yolov8", "retinanet", "centernet"])
-@pytest.mark.parametrize("threshold", [{"confidence": 1.5}, {"max_detections": 0}])
-def test_thresholds_out_of_range(name, threshold):
+OUT_OF_RANGE = [
+    *({"confidence": value} for value in (1.5, -1, float("nan"), "0.5", None, True, [0.5])),
+    *({"max_detections": value} for value in (0, 2.5, "3", None, True, float("inf"))),
+    *({"classes": value} for value in (3, "person", b"1")),
+]
+
+
+@pytest.mark.parametrize("name", ["yolov5", "yolov8", "end2end", "retinanet", "centernet"])
+@pytest.mark.parametrize("threshold", OUT_OF_RANGE, ids=str)
+def test_thresholds_out_of_range_or_of_another_type(name, threshold):
     outputs = {
         "yolov5": {"x": np.zeros((1, 3, 6))},
         "yolov8": {"x": np.zeros((1, 6, 3))},
+        "end2end": {"x": np.zeros((1, 3, 6))},
         "retinanet": retinanet(seed=0),
         "centernet": {"x": np.zeros((1, 3, 6))},
     }
-    with pytest.raises(ArgumentError, match=r"confidence must be in|max_detections must be 1"):
+    with pytest.raises(ArgumentError, match=r"confidence must be in|max_detections must be 1|classes are a list"):
         PIPELINES[name].postprocess(outputs[name], [UPRIGHT], **threshold)
+    with pytest.raises(ArgumentError, match="received: "):
+        PIPELINES[name].thresholds(threshold)
+
+
+@pytest.mark.parametrize("switch", ["agnostic", "multi_label"])
+def test_switches_are_true_or_false(switch):
+    with pytest.raises(ArgumentError, match=f"{switch} is True or False\n  received: 'no'"):
+        PIPELINES["yolov8"].thresholds({switch: "no"})
+
+
+def test_classes_may_be_an_iterator_and_last_for_all_batches():
+    outputs = {"x": np.zeros((2, 6, 1), np.float32)}
+    outputs["x"][:, :, 0] = [100, 100, 50, 50, 0.9, 0.1]
+    thresholds = PIPELINES["yolov8"].thresholds({"classes": iter([0])})
+    for _ in range(2):
+        found = PIPELINES["yolov8"].postprocess(outputs, [AS_IT_IS] * 2, **thresholds)
+        assert [len(detections) for detections in found] == [1, 1]
+
+
+# -- what scores are --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        ("yolov5", np.full((1, 3, 7), 300)),
+        ("yolov8", np.full((1, 56, 3), 300)),  # key points in pixels
+        ("yolov8", np.full((1, 6, 3), -0.4)),  # an angle
+        ("end2end", np.full((1, 3, 6), 15.3)),
+        ("centernet", np.full((1, 3, 6), -2.0)),
+    ],
+)
+def test_what_would_be_scores_and_is_none_is_refused(name, outputs):
+    with pytest.raises(ArgumentError, match=r"and scores are in 0\.\.1\n  the outputs are something else"):
+        PIPELINES[name].postprocess({"x": outputs.astype(np.float32)}, [AS_IT_IS])
+
+
+@pytest.mark.parametrize("index", [0.4, -1.0])
+def test_what_would_be_a_class_and_is_no_index_is_refused(index):
+    rows = np.float32([[[0, 0, 9, 9, 0.9, index], [0, 0, 9, 9, 0.0, 0.5]]])
+    with pytest.raises(ArgumentError, match=f"what would be a class is {index:g}"):
+        PIPELINES["end2end"].postprocess({"x": rows}, [AS_IT_IS])
+
+
+def test_scores_may_be_as_far_out_as_half_precision_rounds_and_some_may_not_be_finite():
+    outputs = np.zeros((1, 6, 4), np.float32)
+    outputs[0, :4] = [[100], [100], [50], [50]]
+    outputs[0, 4] = [1.0005, np.nan, np.inf, -np.inf]
+    (found,) = PIPELINES["yolov8"].postprocess({"x": outputs}, [AS_IT_IS])
+    np.testing.assert_allclose(found.scores, [1.0005])
+
+
+def test_boxes_that_are_picked_are_taken_as_they_are():
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, :3] = [[10, 20, 30, 40, 0.3, 2], [10, 20, 30, 41, 0.8, 79], [0, 0, 9, 9, 0.24, 0]]
+    placement = Placement((100, 200), (64, 64), (0.5, 0.5), (-5.0, 4.0))
+    (found,) = PIPELINES["end2end"].postprocess({"x": rows}, [placement])
+    check(found, [[30, 32, 70, 74], [30, 32, 70, 72]], [0.8, 0.3], [79, 2])
+    assert PIPELINES["end2end"].preprocessing == PIPELINES["yolov8"].preprocessing
 
 
 def test_outputs_of_another_form():
@@ -306,6 +371,7 @@ def test_the_projects_own_numbers():
     expected = {
         "yolov5": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3),
         "yolov8": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3),
+        "end2end": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3),
         "retinanet": (imagenet, imagenet, [0, 0, 0]),
         "centernet": (centernet[0], centernet[1], centernet[1]),
         "imagenet": (imagenet, imagenet, imagenet),

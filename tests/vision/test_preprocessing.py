@@ -1,3 +1,5 @@
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.vision import Placement, Preprocessing, letterbox, preprocess
 
 SIDE = st.integers(1, 4000)
@@ -17,10 +19,11 @@ def noise(height: int, width: int) -> np.ndarray:
 
 
 def letterboxed(source: tuple[int, int], canvas: tuple[int, int]) -> Placement:
-    """Where a letterboxed picture lies, by the formula."""
+    """Where the pixels of a letterboxed picture are, by the formula."""
     ratio = min(canvas[0] / source[0], canvas[1] / source[1])
-    offset = (canvas[1] - source[1] * ratio) / 2, (canvas[0] - source[0] * ratio) / 2
-    return Placement(source, canvas, (ratio, ratio), offset)
+    height, width = (max(1, round(side * ratio)) for side in source)
+    offset = round((canvas[1] - width) / 2 - 0.1), round((canvas[0] - height) / 2 - 0.1)
+    return Placement(source, canvas, (width / source[1], height / source[0]), offset)
 
 
 def by_borders(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -44,9 +47,9 @@ def test_the_canvas_is_the_one_opencv_makes(source, size):
 
 def test_numbers_by_hand():
     canvas, box = letterbox(np.full((333, 500, 3), 255, np.uint8), 640)
-    assert box.scale == (640 / 500, 640 / 500)
-    assert box.offset == pytest.approx((0, (640 - 333 * 1.28) / 2))  # 106.88
-    assert box.area == pytest.approx((0, 106.88, 640, 533.12))
+    assert box.scale == (640 / 500, 426 / 333)
+    assert box.offset == (0, 107)
+    assert box.area == pytest.approx((0, 107, 640, 533))
     white = np.flatnonzero((canvas == 255).all(axis=(1, 2)))  # 426 rows of the 640, 107 above and 107 below
     assert (white[0], white[-1], len(white)) == (107, 532, 426)
     assert (np.delete(canvas, white, axis=0) == 114).all()
@@ -83,9 +86,8 @@ def test_views_of_any_layout_are_taken():
 def test_boxes_come_back_from_the_canvas(source, canvas, fractions):
     height, width = source
     boxes = np.array(fractions, np.float64).reshape(-1, 4) * (width, height, width, height)
-    ratio = min(canvas[0] / height, canvas[1] / width)
-    left, top = (canvas[1] - width * ratio) / 2, (canvas[0] - height * ratio) / 2
-    back = letterboxed(source, canvas).to_source(boxes * ratio + (left, top, left, top))
+    placement = letterboxed(source, canvas)
+    back = placement.to_source(boxes * np.tile(placement.scale, 2) + np.tile(placement.offset, 2))
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, boxes, atol=1e-3)
 
@@ -105,6 +107,88 @@ def test_a_thing_seen_on_the_canvas_is_where_it_is_in_the_picture(source, canvas
     y, x = np.nonzero(pixels[:, :, 0] > 127)
     seen = [[x.min(), y.min(), x.max() + 1, y.max() + 1]]
     np.testing.assert_allclose(box.to_source(seen), [[10, 20, 45, 40]], atol=1.5 / box.scale[0])
+
+
+# -- where a picture's pixels are: markers at known places, through the preprocessing and back ------------------------
+
+LEVELS_PX = 30  # by how much a marker's ramp rises from one pixel of the canvas to the next
+
+
+def ramp(length: int, place: float, scale: float) -> np.ndarray:
+    """Values of pixels along a line that rise evenly through 127.5 at ``place``: an interpolation keeps that."""
+    centres = np.arange(length) + 0.5
+    return np.clip(127.5 + LEVELS_PX * min(scale, 1) * (centres - place), 0, 255).round().astype(np.uint8)
+
+
+def crossing(values: np.ndarray) -> float:
+    """Where values rise through 127.5, in px."""
+    right = int(np.argmax(values > 127.5))
+    low, high = values[right - 1], values[right]
+    return right - 0.5 + (127.5 - low) / (high - low)
+
+
+def seen_and_true(source: tuple[int, int], canvas: tuple[int, int], fit: str, at: float) -> list[tuple[float, ...]]:
+    """For each axis where a marker comes back to, where it is, and the scale."""
+    ratio = min(canvas[0] / source[0], canvas[1] / source[1])
+    found = []
+    for axis in (1, 0):  # x, and then y
+        place = at * source[axis]
+        scale = canvas[axis] / source[axis] if fit == "stretch" else ratio
+        line = ramp(source[axis], place, scale)
+        line = line if axis == 1 else line[:, None]
+        image = np.broadcast_to(line[..., None], (*source, 3))
+        (planes,), (placement,) = preprocess([image], canvas, how=Preprocessing(fit, fill=(0, 0, 0)))
+        left, top, right, bottom = placement.area
+        middle = round((top + bottom) / 2 - 0.5) if axis == 1 else round((left + right) / 2 - 0.5)
+        values = planes[0, middle] if axis == 1 else planes[0, :, middle]
+        spot = crossing(values.astype(np.float64) * 255)
+        back = placement.to_source([[spot, spot, spot, spot]])[0, 1 - axis]
+        found.append((back, place, placement.scale[1 - axis]))
+    return found
+
+
+SHAPES = np.random.default_rng(7)
+RANDOM = [(tuple(SHAPES.integers(60, 1600, 2).tolist()), tuple(SHAPES.integers(3, 11, 2) * 32)) for _ in range(150)]
+UNUSUAL = [
+    ((1571, 3775), (1280, 1280)),
+    ((1600, 2128), (320, 320)),
+    ((333, 500), (640, 640)),
+    ((100, 1999), (320, 320)),
+]
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "corner", "stretch"])
+def test_markers_come_back_to_where_they_are(fit):
+    """To 0.1 px of the canvas: what 8 bits of the ramp, and OpenCV's weights of 11 bits, leave of a place."""
+    for index, (source, canvas) in enumerate([*RANDOM, *UNUSUAL]):
+        tall = max(source[0] / source[1], source[1] / source[0])
+        if min(source) * min(canvas[0] / source[0], canvas[1] / source[1]) < 24 or (fit == "stretch" and tall > 4):
+            continue  # no room for the ramp
+        for back, place, scale in seen_and_true(source, tuple(map(int, canvas)), fit, (0.3, 0.5, 0.7)[index % 3]):
+            assert abs(back - place) < 0.1 / min(scale, 1), (source, canvas, back, place)
+
+
+def test_markers_of_centernet_come_back_to_where_its_own_project_has_them():
+    """Its map moves the centres of pixels where it moves boxes: they part by half a pixel of the canvas less one of the
+    picture, in training as here, which a trained network has learned.
+    """
+    for (height, width), canvas in [((300, 500), (128, 128)), ((211, 97), (256, 160)), ((480, 640), (384, 512))]:
+        for back, place, scale in seen_and_true((height, width), canvas, "warp", 0.4):
+            assert abs(back - (place + 0.5 / scale - 0.5)) < 0.15 / min(scale, 1)
+
+
+def test_a_long_thin_picture_is_prepared_without_the_memory_for_all_of_it():
+    for fit in ("letterbox", "corner", "stretch", "crop"):
+        for shape in ((1, 400_000), (400_000, 1)):
+            image = np.full((*shape, 3), 77, np.uint8)
+            tracemalloc.start()
+            batch, _ = preprocess([image], 224, how=Preprocessing(fit, fill=(77, 77, 77)))
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            np.testing.assert_allclose(batch, 77 / 255, atol=1e-6)
+            assert peak_bytes < 30e6
+    with pytest.raises(ImageError, match=r"1×400000 is too long for this network's preprocessing"):
+        preprocess([np.zeros((1, 400_000, 3), np.uint8)], 224, how=Preprocessing("warp"))
 
 
 def test_no_boxes_and_wrong_boxes():

@@ -1,12 +1,13 @@
 """The command line: ``trtnn build | bench | compare | ...``, a file for each command."""
 
-from trtnn.cli import bench, build, compare, convert, demo, detect, fp16, inspect, models, profile
+from trtnn.cli import bench, build, classify, compare, convert, demo, detect, fp16, inspect, models, profile
 from trtnn.cli.program import app, main
 
 __all__ = [
     "app",
     "bench",
     "build",
+    "classify",
     "compare",
     "convert",
     "demo",

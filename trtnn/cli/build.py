@@ -14,11 +14,13 @@ from trtnn.cli.options import (
     Half,
     Level,
     ModelName,
+    Names,
     Size,
     Tf32,
     Tolerance,
     Weights,
     What,
+    given_names,
     load_what,
     read_samples,
     resized_inputs,
@@ -35,6 +37,7 @@ from trtnn.fp16 import TOLERANCE
     "trtnn build yolov5s.pt --fp16",
     "trtnn build yolov5s.pt -o small.engine --size 320 --batch 8",
     "trtnn build yolov5s.pt --size 320,640,1280 --batch 1,4,8",
+    "trtnn build yolov5s.pt --size 480x640 --names data.yaml",
     "trtnn build yolov5s.pt --target sm86 --target sm89",
     "trtnn build yolov5s.pt --cache ~/.cache/engines",
     "trtnn build yolov5s.pt --fp16 --fp32-module auto --samples photos/",
@@ -50,6 +53,7 @@ def build(
     model: ModelName = None,
     size: Size = None,
     batch: Batch = None,
+    names: Names = None,
     fp16: Half = False,
     fp32_module: Annotated[
         list[str] | None,
@@ -93,6 +97,8 @@ def build(
     path = check_writable(output or source.with_suffix(".engine"))
     if path.resolve() == source.resolve():
         raise ArgumentError(f"the engine would take the place of {source}", "give another file with --output")
+    if names is not None:
+        network.metadata = {**network.metadata, "names": given_names(names, network.metadata.get("classes"))}
     inputs = resized_inputs(network, size, batch)
     engine = network.compile(
         inputs,

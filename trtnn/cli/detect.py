@@ -2,176 +2,166 @@
 
 from __future__ import annotations
 
-import os
+import itertools
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import track
 
-import trtnn
-from trtnn.cli.options import (
-    Batch,
-    Cache,
-    Half,
-    ModelName,
-    Size,
-    chunks,
-    refuse,
-    resized_inputs,
-    write_json,
-)
+from trtnn.cli.options import Batch, Cache, Half, MaxPixels, ModelName, Names, Size, chunks, given_names, share
+from trtnn.cli.pictures import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.program import command, log, print_line, print_note
-from trtnn.cli.sources import load_model
+from trtnn.cli.runners import EngineOption, Recursive, Reference, Runner, Source, WeightsOption
 from trtnn.cli.tables import counted, print_detections
+from trtnn.cli.written import ResultFolder
 from trtnn.detector import Detector
-from trtnn.engine import check_gpu
-from trtnn.errors import ArgumentError, ImageError
-from trtnn.files import check_writable, make_folder
-from trtnn.vision import COCO, COCO_91, Detections, draw, find_images, read_image, write_image
+from trtnn.errors import ArgumentError
+from trtnn.vision import PIPELINES, SUFFIXES, Detections
+from trtnn.vision import draw as draw_boxes
+from trtnn.vision.images import MAX_PIXELS, encode_image
+
+REPORT = "detections.json"
+
+
+class Format(str, Enum):
+    """The format of drawn pictures."""
+
+    jpg = "jpg"
+    png = "png"
 
 
 @command(
     "trtnn detect street.jpg --engine yolov5s.engine",
-    "trtnn detect photos/ --weights yolov5s.pt --reference --size 320",
+    "trtnn detect photos/ -r --weights yolov5s.pt --reference --size 320",
+    "trtnn detect photos/ --engine yolov5s.engine --no-draw",
     "trtnn detect 'photos/*.png' --engine pets.engine --names cat,dog -o found",
+    "trtnn detect photos/ --engine other.engine --names data.yaml",
 )
 def detect(
-    source: Annotated[str, typer.Argument(help="A picture, a folder of pictures, or a quoted glob.")],
-    engine: Annotated[Path | None, typer.Option(help="An engine file, run on the GPU.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="A checkpoint; its engine is built first, or with --reference none.")
-    ] = None,
-    reference: Annotated[bool, typer.Option("--reference", help="Run the network of --weights on the CPU.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for pictures and detections.json.")] = Path(
+    source: Source,
+    engine: EngineOption = None,
+    weights: WeightsOption = None,
+    reference: Reference = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"The folder for pictures and {REPORT}.")] = Path(
         "detections"
     ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that detect did not write.")] = False,
+    recursive: Recursive = False,
+    draw: Annotated[Format | None, typer.Option(help="The format of drawn pictures.", show_default="theirs")] = None,
+    no_draw: Annotated[bool, typer.Option("--no-draw", help=f"Draw no pictures: write {REPORT} alone.")] = False,
     model: ModelName = None,
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
     cache: Cache = None,
-    confidence: Annotated[
-        float | None, typer.Option(min=0, max=1, help="The lowest score to keep.", show_default="the model's")
-    ] = None,
-    iou: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Boxes of one class that overlap more are one.", show_default="the model's, if any"
-        ),
-    ] = None,
+    confidence: share("The lowest score to keep.", "the model's") = None,
+    iou: share("Boxes of one class that overlap more are one.", "the model's, if any") = None,
     max_detections: Annotated[
         int | None, typer.Option(min=1, help="The most to keep in one picture.", show_default="the model's")
     ] = None,
-    names: Annotated[
+    names: Names = None,
+    pipeline: Annotated[
         str | None,
         typer.Option(
-            help="Class names with commas, or a file with one a line.", show_default="the model's, COCO's for 80 or 91"
+            help=f"How outputs are read: {', '.join(name for name, known in PIPELINES.items() if known.head)}.",
+            show_default="what the model says",
         ),
     ] = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Detect objects in pictures: draws them into copies and writes detections.json.
 
-    A picture that cannot be read is named and skipped, and the exit code is 1 at the end.
+    Copies have the format of their pictures. A picture that cannot be read is named and skipped, and the exit code is 1
+    at the end. What is found until Ctrl-C is kept. Nothing is overwritten but what detect wrote before.
     """
-    if (engine and weights) or not (engine or weights or model):
-        raise ArgumentError("detect takes one of --engine and --weights")
-    if engine is not None:
-        if reference:
-            raise ArgumentError("--reference takes --weights", "an engine runs on a GPU alone")
-        build_options = {"--model": model, "--size": size, "--batch": batch, "--fp16": fp16, "--cache": cache}
-        refuse(build_options, "this is settled when an engine is built; it goes with --weights")
-    elif reference:
-        refuse({"--cache": cache}, "--reference builds no engine")
-    paths = find_images(source)
+    if draw and no_draw:
+        raise ArgumentError("detect takes one of --draw and --no-draw")
+    runner = Runner("detect", engine, weights, reference, model, size, batch, fp16, cache)
+    paths = find_sources(source, recursive)
 
     # All that can be known to fail is found out before an engine is built, and all of that before a picture is read.
-    if engine is not None:
-        runner = trtnn.Engine.load(engine)
-        runner.check_runnable()
-    else:
-        if not reference:
-            check_gpu()
-        network = load_model(weights, model)
-        runner = network.trace(resized_inputs(network, size, batch), fp16=fp16)
+    opened = runner.open()
     given = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
-    thresholds = {name: value for name, value in given.items() if value is not None}
-    detector = Detector(runner, **thresholds)
-    labels = _labels(names, detector)
-    report = check_writable(make_folder(output) / "detections.json")
-    if engine is None and not reference:
-        detector = Detector(runner.build(cache_dir=cache), **thresholds)
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= {} if pipeline is None else {"pipeline": pipeline}
+    detector = Detector(opened, **options)
+    labels = detector.labels if names is None else given_names(names, detector.classes)
+    folder, report = ResultFolder(output), output / REPORT
+    drawn = {} if no_draw else _targets(paths, Path(source), output, draw and f".{draw.value}")
+    folder.check([report, *drawn.values()], force)
+    ready = runner.ready(opened)
+    if ready is not opened:
+        detector = Detector(ready, **options)
 
-    found = _detect(paths, detector, labels, output)
-    rows = {
-        str(path): {"drawn": str(found.drawn[path]), **detections.to_dict(labels)}
-        for path, detections in found.detections.items()
-    }
-    write_json(report, rows)
+    found = _Found(folder, report, drawn, labels)
+    try:
+        for part in track(list(chunks(paths, detector.batch)), "detecting", console=log, disable=_is_quiet()):
+            images = read_or_skip(part, max_pixels, found.skipped)
+            for (path, image), detections in zip(images.items(), detector(images.values()), strict=True):
+                found.keep(path, image, detections)
+    except KeyboardInterrupt:
+        print_note(
+            "interrupted", "yellow", f"{len(found.detections)} of {counted(len(paths), 'picture')} are in {report}"
+        )
+        raise
+    finally:
+        found.write_report()
     print_detections(found.detections, labels)
     total = sum(map(len, found.detections.values()))
-    print_line(f"{counted(len(rows), 'picture')}, {counted(total, 'detection')}: {output}")
-    if found.skipped:
-        print_note("error", "bold red", f"{len(found.skipped)} of {counted(len(paths), 'picture')} could not be read")
-        raise typer.Exit(1)
+    print_line(f"{counted(len(found.detections), 'picture')}, {counted(total, 'detection')}: {output}")
+    tell_skipped(found.skipped, paths)
 
 
 @dataclass
 class _Found:
-    """By source: what was detected, and where it is drawn; and the sources that could not be read."""
+    """What was detected, by picture: each is drawn at once, and all of it is one report, whenever it ends."""
 
+    folder: ResultFolder
+    report: Path
+    drawn: dict[Path, Path]
+    labels: Sequence[str] | None
+    rows: dict[str, Any] = field(default_factory=dict)
     detections: dict[Path, Detections] = field(default_factory=dict)
-    drawn: dict[Path, Path] = field(default_factory=dict)
     skipped: list[Path] = field(default_factory=list)
 
+    def keep(self, path: Path, image: Any, detections: Detections) -> None:
+        row = detections.to_dict(self.labels)
+        target = self.drawn.get(path)
+        if target is not None:
+            self.folder.write(target, encode_image(target, draw_boxes(image, detections, self.labels)))
+            row = {"drawn": str(target), **row}
+        self.rows[str(path)], self.detections[path] = row, detections
 
-def _detect(paths: list[Path], detector: Detector, labels: Sequence[str] | None, folder: Path) -> _Found:
-    """Detect in pictures, a batch at a time, and draw each into ``folder``."""
-    found = _Found()
+    def write_report(self) -> None:
+        self.folder.write(self.report, json.dumps(self.rows, indent=2).encode() + b"\n")
+
+
+def _is_quiet() -> bool:
+    return not sys.stderr.isatty()
+
+
+def _targets(paths: Iterable[Path], source: Path, output: Path, suffix: str | None) -> dict[Path, Path]:
+    """Return where each picture is drawn: at its own path in a folder, with a number where that is a source, or taken.
+
+    Args:
+        paths: of the pictures.
+        source: what they were found in.
+        output: the folder for them.
+        suffix: of the drawn ones, None for their own.
+    """
+    targets: dict[Path, Path] = {}
     taken = {path.resolve() for path in paths}
-    batches = list(chunks(paths, detector.batch))
-    for batch in track(batches, "detecting", console=log, disable=not sys.stderr.isatty()):
-        images = {}
-        for path in batch:
-            try:
-                images[path] = read_image(path)
-            except ImageError as error:
-                found.skipped.append(path)
-                print_note("skipped", "yellow", error)
-        for (path, image), detections in zip(images.items(), detector(images.values()), strict=True):
-            drawn = _free_path(folder / f"{path.stem}.png", taken)
-            write_image(drawn, draw(image, detections, labels))
-            taken.add(drawn.resolve())
-            found.drawn[path], found.detections[path] = drawn, detections
-    return found
-
-
-def _free_path(path: Path, taken: set[Path]) -> Path:
-    """Return ``path``, or with a number behind its stem where it is a source or was written for another."""
-    number, free = 2, path
-    while free.resolve() in taken:
-        number, free = number + 1, path.with_stem(f"{path.stem}-{number}")
-    return free
-
-
-def _labels(names: str | None, detector: Detector) -> Sequence[str] | None:
-    """Return a name for each class, or None where there are none to show."""
-    classes = detector.classes
-    if names is None:
-        known = [detector.labels, COCO, COCO_91]
-        return next((labels for labels in known if labels and len(labels) == classes), None)
-    labels = names.split(",")
-    if os.path.isfile(names):
-        try:
-            labels = Path(names).read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise ArgumentError(f"--names {names} is not a text file", "it takes one name a line, in UTF-8") from None
-    labels = [label.strip() for label in labels if label.strip()]
-    if classes is not None and len(labels) != classes:
-        raise ArgumentError(
-            f"--names gives {counted(len(labels), 'name')} for {classes} classes", f"received: {', '.join(labels[:8])}"
-        )
-    return labels
+    for path in paths:
+        own = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
+        inner = path.relative_to(source) if source.is_dir() else Path(path.name)
+        first = output / inner.with_suffix(suffix or own)
+        numbered = (first.with_stem(f"{first.stem}-{number}") for number in itertools.count(2))
+        targets[path] = next(target for target in itertools.chain([first], numbered) if target.resolve() not in taken)
+        taken.add(targets[path].resolve())
+    return targets

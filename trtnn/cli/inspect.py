@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 import trtnn
-from trtnn.cli.options import ENGINE_SUFFIXES, Batch, Half, Size, refuse, resized_inputs
+from trtnn import models
+from trtnn.cli.options import ENGINE_SUFFIXES, Batch, Half, Json, Size, refuse, resized_inputs, write_json
 from trtnn.cli.program import command, print_line
 from trtnn.cli.sources import check_exists, fill_empty, is_model, make_model
 from trtnn.cli.tables import print_engine, print_state_dict
@@ -16,8 +19,8 @@ from trtnn.cli.tables import print_engine, print_state_dict
 
 @command(
     "trtnn inspect yolov5s.pt",
-    "trtnn inspect yolov5s --fp16",
-    "trtnn inspect yolov5s.engine",
+    "trtnn inspect yolov5s --fp16 --depth 2",
+    "trtnn inspect yolov5s.engine --json engine.json",
     "trtnn inspect mine.py:Net",
 )
 def inspect(
@@ -25,21 +28,53 @@ def inspect(
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Sum up by module, told apart by this many names of its path.")
+    ] = None,
+    json: Json = None,
 ) -> None:
     """Show what a checkpoint, a network or an engine holds.
 
     A checkpoint gives its tensors and the model they belong to, a model's name or FILE.py:CLASS the layers of its
-    network, an engine file its description. --size, --batch and --fp16 are for models.
+    network, an engine file its description. --size, --batch, --fp16 and --depth are for models.
     """
     if is_model(what):
         model = fill_empty(make_model(what))
-        print_line(model.trace(resized_inputs(model, size, batch), fp16=fp16).summary())
-        return
-    check_exists(what)
-    refuse({"--size": size, "--batch": batch, "--fp16": fp16}, "this is for a model")
-    if Path(what).suffix.lower() in ENGINE_SUFFIXES:
-        engine = trtnn.Engine.load(what)
-        engine.check_plan()
-        print_engine(engine)
+        network = model.trace(resized_inputs(model, size, batch), fp16=fp16)
+        print_line(network.summary(depth))
+        found = _network_values(network)
     else:
-        print_state_dict(trtnn.load(what))
+        check_exists(what)
+        refuse({"--size": size, "--batch": batch, "--fp16": fp16, "--depth": depth}, "this is for a model")
+        if Path(what).suffix.lower() in ENGINE_SUFFIXES:
+            engine = trtnn.Engine.load(what)
+            engine.check_plan()
+            print_engine(engine)
+            found = {**engine.description, "plan_bytes": engine.plan.nbytes}
+        else:
+            state_dict = trtnn.load(what)
+            print_state_dict(state_dict)
+            found = _checkpoint_values(state_dict)
+    if json:
+        write_json(json, found)
+
+
+def _network_values(network: trtnn.Network) -> dict[str, Any]:
+    layers = [
+        {
+            "module": row.path,
+            "layer": row.kind.lower(),
+            "output": None if row.output is None else row.output.to_json(),
+            "parameters": row.parameters,
+            "flops": row.flops,
+        }
+        for row in network.layers()
+    ]
+    inputs, outputs = ({n: s.to_json() for n, s in table.items()} for table in (network.inputs, network.outputs))
+    return {**network.metadata, "inputs": inputs, "outputs": outputs, "layers": layers}
+
+
+def _checkpoint_values(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    tensors = {name: {"dtype": array.dtype.name, "shape": list(array.shape)} for name, array in state_dict.items()}
+    metadata = getattr(state_dict, "metadata", {})
+    return {"model": models.identify(state_dict), "metadata": metadata, "tensors": tensors}

@@ -11,6 +11,7 @@ from trtnn import models as registry
 from trtnn.cli.options import Json, Size, resized_inputs, write_json
 from trtnn.cli.program import command, out, print_line
 from trtnn.cli.sources import fill_empty, make_model
+from trtnn.cli.values import Lengths
 from trtnn.progress import progress_bar
 
 
@@ -47,7 +48,7 @@ def models(
         write_json(json, rows)
 
 
-def _describe(name: str, size: tuple[int, ...] | None) -> dict[str, object]:
+def _describe(name: str, size: tuple[Lengths, Lengths] | None) -> dict[str, object]:
     model = fill_empty(make_model(name))
     network = model.trace(resized_inputs(model, size, None))
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,12 @@ import typer
 import trtnn
 from trtnn.build import MOST_STREAMS
 from trtnn.cli.sources import check_exists, is_model, load_model
+from trtnn.cli.values import Lengths, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_writable
 from trtnn.profiles import as_inputs
 from trtnn.vision import find_images, pipeline_of, read_image
+from trtnn.vision.names import read_names, split_names
 
 What = Annotated[
     str,
@@ -32,26 +35,40 @@ ModelName = Annotated[
 ]
 
 
-def _lengths(least: int, help: str) -> Any:
-    """Return the type of an option that takes a length, or with commas the least, the best and the most of a range."""
-
-    def read(text: str) -> tuple[int, ...]:
-        try:
-            lengths = tuple(map(int, text.split(",")))
-        except ValueError:
-            lengths = ()
-        if len(lengths) not in (1, 3) or list(lengths) != sorted(lengths) or min(lengths) < least:
-            raise typer.BadParameter(f"{text!r} is neither a number from {least} up nor MIN,OPT,MAX of such")
-        return lengths
-
-    help += "; three numbers for any from MIN to MAX, fastest at OPT."
-    return Annotated[
-        tuple | None, typer.Option(parser=read, metavar="N|MIN,OPT,MAX", help=help, show_default="the model's")
-    ]
+def share(help: str, shown: str) -> Any:
+    """Return the type of an option that takes a number in 0..1."""
+    return Annotated[float | None, typer.Option(parser=read_share, metavar="SHARE", help=help, show_default=shown)]
 
 
-Size = _lengths(32, "Height and width of the input in pixels")
-Batch = _lengths(1, "Pictures at a time")
+Size = Annotated[
+    tuple | None,
+    typer.Option(
+        parser=read_size,
+        metavar="N|HxW|MIN,OPT,MAX",
+        help="Height and width of the input in pixels: a number for both, or height x width, such as 480x640; three "
+        "numbers for any from MIN to MAX, fastest at OPT.",
+        show_default="the model's",
+    ),
+]
+Batch = Annotated[
+    tuple | None,
+    typer.Option(
+        parser=read_batch,
+        metavar="N|MIN,OPT,MAX",
+        help="Pictures at a time; three numbers for any from MIN to MAX, fastest at OPT.",
+        show_default="the model's",
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        help="The classes' names: a data.yaml, a JSON file, a text file with one a line, or names with commas.",
+        show_default="the model's",
+    ),
+]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, help="The most pixels that a picture may have; it is not decoded where it has more.")
+]
 Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")]
 Tolerance = Annotated[
     float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
@@ -86,6 +103,7 @@ Cache = Annotated[
     typer.Option(help="A folder of engines: the same is built once. TensorRT's timing cache is kept there too."),
 ]
 
+_NAMES_SUFFIXES = (".txt", ".names", ".yaml", ".yml", ".json", ".csv")
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
@@ -99,8 +117,8 @@ def load_what(what: str, weights: Path | None, model: str | None) -> trtnn.Modul
     return load_model(Path(what), model)
 
 
-def resized_inputs(model: trtnn.Module, size: tuple[int, ...] | None, batch: tuple[int, ...] | None) -> dict[str, Any]:
-    """Return the inputs that a model declares, at another batch and size: of three numbers each, dynamic ones.
+def resized_inputs(model: trtnn.Module, size: tuple[Lengths, Lengths] | None, batch: Lengths | None) -> dict[str, Any]:
+    """Return the inputs that a model declares, at another batch, height and width: of three numbers each, dynamic ones.
 
     Height and width are then multiples of the model's stride, and each has its own length in a call.
 
@@ -122,13 +140,33 @@ def resized_inputs(model: trtnn.Module, size: tuple[int, ...] | None, batch: tup
         if batch:
             count = _dimension("batch", batch)
         if size:
-            sides = [_dimension(side, size, stride) for side in ("height", "width")]
+            names = ("height", "width")
+            sides = [_dimension(name, lengths, stride) for name, lengths in zip(names, size, strict=True)]
         resized[name] = trtnn.Input((count, channels, *sides), spec.dtype)
     return resized
 
 
-def _dimension(name: str, lengths: tuple[int, ...], multiple_of: int = 1) -> int | trtnn.Dim:
+def _dimension(name: str, lengths: Lengths, multiple_of: int = 1) -> int | trtnn.Dim:
     return lengths[0] if len(lengths) == 1 else trtnn.Dim(name, *lengths, multiple_of=multiple_of)
+
+
+def given_names(names: str, classes: int | None) -> list[str]:
+    """Return the names that ``--names`` gives: a file's, or those with commas between.
+
+    Raises:
+        ArgumentError: there is no such file, it is none of names, or there is not one for each class.
+    """
+    is_path = os.sep in names or Path(names).suffix.lower() in _NAMES_SUFFIXES
+    try:
+        found = read_names(names) if is_path or os.path.exists(names) else split_names(names)
+    except ArgumentError as error:
+        raise ArgumentError(f"--names {error.summary}", *error.details) from None
+    except (ValueError, OSError) as error:  # an OSError for a list that is too long to be a file's name
+        raise ArgumentError(f"--names {names!r}: {error}", "it takes names with commas between, or a file") from None
+    if classes is not None and len(found) != classes:
+        count = f"{len(found):,} name{'' if len(found) == 1 else 's'}"
+        raise ArgumentError(f"--names gives {count} for {classes} classes", f"received: {', '.join(found[:8])}")
+    return found
 
 
 def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[np.ndarray]:

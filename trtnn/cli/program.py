@@ -6,27 +6,44 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
-from trtnn.errors import TrtnnError
+import trtnn
+from trtnn.errors import TrtnnError, escape_controls
 
 MAX_DETAILS = 16
+INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="TensorRT networks written as PyTorch-like modules: build engines, look into them, run them.",
 )
+# typer brings its own click, or takes another: what it raises for a wrong command line is found by what it exports.
+_ClickError = typer.BadParameter.__mro__[2]
+
+
+class SafeConsole(Console):
+    """A console that shows text and acts on none: what files hold, and their names, cannot steer a terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            safe = segment.control or segment.text.isprintable()
+            yield segment if safe else Segment(escape_controls(segment.text, keep="\n"), segment.style)
+
+
 # Paths and names hold brackets and colons of their own, so that nothing of what is printed is markup.
-out = Console(markup=False, emoji=False, highlight=False)
-log = Console(stderr=True)
+out = SafeConsole(markup=False, emoji=False, highlight=False)
+log = SafeConsole(stderr=True)
 
 
 def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -52,27 +69,54 @@ def print_note(kind: str, style: str, text: object) -> None:
     log.print(Text.assemble((f"{kind}:", style), f" {text}"), soft_wrap=True)
 
 
+def print_error(text: object) -> None:
+    """Print an error to standard error."""
+    print_note("error", "bold red", text)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"trtnn {trtnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before the command."""
+
+
 def main() -> None:
     """Run the command line. What is not a bug, be it ours or the system's to say, is told without a traceback."""
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            app()
+            code = app(prog_name="trtnn", standalone_mode=False)
+        except (KeyboardInterrupt, typer.Abort):
+            code = INTERRUPTED
+        except _ClickError as error:
+            code = _tell_usage(error)
         except TrtnnError as error:
-            more = len(error.details) - MAX_DETAILS
-            details = [*error.details[:MAX_DETAILS], *([f"... and {more} more"] if more > 0 else [])]
-            print_note("error", "bold red", TrtnnError(error.summary, *details))
-            sys.exit(1)
+            code = _tell(error)
         except OSError as error:
             where = f"{error.filename}: " if error.filename is not None else ""
-            print_note("error", "bold red", f"{where}{error.strerror or error}")
-            sys.exit(1)
+            print_error(f"{where}{error.strerror or error}")
+            code = 1
+        except MemoryError as error:
+            print_error(f"there is not enough memory: {error}" if str(error) else "there is not enough memory")
+            code = 1
         except Exception as error:
             lines = _lines_behind_ours(error)
             if not lines:
                 raise
-            print_note("error", "bold red", TrtnnError(f"{type(error).__name__}: {error}", *lines))
-            sys.exit(1)
+            code = _tell(TrtnnError(f"{type(error).__name__}: {error}", *lines))
+    if code == INTERRUPTED:
+        print_error("interrupted")
+    if code:
+        sys.exit(code)
 
 
 def _lines_behind_ours(error: Exception) -> list[str]:
@@ -90,6 +134,28 @@ def _lines_behind_ours(error: Exception) -> list[str]:
 
 OWN_FILE = "trtnn_file_"  # what the names of modules that are made of such files begin with
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _tell(error: TrtnnError) -> int:
+    more = len(error.details) - MAX_DETAILS
+    details = [*error.details[:MAX_DETAILS], *([f"... and {more} more"] if more > 0 else [])]
+    print_error(TrtnnError(error.summary, *details))
+    return 1
+
+
+def _tell_usage(error: Any) -> int:
+    """Tell what is wrong with the command line, with the usage; without a command that is the help."""
+    context, message = getattr(error, "ctx", None), error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if message:  # else it was shown already
+            print_line(message)
+        return error.exit_code
+    if "unexpected extra argument" in message and "--size" in sys.argv:
+        message += "\n  --size takes height and width as one word, such as 480x640"
+    if context is not None:
+        log.print(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.", markup=False, soft_wrap=True)
+    print_error(message)
+    return error.exit_code
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

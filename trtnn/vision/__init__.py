@@ -11,9 +11,10 @@ from trtnn.vision.drawing import draw
 from trtnn.vision.evaluate import MeanAveragePrecision, mean_average_precision
 from trtnn.vision.images import SUFFIXES, find_images, read_image, write_image
 from trtnn.vision.labels import COCO, COCO_91
-from trtnn.vision.pipelines import PIPELINES, Pipeline, likely_pipeline, pipeline_of
+from trtnn.vision.pipelines import PIPELINES, Pipeline, pipeline_of
 from trtnn.vision.postprocessing import non_max_suppression, postprocess
 from trtnn.vision.preprocessing import Placement, Preprocessing, letterbox, preprocess
+from trtnn.vision.recognition import recognise
 
 __all__ = [
     "COCO",
@@ -30,12 +31,12 @@ __all__ = [
     "draw",
     "find_images",
     "letterbox",
-    "likely_pipeline",
     "mean_average_precision",
     "non_max_suppression",
     "pipeline_of",
     "postprocess",
     "preprocess",
     "read_image",
+    "recognise",
     "write_image",
 ]

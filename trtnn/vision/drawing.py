@@ -7,14 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from trtnn.vision.detections import Detections, label_of
 from trtnn.vision.images import check_image
+from trtnn.vision.opencv import opencv
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
@@ -37,7 +36,7 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
         ArgumentError: a class has no name in ``labels``.
         ShapeError, DTypeError: ``image`` is not a picture.
     """
-    picture = np.array(check_image(image), order="C")
+    picture, cv2 = np.array(check_image(image), order="C"), opencv()
     height, width = picture.shape[:2]
     line_px = max(1, round(math.sqrt(height * width) / 350))
     best_first = sorted(detections, key=lambda detection: -detection.score)
@@ -75,11 +74,13 @@ class _Plate(NamedTuple):
 
 def _place(text: str, box: list[int], size: tuple[int, int], line_px: int, others: list[_Plate]) -> _Plate:
     """Find a box's label a place within the picture, if possible clear of the ``others``."""
-    height, width = size
+    cv2, (height, width) = opencv(), size
     scale = max(0.35, math.sqrt(height * width) / 1300)
     while scale > 0.2 and _text_width(text, scale) + 4 * line_px > width:
         scale *= 0.9
-    (_, text_height), descent = cv2.getTextSize("Ag|", FONT, scale, _stroke(scale))  # one height for all labels
+    (_, text_height), descent = cv2.getTextSize(
+        "Ag|", cv2.FONT_HERSHEY_SIMPLEX, scale, _stroke(scale)
+    )  # one height for all labels
     margin = max(1, round(text_height * 0.25))
     plate_width, plate_height = _text_width(text, scale) + 2 * margin, text_height + descent + margin
     x1, y1, x2, y2 = box
@@ -99,13 +100,16 @@ def _place(text: str, box: list[int], size: tuple[int, int], line_px: int, other
 
 def _write(picture: np.ndarray, plate: _Plate, color: tuple[int, int, int]) -> None:
     """Draw a label into ``picture``, in place."""
+    cv2 = opencv()
     last = (plate.left + plate.width - 1, plate.top + plate.height - 1)
     cv2.rectangle(picture, (plate.left, plate.top), last, color, cv2.FILLED)
-    _, descent = cv2.getTextSize("Ag|", FONT, plate.scale, _stroke(plate.scale))
+    _, descent = cv2.getTextSize("Ag|", cv2.FONT_HERSHEY_SIMPLEX, plate.scale, _stroke(plate.scale))
     baseline = (plate.left + plate.margin, last[1] - descent)
     luminance = np.dot(color, (0.299, 0.587, 0.114))
     ink = (0, 0, 0) if luminance > 130 else (255, 255, 255)
-    cv2.putText(picture, plate.text, baseline, FONT, plate.scale, ink, _stroke(plate.scale), cv2.LINE_AA)
+    cv2.putText(
+        picture, plate.text, baseline, cv2.FONT_HERSHEY_SIMPLEX, plate.scale, ink, _stroke(plate.scale), cv2.LINE_AA
+    )
 
 
 def _stroke(scale: float) -> int:
@@ -114,7 +118,8 @@ def _stroke(scale: float) -> int:
 
 
 def _text_width(text: str, scale: float) -> int:
-    return cv2.getTextSize(text, FONT, scale, _stroke(scale))[0][0]
+    cv2 = opencv()
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, _stroke(scale))[0][0]
 
 
 def _color(class_index: int) -> tuple[int, int, int]:

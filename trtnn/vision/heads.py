@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.errors import ShapeError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.boxes import check_boxes
 from trtnn.vision.detections import Detections
 from trtnn.vision.postprocessing import check_batch, check_thresholds, postprocess, suppress
@@ -66,11 +66,50 @@ class Head:
 
 
 def _detect_yolov5(outputs: Mapping[str, np.ndarray], placements: Sequence[Placement], **options: Any) -> list:
+    _check_scores(outputs["prediction"][..., 4:])
     return postprocess(outputs["prediction"], placements, **options)
 
 
 def _detect_yolov8(outputs: Mapping[str, np.ndarray], placements: Sequence[Placement], **options: Any) -> list:
+    _check_scores(outputs["prediction"][:, 4:])
     return postprocess(outputs["prediction"].transpose(0, 2, 1), placements, objectness=False, **options)
+
+
+def _check_scores(scores: np.ndarray) -> None:
+    """Check that what is read as scores is in 0..1; what is not finite is left out later.
+
+    Shapes do not tell scores from key points, angles and logits, but their numbers do.
+
+    Raises:
+        ArgumentError: one is not.
+    """
+    if not scores.size:
+        return
+    low, high = scores.min(), scores.max()
+    if not np.isfinite([low, high]).all():
+        finite = scores[np.isfinite(scores)]
+        low, high = finite.min(initial=0), finite.max(initial=0)
+    if low < -_SCORE_TOLERANCE or high > 1 + _SCORE_TOLERANCE:
+        raise _something_else(f"what would be scores is {low:.4g} to {high:.4g}, and scores are in 0..1")
+
+
+def _check_indices(indices: np.ndarray) -> None:
+    """Check that what is read as classes are whole numbers from 0 up.
+
+    Raises:
+        ArgumentError: one is not.
+    """
+    wrong = indices[(indices < 0) | (indices != np.rint(indices))]
+    if wrong.size:
+        raise _something_else(f"what would be a class is {wrong[0]:.4g}, and classes are 0, 1, 2, ...")
+
+
+def _something_else(summary: str) -> ArgumentError:
+    return ArgumentError(
+        summary,
+        "the outputs are something else, such as key points, angles, mask coefficients, or logits",
+        "Detector(source, pipeline=...) or trtnn detect --pipeline says how to read them",
+    )
 
 
 def _detect_retinanet(
@@ -85,6 +124,7 @@ def _detect_retinanet(
     """Take the best pairs of anchor and class of each level, cut their boxes to the picture, and suppress by class."""
     check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
     check_batch(outputs["scores"].shape, placements)
+    _check_scores(outputs["scores"])
     classes = None if classes is None else list(classes)
     found = []
     for boxes, scores, placement in zip(outputs["boxes"], outputs["scores"], placements, strict=True):
@@ -107,6 +147,7 @@ def _best(scores: np.ndarray, confidence: float, most: int) -> np.ndarray:
     return above[np.argsort(-scores[above], kind="stable")[:most]]
 
 
+_SCORE_TOLERANCE = 1e-3  # half precision rounds
 RETINANET_STRIDES = (8, 16, 32, 64, 128)
 RETINANET_ANCHORS = 9  # a cell
 
@@ -128,16 +169,17 @@ def _levels(canvas_size: tuple[int, int], anchors: int) -> list[tuple[int, int]]
     return list(zip([0, *ends], ends, strict=False))
 
 
-def _detect_centernet(
+def _detect_picked(
     outputs: Mapping[str, np.ndarray],
     placements: Sequence[Placement],
     confidence: float,
     max_detections: int,
     classes: Iterable[int] | None,
 ) -> list[Detections]:
-    """Take the peaks whose score is high enough; each is an object, so that nothing is suppressed."""
+    """Take the boxes whose score is high enough; each is an object already, so that nothing is suppressed."""
     check_thresholds(confidence=confidence, max_detections=max_detections)
     check_batch(outputs["prediction"].shape, placements)
+    _check_scores(outputs["prediction"][..., 4])
     classes = None if classes is None else list(classes)
     found = []
     for rows, placement in zip(outputs["prediction"], placements, strict=True):
@@ -145,6 +187,7 @@ def _detect_centernet(
         if classes is not None:
             good &= np.isin(rows[:, 5], classes)
         kept = rows[good]
+        _check_indices(kept[:, 5])
         kept = kept[np.argsort(-kept[:, 4], kind="stable")[:max_detections]]
         found.append(Detections(check_boxes(kept[:, :4]), kept[:, 4], kept[:, 5]).scaled(placement))
     return found
@@ -175,5 +218,11 @@ RETINANET = Head(
 CENTERNET = Head(
     {"prediction": ("batch", "boxes", "6")},
     {"confidence": 0.3, "max_detections": 100, "classes": None},
-    _detect_centernet,
+    _detect_picked,
+)
+#: YOLO with its suppression inside, or without the need of any: each box x1, y1, x2, y2 in px, score and class.
+END2END = Head(
+    {"prediction": ("batch", "boxes", "6")},
+    {"confidence": 0.25, "max_detections": 300, "classes": None},
+    _detect_picked,
 )

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import DTypeError, ImageError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.files import atomic_write
+from trtnn.vision.headers import scans_in, size_in_header
+from trtnn.vision.opencv import opencv
 
 #: The suffixes by which pictures are known in folders and globs; OpenCV reads and writes all of them in colour.
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+MAX_PIXELS = 1 << 27  # what a medium-format camera gives, and 400 MB in memory
+_BYTES_A_PIXEL = 16  # more than any format takes
+_LEAST_BYTES = 1 << 26  # small pictures may have much beside them
+_MOST_SCANS = 20  # of a JPEG of the most pixels, and of smaller ones more
+_QUALITY = 95  # of JPEG and WebP, where 100 is the best
 
 
 def check_image(image: npt.ArrayLike) -> np.ndarray:
@@ -39,21 +47,26 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
     return image
 
 
-def find_images(source: str | os.PathLike[str]) -> list[Path]:
+def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
     """The pictures that ``source`` stands for, sorted by path.
 
     Args:
-        source: a file (taken whatever its suffix), a folder (its pictures by suffix, subfolders left out) or a glob
-            such as ``"holiday/**/*.jpg"`` (its matches by suffix). Hidden files are left out of folders and globs.
+        source: a file (taken whatever its suffix), a folder (its pictures by suffix) or a glob such as
+            ``"holiday/**/*.jpg"`` (its matches by suffix). Hidden files are left out of folders and globs.
+        recursive: whether a folder's subfolders count, but for hidden ones and links.
 
     Raises:
         ImageError: there is no picture at all.
     """
+    if not os.fspath(source):  # a Path would take it for the current folder
+        raise ImageError("no picture at ''", "give a file, a folder or a glob")
     path = Path(source)
     if path.is_file():
         return [path]
     if path.is_dir():
-        candidates = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        candidates = [path / name for name in _files_in(path, recursive)]
+    elif path.exists():
+        raise ImageError(f"no picture at {path}: it is neither a regular file nor a folder")
     else:
         candidates = [Path(match) for match in glob.glob(os.fspath(source), recursive=True)]
     found = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
@@ -61,38 +74,101 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
         return found
     if path.is_dir() or candidates:
         place = f"the folder {path}" if path.is_dir() else f"what {source} matches"
-        raise ImageError(f"no picture in {place}", f"known suffixes: {' '.join(sorted(SUFFIXES))}")
+        below = ["its subfolders were left out: -r, or recursive=True, takes them too"] if subfolders(path) else []
+        details = [f"known suffixes: {' '.join(sorted(SUFFIXES))}", *([] if recursive else below)]
+        raise ImageError(f"no picture in {place}", *details)
     raise ImageError(f"no picture at {source}", "it is neither a file, nor a folder, nor a glob that matches anything")
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+def subfolders(path: Path) -> list[Path]:
+    """Return the folders in a folder, but for hidden ones and links; none of what is no folder."""
+    entries = path.iterdir() if path.is_dir() else ()
+    return sorted(entry for entry in entries if entry.is_dir() and not entry.is_symlink() and entry.name[0] != ".")
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _files_in(folder: Path, recursive: bool) -> Iterator[str]:
+    """Return the paths of all that is in a folder, seen from there."""
+    for place, inner, files in os.walk(folder, onerror=_raise):
+        inner[:] = [name for name in inner if recursive and not name.startswith(".")]
+        below = os.path.relpath(place, folder)
+        yield from (os.path.join(below, name) for name in files if not name.startswith("."))
+
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a picture as uint8 (height, width, 3) RGB, turned upright as its EXIF orientation says.
 
-    Grey pictures become RGB, 16 bits become 8, transparency is dropped.
+    Grey pictures become RGB, 16 bits become 8, transparency is dropped. How large it is stands at its beginning, which
+    is read first: a small file may hold more pixels than there is memory for.
+
+    Args:
+        path: of a BMP, JPEG, PNG, PBM, PGM, PPM, TIFF or WebP file, whatever its suffix.
+        max_pixels: the most that a picture may have, height · width.
 
     Raises:
-        ImageError: the file is missing, unreadable, empty, or not a picture that OpenCV decodes.
+        ImageError: the file is missing, no regular file, unreadable, empty, not a picture that OpenCV decodes, or of
+            more pixels.
+        ArgumentError: ``max_pixels`` is no positive number.
     """
+    if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
+        raise ArgumentError(f"max_pixels is a positive int, not {max_pixels!r}")
     path = Path(path)
+    data = _read_bytes(path, max_pixels)
+    size = size_in_header(data)
+    if size is None:
+        raise _does_not_decode(path, data)
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(
+            f"the picture {path} is too large: {size[0]:,}×{size[1]:,} pixels",
+            f"the most is {max_pixels:,}; where the file is trusted, raise it: read_image(path, max_pixels=...), or "
+            "trtnn detect --max-pixels",
+        )
+    scans = scans_in(data)
+    if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
+        raise ImageError(
+            f"the picture {path} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",
+            f"the most is {_MOST_SCANS * max_pixels // (size[0] * size[1]):,} of so many; most JPEGs have up to 10",
+        )
+    cv2 = opencv()
     try:
-        data = path.read_bytes()
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"cannot read the picture {path}", f"OpenCV: {error.err}") from error
+    if image is None:
+        raise _does_not_decode(path, data)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _read_bytes(path: Path, max_pixels: int) -> bytes:
+    """Return the bytes of a regular file: a pipe may never give any, and a device never end."""
+    most = max(_LEAST_BYTES, max_pixels * _BYTES_A_PIXEL)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:  # it fails for a folder
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(f"cannot read the picture {path}: it is no regular file")
+            if status.st_size > most:
+                raise ImageError(f"cannot read the picture {path}: its {status.st_size:,} bytes are more than {most:,}")
+            data = file.read(status.st_size)
     except FileNotFoundError:
         raise ImageError(f"no picture at {path}: the file does not exist") from None
     except OSError as error:
         raise ImageError(f"cannot read the picture {path}", f"{type(error).__name__}: {error.strerror}") from error
     if not data:
         raise ImageError(f"cannot read the picture {path}: the file is empty")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ImageError(f"cannot read the picture {path}", f"OpenCV: {error.err}") from error
-    if image is None:
-        raise ImageError(
-            f"cannot read the picture {path}: it does not decode",
-            f"size: {len(data)} bytes, the first: {data[:8].hex(' ')}",
-            "the file is damaged or of a kind that OpenCV does not know",
-        )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return data
+
+
+def _does_not_decode(path: Path, data: bytes) -> ImageError:
+    return ImageError(
+        f"cannot read the picture {path}: it does not decode",
+        f"size: {len(data)} bytes, the first: {data[:8].hex(' ')}",
+        "the file is damaged, or of another kind than BMP, JPEG, PNG, PPM, TIFF and WebP",
+    )
 
 
 def write_image(path: str | os.PathLike[str], image: npt.ArrayLike) -> None:
@@ -105,17 +181,27 @@ def write_image(path: str | os.PathLike[str], image: npt.ArrayLike) -> None:
         ArgumentError: nothing can be written at this path.
         ShapeError, DTypeError: ``image`` is not a picture.
     """
+    data = encode_image(path, image)
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def encode_image(path: str | os.PathLike[str], image: npt.ArrayLike) -> bytes:
+    """Return the bytes that :func:`write_image` writes; JPEG and WebP have a quality of 95."""
     path, image = Path(path), check_image(image)
     if path.suffix.lower() not in SUFFIXES:
         raise ImageError(
             f"cannot write the picture {path}: no format of pictures has the suffix {path.suffix!r}",
             f"known suffixes: {' '.join(sorted(SUFFIXES))}",
         )
+    cv2 = opencv()
+    keys = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".jpeg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}
+    key = keys.get(path.suffix.lower())
+    quality = [] if key is None else [key, _QUALITY]
     try:
-        encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     except cv2.error as error:
         raise ImageError(f"cannot write the picture {path}", f"OpenCV: {error.err}") from error
     if not encoded:
         raise ImageError(f"cannot write the picture {path}: OpenCV did not encode it", f"its shape: {image.shape}")
-    with atomic_write(path) as file:
-        file.write(data.tobytes())
+    return data.tobytes()

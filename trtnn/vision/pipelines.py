@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, nearest
 from trtnn.vision.detections import Detections
-from trtnn.vision.heads import CENTERNET, RETINANET, YOLOV5, YOLOV8, Head
+from trtnn.vision.heads import CENTERNET, END2END, RETINANET, YOLOV5, YOLOV8, Head
+from trtnn.vision.postprocessing import check_thresholds
 from trtnn.vision.preprocessing import YOLO, Placement, Preprocessing, Size, preprocess
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -42,13 +43,16 @@ class Pipeline:
         """Return all thresholds: those given, and the project's own for the rest.
 
         Raises:
-            ArgumentError: one is given that these outputs are not picked by.
+            ArgumentError: one is given that these outputs are not picked by, or is out of range or of another type.
         """
         known = self._head().thresholds
         unknown = [name for name in given if name not in known]
         if unknown:
             message = f"these detections are not picked by {unknown[0]!r}"
             raise ArgumentError(message, *nearest(unknown[0], known), f"they take: {', '.join(known)}")
+        check_thresholds(**given)
+        if given.get("classes") is not None:
+            given = {**given, "classes": list(given["classes"])}  # an iterator would be at its end after one batch
         return {**known, **given}
 
     def postprocess(
@@ -105,6 +109,7 @@ PIPELINES = {
         ),
         CENTERNET,
     ),
+    "end2end": Pipeline(YOLO, END2END),
     "imagenet": Pipeline(Preprocessing("crop", fill=(0, 0, 0), **_IMAGENET), None),
 }
 
@@ -123,24 +128,10 @@ def pipeline_of(metadata: Mapping[str, Any], default: str = "yolov5") -> Pipelin
         ArgumentError: there is none of that name, or it has no such preprocessing.
     """
     name, changes = metadata.get("pipeline", default), metadata.get("preprocessing", {})
-    if name not in PIPELINES:
+    if not isinstance(name, str) or name not in PIPELINES:
         near = nearest(str(name), PIPELINES)
         raise ArgumentError(f"there is no pipeline {name!r}", *near, f"known: {', '.join(PIPELINES)}")
     pipeline = PIPELINES[name]
     if not isinstance(changes, Mapping):
         raise ArgumentError(f"a network's preprocessing is a dict, not {changes!r}", 'such as {"fit": "stretch"}')
     return replace(pipeline, preprocessing=pipeline.preprocessing.changed(changes))
-
-
-def likely_pipeline(size: Size, shapes: Iterable[Sequence[Any]]) -> str:
-    """Return the pipeline of a network that names none, as other tools' engines do.
-
-    An output with a column for each cell of YOLOv8's maps, on strides 8, 16 and 32, is YOLOv8's; else it can only be
-    YOLOv5's.
-
-    Args:
-        size: (height, width) of the input in px.
-        shapes: of the outputs.
-    """
-    cells = sum((size[0] // stride) * (size[1] // stride) for stride in (8, 16, 32))
-    return "yolov8" if [tuple(shape[2:]) for shape in shapes] == [(cells,)] else "yolov5"

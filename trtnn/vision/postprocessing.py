@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +62,8 @@ def non_max_suppression(
             f"a row is x, y, width, height, {'objectness, ' * objectness}and one score for each class",
         )
     check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
+    check_thresholds(classes=classes, agnostic=agnostic, multi_label=multi_label)
+    classes = None if classes is None else list(classes)
     results = []
     for rows in prediction:
         found = _candidates(rows, confidence, multi_label, objectness)
@@ -67,18 +71,28 @@ def non_max_suppression(
     return results
 
 
-def check_thresholds(**thresholds: float) -> None:
-    """Check the numbers that detections are picked by: maxima from 1 up, the others in 0..1.
+def check_thresholds(**thresholds: Any) -> None:
+    """Check what detections are picked by: maxima from 1 up, classes, switches, the others in 0..1.
 
     Raises:
-        ArgumentError: one is out of range.
+        ArgumentError: one is out of range or of another type.
     """
     for name, value in thresholds.items():
-        if name.startswith("max_"):
-            if value < 1:
-                raise ArgumentError(f"{name} must be 1 or more", f"received: {value}")
-        elif not 0 <= value <= 1:
-            raise ArgumentError(f"{name} must be in 0..1", f"received: {value}")
+        if name == "classes":
+            if isinstance(value, str | bytes) or not (value is None or isinstance(value, Iterable)):
+                raise ArgumentError("classes are a list of indices, or None for all", f"received: {value!r}")
+        elif name in ("agnostic", "multi_label"):
+            if not isinstance(value, bool | np.bool_):
+                raise ArgumentError(f"{name} is True or False", f"received: {value!r}")
+        elif name.startswith("max_"):
+            if not _is_number(value, numbers.Integral) or value < 1:
+                raise ArgumentError(f"{name} must be 1 or more", f"received: {value!r}")
+        elif not _is_number(value, numbers.Real) or not 0 <= value <= 1:
+            raise ArgumentError(f"{name} must be in 0..1", f"received: {value!r}")
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def suppress(

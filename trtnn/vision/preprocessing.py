@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, DTypeError, nearest
+from trtnn.errors import ArgumentError, DTypeError, ImageError, nearest
 from trtnn.vision.boxes import check_boxes
 from trtnn.vision.images import check_image
+from trtnn.vision.opencv import opencv
 
 Size = tuple[int, int]
 Color = int | tuple[float, float, float]
+_LONGEST_WARPED = 32766  # of cv2.warpAffine
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class Placement:
 def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tuple[np.ndarray, Placement]:
     """Put a picture, scaled to fit, into the middle of a canvas of fixed size.
 
-    The numbers are those of YOLOv5's own input pipeline with a fixed canvas: the picture is resized bilinearly to
+    The canvas is that of YOLOv5's own input pipeline with a fixed size: the picture is resized bilinearly to
     (round(w * ratio), round(h * ratio)), enlarged too if it is small, and put at the offset round(rest / 2 - 0.1).
-    Boxes are moved by (canvas - source * ratio) / 2, unrounded: the pixels are at most 1 px away from there.
+    The placement says where the pixels are: at whole pixels, each side with the scale that rounding gave it.
 
     Args:
         image: uint8 (height, width, 3) RGB.
@@ -84,7 +86,7 @@ def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tup
     canvas = np.empty((*size, 3), np.uint8)
     canvas[:] = color
     canvas[top : top + height, left : left + width] = _resize(image, height, width)
-    return canvas, Placement(image.shape[:2], size, (ratio, ratio), _middle(image, size, ratio))
+    return canvas, _placed(image, size, (height, width), (top, left))
 
 
 def _corner(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
@@ -97,12 +99,23 @@ def _corner(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Pla
     canvas = np.empty((*size, 3), np.float32)
     canvas[:] = fill
     canvas[:height, :width] = _resize(image.astype(np.float32), height, width)
-    return canvas, Placement(image.shape[:2], size, (width / image.shape[1], height / image.shape[0]), (0.0, 0.0))
+    return canvas, _placed(image, size, (height, width))
 
 
 def _warp(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
-    """Put a picture, scaled to fit, in the middle to the fraction of a pixel, by one affine map, as CenterNet does."""
-    ratio = _ratio(image, size)
+    """Put a picture, scaled to fit, in the middle to the fraction of a pixel, by one affine map, as CenterNet does.
+
+    CenterNet moves boxes, in training and back, by the map that moves the centres of pixels: so does the placement.
+
+    Raises:
+        ImageError: the picture is longer than OpenCV can map.
+    """
+    if max(*image.shape[:2], *size) > _LONGEST_WARPED:
+        raise ImageError(
+            f"a picture of {image.shape[0]}×{image.shape[1]} is too long for this network's preprocessing",
+            f"OpenCV maps pictures of up to {_LONGEST_WARPED} pixels a side",
+        )
+    cv2, ratio = opencv(), _ratio(image, size)
     x, y = _middle(image, size, ratio)
     matrix = np.array([[ratio, 0, x], [0, ratio, y]])
     canvas = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
@@ -111,23 +124,24 @@ def _warp(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Place
 
 def _stretch(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
     """Fill the whole canvas with a picture, whatever that does to its proportions."""
-    scale = (size[1] / image.shape[1], size[0] / image.shape[0])
-    return _resize(image, *size), Placement(image.shape[:2], size, scale, (0.0, 0.0))
+    return _resize(image, *size), _placed(image, size, size)
 
 
 def _crop(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
     """Cut the middle out of a picture, as torchvision's transform for classification does.
 
     The picture's shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut to a
-    whole number. The offset of the crop is round(rest / 2).
+    whole number. The offset of the crop is round(rest / 2). Only what is on the canvas is computed.
     """
     sides = image.shape[:2]
     shorter = round(max(size) * 256 / 224)
     height, width = (shorter * side // min(sides) for side in sides)
     top, left = (round((side - canvas) / 2) for side, canvas in zip((height, width), size, strict=True))
-    resized = _average(_average(image.astype(np.float32), height).transpose(1, 0, 2), width).transpose(1, 0, 2)
-    canvas = np.rint(resized[top : top + size[0], left : left + size[1]])
-    return canvas, Placement(sides, size, (width / sides[1], height / sides[0]), (float(-left), float(-top)))
+    rows, columns = range(top, top + size[0]), range(left, left + size[1])
+    canvas = image[_under(sides[0], height, rows), _under(sides[1], width, columns)]
+    canvas = _average(canvas, sides[0], height, rows).transpose(1, 0, 2)
+    canvas = _average(canvas, sides[1], width, columns).transpose(1, 0, 2)
+    return np.rint(canvas), _placed(image, size, (height, width), (-top, -left))
 
 
 #: How a picture may lie on its canvas.
@@ -170,11 +184,16 @@ class Preprocessing:
                 raise ArgumentError(f"preprocessing has no {name} {value!r}", f"known: {', '.join(known)}")
         for name in ("fill", "mean", "std"):
             value = getattr(self, name)
-            numbers = np.asarray(value)
+            try:
+                numbers = np.asarray(value)
+            except ValueError:  # lists of different lengths
+                numbers = np.empty(0)
             good = numbers.shape == (3,) and numbers.dtype.kind in "iuf" and np.isfinite(numbers).all()
             if not good or (name == "std" and not numbers.all()):
                 not_zero = ", none of them zero" if name == "std" else ""
                 raise ArgumentError(f"{name} of preprocessing is a number for each channel{not_zero}", f"got: {value}")
+            if name == "fill" and not 0 <= numbers.min() <= numbers.max() <= 255:
+                raise ArgumentError("fill of preprocessing is in 0..255", f"got: {value}")
             object.__setattr__(self, name, tuple(numbers.tolist()))
 
     def changed(self, changes: Mapping[str, Any]) -> Preprocessing:
@@ -252,20 +271,41 @@ def _middle(image: np.ndarray, size: Size, ratio: float) -> tuple[float, float]:
     return (canvas_width - width * ratio) / 2, (canvas_height - height * ratio) / 2
 
 
+def _placed(image: np.ndarray, canvas_size: Size, resized: Size, corner: tuple[int, int] = (0, 0)) -> Placement:
+    """Return the placement of a picture that was resized to (height, width) and has its top left at (top, left)."""
+    (height, width), (top, left) = image.shape[:2], corner
+    scale = resized[1] / width, resized[0] / height
+    return Placement((height, width), canvas_size, scale, (float(left), float(top)))
+
+
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return a picture of another size, bilinear; what has that size as it is."""
     if image.shape[:2] == (height, width):
         return image
+    cv2 = opencv()
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _average(image: np.ndarray, length: int) -> np.ndarray:
-    """Resize the first axis, bilinear; a smaller picture's pixel is a weighted mean of all that lie under it.
+def _under(side: int, length: int, wanted: range) -> slice:
+    """Return the pixels of a side that the ``wanted`` ones are made of, where it is resized to ``length``."""
+    ratio = side / length
+    reach = max(ratio, 1) + 0.5
+    first, last = ((index + 0.5) * ratio for index in (wanted[0], wanted[-1]))
+    return slice(max(0, math.floor(first - reach)), min(side, math.ceil(last + reach)))
 
-    A pixel's weights fall linearly from its centre to zero at a distance of one pixel of the coarser of the two.
+
+def _average(part: np.ndarray, side: int, length: int, wanted: range) -> np.ndarray:
+    """Resize the first axis, bilinear, in float32: from the pixels :func:`_under` the ``wanted`` ones to those.
+
+    A smaller picture's pixel is a weighted mean of all that lie under it. Weights fall linearly from the pixel's centre
+    to zero at a distance of one pixel of the coarser of the two.
     """
-    ratio = image.shape[0] / length
-    centres, places = (np.arange(length) + 0.5) * ratio, np.arange(image.shape[0]) + 0.5
-    weights = np.maximum(0, 1 - np.abs(places - centres[:, None]) / max(ratio, 1))
-    weights /= weights.sum(1, keepdims=True)
-    return np.tensordot(weights.astype(np.float32), image, 1)
+    ratio, start = side / length, _under(side, length, wanted).start
+    result = np.empty((len(wanted), *part.shape[1:]), np.float32)
+    for row, index in zip(result, wanted, strict=True):
+        under = _under(side, length, range(index, index + 1))
+        distances = np.abs(np.arange(under.start, under.stop) + 0.5 - (index + 0.5) * ratio)
+        weights = np.maximum(0, 1 - distances / max(ratio, 1))
+        pixels = part[under.start - start : under.stop - start].astype(np.float32)
+        row[:] = np.tensordot((weights / weights.sum()).astype(np.float32), pixels, 1)
+    return result

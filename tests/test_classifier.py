@@ -1,0 +1,92 @@
+"""Classifier: pictures in, the likeliest classes out, against torch."""
+
+import numpy as np
+import pytest
+import torch
+
+import trtnn
+from tests.helpers import message_of
+from trtnn.errors import ArgumentError
+from trtnn.modules import Linear, Module
+from trtnn.vision import PIPELINES
+
+
+class Net(Module):
+    """A classifier of what colour pictures have."""
+
+    def __init__(self, classes=7, **metadata):
+        super().__init__()
+        self.inputs = {"images": (trtnn.Dim("batch", 1, 2, 2), 3, 32, 48)}
+        self.metadata = {"pipeline": "imagenet", "task": "classify", **metadata}
+        self.fc = Linear(3, classes)
+        random = np.random.default_rng(0)
+        self.fc.load_state_dict(
+            {"weight": random.standard_normal((classes, 3)).astype(np.float32), "bias": np.zeros(classes, np.float32)}
+        )
+
+    def forward(self, images):
+        return self.fc(images.mean((2, 3)))
+
+
+PICTURES = [np.full((40 + i, 90 - i, 3), color, np.uint8) for i, color in enumerate(((9, 90, 200), (250, 3, 30), 77))]
+
+
+def test_the_likeliest_come_first_with_their_probabilities():
+    model = Net(names=list("abcdefg"))
+    classifier = trtnn.Classifier(model, top=3)
+    assert (classifier.batch, classifier.size, classifier.classes) == (2, [32, 48], 7)
+    assert classifier.labels == list("abcdefg")
+    found = classifier(PICTURES)
+    assert len(found) == 3  # the last batch is not full
+    for image, best in zip(PICTURES, found, strict=True):
+        pixels, _ = PIPELINES["imagenet"].preprocess([image], (32, 48))
+        logits = torch.from_numpy(model.fc.weight.data) @ torch.from_numpy(pixels[0].mean((1, 2)))
+        scores, indices = logits.softmax(0).topk(3)
+        assert [row.class_index for row in best] == indices.tolist()
+        np.testing.assert_allclose([row.score for row in best], scores, rtol=1e-4)
+
+
+def test_more_than_there_are_is_all_of_them():
+    (best,) = trtnn.Classifier(Net(classes=2), top=99)(PICTURES[:1])
+    assert sorted(row.class_index for row in best) == [0, 1]
+    assert sum(row.score for row in best) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"task": "detect", "pipeline": "yolov8"}, "Net is not a classifier: its task is detect"),
+        ({"task": "segment"}, "Net is not a classifier: its task is segment"),
+        ({"names": ["a", "b"]}, "its metadata are of 2 classes\n  its output is of 7: float32[batch, 7]"),
+        ({"pipeline": []}, "there is no pipeline []"),
+    ],
+)
+def test_what_contradicts_itself_or_is_none(metadata, words):
+    assert words in message_of(ArgumentError, trtnn.Classifier, Net(**metadata))
+
+
+def test_numbers_that_are_not_finite_are_no_probabilities():
+    model = Net()
+    for value in (np.nan, np.inf):
+        model.fc.bias.data = np.float32([0, 0, value, 0, 0, 0, 0])
+        assert "the logits of a picture reach " in message_of(ArgumentError, trtnn.Classifier(model), PICTURES)
+
+
+def test_what_names_no_preprocessing_is_not_guessed():
+    model = Net()
+    del model.metadata["pipeline"]
+    assert "nothing tells how pictures are prepared for Net" in message_of(ArgumentError, trtnn.Classifier, model)
+
+
+@pytest.mark.parametrize("top", [0, -1, 1.5, "5", None, True])
+def test_top_is_a_positive_number(top):
+    assert f"top is a positive int, not {top!r}" in message_of(ArgumentError, trtnn.Classifier, Net(), top=top)
+
+
+def test_other_outputs_and_single_pictures():
+    class Maps(Net):
+        def forward(self, images):
+            return images
+
+    assert "expected one output (batch, classes)" in message_of(ArgumentError, trtnn.Classifier, Maps())
+    assert "a Classifier takes a list of pictures" in message_of(ArgumentError, trtnn.Classifier(Net()), PICTURES[0])

@@ -1,0 +1,108 @@
+"""Classifier: pictures in, what is in each out, by an engine or by a network on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from trtnn.engine import Engine
+from trtnn.engine_file import class_count, class_names
+from trtnn.errors import ArgumentError
+from trtnn.modules import Module
+from trtnn.network import Network
+from trtnn.pictures import PictureNetwork
+from trtnn.vision import pipeline_of
+
+
+class Classification(NamedTuple):
+    """One class that a picture may be of, in plain Python numbers.
+
+    Attributes:
+        class_index: the class's index.
+        score: its probability in 0..1: the softmax of the logits.
+    """
+
+    class_index: int
+    score: float
+
+
+class Classifier:
+    """A classifier of pictures with its preprocessing, as the network's own project does it.
+
+    >>> classifier = trtnn.Classifier(model.compile(fp16=True))
+    >>> for best in classifier([trtnn.vision.read_image("cat.jpg")]): ...
+
+    Args:
+        source: an Engine, a Network or a Module, as for :class:`trtnn.Detector`. Its one output is (batch, classes),
+            logits, and its metadata name the pipeline ``"imagenet"``.
+        top: how many classes to give for each picture, the likeliest first.
+
+    Attributes:
+        pipeline: the preprocessing.
+        batch: the most pictures at a time.
+        size: (height, width) of the input in pixels.
+        classes: the number of classes.
+        labels: the names of the classes, None where the metadata hold none.
+
+    Raises:
+        ArgumentError: the source is none of these, has another input, output, pipeline or number of names, or ``top``
+            is no positive number.
+    """
+
+    def __init__(self, source: Engine | Network | Module, top: int = 5) -> None:
+        self._network = network = PictureNetwork(source, "Classifier")
+        metadata, shapes = network.metadata, list(network.shapes.values())
+        name = metadata.get("model", "this network")
+        self.pipeline = pipeline_of({**metadata, "pipeline": metadata.get("pipeline", "imagenet")})
+        if metadata.get("task", "classify") != "classify" or self.pipeline.head is not None:
+            raise ArgumentError(
+                f"{name} is not a classifier: its task is {metadata.get('task', 'detect')}",
+                "trtnn.Detector(...) and trtnn detect find boxes",
+            )
+        if "pipeline" not in metadata:
+            raise ArgumentError(
+                f"nothing tells how pictures are prepared for {name}",
+                'where it is as for torchvision\'s ResNets, name it: metadata = {"pipeline": "imagenet"}',
+            )
+        if len(shapes) != 1 or len(shapes[0]) != 2:
+            raise ArgumentError(
+                f"{name} is not a classifier", "expected one output (batch, classes)", f"received {network.gives}"
+            )
+        told, self.classes = class_count(metadata), shapes[0][1]
+        if told not in (None, self.classes):
+            raise ArgumentError(
+                "what this network says of itself and its outputs contradict each other",
+                f"its metadata are of {told} classes",
+                f"its output is of {self.classes}: {network.gives}",
+            )
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise ArgumentError(f"top is a positive int, not {top!r}")
+        self.top, self.batch, self.size = top, network.batch, network.size
+        self.labels = class_names(metadata)
+
+    def __call__(self, images: Iterable[np.ndarray]) -> list[list[Classification]]:
+        """Return the likeliest classes of each picture, uint8 (height, width, 3) RGB of any sizes.
+
+        Raises:
+            ArgumentError: a single picture, not a list of them; or logits that are not finite.
+            ShapeError, DTypeError: one of them is not a picture.
+        """
+        found = []
+        for outputs, _ in self._network.run(images, self.pipeline):
+            (logits,) = outputs.values()
+            found += [self._best(row.astype(np.float64)) for row in logits]
+        return found
+
+    def _best(self, logits: np.ndarray) -> list[Classification]:
+        """Return the classes with the highest logits, the first of equal ones first."""
+        if not np.isfinite(logits.max()):
+            raise ArgumentError(
+                f"the logits of a picture reach {logits.max()}, of which no probabilities come",
+                "in half precision numbers may overflow: trtnn fp16 shows where; --fp32-module keeps modules from it",
+            )
+        powers = np.exp(logits - logits.max())
+        scores = powers / powers.sum()
+        best = np.argsort(-scores, kind="stable")[: self.top]
+        return [Classification(int(index), float(scores[index])) for index in best]

@@ -1,0 +1,93 @@
+"""A network that takes pictures, as an engine or on the CPU: a batch at a time, at the size that it is fastest at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from trtnn.engine import Engine
+from trtnn.errors import ArgumentError
+from trtnn.modules import Module
+from trtnn.network import Network
+from trtnn.profiles import lengths_in
+from trtnn.structure import flatten
+from trtnn.symbolic import Dim, at_opt
+from trtnn.vision import Pipeline, Placement
+
+
+class PictureNetwork:
+    """An Engine, a Network or a Module with one input (batch, 3, height, width), fed with pictures.
+
+    Args:
+        source: an Engine; or a Network, which computes on the CPU; or a Module with its weights, which is traced at the
+            inputs that it declares and computes on the CPU as well.
+        kind: what is made of it, for messages: ``"Detector"``.
+
+    Attributes:
+        metadata: of the network, or the description of the engine.
+        batch: the most pictures at a time.
+        size: [height, width] of the input in pixels; of a dynamic one what its first profile is fastest at.
+        shapes: of the outputs by name, at that size.
+        gives: the outputs in words.
+
+    Raises:
+        ArgumentError: the source is none of these, or takes something else.
+    """
+
+    def __init__(self, source: Engine | Network | Module, kind: str) -> None:
+        if isinstance(source, Module):
+            source = source.trace()
+        if not isinstance(source, Engine | Network):
+            raise ArgumentError(
+                f"a {kind} is made of an Engine, a Network or a Module, not of {source!r}",
+                "an engine file is read by trtnn.Engine.load(path)",
+                "a checkpoint becomes a model by trtnn.models.from_state_dict(trtnn.load(path))",
+            )
+        self._kind = kind
+        self._run = source.run if isinstance(source, Network) else source
+        inputs = list(source.inputs.values())
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
+            received = f"received {', '.join(map(str, inputs))}"
+            raise ArgumentError(
+                f"this is not a {kind.lower()}", "expected one input (batch, 3, height, width)", received
+            )
+        self.metadata = source.metadata if isinstance(source, Network) else source.description
+        self.shapes = {name: tuple(map(at_opt, spec.shape)) for name, spec in source.outputs.items()}
+        self.gives = ", ".join(map(str, source.outputs.values()))
+        profile = source.profiles[0] if source.profiles else {}
+        self._least, *_ = lengths_in(profile, inputs[0].shape, "min")
+        self.batch, *_ = lengths_in(profile, inputs[0].shape, "max")
+        _, _, *self.size = lengths_in(profile, inputs[0].shape, "opt")
+        batch = inputs[0].shape[0]
+        self._multiple = batch.multiple_of if isinstance(batch, Dim) else 1
+        self._dtype = inputs[0].dtype.numpy
+
+    def run(
+        self, images: Iterable[np.ndarray], pipeline: Pipeline
+    ) -> Iterator[tuple[dict[str, np.ndarray], list[Placement]]]:
+        """Run the network on pictures, uint8 (height, width, 3) RGB of any sizes.
+
+        Yields:
+            For each batch its outputs by name, and how each picture lies in the input.
+
+        Raises:
+            ArgumentError: a single picture, not a list of them.
+            ShapeError, DTypeError: one of them is not a picture.
+        """
+        single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) == 3
+        if single or not isinstance(images, Iterable):
+            raise ArgumentError(
+                f"a {self._kind} takes a list of pictures", f"received: one {type(images).__name__}; [it] is a list"
+            )
+        images = list(images)
+        for start in range(0, len(images), self.batch):
+            part = images[start : start + self.batch]
+            pixels, placements = pipeline.preprocess(part, tuple(self.size), self._dtype)
+            # The last batch may be short of what the network takes.
+            count = -(-max(len(part), self._least) // self._multiple) * self._multiple
+            pixels = np.pad(pixels, [(0, count - len(part)), (0, 0), (0, 0), (0, 0)])
+            outputs: dict[str, Any] = flatten(self._run(pixels))[0]
+            yield {name: np.asarray(output)[: len(part)] for name, output in outputs.items()}, placements

@@ -1,0 +1,147 @@
+"""What a network's metadata say of its outputs, held against their shapes; and which pipeline it has that names none.
+
+Other tools' engines name no pipeline. What they do say (the task, whether boxes are already picked, the classes) is
+believed first; shapes decide only where one reading is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trtnn.engine_file import class_count, told
+from trtnn.errors import ArgumentError
+from trtnn.vision.heads import END2END, YOLOV5, YOLOV8
+
+Shapes = Mapping[str, Sequence[int]]
+
+_SAY_WHICH = "say which it is: Detector(source, pipeline=...), or trtnn detect --pipeline"
+_STRIDES = (8, 16, 32)  # of YOLOv8's maps
+_ANCHORED_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32))  # of YOLOv5, its P6 models, and the tiny YOLOv3
+_ANCHORS = 3  # a cell
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Check that nothing in the metadata of a network says that it finds something else than boxes.
+
+    Raises:
+        ArgumentError: its task is another one.
+    """
+    task = metadata.get("task", "detect")
+    if "kpt_shape" in metadata and task == "detect":
+        task = f"pose, by its kpt_shape {metadata['kpt_shape']}"
+    if task != "detect":
+        raise ArgumentError(
+            f"{metadata.get('model', 'this network')} is not a detector: its task is {task}",
+            "a Detector reads boxes alone; call the engine or the network itself for its outputs",
+        )
+
+
+def check_classes(metadata: Mapping[str, Any], classes: int | None, shapes: Shapes) -> None:
+    """Check that outputs are of as many classes as the metadata have names.
+
+    Args:
+        metadata: of a network.
+        classes: that the outputs are of, None where shapes do not tell.
+        shapes: of the outputs.
+
+    Raises:
+        ArgumentError: they are not; with both.
+    """
+    count = class_count(metadata)
+    if None not in (count, classes) and count != classes:
+        raise ArgumentError(
+            "what this network says of itself and its outputs contradict each other",
+            f"its metadata are of {count} classes",
+            f"its output is of {classes}: {_in_words(shapes)}",
+        )
+
+
+def recognise(metadata: Mapping[str, Any], size: Sequence[int], shapes: Shapes) -> str:
+    """Return the name of the pipeline of a network whose metadata name none.
+
+    Args:
+        metadata: of the network: ``task``, ``names``, ``imgsz``, ``end2end``, ``nms`` and ``args.nms`` count.
+        size: (height, width) of the input in px.
+        shapes: of the outputs by name.
+
+    Raises:
+        ArgumentError: metadata and shapes contradict each other, or leave no reading or more than one.
+    """
+    _check_size(metadata, size)
+    picked, classes = _are_picked(metadata), class_count(metadata)
+    readings = _readings(size, shapes, picked, classes if "task" in metadata else None)
+    if len(readings) == 1:
+        return next(iter(readings))
+    if readings:
+        raise ArgumentError(
+            "the outputs of this network can be read in more than one way",
+            f"received {_in_words(shapes)}",
+            *(f"{name}: {meaning}" for name, meaning in readings.items()),
+            _SAY_WHICH,
+        )
+    received = f"received {_in_words(shapes)}"
+    if picked:
+        said = "its metadata say that its boxes are picked (end2end, nms)"
+        summary = "what this network says of itself and its outputs contradict each other"
+        raise ArgumentError(summary, said, f"expected {END2END}", received)
+    if "task" in metadata and classes is not None:
+        summary = "what this network says of itself and its outputs contradict each other"
+        raise ArgumentError(summary, f"its metadata are of the task detect and {classes} classes", received, _SAY_WHICH)
+    raise ArgumentError(
+        "this is not a detector", f"expected {YOLOV8}, with a box for each cell, or {YOLOV5}", received, _SAY_WHICH
+    )
+
+
+def _readings(size: Sequence[int], shapes: Shapes, picked: bool | None, classes: int | None) -> dict[str, str]:
+    """Return what outputs may be: the names of pipelines, and what each would make of them.
+
+    A map's cells are told by the input's size, so that a box for each, or three, is as good as a name. So is the number
+    of classes where a tool says that it is a detector's.
+    """
+    if len(shapes) != 1 or any(len(shape) != 3 for shape in shapes.values()):
+        return {}
+    ((_, rows, columns),) = shapes.values()
+    cells = _cells(size, _STRIDES)
+    found = {}
+    if not picked and rows > 4 and (columns == cells or rows - 4 == classes):
+        found["yolov8"] = f"{columns} boxes, {rows - 4} classes"
+    if not picked and columns > 5 and rows in [_ANCHORS * _cells(size, strides) for strides in _ANCHORED_STRIDES]:
+        found["yolov5"] = f"{rows} boxes, {columns - 5} classes"
+    if picked is not False and columns == 6 and (picked or rows <= cells):
+        found["end2end"] = f"{rows} boxes that are picked: x1, y1, x2, y2, score, class"
+        if picked is None and classes is None:
+            found["centernet"] = f"{rows} peaks, on pictures as CenterNet prepares them"
+    return found
+
+
+def _cells(size: Sequence[int], strides: Sequence[int]) -> int:
+    return sum(math.prod(-(-side // stride) for side in size) for stride in strides)
+
+
+def _are_picked(metadata: Mapping[str, Any]) -> bool | None:
+    """Whether metadata say that non-maximum suppression is done, or was never needed; None where they do not say."""
+    arguments = told(metadata, "args")
+    given = [
+        told(metadata, "end2end"),
+        told(metadata, "nms"),
+        arguments.get("nms") if isinstance(arguments, Mapping) else None,
+    ]
+    given = [value for value in given if isinstance(value, bool)]
+    return any(given) if given else None
+
+
+def _check_size(metadata: Mapping[str, Any], size: Sequence[int]) -> None:
+    imgsz = told(metadata, "imgsz")
+    sides = [imgsz, imgsz] if isinstance(imgsz, int) else imgsz
+    if isinstance(sides, list) and len(sides) == 2 and list(sides) != list(size):
+        raise ArgumentError(
+            "what this network says of itself and its input contradict each other",
+            f"its metadata have imgsz {imgsz}",
+            f"its input is of height {size[0]}, width {size[1]}",
+        )
+
+
+def _in_words(shapes: Shapes) -> str:
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
