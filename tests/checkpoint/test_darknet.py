@@ -42,9 +42,9 @@ def test_the_array_is_a_view_that_may_be_written_to(load_bytes, tmp_path):
     [
         (b"", ["is empty"]),
         (b"\0" * 11, ["is not a Darknet .weights file", "it has 11 bytes"]),
-        (b"PK\x03\x04" + b"x" * 100, ["is not a Darknet .weights file", "67324752", "known: 0, 1 or 0, 2"]),
+        (b"PK\x03\x04" + b"x" * 100, ["is not a Darknet .weights file", "67324752", "known: 0, 0 to 0, 3"]),
         (b"<!DOCTYPE html>" + b"x" * 100, ["is not a Darknet .weights file", "like a web page"]),
-        (struct.pack("<3iq", 0, 3, 0, 0) + bytes(8), ["are 0, 3, 0"]),
+        (struct.pack("<3iq", 0, 4, 0, 0) + bytes(8), ["are 0, 4, 0"]),
         (struct.pack("<3iq", 2000, 1, 0, 0) + bytes(8), ["are 2000, 1, 0"]),
         (HEADERS["0.2"], ["it has 20 bytes: expected a header of 20, then float32"]),
         (HEADERS["0.2"][:-4], ["it has 16 bytes: expected a header of 20"]),

@@ -126,7 +126,9 @@ def legacy_with(path: Path, data_pkl: bytes) -> Path:
 def test_is_refused_and_nothing_runs(tmp_path, kind, pack):
     data_pkl = attacks(f"touch {tmp_path / 'harm'}")[kind]
     before = set(sys.modules)
-    with pytest.raises(CheckpointError, match=r"a\.pt (asks for|has the pickle instruction|is damaged)"):
+    unknown = kind in ("call of an object", "Cyrillic torch")  # which name nothing harmful, and make nothing
+    words = "holds no state dict|is damaged" if unknown else "asks for|has the pickle instruction|is damaged"
+    with pytest.raises(CheckpointError, match=rf"a\.pt ({words})"):
         load(pack(tmp_path / "a.pt", data_pkl))
     assert not (tmp_path / "harm").exists()
     assert {name for name in set(sys.modules) - before if not name.startswith("encodings")} == set()

@@ -129,7 +129,7 @@ def test_loading_reads_nothing_until_touched(tmp_path):
         ({"a": {"dtype": "F32", "shape": [2]}}, "entry for 'a' is malformed"),
         ({"a": {**entry(), "data_offsets": [0, 4, 8]}}, "entry for 'a' is malformed"),
         ({"a": entry(dtype=["F32"])}, "entry for 'a' is malformed"),
-        ({"a": entry(dtype="F8_E4M3", end=2)}, "a has the type F8_E4M3, which NumPy lacks\n  known: BOOL, .*BF16"),
+        ({"a": entry(dtype="F9", end=2)}, "a has the type F9, which NumPy lacks\n  known: BOOL, .*BF16"),
         ({"a": entry(shape=[3])}, r"a is F32 \(3,\), 12 bytes, but lies at 0 to 8"),
         ({"a": entry(8, 0)}, r"8 bytes, but lies at 8 to 0"),
         ({"a": entry(), "b": entry()}, "b begins at byte 0 of the data, not 8"),

@@ -17,12 +17,18 @@ def test_every_format_into_every_other(run, tmp_path, source, target):
     state = {"a.weight": rng.random((4, 3, 2), np.float32), "a.bias": rng.random(4, np.float32)}
     a, b = tmp_path / f"in it{source}", tmp_path / f"out of it{target}"
     trtnn.save(state, a)
+    if source == ".wts" != target:
+        result = run("convert", a, b)
+        assert result.code == 1
+        assert "its tensors are of no model that trtnn knows: their shapes would be lost\n  say which" in result.err
+        assert not b.exists()
+        return
+    state = {name: array.ravel() for name, array in state.items()} if source == ".wts" else state
     assert run("convert", a, b) == (0, f"{b}, 0.0 MB\n", "")
     found = trtnn.load(b)
     assert list(found) == list(state)
     for name, array in state.items():
-        flat = ".wts" in (source, target)  # it knows no shapes
-        np.testing.assert_array_equal(found[name], array.ravel() if flat else array)
+        np.testing.assert_array_equal(found[name], array.ravel() if target == ".wts" else array)  # it knows no shapes
         assert found[name].dtype == np.float32
 
 
@@ -35,7 +41,7 @@ def test_a_whole_model_through_all_of_them(run, tmp_path):
     before, after = trtnn.load(WEIGHTS), trtnn.load(path)
     assert before.keys() == after.keys()
     for name, array in before.items():
-        np.testing.assert_array_equal(after[name], array.ravel())
+        np.testing.assert_array_equal(after[name], array)
     result = run("inspect", path)
     assert result.out.endswith("model: yolov5n, classes 10, version 6.0\n")
     result = run("build", path, "-o", tmp_path / "missing" / "x.engine")

@@ -15,12 +15,13 @@ from typing import BinaryIO
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
+from trtnn.checkpoint.state_dict import StateDict
 from trtnn.errors import CheckpointError
 
 _PIECE = re.compile(rb".{1,100000}\S*", re.DOTALL)  # of a line, which ends where a word does
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path) -> StateDict:
     """Read a .wts file into one-dimensional float32 arrays."""
     arrays: dict[str, np.ndarray] = {}
     with open(path, "rb") as file:
@@ -39,7 +40,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             arrays[name] = values
     if len(arrays) != count:
         raise damaged(path, f"has {len(arrays)} tensors where its first line promises {count}")
-    return arrays
+    return StateDict(arrays)
 
 
 def _tensor(line: bytes) -> tuple[str, np.ndarray]:
@@ -53,7 +54,7 @@ def _tensor(line: bytes) -> tuple[str, np.ndarray]:
     # the usual case, words of 8 digits and single blanks, needs no list of words: 10 times less memory
     usual = len(text) == 9 * count - 1 and text[8::9] == b" " * (count - 1)
     packed = _unhex(text) if usual else b""
-    if len(packed) != 4 * count:
+    if not usual or len(packed) != 4 * count:
         packed = _packed(name.decode(), count, text)
     return name.decode(), np.frombuffer(packed, ">u4").astype(np.uint32).view(np.float32)
 

@@ -1,0 +1,82 @@
+"""What wrappers of a model put before its names, and which is not the model's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trtnn.checkpoint.parametrized import folded
+from trtnn.checkpoint.state_dict import StateDict, metadata_of
+
+# of torch.compile, of FSDP and of its activation checkpoints: no module of anyone's own is called so
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_PARALLEL = "module."  # of DataParallel, DistributedDataParallel and AveragedModel
+_COUNTERS = ("n_averaged", "num_updates", "updates", "steps", "decay")  # which averaged models have beside their module
+_DEPTH = 4  # of wrappers around one another
+_LEAST_PART = 0.5  # of the names, that are a model's and not of what a training script has beside it
+
+
+def without_wrappers(state_dict: Mapping[str, Any]) -> StateDict:
+    """Return a state dict without what torch's own wrappers put before the names, if they put anything there."""
+    names = {name: _WRAPPERS.sub("", name) for name in state_dict}
+    dropped = set()
+    while rest := [name for name in names if name not in dropped and names[name] not in _COUNTERS]:
+        if not all(names[name].startswith(_PARALLEL) and names[name] != _PARALLEL for name in rest):
+            break
+        dropped |= {name for name in names if name not in rest}
+        names = {name: names[name].removeprefix(_PARALLEL) for name in rest}
+    if len({*names.values()}) < len(names) or (list(names) == list(names.values()) and len(names) == len(state_dict)):
+        return state_dict if isinstance(state_dict, StateDict) else StateDict(state_dict)
+    strip = _common_prefix(names)
+    return _renamed(state_dict, {new: old for old, new in names.items()}, strip)
+
+
+def unwrapped(state_dict: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield a state dict as it is, and then what of it is under the commonest first part of the names, and so on.
+
+    So Lightning's ``model.`` is found, and torch.hub's ``model.model.``; what a training script has beside the model is
+    left out. Each comes as it is, and then with its normalised weights computed, where it has such.
+    """
+    for _ in range(_DEPTH):
+        yield state_dict
+        if (computed := folded(state_dict)) is not state_dict:
+            yield computed
+        counts: dict[str, int] = {}
+        for name in state_dict:
+            first, dot, _ = name.partition(".")
+            if dot:
+                counts[first] = counts.get(first, 0) + 1
+        if not counts:
+            return
+        first = max(counts, key=lambda name: counts[name])
+        if counts[first] < _LEAST_PART * len(state_dict):
+            return
+        prefix = f"{first}."
+        state_dict = _renamed(
+            state_dict, {n.removeprefix(prefix): n for n in state_dict if n.startswith(prefix)}, prefix
+        )
+
+
+def _common_prefix(names: Mapping[str, str]) -> str:
+    """Return what all the names had before them, where it is the same for each and at the front; else nothing."""
+    fronts = {old.removesuffix(new) if old.endswith(new) else "" for old, new in names.items()}
+    return fronts.pop() if len(fronts) == 1 else ""
+
+
+def _renamed(state_dict: Mapping[str, Any], names: Mapping[str, str], prefix: str) -> StateDict:
+    """Return a state dict under new names, given with the old ones, and its metadata with them."""
+    metadata = dict(metadata_of(state_dict))
+    if "modules" in metadata:
+        cut = {path: _WRAPPERS.sub("", f"{path}.").removesuffix(".") for path in metadata["modules"]}
+        inner = _WRAPPERS.sub("", prefix)
+        metadata["modules"] = {
+            new.removeprefix(inner): metadata["modules"][path]
+            for path, new in cut.items()
+            if f"{new}.".startswith(inner) and f"{new}." != inner
+        }
+    if "left_out" in metadata:
+        left_out = {_WRAPPERS.sub("", name): why for name, why in metadata["left_out"].items()}
+        inner = _WRAPPERS.sub("", prefix)
+        metadata["left_out"] = {name.removeprefix(inner): why for name, why in left_out.items()}
+    return StateDict({new: state_dict[old] for new, old in names.items()}, metadata)
