@@ -234,6 +234,16 @@ class YOLOv3(Family):
                 f'the state dict does not fit YOLOv3 of version "{self.version}"; nothing was loaded',
                 self.explain_state_dict(state_dict),
             )
+        if unknown := {*said.get("activations", ())} - {"leaky", "linear"}:
+            raise StateDictError(
+                f"the .cfg beside the weights has the activation {', '.join(sorted(unknown))}, YOLOv3 here has leaky; "
+                "nothing was loaded",
+            )
+        if said.get("stretched"):
+            raise StateDictError(
+                "the .cfg beside the weights has heads that stretch what they say of a centre (scale_x_y, new_coords), "
+                "as YOLOv4's do and YOLOv3's do not; nothing was loaded",
+            )
         super().check(state_dict, said)
 
     @classmethod

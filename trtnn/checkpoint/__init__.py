@@ -81,7 +81,7 @@ def load(path: str | os.PathLike[str]) -> StateDict:
     try:
         state_dict = _reader(path)(path)
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
     for name in state_dict:
         if not name.isprintable():  # save refuses it as well; on a terminal it could do anything
             raise CheckpointError(

@@ -72,11 +72,13 @@ def read_cfg(path: Path) -> dict[str, Any]:
     if not sections or not heads:
         return {}
     try:
-        return _of_heads(sections[0][1], heads)
+        said = _of_heads(sections[0][1], heads)
     except ValueError as error:
         raise CheckpointError(
             f"{path}, which is the network of the weights beside it, is not understood", str(error)
         ) from error
+    convolutions = [options for name, options in sections if name == "convolutional"]
+    return {**said, "activations": sorted({options.get("activation", "logistic") for options in convolutions})}
 
 
 def _of_heads(net: dict[str, str], heads: list[dict[str, str]]) -> dict[str, Any]:
@@ -94,7 +96,9 @@ def _of_heads(net: dict[str, str], heads: list[dict[str, str]]) -> dict[str, Any
         anchors.append([pairs[i] for i in chosen])
     size = [int(net[side]) for side in ("height", "width") if side in net]
     sides = {} if len(size) != 2 else {"imgsz": size[0] if size[0] == size[1] else size}
-    return {"classes": classes.pop(), "anchors": anchors, **sides}
+    is_plain = all(float(h.get("scale_x_y", "1")) == 1 and h.get("new_coords", "0") == "0" for h in heads)
+    stretched = {} if is_plain else {"stretched": True}
+    return {"classes": classes.pop(), "anchors": anchors, **sides, **stretched}
 
 
 def write(arrays: Mapping[str, np.ndarray], file: BinaryIO) -> None:

@@ -77,20 +77,28 @@ def is_size(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
-def check_inflation(path: Path, file_bytes: int, claimed_bytes: int, most_times: int, advice: str) -> None:
+def check_inflation(
+    path: Path,
+    file_bytes: int,
+    claimed_bytes: int,
+    most_times: int,
+    advice: str,
+    allowed_bytes: int = _ALWAYS_ALLOWED_BYTES,
+) -> None:
     """Refuse a small file that would fill the memory.
 
     Args:
         path: the file, for the message.
         file_bytes: its size.
         claimed_bytes: what its arrays would take.
-        most_times: how many times its size they may take, beyond 64 MiB.
+        most_times: how many times its size they may take.
         advice: what to do if the file is sound.
+        allowed_bytes: what they may take beyond that.
 
     Raises:
         CheckpointError: they would take more.
     """
-    if claimed_bytes > most_times * file_bytes + _ALWAYS_ALLOWED_BYTES:
+    if claimed_bytes > most_times * file_bytes + allowed_bytes:
         raise CheckpointError(
             f"{path} has {file_bytes:,} bytes but claims tensors of {claimed_bytes:,}: refused",
             f"if you trust it, {advice}",

@@ -16,7 +16,7 @@ from trtnn.checkpoint.state_dict import StateDict
 from trtnn.checkpoint.zip_directory import check_directory
 from trtnn.errors import CheckpointError
 
-_INFLATION_LIMIT = 100  # weights do not shrink so much, zeros shrink a thousandfold
+_INFLATION_LIMIT = 20  # weights do not shrink so much, zeros shrink a thousandfold
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
 _HEADERS = {b"\x01\x00": np.lib.format.read_array_header_1_0, b"\x02\x00": np.lib.format.read_array_header_2_0}
 _UNSOUND = "is not a sound .npz file"

@@ -7,6 +7,7 @@ strides, paddings, how it resizes. Training checkpoints tell the names of classe
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from trtnn.checkpoint.places import mapping_of
 from trtnn.checkpoint.state import walk_modules
 from trtnn.checkpoint.tensors import Tensor
 from trtnn.checkpoint.unpickle import Opaque
+from trtnn.errors import CheckpointError
 
 Numbers = Callable[[Tensor], "list | None"]
 
@@ -27,10 +29,9 @@ _TASKS = {
 }
 _NAMES = ("names", "class_names", "classes", "CLASSES")
 _IMAGE_SIZES = ("imgsz", "img_size", "image_size")
-_VALUES_LIMIT = 20_000  # what is read of a file beside its weights, in values
+_VALUES_LIMIT = 400_000  # what is read of a file beside its weights, in values; a large model has a tenth of it
 _TEXT_LIMIT_CHARACTERS = 500
 _LONGEST = 10_000  # names of classes
-_MODULES_LIMIT = 20_000
 _TENSOR_LIMIT = 1000  # elements of one that is read as a list
 # Of the modules that torch and torchvision have: their own attributes, less those that change no number in evaluation
 # and those that the shapes of the parameters tell.
@@ -83,13 +84,11 @@ def describe(path: Path, content: object, model: Opaque | None, numbers: Numbers
     outer = {} if model is None else _outer_attributes(modules)
     result = reader.of_model(outer, modules)
     result |= {key: value for key, value in reader.of_checkpoint(holder, outer).items() if key not in result}
-    described = {
-        prefix.removesuffix("."): said
-        for prefix, module in modules[:_MODULES_LIMIT]
-        if (said := reader.of_module(module))
-    }
+    described = {prefix.removesuffix("."): said for prefix, module in modules if (said := reader.of_module(module))}
     if described:
         result["modules"] = described
+    if reader.left < 0:
+        raise CheckpointError(f"{path} says more of its model than {_VALUES_LIMIT:,} values: refused")
     return result
 
 
@@ -230,6 +229,8 @@ class _Reader:
                 value = place.get(key) if isinstance(place, dict) else None
                 if "names" not in result and (names := self.names(value)) is not None:
                     result["names"] = names
+        if anchors := _mmdetection_anchors(mapping_of(holder.get("meta")) or {}):
+            result["anchors"] = anchors
         arguments = (
             self.fields(holder.get("train_args")) or self.fields(holder.get("opt")) or self.fields(holder.get("args"))
         )
@@ -279,6 +280,23 @@ def _is_fused(module: Opaque) -> bool:
     forward = module.attributes.get("forward")
     is_bound = isinstance(forward, Opaque) and forward.kind.name == "builtins.getattr"
     return is_bound and forward.arguments[1:] == ("forward_fuse",)
+
+
+def _mmdetection_anchors(meta: dict) -> list | None:
+    """Return the anchors that mmdetection's configuration, a Python file as text, gives YOLOv3, the finest first."""
+    text = meta.get("cfg")
+    if not isinstance(text, str) or len(text) > 1_000_000:
+        return None
+    found = re.search(r"base_sizes=(\[[\[\](), .\d\s]{1,2000}\])", text)
+    strides = re.search(r"strides=\[([\d, ]{1,100})\]", text[found.end() :]) if found else None
+    pairs = re.findall(r"\[?\(\s*([\d.]+),\s*([\d.]+)\s*\)\s*(\]?)", found[1]) if found else []
+    levels: list[list[list[float]]] = [[]]
+    for width, height, end in pairs:
+        levels[-1].append([float(width), float(height)])
+        levels += [[]] if end else []
+    levels = [level for level in levels if level]
+    coarsest_first = strides is None or int(strides[1].split(",")[0]) > 8 * len(levels) // 2
+    return (levels[::-1] if coarsest_first else levels) or None
 
 
 def _image_size(arguments: dict[str, Any]) -> int | list[int] | None:

@@ -24,6 +24,7 @@ from trtnn.errors import CheckpointError
 _ENTRIES_LIMIT = 100_000
 _NAME_LIMIT_CHARACTERS = 1000
 _NAMES_LIMIT_CHARACTERS = 8_000_000  # of all names together; those of a large model have a tenth of it
+_OTHERS_LOOKED_AT = 3
 _REGISTRIES = ("_parameters", "_buffers", "_modules")  # where torch's Module keeps what it is made of
 
 
@@ -52,7 +53,7 @@ def find_state_dict(path: Path, content: object) -> Found:
     taken = str(place)
     model = place.content if is_module(place.content) else None
     if any(map(is_averaged, place.keys)):  # of parameters alone: the buffers are those of the model beside it
-        for other in others:
+        for other in others[:_OTHERS_LOOKED_AT]:
             more, more_left_out = _tensors(path, other)
             if tensors.keys() < more.keys() and not left_out:
                 tensors, left_out = {**more, **tensors}, more_left_out

@@ -20,7 +20,8 @@ class StateDict(dict[str, np.ndarray]):
             ``task`` ("detect", "segment", "pose", "obb", "classify"), ``classes`` (how many), ``stride``, ``strides``,
             ``anchors`` (by level, widths and heights in pixels), ``imgsz`` (pixels it was trained at: an int, or height
             and width), ``architecture``, ``version``, ``train_args``; ``fused`` (BatchNorm was folded into the
-            convolutions); ``taken`` (where in the file the weights were) and ``others`` (where there are more);
+            convolutions); ``activations`` and ``stretched`` (of a Darknet .cfg: those it has, and whether its heads are
+            YOLOv4's); ``taken`` (where in the file the weights were) and ``others`` (where there are more);
             ``left_out`` (by name, why a tensor is not here); ``modules`` (by path, what a pickled module is made of).
     """
 
@@ -51,6 +52,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "task": lambda value: isinstance(value, str),
         "classes": _is_length,
         "others": _is_list_of(str),
+        "activations": _is_list_of(str),
     }
     for key, fits in kinds.items():
         if key in metadata and not fits(metadata[key]):

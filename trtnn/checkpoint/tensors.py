@@ -91,6 +91,20 @@ class Tensor:
         return self.dtype in _DTYPES
 
     @property
+    def is_view(self) -> bool:
+        """Whether its array is a view of the file, so that it takes no memory of its own."""
+        expected, in_order = 1, True
+        for size, stride in zip(self.shape[::-1], self.strides[::-1], strict=True):
+            in_order = in_order and (size == 1 or stride == expected)
+            expected *= size
+        return in_order and _DTYPES[self.dtype].names is None
+
+    @property
+    def stored_bytes(self) -> int:
+        """What its elements would take in the file, each for itself."""
+        return math.prod(self.shape) * _DTYPES[self.dtype].itemsize
+
+    @property
     def size_bytes(self) -> int:
         """What it takes as an array of its own; 0 for a type that NumPy lacks."""
         return math.prod(self.shape) * (_DTYPES[self.dtype].itemsize if self.dtype in _DTYPES else 0)

@@ -31,6 +31,8 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _UTF8 = 1 << 11  # the flag of a zip entry whose name is UTF-8
 _EXPANSION_LIMIT = 8  # expand() makes one element stand for many, and tensors may share
+_COPIES_ALLOWED_BYTES = 2**23
+_COPIES_LIMIT = 1  # of tensors whose elements do not lie in order, or are not of a type of NumPy's
 
 _Spans = dict[str, tuple[int, int]]  # for a storage's key: where it begins in the file, and its bytes
 
@@ -55,6 +57,9 @@ def read(path: Path) -> StateDict:
     claimed_bytes = sum(tensor.size_bytes for tensor in tensors.values())
     contiguous = "save contiguous copies: {name: tensor.clone() for name, tensor in state_dict.items()}"
     check_inflation(path, len(data), claimed_bytes, _EXPANSION_LIMIT, contiguous)
+
+    copied_bytes = sum(tensor.stored_bytes for tensor in tensors.values() if not tensor.is_view)
+    check_inflation(path, len(data), copied_bytes, _COPIES_LIMIT, contiguous, _COPIES_ALLOWED_BYTES)
 
     def numbers(tensor: Tensor) -> list | None:
         return tensor_array(path, "a tensor", tensor, data, spans).tolist() if tensor.is_readable else None

@@ -253,7 +253,7 @@ class _Machine:
             raise TypeError(f"it names a class by more than {NAME_LIMIT_CHARACTERS} characters")
         module = {"__builtin__": "builtins"}.get(module, module)  # Python 2's name, which protocol 2 keeps
         if (module, name) not in self.globals:
-            self.spend(1, _DICT_BYTES + 3 * (len(module) + len(name)))
+            self.spend(20, _SET_BYTES + _ENTRY_BYTES + 3 * (len(module) + len(name)))
             if is_harmful(module, name):
                 raise self.refused(f"asks for {module}.{name}, which is not known to be harmless")
             self.globals[module, name] = Global(f"{module}.{name}")

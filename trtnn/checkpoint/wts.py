@@ -18,6 +18,8 @@ from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.state_dict import StateDict
 from trtnn.errors import CheckpointError
 
+_TENSOR_BYTES = 500  # what an array and its name take beside its numbers
+_ALWAYS_ALLOWED_BYTES = 30_000_000
 _PIECE = re.compile(rb".{1,100000}\S*", re.DOTALL)  # of a line, which ends where a word does
 
 
@@ -28,6 +30,8 @@ def read(path: Path) -> StateDict:
         count = _count(file.readline(64).strip())
         if count is None:
             raise damaged(path, "is not a .wts file", "its first line is not the number of its tensors")
+        if count * _TENSOR_BYTES > path.stat().st_size + _ALWAYS_ALLOWED_BYTES:
+            raise damaged(path, f"is not a sound .wts file: it promises {count:,} tensors")
         for number, line in enumerate(file, start=2):
             if not line.strip():
                 continue
@@ -35,6 +39,8 @@ def read(path: Path) -> StateDict:
                 name, values = _tensor(line)
             except ValueError as error:
                 raise damaged(path, f"is not a sound .wts file: line {number}", str(error)) from error
+            if len(arrays) == count:
+                raise damaged(path, f"has more than the {count} tensors that its first line promises")
             if name in arrays:
                 raise damaged(path, f"is not a sound .wts file: line {number}", f"{name} occurs a second time")
             arrays[name] = values
@@ -59,20 +65,20 @@ def _tensor(line: bytes) -> tuple[str, np.ndarray]:
     return name.decode(), np.frombuffer(packed, ">u4").astype(np.uint32).view(np.float32)
 
 
-def _packed(name: str, count: int, text: bytes) -> bytes:
+def _packed(name: str, count: int, text: bytes) -> bytearray:
     """Return the bytes of words of any length, piece by piece: a list of all words would take 50 times the text."""
-    found, packed = 0, []
+    found, packed = 0, bytearray()
     for piece in _PIECE.findall(text):
         words = piece.split()
         found += len(words)
         if any(len(word) > 8 for word in words):
             raise ValueError(f"{name} has a value of more than 8 hexadecimal digits")
-        packed.append(_unhex(b" ".join(word.rjust(8, b"0") for word in words)))
-        if len(packed[-1]) != 4 * len(words):
+        packed += _unhex(b" ".join(word.rjust(8, b"0") for word in words))
+        if len(packed) != 4 * found:
             raise ValueError(f"{name} has a value that is not hexadecimal")
     if found != count:
         raise ValueError(f"{name} has {found:,} values where {count:,} are promised")
-    return b"".join(packed)
+    return packed
 
 
 def _unhex(text: bytes) -> bytes:
