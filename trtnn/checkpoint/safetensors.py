@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
+from trtnn.checkpoint.json_cost import check_json_cost
 from trtnn.checkpoint.mapped import BFLOAT16, FLOAT8, array_at, is_shape, is_size, map_file
 from trtnn.checkpoint.state_dict import LEFT_OUT, StateDict, check_metadata
 from trtnn.errors import CheckpointError
@@ -51,9 +52,6 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _METADATA = "__metadata__"
 _OWN = "trtnn"  # the key of our text in it
 _HEADER_LIMIT_BYTES = 100_000_000  # the library's own
-_HEADER_MEMORY_BYTES = 48_000_000  # what a header may take once it is parsed, beside twice the file's size
-# What is taken to be the cost of what a header holds, in bytes by the character that it begins with.
-_COSTS = {b"{": 250, b"[": 90, b'"': 32, b",": 40, b":": 60}
 
 
 def read(path: Path) -> StateDict:
@@ -87,9 +85,7 @@ def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, object], int]:
     if len(data) < 8 or length > min(len(data) - 8, _HEADER_LIMIT_BYTES):
         raise damaged(path, "is not a safetensors file", f"its header would have {length:,} of {len(data):,} bytes")
     text = data[8 : 8 + length]
-    cost = 2 * length + sum(text.count(character) * size_bytes for character, size_bytes in _COSTS.items())
-    if cost > 2 * len(data) + _HEADER_MEMORY_BYTES:
-        raise CheckpointError(f"{path} has a header of {length:,} bytes that would take {cost:,} to read: refused")
+    check_json_cost(path, text, len(data))
     try:
         return parse_object(text), 8 + length
     except ValueError as error:

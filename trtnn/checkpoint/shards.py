@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trtnn.checkpoint.damaged import damaged
+from trtnn.checkpoint.json_cost import check_json_cost
 from trtnn.checkpoint.state_dict import StateDict
 from trtnn.errors import CheckpointError
 from trtnn.strict_json import parse_object
@@ -26,8 +27,10 @@ def read(path: Path, read_shard: Callable[[Path], dict]) -> StateDict:
     """
     if path.stat().st_size > _INDEX_LIMIT_BYTES:
         raise damaged(path, f"is no index: it has more than {_INDEX_LIMIT_BYTES:,} bytes")
+    text = path.read_bytes()
+    check_json_cost(path, text, len(text))
     try:
-        places = parse_object(path.read_bytes()).get("weight_map")
+        places = parse_object(text).get("weight_map")
     except ValueError as error:
         raise damaged(path, "is no index of shards", f"it is not sound JSON: {error}") from error
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):

@@ -54,7 +54,10 @@ def find_state_dict(path: Path, content: object) -> Found:
     model = place.content if is_module(place.content) else None
     if any(map(is_averaged, place.keys)):  # of parameters alone: the buffers are those of the model beside it
         for other in others[:_OTHERS_LOOKED_AT]:
-            more, more_left_out = _tensors(path, other)
+            try:
+                more, more_left_out = _tensors(path, other)
+            except CheckpointError:  # it is not what is taken
+                continue
             if tensors.keys() < more.keys() and not left_out:
                 tensors, left_out = {**more, **tensors}, more_left_out
                 taken = f"{taken}, the buffers in {other}"
