@@ -40,7 +40,8 @@ def read(path: Path) -> StateDict:
             except ValueError as error:
                 raise damaged(path, f"is not a sound .wts file: line {number}", str(error)) from error
             if len(arrays) == count:
-                raise damaged(path, f"has more than the {count} tensors that its first line promises")
+                more = 1 + sum(bool(line.strip()) for line in file)
+                raise damaged(path, f"has {count + more:,} tensors where its first line promises {count:,}")
             if name in arrays:
                 raise damaged(path, f"is not a sound .wts file: line {number}", f"{name} occurs a second time")
             arrays[name] = values
