@@ -48,6 +48,7 @@ def stranger(state_dict: Mapping[str, Any]) -> str | None:
     said = metadata_of(state_dict)
     task = said.get("task") or _task(state_dict)
     known = said.get("architecture") if said.get("modules") else None
+    known = None if str(known).endswith("Model") else known  # a class, which may be any network's
     sign = next((what for sign, what in _SIGNS if _has(state_dict, sign)), None)
     if known and sign and "head" in sign:  # Ultralytics train yolov3 and yolov5 with it, under those names
         known = f"{known} with YOLOv8's head"

@@ -176,8 +176,10 @@ class _Reader:
             return result
         description = self.fields(outer.get("yaml"))
         own = [module.kind.name.rpartition(".")[2] for _, module in modules[:4]]
-        stem = description.get("yaml_file") or outer.get("yaml_file")
-        result["architecture"] = Path(stem).stem if isinstance(stem, str) else own[0]
+        started = self.fields(outer.get("args")).get("model")  # what the training began with: its name, or its weights
+        started = started if isinstance(started, str) and "yolo" in started.lower() else None
+        file = description.get("yaml_file") or self.plain(outer.get("yaml_file")) or started
+        result["architecture"] = _stem(file) if isinstance(file, str) else own[0]
         if names := self.names(outer.get("names")):
             result["names"] = names
         tasks = [task for kind, task in _TASKS.items() for name in own if name.startswith(kind)]
@@ -265,6 +267,11 @@ class _Reader:
             if said or (name.startswith(_LIBRARIES) and name.rpartition(".")[2] not in _CONTAINERS)
             else {}
         )
+
+
+def _stem(path: str) -> str:
+    """Return the name of a file without its folder, of whatever system, and without its suffix."""
+    return re.split(r"[\\/]", path)[-1].rpartition(".")[0] or path
 
 
 def _is_kept(key: str) -> bool:
