@@ -233,7 +233,8 @@ class YOLOv5(Family):
         p6 = "model.33.m.0.bias" in state_dict
         bias = state_dict.get("model.33.m.0.bias" if p6 else "model.24.m.0.bias")
         kind = "-dcn" if "model.1.conv_offset_mask.weight" in state_dict else "6" if p6 else ""
-        if stem is None or bias is None:
+        has_masks = any(name.startswith(("model.24.proto.", "model.33.proto.")) for name in state_dict)
+        if stem is None or bias is None or has_masks:
             return None
         width = math.prod(stem.shape) / 108 / 64  # either stem has 108 weights a channel
         depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3

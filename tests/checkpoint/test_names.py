@@ -219,6 +219,14 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path):
         ({**state, "model.22.proto.cv1.conv.weight": torch.ones(1)}, "this is YOLOv8 for segmentation"),
         ({**state, "model.22.cv4.0.2.bias": torch.ones(1)}, "this is YOLOv8 for oriented boxes"),
         ({"model.10.m.0.attn.qkv.conv.weight": torch.ones(1)}, "this is YOLO11 or a later one"),
+        (
+            {
+                "model.24.m.0.bias": torch.ones(351),
+                "model.0.conv.weight": torch.ones(1),
+                "model.24.proto.cv1.x": torch.ones(1),
+            },
+            "this is YOLOv5 for segmentation",
+        ),
         ({"roi_heads.box_head.fc6.weight": torch.ones(1)}, "this is a Faster R-CNN"),
     ):
         message = message_of(StateDictError, models.from_state_dict, loaded(tmp_path, given))

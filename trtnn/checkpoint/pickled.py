@@ -179,7 +179,9 @@ class _Reader:
         started = self.fields(outer.get("args")).get("model")  # what the training began with: its name, or its weights
         started = started if isinstance(started, str) and "yolo" in started.lower() else None
         file = description.get("yaml_file") or self.plain(outer.get("yaml_file")) or started
-        result["architecture"] = _stem(file) if isinstance(file, str) else own[0]
+        result["architecture"] = (
+            _stem(file) if isinstance(file, str) else next((name for name in own if name.endswith("Model")), own[0])
+        )
         if names := self.names(outer.get("names")):
             result["names"] = names
         tasks = [task for kind, task in _TASKS.items() for name in own if name.startswith(kind)]
