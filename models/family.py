@@ -110,6 +110,8 @@ class Family(Module):
         said = metadata_of(given)
         self.check(given, said)
         own = self.canonical(given)
+        if strict and not all(name in own or member.optional for name, member in self._state().items()):
+            return super().load_state_dict(own, strict)  # which says what is missing
         changed = following.changes(self, said.get("modules", {}), given, own)
         result = super().load_state_dict(own, strict)
         for change in changed:
@@ -133,17 +135,19 @@ class Family(Module):
         expected["names of classes"] = self.metadata.get("classes")
         for key, mine in expected.items():
             if key in said and said[key] != mine:
-                self._contradict(key, said[key], mine)
+                hints = ["or give names of your own: names=[...]"] if key == "names of classes" else []
+                self._contradict(key, said[key], mine, *hints)
         for number, mine in enumerate(self.sources):
             theirs = said.get("modules", {}).get(f"model.{number}", {}).get("f", mine)
             if _absolute(theirs, number) != mine:
                 self._contradict(f"layer {number} takes what layer", _absolute(theirs, number), mine)
 
-    def _contradict(self, what: str, theirs: Any, ours: Any) -> None:
+    def _contradict(self, what: str, theirs: Any, ours: Any, *hints: str) -> None:
         name = self.metadata.get("model")
         raise StateDictError(
             f"the checkpoint does not fit {name}: {what}: {theirs} in the file, {ours} here; nothing was loaded",
             "if you know better, give the arrays alone: model.load_state_dict(dict(state_dict))",
+            *hints,
         )
 
     def adopt(self, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
@@ -175,6 +179,6 @@ class Family(Module):
 
 def _absolute(source: Any, number: int) -> Any:
     """Return the number of a layer that another takes, where it may be counted back from that."""
-    if isinstance(source, list):
-        return [_absolute(one, number) for one in source]
-    return number + source if isinstance(source, int) and source < 0 and number else source
+    sources = source if isinstance(source, list) else [source]
+    found = [number + one if isinstance(one, int) and one < 0 and number else one for one in sources]
+    return found if isinstance(source, list) else found[0]

@@ -16,21 +16,20 @@ from trtnn.errors import ArgumentError, StateDictError, UnsupportedError
 from trtnn.modules import Identity, Module, activation
 
 _FOLLOWED = frozenset(("eps", "mode", "align_corners", "padding_mode", "add"))
+_LIBRARIES = ("torch.", "torchvision.ops.")
 _PROJECTS = ("ultralytics.", "models.", "yolov5.")  # whose blocks are called as ours are
-_SAME = {"SyncBatchNorm": "BatchNorm2d", "NonDynamicallyQuantizableLinear": "Linear"}  # in evaluation
+# What is the same in evaluation under another name, be it torch's or that of a class which a project has of its own.
+_SAME = {
+    "SyncBatchNorm": "BatchNorm2d",
+    "Swish": "SiLU",
+    "MemoryEfficientSwish": "SiLU",
+    "MemoryEfficientMish": "Mish",
+    "HardSwish": "Hardswish",
+    "HardSigmoid": "Hardsigmoid",
+}
 _IDLE = frozenset(
-    [
-        "Identity",
-        "Dropout",
-        "Dropout1d",
-        "Dropout2d",
-        "Dropout3d",
-        "AlphaDropout",
-        "FeatureAlphaDropout",
-        "DropPath",
-        "Flatten",
-    ]
-)
+    ("Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout", "DropPath")
+) | {"Flatten"}
 _HOW_TO_LOAD_ANYWAY = "if you know better, give the arrays alone: model.load_state_dict(dict(state_dict))"
 
 Change = Callable[[], None]
@@ -98,32 +97,28 @@ def _follow(ours: Mapping[str, Module], path: str, said: Mapping[str, Any]) -> l
     package, _, name = str(said["class"]).rpartition(".")
     name = _SAME.get(name, name)
     module = ours.get(path)
-    if not package.startswith(("torch.", "torchvision.ops")):
-        return _follow_block(module, package, name, said)
     if module is None:
-        _check_absent(ours, path, name, said)
+        if f"{package}.".startswith(_LIBRARIES):
+            _check_absent(ours, path, name, said)
+        return []
+    if not type(module).__module__.startswith("trtnn.modules"):
+        return _follow_block(module, package, name, said)
+    if isinstance(module, (modules.Sequential, modules.ModuleList, modules.ModuleDict)):
         return []
     kind = getattr(modules, name, None)
     if _is_activation(kind) and _is_activation(type(module)):
-        made = _made(kind, name, said)
-        if repr(made) == repr(module) or _shows_the_same(made, module):
-            return []
+        made = _made(kind, said)
         parent, _, last = path.rpartition(".")
-        return [lambda: setattr(ours[parent], last, made)]
-    if kind is None or type(module) is not kind:
-        if name in _IDLE and type(module).__module__ != modules.conv.__name__:
-            return []
-        if type(module).__module__.startswith("trtnn.modules"):
-            raise _Differs(f"the file has a {name}, here it is a {type(module).__name__}")
-        return []
+        return [] if _shows_the_same(made, module) else [lambda: setattr(ours[parent], last, made)]
+    own = type(module).__name__
+    if name != own and not ("BatchNorm" in name and "BatchNorm" in own):
+        raise _Differs(f"the file has a {name}, here it is a {own}")
     return _follow_attributes(module, said)
 
 
-def _follow_block(module: Module | None, package: str, name: str, said: Mapping[str, Any]) -> list[Change]:
+def _follow_block(module: Module, package: str, name: str, said: Mapping[str, Any]) -> list[Change]:
     """Follow a block of another project, which may have what ours has under the same name."""
-    if module is None or type(module).__module__.startswith("trtnn.modules"):
-        return []
-    if f"{package}.".startswith(_PROJECTS) and name != type(module).__name__ and said.keys() & {"add", "d", "f", "n"}:
+    if f"{package}.".startswith(_PROJECTS) and name != type(module).__name__:
         raise _Differs(f"the file has a {name}, here it is a {type(module).__name__}")
     return _follow_attributes(module, said)
 
@@ -134,10 +129,9 @@ def _follow_attributes(module: Module, said: Mapping[str, Any]) -> list[Change]:
         mine = getattr(module, key, None)
         if key == "class" or not hasattr(module, key) or isinstance(mine, Module) or _same(mine, value):
             continue
-        if key not in _FOLLOWED:
+        if key not in _FOLLOWED or not _fits(value, mine):
             raise _Differs(f"{key} is {value} in the file, {mine} here")
-        kept = tuple(value) if isinstance(value, list) else value
-        changed.append(lambda key=key, kept=kept: setattr(module, key, kept))
+        changed.append(lambda key=key, value=value: setattr(module, key, value))
     return changed
 
 
@@ -146,16 +140,21 @@ def _check_absent(ours: Mapping[str, Module], path: str, name: str, said: Mappin
 
     Ours may call a function for it, or have it under another name beside.
     """
-    if name in _IDLE or path.rpartition(".")[0] not in ours:
-        nearest = said.get("mode", "nearest") == "nearest" and _same(said.get("scale_factor") or 2.0, 2.0)
-        if name == "Upsample" and not nearest:
-            raise _Differs(f"the file resizes with {dict(said)}, here a map is doubled by its nearest cells")
+    if name in _IDLE:
         return
-    if not _is_activation(getattr(modules, name, None)):
+    nearest = said.get("mode", "nearest") == "nearest" and _same(said.get("scale_factor") or 2.0, 2.0)
+    if name == "Upsample" and not nearest:
+        raise _Differs(f"the file resizes with {dict(said)}, here a map is doubled by its nearest cells")
+    parent = ours.get(path.rpartition(".")[0])
+    if _is_activation(type(parent)):
+        raise _Differs(f"the file has more than one layer where a {type(parent).__name__} is here, a {name} among them")
+    kind = getattr(modules, name, None)
+    if parent is None or not _is_activation(kind):
         return
-    beside = [child for _, child in ours[path.rpartition(".")[0]].named_children()]
-    if not any(type(child).__name__ == name for child in beside) and any(_is_activation(type(c)) for c in beside):
-        raise _Differs(f"the file has a {name}, here there is none")
+    made = _made(kind, said)
+    beside = [child for _, child in parent.named_children() if _is_activation(type(child))]
+    if beside and not any(_shows_the_same(made, child) for child in beside):
+        raise _Differs(f"the file has a {name}, here there is a {type(beside[0]).__name__}")
 
 
 def _is_activation(kind: Any) -> bool:
@@ -164,12 +163,26 @@ def _is_activation(kind: Any) -> bool:
     )
 
 
-def _made(kind: type[Module], name: str, said: Mapping[str, Any]) -> Module:
-    known = getattr(kind, "_kept", ())
+def _made(kind: type[Module], said: Mapping[str, Any]) -> Module:
+    """Return an activation with the arguments of the file.
+
+    Raises:
+        _Differs: it cannot be made of them.
+    """
+    given = {key: value for key, value in said.items() if key in getattr(kind, "_kept", ()) and key != "inplace"}
     try:
-        return kind(**{key: value for key, value in said.items() if key in known})
+        usual = kind()
+        if not all(_fits(value, getattr(usual, key)) for key, value in given.items()):
+            raise TypeError(f"{given}")
+        return kind(**given)
     except (ArgumentError, UnsupportedError, TypeError) as error:
-        raise _Differs(f"the file has a {name} that cannot be made here: {error}") from error
+        raise _Differs(f"the file has a {kind.__name__} that cannot be made here: {error}") from error
+
+
+def _fits(value: Any, usual: Any) -> bool:
+    """Whether an argument of a file is of the kind that it usually is of: text, a number or a truth."""
+    kinds = (str, bool, (int, float))
+    return value is None or usual is None or any(isinstance(value, k) and isinstance(usual, k) for k in kinds)
 
 
 def _shows_the_same(one: Module, other: Module) -> bool:

@@ -66,6 +66,32 @@ def test_an_average_of_parameters_alone_gets_the_buffers_of_its_model(tmp_path):
     assert state.metadata["taken"] == "ema, the buffers in model"
 
 
+@pytest.mark.parametrize("prefix", ["model_ema.", "ema_model.module.", "ema.", "swa_model."])
+@pytest.mark.parametrize("plain", ["model.", ""])
+def test_averages_beside_the_weights_in_one_state_dict(tmp_path, prefix, plain):
+    state = {f"{plain}a.w": torch.ones(2), f"{plain}a.mean": torch.zeros(1), f"{prefix}a.w": torch.full((2,), 2.0)}
+    state |= {f"{prefix.partition('.')[0]}.num_updates": torch.tensor(3), f"{prefix}a.mean": torch.ones(1)}
+    found = loaded(tmp_path, {"state_dict": state})
+    assert {name: array[0] for name, array in found.items()} == {f"{plain}a.w": 2, f"{plain}a.mean": 1}
+    assert found.metadata["taken"] == prefix.partition(".")[0]
+
+
+def test_averages_whose_names_have_no_dots(tmp_path):
+    state = {
+        "model.a.w": torch.ones(1),
+        "model.a.b": torch.ones(1),
+        "model_ema.aw": torch.zeros(1),
+        "model_ema.ab": torch.zeros(1),
+    }
+    found = loaded(tmp_path, {"state_dict": {**state, "first_stage.c": torch.ones(1)}})
+    assert {name: array[0] for name, array in found.items()} == {"model.a.w": 0, "model.a.b": 0, "first_stage.c": 1}
+
+
+def test_a_module_that_is_merely_called_so_stays_what_it_is(tmp_path):
+    state = {"ema.w": torch.ones(1), "head.w": torch.ones(1), "head.b": torch.ones(1)}
+    assert list(loaded(tmp_path, state)) == list(state)
+
+
 def test_mmengine_exchanges_the_two_when_it_saves(tmp_path):
     content = {
         "meta": {"mmengine_version": "0.10"},

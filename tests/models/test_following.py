@@ -185,6 +185,54 @@ def test_the_numbers_of_the_layers_are_the_published():
     assert sources(4, narrow=True)[-1] == [23, 26, 29, 32]
 
 
+class Unknown(nn.Module):
+    """An activation of one's own, of which nothing is known here."""
+
+    def forward(self, x):
+        return x * 0.5
+
+
+class Swish(nn.Module):
+    """SiLU, as many projects call it."""
+
+    def forward(self, x):
+        return x * x.sigmoid()
+
+
+class Conv2dSame(nn.Conv2d):
+    """A convolution that pads in a way of its own."""
+
+
+def test_classes_of_one_s_own_are_taken_by_names_that_are_known_alone(tmp_path, twin):
+    assert_agrees(saved(tmp_path, replaced(twin, "model.1.act", Swish())), twin)
+    for path, module, words in (
+        ("model.1.act", Unknown(), "model.1.act: the file has a Unknown, here it is a SiLU"),
+        ("model.1.act", nn.Sequential(nn.ReLU(), nn.Tanh()), "the file has more than one layer where a SiLU is here"),
+        ("model.9.m", Unknown(), "model.9.m: the file has a Unknown, here it is a MaxPool2d"),
+        ("model.10", Unknown(), "model.10: the file has a Unknown, here it is a Upsample"),
+        ("model.1.conv", Conv2dSame(16, 32, 3, 2, 1, bias=False), "the file has a Conv2dSame, here it is a Conv2d"),
+        ("model.1.relu", nn.ReLU(), "model.1.relu: the file has a ReLU, here there is a SiLU"),
+    ):
+        changed = replaced(copy.deepcopy(twin), path, module)
+        assert words in message_of(StateDictError, models.from_state_dict, saved(tmp_path, changed))
+
+
+def test_what_a_hostile_file_says_of_a_module_is_no_raw_error(tmp_path, twin):
+    state = saved(tmp_path, twin)
+    for said in (
+        {"model.0.bn": {"class": "torch.nn.BatchNorm2d", "eps": "large"}},
+        {"model.0.act": {"class": "torch.nn.LeakyReLU", "negative_slope": "steep"}},
+        {"model.0.act": {"class": "torch.nn.LeakyReLU", "negative_slope": [1, 2]}},
+        {"model.2.m.0": {"class": "models.common.Bottleneck", "add": "yes"}},
+        {"model.10": {"class": "torch.nn.Upsample", "mode": 3}},
+        {"model.3": {"class": "models.common.Conv", "f": {"a": 1}}},
+        {"model.0.act": {"class": "torch.__builtins__"}},
+        {"model.0.conv": {"class": "torch.nn.Conv2d", "forward": 3}},
+    ):
+        state.metadata["modules"] = said
+        message_of(StateDictError, models.from_state_dict, state)
+
+
 # -- fused convolutions -----------------------------------------------------------------------------------------------
 
 

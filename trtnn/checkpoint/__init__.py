@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from trtnn.checkpoint import darknet, npz, safetensors, shards, torch_file, wts
-from trtnn.checkpoint.prefixes import without_wrappers
+from trtnn.checkpoint.prefixes import with_averages, without_wrappers
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError
 from trtnn.files import atomic_write
@@ -87,7 +87,7 @@ def load(path: str | os.PathLike[str]) -> StateDict:
             raise CheckpointError(
                 f"{path} has a tensor called {name!r}", "the names of a state dict are printable text"
             )
-    return without_wrappers(state_dict)
+    return with_averages(without_wrappers(state_dict))
 
 
 def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

@@ -37,35 +37,17 @@ _TENSOR_LIMIT = 1000  # elements of one that is read as a list
 # and those that the shapes of the parameters tell.
 _LIBRARIES = ("torch.nn.modules.", "torch.ao.nn.", "torchvision.ops.", "torch.nn.")
 _CONTAINERS = frozenset(
-    ["Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module", "DataParallel"]
+    ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Module", "DataParallel")
 )
 _NOT_KEPT = frozenset(
     [
-        "training",
-        "inplace",
-        "momentum",
-        "affine",
-        "track_running_stats",
-        "num_features",
-        "in_channels",
-        "out_channels",
-        "in_features",
-        "out_features",
-        "transposed",
-        "return_indices",
-        "np",
-        "i",
-        "f",
-        "type",
-        "name",
-        "forward",
-        "p",
-        "device",
-        "dtype",
+        *("training", "inplace", "momentum", "affine", "track_running_stats", "num_features", "in_channels", "p", "np"),
+        *("out_channels", "in_features", "out_features", "transposed", "return_indices", "forward", "device", "dtype"),
+        *("i", "type", "name"),
     ]
 )
 # of other projects' blocks: a residual path, the layers that a layer takes, along what it joins, how often it pools
-_OF_BLOCKS = ("add", "f", "d", "n")
+_OF_BLOCKS = ("add", "f", "d", "n", "eps")
 _MISSING = object()
 
 
@@ -252,32 +234,33 @@ class _Reader:
     def of_module(self, module: Opaque) -> dict[str, Any]:
         """Return the class of a module and what of it changes its numbers; nothing of a container."""
         name, attributes = module.kind.name, module.attributes
-        if name.startswith(_LIBRARIES):
-            if name.rpartition(".")[2] in _CONTAINERS:
-                kept = {"f": attributes["f"]} if "f" in attributes else {}
-            else:
-                kept = {key: attributes[key] for key in attributes if isinstance(key, str) and _is_kept(key)}
-                kept |= {"f": attributes["f"]} if "f" in attributes else {}
+        if name.startswith(_LIBRARIES) and name.rpartition(".")[2] in _CONTAINERS:
+            kept = {"f": attributes["f"]} if "f" in attributes else {}
+        elif name.startswith(_LIBRARIES) or not attributes["_modules"]:
+            kept = {key: attributes[key] for key in attributes if isinstance(key, str) and _is_kept(key)}
         else:
             kept = {key: attributes[key] for key in _OF_BLOCKS if key in attributes}
-            if isinstance(attributes.get("eps"), float):
-                kept["eps"] = attributes["eps"]
-        said = {key: self.plain(value, 2) for key, value in kept.items() if not isinstance(value, (Opaque, dict))}
-        said = {key: value for key, value in said.items() if value is not _MISSING}
-        return (
-            {"class": name, **said}
-            if said or (name.startswith(_LIBRARIES) and name.rpartition(".")[2] not in _CONTAINERS)
-            else {}
-        )
+            if not kept:
+                return {}
+        if not kept and attributes["_modules"]:
+            return {}
+        said = {key: self.plain(value, 2) for key, value in kept.items() if _is_argument(value)}
+        return {"class": name, **{key: value for key, value in said.items() if value is not _MISSING}}
+
+
+def _is_argument(value: object) -> bool:
+    """Whether a value may be an argument of a module, and not something that it keeps for itself."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return len(items) <= 16 and all(item is None or isinstance(item, (bool, int, float, str)) for item in items)
+
+
+def _is_kept(key: str) -> bool:
+    return not key.startswith("_") and key not in _NOT_KEPT
 
 
 def _stem(path: str) -> str:
     """Return the name of a file without its folder, of whatever system, and without its suffix."""
     return re.split(r"[\\/]", path)[-1].rpartition(".")[0] or path
-
-
-def _is_kept(key: str) -> bool:
-    return not key.startswith("_") and key not in _NOT_KEPT
 
 
 def _is_key(key: object) -> bool:
@@ -312,8 +295,12 @@ def _image_size(arguments: dict[str, Any]) -> int | list[int] | None:
     """Return the size of pictures from training arguments; of YOLOv5's old pair the first is that of training."""
     for key in _IMAGE_SIZES:
         size = arguments.get(key)
-        if isinstance(size, list) and len(size) in (1, 2) and all(type(n) is int and n > 0 for n in size):
+        if isinstance(size, list) and len(size) in (1, 2) and all(map(_is_side, size)):
             return size[0] if key == "img_size" or len({*size}) == 1 else size
-        if type(size) is int and size > 0:
+        if _is_side(size):
             return size
     return None
+
+
+def _is_side(length: Any) -> bool:
+    return type(length) is int and 0 < length < 2**16

@@ -14,23 +14,17 @@ from trtnn.errors import CheckpointError
 # Where training checkpoints keep the weights, the best first; averaged ones go before all of them.
 PLACES = (
     *("model", "state_dict", "model_state_dict", "model_state", "network", "net", "params", "weights", "module"),
-    *("checkpoint", "student", "generator", "g"),
+    *("checkpoint", "generator", "g"),
 )
-_AVERAGED = frozenset(["ema", "swa", "avg", "average", "averaged", "shadow", "polyak"])
+_AVERAGED = frozenset(
+    [
+        *("ema", "swa", "avg", "average", "averaged", "shadow", "polyak"),
+    ]
+)
 _NEVER = frozenset(
     [
-        "optim",
-        "optimizer",
-        "optimizers",
-        "optimiser",
-        "scheduler",
-        "schedulers",
-        "sched",
-        "lr",
-        "rng",
-        "scaler",
-        "amp",
-        "teacher",
+        *("optim", "optimizer", "optimizers", "optimiser", "scheduler", "schedulers", "sched", "lr", "rng"),
+        *("scaler", "amp"),
     ]
 )
 _DEPTH = 3  # of dicts and objects in one another

@@ -7,12 +7,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trtnn.checkpoint.parametrized import folded
+from trtnn.checkpoint.places import is_averaged
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
 
 # of torch.compile, of FSDP and of its activation checkpoints: no module of anyone's own is called so
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _PARALLEL = "module."  # of DataParallel, DistributedDataParallel and AveragedModel
-_COUNTERS = ("n_averaged", "num_updates", "updates", "steps", "decay")  # which averaged models have beside their module
+_COUNTERS = (
+    "n_averaged",
+    "num_updates",
+    "updates",
+    "steps",
+    "step",
+    "decay",
+    "initted",
+)  # which averaged models have beside their module
 _DEPTH = 4  # of wrappers around one another
 _LEAST_PART = 0.5  # of the names, that are a model's and not of what a training script has beside it
 
@@ -30,6 +39,43 @@ def without_wrappers(state_dict: Mapping[str, Any]) -> StateDict:
         return state_dict if isinstance(state_dict, StateDict) else StateDict(state_dict)
     strip = _common_prefix(names)
     return _renamed(state_dict, {new: old for old, new in names.items()}, strip)
+
+
+def with_averages(state_dict: StateDict) -> StateDict:
+    """Return a state dict with the averages that it has beside its weights in place of those.
+
+    A training script that is a module itself has them under a name such as ``model_ema.`` beside ``model.``; some leave
+    the dots out of what follows.
+    """
+    for prefix in dict.fromkeys(name.partition(".")[0] for name in state_dict if "." in name):
+        if not is_averaged(prefix):
+            continue
+        inner = {
+            name.removeprefix(f"{prefix}.").removeprefix(_PARALLEL): name
+            for name in state_dict
+            if _is_under(name, prefix)
+        }
+        averaged = {_plain(key): name for key, name in inner.items() if key not in _COUNTERS}
+        rest = [name for name in state_dict if name not in inner.values()]
+        for other in ("", *dict.fromkeys(name.partition(".")[0] for name in rest)):
+            keys = {
+                _plain(name.removeprefix(f"{other}.")): name for name in rest if not other or _is_under(name, other)
+            }
+            if averaged and averaged.keys() <= keys.keys() and 2 * len(averaged) > len(keys):
+                taken = {keys[key]: name for key, name in averaged.items()}
+                said = state_dict.metadata
+                arrays = {name: state_dict[taken.get(name, name)] for name in rest}
+                others = [*said.get("others", ()), other or "the names without it"]
+                return StateDict(arrays, {**said, "taken": prefix, "others": others})
+    return state_dict
+
+
+def _is_under(name: str, prefix: str) -> bool:
+    return name.startswith(f"{prefix}.")
+
+
+def _plain(name: str) -> str:
+    return name.replace(".", "")
 
 
 def unwrapped(state_dict: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

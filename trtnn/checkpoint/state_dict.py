@@ -47,7 +47,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "names": _is_list_of(str),
         "strides": _is_list_of(int),
         "imgsz": lambda value: _is_length(value) or (isinstance(value, list) and len(value) == 2 and _lengths(value)),
-        "anchors": _is_list_of(list),
+        "anchors": lambda value: isinstance(value, list) and all(map(_is_pairs, value)),
         "modules": lambda value: isinstance(value, dict) and all(_is_described(said) for said in value.values()),
         "task": lambda value: isinstance(value, str),
         "classes": _is_length,
@@ -64,8 +64,13 @@ def _is_list_of(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(type(item) is kind for item in value)
 
 
+def _is_pairs(value: Any) -> bool:
+    pairs = value if isinstance(value, list) else [None]
+    return all(isinstance(p, list) and len(p) == 2 and all(type(n) in (int, float) for n in p) for p in pairs)
+
+
 def _is_length(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**20
+    return type(value) is int and 0 < value < 2**16
 
 
 def _lengths(values: list) -> bool:
