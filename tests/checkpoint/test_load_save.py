@@ -1,5 +1,8 @@
 """What all formats share: the road from arrays to a file and back, names, types, and the errors of load and save."""
 
+import errno
+import io
+import os
 import subprocess
 import sys
 
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trtnn.checkpoint import convert, load, save
+from trtnn.checkpoint import convert, load, save, torch_file
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError
 
 TYPED = [".safetensors", ".npz", ".pt", ".pth", ".ckpt"]
@@ -205,3 +208,24 @@ def test_errors_of_save(tmp_path):
         with pytest.raises(DTypeError, match=f"a.weight is {kind}"):
             save({"a.weight": value}, tmp_path / "weights.npz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    (tmp_path / "b.pt").symlink_to("/dev/zero")
+    (tmp_path / "c.npz").mkdir()
+    for name, what in (("a.pt", "no file"), ("b.pt", "no file"), ("c.npz", "a folder")):
+        with pytest.raises(CheckpointError, match=rf"cannot read .*{name}: it is {what}"):
+            load(tmp_path / name)
+
+
+def test_torch_s_writer_hides_no_full_disk():
+    class Full(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        torch_file.write({"a": np.ones(100_000)}, Full())

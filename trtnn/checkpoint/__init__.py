@@ -78,8 +78,11 @@ def load(path: str | os.PathLike[str]) -> StateDict:
             made to take much more memory than its own size.
     """
     path = Path(path)
+    reader = _reader(path)
+    if path.exists() and not path.is_file():  # what never ends, or never begins
+        raise CheckpointError(f"cannot read {path}: it is {'a folder' if path.is_dir() else 'no file'}")
     try:
-        state_dict = _reader(path)(path)
+        state_dict = reader(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
     for name in state_dict:

@@ -6,7 +6,6 @@ weight_norm (https://arxiv.org/abs/1602.07868), spectral_norm (https://arxiv.org
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +13,16 @@ import numpy as np
 
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
 
-_PARTS = re.compile(r"(.*\.|)(?:parametrizations\.(\w+)\.(original[01]?|0\._u|0\._v)|(\w+)_(g|v|orig|u|mask))$")
-_ROLES = {"original": "orig", "original0": "g", "original1": "v", "0._u": "u", "0._v": "v"}
+_NEW = {"original": "orig", "original0": "g", "original1": "v", "_u": "u", "_v": "v"}
+_OLD = ("g", "v", "orig", "u", "mask")
 
 
 def folded(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a state dict with one array for each weight that several stand for; as it is where there are none."""
     groups: dict[str, dict[str, str]] = {}
     for name in state_dict:
-        if found := _PARTS.match(name):
-            prefix, new, role, old, old_role = found.groups()
-            groups.setdefault(f"{prefix}{new or old}", {})[_ROLES.get(role, role) or old_role] = name
+        if part := _part(name):
+            groups.setdefault(part[0], {})[part[1]] = name
     made: dict[str, np.ndarray] = {}
     replaced: dict[str, str] = {}
     for weight, names in groups.items():
@@ -36,6 +34,18 @@ def folded(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         return state_dict
     arrays = {replaced.get(name, name): made.get(replaced.get(name), array) for name, array in state_dict.items()}
     return StateDict(arrays, metadata_of(state_dict))
+
+
+def _part(name: str) -> tuple[str, str] | None:
+    """Return the weight that an array is a part of and which it is: of ``conv.weight_g`` ``conv.weight`` and ``g``."""
+    owner, dot, last = name.rpartition(".")
+    if last in _NEW:
+        owner = owner.removesuffix(".0") if last.startswith("_") else owner
+        parent, _, weight = owner.rpartition(".")
+        if f".{parent}".endswith(".parametrizations"):
+            return f"{parent.removesuffix('parametrizations')}{weight}", _NEW[last]
+    weight, _, role = last.rpartition("_")
+    return (f"{owner}{dot}{weight}", role) if role in _OLD and weight else None
 
 
 def _computed(parts: Mapping[str, Any]) -> np.ndarray | None:

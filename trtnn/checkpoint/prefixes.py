@@ -22,6 +22,7 @@ _COUNTERS = (
     "decay",
     "initted",
 )  # which averaged models have beside their module
+_MOST_AVERAGES, _MOST_PARTS = 3, 12  # that are looked at
 _DEPTH = 4  # of wrappers around one another
 _LEAST_PART = 0.5  # of the names, that are a model's and not of what a training script has beside it
 
@@ -47,17 +48,16 @@ def with_averages(state_dict: StateDict) -> StateDict:
     A training script that is a module itself has them under a name such as ``model_ema.`` beside ``model.``; some leave
     the dots out of what follows.
     """
-    for prefix in dict.fromkeys(name.partition(".")[0] for name in state_dict if "." in name):
-        if not is_averaged(prefix):
-            continue
+    firsts = list(dict.fromkeys(name.partition(".")[0] for name in state_dict if "." in name))
+    for prefix in [first for first in firsts if is_averaged(first)][:_MOST_AVERAGES]:
         inner = {
             name.removeprefix(f"{prefix}.").removeprefix(_PARALLEL): name
             for name in state_dict
             if _is_under(name, prefix)
         }
         averaged = {_plain(key): name for key, name in inner.items() if key not in _COUNTERS}
-        rest = [name for name in state_dict if name not in inner.values()]
-        for other in ("", *dict.fromkeys(name.partition(".")[0] for name in rest)):
+        rest = [name for name in state_dict if not _is_under(name, prefix)]
+        for other in ("", *firsts[:_MOST_PARTS]):
             keys = {
                 _plain(name.removeprefix(f"{other}.")): name for name in rest if not other or _is_under(name, other)
             }

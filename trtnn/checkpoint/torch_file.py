@@ -160,4 +160,12 @@ def write(arrays: Mapping[str, np.ndarray], file: BinaryIO) -> None:
             "writing a torch checkpoint needs torch", "pip install torch", "or save it as .safetensors, which does not"
         ) from error
     # from_numpy warns of arrays that are not writable, hence the copy of those
-    torch.save({name: torch.from_numpy(np.require(array, requirements="W")) for name, array in arrays.items()}, file)
+    tensors = {name: torch.from_numpy(np.require(array, requirements="W")) for name, array in arrays.items()}
+    try:
+        torch.save(tensors, file)
+    except RuntimeError as error:  # torch's zip writer hides what the file said, such as that the disk is full
+        while error is not None and not isinstance(error, OSError):
+            error = error.__context__
+        if error is None:
+            raise
+        raise error from None
