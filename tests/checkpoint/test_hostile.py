@@ -461,6 +461,20 @@ def bombs() -> dict[str, bytes]:
             + b"u",
         )
         + b".",
+        "names of many wrappers": HEAD
+        + b"}("
+        + text("module." * 130 + "a")
+        + rebuild()[len(HEAD) + 7 : -2]
+        + b"q\x05"
+        + b"".join(text("module." * 130 + f"{i}") + b"h\x05" for i in range(10_000))
+        + b"u.",
+        "many averages": HEAD
+        + b"}("
+        + text("ema.w")
+        + rebuild()[len(HEAD) + 7 : -2]
+        + b"q\x05"
+        + b"".join(text(f"ema{i}.w") + b"h\x05" for i in range(60_000))
+        + b"u.",
         "names without end": HEAD
         + b"}("
         + text("names")
@@ -485,7 +499,7 @@ def bombs() -> dict[str, bytes]:
 HARMLESS = {
     zip_with: {
         *("an empty shape with 2^62 in it", "a state for an OrderedDict", "a factory", "protocol 255"),
-        *("models that share one", "names without end"),
+        *("models that share one", "names without end", "names of many wrappers", "many averages"),
     },
     legacy_with: set(),
 }

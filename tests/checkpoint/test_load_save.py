@@ -214,8 +214,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.pt")
     (tmp_path / "b.pt").symlink_to("/dev/zero")
     (tmp_path / "c.npz").mkdir()
-    for name, what in (("a.pt", "no file"), ("b.pt", "no file"), ("c.npz", "a folder")):
-        with pytest.raises(CheckpointError, match=rf"cannot read .*{name}: it is {what}"):
+    for name, what in (("a.pt", "it is no file"), ("b.pt", "it is no file"), ("c.npz", "Is a directory")):
+        with pytest.raises(CheckpointError, match=rf"cannot read .*{name}: {what}"):
             load(tmp_path / name)
 
 

@@ -79,8 +79,8 @@ def load(path: str | os.PathLike[str]) -> StateDict:
     """
     path = Path(path)
     reader = _reader(path)
-    if path.exists() and not path.is_file():  # what never ends, or never begins
-        raise CheckpointError(f"cannot read {path}: it is {'a folder' if path.is_dir() else 'no file'}")
+    if path.exists() and not path.is_file() and not path.is_dir():  # what never ends, or never begins
+        raise CheckpointError(f"cannot read {path}: it is no file")
     try:
         state_dict = reader(path)
     except OSError as error:

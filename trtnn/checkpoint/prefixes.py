@@ -30,12 +30,11 @@ _LEAST_PART = 0.5  # of the names, that are a model's and not of what a training
 def without_wrappers(state_dict: Mapping[str, Any]) -> StateDict:
     """Return a state dict without what torch's own wrappers put before the names, if they put anything there."""
     names = {name: _WRAPPERS.sub("", name) for name in state_dict}
-    dropped = set()
-    while rest := [name for name in names if name not in dropped and names[name] not in _COUNTERS]:
-        if not all(names[name].startswith(_PARALLEL) and names[name] != _PARALLEL for name in rest):
+    for _ in range(_DEPTH):
+        rest = {name: new for name, new in names.items() if new not in _COUNTERS}
+        if not rest or not all(new.startswith(_PARALLEL) and new != _PARALLEL for new in rest.values()):
             break
-        dropped |= {name for name in names if name not in rest}
-        names = {name: names[name].removeprefix(_PARALLEL) for name in rest}
+        names = {name: new.removeprefix(_PARALLEL) for name, new in rest.items()}
     if len({*names.values()}) < len(names) or (list(names) == list(names.values()) and len(names) == len(state_dict)):
         return state_dict if isinstance(state_dict, StateDict) else StateDict(state_dict)
     strip = _common_prefix(names)
