@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from trtnn.checkpoint.state_dict import metadata_of
-from trtnn.errors import ArgumentError, StateDictError
+from trtnn.errors import ArgumentError, StateDictError, harmless_text
 from trtnn.inputs import Input
 from trtnn.models import following
 from trtnn.models.boxes import AnchorHead
@@ -143,7 +143,7 @@ class Family(Module):
                 self._contradict(f"layer {number} takes what layer", _absolute(theirs, number), mine)
 
     def _contradict(self, what: str, theirs: Any, ours: Any, *hints: str) -> None:
-        name = self.metadata.get("model")
+        name, theirs = self.metadata.get("model"), harmless_text(str(theirs))
         raise StateDictError(
             f"the checkpoint does not fit {name}: {what}: {theirs} in the file, {ours} here; nothing was loaded",
             "if you know better, give the arrays alone: model.load_state_dict(dict(state_dict))",

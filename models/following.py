@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from trtnn import modules
-from trtnn.errors import ArgumentError, StateDictError, UnsupportedError
+from trtnn.errors import ArgumentError, StateDictError, UnsupportedError, harmless_text
 from trtnn.modules import Identity, Module, activation
 
 _FOLLOWED = frozenset(("eps", "mode", "align_corners", "padding_mode", "add"))
@@ -56,7 +56,7 @@ def changes(
         try:
             found += _follow(ours, ours_path, described[path])
         except _Differs as difference:
-            differences.append(f"{path}: {difference}")
+            differences.append(harmless_text(f"{path}: {difference}"))
     if differences:
         more = [f"... and {len(differences) - 20} more"] if len(differences) > 20 else []
         raise StateDictError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trtnn.checkpoint.state_dict import metadata_of
+from trtnn.errors import harmless_text
 
 _TASKS = {
     "segment": "for segmentation",
@@ -55,7 +56,7 @@ def stranger(state_dict: Mapping[str, Any]) -> str | None:
     known = known or sign
     if known is None:
         return None
-    return f"{known} {_TASKS[task]}" if task in _TASKS else str(known)
+    return harmless_text(f"{known} {_TASKS[task]}" if task in _TASKS else str(known))
 
 
 def _has(state_dict: Mapping[str, Any], sign: str) -> bool:

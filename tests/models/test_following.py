@@ -139,6 +139,7 @@ def test_what_cannot_be_followed_is_refused_with_both(tmp_path, twin, path, modu
         ("model.11", "d", 2, "model.11: d is 2 in the file, 1 here"),
         ("model.11", "f", [-1, 4], r"layer 11 takes what layer: \[10, 4\] in the file, \[10, 6\] here"),
         ("", "task", "segment", "task: segment in the file, detect here"),
+        ("", "task", "\x1b[2J", r"task: \\x1b\[2J in the file, detect here"),
         ("", "names", {0: "cat"}, "names of classes: 1 in the file, 3 here"),
         ("", "yaml", {"nc": 80}, "classes: 80 in the file, 3 here"),
         ("", "stride", torch.tensor([4.0, 8.0, 16.0]), r"strides: \[4, 8, 16\] in the file, \[8, 16, 32\] here"),

@@ -29,7 +29,7 @@ import numpy as np
 from trtnn.checkpoint import darknet, npz, safetensors, shards, torch_file, wts
 from trtnn.checkpoint.prefixes import with_averages, without_wrappers
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
-from trtnn.errors import ArgumentError, CheckpointError, DTypeError
+from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text
 from trtnn.files import atomic_write
 
 __all__ = ["StateDict", "convert", "load", "save"]
@@ -154,7 +154,7 @@ def convert(
         )
     if left_out := state_dict.metadata.get("left_out"):
         notes.append(f"left out: {', '.join(f'{name} ({what})' for name, what in list(left_out.items())[:10])}")
-    return notes
+    return list(map(harmless_text, notes))
 
 
 def _shaped(state_dict: StateDict, source: Path, model: str | None) -> StateDict:

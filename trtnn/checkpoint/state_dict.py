@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.errors import StateDictError
+from trtnn.errors import StateDictError, harmless_text
 
 LEFT_OUT = "left_out"
 
@@ -33,7 +33,7 @@ class StateDict(dict[str, np.ndarray]):
 
     def __missing__(self, name: str) -> np.ndarray:
         if name in self.metadata.get(LEFT_OUT, ()):
-            raise StateDictError(f"{name} was left out: it is {self.metadata[LEFT_OUT][name]}")
+            raise StateDictError(f"{harmless_text(name)} was left out: it is {self.metadata[LEFT_OUT][name]}")
         raise KeyError(name)
 
 
