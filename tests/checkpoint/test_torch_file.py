@@ -126,6 +126,17 @@ def test_adam_s_state_after_a_step_is_no_hindrance(tmp_path):
     assert_same(load(tmp_path / "a.pt"), model.state_dict())
 
 
+def test_a_small_file_of_many_tensors_and_an_optimizer(tmp_path):
+    """What the reader takes as its cost is more than it is; not so much that a sound file would be refused."""
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(1000)))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    content = {"model": model, "ema": model, "optimizer": optimizer.state_dict()}
+    torch.save(content, tmp_path / "a.pt")
+    assert_same(load(tmp_path / "a.pt"), model.state_dict())
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

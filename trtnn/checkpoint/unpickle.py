@@ -26,13 +26,13 @@ from trtnn.checkpoint.harmful import NAME_LIMIT_CHARACTERS, is_harmful, is_speci
 from trtnn.errors import CheckpointError, harmless_text
 
 _STEPS_LIMIT = 1_200_000  # a whole model with its optimizer takes a fifth of it
-_MEMORY_LIMIT_BYTES = 40_000_000  # beside the file's own size
+_MEMORY_LIMIT_BYTES = 54_000_000  # beside the file's own size
 _TUPLE_KEYS_LIMIT = 1000
 _TUPLE_KEY_LIMIT = 64  # the length of one
 _SIZED = (list, tuple, dict, set, frozenset, str, bytes, bytearray)
 # What is taken to be the cost of each thing in memory, in bytes, somewhat more than CPython's.
-_STEP_BYTES, _SET_BYTES, _DICT_BYTES, _OPAQUE_BYTES = 48, 220, 80, 160
-_ITEM_BYTES, _ENTRY_BYTES = 16, 110
+_STEP_BYTES, _SET_BYTES, _DICT_BYTES, _OPAQUE_BYTES, _TUPLE_BYTES, _LITERAL_BYTES = 16, 220, 80, 160, 64, 56
+_ITEM_BYTES, _ENTRY_BYTES, _TENSOR_BYTES, _MEMO_BYTES = 16, 110, 300, 90
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Machine:
     def step(self, name: str, argument: object) -> None:
         self.spend(1, _STEP_BYTES)
         if name in _LITERALS:
-            self.spend(0, len(argument) if isinstance(argument, _SIZED) else 0)
+            self.spend(0, _LITERAL_BYTES + (len(argument) if isinstance(argument, _SIZED) else 0))
             self.stack.append(argument)
         elif name in _CONSTANTS:
             make, size_bytes = _CONSTANTS[name]
@@ -178,7 +178,7 @@ class _Machine:
         self.stack.append(self.stack[-1])
 
     def put(self, index: int | None) -> None:
-        self.spend(0, _ENTRY_BYTES)
+        self.spend(0, _MEMO_BYTES)
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
     def get(self, index: int) -> None:
@@ -189,6 +189,7 @@ class _Machine:
         self.stack.append(tuple(items))
 
     def tuple_of(self, count: int) -> None:
+        self.spend(0, _TUPLE_BYTES)
         items = [self.stack.pop() for _ in range(count)]
         self.stack.append(tuple(reversed(items)))
 
@@ -272,7 +273,8 @@ class _Machine:
             return
         # what it makes may be a copy of a long argument, which the pickle need not hold a second time
         length = sum(len(value) for value in (arguments, *arguments) if isinstance(value, _SIZED))
-        self.spend(length, _SET_BYTES + _ENTRY_BYTES * length)
+        is_copied = kind.name in _CONTAINERS
+        self.spend(length, _SET_BYTES + _ENTRY_BYTES * length if is_copied else _TENSOR_BYTES)
         self.stack.append(constructor(*arguments))
 
     def check_attribute(self, kind: Global, arguments: tuple) -> None:
