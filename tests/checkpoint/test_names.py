@@ -179,7 +179,7 @@ def conv_of(kind):
         lambda layer: prune.random_unstructured(layer, "weight", 0.4),
     ],
 )
-@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm.*deprecated")
 def test_normalised_weights_are_computed(tmp_path, kind, wrap):
     layer = wrap(conv_of(kind))
     x = torch.randn(2, 4) if kind == "linear" else torch.randn(1, 4, 8, 8)

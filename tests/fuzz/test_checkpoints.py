@@ -20,7 +20,7 @@ from trtnn.checkpoint import load
 from trtnn.errors import CheckpointError
 
 TIMES = int(os.environ.get("TRTNN_FUZZ", "1"))
-COUNT = 600  # of each format
+COUNT = 500  # of each format
 # The part that is loaded and the part that is refused, at least: or the generators come too far, or not far enough.
 LEAST = {
     ".pt": (0.05, 0.3),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,12 +62,21 @@ def find_state_dict(path: Path, content: object) -> Found:
                 tensors, left_out = {**more, **tensors}, more_left_out
                 taken = f"{taken}, the buffers in {other}"
                 break
+    not_read = [] if any(map(is_averaged, place.keys)) else _averages_without_names(content, others)
     metadata = {
         **({"taken": taken} if taken else {}),
-        **({"others": [str(other) for other in others[:20]]} if others else {}),
+        **({"others": [*map(str, others[:20]), *not_read]} if others or not_read else {}),
         **({"left_out": left_out} if left_out else {}),
     }
     return Found(tensors, model, metadata)
+
+
+def _averages_without_names(content: object, others: Sequence[Place]) -> list[str]:
+    """Return what a checkpoint has of averages that no names tell the parameters of, such as a list of tensors."""
+    known = {other.keys[0] for other in others}
+    holder = {key: value for key, value in (mapping_of(content) or {}).items() if isinstance(key, str) and value}
+    found = [key for key, value in holder.items() if is_averaged(key) and isinstance(value, (dict, list, Opaque))]
+    return [f"{key} (not read: it has no names)" for key in found[:5] if key not in known and key.isprintable()]
 
 
 def _tensors(path: Path, place: Place) -> tuple[dict[str, Tensor], dict[str, str]]:
