@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trtnn import functional as F
-from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, SiLU
+from trtnn.modules import BatchNorm2d, Conv2d, Identity, MaxPool2d, Module, SiLU
+from trtnn.parameter import Parameter
 from trtnn.tensor import Tensor
 
 
@@ -39,22 +40,41 @@ class Conv(Module):
         return self.act(self.bn(self.conv(x)))
 
 
+def without_norms(model: Module) -> None:
+    """Give the convolutions of all :class:`Conv` in a model a bias in place of their BatchNorm, as in a fused one."""
+    for block in model.modules():
+        if isinstance(block, Conv):
+            block.conv.register_parameter("bias", Parameter(block.conv.out_channels))
+            block.bn = Identity()
+
+
 class Bottleneck(Module):
-    """A convolution with a kernel of ``k`` and one of 3×3, with a residual path round them where ``shortcut``."""
+    """A convolution with a kernel of ``k`` and one of 3×3, with a residual path round them where ``shortcut``.
+
+    Attributes:
+        add: whether it has that path; Ultralytics' name.
+    """
 
     def __init__(self, c: int, k: int, shortcut: bool) -> None:
         super().__init__()
         self.cv1 = Conv(c, c, k)
         self.cv2 = Conv(c, c, 3)
-        self.shortcut = shortcut
+        self.add = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.cv2(self.cv1(x))
-        return x + y if self.shortcut else y
+        return x + y if self.add else y
 
 
 class SPPF(Module):
-    """Spatial pyramid pooling with windows of 5, 9 and 13, from one pool of 5 applied again and again."""
+    """Spatial pyramid pooling with windows of 5, 9 and 13, from one pool of 5 applied again and again.
+
+    Attributes:
+        n: how often it is applied; Ultralytics' name.
+        add: whether the input is added to the result, which newer networks than those here do.
+    """
+
+    n, add = 3, False
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -65,13 +85,16 @@ class SPPF(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maxima = [self.cv1(x)]
-        for _ in range(3):
+        for _ in range(self.n):
             maxima.append(self.m(maxima[-1]))
-        return self.cv2(F.cat(maxima, 1))
+        y = self.cv2(F.cat(maxima, 1))
+        return x + y if self.add else y
 
 
 class Concat(Module):
-    """Join along the channels."""
+    """Join along the channels, dimension ``d``."""
+
+    d = 1
 
     def forward(self, *xs: Tensor) -> Tensor:
-        return F.cat(xs, 1)
+        return F.cat(xs, self.d)

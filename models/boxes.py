@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn import functional as F
+from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.parameter import Buffer
 from trtnn.symbolic import Length, is_static
@@ -72,6 +73,20 @@ class AnchorHead(Module):
         batch, channels, rows, columns = x.shape
         boxes = x.view(batch, channels // self.outputs, self.outputs, rows * columns).permute(0, 1, 3, 2)
         return boxes.reshape(batch, -1, self.outputs)
+
+    def set_anchors(self, anchors: Sequence[Sequence[Sequence[float]]]) -> None:
+        """Take anchors in pixels, by level, the finest first, in place of those that it has.
+
+        Raises:
+            ArgumentError: there are not as many.
+        """
+        counts = [len(level) for level in anchors]
+        if counts != [self.anchors.shape[1]] * len(self.strides) or {len(pair) for a in anchors for pair in a} != {2}:
+            raise ArgumentError(
+                f"anchors are {self.anchors.shape[1]} pairs of width and height on each of {len(self.strides)} levels",
+                f"received {' and '.join(map(str, counts)) or 'none'}",
+            )
+        self.anchors.data = (np.asarray(anchors) / np.reshape(self.strides, (-1, 1, 1))).astype(np.float32)
 
     def anchors_px(self, level: int) -> np.ndarray:
         """Return the widths and heights of a level's anchors in pixels, (anchors, 2)."""

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
-from trtnn.errors import ArgumentError
+from trtnn.checkpoint.state_dict import metadata_of
+from trtnn.errors import ArgumentError, StateDictError, harmless_text
 from trtnn.inputs import Input
+from trtnn.models import following
+from trtnn.models.boxes import AnchorHead
 from trtnn.models.names import unknown_name
-from trtnn.models.registry import describe
+from trtnn.models.registry import describe, own_part
+from trtnn.models.strangers import stranger
 from trtnn.modules import Module
 from trtnn.modules.module import LoadResult
 
@@ -25,12 +29,15 @@ class Family(Module):
             detections.
         task: ``"detect"`` or ``"classify"``.
         heads: what the option ``head`` may be.
+        sources: for each layer of ``model`` the number of the layer, or the numbers, that it takes, where the project
+            that trains them numbers them so.
     """
 
     variants: ClassVar[Mapping[str, Any]]
     pipeline: ClassVar[str]
     task: ClassVar[str] = "detect"
     heads: ClassVar[tuple[str, ...]] = ("decoded", "raw")
+    sources: Sequence[int | list[int]] = ()
 
     def declare(
         self,
@@ -94,12 +101,87 @@ class Family(Module):
         return state_dict
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
-        """Take arrays from a state dict, under any names that :meth:`canonical` knows; see :class:`trtnn.Module`."""
-        return super().load_state_dict(self.canonical(state_dict), strict)
+        """Take arrays from a state dict, under any names that :meth:`canonical` knows; see :class:`trtnn.Module`.
+
+        What :func:`trtnn.load` read beside the arrays is taken as well: the names of classes go into ``metadata``, the
+        size of pictures into ``inputs``, and activations and their like are made what the file says.
+
+        Raises:
+            StateDictError: as there, or the file says that it is of another network than this, with the same names.
+        """
+        given = own_part(type(self), state_dict)
+        said = metadata_of(given)
+        self.check(given, said)
+        own = self.canonical(given)
+        if strict and not all(name in own or member.optional for name, member in self._state().items()):
+            return super().load_state_dict(own, strict)  # which says what is missing
+        changed = following.changes(self, said.get("modules", {}), given, own)
+        result = super().load_state_dict(own, strict)
+        for change in changed:
+            change()
+        self.adopt(said, own)
+        return result
+
+    def check(self, state_dict: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+        """Check that what a file says of its network is true of this one.
+
+        Args:
+            state_dict: what it holds.
+            said: its metadata.
+
+        Raises:
+            StateDictError: it is not; with both.
+        """
+        if "names" in said and "names" not in self.metadata and "classes" in self.metadata:
+            said = {**said, "names of classes": len(said["names"])}
+        expected = {key: self.metadata[key] for key in ("task", "classes", "strides") if key in self.metadata}
+        expected["names of classes"] = self.metadata.get("classes")
+        for key, mine in expected.items():
+            if key in said and said[key] != mine:
+                hints = ["or give names of your own: names=[...]"] if key == "names of classes" else []
+                self._contradict(key, said[key], mine, *hints)
+        for number, mine in enumerate(self.sources):
+            theirs = said.get("modules", {}).get(f"model.{number}", {}).get("f", mine)
+            if _absolute(theirs, number) != mine:
+                self._contradict(f"layer {number} takes what layer", _absolute(theirs, number), mine)
+
+    def _contradict(self, what: str, theirs: Any, ours: Any, *hints: str) -> None:
+        name, theirs = self.metadata.get("model"), harmless_text(str(theirs))
+        raise StateDictError(
+            f"the checkpoint does not fit {name}: {what}: {theirs} in the file, {ours} here; nothing was loaded",
+            "if you know better, give the arrays alone: model.load_state_dict(dict(state_dict))",
+            *hints,
+        )
+
+    def adopt(self, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Take what a file says beside its arrays, which are in the model now.
+
+        Args:
+            said: its metadata.
+            own: its arrays under the model's own names.
+        """
+        if "names" in said:
+            self.metadata.setdefault("names", list(said["names"]))
+        for path, head in self.named_modules():
+            if isinstance(head, AnchorHead) and "anchors" in said and f"{path}.anchors" not in own:
+                head.set_anchors(said["anchors"])
+        if "imgsz" in said:
+            size = said["imgsz"] if isinstance(said["imgsz"], list) else [said["imgsz"]] * 2
+            step = self.metadata.get("stride", 1)
+            self.inputs = {"images": Input((1, 3, *(-(-length // step) * step for length in size)))}
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str:
         """Say which model of any family a state dict looks like."""
         found = describe(state_dict)
         if found is None:
-            return f"this does not look like a {type(self).__name__}, nor like another model of trtnn"
+            known = stranger(state_dict)
+            more = f": it is {known}" if known else ""
+            return f"this does not look like a {type(self).__name__}, nor like another model of trtnn{more}"
         return f"this looks like {found}"
+
+
+def _absolute(source: Any, number: int) -> Any:
+    """Return the number of a layer that another takes, where it may be counted back from that."""
+    sources = source if isinstance(source, list) else [source]
+    found = [number + one if isinstance(one, int) and one < 0 and number else one for one in sources]
+    return found if isinstance(source, list) else found[0]

@@ -44,3 +44,25 @@ def panet(layers: Iterable[Module], images: Tensor, levels: int, narrow: bool) -
     for coarser in reversed(lateral):  # up again: halve, join, block
         maps.append(step(step(step(maps[-1]), coarser)))
     return maps
+
+
+def sources(levels: int, narrow: bool) -> list[int | list[int]]:
+    """Return the numbers of the layers that each layer of :func:`panet`, and the head behind it, takes."""
+    found: list[int | list[int]] = [-1]
+    backbone: list[int] = []
+    for _ in range(levels + 1):
+        found += [len(found) - 1, len(found)]
+        backbone.append(len(found) - 1)
+    found.append(len(found) - 1)
+
+    lateral: list[int] = []
+    for finer in reversed(backbone[1:-1]):
+        found += [len(found) - 1] if narrow else []
+        lateral.append(len(found) - 1)
+        found += [len(found) - 1, [len(found), finer], len(found) + 1]
+
+    maps = [len(found) - 1]
+    for coarser in reversed(lateral):
+        found += [len(found) - 1, [len(found), coarser], len(found) + 1]
+        maps.append(len(found) - 1)
+    return [*found, maps]

@@ -8,8 +8,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from trtnn.checkpoint.prefixes import unwrapped
+from trtnn.checkpoint.state_dict import StateDict, metadata_of
 from trtnn.errors import StateDictError
 from trtnn.models.names import unknown_name
+from trtnn.models.strangers import stranger
 
 if TYPE_CHECKING:
     from trtnn.models.family import Family
@@ -74,19 +77,60 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
     Raises:
         StateDictError: no family knows these names, or they do not fit the model.
     """
-    found = identify(state_dict) if name is None else _family_of(name).identify(state_dict)
+    found = _arguments(state_dict, name)
     if found is None and name is None:
-        for family in families():
-            family.canonical(state_dict)  # raises where the names are of a form it knows, and the numbers are not
-        sample = ", ".join(list(state_dict)[:3])
-        raise StateDictError(
-            f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
-            f"known: {', '.join(by_name())}",
-        )
+        raise _unknown(state_dict)
     arguments = {**(found or {}), **({"name": name} if name else {}), **options}
     model = create(**arguments)
     model.load_state_dict(state_dict)
     return model
+
+
+def shaped(state_dict: Mapping[str, Any], name: str | None = None) -> StateDict | None:
+    """Return a state dict with the shapes, and the names, of the model that it belongs to; None where it is of none.
+
+    Args:
+        state_dict: what a file holds, with or without shapes.
+        name: the model's name, where it is not to be told by the state dict.
+
+    Raises:
+        StateDictError: it does not fit that model.
+    """
+    found = _arguments(state_dict, name)
+    if found is None and name is None:
+        return None
+    model = create(**{**(found or {}), **({"name": name} if name else {})})
+    model.load_state_dict(state_dict)
+    own = type(model).canonical(own_part(type(model), state_dict))
+    shapes = {path: member.shape for path, member in model._state().items()}
+    arrays = {path: array.reshape(shapes.get(path, array.shape)) for path, array in own.items()}
+    return StateDict(arrays, metadata_of(state_dict))
+
+
+def own_part(family: type[Family], state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of a state dict is a family's, without what wrappers put before its names; else all of it."""
+    found = (part for part in unwrapped(state_dict) if family.identify(part) is not None)
+    return next(found, state_dict)
+
+
+def _arguments(state_dict: Mapping[str, Any], name: str | None) -> dict[str, Any] | None:
+    if name is None:
+        return identify(state_dict)
+    family = _family_of(name)
+    return family.identify(own_part(family, state_dict))
+
+
+def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
+    """Return the error for a state dict of no model that is known, with what it is, where that can be told."""
+    for family in families():
+        family.canonical(state_dict)  # raises where the names are of a form it knows, and the numbers are not
+    if known := stranger(state_dict):
+        return StateDictError(f"this is {known}, which trtnn has no model for", "trtnn models lists those that it has")
+    sample = ", ".join(list(state_dict)[:3])
+    return StateDictError(
+        f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
+        f"known: {', '.join(by_name())}",
+    )
 
 
 def _family_of(name: str) -> type[Family]:
@@ -97,5 +141,6 @@ def _family_of(name: str) -> type[Family]:
 
 
 def _recognise(state_dict: Mapping[str, Any]) -> tuple[type[Family], dict[str, Any]] | None:
-    found = ((family, family.identify(state_dict)) for family in families())
+    parts = [(part, family) for part in unwrapped(state_dict) for family in families()]
+    found = ((family, family.identify(part)) for part, family in parts)
     return next(((family, arguments) for family, arguments in found if arguments is not None), None)

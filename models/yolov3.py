@@ -15,12 +15,11 @@ import numpy as np
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, StateDictError
 from trtnn.models import yolov3_names
-from trtnn.models.blocks import Conv
+from trtnn.models.blocks import Conv, without_norms
 from trtnn.models.boxes import AnchorHead, cells_of, join
 from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import Conv2d, LeakyReLU, Module, ModuleList, Sequential, SiLU
-from trtnn.modules.module import LoadResult
 from trtnn.tensor import Tensor
 
 MakeConv = Callable[..., Conv]  # with BatchNorm's eps and the activation of a version
@@ -169,6 +168,9 @@ class YOLOv3(Family):
             and class scores in 0..1; at 416 pixels 10647 boxes, the tiny model 2535. ``"raw"`` gives a list of maps
             (batch, 3 · (5 + classes), rows, columns), one for each stride, the finest first.
         names: of the classes, for the engine file.
+        fused: whether BatchNorm was folded into the convolutions, as Ultralytics' checkpoints may have it.
+        anchors: by level, the finest first, widths and heights in pixels; in place of the usual ones, where neither the
+            checkpoint nor a .cfg beside it tells them.
 
     Shape: images (batch, 3, height, width), RGB in 0..1, both multiples of 32: usually 416, and 640 with Ultralytics.
     """
@@ -194,6 +196,8 @@ class YOLOv3(Family):
         version: str = "darknet",
         head: str = "decoded",
         names: Sequence[str] | None = None,
+        fused: bool = False,
+        anchors: Sequence[Sequence[Sequence[float]]] | None = None,
     ) -> None:
         variant = self.variants.get(name, self.variants["yolov3"])
         original = version == "darknet"
@@ -209,16 +213,20 @@ class YOLOv3(Family):
         self.backbone = TinyDarknet("replicate" if original else "constant", conv) if tiny else Darknet53(conv)
         self.neck = TinyNeck(conv) if tiny else Neck(conv)
         self.bbox_head = Head(variant, classes, original, conv)
+        if anchors is not None:
+            self.bbox_head.set_anchors(anchors)
+        if fused:
+            without_norms(self)
 
     def forward(self, images: Tensor) -> Any:
         expect_multiples(images.shape[2:], self.strides[-1], self.name)
         return self.bbox_head(*self.neck(*self.backbone(images)), decode=self.head == "decoded")
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
-        """Take a state dict in any form that :meth:`canonical` knows; see :meth:`trtnn.Module.load_state_dict`.
+    def check(self, state_dict: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+        """Check that a state dict is of this version; others compute differently with the same names.
 
         Raises:
-            StateDictError: as there, or it is of another version, which computes differently with the same names.
+            StateDictError: it is not.
         """
         found = self.identify(state_dict) or {}
         if found.get("version", self.version) != self.version:
@@ -226,7 +234,17 @@ class YOLOv3(Family):
                 f'the state dict does not fit YOLOv3 of version "{self.version}"; nothing was loaded',
                 self.explain_state_dict(state_dict),
             )
-        return super().load_state_dict(state_dict, strict)
+        if unknown := {*said.get("activations", ())} - {"leaky", "linear"}:
+            raise StateDictError(
+                f"the .cfg beside the weights has the activation {', '.join(sorted(unknown))}, YOLOv3 here has leaky; "
+                "nothing was loaded",
+            )
+        if said.get("stretched"):
+            raise StateDictError(
+                "the .cfg beside the weights has heads that stretch what they say of a centre (scale_x_y, new_coords), "
+                "as YOLOv4's do and YOLOv3's do not; nothing was loaded",
+            )
+        super().check(state_dict, said)
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:

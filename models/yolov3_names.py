@@ -55,10 +55,12 @@ def identify(state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, (head, layers) in ULTRALYTICS.items():
         own, theirs = state_dict.get("bbox_head.convs_pred.0.bias"), state_dict.get(f"{head}.m.0.bias")
         if own is not None and _OWN[name] in state_dict:
-            return {"name": name, "classes": math.prod(own.shape) // 3 - 5}
+            fused = {"fused": True} if _OWN[name].replace(".weight", ".bias") in state_dict else {}
+            return {"name": name, "classes": math.prod(own.shape) // 3 - 5, **fused}
         if theirs is not None and all(f"model.{layer}.conv.weight" in state_dict for layer in layers):
             version = "9.0" if f"{head}.anchor_grid" in state_dict else "9.6"
-            return {"name": name, "classes": math.prod(theirs.shape) // 3 - 5, "version": version}
+            fused = {} if f"model.{layers[0]}.bn.weight" in state_dict else {"fused": True}
+            return {"name": name, "classes": math.prod(theirs.shape) // 3 - 5, "version": version, **fused}
     return None
 
 
@@ -112,7 +114,7 @@ def _from_ultralytics(state_dict: Mapping[str, Any], model: Module) -> dict[str,
     renamed = {
         f"model.{theirs}.{name}": f"{ours}.{name}"
         for theirs, ours in zip(layers, convs, strict=True)
-        for name in (*_OF_CONV, "bn.num_batches_tracked")
+        for name in (*_OF_CONV, "bn.num_batches_tracked", "conv.bias")
     }
     levels = len(model.strides)
     for i in range(levels):

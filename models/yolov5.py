@@ -16,10 +16,10 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
-from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
+from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.family import Family
-from trtnn.models.panet import panet
+from trtnn.models.panet import panet, sources
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
 from trtnn.ops.convolution import kept_apart
@@ -136,6 +136,7 @@ class YOLOv5(Family):
             (batch, 3 · (5 + classes), rows, columns), one for each stride.
         depth, width: in place of the size's own multiples.
         names: of the classes, for the engine file.
+        fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
 
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
     """
@@ -152,6 +153,7 @@ class YOLOv5(Family):
         depth: float | None = None,
         width: float | None = None,
         names: Sequence[str] | None = None,
+        fused: bool = False,
     ) -> None:
         p6 = name.endswith("6")
         super().__init__()
@@ -171,6 +173,9 @@ class YOLOv5(Family):
         self.model.append(Detect(heads, classes, anchors, self.strides))
         if version == "5.0":  # those checkpoints hold the anchors twice, here in pixels
             self.model[-1].anchor_grid = Buffer(len(anchors), 1, 3, 1, 1, 2, optional=True)
+        self.sources = sources(len(self.strides), narrow=True)
+        if fused:
+            without_norms(self)
 
     def _channels(self, c: int) -> int:
         return math.ceil(c * self.width / 8) * 8
@@ -228,10 +233,12 @@ class YOLOv5(Family):
         p6 = "model.33.m.0.bias" in state_dict
         bias = state_dict.get("model.33.m.0.bias" if p6 else "model.24.m.0.bias")
         kind = "-dcn" if "model.1.conv_offset_mask.weight" in state_dict else "6" if p6 else ""
-        if stem is None or bias is None:
+        has_masks = any(name.startswith(("model.24.proto.", "model.33.proto.")) for name in state_dict)
+        if stem is None or bias is None or has_masks:
             return None
         width = math.prod(stem.shape) / 108 / 64  # either stem has 108 weights a channel
         depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3
         size = min(_SIZES, key=lambda s: abs(_SIZES[s].width - width) + abs(_SIZES[s].depth - depth))
         classes = math.prod(bias.shape) // 3 - 5
-        return {"name": f"yolov5{size}{kind}", "classes": classes, "version": "5.0" if old else "6.0"}
+        fused = {} if f"{'model.0.conv' if old else 'model.0'}.bn.weight" in state_dict else {"fused": True}
+        return {"name": f"yolov5{size}{kind}", "classes": classes, "version": "5.0" if old else "6.0", **fused}

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trtnn import functional as F
-from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
+from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import cells_of, join
 from trtnn.models.family import Family
-from trtnn.models.panet import panet
+from trtnn.models.panet import panet, sources
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import Conv2d, Module, ModuleList, Sequential, Upsample
 from trtnn.tensor import Tensor
@@ -111,6 +111,7 @@ class YOLOv8(Family):
             scores in 0..1, with 8400 boxes at 640 pixels. ``"raw"`` gives a list of maps
             (batch, 64 + classes, rows, columns), one for each stride.
         names: of the classes, for the engine file.
+        fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
 
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32.
     """
@@ -125,7 +126,12 @@ class YOLOv8(Family):
     }
 
     def __init__(
-        self, name: str = "yolov8s", classes: int = 80, head: str = "decoded", names: Sequence[str] | None = None
+        self,
+        name: str = "yolov8s",
+        classes: int = 80,
+        head: str = "decoded",
+        names: Sequence[str] | None = None,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         self.head = head
@@ -160,6 +166,9 @@ class YOLOv8(Family):
                 Detect((c3, c4, c5), classes, self.strides),
             ]
         )
+        self.sources = sources(len(self.strides), narrow=False)
+        if fused:
+            without_norms(self)
 
     def forward(self, images: Tensor) -> Any:
         expect_multiples(images.shape[2:], self.strides[-1], self.name)
@@ -177,4 +186,5 @@ class YOLOv8(Family):
             return None
         width = math.prod(stem.shape) / 27 / 64
         name = min(cls.variants, key=lambda name: abs(cls.variants[name].width - width))
-        return {"name": name, "classes": math.prod(bias.shape)}
+        fused = {} if "model.0.bn.weight" in state_dict else {"fused": True}
+        return {"name": name, "classes": math.prod(bias.shape), **fused}

@@ -1,9 +1,11 @@
 """Reading hostile files in a process of its own, which has little memory and says when something runs.
 
 >>> python -m tests.confined fuzz seed.pt 1 1000     # a thousand mutations of a sound file
+>>> python -m tests.confined generate .pt 1 1000     # a thousand made-up files of a format, see tests/fuzz
 >>> python -m tests.confined read FOLDER             # every file in a folder
 
-It prints one JSON object: how many files were loaded and refused, what went wrong, and the longest time.
+It prints one JSON object: how many files were loaded and refused, what went wrong, and the longest time. Each file may
+take 5 s of the CPU, and 64 MiB beside three times its own size, or that of what was honestly in it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
@@ -22,12 +25,14 @@ from random import Random
 
 import numpy as np
 
+from tests.fuzz.checkpoints import GENERATORS
 from tests.mutations import MUTATIONS
 from trtnn import Engine
 from trtnn.checkpoint import load
 from trtnn.errors import CheckpointError, EngineError
 
-MOST_SECONDS = 10
+MOST_SECONDS = 5
+MOST_TIMES, ALWAYS_BYTES = 3, 64 * 2**20
 ROOM_BYTES = 600 * 2**20  # what reading one small file may take
 # what Python's own reader of a harmful pickle, or an import of what it names, cannot do without
 FORBIDDEN = (
@@ -67,22 +72,35 @@ class Watch:
             self.seen.append(f"open {arguments!r:.200}")
 
 
-def use(path: Path) -> None:
-    """Read a file, and touch all that it gives."""
+def memory_bytes(key: str) -> int:
+    """Return what this process has of memory (VmRSS), or had at most (VmHWM); getrusage would count the parent's."""
+    status = Path("/proc/self/status").read_text().split("\n")
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def use(path: Path) -> int:
+    """Read a file, touch all that it gives, and return how many bytes that is."""
     if path.suffix == ".engine":
         engine = Engine.load(path)
         repr(engine)
         engine.check_plan()
-        return
+        return engine.plan.nbytes
     state_dict = load(path)
     for name, array in state_dict.items():
         assert isinstance(name, str)
         assert name.isprintable()
         assert type(array) is np.ndarray
         assert array.flags.c_contiguous
-        array.tobytes()
+        array.sum() if array.dtype.kind == "f" else array.max(initial=0)
+    json.dumps(state_dict.metadata, allow_nan=False).encode()
     claimed = sum(array.nbytes for array in state_dict.values())
-    assert claimed <= 200 * path.stat().st_size + 2**28, f"{claimed:,} bytes out of {path.stat().st_size:,}"
+    assert claimed <= 40 * path.stat().st_size + 2**27, f"{claimed:,} bytes out of {path.stat().st_size:,}"
+    return claimed
 
 
 class TooLong(BaseException):
@@ -98,15 +116,20 @@ class Record:
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
         self.longest = (0.0, "")
+        self.peak_bytes = 0
         self.watch = Watch()
         signal.signal(signal.SIGVTALRM, too_long)
 
     def read(self, path: Path, what: str) -> None:
+        honest_bytes = path.stat().st_size
+        forget_peak()
+        before_bytes = memory_bytes("VmRSS")
         start = time.process_time()
         signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
         self.watch.on = True
         try:
-            use(path)
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                honest_bytes = max(honest_bytes, use(path))
             self.counts["loaded"] += 1
         except (CheckpointError, EngineError) as error:
             self.counts["refused"] += 1
@@ -119,6 +142,10 @@ class Record:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         self.faults += [f"{what}: {event}" for event in self.watch.seen]
         self.watch.seen.clear()
+        took_bytes = memory_bytes("VmHWM") - before_bytes
+        if took_bytes > MOST_TIMES * honest_bytes + ALWAYS_BYTES:
+            self.faults.append(f"{what}: it takes {took_bytes:,} bytes of memory, and has {honest_bytes:,}")
+        self.peak_bytes = max(self.peak_bytes, memory_bytes("VmHWM"))
         self.longest = max(self.longest, (time.process_time() - start, what))
 
 
@@ -146,18 +173,28 @@ def fuzz(record: Record, sound: Path, seed: int, count: int) -> None:
         record.counts["different"] += changed != content
 
 
+def generate(record: Record, suffix: str, seed: int, count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for index in range(count):
+            path = Path(folder, f"made{suffix}")
+            for name, content in GENERATORS[suffix](Random(f"{suffix} {seed} {index}")).items():
+                path.with_name(name or path.name).write_bytes(content)
+            record.read(path, f"{suffix} {seed} {index}")
+
+
 def main(mode: str, *arguments: str) -> None:
     record = Record()
     confine()
     warnings.simplefilter("ignore")  # zipfile's, of doubled names, when the files are made
     if mode == "fuzz":
         fuzz(record, Path(arguments[0]), int(arguments[1]), int(arguments[2]))
+    elif mode == "generate":
+        generate(record, arguments[0], int(arguments[1]), int(arguments[2]))
     else:
         for path in sorted(Path(arguments[0]).iterdir()):
             record.read(path, path.name)
-    status = Path("/proc/self/status").read_text().split("\n")  # getrusage would count the parent's memory as well
-    peak_bytes = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    print(json.dumps({**record.counts, "faults": record.faults, "longest": record.longest, "peak_bytes": peak_bytes}))
+    found = {"faults": record.faults, "longest": record.longest, "peak_bytes": record.peak_bytes}
+    print(json.dumps({**record.counts, **found}))
 
 
 if __name__ == "__main__":

@@ -126,7 +126,9 @@ def legacy_with(path: Path, data_pkl: bytes) -> Path:
 def test_is_refused_and_nothing_runs(tmp_path, kind, pack):
     data_pkl = attacks(f"touch {tmp_path / 'harm'}")[kind]
     before = set(sys.modules)
-    with pytest.raises(CheckpointError, match=r"a\.pt (asks for|has the pickle instruction|is damaged)"):
+    unknown = kind in ("call of an object", "Cyrillic torch")  # which name nothing harmful, and make nothing
+    words = "holds no state dict|is damaged" if unknown else "asks for|has the pickle instruction|is damaged"
+    with pytest.raises(CheckpointError, match=rf"a\.pt ({words})"):
         load(pack(tmp_path / "a.pt", data_pkl))
     assert not (tmp_path / "harm").exists()
     assert {name for name in set(sys.modules) - before if not name.startswith("encodings")} == set()
@@ -401,6 +403,91 @@ def bombs() -> dict[str, bytes]:
         "a codec": HEAD + call("_codecs", "encode", text("x"), text("os.system")) + b".",
         "a tensor called clear-the-screen": rebuild().replace(text("w"), text("\x1b[2J\n")),
         "a tensor called half a character": rebuild().replace(text("w"), b"X\x03\x00\x00\x00\xed\xa0\x80"),
+        "a long tuple as the key of many dicts": HEAD
+        + b"("
+        + b"N" * 100_000
+        + b"tq\x00]("
+        + b"}h\x00Ns" * 20_000
+        + b"e.",
+        "sets of a long text": HEAD
+        + text("x" * 200_000)
+        + b"q\x00cbuiltins\nset\nq\x01]("
+        + b"h\x01h\x00\x85R" * 3000
+        + b"e.",
+        "dicts of a long text": HEAD
+        + text("x" * 200_000)
+        + b"q\x00ccollections\nOrderedDict\nq\x01]("
+        + b"h\x01h\x00\x85R" * 3000
+        + b"e.",
+        "a long module": b"\x80\x04"
+        + text("m" * 350_000)
+        + b"q\x00"
+        + text("n")
+        + b"q\x01]("
+        + b"h\x00h\x01\x93" * 9000
+        + b"e.",
+        "a long name": HEAD + b"]" + b"c" + b"m" * 300_000 + b"\nn\na.",
+        "a storage of a kind with a long name": HEAD
+        + b"c"
+        + b"a" * 300_000
+        + b"\nb\nq\x00]("
+        + (b"(" + text("storage") + b"h\x00" + text("0") + text("cpu") + b"K\x02tQ") * 9000
+        + b"e.",
+        "many classes": HEAD + b"(" + b"".join(b"ca.b\nc%d\n" % i for i in range(100_000)) + b"t.",
+        "empty dicts": HEAD + b"}" * 2_000_000 + b".",
+        "objects": HEAD + b"cmodels.yolo\nModel\nq\x00" + b"h\x00)\x81" * 1_500_000 + b".",
+        "marks": HEAD + b"(" * 2_000_000 + b".",
+        "models that share one": HEAD
+        + b"}("
+        + text("ema")
+        + rebuild()[len(HEAD) : -1]
+        + text("m")
+        + module(b"}(" + b"".join(text(f"{i}") + b"K\x01" for i in range(40_000)) + b"u")
+        + b"q\x09"
+        + b"".join(text(f"model{i}") + module(b"}", b"}", b"}" + text("x") + b"h\x09s") for i in range(1500))
+        + b"u.",
+        "modules that say much": HEAD
+        + module(
+            b"}",
+            b"}",
+            b"}("
+            + text("x")
+            + module().replace(b"cmodels.yolo\nModel\n", b"ctorch.nn.modules.conv\nConv2d\n")[:-2]
+            + text("padding")
+            + b"("
+            + b"N" * 9000
+            + b"tsbq\x09"
+            + b"".join(text(f"{i}") + b"h\x09" for i in range(30_000))
+            + b"u",
+        )
+        + b".",
+        "names of many wrappers": HEAD
+        + b"}("
+        + text("module." * 130 + "a")
+        + rebuild()[len(HEAD) + 7 : -2]
+        + b"q\x05"
+        + b"".join(text("module." * 130 + f"{i}") + b"h\x05" for i in range(10_000))
+        + b"u.",
+        "many averages": HEAD
+        + b"}("
+        + text("ema.w")
+        + rebuild()[len(HEAD) + 7 : -2]
+        + b"q\x05"
+        + b"".join(text(f"ema{i}.w") + b"h\x05" for i in range(60_000))
+        + b"u.",
+        "names without end": HEAD
+        + b"}("
+        + text("names")
+        + b"]q\x09("
+        + b"h\x09" * 9
+        + b"e"
+        + text("train_args")
+        + b"}"
+        + text("a")
+        + b"h\x09s"
+        + text("model")
+        + module()
+        + b"u.",
         "nothing": b"",
         "a stop": b".",
         "protocol 255": b"\x80\xff}.",
@@ -410,7 +497,10 @@ def bombs() -> dict[str, bytes]:
 
 # those that are sound files after all, of an empty state dict or an empty tensor
 HARMLESS = {
-    zip_with: {"an empty shape with 2^62 in it", "a state for an OrderedDict", "a factory", "protocol 255"},
+    zip_with: {
+        *("an empty shape with 2^62 in it", "a state for an OrderedDict", "a factory", "protocol 255"),
+        *("models that share one", "names without end", "names of many wrappers", "many averages"),
+    },
     legacy_with: set(),
 }
 
@@ -430,8 +520,7 @@ def test_bombs(tmp_path, pack):
     names = list(bombs())
     assert [names[int(fault[:3])] + fault[3:] for fault in found["faults"]] == []
     assert found.get("loaded", 0) == len([name for name in names if name in HARMLESS[pack]])
-    assert found["longest"][0] < 10, names[int(found["longest"][1][:3])]
-    assert found["peak_bytes"] < 700 * 2**20
+    assert found["longest"][0] < 5, names[int(found["longest"][1][:3])]
 
 
 def test_every_instruction_is_either_known_or_refused(tmp_path):
@@ -451,3 +540,56 @@ def test_a_directory_that_exchanges_two_entries(tmp_path):
     path.write_bytes(content[:start] + directory)
     with pytest.raises(CheckpointError, match="its zip entry a/data/1 is not where it should be"):
         load(path)
+
+
+# -- aimed files of other formats -------------------------------------------------------------------------------------
+
+
+def directory_of(count: int) -> bytes:
+    """A zip file whose directory has so many entries, all of the same few bytes."""
+    local = b"PK\x03\x04" + bytes(22) + b"\x01\x00\x00\x00a"
+    entries = b"".join(
+        b"PK\x01\x02" + bytes(24) + b"\x05\x00" + bytes(16) + b"%05d" % (i % 99999) for i in range(count)
+    )
+    size, start = len(entries).to_bytes(4, "little"), len(local).to_bytes(4, "little")
+    return local + entries + b"PK\x05\x06" + bytes(8) + size + start + bytes(2)
+
+
+def header_of(text: str) -> bytes:
+    return len(text.encode()).to_bytes(8, "little") + text.encode()
+
+
+def listed(item: str, count: int) -> bytes:
+    return header_of('{"a": [' + ",".join([item] * count) + "]}")
+
+
+def aimed() -> dict[str, bytes]:
+    entry = '{"dtype":"F32","shape":[],"data_offsets":[0,0]}'
+    return {
+        "directory.pt": directory_of(250_000),
+        "directory.npz": directory_of(250_000),
+        "smaller directory.npz": directory_of(40_000),
+        "tensors.safetensors": header_of("{" + ",".join(f'"{i}":{entry}' for i in range(250_000)) + "}"),
+        "dicts.safetensors": listed("{}", 5_000_000),
+        "fewer dicts.safetensors": listed('{"":0}', 200_000),
+        "lists.safetensors": listed("[]", 5_000_000),
+        "numbers.safetensors": listed("1", 7_000_000),
+        "floats.safetensors": listed("1.5", 3_500_000),
+        "texts.safetensors": listed('""', 5_000_000),
+        "long text.safetensors": header_of('{"__metadata__": {"a": "' + "x" * 15_000_000 + '"}}'),
+        "wide text.safetensors": header_of('{"__metadata__": {"a": "' + "\U0001f600" * 3_700_000 + '"}}'),
+        "nested.safetensors": header_of("[" * 15_000_000),
+        "tensors.wts": b"900000\n" + b"".join(b"%d 1 3f800000\n" % i for i in range(900_000)),
+        "empty tensors.wts": b"1500000\n" + b"".join(b"%d 0\n" % i for i in range(1_500_000)),
+        "more tensors.wts": b"1\n" + b"".join(b"%d 0\n" % i for i in range(1_500_000)),
+        "short words.wts": b"1\na 7000000 " + b"1 " * 7_000_000 + b"\n",
+        "index.index.json": b'{"weight_map": {' + b",".join(b'"%d":"a"' % i for i in range(1_000_000)) + b"}}",
+    }
+
+
+def test_aimed_files_take_neither_time_nor_memory(tmp_path):
+    for name, content in aimed().items():
+        (tmp_path / name).write_bytes(content)
+    found = confined("read", tmp_path)
+    assert found["faults"] == []
+    assert found["loaded"] == 3  # the long texts, which change nothing, and the short words

@@ -126,6 +126,17 @@ def test_adam_s_state_after_a_step_is_no_hindrance(tmp_path):
     assert_same(load(tmp_path / "a.pt"), model.state_dict())
 
 
+def test_a_small_file_of_many_tensors_and_an_optimizer(tmp_path):
+    """What the reader takes as its cost is more than it is; not so much that a sound file would be refused."""
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(1000)))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    content = {"model": model, "ema": model, "optimizer": optimizer.state_dict()}
+    torch.save(content, tmp_path / "a.pt")
+    assert_same(load(tmp_path / "a.pt"), model.state_dict())
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -133,13 +144,14 @@ def test_adam_s_state_after_a_step_is_no_hindrance(tmp_path):
         (torch.ones(1), "holds no state dict but a value of type Tensor"),
         ({"epoch": 3}, "under 'epoch' it has a value of type int where a tensor should be"),
         ({3: torch.ones(1)}, "under a value of type int as a key it has a value of type Tensor"),
-        ({"a": {"b": torch.ones(1)}}, "under 'a' it has a value of type dict"),
         ({"a": np.ones(1)}, r"under 'a' it has an object of numpy\._?core\.multiarray\._reconstruct"),
         ({"a": torch.eye(2).to_sparse()}, r"under 'a' it has an object of torch\._utils\._rebuild_sparse_tensor"),
         ({"a": Path("/x")}, r"under 'a' it has an object of pathlib\.PosixPath"),
         ({"model": Path("/x")}, r"its content is an object of pathlib\.PosixPath, no module"),
-        ({"a": torch.ones(2, dtype=torch.complex64)}, "a has the type ComplexFloatStorage, which NumPy lacks"),
-        ({"a": torch.ones(2).to(torch.float8_e5m2)}, "a has the type float8_e5m2, which NumPy lacks\n  known: bool, "),
+        (
+            {"a": torch.ones(2, dtype=torch.complex64)},
+            "has no tensor that NumPy has a type for: a is of the type ComplexFloatStorage",
+        ),
     ],
 )
 def test_what_is_no_state_dict(tmp_path, content, problem):

@@ -81,6 +81,10 @@ def test_every_bit_survives(tmp_path):
         ),  # 8 bytes, and a blank at each ninth place
         ("1\na\0\x1b[2J 2 3f800000\n", r"a\\x00\\x1b\[2J has 1 values where 2"),
         ("1\na\x1b[2J 1 3f800000\n", r"has a tensor called 'a\\x1b\[2J'\n  the names of a state dict are printable"),
+        ("1\na 0 3f800000\n", "a has 1 values where 0 are promised"),
+        ("1\na 0 nonsense and more\n", "not hexadecimal|of more than 8"),
+        ("1\na 0\nb 0\n", "has 2 tensors where its first line promises 1"),
+        ("9000000\na 0\n", "it promises 9,000,000 tensors"),
         ("1\na 1 3f80000g\n", "a has a value that is not hexadecimal"),
         ("1\na 1 0x3f8000\n", "a has a value that is not hexadecimal"),
         ("1\na 1 -1\n", "a has a value that is not hexadecimal"),

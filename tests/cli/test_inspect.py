@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import trtnn
 from tests.helpers import ONE_TARGET, message_of
@@ -36,6 +37,24 @@ def test_a_checkpoint_of_no_known_model(run, tmp_path):
     assert f"{'x' * 100}  float32  1×2\n" in result.out
     assert f"{'steps':100}  int64    scalar\n" in result.out
     assert result.out.endswith("2 tensors, 3 numbers, 0.0 MB\nmodel: none that trtnn knows\n")
+
+
+def test_a_training_checkpoint_says_what_was_taken_and_more(run, tmp_path):
+    content = {"model": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}, "names": ["cat", "d\x1b[2Jog"], "epoch": 3}
+    torch.save({**content, "train_args": {"imgsz": 320, "lr0": 0.01}}, tmp_path / "a.pt")
+    result = run("inspect", tmp_path / "a.pt")
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[-6:] == [
+        "names: cat, d\\x1b[2Jog",
+        "train_args: imgsz 320, lr0 0.01",
+        "imgsz: 320",
+        "taken: ema",
+        "others: model",
+        "model: none that trtnn knows",
+    ]
+    torch.save({"model.10.m.0.attn.qkv.conv.weight": torch.ones(1)}, tmp_path / "b.pt")
+    assert run("inspect", tmp_path / "b.pt").out.endswith("model: YOLO11 or a later one, which trtnn has not\n")
 
 
 def test_a_model_s_name(run):

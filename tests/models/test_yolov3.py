@@ -1,5 +1,6 @@
 """YOLOv3 against its torch twin and against published numbers: versions, heads, precision, every form of weights."""
 
+import copy
 import functools
 import struct
 
@@ -13,7 +14,7 @@ from tests.models.checks import any_size, assert_boxes_close, outputs_of, zeros_
 from tests.models.twins import yolov3 as twins
 from tests.models.twins.scaling import pictures
 from trtnn import Input, models
-from trtnn.errors import ArgumentError, ShapeError, StateDictError
+from trtnn.errors import ArgumentError, ShapeError, StateDictError, TrtnnError
 from trtnn.models.yolov3 import YOLOv3
 from trtnn.vision import pipeline_of
 
@@ -236,6 +237,57 @@ def test_a_darknet_file(tmp_path):
     model = models.from_state_dict(state)
     assert (model.name, model.classes, model.version) == ("yolov3-tiny", CLASSES, "darknet")
     np.testing.assert_array_equal(model.bbox_head.convs_pred[0].bias.data, twin.model[-1].m[-1].bias.detach())
+
+
+def test_a_cfg_beside_a_darknet_file_is_followed_or_refused(tmp_path):
+    twin = twin_of("yolov3-tiny")
+    numbers = b"".join(tensor.detach().numpy().tobytes() for tensor in in_order_of_darknet(twin))
+    (tmp_path / "a.weights").write_bytes(struct.pack("<3iq", 0, 2, 0, 32_013_312) + numbers)
+    pairs = [[10 + i, 20 + 2 * i] for i in range(6)]
+    heads = "".join(f"[yolo]\nmask={mask}\nanchors={pairs}\nclasses=3\n" for mask in ("3,4,5", "0,1,2"))
+    cfg = "[net]\nwidth=96\nheight=64\n[convolutional]\nactivation=leaky\n" + heads.replace("[[", "").replace("]]", "")
+    cfg = cfg.replace("], [", ", ")
+    (tmp_path / "a.cfg").write_text(cfg)
+    model = models.from_state_dict(trtnn.load(tmp_path / "a.weights"))
+    assert model.inputs == {"images": Input((1, 3, 64, 96))}
+    np.testing.assert_allclose([model.bbox_head.anchors_px(level) for level in (0, 1)], np.reshape(pairs, (2, 3, 2)))
+    trtnn.checkpoint.convert(tmp_path / "a.weights", tmp_path / "a.safetensors")
+    again = models.from_state_dict(trtnn.load(tmp_path / "a.safetensors"))
+    np.testing.assert_array_equal(again.bbox_head.anchors.data, model.bbox_head.anchors.data)
+    for old, new, words in (
+        ("leaky", "mish", "the .cfg beside the weights has the activation mish, YOLOv3 here has leaky"),
+        ("classes=3", "classes=4", "classes: 4 in the file, 3 here"),
+        ("classes=3", "classes=3\nnew_coords=1", "heads that stretch what they say of a centre"),
+        ("mask=0,1,2", "mask=0,1", "anchors are 3 pairs of width and height on each of 2 levels\n  received 2 and 3"),
+    ):
+        (tmp_path / "a.cfg").write_text(cfg.replace(old, new))
+        assert words in message_of(TrtnnError, models.from_state_dict, trtnn.load(tmp_path / "a.weights"))
+
+
+def test_activations_and_eps_of_a_pickled_ultralytics_model(tmp_path):
+    twin = copy.deepcopy(twin_of("yolov3-tiny", "9.6"))
+    twin.model[0].act, twin.model[13].act = torch.nn.Hardswish(), torch.nn.Identity()
+    twin.model[14].bn.eps = 0.1
+    torch.save({"ema": twin, "model": None}, tmp_path / "a.pt")
+    model = models.from_state_dict(trtnn.load(tmp_path / "a.pt"))
+    images = pictures(1, 64, 64)
+    boxes, _ = outputs_of(twin, images)
+    assert_boxes_close(model.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), boxes, FP32_TOLERANCE)
+
+
+def test_a_fused_ultralytics_model(tmp_path):
+    twin = copy.deepcopy(twin_of("yolov3-tiny", "9.6"))
+    images = pictures(1, 64, 64)
+    boxes, _ = outputs_of(twin, images)
+    for block in twin.modules():
+        if isinstance(block, twins.Conv):
+            block.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(block.conv, block.bn)
+            block.bn = torch.nn.Identity()
+    torch.save({"ema": twin, "model": None}, tmp_path / "a.pt")
+    state = trtnn.load(tmp_path / "a.pt")
+    assert models.identify(state)["fused"] is True
+    model = models.from_state_dict(state)
+    assert_boxes_close(model.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), boxes, FP32_TOLERANCE)
 
 
 @pytest.mark.parametrize("version", ["9.0", "9.6"])

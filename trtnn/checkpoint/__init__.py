@@ -1,4 +1,4 @@
-"""Checkpoints: files to plain dicts of NumPy arrays, and back.
+"""Checkpoints: files to dicts of NumPy arrays with what the file says beside them, and back.
 
 >>> state_dict = load("yolov5s.pt")
 >>> save(state_dict, "yolov5s.safetensors")
@@ -6,10 +6,12 @@
 ======================= ============================================ ===================================
 suffix                  what :func:`load` reads                      what :func:`save` writes
 ======================= ============================================ ===================================
-``.safetensors``        views of the file, nothing copied            the same types
+``.safetensors``        views of the file, nothing copied            the same types, and the metadata
 ``.npz``                arrays                                       the same types, uncompressed
 ``.wts``                flat float32 arrays: it knows no shapes      float32, flat
-``.pt .pth .ckpt``      views of the file; torch is not needed       the same types; torch is needed
+``.pt .pth .ckpt .bin   views of the file; torch is not needed       the same types; torch is needed
+.pth.tar``
+``.index.json``         the shards that it names, in its folder      nothing
 ``.weights``            Darknet's: one flat array without names      nothing
 ======================= ============================================ ===================================
 """
@@ -24,16 +26,18 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from trtnn.checkpoint import darknet, npz, safetensors, torch_file, wts
-from trtnn.errors import ArgumentError, CheckpointError, DTypeError
+from trtnn.checkpoint import darknet, npz, safetensors, shards, torch_file, wts
+from trtnn.checkpoint.prefixes import with_averages, without_wrappers
+from trtnn.checkpoint.state_dict import StateDict, metadata_of
+from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text
 from trtnn.files import atomic_write
 
-__all__ = ["convert", "load", "save"]
+__all__ = ["StateDict", "convert", "load", "save"]
 
 
 class _Format(NamedTuple):
     read: Callable[[Path], dict[str, np.ndarray]]
-    write: Callable[[Mapping[str, np.ndarray], BinaryIO], None]
+    write: Callable[[StateDict, BinaryIO], None]
 
 
 _TORCH = _Format(torch_file.read, torch_file.write)
@@ -44,44 +48,49 @@ _FORMATS = {
     ".pt": _TORCH,
     ".pth": _TORCH,
     ".ckpt": _TORCH,
+    ".bin": _TORCH,
+    ".tar": _TORCH,
     ".weights": _Format(darknet.read, darknet.write),
 }
-_DATA_PARALLEL = "module."
+_FLAT = (".wts",)  # formats that know no shapes
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def load(path: str | os.PathLike[str]) -> StateDict:
     """Return the state dict in a file, as NumPy arrays; the suffix says which format it is.
 
-    Of a torch file, which may hold a state dict, a training checkpoint (with the weights under "ema", "model",
-    "state_dict" or "model_state_dict", taken in this order) or a whole pickled model such as YOLOv5's, nothing is run
-    and no class in it is needed.
+    Of a torch file, which may hold a state dict, a training checkpoint or a whole pickled model such as YOLOv5's,
+    nothing is run and no class in it is needed. In a training checkpoint averaged weights ("ema", "state_dict_ema",
+    "model_ema", ...) are taken before others. What the file says beside the weights is in ``metadata``, see
+    :class:`trtnn.checkpoint.StateDict`: which weights were taken, the names of classes, the task, what a pickled model
+    is made of.
 
-    Every array is C-contiguous. bfloat16, which NumPy lacks, becomes float32; other types stay. Arrays of
-    ``.safetensors`` and torch files are views of the file, read when touched; writing to one leaves the file as it is.
-    Do not cut such a file short while its arrays are in use. Arrays of ``.wts`` are flat.
-    A Darknet ``.weights`` file gives one array, ``"darknet"``: a family that was published so tells by its length which
-    model it is of, and gives it names (``YOLOv3.canonical``).
+    Every array is C-contiguous. bfloat16 and 8-bit floats, which NumPy lacks, become float32; other types stay. Complex
+    and quantised tensors, and what is no tensor, are left out. Arrays of ``.safetensors`` and torch files are views of
+    the file, read when touched; writing to one leaves the file as it is. Do not cut such a file short while its arrays
+    are in use. Arrays of ``.wts`` are flat. A Darknet ``.weights`` file gives one array, ``"darknet"``: a family that
+    was published so tells by its length which model it is of, and gives it names (``YOLOv3.canonical``); of a ``.cfg``
+    of the same name beside it the anchors are read.
 
-    When every name begins with ``module.``, which torch's DataParallel puts there, the names lose it.
+    What torch's DataParallel, AveragedModel, compile and FSDP put before the names is left out.
 
     Raises:
         CheckpointError: the file is missing, damaged, of an unknown kind, a pickle that names something harmful, or
             made to take much more memory than its own size.
     """
     path = Path(path)
-    kind = _format(path)
+    reader = _reader(path)
+    if path.exists() and not path.is_file() and not path.is_dir():  # what never ends, or never begins
+        raise CheckpointError(f"cannot read {path}: it is no file")
     try:
-        state_dict = kind.read(path)
+        state_dict = reader(path)
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
     for name in state_dict:
         if not name.isprintable():  # save refuses it as well; on a terminal it could do anything
             raise CheckpointError(
                 f"{path} has a tensor called {name!r}", "the names of a state dict are printable text"
             )
-    if state_dict and all(name.startswith(_DATA_PARALLEL) for name in state_dict):
-        return {name.removeprefix(_DATA_PARALLEL): array for name, array in state_dict.items()}
-    return state_dict
+    return with_averages(without_wrappers(state_dict))
 
 
 def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -89,7 +98,8 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
     Args:
         state_dict: names to NumPy arrays or torch tensors on the CPU, of any boolean, integer or floating type.
-            torch's bfloat16 is written as float32; ``.wts`` makes everything float32 and loses the shapes.
+            torch's bfloat16 is written as float32; ``.wts`` makes everything float32 and loses the shapes. The
+            metadata of what :func:`load` returned are kept in ``.safetensors`` alone.
         path: the file; its folder must exist.
 
     Raises:
@@ -103,23 +113,77 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         raise ArgumentError(f"save takes a state dict, not a {type(state_dict).__name__}", "give model.state_dict()")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
     with atomic_write(path) as file:
-        kind.write(arrays, file)
+        kind.write(StateDict(arrays, metadata_of(state_dict)), file)
 
 
-def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+def convert(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], model: str | None = None, force: bool = False
+) -> list[str]:
     """Write the state dict in ``source`` to ``target``, in the format that its suffix names.
 
+    Arrays of a format that knows no shapes get those of the model that they belong to.
+
+    Args:
+        source: a checkpoint.
+        target: the file to write.
+        model: the name of the model, where the weights do not tell it.
+        force: whether a file that is there may be overwritten.
+
+    Returns:
+        Sentences that say what the target does not hold of the source.
+
     Raises:
-        CheckpointError, ArgumentError: as :func:`load` and :func:`save`.
+        CheckpointError, ArgumentError: as :func:`load` and :func:`save`; the target is there, or the source is; the
+            shapes are not known.
     """
-    _format(Path(target))  # before the source is read
-    save(load(source), target)
+    source, target = Path(source), Path(target)
+    _format(target)  # before the source is read
+    if target.exists() and not force:
+        raise ArgumentError(f"{target} is there already", "give another name, or overwrite it: --force or force=True")
+    state_dict = load(source)
+    suffix = target.suffix.lower()
+    if source.suffix.lower() in _FLAT and suffix not in _FLAT:
+        state_dict = _shaped(state_dict, source, model)
+    save(state_dict, target)
+    kept = [key for key in state_dict.metadata if key not in ("taken", "others", "left_out")]
+    notes = []
+    if suffix != ".safetensors" and kept:
+        notes.append(
+            f"{suffix} does not hold what {source.name} says beside the weights ({', '.join(kept)}): "
+            "a model made of it has the usual activations and no names; .safetensors holds it"
+        )
+    if left_out := state_dict.metadata.get("left_out"):
+        notes.append(f"left out: {', '.join(f'{name} ({what})' for name, what in list(left_out.items())[:10])}")
+    return list(map(harmless_text, notes))
+
+
+def _shaped(state_dict: StateDict, source: Path, model: str | None) -> StateDict:
+    """Return the arrays in the shapes, and under the names, of the model that they belong to."""
+    from trtnn import models  # which knows the formats here
+
+    shaped = models.shaped(state_dict, model)
+    if shaped is None:
+        raise CheckpointError(
+            f"{source} knows no shapes, and its tensors are of no model that trtnn knows: their shapes would be lost",
+            "say which model it is: --model NAME or convert(..., model=NAME)",
+            "or load it into a Module of your own, and save its state_dict()",
+        )
+    return shaped
+
+
+def _reader(path: Path) -> Callable[[Path], StateDict]:
+    """Return what reads a file: an index of shards, or the format of its suffix."""
+    if path.name.lower().endswith(shards.SUFFIX):
+        return lambda index: shards.read(index, lambda shard: _format(shard).read(shard))
+    return _format(path).read
 
 
 def _format(path: Path) -> _Format:
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:
-        raise CheckpointError(f"{path} has no suffix of a checkpoint that is known", f"known: {', '.join(_FORMATS)}")
+        raise CheckpointError(
+            f"{path} has no suffix of a checkpoint that is known", f"known: {', '.join(_FORMATS)}, {shards.SUFFIX}"
+        )
     return _FORMATS[suffix]
 
 

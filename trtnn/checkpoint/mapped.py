@@ -6,16 +6,54 @@ import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
 from trtnn.errors import CheckpointError
 
-# bfloat16 is the upper half of a float32. NumPy has no such type, so a record of its own stands for it here and
-# array_at widens it.
+# Types that NumPy lacks: a record of its own stands for each here, and array_at makes float32 of it, which holds the
+# same numbers. bfloat16 is the upper half of a float32.
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 _ALWAYS_ALLOWED_BYTES = 2**26
+
+
+class _Float8(NamedTuple):
+    """A type of 8 bits: how many are its exponent's and its fraction's, and how it differs from IEEE's others."""
+
+    exponent: int
+    fraction: int
+    bias: int
+    infinite: bool = False  # whether the largest exponent is that of infinity and NaN
+    negative_zero: bool = True  # or that pattern is the only NaN
+
+
+_FLOAT8 = {
+    "float8_e4m3fn": _Float8(4, 3, 7),
+    "float8_e5m2": _Float8(5, 2, 15, infinite=True),
+    "float8_e4m3fnuz": _Float8(4, 3, 8, negative_zero=False),
+    "float8_e5m2fnuz": _Float8(5, 2, 16, negative_zero=False),
+    "float8_e8m0fnu": _Float8(8, 0, 127),
+}
+FLOAT8 = {name: np.dtype([(name, "u1")]) for name in _FLOAT8}
+
+
+def _numbers(kind: _Float8) -> np.ndarray:
+    """Return the float32 of each of a type's 256 patterns."""
+    code = np.arange(256)
+    if not kind.fraction:  # powers of two, with neither sign nor zero
+        return np.where(code == 255, np.nan, 2.0 ** (code - kind.bias)).astype(np.float32)
+    fraction, exponent = code % (1 << kind.fraction), code >> kind.fraction & ((1 << kind.exponent) - 1)
+    scale = 2.0 ** (np.maximum(exponent, 1) - kind.bias)
+    size = (fraction / (1 << kind.fraction) + (exponent > 0)) * scale
+    last = exponent == (1 << kind.exponent) - 1
+    if kind.infinite:
+        size = np.where(last, np.where(fraction == 0, np.inf, np.nan), size)
+    elif kind.negative_zero:
+        size = np.where(last & (fraction == (1 << kind.fraction) - 1), np.nan, size)
+    signed = np.where(code < 128, size, -size)
+    return (signed if kind.negative_zero else np.where(code == 128, np.nan, signed)).astype(np.float32)
 
 
 def map_file(path: Path) -> mmap.mmap:
@@ -39,20 +77,28 @@ def is_size(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
-def check_inflation(path: Path, file_bytes: int, claimed_bytes: int, most_times: int, advice: str) -> None:
+def check_inflation(
+    path: Path,
+    file_bytes: int,
+    claimed_bytes: int,
+    most_times: int,
+    advice: str,
+    allowed_bytes: int = _ALWAYS_ALLOWED_BYTES,
+) -> None:
     """Refuse a small file that would fill the memory.
 
     Args:
         path: the file, for the message.
         file_bytes: its size.
         claimed_bytes: what its arrays would take.
-        most_times: how many times its size they may take, beyond 64 MiB.
+        most_times: how many times its size they may take.
         advice: what to do if the file is sound.
+        allowed_bytes: what they may take beyond that.
 
     Raises:
         CheckpointError: they would take more.
     """
-    if claimed_bytes > most_times * file_bytes + _ALWAYS_ALLOWED_BYTES:
+    if claimed_bytes > most_times * file_bytes + allowed_bytes:
         raise CheckpointError(
             f"{path} has {file_bytes:,} bytes but claims tensors of {claimed_bytes:,}: refused",
             f"if you trust it, {advice}",
@@ -65,7 +111,8 @@ def array_at(
     """Return the array that lies at ``offset`` in ``data``; the caller has checked the bounds.
 
     It is a view of the file where it can be. It is copied where ``strides`` (in elements) or the alignment would
-    otherwise be odd, so that every array is C-contiguous and aligned, and :data:`BFLOAT16` is widened to float32.
+    otherwise be odd, so that every array is C-contiguous and aligned. :data:`BFLOAT16` and :data:`FLOAT8` become
+    float32.
     """
     if strides is not None:
         strides = tuple(stride * dtype.itemsize for stride in strides)
@@ -75,4 +122,6 @@ def array_at(
         words = array["bfloat16"].astype(np.uint32, order="C")
         np.left_shift(words, np.uint32(16), out=words)
         return words.view(np.float32)
+    if dtype.names and dtype.names[0] in _FLOAT8:
+        return np.ascontiguousarray(_numbers(_FLOAT8[dtype.names[0]])[array[dtype.names[0]]]).reshape(shape)
     return np.require(array, requirements="CA")

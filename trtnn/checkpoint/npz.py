@@ -12,16 +12,19 @@ import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.mapped import check_inflation, is_shape
+from trtnn.checkpoint.state_dict import StateDict
+from trtnn.checkpoint.zip_directory import check_directory
 from trtnn.errors import CheckpointError
 
-_INFLATION_LIMIT = 100  # weights do not shrink so much, zeros shrink a thousandfold
+_INFLATION_LIMIT = 20  # weights do not shrink so much, zeros shrink a thousandfold
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
 _HEADERS = {b"\x01\x00": np.lib.format.read_array_header_1_0, b"\x02\x00": np.lib.format.read_array_header_2_0}
 _UNSOUND = "is not a sound .npz file"
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path) -> StateDict:
     """Read a .npz file, compressed or not; pickled objects in it are refused."""
+    check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -36,7 +39,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise damaged(path, _UNSOUND, f"NumPy says: {error or type(error).__name__}") from error
     if len(arrays) != len(entries):
         raise damaged(path, _UNSOUND, "a name occurs twice in it")
-    return arrays
+    return StateDict(arrays)
 
 
 def _array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:

@@ -4,6 +4,9 @@ The format (https://huggingface.co/docs/safetensors/index#format): 8 bytes with 
 header, an object of ``{name: {"dtype", "shape", "data_offsets": [begin, end]}}``, where the name ``__metadata__`` is
 taken by free text; the data, which the tensors cover without a hole. The library of that name copies every array it
 hands to NumPy; here they are views of the file.
+
+Of a tensor that a model holds under two names that library writes one, and the other into ``__metadata__``, as
+``{other: name}``. What trtnn knows of a checkpoint beside its tensors is there as one JSON text under ``trtnn``.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from typing import BinaryIO
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
-from trtnn.checkpoint.mapped import BFLOAT16, array_at, is_shape, is_size, map_file
+from trtnn.checkpoint.json_cost import check_json_cost
+from trtnn.checkpoint.mapped import BFLOAT16, FLOAT8, array_at, is_shape, is_size, map_file
+from trtnn.checkpoint.state_dict import LEFT_OUT, StateDict, check_metadata
 from trtnn.errors import CheckpointError
 from trtnn.strict_json import parse_object
 
@@ -36,17 +41,24 @@ _DTYPES = {
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
     "BF16": BFLOAT16,
+    "F8_E4M3": FLOAT8["float8_e4m3fn"],
+    "F8_E5M2": FLOAT8["float8_e5m2"],
+    "F8_E8M0": FLOAT8["float8_e8m0fnu"],
+    "F8_E4M3FNUZ": FLOAT8["float8_e4m3fnuz"],
+    "F8_E5M2FNUZ": FLOAT8["float8_e5m2fnuz"],
 }
+_OTHER_BITS = {"C64": 64, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}  # of types that no array has
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _METADATA = "__metadata__"
+_OWN = "trtnn"  # the key of our text in it
 _HEADER_LIMIT_BYTES = 100_000_000  # the library's own
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path) -> StateDict:
     """Map a .safetensors file; the arrays are views of it, in the header's order."""
     data = map_file(path)
     header, start = _header(path, data)
-    header.pop(_METADATA, None)
+    texts = _texts(path, header.pop(_METADATA, {}))
     spans = sorted(_span(path, name, entry) for name, entry in header.items())
     end = 0
     for begin, next_end, name in spans:
@@ -57,10 +69,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
         end = next_end
     if start + end != len(data):
         raise damaged(path, f"has {len(data):,} bytes where its header promises {start + end:,}")
-    return {
+    arrays = {
         name: array_at(data, _DTYPES[entry["dtype"]], start + entry["data_offsets"][0], tuple(entry["shape"]))
         for name, entry in header.items()
+        if entry["dtype"] in _DTYPES
     }
+    left_out = {name: f"of the type {entry['dtype']}" for name, entry in header.items() if name not in arrays}
+    arrays |= {alias: arrays[name] for alias, name in texts.items() if name in arrays and alias not in arrays}
+    return StateDict(arrays, {**_own(path, texts), **({LEFT_OUT: left_out} if left_out else {})})
 
 
 def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, object], int]:
@@ -68,10 +84,25 @@ def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, object], int]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(len(data) - 8, _HEADER_LIMIT_BYTES):
         raise damaged(path, "is not a safetensors file", f"its header would have {length:,} of {len(data):,} bytes")
+    text = data[8 : 8 + length]
+    check_json_cost(path, text, len(data))
     try:
-        return parse_object(data[8 : 8 + length]), 8 + length
+        return parse_object(text), 8 + length
     except ValueError as error:
         raise damaged(path, "is not a safetensors file", f"its header is not sound JSON: {error}") from error
+
+
+def _texts(path: Path, metadata: object) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise damaged(path, "is not a sound safetensors file", f"its {_METADATA} is no object of texts")
+    return metadata
+
+
+def _own(path: Path, texts: Mapping[str, str]) -> dict[str, object]:
+    try:
+        return check_metadata(parse_object(texts[_OWN].encode())) if _OWN in texts else {}
+    except ValueError as error:
+        raise damaged(path, "is not a sound safetensors file", f"trtnn's text in it is not sound: {error}") from error
 
 
 def _span(path: Path, name: str, entry: object) -> tuple[int, int, str]:
@@ -81,9 +112,10 @@ def _span(path: Path, name: str, entry: object) -> tuple[int, int, str]:
     lists = isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list)
     if not (lists and is_shape(shape) and len(offsets) == 2 and all(map(is_size, offsets))):
         raise damaged(path, "is not a sound safetensors file", f"the header's entry for {name!r} is malformed")
-    if dtype not in _DTYPES:
+    if dtype not in _DTYPES and dtype not in _OTHER_BITS:
         raise CheckpointError(f"{path}: {name} has the type {dtype}, which NumPy lacks", f"known: {', '.join(_DTYPES)}")
-    expected_bytes = math.prod(shape) * _DTYPES[dtype].itemsize
+    bits = 8 * _DTYPES[dtype].itemsize if dtype in _DTYPES else _OTHER_BITS[dtype]
+    expected_bytes = math.prod(shape) * bits // 8
     if offsets[1] - offsets[0] != expected_bytes:
         raise damaged(
             path,
@@ -93,7 +125,7 @@ def _span(path: Path, name: str, entry: object) -> tuple[int, int, str]:
     return offsets[0], offsets[1], name
 
 
-def write(arrays: Mapping[str, np.ndarray], file: BinaryIO) -> None:
+def write(arrays: StateDict, file: BinaryIO) -> None:
     """Write the arrays as safetensors, the widest types first so that each is aligned; the header keeps their order."""
     if _METADATA in arrays:
         raise CheckpointError(f"a tensor in a .safetensors file cannot be called {_METADATA}", "give it another name")
@@ -101,8 +133,11 @@ def write(arrays: Mapping[str, np.ndarray], file: BinaryIO) -> None:
     end = 0
     for name in (in_file := sorted(arrays, key=lambda name: -arrays[name].itemsize)):
         spans[name] = [end, end := end + arrays[name].nbytes]
+    own = {key: value for key, value in arrays.metadata.items() if key != LEFT_OUT}
+    metadata = {_METADATA: {_OWN: json.dumps(own, separators=(",", ":"))}} if own else {}
     header = json.dumps(
-        {
+        metadata
+        | {
             name: {"dtype": _NAMES[array.dtype], "shape": array.shape, "data_offsets": spans[name]}
             for name, array in arrays.items()
         },

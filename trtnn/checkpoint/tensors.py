@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
-from trtnn.checkpoint.mapped import BFLOAT16, array_at, is_shape, is_size
+from trtnn.checkpoint.mapped import BFLOAT16, FLOAT8, array_at, is_shape, is_size
 from trtnn.checkpoint.unpickle import Constructor, Global, Opaque
 from trtnn.errors import CheckpointError
 
@@ -29,6 +29,7 @@ _DTYPES = {
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
     "bfloat16": BFLOAT16,
+    **FLOAT8,
 }
 _STORAGES = {
     "BoolStorage": "bool",
@@ -43,6 +44,14 @@ _STORAGES = {
     "DoubleStorage": "float64",
     "BFloat16Storage": "bfloat16",
 }
+# kinds of storage whose elements NumPy, or a state dict, has no type for, and the bytes of an element
+_OTHER_STORAGES = {
+    "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16,
+    "QInt8Storage": 1,
+    "QUInt8Storage": 1,
+    "QInt32Storage": 4,
+}
 
 
 @dataclass(eq=False)
@@ -55,9 +64,9 @@ class Storage:
 
     @property
     def itemsize(self) -> int | None:
-        """Bytes an element; None for a kind of storage that NumPy has no type for."""
+        """Bytes an element; None for a kind of storage that is not known."""
         dtype = _DTYPES.get(_STORAGES.get(self.kind, ""))
-        return dtype.itemsize if dtype else None
+        return dtype.itemsize if dtype else _OTHER_STORAGES.get(self.kind)
 
 
 @dataclass(eq=False)
@@ -75,6 +84,25 @@ class Tensor:
         same_rank = tuples and is_shape(self.shape) and len(self.shape) == len(self.strides)
         if not (same_rank and all(map(is_size, (self.offset, *self.strides)))):
             raise TypeError("it has a tensor whose shape, strides or offset are malformed")
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its type is one that an array can have."""
+        return self.dtype in _DTYPES
+
+    @property
+    def is_view(self) -> bool:
+        """Whether its array is a view of the file, so that it takes no memory of its own."""
+        expected, in_order = 1, True
+        for size, stride in zip(self.shape[::-1], self.strides[::-1], strict=True):
+            in_order = in_order and (size == 1 or stride == expected)
+            expected *= size
+        return in_order and _DTYPES[self.dtype].names is None
+
+    @property
+    def stored_bytes(self) -> int:
+        """What its elements would take in the file, each for itself."""
+        return math.prod(self.shape) * _DTYPES[self.dtype].itemsize
 
     @property
     def size_bytes(self) -> int:

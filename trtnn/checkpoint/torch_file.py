@@ -19,20 +19,25 @@ import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.mapped import check_inflation, map_file
+from trtnn.checkpoint.pickled import describe
 from trtnn.checkpoint.state import find_state_dict
-from trtnn.checkpoint.tensors import TENSOR_CONSTRUCTORS, Storage, persistent_storage, tensor_array
+from trtnn.checkpoint.state_dict import LEFT_OUT, StateDict
+from trtnn.checkpoint.tensors import TENSOR_CONSTRUCTORS, Storage, Tensor, persistent_storage, tensor_array
 from trtnn.checkpoint.unpickle import unpickle
+from trtnn.checkpoint.zip_directory import check_directory
 from trtnn.errors import CheckpointError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _UTF8 = 1 << 11  # the flag of a zip entry whose name is UTF-8
 _EXPANSION_LIMIT = 8  # expand() makes one element stand for many, and tensors may share
+_COPIES_ALLOWED_BYTES = 2**23
+_COPIES_LIMIT = 1  # of tensors whose elements do not lie in order, or are not of a type of NumPy's
 
 _Spans = dict[str, tuple[int, int]]  # for a storage's key: where it begins in the file, and its bytes
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path) -> StateDict:
     """Read the state dict of a file that torch.save wrote; the arrays are views of the file where strides allow."""
     data = map_file(path)
     if data[:4] == b"PK\x03\x04":
@@ -41,14 +46,30 @@ def read(path: Path) -> dict[str, np.ndarray]:
         content, spans = _read_legacy(path, data)
     else:
         raise damaged(path, "is not a file that torch.save wrote")
-    tensors = find_state_dict(path, content)
+    tensors, model, metadata = find_state_dict(path, content)
+    unreadable = {name: f"of the type {tensor.dtype}" for name, tensor in tensors.items() if not tensor.is_readable}
+    if unreadable:
+        metadata[LEFT_OUT] = {**metadata.get(LEFT_OUT, {}), **unreadable}
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in unreadable}
+    if unreadable and not tensors:
+        name, what = next(iter(unreadable.items()))
+        raise CheckpointError(f"{path} has no tensor that NumPy has a type for: {name} is {what}")
     claimed_bytes = sum(tensor.size_bytes for tensor in tensors.values())
     contiguous = "save contiguous copies: {name: tensor.clone() for name, tensor in state_dict.items()}"
     check_inflation(path, len(data), claimed_bytes, _EXPANSION_LIMIT, contiguous)
-    return {name: tensor_array(path, name, tensor, data, spans) for name, tensor in tensors.items()}
+
+    copied_bytes = sum(tensor.stored_bytes for tensor in tensors.values() if not tensor.is_view)
+    check_inflation(path, len(data), copied_bytes, _COPIES_LIMIT, contiguous, _COPIES_ALLOWED_BYTES)
+
+    def numbers(tensor: Tensor) -> list | None:
+        return tensor_array(path, "a tensor", tensor, data, spans).tolist() if tensor.is_readable else None
+
+    arrays = {name: tensor_array(path, name, tensor, data, spans) for name, tensor in tensors.items()}
+    return StateDict(arrays, {**describe(path, content, model, numbers), **metadata})
 
 
 def _read_zip(path: Path, data: mmap.mmap) -> tuple[object, _Spans]:
+    check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -70,7 +91,7 @@ def _read_zip(path: Path, data: mmap.mmap) -> tuple[object, _Spans]:
     if f"{root}byteorder" in spans and _bytes(data, spans[f"{root}byteorder"]) != b"little":
         raise CheckpointError(f"{path} was written on a big-endian machine", "save it again on a little-endian one")
     stream = io.BytesIO(_bytes(data, spans[f"{root}data.pkl"]))
-    content = unpickle(path, stream, TENSOR_CONSTRUCTORS, persistent_storage)
+    content = unpickle(path, stream, TENSOR_CONSTRUCTORS, persistent_storage, len(data))
     prefix = f"{root}data/"
     return content, {name.removeprefix(prefix): span for name, span in spans.items() if name.startswith(prefix)}
 
@@ -104,9 +125,12 @@ def _read_legacy(path: Path, data: mmap.mmap) -> tuple[object, _Spans]:
         thing = persistent_storage(reference)
         return storages.setdefault(thing.key, thing) if isinstance(thing, Storage) else thing
 
-    if unpickle(path, data, {}, persistent_load) != _LEGACY_MAGIC:
+    def read_one() -> object:
+        return unpickle(path, data, TENSOR_CONSTRUCTORS, persistent_load, len(data) // 5)
+
+    if read_one() != _LEGACY_MAGIC:
         raise damaged(path, "is not a file that torch.save wrote")
-    protocol, machine, content, keys = (unpickle(path, data, TENSOR_CONSTRUCTORS, persistent_load) for _ in range(4))
+    protocol, machine, content, keys = (read_one() for _ in range(4))
     if protocol != _LEGACY_PROTOCOL or not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise CheckpointError(
             f"{path} was written by a torch, or on a machine, that is not known here",
@@ -136,4 +160,12 @@ def write(arrays: Mapping[str, np.ndarray], file: BinaryIO) -> None:
             "writing a torch checkpoint needs torch", "pip install torch", "or save it as .safetensors, which does not"
         ) from error
     # from_numpy warns of arrays that are not writable, hence the copy of those
-    torch.save({name: torch.from_numpy(np.require(array, requirements="W")) for name, array in arrays.items()}, file)
+    tensors = {name: torch.from_numpy(np.require(array, requirements="W")) for name, array in arrays.items()}
+    try:
+        torch.save(tensors, file)
+    except RuntimeError as error:  # torch's zip writer hides what the file said, such as that the disk is full
+        while error is not None and not isinstance(error, OSError):
+            error = error.__context__
+        if error is None:
+            raise
+        raise error from None

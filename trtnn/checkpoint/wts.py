@@ -15,18 +15,23 @@ from typing import BinaryIO
 import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
+from trtnn.checkpoint.state_dict import StateDict
 from trtnn.errors import CheckpointError
 
+_TENSOR_BYTES = 500  # what an array and its name take beside its numbers
+_ALWAYS_ALLOWED_BYTES = 30_000_000
 _PIECE = re.compile(rb".{1,100000}\S*", re.DOTALL)  # of a line, which ends where a word does
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path) -> StateDict:
     """Read a .wts file into one-dimensional float32 arrays."""
     arrays: dict[str, np.ndarray] = {}
     with open(path, "rb") as file:
         count = _count(file.readline(64).strip())
         if count is None:
             raise damaged(path, "is not a .wts file", "its first line is not the number of its tensors")
+        if count * _TENSOR_BYTES > path.stat().st_size + _ALWAYS_ALLOWED_BYTES:
+            raise damaged(path, f"is not a sound .wts file: it promises {count:,} tensors")
         for number, line in enumerate(file, start=2):
             if not line.strip():
                 continue
@@ -34,12 +39,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 name, values = _tensor(line)
             except ValueError as error:
                 raise damaged(path, f"is not a sound .wts file: line {number}", str(error)) from error
+            if len(arrays) == count:
+                more = 1 + sum(bool(line.strip()) for line in file)
+                raise damaged(path, f"has {count + more:,} tensors where its first line promises {count:,}")
             if name in arrays:
                 raise damaged(path, f"is not a sound .wts file: line {number}", f"{name} occurs a second time")
             arrays[name] = values
     if len(arrays) != count:
         raise damaged(path, f"has {len(arrays)} tensors where its first line promises {count}")
-    return arrays
+    return StateDict(arrays)
 
 
 def _tensor(line: bytes) -> tuple[str, np.ndarray]:
@@ -53,25 +61,25 @@ def _tensor(line: bytes) -> tuple[str, np.ndarray]:
     # the usual case, words of 8 digits and single blanks, needs no list of words: 10 times less memory
     usual = len(text) == 9 * count - 1 and text[8::9] == b" " * (count - 1)
     packed = _unhex(text) if usual else b""
-    if len(packed) != 4 * count:
+    if not usual or len(packed) != 4 * count:
         packed = _packed(name.decode(), count, text)
     return name.decode(), np.frombuffer(packed, ">u4").astype(np.uint32).view(np.float32)
 
 
-def _packed(name: str, count: int, text: bytes) -> bytes:
+def _packed(name: str, count: int, text: bytes) -> bytearray:
     """Return the bytes of words of any length, piece by piece: a list of all words would take 50 times the text."""
-    found, packed = 0, []
+    found, packed = 0, bytearray()
     for piece in _PIECE.findall(text):
         words = piece.split()
         found += len(words)
         if any(len(word) > 8 for word in words):
             raise ValueError(f"{name} has a value of more than 8 hexadecimal digits")
-        packed.append(_unhex(b" ".join(word.rjust(8, b"0") for word in words)))
-        if len(packed[-1]) != 4 * len(words):
+        packed += _unhex(b" ".join(word.rjust(8, b"0") for word in words))
+        if len(packed) != 4 * found:
             raise ValueError(f"{name} has a value that is not hexadecimal")
     if found != count:
         raise ValueError(f"{name} has {found:,} values where {count:,} are promised")
-    return b"".join(packed)
+    return packed
 
 
 def _unhex(text: bytes) -> bytes:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 import trtnn
 from trtnn import models
+from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.cli.program import out, print_line
 from trtnn.engine_file import class_names
-from trtnn.errors import EngineError
+from trtnn.errors import EngineError, harmless_text
+from trtnn.models.strangers import stranger
 from trtnn.table import aligned
 from trtnn.vision import Detections
 from trtnn.vision.detections import label_of
 
 MAX_ROWS = 50
-_NOT_SHOWN = ("structure", "plan_bytes", "plan_digest")
+_NOT_SHOWN = ("structure", "plan_bytes", "plan_digest", "modules")
 
 
 def counted(number: int, thing: str) -> str:
@@ -72,13 +75,26 @@ def print_engine(engine: trtnn.Engine) -> None:
 
 
 def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
-    """Print the tensors of a state dict, their sum, and the model that they belong to."""
+    """Print the tensors of a state dict, their sum, what its file says beside them, and the model they belong to."""
     rows = [("name", "type", "shape")]
     rows += [(n, a.dtype.name, "×".join(map(str, a.shape)) or "scalar") for n, a in state_dict.items()]
     print_line("\n".join(aligned(rows, left=3)))
     numbers = sum(array.size for array in state_dict.values())
     size_bytes = sum(array.nbytes for array in state_dict.values())
     print_line(f"\n{counted(len(state_dict), 'tensor')}, {counted(numbers, 'number')}, {megabytes(size_bytes)}")
+    for key, value in metadata_of(state_dict).items():
+        if key not in _NOT_SHOWN:
+            print_line(f"{key}: {harmless_text(_shown(value))}")
     found = models.identify(state_dict)
     known = ", ".join(f"{key} {value}" for key, value in (found or {}).items()).removeprefix("name ")
-    print_line(f"model: {known or 'none that trtnn knows'}")
+    unknown = stranger(state_dict)
+    print_line(
+        harmless_text(f"model: {known or (f'{unknown}, which trtnn has not' if unknown else 'none that trtnn knows')}")
+    )
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a file's metadata as one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from trtnn.arrays import array_of_torch, is_torch
+from trtnn.checkpoint.prefixes import unwrapped
+from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
 from trtnn.parameter import Parameter
 
@@ -50,15 +52,19 @@ def match(own: Mapping[str, Parameter], state_dict: Any) -> Match:
         StateDictError: it holds a state dict instead of being one.
     """
     _check_is_state_dict(own, state_dict)
+    state_dict = _under_own_names(own, state_dict)
     given = {n: value for n, value in state_dict.items() if n in own or n.rpartition(".")[2] != _COUNTER}
     there = {id(member) for name, member in own.items() if name in given}
     result = Match(
         missing=[name for name, member in own.items() if id(member) not in there and not member.optional],
         unexpected=[name for name in given if name not in own],
     )
+    left_out = metadata_of(state_dict).get("left_out", {})
     found: dict[int, tuple[str, np.ndarray]] = {}
     for name, member in own.items():
         if name not in given:
+            if name in left_out:
+                result.refused.append(f"not taken: {name}: {left_out[name]}, which the file has in place of numbers")
             continue
         try:
             array = _converted(member, _shaped(member, as_array(given[name])))
@@ -77,6 +83,18 @@ def match(own: Mapping[str, Parameter], state_dict: Any) -> Match:
                 f"at {place} the one has {before[place]!s}, the other {array[place]!s}"
             )
     return result
+
+
+def _under_own_names(own: Mapping[str, Parameter], state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of a state dict has all that a module needs, where that is under a prefix or normalised there."""
+    there = {id(member) for name, member in own.items() if name in state_dict}
+    if not state_dict or all(id(member) in there or member.optional for member in own.values()):
+        return state_dict
+    for part in unwrapped(state_dict):
+        inside = {id(member) for name, member in own.items() if name in part}
+        if all(id(member) in inside or member.optional for member in own.values()):
+            return part
+    return state_dict
 
 
 def describe(value: Any) -> str:

@@ -1,0 +1,49 @@
+"""Checkpoints in several files: an index, JSON, says which tensor is in which file of its folder.
+
+``model.safetensors.index.json`` and ``pytorch_model.bin.index.json`` hold ``{"weight_map": {name: file}}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from trtnn.checkpoint.damaged import damaged
+from trtnn.checkpoint.json_cost import check_json_cost
+from trtnn.checkpoint.state_dict import StateDict
+from trtnn.errors import CheckpointError
+from trtnn.strict_json import parse_object
+
+SUFFIX = ".index.json"
+_INDEX_LIMIT_BYTES = 50_000_000
+
+
+def read(path: Path, read_shard: Callable[[Path], dict]) -> StateDict:
+    """Read the tensors that an index names from the files that it names, which lie in its folder.
+
+    Args:
+        path: the index.
+        read_shard: reads one file.
+    """
+    if path.stat().st_size > _INDEX_LIMIT_BYTES:
+        raise damaged(path, f"is no index: it has more than {_INDEX_LIMIT_BYTES:,} bytes")
+    text = path.read_bytes()
+    check_json_cost(path, text, len(text))
+    try:
+        places = parse_object(text).get("weight_map")
+    except ValueError as error:
+        raise damaged(path, "is no index of shards", f"it is not sound JSON: {error}") from error
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise damaged(path, 'is no index of shards: it has no "weight_map" of names to files')
+    arrays: dict = {}
+    for name in dict.fromkeys(places.values()):
+        if name in (".", "..", "") or Path(name).name != name or "\\" in name or not name.isprintable():
+            raise CheckpointError(f"{path} names a file outside its folder: {name!r}: refused")
+        if name.endswith(SUFFIX):
+            raise CheckpointError(f"{path} names another index as a shard: {name!r}: refused")
+        wanted = [tensor for tensor, place in places.items() if place == name]
+        shard = read_shard(path.parent / name)
+        if missing := [tensor for tensor in wanted if tensor not in shard]:
+            raise damaged(path.parent / name, f"lacks {missing[0]}, which {path.name} says it has")
+        arrays |= {tensor: shard[tensor] for tensor in wanted}
+    return StateDict({name: arrays[name] for name in places}, {"taken": f"{len({*places.values()})} files"})
