@@ -17,6 +17,9 @@ from trtnn.models.strangers import stranger
 from trtnn.modules import Module
 from trtnn.modules.module import LoadResult
 
+# What a file says of where its weights come from, which goes with them into the engine.
+_OF_CHECKPOINT = ("architecture", "version", "imgsz", "anchors", "fused", "taken", "others", "train_args")
+
 
 class Family(Module):
     """Networks of one design in several sizes.
@@ -104,7 +107,8 @@ class Family(Module):
         """Take arrays from a state dict, under any names that :meth:`canonical` knows; see :class:`trtnn.Module`.
 
         What :func:`trtnn.load` read beside the arrays is taken as well: the names of classes go into ``metadata``, the
-        size of pictures into ``inputs``, and activations and their like are made what the file says.
+        size of pictures into ``inputs``, activations and their like are made what the file says, and where the weights
+        come from is kept as ``metadata["checkpoint"]``, which goes into the engine file.
 
         Raises:
             StateDictError: as there, or the file says that it is of another network than this, with the same names.
@@ -160,6 +164,9 @@ class Family(Module):
             said: its metadata.
             own: its arrays under the model's own names.
         """
+        self.metadata.pop("checkpoint", None)
+        if told := {key: said[key] for key in _OF_CHECKPOINT if key in said}:
+            self.metadata["checkpoint"] = told
         if "names" in said:
             self.metadata.setdefault("names", list(said["names"]))
         for path, head in self.named_modules():

@@ -287,3 +287,16 @@ def test_anchors_of_one_s_own():
     np.testing.assert_allclose(model.bbox_head.anchors_px(1), pixels[1])
     message = message_of(ArgumentError, models.create, "yolov3-tiny", anchors=pixels[:1])
     assert message == "anchors are 3 pairs of width and height on each of 2 levels\n  received 3"
+
+
+def test_where_weights_come_from_goes_into_the_engine(tmp_path, twin):
+    arguments = {"imgsz": 96, "epochs": 5, "data": "rails.yaml"}
+    state = saved(tmp_path, twin, ema=copy.deepcopy(twin), train_args=arguments, version="8.4.7")
+    model = models.from_state_dict(state)
+    told = model.metadata["checkpoint"]
+    assert told["taken"] == "ema"
+    assert told["others"] == ["model"]
+    assert (told["train_args"], told["version"], told["imgsz"]) == (arguments, "8.4.7", 96)
+    assert model.trace().metadata["checkpoint"] == told
+    model.load_state_dict(dict(state))
+    assert "checkpoint" not in model.metadata

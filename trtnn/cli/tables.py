@@ -21,6 +21,7 @@ from trtnn.vision import Detections
 from trtnn.vision.detections import label_of
 
 MAX_ROWS = 50
+_LONGEST_LINE = 160  # characters of one in a table's cell; training arguments are some thousands
 _NOT_SHOWN = ("structure", "plan_bytes", "plan_digest", "modules")
 
 
@@ -64,10 +65,8 @@ def print_engine(engine: trtnn.Engine) -> None:
     if class_names(shown) is None:
         shown.pop("names", None)
     for key, value in shown.items():
-        if isinstance(value, dict):
-            text = "\n".join(f"{name}: {item}" for name, item in value.items())
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        inner = value.items() if isinstance(value, dict) else ()
+        text = "\n".join(_cut(f"{name}: {_shown(item)}") for name, item in inner) if inner else _shown(value)
         if text and key not in _NOT_SHOWN:
             table.add_row(key, text)
     table.add_row("plan", megabytes(engine.plan.nbytes))
@@ -91,6 +90,10 @@ def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
     print_line(
         harmless_text(f"model: {known or (f'{unknown}, which trtnn has not' if unknown else 'none that trtnn knows')}")
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 4]} ..."
 
 
 def _shown(value: Any) -> str:
