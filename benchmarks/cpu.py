@@ -278,8 +278,8 @@ def recorded():
 
     An ITensor is noted as a :class:`Name`, since another network has others.
     """
-    from trtnn.graph import Graph
-    from trtnn.tensor import Tensor
+    from trtnn.graph.graph import Graph
+    from trtnn.graph.tensor import Tensor
 
     emit, calls = Graph.emit, []
 
@@ -341,7 +341,7 @@ def trace_layers(name: str, folder: Path, repeat: int) -> dict:
     The calls find their weights folded; what it takes to fold them is measured beside.
     """
     import trtnn
-    from trtnn.graph import Graph
+    from trtnn.graph.graph import Graph
 
     model = make_model(name)
     model.load_state_dict(trtnn.load(folder / f"{name}.safetensors"))

@@ -38,8 +38,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from trtnn.bench import bench_engine, milliseconds
-from trtnn.build import BuildConfig
+from trtnn.build.build import BuildConfig
+from trtnn.engine.bench import bench_engine, milliseconds
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, make_folder
 
@@ -112,7 +112,7 @@ def engine_file(args: argparse.Namespace, road: str) -> Path:
 def build_onnx(args: argparse.Namespace, road: str, timing: Path, level: int) -> tuple[Any, int]:
     """Parse and build the ONNX file with trtnn's timing cache; return the plan and the layers of the network."""
     import trtnn
-    from trtnn.timing_cache import timing_cache, timing_cache_file
+    from trtnn.build.timing_cache import timing_cache, timing_cache_file
 
     backend = trtnn.get_backend()
     trt = backend.trt
@@ -150,8 +150,8 @@ def build_trtnn(args: argparse.Namespace, road: str, timing: Path, level: int) -
 def build_small():
     """Build the engine of a network that takes next to no time to build or run."""
     from trtnn import functional as F
-    from trtnn.inputs import Input
     from trtnn.network import trace
+    from trtnn.shapes.spec import Input
 
     network = trace(lambda x: F.relu(x * 2), {"x": (Input((1, 8, 8, 8)),)})
     return network.build(optimization_level=0, timing_cache=False, progress=False)

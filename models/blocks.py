@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.modules import BatchNorm2d, Conv2d, Identity, MaxPool2d, Module, SiLU
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 
 class Conv(Module):

@@ -12,10 +12,10 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules import Module
 from trtnn.parameter import Buffer
-from trtnn.symbolic import Length, is_static
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, is_static
 
 
 def cells_of(rows: Length, columns: Length) -> np.ndarray | Tensor:

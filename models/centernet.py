@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.models.boxes import cells_of
 from trtnn.models.dla import DLASeg
 from trtnn.models.family import Family
 from trtnn.models.resnet import Backbone, Bottleneck
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, BatchNorm2d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
-from trtnn.tensor import Tensor
 
 STRIDE = 4  # pixels of a picture for a place of the heat map
 _NEVER = -1e4  # a logit whose sigmoid is 0, also in fp32

@@ -30,9 +30,9 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules import AvgPool2d, Conv2d, Dropout, GroupNorm, Linear, Module, ModuleList
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length
 
 _ACTIVATIONS = {"swish": F.silu, "silu": F.silu, "mish": F.mish, "gelu": F.gelu, "relu": F.relu}
 _FORMER_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.modules import DCN, BatchNorm2d, Conv2d, ConvTranspose2d, Identity, MaxPool2d, Module, ReLU, Sequential
-from trtnn.tensor import Tensor
 
 
 def _unused(module: Module) -> Module:

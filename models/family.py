@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError, StateDictError, harmless_text
-from trtnn.inputs import Input
 from trtnn.models import following
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.names import unknown_name
@@ -16,6 +15,7 @@ from trtnn.models.registry import describe, own_part
 from trtnn.models.strangers import stranger
 from trtnn.modules import Module
 from trtnn.modules.module import LoadResult
+from trtnn.shapes.spec import Input
 
 # What a file says of where its weights come from, which goes with them into the engine.
 _OF_CHECKPOINT = ("architecture", "version", "imgsz", "anchors", "fused", "taken", "others", "train_args")

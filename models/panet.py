@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trtnn.graph.tensor import Tensor
 from trtnn.modules import Module
-from trtnn.tensor import Tensor
 
 
 def panet(layers: Iterable[Module], images: Tensor, levels: int, narrow: bool) -> list[Tensor]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.models.boxes import join
 from trtnn.models.family import Family
 from trtnn.models.resnet import Backbone
@@ -31,8 +32,7 @@ from trtnn.modules import (
     ReLU,
     Sequential,
 )
-from trtnn.symbolic import Length, is_static
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, is_static
 
 WIDTH = 256  # channels of the pyramid and of the head
 ANCHORS = 9  # a cell

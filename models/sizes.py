@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trtnn.errors import ShapeError
-from trtnn.symbolic import Length, is_static, same
+from trtnn.shapes.symbolic import Length, is_static, same
 
 
 def expect_multiples(size: tuple[Length, ...], stride: int, name: str) -> None:

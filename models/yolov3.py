@@ -14,13 +14,13 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, StateDictError
+from trtnn.graph.tensor import Tensor
 from trtnn.models import yolov3_names
 from trtnn.models.blocks import Conv, without_norms
 from trtnn.models.boxes import AnchorHead, cells_of, join
 from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import Conv2d, LeakyReLU, Module, ModuleList, Sequential, SiLU
-from trtnn.tensor import Tensor
 
 MakeConv = Callable[..., Conv]  # with BatchNorm's eps and the activation of a version
 

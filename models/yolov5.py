@@ -16,6 +16,7 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.family import Family
@@ -24,8 +25,7 @@ from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
 from trtnn.ops.convolution import kept_apart
 from trtnn.parameter import Buffer
-from trtnn.symbolic import at_opt
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import at_opt
 
 
 class C3(Module):

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import cells_of, join
 from trtnn.models.family import Family
 from trtnn.models.panet import panet, sources
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import Conv2d, Module, ModuleList, Sequential, Upsample
-from trtnn.tensor import Tensor
 
 BINS = 16  # a distance is told as how likely it is 0, 1, ... 15 cells
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.helpers import FP16_TOLERANCE, TORCH
 from trtnn import functional as F
 from trtnn import get_backend
-from trtnn.tensor import Tensor
+from trtnn.graph.tensor import Tensor
 
 FLOAT = ("float32",)
 FLOATS = ("float32", "float16")  # the second within the network: what goes in and out of one is float32

@@ -21,8 +21,8 @@ from tests.helpers import ONE_TARGET
 from trtnn import Input, Module, Network, modules
 from trtnn import functional as F
 from trtnn.errors import TrtnnError
+from trtnn.graph.tensor import Tensor
 from trtnn.ops.complex import Complex
-from trtnn.tensor import Tensor
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

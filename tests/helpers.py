@@ -14,8 +14,8 @@ from hypothesis import HealthCheck
 from trtnn import Dim, Input, Module, Network, get_backend
 from trtnn.backend import gpus
 from trtnn.dtypes import as_dtype
-from trtnn.reading import read_layers
-from trtnn.symbolic import evaluate
+from trtnn.graph.definition import read_layers
+from trtnn.shapes.symbolic import evaluate
 
 torch.set_num_threads(1)  # the tests themselves run side by side
 

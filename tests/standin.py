@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import trtnn.engine
+import trtnn.engine.engine
 from trtnn import Network, get_backend
-from trtnn.profiles import Shapes, lengths_in
+from trtnn.shapes.profiles import Shapes, lengths_in
 from trtnn.structure import leaves_of
 
 
@@ -114,6 +114,6 @@ class StandInPlan:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, session: StandInSession) -> StandInSession:
     """Let engines run by a session, whatever the machine."""
-    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: session)
-    monkeypatch.setattr(trtnn.engine.Engine, "check_runnable", lambda self: get_backend())
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: session)
+    monkeypatch.setattr(trtnn.engine.engine.Engine, "check_runnable", lambda self: get_backend())
     return session

@@ -7,8 +7,8 @@ import pytest
 
 from tests.helpers import ONE_TARGET, message_of, trace
 from tests.standin import StandInSession, stand_in
-from trtnn import bench
-from trtnn.bench import Benchmark, Timing, bench_engine, circumstances, latencies, milliseconds
+from trtnn.engine import bench
+from trtnn.engine.bench import Benchmark, Timing, bench_engine, circumstances, latencies, milliseconds
 from trtnn.errors import ArgumentError
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-import trtnn.build
+import trtnn.build.build
 from tests.helpers import ONE_TARGET, load_random, message_of, needs_type, strongly_typed, trace
 from trtnn import BuildConfig, Input, get_backend, modules
-from trtnn.build import DEFAULT_TARGETS, leave_out_libraries, resolve_targets
+from trtnn.build.build import DEFAULT_TARGETS, leave_out_libraries, resolve_targets
 from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.modules import Conv2d, Sequential, SiLU
@@ -33,7 +33,7 @@ def net():
 
 @pytest.fixture
 def gpus_are(monkeypatch):
-    return lambda *names: monkeypatch.setattr(trtnn.build, "gpus", lambda: names)
+    return lambda *names: monkeypatch.setattr(trtnn.build.build, "gpus", lambda: names)
 
 
 @named_targets

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import trtnn.build
-import trtnn.engine_cache
-import trtnn.engine_file
+import trtnn.build.build
+import trtnn.build.engine_cache
+import trtnn.engine.file
+import trtnn.engine.memory
 import trtnn.files
-import trtnn.memory
 from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import BuildConfig, Engine, get_backend
+from trtnn.build.engine_cache import cache_key
 from trtnn.cli import app
-from trtnn.engine_cache import cache_key
 from trtnn.errors import ArgumentError, BuildError
 from trtnn.examples.digits.demo import WEIGHTS
 from trtnn.files import default_cache_dir, file_name
@@ -43,8 +43,8 @@ def net():
 @pytest.fixture
 def builds(monkeypatch):
     """What was built, one entry for each time that TensorRT's builder ran."""
-    done, original = [], trtnn.build._build_plan
-    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: done.append(args[3]) or original(*args))
+    done, original = [], trtnn.build.build._build_plan
+    monkeypatch.setattr(trtnn.build.build, "_build_plan", lambda *args: done.append(args[3]) or original(*args))
     return done
 
 
@@ -69,7 +69,7 @@ def test_the_same_is_built_once(net, builds, tmp_path):
     (file,) = engine_files(folder)
     assert file.name.startswith("Sequential-")
     assert bytes(Engine.load(file).plan) == bytes(first.plan)  # an ordinary engine file
-    assert trtnn.engine_cache._ENTRY not in second.description
+    assert trtnn.build.engine_cache._ENTRY not in second.description
 
 
 def test_without_a_folder_nothing_is_kept(net, builds, monkeypatch, tmp_path):
@@ -157,7 +157,7 @@ def test_versions_and_the_gpu_are_in_the_key(net):
 
 def test_the_description_names_the_versions_in_the_key(net, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(trtnn.build, "cache_key", lambda *args: seen.append(args[1]) or "key")
+    monkeypatch.setattr(trtnn.build.build, "cache_key", lambda *args: seen.append(args[1]) or "key")
     net.compile(cache_dir=tmp_path, **SILENT)
     backend = get_backend()
     assert {"backend": backend.name, "tensorrt": backend.version}.items() <= seen[0].items()
@@ -204,7 +204,7 @@ def take_another_engine(path, other):
 
 def take_an_engine_from_elsewhere(path, _):
     engine = Engine.load(path)
-    engine.description.pop(trtnn.engine_cache._ENTRY)
+    engine.description.pop(trtnn.build.engine_cache._ENTRY)
     engine.save(path)
 
 
@@ -264,8 +264,8 @@ def test_what_is_no_path(name):
 
 def test_a_hit_needs_no_right_to_write(net, builds, monkeypatch, tmp_path):
     net.compile(cache_dir=tmp_path, **SILENT)
-    monkeypatch.setattr(trtnn.engine_cache, "make_cache_folder", lambda path: pytest.fail("a hit writes nothing"))
-    monkeypatch.setattr(trtnn.engine_cache, "locked", lambda *args: pytest.fail("a hit takes no lock"))
+    monkeypatch.setattr(trtnn.build.engine_cache, "make_cache_folder", lambda path: pytest.fail("a hit writes nothing"))
+    monkeypatch.setattr(trtnn.build.engine_cache, "locked", lambda *args: pytest.fail("a hit takes no lock"))
     net.compile(cache_dir=tmp_path, **SILENT)
     assert len(builds) == 1
 
@@ -274,7 +274,7 @@ def test_a_full_disk_costs_no_engine(net, monkeypatch, tmp_path):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trtnn.engine_file, "atomic_write", full)
+    monkeypatch.setattr(trtnn.engine.file, "atomic_write", full)
     with pytest.warns(UserWarning, match="the engine was not kept in the cache: .*No space left on device"):
         engine = net.compile(cache_dir=tmp_path, **SILENT)
     assert engine.plan.nbytes > 0
@@ -388,16 +388,16 @@ def test_a_file_that_others_can_write_to_is_replaced(net, builds, tmp_path):
 BUILDER = """
 import sys, time
 import numpy as np
-import trtnn.build
+import trtnn.build.build
 from trtnn.modules import Conv2d
 
-build_plan = trtnn.build._build_plan
+build_plan = trtnn.build.build._build_plan
 def slowly(*args):
     print("built", flush=True)
     time.sleep(1)
     return build_plan(*args)
-trtnn.build._build_plan = slowly
-trtnn.build.sys.stderr.isatty = lambda: True
+trtnn.build.build._build_plan = slowly
+trtnn.build.build.sys.stderr.isatty = lambda: True
 
 net = Conv2d(3, 4, 3)
 net.load_state_dict({"weight": np.ones((4, 3, 3, 3), np.float32), "bias": np.ones(4, np.float32)})
@@ -458,12 +458,12 @@ def fail_to_build(network, monkeypatch, line):
 def test_out_of_memory_gives_the_numbers(net, monkeypatch, line):
     network = net.trace()
     fail_to_build(network, monkeypatch, line)
-    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (3 << 30, 80 << 30))
+    monkeypatch.setattr(trtnn.engine.memory, "gpu_memory", lambda: (3 << 30, 80 << 30))
     message = message_of(BuildError, network.build, workspace_bytes=3 << 19, **SILENT)
     assert line in message
     assert "workspace limit (workspace_bytes): 1.5 MiB" in message
     assert "memory of the GPU: 3,072 MiB free of 81,920" in message
-    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: None)
+    monkeypatch.setattr(trtnn.engine.memory, "gpu_memory", lambda: None)
     message = message_of(BuildError, network.build, **SILENT)
     assert message.endswith("workspace limit (workspace_bytes): none")
 

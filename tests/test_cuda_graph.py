@@ -6,10 +6,10 @@ import gc
 
 import pytest
 
-import trtnn.cuda_graph
-import trtnn.memory
+import trtnn.engine.cuda_graph
+import trtnn.engine.memory
 from tests.helpers import message_of
-from trtnn.cuda_graph import CapturedGraph
+from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.errors import EngineError
 
 MADE = {"cuStreamCreate": (0, 5), "cuStreamEndCapture": (1, 6), "cuGraphInstantiateWithFlags": (0, 7)}
@@ -44,7 +44,7 @@ class Driver:
 @pytest.fixture
 def driver(monkeypatch):
     made = Driver()
-    monkeypatch.setattr(trtnn.cuda_graph, "_driver", lambda: made)
+    monkeypatch.setattr(trtnn.engine.cuda_graph, "_driver", lambda: made)
     return made
 
 
@@ -99,7 +99,7 @@ def test_what_the_driver_refuses(driver, name):
 
 
 def test_a_full_gpu_is_told_with_its_numbers(driver, monkeypatch):
-    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+    monkeypatch.setattr(trtnn.engine.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
     driver.failing = {"cuGraphInstantiateWithFlags": 2}
     message = message_of(EngineError, CapturedGraph, lambda stream: None)
     assert message.splitlines() == [

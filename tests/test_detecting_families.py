@@ -11,8 +11,9 @@ import pytest
 
 import trtnn
 from tests.standin import StandInSession, stand_in
-from trtnn import Dim, engine_file, models
+from trtnn import Dim, models
 from trtnn.cli import main
+from trtnn.engine import file as engine_file
 from trtnn.vision import write_image
 
 FAMILIES = ("yolov5n", "yolov8n", "yolov3-tiny", "retinanet_resnet50_fpn", "centernet_resdcn18")

@@ -20,10 +20,10 @@ from tests.helpers import (
 )
 from trtnn import Dim, Engine, Input, Module, dtypes, modules
 from trtnn import functional as F
+from trtnn.accuracy.choice import MixedPrecision
 from trtnn.errors import ArgumentError, BuildError, ShapeError, UnsupportedError
-from trtnn.mixed import MixedPrecision
-from trtnn.reading import read_layers
-from trtnn.symbolic import same_shape
+from trtnn.graph.definition import read_layers
+from trtnn.shapes.symbolic import same_shape
 
 TF = torch.nn.functional
 SIZES = [(1, 4, 8, 8), (2, 4, 16, 40), (4, 4, 24, 8)]

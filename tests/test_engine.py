@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import trtnn.engine
+import trtnn.engine.engine
 from tests.helpers import ONE_TARGET, load_random, message_of, strongly_typed
 from trtnn import Engine, Input, get_backend
 from trtnn.errors import ArgumentError, BackendError, DTypeError, EngineError, ShapeError
@@ -77,7 +77,7 @@ IMAGES = np.zeros((1, 3, 8, 8), np.float32)
 
 @pytest.fixture
 def gpus_are(monkeypatch):
-    return lambda *names: monkeypatch.setattr(trtnn.engine, "gpus", lambda: names)
+    return lambda *names: monkeypatch.setattr(trtnn.engine.engine, "gpus", lambda: names)
 
 
 def test_without_a_gpu(engine, gpus_are):
@@ -107,8 +107,8 @@ def test_on_another_gpu(engine, gpus_are):
 def test_on_another_model_of_gpu(engine, gpus_are, monkeypatch, built, here, warns):
     """TensorRT runs it, and says itself that it may be slow or fail."""
     gpus_are(engine.targets[0])
-    monkeypatch.setattr(trtnn.engine, "gpu_name", lambda: here)
-    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: "session")
+    monkeypatch.setattr(trtnn.engine.engine, "gpu_name", lambda: here)
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: "session")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert Engine(engine.plan, {**engine.description, "gpu": built})._open() == "session"
@@ -127,16 +127,16 @@ def test_of_another_version(engine, gpus_are):
 
 @pytest.mark.parametrize("targets", [False, True])
 def test_the_gpu_is_described_where_an_engine_is_tied_to_it(monkeypatch, targets):
-    monkeypatch.setattr(trtnn.engine_file, "gpu_name", lambda: "NVIDIA H100")
+    monkeypatch.setattr(trtnn.engine.file, "gpu_name", lambda: "NVIDIA H100")
     backend = SimpleNamespace(name="tensorrt", version="8.6.0", capabilities=SimpleNamespace(targets=targets))
-    described = trtnn.engine_file.describe_plan(backend, ("sm90",), {}, {}, "output", b"plan")
+    described = trtnn.engine.file.describe_plan(backend, ("sm90",), {}, {}, "output", b"plan")
     assert described.get("gpu") == (None if targets else "NVIDIA H100")
 
 
 def test_a_damaged_plan_is_told_before_tensorrt_is_asked(engine, gpus_are, monkeypatch):
     gpus_are(engine.targets[0])
     asked = []
-    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: asked.append("TensorRT"))
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: asked.append("TensorRT"))
     broken = bytearray(engine.plan)
     broken[-1] ^= 1
     message = message_of(EngineError, Engine(broken, engine.description), IMAGES)
@@ -154,7 +154,7 @@ def test_a_closed_engine_and_its_graph_say_so(engine, gpus_are, monkeypatch):
     session = SimpleNamespace(
         worker=lambda profile: worker, capture=lambda shapes: worker, close=lambda: closed.append(True)
     )
-    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: session)
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: session)
     own = Engine(engine.plan, engine.description)
     graphed = own.cuda_graph()
     assert graphed(IMAGES).keys() == own(IMAGES).keys() == {"a", "b"}
@@ -199,9 +199,11 @@ def on_a_gpu(gpus_are, monkeypatch):
     def prepare(*tensors):
         gpus_are("sm86")
         loaded = []
-        monkeypatch.setattr(trtnn.engine, "device_memory", lambda: None)
+        monkeypatch.setattr(trtnn.engine.engine, "device_memory", lambda: None)
         monkeypatch.setattr(
-            trtnn.engine, "deserialize", lambda backend, plan: loaded.append(plan) or (None, FakePlan(trt, *tensors))
+            trtnn.engine.engine,
+            "deserialize",
+            lambda backend, plan: loaded.append(plan) or (None, FakePlan(trt, *tensors)),
         )
         return loaded
 
@@ -227,7 +229,7 @@ def test_a_bare_plan_without_tensorrt(monkeypatch):
     def fail():
         raise BackendError("no TensorRT is installed")
 
-    monkeypatch.setattr(trtnn.engine, "get_backend", fail)
+    monkeypatch.setattr(trtnn.engine.engine, "get_backend", fail)
     assert "no TensorRT is installed" in message_of(EngineError, lambda: Engine(b"ftrt", {}).inputs)
 
 
@@ -280,7 +282,7 @@ def test_without_tensorrt(engine, monkeypatch):
     def fail():
         raise BackendError("no TensorRT is installed")
 
-    monkeypatch.setattr(trtnn.engine, "get_backend", fail)
+    monkeypatch.setattr(trtnn.engine.engine, "get_backend", fail)
     message = message_of(EngineError, engine, IMAGES)
     assert "this engine cannot run here: no TensorRT" in message
     assert f"it needs {engine.description['backend']}" in message
@@ -317,7 +319,7 @@ def test_where_it_can_run(engine, gpus_are):
 )
 def test_wrong_inputs(engine, gpus_are, monkeypatch, args, kwargs, error, words):
     gpus_are(engine.targets[0])
-    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: None)  # inputs are looked at before the GPU is
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: None)  # inputs are looked at before the GPU is
     assert words in message_of(error, engine, *args, **kwargs)
 
 
@@ -410,7 +412,7 @@ ARRAY_LIKE = SimpleNamespace(shape=IMAGES.shape, dtype=IMAGES.dtype)
 )
 def test_what_cannot_be_read_or_written(engine, gpus_are, monkeypatch, given, out, error, lines):
     gpus_are(engine.targets[0])
-    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: None)  # all of it is looked at before the GPU is
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: None)  # all of it is looked at before the GPU is
     message = message_of(error, engine, given, out=out)
     assert [line for line in lines if line not in message] == [], message
 
@@ -424,7 +426,7 @@ def test_arrays_and_tensors_do_not_mix(gpus_are, monkeypatch):
     net.load_state_dict({name: np.zeros(p.shape, np.float32) for name, p in net.named_parameters()})
     engine = net.compile({"images": IMAGES.shape, "more": IMAGES.shape}, **ONE_TARGET)
     gpus_are(engine.targets[0])
-    monkeypatch.setattr(trtnn.engine, "Session", lambda *_: None)
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: None)
     message = message_of(ArgumentError, engine, OnGpu(), IMAGES)
     assert "input 'more' is not on the GPU, as the first input is\n  received an array on the host" in message
     assert 'move it with torch.from_numpy(more).to("cuda:0")' in message

@@ -13,17 +13,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import trtnn.engine
-import trtnn.engine_file
+import trtnn.engine.engine
+import trtnn.engine.file
 from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import Dim, Engine, Input
 from trtnn.checkpoint import save
 from trtnn.cli.sources import fill_empty
-from trtnn.engine_file import RESERVED, class_names, describe
+from trtnn.engine.file import RESERVED, class_names, describe
+from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.models import create
 from trtnn.modules import Conv2d
-from trtnn.plan import looks_like_a_plan
 
 
 class Net(Conv2d):
@@ -476,15 +476,15 @@ def test_truncated_files(engine, saved, tmp_path):
 def reaching(monkeypatch):
     """The plans that come as far as TensorRT, on a machine that has the GPU."""
     plans = []
-    monkeypatch.setattr(trtnn.engine, "gpus", lambda: ("sm86",))
-    monkeypatch.setattr(trtnn.engine, "device_memory", lambda: None)
-    monkeypatch.setattr(trtnn.engine, "Session", lambda backend, plan, *_: plans.append(bytes(plan)))
+    monkeypatch.setattr(trtnn.engine.engine, "gpus", lambda: ("sm86",))
+    monkeypatch.setattr(trtnn.engine.engine, "device_memory", lambda: None)
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda backend, plan, *_: plans.append(bytes(plan)))
 
     def deserialize(backend, plan):
         plans.append(bytes(plan))
         raise EngineError("as far as TensorRT")
 
-    monkeypatch.setattr(trtnn.engine, "deserialize", deserialize)
+    monkeypatch.setattr(trtnn.engine.engine, "deserialize", deserialize)
     return plans
 
 
@@ -522,9 +522,9 @@ def test_damaged_files_give_errors_and_damaged_plans_go_nowhere(engine, saved, r
 
 
 def test_numbers_of_a_plan_are_checked_once(engine, saved, monkeypatch):
-    asked, digest = [], trtnn.engine_file.digest
+    asked, digest = [], trtnn.engine.file.digest
     monkeypatch.setattr(
-        trtnn.engine_file, "digest", lambda data: (asked.append(1) if len(data) > 10_000 else None) or digest(data)
+        trtnn.engine.file, "digest", lambda data: (asked.append(1) if len(data) > 10_000 else None) or digest(data)
     )
     loaded = Engine.load(saved)
     assert asked == []  # looking at a file reads none of its plan

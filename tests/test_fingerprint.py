@@ -14,8 +14,8 @@ import trtnn
 from tests.helpers import ONE_TARGET, layers, message_of, numbers, strongly_typed, trace
 from trtnn import Input, get_backend, modules
 from trtnn import functional as F
+from trtnn.build.fingerprint import _plain, fingerprint
 from trtnn.errors import BuildError
-from trtnn.fingerprint import _plain, fingerprint
 
 trt = get_backend().trt
 
@@ -235,7 +235,7 @@ def test_what_cannot_be_compared_is_refused():
 
 def test_a_layer_of_unknown_type_is_refused(monkeypatch):
     network = trace(lambda x: x + 1, (4,))
-    monkeypatch.setattr("trtnn.reading._layer_classes", lambda trt: {})
+    monkeypatch.setattr("trtnn.graph.definition._layer_classes", lambda trt: {})
     message = message_of(BuildError, fingerprint, network.graph.definition, trt)
     assert "two networks with a layer of type CONSTANT cannot be compared" in message
 

@@ -24,12 +24,12 @@ from tests.helpers import (
 )
 from trtnn import Dim, Module, compare, float16, float32, modules
 from trtnn import functional as F
+from trtnn.build.fingerprint import fingerprint
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, UnsupportedError
-from trtnn.fingerprint import fingerprint
-from trtnn.graph import Graph, current_graph
+from trtnn.graph.definition import flat_array, read_layers
+from trtnn.graph.graph import Graph, current_graph
 from trtnn.modules import BatchNorm2d, Conv2d, Sequential
-from trtnn.ops.looping import scan
-from trtnn.reading import flat_array, read_layers
+from trtnn.ops._looping import scan
 
 
 def kinds(network):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import message_of
+from trtnn.engine.inspector import PinnedLayer, check_pinned, fused_names, narrowed
 from trtnn.errors import BuildError
-from trtnn.inspector import PinnedLayer, check_pinned, fused_names, narrowed
 
 LINEAR32 = "Row major linear FP32"
 LINEAR16 = "Row major linear FP16 format"

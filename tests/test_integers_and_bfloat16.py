@@ -9,8 +9,8 @@ import torch
 from tests.helpers import ONE_TARGET, TORCH, layers, message_of, needs_type, numbers, trace
 from trtnn import Input, get_backend
 from trtnn import functional as F
+from trtnn.build.fingerprint import fingerprint
 from trtnn.errors import DTypeError
-from trtnn.fingerprint import fingerprint
 
 TOLERANCE = 2e-2  # of the largest magnitude; bfloat16 keeps 8 bits
 WEIGHT, KERNEL, BIAS = numbers(6, 5), numbers(4, 3, 3, 3, seed=1), numbers(4, seed=2)

@@ -14,7 +14,7 @@ from tests.killed import HALF_BYTES
 from trtnn import Engine, Input, load, save
 from trtnn.backend import get_backend
 from trtnn.checkpoint import convert
-from trtnn.engine_file import describe_plan, write
+from trtnn.engine.file import describe_plan, write
 from trtnn.errors import CheckpointError
 
 OLD = {"old": np.arange(7, dtype=np.float32)}

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-import trtnn.memory
+import trtnn.engine.memory
 from tests.helpers import message_of, numbers
 from trtnn import Input, get_backend
 from trtnn.dtypes import float16
+from trtnn.engine.memory import PycudaMemory, TorchMemory, describe_gpu_memory
+from trtnn.engine.plan import deserialize, looks_like_a_plan, scratch_bytes
+from trtnn.engine.session import Session
 from trtnn.errors import EngineError
-from trtnn.memory import PycudaMemory, TorchMemory, describe_gpu_memory
-from trtnn.plan import deserialize, looks_like_a_plan, scratch_bytes
-from trtnn.profiles import Shapes
-from trtnn.session import Session
+from trtnn.shapes.profiles import Shapes
 
 SPEC = Input((16, 3, 512, 1024), "float16")  # 48 MiB
 NUMBERS = ["wanted: 48.0 MiB", "memory of the GPU: 24 MiB free of 81,920"]
@@ -25,7 +25,7 @@ NUMBERS = ["wanted: 48.0 MiB", "memory of the GPU: 24 MiB free of 81,920"]
 
 @pytest.fixture(autouse=True)
 def a_full_gpu(monkeypatch):
-    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+    monkeypatch.setattr(trtnn.engine.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
 
 
 def torch_that_refuses(error):
@@ -98,7 +98,7 @@ def test_a_context_that_torch_cannot_make(monkeypatch, name):
 def test_a_context_that_pycuda_cannot_make(monkeypatch):
     driver = SimpleNamespace(init=refuse, Error=RuntimeError)
     monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=driver, gpuarray=None, tools=None))
-    monkeypatch.setattr(trtnn.memory, "_of_thread", threading.local())
+    monkeypatch.setattr(trtnn.engine.memory, "_of_thread", threading.local())
     message = message_of(EngineError, PycudaMemory)
     assert message.startswith("the GPU could not make a CUDA context\n  CUDA error: out of memory\n")
     gc.collect()
@@ -112,7 +112,7 @@ def test_other_errors_stay_what_they_are():
 def test_the_numbers(monkeypatch):
     assert describe_gpu_memory(48 << 20) == NUMBERS
     assert describe_gpu_memory() == NUMBERS[1:]
-    monkeypatch.setattr(trtnn.memory, "gpu_memory", lambda: None)
+    monkeypatch.setattr(trtnn.engine.memory, "gpu_memory", lambda: None)
     assert describe_gpu_memory(1 << 19) == ["wanted: 0.5 MiB"]
 
 
@@ -141,7 +141,7 @@ def test_a_context_that_cannot_be_made(monkeypatch):
     engine.num_io_tensors = 0
     backend = backend_that_says("out of memory", deserialized=engine)
     memory = SimpleNamespace(current_handle=lambda: 0)
-    monkeypatch.setattr(trtnn.session, "device_memory", lambda: memory)
+    monkeypatch.setattr(trtnn.engine.session, "device_memory", lambda: memory)
     message = message_of(EngineError, Session(backend, memoryview(b"ftrt"), Shapes({}, {}, ())).worker, 0)
     assert message.splitlines() == [
         "TensorRT could not make an execution context",

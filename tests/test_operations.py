@@ -35,9 +35,9 @@ from tests.operations import CASES
 from trtnn import Network, get_backend
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BuildError, DTypeError, ShapeError, TrtnnError, UnsupportedError
+from trtnn.graph.tensor import Tensor
 from trtnn.methods import METHODS
 from trtnn.structure import map_leaves
-from trtnn.tensor import Tensor
 
 # What trtnn says of a result without elements, which TensorRT has not.
 NOTHING = ["holds nothing", "leaves nothing", "do not lie within", "0 of it true", "at least 1", "cannot ", "topk of 0"]

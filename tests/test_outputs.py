@@ -341,7 +341,7 @@ def test_a_layer_is_named_after_its_module(model):
     names = [layer.name for layer in layers(model.trace())]
     assert "conv" in names
     assert "/concatenation" in names  # of the model's own forward, whose path is empty
-    assert trtnn.profiling.module_paths("/concatenation") == ("",)
+    assert trtnn.engine.timing.module_paths("/concatenation") == ("",)
 
 
 def nested(levels):

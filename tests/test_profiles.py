@@ -6,10 +6,10 @@ import torch
 
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
 from trtnn import Dim, Engine, Input
-from trtnn.build import BuildConfig, _make_settings, resolve_targets
+from trtnn.build.build import BuildConfig, _make_settings, resolve_targets
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.profiles import Shapes, as_inputs, merge_profiles
-from trtnn.symbolic import LengthReader, same_shape
+from trtnn.shapes.profiles import Shapes, as_inputs, merge_profiles
+from trtnn.shapes.symbolic import LengthReader, same_shape
 
 
 def images(batch=(1, 2, 4), height=(32, 64, 128), **options):

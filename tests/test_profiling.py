@@ -8,9 +8,9 @@ import pytest
 from tests.helpers import ONE_TARGET, message_of, trace
 from tests.standin import StandInSession, stand_in
 from trtnn import Engine
-from trtnn.engine import PROFILE_WARM_UP
+from trtnn.engine.engine import PROFILE_WARM_UP
+from trtnn.engine.timing import EngineLayer, Profile, holder, module_paths, read_layer
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.profiling import EngineLayer, Profile, holder, module_paths, read_layer
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_without_a_gpu_it_says_so(engine):
 
 def test_engines_are_built_to_be_looked_into(network, monkeypatch):
     from trtnn import BuildConfig
-    from trtnn.build import _make_settings, resolve_targets
+    from trtnn.build.build import _make_settings, resolve_targets
 
     targets = resolve_targets(network.graph.backend, ONE_TARGET.get("targets"))
     settings, _ = _make_settings(network.graph, BuildConfig(), targets)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-import trtnn.engine
+import trtnn.engine.engine
+import trtnn.engine.session
 import trtnn.network
-import trtnn.session
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
 from tests.standin import StandInPlan
 from trtnn import Dim, Engine, Input, get_backend
@@ -111,7 +111,7 @@ class Context:
 def log(monkeypatch):
     """What the runtime and the memory were asked for, in order."""
     log = []
-    monkeypatch.setattr(trtnn.session, "device_memory", lambda: Memory(log))
+    monkeypatch.setattr(trtnn.engine.session, "device_memory", lambda: Memory(log))
     return log
 
 
@@ -262,7 +262,7 @@ def test_a_static_engine_is_told_no_shapes(engine_of, log):
 
 
 def test_an_input_is_not_written_over(engine_of, log, monkeypatch):
-    monkeypatch.setattr(trtnn.session, "CapturedGraph", Graph)
+    monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     engine = engine_of(trace(lambda x: x * 2, (2, 3)))
     shapes = engine._shapes_of((numbers(2, 3),), {})
     worker, x, other = engine._open().worker(0), numbers(2, 3), np.zeros((2, 3), np.float32)
@@ -294,7 +294,7 @@ class Graph:
 
 
 def test_a_cuda_graph_for_each_shape(dynamic, log, monkeypatch):
-    monkeypatch.setattr(trtnn.session, "CapturedGraph", Graph)
+    monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     graphed = dynamic.cuda_graph()
     assert not log
     for shape in ((1, 2, 4), (4, 2, 8), (1, 2, 32), (1, 2, 4), (4, 2, 8)):
@@ -419,7 +419,7 @@ def test_a_contradiction_is_told_with_both_before_a_buffer_is_made(twofold, log,
 @pytest.mark.parametrize("captured", [False, True])
 def test_an_output_of_another_length_is_told_before_its_buffer_is_made(dynamic, log, monkeypatch, shape, captured):
     """TensorRT tells it once it knows the inputs' shapes."""
-    monkeypatch.setattr(trtnn.session, "CapturedGraph", Graph)
+    monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     right = shape["shape"][2] == "height - 1"  # of x[:, :, 1:]
     other = otherwise(dynamic, monkeypatch, outputs={"output": shape}, structure="output")
     call, x = other.cuda_graph() if captured else other, numbers(2, 2, 4)

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-import trtnn.build
+import trtnn.build.build
+import trtnn.build.timing_cache
 import trtnn.files
-import trtnn.timing_cache
 from tests.helpers import ONE_TARGET, message_of, trace
 from trtnn import BuildConfig, get_backend
+from trtnn.build.timing_cache import timing_cache, timing_cache_file
 from trtnn.errors import BackendError
 from trtnn.files import CACHE_ENVIRONMENT, locked
-from trtnn.timing_cache import timing_cache, timing_cache_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -191,8 +191,8 @@ def test_a_lock_is_waited_for(path, capsys):
 
 def test_versions_and_gpus_have_files_of_their_own(monkeypatch, tmp_path):
     def file(name="tensorrt", version="8.6.0", gpu="sm90", model="NVIDIA H100 80GB HBM3"):
-        monkeypatch.setattr(trtnn.timing_cache, "gpus", lambda: (gpu, "sm75"))
-        monkeypatch.setattr(trtnn.timing_cache, "gpu_name", lambda: model)
+        monkeypatch.setattr(trtnn.build.timing_cache, "gpus", lambda: (gpu, "sm75"))
+        monkeypatch.setattr(trtnn.build.timing_cache, "gpu_name", lambda: model)
         return timing_cache_file(tmp_path, SimpleNamespace(name=name, version=version))
 
     assert file() == tmp_path / "timing-tensorrt-8.6.0-sm90-NVIDIA_H100_80GB_HBM3.cache"
@@ -206,7 +206,7 @@ def measuring():
 
 
 def found(backend, **options):
-    file = trtnn.build._find_timing_cache(backend, BuildConfig(**options))
+    file = trtnn.build.build._find_timing_cache(backend, BuildConfig(**options))
     return None if file is None else file.parent
 
 
@@ -240,8 +240,8 @@ def test_tensorrt_rtx_measures_nothing(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_build_goes_through_tensorrts_own_timing_cache(monkeypatch, path):
-    monkeypatch.setattr(trtnn.build, "_find_timing_cache", lambda backend, config: path)
+    monkeypatch.setattr(trtnn.build.build, "_find_timing_cache", lambda backend, config: path)
     for _ in range(2):
         engine = trace(lambda x: x + 1, (4,)).build(**ONE_TARGET)
         assert engine.plan.nbytes > 0
-        assert path.stat().st_size > len(trtnn.timing_cache._MAGIC)
+        assert path.stat().st_size > len(trtnn.build.timing_cache._MAGIC)

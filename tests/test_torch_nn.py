@@ -8,11 +8,11 @@ import torch
 from tests.helpers import TORCH, assert_close, message_of, numbers, run, trace
 from tests.torch_nn import OF_TORCHVISION, PAGE, page, torch_functions, torch_modules
 from trtnn import functional, modules
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.missing import MISSING
 from trtnn.ops.missing import KINDS
 from trtnn.ops.missing import MISSING as MISSING_FUNCTIONS
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 # Arguments of torch's constructors that mean nothing here.
 NOT_TAKEN = {"self", "min_value", "max_value", "args", "kwargs"}

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-import trtnn.build
-import trtnn.graph
+import trtnn.build.build
+import trtnn.graph.graph
 from tests.helpers import (
     ONE_TARGET,
     Function,
@@ -28,14 +28,14 @@ from tests.helpers import (
 )
 from trtnn import Dim, Input, Module, float16, float32, get_backend, modules
 from trtnn import functional as F
-from trtnn.build import BuildConfig, _make_settings
+from trtnn.build.build import BuildConfig, _make_settings
+from trtnn.build.pinning import NO_PINS, Pins
+from trtnn.engine.inspector import PinnedLayer
 from trtnn.errors import BuildError, DTypeError
-from trtnn.inspector import PinnedLayer
+from trtnn.graph.definition import flat_array, layer_tensors, read_layers
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Conv2d, Linear, Sequential, SiLU
-from trtnn.reading import flat_array, layer_tensors, read_layers
-from trtnn.symbolic import at_opt
-from trtnn.weak_typing import NO_PINS, Pins
+from trtnn.shapes.symbolic import at_opt
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_what_is_traced_is_what_a_strongly_typed_network_is(name, monkeypatch, r
     strong = make().trace(fp16=True, **options)
     assert traced(strong) == stored(strong)
     request.getfixturevalue("weak")
-    monkeypatch.setattr(trtnn.graph, "computed", constant)
+    monkeypatch.setattr(trtnn.graph.graph, "computed", constant)
     network = make().trace(fp16=True, **options)
     assert traced(network) == stored(strong)
     assert {dtype for _, _, dtype in stored(network)} <= {float32, None}  # the definition itself is in fp32
@@ -245,7 +245,7 @@ def ask(network):
         profiles=(),
         definition=SimpleNamespace(get_input=inputs.__getitem__),
     )
-    with mock.patch("trtnn.weak_typing.read_layers", return_value=[(fake.kind, fake) for fake in fakes.values()]):
+    with mock.patch("trtnn.build.pinning.read_layers", return_value=[(fake.kind, fake) for fake in fakes.values()]):
         _, pins = _make_settings(fake, BuildConfig(), ())
     return SimpleNamespace(
         pins=pins, flags=flags, verbosity=settings.profiling_verbosity, layers=fakes, inputs=inputs, graph=fake
@@ -402,16 +402,16 @@ def test_where_no_kernel_is_in_fp16_a_build_goes_on_without_those_pins(weak, mon
     monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, progress=False))
     arguments = (asked.graph, None, BuildConfig(timing_cache=False), "a block", False)
     plans = [b"plan"]
-    assert trtnn.build._build_plan(*arguments, asked.pins) == b"plan"
+    assert trtnn.build.build._build_plan(*arguments, asked.pins) == b"plan"
     plans = [None, b"plan"]
-    assert trtnn.build._build_plan(*arguments, asked.pins) == b"plan"
+    assert trtnn.build.build._build_plan(*arguments, asked.pins) == b"plan"
     first, again, last = built
     assert first == again
     assert {"fp32", "fp16"} < set(first)
     assert last == [precision if precision == "fp32" else None for precision in first]
     assert all(set(layer.output_types.values()) <= {"fp32"} for layer in asked.layers.values())
     for plans, pins in (([None], NO_PINS), ([None, None], asked.pins)):
-        lines = message_of(BuildError, trtnn.build._build_plan, *arguments, pins).splitlines()
+        lines = message_of(BuildError, trtnn.build.build._build_plan, *arguments, pins).splitlines()
         assert lines[0].endswith("could not build a block")
         assert lines[1:] == [f"  why build {len(built)} failed"]  # the first tells of pins that nobody asked for
         assert not plans
@@ -465,9 +465,9 @@ def test_what_was_built_is_looked_at(monkeypatch, kind):
         get_layer_information=lambda index, format: json.dumps({"Name": "elementwise", "Outputs": outputs})
     )
     engine = SimpleNamespace(num_layers=1, create_engine_inspector=lambda: inspector)
-    monkeypatch.setattr(trtnn.build, "_make_settings", lambda *args: (None, Pins([pin], [])))
-    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: np.zeros(8, np.uint8))
-    monkeypatch.setattr(trtnn.build, "deserialize", lambda backend, plan: (None, engine))
+    monkeypatch.setattr(trtnn.build.build, "_make_settings", lambda *args: (None, Pins([pin], [])))
+    monkeypatch.setattr(trtnn.build.build, "_build_plan", lambda *args: np.zeros(8, np.uint8))
+    monkeypatch.setattr(trtnn.build.build, "deserialize", lambda backend, plan: (None, engine))
     if kind == "FP32":
         assert network.build(**ONE_TARGET).plan.nbytes == 8
     else:

@@ -4,23 +4,23 @@ import importlib.metadata as _metadata
 
 from trtnn import errors, functional, modules
 from trtnn import methods as _methods  # noqa: F401  (it gives Tensors their methods)
+from trtnn.accuracy.report import Fp16Report
 from trtnn.backend import get_backend
-from trtnn.build import BuildConfig
+from trtnn.build.build import BuildConfig
 from trtnn.checkpoint import load, save
 from trtnn.classifier import Classifier
-from trtnn.comparison import Comparison, compare
+from trtnn.compare import Comparison, compare
 from trtnn.detector import Detector
 from trtnn.dtypes import bfloat16, bool_, finfo, float16, float32, iinfo, int8, int32, int64, uint8
-from trtnn.engine import Engine
+from trtnn.engine.engine import Engine
+from trtnn.engine.timing import Profile
 from trtnn.errors import TrtnnError, UnsupportedError
-from trtnn.fp16 import Fp16Report
-from trtnn.inputs import Input
+from trtnn.graph.tensor import Tensor
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
-from trtnn.profiling import Profile
-from trtnn.symbolic import Dim, sym_max, sym_min
-from trtnn.tensor import Tensor
+from trtnn.shapes.spec import Input
+from trtnn.shapes.symbolic import Dim, sym_max, sym_min
 
 __version__ = _metadata.version("trtnn")
 

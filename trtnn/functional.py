@@ -4,7 +4,7 @@ Functions take :class:`trtnn.Tensor`, numbers and NumPy arrays, add layers to th
 return Tensors. Weights are :class:`trtnn.Parameter` or NumPy arrays; they take the element type of the Tensor that they
 work on. Where TensorRT cannot do what torch does, a function raises :class:`trtnn.UnsupportedError`.
 
-What torch does in place, a Tensor does under every name that it has; see :mod:`trtnn.ops.inplace`.
+What torch does in place, a Tensor does under every name that it has; see :mod:`trtnn.ops._inplace`.
 
 Types promote and shapes broadcast as in torch. Whole numbers that an operation makes (indices, counts, ``arange``) are
 int64, and int32 where TensorRT has no int64 (8.6).
@@ -20,7 +20,10 @@ import inspect
 from typing import Any
 
 from trtnn.errors import ShapeError
+from trtnn.graph.tensor import Tensor
 from trtnn.ops import fft, linalg
+from trtnn.ops._inplace import viewing, viewing_parts
+from trtnn.ops._promotion import cast
 from trtnn.ops.activation import (
     alpha_dropout,
     celu,
@@ -128,7 +131,6 @@ from trtnn.ops.facts import broadcast_shapes, clone, is_tensor, numel
 from trtnn.ops.gathering import gather, index_add, one_hot, scatter_add, unfold, windows
 from trtnn.ops.heads import multi_head_attention_forward
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
-from trtnn.ops.inplace import viewing, viewing_parts
 from trtnn.ops.joining import cat, chunk, split, stack
 from trtnn.ops.linalg import det, matrix_power
 from trtnn.ops.linalg import inv as inverse
@@ -188,7 +190,6 @@ from trtnn.ops.pooling import (
 )
 from trtnn.ops.powers import erfc, frac, ldexp
 from trtnn.ops.products import addbmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
-from trtnn.ops.promotion import cast
 from trtnn.ops.quantiles import nanquantile, quantile
 from trtnn.ops.reduction import (
     all,
@@ -294,7 +295,6 @@ from trtnn.ops.unary import (
     tan,
 )
 from trtnn.ops.upsampling import upsample, upsample_bilinear, upsample_nearest
-from trtnn.tensor import Tensor
 
 __all__ = [
     "abs",

@@ -47,23 +47,23 @@ from trtnn.functional import (
     windows,
     zeros_like,
 )
-from trtnn.graph import current_graph
-from trtnn.ops.arguments import Operand
+from trtnn.graph.graph import current_graph
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._inplace import in_place
+from trtnn.ops._promotion import dtype_of
 from trtnn.ops.assigning import setitem
 from trtnn.ops.calling import public, torch_function
 from trtnn.ops.complex import Complex
 from trtnn.ops.creation import new_full, new_ones, new_tensor, new_zeros, of_array
 from trtnn.ops.diagonals import fill_diagonal
 from trtnn.ops.empty import new_empty
-from trtnn.ops.inplace import in_place
 from trtnn.ops.known import index, item, numpy, tolist, truth
 from trtnn.ops.missing import explain
 from trtnn.ops.places import DEVICE, double, element_size, stride, to, type_
-from trtnn.ops.promotion import dtype_of
 from trtnn.ops.reshaping import reshaping_in_place
 from trtnn.ops.turning import sum_to_size
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 
 def _refuse_in_place(parameter: Parameter, *args: Any, **kwargs: Any) -> None:

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.accuracy.choice import MixedPrecision
+from trtnn.accuracy.report import Fp16Report, make_report
 from trtnn.backend import get_backend
-from trtnn.build import BuildConfig, build
+from trtnn.build.build import BuildConfig, build
 from trtnn.dtypes import float32
-from trtnn.engine import Engine
-from trtnn.engine_file import check_metadata
+from trtnn.engine.engine import Engine
+from trtnn.engine.file import check_metadata
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
-from trtnn.fp16 import Fp16Report, make_report
-from trtnn.graph import Graph, Precision
-from trtnn.inputs import Input, check_is_dense, check_numpy_has, name_arguments
-from trtnn.mixed import MixedPrecision
-from trtnn.profiles import Ranges, Shapes, check_arrays, merge_profiles
+from trtnn.graph.definition import count_flops, count_parameters, count_trips, read_layers
+from trtnn.graph.graph import Graph, Precision
 from trtnn.progress import progress_bar
-from trtnn.reading import count_flops, count_parameters, count_trips, read_layers
+from trtnn.shapes.profiles import Ranges, Shapes, check_arrays, merge_profiles
+from trtnn.shapes.spec import Input, check_is_dense, check_numpy_has, name_arguments
+from trtnn.shapes.symbolic import at_opt
 from trtnn.structure import map_leaves, unflatten
-from trtnn.symbolic import at_opt
 from trtnn.table import aligned
 
 

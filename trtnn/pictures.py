@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.engine import Engine
+from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.network import Network
-from trtnn.profiles import lengths_in
+from trtnn.shapes.profiles import lengths_in
+from trtnn.shapes.symbolic import Dim, at_opt
 from trtnn.structure import flatten
-from trtnn.symbolic import Dim, at_opt
 from trtnn.vision import Pipeline, Placement
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from trtnn.backend import Backend, get_backend
 from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.files import check_trusted, default_cache_dir
-from trtnn.plugin_layer import PluginLayer
+from trtnn.graph.plugin_layer import PluginLayer
 from trtnn.plugins.dcnv2.building import COMMAND, PLUGIN, architecture, digest, is_unchanged
 from trtnn.plugins.dcnv2.kernel import MASKS
 

@@ -19,7 +19,7 @@ import numpy as np
 from trtnn.backend import Backend, get_backend
 from trtnn.dtypes import ALL, DType, as_dtype
 from trtnn.errors import DTypeError
-from trtnn.reading import _layer_classes, flat_array
+from trtnn.graph.definition import _layer_classes, flat_array
 
 _BRACKETS = {"(": 1, "[": 1, "{": 1, "<": 1, ")": -1, "]": -1, "}": -1, ">": -1}
 

@@ -218,7 +218,7 @@ class _File:
     def _paths_of_getattr(self, node: ast.Call) -> set[Steps]:
         owners = self.paths(node.args[0])
         names = self.constants(node.args[1])
-        of_module = any(path[0] == "trt" for path in owners)  # of instances only trtnn.reading's and emit's own
+        of_module = any(path[0] == "trt" for path in owners)  # of instances only those of definition.py and emit
         if not names and of_module and len(node.args) == 2:
             names = {"*"}
         return {(*path, name) for path in owners for name in names}

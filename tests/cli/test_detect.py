@@ -329,7 +329,7 @@ def no_pictures(monkeypatch):
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("trtnn.engine.gpus", lambda: ())
+    monkeypatch.setattr("trtnn.engine.engine.gpus", lambda: ())
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +395,7 @@ class TestBeforeAnyWork:
 
     @pytest.mark.skipif(not ONE_TARGET, reason="this TensorRT builds for its own GPU alone")
     def test_weights_with_a_gpu_that_is_too_old(self, run, monkeypatch):
-        monkeypatch.setattr("trtnn.engine.gpus", lambda: ("sm50",))
+        monkeypatch.setattr("trtnn.engine.engine.gpus", lambda: ("sm50",))
         result = run("detect", PICTURE, "--weights", WEIGHTS)
         assert result.code == 1
         assert "does not build for the GPU here, which is sm50" in result.err
@@ -404,8 +404,8 @@ class TestBeforeAnyWork:
         def missing():
             raise EngineError("an engine needs torch with CUDA, or pycuda, for device memory")
 
-        monkeypatch.setattr("trtnn.engine.gpus", lambda: ONE_TARGET.get("targets", ("sm86",)))
-        monkeypatch.setattr("trtnn.engine.device_memory", missing)
+        monkeypatch.setattr("trtnn.engine.engine.gpus", lambda: ONE_TARGET.get("targets", ("sm86",)))
+        monkeypatch.setattr("trtnn.engine.engine.device_memory", missing)
         assert "needs torch with CUDA, or pycuda" in run("detect", PICTURE, "--weights", WEIGHTS).err
 
     @pytest.mark.parametrize("names", ["one,two", ",".join("0123456789a")])

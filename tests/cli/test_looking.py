@@ -8,7 +8,7 @@ import pytest
 import trtnn
 from tests.helpers import ONE_TARGET, RUNS_HERE
 from tests.standin import StandInSession, stand_in
-from trtnn import bench
+from trtnn.engine import bench
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.models import from_state_dict
 

@@ -26,17 +26,17 @@ from typing import Any
 
 import numpy as np
 
-import trtnn.session
+import trtnn.engine.session
 from tests.helpers import trace
 from tests.mutations import ANY, EXTREMES, json_text
 from tests.standin import StandInPlan
 from trtnn import Dim, Engine, Input, Network, get_backend
-from trtnn.engine_file import describe
+from trtnn.build.fingerprint import digest
+from trtnn.engine.file import describe
+from trtnn.engine.session import Session
 from trtnn.errors import EngineError, TrtnnError
-from trtnn.fingerprint import digest
-from trtnn.profiles import CallShapes, Shapes
-from trtnn.session import Session
-from trtnn.symbolic import evaluate
+from trtnn.shapes.profiles import CallShapes, Shapes
+from trtnn.shapes.symbolic import evaluate
 
 MOST_SECONDS = 5  # of CPU, for one file
 ROOM_BYTES = 64 * 2**20
@@ -295,8 +295,8 @@ def asked_for(memory: Memory, engine: Engine, true: Shapes) -> list[tuple[int, s
         EngineError: the description is not that of the plan.
     """
     backend = SimpleNamespace(trt=get_backend().trt, logger=SimpleNamespace(take=list))
-    trtnn.session.deserialize = lambda *_: (None, Plan(true))
-    trtnn.session.device_memory = lambda: memory
+    trtnn.engine.session.deserialize = lambda *_: (None, Plan(true))
+    trtnn.engine.session.device_memory = lambda: memory
     session = Session(backend, engine.plan, engine._described())
     for shapes in calls(engine._described()):
         worker = session.worker(shapes.profile)

@@ -12,7 +12,7 @@ import trtnn
 from tests.helpers import layers, numbers, trace
 from trtnn import functional as F
 from trtnn import get_backend
-from trtnn.fingerprint import fingerprint
+from trtnn.build.fingerprint import fingerprint
 from trtnn.modules import Conv2d, ReLU, Sequential
 
 measures = pytest.mark.skipif(
@@ -81,7 +81,7 @@ def test_a_damaged_timing_cache_is_replaced(net, tmp_path):
 def test_an_engine_from_the_cache_runs(net, monkeypatch, tmp_path):
     images = numbers(1, 3, 64, 64)
     built = net.compile(cache_dir=tmp_path, optimization_level=1)
-    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(trtnn.build.build, "_build_plan", lambda *args: pytest.fail("it is in the cache"))
     for network in (net.trace(), net.trace()):
         found = network.build(cache_dir=tmp_path, optimization_level=1)
         np.testing.assert_array_equal(found(images), built(images))
@@ -91,7 +91,7 @@ def test_one_network_keeps_its_key_through_builds(net, monkeypatch, tmp_path):
     """Where networks are weakly typed, a build pins layers' precision in the definition."""
     network = net.trace(fp16=True, fp32_modules=("2",))
     network.build(cache_dir=tmp_path, optimization_level=1)
-    monkeypatch.setattr(trtnn.build, "_build_plan", lambda *args: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(trtnn.build.build, "_build_plan", lambda *args: pytest.fail("it is in the cache"))
     network.build(cache_dir=tmp_path, optimization_level=1)
 
 

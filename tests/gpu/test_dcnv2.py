@@ -15,11 +15,11 @@ from tests.plugins.cases import Case, expected, geometry, random_tensors
 from trtnn import Dim, Input
 from trtnn import functional as F
 from trtnn.backend import get_backend
-from trtnn.build import leave_out_libraries
+from trtnn.build.build import leave_out_libraries
 from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError, BuildError, EngineError
 from trtnn.examples import twin
-from trtnn.graph import Precision
+from trtnn.graph.graph import Precision
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import DCN
 from trtnn.network import trace

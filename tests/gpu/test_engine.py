@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trtnn
-import trtnn.memory
+import trtnn.engine.memory
 from tests.helpers import assert_close, load_random, message_of, numbers
 from trtnn.backend import get_backend
 from trtnn.errors import ArgumentError, BuildError, DTypeError, EngineError, ShapeError
@@ -354,7 +354,7 @@ def test_too_little_memory_is_told_with_its_numbers(engine, images):
     held = [torch.empty(free - (256 << 20), dtype=torch.uint8, device="cuda")]
     try:
         huge = trtnn.Input((1, 1, 1 << 14, 1 << 14))  # 1 GiB
-        memory = trtnn.memory.device_memory()
+        memory = trtnn.engine.memory.device_memory()
         message = message_of(EngineError, memory.empty, huge)
     finally:
         held.clear()

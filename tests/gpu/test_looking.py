@@ -8,10 +8,10 @@ import torch
 
 import trtnn
 from tests.helpers import ENGINE_TOLERANCE, assert_close, load_random, message_of, numbers
-from trtnn.bench import bench_engine, milliseconds
+from trtnn.engine.bench import bench_engine, milliseconds
+from trtnn.engine.timing import OWN
 from trtnn.errors import EngineError
 from trtnn.modules import Conv2d, Module, ReLU, Sequential, Sigmoid
-from trtnn.profiling import OWN
 
 SHAPE = (2, 3, 32, 32)
 PATHS = ["stem.0", "stem.1", "stem.2", "stem", "head"]

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 sys.modules["torch"] = None
 import numpy as np
 import trtnn
-from trtnn.memory import PycudaMemory, device_memory
+from trtnn.engine.memory import PycudaMemory, device_memory
 assert isinstance(device_memory(), PycudaMemory)
 engine, x = trtnn.Engine.load(sys.argv[1]), np.load(sys.argv[2])
 out = np.zeros_like(x)

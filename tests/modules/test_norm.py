@@ -8,8 +8,8 @@ from tests.helpers import check_triangle, layers, message_of, numbers, trace
 from trtnn import Parameter
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.graph.definition import flat_array
 from trtnn.modules import BatchNorm2d, FrozenBatchNorm2d
-from trtnn.reading import flat_array
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-3, 0.5])

@@ -17,10 +17,10 @@ from tests.helpers import (
     trace,
 )
 from trtnn import Dim, Input, Parameter, functional, modules
+from trtnn.build.fingerprint import fingerprint
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.fingerprint import fingerprint
+from trtnn.ops._looping import scan
 from trtnn.ops.arithmetic import add, mul
-from trtnn.ops.looping import scan
 
 LENGTH = Dim("length", 1, 4, 50)
 KINDS = ("LSTM", "GRU", "RNN")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from trtnn.backend import get_backend
-from trtnn.graph import Graph
+from trtnn.graph.graph import Graph
 from trtnn.plugins.dcnv2 import loading
 
 

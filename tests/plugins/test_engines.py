@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import trtnn.engine
+import trtnn.engine.engine
 from tests.helpers import message_of, numbers, trace
 from tests.plugins.standin import stand_in
 from tests.plugins.test_loading import make_library
 from tests.standin import StandInSession
 from trtnn import Engine, get_backend
-from trtnn.engine_file import describe
+from trtnn.engine.file import describe
 from trtnn.errors import BackendError, EngineError
 from trtnn.modules import DCN
 from trtnn.plugins import PLUGINS, load_plugins
@@ -47,7 +47,7 @@ def runnable(monkeypatch, network):
     events = []
     monkeypatch.setattr(Engine, "check_runnable", lambda self: get_backend())
     session = lambda *_: events.append("session") or StandInSession(network)  # noqa: E731
-    monkeypatch.setattr(trtnn.engine, "Session", session)
+    monkeypatch.setattr(trtnn.engine.engine, "Session", session)
     return events
 
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import message_of
+from trtnn.build.fingerprint import digest
 from trtnn.errors import ArgumentError, BackendError, EngineError
-from trtnn.fingerprint import digest
 from trtnn.plugins.dcnv2 import building, loading
 
 

@@ -11,8 +11,8 @@ from tests.plugins.cases import CASES, FP16_TOLERANCE, FP32_TOLERANCE, expected,
 from tests.plugins.standin import stand_in
 from trtnn import Dim, Input, float16, get_backend
 from trtnn import functional as F
+from trtnn.build.fingerprint import fingerprint
 from trtnn.errors import ArgumentError, BackendError, DTypeError, EngineError
-from trtnn.fingerprint import fingerprint
 from trtnn.modules import DCN, Conv2d, DeformConv2d, Sequential
 from trtnn.plugins.dcnv2 import kernel, loading
 

@@ -137,9 +137,9 @@ def test_an_engine_file_of_another_tool_from_the_file_to_what_is_found(names, mo
     path = tmp_path / "theirs.engine"
     path.write_bytes(len(text).to_bytes(4, "little") + text + b"ftrt" + bytes(100))
     stand_in(monkeypatch, StandInSession(network))
-    monkeypatch.setattr(trtnn.engine, "device_memory", lambda: None)
-    monkeypatch.setattr(trtnn.engine, "deserialize", lambda *_: (None, None))
-    monkeypatch.setattr(trtnn.engine, "read_bindings", lambda *_: (network.inputs, network.outputs))
+    monkeypatch.setattr(trtnn.engine.engine, "device_memory", lambda: None)
+    monkeypatch.setattr(trtnn.engine.engine, "deserialize", lambda *_: (None, None))
+    monkeypatch.setattr(trtnn.engine.engine, "read_bindings", lambda *_: (network.inputs, network.outputs))
     write_image(tmp_path / "a.png", PICTURE[0])
     line = ["detect", tmp_path / "a.png", "--engine", path, "-o", tmp_path / "out", "--no-draw"]
     monkeypatch.setattr(sys, "argv", ["trtnn", *map(str, line)])

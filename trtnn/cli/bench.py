@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 import trtnn
-from trtnn.bench import ROUNDS, RUNS, bench_engine, circumstances
 from trtnn.cli.options import (
     ENGINE_SUFFIXES,
     AuxStreams,
@@ -27,7 +26,8 @@ from trtnn.cli.options import (
     write_json,
 )
 from trtnn.cli.program import command, log, print_line
-from trtnn.engine import check_gpu
+from trtnn.engine.bench import ROUNDS, RUNS, bench_engine, circumstances
+from trtnn.engine.engine import check_gpu
 
 
 @command(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trtnn.accuracy.report import TOLERANCE
 from trtnn.cli.options import (
     AuxStreams,
     Batch,
@@ -30,7 +31,6 @@ from trtnn.cli.sources import source_path
 from trtnn.cli.tables import megabytes, print_engine
 from trtnn.errors import ArgumentError
 from trtnn.files import check_writable
-from trtnn.fp16 import TOLERANCE
 
 
 @command(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import trtnn
+from trtnn.accuracy.report import TOLERANCE
 from trtnn.cli.options import (
     Batch,
     Half,
@@ -25,9 +26,8 @@ from trtnn.cli.options import (
     write_json,
 )
 from trtnn.cli.program import command, log, print_line
-from trtnn.engine import check_gpu
+from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError
-from trtnn.fp16 import TOLERANCE
 
 
 @command(

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from trtnn.accuracy.report import TOLERANCE
 from trtnn.cli.options import ModelName, Size, Tolerance, Weights, What, load_what, read_samples, resized_inputs
 from trtnn.cli.program import command, print_line
-from trtnn.fp16 import TOLERANCE
 
 
 @command("trtnn fp16 yolov5s.pt --samples photos/", "trtnn fp16 yolov5s.pt --samples 'photos/*.png' --size 320")

@@ -13,12 +13,12 @@ import numpy as np
 import typer
 
 import trtnn
-from trtnn.build import MOST_STREAMS
+from trtnn.build.build import MOST_STREAMS
 from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.cli.values import Lengths, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_writable
-from trtnn.profiles import as_inputs
+from trtnn.shapes.profiles import as_inputs
 from trtnn.vision import find_images, pipeline_of, read_image
 from trtnn.vision.names import read_names, split_names
 

@@ -12,7 +12,7 @@ import trtnn
 from trtnn.cli.options import refuse, resized_inputs
 from trtnn.cli.sources import load_model
 from trtnn.cli.values import Lengths
-from trtnn.engine import check_gpu
+from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".npz", ".wts", ".weights")

@@ -9,11 +9,11 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ShapeError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.factory import factory_arguments
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 
 class ReLU(FunctionModule):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.factory import factory_arguments
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
-from trtnn.ops.arguments import Operand
+from trtnn.ops._arguments import Operand
 from trtnn.ops.heads import attend
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 
 class MultiheadAttention(Module):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
-from trtnn.ops.arguments import ntuple
+from trtnn.ops._arguments import ntuple
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 Sides = int | Sequence[int]
 _PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.conv import Conv2d, Sides
 from trtnn.ops.deformable import expect_lowering
-from trtnn.tensor import Tensor
 
 
 class DeformConv2d(Conv2d):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
-from trtnn.tensor import Tensor
 
 
 class Dropout(Module):

@@ -6,12 +6,12 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ShapeError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.modules.state import as_array
 from trtnn.ops.embedding import refuse_max_norm
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 
 def _table(weight: Any, rows: int, width: int) -> Parameter:

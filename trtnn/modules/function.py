@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
-from trtnn.tensor import Tensor
 
 _NOT_KEPT = ("input", "input1", "x1", "x2", "training", "dtype", "weight", "bias")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
-from trtnn.tensor import Tensor
 
 
 class Linear(Module):

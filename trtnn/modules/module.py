@@ -13,19 +13,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from trtnn.accuracy.report import TOLERANCE
 from trtnn.arrays import is_torch
-from trtnn.build import BuildConfig
+from trtnn.build.build import BuildConfig
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.engine import Engine
+from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, UnsupportedError, nearest
-from trtnn.fp16 import TOLERANCE
-from trtnn.graph import Precision, current_graph
-from trtnn.inputs import Input
+from trtnn.graph.graph import Precision, current_graph
 from trtnn.modules.missing import METHODS
 from trtnn.modules.state import Match, describe, match
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
-from trtnn.profiles import as_inputs
+from trtnn.shapes.profiles import as_inputs
+from trtnn.shapes.spec import Input
 
 
 class LoadResult(NamedTuple):
@@ -78,7 +78,7 @@ class Module:
         inputs: the inputs that ``trace`` and ``compile`` take where none are given: an :class:`Input` or a shape by the
             name of each argument of ``forward``.
         metadata: JSON values that go into the engine file, such as class names, by names that it does not use itself
-            (:data:`trtnn.engine_file.RESERVED`); a trace looks at them.
+            (:data:`trtnn.engine.file.RESERVED`); a trace looks at them.
         training: False: a network is what torch's module is after ``eval()``.
     """
 

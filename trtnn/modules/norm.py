@@ -7,12 +7,12 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.factory import factory_arguments
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
-from trtnn.ops.arguments import expect_ndim
+from trtnn.ops._arguments import expect_ndim
 from trtnn.parameter import Buffer, Parameter
-from trtnn.tensor import Tensor
 
 
 class _Norm(Module):

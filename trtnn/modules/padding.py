@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
-from trtnn.ops.arguments import expect_ndim, ints
-from trtnn.tensor import Tensor
+from trtnn.ops._arguments import expect_ndim, ints
 
 
 class _Pad(Module):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.function import FunctionModule
-from trtnn.ops.arguments import ntuple
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.ops._arguments import ntuple
+from trtnn.shapes.symbolic import Length
 
 
 class _Pool(FunctionModule):

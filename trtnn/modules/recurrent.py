@@ -8,12 +8,12 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.ops.recurrent import CELLS, State, recurrent_layer, recurrent_step
 from trtnn.parameter import Parameter
-from trtnn.symbolic import Length, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same_shape
 
 
 def _mode_of(nonlinearity: str) -> str:

@@ -6,9 +6,9 @@ from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
-from trtnn.tensor import Tensor
 
 
 class Identity(Module):

@@ -10,6 +10,7 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.attention import MultiheadAttention
 from trtnn.modules.container import ModuleList
 from trtnn.modules.dropout import Dropout
@@ -17,8 +18,7 @@ from trtnn.modules.factory import factory_arguments
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
 from trtnn.modules.norm import LayerNorm
-from trtnn.ops.arguments import Operand
-from trtnn.tensor import Tensor
+from trtnn.ops._arguments import Operand
 
 Activation = str | Callable[[Tensor], Tensor]
 

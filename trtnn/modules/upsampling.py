@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtnn import functional as F
+from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
-from trtnn.tensor import Tensor
 
 
 class Upsample(Module):

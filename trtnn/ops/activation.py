@@ -7,16 +7,16 @@ from typing import Any
 
 from trtnn.dtypes import DType, float32
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import Array, expect_floating, expect_number, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Array, expect_floating, expect_number, normalize_dim
+from trtnn.ops._inplace import if_asked
+from trtnn.ops._promotion import cast, filler, floating, wide
 from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, sub
 from trtnn.ops.comparison import gt, le, where
-from trtnn.ops.inplace import if_asked
 from trtnn.ops.joining import chunk
-from trtnn.ops.promotion import cast, filler, floating, wide
 from trtnn.ops.reduction import amax, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import abs, erf, exp, log, neg
-from trtnn.tensor import Tensor
 
 # log((1 + s) / (1 - s)) / s as a polynomial of s² up to 1/9, fitted to 5e-9 and 8e-6, the constant first.
 _LOG1P = (2.00000001, 0.666663216, 0.400245952, 0.279651578, 0.281577783)

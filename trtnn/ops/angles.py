@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from trtnn.ops.arguments import Operand
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.carrying import carried, carried_floats
 from trtnn.ops.comparison import eq, gt, isinf, logical_or, where
-from trtnn.ops.promotion import cast
 from trtnn.ops.signs import is_negative
 from trtnn.ops.unary import abs, atan, neg, sin, sqrt
-from trtnn.tensor import Tensor
 
 
 def _by_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

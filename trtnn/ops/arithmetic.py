@@ -6,11 +6,11 @@ import builtins
 
 from trtnn.dtypes import bfloat16, bool_, float16
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.ops.arguments import Operand, expect_floating, expect_number
-from trtnn.ops.promotion import align, cast, graph_of, promote, promoted_dtype, wide
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_floating, expect_number
+from trtnn.ops._promotion import align, cast, graph_of, promote, promoted_dtype, wide
 from trtnn.ops.unary import abs, floor, reciprocal, sign, sqrt
-from trtnn.symbolic import broadcast
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import broadcast
 
 
 def check_broadcast(*tensors: Tensor) -> None:

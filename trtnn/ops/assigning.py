@@ -9,23 +9,23 @@ import numpy as np
 
 from trtnn.dtypes import bool_
 from trtnn.errors import ShapeError, UnsupportedError
-from trtnn.ops.arguments import Operand
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._inplace import overwrite
+from trtnn.ops._promotion import cast, promote
 from trtnn.ops.comparison import where
 from trtnn.ops.gathering import scatter
 from trtnn.ops.indexing import from_front, index_tensor, is_mask, items_of, narrow, span, take, without_ellipsis
-from trtnn.ops.inplace import overwrite
 from trtnn.ops.joining import cat
-from trtnn.ops.promotion import cast, promote
 from trtnn.ops.shaping import along, reshape, with_ndim
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, Size, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, Size, same, same_shape
 
 Region = tuple[Length, Length]  # where it begins, and how many elements it has
 
 
 def setitem(input: Tensor, index: Any, value: Operand) -> None:
-    """``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops.inplace`.
+    """``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops._inplace`.
 
     The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers, or one slice of
     another step than 1, beside whole dimensions; or it is a mask, and the value one number.

@@ -8,16 +8,16 @@ import numpy as np
 
 from trtnn.dtypes import bool_, float32
 from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._promotion import cast, wide
 from trtnn.ops.activation import softmax
-from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import gt, where
 from trtnn.ops.creation import lower_triangle
 from trtnn.ops.matrix import matmul
-from trtnn.ops.promotion import cast, wide
 from trtnn.ops.shaping import transpose
 from trtnn.ops.tiling import repeat_interleave
-from trtnn.tensor import Tensor
 
 
 def attention_weights(

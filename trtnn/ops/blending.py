@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from trtnn.errors import DTypeError
-from trtnn.ops.arguments import Operand, expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._promotion import align, cast, wide
 from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.comparison import lt, where
-from trtnn.ops.promotion import align, cast, wide
 from trtnn.ops.unary import abs
-from trtnn.tensor import Tensor
 
 
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:

@@ -18,13 +18,13 @@ import numpy as np
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, result_type
 from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, named
+from trtnn.graph.tensor import Tensor
 from trtnn.ops.complex import Complex
 from trtnn.ops.creation import of_array
 from trtnn.ops.known import known_array
 from trtnn.parameter import Buffer, Parameter
-from trtnn.symbolic import Dim, Size
-from trtnn.symbolic_floats import SymFloat
-from trtnn.tensor import Tensor
+from trtnn.shapes.floats import SymFloat
+from trtnn.shapes.symbolic import Dim, Size
 
 # Names that torch's own parser takes for others, as NumPy has them.
 _SYNONYMS = {"axis": ("dim", "dims"), "keepdims": ("keepdim",), "x": ("input",), "a": ("input",), "x1": ("input",),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trtnn.dtypes import DType
-from trtnn.ops.arguments import Operand, expect_floating
-from trtnn.ops.promotion import align, floating, promote, wide
-from trtnn.tensor import Tensor
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._promotion import align, floating, promote, wide
 
 
 def carried(*operands: Operand) -> tuple[list[Tensor], DType]:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._promotion import cast, index_dtype
 from trtnn.ops.creation import meshgrid, tensor
 from trtnn.ops.division import floor_divide, remainder
 from trtnn.ops.indexing import take
 from trtnn.ops.joining import stack
-from trtnn.ops.promotion import cast, index_dtype
 from trtnn.ops.shaping import flatten, unpacked
-from trtnn.symbolic import is_static
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import is_static
 
 
 def _expect_vector(vector: Tensor, what: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import DTypeError
-from trtnn.ops.arguments import Operand
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._promotion import align, cast, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.arithmetic import check_broadcast, elementwise
-from trtnn.ops.promotion import align, cast, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.shaping import with_ndim
-from trtnn.tensor import Tensor
 
 
 def _compare(kind: str, a: Operand, b: Operand) -> Tensor:

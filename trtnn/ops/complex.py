@@ -10,22 +10,22 @@ import numpy as np
 
 from trtnn.arrays import is_torch
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError, named
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating
+from trtnn.ops._promotion import align, cast, promote
 from trtnn.ops.angles import atan2, hypot
-from trtnn.ops.arguments import expect_floating
 from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.comparison import isnan, lt, where
 from trtnn.ops.division import div
 from trtnn.ops.indexing import getitem, select
 from trtnn.ops.joining import stack
-from trtnn.ops.promotion import align, cast, promote
 from trtnn.ops.reduction import mean, sum
 from trtnn.ops.shaping import flatten, permute, reshape, squeeze, transpose, unsqueeze
 from trtnn.ops.tiling import expand, repeat
 from trtnn.ops.unary import abs as _real_abs
 from trtnn.ops.unary import cos, neg, sin
 from trtnn.parameter import Parameter
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length
 
 
 class Complex:

@@ -11,7 +11,8 @@ import numpy as np
 
 from trtnn.dtypes import bfloat16, float32
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import (
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import (
     Array,
     count_windows,
     each_of,
@@ -21,12 +22,11 @@ from trtnn.ops.arguments import (
     ntuple,
     shape_of_weights,
 )
+from trtnn.ops._promotion import cast
+from trtnn.ops._spatial import as_images, as_sides
 from trtnn.ops.arithmetic import add
-from trtnn.ops.promotion import cast
 from trtnn.ops.shaping import reshape
-from trtnn.ops.spatial import as_images, as_sides
-from trtnn.symbolic import Length, same
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same
 
 _APART: contextvars.ContextVar[bool] = contextvars.ContextVar("trtnn_apart", default=False)
 

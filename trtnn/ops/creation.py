@@ -11,18 +11,18 @@ import numpy as np
 from trtnn.arrays import is_torch
 from trtnn.dtypes import DType, as_dtype, bool_, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.graph import Graph
-from trtnn.ops.arguments import Operand
+from trtnn.graph.graph import Graph
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
+from trtnn.ops._sizes import shape_tensor
 from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.comparison import where
 from trtnn.ops.division import div
-from trtnn.ops.promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
 from trtnn.ops.shaping import reshape, unpacked
-from trtnn.ops.sizes import shape_tensor
 from trtnn.ops.tiling import expand
 from trtnn.parameter import Parameter
-from trtnn.symbolic import Length, Size, bounds, ceil_divide, is_static, ranges
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, ranges
 
 _EXACT = 1 << 24  # the whole numbers up to here are float32's as well
 

@@ -10,18 +10,18 @@ import numpy as np
 
 from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError, BackendError, DTypeError, ShapeError
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Array, count_windows, expect_floating, expect_ndim, ntuple, shape_of_weights
+from trtnn.ops._promotion import cast, promote
 from trtnn.ops.activation import sigmoid
-from trtnn.ops.arguments import Array, count_windows, expect_floating, expect_ndim, ntuple, shape_of_weights
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.convolution import conv2d
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.joining import stack
-from trtnn.ops.promotion import cast, promote
 from trtnn.ops.sampling import grid_sample
 from trtnn.ops.shaping import reshape
 from trtnn.plugins import dcnv2
-from trtnn.symbolic import Length, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same_shape
 
 
 def deform_conv2d(

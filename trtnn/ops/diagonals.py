@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from trtnn.dtypes import bool_
 from trtnn.errors import ShapeError, UnsupportedError
-from trtnn.graph import Graph
-from trtnn.ops.arguments import expect_number, normalize_dim
+from trtnn.graph.graph import Graph
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_number, normalize_dim
+from trtnn.ops._promotion import cast, filler
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import logical_and, where
 from trtnn.ops.creation import as_tensor, numbers_below
 from trtnn.ops.indexing import cut, take
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast, filler
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import flatten, movedim, reshape, unsqueeze
-from trtnn.symbolic import Length, bounds, is_static, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, bounds, is_static, same, same_shape
 
 
 def _span(rows: Length, columns: Length, offset: int, what: str) -> tuple[int, int, Length]:

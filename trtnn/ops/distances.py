@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.ops.arguments import expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating
+from trtnn.ops._promotion import cast, wide
 from trtnn.ops.arithmetic import sub
 from trtnn.ops.norms import norm
-from trtnn.ops.promotion import cast, wide
 from trtnn.ops.shaping import unsqueeze
-from trtnn.symbolic import broadcast, same
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import broadcast, same
 
 _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
 

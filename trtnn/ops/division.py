@@ -14,13 +14,13 @@ import numpy as np
 
 from trtnn.dtypes import DType, bfloat16, float16, float32
 from trtnn.errors import ArgumentError, UnsupportedError
-from trtnn.ops.arguments import Operand, expect_number
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_number
+from trtnn.ops._promotion import align, cast, wide
 from trtnn.ops.arithmetic import add, elementwise, maximum, mul, sub, trunc
 from trtnn.ops.arithmetic import div as quotient
 from trtnn.ops.comparison import eq, gt, isinf, logical_and, logical_not, lt, ne, where
-from trtnn.ops.promotion import align, cast, wide
 from trtnn.ops.unary import abs, floor, neg, round, sign
-from trtnn.tensor import Tensor
 
 _LEAST = 2.0**-86  # the smallest divisor whose lower digits are normal numbers in every step
 _BELOW = 1 - 2.0**-21  # estimates of quotients times this are too small, though the division may round by 2 ulp

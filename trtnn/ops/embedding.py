@@ -9,14 +9,14 @@ import numpy as np
 
 from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, UnsupportedError
-from trtnn.ops.arguments import Array, expect_ndim, shape_of_weights
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Array, expect_ndim, shape_of_weights
 from trtnn.ops.arithmetic import div, maximum, mul
 from trtnn.ops.comparison import logical_and, ne, where
 from trtnn.ops.creation import tensor
 from trtnn.ops.indexing import as_indices, take
 from trtnn.ops.reduction import amax, any, mean, sum
 from trtnn.ops.shaping import unsqueeze
-from trtnn.tensor import Tensor
 
 
 def embedding(

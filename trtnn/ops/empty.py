@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from trtnn.graph.tensor import Tensor
 from trtnn.ops.creation import new_zeros, tensor, zeros, zeros_like
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length
 
 
 def empty(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:

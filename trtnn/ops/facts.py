@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtnn.errors import ShapeError
+from trtnn.graph.tensor import Tensor
 from trtnn.ops.complex import Complex
-from trtnn.symbolic import Length, broadcast
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, broadcast
 
 
 def is_tensor(obj: Any) -> bool:

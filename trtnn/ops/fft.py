@@ -14,18 +14,18 @@ import numpy as np
 
 from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, UnsupportedError
-from trtnn.ops.arguments import normalize_dim, normalize_dims
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import normalize_dim, normalize_dims
+from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add, sub
 from trtnn.ops.complex import Complex
 from trtnn.ops.creation import typed_constant
 from trtnn.ops.indexing import narrow
 from trtnn.ops.matrix import matmul
 from trtnn.ops.missing import explain
-from trtnn.ops.promotion import cast
 from trtnn.ops.shaping import movedim
 from trtnn.ops.tiling import roll
-from trtnn.symbolic import Size, ranges
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Size, ranges
 
 __all__ = [
     "fft",

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import count_windows, expect_ndim, normalize_dim, ntuple
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import count_windows, expect_ndim, normalize_dim, ntuple
+from trtnn.ops._promotion import cast, filler, index_dtype
 from trtnn.ops.arithmetic import add
 from trtnn.ops.comparison import eq, where
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.indexing import Indices, as_indices, checked_indices, take
 from trtnn.ops.padding import lengthened, pad
-from trtnn.ops.promotion import cast, filler, index_dtype
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import along, movedim, permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same_shape
 
 
 def _vector(value: Any) -> Any:

@@ -6,8 +6,10 @@ import numpy as np
 
 from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, ShapeError
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Array, Operand
+from trtnn.ops._promotion import cast
 from trtnn.ops.activation import refuse_dropout
-from trtnn.ops.arguments import Array, Operand
 from trtnn.ops.arithmetic import add
 from trtnn.ops.attention import attention_weights, scaled_dot_product_attention
 from trtnn.ops.comparison import where
@@ -15,12 +17,10 @@ from trtnn.ops.joining import cat
 from trtnn.ops.linear import linear
 from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast
 from trtnn.ops.reduction import mean
 from trtnn.ops.shaping import flatten, reshape, squeeze, transpose, unflatten, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same, same_shape
 
 
 def multi_head_attention_forward(

@@ -11,16 +11,16 @@ import numpy as np
 from trtnn.arrays import is_torch
 from trtnn.dtypes import NARROW, bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError, named
-from trtnn.graph import Graph
-from trtnn.ops.arguments import normalize_dim
+from trtnn.graph.graph import Graph
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import normalize_dim
+from trtnn.ops._promotion import here, index_dtype
+from trtnn.ops._sizes import shape_tensor
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import lt, where
-from trtnn.ops.promotion import here, index_dtype
 from trtnn.ops.shaping import movedim, reshape
-from trtnn.ops.sizes import shape_tensor
 from trtnn.parameter import Parameter
-from trtnn.symbolic import Length, Size, bounds, ceil_divide, is_static, same_shape, sym_max, sym_min
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, same_shape, sym_max, sym_min
 
 Indices = Tensor | np.ndarray
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ShapeError, UnsupportedError
-from trtnn.ops.arguments import expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating
+from trtnn.ops._promotion import cast, wide
 from trtnn.ops.arithmetic import div, mul, sub
 from trtnn.ops.indexing import select, take
 from trtnn.ops.joining import stack
 from trtnn.ops.products import cross_along
-from trtnn.ops.promotion import cast, wide
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import unsqueeze
 from trtnn.ops.unary import neg
-from trtnn.symbolic import Length, same
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same
 
 # Of four elements: all pairs; and for each element the other three, the pairs that each of these leaves, and its sign.
 _PAIRS = np.array([(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])

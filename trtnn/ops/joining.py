@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import Operand, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, normalize_dim
+from trtnn.ops._promotion import promote
 from trtnn.ops.indexing import narrow
-from trtnn.ops.promotion import promote
 from trtnn.ops.shaping import unsqueeze
-from trtnn.symbolic import Length, Size, ceil_divide, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, Size, ceil_divide, same, same_shape
 
 
 def cat(tensors: Sequence[Operand], dim: int = 0) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ArgumentError, BackendError, UnsupportedError
-from trtnn.tensor import Tensor
+from trtnn.graph.tensor import Tensor
 
 
 def known_array(tensor: Tensor) -> np.ndarray | None:

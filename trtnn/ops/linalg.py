@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.graph.tensor import Tensor
 from trtnn.ops import diagonals
+from trtnn.ops._promotion import cast, promote, wide
 from trtnn.ops.arithmetic import mul
 from trtnn.ops.creation import eye
 from trtnn.ops.inverses import det, inv, side_of
@@ -17,9 +19,7 @@ from trtnn.ops.matrix import matmul as _matmul
 from trtnn.ops.missing import explain
 from trtnn.ops.norms import matrix_norm, vector_norm
 from trtnn.ops.products import cross_along
-from trtnn.ops.promotion import cast, promote, wide
 from trtnn.ops.reduction import Dims, sum
-from trtnn.tensor import Tensor
 
 __all__ = [
     "cross",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from trtnn.errors import ShapeError
-from trtnn.ops.arguments import Array, expect_floating, shape_of_weights
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Array, expect_floating, shape_of_weights
+from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add
 from trtnn.ops.matrix import einsum
-from trtnn.ops.promotion import cast
 from trtnn.ops.shaping import reshape, with_ndim
-from trtnn.symbolic import same
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import same
 
 
 def linear(input: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = None) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._promotion import cast
 from trtnn.ops.activation import tanh
-from trtnn.ops.arguments import Operand
 from trtnn.ops.arithmetic import add, clamp, div, maximum, mul, pow, sub
 from trtnn.ops.carrying import carried, carried_floats
 from trtnn.ops.comparison import eq, isinf, isnan, le, logical_and, lt, where
-from trtnn.ops.promotion import cast
 from trtnn.ops.unary import abs, exp, log, neg, round
-from trtnn.tensor import Tensor
 
 _NEAR = 0.25  # where the logarithm of 1 + x is summed up as a series
 

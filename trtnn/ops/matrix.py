@@ -6,12 +6,12 @@ import string
 from collections.abc import Sequence
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import Operand, expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._promotion import promote
 from trtnn.ops.arithmetic import add, mul
-from trtnn.ops.promotion import promote
 from trtnn.ops.shaping import reshape, unsqueeze, with_ndim
-from trtnn.symbolic import Length, broadcast, same
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, broadcast, same
 
 
 def matmul(input: Operand, other: Operand) -> Tensor:

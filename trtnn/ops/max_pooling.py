@@ -8,17 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import each_of, expect_floating, ntuple
-from trtnn.ops.creation import arange
-from trtnn.ops.gathering import gather, scatter, taps_of
-from trtnn.ops.indexing import Indices, take
-from trtnn.ops.ordering import topk
-from trtnn.ops.padding import pad
-from trtnn.ops.reduction import amax
-from trtnn.ops.shaping import flatten, reshape, squeeze
-from trtnn.ops.spatial import as_images, expect_sides
-from trtnn.ops.tiling import expand
-from trtnn.ops.windows import (
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import each_of, expect_floating, ntuple
+from trtnn.ops._spatial import as_images, expect_sides
+from trtnn.ops._windows import (
     Sides,
     adaptive_windows,
     dynamic_to_one,
@@ -28,8 +21,15 @@ from trtnn.ops.windows import (
     regular_windows,
     window,
 )
-from trtnn.symbolic import Length, is_static, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.ops.creation import arange
+from trtnn.ops.gathering import gather, scatter, taps_of
+from trtnn.ops.indexing import Indices, take
+from trtnn.ops.ordering import topk
+from trtnn.ops.padding import pad
+from trtnn.ops.reduction import amax
+from trtnn.ops.shaping import flatten, reshape, squeeze
+from trtnn.ops.tiling import expand
+from trtnn.shapes.symbolic import Length, is_static, same, same_shape
 
 
 def _max_pool(

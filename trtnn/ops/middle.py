@@ -6,18 +6,18 @@ import math
 
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import ArgumentError, UnsupportedError
-from trtnn.ops.arguments import expect_number, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_number, normalize_dim
+from trtnn.ops._promotion import cast, index_dtype
 from trtnn.ops.arithmetic import add, maximum, sub
 from trtnn.ops.comparison import eq, isnan, logical_not, where
 from trtnn.ops.division import floor_divide
 from trtnn.ops.gathering import gather
 from trtnn.ops.indexing import narrow
 from trtnn.ops.ordering import Extremes, argmax, max, ordered, sort
-from trtnn.ops.promotion import cast, index_dtype
 from trtnn.ops.reduction import any, sum
 from trtnn.ops.shaping import flatten, movedim, reshape, squeeze, unsqueeze
-from trtnn.symbolic import Size, ranges
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Size, ranges
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:

@@ -121,7 +121,7 @@ KINDS = (
     ),
     Kind(
         "of torch's own quantisation",
-        "build with int8 and a calibration: see trtnn.build",
+        "build with int8 and a calibration: see trtnn.build.build",
         "choose_qparams_optimized dequantize empty_quantized fake_quantize_per_channel_affine"
         " fake_quantize_per_tensor_affine fbgemm_linear_fp16_weight fbgemm_linear_fp16_weight_fp32_activation"
         " fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation fbgemm_linear_quantize_weight"

@@ -6,13 +6,13 @@ import math
 
 from trtnn.dtypes import bool_, finfo
 from trtnn.errors import ArgumentError, DTypeError
-from trtnn.ops.arguments import Operand
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._promotion import align, filler, floating, wide
 from trtnn.ops.arithmetic import add, maximum, minimum, mul, sub
 from trtnn.ops.comparison import eq, isfinite, isnan, le, logical_and, logical_or, ne, where
-from trtnn.ops.promotion import align, filler, floating, wide
 from trtnn.ops.tiling import expand
 from trtnn.ops.unary import abs
-from trtnn.tensor import Tensor
 
 
 def nan_to_num(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ShapeError, UnsupportedError
-from trtnn.ops.arguments import (
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import (
     Array,
     Operand,
     expect_channels,
@@ -17,16 +18,15 @@ from trtnn.ops.arguments import (
     normalize_dim,
     shape_of_weights,
 )
+from trtnn.ops._promotion import align, cast, wide
 from trtnn.ops.arithmetic import add, check_broadcast, div, maximum, mul, pow, square, sub
 from trtnn.ops.norms import norm
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import align, cast, wide
 from trtnn.ops.reduction import mean, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.tiling import expand
 from trtnn.ops.unary import rsqrt
-from trtnn.symbolic import broadcast, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import broadcast, same_shape
 
 
 def batch_norm(

@@ -8,18 +8,18 @@ import numpy as np
 
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import ArgumentError, UnsupportedError
-from trtnn.ops.arguments import Operand, expect_number, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_number, normalize_dim
+from trtnn.ops._promotion import cast, index_dtype
 from trtnn.ops.arithmetic import add, maximum, minimum
 from trtnn.ops.comparison import isnan, logical_and, logical_not, logical_or, lt, where
 from trtnn.ops.gathering import gather, scatter
 from trtnn.ops.indexing import narrow
 from trtnn.ops.joining import cat
-from trtnn.ops.promotion import cast, index_dtype
 from trtnn.ops.ranks import count_leading
 from trtnn.ops.reduction import amax, amin, sum
 from trtnn.ops.shaping import flatten, movedim, reshape, squeeze, unsqueeze
-from trtnn.symbolic import Size, ranges
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Size, ranges
 
 MOST_OF_TOPK = 3840  # what TensorRT's layer gives at most
 _MOST_SORTED = 1 << 18

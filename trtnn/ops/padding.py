@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import ArgumentError, ShapeError
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._promotion import cast, filler
 from trtnn.ops.indexing import cut, narrow
 from trtnn.ops.joining import cat
-from trtnn.ops.promotion import cast, filler
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, bounds, same, same_shape, sym_max
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, bounds, same, same_shape, sym_max
 
 # Of torch's modes, the name of TensorRT's slice mode.
 SLICE_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtnn.errors import ArgumentError, UnsupportedError
-from trtnn.ops.promotion import cast
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._promotion import cast
+from trtnn.shapes.symbolic import Length
 
 _DEVICE = re.compile(r"(cpu|cuda|meta|mps|xla|xpu|hpu|npu|mtia|privateuseone)(:\d+)?")
 

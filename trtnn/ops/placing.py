@@ -11,7 +11,9 @@ import numpy as np
 
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import Operand, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, normalize_dim
+from trtnn.ops._promotion import cast, filler, index_dtype
 from trtnn.ops.arithmetic import add, clamp, mul, sub
 from trtnn.ops.comparison import eq, ge, logical_and, lt, where
 from trtnn.ops.creation import as_tensor, numbers_below
@@ -19,12 +21,10 @@ from trtnn.ops.gathering import expect_one_type, gather, index_add, scatter
 from trtnn.ops.indexing import Indices, as_indices, cut, from_front, getitem, index_tensor, span
 from trtnn.ops.indexing import take as take_along_axis
 from trtnn.ops.joining import cat
-from trtnn.ops.promotion import cast, filler, index_dtype
 from trtnn.ops.reduction import any, cumsum
 from trtnn.ops.shaping import along, flatten, reshape, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, Size, broadcast, is_static, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, Size, broadcast, is_static, same, same_shape
 
 
 def take(input: Tensor, index: Indices) -> Tensor:

@@ -8,15 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ArgumentError
-from trtnn.ops.arguments import each_of, expect_floating, ntuple
-from trtnn.ops.arithmetic import mul, pow
-from trtnn.ops.matrix import matmul
-from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast, wide
-from trtnn.ops.reduction import mean
-from trtnn.ops.shaping import flatten, unflatten
-from trtnn.ops.spatial import as_images, as_sides, expect_sides
-from trtnn.ops.windows import (
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import each_of, expect_floating, ntuple
+from trtnn.ops._promotion import cast, wide
+from trtnn.ops._spatial import as_images, as_sides, expect_sides
+from trtnn.ops._windows import (
     Sides,
     adaptive_windows,
     dynamic_to_one,
@@ -26,8 +22,12 @@ from trtnn.ops.windows import (
     regular_windows,
     window,
 )
-from trtnn.symbolic import same
-from trtnn.tensor import Tensor
+from trtnn.ops.arithmetic import mul, pow
+from trtnn.ops.matrix import matmul
+from trtnn.ops.padding import pad
+from trtnn.ops.reduction import mean
+from trtnn.ops.shaping import flatten, unflatten
+from trtnn.shapes.symbolic import same
 
 
 def _avg_pool(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from trtnn.ops.arguments import Operand, expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add, mul, pow, sub, trunc
 from trtnn.ops.carrying import carried
 from trtnn.ops.comparison import lt, where
-from trtnn.ops.promotion import cast
 from trtnn.ops.unary import abs, exp, reciprocal
-from trtnn.tensor import Tensor
 
 # log(erfc(x) / t) + x² as a polynomial of 2t - 1, where t = 1 / (1 + x / 2); fitted to 5e-8, the constant first.
 _ERFC = (

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.ops.arguments import normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import normalize_dim
+from trtnn.ops._promotion import align, cast, promote, wide
 from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.matrix import bmm, matmul, mv
-from trtnn.ops.promotion import align, cast, promote, wide
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand, roll
-from trtnn.symbolic import same
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import same
 
 
 def _added(input: Tensor, product: Tensor, beta: int | float, alpha: int | float) -> Tensor:

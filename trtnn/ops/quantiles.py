@@ -8,20 +8,20 @@ import numpy as np
 
 from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.ops.arguments import Operand, expect_floating, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_floating, normalize_dim
+from trtnn.ops._promotion import cast, wide
 from trtnn.ops.arithmetic import clamp, maximum, mul, sub
 from trtnn.ops.blending import lerp
 from trtnn.ops.comparison import isnan, logical_not, lt, where
 from trtnn.ops.gathering import gather
 from trtnn.ops.known import known_array
 from trtnn.ops.ordering import sort
-from trtnn.ops.promotion import cast, wide
 from trtnn.ops.reduction import any, sum
 from trtnn.ops.shaping import flatten, movedim, reshape, squeeze
 from trtnn.ops.tiling import expand
 from trtnn.ops.unary import ceil, floor, round
-from trtnn.symbolic import Size
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Size
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._promotion import index_dtype
 from trtnn.ops.arithmetic import add, minimum, sub
 from trtnn.ops.comparison import le, logical_and, where
 from trtnn.ops.creation import full
 from trtnn.ops.gathering import gather
 from trtnn.ops.indexing import take
-from trtnn.ops.promotion import index_dtype
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, bounds
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, bounds
 
 
 def count_leading(ordered: Tensor, shape: Sequence[Length], holds: Callable[[Tensor], Tensor]) -> Tensor:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Array
+from trtnn.ops._looping import State, scan
 from trtnn.ops.activation import relu, sigmoid, tanh
-from trtnn.ops.arguments import Array
 from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.joining import chunk
 from trtnn.ops.linear import linear
-from trtnn.ops.looping import State, scan
-from trtnn.tensor import Tensor
 
 # From what the input and what the hidden state bring to the gates, and the state: the new state, its output first.
 Step = Callable[[Tensor, Tensor, State], State]

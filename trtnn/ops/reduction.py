@@ -10,15 +10,15 @@ import numpy as np
 
 from trtnn.dtypes import bool_, float32, int32, uint8
 from trtnn.errors import ArgumentError
-from trtnn.ops.arguments import expect_floating, expect_number, normalize_dim, normalize_dims
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating, expect_number, normalize_dim, normalize_dims
+from trtnn.ops._promotion import cast, floating, index_dtype, promote, wide
 from trtnn.ops.arithmetic import add, div, mul, square, sub
 from trtnn.ops.comparison import isinf, logical_not, ne, where
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast, floating, index_dtype, promote, wide
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import exp, log, sqrt
-from trtnn.symbolic import Size
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Size
 
 Dims = int | Sequence[int] | None
 

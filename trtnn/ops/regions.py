@@ -8,19 +8,19 @@ import numpy as np
 
 from trtnn.dtypes import float32
 from trtnn.errors import DTypeError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import expect_floating, expect_ndim, ntuple
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating, expect_ndim, ntuple
+from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add, clamp, maximum, mul, sub
 from trtnn.ops.comparison import ge, le, logical_and, where
 from trtnn.ops.division import div
 from trtnn.ops.indexing import narrow
 from trtnn.ops.joining import cat, stack
-from trtnn.ops.promotion import cast
 from trtnn.ops.reduction import mean
 from trtnn.ops.sampling import grid_sample
 from trtnn.ops.shaping import permute, reshape, transpose, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length
 
 
 def roi_align(

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from trtnn.tensor import Tensor
+from trtnn.graph.tensor import Tensor
 
 
 def reshaping_in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -9,12 +9,12 @@ from fractions import Fraction
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import expect_floating, expect_ndim, ntuple
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating, expect_ndim, ntuple
+from trtnn.ops._sizes import shape_tensor
+from trtnn.ops._spatial import AXES
 from trtnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from trtnn.ops.sizes import shape_tensor
-from trtnn.ops.spatial import AXES
-from trtnn.symbolic import Length, is_static
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, is_static
 
 
 def _resize_scale(length: int, factor: float) -> float:

@@ -12,7 +12,9 @@ from typing import Any
 
 from trtnn.dtypes import bool_, int32, uint8
 from trtnn.errors import ArgumentError
-from trtnn.ops.arguments import expect_floating, expect_number, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating, expect_number, normalize_dim
+from trtnn.ops._promotion import cast, filler, index_dtype, neutral, wide
 from trtnn.ops.arithmetic import mul
 from trtnn.ops.comparison import ge, isnan, le, logical_and, logical_not, logical_or, where
 from trtnn.ops.creation import numbers_below
@@ -20,11 +22,9 @@ from trtnn.ops.indexing import narrow
 from trtnn.ops.joining import cat
 from trtnn.ops.logarithms import logaddexp
 from trtnn.ops.ordering import Extremes
-from trtnn.ops.promotion import cast, filler, index_dtype, neutral, wide
 from trtnn.ops.shaping import along, reshape
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import bounds
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import bounds
 
 Join = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating
+from trtnn.ops._promotion import promote
 from trtnn.ops.matrix import matmul
-from trtnn.ops.promotion import promote
 from trtnn.ops.shaping import reshape, transpose
-from trtnn.symbolic import Length, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same_shape
 
 # Of torch's names, those of TensorRT.
 SAMPLE_MODES = {"bilinear": "LINEAR", "nearest": "NEAREST", "bicubic": "CUBIC"}

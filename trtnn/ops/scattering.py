@@ -6,20 +6,20 @@ from typing import Any
 
 from trtnn.dtypes import bool_, float32
 from trtnn.errors import ArgumentError, ShapeError
+from trtnn.graph.tensor import Tensor
 from trtnn.ops import gathering
-from trtnn.ops.arguments import expect_number, normalize_dim
+from trtnn.ops._arguments import expect_number, normalize_dim
+from trtnn.ops._promotion import cast, filler, index_dtype, neutral, wide
 from trtnn.ops.arithmetic import add, maximum, minimum, mul
 from trtnn.ops.comparison import eq, logical_and, lt, where
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.division import div, floor_divide
 from trtnn.ops.indexing import Indices, as_indices, checked_indices
 from trtnn.ops.padding import lengthened
-from trtnn.ops.promotion import cast, filler, index_dtype, neutral, wide
 from trtnn.ops.reduction import amax, amin, any, prod, sum
 from trtnn.ops.shaping import along, reshape, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import same, same_shape
 
 _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 _OF_SCATTER = {"add": "sum", "multiply": "prod"}

@@ -6,17 +6,17 @@ import numpy as np
 
 from trtnn.dtypes import float32, int32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.ops.arguments import Operand, expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._promotion import cast, graph_of, index_dtype, promote, wide
 from trtnn.ops.arithmetic import add, clamp, div, mul, sub
 from trtnn.ops.comparison import eq, ge, gt, le, logical_and, logical_not, where
 from trtnn.ops.gathering import gather
-from trtnn.ops.promotion import cast, graph_of, index_dtype, promote, wide
 from trtnn.ops.ranks import count_leading
 from trtnn.ops.reduction import amax, amin, any, sum
 from trtnn.ops.shaping import flatten, reshape
 from trtnn.ops.unary import floor
-from trtnn.symbolic import same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import same_shape
 
 
 def searchsorted(

@@ -9,8 +9,8 @@ import numpy as np
 
 from trtnn.dtypes import as_dtype, bool_
 from trtnn.errors import ArgumentError, DTypeError
+from trtnn.graph.tensor import Tensor
 from trtnn.ops.creation import tensor
-from trtnn.tensor import Tensor
 
 
 def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None) -> Tensor:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import normalize_dim, normalize_dims
-from trtnn.ops.sizes import shape_tensor
-from trtnn.symbolic import Length, Size, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import normalize_dim, normalize_dims
+from trtnn.ops._sizes import shape_tensor
+from trtnn.shapes.symbolic import Length, Size, same, same_shape
 
 
 def unpacked(values: Sequence[Length | Sequence[Length]]) -> tuple[Length, ...]:

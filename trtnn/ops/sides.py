@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import Operand, normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, normalize_dim
+from trtnn.ops._inplace import viewing
+from trtnn.ops._promotion import promote
 from trtnn.ops.indexing import getitem
-from trtnn.ops.inplace import viewing
 from trtnn.ops.joining import cat
 from trtnn.ops.known import numbers_of
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import promote
 from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length, Size, broadcast
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, Size, broadcast
 
 # Each result is a view of its own tensor, as in torch.
 _reshaped, _expanded = viewing(reshape), viewing(expand)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from trtnn.errors import DTypeError
-from trtnn.ops.arguments import Operand
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._promotion import align, cast
 from trtnn.ops.carrying import carried
 from trtnn.ops.comparison import eq, gt, lt, where
-from trtnn.ops.promotion import align, cast
 from trtnn.ops.unary import abs, neg, reciprocal
-from trtnn.tensor import Tensor
 
 
 def is_negative(input: Tensor) -> Tensor:

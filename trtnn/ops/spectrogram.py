@@ -9,7 +9,9 @@ import numpy as np
 
 from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
-from trtnn.ops.arguments import Array, expect_floating
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Array, expect_floating
+from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add
 from trtnn.ops.complex import Complex, view_as_complex, view_as_real
 from trtnn.ops.division import div
@@ -18,11 +20,9 @@ from trtnn.ops.gathering import windows
 from trtnn.ops.indexing import narrow
 from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
-from trtnn.ops.promotion import cast
 from trtnn.ops.shaping import movedim, reshape, squeeze, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length
 
 
 def _expect_sizes(n_fft: int, hop_length: int, win_length: int, what: str) -> None:

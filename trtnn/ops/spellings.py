@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trtnn.ops.arguments import Operand, expect_number
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand, expect_number
 from trtnn.ops.arithmetic import clamp, div, sub
 from trtnn.ops.joining import split
 from trtnn.ops.shaping import flatten, transpose
 from trtnn.ops.tiling import expand
-from trtnn.symbolic import Length
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length
 
 
 def clamp_min(input: Tensor, min: Operand) -> Tensor:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import normalize_dim, normalize_dims
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import normalize_dim, normalize_dims
 from trtnn.ops.indexing import cut, take
 from trtnn.ops.known import numbers_of
 from trtnn.ops.shaping import flatten, is_open, reshape, unpacked, unsqueeze, with_ndim
-from trtnn.symbolic import Length, same, same_shape
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same, same_shape
 
 
 def expand(input: Tensor, *sizes: Length | Sequence[Length]) -> Tensor:

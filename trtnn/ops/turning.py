@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.ops.arguments import normalize_dim
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import normalize_dim
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import reshape, transpose, unpacked
 from trtnn.ops.tiling import flip
-from trtnn.symbolic import Length, same
-from trtnn.tensor import Tensor
+from trtnn.shapes.symbolic import Length, same
 
 
 def fliplr(input: Tensor) -> Tensor:

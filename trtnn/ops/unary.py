@@ -6,9 +6,9 @@ import builtins
 from collections.abc import Callable
 
 from trtnn.dtypes import bool_, float32, uint8
-from trtnn.ops.arguments import expect_floating, expect_number
-from trtnn.ops.promotion import cast, floating, wide
-from trtnn.tensor import Tensor
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import expect_floating, expect_number
+from trtnn.ops._promotion import cast, floating, wide
 
 Function = Callable[[Tensor], Tensor]
 

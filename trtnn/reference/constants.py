@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trtnn.reading import present_inputs, read_layers
+from trtnn.graph.definition import present_inputs, read_layers
 from trtnn.reference import layers  # noqa: F401  (fills the registry)
 from trtnn.reference.interpreter import run_step
 from trtnn.reference.registry import function_of

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trtnn.plugin_layer import PluginLayer
-from trtnn.reading import loop_ranges, present_inputs, read_layers
+from trtnn.graph.definition import loop_ranges, present_inputs, read_layers
+from trtnn.graph.plugin_layer import PluginLayer
 from trtnn.reference import layers  # noqa: F401  (fills the registry)
 from trtnn.reference.registry import function_of
 

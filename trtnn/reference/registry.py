@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import UnsupportedError
-from trtnn.plugin_layer import PluginLayer
+from trtnn.graph.plugin_layer import PluginLayer
 
 # Given a layer, each returns the function that computes its outputs from its inputs, torch tensors both.
 LAYERS: dict[str, Callable[[Any], Callable[..., Any]]] = {}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trtnn.errors import UnsupportedError
-from trtnn.reading import flat_array
+from trtnn.graph.definition import flat_array
 
 Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trtnn.reading import flat_array
+from trtnn.graph.definition import flat_array
 from trtnn.reference.layers.common import Function, by_member, in_float32
 from trtnn.reference.registry import layer
 

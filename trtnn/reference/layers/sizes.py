@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from trtnn.errors import UnsupportedError
-from trtnn.reading import present_inputs
+from trtnn.graph.definition import present_inputs
 from trtnn.reference.layers.common import Function, by_member
 from trtnn.reference.registry import layer
 

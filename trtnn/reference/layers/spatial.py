@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from trtnn.errors import UnsupportedError
-from trtnn.reading import present_inputs
+from trtnn.graph.definition import present_inputs
 from trtnn.reference.layers.common import Function, by_member, in_float32, weights_of
 from trtnn.reference.registry import layer
 

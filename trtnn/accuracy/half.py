@@ -1,0 +1,241 @@
+"""A network in fp32 beside itself in fp16, on samples: what half precision does to each layer, and to the whole.
+
+fp16 ends at 65504, keeps 11 bits above 2^-14, and rounds to zero what is not above 2^-25. A layer in fp16 rounds what
+it reads and its weights, carries its sums in fp32, and rounds its result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from trtnn.graph.definition import flat_array, layer_arrays, layer_tensors, read_layers
+from trtnn.graph.graph import Graph
+from trtnn.graph.plugin_layer import PluginLayer
+from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
+from trtnn.reference.registry import function_of
+
+Inputs = Mapping[str, torch.Tensor]
+
+
+class _HalfWeights:
+    """A layer as fp16 holds it: its weights are rounded."""
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._layer, name)
+        if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+            return value
+        with np.errstate(over="ignore"):
+            return flat_array(value).astype(np.float16)
+
+
+def _round_weights(plugin: PluginLayer) -> PluginLayer:
+    """Return a plugin as one whose weights fp16 holds."""
+    with np.errstate(over="ignore"):
+        rounded = {name: array.astype(np.float16) for name, array in plugin.weights.items()}
+    return replace(plugin, fields={**plugin.fields, **rounded})
+
+
+def _round(value: torch.Tensor) -> torch.Tensor:
+    return value.half() if value.dtype == torch.float32 else value
+
+
+def _count_lost(value: torch.Tensor) -> int:
+    """How many values are not zero, but are in fp16."""
+    return int(value.count_nonzero() - value.half().count_nonzero())
+
+
+def _count_nonfinite(value: torch.Tensor) -> int:
+    # A finite sum tells at once that every value is finite, ten times as fast as looking at each.
+    if not value.is_floating_point() or math.isfinite(value.sum(dtype=torch.float32)):
+        return 0
+    return value.numel() - int(value.isfinite().sum())
+
+
+@dataclass
+class Deviation:
+    """How far values are from true ones, added up piece by piece.
+
+    Attributes:
+        squares: the sum of the squares of the true values.
+        squared_differences: that of the differences; where the true value is not finite, neither counts.
+    """
+
+    squares: float = 0.0
+    squared_differences: float = 0.0
+
+    def add(self, true: torch.Tensor, value: torch.Tensor) -> None:
+        finite = true.isfinite()
+        true = true.double().where(finite, 0)
+        self.squares += float(true.square().sum())
+        self.squared_differences += float((value.double().where(finite, 0) - true).square().sum())
+
+    @property
+    def error(self) -> float:
+        """The root mean square of the differences by that of the true values; infinite where a value is not finite."""
+        if self.squared_differences == 0:
+            return 0.0
+        if self.squares == 0 or not math.isfinite(self.squared_differences):
+            return math.inf
+        return math.sqrt(self.squared_differences / self.squares)
+
+
+@dataclass
+class Tally:
+    """What fp16 does to one layer that is given its true inputs, added up over all samples.
+
+    Attributes:
+        largest: the largest magnitude of its results in fp32, of those that are finite.
+        overflow: how many values that it reads, holds or gives are finite in fp32 and not in fp16.
+        lost: how many values that it holds or gives are not zero in fp32, and are in fp16.
+        deviation: of its results.
+    """
+
+    largest: float
+    overflow: int
+    lost: int
+    deviation: Deviation
+
+    @classmethod
+    def of_weights(cls, arrays: Sequence[np.ndarray]) -> Tally:
+        overflow = lost = 0
+        for array in arrays:
+            if array.dtype == np.float32:
+                weights = torch.from_numpy(np.array(array))
+                overflow += _count_nonfinite(weights.half()) - _count_nonfinite(weights)
+                lost += _count_lost(weights)
+        return cls(0.0, overflow, lost, Deviation())
+
+    def add(self, reads: Sequence[torch.Tensor], results: Results, in_half: Results) -> None:
+        """Take in one sample: what the layer read, what it gives in fp32 and what in fp16."""
+        self.overflow += sum(_count_nonfinite(_round(read)) - _count_nonfinite(read) for read in reads)
+        for true, half in zip(results, in_half, strict=True):
+            if not true.is_floating_point():  # indices and truths are right or wrong, not near
+                continue
+            if _count_nonfinite(half):
+                self.overflow += int((true.isfinite() & ~half.isfinite()).sum())
+            self.lost += _count_lost(true) if true.dtype == torch.float32 else 0
+            self.largest = max(self.largest, float(true.float().where(true.isfinite(), 0).abs().max()))
+            self.deviation.add(true, half)
+
+
+class Trial(NamedTuple):
+    """How the network does with some of its layers in fp16.
+
+    Attributes:
+        overflow: the index of the first layer that a value overflowed in, or None.
+        errors: the relative error of each output against fp32 (see :class:`Deviation`), all infinite on overflow.
+    """
+
+    overflow: int | None
+    errors: dict[str, float]
+
+    @property
+    def error(self) -> float:
+        """The largest of the errors."""
+        return max(self.errors.values())
+
+
+class _Overflow(Exception):
+    """Ends a trial; carries the index of the layer."""
+
+
+class Comparison:
+    """A network run in fp32 on samples, with layers in fp16 beside it; ready to be tried with some of them in fp16.
+
+    Args:
+        graph: traced in fp32.
+        layers: the indices of the layers that may be in fp16.
+        samples: the network's inputs by name, one mapping for each sample.
+        advance: called after each sample.
+
+    Attributes:
+        tallies: what fp16 does to each of these layers alone, by index.
+    """
+
+    def __init__(
+        self, graph: Graph, layers: Collection[int], samples: Sequence[Inputs], advance: Callable[[], None]
+    ) -> None:
+        self._graph = graph  # owns the weights that the layers' functions share
+        self._interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
+        self._outputs = tuple(graph.outputs)
+        self._inputs = samples
+        self._rounded: dict[int, Callable[..., torch.Tensor]] = {}
+        self._float_names = {name for name, spec in graph.inputs.items() if spec.dtype.name == "float32"}
+        self.tallies: dict[int, Tally] = {}
+        for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt)):
+            self._float_names |= {tensor.name for tensor in layer_tensors(layer) if tensor.dtype.name == "FLOAT"}
+            if index in layers:
+                plugin = graph.plugins.get(layer.name)
+                self._rounded[index] = function_of(kind, _HalfWeights(layer), plugin and _round_weights(plugin))
+                self.tallies[index] = Tally.of_weights(layer_arrays(kind, layer, plugin))
+        self._true = [self._measure(sample, advance) for sample in samples]
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return len(self._inputs)
+
+    def _measure(self, sample: Inputs, advance: Callable[[], None]) -> tuple[Inputs, dict[str, int]]:
+        """Run one sample in fp32 with each layer in fp16 beside it.
+
+        Returns:
+            The outputs, and how many values are not finite in each tensor that has such.
+        """
+        nonfinite = {name: count for name, value in sample.items() if (count := _count_nonfinite(value))}
+
+        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
+            true = run_step(step.function, reads)
+            if index in self._rounded:
+                self.tallies[index].add(reads, true, run_step(self._rounded[index], map(_round, reads)))
+            for name, value in zip(step.outputs, true, strict=True):
+                if count := _count_nonfinite(value):
+                    nonfinite[name] = nonfinite.get(name, 0) + count  # of all trips, where it is in a loop
+            return true
+
+        outputs = self._interpreter(sample, self._outputs, compute)
+        advance()
+        return outputs, nonfinite
+
+    def trial(self, half: Collection[int], advance: Callable[[], None]) -> Trial:
+        """Run every sample with some layers in fp16, up to the first value that overflows.
+
+        Args:
+            half: the indices of the layers in fp16, of those that may be.
+            advance: called after each sample.
+        """
+        deviations = {name: Deviation() for name in self._outputs}
+        try:
+            for sample, (true, nonfinite) in zip(self._inputs, self._true, strict=True):
+                outputs = self._interpreter(sample, self._outputs, self._in_half(half, nonfinite))
+                for name, deviation in deviations.items():
+                    deviation.add(true[name], outputs[name])
+                advance()
+        except _Overflow as overflow:
+            return Trial(overflow.args[0], dict.fromkeys(self._outputs, math.inf))
+        return Trial(None, {name: deviation.error for name, deviation in deviations.items()})
+
+    def _in_half(self, half: Collection[int], nonfinite: Mapping[str, int]) -> Callable[..., Results]:
+        def check(index: int, name: str, value: torch.Tensor) -> torch.Tensor:
+            if _count_nonfinite(value) > nonfinite.get(name, 0):
+                raise _Overflow(index)
+            return value
+
+        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
+            named: Iterator[tuple[str, torch.Tensor]] = zip(step.inputs, reads, strict=True)
+            if index not in half:
+                whole = (value.float() if name in self._float_names else value for name, value in named)
+                return run_step(step.function, whole)
+            rounded = [check(index, name, _round(value)) for name, value in named]
+            results = zip(step.outputs, run_step(self._rounded[index], rounded), strict=True)
+            return tuple(check(index, name, _round(value)) for name, value in results)
+
+        return compute

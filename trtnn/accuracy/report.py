@@ -1,0 +1,168 @@
+"""fp16 that can be trusted: what half precision does to each module of a network, and which have to stay in fp32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trtnn.accuracy.choice import MixedPrecision, choose, patterns
+from trtnn.errors import ArgumentError
+from trtnn.graph.definition import read_layers
+from trtnn.graph.graph import Graph
+from trtnn.progress import progress_bar
+from trtnn.table import aligned
+
+if TYPE_CHECKING:
+    from trtnn.reference import Comparison
+
+#: How far outputs may be from fp32's, by root mean squares: rms(difference) / rms(output).
+TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class Fp16Row:
+    """What fp16 does to one layer, or to all layers of one module, each given its true inputs.
+
+    Attributes:
+        path: the module's; ``""`` is the model itself.
+        kind: TensorRT's type of the layer, or of each of the layers once.
+        largest: the largest finite magnitude of the results in fp32; fp16 ends at 65504.
+        overflow: how many values are finite in fp32 and infinite or NaN in fp16, of those that are read, of the
+            weights, and of the results.
+        lost: how many weights and results are not zero in fp32 and zero in fp16, which 2^-25 and less are.
+        error: rms(fp16 result - fp32 result) / rms(fp32 result), infinite where a result overflows; of a module the
+            root of the sum of its layers' squares.
+    """
+
+    path: str
+    kind: str
+    largest: float
+    overflow: int
+    lost: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Fp16Report:
+    """What fp16 does to a network, on samples: what :meth:`trtnn.Network.fp16_report` returns.
+
+    In fp16 a layer rounds what it reads and its weights, carries its sums in fp32, and rounds its result. Layers that
+    stay in fp32 anyway, because the model says so (``x.float()``), are not listed.
+
+    Attributes:
+        layers: a row for each layer, in the network's order.
+        errors: how far each output of the network, wholly in fp16, is from fp32 on all samples:
+            rms(difference) / rms(output). All are infinite where a value overflows anywhere.
+        samples: their number.
+    """
+
+    layers: tuple[Fp16Row, ...]
+    errors: dict[str, float]
+    samples: int
+    _precision: MixedPrecision = field(repr=False, compare=False)
+    _comparison: Comparison = field(repr=False, compare=False)
+
+    @property
+    def modules(self) -> list[Fp16Row]:
+        """A row for each module that made layers of its own, the worst first."""
+        by_path: dict[str, list[Fp16Row]] = {}
+        for row in self.layers:
+            by_path.setdefault(row.path, []).append(row)
+        rows = [
+            Fp16Row(
+                path,
+                ", ".join(dict.fromkeys(row.kind for row in rows)),
+                max(row.largest for row in rows),
+                sum(row.overflow for row in rows),
+                sum(row.lost for row in rows),
+                math.hypot(*(row.error for row in rows)),
+            )
+            for path, rows in by_path.items()
+        ]
+        return sorted(rows, key=lambda row: (row.overflow > 0, row.error, row.lost), reverse=True)
+
+    def table(self, limit: int | None = None) -> str:
+        """Return a table of the modules, the worst first, and the error of the whole below it.
+
+        Args:
+            limit: the most rows to show; all where None.
+        """
+        rows = self.modules
+        shown = rows[:limit]
+        cells = [("module", "layers", "max |x|", "overflow", "lost to zero", "error")]
+        cells += [
+            (
+                row.path or "(forward)",
+                row.kind.lower(),
+                f"{row.largest:.3g}",
+                f"{row.overflow:,}" if row.overflow else "",
+                f"{row.lost:,}" if row.lost else "",
+                f"{row.error:.1e}",
+            )
+            for row in shown
+        ]
+        lines = aligned(cells, left=2)
+        rule = "-" * len(lines[0])
+        more = [f"... and {len(rows) - len(shown)} better ones"] if len(shown) < len(rows) else []
+        errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
+        samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
+        return "\n".join([lines[0], rule, *lines[1:], *more, rule, f"all in fp16, on {samples}: error of {errors}"])
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def suggested_fp32_modules(self, tolerance: float = TOLERANCE) -> tuple[str, ...]:
+        """Return what ``fp32_modules="auto"`` keeps in fp32: just enough modules for outputs that can be trusted.
+
+        With them in fp32, no value on the samples overflows anywhere, and no output is further from fp32 than
+        ``tolerance``. First come the modules that overflow, then those of the largest error, as many as it takes; then
+        each is left out in turn, and dropped if the others are enough. Each choice is tried on all samples, on the CPU
+        reference: a few runs of each for a few modules, and two for each module where it takes most of them.
+
+        A layer that a composite's own ``forward`` makes belongs to that composite, which is kept with all it holds.
+
+        Args:
+            tolerance: the largest rms(difference) / rms(output) of any output. One output that joins quantities of
+                different size, such as decoded boxes with their scores, is judged mostly by the larger ones.
+
+        Returns:
+            Paths, in the network's order, as ``fp32_modules`` takes them.
+
+        Raises:
+            ArgumentError: the tolerance is negative.
+        """
+        if not tolerance >= 0:
+            raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+        worst = self.modules
+        with progress_bar("choosing fp32 modules") as advance:
+            kept = choose(
+                self._precision,
+                lambda half: self._comparison.trial(half, advance),
+                [row.path for row in worst],
+                [row.path for row in worst if row.overflow],
+                tolerance,
+            )
+        return patterns(kept)
+
+
+def make_report(
+    graph: Graph, precision: MixedPrecision, comparison: Comparison, advance: Callable[[], None]
+) -> Fp16Report:
+    """Return the report of a comparison.
+
+    Args:
+        graph: what was compared, in fp32.
+        precision: of its layers.
+        comparison: of all that could be in fp16.
+        advance: called after each sample of a run wholly in fp16.
+    """
+    rows = []
+    for index, (kind, _) in enumerate(read_layers(graph.definition, graph.trt)):
+        if index in precision.half:
+            tally = comparison.tallies[index]
+            path, error = precision.owners[index], tally.deviation.error
+            rows.append(Fp16Row(path, kind, tally.largest, tally.overflow, tally.lost, error))
+    errors = comparison.trial(precision.half, advance).errors
+    return Fp16Report(tuple(rows), errors, comparison.samples, precision, comparison)

@@ -1,0 +1,80 @@
+"""TensorRT's timing cache: what one build measured on a GPU, kept for the next.
+
+Each file is of one TensorRT, version and GPU. It is a magic line, a digest and TensorRT's own bytes: the digest keeps
+damaged bytes away from TensorRT's parser.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trtnn.backend import Backend, gpu_name, gpus
+from trtnn.build.fingerprint import digest
+from trtnn.errors import ArgumentError
+from trtnn.files import atomic_write, check_trusted, file_name, locked, open_regular
+
+_MAGIC = b"trtnn timing cache 1\n"
+
+
+def timing_cache_file(folder: Path, backend: Backend) -> Path:
+    """Return where the measurements of this TensorRT on this GPU are kept."""
+    of = (backend.name, backend.version, *gpus()[:1], gpu_name())
+    return folder / f"timing-{'-'.join(map(file_name, of))}.cache"
+
+
+@contextmanager
+def timing_cache(settings: Any, path: Path) -> Iterator[None]:
+    """Let a build within the block use what ``path`` holds, and add what it measures if it succeeds.
+
+    Others may build at the same time: what they wrote meanwhile is merged. A file that is damaged, or that cannot be
+    written, costs time and no engine, so it is a warning.
+
+    Args:
+        settings: the ``IBuilderConfig`` that the build is given.
+        path: the file; it need not exist.
+    """
+    cache = settings.create_timing_cache(_read(path))
+    # False: TensorRT shall refuse what was measured on a GPU of other properties.
+    if cache is None or not settings.set_timing_cache(cache, False):
+        warnings.warn(f"TensorRT does not accept the timing cache {path}; it is replaced", stacklevel=2)
+        settings.set_timing_cache(settings.create_timing_cache(b""), False)
+    yield
+    measured = settings.get_timing_cache()
+    try:
+        with locked(path):
+            before = _read(path)
+            others = settings.create_timing_cache(before) if before else None
+            if others is not None:
+                measured.combine(others, False)
+            after = bytes(measured.serialize())
+            if after != before:
+                with atomic_write(path) as file:
+                    file.write(_MAGIC + digest(after).encode() + after)
+    except (OSError, ArgumentError) as error:
+        warnings.warn(f"the timing cache was not kept: {error}", stacklevel=2)
+
+
+def _read(path: Path) -> bytes:
+    """Return TensorRT's own bytes of a file; none where it is missing or damaged."""
+    try:
+        check_trusted(path)
+        with open_regular(path) as file:
+            data = file.read()
+    except FileNotFoundError:
+        return b""
+    except ArgumentError as error:
+        warnings.warn(f"the timing cache is replaced: {error}", stacklevel=2)
+        return b""
+    except OSError as error:
+        warnings.warn(f"the timing cache {path} cannot be read: {error.strerror}", stacklevel=2)
+        return b""
+    start = len(_MAGIC) + len(digest())
+    content = data[start:]
+    if data[:start] == _MAGIC + digest(content).encode():
+        return content
+    warnings.warn(f"the timing cache {path} is damaged and is replaced", stacklevel=2)
+    return b""

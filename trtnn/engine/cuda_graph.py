@@ -1,0 +1,76 @@
+"""CUDA graphs through the driver's own interface, which torch's and pycuda's streams share.
+
+https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__GRAPH.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import weakref
+from collections.abc import Callable
+
+from trtnn.engine.memory import describe_gpu_memory
+from trtnn.errors import EngineError
+
+_CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on using the GPU
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered with the legacy default stream, which cannot be captured
+
+
+@functools.cache
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def _call(name: str, *args: object) -> None:
+    driver = _driver()
+    code = getattr(driver, name)(*args)
+    if code:
+        text = ctypes.c_char_p()
+        driver.cuGetErrorString(code, ctypes.byref(text))
+        memory = describe_gpu_memory() if code == _OUT_OF_MEMORY else []
+        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *memory)
+
+
+def _destroy(executable: ctypes.c_void_p) -> None:
+    _driver().cuGraphExecDestroy(executable)
+
+
+class CapturedGraph:
+    """Work recorded once from a stream, then launched as a whole.
+
+    Args:
+        enqueue: puts the work on the stream whose handle it is given; it must not wait for the GPU.
+
+    Raises:
+        EngineError: the work cannot be captured.
+    """
+
+    def __init__(self, enqueue: Callable[[int], None]) -> None:
+        self._executable = ctypes.c_void_p()
+        stream, graph = ctypes.c_void_p(), ctypes.c_void_p()
+        _call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(_NON_BLOCKING))
+        try:
+            _call("cuStreamBeginCapture_v2", stream, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
+            try:
+                enqueue(stream.value or 0)
+            except BaseException:  # which says why; that a spoilt capture ends with an error says nothing more
+                _driver().cuStreamEndCapture(stream, ctypes.byref(graph))
+                raise
+            _call("cuStreamEndCapture", stream, ctypes.byref(graph))
+            _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))
+        finally:
+            if graph:
+                _call("cuGraphDestroy", graph)
+            _call("cuStreamDestroy_v2", stream)
+        self._free = weakref.finalize(self, _destroy, self._executable)
+        self._free.atexit = False  # the driver ends with the process, maybe before
+
+    def launch(self, stream: int) -> None:
+        """Put the work on the stream of this handle."""
+        _call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream))
+
+    def close(self) -> None:
+        """Free the graph, as happens too when nobody holds it any more; one that still runs goes on to its end."""
+        self._free()

@@ -1,0 +1,478 @@
+"""Engine: a plan with its description, to save, load, look at and call."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtnn.backend import INSTALL, Backend, get_backend, gpu_name, gpus
+from trtnn.engine import file as engine_file
+from trtnn.engine.memory import device_memory
+from trtnn.engine.plan import deserialize, read_bindings
+from trtnn.engine.session import Session, Worker
+from trtnn.engine.timing import EngineLayer, Profile, inspect_layers, make_recorder
+from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
+from trtnn.plugins import load_plugins
+from trtnn.shapes.profiles import CallShapes, Ranges, Shapes, check_arrays, lengths_in
+from trtnn.shapes.spec import Input, check_array, check_numpy_has, name_arguments
+from trtnn.structure import unflatten
+
+PROFILE_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
+
+
+def check_gpu() -> None:
+    """Check, before the work of building, that an engine built here can run here.
+
+    Raises:
+        EngineError: there is no GPU, or none that TensorRT builds for, or no way to its memory.
+    """
+    backend, here = get_backend(), gpus()[:1]
+    cpu = "the network itself runs on the CPU: network.run(...), or trtnn detect --reference"
+    if not here:
+        raise EngineError("no GPU was found here, and an engine needs one to run", cpu)
+    if backend.capabilities.targets and here[0] not in backend.targets:
+        known = f"it builds for {', '.join(backend.targets)}"
+        raise EngineError(f"{backend} does not build for the GPU here, which is {here[0]}", known, cpu)
+    device_memory()
+
+
+class Engine:
+    """A built network.
+
+    Args:
+        plan: TensorRT's serialised engine, any buffer of bytes.
+        description: what :func:`trtnn.engine.file.describe` says of it. Where it is not that, as of a bare plan or
+            another tool's, TensorRT is asked what the engine takes and gives when that is needed first, on a GPU.
+
+    Attributes:
+        description: the JSON values of the file: versions, targets, precision, inputs, outputs and the model's own.
+    """
+
+    def __init__(self, plan: Any, description: Mapping[str, Any]) -> None:
+        self.plan = memoryview(plan)
+        self.description = dict(description)
+        self._shapes = engine_file.read_shapes(description) if engine_file.is_described(description) else None
+        self._file: Path | None = None  # that it was read from
+        self._session: Session | None = None
+        self._closed = self._checked = False
+        self._lock = threading.RLock()
+
+    def _described(self) -> Shapes:
+        """Return the inputs and the outputs, of which TensorRT is asked where the description is not ours."""
+        if self._shapes is not None:
+            return self._shapes
+        with self._lock:
+            if self._shapes is None:
+                backend = self.check_runnable()
+                device_memory()  # it makes a CUDA context current, which TensorRT needs
+                _runtime, engine = deserialize(backend, self.plan)
+                inputs, outputs = read_bindings(engine, backend.trt)
+                names = sorted(outputs)
+                structure = names[0] if len(names) == 1 else {"tuple": names}
+                here = gpus()[:1]  # it would not have loaded on another, or in another version
+                self.description |= engine_file.describe_plan(backend, here, inputs, outputs, structure, self.plan)
+                self._shapes = engine_file.read_shapes(self.description)
+            return self._shapes
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """The inputs by name.
+
+        Raises:
+            EngineError: only TensorRT can tell them, and it or the GPU is not here.
+        """
+        return self._described().inputs
+
+    @property
+    def outputs(self) -> dict[str, Input]:
+        """The outputs by name; raises as :attr:`inputs` does."""
+        return self._described().outputs
+
+    @property
+    def profiles(self) -> tuple[Ranges, ...]:
+        """What the dimensions of dynamic inputs may be, by name; none where every shape is static."""
+        return self._described().profiles
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The GPUs it is for, by compute capability; empty where nothing tells."""
+        return tuple(self.description.get("targets", ()))
+
+    def __repr__(self) -> str:
+        d, size = self.description, f"{self.plan.nbytes / 1e6:.1f} MB"
+        if self._shapes is None:
+            return f"Engine({harmless_text(str(d.get('description', 'a bare plan')))}, {size}: not loaded yet)"
+        precision = [d["precision"]] if "precision" in d else []
+        built = f"{d['backend']} {d['tensorrt']} for {', '.join(self.targets)}"
+        return (
+            f"Engine({', '.join(harmless_text(str(v)) for v in (d.get('model', 'network'), *precision, built, size))}: "
+            f"{', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
+            f"{', '.join(f'{n} {s}' for n, s in self.outputs.items())})"
+        )
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the engine to a file, whole or not at all, and return its path.
+
+        Raises:
+            ArgumentError: the path cannot be written, or the description has what no file can hold.
+            FileError: the system refused, as when the disk is full.
+            EngineError: only TensorRT can tell what the engine is, and it or the GPU is not here.
+        """
+        self._described()
+        engine_file.write(path, self.description, self.plan)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Engine:
+        """Read an engine file of trtnn's or Ultralytics', or a bare plan. This works on any machine.
+
+        Raises:
+            EngineError: there is no such file, it is of no such kind, or it is damaged.
+        """
+        description, plan = engine_file.read(path)
+        engine = cls(plan, description)
+        engine._file = Path(path)
+        return engine
+
+    def check_plan(self) -> None:
+        """Check, once, that the plan is what was written; of a plan without trtnn's description nothing is known.
+
+        Raises:
+            EngineError: it is not.
+        """
+        if self._shapes is not None and not self._checked:
+            engine_file.check_plan(self.plan, self.description, self._file)
+        self._checked = True
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def check_runnable(self) -> Backend:
+        """Return the TensorRT that can run this engine here.
+
+        Raises:
+            EngineError: what the engine needs is not what is here; both are said.
+        """
+        d = self.description
+        known = self._shapes is not None
+        if known:
+            needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
+            install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}"
+        else:
+            needs = "a plan without trtnn's description tells nothing until the TensorRT and the GPU it is for are here"
+        try:
+            backend = get_backend()
+        except BackendError as error:
+            raise EngineError(
+                "this engine cannot run here: no TensorRT", needs, install if known else error.summary
+            ) from error
+        problems = []
+        if known and backend.name != d["backend"]:
+            problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
+        elif known and backend.version != d["tensorrt"]:
+            problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
+        if known and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
+            problems.append(install)
+        if not gpus():
+            problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
+        elif known and gpus()[0] not in self.targets:
+            problems.append(f"the GPU here is {gpus()[0]}: build it again for this one")
+        if problems:
+            raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
+        return backend
+
+    def _check_gpu_name(self) -> None:
+        """Warn where the GPU here is of the right capability and another model, which TensorRT runs engines on."""
+        built, here = harmless_text(str(self.description.get("gpu") or "")), gpu_name()
+        if built and here and built != here:
+            warnings.warn(
+                f"this engine was built on {built}, and this is {here}: TensorRT chose its kernels for the other; "
+                "build it again if it is slow or fails",
+                stacklevel=2,
+            )
+
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
+
+        NumPy arrays and CPU tensors are copied to the GPU, fastest from page-locked memory (see :meth:`pinned_inputs`),
+        and the call returns when the result is there. CUDA tensors are read where they lie, contiguous and of the
+        declared type; the work goes on torch's current stream, which the caller waits for, and the results are tensors
+        on the GPU.
+
+        Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
+        context for each profile that it uses.
+
+        Args:
+            *args, **kwargs: the inputs, all of them arrays or all tensors, by position or name.
+            out: arrays or tensors to write into: one where there is one output, else a dict by output name.
+
+        Returns:
+            What ``forward`` returned, in NumPy arrays, or in tensors on the inputs' device where the
+            first was one.
+
+        Raises:
+            EngineError: it cannot run here, was closed, or the GPU reported an error.
+            ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
+        """
+        return self._run(lambda shapes: self._open().worker(shapes.profile), args, kwargs, out)
+
+    def pinned_inputs(self, profile: int = 0) -> dict[str, np.ndarray]:
+        """Return uninitialised arrays in page-locked memory for the inputs, by name, as large as a profile takes.
+
+        They travel to the GPU faster than arrays of elsewhere, which the driver copies on the host before.
+        Results lie in such memory as well: as ``out`` or as another engine's input they travel so too.
+
+        >>> inputs = engine.pinned_inputs()
+        >>> inputs["images"][:] = pictures
+        >>> detections = engine(**inputs)
+
+        Args:
+            profile: the index of the optimisation profile, where shapes are dynamic.
+
+        Raises:
+            ArgumentError: there is no such profile.
+            DTypeError: NumPy has no type for an input.
+            EngineError: the engine cannot run here, was closed, or the host has no more memory to lock.
+        """
+        known, session = self._described(), self._open()
+        profiles = known.profiles or ({},)
+        if profile not in range(len(profiles)):
+            raise ArgumentError(f"there is no profile {profile}", f"profiles 0 to {len(profiles) - 1} are there")
+        check_numpy_has(known.inputs, "give inputs as torch tensors on the GPU")
+        largest = {name: lengths_in(profiles[profile], spec.shape, "max") for name, spec in known.inputs.items()}
+        return {name: session.pinned(known.inputs[name].with_shape(shape)) for name, shape in largest.items()}
+
+    def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing.
+
+        Args:
+            *args, **kwargs: inputs as for a call; only their shapes count.
+        """
+        shapes = self._shapes_of(args, kwargs)
+        return self._open().worker(shapes.profile).bare(shapes)
+
+    def _shapes_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CallShapes:
+        shapes = self._described()
+        return check_arrays(shapes, name_arguments(shapes.names, args, kwargs))
+
+    def cuda_graph(self) -> GraphedEngine:
+        """Return a callable that runs this engine as one CUDA graph: the kernels are launched all at once.
+
+        This pays where launching takes longer than computing, mostly at small batches. The work is captured at the
+        first call, and where shapes are dynamic at the first call of each.
+        """
+        return GraphedEngine(self)
+
+    def layers(self) -> list[EngineLayer]:
+        """Return the layers that TensorRT made of the network, in the order in which they run.
+
+        Raises:
+            EngineError: the engine cannot be loaded here.
+        """
+        session = self._open()
+        return inspect_layers(session.engine, session.backend.trt)
+
+    def profile(self, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
+        """Measure the time of each layer.
+
+        >>> profile = engine.profile(images)
+        >>> print(profile)
+        >>> profile.by_module(depth=2)
+
+        It runs in a context of its own, so that other calls are not slowed.
+
+        Args:
+            *args, **kwargs: the inputs, as for a call.
+            runs: how many to measure, after a few that are not.
+
+        Raises:
+            ArgumentError: ``runs`` is not positive, or an input is missing or does not fit.
+            EngineError: it cannot run here, or runs on several streams, where TensorRT 8.6 tells no times:
+                build it with ``max_aux_streams=0``.
+        """
+        if not isinstance(runs, int) or runs < 1:
+            raise ArgumentError(f"runs is a positive number, not {runs!r}")
+        session = self._open()
+        recorder = make_recorder(session.backend.trt)
+        worker = session.add_recorded(recorder, self._shapes_of(args, kwargs).profile)
+        try:
+            times = []
+            for _ in range(PROFILE_WARM_UP + runs):
+                self._run(lambda _: worker, args, kwargs, None)
+                times.append(recorder.take())
+        finally:
+            worker.close()
+        if session.aux_streams and not any(times):
+            raise EngineError(
+                f"TensorRT told no layer's time: the engine runs on {1 + session.aux_streams} streams",
+                "build it with max_aux_streams=0, trtnn build --aux-streams 0, to profile it",
+            )
+        return Profile.of_runs(times[PROFILE_WARM_UP:], self.layers())
+
+    def close(self) -> None:
+        """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
+        with self._lock:
+            session, self._session, self._closed = self._session, None, True
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> Session:
+        if self._session is None:
+            with self._lock:
+                if self._closed:
+                    raise EngineError("this engine was closed", "load it again")
+                if self._session is None:
+                    backend, shapes = self.check_runnable(), self._described()
+                    self._check_gpu_name()
+                    self.check_plan()
+                    load_plugins(self.description.get("plugins", ()))
+                    self._session = Session(backend, self.plan, shapes)
+        return self._session
+
+    def _run(
+        self, worker: Callable[[CallShapes], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+    ) -> Any:
+        known = self._described()
+        given = name_arguments(known.names, args, kwargs)
+        first = next(iter(given.values()))
+        if out is not None:
+            out = _name_outputs(out, known.outputs)
+        shapes = known.of_call(given)
+        if getattr(first, "is_cuda", False):
+            for name, value in given.items():
+                check_tensor(name, shapes.inputs[name], value)
+            for name, value in (out or {}).items():
+                check_tensor(name, shapes.outputs[name], value, "out")
+            results = worker(shapes).run_tensors(shapes, given, out)
+        else:
+            check_numpy_has(
+                shapes.inputs | shapes.outputs, "give inputs as torch tensors on the GPU, and all outputs are"
+            )
+            arrays = {n: _host_array(n, shapes.inputs[n], value) for n, value in given.items()}
+            into = out and {n: _host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
+            results = worker(shapes).run_arrays(shapes, arrays, into)
+            if out is not None:
+                results = out
+            elif not isinstance(first, np.ndarray):
+                import torch  # the first input is one of its tensors
+
+                results = {name: torch.from_numpy(array) for name, array in results.items()}
+        return unflatten(self.description["structure"], results)
+
+
+class GraphedEngine:
+    """An engine captured in CUDA graphs, made by :meth:`Engine.cuda_graph`. It is called as the engine is.
+
+    There is one graph for each set of input shapes that it is called with, and each has an execution context and
+    buffers of its own: inputs are copied in and results out, on the GPU. One thread at a time may call it.
+
+    Attributes:
+        engine: the engine.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._workers: dict[tuple[tuple[int, ...], ...], Worker] = {}
+
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        """Run the graph; see :meth:`Engine.__call__`."""
+        return self.engine._run(self._worker, args, kwargs, out)
+
+    def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
+        """Return the launch of the graph alone; see :meth:`Engine.bare`."""
+        shapes = self.engine._shapes_of(args, kwargs)
+        return self._worker(shapes).bare(shapes)
+
+    def _worker(self, shapes: CallShapes) -> Worker:
+        session = self.engine._open()  # it says so where the engine was closed, which freed the workers as well
+        key = tuple(spec.shape for spec in shapes.inputs.values())
+        if key not in self._workers:
+            self._workers[key] = session.capture(shapes)
+        return self._workers[key]
+
+
+def _name_outputs(out: Any, outputs: Mapping[str, Input]) -> Mapping[str, Any]:
+    """Give what is to be written into its output's name.
+
+    Raises:
+        ArgumentError: it is not one for each output.
+    """
+    if not isinstance(out, Mapping):
+        if len(outputs) > 1:
+            raise ArgumentError(
+                f"out is a {type(out).__name__}, and there are {len(outputs)} outputs",
+                f"the outputs are {', '.join(outputs)}: give a dict by these names",
+            )
+        return dict.fromkeys(outputs, out)
+    if out.keys() != outputs.keys():
+        raise ArgumentError(f"out holds {', '.join(out) or 'nothing'}", f"the outputs are {', '.join(outputs)}")
+    if len(set(map(id, out.values()))) < len(out):
+        raise ArgumentError("out holds one array for several outputs", "each needs its own")
+    return out
+
+
+def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:
+    """Check that TensorRT can use a torch tensor where it lies.
+
+    Raises:
+        DTypeError, ShapeError: as :func:`trtnn.shapes.spec.check_array`.
+        ArgumentError: it is not a contiguous tensor on the first GPU.
+    """
+    if not getattr(tensor, "is_cuda", False):  # NumPy's arrays have a device as well
+        is_array = isinstance(tensor, np.ndarray)
+        move = f"torch.from_numpy({name})" if is_array else name
+        raise ArgumentError(
+            f"{kind} {name!r} is not on the GPU, as the first input is",
+            f"received {'an array' if is_array else f'a {type(tensor).__name__}'} on the host",
+            f'move it with {move}.to("cuda:0")' if kind == "input" else "give a tensor on the GPU to write into",
+        )
+    if tensor.device.index != 0:
+        raise ArgumentError(
+            f"{kind} {name!r} is on another GPU than the engine, which runs on cuda:0",
+            f"received {type(tensor).__name__} on {tensor.device}",
+            f'move it with {name}.to("cuda:0")' if kind == "input" else "give a tensor on cuda:0 to write into",
+        )
+    check_array(name, spec, tensor, kind)
+    if not tensor.is_contiguous():
+        raise ArgumentError(
+            f"{kind} {name!r} is not contiguous",
+            f"strides {tensor.stride()}",
+            "copy it with .contiguous()" if kind == "input" else "give a contiguous tensor to write into",
+        )
+
+
+def _host_array(name: str, spec: Input, value: Any, kind: str = "input") -> np.ndarray:
+    """Return an array, or the memory of a torch tensor on the CPU as one.
+
+    Raises:
+        DTypeError, ShapeError: as :func:`trtnn.shapes.spec.check_array`.
+        ArgumentError: it lies elsewhere, is no plain array, or is to be written and cannot be.
+    """
+    if getattr(value, "is_cuda", False):
+        raise ArgumentError(f"{kind} {name!r} lies on the GPU, the first input on the host", "bring them to one place")
+    check_array(name, spec, value, kind)
+    if not isinstance(value, np.ndarray):
+        try:
+            value = value.detach().numpy()
+        except (AttributeError, TypeError, RuntimeError) as error:  # on another device, sparse, not torch's at all
+            raise ArgumentError(
+                f"{kind} {name!r} is no NumPy array, and no torch tensor that can be read as one",
+                f"received a {type(value).__name__} on {getattr(value, 'device', 'no device that is known')}",
+                str(error),
+            ) from error
+    if kind == "out" and not value.flags.writeable:
+        raise ArgumentError(f"out {name!r} is read-only", "give an array that can be written")
+    return value

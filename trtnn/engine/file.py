@@ -1,0 +1,374 @@
+"""Engine files: a 4-byte little-endian length, that many bytes of JSON, and TensorRT's plan.
+
+That is the layout of Ultralytics' exporter (https://docs.ultralytics.com/integrations/tensorrt/), so tools that read
+theirs read ours: the description holds the keys that they look for. Theirs are read here as well, and so are bare
+plans, as ``trtexec`` writes them; what those are is known once TensorRT has loaded them.
+
+The digest of the plan is in the description, and that of the description is the last thing in its text, so that no bit
+of a file changes unseen. ``trtnn_file`` at its beginning says that it is there: files of before, without it, have the
+digest of the plan alone. What a description says is held against the plan in any case, see :mod:`trtnn.engine.plan`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import math
+import mmap
+import os
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trtnn.backend import INSTALL, Backend, gpu_name
+from trtnn.build.fingerprint import digest
+from trtnn.engine.plan import looks_like_a_plan
+from trtnn.errors import ArgumentError, EngineError
+from trtnn.files import atomic_write, open_regular
+from trtnn.graph.graph import Graph
+from trtnn.shapes.profiles import Shapes, profile_to_json, profiles_from_json, widest_dims
+from trtnn.shapes.spec import Input
+from trtnn.shapes.symbolic import LengthReader, bounds
+from trtnn.strict_json import check_value, parse_object
+from trtnn.structure import unflatten
+
+MAX_DESCRIPTION_BYTES = 1 << 22
+_MAX_VALUES = 200_000  # of a description: each may take a hundred bytes of memory
+_MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
+_MOST_CLASSES = 1 << 16
+_MOST_LITERAL = 1 << 17  # characters
+_OWN = "trtnn"  # the key that only our descriptions have
+# Of the file alone: the number of its format, where 2 is the first with a digest of the description, and that digest.
+_FORMAT, _DESCRIPTION_DIGEST = "trtnn_file", "description_digest"
+_DIGITS = "0" * len(digest())
+_TYPES = {
+    "backend": str,
+    "tensorrt": str,
+    "targets": list,
+    "inputs": dict,
+    "outputs": dict,
+    "structure": (str, dict),
+    "plan_bytes": int,
+    "plan_digest": str,
+}
+_VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")  # of TensorRT; it becomes part of a command that is shown
+# What metadata may not hold, since a description says it itself.
+RESERVED = frozenset(
+    (
+        *(*_TYPES, _OWN, "gpu", "precision", "fp32_modules", "inner_outputs", "plugins", "profiles", "tf32"),
+        *("engine_cache", _FORMAT, _DESCRIPTION_DIGEST),
+    )
+)
+
+
+def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], plan: Any) -> dict[str, Any]:
+    """Return the description of an engine built from ``graph``, as JSON values.
+
+    Args:
+        graph: what it was built from.
+        targets: the GPUs that it is for, by compute capability.
+        metadata: the model's own.
+        plan: the serialised engine.
+    """
+    return {
+        **_class_keys(metadata),
+        **metadata,
+        **_picture_keys(graph.inputs),  # the metadata may know a size of pictures too: that of the training
+        "precision": graph.precision.compute.name,
+        "fp32_modules": list(graph.precision.fp32_modules),
+        "inner_outputs": graph.inner_outputs,
+        **({"plugins": sorted({made.plugin for made in graph.plugins.values()})} if graph.plugins else {}),
+        **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
+        **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),
+    }
+
+
+def describe_plan(
+    backend: Backend,
+    targets: Sequence[str],
+    inputs: Mapping[str, Input],
+    outputs: Mapping[str, Input],
+    structure: Any,
+    plan: Any,
+) -> dict[str, Any]:
+    """Return what a description has to hold for its engine to run.
+
+    The plan's digest is there because TensorRT's parser is not made for damaged plans, and a changed weight would pass
+    it unseen.
+    """
+    return {
+        _OWN: importlib.metadata.version("trtnn"),
+        "backend": backend.name,
+        "tensorrt": backend.version,
+        "targets": list(targets),
+        # What is built for named targets does not depend on the GPU that happens to be here.
+        **({"gpu": gpu_name()} if not backend.capabilities.targets else {}),
+        "inputs": {name: spec.to_json() for name, spec in inputs.items()},
+        "outputs": {name: spec.to_json() for name, spec in outputs.items()},
+        "structure": structure,
+        "plan_bytes": memoryview(plan).nbytes,
+        "plan_digest": digest(plan),
+    }
+
+
+def _picture_keys(inputs: Mapping[str, Input]) -> dict[str, Any]:
+    """Return the keys by which other tools know what pictures an engine takes, where it takes pictures.
+
+    Of any size it is the one that it is fastest at, as in Ultralytics' files.
+    """
+    shapes = [spec.at_opt().shape for spec in inputs.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        return {}
+    batch, channels, *size = shapes[0]
+    return {"batch": batch, "channels": channels, "imgsz": size}
+
+
+def _class_keys(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what readers of Ultralytics' files do not do without, for a model of so many classes that has it not."""
+    classes = metadata.get("classes")
+    return {"stride": 1, "names": _numbered(classes)} if isinstance(classes, int) else {}
+
+
+def _numbered(classes: int) -> list[str]:
+    """Return the names of classes that nobody named, as Ultralytics calls them."""
+    return [f"class{index}" for index in range(classes)]
+
+
+def told(description: Mapping[str, Any], key: str) -> Any:
+    """Return what a description says under a key, None where it says nothing.
+
+    ONNX keeps metadata as text, in Python's notation; who makes an engine of it may leave it so: ``"{0: 'cat'}"``.
+    """
+    value = description.get(key)
+    if not isinstance(value, str) or len(value) > _MOST_LITERAL:
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
+def class_names(description: Mapping[str, Any]) -> list[str] | None:
+    """Return the names of the classes of an engine or a network by its metadata, None where nobody named them."""
+    names = _all_names(description)
+    return None if names is None or names == _numbered(len(names)) else names
+
+
+def class_count(description: Mapping[str, Any]) -> int | None:
+    """Return how many classes an engine or a network has by its metadata, None where they do not tell."""
+    names, classes = _all_names(description), told(description, "classes")
+    if names is not None:
+        return len(names)
+    return classes if isinstance(classes, int) and not isinstance(classes, bool) else None
+
+
+def _all_names(description: Mapping[str, Any]) -> list[str] | None:
+    """Return ``names`` by index: Ultralytics' files hold a dict, in any order; what it leaves out is numbered."""
+    names = told(description, "names")
+    if isinstance(names, Mapping):
+        try:
+            by_index = {int(index): str(name) for index, name in names.items()}
+        except (TypeError, ValueError):
+            return None
+        if not by_index or min(by_index) < 0 or max(by_index) >= _MOST_CLASSES:
+            return None
+        return [by_index.get(index, f"class{index}") for index in range(max(by_index) + 1)]
+    return [*map(str, names)] if isinstance(names, (list, tuple)) else None
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as an engine file gives them back: lists for tuples, and text for keys.
+
+    Raises:
+        ArgumentError: they hold what is no JSON, what the file says itself, or more than is read again.
+    """
+    try:
+        check_value(metadata, "metadata")
+        text = json.dumps(metadata)
+        if len(text) > MAX_DESCRIPTION_BYTES // 2:
+            raise ValueError(f"metadata are {len(text):,} bytes of JSON, and {MAX_DESCRIPTION_BYTES // 2:,} may be")
+        found = parse_object(text.encode(), _MAX_VALUES // 2)
+    except ValueError as error:
+        raise ArgumentError(
+            str(error),
+            "metadata go into the engine file as JSON: None, bools, finite numbers, text, and lists and dicts of these",
+            "convert the value: int(x), str(path), x.tolist()",
+        ) from error
+    taken = sorted(RESERVED & found.keys())
+    if taken:
+        raise ArgumentError(
+            f"metadata hold {', '.join(map(repr, taken))}, which an engine file says itself", "give it another name"
+        )
+    return found
+
+
+def read_shapes(description: Mapping[str, Any]) -> Shapes:
+    """Return what a description of ours says of inputs, outputs and profiles."""
+    tables = (description["inputs"], description["outputs"])
+    names = {length for value in tables[0].values() for length in value["shape"] if isinstance(length, str)}
+    profiles = profiles_from_json(description.get("profiles", ()), names)
+    read = LengthReader(widest_dims(profiles))
+    inputs, outputs = ({name: Input.from_json(value, read) for name, value in table.items()} for table in tables)
+    return Shapes(inputs, outputs, profiles)
+
+
+def is_described(description: Mapping[str, Any]) -> bool:
+    """Whether a description is one of ours, which says all that running an engine takes."""
+    return _OWN in description
+
+
+def write(path: str | os.PathLike[str], description: Mapping[str, Any], plan: memoryview) -> None:
+    """Write an engine file, whole or not at all.
+
+    Raises:
+        ArgumentError: the path cannot be written, or the description could not be read again.
+    """
+    try:
+        check_value(description, "description")
+        head = json.dumps({_FORMAT: 2, **description}).encode()[:-1]
+        text = head + _signature(digest(head))
+        if len(text) > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"it has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are read")
+        parse_object(text, _MAX_VALUES)
+    except ValueError as error:
+        raise ArgumentError(f"cannot write {path}: no file can hold this engine's description: {error}") from error
+    with atomic_write(path) as file:
+        file.write(struct.pack("<i", len(text)))
+        file.write(text)
+        file.write(plan)
+
+
+def _signature(digits: str) -> bytes:
+    """Return the end of a description's text, with the digest of all before it."""
+    return f', "{_DESCRIPTION_DIGEST}": "{digits}"}}'.encode()
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
+    """Return the description and the plan of an engine file; the plan stays on disk until it is used.
+
+    The description is empty for a bare plan, and another tool's for its file; see :func:`is_described`.
+
+    Raises:
+        EngineError: there is no such file, it is of no such kind, or it is damaged where that can be told at once.
+    """
+    path = Path(path)
+    try:
+        with open_regular(path) as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EngineError(f"cannot read the engine file {path}: {reason}") from error
+    if looks_like_a_plan(data):
+        return {}, data
+    try:
+        return _take_apart(data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = _looks_like(data) or f"{type(error).__name__}: {error}"
+        raise EngineError(f"{path} is not an engine file, or is damaged", problem) from error
+
+
+def _looks_like(data: memoryview) -> str | None:
+    """Say in a line what a file is that is no engine file, where its beginning tells."""
+    head = bytes(data[:16])
+    kinds = {
+        "a zip file, as torch writes": head.startswith(b"PK\x03\x04"),
+        "an old one of torch": head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9"),
+        "safetensors": head[4:10] == b'\0\0\0\0{"',
+    }
+    for kind, is_it in kinds.items():
+        if is_it:
+            return f"it looks like a checkpoint ({kind}): trtnn.load reads it, and trtnn build makes an engine of it"
+    return None
+
+
+def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
+    length = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else -1
+    if not 0 < length <= min(MAX_DESCRIPTION_BYTES, len(data) - 4):
+        raise ValueError(f"a description of {length} bytes in a file of {len(data)}")
+    text, plan = bytes(data[4 : 4 + length]), data[4 + length :]
+    is_signed = _check_signature(text)
+    try:
+        description = parse_object(text, _MAX_VALUES)
+    except ValueError as error:
+        raise ValueError(f"its description is not sound JSON: {error}") from error
+    marks = [description.pop(mark, None) for mark in (_FORMAT, _DESCRIPTION_DIGEST)]
+    if not is_signed and marks != [None, None]:
+        raise ValueError("its description has lost its digest")
+    if not is_described(description):
+        if not looks_like_a_plan(plan):
+            raise ValueError("its description is not trtnn's, and no plan is behind it")
+        return description, plan
+    _check(description)
+    if plan.nbytes != description["plan_bytes"]:
+        raise ValueError(f"a plan of {plan.nbytes} bytes, where {description['plan_bytes']} were written")
+    return description, plan
+
+
+def _check_signature(text: bytes) -> bool:
+    """Return whether a description's text ends in a digest.
+
+    Raises:
+        ValueError: it is that of another text.
+    """
+    length = len(_signature(_DIGITS))
+    head, end = text[:-length], text[-length:]
+    digits = end[-2 - len(_DIGITS) : -2].decode("latin-1")
+    if end != _signature(digits):
+        return False
+    found = digest(head)
+    if found != digits:
+        raise ValueError(f"its description is not what was written: expected the digest {digits}, found {found}")
+    return True
+
+
+def _check(description: Mapping[str, Any]) -> None:
+    """Raise one of several errors where a description of ours cannot be true."""
+    missing = [key for key in _TYPES if key not in description]
+    if missing:
+        raise ValueError(f"its description lacks {', '.join(missing)}")
+    for key, kind in _TYPES.items():
+        if not isinstance(description[key], kind):
+            raise TypeError(f"its {key} is a {type(description[key]).__name__}")
+    if description["backend"] not in INSTALL:
+        raise ValueError(f"its backend is {description['backend']}")
+    if not _VERSION.fullmatch(description["tensorrt"]):
+        raise ValueError(f"{description['tensorrt']!r} is no version of TensorRT")
+    if not all(isinstance(target, str) for target in description["targets"]):
+        raise TypeError("its targets are not all strings")
+    for key in ("plugins", "fp32_modules", "inner_outputs"):
+        texts = description.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"its {key} are not a list of strings: {texts!r:.200}")
+    shown = [description["plan_digest"], *description["targets"], *description.get("plugins", [])]
+    for text in (*shown, *description["inputs"], *description["outputs"]):
+        if not text.isprintable():
+            raise ValueError(f"it has a text that cannot be printed: {text!r}")
+    shapes = read_shapes(description)
+    for name, spec in (*shapes.inputs.items(), *shapes.outputs.items()):
+        if math.prod(bounds(length)[1] for length in spec.shape) > _MAX_ELEMENTS:
+            raise ValueError(f"its {name} would have more than {_MAX_ELEMENTS:,} elements")
+    unflatten(description["structure"], shapes.outputs)
+
+
+def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | None = None) -> None:
+    """Check every byte of a plan against the digest in its description; this takes about 1 ms for each MB.
+
+    Args:
+        plan: the plan.
+        description: what a file says of it.
+        path: of that file, for the error.
+
+    Raises:
+        EngineError: it is not what was written.
+    """
+    found = digest(plan)
+    if found != description["plan_digest"]:
+        raise EngineError(
+            f"the plan of this engine is damaged{'' if path is None else f': {path}'}",
+            f"expected the digest {description['plan_digest']}",
+            f"found {found}",
+            "build it again, or copy the file again",
+        )

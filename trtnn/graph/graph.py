@@ -1,0 +1,821 @@
+"""The graph that a trace writes: a network definition, every array it needs, and who made each layer."""
+
+from __future__ import annotations
+
+import contextvars
+import fnmatch
+import functools
+import math
+import os
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trtnn.arrays import is_torch
+from trtnn.backend import Backend
+from trtnn.dtypes import NARROW, DType, bool_, float16, float32, int8, int32, uint8
+from trtnn.errors import (
+    ArgumentError,
+    BackendError,
+    BuildError,
+    ShapeError,
+    TrtnnError,
+    UnsupportedError,
+    named,
+    nearest,
+    where,
+)
+from trtnn.graph.infinity import computed
+from trtnn.graph.plugin_layer import PluginLayer
+from trtnn.graph.tensor import Tensor, Value
+from trtnn.graph.weights import Weights
+from trtnn.parameter import Parameter
+from trtnn.progress import held_signals
+from trtnn.shapes.profiles import Ranges
+from trtnn.shapes.spec import MOST_DIMENSIONS, Input
+from trtnn.shapes.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
+from trtnn.structure import flatten, map_leaves
+
+_CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
+# The layers whose output has the shape of their first input, or that of all inputs broadcast together.
+_SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
+_BROADCAST = ("elementwise", "select")
+_OURS = frozenset((Tensor, list, PluginLayer))  # what TensorRT does not take as it is
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def current_graph() -> Graph | None:
+    """Return the graph that is being traced here, or None."""
+    return _CURRENT.get()
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(text, str) for text in value)
+
+
+def _shown(value: Any) -> str:
+    return f"the string {value!r}" if isinstance(value, str) else f"{value!r:.100}"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The element type that a network computes in.
+
+    Args:
+        compute: float32 or float16.
+        fp32_modules: module paths, or patterns of them as in ``fnmatch``; each stays in fp32 with all that it holds.
+    """
+
+    compute: DType = float32
+    fp32_modules: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not _are_texts(self.fp32_modules):
+            raise ArgumentError(f"fp32_modules takes a tuple of paths, not {_shown(self.fp32_modules)}")
+        object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
+        if self.fp32_modules and self.compute is float32:
+            raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
+        # One expression for all: a trace asks for every module that it calls.
+        object.__setattr__(self, "_matcher", re.compile("|".join(map(fnmatch.translate, self.fp32_modules))))
+
+    def keeps(self, path: str) -> bool:
+        """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
+        if not self.fp32_modules:
+            return False
+        parts = path.split(".")
+        holders = ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
+        return any(map(self._matcher.fullmatch, holders))
+
+
+@dataclass(slots=True)
+class _Scope:
+    path: str
+    compute: DType
+    line: str | None = None  # of the user's code, where it is not the one that runs
+
+
+@dataclass
+class Graph:
+    """A real ``INetworkDefinition`` with all that belongs to it.
+
+    Args:
+        backend: the TensorRT to write for.
+        precision: the element type of its layers.
+        paths: the path of each module that may be called, by the module's ``id``.
+        profiles: what the dimensions of dynamic inputs may be, see :mod:`trtnn.shapes.profiles`.
+
+    Attributes:
+        definition: the ``INetworkDefinition``.
+        weights: the arrays that its layers were given.
+        layer_paths: for each layer of the definition, in order, the path of the module that made it.
+        layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
+        plugins: of the layers that are plugins, by the layer's name, what each was made of.
+        choices: what operations chose where there is a choice, each with the paths of the modules that did.
+        module_outputs: what each module returned when it was last called, by its path, in the order in which they were
+            done; with Tensors while the trace runs, then with ITensors for them.
+        inputs, outputs: the network's own, by name.
+        inner_outputs: the paths of the modules whose outputs are the network's as well.
+        folded: the path of the module that made a layer, and that of the module that was folded into it, for each such
+            pair; what the former returned is not in the network, unless something else reads it.
+        structure: what the network returns, see :mod:`trtnn.structure`: what ``forward`` did; where outputs of inner
+            modules were asked for, a tuple of that and a dict of what each of those modules returned, by its path.
+        dimensions: for each dynamic dimension by name the input that it is read from, and its axis there.
+        lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops._sizes`, and
+            of numbers that are computed where they are no constants, see :mod:`trtnn.graph.infinity`.
+        first_input: the Tensor of the first input as it enters, while the trace runs.
+    """
+
+    backend: Backend
+    precision: Precision = field(default_factory=Precision)
+    paths: Mapping[int, str] = field(default_factory=dict)
+    profiles: Sequence[Ranges] = ()
+
+    def __post_init__(self) -> None:
+        trt, capabilities = self.backend.trt, self.backend.capabilities
+        self.builder = self._make_builder()
+        flags = trt.NetworkDefinitionCreationFlag
+        bits = 0
+        if capabilities.needs_explicit_batch:
+            bits |= 1 << int(flags.EXPLICIT_BATCH)
+        if capabilities.needs_strong_flag:
+            bits |= 1 << int(flags.STRONGLY_TYPED)
+        self.definition = self.builder.create_network(bits)
+        self.layer_paths: list[str] = []
+        self.layer_dtypes: list[DType | None] = []
+        self.plugins: dict[str, PluginLayer] = {}
+        self.choices: defaultdict[str, list[str]] = defaultdict(list)
+        self.module_outputs: dict[str, Any] = {}
+        self.inputs: dict[str, Input] = {}
+        self.outputs: dict[str, Input] = {}
+        self.inner_outputs: list[str] = []
+        self.folded: list[tuple[str, str]] = []
+        self.structure: Any = None
+        self.dimensions: dict[str, tuple[Tensor, int]] = {}
+        self.lengths: dict[str, Tensor] = {}
+        self.first_input: Tensor | None = None
+        self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
+        self.weights = Weights()
+        self._names: defaultdict[str, int] = defaultdict(int)
+        self._postponed: Tensor | None = None
+        self._without: list[str] = []  # the paths of the modules of whose outputs some are not in the network
+        self._recurrences: dict[str, Any] = {}  # layers whose next value is yet to come, by the names of their outputs
+        self._scopes = [_Scope("", self.precision.compute)]
+        self._finished = False
+        for pattern in self.precision.fp32_modules:
+            if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
+                raise ArgumentError(
+                    f"fp32_modules names no module: {pattern}", *nearest(pattern, self.paths.values(), most=3)
+                )
+
+    def _make_builder(self) -> Any:
+        self.backend.logger.take()
+        try:
+            with held_signals():  # it takes seconds, and writes to its log
+                return self.trt.Builder(self.backend.logger)
+        except TypeError as error:  # what TensorRT's constructors end in where they fail
+            needs = () if self.backend.capabilities.targets else ("it needs an NVIDIA GPU, even to trace a network",)
+            raise BackendError(f"{self.backend} does not start here", *needs, *self.backend.logger.take()) from error
+
+    @property
+    def trt(self) -> Any:
+        """TensorRT's Python module."""
+        return self.backend.trt
+
+    @property
+    def compute_dtype(self) -> DType:
+        """The floating type of the module that is running."""
+        return self._scopes[-1].compute
+
+    def stored_dtype(self, dtype: DType) -> DType:
+        """Return the type that the definition has for what is traced as ``dtype``.
+
+        It is the same where networks are strongly typed. Elsewhere a definition is in fp32 throughout: what is traced
+        as float16 is what the builder may take to fp16, and what is traced as float32 is what the build pins. Whole
+        numbers of 8 bits are float32 within a network, which holds each of them and their products.
+        """
+        if dtype is uint8 or dtype is int8:
+            return float32
+        return dtype if dtype is not float16 or self.backend.capabilities.strongly_typed else float32
+
+    # -- tracing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
+        """Make this the current graph within the block."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+    def call(self, module: Any, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run a module's ``forward`` under its path, in its precision, and remember what it returned."""
+        outer = self._scopes[-1]
+        path = self.paths.get(id(module))
+        if path is None:  # made within forward, so no attribute leads to it
+            path = f"{outer.path}.{type(module).__name__}".lstrip(".")
+        compute = float32 if self.precision.keeps(path) else outer.compute
+        if changes := compute is not outer.compute:
+            args = map_leaves(self._enter_float32, tuple(args))
+            kwargs = map_leaves(self._enter_float32, dict(kwargs))
+        self._scopes.append(_Scope(path, compute))
+        try:
+            result = forward(*args, **kwargs)
+        finally:
+            self._scopes.pop()
+        if changes:
+            result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
+        # Lists and Tensors may be changed by who gets them.
+        self.module_outputs[path] = result.copy() if isinstance(result, Tensor) else map_leaves(_kept, result)
+        return result
+
+    def _enter_float32(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dtype is not float16:
+            return value
+        cast = self.cast(value, float32)
+        cast.share_memory_of(value)  # what the module changes in place is not what it was outside
+        return cast
+
+    def _leave_float32(self, value: Any, outer: DType) -> Any:
+        if not isinstance(value, Tensor) or value.dtype is not float32:
+            return value
+        return self._to_compute(value, outer)
+
+    def _to_compute(self, value: Tensor, dtype: DType) -> Tensor:
+        """Cast an fp32 tensor for who reads it so, and remember it: who needs fp32 again takes it as it was."""
+        if value.dtype is dtype:
+            return value
+        value = self.snapshot("cast", value)
+        cast = self._later(lambda: self.cast(value, dtype), value.shape, dtype, value.value.known)
+        cast.value.unrounded = value
+        return cast
+
+    # -- what functions call ------------------------------------------------------------------------------------------
+
+    def add_input(self, name: str, spec: Input) -> Tensor:
+        """Add a network input; a floating one is cast to the type that the network computes in."""
+        shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
+        if len(shape) > MOST_DIMENSIONS:
+            raise self._too_deep(f"the input {name!r}", shape)
+        at_edge = spec.dtype if spec.dtype in NARROW else self.stored_dtype(spec.dtype)
+        raw = self.definition.add_input(name, self.backend.data_type(at_edge), shape)
+        if raw is None:
+            raise self._failure(f"cannot add the input {name!r} of {spec}", [])
+        self.inputs[name] = spec
+        tensor = self._tensor(raw, spec.shape, spec.dtype)
+        if self.first_input is None:
+            self.first_input = tensor
+        for axis, length in enumerate(spec.shape):
+            if isinstance(length, Dim):
+                raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
+                self.dimensions.setdefault(length.name, (tensor.copy(), axis))
+        if spec.dtype in NARROW:
+            return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=spec.dtype)
+        if spec.dtype is float32:
+            return self._to_compute(tensor, self.compute_dtype)
+        return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
+
+    def called(self, patterns: Sequence[str]) -> list[str]:
+        """Return the paths of the modules that ``forward`` called, of those that paths or ``fnmatch`` patterns name.
+
+        They come in the order of the patterns, and those of one pattern in that of execution, each once. ``"*"`` means
+        every module within the model, not the model itself.
+
+        Raises:
+            ArgumentError: a pattern names none; with the nearest.
+        """
+        if not _are_texts(patterns):
+            raise ArgumentError(f"outputs takes a list of module paths, not {_shown(patterns)}")
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            paths = [path for path in self.module_outputs if path and fnmatch.fnmatchcase(path, pattern)]
+            paths = [pattern] if pattern in self.module_outputs else paths
+            if not paths:
+                raise self._not_there(pattern) if fnmatch.filter(self._without, pattern) else self._not_called(pattern)
+            found |= dict.fromkeys(paths)
+        return list(found)
+
+    def _not_there(self, pattern: str) -> ArgumentError:
+        return ArgumentError(
+            f"what {pattern!r} returned is not in this network",
+            "a BatchNorm was folded into the convolution, so the network has what comes out of both",
+            f"trace the network with it: model.trace(outputs=[{pattern!r}])",
+        )
+
+    def _not_called(self, pattern: str) -> ArgumentError:
+        called = [*self.module_outputs, *self._without]
+        inside = [path for path in called if path.startswith(f"{pattern}.")]
+        known = inside or [path for path in called if path]
+        return ArgumentError(
+            f"no module {pattern!r} was called in this network",
+            *(["the model has one there, but no forward calls it"] if pattern in self.paths.values() else []),
+            *([] if inside else nearest(pattern, known, most=3)),
+            f"called {'within it' if inside else 'were'}: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
+        )
+
+    def set_outputs(self, result: Any, inner: Sequence[str] = ()) -> None:
+        """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
+
+        Args:
+            result: what it returned.
+            inner: paths of modules, or patterns of them, whose outputs are marked as well.
+
+        Raises:
+            ArgumentError: something in it is not a Tensor of this graph, or no such module was called.
+        """
+        leaves, self.structure = flatten(result, taken=self.inputs)
+        if not leaves:
+            raise ArgumentError("forward returned nothing that could be an output")
+        self.inner_outputs = self.called(inner)
+        if self.inner_outputs:
+            returned = {path: self.module_outputs[path] for path in self.inner_outputs}
+            more, structure = flatten(returned, taken={*self.inputs, *leaves}, constants=True)
+            leaves |= more
+            self.structure = {"tuple": [self.structure, structure]}
+        marked: set[str] = set(self.inputs)
+        for name, leaf in leaves.items():
+            if not isinstance(leaf, Tensor) or leaf.graph is not self:
+                whose = " of another trace" * isinstance(leaf, Tensor)
+                raise ArgumentError(
+                    f"forward returned {named(leaf)}{whose} as {name}",
+                    "outputs are trtnn Tensors; of complex numbers view_as_real(x) is one",
+                )
+            if leaf.is_outdated:
+                raise self._outdated(f"the output {name}")
+            tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
+            if leaf.dtype in NARROW:
+                tensor = self.emit("cast", leaf, self.backend.data_type(leaf.dtype))
+            if tensor.name in marked:
+                tensor = self.emit("identity", tensor)
+            tensor.raw.name = name
+            self._tensor(tensor.raw, tensor.shape, tensor.dtype)
+            marked.add(name)
+            self.definition.mark_output(tensor.raw)
+            self.outputs[name] = Input(tensor.shape, tensor.dtype)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
+        self.settle()
+        self.weights.finish()
+        self.lengths.clear()
+        self.dimensions.clear()
+        self.first_input = None
+        returned, self.module_outputs = self.module_outputs, {}
+        for path, result in returned.items():
+            alone = isinstance(result, Tensor)  # as most are
+            if any(map(_is_folded, [result] if alone else _leaves(result))):
+                self._without.append(path)
+            else:
+                self.module_outputs[path] = result.raw if alone else map_leaves(_raw, result)
+        self._finished = True
+
+    def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
+        """Return ``tensor`` as ``dtype``: itself where it is that already.
+
+        An fp16 tensor that the graph made of an fp32 one, at an edge of precision, gives that back.
+        """
+        if tensor.dtype is dtype:
+            return tensor
+        if dtype is float32 and tensor.unrounded is not None:
+            return tensor.unrounded.copy()
+        if dtype in NARROW:
+            return self._narrowed(tensor, dtype)
+        stored = self.stored_dtype(dtype)
+        if self.stored_dtype(tensor.dtype) is stored:
+            return Tensor(self, Value(tensor.raw, known=tensor.value.known), tensor.shape, dtype)
+        result = self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
+        if result.dtype is not dtype:
+            raise UnsupportedError(
+                f"{self.backend} makes {result.dtype.name} of what {self.where} casts to {dtype.name}",
+                "use int32 within the network, and cast on the host",
+            )
+        return result
+
+    def _narrowed(self, tensor: Tensor, dtype: DType) -> Tensor:
+        """Cast to whole numbers of 8 bits, of which the lowest 8 stay, as in torch; fractions are cut off before."""
+        if tensor.dtype is not bool_:
+            tensor = self.cast(tensor, int32)
+            least = np.iinfo(dtype.numpy).min
+            operation, steps = self.trt.ElementWiseOperation, self.constant(256, int32, tensor.ndim)
+            from_least = self.emit("elementwise", tensor, self.constant(least, int32, tensor.ndim), operation.SUB)
+            periods = self.emit("elementwise", from_least, steps, operation.FLOOR_DIV)
+            beyond = self.emit("elementwise", periods, steps, operation.PROD)
+            tensor = self.emit("elementwise", tensor, beyond, operation.SUB)
+        return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=dtype)
+
+    def held(self, value: Any) -> np.ndarray:
+        """Return a NumPy array as it is, or the one that a Parameter or a torch tensor holds.
+
+        Raises:
+            ArgumentError: the Parameter is empty.
+            DTypeError: NumPy cannot hold what torch's tensor does.
+        """
+        return self.weights.held(value, self._scopes[-1].path)
+
+    def array(self, value: Any, dtype: DType, later: bool = False) -> np.ndarray:
+        """Return a copy of an array of weights for a layer that is traced in ``dtype``, see :class:`Weights`.
+
+        Args:
+            value: a NumPy array, or a Parameter that holds one.
+            later: whether it may be empty until :meth:`fill`.
+
+        Raises:
+            DTypeError: a finite value becomes infinite in fp16.
+        """
+        return self.weights.array(self.held(value), dtype, self.stored_dtype(dtype), self._scopes[-1].path, later)
+
+    def scaled(self, data: np.ndarray, factors: np.ndarray, dtype: DType) -> np.ndarray:
+        """Return data · factors as :meth:`array` does, multiplied in fp32 when the trace ends.
+
+        Args:
+            factors: of a shape that broadcasts to that of ``data``.
+        """
+        return self.weights.scaled(data, factors, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
+
+    def fill(self) -> None:
+        """Compute the arrays that were left empty: copies, and weights that something is folded into."""
+        self.weights.fill()
+
+    def constant(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
+        """Return a number or an array as a Tensor of at least ``ndim`` dimensions.
+
+        Of a type that NumPy has not, bfloat16, it is a constant in fp32 and a cast, which TensorRT does as it builds.
+        """
+        if dtype.numpy is None:
+            return self.cast(self.constant(value, float32, ndim), dtype)
+        array = self.array(value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value), dtype, True)
+        shape = (1,) * (ndim - array.ndim) + array.shape
+        if len(shape) > MOST_DIMENSIONS:
+            raise self._too_deep("constant", shape)
+        if array.size == 1 and dtype.is_floating_point and not self.backend.capabilities.strongly_typed:
+            number = array.item()
+            if not math.isfinite(number):
+                return computed(number, dtype, shape, self)
+        return self.emit("constant", shape, array, traced_as=dtype)
+
+    # -- layers that are added late -----------------------------------------------------------------------------------
+
+    def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
+        """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
+
+        Who asks for it after something was folded gets a layer of its own, without that.
+
+        Args:
+            make: adds the layer and returns its output; it runs in the module that is running now. It takes what is to
+                be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
+            shape: of the output.
+            dtype: of the output.
+        """
+        self.settle()
+        tensor = self._later(make, tuple(shape), dtype)
+        if any(bounds(length)[0] < 1 for length in shape):
+            tensor.ensure()  # it raises
+        self._postponed = tensor
+        return tensor
+
+    def nothing(self, shape: Sequence[Length], dtype: DType, why: str) -> Tensor:
+        """Return a Tensor of no elements, which TensorRT has not: to join it with others is all that can be done."""
+
+        def refuse() -> Tensor:
+            raise ShapeError(why, "TensorRT has no tensors without elements; cat takes them, and nothing else")
+
+        return self._later(refuse, tuple(shape), dtype)
+
+    def snapshot(self, what: str, tensor: Tensor) -> Tensor:
+        """Return a Tensor of what this one is now, for a layer that is added late: it may change in place by then.
+
+        Args:
+            what: the layer, for the message.
+
+        Raises:
+            UnsupportedError: it shares memory with one that was changed in place.
+        """
+        if tensor.is_outdated:
+            raise self._outdated(what)
+        return tensor.copy()
+
+    def _later(
+        self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType, known: bool = False
+    ) -> Tensor:
+        scope = _Scope(self._scopes[-1].path, self._scopes[-1].compute, user_line())
+
+        def make_there(*folded: Any) -> Tensor:
+            self._scopes.append(scope)
+            try:
+                return make(*folded)
+            finally:
+                self._scopes.pop()
+
+        return Tensor(self, Value(make=make_there, known=known), shape, dtype)
+
+    def settle(self) -> None:
+        """Add the layer that was postponed, if there is one."""
+        tensor, self._postponed = self._postponed, None
+        if tensor is not None:
+            tensor.ensure()
+
+    def fold(self, tensor: Tensor, *what: Any) -> Tensor | None:
+        """Add the postponed layer that gives ``tensor`` with something folded in, and return its output.
+
+        A layer in fp32 whose output only leaves it as fp16 takes it in fp32.
+
+        Returns:
+            None where the tensor is not that of a postponed layer, or something has used it.
+        """
+        source = tensor.unrounded_or_self.value
+        if self._postponed is None or source is not self._postponed.value or tensor.is_outdated:
+            return None
+        self._postponed = None
+        layers = len(self.layer_paths)
+        result = source.make(*what)
+        self.folded.append((self.layer_paths[layers], self._scopes[-1].path))
+        return self._to_compute(result, tensor.dtype)
+
+    # -- loops ---------------------------------------------------------------------------------------------------------
+
+    def make_loop(self, *inputs: Tensor) -> Any:
+        """Return a new ``ILoop``; layers that :meth:`emit` is given it for are its boundary.
+
+        Args:
+            *inputs: what it goes over and starts from; the layers that give them come before it.
+        """
+        for tensor in inputs:
+            tensor.ensure()
+        loop = self.definition.add_loop()
+        loop.name = self._unique_name("loop")
+        return loop
+
+    def feed_back(self, current: Tensor, following: Tensor) -> None:
+        """Let a loop's recurrence, which gave ``current``, give ``following`` in the next trip."""
+        self._recurrences.pop(current.name).set_input(1, following.raw)
+
+    def emit(
+        self,
+        kind: str,
+        *args: Any,
+        loop: Any = None,
+        out_shape: Sequence[Length] | None = None,
+        set_inputs: Mapping[int, Tensor] | None = None,
+        traced_as: DType | None = None,
+        **attributes: Any,
+    ) -> Any:
+        """Add one layer: ``definition.add_<kind>(*args)``, then set its attributes.
+
+        Args:
+            kind: such as ``"convolution_nd"``.
+            *args: as TensorRT takes them, with Tensors (also in lists) for ITensors, and a PluginLayer for its plugin.
+            loop: the ``ILoop`` that it is a boundary layer of, and that adds it in the definition's place.
+            out_shape: the shape of the output by the operation's formula, which has to be TensorRT's as far as that
+                tells one. It is needed where TensorRT leaves a length open, unless the layer keeps or broadcasts the
+                shapes of its inputs.
+            set_inputs: further inputs by their index, as ``ILayer.set_input`` takes them.
+            traced_as: the type of a floating output, where it is not that of the floating inputs.
+            **attributes: properties of the layer to set, such as ``stride_nd=(2, 2)``.
+
+        Returns:
+            The output as a Tensor, or a tuple of them where the layer has several, or none.
+
+        Raises:
+            BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
+            ShapeError: at some lengths within the profiles nothing is left.
+            UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
+        """
+        if self._finished or _CURRENT.get() is not self:
+            raise self._misplaced(kind)
+        self.settle()
+        if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
+            raise self._too_deep(kind, out_shape)
+        inputs: list[Tensor] = []
+        given = [self._given(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
+        shaped = len(inputs)
+        given_later = {index: self._given(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
+        try:
+            layer = getattr(loop or self.definition, f"add_{kind}")(*given)
+            if layer is None:
+                raise self._failure(f"TensorRT refused {kind}", inputs)
+            for index, raw in given_later.items():
+                layer.set_input(index, raw)
+            for attribute, value in attributes.items():
+                setattr(layer, attribute, value)
+            name = self._unique_name(kind)
+            layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
+            traced_as = traced_as or _floating_dtype(inputs) or _narrow_dtype(inputs)
+            known = loop is None
+            for tensor in inputs:
+                known = known and tensor.value.known
+            outputs = [
+                self._output(kind, layer.get_output(i), f"{name}:{i}", inputs, traced_as, known)
+                for i in range(layer.num_outputs)
+            ]
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, TrtnnError):
+                raise
+            raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
+        outputs = [self._settled(kind, output, out_shape, inputs[:shaped]) for output in outputs]
+        for plugin in args:
+            if isinstance(plugin, PluginLayer):
+                self.plugins[name] = plugin
+        self.layer_paths.append(self._scopes[-1].path)
+        self.layer_dtypes.append(_layer_dtype(kind, [*inputs, *outputs], traced_as))
+        if kind == "recurrence":
+            self._recurrences[outputs[0].name] = layer
+        if traced_as is not None and not traced_as.is_floating_point and self._may_leave_8_bits(kind, args, outputs):
+            outputs[0] = self._narrowed(outputs[0], traced_as)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _misplaced(self, kind: str) -> TrtnnError:
+        if self._finished:
+            return TrtnnError(
+                f"{kind} was given a Tensor after its trace has ended",
+                "a finished network stays as it is; Tensors are of use within the forward that made them",
+                "keep a Parameter or a Buffer, not a Tensor, for the next trace",
+            )
+        return TrtnnError(
+            f"{kind} was given a Tensor outside its trace",
+            "a Tensor belongs to the trace that made it, and to no other",
+        )
+
+    def _too_deep(self, kind: str, shape: Sequence[Length]) -> ShapeError:
+        return ShapeError(
+            f"{kind} in {self.where} would give {len(shape)} dimensions",
+            f"TensorRT has at most {MOST_DIMENSIONS}",
+            f"the shape: {tuple(shape)}",
+        )
+
+    def _may_leave_8_bits(self, kind: str, args: Sequence[Any], outputs: Sequence[Tensor]) -> bool:
+        operation = self.trt.ElementWiseOperation
+        if outputs[0].dtype not in NARROW:
+            return False
+        if kind == "elementwise":
+            return args[2] not in (operation.MAX, operation.MIN)
+        return kind in ("cumulative", "reduce", "unary")
+
+    def chose(self, what: str) -> None:
+        """Remember, for the network's summary, what an operation chose in the module that is running."""
+        self.choices[what].append(self._scopes[-1].path or "(forward)")
+
+    def _given(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
+        """Return an argument as TensorRT takes it, and append its Tensors, whose layers come first, to ``inputs``."""
+        if isinstance(arg, Tensor):
+            if arg.graph is not self:
+                raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
+            if arg.is_outdated:
+                raise self._outdated(kind)
+            inputs.append(arg)
+            return arg.raw
+        if isinstance(arg, list):
+            return [self._given(kind, item, inputs) for item in arg]
+        return arg.raw if isinstance(arg, PluginLayer) else arg
+
+    def _outdated(self, what: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
+            "in torch it would see the change, and a network has no memory to see it in",
+            "write x = x + y in place of x += y, or read a clone() that was made before",
+        )
+
+    @property
+    def where(self) -> str:
+        """The path of the module that is running, for messages."""
+        return where(self._scopes[-1].path)
+
+    def _output(
+        self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None, known: bool
+    ) -> Tensor:
+        try:
+            dims = raw.shape
+            # A slice of Dims is a tuple; iterating over them takes 4 µs more, as their end comes as an IndexError.
+            shape = dims[:] if len(dims) else ()
+        except ValueError:  # TensorRT's way to say that it could not infer one
+            shape = None
+        if shape is None or 0 in shape:  # the latter TensorRT 8 shows where a kernel is larger than its input
+            raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
+        raw.name = name  # its colon keeps it apart from the network's inputs and outputs
+        dtype = self.backend.dtype(raw.dtype)
+        if traced_as is not None and self.stored_dtype(traced_as) is dtype:
+            dtype = traced_as
+        return Tensor(self, Value(raw, known=known), shape, dtype)
+
+    def _settled(
+        self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
+    ) -> Tensor:
+        """Return an output in the shape that it is expected in, held against the one that TensorRT shows."""
+        shown = output.shape
+        if expected is None:
+            if -1 not in shown:
+                return output
+            if kind in _SAME_SHAPE:
+                expected = inputs[0].shape
+            elif kind in _BROADCAST:
+                expected = broadcast(*(tensor.shape for tensor in inputs))
+            else:
+                raise UnsupportedError(
+                    f"{kind} in {self.where} gives a dynamic shape, and nothing tells which",
+                    f"inputs: {', '.join(str(tensor.shape) for tensor in inputs)}",
+                    "give emit the output's shape: out_shape=...",
+                )
+        expected = tuple(expected)
+        if is_static(expected) and expected == shown and -1 not in shown:
+            return output
+        for length in expected:
+            if bounds(length)[0] < 1:
+                raise ShapeError(
+                    f"{kind} in {self.where} may leave nothing: a length of {length} goes down to {bounds(length)[0]}",
+                    ranges([length]),
+                    "a larger min of the dimension, or a multiple_of, may settle it",
+                )
+        if len(shown) != len(expected) or not all(
+            length == -1 or same(length, told) for length, told in zip(shown, expected, strict=True)
+        ):
+            raise self._failure(f"{kind} gives {expected} by its formula and {shown} in TensorRT", inputs)
+        return self._tensor(output.raw, expected, output.dtype, output.value.known)
+
+    def _tensor(self, raw: Any, shape: tuple[Length, ...], dtype: DType, known: bool = False) -> Tensor:
+        if not is_static(shape):
+            self._dynamic_shapes[raw.name] = shape
+        return Tensor(self, Value(raw, known=known), shape, dtype)
+
+    def shape_of(self, raw: Any) -> tuple[Length, ...]:
+        """Return the shape of an ITensor of this graph, with Sizes where it is dynamic."""
+        return self._dynamic_shapes.get(raw.name) or tuple(raw.shape)
+
+    def _unique_name(self, kind: str) -> str:
+        path = self._scopes[-1].path
+        # What stands before a slash is the module's path, and for the model's own forward that is nothing.
+        name = path if path and path not in self._names else f"{path}/{kind.removesuffix('_nd')}"
+        self._names[name] = count = self._names[name] + 1
+        return name if count == 1 else f"{name}_{count}"
+
+    def _failure(self, summary: str, inputs: Sequence[Tensor]) -> BuildError:
+        details = [f"in {self.where}"]
+        if inputs:
+            details.append("inputs: " + ", ".join(f"{t.dtype.name}{list(t.shape)}" for t in inputs))
+        line = self._scopes[-1].line or user_line()
+        if line:
+            details.append(f"called at {line}")
+        return BuildError(summary, *details, *self.backend.logger.take())
+
+
+def _layer_dtype(kind: str, tensors: Sequence[Tensor], traced_as: DType | None) -> DType | None:
+    """Return the floating type that a layer computes in, or None where it holds integers alone."""
+    if kind == "shape":  # what a tensor's shape is does not depend on the type of its numbers
+        return None
+    narrow = traced_as is uint8 or traced_as is int8
+    return _floating_dtype(tensors) or (float32 if narrow else None)
+
+
+def _narrow_dtype(tensors: Sequence[Tensor]) -> DType | None:
+    """Return the type of whole numbers of 8 bits among tensors, which is float32 in the definition, or None."""
+    return next((tensor.dtype for tensor in tensors if tensor.dtype in NARROW), None)
+
+
+def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
+    """Return the floating type among tensors, the narrower where a cast has two, or None where there is none."""
+    narrowest = None
+    for tensor in tensors:
+        dtype = tensor.dtype
+        if dtype.is_floating_point and (narrowest is None or dtype.itemsize < narrowest.itemsize):
+            narrowest = dtype
+    return narrowest
+
+
+def _kept(value: Any) -> Any:
+    return value.copy() if isinstance(value, Tensor) else value
+
+
+def _leaves(value: Any) -> list[Any]:
+    found: list[Any] = []
+    map_leaves(found.append, value)
+    return found
+
+
+def _is_folded(leaf: Any) -> bool:
+    """Whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
+    return isinstance(leaf, Tensor) and not leaf.unrounded_or_self.is_there
+
+
+def _raw(value: Any) -> Any:
+    return value.raw if isinstance(value, Tensor) else value
+
+
+@functools.cache
+def _is_ours(file: str) -> bool:
+    return os.path.abspath(file).startswith(_PACKAGE + os.sep)
+
+
+def user_line() -> str | None:
+    """Return ``file:line`` of the innermost caller outside trtnn's own code, or None."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not _is_ours(file):
+            return f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None

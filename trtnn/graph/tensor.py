@@ -1,0 +1,167 @@
+"""A symbolic tensor: what ``forward`` computes with while it is traced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from trtnn.dtypes import DType
+from trtnn.errors import ArgumentError, ShapeError
+from trtnn.shapes.symbolic import Length
+
+if TYPE_CHECKING:
+    from trtnn.graph.graph import Graph
+
+
+class _Memory:
+    """What a Tensor and its views share in torch: how often it was written to."""
+
+    __slots__ = ("writes",)
+
+    def __init__(self) -> None:
+        self.writes = 0
+
+
+class Value:
+    """What a Tensor and its copies stand for, until one of them is overwritten.
+
+    Attributes:
+        raw: the ITensor; None while its layer is not in the network.
+        make: adds that layer and returns its output, see :meth:`trtnn.graph.graph.Graph.postpone`.
+        known: whether its numbers depend on constants alone, so that they are known while tracing.
+        unrounded: see :class:`Tensor`.
+    """
+
+    __slots__ = ("known", "make", "raw", "unrounded")
+
+    def __init__(self, raw: Any = None, make: Callable[..., Tensor] | None = None, known: bool = False) -> None:
+        self.raw = raw
+        self.make = make
+        self.known = known
+        self.unrounded: Tensor | None = None
+
+
+class Tensor:
+    """A value in a network that is being traced: a TensorRT ``ITensor`` with its graph, shape and element type.
+
+    It holds no numbers. Its operators and methods (``+``, ``[...]``, ``view``, ``permute``, ...) have torch's names and
+    meanings; ``trtnn.functional`` defines them and binds them here.
+
+    Attributes:
+        graph: the graph it belongs to, which it keeps alive.
+        value: what it stands for, which others may as well.
+        raw: TensorRT's ITensor; of a Tensor that was postponed, its layer is added when this is first asked for.
+        shape: a tuple of ints, with a :class:`trtnn.shapes.symbolic.Size` for what is known only when the network runs.
+        dtype: the element type.
+        unrounded: the fp32 Tensor that the graph made this fp16 one of, at an edge of precision, or None.
+    """
+
+    __slots__ = ("_memory", "_writes", "dtype", "graph", "shape", "value")
+    __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
+    __hash__ = object.__hash__
+
+    def __init__(self, graph: Graph, value: Value, shape: tuple[Length, ...], dtype: DType) -> None:
+        self.graph = graph
+        self.value = value
+        self.shape = shape
+        self.dtype = dtype
+        self._memory: _Memory | None = None  # until it has a view, or is one
+        self._writes = 0
+
+    def copy(self) -> Tensor:
+        """Return another Tensor of this value, which changes in place by itself."""
+        return Tensor(self.graph, self.value, self.shape, self.dtype)
+
+    def share_memory_of(self, other: Tensor) -> None:
+        """Be a view of another Tensor: once one of the two is overwritten, the other is what it was no longer."""
+        if other._memory is None:
+            other._memory = _Memory()
+        self._memory, self._writes = other._memory, other._writes
+
+    def overwrite(self, value: Tensor) -> None:
+        """Be another value from now on, of the same shape and type, under every name that this Tensor has."""
+        self.value = value.value
+        if self._memory is not None:
+            self._memory.writes += 1
+            self._writes = self._memory.writes
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a Tensor that it shares memory with was overwritten: a network has no memory to see that in."""
+        return self._memory is not None and self._writes != self._memory.writes
+
+    def __repr__(self) -> str:
+        name = f"name={self.name!r}" if self.is_there else "postponed"  # to look at it adds no layer
+        return f"Tensor(shape={self.shape}, dtype={self.dtype.name}, {name})"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its layer is in the network."""
+        return self.value.raw is not None
+
+    @property
+    def unrounded_or_self(self) -> Tensor:
+        """The Tensor before an edge of precision rounded it."""
+        return self if self.unrounded is None else self.unrounded
+
+    @property
+    def unrounded(self) -> Tensor | None:
+        return self.value.unrounded
+
+    @property
+    def raw(self) -> Any:
+        if self.value.raw is None:
+            self.ensure()
+        return self.value.raw
+
+    def ensure(self) -> None:
+        """Add its layer to the network, if it is not there."""
+        value = self.value
+        if value.raw is None:
+            self.graph.settle()  # in the order of the calls; it may be this one
+        if value.raw is None:
+            made = value.make()
+            value.raw, value.make, value.known = made.raw, None, made.value.known
+
+    @property
+    def name(self) -> str:
+        return self.raw.name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def dim(self) -> int:
+        """Return the number of dimensions."""
+        return len(self.shape)
+
+    ndimension = dim
+
+    def size(self, dim: int | None = None) -> Length | tuple[Length, ...]:
+        """Return the shape, or the length of one dimension.
+
+        Raises:
+            ShapeError: there is no such dimension.
+        """
+        if dim is None:
+            return self.shape
+        if not -len(self.shape) <= dim < len(self.shape):
+            raise ShapeError(f"dimension {dim} of a tensor of shape {self.shape}")
+        return self.shape[dim]
+
+    def numel(self) -> Length:
+        """Return the number of elements."""
+        return math.prod(self.shape)
+
+    nelement = numel
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentError("a tensor of no dimensions has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        if not self.shape:
+            raise ArgumentError("a tensor of no dimensions cannot be iterated over")
+        return (self[i] for i in range(self.shape[0]))

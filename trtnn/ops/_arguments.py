@@ -1,0 +1,156 @@
+"""The checks of arguments that operations share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from trtnn.dtypes import bool_
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.graph.tensor import Tensor
+from trtnn.parameter import Parameter
+from trtnn.shapes.floats import SymFloat
+from trtnn.shapes.symbolic import Length, Size, same
+
+Array = Parameter | np.ndarray
+Number = int | float
+Operand = Tensor | Array | Number | Size | SymFloat
+
+
+def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+    """Return ``value`` as ``n`` ints, a lone int for all.
+
+    Raises:
+        ArgumentError: it is neither an int nor ``n`` of them.
+    """
+    if type(value) is tuple and len(value) == n and set(map(type, value)) == {int}:  # as modules hold them
+        return value
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * n
+    if len(values) == 1:  # torch takes one in a sequence for all as well
+        values *= n
+    if len(values) != n or not all(isinstance(v, (int, np.integer)) for v in values):
+        count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")
+        fractions = any(isinstance(v, SymFloat) for v in values)
+        raise ArgumentError(f"{what} takes {count}, not {value!r}", *(["divide lengths with //"] if fractions else []))
+    return tuple(int(v) for v in values)
+
+
+def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+    """Return what a window has on each of ``n`` sides, such as its stride, as :func:`ints`.
+
+    Raises:
+        ArgumentError: as there, or one is negative, or 0 where it is no padding.
+    """
+    sides, least = ints(value, n, what), 0 if what.endswith("padding") else 1
+    if min(sides) < least:
+        raise ArgumentError(f"{what} is at least {least}, not {value}")
+    return sides
+
+
+def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterator[Callable[..., Any]]:
+    """Return ``core`` for 1, 2 or 3 sides as functions of their own: ``name`` with the number in it, and its docstring.
+
+    ``core`` takes the number first, and the name of the function as ``what``.
+    """
+    signature = inspect.signature(core)
+    shown = signature.replace(parameters=list(signature.parameters.values())[2:])
+
+    def of(n: int, title: str) -> Callable[..., Any]:
+        @functools.wraps(core)
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return core(n, title, *args, **kwargs)
+
+        function.__name__ = function.__qualname__ = title
+        function.__signature__ = shown
+        return function
+
+    return (of(n, name.format(n)) for n in sides)
+
+
+def count_windows(length: Length, kernel: int, stride: int, padding: int, dilation: int = 1) -> Length:
+    """Return how many windows fit a length: floor((length + padding - dilation·(kernel - 1) - 1) / stride) + 1."""
+    return (length + padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def normalize_dim(dim: int, ndim: int) -> int:
+    """Return a dimension counted from the front.
+
+    Raises:
+        ShapeError: there is no such dimension.
+        ArgumentError: it is a bool, which torch takes for another argument, or for none.
+    """
+    if isinstance(dim, bool):
+        raise ArgumentError(f"a dimension is an int, not {dim}")
+    if not -ndim <= dim < ndim:
+        raise ShapeError(f"dimension {dim} is out of range", f"the tensor has {ndim}: from {-ndim} to {ndim - 1}")
+    return dim % ndim
+
+
+def normalize_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return dimensions counted from the front, in order; all of them for None or an empty sequence.
+
+    Raises:
+        ShapeError: there is no such dimension, or one is named twice.
+    """
+    if dim is None or (isinstance(dim, Sequence) and not dim):
+        return tuple(range(ndim))
+    dims = [normalize_dim(d, ndim) for d in (dim if isinstance(dim, Sequence) else (dim,))]
+    if len(set(dims)) < len(dims):
+        raise ShapeError(f"dimensions {tuple(dim)} name one of {ndim} twice")
+    return tuple(sorted(dims))
+
+
+def expect_ndim(input: Tensor, allowed: Sequence[int], what: str, form: str) -> None:
+    if input.ndim not in allowed:
+        raise ShapeError(
+            f"{what} in {input.graph.where} takes {form}", f"received {input.dtype.name}{list(input.shape)}"
+        )
+
+
+def expect_channels(input: Tensor, channels: int, what: str, axis: int = 1) -> None:
+    if not same(input.shape[axis], channels):
+        raise ShapeError(
+            f"{what} in {input.graph.where} got the wrong number of channels",
+            f"expected {channels}, as its weights have",
+            f"received {input.shape[axis]}, in an input of shape {input.shape}",
+        )
+
+
+def expect_floating(input: Tensor, what: str) -> None:
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"{what} in {input.graph.where} takes floating-point input, not {input.dtype.name}")
+
+
+def expect_number(input: Tensor, what: str) -> None:
+    if input.dtype is bool_:
+        raise DTypeError(f"{what} of a bool tensor in {input.graph.where}", "cast it to a number first")
+
+
+def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
+    if len(value.shape) != ndim:
+        raise ShapeError(f"{what} has {ndim} dimensions", f"received one of shape {tuple(value.shape)}")
+    return tuple(value.shape)
+
+
+def layer_weights(
+    input: Tensor, kernel: np.ndarray, bias: np.ndarray | None, factors: np.ndarray | None = None
+) -> tuple[Any, Any, dict[int, Tensor]]:
+    """Return the kernel and the bias that a layer over ``input`` takes as arrays, and those that it takes as inputs.
+
+    They are inputs in a type that NumPy has not.
+
+    Args:
+        factors: what the kernel is multiplied by, if anything; of a shape that broadcasts.
+    """
+    graph, dtype = input.graph, input.dtype
+    if dtype.numpy is not None:
+        weights = graph.array(kernel, dtype, True) if factors is None else graph.scaled(kernel, factors, dtype)
+        return weights, None if bias is None else graph.array(bias, dtype, True), {}
+    kernel = kernel if factors is None else kernel * factors
+    given = {1: kernel} if bias is None else {1: kernel, 2: bias}
+    none = graph.trt.Weights()
+    return none, none, {index: graph.constant(value, dtype) for index, value in given.items()}

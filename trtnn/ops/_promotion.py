@@ -1,0 +1,193 @@
+"""What type operands come to, as in torch."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trtnn.arrays import array_of_torch, is_torch
+from trtnn.dtypes import NARROW, DType, as_dtype, bfloat16, bool_, float16, float32, int32, int64, result_type
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
+from trtnn.graph.graph import Graph, current_graph
+from trtnn.graph.tensor import Tensor
+from trtnn.ops._arguments import Operand
+from trtnn.ops._sizes import number_tensor, shape_tensor
+from trtnn.ops.shaping import reshape, with_ndim
+from trtnn.parameter import Parameter
+from trtnn.shapes.floats import SymFloat
+from trtnn.shapes.symbolic import Length, Size
+
+
+def cast(input: Tensor, dtype: Any) -> Tensor:
+    """Convert the elements to another type (``tensor.to(dtype)``)."""
+    return input.graph.cast(input, as_dtype(dtype))
+
+
+def index_dtype(graph: Graph) -> DType:
+    """The type of indices, lengths and whole numbers: int64 as in torch, or int32 where TensorRT has no int64 (8.6)."""
+    return int64 if graph.backend.capabilities.int64 else int32
+
+
+def default_dtype(value: bool | float | Length, graph: Graph) -> DType:
+    """The type of a tensor made of a number: bool, the type of indices, or the one that the network computes in."""
+    if isinstance(value, bool):
+        return bool_
+    return index_dtype(graph) if isinstance(value, (int, Size)) else graph.compute_dtype
+
+
+def floating(input: Tensor) -> Tensor:
+    """Return a floating tensor as it is, and another in the type that the network computes in."""
+    return input if input.dtype.is_floating_point else cast(input, input.graph.compute_dtype)
+
+
+def wide(input: Tensor) -> Tensor:
+    """Return fp16 and bf16 as fp32, so that squares and sums of many do not overflow or stop growing, as torch does."""
+    return cast(input, float32) if input.dtype in (float16, bfloat16) else input
+
+
+def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
+    """How much an operand has to say in promotion, 0 for the most, and the type that it brings.
+
+    As in torch: tensors of dimensions, then those of none, then numbers. Floating arrays follow the precision of the
+    tensors, as weights do.
+    """
+    if isinstance(value, Tensor):
+        return (0 if value.shape else 1), value.dtype
+    if isinstance(value, (bool, int, float, Size, SymFloat)):
+        return 2, default_dtype(value, graph)
+    held = value.data if isinstance(value, Parameter) else value
+    if is_torch(held):
+        held = array_of_torch(held)
+    if held is None or held.dtype.kind == "f":
+        return 2, graph.compute_dtype
+    dtype = as_dtype(held.dtype)
+    return (0 if held.shape else 1), index_dtype(graph) if dtype is int64 else dtype
+
+
+def dtype_of(parameter: Parameter) -> DType:
+    """The type that a parameter has as a Tensor of the network that is being traced; elsewhere that of its array."""
+    graph = current_graph()
+    if graph is not None:
+        return promoted_dtype(parameter, graph=graph)
+    return float32 if parameter.data is None else as_dtype(parameter.data.dtype)
+
+
+def _category(dtype: DType) -> int:
+    return 2 if dtype.is_floating_point else int(dtype is not bool_)
+
+
+def promoted_dtype(*values: Operand, graph: Graph) -> DType:
+    """Return the type that operands come to."""
+    by_rank: list[list[DType]] = [[], [], []]
+    for value in values:
+        rank, dtype = _rank_and_dtype(value, graph)
+        by_rank[rank].append(dtype)
+    found = None
+    for dtypes in filter(None, by_rank):
+        dtype = functools.reduce(result_type, dtypes)
+        if found is None or _category(dtype) > _category(found):
+            found = dtype
+    return found
+
+
+def _only_dtype(values: Sequence[Operand]) -> DType | None:
+    """Return the type of operands that are Tensors of one type, or None where they are not."""
+    found = None
+    for value in values:
+        if not isinstance(value, Tensor) or value.dtype is not (found or value.dtype):
+            return None
+        found = value.dtype
+    return found
+
+
+def graph_of(*values: Operand) -> Graph:
+    """Return the graph of the Tensors among operands, or the one that is being traced where there is none.
+
+    Raises:
+        ArgumentError: there is none, and nothing is being traced.
+    """
+    for value in values:
+        if isinstance(value, Tensor):
+            return value.graph
+    return here()
+
+
+def here() -> Graph:
+    """Return the graph that is being traced.
+
+    Raises:
+        ArgumentError: nothing is being traced.
+    """
+    graph = current_graph()
+    if graph is None:
+        raise ArgumentError("a trtnn Tensor was made outside a trace", "call it within forward, or use NumPy")
+    return graph
+
+
+def converted(value: Any, dtype: DType) -> np.ndarray:
+    """Return numbers as torch makes them of another type: whole ones by truncation, truths where they are not 0."""
+    array = np.asarray(value)
+    if dtype is bool_:
+        return array != 0
+    if dtype in NARROW and array.dtype.kind in "iu":  # the lowest 8 bits, as torch takes them
+        return array.astype(dtype.numpy)
+    return array if dtype.is_floating_point or array.dtype.kind != "f" else np.trunc(array)
+
+
+def neutral(dtype: DType, largest: bool) -> int | float:
+    """Return what no element of a type lies below, which leaves the largest of several as it is; or above."""
+    if dtype.is_floating_point:
+        return -math.inf if largest else math.inf
+    ends = np.iinfo(dtype.numpy)
+    return int(ends.min if largest else ends.max)
+
+
+def filler(value: Operand, like: Tensor, what: str) -> Tensor:
+    """Return the one number that an operation puts into a tensor, in that tensor's type and of as many dimensions.
+
+    Raises:
+        ShapeError: it has dimensions.
+    """
+    if isinstance(value, (bool, int, float)):
+        return like.graph.constant(converted(value, like.dtype), like.dtype, like.ndim)
+    (number,) = promote(value, graph=like.graph)
+    if number.shape:
+        raise ShapeError(f"{what} in {like.graph.where} takes one number, not a tensor of shape {number.shape}")
+    return with_ndim(cast(number, like.dtype), like.ndim)
+
+
+def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
+    """Return operands as Tensors of one type, a floating one where asked, and at least ``ndim`` dimensions."""
+    dtype = _only_dtype(values)
+    if dtype is not None and (dtype.is_floating_point or not floating):
+        return [with_ndim(value, ndim) for value in values]
+    graph = graph or graph_of(*values)
+    known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size, SymFloat)
+    for value in values:
+        if not isinstance(value, known) and not is_torch(value):
+            raise DTypeError(f"an operand is a trtnn Tensor, an array or a number, not a {named(value)}")
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    dtype = promoted_dtype(*plain, graph=graph)
+    if floating and not dtype.is_floating_point:
+        dtype = graph.compute_dtype
+    return [_as_tensor(value, dtype, ndim, graph) for value in plain]
+
+
+def _as_tensor(value: Operand, dtype: DType, ndim: int, graph: Graph) -> Tensor:
+    if isinstance(value, Size):
+        value = reshape(shape_tensor(graph, [value]), ())
+    elif isinstance(value, SymFloat):
+        value = reshape(number_tensor(graph, value), ())
+    if isinstance(value, Tensor):
+        return with_ndim(graph.cast(value, dtype), max(ndim, value.ndim))
+    return graph.constant(converted(value, dtype) if type(value) is int else value, dtype, ndim)
+
+
+def align(*values: Operand, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
+    """Return operands as :func:`promote` does, all of as many dimensions as the one of most."""
+    ndim = max([getattr(value, "ndim", 0) for value in values])
+    return promote(*values, ndim=ndim, floating=floating, graph=graph)
