@@ -701,7 +701,9 @@ def test_a_kernel_larger_than_its_input_is_told_where_it_was_called():
 def test_what_tensorrt_refuses_later_is_told_where_it_was_called():
     class Inner(Module):
         def forward(self, x):
-            return current_graph().postpone(partial(x.graph.emit, "activation", x, "no type"), x.shape, x.dtype)
+            return current_graph().deferred.postpone(
+                partial(x.graph.emit, "activation", x, "no type"), x.shape, x.dtype
+            )
 
     class Net(Module):
         def __init__(self):

@@ -13,7 +13,8 @@ from tests.helpers import FP16_TOLERANCE, ONE_TARGET, assert_close, layers, mess
 from trtnn import Input, Module, Parameter, float16, get_backend, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError
-from trtnn.graph.graph import Precision, current_graph
+from trtnn.graph.graph import current_graph
+from trtnn.graph.precision import Precision
 from trtnn.modules import Conv2d, ModuleList, Sequential, SiLU
 
 FLOATING = ("float32", "float16", "bfloat16")

@@ -20,7 +20,8 @@ from trtnn.engine.engine import Engine
 from trtnn.engine.file import check_metadata
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.graph.definition import count_flops, count_parameters, count_trips, read_layers
-from trtnn.graph.graph import Graph, Precision
+from trtnn.graph.graph import Graph
+from trtnn.graph.precision import Precision
 from trtnn.progress import progress_bar
 from trtnn.shapes.profiles import Ranges, Shapes, check_arrays, merge_profiles
 from trtnn.shapes.spec import Input, check_is_dense, check_numpy_has, name_arguments
@@ -199,7 +200,7 @@ class Network:
             ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown or folded.
         """
         tensors, wants_torch = self._read_inputs(args, kwargs)
-        inner = {path: self.graph.module_outputs[path] for path in self.graph.called(outputs)}
+        inner = {path: self.graph.module_outputs[path] for path in self.graph.module_outputs.matching(outputs)}
         wanted = set(self.outputs)
         map_leaves(lambda leaf: wanted.add(leaf.name) if self._is_raw(leaf) else None, list(inner.values()))
         if not wants_torch:

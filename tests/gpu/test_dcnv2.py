@@ -19,7 +19,7 @@ from trtnn.build.build import leave_out_libraries
 from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError, BuildError, EngineError
 from trtnn.examples import twin
-from trtnn.graph.graph import Precision
+from trtnn.graph.precision import Precision
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import DCN
 from trtnn.network import trace

@@ -13,7 +13,8 @@ import numpy as np
 from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph.definition import layer_arrays, read_layers
-from trtnn.graph.graph import Graph, Precision
+from trtnn.graph.graph import Graph
+from trtnn.graph.precision import Precision
 
 if TYPE_CHECKING:
     from trtnn.accuracy.half import Trial

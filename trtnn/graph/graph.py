@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import fnmatch
-import functools
 import math
-import os
-import re
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +27,12 @@ from trtnn.errors import (
     nearest,
     where,
 )
+from trtnn.graph.callers import user_line
+from trtnn.graph.deferred import Deferred
 from trtnn.graph.infinity import computed
+from trtnn.graph.module_outputs import ModuleOutputs
 from trtnn.graph.plugin_layer import PluginLayer
+from trtnn.graph.precision import Precision, Scope
 from trtnn.graph.tensor import Tensor, Value
 from trtnn.graph.weights import Weights
 from trtnn.parameter import Parameter
@@ -47,57 +47,11 @@ _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_g
 _SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
 _BROADCAST = ("elementwise", "select")
 _OURS = frozenset((Tensor, list, PluginLayer))  # what TensorRT does not take as it is
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def current_graph() -> Graph | None:
     """Return the graph that is being traced here, or None."""
     return _CURRENT.get()
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(text, str) for text in value)
-
-
-def _shown(value: Any) -> str:
-    return f"the string {value!r}" if isinstance(value, str) else f"{value!r:.100}"
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The element type that a network computes in.
-
-    Args:
-        compute: float32 or float16.
-        fp32_modules: module paths, or patterns of them as in ``fnmatch``; each stays in fp32 with all that it holds.
-    """
-
-    compute: DType = float32
-    fp32_modules: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if not _are_texts(self.fp32_modules):
-            raise ArgumentError(f"fp32_modules takes a tuple of paths, not {_shown(self.fp32_modules)}")
-        object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
-        if self.fp32_modules and self.compute is float32:
-            raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
-        # One expression for all: a trace asks for every module that it calls.
-        object.__setattr__(self, "_matcher", re.compile("|".join(map(fnmatch.translate, self.fp32_modules))))
-
-    def keeps(self, path: str) -> bool:
-        """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
-        if not self.fp32_modules:
-            return False
-        parts = path.split(".")
-        holders = ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
-        return any(map(self._matcher.fullmatch, holders))
-
-
-@dataclass(slots=True)
-class _Scope:
-    path: str
-    compute: DType
-    line: str | None = None  # of the user's code, where it is not the one that runs
 
 
 @dataclass
@@ -117,8 +71,9 @@ class Graph:
         layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
         plugins: of the layers that are plugins, by the layer's name, what each was made of.
         choices: what operations chose where there is a choice, each with the paths of the modules that did.
-        module_outputs: what each module returned when it was last called, by its path, in the order in which they were
-            done; with Tensors while the trace runs, then with ITensors for them.
+        module_outputs: what each module returned.
+        deferred: the layers that are yet to be added.
+        scopes: the modules that are running, the innermost last.
         inputs, outputs: the network's own, by name.
         inner_outputs: the paths of the modules whose outputs are the network's as well.
         folded: the path of the module that made a layer, and that of the module that was folded into it, for each such
@@ -150,7 +105,7 @@ class Graph:
         self.layer_dtypes: list[DType | None] = []
         self.plugins: dict[str, PluginLayer] = {}
         self.choices: defaultdict[str, list[str]] = defaultdict(list)
-        self.module_outputs: dict[str, Any] = {}
+        self.module_outputs = ModuleOutputs(self.paths.values())
         self.inputs: dict[str, Input] = {}
         self.outputs: dict[str, Input] = {}
         self.inner_outputs: list[str] = []
@@ -162,10 +117,9 @@ class Graph:
         self._dynamic_shapes: dict[str, tuple[Length, ...]] = {}  # by the names of ITensors
         self.weights = Weights()
         self._names: defaultdict[str, int] = defaultdict(int)
-        self._postponed: Tensor | None = None
-        self._without: list[str] = []  # the paths of the modules of whose outputs some are not in the network
+        self.deferred = Deferred(self)
         self._recurrences: dict[str, Any] = {}  # layers whose next value is yet to come, by the names of their outputs
-        self._scopes = [_Scope("", self.precision.compute)]
+        self.scopes = [Scope("", self.precision.compute)]
         self._finished = False
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
@@ -190,7 +144,7 @@ class Graph:
     @property
     def compute_dtype(self) -> DType:
         """The floating type of the module that is running."""
-        return self._scopes[-1].compute
+        return self.scopes[-1].compute
 
     def stored_dtype(self, dtype: DType) -> DType:
         """Return the type that the definition has for what is traced as ``dtype``.
@@ -216,7 +170,7 @@ class Graph:
 
     def call(self, module: Any, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run a module's ``forward`` under its path, in its precision, and remember what it returned."""
-        outer = self._scopes[-1]
+        outer = self.scopes[-1]
         path = self.paths.get(id(module))
         if path is None:  # made within forward, so no attribute leads to it
             path = f"{outer.path}.{type(module).__name__}".lstrip(".")
@@ -224,15 +178,14 @@ class Graph:
         if changes := compute is not outer.compute:
             args = map_leaves(self._enter_float32, tuple(args))
             kwargs = map_leaves(self._enter_float32, dict(kwargs))
-        self._scopes.append(_Scope(path, compute))
+        self.scopes.append(Scope(path, compute))
         try:
             result = forward(*args, **kwargs)
         finally:
-            self._scopes.pop()
+            self.scopes.pop()
         if changes:
             result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
-        # Lists and Tensors may be changed by who gets them.
-        self.module_outputs[path] = result.copy() if isinstance(result, Tensor) else map_leaves(_kept, result)
+        self.module_outputs.record(path, result)
         return result
 
     def _enter_float32(self, value: Any) -> Any:
@@ -245,14 +198,14 @@ class Graph:
     def _leave_float32(self, value: Any, outer: DType) -> Any:
         if not isinstance(value, Tensor) or value.dtype is not float32:
             return value
-        return self._to_compute(value, outer)
+        return self.to_compute(value, outer)
 
-    def _to_compute(self, value: Tensor, dtype: DType) -> Tensor:
+    def to_compute(self, value: Tensor, dtype: DType) -> Tensor:
         """Cast an fp32 tensor for who reads it so, and remember it: who needs fp32 again takes it as it was."""
         if value.dtype is dtype:
             return value
-        value = self.snapshot("cast", value)
-        cast = self._later(lambda: self.cast(value, dtype), value.shape, dtype, value.value.known)
+        value = self.deferred.snapshot("cast", value)
+        cast = self.deferred.later(lambda: self.cast(value, dtype), value.shape, dtype, value.value.known)
         cast.value.unrounded = value
         return cast
 
@@ -278,46 +231,8 @@ class Graph:
         if spec.dtype in NARROW:
             return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=spec.dtype)
         if spec.dtype is float32:
-            return self._to_compute(tensor, self.compute_dtype)
+            return self.to_compute(tensor, self.compute_dtype)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
-
-    def called(self, patterns: Sequence[str]) -> list[str]:
-        """Return the paths of the modules that ``forward`` called, of those that paths or ``fnmatch`` patterns name.
-
-        They come in the order of the patterns, and those of one pattern in that of execution, each once. ``"*"`` means
-        every module within the model, not the model itself.
-
-        Raises:
-            ArgumentError: a pattern names none; with the nearest.
-        """
-        if not _are_texts(patterns):
-            raise ArgumentError(f"outputs takes a list of module paths, not {_shown(patterns)}")
-        found: dict[str, None] = {}
-        for pattern in patterns:
-            paths = [path for path in self.module_outputs if path and fnmatch.fnmatchcase(path, pattern)]
-            paths = [pattern] if pattern in self.module_outputs else paths
-            if not paths:
-                raise self._not_there(pattern) if fnmatch.filter(self._without, pattern) else self._not_called(pattern)
-            found |= dict.fromkeys(paths)
-        return list(found)
-
-    def _not_there(self, pattern: str) -> ArgumentError:
-        return ArgumentError(
-            f"what {pattern!r} returned is not in this network",
-            "a BatchNorm was folded into the convolution, so the network has what comes out of both",
-            f"trace the network with it: model.trace(outputs=[{pattern!r}])",
-        )
-
-    def _not_called(self, pattern: str) -> ArgumentError:
-        called = [*self.module_outputs, *self._without]
-        inside = [path for path in called if path.startswith(f"{pattern}.")]
-        known = inside or [path for path in called if path]
-        return ArgumentError(
-            f"no module {pattern!r} was called in this network",
-            *(["the model has one there, but no forward calls it"] if pattern in self.paths.values() else []),
-            *([] if inside else nearest(pattern, known, most=3)),
-            f"called {'within it' if inside else 'were'}: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
-        )
 
     def set_outputs(self, result: Any, inner: Sequence[str] = ()) -> None:
         """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
@@ -332,7 +247,7 @@ class Graph:
         leaves, self.structure = flatten(result, taken=self.inputs)
         if not leaves:
             raise ArgumentError("forward returned nothing that could be an output")
-        self.inner_outputs = self.called(inner)
+        self.inner_outputs = self.module_outputs.matching(inner)
         if self.inner_outputs:
             returned = {path: self.module_outputs[path] for path in self.inner_outputs}
             more, structure = flatten(returned, taken={*self.inputs, *leaves}, constants=True)
@@ -347,7 +262,7 @@ class Graph:
                     "outputs are trtnn Tensors; of complex numbers view_as_real(x) is one",
                 )
             if leaf.is_outdated:
-                raise self._outdated(f"the output {name}")
+                raise self.outdated(f"the output {name}")
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
             if leaf.dtype in NARROW:
                 tensor = self.emit("cast", leaf, self.backend.data_type(leaf.dtype))
@@ -362,18 +277,12 @@ class Graph:
 
     def _finish(self) -> None:
         """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
-        self.settle()
+        self.deferred.settle()
         self.weights.finish()
         self.lengths.clear()
         self.dimensions.clear()
         self.first_input = None
-        returned, self.module_outputs = self.module_outputs, {}
-        for path, result in returned.items():
-            alone = isinstance(result, Tensor)  # as most are
-            if any(map(_is_folded, [result] if alone else _leaves(result))):
-                self._without.append(path)
-            else:
-                self.module_outputs[path] = result.raw if alone else map_leaves(_raw, result)
+        self.module_outputs.finish()
         self._finished = True
 
     def cast(self, tensor: Tensor, dtype: DType) -> Tensor:
@@ -417,7 +326,7 @@ class Graph:
             ArgumentError: the Parameter is empty.
             DTypeError: NumPy cannot hold what torch's tensor does.
         """
-        return self.weights.held(value, self._scopes[-1].path)
+        return self.weights.held(value, self.scopes[-1].path)
 
     def array(self, value: Any, dtype: DType, later: bool = False) -> np.ndarray:
         """Return a copy of an array of weights for a layer that is traced in ``dtype``, see :class:`Weights`.
@@ -429,7 +338,7 @@ class Graph:
         Raises:
             DTypeError: a finite value becomes infinite in fp16.
         """
-        return self.weights.array(self.held(value), dtype, self.stored_dtype(dtype), self._scopes[-1].path, later)
+        return self.weights.array(self.held(value), dtype, self.stored_dtype(dtype), self.scopes[-1].path, later)
 
     def scaled(self, data: np.ndarray, factors: np.ndarray, dtype: DType) -> np.ndarray:
         """Return data · factors as :meth:`array` does, multiplied in fp32 when the trace ends.
@@ -437,7 +346,7 @@ class Graph:
         Args:
             factors: of a shape that broadcasts to that of ``data``.
         """
-        return self.weights.scaled(data, factors, dtype, self.stored_dtype(dtype), self._scopes[-1].path)
+        return self.weights.scaled(data, factors, dtype, self.stored_dtype(dtype), self.scopes[-1].path)
 
     def fill(self) -> None:
         """Compute the arrays that were left empty: copies, and weights that something is folded into."""
@@ -459,84 +368,6 @@ class Graph:
             if not math.isfinite(number):
                 return computed(number, dtype, shape, self)
         return self.emit("constant", shape, array, traced_as=dtype)
-
-    # -- layers that are added late -----------------------------------------------------------------------------------
-
-    def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
-        """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
-
-        Who asks for it after something was folded gets a layer of its own, without that.
-
-        Args:
-            make: adds the layer and returns its output; it runs in the module that is running now. It takes what is to
-                be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
-            shape: of the output.
-            dtype: of the output.
-        """
-        self.settle()
-        tensor = self._later(make, tuple(shape), dtype)
-        if any(bounds(length)[0] < 1 for length in shape):
-            tensor.ensure()  # it raises
-        self._postponed = tensor
-        return tensor
-
-    def nothing(self, shape: Sequence[Length], dtype: DType, why: str) -> Tensor:
-        """Return a Tensor of no elements, which TensorRT has not: to join it with others is all that can be done."""
-
-        def refuse() -> Tensor:
-            raise ShapeError(why, "TensorRT has no tensors without elements; cat takes them, and nothing else")
-
-        return self._later(refuse, tuple(shape), dtype)
-
-    def snapshot(self, what: str, tensor: Tensor) -> Tensor:
-        """Return a Tensor of what this one is now, for a layer that is added late: it may change in place by then.
-
-        Args:
-            what: the layer, for the message.
-
-        Raises:
-            UnsupportedError: it shares memory with one that was changed in place.
-        """
-        if tensor.is_outdated:
-            raise self._outdated(what)
-        return tensor.copy()
-
-    def _later(
-        self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType, known: bool = False
-    ) -> Tensor:
-        scope = _Scope(self._scopes[-1].path, self._scopes[-1].compute, user_line())
-
-        def make_there(*folded: Any) -> Tensor:
-            self._scopes.append(scope)
-            try:
-                return make(*folded)
-            finally:
-                self._scopes.pop()
-
-        return Tensor(self, Value(make=make_there, known=known), shape, dtype)
-
-    def settle(self) -> None:
-        """Add the layer that was postponed, if there is one."""
-        tensor, self._postponed = self._postponed, None
-        if tensor is not None:
-            tensor.ensure()
-
-    def fold(self, tensor: Tensor, *what: Any) -> Tensor | None:
-        """Add the postponed layer that gives ``tensor`` with something folded in, and return its output.
-
-        A layer in fp32 whose output only leaves it as fp16 takes it in fp32.
-
-        Returns:
-            None where the tensor is not that of a postponed layer, or something has used it.
-        """
-        source = tensor.unrounded_or_self.value
-        if self._postponed is None or source is not self._postponed.value or tensor.is_outdated:
-            return None
-        self._postponed = None
-        layers = len(self.layer_paths)
-        result = source.make(*what)
-        self.folded.append((self.layer_paths[layers], self._scopes[-1].path))
-        return self._to_compute(result, tensor.dtype)
 
     # -- loops ---------------------------------------------------------------------------------------------------------
 
@@ -589,7 +420,7 @@ class Graph:
         """
         if self._finished or _CURRENT.get() is not self:
             raise self._misplaced(kind)
-        self.settle()
+        self.deferred.settle()
         if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
             raise self._too_deep(kind, out_shape)
         inputs: list[Tensor] = []
@@ -622,7 +453,7 @@ class Graph:
         for plugin in args:
             if isinstance(plugin, PluginLayer):
                 self.plugins[name] = plugin
-        self.layer_paths.append(self._scopes[-1].path)
+        self.layer_paths.append(self.scopes[-1].path)
         self.layer_dtypes.append(_layer_dtype(kind, [*inputs, *outputs], traced_as))
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
@@ -659,7 +490,7 @@ class Graph:
 
     def chose(self, what: str) -> None:
         """Remember, for the network's summary, what an operation chose in the module that is running."""
-        self.choices[what].append(self._scopes[-1].path or "(forward)")
+        self.choices[what].append(self.scopes[-1].path or "(forward)")
 
     def _given(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
         """Return an argument as TensorRT takes it, and append its Tensors, whose layers come first, to ``inputs``."""
@@ -667,14 +498,14 @@ class Graph:
             if arg.graph is not self:
                 raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
             if arg.is_outdated:
-                raise self._outdated(kind)
+                raise self.outdated(kind)
             inputs.append(arg)
             return arg.raw
         if isinstance(arg, list):
             return [self._given(kind, item, inputs) for item in arg]
         return arg.raw if isinstance(arg, PluginLayer) else arg
 
-    def _outdated(self, what: str) -> UnsupportedError:
+    def outdated(self, what: str) -> UnsupportedError:
         return UnsupportedError(
             f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
             "in torch it would see the change, and a network has no memory to see it in",
@@ -684,7 +515,7 @@ class Graph:
     @property
     def where(self) -> str:
         """The path of the module that is running, for messages."""
-        return where(self._scopes[-1].path)
+        return where(self.scopes[-1].path)
 
     def _output(
         self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None, known: bool
@@ -747,7 +578,7 @@ class Graph:
         return self._dynamic_shapes.get(raw.name) or tuple(raw.shape)
 
     def _unique_name(self, kind: str) -> str:
-        path = self._scopes[-1].path
+        path = self.scopes[-1].path
         # What stands before a slash is the module's path, and for the model's own forward that is nothing.
         name = path if path and path not in self._names else f"{path}/{kind.removesuffix('_nd')}"
         self._names[name] = count = self._names[name] + 1
@@ -757,7 +588,7 @@ class Graph:
         details = [f"in {self.where}"]
         if inputs:
             details.append("inputs: " + ", ".join(f"{t.dtype.name}{list(t.shape)}" for t in inputs))
-        line = self._scopes[-1].line or user_line()
+        line = self.scopes[-1].line or user_line()
         if line:
             details.append(f"called at {line}")
         return BuildError(summary, *details, *self.backend.logger.take())
@@ -784,38 +615,3 @@ def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
         if dtype.is_floating_point and (narrowest is None or dtype.itemsize < narrowest.itemsize):
             narrowest = dtype
     return narrowest
-
-
-def _kept(value: Any) -> Any:
-    return value.copy() if isinstance(value, Tensor) else value
-
-
-def _leaves(value: Any) -> list[Any]:
-    found: list[Any] = []
-    map_leaves(found.append, value)
-    return found
-
-
-def _is_folded(leaf: Any) -> bool:
-    """Whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
-    return isinstance(leaf, Tensor) and not leaf.unrounded_or_self.is_there
-
-
-def _raw(value: Any) -> Any:
-    return value.raw if isinstance(value, Tensor) else value
-
-
-@functools.cache
-def _is_ours(file: str) -> bool:
-    return os.path.abspath(file).startswith(_PACKAGE + os.sep)
-
-
-def user_line() -> str | None:
-    """Return ``file:line`` of the innermost caller outside trtnn's own code, or None."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not _is_ours(file):
-            return f"{file}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None

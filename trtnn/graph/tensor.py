@@ -119,7 +119,7 @@ class Tensor:
         """Add its layer to the network, if it is not there."""
         value = self.value
         if value.raw is None:
-            self.graph.settle()  # in the order of the calls; it may be this one
+            self.graph.deferred.settle()  # in the order of the calls; it may be this one
         if value.raw is None:
             made = value.make()
             value.raw, value.make, value.known = made.raw, None, made.value.known

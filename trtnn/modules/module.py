@@ -19,7 +19,8 @@ from trtnn.build.build import BuildConfig
 from trtnn.dtypes import DType, as_dtype, float16, float32
 from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, UnsupportedError, nearest
-from trtnn.graph.graph import Precision, current_graph
+from trtnn.graph.graph import current_graph
+from trtnn.graph.precision import Precision
 from trtnn.modules.missing import METHODS
 from trtnn.modules.state import Match, describe, match
 from trtnn.network import Network, trace

@@ -129,7 +129,7 @@ def _layer(
     """
     graph, n, out_channels = input.graph, len(lengths), blocks[0] * blocks[2]
     source, undo = images
-    source = graph.snapshot(kind, source)
+    source = graph.deferred.snapshot(kind, source)
     taps = taps if n > 1 else taps[..., None]
     out_shape = (source.shape[0], out_channels, *as_sides(lengths, 1))
 
@@ -161,7 +161,7 @@ def _layer(
 
     if input.ndim < n + 2:  # no batch, so what a BatchNorm takes for channels are others
         return make()
-    return graph.postpone(make, out_shape[: n + 2], input.dtype)
+    return graph.deferred.postpone(make, out_shape[: n + 2], input.dtype)
 
 
 def _is_slow_stem(taps: np.ndarray, groups: int, stride: Sequence[int], dilation: Sequence[int]) -> bool:

@@ -217,7 +217,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if left and picks:
         raise ShapeError(left)
     if left:
-        return input.graph.nothing(shape, input.dtype, left)
+        return input.graph.deferred.nothing(shape, input.dtype, left)
     if not same_shape(size, input.shape):
         input = cut(input, start, size, stride)
     input = reshape(input, tuple(shape))

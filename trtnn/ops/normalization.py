@@ -74,7 +74,7 @@ def batch_norm(
     if input.dtype.numpy is None:  # the layer takes arrays
         scale, shift = (value.reshape(-1, *(1,) * (input.ndim - 2)) for value in (scale, shift))
         return add(mul(input, graph.constant(scale, input.dtype)), graph.constant(shift, input.dtype))
-    folded = graph.fold(input, scale, shift)
+    folded = graph.deferred.fold(input, scale, shift)
     if folded is not None:
         return folded
     fits = input.ndim > 3  # what TensorRT's layer takes

@@ -1,0 +1,106 @@
+"""Layers that are added late: when the next one comes, which may be folded into them, or when something reads them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trtnn.dtypes import DType
+from trtnn.errors import ShapeError
+from trtnn.graph.callers import user_line
+from trtnn.graph.precision import Scope
+from trtnn.graph.tensor import Tensor, Value
+from trtnn.shapes.symbolic import Length, bounds
+
+if TYPE_CHECKING:
+    from trtnn.graph.graph import Graph
+
+
+class Deferred:
+    """The layers of a graph that are yet to be added; at most one waits to have something folded into it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._owner = weakref.ref(graph)  # no circle: a network goes when nobody holds it
+        self._waiting: Tensor | None = None
+
+    @property
+    def _graph(self) -> Graph:
+        return self._owner()
+
+    def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
+        """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
+
+        Who asks for it after something was folded gets a layer of its own, without that.
+
+        Args:
+            make: adds the layer and returns its output; it runs in the module that is running now. It takes what is to
+                be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
+            shape: of the output.
+            dtype: of the output.
+        """
+        self.settle()
+        tensor = self.later(make, tuple(shape), dtype)
+        if any(bounds(length)[0] < 1 for length in shape):
+            tensor.ensure()  # it raises
+        self._waiting = tensor
+        return tensor
+
+    def nothing(self, shape: Sequence[Length], dtype: DType, why: str) -> Tensor:
+        """Return a Tensor of no elements, which TensorRT has not: to join it with others is all that can be done."""
+
+        def refuse() -> Tensor:
+            raise ShapeError(why, "TensorRT has no tensors without elements; cat takes them, and nothing else")
+
+        return self.later(refuse, tuple(shape), dtype)
+
+    def snapshot(self, what: str, tensor: Tensor) -> Tensor:
+        """Return a Tensor of what this one is now, for a layer that is added late: it may change in place by then.
+
+        Args:
+            what: the layer, for the message.
+
+        Raises:
+            UnsupportedError: it shares memory with one that was changed in place.
+        """
+        if tensor.is_outdated:
+            raise self._graph.outdated(what)
+        return tensor.copy()
+
+    def later(
+        self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType, known: bool = False
+    ) -> Tensor:
+        """Return a Tensor whose layer is added when something asks for it, in the module that is running now."""
+        scope = Scope(self._graph.scopes[-1].path, self._graph.scopes[-1].compute, user_line())
+
+        def make_there(*folded: Any) -> Tensor:
+            self._graph.scopes.append(scope)
+            try:
+                return make(*folded)
+            finally:
+                self._graph.scopes.pop()
+
+        return Tensor(self._graph, Value(make=make_there, known=known), shape, dtype)
+
+    def settle(self) -> None:
+        """Add the layer that was postponed, if there is one."""
+        tensor, self._waiting = self._waiting, None
+        if tensor is not None:
+            tensor.ensure()
+
+    def fold(self, tensor: Tensor, *what: Any) -> Tensor | None:
+        """Add the postponed layer that gives ``tensor`` with something folded in, and return its output.
+
+        A layer in fp32 whose output only leaves it as fp16 takes it in fp32.
+
+        Returns:
+            None where the tensor is not that of a postponed layer, or something has used it.
+        """
+        source = tensor.unrounded_or_self.value
+        if self._waiting is None or source is not self._waiting.value or tensor.is_outdated:
+            return None
+        self._waiting = None
+        layers = len(self._graph.layer_paths)
+        result = source.make(*what)
+        self._graph.folded.append((self._graph.layer_paths[layers], self._graph.scopes[-1].path))
+        return self._graph.to_compute(result, tensor.dtype)

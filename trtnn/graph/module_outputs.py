@@ -1,0 +1,98 @@
+"""What each module of a network returned."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from trtnn.errors import ArgumentError, nearest
+from trtnn.graph.precision import check_paths
+from trtnn.graph.tensor import Tensor
+from trtnn.structure import map_leaves
+
+
+class ModuleOutputs(dict[str, Any]):
+    """What each module returned when it was last called, by its path, in the order in which they were done.
+
+    It holds Tensors while the trace runs, and ITensors afterwards.
+
+    Args:
+        declared: the paths of the modules that there are.
+    """
+
+    def __init__(self, declared: Collection[str]) -> None:
+        super().__init__()
+        self._declared = declared
+        self._folded: list[str] = []  # the paths of the modules of whose outputs some are not in the network
+
+    def record(self, path: str, result: Any) -> None:
+        """Remember what a module returned; lists and Tensors may be changed by who gets them, so copies of those."""
+        self[path] = result.copy() if isinstance(result, Tensor) else map_leaves(_copied, result)
+
+    def finish(self) -> None:
+        """Take ITensors in place of Tensors, which hold their graph, and leave out what is not in the network."""
+        returned = dict(self)
+        self.clear()
+        for path, result in returned.items():
+            alone = isinstance(result, Tensor)  # as most are
+            if any(map(_is_folded, [result] if alone else _leaves(result))):
+                self._folded.append(path)
+            else:
+                self[path] = result.raw if alone else map_leaves(_raw, result)
+
+    def matching(self, patterns: Sequence[str]) -> list[str]:
+        """Return the paths of the modules that ``forward`` called, of those that paths or ``fnmatch`` patterns name.
+
+        They come in the order of the patterns, and those of one pattern in that of execution, each once. ``"*"`` means
+        every module within the model, not the model itself.
+
+        Raises:
+            ArgumentError: a pattern names none; with the nearest.
+        """
+        check_paths(patterns, "outputs takes a list of module paths")
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            paths = [path for path in self if path and fnmatch.fnmatchcase(path, pattern)]
+            paths = [pattern] if pattern in self else paths
+            if not paths:
+                raise self._not_there(pattern) if fnmatch.filter(self._folded, pattern) else self._not_called(pattern)
+            found |= dict.fromkeys(paths)
+        return list(found)
+
+    def _not_there(self, pattern: str) -> ArgumentError:
+        return ArgumentError(
+            f"what {pattern!r} returned is not in this network",
+            "a BatchNorm was folded into the convolution, so the network has what comes out of both",
+            f"trace the network with it: model.trace(outputs=[{pattern!r}])",
+        )
+
+    def _not_called(self, pattern: str) -> ArgumentError:
+        called = [*self, *self._folded]
+        inside = [path for path in called if path.startswith(f"{pattern}.")]
+        known = inside or [path for path in called if path]
+        return ArgumentError(
+            f"no module {pattern!r} was called in this network",
+            *(["the model has one there, but no forward calls it"] if pattern in self._declared else []),
+            *([] if inside else nearest(pattern, known, most=3)),
+            f"called {'within it' if inside else 'were'}: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
+        )
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, Tensor) else value
+
+
+def _leaves(value: Any) -> list[Any]:
+    found: list[Any] = []
+    map_leaves(found.append, value)
+    return found
+
+
+def _is_folded(leaf: Any) -> bool:
+    """Whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
+    return isinstance(leaf, Tensor) and not leaf.unrounded_or_self.is_there
+
+
+def _raw(value: Any) -> Any:
+    return value.raw if isinstance(value, Tensor) else value

@@ -1,0 +1,65 @@
+"""The element type that a network computes in, and which modules keep to fp32."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trtnn.dtypes import DType, float32
+from trtnn.errors import ArgumentError
+
+
+def check_paths(value: Any, takes: str) -> None:
+    """Raise where a value is no collection of texts.
+
+    Args:
+        value: any.
+        takes: what is to be given, for the message.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    texts = isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(text, str) for text in value)
+    if not texts:
+        raise ArgumentError(f"{takes}, not {f'the string {value!r}' if isinstance(value, str) else f'{value!r:.100}'}")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The element type that a network computes in.
+
+    Args:
+        compute: float32 or float16.
+        fp32_modules: module paths, or patterns of them as in ``fnmatch``; each stays in fp32 with all that it holds.
+    """
+
+    compute: DType = float32
+    fp32_modules: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_paths(self.fp32_modules, "fp32_modules takes a tuple of paths")
+        object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
+        if self.fp32_modules and self.compute is float32:
+            raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
+        # One expression for all: a trace asks for every module that it calls.
+        object.__setattr__(self, "_matcher", re.compile("|".join(map(fnmatch.translate, self.fp32_modules))))
+
+    def keeps(self, path: str) -> bool:
+        """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
+        if not self.fp32_modules:
+            return False
+        parts = path.split(".")
+        holders = ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
+        return any(map(self._matcher.fullmatch, holders))
+
+
+@dataclass(slots=True)
+class Scope:
+    """A module that is running: its path, and the type that it computes in."""
+
+    path: str
+    compute: DType
+    line: str | None = None  # of the user's code, where it is not the one that runs
