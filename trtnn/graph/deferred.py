@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trtnn.dtypes import DType
 from trtnn.errors import ShapeError
 from trtnn.graph.callers import user_line
+from trtnn.graph.failures import outdated
 from trtnn.graph.precision import Scope
 from trtnn.graph.tensor import Tensor, Value
 from trtnn.shapes.symbolic import Length, bounds
@@ -64,7 +65,7 @@ class Deferred:
             UnsupportedError: it shares memory with one that was changed in place.
         """
         if tensor.is_outdated:
-            raise self._graph.outdated(what)
+            raise outdated(what, self._graph.scopes[-1].path)
         return tensor.copy()
 
     def later(

@@ -15,37 +15,35 @@ import numpy as np
 
 from trtnn.arrays import is_torch
 from trtnn.backend import Backend
-from trtnn.dtypes import NARROW, DType, bool_, float16, float32, int8, int32, uint8
+from trtnn.dtypes import NARROW, DType, float16, float32, int8, uint8
 from trtnn.errors import (
     ArgumentError,
     BackendError,
     BuildError,
-    ShapeError,
     TrtnnError,
     UnsupportedError,
     named,
     nearest,
     where,
 )
-from trtnn.graph.callers import user_line
 from trtnn.graph.deferred import Deferred
+from trtnn.graph.failures import misplaced, outdated, refused, too_deep
+from trtnn.graph.formulas import agrees, check_not_empty, usual_shape
 from trtnn.graph.infinity import computed
 from trtnn.graph.module_outputs import ModuleOutputs
 from trtnn.graph.plugin_layer import PluginLayer
 from trtnn.graph.precision import Precision, Scope
 from trtnn.graph.tensor import Tensor, Value
+from trtnn.graph.types import floating_dtype, layer_dtype, may_leave_8_bits, narrow_dtype, narrowed
 from trtnn.graph.weights import Weights
 from trtnn.parameter import Parameter
 from trtnn.progress import held_signals
 from trtnn.shapes.profiles import Ranges
 from trtnn.shapes.spec import MOST_DIMENSIONS, Input
-from trtnn.shapes.symbolic import Dim, Length, Size, bounds, broadcast, is_static, ranges, same
+from trtnn.shapes.symbolic import Dim, Length, Size, is_static
 from trtnn.structure import flatten, map_leaves
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
-# The layers whose output has the shape of their first input, or that of all inputs broadcast together.
-_SAME_SHAPE = ("activation", "cast", "identity", "normalization", "scale_nd", "softmax", "unary")
-_BROADCAST = ("elementwise", "select")
 _OURS = frozenset((Tensor, list, PluginLayer))  # what TensorRT does not take as it is
 
 
@@ -215,7 +213,7 @@ class Graph:
         """Add a network input; a floating one is cast to the type that the network computes in."""
         shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
         if len(shape) > MOST_DIMENSIONS:
-            raise self._too_deep(f"the input {name!r}", shape)
+            raise too_deep(f"the input {name!r}", shape, self.scopes[-1].path)
         at_edge = spec.dtype if spec.dtype in NARROW else self.stored_dtype(spec.dtype)
         raw = self.definition.add_input(name, self.backend.data_type(at_edge), shape)
         if raw is None:
@@ -262,7 +260,7 @@ class Graph:
                     "outputs are trtnn Tensors; of complex numbers view_as_real(x) is one",
                 )
             if leaf.is_outdated:
-                raise self.outdated(f"the output {name}")
+                raise outdated(f"the output {name}", self.scopes[-1].path)
             tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
             if leaf.dtype in NARROW:
                 tensor = self.emit("cast", leaf, self.backend.data_type(leaf.dtype))
@@ -295,7 +293,7 @@ class Graph:
         if dtype is float32 and tensor.unrounded is not None:
             return tensor.unrounded.copy()
         if dtype in NARROW:
-            return self._narrowed(tensor, dtype)
+            return narrowed(tensor, dtype, self)
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
             return Tensor(self, Value(tensor.raw, known=tensor.value.known), tensor.shape, dtype)
@@ -306,18 +304,6 @@ class Graph:
                 "use int32 within the network, and cast on the host",
             )
         return result
-
-    def _narrowed(self, tensor: Tensor, dtype: DType) -> Tensor:
-        """Cast to whole numbers of 8 bits, of which the lowest 8 stay, as in torch; fractions are cut off before."""
-        if tensor.dtype is not bool_:
-            tensor = self.cast(tensor, int32)
-            least = np.iinfo(dtype.numpy).min
-            operation, steps = self.trt.ElementWiseOperation, self.constant(256, int32, tensor.ndim)
-            from_least = self.emit("elementwise", tensor, self.constant(least, int32, tensor.ndim), operation.SUB)
-            periods = self.emit("elementwise", from_least, steps, operation.FLOOR_DIV)
-            beyond = self.emit("elementwise", periods, steps, operation.PROD)
-            tensor = self.emit("elementwise", tensor, beyond, operation.SUB)
-        return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=dtype)
 
     def held(self, value: Any) -> np.ndarray:
         """Return a NumPy array as it is, or the one that a Parameter or a torch tensor holds.
@@ -362,7 +348,7 @@ class Graph:
         array = self.array(value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value), dtype, True)
         shape = (1,) * (ndim - array.ndim) + array.shape
         if len(shape) > MOST_DIMENSIONS:
-            raise self._too_deep("constant", shape)
+            raise too_deep("constant", shape, self.scopes[-1].path)
         if array.size == 1 and dtype.is_floating_point and not self.backend.capabilities.strongly_typed:
             number = array.item()
             if not math.isfinite(number):
@@ -419,10 +405,10 @@ class Graph:
             UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
         """
         if self._finished or _CURRENT.get() is not self:
-            raise self._misplaced(kind)
+            raise misplaced(kind, self._finished)
         self.deferred.settle()
         if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
-            raise self._too_deep(kind, out_shape)
+            raise too_deep(kind, out_shape, self.scopes[-1].path)
         inputs: list[Tensor] = []
         given = [self._given(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
         shaped = len(inputs)
@@ -437,7 +423,7 @@ class Graph:
                 setattr(layer, attribute, value)
             name = self._unique_name(kind)
             layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
-            traced_as = traced_as or _floating_dtype(inputs) or _narrow_dtype(inputs)
+            traced_as = traced_as or floating_dtype(inputs) or narrow_dtype(inputs)
             known = loop is None
             for tensor in inputs:
                 known = known and tensor.value.known
@@ -454,39 +440,12 @@ class Graph:
             if isinstance(plugin, PluginLayer):
                 self.plugins[name] = plugin
         self.layer_paths.append(self.scopes[-1].path)
-        self.layer_dtypes.append(_layer_dtype(kind, [*inputs, *outputs], traced_as))
+        self.layer_dtypes.append(layer_dtype(kind, [*inputs, *outputs], traced_as))
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
-        if traced_as is not None and not traced_as.is_floating_point and self._may_leave_8_bits(kind, args, outputs):
-            outputs[0] = self._narrowed(outputs[0], traced_as)
+        if traced_as is not None and not traced_as.is_floating_point and may_leave_8_bits(kind, args, outputs, self):
+            outputs[0] = narrowed(outputs[0], traced_as, self)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
-
-    def _misplaced(self, kind: str) -> TrtnnError:
-        if self._finished:
-            return TrtnnError(
-                f"{kind} was given a Tensor after its trace has ended",
-                "a finished network stays as it is; Tensors are of use within the forward that made them",
-                "keep a Parameter or a Buffer, not a Tensor, for the next trace",
-            )
-        return TrtnnError(
-            f"{kind} was given a Tensor outside its trace",
-            "a Tensor belongs to the trace that made it, and to no other",
-        )
-
-    def _too_deep(self, kind: str, shape: Sequence[Length]) -> ShapeError:
-        return ShapeError(
-            f"{kind} in {self.where} would give {len(shape)} dimensions",
-            f"TensorRT has at most {MOST_DIMENSIONS}",
-            f"the shape: {tuple(shape)}",
-        )
-
-    def _may_leave_8_bits(self, kind: str, args: Sequence[Any], outputs: Sequence[Tensor]) -> bool:
-        operation = self.trt.ElementWiseOperation
-        if outputs[0].dtype not in NARROW:
-            return False
-        if kind == "elementwise":
-            return args[2] not in (operation.MAX, operation.MIN)
-        return kind in ("cumulative", "reduce", "unary")
 
     def chose(self, what: str) -> None:
         """Remember, for the network's summary, what an operation chose in the module that is running."""
@@ -498,19 +457,12 @@ class Graph:
             if arg.graph is not self:
                 raise ArgumentError(f"{kind} in {self.where} was given a tensor of another trace")
             if arg.is_outdated:
-                raise self.outdated(kind)
+                raise outdated(kind, self.scopes[-1].path)
             inputs.append(arg)
             return arg.raw
         if isinstance(arg, list):
             return [self._given(kind, item, inputs) for item in arg]
         return arg.raw if isinstance(arg, PluginLayer) else arg
-
-    def outdated(self, what: str) -> UnsupportedError:
-        return UnsupportedError(
-            f"{what} in {self.where} reads a tensor that shares memory with one that was changed in place since",
-            "in torch it would see the change, and a network has no memory to see it in",
-            "write x = x + y in place of x += y, or read a clone() that was made before",
-        )
 
     @property
     def where(self) -> str:
@@ -538,33 +490,16 @@ class Graph:
         self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
     ) -> Tensor:
         """Return an output in the shape that it is expected in, held against the one that TensorRT shows."""
-        shown = output.shape
+        shown, path = output.shape, self.scopes[-1].path
         if expected is None:
             if -1 not in shown:
                 return output
-            if kind in _SAME_SHAPE:
-                expected = inputs[0].shape
-            elif kind in _BROADCAST:
-                expected = broadcast(*(tensor.shape for tensor in inputs))
-            else:
-                raise UnsupportedError(
-                    f"{kind} in {self.where} gives a dynamic shape, and nothing tells which",
-                    f"inputs: {', '.join(str(tensor.shape) for tensor in inputs)}",
-                    "give emit the output's shape: out_shape=...",
-                )
+            expected = usual_shape(kind, inputs, path)
         expected = tuple(expected)
         if is_static(expected) and expected == shown and -1 not in shown:
             return output
-        for length in expected:
-            if bounds(length)[0] < 1:
-                raise ShapeError(
-                    f"{kind} in {self.where} may leave nothing: a length of {length} goes down to {bounds(length)[0]}",
-                    ranges([length]),
-                    "a larger min of the dimension, or a multiple_of, may settle it",
-                )
-        if len(shown) != len(expected) or not all(
-            length == -1 or same(length, told) for length, told in zip(shown, expected, strict=True)
-        ):
+        check_not_empty(kind, expected, path)
+        if not agrees(shown, expected):
             raise self._failure(f"{kind} gives {expected} by its formula and {shown} in TensorRT", inputs)
         return self._tensor(output.raw, expected, output.dtype, output.value.known)
 
@@ -585,33 +520,4 @@ class Graph:
         return name if count == 1 else f"{name}_{count}"
 
     def _failure(self, summary: str, inputs: Sequence[Tensor]) -> BuildError:
-        details = [f"in {self.where}"]
-        if inputs:
-            details.append("inputs: " + ", ".join(f"{t.dtype.name}{list(t.shape)}" for t in inputs))
-        line = self.scopes[-1].line or user_line()
-        if line:
-            details.append(f"called at {line}")
-        return BuildError(summary, *details, *self.backend.logger.take())
-
-
-def _layer_dtype(kind: str, tensors: Sequence[Tensor], traced_as: DType | None) -> DType | None:
-    """Return the floating type that a layer computes in, or None where it holds integers alone."""
-    if kind == "shape":  # what a tensor's shape is does not depend on the type of its numbers
-        return None
-    narrow = traced_as is uint8 or traced_as is int8
-    return _floating_dtype(tensors) or (float32 if narrow else None)
-
-
-def _narrow_dtype(tensors: Sequence[Tensor]) -> DType | None:
-    """Return the type of whole numbers of 8 bits among tensors, which is float32 in the definition, or None."""
-    return next((tensor.dtype for tensor in tensors if tensor.dtype in NARROW), None)
-
-
-def _floating_dtype(tensors: Sequence[Tensor]) -> DType | None:
-    """Return the floating type among tensors, the narrower where a cast has two, or None where there is none."""
-    narrowest = None
-    for tensor in tensors:
-        dtype = tensor.dtype
-        if dtype.is_floating_point and (narrowest is None or dtype.itemsize < narrowest.itemsize):
-            narrowest = dtype
-    return narrowest
+        return refused(summary, inputs, self.scopes[-1], self.backend.logger.take())

@@ -1,0 +1,58 @@
+"""What is said where a layer cannot be added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trtnn.errors import BuildError, ShapeError, TrtnnError, UnsupportedError, where
+from trtnn.graph.callers import user_line
+from trtnn.shapes.spec import MOST_DIMENSIONS
+from trtnn.shapes.symbolic import Length
+
+if TYPE_CHECKING:
+    from trtnn.graph.precision import Scope
+    from trtnn.graph.tensor import Tensor
+
+
+def misplaced(kind: str, finished: bool) -> TrtnnError:
+    """Return the error of a layer that is asked for outside its trace, or after it."""
+    if finished:
+        return TrtnnError(
+            f"{kind} was given a Tensor after its trace has ended",
+            "a finished network stays as it is; Tensors are of use within the forward that made them",
+            "keep a Parameter or a Buffer, not a Tensor, for the next trace",
+        )
+    return TrtnnError(
+        f"{kind} was given a Tensor outside its trace",
+        "a Tensor belongs to the trace that made it, and to no other",
+    )
+
+
+def too_deep(what: str, shape: Sequence[Length], path: str) -> ShapeError:
+    """Return the error of a tensor with more dimensions than TensorRT has."""
+    return ShapeError(
+        f"{what} in {where(path)} would give {len(shape)} dimensions",
+        f"TensorRT has at most {MOST_DIMENSIONS}",
+        f"the shape: {tuple(shape)}",
+    )
+
+
+def outdated(what: str, path: str) -> UnsupportedError:
+    """Return the error of a view that is read after what it is a view of was changed."""
+    return UnsupportedError(
+        f"{what} in {where(path)} reads a tensor that shares memory with one that was changed in place since",
+        "in torch it would see the change, and a network has no memory to see it in",
+        "write x = x + y in place of x += y, or read a clone() that was made before",
+    )
+
+
+def refused(summary: str, inputs: Sequence[Tensor], scope: Scope, log: Sequence[str]) -> BuildError:
+    """Return the error of a layer that TensorRT refused: where, of what, at which line, and in TensorRT's own words."""
+    details = [f"in {where(scope.path)}"]
+    if inputs:
+        details.append("inputs: " + ", ".join(f"{t.dtype.name}{list(t.shape)}" for t in inputs))
+    line = scope.line or user_line()
+    if line:
+        details.append(f"called at {line}")
+    return BuildError(summary, *details, *log)
