@@ -92,7 +92,7 @@ class Deferred:
     def fold(self, tensor: Tensor, *what: Any) -> Tensor | None:
         """Add the postponed layer that gives ``tensor`` with something folded in, and return its output.
 
-        A layer in fp32 whose output only leaves it as fp16 takes it in fp32.
+        A layer in fp32 whose output only leaves it as fp16 takes it in fp32, and its output is fp32.
 
         Returns:
             None where the tensor is not that of a postponed layer, or something has used it.
@@ -104,4 +104,4 @@ class Deferred:
         layers = len(self._graph.layer_paths)
         result = source.make(*what)
         self._graph.folded.append((self._graph.layer_paths[layers], self._graph.scopes[-1].path))
-        return self._graph.to_compute(result, tensor.dtype)
+        return result

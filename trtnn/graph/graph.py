@@ -27,6 +27,7 @@ from trtnn.errors import (
     where,
 )
 from trtnn.graph.deferred import Deferred
+from trtnn.graph.edges import enter_float32, leave_float32, to_compute
 from trtnn.graph.failures import misplaced, outdated, refused, too_deep
 from trtnn.graph.formulas import agrees, check_not_empty, usual_shape
 from trtnn.graph.infinity import computed
@@ -174,38 +175,17 @@ class Graph:
             path = f"{outer.path}.{type(module).__name__}".lstrip(".")
         compute = float32 if self.precision.keeps(path) else outer.compute
         if changes := compute is not outer.compute:
-            args = map_leaves(self._enter_float32, tuple(args))
-            kwargs = map_leaves(self._enter_float32, dict(kwargs))
+            args = map_leaves(lambda value: enter_float32(value, self), tuple(args))
+            kwargs = map_leaves(lambda value: enter_float32(value, self), dict(kwargs))
         self.scopes.append(Scope(path, compute))
         try:
             result = forward(*args, **kwargs)
         finally:
             self.scopes.pop()
         if changes:
-            result = map_leaves(lambda value: self._leave_float32(value, outer.compute), result)
+            result = map_leaves(lambda value: leave_float32(value, outer.compute, self), result)
         self.module_outputs.record(path, result)
         return result
-
-    def _enter_float32(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.dtype is not float16:
-            return value
-        cast = self.cast(value, float32)
-        cast.share_memory_of(value)  # what the module changes in place is not what it was outside
-        return cast
-
-    def _leave_float32(self, value: Any, outer: DType) -> Any:
-        if not isinstance(value, Tensor) or value.dtype is not float32:
-            return value
-        return self.to_compute(value, outer)
-
-    def to_compute(self, value: Tensor, dtype: DType) -> Tensor:
-        """Cast an fp32 tensor for who reads it so, and remember it: who needs fp32 again takes it as it was."""
-        if value.dtype is dtype:
-            return value
-        value = self.deferred.snapshot("cast", value)
-        cast = self.deferred.later(lambda: self.cast(value, dtype), value.shape, dtype, value.value.known)
-        cast.value.unrounded = value
-        return cast
 
     # -- what functions call ------------------------------------------------------------------------------------------
 
@@ -229,7 +209,7 @@ class Graph:
         if spec.dtype in NARROW:
             return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=spec.dtype)
         if spec.dtype is float32:
-            return self.to_compute(tensor, self.compute_dtype)
+            return to_compute(tensor, self.compute_dtype, self)
         return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
 
     def set_outputs(self, result: Any, inner: Sequence[str] = ()) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ShapeError, UnsupportedError
+from trtnn.graph.edges import to_compute
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import (
     Array,
@@ -76,7 +77,7 @@ def batch_norm(
         return add(mul(input, graph.constant(scale, input.dtype)), graph.constant(shift, input.dtype))
     folded = graph.deferred.fold(input, scale, shift)
     if folded is not None:
-        return folded
+        return to_compute(folded, input.dtype, graph)
     fits = input.ndim > 3  # what TensorRT's layer takes
     images = input if fits else reshape(input, (*input.shape, *(1,) * (4 - input.ndim)))
     result = graph.emit(
