@@ -152,7 +152,7 @@ def compare(
 def _compare(path: str, name: str, expected: Any, found: Any) -> ComparedOutput:
     import torch  # which the reference has just used
 
-    from trtnn.accuracy.half import Deviation
+    from trtnn.accuracy.deviation import Deviation
 
     true, value = (torch.as_tensor(one).cpu() for one in (expected, found))
     if true.shape != value.shape:

@@ -259,10 +259,10 @@ class Network:
                 "trace it in fp32: model.trace().fp16_report(samples)",
             )
         tensors = self._read_samples(samples)
-        reference = _import_torch("trtnn.reference")
+        trials = _import_torch("trtnn.accuracy.trials")
         precision = MixedPrecision(self.graph, self.retrace)
         with progress_bar("measuring fp16", 2 * len(tensors)) as advance:
-            comparison = reference.Comparison(self.graph, precision.layers, tensors, advance)
+            comparison = trials.Comparison(self.graph, precision.layers, tensors, advance)
             return make_report(self.graph, precision, comparison, advance)
 
     def _read_samples(self, samples: Iterable[Any]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
 
 if TYPE_CHECKING:
-    from trtnn.accuracy.half import Trial
+    from trtnn.accuracy.trials import Trial
 
 _FREE = ("CAST", "IDENTITY", "SHAPE")  # the first two come and go with the precision, and none computes
 

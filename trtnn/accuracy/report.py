@@ -15,7 +15,7 @@ from trtnn.progress import progress_bar
 from trtnn.table import aligned
 
 if TYPE_CHECKING:
-    from trtnn.reference import Comparison
+    from trtnn.accuracy.trials import Comparison
 
 #: How far outputs may be from fp32's, by root mean squares: rms(difference) / rms(output).
 TOLERANCE = 1e-2

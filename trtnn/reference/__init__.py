@@ -4,7 +4,6 @@ Nothing of what made the network is reused, so it checks the network itself. In 
 rounded to fp16 and sums are carried in fp32, as the GPU's tensor cores do.
 """
 
-from trtnn.accuracy.half import Comparison
 from trtnn.reference.interpreter import Interpreter
 
-__all__ = ["Comparison", "Interpreter"]
+__all__ = ["Interpreter"]

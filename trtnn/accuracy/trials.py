@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from trtnn.accuracy.deviation import Deviation, Tally, count_nonfinite, rounded
 from trtnn.graph.definition import flat_array, layer_arrays, layer_tensors, read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.plugin_layer import PluginLayer
@@ -42,89 +43,6 @@ def _round_weights(plugin: PluginLayer) -> PluginLayer:
     with np.errstate(over="ignore"):
         rounded = {name: array.astype(np.float16) for name, array in plugin.weights.items()}
     return replace(plugin, fields={**plugin.fields, **rounded})
-
-
-def _round(value: torch.Tensor) -> torch.Tensor:
-    return value.half() if value.dtype == torch.float32 else value
-
-
-def _count_lost(value: torch.Tensor) -> int:
-    """How many values are not zero, but are in fp16."""
-    return int(value.count_nonzero() - value.half().count_nonzero())
-
-
-def _count_nonfinite(value: torch.Tensor) -> int:
-    # A finite sum tells at once that every value is finite, ten times as fast as looking at each.
-    if not value.is_floating_point() or math.isfinite(value.sum(dtype=torch.float32)):
-        return 0
-    return value.numel() - int(value.isfinite().sum())
-
-
-@dataclass
-class Deviation:
-    """How far values are from true ones, added up piece by piece.
-
-    Attributes:
-        squares: the sum of the squares of the true values.
-        squared_differences: that of the differences; where the true value is not finite, neither counts.
-    """
-
-    squares: float = 0.0
-    squared_differences: float = 0.0
-
-    def add(self, true: torch.Tensor, value: torch.Tensor) -> None:
-        finite = true.isfinite()
-        true = true.double().where(finite, 0)
-        self.squares += float(true.square().sum())
-        self.squared_differences += float((value.double().where(finite, 0) - true).square().sum())
-
-    @property
-    def error(self) -> float:
-        """The root mean square of the differences by that of the true values; infinite where a value is not finite."""
-        if self.squared_differences == 0:
-            return 0.0
-        if self.squares == 0 or not math.isfinite(self.squared_differences):
-            return math.inf
-        return math.sqrt(self.squared_differences / self.squares)
-
-
-@dataclass
-class Tally:
-    """What fp16 does to one layer that is given its true inputs, added up over all samples.
-
-    Attributes:
-        largest: the largest magnitude of its results in fp32, of those that are finite.
-        overflow: how many values that it reads, holds or gives are finite in fp32 and not in fp16.
-        lost: how many values that it holds or gives are not zero in fp32, and are in fp16.
-        deviation: of its results.
-    """
-
-    largest: float
-    overflow: int
-    lost: int
-    deviation: Deviation
-
-    @classmethod
-    def of_weights(cls, arrays: Sequence[np.ndarray]) -> Tally:
-        overflow = lost = 0
-        for array in arrays:
-            if array.dtype == np.float32:
-                weights = torch.from_numpy(np.array(array))
-                overflow += _count_nonfinite(weights.half()) - _count_nonfinite(weights)
-                lost += _count_lost(weights)
-        return cls(0.0, overflow, lost, Deviation())
-
-    def add(self, reads: Sequence[torch.Tensor], results: Results, in_half: Results) -> None:
-        """Take in one sample: what the layer read, what it gives in fp32 and what in fp16."""
-        self.overflow += sum(_count_nonfinite(_round(read)) - _count_nonfinite(read) for read in reads)
-        for true, half in zip(results, in_half, strict=True):
-            if not true.is_floating_point():  # indices and truths are right or wrong, not near
-                continue
-            if _count_nonfinite(half):
-                self.overflow += int((true.isfinite() & ~half.isfinite()).sum())
-            self.lost += _count_lost(true) if true.dtype == torch.float32 else 0
-            self.largest = max(self.largest, float(true.float().where(true.isfinite(), 0).abs().max()))
-            self.deviation.add(true, half)
 
 
 class Trial(NamedTuple):
@@ -190,14 +108,14 @@ class Comparison:
         Returns:
             The outputs, and how many values are not finite in each tensor that has such.
         """
-        nonfinite = {name: count for name, value in sample.items() if (count := _count_nonfinite(value))}
+        nonfinite = {name: count for name, value in sample.items() if (count := count_nonfinite(value))}
 
         def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
             true = run_step(step.function, reads)
             if index in self._rounded:
-                self.tallies[index].add(reads, true, run_step(self._rounded[index], map(_round, reads)))
+                self.tallies[index].add(reads, true, run_step(self._rounded[index], map(rounded, reads)))
             for name, value in zip(step.outputs, true, strict=True):
-                if count := _count_nonfinite(value):
+                if count := count_nonfinite(value):
                     nonfinite[name] = nonfinite.get(name, 0) + count  # of all trips, where it is in a loop
             return true
 
@@ -225,7 +143,7 @@ class Comparison:
 
     def _in_half(self, half: Collection[int], nonfinite: Mapping[str, int]) -> Callable[..., Results]:
         def check(index: int, name: str, value: torch.Tensor) -> torch.Tensor:
-            if _count_nonfinite(value) > nonfinite.get(name, 0):
+            if count_nonfinite(value) > nonfinite.get(name, 0):
                 raise _Overflow(index)
             return value
 
@@ -234,8 +152,8 @@ class Comparison:
             if index not in half:
                 whole = (value.float() if name in self._float_names else value for name, value in named)
                 return run_step(step.function, whole)
-            rounded = [check(index, name, _round(value)) for name, value in named]
+            rounded = [check(index, name, rounded(value)) for name, value in named]
             results = zip(step.outputs, run_step(self._rounded[index], rounded), strict=True)
-            return tuple(check(index, name, _round(value)) for name, value in results)
+            return tuple(check(index, name, rounded(value)) for name, value in results)
 
         return compute
