@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck
 
 from trtnn import Dim, Input, Module, Network, get_backend
-from trtnn.backend import gpus
+from trtnn.cuda import gpus
 from trtnn.dtypes import as_dtype
 from trtnn.graph.definition import read_layers
 from trtnn.shapes.symbolic import evaluate

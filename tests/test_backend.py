@@ -11,7 +11,8 @@ import pytest
 
 import trtnn.backend
 from tests.helpers import message_of, trace
-from trtnn.backend import Backend, get_backend, gpus
+from trtnn.backend import Backend, get_backend
+from trtnn.cuda import gpus
 from trtnn.errors import BackendError
 
 

@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 import torch
 
-from trtnn.backend import get_backend, gpu_name
+from trtnn.backend import get_backend
+from trtnn.cuda import gpu_name
 from trtnn.examples.digits import FOLDER, WEIGHTS
 from trtnn.examples.digits.predictors import (
     BATCH,

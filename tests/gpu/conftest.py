@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trtnn.backend import get_backend, gpus
+from trtnn.backend import get_backend
+from trtnn.cuda import gpus
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

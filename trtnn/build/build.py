@@ -13,10 +13,11 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from trtnn.backend import Backend, gpus
+from trtnn.backend import Backend
 from trtnn.build.engine_cache import cache_key, find_or_build
 from trtnn.build.pinning import NO_PINS, Pins, pin_layers
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
+from trtnn.cuda import gpus
 from trtnn.engine.engine import Engine
 from trtnn.engine.file import check_metadata, describe, read_shapes
 from trtnn.engine.inspector import check_pinned

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.backend import get_backend, gpu_name
+from trtnn.backend import get_backend
+from trtnn.cuda import gpu_name
 from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError
 from trtnn.table import aligned

@@ -6,10 +6,10 @@ https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__GRAPH.html
 from __future__ import annotations
 
 import ctypes
-import functools
 import weakref
 from collections.abc import Callable
 
+from trtnn.cuda import driver
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import EngineError
 
@@ -18,23 +18,18 @@ _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered with the legacy default stream, which cannot be captured
 
 
-@functools.cache
-def _driver() -> ctypes.CDLL:
-    return ctypes.CDLL("libcuda.so.1")
-
-
 def _call(name: str, *args: object) -> None:
-    driver = _driver()
-    code = getattr(driver, name)(*args)
+    cuda = driver()
+    code = getattr(cuda, name)(*args)
     if code:
         text = ctypes.c_char_p()
-        driver.cuGetErrorString(code, ctypes.byref(text))
+        cuda.cuGetErrorString(code, ctypes.byref(text))
         memory = describe_gpu_memory() if code == _OUT_OF_MEMORY else []
         raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *memory)
 
 
 def _destroy(executable: ctypes.c_void_p) -> None:
-    _driver().cuGraphExecDestroy(executable)
+    driver().cuGraphExecDestroy(executable)
 
 
 class CapturedGraph:
@@ -56,7 +51,7 @@ class CapturedGraph:
             try:
                 enqueue(stream.value or 0)
             except BaseException:  # which says why; that a spoilt capture ends with an error says nothing more
-                _driver().cuStreamEndCapture(stream, ctypes.byref(graph))
+                driver().cuStreamEndCapture(stream, ctypes.byref(graph))
                 raise
             _call("cuStreamEndCapture", stream, ctypes.byref(graph))
             _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))

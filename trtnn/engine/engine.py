@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.backend import INSTALL, Backend, get_backend, gpu_name, gpus
+from trtnn.backend import INSTALL, Backend, get_backend
+from trtnn.cuda import gpu_name, gpus
 from trtnn.engine import file as engine_file
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings

@@ -23,8 +23,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trtnn.backend import INSTALL, Backend, gpu_name
+from trtnn.backend import INSTALL, Backend
 from trtnn.build.fingerprint import digest
+from trtnn.cuda import gpu_name
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, open_regular

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.backend import gpu_memory
+from trtnn.cuda import gpu_memory
 from trtnn.dtypes import DType
 from trtnn.errors import EngineError
 from trtnn.shapes.spec import Input

@@ -22,9 +22,9 @@ def check_paths(value: Any, takes: str) -> None:
     Raises:
         ArgumentError: it is not.
     """
-    texts = isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(text, str) for text in value)
-    if not texts:
-        raise ArgumentError(f"{takes}, not {f'the string {value!r}' if isinstance(value, str) else f'{value!r:.100}'}")
+    is_text = isinstance(value, str)
+    if is_text or not isinstance(value, Collection) or not all(isinstance(item, str) for item in value):
+        raise ArgumentError(f"{takes}, not {f'the string {value!r}' if is_text else f'{value!r:.100}'}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""The CUDA driver by its own interface, and what it says of the GPUs that there are.
+
+https://docs.nvidia.com/cuda/cuda-driver-api
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+
+@functools.cache
+def driver() -> ctypes.CDLL | None:
+    """Return the CUDA driver, initialised, or None where there is none."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    return cuda if cuda.cuInit(0) == 0 else None
+
+
+@functools.cache
+def gpus() -> tuple[str, ...]:
+    """Return the compute capability of each GPU that the CUDA driver shows, such as ``("sm90",)``; often empty."""
+    cuda, count = driver(), ctypes.c_int()
+    if cuda is None or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    major_attribute, minor_attribute = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+    found = []
+    for ordinal in range(count.value):
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        cuda.cuDeviceGet(ctypes.byref(device), ordinal)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), major_attribute, device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), minor_attribute, device)
+        found.append(f"sm{major.value}{minor.value}")
+    return tuple(found)
+
+
+def gpu_name() -> str:
+    """Return the name of the first GPU, such as ``"NVIDIA H100 80GB HBM3"``, or an empty string where there is none."""
+    cuda, device, name = driver(), ctypes.c_int(), ctypes.create_string_buffer(256)
+    if cuda is None or cuda.cuDeviceGet(ctypes.byref(device), 0) != 0:
+        return ""
+    return name.value.decode() if cuda.cuDeviceGetName(name, len(name), device) == 0 else ""
+
+
+def gpu_memory() -> tuple[int, int] | None:
+    """Return the free and the total bytes of the GPU in use, or None where none is."""
+    cuda, free, total = driver(), ctypes.c_size_t(), ctypes.c_size_t()
+    if cuda is None or cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) != 0:
+        return None
+    return free.value, total.value
