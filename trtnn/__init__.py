@@ -17,12 +17,15 @@ from trtnn.engine.timing import Profile
 from trtnn.errors import TrtnnError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules import Module
+from trtnn.moved import find_old_names as _find_old_names
 from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import Dim, sym_max, sym_min
 
 __version__ = _metadata.version("trtnn")
+
+_find_old_names()
 
 __all__ = [
     "Buffer",

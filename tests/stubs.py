@@ -1,0 +1,136 @@
+"""Write ``trtnn/graph/tensor.pyi``, where type checkers see the methods that :mod:`trtnn.methods` gives to Tensors.
+
+python -m tests.stubs
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import trtnn.graph.tensor
+from trtnn.methods import METHODS, METHODS_IN_PLACE
+
+SOURCE = Path(trtnn.graph.tensor.__file__)
+STUB = SOURCE.with_suffix(".pyi")
+# Where the names in annotations come from.
+_IMPORTS = {
+    "trtnn.dtypes": ("DType",),
+    "trtnn.graph.graph": ("Graph",),
+    "trtnn.ops._arguments": ("Array", "Dims", "Indices", "Number", "Operand", "Sides"),
+    "trtnn.ops.complex": ("Complex",),
+    "trtnn.ops.ordering": ("Extremes",),
+    "trtnn.ops.statistics": ("MinMax",),
+    "trtnn.parameter": ("Parameter",),
+    "trtnn.shapes.symbolic": ("Length", "Size"),
+}
+_HEAD = '"""What type checkers see of Tensors; written by ``python -m tests.stubs``."""\n'
+_TO_TENSOR = {"T", "mT", "H", "mH", "data", "real", "imag"}
+_TYPES = {
+    "device": "Any", "is_cuda": "builtins.bool", "requires_grad": "builtins.bool",
+    "__bool__": "builtins.bool", "__float__": "builtins.float", "__int__": "builtins.int",
+    "__index__": "builtins.int", "__array__": "np.ndarray", "is_contiguous": "builtins.bool",
+}  # fmt: skip
+_BUILTINS = ("bool", "float", "int", "type", "abs", "all", "any", "max", "min", "pow", "round", "sum")
+
+
+def _annotation(text: Any, default: str = "Any") -> str:
+    """Return an annotation, with Python's own names apart from methods of the same name."""
+    if not isinstance(text, str):
+        return default
+    return re.sub(rf"(?<![\w.])({'|'.join(_BUILTINS)})(?!\w)", r"builtins.\1", text)
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    default = "" if parameter.default is parameter.empty else " = ..."
+    return f"{stars}{parameter.name}: {_annotation(parameter.annotation)}{default}"
+
+
+def _method(name: str, function: Any) -> str:
+    if isinstance(function, property):
+        result = _TYPES.get(name, "Tensor" if name in _TO_TENSOR else "Any")
+        return f"@property\ndef {name}(self) -> {result}: ..."
+    signature = inspect.signature(function)
+    _, *parameters = signature.parameters.values()
+    if parameters and parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        shown = ["self", "*", *map(_parameter, parameters)]
+    else:
+        shown, starred = ["self"], False
+        for parameter in parameters:
+            if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+                shown.append("*")
+            starred = starred or parameter.kind in (parameter.VAR_POSITIONAL, parameter.KEYWORD_ONLY)
+            shown.append(_parameter(parameter))
+    returned = signature.return_annotation
+    result = _TYPES.get(name) or _annotation(returned, "None" if name == "__setitem__" else "Tensor")
+    ignore = "  # pyright: ignore[reportIncompatibleMethodOverride]" if name in ("__eq__", "__ne__") else ""
+    return f"def {name}({', '.join(shown)}) -> {result}: ...{ignore}"
+
+
+def _own() -> tuple[list[str], list[str]]:
+    """Return what the class says itself: the attributes of its slots, and its own methods without their bodies."""
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    owner = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
+    methods, taken = [], []
+    for node in owner.body:
+        if isinstance(node, ast.FunctionDef):
+            decorators = "".join(f"@{ast.unparse(d)}\n" for d in node.decorator_list)
+            for argument in [*node.args.args, *node.args.kwonlyargs]:
+                if argument.annotation is not None:
+                    argument.annotation = ast.parse(_annotation(ast.unparse(argument.annotation)), mode="eval").body
+            result = "" if node.returns is None else f" -> {_annotation(ast.unparse(node.returns))}"
+            methods.append(f"{decorators}def {node.name}({ast.unparse(node.args)}){result}: ...")
+            taken.append(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):  # ndimension = dim
+            methods += [f"{target.id} = {node.value.id}" for target in node.targets if isinstance(target, ast.Name)]
+    return methods, taken
+
+
+def text() -> str:
+    """Return what the stub has to be."""
+    own, taken = _own()
+    bound = {name: f for name, f in (METHODS | METHODS_IN_PLACE).items() if name not in taken}
+    lines = [*own, *(_method(name, function) for name, function in bound.items())]
+    body = "\n".join(["graph: Graph", "value: Value", "shape: tuple[Any, ...]", "dtype: DType", *lines])
+    used = set(re.findall(r"[A-Za-z_]\w*", body))
+    imports = [
+        f"from {module} import {', '.join(sorted(used.intersection(names)))}"
+        for module, names in _IMPORTS.items()
+        if used.intersection(names)
+    ]
+    written = "\n".join(
+        [
+            _HEAD,
+            "import builtins",
+            "from collections.abc import Callable, Sequence",
+            "from typing import Any",
+            "",
+            "import numpy as np",
+            "",
+            *imports,
+            "",
+            "class Value:",
+            "    raw: Any",
+            "    make: Callable[..., Tensor] | None",
+            "    unrounded: Tensor | None",
+            "    known: builtins.bool",
+            "    def __init__(self, raw: Any = ..., make: Any = ..., known: builtins.bool = ...) -> None: ...",
+            "",
+            "class Tensor:",
+            textwrap.indent(body, "    "),
+            "",
+        ]
+    )
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(STUB), "-"]
+    return subprocess.run(command, input=written, capture_output=True, text=True, check=True, cwd=STUB.parent).stdout
+
+
+if __name__ == "__main__":
+    STUB.write_text(text(), encoding="utf-8")
