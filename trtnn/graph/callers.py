@@ -6,9 +6,9 @@ import functools
 import os
 import sys
 
-import trtnn
+import trtnn.errors
 
-_PACKAGE = os.path.dirname(os.path.abspath(trtnn.__file__))
+_PACKAGE = os.path.dirname(os.path.abspath(trtnn.errors.__file__))
 
 
 @functools.cache
