@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly_typed
+from tests.models.checks import assert_boxes_close
 from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.examples import twin
@@ -66,7 +67,7 @@ def test_every_size_agrees_with_its_twin(name, version):
             theirs.head = "raw"
             raw = theirs(images)
         decoded, inner = ours.trace({"images": tuple(images.shape)}).run(images.numpy(), outputs=maps)
-        assert_close(decoded, theirs.detect.decode(raw), FP32_TOLERANCE)
+        assert_boxes_close(decoded, theirs.detect.decode(raw), FP32_TOLERANCE)
         assert_close(inner, dict(zip(maps, raw, strict=True)), FP32_TOLERANCE)
 
 
@@ -78,7 +79,7 @@ def test_the_pyramid_pooling_of_larger_pictures(name, version, side):
     images = pictures(1, side, side)
     with torch.no_grad():
         expected = theirs(images)
-    assert_close(ours.trace({"images": tuple(images.shape)}).run(images.numpy()), expected, FP32_TOLERANCE)
+    assert_boxes_close(ours.trace({"images": tuple(images.shape)}).run(images.numpy()), expected, FP32_TOLERANCE)
 
 
 @pytest.mark.parametrize(("name", "version"), [("yolov5n", "6.0"), ("yolov5s", "5.0"), ("yolov5n6", "6.0")])
@@ -190,7 +191,7 @@ def test_inner_outputs_are_those_of_torchs_hooks():
     for hook in hooks:
         hook.remove()
     result, inner = ours.trace({"images": tuple(images.shape)}).run(images.numpy(), outputs=paths)
-    assert_close(result, expected, FP32_TOLERANCE)
+    assert_boxes_close(result, expected, FP32_TOLERANCE)
     for path in paths:  # where a module is called again, as the pool of model.9 is, the last call counts
         assert_close(inner[path], seen[path], FP32_TOLERANCE)
 
@@ -264,7 +265,7 @@ def test_deformable_convolutions_of_any_size():
     network = ours.trace(dynamic(32))
     images = pictures(2, 64, 96)
     with torch.no_grad():
-        assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
+        assert_boxes_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
 
 
 # -- anchors ----------------------------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@ def test_anchors_come_from_the_checkpoint(version):
         original, theirs.detect.anchors = theirs.detect.anchors, changed
         expected = theirs(images)
         theirs.detect.anchors = original
-    assert_close(after, expected, FP32_TOLERANCE)
+    assert_boxes_close(after, expected, FP32_TOLERANCE)
     np.testing.assert_array_equal(after[..., [0, 1, 4, 5, 6, 7]], before[..., [0, 1, 4, 5, 6, 7]])
     assert (np.abs(after[..., 2:4] - before[..., 2:4]) > 0).mean() > 0.9
 
@@ -303,7 +304,7 @@ def test_anchors_stay_where_the_checkpoint_has_none(name):
     images = pictures(1, 64, 64)
     with torch.no_grad():
         expected = theirs(images)
-    assert_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), expected, FP32_TOLERANCE)
+    assert_boxes_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), expected, FP32_TOLERANCE)
 
 
 def test_anchors_of_half_precision_checkpoints():
@@ -315,7 +316,7 @@ def test_anchors_of_half_precision_checkpoints():
     images = pictures(1, 64, 64)
     with torch.no_grad():
         expected = restored.eval()(images)
-    assert_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), expected, FP32_TOLERANCE)
+    assert_boxes_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), expected, FP32_TOLERANCE)
 
 
 # -- building ---------------------------------------------------------------------------------------------------------
@@ -368,7 +369,7 @@ def test_one_network_for_every_size(name, version):
         images = pictures(batch, rows * stride, columns * stride)
         with torch.no_grad():
             expected = theirs(images)
-        assert_close(network.run(images.numpy()), expected, FP32_TOLERANCE)
+        assert_boxes_close(network.run(images.numpy()), expected, FP32_TOLERANCE)
         static = ours.trace({"images": tuple(images.shape)})
         np.testing.assert_array_equal(network.run(images.numpy()), static.run(images.numpy()))
 
@@ -394,7 +395,7 @@ def test_one_network_for_every_size_in_half_precision():
         images = pictures(batch, rows, columns)
         with torch.no_grad():
             expected = theirs(images)
-        assert_close(network.run(images.numpy()), expected, FP16_TOLERANCE)
+        assert_boxes_close(network.run(images.numpy()), expected, FP16_TOLERANCE)
 
 
 @pytest.mark.parametrize("fp16", [False, True])
