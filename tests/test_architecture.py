@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 def room_of(module: str) -> str:
     """Return the first part of a module's name within the package; the package itself is ``trtnn``."""
-    return (module.split(".") + [""])[1] or "trtnn"
+    return module.partition(".")[2].partition(".")[0] or "trtnn"
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:
@@ -73,3 +75,11 @@ def test_an_upward_import_is_seen(tmp_path):
     file.write_text("from trtnn.graph.graph import Graph\nif TYPE_CHECKING:\n    from trtnn.cli import main\n")
     assert list(imported(file)) == [(1, "trtnn.graph.graph")]
     assert rooms().index("graph") > rooms().index("shapes")
+
+
+def test_the_package_is_found_whole_from_a_clone():
+    """Python started in a clone finds its folder ``trtnn`` before an installed one, and what stands beside it."""
+    without_installed = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
+    code = f"{without_installed}import trtnn.models, trtnn.plugins, trtnn.examples; print(trtnn.models.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == ROOT / "models" / "__init__.py"

@@ -1,6 +1,12 @@
 """trtnn: TensorRT networks written as PyTorch-like modules."""
 
 import importlib.metadata as _metadata
+from pathlib import Path as _Path
+
+# In a clone the folders that are installed as trtnn.models, trtnn.plugins and trtnn.examples stand beside this one, and
+# Python finds this one first where it is started in the clone.
+if not _Path(__file__).with_name("models").exists():
+    __path__.append(str(_Path(__file__).parents[1]))
 
 from trtnn import errors, functional, modules
 from trtnn import methods as _methods  # noqa: F401  (it gives Tensors their methods)
