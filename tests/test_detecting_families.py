@@ -12,6 +12,7 @@ import pytest
 import trtnn
 from tests.standin import StandInSession, stand_in
 from trtnn import Dim, models
+from trtnn.build.describe import describe
 from trtnn.cli import main
 from trtnn.engine import file as engine_file
 from trtnn.vision import write_image
@@ -78,7 +79,7 @@ def test_what_is_found_is_the_same_by_every_way(family, kind, monkeypatch, tmp_p
     check([vars(found) for found in detector(images)], expected)
 
     plan = memoryview(b"ftrt" + bytes(60))
-    description = engine_file.describe(network.graph, ["sm86"], network.metadata, plan)
+    description = describe(network.graph, ["sm86"], network.metadata, plan)
     engine_file.write(tmp_path / "a.engine", description, plan)
     stand_in(monkeypatch, StandInSession(network))
     check(

@@ -17,9 +17,10 @@ import trtnn.engine.engine
 import trtnn.engine.file
 from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import Dim, Engine, Input
+from trtnn.build.describe import describe
 from trtnn.checkpoint import save
 from trtnn.cli.sources import fill_empty
-from trtnn.engine.file import RESERVED, class_names, describe
+from trtnn.engine.metadata import RESERVED, class_names
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.models import create

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.engine.engine import Engine
-from trtnn.engine.file import class_count, class_names
+from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.network import Network

@@ -17,7 +17,7 @@ from trtnn.backend import get_backend
 from trtnn.build.build import BuildConfig, build
 from trtnn.dtypes import float32
 from trtnn.engine.engine import Engine
-from trtnn.engine.file import check_metadata
+from trtnn.engine.metadata import check_metadata
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.graph.definition import count_flops, count_parameters, count_trips, read_layers
 from trtnn.graph.graph import Graph

@@ -17,8 +17,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from trtnn.build.fingerprint import digest as digest_of
 from trtnn.cuda import gpus
+from trtnn.digest import digest as digest_of
 from trtnn.errors import ArgumentError, BuildError
 from trtnn.files import atomic_write, default_cache_dir, locked, make_cache_folder
 from trtnn.progress import progress_bar

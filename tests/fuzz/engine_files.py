@@ -31,8 +31,8 @@ from tests.helpers import trace
 from tests.mutations import ANY, EXTREMES, json_text
 from tests.standin import StandInPlan
 from trtnn import Dim, Engine, Input, Network, get_backend
-from trtnn.build.fingerprint import digest
-from trtnn.engine.file import describe
+from trtnn.build.describe import describe
+from trtnn.digest import digest
 from trtnn.engine.session import Session
 from trtnn.errors import EngineError, TrtnnError
 from trtnn.shapes.profiles import CallShapes, Shapes

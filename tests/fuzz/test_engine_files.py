@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.engine_files import CHANGES, PLAN, fuzz, networks
-from trtnn.engine.file import describe
+from trtnn.build.describe import describe
 
 MORE = int(os.environ.get("TRTNN_FUZZ", "1"))
 SEED = 1 if MORE == 1 else random.randrange(10**9)

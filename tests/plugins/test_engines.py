@@ -14,7 +14,7 @@ from tests.plugins.standin import stand_in
 from tests.plugins.test_loading import make_library
 from tests.standin import StandInSession
 from trtnn import Engine, get_backend
-from trtnn.engine.file import describe
+from trtnn.build.describe import describe
 from trtnn.errors import BackendError, EngineError
 from trtnn.modules import DCN
 from trtnn.plugins import PLUGINS, load_plugins

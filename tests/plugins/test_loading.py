@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import message_of
-from trtnn.build.fingerprint import digest
+from trtnn.digest import digest
 from trtnn.errors import ArgumentError, BackendError, EngineError
 from trtnn.plugins.dcnv2 import building, loading
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trtnn.build.fingerprint import digest, fingerprint
+from trtnn.build.fingerprint import fingerprint
+from trtnn.digest import digest
 from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import check_trusted, file_name, locked, make_cache_folder

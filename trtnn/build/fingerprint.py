@@ -6,7 +6,6 @@ TensorRT adds to a layer can be forgotten here. What cannot be compared is an er
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from types import ModuleType
@@ -14,20 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.digest import digest
 from trtnn.errors import BuildError
 from trtnn.graph.definition import flat_array, read_layers
 from trtnn.graph.plugin_layer import PluginLayer
 
-DIGEST_BYTES = 20
 _TENSOR_PROPERTIES = ("name", "dtype", "shape", "location", "allowed_formats", "dynamic_range")
-
-
-def digest(*parts: Any) -> str:
-    """Return the digest of some buffers of bytes, one after the other."""
-    whole = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for part in parts:
-        whole.update(part)
-    return whole.hexdigest()
 
 
 def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLayer] | None = None) -> str:

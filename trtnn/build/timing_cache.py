@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trtnn.backend import Backend
-from trtnn.build.fingerprint import digest
 from trtnn.cuda import gpu_name, gpus
+from trtnn.digest import digest
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_trusted, file_name, locked, open_regular
 

@@ -13,7 +13,7 @@ import trtnn
 from trtnn import models
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.cli.program import out, print_line
-from trtnn.engine.file import class_names
+from trtnn.engine.metadata import class_names
 from trtnn.errors import EngineError, harmless_text
 from trtnn.models.strangers import stranger
 from trtnn.table import aligned

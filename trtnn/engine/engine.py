@@ -48,7 +48,7 @@ class Engine:
 
     Args:
         plan: TensorRT's serialised engine, any buffer of bytes.
-        description: what :func:`trtnn.engine.file.describe` says of it. Where it is not that, as of a bare plan or
+        description: what :func:`trtnn.build.describe.describe` says of it. Where it is not that, as of a bare plan or
             another tool's, TensorRT is asked what the engine takes and gives when that is needed first, on a GPU.
 
     Attributes:

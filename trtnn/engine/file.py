@@ -11,7 +11,6 @@ digest of the plan alone. What a description says is held against the plan in an
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import json
 import math
@@ -24,23 +23,20 @@ from pathlib import Path
 from typing import Any
 
 from trtnn.backend import INSTALL, Backend
-from trtnn.build.fingerprint import digest
 from trtnn.cuda import gpu_name
+from trtnn.digest import digest
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, open_regular
-from trtnn.graph.graph import Graph
-from trtnn.shapes.profiles import Shapes, profile_to_json, profiles_from_json, widest_dims
+from trtnn.shapes.profiles import Shapes, profiles_from_json, widest_dims
 from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import LengthReader, bounds
 from trtnn.strict_json import check_value, parse_object
 from trtnn.structure import unflatten
 
 MAX_DESCRIPTION_BYTES = 1 << 22
-_MAX_VALUES = 200_000  # of a description: each may take a hundred bytes of memory
+MAX_VALUES = 200_000  # of a description: each may take a hundred bytes of memory
 _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
-_MOST_CLASSES = 1 << 16
-_MOST_LITERAL = 1 << 17  # characters
 _OWN = "trtnn"  # the key that only our descriptions have
 # Of the file alone: the number of its format, where 2 is the first with a digest of the description, and that digest.
 _FORMAT, _DESCRIPTION_DIGEST = "trtnn_file", "description_digest"
@@ -55,36 +51,8 @@ _TYPES = {
     "plan_bytes": int,
     "plan_digest": str,
 }
+WRITTEN = frozenset((*_TYPES, _OWN, _FORMAT, _DESCRIPTION_DIGEST))  # the keys that a file has of itself
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")  # of TensorRT; it becomes part of a command that is shown
-# What metadata may not hold, since a description says it itself.
-RESERVED = frozenset(
-    (
-        *(*_TYPES, _OWN, "gpu", "precision", "fp32_modules", "inner_outputs", "plugins", "profiles", "tf32"),
-        *("engine_cache", _FORMAT, _DESCRIPTION_DIGEST),
-    )
-)
-
-
-def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], plan: Any) -> dict[str, Any]:
-    """Return the description of an engine built from ``graph``, as JSON values.
-
-    Args:
-        graph: what it was built from.
-        targets: the GPUs that it is for, by compute capability.
-        metadata: the model's own.
-        plan: the serialised engine.
-    """
-    return {
-        **_class_keys(metadata),
-        **metadata,
-        **_picture_keys(graph.inputs),  # the metadata may know a size of pictures too: that of the training
-        "precision": graph.precision.compute.name,
-        "fp32_modules": list(graph.precision.fp32_modules),
-        "inner_outputs": graph.inner_outputs,
-        **({"plugins": sorted({made.plugin for made in graph.plugins.values()})} if graph.plugins else {}),
-        **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
-        **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),
-    }
 
 
 def describe_plan(
@@ -115,97 +83,6 @@ def describe_plan(
     }
 
 
-def _picture_keys(inputs: Mapping[str, Input]) -> dict[str, Any]:
-    """Return the keys by which other tools know what pictures an engine takes, where it takes pictures.
-
-    Of any size it is the one that it is fastest at, as in Ultralytics' files.
-    """
-    shapes = [spec.at_opt().shape for spec in inputs.values()]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        return {}
-    batch, channels, *size = shapes[0]
-    return {"batch": batch, "channels": channels, "imgsz": size}
-
-
-def _class_keys(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what readers of Ultralytics' files do not do without, for a model of so many classes that has it not."""
-    classes = metadata.get("classes")
-    return {"stride": 1, "names": _numbered(classes)} if isinstance(classes, int) else {}
-
-
-def _numbered(classes: int) -> list[str]:
-    """Return the names of classes that nobody named, as Ultralytics calls them."""
-    return [f"class{index}" for index in range(classes)]
-
-
-def told(description: Mapping[str, Any], key: str) -> Any:
-    """Return what a description says under a key, None where it says nothing.
-
-    ONNX keeps metadata as text, in Python's notation; who makes an engine of it may leave it so: ``"{0: 'cat'}"``.
-    """
-    value = description.get(key)
-    if not isinstance(value, str) or len(value) > _MOST_LITERAL:
-        return value
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return value
-
-
-def class_names(description: Mapping[str, Any]) -> list[str] | None:
-    """Return the names of the classes of an engine or a network by its metadata, None where nobody named them."""
-    names = _all_names(description)
-    return None if names is None or names == _numbered(len(names)) else names
-
-
-def class_count(description: Mapping[str, Any]) -> int | None:
-    """Return how many classes an engine or a network has by its metadata, None where they do not tell."""
-    names, classes = _all_names(description), told(description, "classes")
-    if names is not None:
-        return len(names)
-    return classes if isinstance(classes, int) and not isinstance(classes, bool) else None
-
-
-def _all_names(description: Mapping[str, Any]) -> list[str] | None:
-    """Return ``names`` by index: Ultralytics' files hold a dict, in any order; what it leaves out is numbered."""
-    names = told(description, "names")
-    if isinstance(names, Mapping):
-        try:
-            by_index = {int(index): str(name) for index, name in names.items()}
-        except (TypeError, ValueError):
-            return None
-        if not by_index or min(by_index) < 0 or max(by_index) >= _MOST_CLASSES:
-            return None
-        return [by_index.get(index, f"class{index}") for index in range(max(by_index) + 1)]
-    return [*map(str, names)] if isinstance(names, (list, tuple)) else None
-
-
-def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata as an engine file gives them back: lists for tuples, and text for keys.
-
-    Raises:
-        ArgumentError: they hold what is no JSON, what the file says itself, or more than is read again.
-    """
-    try:
-        check_value(metadata, "metadata")
-        text = json.dumps(metadata)
-        if len(text) > MAX_DESCRIPTION_BYTES // 2:
-            raise ValueError(f"metadata are {len(text):,} bytes of JSON, and {MAX_DESCRIPTION_BYTES // 2:,} may be")
-        found = parse_object(text.encode(), _MAX_VALUES // 2)
-    except ValueError as error:
-        raise ArgumentError(
-            str(error),
-            "metadata go into the engine file as JSON: None, bools, finite numbers, text, and lists and dicts of these",
-            "convert the value: int(x), str(path), x.tolist()",
-        ) from error
-    taken = sorted(RESERVED & found.keys())
-    if taken:
-        raise ArgumentError(
-            f"metadata hold {', '.join(map(repr, taken))}, which an engine file says itself", "give it another name"
-        )
-    return found
-
-
 def read_shapes(description: Mapping[str, Any]) -> Shapes:
     """Return what a description of ours says of inputs, outputs and profiles."""
     tables = (description["inputs"], description["outputs"])
@@ -233,7 +110,7 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], plan: me
         text = head + _signature(digest(head))
         if len(text) > MAX_DESCRIPTION_BYTES:
             raise ValueError(f"it has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are read")
-        parse_object(text, _MAX_VALUES)
+        parse_object(text, MAX_VALUES)
     except ValueError as error:
         raise ArgumentError(f"cannot write {path}: no file can hold this engine's description: {error}") from error
     with atomic_write(path) as file:
@@ -292,7 +169,7 @@ def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     text, plan = bytes(data[4 : 4 + length]), data[4 + length :]
     is_signed = _check_signature(text)
     try:
-        description = parse_object(text, _MAX_VALUES)
+        description = parse_object(text, MAX_VALUES)
     except ValueError as error:
         raise ValueError(f"its description is not sound JSON: {error}") from error
     marks = [description.pop(mark, None) for mark in (_FORMAT, _DESCRIPTION_DIGEST)]

@@ -79,7 +79,7 @@ class Module:
         inputs: the inputs that ``trace`` and ``compile`` take where none are given: an :class:`Input` or a shape by the
             name of each argument of ``forward``.
         metadata: JSON values that go into the engine file, such as class names, by names that it does not use itself
-            (:data:`trtnn.engine.file.RESERVED`); a trace looks at them.
+            (:data:`trtnn.engine.metadata.RESERVED`); a trace looks at them.
         training: False: a network is what torch's module is after ``eval()``.
     """
 

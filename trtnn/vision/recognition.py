@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trtnn.engine.file import class_count, told
+from trtnn.engine.metadata import class_count, told
 from trtnn.errors import ArgumentError
 from trtnn.vision.heads import END2END, YOLOV5, YOLOV8
 
