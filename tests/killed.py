@@ -71,7 +71,7 @@ def main(moment: str, action: str, source: str, target: str) -> None:
     elif action == "engine":
         work = partial(trtnn.Engine.load(source).save, target)
     else:
-        sys.argv = ["trtnn", "convert", source, target]
+        sys.argv = ["trtnn", "convert", "--force", source, target]
         work = command
     stop_at(moment)
     work()

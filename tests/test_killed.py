@@ -83,7 +83,7 @@ def test_convert(tmp_path, moment):
     save(OLD, target := tmp_path / "target.npz")
     check(moment, "convert", source, target)
     assert_same(target, OLD)
-    convert(source, target)
+    convert(source, target, force=True)
     assert_same(target, NEW)
 
 

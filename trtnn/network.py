@@ -299,8 +299,8 @@ def _by_module(layers: Sequence[LayerSummary], depth: int) -> list[LayerSummary]
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         raise ArgumentError(f"depth is a positive int, not {depth!r}")
     groups: dict[str, list[LayerSummary]] = {}
-    for layer in layers:
-        groups.setdefault(".".join(layer.path.split(".")[:depth]), []).append(layer)
+    for row in layers:
+        groups.setdefault(".".join(row.path.split(".")[:depth]), []).append(row)
     return [
         LayerSummary(
             path,
