@@ -231,6 +231,26 @@ def test_everything_but_the_reference_works_without_torch():
     assert "Engine(Conv2d, float16" in result.stdout
 
 
+NOTHING_HEAVY = """
+import sys
+import numpy as np
+import trtnn
+from trtnn.models import create
+model = create("yolov5n")
+model.load_state_dict({name: np.ones(p.shape, np.float32) for name, p in model._state().items()}, strict=False)
+network = model.trace({"images": (trtnn.Dim("batch", 1, 2, 4), 3, 64, 64)}, fp16=True)
+network.summary()
+network.build(optimization_level=0).save(sys.argv[1])
+trtnn.Engine.load(sys.argv[1]).check_plan()
+print([name for name in ("torch", "cv2", "numpy.ma") if name in sys.modules])
+"""
+
+
+def test_to_build_an_engine_takes_nothing_heavy(tmp_path):
+    command = [sys.executable, "-c", NOTHING_HEAVY, str(tmp_path / "a.engine")]
+    assert subprocess.check_output(command, text=True).strip() == "[]"
+
+
 def test_importing_trtnn_imports_nothing_heavy():
     code = (
         "import sys, trtnn, trtnn.models.yolov5\n"

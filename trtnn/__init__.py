@@ -1,7 +1,8 @@
 """trtnn: TensorRT networks written as PyTorch-like modules."""
 
-import importlib.metadata as _metadata
+import importlib as _importlib
 from pathlib import Path as _Path
+from typing import Any as _Any
 
 # In a clone the folders that are installed as trtnn.models, trtnn.plugins and trtnn.examples stand beside this one, and
 # Python finds this one first where it is started in the clone.
@@ -14,9 +15,7 @@ from trtnn.accuracy.report import Fp16Report
 from trtnn.backend import get_backend
 from trtnn.build.build import BuildConfig
 from trtnn.checkpoint import load, save
-from trtnn.classifier import Classifier
 from trtnn.compare import Comparison, compare
-from trtnn.detector import Detector
 from trtnn.dtypes import bfloat16, bool_, finfo, float16, float32, iinfo, int8, int32, int64, uint8
 from trtnn.engine.engine import Engine
 from trtnn.engine.timing import Profile
@@ -29,9 +28,23 @@ from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import Dim, sym_max, sym_min
 
-__version__ = _metadata.version("trtnn")
-
 _find_old_names()
+
+# What is imported when it is first asked for: the commands and who only builds need none of it.
+_LATER = {"Classifier": "trtnn.classifier", "Detector": "trtnn.detector", "models": "", "vision": ""}
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "__version__":
+        value = _importlib.import_module("importlib.metadata").version("trtnn")
+    elif name in _LATER:
+        module = _importlib.import_module(_LATER[name] or f"trtnn.{name}")
+        value = getattr(module, name) if _LATER[name] else module
+    else:
+        raise AttributeError(f"module 'trtnn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
 
 __all__ = [
     "Buffer",

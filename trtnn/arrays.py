@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,12 @@ from trtnn.errors import DTypeError
 def is_torch(value: Any) -> bool:
     """Return whether a value is a tensor of torch's: a Parameter of torch.nn's and other subclasses are."""
     return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(value).__mro__)
+
+
+def is_masked_array(value: Any) -> bool:
+    """Return whether a value is one of numpy.ma's, which takes 50 ms to import and is there where someone has one."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 def array_of_torch(tensor: Any) -> np.ndarray:

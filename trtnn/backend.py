@@ -97,8 +97,8 @@ class Backend:
             needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
         )
         self.logger = _make_logger(trt)
-        members = {dtype: getattr(trt.DataType, dtype.tensorrt, None) for dtype in ALL}
-        self._dtypes = {int(member): dtype for dtype, member in members.items() if member is not None}
+        members = [(getattr(trt.DataType, dtype.tensorrt, None), dtype) for dtype in ALL]  # hashing one may load torch
+        self._dtypes = {int(member): dtype for member, dtype in members if member is not None}
 
     def __repr__(self) -> str:
         return f"{self.name} {self.version}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.arrays import array_of_torch, is_torch
+from trtnn.arrays import array_of_torch, is_masked_array, is_torch
 from trtnn.checkpoint.prefixes import unwrapped
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
@@ -114,7 +114,7 @@ def as_array(value: Any) -> np.ndarray:
     try:
         if is_torch(value):
             value = array_of_torch(value)
-        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        if is_masked_array(value) and np.ma.is_masked(value):
             raise DTypeError("a masked array, of which some numbers are missing", "fill them: x.filled(0)")
         if not isinstance(value, (bool, int, float, complex, np.generic)) and not hasattr(value, "__array__"):
             raise DTypeError(f"{named(value)}, which is no array")

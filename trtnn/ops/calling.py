@@ -337,23 +337,23 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     say where or how and not what (``device``, ``memory_format``) have no effect. A wrong argument is an error of
     trtnn's that names it.
     """
-    door = _Door(function, name)
+    door = functools.cache(lambda: _Door(function, name))  # of most functions a network needs none
     usual: set[tuple] = set()  # the types and keywords of calls that pass as they are
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         kinds = (*map(type, args), *kwargs, *map(type, kwargs.values())) if kwargs else tuple(map(type, args))
         if kinds not in usual:
-            if not door.knows(args, kwargs):
-                args, kwargs = door.translate(args, kwargs)
-            elif door.tells_by_types(args) and not any(isinstance(v, (list, tuple)) for v in kwargs.values()):
+            if not door().knows(args, kwargs):
+                args, kwargs = door().translate(args, kwargs)
+            elif door().tells_by_types(args) and not any(isinstance(v, (list, tuple)) for v in kwargs.values()):
                 usual.add(kinds)
         try:
             return function(*args, **kwargs)
         except TrtnnError:
             raise
         except (TypeError, AttributeError, ValueError, IndexError, KeyError, OverflowError) as error:
-            explained = door.explain(args, kwargs)
+            explained = door().explain(args, kwargs)
             if explained is None:
                 raise
             raise explained from error

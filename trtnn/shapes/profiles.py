@@ -65,7 +65,7 @@ def merge_profiles(inputs: Mapping[str, Sequence[Input]]) -> tuple[dict[str, Inp
 
 
 def _form(spec: Input) -> tuple:
-    return spec.dtype, *((n.name, n.multiple_of) if isinstance(n, Dim) else n for n in spec.shape)
+    return spec.dtype.name, *((n.name, n.multiple_of) if isinstance(n, Dim) else n for n in spec.shape)
 
 
 def _dims_of(inputs: Mapping[str, Input]) -> Ranges:

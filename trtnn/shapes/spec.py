@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.arrays import is_masked_array
 from trtnn.dtypes import DType, as_dtype, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, named
 from trtnn.shapes.symbolic import Length, LengthReader, Size, at_opt, bounds, same_shape
@@ -134,7 +135,7 @@ def check_is_array(name: str, array: Any, kind: str = "input") -> None:
     """
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise DTypeError(f"{kind} {name!r} takes a NumPy array or a torch tensor, not {type(array).__name__}")
-    if isinstance(array, np.ma.MaskedArray):
+    if is_masked_array(array):
         raise DTypeError(f"{kind} {name!r} takes no masked array", "with all its numbers: x.filled(0)")
 
 
