@@ -254,7 +254,7 @@ def test_to_build_an_engine_takes_nothing_heavy(tmp_path):
 def test_importing_trtnn_imports_nothing_heavy():
     code = (
         "import sys, trtnn, trtnn.models.yolov5\n"
-        "print([name for name in ('torch', 'cv2', 'tensorrt', 'tensorrt_rtx') if name in sys.modules])"
+        "print([name for name in ('torch', 'cv2', 'tensorrt', 'tensorrt_rtx', 'rich') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 @contextmanager
@@ -34,6 +34,9 @@ def watched(trt: Any, settings: Any, title: str, show: bool) -> Iterator[Held]:
     Raises:
         BaseException: whatever a handler raised, such as KeyboardInterrupt for Ctrl-C; TensorRT has ended the build.
     """
+    from rich.console import Console  # not for who only imports trtnn: 30 ms
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[phase]}"))
     # What other threads print to standard output stays there.
     bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, disable=not show)
@@ -139,6 +142,9 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[], 
         title: what the bar is called.
         total: the number of pieces, None where nobody can tell.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(title, total=total)
