@@ -41,6 +41,7 @@ class Family(Module):
     task: ClassVar[str] = "detect"
     heads: ClassVar[tuple[str, ...]] = ("decoded", "raw")
     sources: Sequence[int | list[int]] = ()
+    _names_of_file: list[str] | None = None  # those in ``metadata`` that the last state dict brought
 
     def declare(
         self,
@@ -136,7 +137,7 @@ class Family(Module):
         Raises:
             StateDictError: it is not; with both.
         """
-        if "names" in said and "names" not in self.metadata and "classes" in self.metadata:
+        if "names" in said and not self._has_own_names and "classes" in self.metadata:
             said = {**said, "names of classes": len(said["names"])}
         expected = {key: self.metadata[key] for key in ("task", "classes", "strides") if key in self.metadata}
         expected["names of classes"] = self.metadata.get("classes")
@@ -148,6 +149,12 @@ class Family(Module):
             theirs = said.get("modules", {}).get(f"model.{number}", {}).get("f", mine)
             if _absolute(theirs, number) != mine:
                 self._contradict(f"layer {number} takes what layer", _absolute(theirs, number), mine)
+
+    @property
+    def _has_own_names(self) -> bool:
+        """Whether somebody named the classes, and not a file that was loaded before."""
+        names = self.metadata.get("names")
+        return names is not None and names is not self._names_of_file
 
     def _contradict(self, what: str, theirs: Any, ours: Any, *hints: str) -> None:
         name, theirs = self.metadata.get("model"), harmless_text(str(theirs))
@@ -167,8 +174,11 @@ class Family(Module):
         self.metadata.pop("checkpoint", None)
         if told := {key: said[key] for key in _OF_CHECKPOINT if key in said}:
             self.metadata["checkpoint"] = told
-        if "names" in said:
-            self.metadata.setdefault("names", list(said["names"]))
+        if not self._has_own_names:
+            self.metadata.pop("names", None)
+            self._names_of_file = list(said["names"]) if "names" in said else None
+            if self._names_of_file is not None:
+                self.metadata["names"] = self._names_of_file
         for path, head in self.named_modules():
             if isinstance(head, AnchorHead) and "anchors" in said and f"{path}.anchors" not in own:
                 head.set_anchors(said["anchors"])

@@ -88,6 +88,8 @@ def test_ctrl_c_ends_a_build(tmp_path, progress):
 SIGNALLED = f"""
 {BUILDER.partition("signal.signal(")[0].replace("250", "80")}
 import os, threading
+network.build(progress=False, **OPTIONS)  # the first imports what later ones find
+plans.clear()
 raised = []
 
 class Stop(BaseException):
@@ -113,9 +115,7 @@ def test_what_any_handler_raises_ends_a_build_and_comes_out():
     code = SIGNALLED.replace("NUMBERS", repr(numbers)).replace("OPTIONS", repr(ONE_TARGET))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    raised, stopped, restored = done.stdout.splitlines()[-1].split()
-    assert (raised, restored) == ("True", "True")
-    assert int(stopped) >= 1  # the signal may come before TensorRT has begun
+    assert done.stdout.splitlines()[-1] == "True 6 True"  # each time TensorRT did stop
 
 
 def read_all(terminal):

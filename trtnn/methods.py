@@ -250,8 +250,9 @@ def _as_method(name: str, function: Any) -> Any:
     return function if has_door else public(function, f"Tensor.{name}")
 
 
-for _name, _function in (METHODS | METHODS_IN_PLACE).items():
-    setattr(Tensor, _name, _as_method(_name, _function))
+_BOUND = {name: _as_method(name, function) for name, function in (METHODS | METHODS_IN_PLACE).items()}
+for _name, _function in _BOUND.items():
+    setattr(Tensor, _name, _function)
 
 
 def _compared_as_itself(function: Callable[..., Any]) -> Callable[[Parameter, Any], Any]:
@@ -280,9 +281,12 @@ Tensor.__torch_function__ = Complex.__torch_function__ = torch_function(
 )
 
 # A parameter within forward does what a Tensor does. Outside it is an array: it has the numbers that it holds.
-for _name, _function in {**METHODS, "__iter__": lambda input: iter(unbind(input))}.items():
+for _name, _function in {
+    **{name: _BOUND[name] for name in METHODS},
+    "__iter__": lambda input: iter(unbind(input)),
+}.items():
     if _name not in vars(Parameter) and _name != "data":
-        setattr(Parameter, _name, _on_parameter(_name, _as_method(_name, _function)))
+        setattr(Parameter, _name, _on_parameter(_name, _function))
 Parameter.dtype = property(dtype_of)
 Parameter.__eq__, Parameter.__ne__ = (_compared_as_itself(METHODS[name]) for name in ("__eq__", "__ne__"))
 for _name in METHODS_IN_PLACE:

@@ -13,6 +13,7 @@ from tests.models.checks import assert_boxes_close, outputs_of
 from tests.models.twins import yolov8 as twins
 from tests.models.twins.scaling import pictures
 from trtnn import Input, models
+from trtnn.checkpoint import StateDict
 from trtnn.errors import ArgumentError, StateDictError
 from trtnn.models.panet import sources
 
@@ -300,3 +301,18 @@ def test_where_weights_come_from_goes_into_the_engine(tmp_path, twin):
     assert model.trace().metadata["checkpoint"] == told
     model.load_state_dict(dict(state))
     assert "checkpoint" not in model.metadata
+
+
+def test_names_are_those_of_the_weights_that_were_loaded_last(tmp_path, twin):
+    arrays = {name: tensor.numpy() for name, tensor in twin.state_dict().items()}
+    model = models.create("yolov8n", classes=CLASSES)
+    for names in (["cat", "dog", "owl"], ["one", "two", "three"]):
+        model.load_state_dict(StateDict(arrays, {"names": names}))
+        assert model.metadata["names"] == names
+    message = message_of(StateDictError, model.load_state_dict, StateDict(arrays, {"names": ["cat", "dog"]}))
+    assert "names of classes: 2 in the file, 3 here" in message
+    model.load_state_dict(arrays)
+    assert "names" not in model.metadata
+    model.metadata["names"] = ["a", "b", "c"]  # by hand they stay
+    model.load_state_dict(StateDict(arrays, {"names": ["cat", "dog", "owl"]}))
+    assert model.metadata["names"] == ["a", "b", "c"]

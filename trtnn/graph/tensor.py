@@ -28,7 +28,7 @@ class Value:
 
     Attributes:
         raw: the ITensor; None while its layer is not in the network.
-        make: adds that layer and returns its output, see :meth:`trtnn.graph.graph.Graph.postpone`.
+        make: adds that layer and returns its output, see :meth:`trtnn.graph.deferred.Deferred.postpone`.
         known: whether its numbers depend on constants alone, so that they are known while tracing.
         unrounded: see :class:`Tensor`.
     """
