@@ -23,9 +23,12 @@ STUB = SOURCE.with_suffix(".pyi")
 _IMPORTS = {
     "trtnn.dtypes": ("DType",),
     "trtnn.graph.graph": ("Graph",),
-    "trtnn.ops._arguments": ("Array", "Dims", "Indices", "Number", "Operand", "Sides"),
+    "trtnn.ops._arguments": ("Array", "Number", "Operand"),
+    "trtnn.ops._windows": ("Sides",),
     "trtnn.ops.complex": ("Complex",),
+    "trtnn.ops.indexing": ("Indices",),
     "trtnn.ops.ordering": ("Extremes",),
+    "trtnn.ops.reduction": ("Dims",),
     "trtnn.ops.statistics": ("MinMax",),
     "trtnn.parameter": ("Parameter",),
     "trtnn.shapes.symbolic": ("Length", "Size"),
