@@ -23,7 +23,7 @@ test: .venv/ready .venv/bindings/ready
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[rtx,test]"
 	touch $@
 
-# The Python bindings of TensorRTs that are not installed, which tests/test_bindings.py looks at.
+# The Python bindings of TensorRTs that are not installed, which tests/bindings/test_bindings.py looks at.
 .venv/bindings/ready: tests/bindings/versions.py | .venv/ready
 	mkdir -p $(@D)
 	$(BIN)/python -m tests.bindings

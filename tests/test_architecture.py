@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 PAGE = ROOT / "docs" / "architecture.md"
 EXCEPTIONS = {("trtnn.checkpoint", "trtnn.models")}  # convert asks which model flat arrays are of
 PLACES = {"trtnn": "trtnn", "models": "trtnn.models", "plugins": "trtnn.plugins", "examples": "trtnn.examples"}

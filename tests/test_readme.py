@@ -1,7 +1,6 @@
 """What README.md shows is run as it stands there; stand-ins are only for files and for the reader's own model."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +8,14 @@ import torch
 from torch import nn
 
 import trtnn
+from tests import ROOT
 from tests.cli.parsing import check_parses
 from tests.helpers import ONE_TARGET, RUNS_HERE, assert_close, load_random
 from trtnn.errors import EngineError
 from trtnn.examples import twin
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
-README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 COMMANDS = re.findall(r"^    (trtnn .*)$|`(trtnn [a-z][^`]*)`", README, re.MULTILINE)
 
@@ -88,6 +88,6 @@ def test_every_command_line_parses():
 
 def test_files_that_are_named_exist():
     for path in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert Path(__file__).parents[1].joinpath(path).exists(), path
+        assert (ROOT / path).exists(), path
     assert PICTURE.is_file()
     assert WEIGHTS.is_file()

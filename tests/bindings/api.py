@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import ROOT
 from tests.bindings.uses import Steps, Use
 from tests.bindings.versions import Bindings
-
-ROOT = Path(__file__).parents[2]
 
 # All that the bindings of 8.6, 10 and 11 want of the libraries; none is called by an import.
 _FUNCTIONS = (

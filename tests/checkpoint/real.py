@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-FOLDER = Path(__file__).parents[2] / "build" / "real"
+from tests import ROOT
+
+FOLDER = ROOT / "build" / "real"
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 TIMEOUT_S = 60
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.confined import confined
+from tests.fuzz.confined import confined
 from trtnn.checkpoint import load
 from trtnn.errors import CheckpointError
 

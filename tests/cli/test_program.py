@@ -14,6 +14,7 @@ import pytest
 import typer
 
 import trtnn
+from tests import ROOT
 from tests.cli.parsing import check_parses
 from trtnn.cli import app
 from trtnn.errors import ArgumentError
@@ -196,7 +197,7 @@ def test_ctrl_c_while_the_package_is_imported_is_told_in_a_line(tmp_path):
     (tmp_path / "filelock.py").write_text("raise KeyboardInterrupt")
     done = subprocess.run(
         [sys.executable, "-c", "from trtnn_start import main; main()", "--version"],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -259,7 +260,7 @@ def test_python_without_docstrings_runs_it(tmp_path):
     code = "from trtnn.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-OO", "-c", code, "inspect", WEIGHTS],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -1,8 +1,8 @@
 """Made-up checkpoints of every format: mostly sound in form, and odd in what they say.
 
 A generator takes a :class:`random.Random` and returns the bytes of the file under ``""``, and of files beside it under
-their names. The same seed gives the same bytes. Mutations of sound files are in :mod:`tests.mutations`; these come to
-places where no sound file would ever lead.
+their names. The same seed gives the same bytes. Mutations of sound files are in :mod:`tests.fuzz.mutations`; these
+come to places where no sound file would ever lead.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 import trtnn.engine.session
+from tests.fuzz.mutations import ANY, EXTREMES, json_text
 from tests.helpers import trace
-from tests.mutations import ANY, EXTREMES, json_text
 from tests.standin import StandInPlan
 from trtnn import Dim, Engine, Input, Network, get_backend
 from trtnn.build.describe import describe

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.confined import confined
 from tests.fuzz.checkpoints import GENERATORS
+from tests.fuzz.confined import confined
 from tests.helpers import EXAMPLES
 from trtnn.checkpoint import load
 from trtnn.errors import CheckpointError

@@ -10,10 +10,10 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.fuzz.engine_files import CHANGES, PLAN, fuzz, networks
 from trtnn.build.describe import describe
 
@@ -25,7 +25,7 @@ COUNT = 2000
 @pytest.mark.timeout(300 * MORE)
 def test_no_damaged_or_forged_file_is_taken_for_what_it_is_not():
     command = [sys.executable, "-m", "tests.fuzz.engine_files", str(SEED), str(COUNT * MORE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, f"seed {SEED}: {done.stderr[-3000:]}"
     found = json.loads(done.stdout)
     assert found["faults"] == []

@@ -1,4 +1,4 @@
-"""What engines make of the numbers of tests/test_numbers.py: a few of many outputs, each held against torch."""
+"""What engines make of the numbers of tests/ops/test_numbers.py: a few of many outputs, each held against torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tests.helpers import TORCH, strongly_typed, trace
-from tests.test_numbers import (
+from tests.ops.test_numbers import (
     ACTIVATIONS,
     DIVISORS,
     NORMAL,

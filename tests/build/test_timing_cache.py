@@ -1,0 +1,245 @@
+"""The timing cache's file: merged, kept apart by version and GPU, damaged, refused.
+
+TensorRT measures only where there is a GPU (see tests/gpu/test_caches.py); here a stand-in holds what was measured.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import trtnn.build.build
+import trtnn.build.timing_cache
+import trtnn.files
+from tests import ROOT
+from tests.helpers import ONE_TARGET, message_of, trace
+from trtnn import BuildConfig, get_backend
+from trtnn.build.timing_cache import timing_cache, timing_cache_file
+from trtnn.errors import BackendError
+from trtnn.files import CACHE_ENVIRONMENT, locked
+
+
+class Measured:
+    """Stands for an ITimingCache: a set of lines."""
+
+    def __init__(self, data=b""):
+        self.lines = set(data.split())
+
+    def serialize(self):
+        return memoryview(b"\n".join(sorted(self.lines)))
+
+    def combine(self, other, ignore_mismatch):
+        assert ignore_mismatch is False
+        self.lines |= other.lines
+        return True
+
+
+class Settings:
+    """Stands for an IBuilderConfig; it refuses the timing caches that hold ``refused``."""
+
+    def __init__(self, refused=None):
+        self.refused, self.parsed, self.cache = refused, [], None
+
+    def create_timing_cache(self, data):
+        self.parsed.append(data)
+        return Measured(data)
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        assert ignore_mismatch is False
+        if self.refused in cache.lines:
+            return False
+        self.cache = cache
+        return True
+
+    def get_timing_cache(self):
+        return self.cache
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "timing.cache"
+
+
+def measure(path, *lines, settings=None):
+    """Build with the timing cache, measuring what is not known; return what was known."""
+    settings = settings or Settings()
+    with timing_cache(settings, path):
+        known = set(settings.cache.lines)
+        settings.cache.lines |= set(lines)
+    return known
+
+
+def test_what_was_measured_is_known_to_the_next(path):
+    assert measure(path, b"conv1", b"conv2") == set()
+    assert measure(path, b"conv3") == {b"conv1", b"conv2"}
+    assert measure(path) == {b"conv1", b"conv2", b"conv3"}
+
+
+def test_what_others_measured_meanwhile_is_merged(path):
+    measure(path, b"old")
+    settings = Settings()
+    with timing_cache(settings, path):
+        assert measure(path, b"theirs") == {b"old"}
+        settings.cache.lines.add(b"ours")
+    assert measure(path) == {b"old", b"ours", b"theirs"}
+
+
+def test_nothing_new_is_not_written(path):
+    measure(path, b"conv")
+    before = path.stat()
+    measure(path)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_failed_build_adds_nothing(path):
+    with pytest.raises(KeyboardInterrupt), timing_cache(Settings(), path):
+        raise KeyboardInterrupt
+    assert not path.exists()
+
+
+MEASURER = """
+import sys
+from pathlib import Path
+from tests.build.test_timing_cache import measure
+print("ready", flush=True)
+sys.stdin.readline()
+for step in range(20):
+    measure(Path(sys.argv[1]), f"{sys.argv[2]}.{step}".encode())
+"""
+
+
+def test_processes_at_once_lose_nothing(path):
+    command = [sys.executable, "-c", MEASURER, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen([*command, name], cwd=ROOT, **pipes) for name in "ab"]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.communicate("\n", timeout=60)
+        assert child.returncode == 0
+    assert measure(path) == {f"{name}.{step}".encode() for name in "ab" for step in range(20)}
+    assert sorted(file.name for file in path.parent.iterdir()) == ["timing.cache", "timing.cache.lock"]
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: b"garbage",
+        lambda data: data[:-1],
+        lambda data: data + b"\n",
+        lambda data: data[:-1] + b"!",
+        lambda data: data.replace(b"cache 1", b"cache 2"),
+        lambda data: data[len(data) - len(b"conv1\nconv2") :],
+    ],
+    ids=["empty", "garbage", "short", "long", "changed", "newer", "bare"],
+)
+def test_a_damaged_file_is_replaced_and_never_shown_to_tensorrt(path, damage):
+    measure(path, b"conv1", b"conv2")
+    path.write_bytes(damage(path.read_bytes()))
+    settings = Settings()
+    with pytest.warns(UserWarning, match=f"the timing cache {path} is damaged and is replaced"):
+        assert measure(path, b"conv3", settings=settings) == set()
+    assert settings.parsed == [b""]
+    assert measure(path) == {b"conv3"}
+
+
+def test_one_that_tensorrt_refuses_is_replaced(path):
+    measure(path, b"from-another-gpu")
+    with pytest.warns(UserWarning, match=f"TensorRT does not accept the timing cache {path}; it is replaced"):
+        assert measure(path, b"conv", settings=Settings(refused=b"from-another-gpu")) == set()
+
+
+def test_one_that_tensorrt_cannot_read_is_replaced(path):
+    measure(path, b"old")
+    settings = Settings()
+    create = settings.create_timing_cache
+    settings.create_timing_cache = lambda data: create(data) if not data else None
+    with pytest.warns(UserWarning, match="TensorRT does not accept the timing cache"):
+        measure(path, b"new", settings=settings)
+    assert measure(path) == {b"new"}
+
+
+def test_a_folder_in_place_of_the_file_costs_no_engine(path):
+    path.mkdir()
+    with pytest.warns(UserWarning, match=f"the timing cache {path} cannot be read: Is a directory"):  # noqa: SIM117
+        with pytest.warns(UserWarning, match=f"the timing cache was not kept: cannot write {path}: it is a folder"):
+            measure(path, b"conv")
+
+
+def test_a_lock_is_waited_for(path, capsys):
+    with locked(path):
+        assert path.with_name("timing.cache.lock").exists()
+        code = f"from trtnn.files import locked\nwith locked({str(path)!r}, 'waiting'): print('in')"
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes)
+        assert child.stderr.readline() == "waiting\n"
+        assert child.poll() is None
+    assert child.communicate(timeout=30)[0] == "in\n"
+
+
+# -- which file -------------------------------------------------------------------------------------------------------
+
+
+def test_versions_and_gpus_have_files_of_their_own(monkeypatch, tmp_path):
+    def file(name="tensorrt", version="8.6.0", gpu="sm90", model="NVIDIA H100 80GB HBM3"):
+        monkeypatch.setattr(trtnn.build.timing_cache, "gpus", lambda: (gpu, "sm75"))
+        monkeypatch.setattr(trtnn.build.timing_cache, "gpu_name", lambda: model)
+        return timing_cache_file(tmp_path, SimpleNamespace(name=name, version=version))
+
+    assert file() == tmp_path / "timing-tensorrt-8.6.0-sm90-NVIDIA_H100_80GB_HBM3.cache"
+    assert len({file(), file("other"), file(version="10.13.0"), file(gpu="sm89"), file(model="NVIDIA H200")}) == 5
+
+
+@pytest.fixture
+def measuring():
+    """Stands for a TensorRT that measures on its own GPU."""
+    return SimpleNamespace(name="tensorrt", version="8.6.0", capabilities=SimpleNamespace(targets=False))
+
+
+def found(backend, **options):
+    file = trtnn.build.build._find_timing_cache(backend, BuildConfig(**options))
+    return None if file is None else file.parent
+
+
+def test_where_it_is_kept(measuring, monkeypatch, tmp_path):
+    monkeypatch.setenv(CACHE_ENVIRONMENT, str(tmp_path / "default"))
+    assert found(measuring) == tmp_path / "default"
+    assert found(measuring, cache_dir=tmp_path / "engines") == tmp_path / "engines"
+    assert found(measuring, cache_dir=tmp_path / "engines", timing_cache=str(tmp_path / "own")) == tmp_path / "own"
+    assert found(measuring, timing_cache=False) is None
+    assert found(measuring, cache_dir=tmp_path / "engines", timing_cache=False) is None
+    assert (tmp_path / "own").is_dir()
+
+
+def test_a_home_that_cannot_be_written_is_a_warning(measuring, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(CACHE_ENVIRONMENT, str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match=r"the build is slower than it might be: cannot keep files in .*: it is a"):
+        assert found(measuring) is None
+
+
+@pytest.mark.skipif(not get_backend().capabilities.targets, reason="this TensorRT measures")
+def test_tensorrt_rtx_measures_nothing(tmp_path):
+    network = trace(lambda x: x + 1, (4,))
+    message = message_of(BackendError, network.build, timing_cache=tmp_path, **ONE_TARGET)
+    assert "tensorrt_rtx" in message
+    assert "measures nothing while it builds, so it has no timing cache" in message
+    assert "leave timing_cache out; cache_dir keeps whole engines" in message
+    network.build(cache_dir=tmp_path, **ONE_TARGET)
+    assert list(tmp_path.glob("*.cache")) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_build_goes_through_tensorrts_own_timing_cache(monkeypatch, path):
+    monkeypatch.setattr(trtnn.build.build, "_find_timing_cache", lambda backend, config: path)
+    for _ in range(2):
+        engine = trace(lambda x: x + 1, (4,)).build(**ONE_TARGET)
+        assert engine.plan.nbytes > 0
+        assert path.stat().st_size > len(trtnn.build.timing_cache._MAGIC)
