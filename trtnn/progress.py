@@ -114,7 +114,7 @@ def _make_monitor(trt: Any, progress: Progress, task: TaskID, held: Held) -> Any
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             with self.lock:
-                start, length = self.phases.get(parent_phase, (0.0, 1.0))
+                start, length = (0.0, 1.0) if parent_phase is None else self.phases.get(parent_phase, (0.0, 1.0))
                 self.phases[phase_name] = (start, length / max(num_steps, 1))
                 progress.update(task, total=1.0, phase=phase_name)
 
