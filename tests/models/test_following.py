@@ -316,3 +316,58 @@ def test_names_are_those_of_the_weights_that_were_loaded_last(tmp_path, twin):
     model.metadata["names"] = ["a", "b", "c"]  # by hand they stay
     model.load_state_dict(StateDict(arrays, {"names": ["cat", "dog", "owl"]}))
     assert model.metadata["names"] == ["a", "b", "c"]
+
+
+def test_a_plain_dict_has_the_activations_that_the_model_was_constructed_with(tmp_path, twin, original):
+    changed = replaced(copy.deepcopy(twin), "model.0.act", nn.LeakyReLU(0.1))
+    changed.get_submodule("model.1.bn").eps = 0.1
+    block = changed.get_submodule("model.2.m.0")
+    block.add = block.shortcut = False
+    model = assert_agrees(saved(tmp_path, changed), changed)
+    model.load_state_dict(original.state_dict())
+    images = pictures(1, 64, 96)
+    boxes, _ = outputs_of(original, images)
+    assert_boxes_close(model.trace({"images": (1, 3, 64, 96)}).run(images.numpy()), boxes, TOLERANCE, dim=1)
+
+
+def test_a_file_is_followed_from_what_the_model_was_constructed_as(tmp_path, twin):
+    first = saved(tmp_path, replaced(copy.deepcopy(twin), "model.0.act", nn.LeakyReLU(0.1)))
+    model = models.from_state_dict(first)
+    second = replaced(copy.deepcopy(twin), "model.1.act", nn.ReLU())
+    model.load_state_dict(saved(tmp_path, second))
+    assert [type(model.model[i].act).__name__ for i in (0, 1, 3)] == ["SiLU", "ReLU", "SiLU"]
+
+
+def test_a_load_that_fails_leaves_what_the_last_one_followed(tmp_path, twin):
+    model = models.from_state_dict(saved(tmp_path, replaced(twin, "model.0.act", nn.LeakyReLU(0.1))))
+    state = {name: np.zeros(3, np.float32) for name in model.state_dict()}
+    with pytest.raises(StateDictError):
+        model.load_state_dict(state)
+    assert model.model[0].act.negative_slope == 0.1
+    model.load_state_dict(dict(model.state_dict()))
+    assert type(model.model[0].act).__name__ == "SiLU"
+
+
+def test_what_somebody_set_since_the_last_file_stays(tmp_path, twin):
+    model = models.from_state_dict(saved(tmp_path, replaced(twin, "model.0.act", nn.LeakyReLU(0.1))))
+    model.model[0].act = trtnn.modules.Tanh()
+    model.load_state_dict(dict(model.state_dict()))
+    assert type(model.model[0].act).__name__ == "Tanh"
+
+
+def test_a_plain_dict_has_the_size_and_the_anchors_that_the_model_was_constructed_with():
+    model = models.create("yolov5n", classes=2)
+    arrays = {name: np.zeros(p.shape, np.float32) for name, p in model.named_parameters()}
+    arrays |= {name: np.ones(b.shape, np.float32) for name, b in model.named_buffers() if not name.endswith("anchors")}
+    usual, anchors = model.model[-1].anchors.numpy(), [[[i, i]] * 3 for i in (8, 16, 32)]
+    model.load_state_dict(StateDict(arrays, {"imgsz": 320, "anchors": anchors}))
+    assert model.inputs["images"].shape == (1, 3, 320, 320)
+    assert (model.model[-1].anchors.numpy() == 1).all()
+    model.load_state_dict(arrays)
+    assert model.inputs["images"].shape == (1, 3, 640, 640)
+    np.testing.assert_array_equal(model.model[-1].anchors.numpy(), usual)
+
+    model.load_state_dict({**arrays, "model.24.anchors": usual * 2})
+    np.testing.assert_array_equal(model.model[-1].anchors.numpy(), usual * 2)
+    model.load_state_dict(arrays)
+    np.testing.assert_array_equal(model.model[-1].anchors.numpy(), usual)
