@@ -23,8 +23,9 @@ from trtnn.graph.definition import count_flops, count_parameters, count_trips, r
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
 from trtnn.progress import progress_bar
-from trtnn.shapes.profiles import Ranges, Shapes, check_arrays, merge_profiles
-from trtnn.shapes.spec import Input, check_is_dense, check_numpy_has, name_arguments
+from trtnn.shapes.call import Shapes, check_arrays, check_is_dense, check_numpy_has, name_arguments
+from trtnn.shapes.profiles import Ranges, merge_profiles
+from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import at_opt
 from trtnn.structure import map_leaves, unflatten
 from trtnn.table import aligned
@@ -32,7 +33,7 @@ from trtnn.table import aligned
 
 def trace(
     forward: Callable[..., Any],
-    inputs: Mapping[str, Sequence[Input]],
+    inputs: Mapping[str, Sequence[TensorSpec]],
     precision: Precision | None = None,
     paths: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -74,7 +75,7 @@ class LayerSummary:
 
     path: str
     kind: str
-    output: Input | None
+    output: TensorSpec | None
     parameters: int
     flops: int
 
@@ -94,12 +95,12 @@ class Network:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def inputs(self) -> dict[str, Input]:
+    def inputs(self) -> dict[str, TensorSpec]:
         """The inputs by name."""
         return self.graph.inputs
 
     @property
-    def outputs(self) -> dict[str, Input]:
+    def outputs(self) -> dict[str, TensorSpec]:
         """The outputs by name."""
         return self.graph.outputs
 
@@ -126,7 +127,7 @@ class Network:
         for path, (kind, layer), times in zip(self.graph.layer_paths, read, trips, strict=True):
             output = layer.get_output(0) if layer.num_outputs else None
             plugin = self.graph.plugins.get(layer.name)
-            spec = Input(shape_of(output), output.dtype) if output is not None else None
+            spec = TensorSpec(shape_of(output), output.dtype) if output is not None else None
             flops = at_opt(times * count_flops(kind, layer, shape_of, plugin))
             rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer, plugin), flops))
         return rows

@@ -29,8 +29,7 @@ from tests.helpers import (
 from trtnn import Dim, Input, Module, float16, float32, get_backend, modules
 from trtnn import functional as F
 from trtnn.build.build import BuildConfig, _make_settings
-from trtnn.build.pinning import NO_PINS, Pins
-from trtnn.engine.inspector import PinnedLayer
+from trtnn.build.pinning import NO_PINS, PinnedLayer, Pins
 from trtnn.errors import BuildError, DTypeError
 from trtnn.graph.definition import flat_array, layer_tensors, read_layers
 from trtnn.models.yolov5 import YOLOv5

@@ -9,7 +9,8 @@ from tests.helpers import ONE_TARGET, message_of, trace
 from tests.standin import StandInSession, stand_in
 from trtnn import Engine
 from trtnn.engine.engine import PROFILE_WARM_UP
-from trtnn.engine.timing import EngineLayer, Profile, holder, module_paths, read_layer
+from trtnn.engine.inspector import EngineLayer, module_paths, read_layer
+from trtnn.engine.timing import Profile, holder
 from trtnn.errors import ArgumentError, EngineError
 
 

@@ -16,12 +16,11 @@ from typing import Any
 from trtnn.backend import Backend
 from trtnn.build.describe import describe
 from trtnn.build.engine_cache import cache_key, find_or_build
-from trtnn.build.pinning import NO_PINS, Pins, pin_layers
+from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
 from trtnn.cuda import gpus
 from trtnn.engine.engine import Engine
 from trtnn.engine.file import read_shapes
-from trtnn.engine.inspector import check_pinned
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.engine.metadata import check_metadata
 from trtnn.engine.plan import deserialize

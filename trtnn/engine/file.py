@@ -28,8 +28,9 @@ from trtnn.digest import digest
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, open_regular
-from trtnn.shapes.profiles import Shapes, profiles_from_json, widest_dims
-from trtnn.shapes.spec import Input
+from trtnn.shapes.call import Shapes
+from trtnn.shapes.profiles import profiles_from_json, widest_dims
+from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import LengthReader, bounds
 from trtnn.strict_json import check_value, parse_object
 from trtnn.structure import unflatten
@@ -58,8 +59,8 @@ _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")  # of TensorRT; it becomes part 
 def describe_plan(
     backend: Backend,
     targets: Sequence[str],
-    inputs: Mapping[str, Input],
-    outputs: Mapping[str, Input],
+    inputs: Mapping[str, TensorSpec],
+    outputs: Mapping[str, TensorSpec],
     structure: Any,
     plan: Any,
 ) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def read_shapes(description: Mapping[str, Any]) -> Shapes:
     names = {length for value in tables[0].values() for length in value["shape"] if isinstance(length, str)}
     profiles = profiles_from_json(description.get("profiles", ()), names)
     read = LengthReader(widest_dims(profiles))
-    inputs, outputs = ({name: Input.from_json(value, read) for name, value in table.items()} for table in tables)
+    inputs, outputs = ({name: TensorSpec.from_json(value, read) for name, value in table.items()} for table in tables)
     return Shapes(inputs, outputs, profiles)
 
 

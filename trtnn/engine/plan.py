@@ -10,8 +10,9 @@ from trtnn.dtypes import as_dtype
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import DTypeError, EngineError, ShapeError
 from trtnn.progress import held_signals
-from trtnn.shapes.profiles import Ranges, Shapes, lengths_in
-from trtnn.shapes.spec import Input
+from trtnn.shapes.call import Shapes
+from trtnn.shapes.profiles import Ranges, lengths_in
+from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length, bounds
 
 #: What plans begin with: ``ftrt`` those of TensorRT, ``vtrt`` those of TensorRT-RTX.
@@ -45,20 +46,20 @@ def scratch_bytes(backend: Backend, engine: Any) -> int:
     return engine.device_memory_size_v2 if backend.capabilities.device_memory_v2 else engine.device_memory_size
 
 
-def read_bindings(engine: Any, trt: Any) -> tuple[dict[str, Input], dict[str, Input]]:
+def read_bindings(engine: Any, trt: Any) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
     """Return the inputs and the outputs of an ``ICudaEngine`` by name, in its own order.
 
     Raises:
         EngineError: one of them has a shape that is not known before it runs.
     """
-    inputs: dict[str, Input] = {}
-    outputs: dict[str, Input] = {}
+    inputs: dict[str, TensorSpec] = {}
+    outputs: dict[str, TensorSpec] = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         shape = tuple(engine.get_tensor_shape(name))
         table = inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
         try:
-            table[name] = Input(shape, engine.get_tensor_dtype(name))
+            table[name] = TensorSpec(shape, engine.get_tensor_dtype(name))
         except ShapeError:
             raise EngineError(
                 f"{name!r} of this plan has the shape {shape}, which is known only when it runs",
@@ -101,7 +102,7 @@ def check_bindings(engine: Any, trt: Any, shapes: Shapes) -> None:
         )
 
 
-def _compare(engine: Any, kind: str, name: str, spec: Input, profiles: Sequence[Ranges]) -> list[str]:
+def _compare(engine: Any, kind: str, name: str, spec: TensorSpec, profiles: Sequence[Ranges]) -> list[str]:
     """Return in lines how an input or output in a plan is not as it is described."""
     lines = []
     member, shape = engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))
@@ -121,7 +122,7 @@ def _compare(engine: Any, kind: str, name: str, spec: Input, profiles: Sequence[
     return lines
 
 
-def _is_type(member: Any, spec: Input) -> bool:
+def _is_type(member: Any, spec: TensorSpec) -> bool:
     try:
         return as_dtype(member) is spec.dtype
     except DTypeError:

@@ -40,7 +40,7 @@ from trtnn.graph.weights import Weights
 from trtnn.parameter import Parameter
 from trtnn.progress import held_signals
 from trtnn.shapes.profiles import Ranges
-from trtnn.shapes.spec import MOST_DIMENSIONS, Input
+from trtnn.shapes.spec import MOST_DIMENSIONS, TensorSpec
 from trtnn.shapes.symbolic import Dim, Length, Size, is_static
 from trtnn.structure import flatten, map_leaves
 
@@ -105,8 +105,8 @@ class Graph:
         self.plugins: dict[str, PluginLayer] = {}
         self.choices: defaultdict[str, list[str]] = defaultdict(list)
         self.module_outputs = ModuleOutputs(self.paths.values())
-        self.inputs: dict[str, Input] = {}
-        self.outputs: dict[str, Input] = {}
+        self.inputs: dict[str, TensorSpec] = {}
+        self.outputs: dict[str, TensorSpec] = {}
         self.inner_outputs: list[str] = []
         self.folded: list[tuple[str, str]] = []
         self.structure: Any = None
@@ -189,7 +189,7 @@ class Graph:
 
     # -- what functions call ------------------------------------------------------------------------------------------
 
-    def add_input(self, name: str, spec: Input) -> Tensor:
+    def add_input(self, name: str, spec: TensorSpec) -> Tensor:
         """Add a network input; a floating one is cast to the type that the network computes in."""
         shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
         if len(shape) > MOST_DIMENSIONS:
@@ -250,7 +250,7 @@ class Graph:
             self._tensor(tensor.raw, tensor.shape, tensor.dtype)
             marked.add(name)
             self.definition.mark_output(tensor.raw)
-            self.outputs[name] = Input(tensor.shape, tensor.dtype)
+            self.outputs[name] = TensorSpec(tensor.shape, tensor.dtype)
         self._finish()
 
     def _finish(self) -> None:
