@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trtnn.accuracy.report import TOLERANCE
 from trtnn.errors import ArgumentError
+from trtnn.graph.precision import TOLERANCE
 from trtnn.network import Network
 from trtnn.structure import leaves_of
-from trtnn.table import aligned
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ class Comparison:
         Args:
             limit: the most rows to show, up to the first one beyond the tolerance or else to the end; all where None.
         """
+        from trtnn.table import aligned
+
         first = self.first
         end = self.outputs.index(first) + 1 if first else len(self.outputs)
         rows = self.outputs if limit is None else self.outputs[max(end - limit, 0) : end]
@@ -140,10 +141,9 @@ def compare(
     on_cpu = [value.cpu() if hasattr(value, "cpu") else value for value in (*args, *kwargs.values())]
     true = network.run(*on_cpu[: len(args)], **dict(zip(kwargs, on_cpu[len(args) :], strict=True)))
     expected = leaves_of(graph.structure, true)
-    paths = dict.fromkeys(expected, "")
-    if graph.inner_outputs:
-        for path, part in graph.structure["tuple"][1]["dict"].items():
-            paths |= dict.fromkeys(leaves_of(part, true[1][path]), path)
+    inner = graph.structure["tuple"][1]["dict"] if graph.inner_outputs else {}
+    path_of = {name: path for path, part in inner.items() for name in leaves_of(part, true[1][path])}
+    paths = {name: path_of.get(name, "") for name in expected}
     order = list(graph.module_outputs)
     names = sorted(paths, key=lambda name: order.index(paths[name]) if paths[name] else len(order))
     return Comparison(tuple(_compare(paths[name], name, expected[name], found[name]) for name in names), tolerance)

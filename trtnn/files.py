@@ -11,12 +11,9 @@ import os
 import re
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-from filelock import FileLock, Timeout
 
 from trtnn.errors import ArgumentError, FileError
 
@@ -154,6 +151,8 @@ def locked(path: str | os.PathLike[str], waiting: str = "") -> Iterator[None]:
         path: what is locked; the lock is the file ``<path>.lock`` beside it, which stays.
         waiting: a line for standard error, said if another holds the lock now.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(f"{os.fspath(path)}.lock")
     try:
         lock.acquire(timeout=0)
@@ -175,6 +174,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     Raises:
         ArgumentError: the path is a folder, or its folder is missing or closed to us.
     """
+    import tempfile
+
     path = Path(path)
     try:
         kind = _kind(path.stat())
@@ -206,6 +207,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         ArgumentError: as :func:`check_writable`.
         FileError: the system refused, as when the disk is full.
     """
+    import tempfile
+
     path = check_writable(path)
     temporary = None
     try:

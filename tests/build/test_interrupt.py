@@ -14,7 +14,8 @@ import pytest
 from tests import ROOT
 from tests.helpers import ONE_TARGET
 from trtnn import get_backend
-from trtnn.progress import held_signals, watched
+from trtnn.build.watching import watched
+from trtnn.signals import held_signals
 
 pytestmark = pytest.mark.skipif(
     not get_backend().capabilities.progress, reason="this TensorRT has no IProgressMonitor, so a build cannot be ended"
@@ -243,7 +244,7 @@ def test_a_signal_while_handlers_are_restored_is_raised_then(alarmed, monkeypatc
             signal.raise_signal(signal.SIGALRM)
         return original(number, handler)
 
-    monkeypatch.setattr("trtnn.progress.signal.signal", restore)
+    monkeypatch.setattr("trtnn.signals.signal.signal", restore)
 
     def work():
         with held_signals():

@@ -11,14 +11,12 @@ from trtnn.accuracy.choice import MixedPrecision, choose, patterns
 from trtnn.errors import ArgumentError
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
+from trtnn.graph.precision import TOLERANCE
 from trtnn.progress import progress_bar
 from trtnn.table import aligned
 
 if TYPE_CHECKING:
     from trtnn.accuracy.trials import Comparison
-
-#: How far outputs may be from fp32's, by root mean squares: rms(difference) / rms(output).
-TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLa
     Raises:
         BuildError: it holds something that cannot be compared.
     """
-    content = [("network", definition.name, _plain(getattr(definition, "flags", None)))]
+    content: list[tuple[Any, ...]] = [("network", definition.name, _plain(getattr(definition, "flags", None)))]
     content += [("input", _tensor(definition.get_input(i))) for i in range(definition.num_inputs)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # reading every property meets old ones as well

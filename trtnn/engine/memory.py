@@ -130,7 +130,7 @@ class TorchMemory:
             torch.empty(0, device="cuda:0")  # it makes the context, which takes some memory
         except RuntimeError as error:
             raise _refused(error, "make a CUDA context") from error
-        self._torch = torch
+        self._torch: Any = torch
         self._device = torch.device("cuda", 0)
         self._streams: dict[int, Any] = {}  # by handle: asking torch for the current one takes 5 us
         self._of_type: dict[DType, Any] = {}  # an empty tensor of each, to make others of: quicker than torch.empty
@@ -229,7 +229,7 @@ class PycudaMemory:
     """pycuda's arrays for buffers, on a stream of their own."""
 
     def __init__(self) -> None:
-        from pycuda import driver, gpuarray, tools
+        from pycuda import driver, gpuarray, tools  # pyright: ignore[reportMissingImports]  (it is optional)
 
         self._driver, self._gpuarray = driver, gpuarray
         self._errors = (driver.Error, MemoryError)  # the first holds pycuda's own MemoryError

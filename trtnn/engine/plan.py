@@ -9,11 +9,11 @@ from trtnn.backend import Backend
 from trtnn.dtypes import as_dtype
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import DTypeError, EngineError, ShapeError
-from trtnn.progress import held_signals
 from trtnn.shapes.call import Shapes
 from trtnn.shapes.profiles import Ranges, lengths_in
 from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length, bounds
+from trtnn.signals import held_signals
 
 #: What plans begin with: ``ftrt`` those of TensorRT, ``vtrt`` those of TensorRT-RTX.
 _HEADS = (b"ftrt", b"vtrt")

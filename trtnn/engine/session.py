@@ -17,9 +17,9 @@ from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.engine.memory import DeviceMemory, describe_gpu_memory, device_memory
 from trtnn.engine.plan import check_bindings, deserialize, scratch_bytes
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.progress import held_signals
 from trtnn.shapes.call import CallShapes, Shapes
 from trtnn.shapes.spec import TensorSpec
+from trtnn.signals import held_signals
 
 
 class Session:
@@ -39,6 +39,7 @@ class Session:
         self._local = threading.local()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._memory()  # it makes a CUDA context current, which TensorRT needs
+        self.engine: Any
         self._runtime, self.engine = deserialize(backend, plan)
         check_bindings(self.engine, backend.trt, shapes)
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtnn.dtypes import DType
-from trtnn.errors import ShapeError
-from trtnn.graph.callers import user_line
-from trtnn.graph.failures import outdated
+from trtnn.errors import ShapeError, TrtnnError
+from trtnn.graph.failures import outdated, user_line
 from trtnn.graph.precision import Scope
 from trtnn.graph.tensor import Tensor, Value
 from trtnn.shapes.symbolic import Length, bounds
@@ -27,7 +26,10 @@ class Deferred:
 
     @property
     def _graph(self) -> Graph:
-        return self._owner()
+        graph = self._owner()
+        if graph is None:
+            raise TrtnnError("a Tensor outlived the network that it belongs to")
+        return graph
 
     def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
         """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
@@ -98,7 +100,8 @@ class Deferred:
             None where the tensor is not that of a postponed layer, or something has used it.
         """
         source = tensor.unrounded_or_self.value
-        if self._waiting is None or source is not self._waiting.value or tensor.is_outdated:
+        is_waiting = self._waiting is not None and source is self._waiting.value
+        if not is_waiting or source.make is None or tensor.is_outdated:
             return None
         self._waiting = None
         layers = len(self._graph.layer_paths)

@@ -9,24 +9,25 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from trtnn.accuracy.report import TOLERANCE
 from trtnn.arrays import is_torch
-from trtnn.build.build import BuildConfig
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, UnsupportedError, nearest
+from trtnn.graph.edges import call_module
 from trtnn.graph.graph import current_graph
-from trtnn.graph.precision import Precision
+from trtnn.graph.precision import TOLERANCE, Precision
 from trtnn.modules.missing import METHODS
 from trtnn.modules.state import Match, describe, match
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.spec import Input
+
+if TYPE_CHECKING:
+    from trtnn.engine.engine import Engine
 
 
 class LoadResult(NamedTuple):
@@ -106,7 +107,7 @@ class Module:
                 "to see numbers: model.trace().run(images)",
                 "for an engine: model.compile()(images)",
             )
-        return graph.call(self, self.forward, args, kwargs)
+        return call_module(graph, self, self.forward, args, kwargs)
 
     # -- attributes ---------------------------------------------------------------------------------------------------
 
@@ -561,6 +562,8 @@ class Module:
         **options: Any,
     ) -> Engine:
         """Trace and build in one call; ``options`` are those of :class:`trtnn.BuildConfig`, such as ``targets``."""
+        from trtnn.build.config import BuildConfig
+
         config = BuildConfig.from_options(options)
         network = self.trace(
             inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance, outputs=outputs

@@ -152,9 +152,9 @@ class Shapes:
     def __init__(
         self, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec], profiles: Sequence[Ranges]
     ) -> None:
-        self.inputs, self.outputs, self.profiles = inputs, outputs, tuple(profiles)
+        self.inputs, self.outputs, self.profiles = dict(inputs), dict(outputs), tuple(profiles)
         self.names = tuple(inputs)
-        self._static = None if profiles else CallShapes(0, inputs, outputs)
+        self._static = None if profiles else CallShapes(0, self.inputs, self.outputs)
         self._fit = functools.lru_cache(maxsize=256)(self._fit_profile)
 
     def of_call(self, arrays: Mapping[str, Any]) -> CallShapes:

@@ -224,7 +224,7 @@ def _exactly(sign: str, first: tuple[Length, Length], second: tuple[Length, Leng
     if c >= 0:
         return math.prod([a] * c), math.prod([b] * c)
     _expect_divisor(1, a)
-    return _exactly("/", (1, 1), _exactly("**", first, (-c, 1)))
+    return _exactly("/", (1, 1), (math.prod([a] * -c), math.prod([b] * -c)))
 
 
 def _reduced(above: Length, below: Length) -> SymFloat:

@@ -126,4 +126,4 @@ def profiles_from_json(values: Sequence[Mapping[str, Mapping[str, int]]], names:
 
 def lengths_in(profile: Ranges, shape: Sequence[Length], which: str) -> tuple[int, ...]:
     """Return a shape of an input at the ``min``, ``opt`` or ``max`` of a profile."""
-    return tuple(getattr(profile[n.name], which) if isinstance(n, Dim) else n for n in shape)
+    return tuple(getattr(profile[n.name], which) if isinstance(n, Dim) else int(n) for n in shape)

@@ -14,7 +14,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -310,7 +310,7 @@ class Piece(NamedTuple):
 
 def pieces(length: Length) -> list[Piece]:
     """Return what a length is the sum of, the constant last."""
-    return [_piece(monomial, factor) for monomial, factor in _in_order(_terms_of(length))]
+    return [_piece(monomial, factor) for monomial, factor in _in_order(_terms_of_length(length))]
 
 
 class LengthReader:
@@ -495,7 +495,7 @@ def _floor(rest: Terms, divisor: int) -> Terms:
     return {(Pair("//", key(rest), key({(): divisor})),): 1}
 
 
-def _is_floor_by_number(atom: Atom) -> bool:
+def _is_floor_by_number(atom: Atom) -> TypeGuard[Pair]:
     return isinstance(atom, Pair) and atom.kind == "//" and not any(dict(atom.second))
 
 
@@ -602,7 +602,7 @@ def _multiple(difference: Terms, sign: str, axis: Axis) -> str | None:
     return None
 
 
-_HOLDS = {True: "always holds", False: "never holds"}
+_HOLDS: dict[bool | None, str] = {True: "always holds", False: "never holds"}
 
 
 def _ends(difference: Terms, sign: str, axis: Axis) -> str | None:
@@ -646,7 +646,8 @@ def _replaced(terms: Terms, axis: Axis, by: Axis) -> Terms:
                 if atom.kind == "//":
                     value = _floor_divide(first, second)
                 else:
-                    value = _terms_of((sym_min if atom.kind == "min" else sym_max)(_number(first), _number(second)))
+                    pick = sym_min if atom.kind == "min" else sym_max
+                    value = _terms_of_length(pick(_number(first), _number(second)))
             part = multiply(part, value)
         total = add(total, part)
     return cleaned(total)

@@ -36,18 +36,19 @@ class Axis(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """What two polynomials come to that is none itself: the floor of a quotient, or the smaller or larger of the two.
+    """A function of two polynomials that is no polynomial: the floor of a quotient, or the smaller or larger one.
 
-    They are held as :func:`key` makes them. A divisor is positive.
+    The two are held as :func:`key` makes them. A divisor is positive.
     """
 
-    kind: str  # "//", "min" or "max"; within this file also "%" and "above", which stand for what is left
+    kind: str  # "//", "min" or "max"; within this file also "%" and "above", for a remainder and for max(a - b, 0)
     first: tuple
     second: tuple
 
 
 Atom = Axis | Pair
 Terms = dict[tuple[Atom, ...], int]  # coefficients by monomial; () is the constant
+AnyTerms = dict[tuple[Atom, ...], Any]  # with fractions among the coefficients
 
 _DEGREE_LIMIT = 6  # of what is expanded for its bounds: to two terms for each factor
 _TERMS_LIMIT = 64  # to which a monomial is expanded by what is left of its floors
@@ -61,18 +62,18 @@ def key(terms: Terms) -> tuple:
     return tuple(sorted(terms.items(), key=repr))
 
 
-def cleaned(terms: Terms) -> Terms:
+def cleaned(terms: AnyTerms) -> AnyTerms:
     return {monomial: factor for monomial, factor in terms.items() if factor}
 
 
-def add(a: Terms, b: Terms) -> Terms:
+def add(a: AnyTerms, b: AnyTerms) -> AnyTerms:
     total = dict(a)
     for monomial, factor in b.items():
         total[monomial] = total.get(monomial, 0) + factor
     return total
 
 
-def scale(a: Terms, by: Any) -> Terms:
+def scale(a: AnyTerms, by: Any) -> AnyTerms:
     return {monomial: factor * by for monomial, factor in a.items()}
 
 
@@ -80,8 +81,8 @@ def subtract(a: Terms, b: Terms) -> Terms:
     return cleaned(add(a, scale(b, -1)))
 
 
-def multiply(a: Terms, b: Terms) -> Terms:
-    total: Terms = {}
+def multiply(a: AnyTerms, b: AnyTerms) -> AnyTerms:
+    total: AnyTerms = {}
     for (m, p), (n, q) in product(a.items(), b.items()):
         joined = tuple(sorted(m + n, key=repr)) if m and n else m or n
         total[joined] = total.get(joined, 0) + p * q
@@ -167,7 +168,7 @@ def _ends(atom: Atom) -> tuple[int, int]:
     if isinstance(atom, Axis):
         return atom.min // atom.multiple_of, atom.max // atom.multiple_of
     if atom.kind == "%":
-        return 0, atom.second - 1
+        return 0, dict(atom.second)[()] - 1
     if atom.kind == "above":
         low, high = bounds(subtract(dict(atom.first), dict(atom.second)))
         return max(low, 0), max(high, 0)
@@ -186,25 +187,24 @@ def _by_remainders(terms: Terms) -> tuple[int, int]:
     return math.ceil(low), math.floor(high)
 
 
-def _with_remainders(terms: Terms, depth: int = _DEPTH_LIMIT) -> dict[tuple[Atom, ...], Fraction]:
+def _with_remainders(terms: Terms, depth: int = _DEPTH_LIMIT) -> AnyTerms:
     """Return the same polynomial without floors by a number, and with one of the two for a min or a max."""
 
-    def opened(atom: Atom) -> dict[tuple[Atom, ...], Any]:
+    def opened(atom: Atom) -> AnyTerms:
         if isinstance(atom, Axis) or not depth:
             return {(atom,): 1}
         first, second = dict(atom.first), dict(atom.second)
         if atom.kind == "//":
-            divisor = second.get((), 0)
             if set(second) != {()}:
                 return {(atom,): 1}
-            left = {(Pair("%", atom.first, divisor),): -1}
-            return scale(add(_with_remainders(first, depth - 1), left), Fraction(1, divisor))
+            left: Terms = {(Pair("%", atom.first, atom.second),): -1}
+            return scale(add(_with_remainders(first, depth - 1), left), Fraction(1, second[()]))
         sign, ordered = (-1, (atom.first, atom.second)) if atom.kind == "min" else (1, (atom.second, atom.first))
         return add(_with_remainders(first, depth - 1), {(Pair("above", *ordered),): sign})
 
-    total: dict[tuple[Atom, ...], Any] = {}
+    total: AnyTerms = {}
     for monomial, factor in terms.items():
-        part: dict[tuple[Atom, ...], Any] = {(): factor}
+        part: AnyTerms = {(): factor}
         for atom in monomial:
             inner = opened(atom)
             part = multiply(part, inner if len(part) * len(inner) <= _TERMS_LIMIT else {(atom,): 1})
@@ -242,14 +242,14 @@ def _of_all_values(terms: Terms) -> tuple[int, int] | None:
         for monomial, factor in part.items():
             value: Any = np.int64(factor)
             for atom in monomial:
-                if atom not in values:
+                if isinstance(atom, Pair) and atom not in values:
                     values[atom] = _FUNCTIONS[atom.kind](total(dict(atom.first)), total(dict(atom.second)))
                 value = value * values[atom]
             result = result + value
         return result
 
-    found = total(terms)
-    return int(found.min()), int(found.max())
+    lengths = total(terms)
+    return int(lengths.min()), int(lengths.max())
 
 
 def _is_narrow(terms: Terms) -> bool:
