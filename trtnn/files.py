@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-
 from trtnn.errors import ArgumentError, FileError
 
 CACHE_ENVIRONMENT = "TRTNN_CACHE_DIR"
@@ -154,6 +152,8 @@ def locked(path: str | os.PathLike[str], waiting: str = "") -> Iterator[None]:
         path: what is locked; the lock is the file ``<path>.lock`` beside it, which stays.
         waiting: a line for standard error, said if another holds the lock now.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(f"{os.fspath(path)}.lock")
     try:
         lock.acquire(timeout=0)
