@@ -11,14 +11,12 @@ if not _Path(__file__).with_name("models").exists():
 
 from trtnn import errors, functional, modules
 from trtnn import methods as _methods  # noqa: F401  (it gives Tensors their methods)
-from trtnn.accuracy.report import Fp16Report
 from trtnn.backend import get_backend
 from trtnn.build.build import BuildConfig
 from trtnn.checkpoint import load, save
-from trtnn.compare import Comparison, compare
+from trtnn.compare import compare
 from trtnn.dtypes import bfloat16, bool_, finfo, float16, float32, iinfo, int8, int32, int64, uint8
 from trtnn.engine.engine import Engine
-from trtnn.engine.timing import Profile
 from trtnn.errors import TrtnnError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules import Module
@@ -31,7 +29,15 @@ from trtnn.shapes.symbolic import Dim, sym_max, sym_min
 _find_old_names()
 
 # What is imported when it is first asked for: the commands and who only builds need none of it.
-_LATER = {"Classifier": "trtnn.classifier", "Detector": "trtnn.detector", "models": "", "vision": ""}
+_LATER = {
+    "Classifier": "trtnn.classifier",
+    "Comparison": "trtnn.compare",
+    "Detector": "trtnn.detector",
+    "Fp16Report": "trtnn.accuracy.report",
+    "Profile": "trtnn.engine.timing",
+    "models": "",
+    "vision": "",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -11,7 +11,6 @@ digest of the plan alone. What a description says is held against the plan in an
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import mmap
@@ -69,8 +68,10 @@ def describe_plan(
     The plan's digest is there because TensorRT's parser is not made for damaged plans, and a changed weight would pass
     it unseen.
     """
+    from importlib.metadata import version
+
     return {
-        _OWN: importlib.metadata.version("trtnn"),
+        _OWN: version("trtnn"),
         "backend": backend.name,
         "tensorrt": backend.version,
         "targets": list(targets),

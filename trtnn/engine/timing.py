@@ -6,7 +6,6 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -89,6 +88,8 @@ class Profile:
         """
         if not runs or not all(runs):
             raise EngineError("TensorRT reported no layer's time, so this engine cannot be profiled")
+        from statistics import median
+
         times: dict[tuple[str, int], list[float]] = {}
         for run in runs:
             seen: Counter[str] = Counter()  # a layer within a loop is reported each time that it runs

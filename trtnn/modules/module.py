@@ -201,8 +201,8 @@ class Module:
             holders.append(id(module))
             found.append((path, module))
             if module._modules:
-                children = [(n, child) for n, child in module._modules.items() if child is not None]
-                pending += [(depth + 1, _below(path, name), child) for name, child in reversed(children)]
+                start, inner = f"{path}." if path else "", reversed(module._modules.items())
+                pending += [(depth + 1, start + name, child) for name, child in inner if child is not None]
         return found
 
     def named_modules(
@@ -226,10 +226,11 @@ class Module:
     ) -> Iterator[tuple[str, Any]]:
         """Yield what modules hold in their tables by path, module by module as torch does; shared ones repeatedly."""
         for path, module in self._walk(prefix, once) if recurse else [(prefix, self)]:
+            start = f"{path}." if path else ""
             for table in tables:
                 for name, member in module.__dict__[table].items():
                     if member is not None:
-                        yield _below(path, name), member
+                        yield start + name, member
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """Yield this module and everything inside it, each once where ``remove_duplicate``."""
@@ -400,9 +401,14 @@ class Module:
 
     def _state(self) -> dict[str, Parameter]:
         """Return what a state dict holds, by path: a shared parameter under each of its names."""
-        transient = {_below(path, name) for path, module in self._walk() for name in module._transient}
-        members = self._members("_parameters", "_buffers")
-        return {name: member for name, member in members if name not in transient}
+        state = {}
+        for path, module in self._walk():
+            start = f"{path}." if path else ""
+            for table in (module._parameters, module._buffers):
+                for name, member in table.items():
+                    if member is not None and name not in module._transient:
+                        state[start + name] = member
+        return state
 
     def state_dict(
         self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
