@@ -19,8 +19,9 @@ from trtnn.engine.inspector import EngineLayer, inspect_layers
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
 from trtnn.engine.session import GraphWorker, Session
-from trtnn.engine.timing import Profile, make_recorder
+from trtnn.engine.timing import EngineTiming, make_recorder
 from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
+from trtnn.moved import warn_renamed
 from trtnn.plugins import load_plugins
 from trtnn.shapes.call import CallShapes, Shapes, check_arrays, check_numpy_has, name_arguments
 from trtnn.shapes.profiles import Ranges, lengths_in
@@ -28,7 +29,7 @@ from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length
 from trtnn.structure import unflatten
 
-PROFILE_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
+TIMING_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
 
 
 def check_gpu() -> None:
@@ -285,12 +286,17 @@ class Engine:
         session = self._open()
         return inspect_layers(session.engine, session.backend.trt)
 
-    def profile(self, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
+    def profile(self, *args: Any, **kwargs: Any) -> EngineTiming:
+        """Call :meth:`timing` under the name that it had before."""
+        warn_renamed("trtnn.Engine.profile", "trtnn.Engine.timing")
+        return self.timing(*args, **kwargs)
+
+    def timing(self, *args: Any, runs: int = 20, **kwargs: Any) -> EngineTiming:
         """Measure the time of each layer.
 
-        >>> profile = engine.profile(images)
-        >>> print(profile)
-        >>> profile.by_module(depth=2)
+        >>> timing = engine.timing(images)
+        >>> print(timing)
+        >>> timing.by_module(depth=2)
 
         It runs in a context of its own, so that other calls are not slowed.
 
@@ -310,7 +316,7 @@ class Engine:
         worker = session.add_recorded(recorder, self._shapes_of(args, kwargs).profile)
         try:
             times = []
-            for _ in range(PROFILE_WARM_UP + runs):
+            for _ in range(TIMING_WARM_UP + runs):
                 self._call(args, kwargs).run(worker)
                 times.append(recorder.take())
         finally:
@@ -318,9 +324,9 @@ class Engine:
         if session.aux_streams and not any(times):
             raise EngineError(
                 f"TensorRT told no layer's time: the engine runs on {1 + session.aux_streams} streams",
-                "build it with max_aux_streams=0, trtnn build --aux-streams 0, to profile it",
+                "build it with max_aux_streams=0, trtnn build --aux-streams 0, to time it",
             )
-        return Profile.of_runs(times[PROFILE_WARM_UP:], self.layers())
+        return EngineTiming.of_runs(times[TIMING_WARM_UP:], self.layers())
 
     def close(self) -> None:
         """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""

@@ -61,8 +61,8 @@ class LayerTime(EngineLayer):
 
 
 @dataclass(frozen=True)
-class Profile:
-    """The time of each layer of an engine: what :meth:`trtnn.Engine.profile` returns.
+class EngineTiming:
+    """The time of each layer of an engine: what :meth:`trtnn.Engine.timing` returns.
 
     Layers are timed one at a time, with a pause between them, so the sum is more than a call takes where layers are
     small: look at the shares.
@@ -76,18 +76,18 @@ class Profile:
     runs: int
 
     @classmethod
-    def of_runs(cls, runs: Sequence[Sequence[tuple[str, float]]], known: Sequence[EngineLayer]) -> Profile:
-        """Return the profile of several runs.
+    def of_runs(cls, runs: Sequence[Sequence[tuple[str, float]]], inspected: Sequence[EngineLayer]) -> EngineTiming:
+        """Return the times of several runs.
 
         Args:
             runs: for each the layers' names and milliseconds, as TensorRT reported them.
-            known: what the inspector says of the layers.
+            inspected: what the inspector says of the layers.
 
         Raises:
             EngineError: TensorRT reported nothing.
         """
         if not runs or not all(runs):
-            raise EngineError("TensorRT reported no layer's time, so this engine cannot be profiled")
+            raise EngineError("TensorRT reported no layer's time, so this engine cannot be timed")
         from statistics import median
 
         times: dict[tuple[str, int], list[float]] = {}
@@ -96,7 +96,7 @@ class Profile:
             for name, milliseconds in run:
                 times.setdefault((name, seen[name]), []).append(milliseconds)
                 seen[name] += 1
-        by_name = {one.name: one for one in known}
+        by_name = {one.name: one for one in inspected}
         medians = [(name, median(values)) for (name, _), values in times.items()]
         total = sum(milliseconds for _, milliseconds in medians)
         rows = []
