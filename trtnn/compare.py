@@ -137,7 +137,7 @@ def compare(
             f"the network: {', '.join(network.outputs)}",
             "trace the network with the same outputs=[...] as the engine's",
         )
-    found = leaves_of(graph.structure, run(*args, **kwargs))
+    actual = leaves_of(graph.structure, run(*args, **kwargs))
     on_cpu = [value.cpu() if hasattr(value, "cpu") else value for value in (*args, *kwargs.values())]
     true = network.run(*on_cpu[: len(args)], **dict(zip(kwargs, on_cpu[len(args) :], strict=True)))
     expected = leaves_of(graph.structure, true)
@@ -146,15 +146,15 @@ def compare(
     paths = {name: path_of.get(name, "") for name in expected}
     order = list(graph.module_outputs)
     names = sorted(paths, key=lambda name: order.index(paths[name]) if paths[name] else len(order))
-    return Comparison(tuple(_compare(paths[name], name, expected[name], found[name]) for name in names), tolerance)
+    return Comparison(tuple(_compare(paths[name], name, expected[name], actual[name]) for name in names), tolerance)
 
 
-def _compare(path: str, name: str, expected: Any, found: Any) -> ComparedOutput:
+def _compare(path: str, name: str, expected: Any, actual: Any) -> ComparedOutput:
     import torch  # which the reference has just used
 
     from trtnn.accuracy.deviation import Deviation
 
-    true, value = (torch.as_tensor(one).cpu() for one in (expected, found))
+    true, value = (torch.as_tensor(one).cpu() for one in (expected, actual))
     if true.shape != value.shape:
         raise ArgumentError(f"the engine gives {name} as {tuple(value.shape)}, the network as {tuple(true.shape)}")
     deviation = Deviation()

@@ -124,10 +124,10 @@ def _add_profiles(graph: Graph, settings: Any) -> None:
 def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins) -> Any:
     backend = graph.backend
     file = _find_timing_cache(backend, config)
-    known = timing_cache(settings, file) if file else nullcontext()
+    measured = timing_cache(settings, file) if file else nullcontext()
     watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
-    with known:
+    with measured:
         with watch as held:
             plan = graph.builder.build_serialized_network(graph.definition, settings)
             if plan is None and pins.to_fp16 and held.error is None:

@@ -30,7 +30,7 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def has_torch_cuda() -> bool:
-    """Whether torch is here and sees a GPU."""
+    """Return whether torch is here and sees a GPU."""
     if importlib.util.find_spec("torch") is None:
         return False
     import torch

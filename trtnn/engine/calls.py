@@ -19,7 +19,7 @@ class Call:
     """The checked arguments of a call, all on the host or all on the GPU, as the first input is.
 
     Args:
-        known: the inputs, outputs and profiles of the engine.
+        specs: the inputs, outputs and profiles of the engine.
         args, kwargs: the inputs, by position or name.
         out: what to write into, or None.
 
@@ -32,12 +32,12 @@ class Call:
 
     __slots__ = ("_inputs", "_on_gpu", "_out", "_wants_torch", "_written", "shapes")
 
-    def __init__(self, known: Shapes, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
-        inputs = name_arguments(known.names, args, kwargs)
+    def __init__(self, specs: Shapes, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+        inputs = name_arguments(specs.names, args, kwargs)
         first = next(iter(inputs.values()))
         if out is not None:
-            out = name_outputs(out, known.outputs)
-        self.shapes = shapes = known.of_call(inputs)
+            out = name_outputs(out, specs.outputs)
+        self.shapes = shapes = specs.of_call(inputs)
         self._on_gpu = getattr(first, "is_cuda", False)
         self._wants_torch = not isinstance(first, np.ndarray)
         self._inputs, self._out, self._written = inputs, out, out
@@ -54,7 +54,7 @@ class Call:
                 self._written = {n: host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
 
     def run(self, worker: Worker) -> dict[str, Any]:
-        """Return the outputs by name: what was given as ``out``, else new ones of the first input's kind."""
+        """Return the outputs by name: those of ``out``, else new ones of the first input's kind."""
         if self._on_gpu:
             return worker.run_tensors(self.shapes, self._inputs, self._out)
         results = worker.run_arrays(self.shapes, self._inputs, self._written)
@@ -133,7 +133,7 @@ def host_array(name: str, spec: TensorSpec, value: Any, kind: str = "input") -> 
         except (AttributeError, TypeError, RuntimeError) as error:  # on another device, sparse, not torch's at all
             raise ArgumentError(
                 f"{kind} {name!r} is no NumPy array, and no torch tensor that can be read as one",
-                f"received a {type(value).__name__} on {getattr(value, 'device', 'no device that is known')}",
+                f"received a {type(value).__name__} on {getattr(value, 'device', 'no known device')}",
                 str(error),
             ) from error
     if kind == "out" and not value.flags.writeable:

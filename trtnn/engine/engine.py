@@ -43,8 +43,8 @@ def check_gpu() -> None:
     if not here:
         raise EngineError("no GPU was found here, and an engine needs one to run", cpu)
     if backend.capabilities.targets and here[0] not in backend.targets:
-        known = f"it builds for {', '.join(backend.targets)}"
-        raise EngineError(f"{backend} does not build for the GPU here, which is {here[0]}", known, cpu)
+        targets = f"it builds for {', '.join(backend.targets)}"
+        raise EngineError(f"{backend} does not build for the GPU here, which is {here[0]}", targets, cpu)
     device_memory()
 
 
@@ -149,7 +149,7 @@ class Engine:
         return engine
 
     def check_plan(self) -> None:
-        """Check, once, that the plan is what was written; of a plan without trtnn's description nothing is known.
+        """Check, once, that the plan is what was written; without trtnn's description there is nothing to check it by.
 
         Raises:
             EngineError: it is not.
@@ -167,8 +167,8 @@ class Engine:
             EngineError: what the engine needs is not what is here; both are said.
         """
         d = self.description
-        known = self._shapes is not None
-        if known:
+        is_described = self._shapes is not None
+        if is_described:
             needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
             install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}"
         else:
@@ -177,18 +177,18 @@ class Engine:
             backend = get_backend()
         except BackendError as error:
             raise EngineError(
-                "this engine cannot run here: no TensorRT", needs, install if known else error.summary
+                "this engine cannot run here: no TensorRT", needs, install if is_described else error.summary
             ) from error
         problems = []
-        if known and backend.name != d["backend"]:
+        if is_described and backend.name != d["backend"]:
             problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
-        elif known and backend.version != d["tensorrt"]:
+        elif is_described and backend.version != d["tensorrt"]:
             problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
-        if known and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
+        if is_described and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
             problems.append(install)
         if not gpus():
             problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
-        elif known and gpus()[0] not in self.targets:
+        elif is_described and gpus()[0] not in self.targets:
             problems.append(f"the GPU here is {gpus()[0]}: build it again for this one")
         if problems:
             raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
@@ -248,13 +248,13 @@ class Engine:
             DTypeError: NumPy has no type for an input.
             EngineError: the engine cannot run here, was closed, or the host has no more memory to lock.
         """
-        known, session = self._described(), self._open()
-        profiles = known.profiles or ({},)
+        shapes, session = self._described(), self._open()
+        profiles = shapes.profiles or ({},)
         if profile not in range(len(profiles)):
             raise ArgumentError(f"there is no profile {profile}", f"profiles 0 to {len(profiles) - 1} are there")
-        check_numpy_has(known.inputs, "give inputs as torch tensors on the GPU")
-        largest = {name: lengths_in(profiles[profile], spec.shape, "max") for name, spec in known.inputs.items()}
-        return {name: session.pinned(known.inputs[name].with_shape(shape)) for name, shape in largest.items()}
+        check_numpy_has(shapes.inputs, "give inputs as torch tensors on the GPU")
+        largest = {name: lengths_in(profiles[profile], spec.shape, "max") for name, spec in shapes.inputs.items()}
+        return {name: session.pinned(shapes.inputs[name].with_shape(shape)) for name, shape in largest.items()}
 
     def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
         """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing.

@@ -2,10 +2,10 @@
 
 That is the layout of Ultralytics' exporter (https://docs.ultralytics.com/integrations/tensorrt/), so tools that read
 theirs read ours: the description holds the keys that they look for. Theirs are read here as well, and so are bare
-plans, as ``trtexec`` writes them; what those are is known once TensorRT has loaded them.
+plans, as ``trtexec`` writes them; what a bare plan takes and gives TensorRT tells once it has loaded it.
 
 The digest of the plan is in the description, and that of the description is the last thing in its text, so that no bit
-of a file changes unseen. ``trtnn_file`` at its beginning says that it is there: files of before, without it, have the
+of a file changes unseen. ``trtnn_file`` at its beginning says that both are there; older files, without it, have the
 digest of the plan alone. What a description says is held against the plan in any case, see :mod:`trtnn.engine.plan`.
 """
 
@@ -96,7 +96,7 @@ def read_shapes(description: Mapping[str, Any]) -> Shapes:
 
 
 def is_described(description: Mapping[str, Any]) -> bool:
-    """Whether a description is one of ours, which says all that running an engine takes."""
+    """Return whether a description is one of ours, which says all that running an engine takes."""
     return _OWN in description
 
 
@@ -198,9 +198,9 @@ def _check_signature(text: bytes) -> bool:
     digits = end[-2 - len(_DIGITS) : -2].decode("latin-1")
     if end != _signature(digits):
         return False
-    found = digest(head)
-    if found != digits:
-        raise ValueError(f"its description is not what was written: expected the digest {digits}, found {found}")
+    actual = digest(head)
+    if actual != digits:
+        raise ValueError(f"its description is not what was written: expected the digest {digits}, found {actual}")
     return True
 
 
@@ -244,11 +244,11 @@ def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | No
     Raises:
         EngineError: it is not what was written.
     """
-    found = digest(plan)
-    if found != description["plan_digest"]:
+    actual = digest(plan)
+    if actual != description["plan_digest"]:
         raise EngineError(
             f"the plan of this engine is damaged{'' if path is None else f': {path}'}",
             f"expected the digest {description['plan_digest']}",
-            f"found {found}",
+            f"found {actual}",
             "build it again, or copy the file again",
         )

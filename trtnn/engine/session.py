@@ -15,7 +15,7 @@ import numpy as np
 from trtnn.backend import Backend
 from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.engine.memory import DeviceMemory, describe_gpu_memory, device_memory
-from trtnn.engine.plan import check_bindings, deserialize, scratch_bytes
+from trtnn.engine.plan import check_bindings, contradiction, deserialize, scratch_bytes
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.shapes.call import CallShapes, Shapes
 from trtnn.shapes.spec import TensorSpec
@@ -234,12 +234,10 @@ class Worker(ABC):
         for name, spec in shapes.outputs.items():
             in_plan = tuple(self._context.get_tensor_shape(name))
             if in_plan != spec.shape:
-                raise EngineError(
-                    "what the file of this engine says is not what TensorRT finds in the plan",
+                raise contradiction(
                     f"output {name!r} has the shape {spec.shape}; in the plan {in_plan}",
                     f"where inputs have {', '.join(f'{n} {s.shape}' for n, s in shapes.inputs.items())}",
                     *self._backend.logger.take(),
-                    "build it again, or copy the file again",
                 )
 
     def _enqueue_on(self, buffers: Mapping[str, Any], stream: int) -> None:

@@ -34,11 +34,11 @@ class Deferred:
     def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
         """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
 
-        Who asks for it after something was folded gets a layer of its own, without that.
+        What reads it after something was folded into it gets a layer of its own, without the fold.
 
         Args:
-            make: adds the layer and returns its output; it runs in the module that is running now. It takes what is to
-                be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
+            make: adds the layer and returns its output, under the path of the module that is running now. It takes what
+                is to be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
             shape: of the output.
             dtype: of the output.
         """
@@ -50,7 +50,13 @@ class Deferred:
         return tensor
 
     def nothing(self, shape: Sequence[Length], dtype: DType, why: str) -> Tensor:
-        """Return a Tensor of no elements, which TensorRT has not: to join it with others is all that can be done."""
+        """Return a Tensor of no elements, which TensorRT does not have: only ``cat`` takes it, and leaves it out.
+
+        Args:
+            shape: of it, with a length of 0.
+            dtype: of it.
+            why: it is empty, for the message to whoever else reads it.
+        """
 
         def refuse() -> Tensor:
             raise ShapeError(why, "TensorRT has no tensors without elements; cat takes them, and nothing else")
@@ -58,7 +64,7 @@ class Deferred:
         return self.later(refuse, tuple(shape), dtype)
 
     def snapshot(self, what: str, tensor: Tensor) -> Tensor:
-        """Return a Tensor of what this one is now, for a layer that is added late: it may change in place by then.
+        """Return a copy of a Tensor as it is now, for a layer that is added late: it may change in place until then.
 
         Args:
             what: the layer, for the message.

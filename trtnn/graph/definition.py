@@ -14,7 +14,7 @@ from trtnn.graph.plugin_layer import PluginLayer
 
 @functools.cache
 def _layer_classes(trt: ModuleType) -> dict[str, type]:
-    """TensorRT's layer classes by their LayerType's name without underscores, such as ``MATRIXMULTIPLY``."""
+    """Return TensorRT's layer classes by their LayerType's name without underscores, such as ``MATRIXMULTIPLY``."""
     return {
         name[1:].removesuffix("Layer").upper(): getattr(trt, name)
         for name in dir(trt)

@@ -234,10 +234,10 @@ class Graph:
     # -- loops ---------------------------------------------------------------------------------------------------------
 
     def make_loop(self, *inputs: Tensor) -> Any:
-        """Return a new ``ILoop``; layers that :meth:`emit` is given it for are its boundary.
+        """Return a new ``ILoop``; layers that :meth:`emit` adds with ``loop`` are its boundary.
 
         Args:
-            *inputs: what it goes over and starts from; the layers that give them come before it.
+            *inputs: what it iterates over and starts from; their layers come before it.
         """
         for tensor in inputs:
             tensor.ensure()
@@ -286,14 +286,14 @@ class Graph:
         if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
             raise too_deep(kind, out_shape, self.scopes[-1].path)
         inputs: list[Tensor] = []
-        given = [self._given(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
+        raw_args = [self._raw(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
         shaped = len(inputs)
-        given_later = {index: self._given(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
+        raw_later = {index: self._raw(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
         try:
-            layer = getattr(loop or self.definition, f"add_{kind}")(*given)
+            layer = getattr(loop or self.definition, f"add_{kind}")(*raw_args)
             if layer is None:
                 raise self.failure(f"TensorRT refused {kind}", inputs)
-            for index, raw in given_later.items():
+            for index, raw in raw_later.items():
                 layer.set_input(index, raw)
             for attribute, value in attributes.items():
                 setattr(layer, attribute, value)
@@ -324,10 +324,10 @@ class Graph:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def chose(self, what: str) -> None:
-        """Remember, for the network's summary, what an operation chose in the module that is running."""
+        """Note for the network's summary what an operation chose, in the module that is running."""
         self.choices[what].append(self.scopes[-1].path or "(forward)")
 
-    def _given(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
+    def _raw(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
         """Return an argument as TensorRT takes it, and append its Tensors, whose layers come first, to ``inputs``."""
         if isinstance(arg, Tensor):
             if arg.graph is not self:
@@ -337,7 +337,7 @@ class Graph:
             inputs.append(arg)
             return arg.raw
         if isinstance(arg, list):
-            return [self._given(kind, item, inputs) for item in arg]
+            return [self._raw(kind, item, inputs) for item in arg]
         return arg.raw if isinstance(arg, PluginLayer) else arg
 
     @property

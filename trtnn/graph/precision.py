@@ -52,7 +52,7 @@ class Precision:
         object.__setattr__(self, "_matcher", re.compile("|".join(map(fnmatch.translate, self.fp32_modules))))
 
     def keeps(self, path: str) -> bool:
-        """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
+        """Return whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
         if not self.fp32_modules:
             return False
         parts = path.split(".")

@@ -1,11 +1,11 @@
-"""Polynomials in lengths that are not known yet: their atoms, their arithmetic, and the bounds of what they come to.
+"""Polynomials in symbolic lengths: their atoms, their arithmetic, and the bounds of their values.
 
 Bounds are sought in three ways, and the tightest hold:
 
 * by intervals, each factor between its least and its most, also counted from its least;
 * by remainders: floor(n / d) is n/d - r/d, where r is one of 0 ... d - 1, and min(a, b) is a less what a has more;
   so that h - 8·floor(h / 8) is what it is, r;
-* by all values, where the dimensions in it have few.
+* by all values, where its dimensions have few.
 """
 
 from __future__ import annotations
@@ -59,14 +59,17 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {"//": lambda a, b: a // b, "
 
 
 def key(terms: Terms) -> tuple:
+    """Return terms as a tuple, which has a hash and an order; ``dict`` of it gives them back."""
     return tuple(sorted(terms.items(), key=repr))
 
 
 def cleaned(terms: AnyTerms) -> AnyTerms:
+    """Return terms without those of coefficient 0."""
     return {monomial: factor for monomial, factor in terms.items() if factor}
 
 
 def add(a: AnyTerms, b: AnyTerms) -> AnyTerms:
+    """Return a + b; coefficients of 0 may stay."""
     total = dict(a)
     for monomial, factor in b.items():
         total[monomial] = total.get(monomial, 0) + factor
@@ -74,14 +77,17 @@ def add(a: AnyTerms, b: AnyTerms) -> AnyTerms:
 
 
 def scale(a: AnyTerms, by: Any) -> AnyTerms:
+    """Return a polynomial times a number."""
     return {monomial: factor * by for monomial, factor in a.items()}
 
 
 def subtract(a: Terms, b: Terms) -> Terms:
+    """Return a - b, without coefficients of 0."""
     return cleaned(add(a, scale(b, -1)))
 
 
 def multiply(a: AnyTerms, b: AnyTerms) -> AnyTerms:
+    """Return a · b; coefficients of 0 may stay."""
     total: AnyTerms = {}
     for (m, p), (n, q) in product(a.items(), b.items()):
         joined = tuple(sorted(m + n, key=repr)) if m and n else m or n
@@ -90,6 +96,7 @@ def multiply(a: AnyTerms, b: AnyTerms) -> AnyTerms:
 
 
 def axes_in(terms: Terms) -> Iterable[Axis]:
+    """Yield the dimensions in a polynomial and in its floors, each as often as it stands there."""
     for monomial in terms:
         for atom in monomial:
             if isinstance(atom, Axis):
@@ -100,6 +107,8 @@ def axes_in(terms: Terms) -> Iterable[Axis]:
 
 
 def evaluate(terms: Terms, value_of: Callable[[Axis], int]) -> int:
+    """Return the value of a polynomial where each dimension has the length that ``value_of`` gives."""
+
     def value(atom: Atom) -> int:
         if isinstance(atom, Axis):
             return value_of(atom) // atom.multiple_of
@@ -113,9 +122,9 @@ def evaluate(terms: Terms, value_of: Callable[[Axis], int]) -> int:
 
 
 def bounds(terms: Terms) -> tuple[int, int]:
-    """Return numbers that a polynomial is never below and never above."""
+    """Return a lower and an upper bound of a polynomial."""
     if all(len(monomial) < 2 and (not monomial or isinstance(monomial[0], Axis)) for monomial in terms):
-        return interval(terms)  # nothing in it depends on each other
+        return interval(terms)  # its monomials are independent
     return _tightest(frozenset(terms.items()))
 
 
@@ -253,7 +262,7 @@ def _of_all_values(terms: Terms) -> tuple[int, int] | None:
 
 
 def _is_narrow(terms: Terms) -> bool:
-    """Whether no number on the way to the value is too wide."""
+    """Return whether no number on the way to the value is too wide."""
     widest = 0
     for monomial, factor in terms.items():
         for atom in monomial:
