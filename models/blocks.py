@@ -33,7 +33,7 @@ class Conv(Module):
     ) -> None:
         super().__init__()
         self.conv = Conv2d(c_in, c_out, k, s, k // 2 if p is None else p, bias=False)
-        self.bn = BatchNorm2d(c_out, eps=eps, momentum=0.03)
+        self.bn: Module = BatchNorm2d(c_out, eps=eps, momentum=0.03)
         self.act = act()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,22 +17,30 @@ from trtnn.modules import Module
 from trtnn.parameter import Buffer
 from trtnn.shapes.symbolic import Length, is_static
 
+Numbers = np.ndarray | Tensor  # an array where all lengths are static
 
-def cells_of(rows: Length, columns: Length) -> np.ndarray | Tensor:
+
+def count(length: Length, static: bool) -> Numbers:
+    """Return 0, 1, ... length - 1 in fp32: as an array where ``static``, else as a Tensor."""
+    return np.arange(int(length), dtype=np.float32) if static else F.arange(length, dtype="float32")
+
+
+def cells_of(rows: Length, columns: Length) -> Numbers:
     """Return the column and the row of each cell of a map, (rows · columns, 2): an array where the map is static."""
-    arange = np.arange if is_static((rows, columns)) else F.arange
-    x, y = arange(columns, dtype="float32").reshape(1, -1, 1), arange(rows, dtype="float32").reshape(-1, 1, 1)
+    static = is_static((rows, columns))
+    x, y = count(columns, static).reshape(1, -1, 1), count(rows, static).reshape(-1, 1, 1)
     x_axis, y_axis = np.eye(2, dtype=np.float32)
     return (x * x_axis + y * y_axis).reshape(-1, 2)
 
 
-def join(parts: Sequence[np.ndarray] | Sequence[Tensor], dim: int) -> np.ndarray | Tensor:
-    """Join arrays, or Tensors, along ``dim``."""
-    if not isinstance(parts[0], np.ndarray):
+def join(parts: Sequence[Numbers], dim: int) -> Numbers:
+    """Join along ``dim``: arrays to an array; where Tensors are among them, to a Tensor."""
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) < len(parts):
         return F.cat(parts, dim)
     if dim == -1:  # one column after another: NumPy takes 4 times as long to copy them two by two
-        return np.stack([column for part in parts for column in part.T], -1)
-    return np.concatenate(parts, dim)
+        return np.stack([column for array in arrays for column in array.T], -1)
+    return np.concatenate(arrays, dim)
 
 
 class AnchorHead(Module):
@@ -90,9 +98,9 @@ class AnchorHead(Module):
 
     def anchors_px(self, level: int) -> np.ndarray:
         """Return the widths and heights of a level's anchors in pixels, (anchors, 2)."""
-        return self.anchors.data[level].astype(np.float32) * self.strides[level]
+        return self.anchors.numpy()[level].astype(np.float32) * self.strides[level]
 
-    def _coefficients(self, level: int, cells: np.ndarray | Tensor) -> list[np.ndarray | Tensor]:
+    def _coefficients(self, level: int, cells: Numbers) -> list[Numbers]:
         """Return q, l and c of each box of a level, (boxes, 2) each: its size is q · σ², its centre l · σ + c."""
         stride, zero, anchors = self.strides[level], cells * 0, self.anchors_px(level)
         square = [zero + anchor * 4 for anchor in anchors]

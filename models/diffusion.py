@@ -100,8 +100,7 @@ class Upsample2D(Module):
         self.conv = Conv2d(channels, out_channels or channels, 3, 1, 1) if use_conv else None
 
     def forward(self, hidden_states: Tensor, output_size: Sequence[Length] | None = None) -> Tensor:
-        how = {"scale_factor": 2} if output_size is None else {"size": output_size}
-        larger = F.interpolate(hidden_states, **how, mode="nearest")
+        larger = F.interpolate(hidden_states, output_size, 2 if output_size is None else None, mode="nearest")
         return larger if self.conv is None else self.conv(larger)
 
 
@@ -173,7 +172,7 @@ class ResnetBlock2D(Module):
         y = self.conv1(y)
         if temb is not None:
             temb = self.time_emb_proj(temb if self.skip_time_act else self.nonlinearity(temb))[:, :, None, None]
-        if self.scale_shift:
+        if self.scale_shift and temb is not None:  # which it is not, where it was made for one
             scale, shift = temb.float().chunk(2, 1)
             y = self.norm2(y.float()) * (1 + scale) + shift
         else:
@@ -232,15 +231,15 @@ class Attention(Module):
             x = self.group_norm(x.float()).to(dtype)
         x = x.transpose(1, 2)
         context = x if encoder_hidden_states is None else encoder_hidden_states
-        heads = [self._split(part) for part in (self.to_q(x), self.to_k(context), self.to_v(context))]
-        found = F.scaled_dot_product_attention(*heads).to(dtype).transpose(1, 2).flatten(2)
+        q, k, v = (self._split(part) for part in (self.to_q(x), self.to_k(context), self.to_v(context)))
+        y = F.scaled_dot_product_attention(q, k, v).to(dtype).transpose(1, 2).flatten(2)
         for layer in self.to_out:
-            found = layer(found)
+            y = layer(y)
         if len(shape) == 4:
-            found = found.transpose(1, 2).reshape(shape)
+            y = y.transpose(1, 2).reshape(shape)
         if self.residual_connection:
-            found = found + hidden_states
-        return found if self.rescale_output_factor == 1 else found / self.rescale_output_factor
+            y = y + hidden_states
+        return y if self.rescale_output_factor == 1 else y / self.rescale_output_factor
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, places, heads · dim_head) to (batch, heads, places, dim_head)."""

@@ -72,7 +72,7 @@ class Family(Module):
             raise unknown_name(name, self.variants)
         if head not in self.heads:
             raise ArgumentError(f"{type(self).__name__} head {head!r}", f"known: {', '.join(map(repr, self.heads))}")
-        if not isinstance(classes, Integral) or isinstance(classes, bool) or classes < 1:
+        if isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1:
             raise ArgumentError(f"classes is a positive int, not {classes!r}")
         if names is not None and len(names) != classes:
             raise ArgumentError(f"{len(names)} names for {classes} classes")
@@ -104,7 +104,7 @@ class Family(Module):
         """
         return state_dict
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> LoadResult:
         """Take arrays from a state dict, under any names that :meth:`canonical` knows; see :class:`trtnn.Module`.
 
         What :func:`trtnn.load` read beside the arrays is taken as well: the names of classes go into ``metadata``, the
@@ -114,7 +114,7 @@ class Family(Module):
         Raises:
             StateDictError: as there, or the file says that it is of another network than this, with the same names.
         """
-        given = own_part(type(self), state_dict)
+        given = own_part(type(self).identify, state_dict)
         said = metadata_of(given)
         self.check(given, said)
         own = self.canonical(given)
@@ -183,9 +183,10 @@ class Family(Module):
             if isinstance(head, AnchorHead) and "anchors" in said and f"{path}.anchors" not in own:
                 head.set_anchors(said["anchors"])
         if "imgsz" in said:
-            size = said["imgsz"] if isinstance(said["imgsz"], list) else [said["imgsz"]] * 2
+            length: int | list[int] = said["imgsz"]
+            size = length if isinstance(length, list) else [length, length]
             step = self.metadata.get("stride", 1)
-            self.inputs = {"images": Input((1, 3, *(-(-length // step) * step for length in size)))}
+            self.inputs = {"images": Input((1, 3, *(-(-side // step) * step for side in size)))}
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str:
         """Say which model of any family a state dict looks like."""
@@ -197,8 +198,8 @@ class Family(Module):
         return f"this looks like {found}"
 
 
-def _absolute(source: Any, number: int) -> Any:
+def _absolute(source: following.Plain, number: int) -> Any:
     """Return the number of a layer that another takes, where it may be counted back from that."""
-    sources = source if isinstance(source, list) else [source]
-    found = [number + one if isinstance(one, int) and one < 0 and number else one for one in sources]
-    return found if isinstance(source, list) else found[0]
+    if isinstance(source, list):
+        return [_absolute(layer, number) for layer in source]
+    return number + source if isinstance(source, int) and source < 0 and number else source

@@ -9,7 +9,7 @@ names and shapes would fit, and the numbers be wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from trtnn import modules
 from trtnn.errors import ArgumentError, StateDictError, UnsupportedError, harmless_text
@@ -33,6 +33,7 @@ _IDLE = frozenset(
 _HOW_TO_LOAD_ANYWAY = "if you know better, give the arrays alone: model.load_state_dict(dict(state_dict))"
 
 Change = Callable[[], None]
+Plain = bool | int | float | str | list[Any] | tuple[Any, ...] | None  # what a file says of a module
 
 
 def changes(
@@ -157,7 +158,7 @@ def _check_absent(ours: Mapping[str, Module], path: str, name: str, said: Mappin
         raise _Differs(f"the file has a {name}, here there is a {type(beside[0]).__name__}")
 
 
-def _is_activation(kind: Any) -> bool:
+def _is_activation(kind: Any) -> TypeGuard[type[Module]]:
     return isinstance(kind, type) and (
         kind is Identity or (kind.__module__ == activation.__name__ and hasattr(kind, "function"))
     )
@@ -190,9 +191,9 @@ def _shows_the_same(one: Module, other: Module) -> bool:
     return type(one) is type(other) and all(_same(getattr(one, key), getattr(other, key)) for key in kept)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: Plain, other: Plain) -> bool:
     """Whether two arguments mean the same, one number for each side being as good as one for all."""
-    pair = [list(value) if isinstance(value, (list, tuple)) else value for value in (one, other)]
-    if isinstance(pair[0], list) != isinstance(pair[1], list):
-        pair = [value if isinstance(value, list) else [value] * len(pair[1 - i]) for i, value in enumerate(pair)]
-    return pair[0] == pair[1]
+    several = (list, tuple)
+    if isinstance(one, several):
+        return list(one) == (list(other) if isinstance(other, several) else [other] * len(one))
+    return [one] * len(other) == list(other) if isinstance(other, several) else one == other

@@ -28,13 +28,13 @@ def panet(layers: Iterable[Module], images: Tensor, levels: int, narrow: bool) -
         return next(following)(*xs)
 
     x = step(images)
-    backbone = []
+    backbone: list[Tensor] = []
     for _ in range(levels + 1):  # strides 4, 8, 16, ...: halve, block
         x = step(step(x))
         backbone.append(x)
     x = step(x)
 
-    lateral = []
+    lateral: list[Tensor] = []
     for finer in reversed(backbone[1:-1]):  # down the pyramid: narrow, upsample, join, block
         x = step(x) if narrow else x
         lateral.append(x)

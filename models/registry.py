@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from trtnn.checkpoint.prefixes import unwrapped
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
@@ -16,6 +16,8 @@ from trtnn.models.strangers import stranger
 
 if TYPE_CHECKING:
     from trtnn.models.family import Family
+
+Identify = Callable[[Mapping[str, Any]], dict[str, Any] | None]  # Family.identify of one family
 
 # The file of each family and its class. They are imported when a model is first looked up, not before.
 FAMILIES = (
@@ -46,7 +48,8 @@ def create(name: str, **options: Any) -> Family:
     Raises:
         ArgumentError: there is none, with the nearest name.
     """
-    return _family_of(name)(name, **options)
+    make = cast("Callable[..., Family]", _family_of(name))  # a family's constructor takes more than Module's
+    return make(name, **options)
 
 
 def identify(state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -101,23 +104,24 @@ def shaped(state_dict: Mapping[str, Any], name: str | None = None) -> StateDict 
         return None
     model = create(**{**(found or {}), **({"name": name} if name else {})})
     model.load_state_dict(state_dict)
-    own = type(model).canonical(own_part(type(model), state_dict))
-    shapes = {path: member.shape for path, member in model._state().items()}
+    own = type(model).canonical(own_part(type(model).identify, state_dict))
+    members = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    shapes = {path: member.shape for path, member in members}
     arrays = {path: array.reshape(shapes.get(path, array.shape)) for path, array in own.items()}
     return StateDict(arrays, metadata_of(state_dict))
 
 
-def own_part(family: type[Family], state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what of a state dict is a family's, without what wrappers put before its names; else all of it."""
-    found = (part for part in unwrapped(state_dict) if family.identify(part) is not None)
-    return next(found, state_dict)
+def own_part(identify: Identify, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what of a state dict a family identifies, without what wrappers put before its names; else all of it."""
+    parts = (part for part in unwrapped(state_dict) if identify(part) is not None)
+    return next(parts, state_dict)
 
 
 def _arguments(state_dict: Mapping[str, Any], name: str | None) -> dict[str, Any] | None:
     if name is None:
         return identify(state_dict)
     family = _family_of(name)
-    return family.identify(own_part(family, state_dict))
+    return family.identify(own_part(family.identify, state_dict))
 
 
 def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:

@@ -116,7 +116,7 @@ class Backbone(Module):
 
     def forward(self, images: Tensor) -> Any:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps = []
+        maps: list[Tensor] = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
             maps.append(x)

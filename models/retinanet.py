@@ -17,7 +17,7 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
-from trtnn.models.boxes import join
+from trtnn.models.boxes import Numbers, count, join
 from trtnn.models.family import Family
 from trtnn.models.resnet import Backbone
 from trtnn.models.sizes import expect_multiples
@@ -74,9 +74,9 @@ class FeaturePyramid(Module):
 
 def _branch(last: str, outputs: int, group_norm: bool) -> Sequential:
     """One half of the head: four 3×3 convolutions with ReLU, and one to so many outputs for each anchor of a cell."""
-    layers = []
+    layers: list[Module] = []
     for _ in range(4):
-        norm = [GroupNorm(32, WIDTH)] if group_norm else []
+        norm: list[Module] = [GroupNorm(32, WIDTH)] if group_norm else []
         layers.append(Sequential(Conv2d(WIDTH, WIDTH, 3, 1, 1, bias=not norm), *norm, ReLU(inplace=True)))
     return Sequential({"conv": Sequential(*layers), last: Conv2d(WIDTH, ANCHORS * outputs, 3, 1, 1)})
 
@@ -92,24 +92,24 @@ def _anchors(size: int) -> np.ndarray:
     return np.concatenate([np.zeros_like(sides), 2 * np.round(sides / 2)], -1)
 
 
-def _grid(size: int, cells: Sequence[Length], picture: Sequence[Length]) -> np.ndarray | Tensor:
-    """Return the anchors of every cell of a level, (rows · columns · 9, 4): an array where the picture is static.
+def _grid(size: int, cells: Sequence[Length], image: Sequence[Length]) -> Numbers:
+    """Return the anchors of every cell of a level, (rows · columns · 9, 4): an array where the image is static.
 
-    Cells are picture // cells apart: 61 pixels, not 64, where a length of 800 has 13 of them. So it is trained.
+    Cells are image // cells apart: 61 pixels, not 64, where a length of 800 has 13 of them. So it is trained.
     """
-    arange = np.arange if is_static(picture) else F.arange  # also of the one cell that a coarse level always has
-    y, x = (arange(n, dtype="float32") * (length // n) for n, length in zip(cells, picture, strict=True))
+    static = is_static(image)  # else also the one cell that a coarse level always has is a Tensor
+    y, x = (count(n, static) * (length // n) for n, length in zip(cells, image, strict=True))
     x_axis, y_axis = np.eye(4, dtype=np.float32)[:2]
     grid = x.reshape(1, -1, 1, 1) * x_axis + y.reshape(-1, 1, 1, 1) * y_axis + _anchors(size)
     return grid.reshape(-1, 4)
 
 
-def _boxes(deltas: Tensor, anchors: np.ndarray | Tensor, picture: Sequence[Length]) -> Tensor:
-    """Return the corners of boxes within the picture; all levels in one run of arithmetic, and that in fp32.
+def _boxes(deltas: Tensor, anchors: Numbers, image: Sequence[Length]) -> Tensor:
+    """Return the corners of boxes within the image; all levels in one run of arithmetic, and that in fp32.
 
     centre = delta · side of the anchor + its centre, side = exp(delta) · that side, at most 1000 / 16 of it.
     """
-    deltas, (rows, columns) = deltas.float(), picture
+    deltas, (rows, columns) = deltas.float(), image
     centre, side = anchors[:, :2], anchors[:, 2:]
     centre = deltas[..., :2] * side + centre
     half = deltas[..., 2:].clamp(max=math.log(1000 / 16)).exp() * (side * 0.5)

@@ -98,12 +98,14 @@ def _in_order(model: Module) -> list[tuple[str, tuple[str, ...]]]:
 
 def _from_darknet(array: np.ndarray, model: Module) -> dict[str, np.ndarray]:
     """Cut the flat array of a Darknet file into a model's parameters, which are views of it."""
-    shapes, state_dict, start = model._state(), {}, 0
+    members = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    state_dict: dict[str, np.ndarray] = {}
+    start = 0
     for path, holds in _in_order(model):
         for name in holds:
-            shape, count = shapes[f"{path}.{name}"].shape, shapes[f"{path}.{name}"].numel()
-            state_dict[f"{path}.{name}"] = array[start : start + count].reshape(shape)
-            start += count
+            member = members[f"{path}.{name}"]
+            state_dict[f"{path}.{name}"] = array[start : start + member.numel()].reshape(member.shape)
+            start += member.numel()
     return state_dict
 
 

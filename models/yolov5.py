@@ -167,7 +167,7 @@ class YOLOv5(Family):
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, 3, 2)
 
-        *lower, top = (128, 256, 512, 768, 1024) if p6 else (128, 256, 512, 1024)
+        lower, top = [128, 256, 512, *([768] if p6 else [])], 1024
         self.model = ModuleList([*self._backbone([*lower, top]), *self._neck(lower[1:], top)])
         heads = [self._channels(c) for c in (*lower[1:], top)]
         self.model.append(Detect(heads, classes, anchors, self.strides))

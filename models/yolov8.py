@@ -53,7 +53,7 @@ class DFL(Module):
         """Turn (batch, 64, cells) into (batch, 4, cells)."""
         batch, _, cells = x.shape
         likely = x.view(batch, 4, BINS, cells).softmax(2)
-        return (likely * self.conv.weight.data.reshape(BINS, 1)).sum(2)
+        return (likely * self.conv.weight.numpy().reshape(BINS, 1)).sum(2)
 
 
 class Detect(Module):

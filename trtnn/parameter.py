@@ -143,14 +143,14 @@ class Buffer(Parameter):
 
     Args:
         *shape: the lengths, as ints or as one sequence.
-        data: its value where it has one before a state dict is loaded.
+        data: an array or a torch tensor, its value where it has one before a state dict is loaded.
         optional: whether a state dict may lack it.
 
     Raises:
         ShapeError: a length is no int, or negative, or the data have another shape.
     """
 
-    def __init__(self, *shape: int | Sequence[int], data: np.ndarray | None = None, optional: bool = False) -> None:
+    def __init__(self, *shape: int | Sequence[int], data: Any = None, optional: bool = False) -> None:
         super().__init__(*shape)
         self.data = data if data is None else array_of_torch(data) if is_torch(data) else np.asarray(data)
         if self.data is not None and self.data.shape != self.shape:
