@@ -1,5 +1,5 @@
 # make demo   builds an engine of a trained YOLOv5 and shows what it detects in a picture
-# make test   runs the linter and the tests
+# make test   runs the linter, the type checker and the tests
 # Both set up .venv by themselves. PYTHON and TORCH choose another interpreter or torch.
 
 PYTHON ?= python3
@@ -14,6 +14,7 @@ demo: .venv/ready
 test: .venv/ready .venv/bindings/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/pytest -n 2
 
 .venv/ready: setup.py pyproject.toml

@@ -57,6 +57,7 @@ setup(
             "hypothesis",
             "expecttest",
             "onnx",
+            "pyright[nodejs]",
             "ruff",
             "safetensors",
             "scikit-learn",
