@@ -38,7 +38,7 @@ def settled_shape(
             return shown
         expected = _usual_shape(kind, inputs, path)
     expected = tuple(expected)
-    if not is_open and expected == shown and is_static(expected):
+    if not is_open and is_static(expected) and expected == shown:
         return shown
     _check_not_empty(kind, expected, path)
     return expected if _agrees(shown, expected) else None
