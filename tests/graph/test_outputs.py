@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import trtnn
 from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message_of, numbers, strongly_typed, trace
 from tests.standin import StandInSession, stand_in
 from trtnn import Engine, Input, Module, functional, modules
