@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import trtnn.build.build
-import trtnn.graph.graph
+import trtnn.graph.infinity
 from tests.helpers import (
     ONE_TARGET,
     Function,
@@ -167,7 +167,7 @@ def test_what_is_traced_is_what_a_strongly_typed_network_is(name, monkeypatch, r
     strong = make().trace(fp16=True, **options)
     assert traced(strong) == stored(strong)
     request.getfixturevalue("weak")
-    monkeypatch.setattr(trtnn.graph.graph, "computed", constant)
+    monkeypatch.setattr(trtnn.graph.infinity, "computed", constant)
     network = make().trace(fp16=True, **options)
     assert traced(network) == stored(strong)
     assert {dtype for _, _, dtype in stored(network)} <= {float32, None}  # the definition itself is in fp32
