@@ -13,6 +13,7 @@ from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.shapes.profiles import lengths_in
+from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import Dim, at_opt
 from trtnn.structure import flatten
 from trtnn.vision import Pipeline, Placement
@@ -60,10 +61,11 @@ class PictureNetwork:
         profile = source.profiles[0] if source.profiles else {}
         self._least, *_ = lengths_in(profile, inputs[0].shape, "min")
         self.batch, *_ = lengths_in(profile, inputs[0].shape, "max")
-        _, _, *self.size = lengths_in(profile, inputs[0].shape, "opt")
+        _, _, height, width = lengths_in(profile, inputs[0].shape, "opt")
+        self.size = [height, width]
         batch = inputs[0].shape[0]
         self._multiple = batch.multiple_of if isinstance(batch, Dim) else 1
-        self._dtype = inputs[0].dtype.numpy
+        self._dtype = numpy_type(inputs[0], f"a {kind}")
 
     def run(
         self, images: Iterable[np.ndarray], pipeline: Pipeline
@@ -85,9 +87,20 @@ class PictureNetwork:
         images = list(images)
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
-            pixels, placements = pipeline.preprocess(part, tuple(self.size), self._dtype)
+            pixels, placements = pipeline.preprocess(part, (self.size[0], self.size[1]), self._dtype)
             # The last batch may be short of what the network takes.
             count = -(-max(len(part), self._least) // self._multiple) * self._multiple
             pixels = np.pad(pixels, [(0, count - len(part)), (0, 0), (0, 0), (0, 0)])
             outputs: dict[str, Any] = flatten(self._run(pixels))[0]
             yield {name: np.asarray(output)[: len(part)] for name, output in outputs.items()}, placements
+
+
+def numpy_type(spec: Input, what: str) -> np.dtype:
+    """Return the NumPy type of an input that images are made for.
+
+    Raises:
+        ArgumentError: NumPy has none, as for bfloat16.
+    """
+    if spec.dtype.numpy is None:
+        raise ArgumentError(f"{what} of {spec.dtype} images, a type that NumPy lacks", "declare the input as float32")
+    return spec.dtype.numpy

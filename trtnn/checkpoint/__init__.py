@@ -171,7 +171,7 @@ def _shaped(state_dict: StateDict, source: Path, model: str | None) -> StateDict
     return shaped
 
 
-def _reader(path: Path) -> Callable[[Path], StateDict]:
+def _reader(path: Path) -> Callable[[Path], dict[str, np.ndarray]]:
     """Return what reads a file: an index of shards, or the format of its suffix."""
     if path.name.lower().endswith(shards.SUFFIX):
         return lambda index: shards.read(index, lambda shard: _format(shard).read(shard))
@@ -197,7 +197,7 @@ def _array(name: object, value: Any) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
         kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         raise DTypeError(f"{name} is {kind}, which a checkpoint cannot hold", "give booleans, integers or floats")
-    return np.require(value, value.dtype.newbyteorder("<"), "CA")
+    return np.require(value, value.dtype.newbyteorder("<"), ("C", "A"))
 
 
 def _from_torch(name: str, tensor: Any) -> np.ndarray:

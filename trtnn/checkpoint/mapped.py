@@ -6,7 +6,7 @@ import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def map_file(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def is_shape(sizes: Sequence[object]) -> bool:
+def is_shape(sizes: Sequence[Any]) -> bool:
     """Whether NumPy can make an array of this shape: integers, not negative, not too many, not too large."""
     return len(sizes) <= 32 and all(map(is_size, sizes)) and math.prod(size for size in sizes if size) < 2**60
 
@@ -124,4 +124,4 @@ def array_at(
         return words.view(np.float32)
     if dtype.names and dtype.names[0] in _FLOAT8:
         return np.ascontiguousarray(_numbers(_FLOAT8[dtype.names[0]])[array[dtype.names[0]]]).reshape(shape)
-    return np.require(array, requirements="CA")
+    return np.require(array, requirements=("C", "A"))

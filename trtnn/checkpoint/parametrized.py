@@ -32,7 +32,8 @@ def folded(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
             replaced |= dict.fromkeys(names.values(), weight)
     if not made:
         return state_dict
-    arrays = {replaced.get(name, name): made.get(replaced.get(name), array) for name, array in state_dict.items()}
+    renamed = {replaced.get(name, name): array for name, array in state_dict.items()}
+    arrays = {name: made.get(name, array) for name, array in renamed.items()}
     return StateDict(arrays, metadata_of(state_dict))
 
 

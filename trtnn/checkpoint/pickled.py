@@ -270,8 +270,9 @@ def _is_key(key: object) -> bool:
 def _is_fused(module: Opaque) -> bool:
     """Whether a block of Ultralytics' calls a method that knows no BatchNorm, bound in place of its own."""
     forward = module.attributes.get("forward")
-    is_bound = isinstance(forward, Opaque) and forward.kind.name == "builtins.getattr"
-    return is_bound and forward.arguments[1:] == ("forward_fuse",)
+    if not isinstance(forward, Opaque) or forward.kind.name != "builtins.getattr":
+        return False
+    return (forward.arguments or ())[1:] == ("forward_fuse",)
 
 
 def _mmdetection_anchors(meta: dict) -> list | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from trtnn.checkpoint.tensors import Tensor
 from trtnn.checkpoint.unpickle import Opaque
@@ -66,10 +66,11 @@ def find_weights(path: Path, content: object) -> tuple[Place, list[Place]]:
         )
     if found and not _has_tensors(content):
         return found[0], []
-    return next((Place((key,), content[key]) for key in PLACES if _is_object(content, key)), root), []
+    inside = content if isinstance(content, dict) else {}
+    return next((Place((key,), inside[key]) for key in PLACES if isinstance(inside.get(key), (dict, Opaque))), root), []
 
 
-def is_module(value: object) -> bool:
+def is_module(value: object) -> TypeGuard[Opaque]:
     """Whether an object of a pickle is one of torch's modules, of whatever class."""
     return isinstance(value, Opaque) and isinstance(value.attributes.get("_modules"), dict)
 
@@ -82,10 +83,6 @@ def mapping_of(value: object) -> dict | None:
 def describe(value: object) -> str:
     """Return what a value is, for a message."""
     return f"an object of {value.kind.name}" if isinstance(value, Opaque) else f"a value of type {type(value).__name__}"
-
-
-def _is_object(content: object, key: str) -> bool:
-    return isinstance(content, dict) and isinstance(content.get(key), (dict, Opaque))
 
 
 def words(key: str) -> list[str]:

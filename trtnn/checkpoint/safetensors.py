@@ -16,7 +16,7 @@ import math
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def read(path: Path) -> StateDict:
     return StateDict(arrays, {**_own(path, texts), **({LEFT_OUT: left_out} if left_out else {})})
 
 
-def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, object], int]:
+def _header(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
     """Return the header and the offset of the data behind it."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(len(data) - 8, _HEADER_LIMIT_BYTES):
@@ -109,8 +109,10 @@ def _span(path: Path, name: str, entry: object) -> tuple[int, int, str]:
     """Return (begin, end, name) of an entry whose every field is what the format asks for."""
     fields = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
-    lists = isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list)
-    if not (lists and is_shape(shape) and len(offsets) == 2 and all(map(is_size, offsets))):
+    if (
+        not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list))
+        or not (is_shape(shape) and len(offsets) == 2 and all(map(is_size, offsets)))
+    ):  # fmt: skip
         raise damaged(path, "is not a sound safetensors file", f"the header's entry for {name!r} is malformed")
     if dtype not in _DTYPES and dtype not in _OTHER_BITS:
         raise CheckpointError(f"{path}: {name} has the type {dtype}, which NumPy lacks", f"known: {', '.join(_DTYPES)}")
@@ -146,4 +148,4 @@ def write(arrays: StateDict, file: BinaryIO) -> None:
     header += b" " * (-len(header) % 8)
     file.write(len(header).to_bytes(8, "little") + header)
     for name in in_file:
-        file.write(arrays[name].reshape(-1).view(np.uint8))
+        file.write(arrays[name].reshape(-1).view(np.uint8).data)

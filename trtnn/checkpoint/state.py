@@ -116,7 +116,7 @@ def walk_modules(path: Path, root: object) -> Iterator[tuple[str, Opaque]]:
     Raises:
         CheckpointError: something in it is no module, or it has no end.
     """
-    pending: list[tuple[str, object]] = [("", root)]
+    pending: list[tuple[str, Any]] = [("", root)]
     count = characters = 0
     while pending:
         prefix, module = pending.pop()

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Any, Protocol, cast
 
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.harmful import NAME_LIMIT_CHARACTERS, is_harmful, is_special
@@ -99,7 +99,7 @@ def unpickle(
     """
     machine = _Machine(path, {**_CONTAINERS, **constructors}, persistent_load, file_bytes)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):  # it calls the three methods alone
             machine.step(opcode.name, argument)
         return machine.stack.pop()
     except CheckpointError:
@@ -324,7 +324,7 @@ def _add(target: set, items: Iterable) -> set:
     return target
 
 
-def _dict(content: list | dict = ()) -> dict:
+def _dict(content: list | tuple | dict = ()) -> dict:
     """Return a dict; most are made empty and filled by instructions, but Counter takes a dict, Python 2 wrote pairs."""
     made: dict = {}
     if not isinstance(content, (dict, list, tuple)):
@@ -369,7 +369,7 @@ _CONSTANTS: dict[str, tuple[Callable[[], object], int]] = {
     "EMPTY_DICT": (dict, _DICT_BYTES),
     "EMPTY_SET": (set, _SET_BYTES),
 }
-_INSTRUCTIONS: dict[str, Callable[[_Machine, object], object]] = {
+_INSTRUCTIONS: dict[str, Callable[[_Machine, Any], object]] = {  # with the argument that pickletools says it has
     "PROTO": _Machine.nothing,
     "FRAME": _Machine.nothing,
     "STOP": _Machine.nothing,

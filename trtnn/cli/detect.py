@@ -14,7 +14,19 @@ from typing import Annotated, Any
 import typer
 from rich.progress import track
 
-from trtnn.cli.options import Batch, Cache, Half, MaxPixels, ModelName, Names, Size, chunks, given_names, share
+from trtnn.cli.options import (
+    Batch,
+    Cache,
+    Confidence,
+    Half,
+    MaxPixels,
+    ModelName,
+    Names,
+    Overlap,
+    Size,
+    chunks,
+    given_names,
+)
 from trtnn.cli.pictures import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.runners import EngineOption, Recursive, Reference, Runner, Source, WeightsOption
@@ -60,8 +72,8 @@ def detect(
     batch: Batch = None,
     fp16: Half = False,
     cache: Cache = None,
-    confidence: share("The lowest score to keep.", "the model's") = None,
-    iou: share("Boxes of one class that overlap more are one.", "the model's, if any") = None,
+    confidence: Confidence = None,
+    iou: Overlap = None,
     max_detections: Annotated[
         int | None, typer.Option(min=1, help="The most to keep in one picture.", show_default="the model's")
     ] = None,

@@ -18,7 +18,9 @@ from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.cli.values import Lengths, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_writable
+from trtnn.pictures import numpy_type
 from trtnn.shapes.profiles import as_inputs
+from trtnn.shapes.symbolic import at_opt
 from trtnn.vision import find_images, pipeline_of, read_image
 from trtnn.vision.names import read_names, split_names
 
@@ -35,11 +37,13 @@ ModelName = Annotated[
 ]
 
 
-def share(help: str, shown: str) -> Any:
-    """Return the type of an option that takes a number in 0..1."""
-    return Annotated[float | None, typer.Option(parser=read_share, metavar="SHARE", help=help, show_default=shown)]
+def _share(help: str, shown: str) -> Any:
+    """Return an option that takes a number in 0..1."""
+    return typer.Option(parser=read_share, metavar="SHARE", help=help, show_default=shown)
 
 
+Confidence = Annotated[float | None, _share("The lowest score to keep.", "the model's")]
+Overlap = Annotated[float | None, _share("Boxes of one class that overlap more are one.", "the model's, if any")]
 Size = Annotated[
     tuple | None,
     typer.Option(
@@ -127,7 +131,7 @@ def resized_inputs(model: trtnn.Module, size: tuple[Lengths, Lengths] | None, ba
     """
     declared = {name: as_inputs(spec) for name, spec in model.inputs.items()}
     if size is None and batch is None:
-        return {name: list(specs) if len(specs) > 1 else specs[0] for name, specs in declared.items()}
+        return {name: [first, *more] if more else first for name, (first, *more) in declared.items()}
     resized = {}
     stride = model.metadata.get("stride", 1)
     for name, (spec, *_) in declared.items():
@@ -182,11 +186,11 @@ def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, 
     specs = [as_inputs(spec)[0].at_opt() for spec in inputs.values()]
     if len(specs) != 1 or specs[0].shape[1:2] != (3,) or len(specs[0].shape) != 4:
         raise ArgumentError("samples are pictures", f"this network takes {', '.join(map(str, specs))}")
-    batch, _, *size = specs[0].shape
+    batch, _, height, width = map(at_opt, specs[0].shape)
     pipeline, batches = pipeline_of(metadata), []
     for chunk in chunks(find_images(source), batch):
         images = itertools.islice(itertools.cycle(map(read_image, chunk)), batch)
-        batches.append(pipeline.preprocess(images, tuple(size), specs[0].dtype.numpy)[0])
+        batches.append(pipeline.preprocess(images, (height, width), numpy_type(specs[0], "samples"))[0])
     return batches
 
 

@@ -29,7 +29,7 @@ app = typer.Typer(
     help="TensorRT networks written as PyTorch-like modules: build engines, look into them, run them.",
 )
 # typer brings its own click, or takes another: what it raises for a wrong command line is found by what it exports.
-_ClickError = typer.BadParameter.__mro__[2]
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 class SafeConsole(Console):

@@ -79,6 +79,6 @@ class Runner:
 
     def ready(self, opened: trtnn.Engine | trtnn.Network) -> trtnn.Engine | trtnn.Network:
         """Return what runs: an engine, which is built of a network unless it is to run on the CPU."""
-        if self.engine is not None or self.reference:
+        if isinstance(opened, trtnn.Engine) or self.reference:
             return opened
         return opened.build(cache_dir=self.cache)

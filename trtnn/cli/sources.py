@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -69,7 +70,8 @@ def load_model(weights: Path | None, model: str | None) -> trtnn.Module:
     """
     if model is None or not _is_own_class(model):
         if weights is None:
-            make_model(model)  # a name that there is not is told first
+            if model is not None:
+                make_model(model)  # a name that there is not is told first
             raise ArgumentError(f"{model} has no weights without a checkpoint", "give one with --weights")
         return models.from_state_dict(trtnn.load(weights), model)
     made = _make_own(model)
@@ -134,13 +136,15 @@ def _first_argument(kind: type[trtnn.Module]) -> str:
 def _import_file(path: Path) -> ModuleType:
     """Run a file as a module; like a script, it finds the files beside it."""
     name = f"{OWN_FILE}{path.stem}"  # not the stem alone, which may be that of another module
-    spec = importlib.util.spec_from_file_location(name, path.absolute())
+    loader = SourceFileLoader(name, str(path.absolute()))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None  # it is None where there is no loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
     if (folder := str(path.parent.resolve())) not in sys.path:
         sys.path.insert(0, folder)
     with _telling_where(path):
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     return module
 
 
@@ -154,6 +158,7 @@ def _telling_where(path: Path) -> Iterator[None]:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         if isinstance(error, SyntaxError) and error.filename == file:
             lines.append(error.lineno)
+        lines = [line for line in lines if line is not None]
         where = [f"{path}:{lines[-1]}: {linecache.getline(file, lines[-1]).strip()}"] if lines else []
         if isinstance(error, TrtnnError):
             raise type(error)(error.summary, *error.details, *where) from error

@@ -37,13 +37,13 @@ def megabytes(size_bytes: int) -> str:
 
 def print_detections(results: Mapping[Path, Detections], labels: Sequence[str] | None) -> None:
     """Print a table of detections: picture, class, score and box in pixels."""
-    rows = [(path.name, *detection) for path, found in results.items() for detection in found]
+    rows = [(path.name, detection) for path, found in results.items() for detection in found]
     if not rows:
         return
     table = Table("picture", "class")
     for name in ("score", "x1", "y1", "x2", "y2"):
         table.add_column(name, justify="right")
-    for name, box, score, index in rows[:MAX_ROWS]:
+    for name, (box, score, index) in rows[:MAX_ROWS]:
         table.add_row(name, label_of(index, labels), f"{score:.2f}", *(f"{value:.0f}" for value in box))
     out.print(table)
     if len(rows) > MAX_ROWS:

@@ -86,7 +86,7 @@ def without_results(paths: Iterable[Path], root: Path) -> list[Path]:
         for place in places:
             if place not in folders:
                 folders[place] = ResultFolder(place) if (place / MARKER).is_file() else None
-        if not any(folders[place] and folders[place].wrote(path) for place in places):
+        if not any(folder.wrote(path) for place in places if (folder := folders[place]) is not None):
             kept.append(path)
     return kept
 

@@ -10,7 +10,6 @@ from typing import Any
 from trtnn import functional as F
 from trtnn.errors import ShapeError
 from trtnn.graph.tensor import Tensor
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
@@ -202,8 +201,7 @@ class PReLU(Module):
         weight: (num_parameters,): one, or one for each channel.
     """
 
-    @factory_arguments
-    def __init__(self, num_parameters: int = 1, init: Any = 0.25) -> None:
+    def __init__(self, num_parameters: int = 1, init: Any = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters = num_parameters
         self.weight = Parameter(num_parameters)

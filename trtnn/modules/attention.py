@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
-from trtnn.ops._arguments import Operand
+from trtnn.ops._arguments import Array
 from trtnn.ops.heads import attend
 from trtnn.parameter import Parameter
 
@@ -32,7 +33,6 @@ class MultiheadAttention(Module):
         out_proj: Linear(embed_dim, embed_dim).
     """
 
-    @factory_arguments
     def __init__(
         self,
         embed_dim: int,
@@ -44,6 +44,8 @@ class MultiheadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
@@ -65,9 +67,9 @@ class MultiheadAttention(Module):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        key_padding_mask: Operand | None = None,
+        key_padding_mask: Tensor | Array | None = None,
         need_weights: bool = True,
-        attn_mask: Operand | None = None,
+        attn_mask: Tensor | Array | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
@@ -86,14 +88,13 @@ class MultiheadAttention(Module):
         if query.ndim not in (2, 3) or query.ndim != key.ndim or key.ndim != value.ndim:
             raise ShapeError(f"MultiheadAttention got shapes {query.shape}, {key.shape} and {value.shape}")
         batched = query.ndim == 3
-        tensors = (query, key, value)
         if not batched:
-            tensors = tuple(F.unsqueeze(tensor, 0) for tensor in tensors)
+            query, key, value = (F.unsqueeze(tensor, 0) for tensor in (query, key, value))
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         elif not self.batch_first:
-            tensors = tuple(F.transpose(tensor, 0, 1) for tensor in tensors)
+            query, key, value = (F.transpose(tensor, 0, 1) for tensor in (query, key, value))
         heads, shown = attend(
-            *map(self._project, tensors, range(3)),
+            self._project(query, 0), self._project(key, 1), self._project(value, 2),
             self.num_heads, self.bias_k, self.bias_v, self.add_zero_attn,
             key_padding_mask, attn_mask, need_weights, average_attn_weights,
         )  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, TypeVar, overload
 
 from trtnn.errors import ArgumentError, named
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
+
+Several = TypeVar("Several", bound="_Sequence")
 
 
 def _position(container: Any, index: int, what: str = "modules") -> int:
@@ -50,6 +52,10 @@ class _Sequence(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self: Several, index: slice) -> Several: ...
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self._of(dict(list(self._modules.items())[index]))
@@ -63,7 +69,7 @@ class _Sequence(Module):
         del kept[index if isinstance(index, slice) else _position(self, index)]
         self._renumber(kept)
 
-    def __iadd__(self, other: Any) -> Any:
+    def __iadd__(self: Several, other: Any) -> Several:
         return self.extend(other)
 
     def _of(self, modules: Mapping[str, Module]) -> _Sequence:
@@ -75,7 +81,7 @@ class _Sequence(Module):
             delattr(self, name)
         self.extend(modules)
 
-    def insert(self, index: int, module: Module) -> Any:
+    def insert(self: Several, index: int, module: Module) -> Several:
         """Add a module before position ``index`` and return self; names become positions, as in torch."""
         index = operator.index(index)
         if not -len(self) <= index <= len(self):
@@ -87,18 +93,22 @@ class _Sequence(Module):
         self._renumber(modules)
         return self
 
+    @overload
+    def pop(self, key: int) -> Module: ...
+    @overload
+    def pop(self: Several, key: slice) -> Several: ...
     def pop(self, key: int | slice) -> Any:
-        """Take the modules at a position, or of a slice, out and return them."""
-        found = self[key]
+        """Take the module at a position, or those of a slice, out and return it, or them."""
+        taken = self[key]
         del self[key]
-        return found
+        return taken
 
-    def append(self, module: Module) -> Any:
+    def append(self: Several, module: Module) -> Several:
         """Add a module at the end and return self."""
         self.add_module(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> Any:
+    def extend(self: Several, modules: Iterable[Module]) -> Several:
         """Add modules at the end and return self."""
         for module in _all(modules, type(self).__name__):
             self.append(module)
@@ -114,12 +124,12 @@ class Sequential(_Sequence):
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         super().__init__()
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            by_name: Iterable = modules[0].items()
-        else:
-            by_name = ((str(i), module) for i, module in enumerate(modules))
-        for name, module in by_name:
-            self.add_module(name, module)
+        for i, module in enumerate(modules):
+            if len(modules) == 1 and isinstance(module, Mapping):
+                for name, named_module in module.items():
+                    self.add_module(name, named_module)
+            else:
+                self.add_module(str(i), module)  # pyright: ignore[reportArgumentType]  it raises for a dict among several
 
     def forward(self, input: Any) -> Any:
         for module in self:
@@ -212,7 +222,7 @@ class _Mapping(Module):
         self[name]  # it raises where there is none
         delattr(self, name)
 
-    def update(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+    def update(self, members: Mapping[str, Any] | _Mapping | Iterable[tuple[str, Any]]) -> None:
         """Add or replace members by name."""
         for name, member in _pairs(members, type(self).__name__):
             self[name] = member
@@ -228,13 +238,16 @@ class _Mapping(Module):
         for name in list(self):
             del self[name]
 
-    def keys(self) -> Iterable[str]:
+    def keys(self) -> KeysView[str]:
+        """Return the names."""
         return self._members_by_name.keys()
 
-    def values(self) -> Iterable[Any]:
+    def values(self) -> ValuesView[Any]:
+        """Return the members."""
         return self._members_by_name.values()
 
-    def items(self) -> Iterable[tuple[str, Any]]:
+    def items(self) -> ItemsView[str, Any]:
+        """Return the names and the members."""
         return self._members_by_name.items()
 
 
@@ -257,10 +270,11 @@ class ParameterDict(_Mapping):
         super().__init__()
         self.update({} if parameters is None else parameters)
 
-    def update(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+    def update(self, members: Mapping[str, Any] | _Mapping | Iterable[tuple[str, Any]]) -> None:
         """Add or replace parameters by name; those of a dict that is no OrderedDict by the alphabet, as in torch."""
-        by_name = isinstance(members, Mapping) and not isinstance(members, OrderedDict)
-        super().update(sorted(members.items()) if by_name else members)
+        by_alphabet = isinstance(members, Mapping) and not isinstance(members, OrderedDict)
+        pairs = _pairs(members, "ParameterDict")
+        super().update(sorted(pairs) if by_alphabet else pairs)
 
     def __reversed__(self) -> Iterator[str]:
         return reversed(self._members_by_name)
@@ -298,7 +312,9 @@ class ParameterDict(_Mapping):
 
     def fromkeys(self, keys: Iterable[str], default: Parameter | None = None) -> ParameterDict:
         """Return a ParameterDict that holds ``default`` under each name."""
-        return ParameterDict([(name, default) for name in keys])
+        made = ParameterDict()
+        made.update([(name, default) for name in keys])
+        return made
 
 
 class ParameterList(Module):
@@ -314,7 +330,11 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self._parameters.values())
 
-    def __getitem__(self, index: int | slice) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Parameter: ...
+    @overload
+    def __getitem__(self, index: slice) -> ParameterList: ...
+    def __getitem__(self, index: int | slice) -> Parameter | ParameterList:
         if isinstance(index, slice):
             return ParameterList(list(self)[index])
         return list(self)[_position(self, index, "parameters")]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.ops._arguments import ntuple
 from trtnn.parameter import Parameter
@@ -23,7 +23,6 @@ class _ConvNd(Module):
     function: Callable[..., Tensor]
     transposed = False
 
-    @factory_arguments
     def __init__(
         self,
         in_channels: int,
@@ -35,6 +34,8 @@ class _ConvNd(Module):
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -89,7 +90,7 @@ class _Conv(_ConvNd):
         """Return the padding as ``functional.pad`` takes it."""
         if self.padding == "valid":
             return [0] * (2 * self.sides)
-        if self.padding != "same":
+        if not isinstance(self.padding, str):
             return [end for side in self.padding[::-1] for end in (side, side)]
         totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         return [end for total in totals[::-1] for end in (total // 2, total - total // 2)]
@@ -108,7 +109,6 @@ class _ConvTranspose(_ConvNd):
 
     transposed = True
 
-    @factory_arguments
     def __init__(
         self,
         in_channels: int,
@@ -121,6 +121,8 @@ class _ConvTranspose(_ConvNd):
         bias: bool = True,
         dilation: Sides = 1,
         padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         self.output_padding = ntuple(output_padding, self.sides, "output_padding")

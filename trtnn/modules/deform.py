@@ -19,6 +19,8 @@ class DeformConv2d(Conv2d):
         lowering: ``"plugin"``, ``"native"``, or ``"auto"``, which takes the plugin where it can.
     """
 
+    padding: tuple[int, ...]  # of numbers alone, as torchvision's
+
     def __init__(
         self,
         in_channels: int,

@@ -7,7 +7,6 @@ from typing import Any
 from trtnn import functional as F
 from trtnn.errors import ShapeError
 from trtnn.graph.tensor import Tensor
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.modules.state import as_array
 from trtnn.ops.embedding import refuse_max_norm
@@ -49,7 +48,6 @@ class Embedding(Module):
         weight: (num_embeddings, embedding_dim).
     """
 
-    @factory_arguments
     def __init__(
         self,
         num_embeddings: int,
@@ -61,6 +59,8 @@ class Embedding(Module):
         sparse: bool = False,
         _weight: Any = None,
         _freeze: bool = False,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         refuse_max_norm(max_norm, "Embedding")
@@ -109,7 +109,6 @@ class EmbeddingBag(Module):
         weight: (num_embeddings, embedding_dim).
     """
 
-    @factory_arguments
     def __init__(
         self,
         num_embeddings: int,
@@ -122,6 +121,8 @@ class EmbeddingBag(Module):
         _weight: Any = None,
         include_last_offset: bool = False,
         padding_idx: int | None = None,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         refuse_max_norm(max_norm, "EmbeddingBag")

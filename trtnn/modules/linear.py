@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
 
@@ -19,8 +20,9 @@ class Linear(Module):
         bias: (out_features,), or None.
     """
 
-    @factory_arguments
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(out_features, in_features)
@@ -43,8 +45,15 @@ class Bilinear(Module):
         bias: (out_features,), or None.
     """
 
-    @factory_arguments
-    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
         self.weight = Parameter(out_features, in1_features, in2_features)

@@ -9,7 +9,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from trtnn.shapes.spec import Input
 
 if TYPE_CHECKING:
     from trtnn.engine.engine import Engine
+
+Self = TypeVar("Self", bound="Module")
 
 
 class LoadResult(NamedTuple):
@@ -310,7 +312,7 @@ class Module:
             raise ArgumentError(f"{type(self).__name__} has no {what} {target!r}", *near)
         return known[target]
 
-    def apply(self, fn: Callable[[Module], Any]) -> Module:
+    def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` on every module, children first, and return this one."""
         self._walk()  # it raises where there is no end
         pending: list[tuple[Module, bool]] = [(self, False)]
@@ -324,11 +326,11 @@ class Module:
 
     # -- what torch's modules do and these need not ----------------------------------------------------------------
 
-    def eval(self) -> Module:
+    def eval(self: Self) -> Self:
         """Return this module, which is in evaluation at all times."""
         return self
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: Self, mode: bool = True) -> Self:
         """Return this module where ``mode`` is False.
 
         Raises:
@@ -338,11 +340,11 @@ class Module:
             raise UnsupportedError("an engine does not train", "train with torch, and load the state dict")
         return self
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
         """Return this module; there are no gradients."""
         return self
 
-    def to(self, *args: Any, **kwargs: Any) -> Module:
+    def to(self: Self, *args: Any, **kwargs: Any) -> Self:
         """Return this module: an engine runs on the GPU, and its memory format is TensorRT's choice.
 
         Raises:
@@ -368,32 +370,32 @@ class Module:
                 "half precision: model.trace(fp16=True) or model.compile(fp16=True)",
             )
 
-    def type(self, dst_type: Any) -> Module:
+    def type(self: Self, dst_type: Any) -> Self:
         """Return this module where the type is float32, see :meth:`to`."""
         self._check_is_float32(dst_type)
         return self
 
-    def float(self) -> Module:
+    def float(self: Self) -> Self:
         """Return this module, which is computed in fp32 unless a trace says otherwise."""
         return self
 
-    def half(self) -> Module:
+    def half(self: Self) -> Self:
         """Raise a DTypeError: see :meth:`to`."""
         return self.type("float16")
 
-    def bfloat16(self) -> Module:
+    def bfloat16(self: Self) -> Self:
         """Raise a DTypeError: see :meth:`to`."""
         return self.type("bfloat16")
 
-    def double(self) -> Module:
+    def double(self: Self) -> Self:
         """Raise a DTypeError: see :meth:`to`."""
         return self.type("float64")
 
-    def cuda(self, device: Any = None) -> Module:
+    def cuda(self: Self, device: Any = None) -> Self:
         """Return this module, see :meth:`to`."""
         return self
 
-    def cpu(self) -> Module:
+    def cpu(self: Self) -> Self:
         """Return this module, see :meth:`to`."""
         return self
 
@@ -544,7 +546,7 @@ class Module:
         metadata = {"model": type(self).__name__, **self.metadata}
         write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
         try:
-            if automatic:
+            if automatic and samples is not None:  # which go together
                 fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
             return write(Precision(float16 if fp16 else float32, fp32_modules))
         except RecursionError:

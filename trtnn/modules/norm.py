@@ -8,7 +8,6 @@ from typing import Any
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
 from trtnn.ops._arguments import expect_ndim
@@ -59,7 +58,6 @@ class _BatchNorm(_Norm):
         UnsupportedError: ``track_running_stats`` is False.
     """
 
-    @factory_arguments
     def __init__(
         self,
         num_features: int,
@@ -67,6 +65,8 @@ class _BatchNorm(_Norm):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -102,7 +102,6 @@ class SyncBatchNorm(_BatchNorm):
     __doc__ = f"(batch, num_features, ...); in evaluation what BatchNorm is. {_BatchNorm.__doc__}"
     ndims = (2, 3, 4, 5)
 
-    @factory_arguments
     def __init__(
         self,
         num_features: int,
@@ -111,6 +110,8 @@ class SyncBatchNorm(_BatchNorm):
         affine: bool = True,
         track_running_stats: bool = True,
         process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -156,7 +157,6 @@ class _InstanceNorm(_Norm):
         bias: whether there is a ``bias``.
     """
 
-    @factory_arguments
     def __init__(
         self,
         num_features: int,
@@ -164,6 +164,8 @@ class _InstanceNorm(_Norm):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
         *,
         bias: bool = True,
     ) -> None:
@@ -219,15 +221,17 @@ class LayerNorm(_LastDimensions):
         weight, bias: of the last dimensions' shape, or None.
     """
 
-    @factory_arguments
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__(normalized_shape, eps, elementwise_affine)
+        self.eps: float = eps
         self.register_parameter("bias", Parameter(self.normalized_shape) if elementwise_affine and bias else None)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -241,9 +245,13 @@ class RMSNorm(_LastDimensions):
         weight: of the last dimensions' shape, or None.
     """
 
-    @factory_arguments
     def __init__(
-        self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__(normalized_shape, eps, elementwise_affine)
 
@@ -260,9 +268,16 @@ class GroupNorm(Module):
         weight, bias: (num_channels,), or None.
     """
 
-    @factory_arguments
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_channels % num_groups:

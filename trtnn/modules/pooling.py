@@ -45,7 +45,7 @@ class _MaxUnpool(_Pool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in self.order:
+        for name in ("kernel_size", "stride", "padding"):
             setattr(self, name, ntuple(getattr(self, name), self.sides, name))
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[Length] | None = None) -> Tensor:

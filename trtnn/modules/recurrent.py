@@ -9,7 +9,6 @@ from typing import Any
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.module import Module
 from trtnn.ops.recurrent import CELLS, State, recurrent_layer, recurrent_step
 from trtnn.parameter import Parameter
@@ -175,7 +174,6 @@ class _Recurrent(Module):
 class RNN(_Recurrent):
     __doc__ = f"h = tanh(W x + U h + b), or relu. {_Recurrent.__doc__}"
 
-    @factory_arguments
     def __init__(
         self,
         input_size: int,
@@ -186,6 +184,8 @@ class RNN(_Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         how = num_layers, bias, batch_first, dropout, bidirectional
         super().__init__(_mode_of(nonlinearity), input_size, hidden_size, *how)
@@ -195,7 +195,6 @@ class RNN(_Recurrent):
 class LSTM(_Recurrent):
     __doc__ = f"Long short-term memory; ``proj_size`` projects the hidden state. {_Recurrent.__doc__}"
 
-    @factory_arguments
     def __init__(
         self,
         input_size: int,
@@ -206,6 +205,8 @@ class LSTM(_Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         how = num_layers, bias, batch_first, dropout, bidirectional, proj_size
         super().__init__("LSTM", input_size, hidden_size, *how)
@@ -214,7 +215,6 @@ class LSTM(_Recurrent):
 class GRU(_Recurrent):
     __doc__ = f"Gated recurrent units. {_Recurrent.__doc__}"
 
-    @factory_arguments
     def __init__(
         self,
         input_size: int,
@@ -224,6 +224,8 @@ class GRU(_Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__("GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
 
@@ -270,8 +272,15 @@ class _Cell(Module):
 class RNNCell(_Cell):
     __doc__ = f"h = tanh(W x + U h + b), or relu. {_Cell.__doc__}"
 
-    @factory_arguments
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh") -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__(_mode_of(nonlinearity), input_size, hidden_size, bias)
         self.nonlinearity = nonlinearity
 
@@ -282,14 +291,16 @@ class RNNCell(_Cell):
 class LSTMCell(_Cell):
     __doc__ = f"Long short-term memory. {_Cell.__doc__}"
 
-    @factory_arguments
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__("LSTM", input_size, hidden_size, bias)
 
 
 class GRUCell(_Cell):
     __doc__ = f"Gated recurrent units. {_Cell.__doc__}"
 
-    @factory_arguments
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__("GRU", input_size, hidden_size, bias)

@@ -14,7 +14,6 @@ from trtnn.graph.tensor import Tensor
 from trtnn.modules.attention import MultiheadAttention
 from trtnn.modules.container import ModuleList
 from trtnn.modules.dropout import Dropout
-from trtnn.modules.factory import factory_arguments
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
 from trtnn.modules.norm import LayerNorm
@@ -36,7 +35,6 @@ class _Layer(Module):
 
     attentions: tuple[str, ...]  # names; behind them comes the feed-forward network
 
-    @factory_arguments
     def __init__(
         self,
         d_model: int,
@@ -48,6 +46,8 @@ class _Layer(Module):
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
@@ -187,7 +187,6 @@ class Transformer(Module):
     without one; to (length, batch, d_model).
     """
 
-    @factory_arguments
     def __init__(
         self,
         d_model: int = 512,
@@ -203,13 +202,15 @@ class Transformer(Module):
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         of_layer = (
             d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias,
         )  # fmt: skip
 
-        def stack(kind: type[_Stack], of: type[_Layer], count: int) -> _Stack:
+        def stack(kind: type[TransformerEncoder | TransformerDecoder], of: type[_Layer], count: int) -> Module:
             return kind(of(*of_layer), count, LayerNorm(d_model, layer_norm_eps, bias=bias))
 
         self.encoder = custom_encoder or stack(TransformerEncoder, TransformerEncoderLayer, num_encoder_layers)

@@ -74,8 +74,10 @@ def scans_in(data: bytes) -> int:
 
 def _pnm(data: bytes) -> Size:
     """Two numbers in text, with white space and comments before each."""
-    found = re.match(rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+(\d+)(?:\s|#[^\n\r]*[\n\r])+(\d+)\s", data[:65536])
-    width, height = (int(number[:20]) for number in found.groups())
+    sizes = re.match(rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+(\d+)(?:\s|#[^\n\r]*[\n\r])+(\d+)\s", data[:65536])
+    if sizes is None:
+        raise ValueError("no two numbers behind the signature")
+    width, height = (int(number[:20]) for number in sizes.groups())
     return height, width
 
 

@@ -134,7 +134,8 @@ def _detect_retinanet(
         ]
         anchors, indices = np.divmod(np.concatenate(best), scores.shape[1])
         x1, y1, x2, y2 = placement.area
-        kept = np.clip(boxes[anchors].astype(np.float32), np.float32([x1, y1] * 2), np.float32([x2, y2] * 2))
+        ends = np.array([[x1, y1] * 2, [x2, y2] * 2], np.float32)
+        kept = np.clip(boxes[anchors].astype(np.float32), *ends)
         finite = np.isfinite(kept).all(axis=1)
         picked = kept[finite], scores[anchors, indices][finite], indices[finite]
         found.append(suppress(*picked, iou, max_detections, classes).scaled(placement))

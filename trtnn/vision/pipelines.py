@@ -18,7 +18,7 @@ from trtnn.vision.heads import CENTERNET, END2END, RETINANET, YOLOV5, YOLOV8, He
 from trtnn.vision.postprocessing import check_thresholds
 from trtnn.vision.preprocessing import YOLO, Placement, Preprocessing, Size, preprocess
 
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ PIPELINES = {
     "yolov8": Pipeline(YOLO, YOLOV8),
     # Pixels beside the picture are zero after normalisation.
     "retinanet": Pipeline(
-        Preprocessing("corner", fill=tuple(255 * mean for mean in _IMAGENET["mean"]), **_IMAGENET), RETINANET
+        Preprocessing("corner", fill=(255 * _MEAN[0], 255 * _MEAN[1], 255 * _MEAN[2]), mean=_MEAN, std=_STD), RETINANET
     ),
     "centernet": Pipeline(
         Preprocessing(
@@ -110,7 +110,7 @@ PIPELINES = {
         CENTERNET,
     ),
     "end2end": Pipeline(YOLO, END2END),
-    "imagenet": Pipeline(Preprocessing("crop", fill=(0, 0, 0), **_IMAGENET), None),
+    "imagenet": Pipeline(Preprocessing("crop", fill=(0, 0, 0), mean=_MEAN, std=_STD), None),
 }
 
 

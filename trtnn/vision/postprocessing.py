@@ -120,7 +120,7 @@ def suppress(
     return Detections(boxes[kept], scores[kept], indices[kept])
 
 
-def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **thresholds: object) -> list[Detections]:
+def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **thresholds: Any) -> list[Detections]:
     """From the network's output for a batch to the detections in every picture's own pixels.
 
     Args:

@@ -302,10 +302,10 @@ def _average(part: np.ndarray, side: int, length: int, wanted: range) -> np.ndar
     """
     ratio, start = side / length, _under(side, length, wanted).start
     result = np.empty((len(wanted), *part.shape[1:]), np.float32)
-    for row, index in zip(result, wanted, strict=True):
+    for row, index in enumerate(wanted):
         under = _under(side, length, range(index, index + 1))
         distances = np.abs(np.arange(under.start, under.stop) + 0.5 - (index + 0.5) * ratio)
         weights = np.maximum(0, 1 - distances / max(ratio, 1))
         pixels = part[under.start - start : under.stop - start].astype(np.float32)
-        row[:] = np.tensordot((weights / weights.sum()).astype(np.float32), pixels, 1)
+        result[row] = np.tensordot((weights / weights.sum()).astype(np.float32), pixels, 1)
     return result
