@@ -55,13 +55,13 @@ class Comparison:
         Args:
             limit: the most rows to show, up to the first one beyond the tolerance or else to the end; all where None.
         """
-        from trtnn.table import aligned
+        from trtnn.table import render
 
         first = self.first
         end = self.outputs.index(first) + 1 if first else len(self.outputs)
         rows = self.outputs if limit is None else self.outputs[max(end - limit, 0) : end]
-        cells = [("module", "output", "error", "largest difference", "")]
-        cells += [
+        header = ("module", "output", "error", "largest difference", "")
+        cells = [
             (
                 row.path or "(forward)",
                 row.name,
@@ -71,15 +71,11 @@ class Comparison:
             )
             for row in rows
         ]
-        lines = aligned(cells, left=2)
-        rule = "-" * max(map(len, lines))
-        hidden = len(self.outputs) - len(rows)
-        more = [f"... and {hidden} more"] if hidden else []
         worst = max(row.error for row in self.outputs)
         verdict = f"all within {self.tolerance:g}: the largest error is {worst:.1e}"
         if first:
             verdict = f"they part in {first.path or 'the outputs of forward'}: error {first.error:.1e}"
-        return "\n".join([lines[0], rule, *lines[1:], *more, rule, verdict])
+        return render(header, cells, 2, verdict, hidden=len(self.outputs) - len(rows))
 
     def __str__(self) -> str:
         return self.table()

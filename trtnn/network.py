@@ -156,13 +156,13 @@ class Network:
         Raises:
             ArgumentError: ``depth`` is no positive int.
         """
-        from trtnn.table import aligned
+        from trtnn.table import render
 
         rows = layers = self.layers()
         if depth is not None:
             rows = _by_module(layers, depth)
-        cells = [("module", "layer", "output", "parameters", "FLOPs")]
-        cells += [
+        header = ("module", "layer", "output", "parameters", "FLOPs")
+        cells = [
             (
                 row.path or "(forward)",
                 row.kind.lower() if depth is None else row.kind,
@@ -173,11 +173,9 @@ class Network:
             for row in rows
         ]
         total_parameters, total_flops = sum(r.parameters for r in rows), sum(r.flops for r in rows)
-        cells.append(("total", f"{len(layers)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
-        lines = aligned(cells, left=3)
-        rule = "-" * max(map(len, lines))
+        total = ("total", f"{len(layers)} layers", "", f"{total_parameters:,}", f"{total_flops:,}")
         chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *chosen])
+        return "\n".join([render(header, cells, 3, total), *chosen])
 
     # -- running on the CPU -------------------------------------------------------------------------------------------
 

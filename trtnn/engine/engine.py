@@ -205,7 +205,7 @@ class Engine:
             )
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
+        """Run the engine; threads may call it at once.
 
         NumPy arrays and CPU tensors are copied to the GPU, fastest from page-locked memory (see :meth:`pinned_inputs`),
         and the call returns when the result is there. CUDA tensors are read where they lie, contiguous and of the
@@ -213,7 +213,7 @@ class Engine:
         on the GPU.
 
         Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
-        context for each profile that it uses.
+        context for each stream and profile that it uses.
 
         Args:
             *args, **kwargs: the inputs, all of them arrays or all tensors, by position or name.

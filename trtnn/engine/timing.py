@@ -11,7 +11,7 @@ from typing import Any
 
 from trtnn.engine.inspector import EngineLayer, read_layer
 from trtnn.errors import EngineError
-from trtnn.table import aligned
+from trtnn.table import render
 
 WIDEST = 48  # characters of a name in a table
 OWN = "(TensorRT)"  # stands for the module of a layer that TensorRT added and that belongs to none
@@ -144,7 +144,7 @@ class EngineTiming:
             for row in rows
         ]
         total = ("total", f"{len(rows)} layers, {self.runs} runs", "", "", *_figures(self.milliseconds, 1))
-        return _table(header, cells, total, 4, limit)
+        return render(header, cells, 4, total, limit)
 
     def module_table(self, depth: int | None = None, by_time: bool = False, limit: int | None = None) -> str:
         """Return a table of the modules' times, see :meth:`by_module`, with the total below it."""
@@ -153,7 +153,7 @@ class EngineTiming:
             sums.sort(key=lambda item: -item[1])
         whole = self.milliseconds
         cells = [(_shown(path), *_figures(time, time / whole if whole else 0)) for path, time in sums]
-        return _table(("module", "ms", "share"), cells, ("total", *_figures(whole, 1)), 1, limit)
+        return render(("module", "ms", "share"), cells, 1, ("total", *_figures(whole, 1)), limit)
 
     def __str__(self) -> str:
         return self.table()
@@ -181,13 +181,3 @@ def _shown(name: str) -> str:
 
 def _figures(milliseconds: float, share: float) -> tuple[str, str]:
     return f"{milliseconds:.4f}", f"{share:.1%}"
-
-
-def _table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], left: int, limit: int | None
-) -> str:
-    shown = rows[:limit]
-    lines = aligned([header, *shown, total], left)
-    rule = "-" * max(map(len, lines))
-    more = [f"... and {len(rows) - len(shown)} more"] if len(shown) < len(rows) else []
-    return "\n".join([lines[0], rule, *lines[1:-1], *more, rule, lines[-1]])
