@@ -1,4 +1,4 @@
-"""The package's metadata, and the mapping of the folders beside ``trtnn/`` into the package.
+"""What is installed, and where from: the folders beside ``trtnn/`` are mapped into the package.
 
 ``models/``, ``plugins/`` and ``examples/`` stand at the top level of the repository and install as ``trtnn.models``,
 ``trtnn.plugins`` and ``trtnn.examples``: no top-level name but ``trtnn`` is taken (a YOLOv5 checkout has a ``models``).
@@ -19,14 +19,6 @@ for folder in MAPPED:
         packages += [f"trtnn.{folder}", *(f"trtnn.{folder}.{name}" for name in find_packages(folder))]
 
 setup(
-    name="trtnn",
-    version="0.1.0",
-    description="TensorRT networks written as PyTorch-like modules",
-    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").is_file() else "",
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    license_files=["LICENSE"],
-    python_requires=">=3.10",
     packages=packages,
     package_dir=package_dir,
     py_modules=["trtnn_start"],
@@ -36,34 +28,4 @@ setup(
         "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
         "trtnn.plugins.dcnv2": ["csrc/*"],
     },
-    install_requires=[
-        "numpy>=1.24",
-        "filelock>=3.12",
-        "rich>=13",
-        "typer>=0.12",
-        "opencv-python-headless>=4.8",
-        "pyyaml>=6",
-    ],
-    extras_require={
-        "torch": ["torch>=2.4"],
-        "rtx": ["tensorrt-rtx-cu13>=1.7"],
-        "tensorrt": ["tensorrt>=8.6"],
-        "pycuda": ["pycuda"],
-        "digits": ["torch>=2.4", "scikit-learn", "scikit-image"],
-        "test": [
-            "pytest",
-            "pytest-timeout",
-            "pytest-xdist",
-            "hypothesis",
-            "expecttest",
-            "onnx",
-            "pyright[nodejs]",
-            "ruff",
-            "safetensors",
-            "scikit-learn",
-            "scikit-image",
-            "pycocotools",
-        ],
-    },
-    entry_points={"console_scripts": ["trtnn=trtnn_start:main"]},
 )

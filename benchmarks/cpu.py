@@ -341,6 +341,7 @@ def trace_layers(name: str, folder: Path, repeat: int) -> dict:
     The calls find their weights folded; what it takes to fold them is measured beside.
     """
     import trtnn
+    from trtnn.graph.ends import add_input
     from trtnn.graph.graph import Graph
 
     model = make_model(name)
@@ -353,7 +354,7 @@ def trace_layers(name: str, folder: Path, repeat: int) -> dict:
         network = model.trace()
         traced = time.perf_counter()
         graph = Graph(trtnn.get_backend())
-        tensors = {key: graph.add_input(key, spec).raw for key, spec in first.inputs.items()}
+        tensors = {key: add_input(graph, key, spec).raw for key, spec in first.inputs.items()}
         replay(graph.definition, calls, tensors)
         for key in first.outputs:
             graph.definition.mark_output(tensors[calls[-1][-1][0]] if len(first.outputs) == 1 else tensors[key])
@@ -478,7 +479,11 @@ def measure(case: str, name: str, folder: Path, repeat: int) -> dict:
     """Run a case in a new process and return its figures."""
     command = [sys.executable, __file__, "--case", case, "--model", name, "--folder", str(folder)]
     command += ["--repeat", str(repeat)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # With bytecode beside the sources, as everybody has it from the second time on.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    if case.startswith("import_"):
+        subprocess.run([sys.executable, "-c", case.replace("_", " ")], env=environment, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(f"{case} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])

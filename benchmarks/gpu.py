@@ -256,12 +256,12 @@ def task_time(args: argparse.Namespace) -> dict:
             figures[road]["largest difference from the first"] = float(np.abs(result - expected).max())
             print(args.task.model, args.task.batch, road, figures[road], flush=True)
             try:
-                profile = engine.profile(images)
+                timing = engine.timing(images)
             except EngineError as error:  # as of one on several streams
                 print(args.task, road, error, flush=True)
                 continue
-            figures[road]["kernels"] = sum(row.milliseconds > 0 for row in profile.layers)
-            (args.out / f"{args.task.model}-{args.task.batch}-{road}.txt").write_text(str(profile))
+            figures[road]["kernels"] = sum(row.milliseconds > 0 for row in timing.layers)
+            (args.out / f"{args.task.model}-{args.task.batch}-{road}.txt").write_text(str(timing))
     return figures
 
 

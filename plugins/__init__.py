@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 
 from trtnn.errors import EngineError
-from trtnn.plugins import dcnv2
 
-# By the names that engine files have for them. Each has ``load()``, which makes it known to the running TensorRT, or
-# says why it cannot.
-PLUGINS = {"dcnv2": dcnv2}
+# The names that engine files have for them, which are the names of their modules. Each has ``load()``, which makes it
+# known to the running TensorRT, or says why it cannot.
+PLUGINS = ("dcnv2",)
 
 
 def load_plugins(names: Iterable[str]) -> None:
@@ -24,4 +24,4 @@ def load_plugins(names: Iterable[str]) -> None:
             raise EngineError(
                 f"this engine holds the plugin {name!r}, which this trtnn does not have", f"known: {', '.join(PLUGINS)}"
             )
-        PLUGINS[name].load()
+        importlib.import_module(f"trtnn.plugins.{name}").load()

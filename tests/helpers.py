@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from trtnn.shapes.symbolic import evaluate
 
 torch.set_num_threads(1)  # the tests themselves run side by side
 
-FP32_TOLERANCE = 1e-5  # both relative to the largest magnitude of the output
+FP32_TOLERANCE = 1e-5  # of assert_close
 FP16_TOLERANCE = 2e-3
 ENGINE_TOLERANCE = 5e-3  # a GPU multiplies in TF32 or fp16
 ONE_TARGET = {"targets": ("sm86",)} if get_backend().capabilities.targets else {}
@@ -105,11 +106,15 @@ def load_random(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return module.eval()
 
 
-def assert_close(result: Any, expected: Any, tolerance: float = FP32_TOLERANCE) -> None:
-    """Compare arrays, in whatever structure, with torch's tensors: shapes, types, and numbers.
+def assert_close(result: Any, expected: Any, tolerance: float = FP32_TOLERANCE, absolute: float | None = None) -> None:
+    """Compare arrays, in whatever structure, with torch's tensors: shapes, types, and each number by itself.
+
+    What is not finite has to be the same. A finite number may be off by ``tolerance`` of its own magnitude, and by
+    ``absolute`` beside that.
 
     Args:
-        tolerance: the largest difference, in parts of the largest magnitude expected.
+        absolute: in the unit of what is compared; by default ``tolerance``, or that part of the largest number
+            expected where all are below 1.
     """
     if isinstance(expected, (tuple, list, dict)):
         assert type(result) is type(expected)
@@ -117,7 +122,7 @@ def assert_close(result: Any, expected: Any, tolerance: float = FP32_TOLERANCE) 
         if isinstance(expected, dict):
             assert result.keys() == expected.keys()
         for key in expected if isinstance(expected, dict) else range(len(expected)):
-            assert_close(result[key], expected[key], tolerance)
+            assert_close(result[key], expected[key], tolerance, absolute)
         return
     if not isinstance(expected, (torch.Tensor, np.ndarray)):
         assert result == expected
@@ -130,8 +135,10 @@ def assert_close(result: Any, expected: Any, tolerance: float = FP32_TOLERANCE) 
     if expected.dtype.kind != "f":
         np.testing.assert_array_equal(result, expected)
         return
-    largest = np.abs(expected).max()
-    np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance * largest, equal_nan=False)
+    if absolute is None:
+        finite = np.abs(expected[np.isfinite(expected)])
+        absolute = tolerance * min(1.0, float(finite.max(initial=0.0)))
+    np.testing.assert_allclose(result, expected, rtol=tolerance, atol=absolute)
 
 
 def check_triangle(
@@ -216,6 +223,24 @@ def check_dynamic(
                     arrays = [numbers(*s).astype(dtype) for s in (shape if isinstance(spec, list) else [shape])]
                     with torch.no_grad():
                         assert_close(engine(*arrays), theirs(*map(torch.from_numpy, arrays)), ENGINE_TOLERANCE)
+
+
+def lines_run(function: Callable[[], Any]) -> int:
+    """Return how many lines of Python a call executes: what it costs, the same on every machine."""
+    count = 0
+
+    def tracer(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return tracer
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
 
 
 def layers(network: Network, *kinds: str) -> list[Any]:

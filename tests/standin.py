@@ -11,7 +11,8 @@ import pytest
 
 import trtnn.engine.engine
 from trtnn import Network, get_backend
-from trtnn.shapes.profiles import Shapes, lengths_in
+from trtnn.shapes.call import Shapes
+from trtnn.shapes.profiles import lengths_in
 from trtnn.structure import leaves_of
 
 

@@ -25,3 +25,12 @@ def test_names_of_modules_that_are_packages_now_are_found():
         from trtnn.graph import nothing  # noqa: F401
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("trtnn.nothing")
+
+
+def test_names_of_timings_are_found():
+    with pytest.warns(DeprecationWarning, match=r"trtnn.Profile is now trtnn.EngineTiming; the old name goes"):
+        assert trtnn.Profile is trtnn.EngineTiming
+    warned = pytest.warns(DeprecationWarning, match=r"trtnn.Engine.profile is now trtnn.Engine.timing")
+    with warned as record, pytest.raises(trtnn.errors.ArgumentError, match="runs is a positive number"):
+        trtnn.Engine(b"ftrt", {}).profile(runs=0)
+    assert record[0].filename == __file__

@@ -2,6 +2,7 @@
 
 import importlib as _importlib
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 # In a clone the folders that are installed as trtnn.models, trtnn.plugins and trtnn.examples stand beside this one, and
@@ -11,27 +12,47 @@ if not _Path(__file__).with_name("models").exists():
 
 from trtnn import errors, functional, modules
 from trtnn import methods as _methods  # noqa: F401  (it gives Tensors their methods)
-from trtnn.accuracy.report import Fp16Report
 from trtnn.backend import get_backend
-from trtnn.build.build import BuildConfig
 from trtnn.checkpoint import load, save
-from trtnn.compare import Comparison, compare
+from trtnn.compare import compare
 from trtnn.dtypes import bfloat16, bool_, finfo, float16, float32, iinfo, int8, int32, int64, uint8
-from trtnn.engine.engine import Engine
-from trtnn.engine.timing import Profile
 from trtnn.errors import TrtnnError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules import Module
 from trtnn.moved import find_old_names as _find_old_names
+from trtnn.moved import warn_renamed as _warn_renamed
 from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import Dim, sym_max, sym_min
 
+if TYPE_CHECKING:
+    from trtnn import models as models
+    from trtnn import vision as vision
+    from trtnn.accuracy.report import Fp16Report
+    from trtnn.build.config import BuildConfig
+    from trtnn.classifier import Classifier
+    from trtnn.compare import Comparison
+    from trtnn.detector import Detector
+    from trtnn.engine.engine import Engine
+    from trtnn.engine.timing import EngineTiming
+
+    __version__: str
+
 _find_old_names()
 
-# What is imported when it is first asked for: the commands and who only builds need none of it.
-_LATER = {"Classifier": "trtnn.classifier", "Detector": "trtnn.detector", "models": "", "vision": ""}
+# What is imported when it is first asked for: a trace needs none of it.
+_LATER = {
+    "BuildConfig": "trtnn.build.config",
+    "Classifier": "trtnn.classifier",
+    "Comparison": "trtnn.compare",
+    "Detector": "trtnn.detector",
+    "Engine": "trtnn.engine.engine",
+    "EngineTiming": "trtnn.engine.timing",
+    "Fp16Report": "trtnn.accuracy.report",
+    "models": "",
+    "vision": "",
+}
 
 
 def __getattr__(name: str) -> _Any:
@@ -40,6 +61,9 @@ def __getattr__(name: str) -> _Any:
     elif name in _LATER:
         module = _importlib.import_module(_LATER[name] or f"trtnn.{name}")
         value = getattr(module, name) if _LATER[name] else module
+    elif name == "Profile":
+        _warn_renamed("trtnn.Profile", "trtnn.EngineTiming")
+        return __getattr__("EngineTiming")
     else:
         raise AttributeError(f"module 'trtnn' has no attribute {name!r}")
     globals()[name] = value
@@ -54,12 +78,12 @@ __all__ = [
     "Detector",
     "Dim",
     "Engine",
+    "EngineTiming",
     "Fp16Report",
     "Input",
     "Module",
     "Network",
     "Parameter",
-    "Profile",
     "Tensor",
     "TrtnnError",
     "UnsupportedError",

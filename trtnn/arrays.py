@@ -12,6 +12,8 @@ from trtnn.errors import DTypeError
 
 def is_torch(value: Any) -> bool:
     """Return whether a value is a tensor of torch's: a Parameter of torch.nn's and other subclasses are."""
+    if type(value) is np.ndarray:  # as nearly always where there are many
+        return False
     return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(value).__mro__)
 
 

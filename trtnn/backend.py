@@ -17,6 +17,7 @@ from typing import Any
 from trtnn.cuda import gpus
 from trtnn.dtypes import ALL, DType, as_dtype
 from trtnn.errors import BackendError, DTypeError
+from trtnn.signals import held_signals
 
 ENVIRONMENT = "TRTNN_BACKEND"
 INSTALL = {
@@ -121,6 +122,30 @@ class Backend:
             DTypeError: trtnn has no such element type.
         """
         return self._dtypes.get(int(member)) or as_dtype(member)
+
+    def make_builder(self) -> Any:
+        """Return a new ``Builder``.
+
+        Raises:
+            BackendError: TensorRT does not start here; with its own words.
+        """
+        self.logger.take()
+        try:
+            with held_signals():  # it takes seconds, and writes to its log
+                return self.trt.Builder(self.logger)
+        except TypeError as error:  # what TensorRT's constructors end in where they fail
+            needs = () if self.capabilities.targets else ("it needs an NVIDIA GPU, even to trace a network",)
+            raise BackendError(f"{self} does not start here", *needs, *self.logger.take()) from error
+
+    @property
+    def network_flags(self) -> int:
+        """What ``create_network`` takes for a network that carries its element types, where this TensorRT has such."""
+        flags, bits = self.trt.NetworkDefinitionCreationFlag, 0
+        if self.capabilities.needs_explicit_batch:
+            bits |= 1 << int(flags.EXPLICIT_BATCH)
+        if self.capabilities.needs_strong_flag:
+            bits |= 1 << int(flags.STRONGLY_TYPED)
+        return bits
 
     @functools.cached_property
     def targets(self) -> tuple[str, ...]:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trtnn.accuracy.report import TOLERANCE
 from trtnn.errors import ArgumentError
+from trtnn.graph.precision import TOLERANCE
 from trtnn.network import Network
 from trtnn.structure import leaves_of
-from trtnn.table import aligned
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,13 @@ class Comparison:
         Args:
             limit: the most rows to show, up to the first one beyond the tolerance or else to the end; all where None.
         """
+        from trtnn.table import render
+
         first = self.first
         end = self.outputs.index(first) + 1 if first else len(self.outputs)
         rows = self.outputs if limit is None else self.outputs[max(end - limit, 0) : end]
-        cells = [("module", "output", "error", "largest difference", "")]
-        cells += [
+        header = ("module", "output", "error", "largest difference", "")
+        cells = [
             (
                 row.path or "(forward)",
                 row.name,
@@ -70,15 +71,11 @@ class Comparison:
             )
             for row in rows
         ]
-        lines = aligned(cells, left=2)
-        rule = "-" * max(map(len, lines))
-        hidden = len(self.outputs) - len(rows)
-        more = [f"... and {hidden} more"] if hidden else []
         worst = max(row.error for row in self.outputs)
         verdict = f"all within {self.tolerance:g}: the largest error is {worst:.1e}"
         if first:
             verdict = f"they part in {first.path or 'the outputs of forward'}: error {first.error:.1e}"
-        return "\n".join([lines[0], rule, *lines[1:], *more, rule, verdict])
+        return render(header, cells, 2, verdict, hidden=len(self.outputs) - len(rows))
 
     def __str__(self) -> str:
         return self.table()
@@ -136,25 +133,24 @@ def compare(
             f"the network: {', '.join(network.outputs)}",
             "trace the network with the same outputs=[...] as the engine's",
         )
-    found = leaves_of(graph.structure, run(*args, **kwargs))
+    actual = leaves_of(graph.structure, run(*args, **kwargs))
     on_cpu = [value.cpu() if hasattr(value, "cpu") else value for value in (*args, *kwargs.values())]
     true = network.run(*on_cpu[: len(args)], **dict(zip(kwargs, on_cpu[len(args) :], strict=True)))
     expected = leaves_of(graph.structure, true)
-    paths = dict.fromkeys(expected, "")
-    if graph.inner_outputs:
-        for path, part in graph.structure["tuple"][1]["dict"].items():
-            paths |= dict.fromkeys(leaves_of(part, true[1][path]), path)
+    inner = graph.structure["tuple"][1]["dict"] if graph.inner_outputs else {}
+    path_of = {name: path for path, part in inner.items() for name in leaves_of(part, true[1][path])}
+    paths = {name: path_of.get(name, "") for name in expected}
     order = list(graph.module_outputs)
     names = sorted(paths, key=lambda name: order.index(paths[name]) if paths[name] else len(order))
-    return Comparison(tuple(_compare(paths[name], name, expected[name], found[name]) for name in names), tolerance)
+    return Comparison(tuple(_compare(paths[name], name, expected[name], actual[name]) for name in names), tolerance)
 
 
-def _compare(path: str, name: str, expected: Any, found: Any) -> ComparedOutput:
+def _compare(path: str, name: str, expected: Any, actual: Any) -> ComparedOutput:
     import torch  # which the reference has just used
 
     from trtnn.accuracy.deviation import Deviation
 
-    true, value = (torch.as_tensor(one).cpu() for one in (expected, found))
+    true, value = (torch.as_tensor(one).cpu() for one in (expected, actual))
     if true.shape != value.shape:
         raise ArgumentError(f"the engine gives {name} as {tuple(value.shape)}, the network as {tuple(true.shape)}")
     deviation = Deviation()

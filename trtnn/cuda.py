@@ -26,14 +26,14 @@ def gpus() -> tuple[str, ...]:
     if cuda is None or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return ()
     major_attribute, minor_attribute = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-    found = []
+    capabilities = []
     for ordinal in range(count.value):
         device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
         cuda.cuDeviceGet(ctypes.byref(device), ordinal)
         cuda.cuDeviceGetAttribute(ctypes.byref(major), major_attribute, device)
         cuda.cuDeviceGetAttribute(ctypes.byref(minor), minor_attribute, device)
-        found.append(f"sm{major.value}{minor.value}")
-    return tuple(found)
+        capabilities.append(f"sm{major.value}{minor.value}")
+    return tuple(capabilities)
 
 
 def gpu_name() -> str:

@@ -117,14 +117,14 @@ def where(path: str) -> str:
     return path or "the model's own forward"
 
 
-def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
-    """Return a line of details with the known names that come nearest to an unknown one, or none.
+def nearest(name: str, names: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return a line of details with the names that come nearest to one that does not exist, or none.
 
     Args:
-        name: what was given.
-        known: what could have been.
+        name: the one that does not exist.
+        names: those that do.
         most: how many to show.
         cutoff: how like they have to be, from 0 to 1.
     """
-    found = difflib.get_close_matches(name, list(known), n=most, cutoff=cutoff)
-    return [f"{'nearest' if most == 1 else 'near'}: {', '.join(found)}"] if found else []
+    near = difflib.get_close_matches(name, list(names), n=most, cutoff=cutoff)
+    return [f"{'nearest' if most == 1 else 'near'}: {', '.join(near)}"] if near else []

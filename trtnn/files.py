@@ -11,12 +11,9 @@ import os
 import re
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-from filelock import FileLock, Timeout
 
 from trtnn.errors import ArgumentError, FileError
 
@@ -53,7 +50,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def _kind(status: os.stat_result) -> str | None:
-    """Return in words what is no regular file, and None for one that is."""
+    """Return in words what a file is; None for a regular one."""
     kind = stat.S_IFMT(status.st_mode)
     return None if kind == stat.S_IFREG else _KINDS.get(kind, "it is no regular file")
 
@@ -71,10 +68,10 @@ def default_cache_dir() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     if not os.path.isabs(base):  # it would be another one in every folder that a program is started from
-        known = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HOME")}
+        variables = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "HOME")}
         raise ArgumentError(
             "there is no folder for caches: neither HOME nor XDG_CACHE_HOME is an absolute path",
-            "received " + ", ".join(f"{name}={value!r}" if value else f"no {name}" for name, value in known.items()),
+            f"received {', '.join(f'{n}={v!r}' if v else f'no {n}' for n, v in variables.items())}",
             f"set {CACHE_ENVIRONMENT} to a folder, or HOME",
         )
     return Path(base, "trtnn")
@@ -154,6 +151,8 @@ def locked(path: str | os.PathLike[str], waiting: str = "") -> Iterator[None]:
         path: what is locked; the lock is the file ``<path>.lock`` beside it, which stays.
         waiting: a line for standard error, said if another holds the lock now.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(f"{os.fspath(path)}.lock")
     try:
         lock.acquire(timeout=0)
@@ -175,6 +174,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     Raises:
         ArgumentError: the path is a folder, or its folder is missing or closed to us.
     """
+    import tempfile
+
     path = Path(path)
     try:
         kind = _kind(path.stat())
@@ -206,6 +207,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         ArgumentError: as :func:`check_writable`.
         FileError: the system refused, as when the disk is full.
     """
+    import tempfile
+
     path = check_writable(path)
     temporary = None
     try:

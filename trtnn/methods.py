@@ -158,7 +158,7 @@ OPERATORS_OF_TWO = {
     "matmul": matmul, "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
 }  # fmt: skip
 
-METHODS = {
+METHODS: dict[str, Any] = {
     **{name: getattr(F, name) for name in _SAME_NAME},
     **{f"__{name}__": function for name, function in (OPERATORS | OPERATORS_OF_TWO).items()},
     **{f"__{name}__": _beside_complex(OPERATORS_OF_TWO[name]) for name in ("add", "sub", "mul", "truediv")},
@@ -229,7 +229,7 @@ IN_PLACE = (
     "scatter_add", "scatter_reduce", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
     "subtract", "tan", "tanh", "tril", "triu", "true_divide", "trunc", "xlogy",
 )  # fmt: skip
-METHODS_IN_PLACE = {
+METHODS_IN_PLACE: dict[str, Any] = {
     **{f"{name}_": in_place(METHODS[name]) for name in IN_PLACE},
     **{f"__i{name}__": in_place(function) for name, function in OPERATORS_OF_TWO.items() if name != "matmul"},
     **{
@@ -246,8 +246,9 @@ METHODS_IN_PLACE = {
 
 def _as_method(name: str, function: Any) -> Any:
     """Return a method as it is called from outside; operators take operands as they come."""
-    has_door = name.startswith("__") or isinstance(function, property) or name in F.__all__
-    return function if has_door else public(function, f"Tensor.{name}")
+    if isinstance(function, property) or name.startswith("__") or name in F.__all__:
+        return function
+    return public(function, f"Tensor.{name}")
 
 
 _BOUND = {name: _as_method(name, function) for name, function in (METHODS | METHODS_IN_PLACE).items()}
@@ -268,17 +269,14 @@ def _compared_as_itself(function: Callable[..., Any]) -> Callable[[Parameter, An
 
 def _on_parameter(name: str, function: Any) -> Any:
     if isinstance(function, property):
-        return property(lambda parameter: function.fget(of_array(parameter)))
+        getter: Any = function.fget
+        return property(lambda parameter: getter(of_array(parameter)))
     if name.strip("_").removeprefix("r") in OPERATORS_OF_TWO:  # they take operands of any kind
         return function
     if name.startswith("__"):
         return lambda parameter, *args, **kwargs: function(of_array(parameter), *args, **kwargs)
     return function  # its door makes a Tensor of it
 
-
-Tensor.__torch_function__ = Complex.__torch_function__ = torch_function(
-    {name: getattr(F, name) for name in F.__all__} | {f"fft_{name}": getattr(F.fft, name) for name in F.fft.__all__}
-)
 
 # A parameter within forward does what a Tensor does. Outside it is an array: it has the numbers that it holds.
 for _name, _function in {
@@ -287,10 +285,12 @@ for _name, _function in {
 }.items():
     if _name not in vars(Parameter) and _name != "data":
         setattr(Parameter, _name, _on_parameter(_name, _function))
-Parameter.dtype = property(dtype_of)
-Parameter.__eq__, Parameter.__ne__ = (_compared_as_itself(METHODS[name]) for name in ("__eq__", "__ne__"))
-for _name in METHODS_IN_PLACE:
-    setattr(Parameter, _name, _refuse_in_place)
+for _name, _function in {
+    **dict.fromkeys(METHODS_IN_PLACE, _refuse_in_place),
+    **{name: _compared_as_itself(METHODS[name]) for name in ("__eq__", "__ne__")},
+    "dtype": property(dtype_of),
+}.items():
+    setattr(Parameter, _name, _function)
 
 
 def _explain_missing(value: Tensor | Parameter, name: str) -> Any:
@@ -301,4 +301,12 @@ def _explain_missing(value: Tensor | Parameter, name: str) -> Any:
     raise AttributeError(explain(owner, name, METHODS))
 
 
-Tensor.__getattr__ = Parameter.__getattr__ = _explain_missing
+_BY_NAME = {
+    **{name: getattr(F, name) for name in F.__all__},
+    **{f"fft_{name}": getattr(F.fft, name) for name in F.fft.__all__},
+}
+for _owner, _name, _function in (
+    *((owner, "__torch_function__", torch_function(_BY_NAME)) for owner in (Tensor, Complex)),
+    *((owner, "__getattr__", _explain_missing) for owner in (Tensor, Parameter)),
+):
+    setattr(_owner, _name, _function)

@@ -1,4 +1,4 @@
-"""Modules under the names that they had before they were given rooms: they are found, with a warning, until 0.3."""
+"""Names that something had before: they are found, with a warning, until 0.3."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ NEW_NAMES = {
 }
 
 
-def _warn(old: str, new: str) -> None:
+def warn_renamed(old: str, new: str) -> None:
+    """Warn that what was asked for has another name now, in the name of the caller's caller."""
     warnings.warn(f"{old} is now {new}; the old name goes with trtnn 0.3", DeprecationWarning, stacklevel=3)
 
 
@@ -56,7 +57,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
-        _warn(old, NEW_NAMES[old])
+        warn_renamed(old, NEW_NAMES[old])
         sys.modules[old] = importlib.import_module(NEW_NAMES[old])  # the module itself, which the import then returns
 
 
@@ -72,7 +73,7 @@ def found_in(module: str) -> Callable[[str], Any]:
         if name.startswith("__"):
             raise AttributeError(name)
         value = getattr(importlib.import_module(module), name)
-        _warn(f"{module.rpartition('.')[0]}.{name}", f"{module}.{name}")
+        warn_renamed(f"{module.rpartition('.')[0]}.{name}", f"{module}.{name}")
         return value
 
     return get

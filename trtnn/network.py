@@ -7,32 +7,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trtnn.accuracy.choice import MixedPrecision
-from trtnn.accuracy.report import Fp16Report, make_report
 from trtnn.backend import get_backend
-from trtnn.build.build import BuildConfig, build
 from trtnn.dtypes import float32
-from trtnn.engine.engine import Engine
-from trtnn.engine.metadata import check_metadata
 from trtnn.errors import ArgumentError, BackendError, TrtnnError
-from trtnn.graph.definition import count_flops, count_parameters, count_trips, read_layers
+from trtnn.graph.ends import add_input, set_outputs
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
-from trtnn.progress import progress_bar
-from trtnn.shapes.profiles import Ranges, Shapes, check_arrays, merge_profiles
-from trtnn.shapes.spec import Input, check_is_dense, check_numpy_has, name_arguments
+from trtnn.shapes.profiles import Ranges, merge_profiles
+from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import at_opt
 from trtnn.structure import map_leaves, unflatten
-from trtnn.table import aligned
+
+# What only some of a network's uses need is imported there, so that ``import trtnn`` loads little.
+if TYPE_CHECKING:
+    from trtnn.accuracy.report import Fp16Report
+    from trtnn.build.config import BuildConfig
+    from trtnn.engine.engine import Engine
+    from trtnn.shapes.call import Shapes
 
 
 def trace(
     forward: Callable[..., Any],
-    inputs: Mapping[str, Sequence[Input]],
+    inputs: Mapping[str, Sequence[TensorSpec]],
     precision: Precision | None = None,
     paths: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -51,17 +51,19 @@ def trace(
     Raises:
         ArgumentError: the metadata are no JSON, or an engine file says itself what they say.
     """
-    known = check_metadata(metadata or {})
+    from trtnn.engine.metadata import check_metadata
+
+    checked = check_metadata(metadata or {})
     merged, profiles = merge_profiles(inputs)
 
     def write(precision: Precision) -> Graph:
         graph = Graph(get_backend(), precision, paths or {}, profiles)
         with graph.tracing():
-            result = forward(**{name: graph.add_input(name, spec) for name, spec in merged.items()})
-            graph.set_outputs(result, outputs)
+            result = forward(**{name: add_input(graph, name, spec) for name, spec in merged.items()})
+            set_outputs(graph, result, outputs)
         return graph
 
-    return Network(write(precision or Precision()), write, known)
+    return Network(write(precision or Precision()), write, checked)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class LayerSummary:
 
     path: str
     kind: str
-    output: Input | None
+    output: TensorSpec | None
     parameters: int
     flops: int
 
@@ -94,12 +96,12 @@ class Network:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def inputs(self) -> dict[str, Input]:
+    def inputs(self) -> dict[str, TensorSpec]:
         """The inputs by name."""
         return self.graph.inputs
 
     @property
-    def outputs(self) -> dict[str, Input]:
+    def outputs(self) -> dict[str, TensorSpec]:
         """The outputs by name."""
         return self.graph.outputs
 
@@ -119,6 +121,9 @@ class Network:
 
     def layers(self) -> list[LayerSummary]:
         """Return what each layer is and costs, in order."""
+        from trtnn.graph.costs import count_flops, count_parameters, count_trips
+        from trtnn.graph.definition import read_layers
+
         rows = []
         shape_of = self.graph.shape_of
         read = list(read_layers(self.graph.definition, self.graph.trt))
@@ -126,7 +131,7 @@ class Network:
         for path, (kind, layer), times in zip(self.graph.layer_paths, read, trips, strict=True):
             output = layer.get_output(0) if layer.num_outputs else None
             plugin = self.graph.plugins.get(layer.name)
-            spec = Input(shape_of(output), output.dtype) if output is not None else None
+            spec = TensorSpec(shape_of(output), output.dtype) if output is not None else None
             flops = at_opt(times * count_flops(kind, layer, shape_of, plugin))
             rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer, plugin), flops))
         return rows
@@ -151,11 +156,13 @@ class Network:
         Raises:
             ArgumentError: ``depth`` is no positive int.
         """
+        from trtnn.table import render
+
         rows = layers = self.layers()
         if depth is not None:
             rows = _by_module(layers, depth)
-        cells = [("module", "layer", "output", "parameters", "FLOPs")]
-        cells += [
+        header = ("module", "layer", "output", "parameters", "FLOPs")
+        cells = [
             (
                 row.path or "(forward)",
                 row.kind.lower() if depth is None else row.kind,
@@ -166,16 +173,16 @@ class Network:
             for row in rows
         ]
         total_parameters, total_flops = sum(r.parameters for r in rows), sum(r.flops for r in rows)
-        cells.append(("total", f"{len(layers)} layers", "", f"{total_parameters:,}", f"{total_flops:,}"))
-        lines = aligned(cells, left=3)
-        rule = "-" * max(map(len, lines))
+        total = ("total", f"{len(layers)} layers", "", f"{total_parameters:,}", f"{total_flops:,}")
         chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *chosen])
+        return "\n".join([render(header, cells, 3, total), *chosen])
 
     # -- running on the CPU -------------------------------------------------------------------------------------------
 
     @cached_property
     def _shapes(self) -> Shapes:
+        from trtnn.shapes.call import Shapes
+
         return Shapes(self.inputs, self.outputs, self.profiles)
 
     @cached_property
@@ -199,6 +206,8 @@ class Network:
         Raises:
             ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown or folded.
         """
+        from trtnn.shapes.call import check_numpy_has
+
         tensors, wants_torch = self._read_inputs(args, kwargs)
         inner = {path: self.graph.module_outputs[path] for path in self.graph.module_outputs.matching(outputs)}
         wanted = set(self.outputs)
@@ -217,11 +226,13 @@ class Network:
 
     def _read_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         """Return checked inputs as torch tensors by name, and whether the first of them was one."""
-        given = name_arguments(list(self.inputs), args, kwargs)
-        check_arrays(self._shapes, given)
+        from trtnn.shapes.call import check_arrays, check_is_dense, name_arguments
+
+        arrays = name_arguments(list(self.inputs), args, kwargs)
+        check_arrays(self._shapes, arrays)
         torch = _import_torch()
         tensors = {}
-        for name, array in given.items():
+        for name, array in arrays.items():
             if isinstance(array, torch.Tensor):
                 check_is_dense(name, array)
                 tensors[name] = array.detach()
@@ -229,7 +240,7 @@ class Network:
                 tensors[name] = torch.from_numpy(np.array(array))
         stored = {name: self.graph.stored_dtype(spec.dtype).name for name, spec in self.inputs.items()}
         tensors = {name: tensor.to(getattr(torch, stored[name])) for name, tensor in tensors.items()}
-        return tensors, isinstance(next(iter(given.values())), torch.Tensor)
+        return tensors, isinstance(next(iter(arrays.values())), torch.Tensor)
 
     def _is_raw(self, leaf: Any) -> bool:
         return isinstance(leaf, self.graph.trt.ITensor)
@@ -253,6 +264,10 @@ class Network:
                 in fp16.
             ShapeError, DTypeError: a sample does not fit; with its number.
         """
+        from trtnn.accuracy.choice import MixedPrecision
+        from trtnn.accuracy.report import make_report
+        from trtnn.progress import progress_bar
+
         if self.graph.precision.compute is not float32:
             raise ArgumentError(
                 f"fp16 is measured against fp32, and this network was traced in {self.graph.precision.compute.name}",
@@ -289,6 +304,9 @@ class Network:
 
     def build(self, config: BuildConfig | None = None, **options: Any) -> Engine:
         """Build an engine; ``options`` are those of :class:`trtnn.BuildConfig`, in place of one."""
+        from trtnn.build.build import build
+        from trtnn.build.config import BuildConfig
+
         if config is not None and options:
             raise ArgumentError("build takes a BuildConfig or options, not both")
         return build(self.graph, config or BuildConfig.from_options(options), self.metadata)

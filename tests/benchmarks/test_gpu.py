@@ -99,7 +99,6 @@ def test_a_process_that_cannot_start_ends_the_run(args, monkeypatch):
     """Its GPU is free again for the groups that wait for one."""
 
     def run_process(tasks, args, gpu_of_these):
-        time.sleep(0.01)
         raise FileNotFoundError("no such python")
 
     monkeypatch.setattr(gpu, "run_process", run_process)

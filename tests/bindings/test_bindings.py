@@ -15,7 +15,7 @@ import trtnn
 from tests.bindings.api import Api, make_stubs
 from tests.bindings.uses import Unclear, Use, uses_of_package, uses_of_source
 from tests.bindings.versions import VERSIONS, Bindings
-from trtnn.build.build import DEFAULT_TARGETS
+from trtnn.build.config import DEFAULT_TARGETS
 from trtnn.dtypes import ALL
 from trtnn.ops.padding import SLICE_MODES
 from trtnn.ops.resizing import RESIZE_MODES
@@ -160,7 +160,7 @@ def test_no_row_of_the_tables_is_left_over(installed: Api, uses: list[Use]) -> N
 
 def test_uses_are_found_in_every_file_that_has_some(uses: list[Use]) -> None:
     files = {use.where.partition(":")[0] for use in uses}
-    expected = "arithmetic backend build convolution elementwise fingerprint graph inspector plan progress "
+    expected = "arithmetic backend build convolution elementwise fingerprint graph inspector plan watching "
     expected += "definition session spatial timing_cache unary"
     assert {f"{name}.py" for name in expected.split()} <= files
 

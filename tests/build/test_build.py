@@ -9,13 +9,15 @@ import pytest
 import torch
 
 import trtnn.build.build
+import trtnn.build.config
 from tests.helpers import ONE_TARGET, load_random, message_of, needs_type, strongly_typed, trace
 from trtnn import BuildConfig, Input, get_backend, modules
-from trtnn.build.build import DEFAULT_TARGETS, leave_out_libraries, resolve_targets
+from trtnn.build.build import leave_out_libraries
+from trtnn.build.config import DEFAULT_TARGETS, resolve_targets
+from trtnn.build.watching import _make_monitor
 from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.modules import Conv2d, Sequential, SiLU
-from trtnn.progress import _make_monitor
 
 named_targets = pytest.mark.skipif(
     not get_backend().capabilities.targets, reason="this TensorRT builds for its own GPU"
@@ -33,7 +35,7 @@ def net():
 
 @pytest.fixture
 def gpus_are(monkeypatch):
-    return lambda *names: monkeypatch.setattr(trtnn.build.build, "gpus", lambda: names)
+    return lambda *names: monkeypatch.setattr(trtnn.build.config, "gpus", lambda: names)
 
 
 @named_targets

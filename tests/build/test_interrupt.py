@@ -14,18 +14,20 @@ import pytest
 from tests import ROOT
 from tests.helpers import ONE_TARGET
 from trtnn import get_backend
-from trtnn.progress import held_signals, watched
+from trtnn.build.watching import watched
+from trtnn.signals import held_signals
 
 pytestmark = pytest.mark.skipif(
     not get_backend().capabilities.progress, reason="this TensorRT has no IProgressMonitor, so a build cannot be ended"
 )
 
+# A builder that does something at one step of TensorRT's progress, from within its monitor.
 BUILDER = """
-import signal, sys, time
+import os, signal, sys
 import numpy as np
 from trtnn.modules import Conv2d, Sequential
 
-net = Sequential(*[Conv2d(32, 32, 3, padding=1) for _ in range(250)])
+net = Sequential(*[Conv2d(32, 32, 3, padding=1) for _ in range(50)])
 rng = np.random.default_rng(0)
 net.load_state_dict({n: rng.random(p.shape, np.float32) for n, p in net.named_parameters()})
 network = net.trace({"input": (1, 32, 32, 32)})
@@ -34,18 +36,37 @@ plans = []
 class Builder:
     create_builder_config = network.graph.builder.create_builder_config
     build = staticmethod(network.graph.builder.build_serialized_network)
+    at, act = 0, staticmethod(lambda: None)
 
     def build_serialized_network(self, definition, settings):
-        print("building", flush=True)
+        monitor, steps = settings.progress_monitor, []
+        step_complete = monitor.step_complete
+
+        def step(*args):
+            steps.append(args)
+            if len(steps) == self.at:
+                self.act()
+            return step_complete(*args)
+
+        monitor.step_complete = step
         plans.append(self.build(definition, settings))
         return plans[-1]
 
-network.graph.builder = Builder()
+builder = network.graph.builder = Builder()
+"""
+INTERRUPTED = f"""
+{BUILDER}
+def wait_for_the_parent():
+    print("building", flush=True)
+    sys.stdin.readline()
+
+builder.at, builder.act = 3, wait_for_the_parent
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs begin without
 try:
     network.build(cache_dir=sys.argv[1], progress=sys.argv[2] == "show", **OPTIONS)
 except KeyboardInterrupt:
     print("interrupted", plans, flush=True)
+builder.at = 0
 engine = network.build(cache_dir=sys.argv[1], progress=False, **OPTIONS)
 print("engine", engine.plan.nbytes == plans[-1].nbytes, flush=True)
 """
@@ -54,10 +75,11 @@ print("engine", engine.plan.nbytes == plans[-1].nbytes, flush=True)
 @pytest.mark.parametrize("progress", ["show", "hide"])
 def test_ctrl_c_ends_a_build(tmp_path, progress):
     terminal, stderr = os.openpty()
-    code = BUILDER.replace("OPTIONS", repr(ONE_TARGET))
+    code = INTERRUPTED.replace("OPTIONS", repr(ONE_TARGET))
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path), progress],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
         env={**os.environ, "TERM": "xterm"},
@@ -68,12 +90,11 @@ def test_ctrl_c_ends_a_build(tmp_path, progress):
     reader = threading.Thread(target=lambda: shown.extend(read_all(terminal)))
     reader.start()
     assert child.stdout.readline() == "building\n"
-    threading.Event().wait(0.1)  # well into a build of a second or more
     child.send_signal(signal.SIGINT)
-    rest = child.communicate(timeout=60)[0].splitlines()
-    reader.join(10)
+    rest = child.communicate("\n")[0].splitlines()
+    reader.join()
     screen = b"".join(shown).decode()
-    assert rest == ["interrupted [None]", "building", "engine True"], screen  # None: TensorRT did stop
+    assert rest == ["interrupted [None]", "engine True"], screen  # None: TensorRT did stop
     assert len(list(tmp_path.glob("*.engine"))) == 1
     assert list(tmp_path.glob(".*")) == []  # nothing half-written
     if progress == "show":
@@ -84,10 +105,7 @@ def test_ctrl_c_ends_a_build(tmp_path, progress):
 
 
 SIGNALLED = f"""
-{BUILDER.partition("signal.signal(")[0].replace("250", "80")}
-import os, threading
-network.build(progress=False, **OPTIONS)  # the first imports what later ones find
-plans.clear()
+{BUILDER}
 raised = []
 
 class Stop(BaseException):
@@ -98,8 +116,9 @@ def stop(number, frame):
 
 for number in NUMBERS:
     signal.signal(number, stop)
-for attempt in range(6):  # at one time or another Python runs in TensorRT's log, or in its monitor
-    threading.Timer(0.01 + 0.03 * attempt, os.kill, (os.getpid(), NUMBERS[attempt % len(NUMBERS)])).start()
+for attempt in range(6):
+    number = NUMBERS[attempt % len(NUMBERS)]
+    builder.at, builder.act = 1 + 2 * attempt, lambda: os.kill(os.getpid(), number)
     try:
         network.build(progress=False, **OPTIONS)
     except Stop as error:
@@ -243,7 +262,7 @@ def test_a_signal_while_handlers_are_restored_is_raised_then(alarmed, monkeypatc
             signal.raise_signal(signal.SIGALRM)
         return original(number, handler)
 
-    monkeypatch.setattr("trtnn.progress.signal.signal", restore)
+    monkeypatch.setattr("trtnn.signals.signal.signal", restore)
 
     def work():
         with held_signals():

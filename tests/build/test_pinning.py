@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import trtnn.build.build
-import trtnn.graph.graph
+import trtnn.graph.infinity
 from tests.helpers import (
     ONE_TARGET,
     Function,
@@ -29,8 +29,7 @@ from tests.helpers import (
 from trtnn import Dim, Input, Module, float16, float32, get_backend, modules
 from trtnn import functional as F
 from trtnn.build.build import BuildConfig, _make_settings
-from trtnn.build.pinning import NO_PINS, Pins
-from trtnn.engine.inspector import PinnedLayer
+from trtnn.build.pinning import NO_PINS, PinnedLayer, Pins
 from trtnn.errors import BuildError, DTypeError
 from trtnn.graph.definition import flat_array, layer_tensors, read_layers
 from trtnn.models.yolov5 import YOLOv5
@@ -168,7 +167,7 @@ def test_what_is_traced_is_what_a_strongly_typed_network_is(name, monkeypatch, r
     strong = make().trace(fp16=True, **options)
     assert traced(strong) == stored(strong)
     request.getfixturevalue("weak")
-    monkeypatch.setattr(trtnn.graph.graph, "computed", constant)
+    monkeypatch.setattr(trtnn.graph.infinity, "computed", constant)
     network = make().trace(fp16=True, **options)
     assert traced(network) == stored(strong)
     assert {dtype for _, _, dtype in stored(network)} <= {float32, None}  # the definition itself is in fp32

@@ -118,7 +118,7 @@ def test_processes_at_once_lose_nothing(path):
     for child in children:
         assert child.stdout.readline() == "ready\n"
     for child in children:
-        child.communicate("\n", timeout=60)
+        child.communicate("\n")
         assert child.returncode == 0
     assert measure(path) == {f"{name}.{step}".encode() for name in "ab" for step in range(20)}
     assert sorted(file.name for file in path.parent.iterdir()) == ["timing.cache", "timing.cache.lock"]
@@ -181,7 +181,7 @@ def test_a_lock_is_waited_for(path, capsys):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes)
         assert child.stderr.readline() == "waiting\n"
         assert child.poll() is None
-    assert child.communicate(timeout=30)[0] == "in\n"
+    assert child.communicate()[0] == "in\n"
 
 
 # -- which file -------------------------------------------------------------------------------------------------------

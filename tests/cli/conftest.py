@@ -39,4 +39,4 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 @pytest.fixture
 def no_build(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail where a build is started."""
-    monkeypatch.setattr("trtnn.network.build", lambda *args: pytest.fail("a build was started"))
+    monkeypatch.setattr("trtnn.build.build.build", lambda *args: pytest.fail("a build was started"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import trtnn
+import trtnn.build.build
 from tests.helpers import ONE_TARGET
 from trtnn import get_backend
 from trtnn.cli.options import resized_inputs
@@ -34,8 +35,8 @@ def test_an_engine_and_its_description(run, tmp_path):
 
 
 def test_how_it_is_built(run, tmp_path, monkeypatch):
-    built, original = [], trtnn.network.build
-    monkeypatch.setattr(trtnn.network, "build", lambda *args: built.append(args[1]) or original(*args))
+    built, original = [], trtnn.build.build.build
+    monkeypatch.setattr(trtnn.build.build, "build", lambda *args: built.append(args[1]) or original(*args))
     common = ["build", WEIGHTS, "-o", tmp_path / "a.engine", "--size", 32, *TARGET]
     for options in ([], ["--level", 0, "--workspace", 64, "--aux-streams", 3, "--no-tf32"]):
         result = run(*common, *options)

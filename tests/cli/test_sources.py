@@ -248,7 +248,7 @@ def test_what_a_forward_raises_is_told_with_the_lines_that_it_came_by(run, mine,
 
 
 def test_a_bug_of_ours_is_no_message(run, mine, monkeypatch):
-    monkeypatch.setattr("trtnn.graph.graph.flatten", None)
+    monkeypatch.setattr("trtnn.graph.ends.flatten", None)
     with pytest.raises(TypeError, match="NoneType"):
         run("inspect", "mine.py:Filled")
 

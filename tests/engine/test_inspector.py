@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.helpers import message_of
-from trtnn.engine.inspector import PinnedLayer, check_pinned, fused_names, narrowed
+from trtnn.build.pinning import PinnedLayer, check_pinned, narrowed
+from trtnn.engine.inspector import Part, network_parts
 from trtnn.errors import BuildError
 
 LINEAR32 = "Row major linear FP32"
@@ -27,20 +28,30 @@ def layer(name, *outputs, kind="CaskConvolution", **more):
     return json.dumps({**described, **more})
 
 
+WHOLE = [
+    ("stem.conv", ["stem.conv"]),
+    ("stem.conv + stem.act", ["stem.conv", "stem.act"]),
+    ("stem.conv || head.conv", ["stem.conv", "head.conv"]),
+    ("PWN(stem.act)", ["stem.act"]),
+    ("PWN(PWN(stem.act), stem.act/elementwise)", ["stem.act", "stem.act/elementwise"]),
+    ("stem.conv + PWN(PWN(stem.act), stem.act/elementwise)", ["stem.conv", "stem.act", "stem.act/elementwise"]),
+]
+IN_PART = [
+    ("{ForeignNode[a...b]}", ["a", "b"]),
+    ("{ForeignNode[a]}", ["a"]),
+    ("Reformatting CopyNode for Input Tensor 0 to head", ["head"]),
+    ("Reformatting CopyNode for Network Input images", [""]),
+    ("head:0 copy", ["head"]),
+    ("reshape_before_head", ["head"]),
+    ("__myl_ConvSilu_myl0_3", [""]),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("stem.conv", ["stem.conv"]),
-        ("stem.conv + stem.act", ["stem.conv", "stem.act"]),
-        ("PWN(stem.act)", ["stem.act"]),
-        ("PWN(PWN(stem.act), stem.act/elementwise)", ["stem.act", "stem.act/elementwise"]),
-        ("stem.conv + PWN(PWN(stem.act), stem.act/elementwise)", ["stem.conv", "stem.act", "stem.act/elementwise"]),
-        ("{ForeignNode[a...b]}", ["{ForeignNode[a...b]}"]),
-        ("Reformatting CopyNode for Input Tensor 0 to head", ["Reformatting CopyNode for Input Tensor 0 to head"]),
-    ],
+    ("name", "parts", "whole"), [*((*row, True) for row in WHOLE), *((*row, False) for row in IN_PART)]
 )
-def test_the_names_of_fused_layers(name, parts):
-    assert fused_names(name) == parts
+def test_the_layers_that_one_was_made_of(name, parts, whole):
+    assert network_parts(name) == [Part(part, whole) for part in parts]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +61,8 @@ def test_the_names_of_fused_layers(name, parts):
         layer("head + head/elementwise", ("head/elementwise:0", "Channel major FP32 format where channel % 4 == 0")),
         layer("stem", ("stem:0", WIDE16)),
         layer("stem + stem/elementwise", ("stem:0", LINEAR16)),
+        layer("stem || head", ("x", LINEAR16)),
+        layer("{ForeignNode[head...head/elementwise]}", ("x", LINEAR16)),  # there may be others between
         layer("stem + head", ("stem:0", LINEAR16)),  # what a layer of both gives for its half may be fp16
         layer("Reformatting CopyNode for Input Tensor 0 to head", ("Reformatted Input Tensor 0 to head", LINEAR16)),
         layer("head", ("head:0", DYNAMIC)),
@@ -75,6 +88,7 @@ def test_what_is_right(text):
         (layer("head + head/elementwise", ("x", "Half")), "head + head/elementwise gives x as: Half"),
         (layer("PWN(PWN(head), head/elementwise)", ("x", LINEAR16)), "PWN(PWN(head), head/elementwise) gives x"),
         (layer("stem + head", ("head:0", LINEAR16)), "stem + head gives head:0"),
+        (layer("head || head/elementwise", ("x", LINEAR16)), "head || head/elementwise gives x"),
         (layer("{ForeignNode[stem...head]}", ("head:0", LINEAR16)), "{ForeignNode[stem...head]} gives head:0"),
         (layer("head", ("a", LINEAR32), ("b", LINEAR16)), "head gives b"),
         (layer("head", ("head:0", DYNAMIC), Weights={"Type": "Half"}), "head gives head:0 as: weights of type Half"),

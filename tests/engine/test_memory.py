@@ -17,7 +17,7 @@ from trtnn.engine.memory import PycudaMemory, TorchMemory, describe_gpu_memory
 from trtnn.engine.plan import deserialize, looks_like_a_plan, scratch_bytes
 from trtnn.engine.session import Session
 from trtnn.errors import EngineError
-from trtnn.shapes.profiles import Shapes
+from trtnn.shapes.call import Shapes
 
 SPEC = Input((16, 3, 512, 1024), "float16")  # 48 MiB
 NUMBERS = ["wanted: 48.0 MiB", "memory of the GPU: 24 MiB free of 81,920"]

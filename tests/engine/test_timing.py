@@ -1,4 +1,4 @@
-"""Profiles: whose layer it is, the times of several runs, the tables; the session is a stand-in."""
+"""Timings: whose layer it is, the times of several runs, the tables; the session is a stand-in."""
 
 import json
 
@@ -8,8 +8,9 @@ import pytest
 from tests.helpers import ONE_TARGET, message_of, trace
 from tests.standin import StandInSession, stand_in
 from trtnn import Engine
-from trtnn.engine.engine import PROFILE_WARM_UP
-from trtnn.engine.timing import EngineLayer, Profile, holder, module_paths, read_layer
+from trtnn.engine.engine import TIMING_WARM_UP
+from trtnn.engine.inspector import EngineLayer, module_paths, read_layer
+from trtnn.engine.timing import EngineTiming, holder
 from trtnn.errors import ArgumentError, EngineError
 
 
@@ -104,58 +105,58 @@ RUNS = [
 
 
 @pytest.fixture
-def profile():
-    return Profile.of_runs(RUNS, [EngineLayer("a.conv", ("a.conv",), "Conv", "float16")])
+def timing():
+    return EngineTiming.of_runs(RUNS, [EngineLayer("a.conv", ("a.conv",), "Conv", "float16")])
 
 
-def test_times_are_medians(profile):
-    assert [row.milliseconds for row in profile.layers] == [6.0, 2.0, 0.5, 0.5]
-    assert profile.milliseconds == 9.0
-    assert profile.runs == 3
-    assert [row.share for row in profile.layers] == pytest.approx([6 / 9, 2 / 9, 0.5 / 9, 0.5 / 9])
-    assert (profile.layers[0].kind, profile.layers[0].precision) == ("Conv", "float16")
-    assert [row.path for row in profile.layers] == ["a.conv", "", "c", "(TensorRT)"]
+def test_times_are_medians(timing):
+    assert [row.milliseconds for row in timing.layers] == [6.0, 2.0, 0.5, 0.5]
+    assert timing.milliseconds == 9.0
+    assert timing.runs == 3
+    assert [row.share for row in timing.layers] == pytest.approx([6 / 9, 2 / 9, 0.5 / 9, 0.5 / 9])
+    assert (timing.layers[0].kind, timing.layers[0].precision) == ("Conv", "float16")
+    assert [row.path for row in timing.layers] == ["a.conv", "", "c", "(TensorRT)"]
 
 
 def test_a_layer_that_runs_several_times_in_a_run():
-    profile = Profile.of_runs([[("loop", 1.0), ("loop", 5.0)], [("loop", 3.0), ("loop", 7.0)]], [])
-    assert [(row.name, row.milliseconds) for row in profile.layers] == [("loop", 2.0), ("loop", 6.0)]
+    timing = EngineTiming.of_runs([[("loop", 1.0), ("loop", 5.0)], [("loop", 3.0), ("loop", 7.0)]], [])
+    assert [(row.name, row.milliseconds) for row in timing.layers] == [("loop", 2.0), ("loop", 6.0)]
 
 
 def test_times_of_modules():
     times = [("m.0.conv", 1.0), ("m.0.act", 2.0), ("m.1.conv", 4.0), ("m.1.conv + m.2.conv", 8.0), ("/add", 16.0)]
-    profile = Profile.of_runs([[*times, ("__myl_k", 32.0)]], [])
-    assert profile.by_module(2) == {"m.0": 3.0, "m.1": 4.0, "m": 8.0, "": 16.0, "(TensorRT)": 32.0}
-    assert profile.by_module(1) == {"m": 15.0, "": 16.0, "(TensorRT)": 32.0}
-    assert list(profile.by_module()) == ["m.0.conv", "m.0.act", "m.1.conv", "m", "", "(TensorRT)"]
-    lines = profile.module_table(2, by_time=True).splitlines()
+    timing = EngineTiming.of_runs([[*times, ("__myl_k", 32.0)]], [])
+    assert timing.by_module(2) == {"m.0": 3.0, "m.1": 4.0, "m": 8.0, "": 16.0, "(TensorRT)": 32.0}
+    assert timing.by_module(1) == {"m": 15.0, "": 16.0, "(TensorRT)": 32.0}
+    assert list(timing.by_module()) == ["m.0.conv", "m.0.act", "m.1.conv", "m", "", "(TensorRT)"]
+    lines = timing.module_table(2, by_time=True).splitlines()
     assert lines[0].split() == ["module", "ms", "share"]
     assert [line.split()[0] for line in lines[2:-2]] == ["(TensorRT)", "(forward)", "m", "m.1", "m.0"]
     assert lines[-1].split() == ["total", "63.0000", "100.0%"]
 
 
-def test_the_table(profile):
-    lines = str(profile).splitlines()
+def test_the_table(timing):
+    lines = str(timing).splitlines()
     assert lines[0].split() == ["module", "layer", "type", "precision", "ms", "share"]
     assert lines[2].split() == ["a.conv", "a.conv", "Conv", "float16", "6.0000", "66.7%"]
     assert lines[3].split() == ["(forward)", "a.act", "+", "b.conv", "2.0000", "22.2%"]
     assert lines[-1].split() == ["total", "4", "layers,", "3", "runs", "9.0000", "100.0%"]
     assert len({len(line) for line in lines}) == 1
-    few = profile.table(by_time=True, limit=1).splitlines()
+    few = timing.table(by_time=True, limit=1).splitlines()
     assert few[2:4] == [few[2], "... and 3 more"]
     assert few[-1].split() == lines[-1].split()  # the total is of all
 
 
 def test_the_slowest_first_and_long_names():
     long = " + ".join(f"model.{i}.conv" for i in range(50))
-    table = Profile.of_runs([[("a", 1.0), (long, 2.0)]], []).table(by_time=True)
+    table = EngineTiming.of_runs([[("a", 1.0), (long, 2.0)]], []).table(by_time=True)
     assert table.splitlines()[2].split()[1] == "model.0.conv"
     assert "..." in table
     assert max(map(len, table.splitlines())) < 120
 
 
-def test_json(profile):
-    values = json.loads(json.dumps(profile.to_json()))
+def test_json(timing):
+    values = json.loads(json.dumps(timing.to_json()))
     assert values["milliseconds"] == 9.0
     assert values["layers"][1]["paths"] == ["a.act", "b.conv"]
     assert values["layers"][1]["name"] == "a.act + b.conv"
@@ -163,7 +164,7 @@ def test_json(profile):
 
 def test_nothing_was_reported():
     for runs in ([], [[]], [[("a", 1.0)], []]):
-        assert "reported no layer's time" in message_of(EngineError, Profile.of_runs, runs, [])
+        assert "reported no layer's time" in message_of(EngineError, EngineTiming.of_runs, runs, [])
 
 
 # -- engines ----------------------------------------------------------------------------------------------------------
@@ -181,16 +182,16 @@ def engine(network):
     return network.build(**ONE_TARGET)
 
 
-def test_an_engine_s_profile(network, engine, monkeypatch):
+def test_an_engine_s_timing(network, engine, monkeypatch):
     shown = [{"Name": "/add", "LayerType": "PointWise", "Outputs": [{"Datatype": "Float"}], "Metadata": "/add\x1e/mul"}]
     session = StandInSession(network, lambda run: [("/add", float(run)), ("copy", 1.0)], shown)
     stand_in(monkeypatch, session)
-    profile = engine.profile(X, runs=3)
-    measured = [PROFILE_WARM_UP + 1, PROFILE_WARM_UP + 2, PROFILE_WARM_UP + 3]
+    timing = engine.timing(X, runs=3)
+    measured = [TIMING_WARM_UP + 1, TIMING_WARM_UP + 2, TIMING_WARM_UP + 3]
     assert session.calls == measured[-1]
-    assert [row.milliseconds for row in profile.layers] == [measured[1], 1.0]
-    assert profile.runs == 3
-    assert profile.layers[0].kind == "PointWise"
+    assert [row.milliseconds for row in timing.layers] == [measured[1], 1.0]
+    assert timing.runs == 3
+    assert timing.layers[0].kind == "PointWise"
     assert engine.layers() == [EngineLayer("/add", ("",), "PointWise", "float32")]
     (worker,) = session.recorded
     assert worker.closed
@@ -200,21 +201,21 @@ def test_an_engine_s_profile(network, engine, monkeypatch):
 
 def test_its_worker_is_closed_after_an_error(network, engine, monkeypatch):
     session = stand_in(monkeypatch, StandInSession(network))
-    assert "reported no layer's time" in message_of(EngineError, engine.profile, X)
-    assert message_of(ArgumentError, engine.profile, X, X)
+    assert "reported no layer's time" in message_of(EngineError, engine.timing, X)
+    assert message_of(ArgumentError, engine.timing, X, X)
     assert [worker.closed for worker in session.recorded] == [True]  # what does not fit is told before there is one
 
 
-def test_an_engine_on_several_streams_says_how_to_profile_it(network, engine, monkeypatch):
+def test_an_engine_on_several_streams_says_how_to_time_it(network, engine, monkeypatch):
     session = stand_in(monkeypatch, StandInSession(network))
     session.aux_streams = 2
-    message = message_of(EngineError, engine.profile, X)
+    message = message_of(EngineError, engine.timing, X)
     assert "the engine runs on 3 streams" in message
     assert "max_aux_streams=0" in message
 
 
 def test_wrong_arguments(engine):
-    assert "runs is a positive number, not 0" in message_of(ArgumentError, engine.profile, X, runs=0)
+    assert "runs is a positive number, not 0" in message_of(ArgumentError, engine.timing, X, runs=0)
 
 
 def test_an_inspector_s_text_that_cannot_be_read(network, engine, monkeypatch):
@@ -228,7 +229,7 @@ def test_without_a_gpu_it_says_so(engine):
     if engine.targets == ():
         pytest.skip("this TensorRT builds for its own GPU alone")
     other = Engine(engine.plan, {**engine.description, "targets": ["sm1"]})
-    assert "cannot run here" in message_of(EngineError, other.profile, X)
+    assert "cannot run here" in message_of(EngineError, other.timing, X)
 
 
 def test_engines_are_built_to_be_looked_into(network, monkeypatch):

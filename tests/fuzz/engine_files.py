@@ -35,7 +35,7 @@ from trtnn.build.describe import describe
 from trtnn.digest import digest
 from trtnn.engine.session import Session
 from trtnn.errors import EngineError, TrtnnError
-from trtnn.shapes.profiles import CallShapes, Shapes
+from trtnn.shapes.call import CallShapes, Shapes
 from trtnn.shapes.symbolic import evaluate
 
 MOST_SECONDS = 5  # of CPU, for one file

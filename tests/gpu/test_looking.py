@@ -102,20 +102,20 @@ def test_a_fp16_engine_gives_them_in_fp32(model, seen, images, tmp_path):
     assert_close(inner, {path: seen[path] for path in ("stem.0", "stem.1", "stem.2")}, ENGINE_TOLERANCE)
 
 
-def test_a_profile(plain, images):
+def test_the_times_of_layers(plain, images):
     before = plain(images)
     for given in (images, torch.from_numpy(images).cuda()):
-        profile = plain.profile(given, runs=5)
-        print(profile)
-        assert profile.runs == 5
-        assert profile.layers
-        assert all(row.milliseconds >= 0 for row in profile.layers)
-        assert profile.milliseconds > 0
-        assert sum(row.share for row in profile.layers) == pytest.approx(1)
-        assert {"stem", "head"} <= {path.split(".")[0] for row in profile.layers for path in row.paths}
-        assert sum(profile.by_module(1).values()) == pytest.approx(profile.milliseconds)
+        timing = plain.timing(given, runs=5)
+        print(timing)
+        assert timing.runs == 5
+        assert timing.layers
+        assert all(row.milliseconds >= 0 for row in timing.layers)
+        assert timing.milliseconds > 0
+        assert sum(row.share for row in timing.layers) == pytest.approx(1)
+        assert {"stem", "head"} <= {path.split(".")[0] for row in timing.layers for path in row.paths}
+        assert sum(timing.by_module(1).values()) == pytest.approx(timing.milliseconds)
         known = {"", OWN, "stem", "gate", "head"}
-        assert set(profile.by_module(1)) <= known, [row.name for row in profile.layers]
+        assert set(timing.by_module(1)) <= known, [row.name for row in timing.layers]
     np.testing.assert_array_equal(plain(images), before)
 
 
@@ -125,7 +125,7 @@ def test_the_layers_of_an_engine(plain, images):
     assert all(layer.kind for layer in layers), "the engine was not built to tell"
     assert any(layer.precision for layer in layers)
     names = {layer.name for layer in layers}
-    assert {row.name for row in plain.profile(images, runs=1).layers} <= names  # one name in both
+    assert {row.name for row in plain.timing(images, runs=1).layers} <= names  # one name in both
 
 
 def test_a_comparison_finds_no_difference(network, marked, images):
@@ -184,5 +184,5 @@ def test_a_call_is_timed_until_the_gpu_is_done():
 def test_a_closed_engine_tells_nothing(model, images):
     with model.compile(optimization_level=0) as engine:
         engine(images)
-    for call in (engine.layers, lambda: engine.bare(images), lambda: engine.profile(images)):
+    for call in (engine.layers, lambda: engine.bare(images), lambda: engine.timing(images)):
         assert "was closed" in message_of(EngineError, call)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-import trtnn
 from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message_of, numbers, strongly_typed, trace
 from tests.standin import StandInSession, stand_in
 from trtnn import Engine, Input, Module, functional, modules
+from trtnn.engine.inspector import module_paths
 from trtnn.errors import ArgumentError
 from trtnn.models import create
 from trtnn.structure import leaves_of, unflatten
@@ -341,7 +341,7 @@ def test_a_layer_is_named_after_its_module(model):
     names = [layer.name for layer in layers(model.trace())]
     assert "conv" in names
     assert "/concatenation" in names  # of the model's own forward, whose path is empty
-    assert trtnn.engine.timing.module_paths("/concatenation") == ("",)
+    assert module_paths("/concatenation") == ("",)
 
 
 def nested(levels):

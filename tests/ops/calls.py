@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ BOOL = ("bool",)
 EXACT = FLOAT + WHOLE + BOOL  # without rounding that could tip a comparison
 NUMBERS = FLOATS + WHOLE
 KINDS = NUMBERS + BOOL
-MATRICES, ANYTHING = 5e-3, 1e9  # tolerances: of what adds up many products in fp16, and none
+# What stands among drawn numbers at times: what no range has, and in fp32 the ends of the type as well.
+SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan)
+EXTREME = (*SPECIAL, 1e-40, -1e-45, 1.5e-38, 3e38, -1e30)
+MATRICES = 5e-3  # the tolerance in fp16 of what adds up many products
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Array:
         low, high: the range of its elements; integers include both.
         distinct: no two elements are the same.
         weights: it is no input of the network; trtnn is given the NumPy array.
+        unusual: numbers that stand among those of the range, at places and as many as the seed says.
     """
 
     kind: str
@@ -44,9 +49,11 @@ class Array:
     high: float = 3
     distinct: bool = False
     weights: bool = False
+    unusual: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
-        return f"{'weights ' if self.weights else ''}{self.kind}{list(self.shape)}#{self.seed}"
+        unusual = f" with {', '.join(map(str, self.unusual))}" if self.unusual else ""
+        return f"{'weights ' if self.weights else ''}{self.kind}{list(self.shape)}#{self.seed}{unusual}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # hypothesis would show every attribute
         printer.text(repr(self))
@@ -63,14 +70,18 @@ class Array:
             values = generator.random(count) < 0.5
         elif self.distinct:
             whole = np.arange(count) - count // 2
-            values = generator.permutation(whole if self.kind in WHOLE else np.linspace(self.low, self.high, count))
+            spread = np.linspace(self.low, self.high, count).astype(np.float16).astype(np.float32)
+            values = generator.permutation(whole if self.kind in WHOLE else spread)
         elif self.kind in WHOLE:
             values = generator.integers(int(np.ceil(self.low)), int(self.high), count, endpoint=True)
         else:
             values = generator.uniform(self.low, self.high, count)
+            values = values.astype(np.float16).astype(np.float32)
+            if self.unusual:
+                places = generator.random(count) < 0.4
+                values[places] = generator.choice(np.float32(self.unusual), int(places.sum()))
         kind = "int32" if self.kind == "int64" and not get_backend().capabilities.int64 else self.kind
-        values = values.reshape(self.shape)
-        return values.astype(np.float16).astype(np.float32) if kind in FLOATS else values.astype(kind)
+        return values.reshape(self.shape).astype("float32" if kind in FLOATS else kind)
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -92,7 +103,7 @@ class Case:
         arguments: what it is called with by name: strategies, or functions of the operands that return one. What they
             draw as ``OMITTED`` is not given.
         function: of ``ops``, the operands and the arguments; None for the function and the method of the case's name.
-        half: the tolerance in fp16; ``ANYTHING`` where its rounding may give another answer, such as a whole number.
+        half: the tolerance in fp16.
         refuses: what trtnn refuses and torch does not: words of its message, and for which calls.
         exceeds: for which calls trtnn may have an answer where torch has none.
     """
@@ -238,9 +249,19 @@ def maybe(strategy: Any) -> Any:
     return lambda *operands: st.just(OMITTED) | strategy(*operands)
 
 
+def _among(value: Any, unusual: tuple[float, ...]) -> Any:
+    """Return what is drawn, with unusual numbers in its tensors."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_among(item, unusual) for item in value)
+    if isinstance(value, dict):
+        return {key: _among(item, unusual) for key, item in value.items()}
+    floating = isinstance(value, Array) and value.kind in FLOATS and not value.distinct and not value.weights
+    return replace(value, unusual=unusual) if floating else value
+
+
 @st.composite
-def calls(draw: st.DrawFn, name: str, case: Case) -> Call:
-    """Draw a call of the operation of a row of the table."""
+def calls(draw: st.DrawFn, name: str, case: Case, unusual: tuple[float, ...] = ()) -> Call:
+    """Draw a call of the operation of a row of the table; of its tensors of fp32, some have ``unusual`` numbers."""
     operands: list[Any] = []
     for given in case.operands:
         drawn = draw(given if isinstance(given, st.SearchStrategy) else given(*operands))
@@ -251,6 +272,8 @@ def calls(draw: st.DrawFn, name: str, case: Case) -> Call:
         for key, given in case.arguments.items()
     }
     arguments = {key: value for key, value in arguments.items() if value is not OMITTED}
+    if unusual and draw(st.booleans()):
+        operands, arguments = (_among(value, unusual) for value in (operands, arguments))
     name = name.partition(":")[0]
     spelling = "{}"
     if not case.function:

@@ -7,7 +7,8 @@ import torch
 from tests.helpers import assert_close, message_of, numbers, trace
 from trtnn import Input, Module, float16
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.shapes.spec import as_input, name_arguments
+from trtnn.shapes.call import name_arguments
+from trtnn.shapes.spec import as_input
 
 
 class Difference(Module):

@@ -8,7 +8,8 @@ from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
 from trtnn import Dim, Engine, Input
 from trtnn.build.build import BuildConfig, _make_settings, resolve_targets
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
-from trtnn.shapes.profiles import Shapes, as_inputs, merge_profiles
+from trtnn.shapes.call import Shapes
+from trtnn.shapes.profiles import as_inputs, merge_profiles
 from trtnn.shapes.symbolic import LengthReader, same_shape
 
 

@@ -1,9 +1,8 @@
-import time
-
 import numpy as np
 import pytest
 import torch
 
+from tests.helpers import lines_run
 from tests.vision.test_preprocessing import letterboxed
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision import non_max_suppression, postprocess
@@ -178,14 +177,13 @@ def test_the_input_is_left_alone():
     np.testing.assert_array_equal(prediction, before)
 
 
-def test_a_full_head_takes_milliseconds():
+def test_a_full_head_is_no_loop_over_its_boxes():
     rng = np.random.default_rng(0)
     geometry = [rng.uniform(0, 640, (1, 25200, 2)), rng.uniform(4, 200, (1, 25200, 2))]
     prediction = np.concatenate([*geometry, rng.uniform(0, 1, (1, 25200, 81))], axis=2).astype(np.float32)
-    start = time.perf_counter()
-    (found,) = non_max_suppression(prediction)
-    assert time.perf_counter() - start < 1.5  # 20 ms alone on a core; OpenCV's own takes 2 s for these boxes
-    assert len(found) == 300
+    found = []
+    assert lines_run(lambda: found.extend(non_max_suppression(prediction))) < 12_000  # 20 for each box that is kept
+    assert len(found[0]) == 300
 
 
 def test_postprocess_maps_every_picture_by_its_own_placement():

@@ -32,7 +32,7 @@ class MixedPrecision:
     Attributes:
         owners: for each layer the path of the smallest module that holds it and can be kept in fp32.
         layers: the indices of the layers that could be in fp16.
-        half: those that are, in a network wholly in fp16. Weights beyond fp16 count as if they could be given.
+        half: those that are, in a network wholly in fp16; layers whose weights are beyond fp16 are counted too.
 
     Raises:
         ArgumentError: ``forward`` makes other layers in fp16 than in fp32.
@@ -40,10 +40,10 @@ class MixedPrecision:
 
     def __init__(self, graph: Graph, retrace: Callable[[Precision], Graph]) -> None:
         self._retrace = retrace
-        known = {"", *graph.paths.values()}
-        self.owners = [_owner(path, known) for path in graph.layer_paths]
+        modules = {"", *graph.paths.values()}
+        self.owners = [_owner(path, modules) for path in graph.layer_paths]
         self._folded = graph.folded
-        self._takers = [(_owner(path, known), folded) for path, folded in graph.folded]
+        self._takers = [(_owner(path, modules), folded) for path, folded in graph.folded]
         self._computing = list(_computing(graph))
         self.layers = [index for index, _ in self._computing if graph.layer_dtypes[index] is float32]
         try:
@@ -153,13 +153,13 @@ def _depth(path: str) -> int:
 
 
 def _within(path: str, holders: Collection[str]) -> bool:
-    """Whether a path is one of ``holders`` or lies within one."""
+    """Return whether a path is one of ``holders`` or lies within one."""
     return any(holder in ("", path) or path.startswith(f"{holder}.") for holder in holders)
 
 
-def _owner(path: str, known: Collection[str]) -> str:
-    """Return the innermost known path that holds ``path``: a module made within ``forward`` cannot be named."""
-    while path not in known:
+def _owner(path: str, modules: Collection[str]) -> str:
+    """Return the innermost of these paths that holds ``path``: a module made within ``forward`` is none of them."""
+    while path not in modules:
         path = path.rpartition(".")[0]
     return path
 
@@ -172,7 +172,7 @@ def _computing(graph: Graph) -> Iterable[tuple[int, tuple[str, str]]]:
 
 
 def _beyond_half(arrays: Iterable[np.ndarray]) -> bool:
-    """Whether the arrays of a layer hold finite weights that fp16 rounds to infinity."""
+    """Return whether the arrays of a layer hold finite weights that fp16 rounds to infinity."""
     with np.errstate(over="ignore"):
         return any(
             bool((np.isinf(array.astype(np.float16)) & np.isfinite(array)).any())

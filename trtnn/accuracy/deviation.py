@@ -85,7 +85,7 @@ def rounded(value: torch.Tensor) -> torch.Tensor:
 
 
 def _count_lost(value: torch.Tensor) -> int:
-    """How many values are not zero, but are in fp16."""
+    """Return how many values are not zero and become zero in fp16."""
     return int(value.count_nonzero() - value.half().count_nonzero())
 
 

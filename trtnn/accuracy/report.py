@@ -11,14 +11,12 @@ from trtnn.accuracy.choice import MixedPrecision, choose, patterns
 from trtnn.errors import ArgumentError
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
+from trtnn.graph.precision import TOLERANCE
 from trtnn.progress import progress_bar
-from trtnn.table import aligned
+from trtnn.table import render
 
 if TYPE_CHECKING:
     from trtnn.accuracy.trials import Comparison
-
-#: How far outputs may be from fp32's, by root mean squares: rms(difference) / rms(output).
-TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -89,10 +87,8 @@ class Fp16Report:
         Args:
             limit: the most rows to show; all where None.
         """
-        rows = self.modules
-        shown = rows[:limit]
-        cells = [("module", "layers", "max |x|", "overflow", "lost to zero", "error")]
-        cells += [
+        header = ("module", "layers", "max |x|", "overflow", "lost to zero", "error")
+        cells = [
             (
                 row.path or "(forward)",
                 row.kind.lower(),
@@ -101,14 +97,11 @@ class Fp16Report:
                 f"{row.lost:,}" if row.lost else "",
                 f"{row.error:.1e}",
             )
-            for row in shown
+            for row in self.modules
         ]
-        lines = aligned(cells, left=2)
-        rule = "-" * len(lines[0])
-        more = [f"... and {len(rows) - len(shown)} better ones"] if len(shown) < len(rows) else []
         errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
         samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
-        return "\n".join([lines[0], rule, *lines[1:], *more, rule, f"all in fp16, on {samples}: error of {errors}"])
+        return render(header, cells, 2, f"all in fp16, on {samples}: error of {errors}", limit, rest="better ones")
 
     def __str__(self) -> str:
         return self.table()

@@ -152,8 +152,8 @@ class Comparison:
             if index not in half:
                 whole = (value.float() if name in self._float_names else value for name, value in named)
                 return run_step(step.function, whole)
-            given = [check(index, name, rounded(value)) for name, value in named]
-            results = zip(step.outputs, run_step(self._rounded[index], given), strict=True)
+            in_half = [check(index, name, rounded(value)) for name, value in named]
+            results = zip(step.outputs, run_step(self._rounded[index], in_half), strict=True)
             return tuple(check(index, name, rounded(value)) for name, value in results)
 
         return compute

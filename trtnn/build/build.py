@@ -1,152 +1,36 @@
-"""From a graph to an engine: targets, precision and the build itself."""
+"""From a graph to an engine: the settings that TensorRT is given, and the build itself."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from trtnn.backend import Backend
+from trtnn.build.config import BuildConfig, resolve_targets
 from trtnn.build.describe import describe
 from trtnn.build.engine_cache import cache_key, find_or_build
-from trtnn.build.pinning import NO_PINS, Pins, pin_layers
+from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
-from trtnn.cuda import gpus
+from trtnn.build.watching import watched
 from trtnn.engine.engine import Engine
 from trtnn.engine.file import read_shapes
-from trtnn.engine.inspector import check_pinned
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.engine.metadata import check_metadata
 from trtnn.engine.plan import deserialize
-from trtnn.errors import ArgumentError, BackendError, BuildError, nearest
+from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.files import default_cache_dir, make_cache_folder
 from trtnn.graph.graph import Graph
-from trtnn.progress import held_signals, watched
 from trtnn.shapes.profiles import lengths_in
 from trtnn.shapes.symbolic import is_static
-
-# The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
-DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
-
-# A GPU runs no more kernels at once, which is also more than any network has side by side.
-# https://docs.nvidia.com/cuda/cuda-c-programming-guide/#compute-capabilities, resident grids per device
-MOST_STREAMS = 128
+from trtnn.signals import held_signals
 
 # The options that an engine does not depend on; its description has the targets, resolved.
 _NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
-
-
-def _is_int(value: Any, least: int, most: float = float("inf")) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
-
-
-@dataclass(frozen=True)
-class BuildConfig:
-    """How to build.
-
-    Ctrl-C ends a build at TensorRT's next step, as a KeyboardInterrupt, and so does what the handler of another signal
-    raises. TensorRT 8.6 cannot be ended: there it comes when the build is done.
-
-    Args:
-        targets: the GPUs to build for by compute capability, such as ``("sm86", "sm89")``; TensorRT-RTX only. Where
-            None: the GPU that is here, or without one :data:`DEFAULT_TARGETS`.
-        optimization_level: TensorRT's builder optimisation level, 0 to 5; its own default where None.
-        tf32: let GPUs since Ampere multiply fp32 with 10 bits of mantissa, several times as fast, as TensorRT does by
-            itself and torch does in convolutions; errors are about 1e-3 of the output in place of 1e-6. That is so in
-            modules kept in fp32 beside fp16 too. False to compare with the reference, which computes in whole fp32.
-        workspace_bytes: the most device memory that a layer may use for scratch; all of it where None.
-        max_aux_streams: how many CUDA streams beside the caller's TensorRT may use for layers that do not wait for each
-            other, which takes more memory; as many as it thinks fit where None. One pays at small batches; more cost
-            time but in a CUDA graph. TensorRT 8.6 cannot profile an engine that uses any.
-        progress: show a progress bar; where None, if standard error is a terminal.
-        cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
-            options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
-            else one is built and kept there. Processes may share it, and its files may be removed at any time. It is
-            refused where it belongs to another user, or others can write to it.
-        timing_cache: a folder for what TensorRT measures while it builds, in one file for each version and GPU, which
-            makes later builds of like layers much faster. Where None, it is ``cache_dir``, or without one
-            :func:`trtnn.files.default_cache_dir`; False keeps nothing. TensorRT-RTX measures nothing.
-    """
-
-    targets: Sequence[str] | None = None
-    optimization_level: int | None = None
-    tf32: bool = True
-    workspace_bytes: int | None = None
-    max_aux_streams: int | None = None
-    progress: bool | None = None
-    cache_dir: str | os.PathLike[str] | None = None
-    timing_cache: str | os.PathLike[str] | bool | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.targets, str):
-            object.__setattr__(self, "targets", (self.targets,))
-        if self.targets is not None and not isinstance(self.targets, (list, tuple)):
-            raise ArgumentError(f'targets is a list such as ("sm86", "sm89"), not {self.targets!r}')
-        if self.optimization_level is not None and not _is_int(self.optimization_level, 0, 5):
-            raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level!r}")
-        if not isinstance(self.tf32, bool):
-            raise ArgumentError(f"tf32 is True or False, not {self.tf32!r}")
-        if self.progress is not None and not isinstance(self.progress, bool):
-            raise ArgumentError(f"progress is True, False or None, not {self.progress!r}")
-        limit = self.workspace_bytes
-        if limit is not None and not _is_int(limit, 1):
-            raise ArgumentError(f"workspace_bytes is a positive int, such as 1 << 30, not {limit!r}")
-        streams = self.max_aux_streams
-        if streams is not None and not _is_int(streams, 0, MOST_STREAMS - 1):
-            raise ArgumentError(f"max_aux_streams is an int from 0 to {MOST_STREAMS - 1}, not {streams!r}")
-        for name in ("cache_dir", "timing_cache"):
-            folder = getattr(self, name)
-            nothing = folder is None or (name == "timing_cache" and folder is False)
-            if not nothing and (not isinstance(folder, (str, os.PathLike)) or folder == ""):
-                raise ArgumentError(f"{name} takes the path of a folder, not {folder!r}")
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> BuildConfig:
-        """Return a BuildConfig of keyword arguments.
-
-        Raises:
-            ArgumentError: an unknown one, with the nearest.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in options:
-            if name not in known:
-                raise ArgumentError(
-                    f"no build option is called {name!r}", *nearest(name, known), f"known: {', '.join(known)}"
-                )
-        return cls(**options)
-
-
-def resolve_targets(backend: Backend, targets: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the compute capabilities that an engine is built for, such as ``("sm86",)``.
-
-    Raises:
-        ArgumentError: this TensorRT does not know one of them.
-        BackendError: it builds for its own GPU alone.
-    """
-    here = gpus()[:1]
-    if not backend.capabilities.targets:
-        if targets is not None and tuple(targets) != here:
-            raise BackendError(
-                f"{backend} builds for the GPU it runs on, not for targets={tuple(targets)}",
-                "TensorRT-RTX builds for named targets: TRTNN_BACKEND=tensorrt_rtx",
-            )
-        return here
-    if targets is None:
-        targets = here if here and here[0] in backend.targets else DEFAULT_TARGETS
-    unknown = [target for target in targets if target not in backend.targets]
-    if unknown or not targets:
-        raise ArgumentError(
-            f"{backend} does not build for {', '.join(map(str, unknown)) or 'no target at all'}",
-            f"known: {', '.join(backend.targets)}",
-        )
-    return tuple(dict.fromkeys(targets))
 
 
 def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Engine:
@@ -240,10 +124,10 @@ def _add_profiles(graph: Graph, settings: Any) -> None:
 def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins) -> Any:
     backend = graph.backend
     file = _find_timing_cache(backend, config)
-    known = timing_cache(settings, file) if file else nullcontext()
+    measured = timing_cache(settings, file) if file else nullcontext()
     watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
-    with known:
+    with measured:
         with watch as held:
             plan = graph.builder.build_serialized_network(graph.definition, settings)
             if plan is None and pins.to_fp16 and held.error is None:

@@ -9,7 +9,7 @@ from trtnn.engine.file import describe_plan
 from trtnn.engine.metadata import numbered
 from trtnn.graph.graph import Graph
 from trtnn.shapes.profiles import profile_to_json
-from trtnn.shapes.spec import Input
+from trtnn.shapes.spec import TensorSpec
 
 
 def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], plan: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
     }
 
 
-def _picture_keys(inputs: Mapping[str, Input]) -> dict[str, Any]:
+def _picture_keys(inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
     """Return the keys by which other tools know what pictures an engine takes, where it takes pictures.
 
     Of any size it is the one that it is fastest at, as in Ultralytics' files.

@@ -33,7 +33,7 @@ def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLa
     Raises:
         BuildError: it holds something that cannot be compared.
     """
-    content = [("network", definition.name, _plain(getattr(definition, "flags", None)))]
+    content: list[tuple[Any, ...]] = [("network", definition.name, _plain(getattr(definition, "flags", None)))]
     content += [("input", _tensor(definition.get_input(i))) for i in range(definition.num_inputs)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # reading every property meets old ones as well
@@ -47,8 +47,8 @@ def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLa
 
 
 def _name(tensor: Any) -> str | None:
-    """What tells a tensor from the others of its network: TensorRT lets no two have one name."""
-    return None if tensor is None else tensor.name  # an optional input may not be there
+    """Return the name of a tensor, which is unique in its network; None of an optional input that is not there."""
+    return None if tensor is None else tensor.name
 
 
 def _tensor(tensor: Any) -> list[Any]:
@@ -56,7 +56,7 @@ def _tensor(tensor: Any) -> list[Any]:
 
 
 def _is_pinned(layer: Any, index: int) -> bool:
-    """Whether an output's type was asked for, which only weakly typed networks know."""
+    """Return whether an output's type was asked for, which only weakly typed networks know."""
     return hasattr(layer, "output_type_is_set") and layer.output_type_is_set(index)
 
 
@@ -64,19 +64,19 @@ def _properties(kind: str, layer: Any, trt: ModuleType, plugin: PluginLayer | No
     """Return the name and the value of each property of a layer, and for a plugin what it was made of."""
     if type(layer) is trt.ILayer:
         raise BuildError(f"two networks with a layer of type {kind} cannot be compared", "build without cache_dir")
-    found = []
+    properties = []
     for name in dir(type(layer)):
         if not isinstance(getattr(type(layer), name), property) or (plugin is not None and name == "plugin"):
             continue
         try:
-            found.append((name, _plain(getattr(layer, name))))
+            properties.append((name, _plain(getattr(layer, name))))
         except (TypeError, ValueError, RuntimeError) as error:
             raise BuildError(
                 f"two networks with a layer like {layer.name!r} cannot be compared",
                 f"its {name}: {error}",
                 "build without cache_dir",
             ) from error
-    return found if plugin is None else [*found, ("plugin", _plugin(plugin))]
+    return properties if plugin is None else [*properties, ("plugin", _plugin(plugin))]
 
 
 def _plugin(plugin: PluginLayer) -> list[Any]:

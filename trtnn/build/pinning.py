@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import json
+import re
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from trtnn.dtypes import as_dtype, float16, float32
-from trtnn.engine.inspector import PinnedLayer
+from trtnn.engine.inspector import network_parts
 from trtnn.errors import BuildError
 from trtnn.graph.definition import layer_tensors, loop_ranges, read_layers
 from trtnn.graph.graph import Graph
 
 # What TensorRT has kernels of either type for, all of which it would measure; but not for groups of a few channels.
 _MEASURED = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "POOLING")
+
+
+_NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
+_MOST_SHOWN = 5
+
+
+class PinnedLayer(NamedTuple):
+    """A layer that was asked to stay in fp32: its name, and those of its floating outputs."""
+
+    name: str
+    outputs: tuple[str, ...]
 
 
 class Pins(NamedTuple):
@@ -99,3 +112,51 @@ def _floating_outputs(layer: Any) -> dict[int, Any]:
     """Return a layer's outputs by index, but for those that are integers or bools."""
     outputs = {index: layer.get_output(index) for index in range(layer.num_outputs)}
     return {index: output for index, output in outputs.items() if as_dtype(output.dtype).is_floating_point}
+
+
+def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
+    """Return a line for each output of an engine's layer that should be in fp32 and is narrower.
+
+    These are the outputs that carry the name of a pinned layer's, and all that a layer gives which was made of pinned
+    ones alone. Where shapes are dynamic TensorRT 8.6 tells no formats, in a context with shapes either, but the type of
+    a convolution's weights: it counts for layers of pinned ones alone, since else the weights may be another's. What
+    TensorRT does not tell counts as right.
+
+    Args:
+        layers: what the inspector says of each, in JSON.
+        pinned: the layers to look for.
+    """
+    names = {pin.name for pin in pinned}
+    tensors = {output for pin in pinned for output in pin.outputs}
+    lines = []
+    for text in layers:
+        built = json.loads(text, strict=False)  # not strict: metadata holds a control character
+        if not isinstance(built, dict):  # a lone name, where the engine was built without details
+            continue
+        whole = all(part.is_whole and part.name in names for part in network_parts(built["Name"]))
+        for output in built.get("Outputs", ()):
+            kind = str(output.get("Format/Datatype", ""))
+            if whole and kind.startswith("N/A") and isinstance(built.get("Weights"), dict):
+                kind = f"weights of type {built['Weights'].get('Type')}"
+            if (whole or output.get("Name") in tensors) and _NARROW.search(kind):
+                lines.append(f"{built['Name']} gives {output.get('Name')} as: {kind}")
+    return lines
+
+
+def check_pinned(engine: Any, trt: Any, pinned: Sequence[PinnedLayer]) -> None:
+    """Check that an ``ICudaEngine``, built with ``ProfilingVerbosity.DETAILED``, has its pinned layers in fp32.
+
+    Raises:
+        BuildError: it has not, with the layers.
+    """
+    inspector = engine.create_engine_inspector()
+    kind = trt.LayerInformationFormat.JSON
+    lines = narrowed((inspector.get_layer_information(i, kind) for i in range(engine.num_layers)), pinned)
+    if lines:
+        more = [f"... and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
+        raise BuildError(
+            f"TensorRT built {len(lines)} outputs in less than the fp32 that was asked for",
+            *lines[:_MOST_SHOWN],
+            *more,
+            "build it in fp32, or keep the modules around these in fp32 as well: fp32_modules=(...)",
+        )

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 import trtnn
-from trtnn.build.build import MOST_STREAMS
+from trtnn.build.config import MOST_STREAMS
 from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.cli.values import Lengths, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError

@@ -23,14 +23,14 @@ from trtnn.backend import get_backend
 from trtnn.cuda import gpu_name
 from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError
-from trtnn.table import aligned
+from trtnn.table import render
 
 ROUNDS, RUNS, WARM_UP = 7, 50, 20
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def has_torch_cuda() -> bool:
-    """Whether torch is here and sees a GPU."""
+    """Return whether torch is here and sees a GPU."""
     if importlib.util.find_spec("torch") is None:
         return False
     import torch
@@ -130,19 +130,18 @@ class Benchmark:
         return None if called is None else called.ms - self.timings["execute"].ms
 
     def __str__(self) -> str:
-        cells = [("", "ms", "a second", "p50 ms", "p90 ms", "p99 ms")]
-        cells += [
+        header = ("", "ms", "a second", "p50 ms", "p90 ms", "p99 ms")
+        cells = [
             (
                 *(what, f"{t.ms:.4f}", f"{self.batch / t.ms * 1e3:,.0f}"),
                 *(f"{t.p50_ms:.4f}", f"{t.p90_ms:.4f}", f"{t.p99_ms:.4f}"),
             )
             for what, t in self.timings.items()
         ]
-        lines = aligned(cells, left=1)
-        lines.insert(1, "-" * max(map(len, lines)))
-        if self.overhead_ms is not None:
-            lines.append(f"engine(tensors) takes {self.overhead_ms * 1e3:.1f} us more than execute")
-        return "\n".join(lines)
+        table = render(header, cells, left=1)
+        if self.overhead_ms is None:
+            return table
+        return f"{table}\nengine(tensors) takes {self.overhead_ms * 1e3:.1f} us more than execute"
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

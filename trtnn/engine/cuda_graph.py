@@ -18,8 +18,15 @@ _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered with the legacy default stream, which cannot be captured
 
 
-def _call(name: str, *args: object) -> None:
+def _cuda() -> ctypes.CDLL:
     cuda = driver()
+    if cuda is None:
+        raise EngineError("there is no CUDA driver here, and a CUDA graph needs one")
+    return cuda
+
+
+def _call(name: str, *args: object) -> None:
+    cuda = _cuda()
     code = getattr(cuda, name)(*args)
     if code:
         text = ctypes.c_char_p()
@@ -29,7 +36,7 @@ def _call(name: str, *args: object) -> None:
 
 
 def _destroy(executable: ctypes.c_void_p) -> None:
-    driver().cuGraphExecDestroy(executable)
+    _cuda().cuGraphExecDestroy(executable)
 
 
 class CapturedGraph:
@@ -50,8 +57,8 @@ class CapturedGraph:
             _call("cuStreamBeginCapture_v2", stream, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
             try:
                 enqueue(stream.value or 0)
-            except BaseException:  # which says why; that a spoilt capture ends with an error says nothing more
-                driver().cuStreamEndCapture(stream, ctypes.byref(graph))
+            except BaseException:  # which says why; the error that a spoilt capture ends with says nothing more
+                _cuda().cuStreamEndCapture(stream, ctypes.byref(graph))
                 raise
             _call("cuStreamEndCapture", stream, ctypes.byref(graph))
             _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))

@@ -14,17 +14,22 @@ import numpy as np
 from trtnn.backend import INSTALL, Backend, get_backend
 from trtnn.cuda import gpu_name, gpus
 from trtnn.engine import file as engine_file
+from trtnn.engine.calls import Call
+from trtnn.engine.inspector import EngineLayer, inspect_layers
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
-from trtnn.engine.session import Session, Worker
-from trtnn.engine.timing import EngineLayer, Profile, inspect_layers, make_recorder
+from trtnn.engine.session import GraphWorker, Session
+from trtnn.engine.timing import EngineTiming, make_recorder
 from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
+from trtnn.moved import warn_renamed
 from trtnn.plugins import load_plugins
-from trtnn.shapes.profiles import CallShapes, Ranges, Shapes, check_arrays, lengths_in
-from trtnn.shapes.spec import Input, check_array, check_numpy_has, name_arguments
+from trtnn.shapes.call import CallShapes, Shapes, check_arrays, check_numpy_has, name_arguments
+from trtnn.shapes.profiles import Ranges, lengths_in
+from trtnn.shapes.spec import TensorSpec
+from trtnn.shapes.symbolic import Length
 from trtnn.structure import unflatten
 
-PROFILE_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
+TIMING_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
 
 
 def check_gpu() -> None:
@@ -38,8 +43,8 @@ def check_gpu() -> None:
     if not here:
         raise EngineError("no GPU was found here, and an engine needs one to run", cpu)
     if backend.capabilities.targets and here[0] not in backend.targets:
-        known = f"it builds for {', '.join(backend.targets)}"
-        raise EngineError(f"{backend} does not build for the GPU here, which is {here[0]}", known, cpu)
+        targets = f"it builds for {', '.join(backend.targets)}"
+        raise EngineError(f"{backend} does not build for the GPU here, which is {here[0]}", targets, cpu)
     device_memory()
 
 
@@ -82,7 +87,7 @@ class Engine:
             return self._shapes
 
     @property
-    def inputs(self) -> dict[str, Input]:
+    def inputs(self) -> dict[str, TensorSpec]:
         """The inputs by name.
 
         Raises:
@@ -91,7 +96,7 @@ class Engine:
         return self._described().inputs
 
     @property
-    def outputs(self) -> dict[str, Input]:
+    def outputs(self) -> dict[str, TensorSpec]:
         """The outputs by name; raises as :attr:`inputs` does."""
         return self._described().outputs
 
@@ -144,7 +149,7 @@ class Engine:
         return engine
 
     def check_plan(self) -> None:
-        """Check, once, that the plan is what was written; of a plan without trtnn's description nothing is known.
+        """Check, once, that the plan is what was written; without trtnn's description there is nothing to check it by.
 
         Raises:
             EngineError: it is not.
@@ -162,8 +167,8 @@ class Engine:
             EngineError: what the engine needs is not what is here; both are said.
         """
         d = self.description
-        known = self._shapes is not None
-        if known:
+        is_described = self._shapes is not None
+        if is_described:
             needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
             install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}"
         else:
@@ -172,18 +177,18 @@ class Engine:
             backend = get_backend()
         except BackendError as error:
             raise EngineError(
-                "this engine cannot run here: no TensorRT", needs, install if known else error.summary
+                "this engine cannot run here: no TensorRT", needs, install if is_described else error.summary
             ) from error
         problems = []
-        if known and backend.name != d["backend"]:
+        if is_described and backend.name != d["backend"]:
             problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
-        elif known and backend.version != d["tensorrt"]:
+        elif is_described and backend.version != d["tensorrt"]:
             problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
-        if known and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
+        if is_described and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
             problems.append(install)
         if not gpus():
             problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
-        elif known and gpus()[0] not in self.targets:
+        elif is_described and gpus()[0] not in self.targets:
             problems.append(f"the GPU here is {gpus()[0]}: build it again for this one")
         if problems:
             raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
@@ -200,7 +205,7 @@ class Engine:
             )
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        """Run the engine; threads may call it at once. Each thread has an execution context for each stream it uses.
+        """Run the engine; threads may call it at once.
 
         NumPy arrays and CPU tensors are copied to the GPU, fastest from page-locked memory (see :meth:`pinned_inputs`),
         and the call returns when the result is there. CUDA tensors are read where they lie, contiguous and of the
@@ -208,7 +213,7 @@ class Engine:
         on the GPU.
 
         Where shapes are dynamic, the first profile that holds those of the call is used. Each thread has an execution
-        context for each profile that it uses.
+        context for each stream and profile that it uses.
 
         Args:
             *args, **kwargs: the inputs, all of them arrays or all tensors, by position or name.
@@ -222,7 +227,8 @@ class Engine:
             EngineError: it cannot run here, was closed, or the GPU reported an error.
             ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
         """
-        return self._run(lambda shapes: self._open().worker(shapes.profile), args, kwargs, out)
+        call = self._call(args, kwargs, out)
+        return self._result(call.run(self._open().worker(call.shapes.profile)))
 
     def pinned_inputs(self, profile: int = 0) -> dict[str, np.ndarray]:
         """Return uninitialised arrays in page-locked memory for the inputs, by name, as large as a profile takes.
@@ -242,13 +248,13 @@ class Engine:
             DTypeError: NumPy has no type for an input.
             EngineError: the engine cannot run here, was closed, or the host has no more memory to lock.
         """
-        known, session = self._described(), self._open()
-        profiles = known.profiles or ({},)
+        shapes, session = self._described(), self._open()
+        profiles = shapes.profiles or ({},)
         if profile not in range(len(profiles)):
             raise ArgumentError(f"there is no profile {profile}", f"profiles 0 to {len(profiles) - 1} are there")
-        check_numpy_has(known.inputs, "give inputs as torch tensors on the GPU")
-        largest = {name: lengths_in(profiles[profile], spec.shape, "max") for name, spec in known.inputs.items()}
-        return {name: session.pinned(known.inputs[name].with_shape(shape)) for name, shape in largest.items()}
+        check_numpy_has(shapes.inputs, "give inputs as torch tensors on the GPU")
+        largest = {name: lengths_in(profiles[profile], spec.shape, "max") for name, spec in shapes.inputs.items()}
+        return {name: session.pinned(shapes.inputs[name].with_shape(shape)) for name, shape in largest.items()}
 
     def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
         """Return TensorRT's execution alone, on buffers of the engine's own and torch's current stream, for timing.
@@ -280,12 +286,17 @@ class Engine:
         session = self._open()
         return inspect_layers(session.engine, session.backend.trt)
 
-    def profile(self, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
+    def profile(self, *args: Any, **kwargs: Any) -> EngineTiming:
+        """Call :meth:`timing` under the name that it had before."""
+        warn_renamed("trtnn.Engine.profile", "trtnn.Engine.timing")
+        return self.timing(*args, **kwargs)
+
+    def timing(self, *args: Any, runs: int = 20, **kwargs: Any) -> EngineTiming:
         """Measure the time of each layer.
 
-        >>> profile = engine.profile(images)
-        >>> print(profile)
-        >>> profile.by_module(depth=2)
+        >>> timing = engine.timing(images)
+        >>> print(timing)
+        >>> timing.by_module(depth=2)
 
         It runs in a context of its own, so that other calls are not slowed.
 
@@ -305,17 +316,17 @@ class Engine:
         worker = session.add_recorded(recorder, self._shapes_of(args, kwargs).profile)
         try:
             times = []
-            for _ in range(PROFILE_WARM_UP + runs):
-                self._run(lambda _: worker, args, kwargs, None)
+            for _ in range(TIMING_WARM_UP + runs):
+                self._call(args, kwargs).run(worker)
                 times.append(recorder.take())
         finally:
             worker.close()
         if session.aux_streams and not any(times):
             raise EngineError(
                 f"TensorRT told no layer's time: the engine runs on {1 + session.aux_streams} streams",
-                "build it with max_aux_streams=0, trtnn build --aux-streams 0, to profile it",
+                "build it with max_aux_streams=0, trtnn build --aux-streams 0, to time it",
             )
-        return Profile.of_runs(times[PROFILE_WARM_UP:], self.layers())
+        return EngineTiming.of_runs(times[TIMING_WARM_UP:], self.layers())
 
     def close(self) -> None:
         """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
@@ -343,35 +354,13 @@ class Engine:
                     self._session = Session(backend, self.plan, shapes)
         return self._session
 
-    def _run(
-        self, worker: Callable[[CallShapes], Worker], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
-    ) -> Any:
-        known = self._described()
-        given = name_arguments(known.names, args, kwargs)
-        first = next(iter(given.values()))
-        if out is not None:
-            out = _name_outputs(out, known.outputs)
-        shapes = known.of_call(given)
-        if getattr(first, "is_cuda", False):
-            for name, value in given.items():
-                check_tensor(name, shapes.inputs[name], value)
-            for name, value in (out or {}).items():
-                check_tensor(name, shapes.outputs[name], value, "out")
-            results = worker(shapes).run_tensors(shapes, given, out)
-        else:
-            check_numpy_has(
-                shapes.inputs | shapes.outputs, "give inputs as torch tensors on the GPU, and all outputs are"
-            )
-            arrays = {n: _host_array(n, shapes.inputs[n], value) for n, value in given.items()}
-            into = out and {n: _host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
-            results = worker(shapes).run_arrays(shapes, arrays, into)
-            if out is not None:
-                results = out
-            elif not isinstance(first, np.ndarray):
-                import torch  # the first input is one of its tensors
+    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any = None) -> Call:
+        """Return a checked call; what does not fit is told before anything is done on the GPU."""
+        return Call(self._described(), args, kwargs, out)
 
-                results = {name: torch.from_numpy(array) for name, array in results.items()}
-        return unflatten(self.description["structure"], results)
+    def _result(self, outputs: dict[str, Any]) -> Any:
+        """Return the outputs of a call as ``forward`` returned them."""
+        return unflatten(self.description["structure"], outputs)
 
 
 class GraphedEngine:
@@ -386,94 +375,21 @@ class GraphedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._workers: dict[tuple[tuple[int, ...], ...], Worker] = {}
+        self._workers: dict[tuple[tuple[Length, ...], ...], GraphWorker] = {}
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the graph; see :meth:`Engine.__call__`."""
-        return self.engine._run(self._worker, args, kwargs, out)
+        call = self.engine._call(args, kwargs, out)
+        return self.engine._result(call.run(self._worker(call.shapes)))
 
     def bare(self, *args: Any, **kwargs: Any) -> Callable[[], None]:
         """Return the launch of the graph alone; see :meth:`Engine.bare`."""
         shapes = self.engine._shapes_of(args, kwargs)
         return self._worker(shapes).bare(shapes)
 
-    def _worker(self, shapes: CallShapes) -> Worker:
+    def _worker(self, shapes: CallShapes) -> GraphWorker:
         session = self.engine._open()  # it says so where the engine was closed, which freed the workers as well
         key = tuple(spec.shape for spec in shapes.inputs.values())
         if key not in self._workers:
             self._workers[key] = session.capture(shapes)
         return self._workers[key]
-
-
-def _name_outputs(out: Any, outputs: Mapping[str, Input]) -> Mapping[str, Any]:
-    """Give what is to be written into its output's name.
-
-    Raises:
-        ArgumentError: it is not one for each output.
-    """
-    if not isinstance(out, Mapping):
-        if len(outputs) > 1:
-            raise ArgumentError(
-                f"out is a {type(out).__name__}, and there are {len(outputs)} outputs",
-                f"the outputs are {', '.join(outputs)}: give a dict by these names",
-            )
-        return dict.fromkeys(outputs, out)
-    if out.keys() != outputs.keys():
-        raise ArgumentError(f"out holds {', '.join(out) or 'nothing'}", f"the outputs are {', '.join(outputs)}")
-    if len(set(map(id, out.values()))) < len(out):
-        raise ArgumentError("out holds one array for several outputs", "each needs its own")
-    return out
-
-
-def check_tensor(name: str, spec: Input, tensor: Any, kind: str = "input") -> None:
-    """Check that TensorRT can use a torch tensor where it lies.
-
-    Raises:
-        DTypeError, ShapeError: as :func:`trtnn.shapes.spec.check_array`.
-        ArgumentError: it is not a contiguous tensor on the first GPU.
-    """
-    if not getattr(tensor, "is_cuda", False):  # NumPy's arrays have a device as well
-        is_array = isinstance(tensor, np.ndarray)
-        move = f"torch.from_numpy({name})" if is_array else name
-        raise ArgumentError(
-            f"{kind} {name!r} is not on the GPU, as the first input is",
-            f"received {'an array' if is_array else f'a {type(tensor).__name__}'} on the host",
-            f'move it with {move}.to("cuda:0")' if kind == "input" else "give a tensor on the GPU to write into",
-        )
-    if tensor.device.index != 0:
-        raise ArgumentError(
-            f"{kind} {name!r} is on another GPU than the engine, which runs on cuda:0",
-            f"received {type(tensor).__name__} on {tensor.device}",
-            f'move it with {name}.to("cuda:0")' if kind == "input" else "give a tensor on cuda:0 to write into",
-        )
-    check_array(name, spec, tensor, kind)
-    if not tensor.is_contiguous():
-        raise ArgumentError(
-            f"{kind} {name!r} is not contiguous",
-            f"strides {tensor.stride()}",
-            "copy it with .contiguous()" if kind == "input" else "give a contiguous tensor to write into",
-        )
-
-
-def _host_array(name: str, spec: Input, value: Any, kind: str = "input") -> np.ndarray:
-    """Return an array, or the memory of a torch tensor on the CPU as one.
-
-    Raises:
-        DTypeError, ShapeError: as :func:`trtnn.shapes.spec.check_array`.
-        ArgumentError: it lies elsewhere, is no plain array, or is to be written and cannot be.
-    """
-    if getattr(value, "is_cuda", False):
-        raise ArgumentError(f"{kind} {name!r} lies on the GPU, the first input on the host", "bring them to one place")
-    check_array(name, spec, value, kind)
-    if not isinstance(value, np.ndarray):
-        try:
-            value = value.detach().numpy()
-        except (AttributeError, TypeError, RuntimeError) as error:  # on another device, sparse, not torch's at all
-            raise ArgumentError(
-                f"{kind} {name!r} is no NumPy array, and no torch tensor that can be read as one",
-                f"received a {type(value).__name__} on {getattr(value, 'device', 'no device that is known')}",
-                str(error),
-            ) from error
-    if kind == "out" and not value.flags.writeable:
-        raise ArgumentError(f"out {name!r} is read-only", "give an array that can be written")
-    return value

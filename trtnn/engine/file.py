@@ -2,16 +2,15 @@
 
 That is the layout of Ultralytics' exporter (https://docs.ultralytics.com/integrations/tensorrt/), so tools that read
 theirs read ours: the description holds the keys that they look for. Theirs are read here as well, and so are bare
-plans, as ``trtexec`` writes them; what those are is known once TensorRT has loaded them.
+plans, as ``trtexec`` writes them; what a bare plan takes and gives TensorRT tells once it has loaded it.
 
 The digest of the plan is in the description, and that of the description is the last thing in its text, so that no bit
-of a file changes unseen. ``trtnn_file`` at its beginning says that it is there: files of before, without it, have the
+of a file changes unseen. ``trtnn_file`` at its beginning says that both are there; older files, without it, have the
 digest of the plan alone. What a description says is held against the plan in any case, see :mod:`trtnn.engine.plan`.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import mmap
@@ -28,8 +27,9 @@ from trtnn.digest import digest
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, open_regular
-from trtnn.shapes.profiles import Shapes, profiles_from_json, widest_dims
-from trtnn.shapes.spec import Input
+from trtnn.shapes.call import Shapes
+from trtnn.shapes.profiles import profiles_from_json, widest_dims
+from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import LengthReader, bounds
 from trtnn.strict_json import check_value, parse_object
 from trtnn.structure import unflatten
@@ -58,8 +58,8 @@ _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")  # of TensorRT; it becomes part 
 def describe_plan(
     backend: Backend,
     targets: Sequence[str],
-    inputs: Mapping[str, Input],
-    outputs: Mapping[str, Input],
+    inputs: Mapping[str, TensorSpec],
+    outputs: Mapping[str, TensorSpec],
     structure: Any,
     plan: Any,
 ) -> dict[str, Any]:
@@ -68,8 +68,10 @@ def describe_plan(
     The plan's digest is there because TensorRT's parser is not made for damaged plans, and a changed weight would pass
     it unseen.
     """
+    from importlib.metadata import version
+
     return {
-        _OWN: importlib.metadata.version("trtnn"),
+        _OWN: version("trtnn"),
         "backend": backend.name,
         "tensorrt": backend.version,
         "targets": list(targets),
@@ -89,12 +91,12 @@ def read_shapes(description: Mapping[str, Any]) -> Shapes:
     names = {length for value in tables[0].values() for length in value["shape"] if isinstance(length, str)}
     profiles = profiles_from_json(description.get("profiles", ()), names)
     read = LengthReader(widest_dims(profiles))
-    inputs, outputs = ({name: Input.from_json(value, read) for name, value in table.items()} for table in tables)
+    inputs, outputs = ({name: TensorSpec.from_json(value, read) for name, value in table.items()} for table in tables)
     return Shapes(inputs, outputs, profiles)
 
 
 def is_described(description: Mapping[str, Any]) -> bool:
-    """Whether a description is one of ours, which says all that running an engine takes."""
+    """Return whether a description is one of ours, which says all that running an engine takes."""
     return _OWN in description
 
 
@@ -196,9 +198,9 @@ def _check_signature(text: bytes) -> bool:
     digits = end[-2 - len(_DIGITS) : -2].decode("latin-1")
     if end != _signature(digits):
         return False
-    found = digest(head)
-    if found != digits:
-        raise ValueError(f"its description is not what was written: expected the digest {digits}, found {found}")
+    actual = digest(head)
+    if actual != digits:
+        raise ValueError(f"its description is not what was written: expected the digest {digits}, found {actual}")
     return True
 
 
@@ -242,11 +244,11 @@ def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | No
     Raises:
         EngineError: it is not what was written.
     """
-    found = digest(plan)
-    if found != description["plan_digest"]:
+    actual = digest(plan)
+    if actual != description["plan_digest"]:
         raise EngineError(
             f"the plan of this engine is damaged{'' if path is None else f': {path}'}",
             f"expected the digest {description['plan_digest']}",
-            f"found {found}",
+            f"found {actual}",
             "build it again, or copy the file again",
         )

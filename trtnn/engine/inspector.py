@@ -1,83 +1,131 @@
-"""Whether an engine keeps in fp32 what a weakly typed network pinned there, as TensorRT's engine inspector shows it.
+"""The layers of an engine as TensorRT's inspector shows them, and the network's layers that each was made of.
 
-The text is that of ``get_layer_information`` in JSON
-(https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/engine-tools.html): for each layer of the engine
-its name, in which the names of fused layers are joined, and its outputs, each with its name and ``Format/Datatype``.
-What lies between the layers that were fused into one is not in it.
+The text is JSON (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/engine-tools.html): for each
+layer of the engine its name, in which the names of fused layers are joined, its type, and its outputs, each with its
+name and ``Format/Datatype``. What lies between the layers that were fused into one is not in it.
+
+trtnn names a layer after the module that made it, ``model.0.conv`` or ``model.0.conv/slice``, so the modules can be
+read off an engine's layer; where its name tells nothing, as those of TensorRT 10's compiler do, the metadata that
+TensorRT carries through a build does.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from trtnn.errors import BuildError
+from trtnn.errors import EngineError
 
-_NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
-_MOST_SHOWN = 5
+# Layers that TensorRT makes by itself.
+_ADDED = re.compile(
+    r"\(Unnamed Layer\*|^(\[?trainStation|\[?HostToDeviceCopy|\[?DeviceToShapeHostCopy|shape_call|__my)|"
+    r"^Reformatting CopyNode for Network "
+)
+# What TensorRT puts around the names of the layers that a layer is made of.
+_AROUND = re.compile(
+    r"^Reformatting CopyNode for (Input|Output) Tensor \d+ (to|from) |"
+    r"\{ForeignNode\[|\]\}| copy$| (input|output) reformatter \d+$|\bPWN\(|[()]|"
+    r"\b(copied_)?(re|un)?(shape|squeeze|transpose)(_node)?_(before|after)_"
+)
+_POINTWISE = re.compile(r"\bPWN\(|\)")
+_BETWEEN = re.compile(r" \+ | \|\| |, |\.\.\.|\x1e")  # the last stands between the metadata of several layers
+_PRECISIONS = {
+    "float32": r"FP32|Float\b",
+    "float16": r"FP16|Half",
+    "bfloat16": r"BF16|BFloat16",
+    "int8": r"Int8|INT8",
+    "fp8": r"FP8",
+    "int32": r"Int32|INT32",
+    "int64": r"Int64|INT64",
+    "bool": r"Bool|BOOL",
+}
 
 
-class PinnedLayer(NamedTuple):
-    """A layer that was asked to stay in fp32: its name, and those of its floating outputs."""
+class Part(NamedTuple):
+    """A layer of the network that an engine's layer was made of, or works for.
+
+    Attributes:
+        name: the network's layer; empty for what TensorRT added itself.
+        is_whole: whether the engine's layer does what this one does. It does not where it only brings data into another
+            form for it, or is a run of layers, of which TensorRT names the first and the last.
+    """
 
     name: str
-    outputs: tuple[str, ...]
+    is_whole: bool
 
 
-def fused_names(name: str) -> list[str]:
-    """Return the names of the network's layers that one of an engine's was made of.
+def network_parts(text: str) -> list[Part]:
+    """Return the layers of the network that a layer of an engine was made of.
 
-    TensorRT joins them with `` + ``, and wraps those that it computes point by point in ``PWN(...)``, with commas
-    between them. What it made itself, such as ``Reformatting CopyNode for Input Tensor 0 to a``, has names of its own.
-    """
-    return [part for part in re.split(r" \+ |, |PWN\(|\)", name) if part]
-
-
-def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
-    """Return a line for each output of an engine's layer that should be in fp32 and is narrower.
-
-    These are the outputs that carry the name of a pinned layer's, and all that a layer gives which was made of pinned
-    ones alone. Where shapes are dynamic TensorRT 8.6 tells no formats, in a context with shapes either, but the type of
-    a convolution's weights: it counts for layers of pinned ones alone, since else the weights may be another's. What
-    TensorRT does not tell counts as right.
+    TensorRT joins names with `` + ``, those of layers side by side with `` || ``, and wraps what it computes point by
+    point in ``PWN(...)``, with commas between.
 
     Args:
-        layers: what the inspector says of each, in JSON.
-        pinned: the layers to look for.
+        text: TensorRT's name of the layer, or the metadata of the layers that it is made of.
     """
-    names = {pin.name for pin in pinned}
-    tensors = {output for pin in pinned for output in pin.outputs}
-    found = []
-    for text in layers:
-        built = json.loads(text, strict=False)  # not strict: metadata holds a control character
-        if not isinstance(built, dict):  # a lone name, where the engine was built without details
-            continue
-        whole = names.issuperset(fused_names(built["Name"]))
-        for output in built.get("Outputs", ()):
-            kind = str(output.get("Format/Datatype", ""))
-            if whole and kind.startswith("N/A") and isinstance(built.get("Weights"), dict):
-                kind = f"weights of type {built['Weights'].get('Type')}"
-            if (whole or output.get("Name") in tensors) and _NARROW.search(kind):
-                found.append(f"{built['Name']} gives {output.get('Name')} as: {kind}")
-    return found
+    parts = []
+    for part in _BETWEEN.split(text):
+        # A tensor is named after its layer: "model.0.conv:0".
+        name = "" if _ADDED.search(part) else _AROUND.sub("", part).partition(":")[0]
+        parts.append(Part(name, bool(name) and name == _POINTWISE.sub("", part)))
+    return parts
 
 
-def check_pinned(engine: Any, trt: Any, pinned: Sequence[PinnedLayer]) -> None:
-    """Check that an ``ICudaEngine``, built with ``ProfilingVerbosity.DETAILED``, has its pinned layers in fp32.
+def module_paths(text: str) -> tuple[str, ...]:
+    """Return the paths of the modules that a layer of an engine comes from, ``""`` for the model's own forward.
+
+    >>> module_paths("model.0.conv + PWN(PWN(model.0.act/activation), model.0.act)")
+    ('model.0.conv', 'model.0.act')
+
+    Args:
+        text: as for :func:`network_parts`.
+    """
+    return tuple(dict.fromkeys(part.name.partition("/")[0] for part in network_parts(text) if part.name))
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """One layer of an engine, as TensorRT's inspector shows it.
+
+    Attributes:
+        name: TensorRT's own.
+        paths: of the modules that it comes from; none where TensorRT added it for itself.
+        kind: TensorRT's type of it, such as ``"CaskConvolution"``; empty where the engine does not tell.
+        precision: the element type of its first output, such as ``"float16"``; empty where the engine does not tell.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    kind: str = ""
+    precision: str = ""
+
+
+def inspect_layers(engine: Any, trt: ModuleType) -> list[EngineLayer]:
+    """Return the layers of an ``ICudaEngine`` in the order in which they run.
+
+    Engines that trtnn builds tell all of it; one built without detailed profiling verbosity tells names alone.
 
     Raises:
-        BuildError: it has not, with the layers.
+        EngineError: the inspector's text is not JSON.
     """
-    inspector = engine.create_engine_inspector()
-    kind = trt.LayerInformationFormat.JSON
-    lines = narrowed((inspector.get_layer_information(i, kind) for i in range(engine.num_layers)), pinned)
-    if lines:
-        more = [f"... and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
-        raise BuildError(
-            f"TensorRT built {len(lines)} outputs in less than the fp32 that was asked for",
-            *lines[:_MOST_SHOWN],
-            *more,
-            "build it in fp32, or keep the modules around these in fp32 as well: fp32_modules=(...)",
-        )
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        rows = json.loads(text, strict=False)["Layers"]  # not strict: metadata holds a control character
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise EngineError("TensorRT's inspector gave what cannot be read", reason) from error
+    return [read_layer(row) for row in rows]
+
+
+def read_layer(row: Any) -> EngineLayer:
+    """Return what the inspector says of a layer: its name alone, or a dict."""
+    if isinstance(row, str):
+        return EngineLayer(row, module_paths(row))
+    name, outputs = row.get("Name", ""), row.get("Outputs") or [{}]
+    # 8.6 has both in one text, "Channel major FP16 format where channel % 8 == 0"; 10 has them apart.
+    text = str(outputs[0].get("Datatype") or outputs[0].get("Format/Datatype") or "")
+    precision = next((dtype for dtype, pattern in _PRECISIONS.items() if re.search(rf"\b({pattern})", text)), "")
+    return EngineLayer(name, module_paths(row.get("Metadata") or name), row.get("LayerType", ""), precision)

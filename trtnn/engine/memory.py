@@ -14,14 +14,14 @@ import atexit
 import importlib.util
 import math
 import threading
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from trtnn.cuda import gpu_memory
 from trtnn.dtypes import DType
 from trtnn.errors import EngineError
-from trtnn.shapes.spec import Input
+from trtnn.shapes.spec import TensorSpec
 
 _MIB = 2**20
 
@@ -35,7 +35,7 @@ def describe_gpu_memory(wanted_bytes: int | None = None) -> list[str]:
     return lines
 
 
-def _refused(error: Exception, doing: str, spec: Input | None = None) -> EngineError:
+def _refused(error: Exception, doing: str, spec: TensorSpec | None = None) -> EngineError:
     """Return the error for what torch or pycuda raised where the GPU refused, with its memory's numbers.
 
     Args:
@@ -46,6 +46,77 @@ def _refused(error: Exception, doing: str, spec: Input | None = None) -> EngineE
     wanted_bytes = None if spec is None else math.prod(spec.shape) * spec.dtype.itemsize
     said = str(error).strip().splitlines()[:1]
     return EngineError(f"the GPU could not {doing}", *said, *describe_gpu_memory(wanted_bytes))
+
+
+class DeviceMemory(Protocol):
+    """What workers ask of memory and streams; buffers and streams are whatever an implementation makes of them."""
+
+    def current_stream(self) -> Any:
+        """Return the stream to work on."""
+        ...
+
+    def current_handle(self) -> int:
+        """Return the CUDA handle of the stream to work on."""
+        ...
+
+    def handle(self, stream: Any) -> int:
+        """Return a stream's CUDA handle."""
+        ...
+
+    def wait(self, stream: Any, other: Any) -> None:
+        """Let ``stream`` go on only after what is on ``other`` now."""
+        ...
+
+    def empty(self, spec: TensorSpec) -> Any:
+        """Return an uninitialised buffer on the GPU.
+
+        Raises:
+            EngineError: the GPU has not that much memory.
+        """
+        ...
+
+    def pinned(self, spec: TensorSpec) -> Any:
+        """Return an uninitialised buffer on the host, page-locked.
+
+        Raises:
+            EngineError: the host has not that much memory to lock.
+        """
+        ...
+
+    def array(self, pinned: Any) -> np.ndarray:
+        """Return a pinned buffer as a NumPy array that shares its memory."""
+        ...
+
+    def direct(self, array: np.ndarray) -> Any:
+        """Return an array as what :meth:`copy` takes, sharing its memory; None for one that it does not take."""
+        ...
+
+    def fill(self, pinned: Any, array: np.ndarray) -> None:
+        """Copy an array into a pinned buffer."""
+        ...
+
+    def read(self, pinned: Any, array: np.ndarray) -> None:
+        """Copy a pinned buffer into an array."""
+        ...
+
+    def pointer(self, buffer: Any) -> int:
+        """Return the device address of a buffer."""
+        ...
+
+    def copy(self, target: Any, source: Any) -> None:
+        """Copy between host and GPU in the order of the stream.
+
+        Pinned buffers may still be read or written when this returns; other arrays are done with.
+        """
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the stream is done.
+
+        Raises:
+            EngineError: the work failed.
+        """
+        ...
 
 
 class TorchMemory:
@@ -59,7 +130,7 @@ class TorchMemory:
             torch.empty(0, device="cuda:0")  # it makes the context, which takes some memory
         except RuntimeError as error:
             raise _refused(error, "make a CUDA context") from error
-        self._torch = torch
+        self._torch: Any = torch
         self._device = torch.device("cuda", 0)
         self._streams: dict[int, Any] = {}  # by handle: asking torch for the current one takes 5 us
         self._of_type: dict[DType, Any] = {}  # an empty tensor of each, to make others of: quicker than torch.empty
@@ -67,23 +138,18 @@ class TorchMemory:
         self._current_handle = torch._C._cuda_getCurrentRawStream
 
     def current_stream(self) -> Any:
-        """Return the stream to work on."""
         return self._torch.cuda.current_stream(self._device)
 
     def current_handle(self) -> int:
-        """Return the CUDA handle of the stream to work on."""
         return self._current_handle(0)
 
     def handle(self, stream: Any) -> int:
-        """Return a stream's CUDA handle."""
         return stream.cuda_stream
 
     def wait(self, stream: Any, other: Any) -> None:
-        """Let ``stream`` go on only after what is on ``other`` now."""
         stream.wait_stream(other)
 
-    def empty(self, spec: Input) -> Any:
-        """Return an uninitialised buffer on the GPU."""
+    def empty(self, spec: TensorSpec) -> Any:
         like = self._of_type.get(spec.dtype)
         if like is None:
             dtype = getattr(self._torch, spec.dtype.name)
@@ -93,8 +159,7 @@ class TorchMemory:
         except RuntimeError as error:
             raise _refused(error, "allocate a buffer", spec) from error
 
-    def pinned(self, spec: Input) -> Any:
-        """Return an uninitialised buffer on the host, page-locked."""
+    def pinned(self, spec: TensorSpec) -> Any:
         dtype = getattr(self._torch, spec.dtype.name)
         try:
             return self._torch.empty(spec.shape, dtype=dtype, pin_memory=True)
@@ -102,11 +167,9 @@ class TorchMemory:
             raise _refused(error, "page-lock a buffer of the host", spec) from error
 
     def array(self, pinned: Any) -> np.ndarray:
-        """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned.numpy()
 
     def direct(self, array: np.ndarray) -> Any:
-        """Return an array as what :meth:`copy` takes, sharing its memory; None for one that it does not take."""
         if not (array.flags.writeable and array.flags.c_contiguous):
             return None
         try:
@@ -115,26 +178,18 @@ class TorchMemory:
             return None
 
     def fill(self, pinned: Any, array: np.ndarray) -> None:
-        """Copy an array into a pinned buffer."""
         np.copyto(pinned.numpy(), array)
 
     def read(self, pinned: Any, array: np.ndarray) -> None:
-        """Copy a pinned buffer into an array."""
         np.copyto(array, pinned.numpy())
 
     def pointer(self, buffer: Any) -> int:
-        """Return the device address of a buffer."""
         return buffer.data_ptr()
 
     def copy(self, target: Any, source: Any) -> None:
-        """Copy between host and GPU in the order of the stream.
-
-        Pinned buffers may still be read or written when this returns; other arrays are done with.
-        """
         target.copy_(source, non_blocking=True)
 
     def synchronize(self) -> None:
-        """Wait until the stream is done."""
         handle = self._current_handle(0)
         stream = self._streams.get(handle)
         if stream is None:
@@ -174,7 +229,7 @@ class PycudaMemory:
     """pycuda's arrays for buffers, on a stream of their own."""
 
     def __init__(self) -> None:
-        from pycuda import driver, gpuarray, tools
+        from pycuda import driver, gpuarray, tools  # pyright: ignore[reportMissingImports]  (it is optional)
 
         self._driver, self._gpuarray = driver, gpuarray
         self._errors = (driver.Error, MemoryError)  # the first holds pycuda's own MemoryError
@@ -187,74 +242,58 @@ class PycudaMemory:
         self._pool = tools.PageLockedMemoryPool()  # page-locking takes longer than most copies
 
     def current_stream(self) -> Any:
-        """Return the stream to work on."""
         return self._stream
 
     def current_handle(self) -> int:
-        """Return the CUDA handle of the stream to work on."""
         return self._stream.handle
 
     def handle(self, stream: Any) -> int:
-        """Return a stream's CUDA handle."""
         return stream.handle
 
     def wait(self, stream: Any, other: Any) -> None:
-        """Let ``stream`` go on only after what is on ``other`` now."""
         stream.wait_for_event(self._driver.Event().record(other))
 
-    def empty(self, spec: Input) -> Any:
-        """Return an uninitialised buffer on the GPU."""
+    def empty(self, spec: TensorSpec) -> Any:
         try:
             return self._gpuarray.empty(spec.shape, spec.dtype.numpy)
         except self._errors as error:
             raise _refused(error, "allocate a buffer", spec) from error
 
-    def pinned(self, spec: Input) -> Any:
-        """Return an uninitialised buffer on the host, page-locked."""
+    def pinned(self, spec: TensorSpec) -> Any:
         try:
             return self._pool.allocate(spec.shape, spec.dtype.numpy)
         except self._errors as error:
             raise _refused(error, "page-lock a buffer of the host", spec) from error
 
     def array(self, pinned: Any) -> np.ndarray:
-        """Return a pinned buffer as a NumPy array that shares its memory."""
         return pinned
 
     def direct(self, array: np.ndarray) -> Any:
-        """Return an array as what :meth:`copy` takes, sharing its memory; None for one that it does not take."""
         return array if array.flags.c_contiguous else None
 
     def fill(self, pinned: Any, array: np.ndarray) -> None:
-        """Copy an array into a pinned buffer."""
         np.copyto(pinned, array)
 
     def read(self, pinned: Any, array: np.ndarray) -> None:
-        """Copy a pinned buffer into an array."""
         np.copyto(array, pinned)
 
     def pointer(self, buffer: Any) -> int:
-        """Return the device address of a buffer."""
         return int(buffer.gpudata)
 
     def copy(self, target: Any, source: Any) -> None:
-        """Copy between host and GPU in the order of the stream.
-
-        Pinned buffers may still be read or written when this returns; other arrays are done with.
-        """
         if isinstance(target, np.ndarray):
             source.get_async(stream=self._stream, ary=target)
         else:
             target.set_async(source, stream=self._stream)
 
     def synchronize(self) -> None:
-        """Wait until the stream is done."""
         try:
             self._stream.synchronize()
         except self._errors as error:
             raise _refused(error, "finish the work") from error
 
 
-def device_memory() -> TorchMemory | PycudaMemory:
+def device_memory() -> DeviceMemory:
     """Return the way to device memory that is installed.
 
     Raises:

@@ -77,16 +77,16 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         text = json.dumps(metadata)
         if len(text) > MAX_DESCRIPTION_BYTES // 2:
             raise ValueError(f"metadata are {len(text):,} bytes of JSON, and {MAX_DESCRIPTION_BYTES // 2:,} may be")
-        found = parse_object(text.encode(), MAX_VALUES // 2)
+        parsed = parse_object(text.encode(), MAX_VALUES // 2)
     except ValueError as error:
         raise ArgumentError(
             str(error),
             "metadata go into the engine file as JSON: None, bools, finite numbers, text, and lists and dicts of these",
             "convert the value: int(x), str(path), x.tolist()",
         ) from error
-    taken = sorted(RESERVED & found.keys())
+    taken = sorted(RESERVED & parsed.keys())
     if taken:
         raise ArgumentError(
             f"metadata hold {', '.join(map(repr, taken))}, which an engine file says itself", "give it another name"
         )
-    return found
+    return parsed

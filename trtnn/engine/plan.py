@@ -9,17 +9,18 @@ from trtnn.backend import Backend
 from trtnn.dtypes import as_dtype
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import DTypeError, EngineError, ShapeError
-from trtnn.progress import held_signals
-from trtnn.shapes.profiles import Ranges, Shapes, lengths_in
-from trtnn.shapes.spec import Input
+from trtnn.shapes.call import Shapes
+from trtnn.shapes.profiles import Ranges, lengths_in
+from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length, bounds
+from trtnn.signals import held_signals
 
 #: What plans begin with: ``ftrt`` those of TensorRT, ``vtrt`` those of TensorRT-RTX.
 _HEADS = (b"ftrt", b"vtrt")
 
 
 def looks_like_a_plan(data: Any) -> bool:
-    """Whether a buffer begins as plans do; only TensorRT itself can tell more."""
+    """Return whether a buffer begins as plans do; only TensorRT itself can tell more."""
     return bytes(data[:4]) in _HEADS
 
 
@@ -45,26 +46,44 @@ def scratch_bytes(backend: Backend, engine: Any) -> int:
     return engine.device_memory_size_v2 if backend.capabilities.device_memory_v2 else engine.device_memory_size
 
 
-def read_bindings(engine: Any, trt: Any) -> tuple[dict[str, Input], dict[str, Input]]:
+def read_bindings(engine: Any, trt: Any) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
     """Return the inputs and the outputs of an ``ICudaEngine`` by name, in its own order.
 
     Raises:
-        EngineError: one of them has a shape that is not known before it runs.
+        EngineError: the shape of one is open until the plan runs.
     """
-    inputs: dict[str, Input] = {}
-    outputs: dict[str, Input] = {}
+    inputs, outputs = binding_names(engine, trt)
+    return {name: _read_spec(engine, name) for name in inputs}, {name: _read_spec(engine, name) for name in outputs}
+
+
+def binding_names(engine: Any, trt: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the inputs and of the outputs of an ``ICudaEngine``, in its own order."""
+    inputs: list[str] = []
+    outputs: list[str] = []
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
-        shape = tuple(engine.get_tensor_shape(name))
-        table = inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
-        try:
-            table[name] = Input(shape, engine.get_tensor_dtype(name))
-        except ShapeError:
-            raise EngineError(
-                f"{name!r} of this plan has the shape {shape}, which is known only when it runs",
-                "a plan without trtnn's description runs in fixed shapes alone: build it so, or with trtnn",
-            ) from None
+        (inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs).append(name)
     return inputs, outputs
+
+
+def _read_spec(engine: Any, name: str) -> TensorSpec:
+    shape = tuple(engine.get_tensor_shape(name))
+    try:
+        return TensorSpec(shape, engine.get_tensor_dtype(name))
+    except ShapeError:
+        raise EngineError(
+            f"{name!r} of this plan has the shape {shape}, which is known only when it runs",
+            "a plan without trtnn's description runs in fixed shapes alone: build it so, or with trtnn",
+        ) from None
+
+
+def contradiction(*lines: str) -> EngineError:
+    """Return the error of a description that is not the plan's, with what either says."""
+    return EngineError(
+        "what the file of this engine says is not what TensorRT finds in the plan",
+        *lines,
+        "build it again, or copy the file again",
+    )
 
 
 def check_bindings(engine: Any, trt: Any, shapes: Shapes) -> None:
@@ -82,26 +101,20 @@ def check_bindings(engine: Any, trt: Any, shapes: Shapes) -> None:
         EngineError: the two contradict each other; with both.
     """
     problems: list[str] = []
-    found: dict[str, list[str]] = {"input": [], "output": []}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        found["input" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"].append(name)
-    for kind, table in (("input", shapes.inputs), ("output", shapes.outputs)):
-        if set(found[kind]) != table.keys():
-            problems.append(f"its {kind}s are {', '.join(table)}; in the plan {', '.join(found[kind]) or 'none'}")
-        for name in filter(set(found[kind]).__contains__, table):
-            problems += _compare(engine, kind, name, table[name], shapes.profiles)
+    tables = (("input", shapes.inputs), ("output", shapes.outputs))
+    for (kind, table), in_plan in zip(tables, binding_names(engine, trt), strict=True):
+        if set(in_plan) != table.keys():
+            problems.append(f"its {kind}s are {', '.join(table)}; in the plan {', '.join(in_plan) or 'none'}")
+        for name, spec in table.items():
+            if name in in_plan:
+                problems += _compare(engine, kind, name, spec, shapes.profiles)
     if shapes.profiles and engine.num_optimization_profiles != len(shapes.profiles):
         problems.append(f"it has {len(shapes.profiles)} profiles; in the plan {engine.num_optimization_profiles}")
     if problems:
-        raise EngineError(
-            "what the file of this engine says is not what TensorRT finds in the plan",
-            *problems,
-            "build it again, or copy the file again",
-        )
+        raise contradiction(*problems)
 
 
-def _compare(engine: Any, kind: str, name: str, spec: Input, profiles: Sequence[Ranges]) -> list[str]:
+def _compare(engine: Any, kind: str, name: str, spec: TensorSpec, profiles: Sequence[Ranges]) -> list[str]:
     """Return in lines how an input or output in a plan is not as it is described."""
     lines = []
     member, shape = engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name))
@@ -121,7 +134,7 @@ def _compare(engine: Any, kind: str, name: str, spec: Input, profiles: Sequence[
     return lines
 
 
-def _is_type(member: Any, spec: Input) -> bool:
+def _is_type(member: Any, spec: TensorSpec) -> bool:
     try:
         return as_dtype(member) is spec.dtype
     except DTypeError:
@@ -129,7 +142,7 @@ def _is_type(member: Any, spec: Input) -> bool:
 
 
 def _may_be(length: int, own: Length, is_open: bool) -> bool:
-    """Whether a length that TensorRT tells, -1 for one that it does not know, may be one of the description's.
+    """Return whether a length that TensorRT tells, -1 for one that it does not know, may be one of the description's.
 
     Args:
         length: TensorRT's.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,12 +14,12 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.engine.cuda_graph import CapturedGraph
-from trtnn.engine.memory import PycudaMemory, TorchMemory, describe_gpu_memory, device_memory
-from trtnn.engine.plan import check_bindings, deserialize, scratch_bytes
+from trtnn.engine.memory import DeviceMemory, describe_gpu_memory, device_memory
+from trtnn.engine.plan import check_bindings, contradiction, deserialize, scratch_bytes
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.progress import held_signals
-from trtnn.shapes.profiles import CallShapes, Shapes
-from trtnn.shapes.spec import Input
+from trtnn.shapes.call import CallShapes, Shapes
+from trtnn.shapes.spec import TensorSpec
+from trtnn.signals import held_signals
 
 
 class Session:
@@ -30,7 +31,7 @@ class Session:
         shapes: what it takes and gives, by its description.
 
     Raises:
-        EngineError: TensorRT cannot load it, or finds something else in it than its description says.
+        EngineError: TensorRT cannot load it, or its bindings are not those of its description.
     """
 
     def __init__(self, backend: Backend, plan: memoryview, shapes: Shapes) -> None:
@@ -38,10 +39,11 @@ class Session:
         self._local = threading.local()
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._memory()  # it makes a CUDA context current, which TensorRT needs
+        self.engine: Any
         self._runtime, self.engine = deserialize(backend, plan)
         check_bindings(self.engine, backend.trt, shapes)
 
-    def _memory(self) -> TorchMemory | PycudaMemory:
+    def _memory(self) -> DeviceMemory:
         """Return the calling thread's own."""
         memory = getattr(self._local, "memory", None)
         if memory is None:
@@ -49,12 +51,7 @@ class Session:
             self._local.workers = {}
         return memory
 
-    def _add_worker(self, profile: int, stream: int | None = None) -> Worker:
-        worker = Worker(self, self._memory(), profile, stream)
-        self._workers.add(worker)
-        return worker
-
-    def worker(self, profile: int) -> Worker:
+    def worker(self, profile: int) -> StreamWorker:
         """Return the calling thread's own for an optimisation profile and the stream that is current.
 
         A context that moved from stream to stream would hold up one behind the other.
@@ -63,24 +60,26 @@ class Session:
         workers = self._local.workers
         worker = workers.get((profile, stream))
         if worker is None:
-            worker = workers[profile, stream] = self._add_worker(profile, stream)
+            worker = workers[profile, stream] = StreamWorker(self, self._memory(), profile, stream)
+            self._workers.add(worker)
         return worker
 
-    def pinned(self, spec: Input) -> np.ndarray:
+    def pinned(self, spec: TensorSpec) -> np.ndarray:
         """Return an uninitialised array in page-locked memory."""
         memory = self._memory()
         return memory.array(memory.pinned(spec))
 
-    def capture(self, shapes: CallShapes) -> Worker:
+    def capture(self, shapes: CallShapes) -> GraphWorker:
         """Return a worker whose work at these shapes is captured in a CUDA graph."""
-        worker = self._add_worker(shapes.profile)
-        worker.capture(shapes)
+        worker = GraphWorker(self, self._memory(), shapes)
+        self._workers.add(worker)
         return worker
 
-    def add_recorded(self, recorder: Any, profile: int) -> Worker:
+    def add_recorded(self, recorder: Any, profile: int) -> RecordedWorker:
         """Return a worker that tells a recorder (an ``IProfiler``) the time of each layer whenever it runs."""
-        worker = self._add_worker(profile)
-        worker.record(recorder)
+        memory = self._memory()
+        worker = RecordedWorker(self, memory, profile, memory.current_handle(), recorder)
+        self._workers.add(worker)
         return worker
 
     @property
@@ -97,29 +96,50 @@ class Session:
 
 
 class _Buffer(NamedTuple):
-    """A buffer as long as the longest input or output yet, and its beginning in the shape of the last one."""
-
     whole: Any
-    spec: Input
-    view: Any
+    spec: TensorSpec
+    view: Any  # the beginning of the whole, in the shape of the spec
 
 
-class Worker:
-    """One execution context with buffers for the host's arrays.
+class _Buffers:
+    """Buffers by the names of inputs and outputs, which are kept and grow.
+
+    Args:
+        allocate: makes one.
+    """
+
+    def __init__(self, allocate: Callable[[TensorSpec], Any]) -> None:
+        self._allocate = allocate
+        self._kept: dict[str, _Buffer] = {}
+
+    def sized(self, name: str, spec: TensorSpec) -> Any:
+        """Return the buffer of an input or output in its shape of this call."""
+        buffer = self._kept.get(name)
+        if buffer is None or buffer.spec is not spec:  # a view costs more than all else here
+            count = math.prod(spec.shape)
+            whole = buffer.whole if buffer and buffer.whole.shape[0] >= count else None
+            whole = self._allocate(TensorSpec((count,), spec.dtype)) if whole is None else whole
+            buffer = self._kept[name] = _Buffer(whole, spec, whole[:count].reshape(spec.shape))
+        return buffer.view
+
+    def clear(self) -> None:
+        """Let go of all of them."""
+        self._kept.clear()
+
+
+class Worker(ABC):
+    """One execution context with buffers for the host's arrays; how it runs is what the kinds of workers differ in.
 
     Args:
         session: whose plan it runs.
         memory: the calling thread's.
         profile: the index of the optimisation profile.
-        stream: the handle of the one stream that it works on; where None, that is the current one of each call.
     """
 
-    def __init__(
-        self, session: Session, memory: TorchMemory | PycudaMemory, profile: int, stream: int | None = None
-    ) -> None:
-        self.memory, self._stream = memory, stream
+    def __init__(self, session: Session, memory: DeviceMemory, profile: int) -> None:
+        self.memory = memory
         self._backend, self._is_dynamic = session.backend, session.is_dynamic
-        self._context = session.engine.create_execution_context()
+        self._context: Any = session.engine.create_execution_context()
         if self._context is None:
             wanted = scratch_bytes(session.backend, session.engine)
             lines = self._backend.logger.take()
@@ -130,25 +150,30 @@ class Worker:
                 raise EngineError(f"TensorRT could not use profile {profile}", *self._backend.logger.take())
             memory.synchronize()  # the context may run on another stream
         self._shapes: CallShapes | None = None  # those that the context was told last
-        self._known: weakref.WeakSet[CallShapes] = weakref.WeakSet()  # whose outputs are as TensorRT has them
-        self._buffers: dict[str, _Buffer] = {}
-        self._pinned: dict[str, _Buffer] = {}
+        self._checked: weakref.WeakSet[CallShapes] = weakref.WeakSet()  # whose outputs are as TensorRT has them
+        self._buffers = _Buffers(memory.empty)
+        self._pinned = _Buffers(memory.pinned)
         self._addresses: dict[str, int] = {}  # those that the context was told last
-        self._graph: CapturedGraph | None = None
-        self._last_stream: Any = None
-        self._recorder: Any = None
+
+    @abstractmethod
+    def _settle(self, shapes: CallShapes) -> None:
+        """Let the context know the shapes of a call, before any buffer is made for them."""
+
+    @abstractmethod
+    def _execute(self, buffers: Mapping[str, Any]) -> None:
+        """Run on buffers of the shapes that were settled last."""
 
     def run_arrays(
-        self, shapes: CallShapes, given: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
+        self, shapes: CallShapes, inputs: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
     ) -> dict[str, Any]:
         """Run on NumPy arrays, through pinned memory where memory does not take them, and wait for the result."""
         memory = self.memory
         self._settle(shapes)
         buffers = self._own_buffers(shapes)
-        for name, array in given.items():
+        for name, array in inputs.items():
             source = memory.direct(array)
             if source is None:
-                source = self._sized(self._pinned, memory.pinned, name, shapes.inputs[name])
+                source = self._pinned.sized(name, shapes.inputs[name])
                 memory.fill(source, array)
             memory.copy(buffers[name], source)
         self._execute(buffers)
@@ -162,87 +187,61 @@ class Worker:
         for name, array in out.items():
             target = memory.direct(array)
             if target is None:
-                target = staged[name] = self._sized(self._pinned, memory.pinned, name, shapes.outputs[name])
+                target = staged[name] = self._pinned.sized(name, shapes.outputs[name])
             memory.copy(target, buffers[name])
         memory.synchronize()
         for name, pinned in staged.items():
             memory.read(pinned, out[name])
         return dict(out)
 
+    @abstractmethod
     def run_tensors(
-        self, shapes: CallShapes, given: Mapping[str, Any], out: Mapping[str, Any] | None
+        self, shapes: CallShapes, inputs: Mapping[str, Any], out: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """Run on torch tensors on the GPU, on torch's current stream, without waiting for the result.
+        """Run on torch tensors on the GPU, on torch's current stream, without waiting for the result."""
 
-        Raises:
-            ArgumentError: ``out`` is an input as well, which a graph's own buffers alone allow.
-        """
-        memory = self.memory
-        self._settle(shapes)
-        if self._graph is None:
-            if out is not None:
-                read = {memory.pointer(tensor) for tensor in given.values()}
-                for name, tensor in out.items():
-                    if memory.pointer(tensor) in read:
-                        raise ArgumentError(
-                            f"out {name!r} is the memory of an input",
-                            "TensorRT may write before it has read: give another",
-                        )
-            results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
-            self._execute({**given, **results})
-            return results
-        buffers = self._own_buffers(shapes)
-        for name, tensor in given.items():
-            memory.copy(buffers[name], tensor)
-        self._execute(buffers)
-        results = dict(out) if out is not None else {n: memory.empty(s) for n, s in shapes.outputs.items()}
-        for name, tensor in results.items():
-            memory.copy(tensor, buffers[name])
-        return results
-
-    def capture(self, shapes: CallShapes) -> None:
-        """Record the work at some shapes on this worker's own buffers as a CUDA graph, which it launches from now on.
-
-        It takes calls of these shapes alone after that: a context must not change under a graph that was captured of
-        it.
-        """
-        self._settle(shapes)
-        buffers = self._own_buffers(shapes)
-        self._execute(buffers)  # TensorRT finishes its set-up in the first run, which cannot be captured
-        self.memory.synchronize()
-        self._graph = CapturedGraph(self._enqueue)
-
-    def record(self, recorder: Any) -> None:
-        """Tell an ``IProfiler`` the time of each layer from now on; each run then waits until it is done."""
-        self._recorder = recorder  # TensorRT keeps only its address
-        self._context.profiler = recorder
-
+    @abstractmethod
     def bare(self, shapes: CallShapes) -> Callable[[], None]:
         """Return the execution alone, on this worker's own buffers and the stream that is current now."""
-        self._settle(shapes)
-        self._execute(self._own_buffers(shapes))
-        enqueue = self._enqueue if self._graph is None else self._graph.launch
-        return partial(enqueue, self.memory.current_handle())
+
+    def _results(self, shapes: CallShapes, out: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the tensors that outputs go to."""
+        return dict(out) if out is not None else {n: self.memory.empty(s) for n, s in shapes.outputs.items()}
 
     def _own_buffers(self, shapes: CallShapes) -> dict[str, Any]:
         specs = {**shapes.inputs, **shapes.outputs}
-        return {name: self._sized(self._buffers, self.memory.empty, name, spec) for name, spec in specs.items()}
+        return {name: self._buffers.sized(name, spec) for name, spec in specs.items()}
 
-    def _sized(self, kept: dict[str, _Buffer], allocate: Callable[[Input], Any], name: str, spec: Input) -> Any:
-        """Return a buffer for an input or output in its shape, the beginning of one that is kept and grows."""
-        buffer = kept.get(name)
-        if buffer is None or buffer.spec is not spec:  # a view costs more than all else here
-            count = math.prod(spec.shape)
-            whole = buffer.whole if buffer and buffer.whole.shape[0] >= count else None
-            whole = allocate(Input((count,), spec.dtype)) if whole is None else whole
-            buffer = kept[name] = _Buffer(whole, spec, whole[:count].reshape(spec.shape))
-        return buffer.view
+    def _tell(self, shapes: CallShapes) -> None:
+        """Tell the context the shapes of a call, and check once what its outputs come to there."""
+        self._shapes = None
+        for name, spec in shapes.inputs.items():
+            if not self._context.set_input_shape(name, spec.shape):
+                raise EngineError(
+                    f"TensorRT did not take the shape {spec.shape} of input {name!r}", *self._backend.logger.take()
+                )
+        if shapes not in self._checked:
+            self._check_outputs(shapes)
+            self._checked.add(shapes)
+        self._shapes = shapes
 
-    def _execute(self, buffers: Mapping[str, Any]) -> None:
-        stream = self._current_stream() if self._stream is None else self._stream
-        if self._graph is not None:
-            self._graph.launch(stream)
-            return
+    def _check_outputs(self, shapes: CallShapes) -> None:
+        """Check that outputs are as long as TensorRT will write them, now that it knows the inputs' shapes.
+
+        Raises:
+            EngineError: one is not; with both.
+        """
+        for name, spec in shapes.outputs.items():
+            in_plan = tuple(self._context.get_tensor_shape(name))
+            if in_plan != spec.shape:
+                raise contradiction(
+                    f"output {name!r} has the shape {spec.shape}; in the plan {in_plan}",
+                    f"where inputs have {', '.join(f'{n} {s.shape}' for n, s in shapes.inputs.items())}",
+                    *self._backend.logger.take(),
+                )
+
+    def _enqueue_on(self, buffers: Mapping[str, Any], stream: int) -> None:
+        """Tell the context where inputs and outputs lie, and put its work on a stream."""
         addresses = self._addresses
         for name, buffer in buffers.items():
             address = self.memory.pointer(buffer)
@@ -250,6 +249,113 @@ class Worker:
                 self._context.set_tensor_address(name, address)
                 addresses[name] = address
         self._enqueue(stream)
+
+    def _enqueue(self, stream: int) -> None:
+        if not self._context.execute_async_v3(stream):
+            raise EngineError(
+                "TensorRT could not run this engine", *self._backend.logger.take(), *describe_gpu_memory()
+            )
+
+    def close(self) -> None:
+        """Free the context and the buffers."""
+        self.memory.synchronize()
+        self._context = None
+        self._buffers.clear()
+        self._pinned.clear()
+
+
+class StreamWorker(Worker):
+    """A worker that puts its work on one stream, on the caller's tensors where they lie.
+
+    Args:
+        session, memory, profile: as for any worker.
+        stream: the handle of the stream.
+    """
+
+    def __init__(self, session: Session, memory: DeviceMemory, profile: int, stream: int) -> None:
+        super().__init__(session, memory, profile)
+        self._stream = stream
+
+    def _settle(self, shapes: CallShapes) -> None:
+        if self._is_dynamic and shapes is not self._shapes:
+            self._tell(shapes)
+
+    def _execute(self, buffers: Mapping[str, Any]) -> None:
+        self._enqueue_on(buffers, self._stream)
+
+    def run_tensors(
+        self, shapes: CallShapes, inputs: Mapping[str, Any], out: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Run on torch tensors on the GPU where they lie, on this worker's stream, without waiting for the result.
+
+        Raises:
+            ArgumentError: ``out`` is an input as well.
+        """
+        memory = self.memory
+        self._settle(shapes)
+        if out is not None:
+            read = {memory.pointer(tensor) for tensor in inputs.values()}
+            for name, tensor in out.items():
+                if memory.pointer(tensor) in read:
+                    raise ArgumentError(
+                        f"out {name!r} is the memory of an input",
+                        "TensorRT may write before it has read: give another",
+                    )
+        results = self._results(shapes, out)
+        self._execute({**inputs, **results})
+        return results
+
+    def bare(self, shapes: CallShapes) -> Callable[[], None]:
+        """Return the execution alone, on this worker's own buffers and its stream."""
+        self._settle(shapes)
+        self._execute(self._own_buffers(shapes))
+        return partial(self._enqueue, self._stream)
+
+
+class RecordedWorker(StreamWorker):
+    """A worker that tells a recorder the time of each layer; each run waits until it is done.
+
+    Args:
+        session, memory, profile, stream: as for any worker on one stream.
+        recorder: an ``IProfiler``.
+    """
+
+    def __init__(self, session: Session, memory: DeviceMemory, profile: int, stream: int, recorder: Any) -> None:
+        super().__init__(session, memory, profile, stream)
+        self._recorder = recorder  # TensorRT keeps only its address
+        self._context.profiler = recorder
+
+    def _enqueue(self, stream: int) -> None:
+        with held_signals():  # TensorRT calls Python
+            super()._enqueue(stream)
+
+
+class GraphWorker(Worker):
+    """A worker whose work at some shapes was recorded, on buffers of its own, as a CUDA graph, which it launches.
+
+    It takes calls of these shapes alone: a context must not change under a graph that was captured of it. It works on
+    the stream that is current in each call.
+
+    Args:
+        session, memory: as for any worker.
+        shapes: those of all its calls.
+    """
+
+    def __init__(self, session: Session, memory: DeviceMemory, shapes: CallShapes) -> None:
+        super().__init__(session, memory, shapes.profile)
+        self._last_stream: Any = None
+        if self._is_dynamic:
+            self._tell(shapes)
+        # TensorRT finishes its set-up in the first run, which cannot be captured.
+        self._enqueue_on(self._own_buffers(shapes), self._current_stream())
+        memory.synchronize()
+        self._graph = CapturedGraph(self._enqueue)
+
+    def _settle(self, shapes: CallShapes) -> None:
+        pass  # they were told before the capture
+
+    def _execute(self, buffers: Mapping[str, Any]) -> None:
+        self._graph.launch(self._current_stream())
 
     def _current_stream(self) -> int:
         """Return the handle of the current stream, which goes on only after this worker's last work elsewhere."""
@@ -261,55 +367,29 @@ class Worker:
             self._last_stream = stream
         return self.memory.handle(stream)
 
-    def _settle(self, shapes: CallShapes) -> None:
-        """Let the context know the shapes of a call, before any buffer is made for them."""
-        if self._is_dynamic and shapes is not self._shapes and self._graph is None:
-            self._tell(shapes)
+    def run_tensors(
+        self, shapes: CallShapes, inputs: Mapping[str, Any], out: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Run on torch tensors on the GPU, copied in and out there, without waiting for the result.
 
-    def _tell(self, shapes: CallShapes) -> None:
-        self._shapes = None
-        for name, spec in shapes.inputs.items():
-            if not self._context.set_input_shape(name, spec.shape):
-                raise EngineError(
-                    f"TensorRT did not take the shape {spec.shape} of input {name!r}", *self._backend.logger.take()
-                )
-        if shapes not in self._known:
-            self._check_outputs(shapes)
-            self._known.add(shapes)
-        self._shapes = shapes
-
-    def _check_outputs(self, shapes: CallShapes) -> None:
-        """Check that outputs are as long as TensorRT will write them, now that it knows the inputs' shapes.
-
-        Raises:
-            EngineError: one is not; with both.
+        ``out`` may be an input as well.
         """
-        for name, spec in shapes.outputs.items():
-            found = tuple(self._context.get_tensor_shape(name))
-            if found != spec.shape:
-                raise EngineError(
-                    "what the file of this engine says is not what TensorRT finds in the plan",
-                    f"output {name!r} has the shape {spec.shape}; in the plan {found}",
-                    f"where inputs have {', '.join(f'{n} {s.shape}' for n, s in shapes.inputs.items())}",
-                    *self._backend.logger.take(),
-                    "build it again, or copy the file again",
-                )
+        memory, buffers = self.memory, self._own_buffers(shapes)
+        for name, tensor in inputs.items():
+            memory.copy(buffers[name], tensor)
+        self._execute(buffers)
+        results = self._results(shapes, out)
+        for name, tensor in results.items():
+            memory.copy(tensor, buffers[name])
+        return results
 
-    def _enqueue(self, stream: int) -> None:
-        if self._recorder is None:
-            done = self._context.execute_async_v3(stream)
-        else:  # TensorRT calls Python for it
-            with held_signals():
-                done = self._context.execute_async_v3(stream)
-        if not done:
-            raise EngineError(
-                "TensorRT could not run this engine", *self._backend.logger.take(), *describe_gpu_memory()
-            )
+    def bare(self, shapes: CallShapes) -> Callable[[], None]:
+        """Return the launch of the graph alone, on the stream that is current now."""
+        self._execute({})
+        return partial(self._graph.launch, self.memory.current_handle())
 
     def close(self) -> None:
-        """Free the context and the buffers."""
+        """Free the graph, the context and the buffers."""
         self.memory.synchronize()
-        if self._graph is not None:
-            self._graph.close()
-        self._graph = self._context = None
-        self._buffers, self._pinned = {}, {}
+        self._graph.close()
+        super().close()

@@ -1,115 +1,26 @@
-"""Where an engine's time goes: what TensorRT says of each of its layers, and the module that each comes from.
-
-TensorRT fuses the layers of a network and names what comes out after them. trtnn names a layer after the module that
-made it, ``model.0.conv`` or ``model.0.conv/slice``, so the modules can be read off again; where a name tells nothing,
-as those of TensorRT 10's compiler do, the metadata that TensorRT carries through a build does.
-"""
+"""Where an engine's time goes: by TensorRT's profiler, for each layer and for each module."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from types import ModuleType
 from typing import Any
 
+from trtnn.engine.inspector import EngineLayer, read_layer
 from trtnn.errors import EngineError
-from trtnn.table import aligned
+from trtnn.table import render
 
 WIDEST = 48  # characters of a name in a table
 OWN = "(TensorRT)"  # stands for the module of a layer that TensorRT added and that belongs to none
-
-# Layers that TensorRT makes by itself.
-_ADDED = re.compile(
-    r"\(Unnamed Layer\*|^(\[?trainStation|\[?HostToDeviceCopy|\[?DeviceToShapeHostCopy|shape_call|__my)|"
-    r"^Reformatting CopyNode for Network "
-)
-# What TensorRT puts around the names of the layers that a layer is made of.
-_AROUND = re.compile(
-    r"^Reformatting CopyNode for (Input|Output) Tensor \d+ (to|from) |"
-    r"\{ForeignNode\[|\]\}| copy$| (input|output) reformatter \d+$|\bPWN\(|[()]|"
-    r"\b(copied_)?(re|un)?(shape|squeeze|transpose)(_node)?_(before|after)_"
-)
-_BETWEEN = re.compile(r" \+ | \|\| |, |\.\.\.|\x1e")  # the last stands between the metadata of several layers
-_PRECISIONS = {
-    "float32": r"FP32|Float\b",
-    "float16": r"FP16|Half",
-    "bfloat16": r"BF16|BFloat16",
-    "int8": r"Int8|INT8",
-    "fp8": r"FP8",
-    "int32": r"Int32|INT32",
-    "int64": r"Int64|INT64",
-    "bool": r"Bool|BOOL",
-}
-
-
-def module_paths(text: str) -> tuple[str, ...]:
-    """Return the paths of the modules that a layer of an engine comes from, ``""`` for the model's own forward.
-
-    >>> module_paths("model.0.conv + PWN(PWN(model.0.act/activation), model.0.act)")
-    ('model.0.conv', 'model.0.act')
-
-    Args:
-        text: TensorRT's name of the layer, or the metadata of the layers that it is made of.
-    """
-    names = [_AROUND.sub("", part) for part in _BETWEEN.split(text) if not _ADDED.search(part)]
-    # A tensor is named after its layer: "model.0.conv:0".
-    return tuple(dict.fromkeys(name.partition(":")[0].partition("/")[0] for name in names if name))
 
 
 def holder(paths: Sequence[str]) -> str:
     """Return the path of the innermost module that holds all of these."""
     levels = zip(*(path.split(".") for path in paths), strict=False)
     return ".".join(names[0] for names in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
-
-
-@dataclass(frozen=True)
-class EngineLayer:
-    """One layer of an engine, as TensorRT's inspector shows it.
-
-    Attributes:
-        name: TensorRT's own.
-        paths: of the modules that it comes from; none where TensorRT added it for itself.
-        kind: TensorRT's type of it, such as ``"CaskConvolution"``; empty where the engine does not tell.
-        precision: the element type of its first output, such as ``"float16"``; empty where the engine does not tell.
-    """
-
-    name: str
-    paths: tuple[str, ...]
-    kind: str = ""
-    precision: str = ""
-
-
-def inspect_layers(engine: Any, trt: ModuleType) -> list[EngineLayer]:
-    """Return the layers of an ``ICudaEngine`` in the order in which they run.
-
-    Engines that trtnn builds tell all of it; one built without detailed profiling verbosity tells names alone.
-
-    Raises:
-        EngineError: the inspector's text is not JSON.
-    """
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    try:
-        found = json.loads(text, strict=False)["Layers"]  # not strict: metadata holds a control character
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise EngineError("TensorRT's inspector gave what cannot be read", reason) from error
-    return [read_layer(row) for row in found]
-
-
-def read_layer(row: Any) -> EngineLayer:
-    """Return what the inspector says of a layer: its name alone, or a dict."""
-    if isinstance(row, str):
-        return EngineLayer(row, module_paths(row))
-    name, outputs = row.get("Name", ""), row.get("Outputs") or [{}]
-    # 8.6 has both in one text, "Channel major FP16 format where channel % 8 == 0"; 10 has them apart.
-    text = str(outputs[0].get("Datatype") or outputs[0].get("Format/Datatype") or "")
-    precision = next((known for known, pattern in _PRECISIONS.items() if re.search(rf"\b({pattern})", text)), "")
-    return EngineLayer(name, module_paths(row.get("Metadata") or name), row.get("LayerType", ""), precision)
 
 
 def make_recorder(trt: ModuleType) -> Any:
@@ -150,8 +61,8 @@ class LayerTime(EngineLayer):
 
 
 @dataclass(frozen=True)
-class Profile:
-    """The time of each layer of an engine: what :meth:`trtnn.Engine.profile` returns.
+class EngineTiming:
+    """The time of each layer of an engine: what :meth:`trtnn.Engine.timing` returns.
 
     Layers are timed one at a time, with a pause between them, so the sum is more than a call takes where layers are
     small: look at the shares.
@@ -165,25 +76,27 @@ class Profile:
     runs: int
 
     @classmethod
-    def of_runs(cls, runs: Sequence[Sequence[tuple[str, float]]], known: Sequence[EngineLayer]) -> Profile:
-        """Return the profile of several runs.
+    def of_runs(cls, runs: Sequence[Sequence[tuple[str, float]]], inspected: Sequence[EngineLayer]) -> EngineTiming:
+        """Return the times of several runs.
 
         Args:
             runs: for each the layers' names and milliseconds, as TensorRT reported them.
-            known: what the inspector says of the layers.
+            inspected: what the inspector says of the layers.
 
         Raises:
             EngineError: TensorRT reported nothing.
         """
         if not runs or not all(runs):
-            raise EngineError("TensorRT reported no layer's time, so this engine cannot be profiled")
+            raise EngineError("TensorRT reported no layer's time, so this engine cannot be timed")
+        from statistics import median
+
         times: dict[tuple[str, int], list[float]] = {}
         for run in runs:
             seen: Counter[str] = Counter()  # a layer within a loop is reported each time that it runs
             for name, milliseconds in run:
                 times.setdefault((name, seen[name]), []).append(milliseconds)
                 seen[name] += 1
-        by_name = {one.name: one for one in known}
+        by_name = {one.name: one for one in inspected}
         medians = [(name, median(values)) for (name, _), values in times.items()]
         total = sum(milliseconds for _, milliseconds in medians)
         rows = []
@@ -231,7 +144,7 @@ class Profile:
             for row in rows
         ]
         total = ("total", f"{len(rows)} layers, {self.runs} runs", "", "", *_figures(self.milliseconds, 1))
-        return _table(header, cells, total, 4, limit)
+        return render(header, cells, 4, total, limit)
 
     def module_table(self, depth: int | None = None, by_time: bool = False, limit: int | None = None) -> str:
         """Return a table of the modules' times, see :meth:`by_module`, with the total below it."""
@@ -240,7 +153,7 @@ class Profile:
             sums.sort(key=lambda item: -item[1])
         whole = self.milliseconds
         cells = [(_shown(path), *_figures(time, time / whole if whole else 0)) for path, time in sums]
-        return _table(("module", "ms", "share"), cells, ("total", *_figures(whole, 1)), 1, limit)
+        return render(("module", "ms", "share"), cells, 1, ("total", *_figures(whole, 1)), limit)
 
     def __str__(self) -> str:
         return self.table()
@@ -268,13 +181,3 @@ def _shown(name: str) -> str:
 
 def _figures(milliseconds: float, share: float) -> tuple[str, str]:
     return f"{milliseconds:.4f}", f"{share:.1%}"
-
-
-def _table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], left: int, limit: int | None
-) -> str:
-    shown = rows[:limit]
-    lines = aligned([header, *shown, total], left)
-    rule = "-" * max(map(len, lines))
-    more = [f"... and {len(rows) - len(shown)} more"] if len(shown) < len(rows) else []
-    return "\n".join([lines[0], rule, *lines[1:-1], *more, rule, lines[-1]])

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trtnn.dtypes import DType
-from trtnn.errors import ShapeError
-from trtnn.graph.callers import user_line
-from trtnn.graph.failures import outdated
+from trtnn.errors import ShapeError, TrtnnError
+from trtnn.graph.failures import outdated, user_line
 from trtnn.graph.precision import Scope
 from trtnn.graph.tensor import Tensor, Value
 from trtnn.shapes.symbolic import Length, bounds
@@ -27,16 +26,19 @@ class Deferred:
 
     @property
     def _graph(self) -> Graph:
-        return self._owner()
+        graph = self._owner()
+        if graph is None:
+            raise TrtnnError("a Tensor outlived the network that it belongs to")
+        return graph
 
     def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
         """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
 
-        Who asks for it after something was folded gets a layer of its own, without that.
+        What reads it after something was folded into it gets a layer of its own, without the fold.
 
         Args:
-            make: adds the layer and returns its output; it runs in the module that is running now. It takes what is to
-                be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
+            make: adds the layer and returns its output, under the path of the module that is running now. It takes what
+                is to be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
             shape: of the output.
             dtype: of the output.
         """
@@ -48,7 +50,13 @@ class Deferred:
         return tensor
 
     def nothing(self, shape: Sequence[Length], dtype: DType, why: str) -> Tensor:
-        """Return a Tensor of no elements, which TensorRT has not: to join it with others is all that can be done."""
+        """Return a Tensor of no elements, which TensorRT does not have: only ``cat`` takes it, and leaves it out.
+
+        Args:
+            shape: of it, with a length of 0.
+            dtype: of it.
+            why: it is empty, for the message to whoever else reads it.
+        """
 
         def refuse() -> Tensor:
             raise ShapeError(why, "TensorRT has no tensors without elements; cat takes them, and nothing else")
@@ -56,7 +64,7 @@ class Deferred:
         return self.later(refuse, tuple(shape), dtype)
 
     def snapshot(self, what: str, tensor: Tensor) -> Tensor:
-        """Return a Tensor of what this one is now, for a layer that is added late: it may change in place by then.
+        """Return a copy of a Tensor as it is now, for a layer that is added late: it may change in place until then.
 
         Args:
             what: the layer, for the message.
@@ -98,7 +106,8 @@ class Deferred:
             None where the tensor is not that of a postponed layer, or something has used it.
         """
         source = tensor.unrounded_or_self.value
-        if self._waiting is None or source is not self._waiting.value or tensor.is_outdated:
+        is_waiting = self._waiting is not None and source is self._waiting.value
+        if not is_waiting or source.make is None or tensor.is_outdated:
             return None
         self._waiting = None
         layers = len(self._graph.layer_paths)

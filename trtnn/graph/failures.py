@@ -1,18 +1,23 @@
-"""What is said where a layer cannot be added."""
+"""What is said where a layer cannot be added, and of which line of the user's own code."""
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import trtnn.errors
 from trtnn.errors import BuildError, ShapeError, TrtnnError, UnsupportedError, where
-from trtnn.graph.callers import user_line
 from trtnn.shapes.spec import MOST_DIMENSIONS
 from trtnn.shapes.symbolic import Length
 
 if TYPE_CHECKING:
     from trtnn.graph.precision import Scope
     from trtnn.graph.tensor import Tensor
+
+_PACKAGE = os.path.dirname(os.path.abspath(trtnn.errors.__file__))
 
 
 def misplaced(kind: str, finished: bool) -> TrtnnError:
@@ -56,3 +61,19 @@ def refused(summary: str, inputs: Sequence[Tensor], scope: Scope, log: Sequence[
     if line:
         details.append(f"called at {line}")
     return BuildError(summary, *details, *log)
+
+
+@functools.cache
+def _is_ours(file: str) -> bool:
+    return os.path.abspath(file).startswith(_PACKAGE + os.sep)
+
+
+def user_line() -> str | None:
+    """Return ``file:line`` of the innermost caller outside trtnn's own code, or None."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not _is_ours(file):
+            return f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None

@@ -6,7 +6,7 @@ import contextvars
 import fnmatch
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,19 +18,15 @@ from trtnn.backend import Backend
 from trtnn.dtypes import NARROW, DType, float16, float32, int8, uint8
 from trtnn.errors import (
     ArgumentError,
-    BackendError,
     BuildError,
     TrtnnError,
     UnsupportedError,
-    named,
     nearest,
     where,
 )
 from trtnn.graph.deferred import Deferred
-from trtnn.graph.edges import enter_float32, leave_float32, to_compute
 from trtnn.graph.failures import misplaced, outdated, refused, too_deep
-from trtnn.graph.formulas import agrees, check_not_empty, usual_shape
-from trtnn.graph.infinity import computed
+from trtnn.graph.formulas import settled_shape
 from trtnn.graph.module_outputs import ModuleOutputs
 from trtnn.graph.plugin_layer import PluginLayer
 from trtnn.graph.precision import Precision, Scope
@@ -38,11 +34,9 @@ from trtnn.graph.tensor import Tensor, Value
 from trtnn.graph.types import floating_dtype, layer_dtype, may_leave_8_bits, narrow_dtype, narrowed
 from trtnn.graph.weights import Weights
 from trtnn.parameter import Parameter
-from trtnn.progress import held_signals
 from trtnn.shapes.profiles import Ranges
-from trtnn.shapes.spec import MOST_DIMENSIONS, Input
-from trtnn.shapes.symbolic import Dim, Length, Size, is_static
-from trtnn.structure import flatten, map_leaves
+from trtnn.shapes.spec import MOST_DIMENSIONS, TensorSpec
+from trtnn.shapes.symbolic import Length, is_static
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
 _OURS = frozenset((Tensor, list, PluginLayer))  # what TensorRT does not take as it is
@@ -91,22 +85,15 @@ class Graph:
     profiles: Sequence[Ranges] = ()
 
     def __post_init__(self) -> None:
-        trt, capabilities = self.backend.trt, self.backend.capabilities
-        self.builder = self._make_builder()
-        flags = trt.NetworkDefinitionCreationFlag
-        bits = 0
-        if capabilities.needs_explicit_batch:
-            bits |= 1 << int(flags.EXPLICIT_BATCH)
-        if capabilities.needs_strong_flag:
-            bits |= 1 << int(flags.STRONGLY_TYPED)
-        self.definition = self.builder.create_network(bits)
+        self.builder = self.backend.make_builder()
+        self.definition = self.builder.create_network(self.backend.network_flags)
         self.layer_paths: list[str] = []
         self.layer_dtypes: list[DType | None] = []
         self.plugins: dict[str, PluginLayer] = {}
         self.choices: defaultdict[str, list[str]] = defaultdict(list)
         self.module_outputs = ModuleOutputs(self.paths.values())
-        self.inputs: dict[str, Input] = {}
-        self.outputs: dict[str, Input] = {}
+        self.inputs: dict[str, TensorSpec] = {}
+        self.outputs: dict[str, TensorSpec] = {}
         self.inner_outputs: list[str] = []
         self.folded: list[tuple[str, str]] = []
         self.structure: Any = None
@@ -125,15 +112,6 @@ class Graph:
                 raise ArgumentError(
                     f"fp32_modules names no module: {pattern}", *nearest(pattern, self.paths.values(), most=3)
                 )
-
-    def _make_builder(self) -> Any:
-        self.backend.logger.take()
-        try:
-            with held_signals():  # it takes seconds, and writes to its log
-                return self.trt.Builder(self.backend.logger)
-        except TypeError as error:  # what TensorRT's constructors end in where they fail
-            needs = () if self.backend.capabilities.targets else ("it needs an NVIDIA GPU, even to trace a network",)
-            raise BackendError(f"{self.backend} does not start here", *needs, *self.backend.logger.take()) from error
 
     @property
     def trt(self) -> Any:
@@ -167,94 +145,10 @@ class Graph:
         finally:
             _CURRENT.reset(token)
 
-    def call(self, module: Any, forward: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Run a module's ``forward`` under its path, in its precision, and remember what it returned."""
-        outer = self.scopes[-1]
-        path = self.paths.get(id(module))
-        if path is None:  # made within forward, so no attribute leads to it
-            path = f"{outer.path}.{type(module).__name__}".lstrip(".")
-        compute = float32 if self.precision.keeps(path) else outer.compute
-        if changes := compute is not outer.compute:
-            args = map_leaves(lambda value: enter_float32(value, self), tuple(args))
-            kwargs = map_leaves(lambda value: enter_float32(value, self), dict(kwargs))
-        self.scopes.append(Scope(path, compute))
-        try:
-            result = forward(*args, **kwargs)
-        finally:
-            self.scopes.pop()
-        if changes:
-            result = map_leaves(lambda value: leave_float32(value, outer.compute, self), result)
-        self.module_outputs.record(path, result)
-        return result
-
     # -- what functions call ------------------------------------------------------------------------------------------
 
-    def add_input(self, name: str, spec: Input) -> Tensor:
-        """Add a network input; a floating one is cast to the type that the network computes in."""
-        shape = tuple(-1 if isinstance(length, Size) else length for length in spec.shape)
-        if len(shape) > MOST_DIMENSIONS:
-            raise too_deep(f"the input {name!r}", shape, self.scopes[-1].path)
-        at_edge = spec.dtype if spec.dtype in NARROW else self.stored_dtype(spec.dtype)
-        raw = self.definition.add_input(name, self.backend.data_type(at_edge), shape)
-        if raw is None:
-            raise self._failure(f"cannot add the input {name!r} of {spec}", [])
-        self.inputs[name] = spec
-        tensor = self._tensor(raw, spec.shape, spec.dtype)
-        if self.first_input is None:
-            self.first_input = tensor
-        for axis, length in enumerate(spec.shape):
-            if isinstance(length, Dim):
-                raw.set_dimension_name(axis, length.name)  # TensorRT may then rely on equal lengths of equal names
-                self.dimensions.setdefault(length.name, (tensor.copy(), axis))
-        if spec.dtype in NARROW:
-            return self.emit("cast", tensor, self.backend.data_type(float32), traced_as=spec.dtype)
-        if spec.dtype is float32:
-            return to_compute(tensor, self.compute_dtype, self)
-        return self.cast(tensor, self.compute_dtype) if spec.dtype.is_floating_point else tensor
-
-    def set_outputs(self, result: Any, inner: Sequence[str] = ()) -> None:
-        """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
-
-        Args:
-            result: what it returned.
-            inner: paths of modules, or patterns of them, whose outputs are marked as well.
-
-        Raises:
-            ArgumentError: something in it is not a Tensor of this graph, or no such module was called.
-        """
-        leaves, self.structure = flatten(result, taken=self.inputs)
-        if not leaves:
-            raise ArgumentError("forward returned nothing that could be an output")
-        self.inner_outputs = self.module_outputs.matching(inner)
-        if self.inner_outputs:
-            returned = {path: self.module_outputs[path] for path in self.inner_outputs}
-            more, structure = flatten(returned, taken={*self.inputs, *leaves}, constants=True)
-            leaves |= more
-            self.structure = {"tuple": [self.structure, structure]}
-        marked: set[str] = set(self.inputs)
-        for name, leaf in leaves.items():
-            if not isinstance(leaf, Tensor) or leaf.graph is not self:
-                whose = " of another trace" * isinstance(leaf, Tensor)
-                raise ArgumentError(
-                    f"forward returned {named(leaf)}{whose} as {name}",
-                    "outputs are trtnn Tensors; of complex numbers view_as_real(x) is one",
-                )
-            if leaf.is_outdated:
-                raise outdated(f"the output {name}", self.scopes[-1].path)
-            tensor = self.cast(leaf, float32) if leaf.dtype is float16 else leaf
-            if leaf.dtype in NARROW:
-                tensor = self.emit("cast", leaf, self.backend.data_type(leaf.dtype))
-            if tensor.name in marked:
-                tensor = self.emit("identity", tensor)
-            tensor.raw.name = name
-            self._tensor(tensor.raw, tensor.shape, tensor.dtype)
-            marked.add(name)
-            self.definition.mark_output(tensor.raw)
-            self.outputs[name] = Input(tensor.shape, tensor.dtype)
-        self._finish()
-
-    def _finish(self) -> None:
-        """Keep nothing that only a trace needs; Tensors hold their graph, which makes circles."""
+    def finish(self) -> None:
+        """Take no more layers, and drop what only a trace needs; Tensors hold their graph, which makes circles."""
         self.deferred.settle()
         self.weights.finish()
         self.lengths.clear()
@@ -332,16 +226,18 @@ class Graph:
         if array.size == 1 and dtype.is_floating_point and not self.backend.capabilities.strongly_typed:
             number = array.item()
             if not math.isfinite(number):
+                from trtnn.graph.infinity import computed  # for TensorRT 8.6 alone
+
                 return computed(number, dtype, shape, self)
         return self.emit("constant", shape, array, traced_as=dtype)
 
     # -- loops ---------------------------------------------------------------------------------------------------------
 
     def make_loop(self, *inputs: Tensor) -> Any:
-        """Return a new ``ILoop``; layers that :meth:`emit` is given it for are its boundary.
+        """Return a new ``ILoop``; layers that :meth:`emit` adds with ``loop`` are its boundary.
 
         Args:
-            *inputs: what it goes over and starts from; the layers that give them come before it.
+            *inputs: what it iterates over and starts from; their layers come before it.
         """
         for tensor in inputs:
             tensor.ensure()
@@ -390,14 +286,14 @@ class Graph:
         if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
             raise too_deep(kind, out_shape, self.scopes[-1].path)
         inputs: list[Tensor] = []
-        given = [self._given(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
+        raw_args = [self._raw(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
         shaped = len(inputs)
-        given_later = {index: self._given(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
+        raw_later = {index: self._raw(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
         try:
-            layer = getattr(loop or self.definition, f"add_{kind}")(*given)
+            layer = getattr(loop or self.definition, f"add_{kind}")(*raw_args)
             if layer is None:
-                raise self._failure(f"TensorRT refused {kind}", inputs)
-            for index, raw in given_later.items():
+                raise self.failure(f"TensorRT refused {kind}", inputs)
+            for index, raw in raw_later.items():
                 layer.set_input(index, raw)
             for attribute, value in attributes.items():
                 setattr(layer, attribute, value)
@@ -414,7 +310,7 @@ class Graph:
         except (TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, TrtnnError):
                 raise
-            raise self._failure(f"TensorRT refused {kind}: {error}", inputs) from error
+            raise self.failure(f"TensorRT refused {kind}: {error}", inputs) from error
         outputs = [self._settled(kind, output, out_shape, inputs[:shaped]) for output in outputs]
         for plugin in args:
             if isinstance(plugin, PluginLayer):
@@ -428,10 +324,10 @@ class Graph:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def chose(self, what: str) -> None:
-        """Remember, for the network's summary, what an operation chose in the module that is running."""
+        """Note for the network's summary what an operation chose, in the module that is running."""
         self.choices[what].append(self.scopes[-1].path or "(forward)")
 
-    def _given(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
+    def _raw(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
         """Return an argument as TensorRT takes it, and append its Tensors, whose layers come first, to ``inputs``."""
         if isinstance(arg, Tensor):
             if arg.graph is not self:
@@ -441,7 +337,7 @@ class Graph:
             inputs.append(arg)
             return arg.raw
         if isinstance(arg, list):
-            return [self._given(kind, item, inputs) for item in arg]
+            return [self._raw(kind, item, inputs) for item in arg]
         return arg.raw if isinstance(arg, PluginLayer) else arg
 
     @property
@@ -459,7 +355,7 @@ class Graph:
         except ValueError:  # TensorRT's way to say that it could not infer one
             shape = None
         if shape is None or 0 in shape:  # the latter TensorRT 8 shows where a kernel is larger than its input
-            raise self._failure(f"TensorRT found no valid output for {kind}", inputs)
+            raise self.failure(f"TensorRT found no valid output for {kind}", inputs)
         raw.name = name  # its colon keeps it apart from the network's inputs and outputs
         dtype = self.backend.dtype(raw.dtype)
         if traced_as is not None and self.stored_dtype(traced_as) is dtype:
@@ -470,20 +366,13 @@ class Graph:
         self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
     ) -> Tensor:
         """Return an output in the shape that it is expected in, held against the one that TensorRT shows."""
-        shown, path = output.shape, self.scopes[-1].path
-        if expected is None:
-            if -1 not in shown:
-                return output
-            expected = usual_shape(kind, inputs, path)
-        expected = tuple(expected)
-        if is_static(expected) and expected == shown and -1 not in shown:
-            return output
-        check_not_empty(kind, expected, path)
-        if not agrees(shown, expected):
-            raise self._failure(f"{kind} gives {expected} by its formula and {shown} in TensorRT", inputs)
-        return self._tensor(output.raw, expected, output.dtype, output.value.known)
+        shape = settled_shape(kind, output.shape, expected, inputs, self.scopes[-1].path)
+        if shape is None:
+            raise self.failure(f"{kind} gives {expected} by its formula and {output.shape} in TensorRT", inputs)
+        return output if shape is output.shape else self.wrap(output.raw, shape, output.dtype, output.value.known)
 
-    def _tensor(self, raw: Any, shape: tuple[Length, ...], dtype: DType, known: bool = False) -> Tensor:
+    def wrap(self, raw: Any, shape: tuple[Length, ...], dtype: DType, known: bool = False) -> Tensor:
+        """Return an ITensor of this graph as a Tensor of a shape, which :meth:`shape_of` then gives."""
         if not is_static(shape):
             self._dynamic_shapes[raw.name] = shape
         return Tensor(self, Value(raw, known=known), shape, dtype)
@@ -499,5 +388,6 @@ class Graph:
         self._names[name] = count = self._names[name] + 1
         return name if count == 1 else f"{name}_{count}"
 
-    def _failure(self, summary: str, inputs: Sequence[Tensor]) -> BuildError:
+    def failure(self, summary: str, inputs: Sequence[Tensor]) -> BuildError:
+        """Return the error of what TensorRT refused in the module that is running, with TensorRT's own words."""
         return refused(summary, inputs, self.scopes[-1], self.backend.logger.take())

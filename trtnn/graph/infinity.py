@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from trtnn.dtypes import DType, float32
+from trtnn.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from trtnn.graph.graph import Graph
@@ -27,12 +28,17 @@ def computed(number: float, dtype: DType, shape: tuple[int, ...], graph: Graph) 
 
 
 def _computed(number: float, graph: Graph) -> Tensor:
-    trt = graph.trt
-    ndim = graph.first_input.ndim
-    one = graph.emit("slice", graph.first_input, (0,) * ndim, (1,) * ndim, (1,) * ndim, out_shape=(1,) * ndim)
-    given = graph.emit("shuffle", one, out_shape=(), reshape_dims=())
-    given = graph.emit("cast", given, graph.backend.data_type(float32), traced_as=float32)
-    same = graph.emit("elementwise", given, given, trt.ElementWiseOperation.EQUAL)
+    trt, first = graph.trt, graph.first_input
+    if first is None:
+        raise UnsupportedError(
+            f"{number} in {graph.where}: {graph.backend} keeps no such constant",
+            "it is computed of an input, and this network has none",
+        )
+    ndim = first.ndim
+    one = graph.emit("slice", first, (0,) * ndim, (1,) * ndim, (1,) * ndim, out_shape=(1,) * ndim)
+    number_of_input = graph.emit("shuffle", one, out_shape=(), reshape_dims=())
+    number_of_input = graph.emit("cast", number_of_input, graph.backend.data_type(float32), traced_as=float32)
+    same = graph.emit("elementwise", number_of_input, number_of_input, trt.ElementWiseOperation.EQUAL)
     other = graph.emit("unary", same, trt.UnaryOperation.NOT)
     neither = graph.emit("elementwise", same, other, trt.ElementWiseOperation.AND)
     zero = graph.emit("cast", neither, graph.backend.data_type(float32), traced_as=float32)

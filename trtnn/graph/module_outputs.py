@@ -24,10 +24,10 @@ class ModuleOutputs(dict[str, Any]):
     def __init__(self, declared: Collection[str]) -> None:
         super().__init__()
         self._declared = declared
-        self._folded: list[str] = []  # the paths of the modules of whose outputs some are not in the network
+        self._folded: list[str] = []  # the paths of modules some of whose outputs are not in the network
 
     def record(self, path: str, result: Any) -> None:
-        """Remember what a module returned; lists and Tensors may be changed by who gets them, so copies of those."""
+        """Remember what a module returned, in copies: who gets lists and Tensors may change them."""
         self[path] = result.copy() if isinstance(result, Tensor) else map_leaves(_copied, result)
 
     def finish(self) -> None:
@@ -51,14 +51,14 @@ class ModuleOutputs(dict[str, Any]):
             ArgumentError: a pattern names none; with the nearest.
         """
         check_paths(patterns, "outputs takes a list of module paths")
-        found: dict[str, None] = {}
+        matched: dict[str, None] = {}
         for pattern in patterns:
             paths = [path for path in self if path and fnmatch.fnmatchcase(path, pattern)]
             paths = [pattern] if pattern in self else paths
             if not paths:
                 raise self._not_there(pattern) if fnmatch.filter(self._folded, pattern) else self._not_called(pattern)
-            found |= dict.fromkeys(paths)
-        return list(found)
+            matched |= dict.fromkeys(paths)
+        return list(matched)
 
     def _not_there(self, pattern: str) -> ArgumentError:
         return ArgumentError(
@@ -70,12 +70,12 @@ class ModuleOutputs(dict[str, Any]):
     def _not_called(self, pattern: str) -> ArgumentError:
         called = [*self, *self._folded]
         inside = [path for path in called if path.startswith(f"{pattern}.")]
-        known = inside or [path for path in called if path]
+        paths = inside or [path for path in called if path]
         return ArgumentError(
             f"no module {pattern!r} was called in this network",
             *(["the model has one there, but no forward calls it"] if pattern in self._declared else []),
-            *([] if inside else nearest(pattern, known, most=3)),
-            f"called {'within it' if inside else 'were'}: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}",
+            *([] if inside else nearest(pattern, paths, most=3)),
+            f"called {'within it' if inside else 'were'}: {', '.join(paths[:12])}{', ...' if len(paths) > 12 else ''}",
         )
 
 
@@ -84,13 +84,13 @@ def _copied(value: Any) -> Any:
 
 
 def _leaves(value: Any) -> list[Any]:
-    found: list[Any] = []
-    map_leaves(found.append, value)
-    return found
+    leaves: list[Any] = []
+    map_leaves(leaves.append, value)
+    return leaves
 
 
 def _is_folded(leaf: Any) -> bool:
-    """Whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
+    """Return whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
     return isinstance(leaf, Tensor) and not leaf.unrounded_or_self.is_there
 
 

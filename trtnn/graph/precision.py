@@ -5,11 +5,14 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trtnn.dtypes import DType, float32
 from trtnn.errors import ArgumentError
+
+#: How far outputs in fp16 may be from fp32's, by root mean squares: rms(difference) / rms(output).
+TOLERANCE = 1e-2
 
 
 def check_paths(value: Any, takes: str) -> None:
@@ -38,6 +41,7 @@ class Precision:
 
     compute: DType = float32
     fp32_modules: Sequence[str] = ()
+    _matcher: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_paths(self.fp32_modules, "fp32_modules takes a tuple of paths")
@@ -48,7 +52,7 @@ class Precision:
         object.__setattr__(self, "_matcher", re.compile("|".join(map(fnmatch.translate, self.fp32_modules))))
 
     def keeps(self, path: str) -> bool:
-        """Whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
+        """Return whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
         if not self.fp32_modules:
             return False
         parts = path.split(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +75,13 @@ class Tensor:
         return Tensor(self.graph, self.value, self.shape, self.dtype)
 
     def share_memory_of(self, other: Tensor) -> None:
-        """Be a view of another Tensor: once one of the two is overwritten, the other is what it was no longer."""
+        """Be a view of another Tensor: once one of the two is overwritten, the other is outdated."""
         if other._memory is None:
             other._memory = _Memory()
         self._memory, self._writes = other._memory, other._writes
 
     def overwrite(self, value: Tensor) -> None:
-        """Be another value from now on, of the same shape and type, under every name that this Tensor has."""
+        """Stand for another value from now on, of the same shape and type, wherever this Tensor is held."""
         self.value = value.value
         if self._memory is not None:
             self._memory.writes += 1
@@ -120,7 +121,7 @@ class Tensor:
         value = self.value
         if value.raw is None:
             self.graph.deferred.settle()  # in the order of the calls; it may be this one
-        if value.raw is None:
+        if value.raw is None and value.make is not None:
             made = value.make()
             value.raw, value.make, value.known = made.raw, None, made.value.known
 
@@ -159,9 +160,9 @@ class Tensor:
     def __len__(self) -> int:
         if not self.shape:
             raise ArgumentError("a tensor of no dimensions has no length")
-        return self.shape[0]
+        return operator.index(self.shape[0])  # of one that is known only when the network runs it raises a ShapeError
 
     def __iter__(self) -> Any:
         if not self.shape:
             raise ArgumentError("a tensor of no dimensions cannot be iterated over")
-        return (self[i] for i in range(self.shape[0]))
+        return (self[i] for i in range(len(self)))  # pyright: ignore[reportIndexIssue]  (trtnn.methods gives it)

@@ -9,24 +9,25 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from trtnn.accuracy.report import TOLERANCE
 from trtnn.arrays import is_torch
-from trtnn.build.build import BuildConfig
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, UnsupportedError, nearest
+from trtnn.graph.edges import call_module
 from trtnn.graph.graph import current_graph
-from trtnn.graph.precision import Precision
+from trtnn.graph.precision import TOLERANCE, Precision
 from trtnn.modules.missing import METHODS
 from trtnn.modules.state import Match, describe, match
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.spec import Input
+
+if TYPE_CHECKING:
+    from trtnn.engine.engine import Engine
 
 Self = TypeVar("Self", bound="Module")
 
@@ -108,7 +109,7 @@ class Module:
                 "to see numbers: model.trace().run(images)",
                 "for an engine: model.compile()(images)",
             )
-        return graph.call(self, self.forward, args, kwargs)
+        return call_module(graph, self, self.forward, args, kwargs)
 
     # -- attributes ---------------------------------------------------------------------------------------------------
 
@@ -202,8 +203,8 @@ class Module:
             holders.append(id(module))
             found.append((path, module))
             if module._modules:
-                children = [(n, child) for n, child in module._modules.items() if child is not None]
-                pending += [(depth + 1, _below(path, name), child) for name, child in reversed(children)]
+                start, inner = f"{path}." if path else "", reversed(module._modules.items())
+                pending += [(depth + 1, start + name, child) for name, child in inner if child is not None]
         return found
 
     def named_modules(
@@ -227,10 +228,11 @@ class Module:
     ) -> Iterator[tuple[str, Any]]:
         """Yield what modules hold in their tables by path, module by module as torch does; shared ones repeatedly."""
         for path, module in self._walk(prefix, once) if recurse else [(prefix, self)]:
+            start = f"{path}." if path else ""
             for table in tables:
                 for name, member in module.__dict__[table].items():
                     if member is not None:
-                        yield _below(path, name), member
+                        yield start + name, member
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """Yield this module and everything inside it, each once where ``remove_duplicate``."""
@@ -401,9 +403,14 @@ class Module:
 
     def _state(self) -> dict[str, Parameter]:
         """Return what a state dict holds, by path: a shared parameter under each of its names."""
-        transient = {_below(path, name) for path, module in self._walk() for name in module._transient}
-        members = self._members("_parameters", "_buffers")
-        return {name: member for name, member in members if name not in transient}
+        state = {}
+        for path, module in self._walk():
+            start = f"{path}." if path else ""
+            for table in (module._parameters, module._buffers):
+                for name, member in table.items():
+                    if member is not None and name not in module._transient:
+                        state[start + name] = member
+        return state
 
     def state_dict(
         self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
@@ -563,6 +570,8 @@ class Module:
         **options: Any,
     ) -> Engine:
         """Trace and build in one call; ``options`` are those of :class:`trtnn.BuildConfig`, such as ``targets``."""
+        from trtnn.build.config import BuildConfig
+
         config = BuildConfig.from_options(options)
         network = self.trace(
             inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance, outputs=outputs

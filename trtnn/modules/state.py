@@ -111,6 +111,8 @@ def as_array(value: Any) -> np.ndarray:
     Raises:
         DTypeError: it is no array of numbers; the summary says what it is.
     """
+    if type(value) is np.ndarray and value.dtype.kind in "biuf" and value.dtype.isnative:  # as nearly always
+        return value
     try:
         if is_torch(value):
             value = array_of_torch(value)

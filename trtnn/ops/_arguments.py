@@ -18,7 +18,10 @@ from trtnn.shapes.symbolic import Length, Size, same
 
 Array = Parameter | np.ndarray
 Number = int | float
-Operand = Tensor | Array | Number | Size | SymFloat
+Operand = Tensor | Array | Number | np.integer | np.floating | np.bool_ | Size | SymFloat
+Indices = Tensor | np.ndarray
+Dims = int | Sequence[int] | None
+Sides = int | Sequence[int]
 
 
 def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
@@ -65,7 +68,7 @@ def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterat
             return core(n, title, *args, **kwargs)
 
         function.__name__ = function.__qualname__ = title
-        function.__signature__ = shown
+        vars(function)["__signature__"] = shown
         return function
 
     return (of(n, name.format(n)) for n in sides)
@@ -98,9 +101,10 @@ def normalize_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...
     """
     if dim is None or (isinstance(dim, Sequence) and not dim):
         return tuple(range(ndim))
-    dims = [normalize_dim(d, ndim) for d in (dim if isinstance(dim, Sequence) else (dim,))]
-    if len(set(dims)) < len(dims):
-        raise ShapeError(f"dimensions {tuple(dim)} name one of {ndim} twice")
+    named = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    dims = {normalize_dim(d, ndim) for d in named}
+    if len(dims) < len(named):
+        raise ShapeError(f"dimensions {named} name one of {ndim} twice")
     return tuple(sorted(dims))
 
 
@@ -134,23 +138,3 @@ def shape_of_weights(value: Any, ndim: int, what: str) -> tuple[int, ...]:
     if len(value.shape) != ndim:
         raise ShapeError(f"{what} has {ndim} dimensions", f"received one of shape {tuple(value.shape)}")
     return tuple(value.shape)
-
-
-def layer_weights(
-    input: Tensor, kernel: np.ndarray, bias: np.ndarray | None, factors: np.ndarray | None = None
-) -> tuple[Any, Any, dict[int, Tensor]]:
-    """Return the kernel and the bias that a layer over ``input`` takes as arrays, and those that it takes as inputs.
-
-    They are inputs in a type that NumPy has not.
-
-    Args:
-        factors: what the kernel is multiplied by, if anything; of a shape that broadcasts.
-    """
-    graph, dtype = input.graph, input.dtype
-    if dtype.numpy is not None:
-        weights = graph.array(kernel, dtype, True) if factors is None else graph.scaled(kernel, factors, dtype)
-        return weights, None if bias is None else graph.array(bias, dtype, True), {}
-    kernel = kernel if factors is None else kernel * factors
-    given = {1: kernel} if bias is None else {1: kernel, 2: bias}
-    none = graph.trt.Weights()
-    return none, none, {index: graph.constant(value, dtype) for index, value in given.items()}

@@ -32,7 +32,7 @@ def index_dtype(graph: Graph) -> DType:
     return int64 if graph.backend.capabilities.int64 else int32
 
 
-def default_dtype(value: bool | float | Length, graph: Graph) -> DType:
+def default_dtype(value: bool | float | Length | SymFloat, graph: Graph) -> DType:
     """The type of a tensor made of a number: bool, the type of indices, or the one that the network computes in."""
     if isinstance(value, bool):
         return bool_
@@ -86,22 +86,21 @@ def promoted_dtype(*values: Operand, graph: Graph) -> DType:
     for value in values:
         rank, dtype = _rank_and_dtype(value, graph)
         by_rank[rank].append(dtype)
-    found = None
-    for dtypes in filter(None, by_rank):
-        dtype = functools.reduce(result_type, dtypes)
-        if found is None or _category(dtype) > _category(found):
-            found = dtype
-    return found
+    first, *others = (functools.reduce(result_type, dtypes) for dtypes in by_rank if dtypes)
+    for dtype in others:
+        if _category(dtype) > _category(first):
+            first = dtype
+    return first
 
 
-def _only_dtype(values: Sequence[Operand]) -> DType | None:
-    """Return the type of operands that are Tensors of one type, or None where they are not."""
-    found = None
+def _of_one_type(values: Sequence[Operand]) -> list[Tensor]:
+    """Return operands that are Tensors of one type as a list, and an empty one where they are not."""
+    tensors: list[Tensor] = []
     for value in values:
-        if not isinstance(value, Tensor) or value.dtype is not (found or value.dtype):
-            return None
-        found = value.dtype
-    return found
+        if not isinstance(value, Tensor) or (tensors and value.dtype is not tensors[0].dtype):
+            return []
+        tensors.append(value)
+    return tensors
 
 
 def graph_of(*values: Operand) -> Graph:
@@ -162,15 +161,15 @@ def filler(value: Operand, like: Tensor, what: str) -> Tensor:
 
 def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:
     """Return operands as Tensors of one type, a floating one where asked, and at least ``ndim`` dimensions."""
-    dtype = _only_dtype(values)
-    if dtype is not None and (dtype.is_floating_point or not floating):
-        return [with_ndim(value, ndim) for value in values]
+    tensors = _of_one_type(values)
+    if tensors and (tensors[0].dtype.is_floating_point or not floating):
+        return [with_ndim(tensor, ndim) for tensor in tensors]
     graph = graph or graph_of(*values)
     known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size, SymFloat)
     for value in values:
         if not isinstance(value, known) and not is_torch(value):
             raise DTypeError(f"an operand is a trtnn Tensor, an array or a number, not a {named(value)}")
-    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    plain: list[Operand] = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = promoted_dtype(*plain, graph=graph)
     if floating and not dtype.is_floating_point:
         dtype = graph.compute_dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def shape_tensor(graph: Graph, lengths: Sequence[Length]) -> Tensor:
     if key not in graph.lengths:
         parts: list[Tensor] = []
         for is_size, group in itertools.groupby(lengths, lambda length: isinstance(length, Size)):
-            run = list(group)
+            run: list[Any] = list(group)
             parts += [_size(graph, length) for length in run] if is_size else [_constant(graph, *run)]
         joined = graph.emit("concatenation", parts, out_shape=(len(lengths),), axis=0) if len(parts) > 1 else parts[0]
         graph.lengths[key] = joined

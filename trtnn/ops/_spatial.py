@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_ndim
 from trtnn.ops.shaping import reshape, unsqueeze
 
+N = TypeVar("N")
 AXES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 
@@ -35,6 +37,6 @@ def as_images(input: Tensor, n: int, what: str) -> tuple[Tensor, Callable[[Tenso
     return images, undo
 
 
-def as_sides(values: Sequence[int], neutral: int) -> tuple[int, ...]:
+def as_sides(values: Sequence[N], neutral: N) -> tuple[N, ...]:
     """Return the values of an argument for the sides that :func:`as_images` gives."""
     return tuple(values) + (neutral,) * (2 - len(values))

@@ -9,12 +9,10 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import ntuple
+from trtnn.ops._arguments import Sides, ntuple
 from trtnn.ops._spatial import as_sides
 from trtnn.ops.indexing import cut
 from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, same, same_shape, sym_min
-
-Sides = int | Sequence[int]
 
 
 def window(
@@ -66,7 +64,7 @@ def emit_pooling(
     stride: Sequence[int],
     padding: Sequence[int],
     after: Sequence[int],
-    **attributes: bool,
+    **attributes: Any,
 ) -> Tensor:
     """Add the layer, and cut what it gives to ``shape``; lengths are those of one, two or three sides."""
     ends = zip(images.shape[2:], as_sides(padding, 0), as_sides(after, 0), as_sides(kernel, 1), strict=True)
@@ -85,9 +83,14 @@ def emit_pooling(
     return whole if same_shape(whole.shape, shape) else cut(whole, (0,) * whole.ndim, shape, (1,) * whole.ndim)
 
 
-def adaptive_windows(length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each of ``count`` windows that cover a length begins and ends."""
-    numbers = np.arange(count)
+def adaptive_windows(length: Length, count: Length) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each of ``count`` windows that cover a length begins and ends: (count,) and (count,).
+
+    Raises:
+        ShapeError: either is known only when the network runs.
+    """
+    length, numbers = int(length), np.arange(int(count))
+    count = len(numbers)
     return numbers * length // count, -(-(numbers + 1) * length // count)
 
 

@@ -24,7 +24,7 @@ _LOG1P_OF_HALF = (2.00001401, 0.664407231, 0.452720622)
 _ALL_OF_SOFTPLUS = 18.0  # from here on log(1 + exp(x)) is x, in fp32
 
 
-def _activation(input: Tensor, kind: str, **attributes: float) -> Tensor:
+def _activation(input: Tensor, kind: str, **attributes: Any) -> Tensor:
     expect_floating(input, kind.lower())
     if not input.shape:  # TensorRT's activations take at least one dimension
         return reshape(_activation(reshape(input, (1,)), kind, **attributes), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 
 from trtnn.dtypes import bfloat16, bool_, float16
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
@@ -10,18 +11,20 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating, expect_number
 from trtnn.ops._promotion import align, cast, graph_of, promote, promoted_dtype, wide
 from trtnn.ops.unary import abs, floor, reciprocal, sign, sqrt
-from trtnn.shapes.symbolic import broadcast
+from trtnn.shapes.symbolic import Length, broadcast
 
 
-def check_broadcast(*tensors: Tensor) -> None:
-    """Check that shapes of equal rank broadcast together.
+def check_broadcast(*tensors: Tensor) -> tuple[Length, ...]:
+    """Return the shape that tensors of equal rank broadcast to.
 
     Raises:
-        ShapeError: they do not.
+        ShapeError: they do not broadcast together.
     """
-    if broadcast(*[tensor.shape for tensor in tensors]) is None:
+    shape = broadcast(*[tensor.shape for tensor in tensors])
+    if shape is None:
         shapes = " and ".join(str(tensor.shape) for tensor in tensors)
         raise ShapeError(f"shapes {shapes} do not broadcast together in {tensors[0].graph.where}")
+    return shape
 
 
 def elementwise(kind: str, a: Tensor, b: Tensor) -> Tensor:
@@ -133,14 +136,15 @@ def _ones(like: Tensor) -> Tensor:
     return cast(graph.emit("elementwise", same, other, trt.ElementWiseOperation.OR), like.dtype)
 
 
-def _whole_power(base: Tensor, exponent: int) -> Tensor:
-    """The product of ``exponent`` times ``base``, by squares."""
-    result = None
-    while exponent:
+def whole_power(base: Tensor, exponent: int, product: Callable[[Tensor, Tensor], Tensor] = mul) -> Tensor:
+    """Return the product of ``exponent`` times ``base``, from 1 time on, by squares."""
+    while exponent % 2 == 0:
+        base, exponent = product(base, base), exponent // 2
+    result = base
+    while exponent := exponent // 2:
+        base = product(base, base)
         if exponent % 2:
-            result = base if result is None else mul(result, base)
-        exponent //= 2
-        base = mul(base, base) if exponent else base
+            result = product(result, base)
     return result
 
 
@@ -158,11 +162,11 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         if builtins.abs(exponent) > _FEW_PRODUCTS and base.dtype in (float16, bfloat16):
             return cast(pow(wide(base), exponent), base.dtype)
         if exponent > 0:
-            return _whole_power(base, int(exponent))
+            return whole_power(base, int(exponent))
         if exponent == 0:
             return _ones(base)
         if exponent < 0 and base.dtype.is_floating_point:
-            return reciprocal(_whole_power(base, int(-exponent)))
+            return reciprocal(whole_power(base, int(-exponent)))
     if isinstance(input, Tensor) and isinstance(exponent, float) and exponent in (0.5, -0.5):
         root = sqrt(input)
         return root if exponent > 0 else reciprocal(root)

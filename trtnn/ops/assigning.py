@@ -14,6 +14,7 @@ from trtnn.ops._arguments import Operand
 from trtnn.ops._inplace import overwrite
 from trtnn.ops._promotion import cast, promote
 from trtnn.ops.comparison import where
+from trtnn.ops.creation import numbers_below
 from trtnn.ops.gathering import scatter
 from trtnn.ops.indexing import from_front, index_tensor, is_mask, items_of, narrow, span, take, without_ellipsis
 from trtnn.ops.joining import cat
@@ -66,7 +67,7 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
             regions.append((first, count))
             shape.append(count)
             if step != 1:
-                places.append((axis, first + step * np.arange(count)))
+                places.append((axis, first + step * numbers_below(count)))
         else:
             places.append((axis, from_front(item, length, input.graph)))
             regions.append((0, length))

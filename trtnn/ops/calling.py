@@ -172,7 +172,7 @@ class _Door:
     def _words(self, i: int) -> set[str]:
         return set(re.findall(r"\w+", self.annotations[self.positional[i]]))
 
-    def translate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def translate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the function takes them.
 
         Raises:
@@ -197,13 +197,11 @@ class _Door:
                 )
         count = len(self.positional)
         like = _floating_type([*args, *named_ones.values()])
+        names = [*self.positional[: len(args)], *[self.rest] * max(0, len(args) - count)]
         args = [
-            self._given(self.positional[i] if i < count else self.rest, value, like)
-            if i < count or self.rest
-            else value
-            for i, value in enumerate(args)
+            value if name is None else self._given(name, value, like) for name, value in zip(names, args, strict=True)
         ]
-        return args, {name: self._given(name, value, like) for name, value in named_ones.items()}
+        return tuple(args), {name: self._given(name, value, like) for name, value in named_ones.items()}
 
     def _name(self, key: str) -> str | None:
         """Return the function's own name of a keyword, or None where it says nothing of the result."""

@@ -163,12 +163,11 @@ def _parts(value: Any, beside: Complex) -> tuple[Tensor, Tensor | None]:
     if isinstance(value, (builtins.complex, np.ndarray, np.generic)) and np.iscomplexobj(value):
         graph, kind = beside.real.graph, beside.real.dtype
         array = np.asarray(value)
-        return graph.constant(array.real.copy(), kind), graph.constant(array.imag.copy(), kind)
-    if not isinstance(value, (Tensor, np.ndarray, np.generic, int, float)):
+        return graph.constant(np.real(array).copy(), kind), graph.constant(np.imag(array).copy(), kind)
+    if not isinstance(value, (Tensor, np.ndarray, np.integer, np.floating, np.bool_, int, float)):
         raise DTypeError(f"an operand beside complex numbers is a Tensor, an array or a number, not a {named(value)}")
-    if not isinstance(value, Tensor):
-        (value,) = promote(value, graph=beside.real.graph)
-    return value if value.dtype.is_floating_point else cast(value, beside.real.dtype), None
+    tensor = value if isinstance(value, Tensor) else promote(value, graph=beside.real.graph)[0]
+    return tensor if tensor.dtype.is_floating_point else cast(tensor, beside.real.dtype), None
 
 
 def _negative(parts: tuple[Tensor, Tensor | None]) -> Any:

@@ -6,6 +6,7 @@ import contextvars
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from trtnn.ops._arguments import (
     each_of,
     expect_channels,
     expect_floating,
-    layer_weights,
     ntuple,
     shape_of_weights,
 )
@@ -84,8 +84,12 @@ def _conv(
             raise ArgumentError("padding='same' takes stride 1", f"received stride {stride}")
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         before, after = [t // 2 for t in total], [t - t // 2 for t in total]
+    elif isinstance(padding, str):
+        if padding != "valid":
+            raise ArgumentError(f"padding is 'valid', 'same' or a number for each side, not {padding!r}")
+        before = after = (0,) * n
     else:
-        before = after = (0,) * n if padding == "valid" else ntuple(padding, n, "padding")
+        before = after = ntuple(padding, n, "padding")
     taps, lengths = input.graph.held(weight), input.shape[-n:]
     if _is_slow_stem(taps, groups, stride, dilation) and all(
         same((length + begin + end) % 2, 0) for length, begin, end in zip(lengths, before, after, strict=True)
@@ -141,7 +145,7 @@ def _layer(
             if blocks[1] > 1:
                 factors = np.broadcast_to(factors, blocks)
             factors = factors.reshape(blocks[0] * blocks[1], blocks[2], *(1,) * (taps.ndim - 2))
-        weights, offset, as_inputs = layer_weights(input, taps, offset, factors)
+        weights, offset, as_inputs = _weights_of_layer(input, taps, offset, factors)
         result = graph.emit(
             kind,
             source,
@@ -162,6 +166,26 @@ def _layer(
     if input.ndim < n + 2:  # no batch, so what a BatchNorm takes for channels are others
         return make()
     return graph.deferred.postpone(make, out_shape[: n + 2], input.dtype)
+
+
+def _weights_of_layer(
+    input: Tensor, kernel: np.ndarray, bias: np.ndarray | None, factors: np.ndarray | None
+) -> tuple[Any, Any, dict[int, Tensor]]:
+    """Return the kernel and the bias that a layer over ``input`` takes as arrays, and those that it takes as inputs.
+
+    They are inputs in a type that NumPy has not.
+
+    Args:
+        factors: what the kernel is multiplied by, if anything; of a shape that broadcasts.
+    """
+    graph, dtype = input.graph, input.dtype
+    if dtype.numpy is not None:
+        weights = graph.array(kernel, dtype, True) if factors is None else graph.scaled(kernel, factors, dtype)
+        return weights, None if bias is None else graph.array(bias, dtype, True), {}
+    kernel = kernel if factors is None else kernel * factors
+    tensors = {1: kernel} if bias is None else {1: kernel, 2: bias}
+    none = graph.trt.Weights()
+    return none, none, {index: graph.constant(value, dtype) for index, value in tensors.items()}
 
 
 def _is_slow_stem(taps: np.ndarray, groups: int, stride: Sequence[int], dilation: Sequence[int]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _EXACT = 1 << 24  # the whole numbers up to here are float32's as well
 
 
 def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Tensor:
-    if not all(isinstance(length, (int, np.integer, Size)) for length in shape):
+    if not all(map(_is_length, shape)):
         raise ArgumentError(
             f"a shape holds ints and lengths such as x.shape[2] // 2, which // divides, not {tuple(shape)}"
         )
@@ -161,9 +161,9 @@ def arange(
     """
     graph = here()
     first, last = (0, start) if end is None else (start, end)
-    whole = all(isinstance(value, (int, np.integer, Size)) for value in (first, last, step))
+    whole = _is_length(first) and _is_length(last) and _is_length(step)
     kind = default_dtype(0 if whole else 0.0, graph) if dtype is None else as_dtype(dtype)
-    if is_static((first, last, step)):
+    if not (isinstance(first, Size) or isinstance(last, Size) or isinstance(step, Size)):
         fractions = not all(float(value).is_integer() for value in (first, last, step))
         if kind is bool_ or (fractions and not kind.is_floating_point):
             raise DTypeError(
@@ -175,7 +175,7 @@ def arange(
         if not numbers.size:
             raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
         return graph.constant(numbers, kind)
-    if not whole or not step >= 1:
+    if not (_is_length(first) and _is_length(last) and _is_length(step) and step >= 1):
         raise ArgumentError(f"arange from {first} to {last} by {step}", "beside a Size all are whole, and step above 0")
     count = ceil_divide(last - first, step)
     if not count >= 1:
@@ -188,12 +188,16 @@ def arange(
     return line if isinstance(first, int) and first == 0 else add(line, first)
 
 
+def _is_length(value: Any) -> TypeGuard[Length]:
+    return isinstance(value, (int, np.integer, Size))
+
+
 def numbers_below(length: Length, dtype: Any = None) -> np.ndarray | Tensor:
     """Return 0, 1, ... up to before a length: an array where that is known while tracing, else a Tensor.
 
     Operators are the same on both, so what follows is written once, and makes layers only where it has to.
     """
-    return np.arange(length, dtype=dtype) if is_static((length,)) else arange(length, dtype=dtype)
+    return arange(length, dtype=dtype) if isinstance(length, Size) else np.arange(length, dtype=dtype)
 
 
 def _first_numbers(graph: Graph, count: Length) -> Tensor:
@@ -292,7 +296,8 @@ def _triangle(input: Tensor, diagonal: int, what: str) -> tuple[Tensor, Tensor]:
     """
     if input.ndim < 2:
         raise ShapeError(f"{what} in {input.graph.where} takes (..., rows, columns), not {input.shape}")
-    return lower_triangle(*input.shape[-2:], diagonal), input.graph.constant(0, input.dtype)
+    rows, columns = input.shape[-2:]
+    return lower_triangle(rows, columns, diagonal), input.graph.constant(0, input.dtype)
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,15 +61,14 @@ def deform_conv2d(
         ArgumentError: the lowering is unknown.
         BackendError, EngineError: the plugin was asked for, and TensorRT has none, or its library is missing.
     """
-    offset, mask = (value if value is None else promote(value, graph=input.graph)[0] for value in (offset, mask))
-    convolution = _Convolution.of(input, weight, stride, padding, dilation, offset, 2)
-    convolution.expect_map(offset, "offset", 2)
-    if mask is not None:
-        convolution.expect_map(mask, "mask", 1)
+    offsets, *masks = (promote(value, graph=input.graph)[0] for value in (offset, mask) if value is not None)
+    convolution = _Convolution.of(input, weight, stride, padding, dilation, offsets, 2)
+    convolution.expect_map(offsets, "offset", 2)
+    for tensor in masks:
+        convolution.expect_map(tensor, "mask", 1)
     if _takes_plugin(input, lowering):
-        maps = [offset] if mask is None else [offset, mask]
-        return convolution.as_plugin(maps, bias, mask="none" if mask is None else "given")
-    return convolution.in_native_layers(offset, mask, bias)
+        return convolution.as_plugin([offsets, *masks], bias, mask="given" if masks else "none")
+    return convolution.in_native_layers(offsets, masks[0] if masks else None, bias)
 
 
 def modulated_deform_conv2d(
@@ -89,13 +88,13 @@ def modulated_deform_conv2d(
     Args:
         offset_mask: (batch, offset_groups · taps · 3, H, W): the offset, then the mask.
     """
-    (offset_mask,) = promote(offset_mask, graph=input.graph)
-    convolution = _Convolution.of(input, weight, stride, padding, dilation, offset_mask, 3)
-    convolution.expect_map(offset_mask, "offset_mask", 3)
+    (maps,) = promote(offset_mask, graph=input.graph)
+    convolution = _Convolution.of(input, weight, stride, padding, dilation, maps, 3)
+    convolution.expect_map(maps, "offset_mask", 3)
     if _takes_plugin(input, lowering):
-        return convolution.as_plugin([offset_mask], bias, mask="logits", combined=True)
+        return convolution.as_plugin([maps], bias, mask="logits", combined=True)
     offsets = 2 * convolution.offset_groups * convolution.taps
-    return convolution.in_native_layers(offset_mask[:, :offsets], sigmoid(offset_mask[:, offsets:]), bias)
+    return convolution.in_native_layers(maps[:, :offsets], sigmoid(maps[:, offsets:]), bias)
 
 
 def expect_lowering(lowering: str, what: str) -> None:
@@ -189,7 +188,7 @@ class _Convolution(NamedTuple):
                 f"{where} got {name} of the wrong shape", f"expected {expected}", f"received {value.shape}"
             )
 
-    def as_plugin(self, maps: list[Tensor], bias: Array | None, **options: str | bool) -> Tensor:
+    def as_plugin(self, maps: list[Tensor], bias: Array | None, **options: Any) -> Tensor:
         """Emit one layer; maps in fp16 beside an input in fp32, or of two types, are cast to fp32."""
         graph, dtype = self.input.graph, self.input.dtype
         weight = graph.array(self.weight, dtype)

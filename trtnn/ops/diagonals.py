@@ -122,7 +122,8 @@ def fill_diagonal(input: Tensor, fill_value: bool | int | float, wrap: bool = Fa
         raise ShapeError(f"fill_diagonal takes a matrix, or dimensions of one length, not {input.shape}")
     if wrap:
         raise UnsupportedError("fill_diagonal with wrap", "give the mask: where(mask, value, x)")
-    on = _on_diagonal(input.graph, *input.shape[-2:], 0)
+    rows, columns = input.shape[-2:]
+    on = _on_diagonal(input.graph, rows, columns, 0)
     for axis in range(input.ndim - 2):
         first = reshape(_on_diagonal(input.graph, input.shape[axis], input.shape[-1], 0), _spread(input, axis))
         on = logical_and(on, first)

@@ -6,6 +6,7 @@ its FLOOR_DIV has been seen to round the wrong way, see :func:`_of_integers`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -71,7 +72,8 @@ def _exact_floor(x: Tensor, y: Tensor, rough: Tensor, divisor: float | None, hol
         return floor(rough)
     if divisor is not None and math.isinf(divisor):
         return where(lt(mul(x, direction), 0), -1.0, mul(rough, 0.0))
-    rest, whole = _reduced(x, _steps(divisor, y, holds, 25), counted=True)
+    rest, counts = _reduced(x, _steps(divisor, y, holds, 25), counted=True)
+    whole = functools.reduce(add, counts)
     exact = lt(abs(rough), _WHOLE)
     if divisor is None:
         infinite = isinf(y)
@@ -263,16 +265,17 @@ def _parts(y: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
 
 def _reduced(
     x: Tensor, steps: Sequence[_Step], counted: bool = False, limited: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Return what is left of x when multiples of a divisor are taken off, at most about half of it; if asked, how many.
+) -> tuple[Tensor, list[Tensor]]:
+    """Return what is left of x, at most about half of a divisor, when multiples of that are taken off, and how many.
 
     Every product and difference is exact by the number of its bits, so that nothing changes where a GPU makes one
     operation of two; and quotients are never too large, so that a difference of numbers that are near is one too.
 
     Args:
+        counted: whether to return how many multiples each step took off; else that list is empty.
         limited: x may be larger than the steps are for; it gives NaN.
     """
-    total: Tensor | None = None
+    counts: list[Tensor] = []
     for step in steps:
         estimate = mul(x, step.inverse)
         if step.divisor is not None:
@@ -282,9 +285,9 @@ def _reduced(
             count, limited = where(lt(abs(count), step.most), count, math.nan), False
         scaled = count if step.multiple == 1 or not (counted or step.divisor is not None) else mul(count, step.multiple)
         if counted:
-            total = scaled if total is None else add(total, scaled)
+            counts.append(scaled)
         factor = count if step.divisor is None else scaled
         x = sub(x, mul(factor, step.high))
         if step.low is not None:
             x = sub(x, mul(factor, step.low))
-    return x, total
+    return x, counts

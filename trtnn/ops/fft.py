@@ -7,7 +7,7 @@ larger than what it is made of. A transform of n places takes n² products, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import normalize_dim, normalize_dims
+from trtnn.ops._arguments import Dims, normalize_dim, normalize_dims
 from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add, sub
 from trtnn.ops.complex import Complex
@@ -25,7 +25,7 @@ from trtnn.ops.matrix import matmul
 from trtnn.ops.missing import explain
 from trtnn.ops.shaping import movedim
 from trtnn.ops.tiling import roll
-from trtnn.shapes.symbolic import Size, ranges
+from trtnn.shapes.symbolic import Length, Size, ranges
 
 __all__ = [
     "fft",
@@ -85,8 +85,7 @@ def _scale(n: int, norm: str | None, inverse: bool) -> float:
     return 1 / n if (norm == "backward") == inverse else 1.0
 
 
-def _length(n: int | None, given: Any, input: Tensor, what: str) -> int:
-    n = given if n is None else n
+def _length(n: Length, input: Tensor, what: str) -> int:
     if isinstance(n, Size):
         raise UnsupportedError(
             f"{what} of a length of {n} in {input.graph.where}", "its matrix is made while tracing", ranges([n])
@@ -114,13 +113,13 @@ def _axis(input: Tensor | Complex, dim: int, what: str) -> int:
 
 
 def _known(input: Tensor, axis: int, what: str) -> int:
-    return _length(None, input.shape[axis], input, what)
+    return _length(input.shape[axis], input, what)
 
 
 def _real_to_half(input: Tensor, n: int | None, dim: int, norm: str | None, what: str, whole: bool) -> Complex:
     axis = _axis(input, dim, what)
-    _known(input, axis, what)
-    n = _length(n, input.shape[axis], input, what)
+    length = _known(input, axis, what)
+    n = length if n is None else _length(n, input, what)
     line = _rows(input, axis, n)
     count = n if whole else n // 2 + 1
     matrix = spectrum_matrix(n, line.shape[-1], count) * _scale(n, norm, False)
@@ -130,8 +129,8 @@ def _real_to_half(input: Tensor, n: int | None, dim: int, norm: str | None, what
 
 def _complex_to_complex(input: Complex, n: int | None, dim: int, norm: str | None, what: str, inverse: bool) -> Complex:
     axis = _axis(input, dim, what)
-    _known(input.real, axis, what)
-    n = _length(n, input.shape[axis], input.real, what)
+    length = _known(input.real, axis, what)
+    n = length if n is None else _length(n, input.real, what)
     real, imag = (_rows(part, axis, n) for part in (input.real, input.imag))
     matrix = (spectrum_matrix(n, real.shape[-1], n) * _scale(n, norm, inverse)).astype(np.float32)
     if inverse:
@@ -163,9 +162,8 @@ def fft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str 
 def ifft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str | None = None) -> Complex:
     """What undoes :func:`fft`."""
     if not isinstance(input, Complex):
-        found = _real_to_half(input, n, dim, None, "ifft", True)
-        n = found.shape[_axis(input, dim, "ifft")]
-        return found.conj() * _scale(n, norm, True)
+        spectrum = _real_to_half(input, n, dim, None, "ifft", True)
+        return spectrum.conj() * _scale(_known(spectrum.real, _axis(input, dim, "ifft"), "ifft"), norm, True)
     return _complex_to_complex(input, n, dim, norm, "ifft", True)
 
 
@@ -182,8 +180,8 @@ def irfft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: st
     """
     axis = _axis(input, dim, "irfft")
     real, imag = (input.real, input.imag) if isinstance(input, Complex) else (input, None)
-    _known(real, axis, "irfft")
-    n = _length(n, 2 * (input.shape[axis] - 1), real, "irfft")
+    places = _known(real, axis, "irfft")
+    n = _length(2 * (places - 1) if n is None else n, real, "irfft")
     parts = [_rows(part, axis, n // 2 + 1) for part in (real, imag) if part is not None]
     count = parts[0].shape[-1]
     matrix = (inverse_matrix(n, count) * _scale(n, norm, True)).astype(np.float32)
@@ -193,7 +191,7 @@ def irfft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: st
     return movedim(found, -1, axis)
 
 
-def _sizes(input: Any, s: Sequence[int] | None, dim: Sequence[int] | None, what: str) -> list[tuple[int | None, int]]:
+def _sizes(input: Tensor | Complex, s: Sequence[int] | None, dim: Dims, what: str) -> list[tuple[int | None, int]]:
     """Return how long the input is taken to be along each dimension, and which that is."""
     if dim is None:
         dims = range(input.ndim) if s is None else range(input.ndim - len(s), input.ndim)
@@ -204,6 +202,20 @@ def _sizes(input: Any, s: Sequence[int] | None, dim: Sequence[int] | None, what:
     if len(sizes) != len(dims) or not dims:
         raise ArgumentError(f"{what} takes a size for each dimension, not {s} for {tuple(dims)}")
     return list(zip(sizes, dims, strict=True))
+
+
+def _along(
+    transform: Callable[[Any, int | None, int, str | None], Complex],
+    input: Tensor | Complex,
+    sizes: Sequence[tuple[int | None, int]],
+    norm: str | None,
+) -> Complex:
+    """Return an input that was transformed along dimensions, the last first."""
+    *others, (n, axis) = sizes
+    spectrum = transform(input, n, axis, norm)
+    for n, axis in reversed(others):
+        spectrum = transform(spectrum, n, axis, norm)
+    return spectrum
 
 
 def fftn(
@@ -217,9 +229,7 @@ def fftn(
     Args:
         s: how long the input is taken to be along each; -1 leaves it.
     """
-    for n, axis in reversed(_sizes(input, s, dim, "fftn")):
-        input = fft(input, n, axis, norm)
-    return input
+    return _along(fft, input, _sizes(input, s, dim, "fftn"), norm)
 
 
 def ifftn(
@@ -229,9 +239,7 @@ def ifftn(
     norm: str | None = None,
 ) -> Complex:
     """What undoes :func:`fftn`."""
-    for n, axis in reversed(_sizes(input, s, dim, "ifftn")):
-        input = ifft(input, n, axis, norm)
-    return input
+    return _along(ifft, input, _sizes(input, s, dim, "ifftn"), norm)
 
 
 def rfftn(
@@ -242,10 +250,8 @@ def rfftn(
 ) -> Complex:
     """:func:`rfft` along the last of several dimensions, then :func:`fft` along the others."""
     *others, (n, axis) = _sizes(input, s, dim, "rfftn")
-    found = rfft(input, n, axis, norm)
-    for n, axis in reversed(others):
-        found = fft(found, n, axis, norm)
-    return found
+    half = rfft(input, n, axis, norm)
+    return _along(fft, half, others, norm) if others else half
 
 
 def irfftn(

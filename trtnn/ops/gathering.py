@@ -14,12 +14,12 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import count_windows, expect_ndim, normalize_dim, ntuple
+from trtnn.ops._arguments import Indices, count_windows, expect_ndim, normalize_dim, ntuple
 from trtnn.ops._promotion import cast, filler, index_dtype
 from trtnn.ops.arithmetic import add
 from trtnn.ops.comparison import eq, where
 from trtnn.ops.creation import numbers_below
-from trtnn.ops.indexing import Indices, as_indices, checked_indices, take
+from trtnn.ops.indexing import as_indices, checked_indices, take
 from trtnn.ops.padding import lengthened, pad
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import along, movedim, permute, reshape, unsqueeze
@@ -204,12 +204,13 @@ def unfold(
     """
 
     expect_ndim(input, (4,), "unfold", "(batch, channels, height, width)")
-    given = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride}
-    sizes = {name: ntuple(value, 2, name) for name, value in given.items()}
+    kernel, dilation = ntuple(kernel_size, 2, "kernel_size"), ntuple(dilation, 2, "dilation")
+    padding, stride = ntuple(padding, 2, "padding"), ntuple(stride, 2, "stride")
     rows, columns = (
-        _places(length, *(sizes[name][i] for name in given), "unfold") for i, length in enumerate(input.shape[2:])
+        _places(length, k, d, p, s, "unfold")
+        for length, k, d, p, s in zip(input.shape[2:], kernel, dilation, padding, stride, strict=True)
     )
-    top, left = sizes["padding"]
+    top, left = padding
     padded = pad(input, (left, left, top, top))
     taps = take(take(padded, columns, 3), rows, 2)  # (batch, channels, kernel, rows, kernel, columns)
     taps = permute(taps, 0, 1, 2, 4, 3, 5)

@@ -86,12 +86,20 @@ def multi_head_attention_forward(
     tensors = [transpose(t, 0, 1) if batched else unsqueeze(t, 0) for t in (query, key, value)]
     graph = query.graph
     rows = [slice(i * embed_dim_to_check, (i + 1) * embed_dim_to_check) for i in range(3)]
-    together = None if use_separate_proj_weight else graph.held(in_proj_weight)
-    weights = [q_proj_weight, k_proj_weight, v_proj_weight] if together is None else [together[r] for r in rows]
+    if use_separate_proj_weight:
+        weights = [weight for weight in (q_proj_weight, k_proj_weight, v_proj_weight) if weight is not None]
+    else:
+        weights = [] if in_proj_weight is None else [graph.held(in_proj_weight)[r] for r in rows]
+    if len(weights) < 3:
+        raise ArgumentError(
+            "attention without weights of its projections",
+            "it takes in_proj_weight, or with use_separate_proj_weight those of q, k and v",
+        )
     biases = [None] * 3 if in_proj_bias is None else [graph.held(in_proj_bias)[r] for r in rows]
     q, k, v = (linear(t, w, b) for t, w, b in zip(tensors, weights, biases, strict=True))
     if key_padding_mask is not None and not batched:
-        key_padding_mask = key_padding_mask[None]
+        mask = key_padding_mask
+        key_padding_mask = unsqueeze(mask, 0) if isinstance(mask, Tensor) else graph.held(mask)[None]
     heads, shown = attend(
         q, k, v, num_heads, bias_k, bias_v, add_zero_attn, key_padding_mask, attn_mask,
         need_weights, average_attn_weights, static_k, static_v,

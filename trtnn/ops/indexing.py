@@ -13,7 +13,7 @@ from trtnn.dtypes import NARROW, bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError, named
 from trtnn.graph.graph import Graph
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import normalize_dim
+from trtnn.ops._arguments import Indices, normalize_dim
 from trtnn.ops._promotion import here, index_dtype
 from trtnn.ops._sizes import shape_tensor
 from trtnn.ops.arithmetic import add, mul
@@ -21,8 +21,6 @@ from trtnn.ops.comparison import lt, where
 from trtnn.ops.shaping import movedim, reshape
 from trtnn.parameter import Parameter
 from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, same_shape, sym_max, sym_min
-
-Indices = Tensor | np.ndarray
 
 
 def cut(
@@ -313,11 +311,11 @@ def _pick(input: Tensor, dims: Sequence[int], indices: Sequence[Indices]) -> Ten
         input = movedim(input, tuple(dims), tuple(range(at, at + len(dims))))
         lengths = input.shape[at : at + len(dims)]
         input = reshape(input, (*input.shape[:at], math.prod(lengths), *input.shape[at + len(dims) :]))
-        indices = [_flat_index(indices, lengths, input.graph)]
+        indices = [flat_index(indices, lengths, input.graph)]
     return take(input, indices[0], at)
 
 
-def _flat_index(indices: Sequence[Indices], lengths: Sequence[Length], graph: Graph) -> Indices:
+def flat_index(indices: Sequence[Indices], lengths: Sequence[Length], graph: Graph) -> Indices:
     """Return the indices of elements in several dimensions joined into one."""
     flat = indices[0]
     for index, length in zip(indices[1:], lengths[1:], strict=True):

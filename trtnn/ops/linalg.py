@@ -11,15 +11,16 @@ from typing import Any
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops import diagonals
+from trtnn.ops._arguments import Dims
 from trtnn.ops._promotion import cast, promote, wide
-from trtnn.ops.arithmetic import mul
+from trtnn.ops.arithmetic import mul, whole_power
 from trtnn.ops.creation import eye
 from trtnn.ops.inverses import det, inv, side_of
 from trtnn.ops.matrix import matmul as _matmul
 from trtnn.ops.missing import explain
 from trtnn.ops.norms import matrix_norm, vector_norm
 from trtnn.ops.products import cross_along
-from trtnn.ops.reduction import Dims, sum
+from trtnn.ops.reduction import sum
 
 __all__ = [
     "cross",
@@ -110,13 +111,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         if not isinstance(side, int):
             raise UnsupportedError(f"matrix_power of 0 and a side of {side}", "the identity is made of a known length")
         return eye(side, dtype=A.dtype).expand(A.shape)
-    result, square = None, A
-    while n:
-        if n % 2:
-            result = square if result is None else _matmul(result, square)
-        n //= 2
-        square = _matmul(square, square) if n else square
-    return result
+    return whole_power(A, n, _matmul)
 
 
 def __getattr__(name: str) -> Any:

@@ -47,11 +47,12 @@ def matmul(input: Operand, other: Operand) -> Tensor:
 
 
 def _product(name: str, ranks: tuple[int, int], input: Operand, other: Operand) -> Tensor:
-    given = tuple(getattr(operand, "ndim", 0) for operand in (input, other))
-    if given != ranks:
-        raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} dimensions, not {given}")
-    if name == "bmm" and not same(input.shape[0], other.shape[0]):
-        raise ShapeError(f"bmm takes two batches of one size, not {input.shape} and {other.shape}")
+    left: Sequence[Length] = getattr(input, "shape", ())
+    right: Sequence[Length] = getattr(other, "shape", ())
+    if (len(left), len(right)) != ranks:
+        raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} dimensions, not {(len(left), len(right))}")
+    if name == "bmm" and not same(left[0], right[0]):
+        raise ShapeError(f"bmm takes two batches of one size, not {left} and {right}")
     return matmul(input, other)
 
 

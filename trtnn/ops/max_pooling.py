@@ -9,10 +9,9 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import each_of, expect_floating, ntuple
+from trtnn.ops._arguments import Indices, Sides, each_of, expect_floating, ntuple
 from trtnn.ops._spatial import as_images, expect_sides
 from trtnn.ops._windows import (
-    Sides,
     adaptive_windows,
     dynamic_to_one,
     emit_pooling,
@@ -23,7 +22,7 @@ from trtnn.ops._windows import (
 )
 from trtnn.ops.creation import arange
 from trtnn.ops.gathering import gather, scatter, taps_of
-from trtnn.ops.indexing import Indices, take
+from trtnn.ops.indexing import take
 from trtnn.ops.ordering import topk
 from trtnn.ops.padding import pad
 from trtnn.ops.reduction import amax
@@ -69,7 +68,8 @@ def _max_pool(
     sides = list(zip(padding, after, strict=True))
     taps = [taps_of(*of_side) for of_side in zip(shape[2 : 2 + n], kernel, stride, dilation, strict=True)]
     if not return_indices:
-        return undo(_largest(_padded(images, sides, value=-math.inf), 2, taps)[0])
+        (values,) = _largest(_padded(images, sides, value=-math.inf), 2, taps)
+        return undo(values)
     places = _padded(_places(images, 2), sides, "replicate")
     values, indices = _largest(_padded(images, sides, value=-math.inf), 2, taps, places)
     return undo(values), undo(indices)
@@ -90,8 +90,8 @@ def _places(input: Tensor, first: int) -> Tensor:
 
 def _largest(
     input: Tensor, first: int, taps: Sequence[Indices | None], places: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Return the largest element of each window, and what ``places`` holds there.
+) -> tuple[Tensor, ...]:
+    """Return the largest element of each window, and what ``places`` holds there if they are asked for.
 
     Args:
         first: the dimension of the first side.
@@ -108,7 +108,7 @@ def _largest(
         input, winner = topk(input, 1, axis)
         places = squeeze(gather(take(places, of_side, axis), axis, winner), axis)
         input = squeeze(input, axis)
-    return input, places
+    return (input,) if places is None else (input, places)
 
 
 def _max_unpool(
@@ -194,8 +194,11 @@ def _adaptive_max_pool(
     if regular := regular_windows(input.shape[-n:], sizes):
         return _max_pool(n, what, input, *regular, return_indices=return_indices)
     taps = [_taps(length, size) for length, size in zip(input.shape[-n:], sizes, strict=True)]
-    found = _largest(input, input.ndim - n, taps, _places(input, input.ndim - n) if return_indices else None)
-    return found if return_indices else found[0]
+    if not return_indices:
+        (values,) = _largest(input, input.ndim - n, taps)
+        return values
+    values, indices = _largest(input, input.ndim - n, taps, _places(input, input.ndim - n))
+    return values, indices
 
 
 def _taps(length: Length, size: Length) -> np.ndarray | None:

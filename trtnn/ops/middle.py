@@ -49,7 +49,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     """
     if dim is None:
         expect_number(input, "median")
-        return median(flatten(input), 0).values
+        return _median(flatten(input), 0, False).values
     return _median(input, dim, keepdim)
 
 
@@ -69,7 +69,11 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> T
     """:func:`median` of what is not NaN; NaN where nothing is left."""
     if dim is None:
         expect_number(input, "nanmedian")
-        return nanmedian(flatten(input), 0).values
+        return _nanmedian(flatten(input), 0, False).values
+    return _nanmedian(input, dim, keepdim)
+
+
+def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     if not input.dtype.is_floating_point or not input.shape:
         return _median(input, dim, keepdim)
     _known_length(input, dim, "nanmedian")

@@ -27,7 +27,7 @@ from trtnn.ops.reduction import mean, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.tiling import expand
 from trtnn.ops.unary import rsqrt
-from trtnn.shapes.symbolic import broadcast, same_shape
+from trtnn.shapes.symbolic import same_shape
 
 
 def batch_norm(
@@ -67,11 +67,9 @@ def batch_norm(
         return _scaled_by_channel(mul(sub(input, _by_channel(running_mean, input)), factor), weight, bias)
     expect_channels(input, shape_of_weights(running_mean, 1, "the mean of batch_norm")[0], "batch_norm")
     graph = input.graph
-    mean, variance, gamma, beta = [
-        None if value is None else graph.held(value) for value in (running_mean, running_var, weight, bias)
-    ]
-    scale = (1.0 if gamma is None else gamma) / np.sqrt(np.add(variance, eps, dtype=np.float64))
-    shift = (0.0 if beta is None else beta) - mean * scale
+    gamma, beta = 1.0 if weight is None else graph.held(weight), 0.0 if bias is None else graph.held(bias)
+    scale = gamma / np.sqrt(np.add(graph.held(running_var), eps, dtype=np.float64))
+    shift = beta - graph.held(running_mean) * scale
     if input.dtype.numpy is None:  # the layer takes arrays
         scale, shift = (value.reshape(-1, *(1,) * (input.ndim - 2)) for value in (scale, shift))
         return add(mul(input, graph.constant(scale, input.dtype)), graph.constant(shift, input.dtype))
@@ -267,9 +265,8 @@ def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8)
     expect_floating(a, "cosine_similarity")
     if not a.shape:
         return reshape(cosine_similarity(reshape(a, (1,)), reshape(b, (1,)), dim, eps), ())
-    check_broadcast(a, b)
     dtype, axis = a.dtype, normalize_dim(dim, a.ndim)
-    length = broadcast(a.shape, b.shape)[axis]  # of the vectors, which one of the two may have to be expanded to
+    length = check_broadcast(a, b)[axis]  # of the vectors, which one of the two may have to be expanded to
     a, b = (expand(wide(x), (*x.shape[:axis], length, *x.shape[axis + 1 :])) for x in (a, b))
     lengths = [maximum(norm(value, 2, axis, True), eps) for value in (a, b)]
     return cast(sum(mul(div(a, lengths[0]), div(b, lengths[1])), axis), dtype)

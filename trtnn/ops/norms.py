@@ -9,11 +9,11 @@ from typing import Any
 from trtnn.dtypes import as_dtype, float32, result_type
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import expect_floating, normalize_dim
+from trtnn.ops._arguments import Dims, expect_floating, normalize_dim
 from trtnn.ops._promotion import cast, wide
 from trtnn.ops.arithmetic import pow, square
 from trtnn.ops.comparison import ne
-from trtnn.ops.reduction import Dims, amax, amin, sum
+from trtnn.ops.reduction import amax, amin, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import abs, sqrt
 

@@ -12,19 +12,19 @@ import numpy as np
 from trtnn.dtypes import bool_, int32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Operand, normalize_dim
+from trtnn.ops._arguments import Indices, Operand, normalize_dim
 from trtnn.ops._promotion import cast, filler, index_dtype
-from trtnn.ops.arithmetic import add, clamp, mul, sub
+from trtnn.ops.arithmetic import add, clamp, sub
 from trtnn.ops.comparison import eq, ge, logical_and, lt, where
 from trtnn.ops.creation import as_tensor, numbers_below
 from trtnn.ops.gathering import expect_one_type, gather, index_add, scatter
-from trtnn.ops.indexing import Indices, as_indices, cut, from_front, getitem, index_tensor, span
+from trtnn.ops.indexing import as_indices, cut, flat_index, from_front, getitem, index_tensor, span
 from trtnn.ops.indexing import take as take_along_axis
 from trtnn.ops.joining import cat
 from trtnn.ops.reduction import any, cumsum
 from trtnn.ops.shaping import along, flatten, reshape, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.shapes.symbolic import Length, Size, broadcast, is_static, same, same_shape
+from trtnn.shapes.symbolic import Length, Size, broadcast, same, same_shape
 
 
 def take(input: Tensor, index: Indices) -> Tensor:
@@ -132,10 +132,8 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
     expect_one_type(values, input, "index_put")
     lengths, rest = input.shape[: len(found)], input.shape[len(found) :]
     graph = input.graph
-    flat: Tensor | None = None
-    for index, length in zip(found, lengths, strict=True):
-        place = index_tensor(from_front(index, length, graph), graph)
-        flat = place if flat is None else add(mul(flat, length), place)
+    places = [from_front(index, length, graph) for index, length in zip(found, lengths, strict=True)]
+    flat = index_tensor(flat_index(places, lengths, graph), graph)
     values = expand(values, (*flat.shape, *rest))
     count = math.prod(flat.shape)
     whole, values = reshape(input, (math.prod(lengths), *rest)), reshape(values, (count, *rest))
@@ -231,7 +229,7 @@ def slice_scatter(
     if not same_shape(src.shape, expected):
         raise ShapeError(f"slice_scatter into {input.shape} takes a src of {expected}, not of {src.shape}")
     src = cast(src, input.dtype)
-    if not is_static((first, count, length)):
+    if isinstance(first, Size) or isinstance(count, Size) or isinstance(length, Size):
         return _slice_replaced(input, src, axis, first, count, step)
     order = np.arange(length)
     order[first : first + count * step : step] = length + np.arange(count)

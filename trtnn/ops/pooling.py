@@ -9,11 +9,10 @@ import numpy as np
 
 from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import each_of, expect_floating, ntuple
+from trtnn.ops._arguments import Sides, each_of, expect_floating, ntuple
 from trtnn.ops._promotion import cast, wide
 from trtnn.ops._spatial import as_images, as_sides, expect_sides
 from trtnn.ops._windows import (
-    Sides,
     adaptive_windows,
     dynamic_to_one,
     emit_pooling,

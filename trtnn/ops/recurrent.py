@@ -6,6 +6,7 @@ The product of the whole input with its weights is one, before the loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Array
@@ -71,7 +72,7 @@ def recurrent_layer(
     mode: str,
     input: Tensor,
     state: State,
-    weights: Sequence[Array | None],
+    weights: Sequence[Any],
     reverse: bool = False,
 ) -> tuple[Tensor, State]:
     """Run one layer in one direction.

@@ -11,7 +11,7 @@ import numpy as np
 from trtnn.dtypes import bool_, float32, int32, uint8
 from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import expect_floating, expect_number, normalize_dim, normalize_dims
+from trtnn.ops._arguments import Dims, expect_floating, expect_number, normalize_dim, normalize_dims
 from trtnn.ops._promotion import cast, floating, index_dtype, promote, wide
 from trtnn.ops.arithmetic import add, div, mul, square, sub
 from trtnn.ops.comparison import isinf, logical_not, ne, where
@@ -19,8 +19,6 @@ from trtnn.ops.padding import pad
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import exp, log, sqrt
 from trtnn.shapes.symbolic import Size
-
-Dims = int | Sequence[int] | None
 
 
 def _reduce(input: Tensor, kind: str, dim: Dims, keepdim: bool) -> Tensor:

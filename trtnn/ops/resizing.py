@@ -14,7 +14,7 @@ from trtnn.ops._arguments import expect_floating, expect_ndim, ntuple
 from trtnn.ops._sizes import shape_tensor
 from trtnn.ops._spatial import AXES
 from trtnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from trtnn.shapes.symbolic import Length, is_static
+from trtnn.shapes.symbolic import Length, Size, is_static
 
 
 def _resize_scale(length: int, factor: float) -> float:
@@ -53,12 +53,15 @@ def _by_factors(input: Tensor, scale_factor: float | Sequence[float]) -> tuple[t
     factors = (scale_factor,) * len(lengths) if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
     if len(factors) != len(lengths):
         raise ArgumentError(f"scale_factor takes a number or {len(lengths)}, not {scale_factor!r}")
-    return tuple(zip(*(_scaled(n, float(f)) for n, f in zip(lengths, factors, strict=True)), strict=True))
+    scaled = [_scaled(n, float(f)) for n, f in zip(lengths, factors, strict=True)]
+    return tuple(length for length, _ in scaled), tuple(scale for _, scale in scaled)
 
 
 def _target(size: Length | Sequence[Length], n: int) -> tuple[Length, ...]:
     wanted = tuple(size) if isinstance(size, Sequence) else (size,) * n
-    return wanted if len(wanted) == n and not is_static(wanted) else ntuple(size, n, "size")
+    if len(wanted) == n and not is_static(wanted):
+        return wanted
+    return ntuple([length for length in wanted if not isinstance(length, Size)], n, "size")
 
 
 # Of each mode, how many sides it is for (None: any), and the names of TensorRT's resizing.
@@ -111,11 +114,14 @@ def interpolate(
         raise UnsupportedError(
             "interpolate with antialias", "TensorRT's resizing has none", "average with avg_pool first"
         )
-    if (size is None) == (scale_factor is None):
-        raise ArgumentError("interpolate takes one of size and scale_factor")
     if sides is None and align_corners is not None:
         raise ArgumentError("align_corners goes with modes that interpolate linearly or cubically")
-    wanted, scales = _by_factors(input, scale_factor) if size is None else (_target(size, n), ())
+    if size is None and scale_factor is not None:
+        wanted, scales = _by_factors(input, scale_factor)
+    elif size is not None and scale_factor is None:
+        wanted, scales = _target(size, n), ()
+    else:
+        raise ArgumentError("interpolate takes one of size and scale_factor")
     if mode == "area":
         return _AREA[n](input, wanted)
     trt = input.graph.trt

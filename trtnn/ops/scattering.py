@@ -8,13 +8,13 @@ from trtnn.dtypes import bool_, float32
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops import gathering
-from trtnn.ops._arguments import expect_number, normalize_dim
+from trtnn.ops._arguments import Indices, expect_number, normalize_dim
 from trtnn.ops._promotion import cast, filler, index_dtype, neutral, wide
 from trtnn.ops.arithmetic import add, maximum, minimum, mul
 from trtnn.ops.comparison import eq, logical_and, lt, where
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.division import div, floor_divide
-from trtnn.ops.indexing import Indices, as_indices, checked_indices
+from trtnn.ops.indexing import as_indices, checked_indices
 from trtnn.ops.padding import lengthened
 from trtnn.ops.reduction import amax, amin, any, prod, sum
 from trtnn.ops.shaping import along, reshape, unsqueeze
@@ -44,9 +44,9 @@ def scatter(
         value: that number by name.
         reduce: ``"add"`` or ``"multiply"`` for what is there and all that comes to it, as :func:`scatter_reduce`.
     """
-    if (src is None) == (value is None):
-        raise ArgumentError("scatter takes src or value, one of the two")
     source = value if src is None else src
+    if source is None or (src is not None and value is not None):
+        raise ArgumentError("scatter takes src or value, one of the two")
     if reduce is None:
         return gathering.scatter(input, dim, index, source)
     if reduce not in _OF_SCATTER:

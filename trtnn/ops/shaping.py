@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,10 +14,13 @@ from trtnn.ops._arguments import normalize_dim, normalize_dims
 from trtnn.ops._sizes import shape_tensor
 from trtnn.shapes.symbolic import Length, Size, same, same_shape
 
+T = TypeVar("T")
 
-def unpacked(values: Sequence[Length | Sequence[Length]]) -> tuple[Length, ...]:
+
+def unpacked(values: Sequence[T | Sequence[T]]) -> tuple[T, ...]:
     """Return arguments that torch takes one by one or as one sequence."""
-    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else tuple(values)
+    every: Any = values[0] if len(values) == 1 and isinstance(values[0], Sequence) else values
+    return tuple(every)
 
 
 def is_open(length: Length) -> bool:

@@ -9,14 +9,14 @@ import numpy as np
 from trtnn.dtypes import NARROW, bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import expect_floating, expect_number, normalize_dim
+from trtnn.ops._arguments import Dims, expect_floating, expect_number, normalize_dim
 from trtnn.ops._promotion import cast, floating, wide
 from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.comparison import isnan, logical_not, ne, where
 from trtnn.ops.indexing import narrow
 from trtnn.ops.joining import cat
 from trtnn.ops.norms import norm
-from trtnn.ops.reduction import Dims, amax, amin, cumsum, mean, std, sum, var
+from trtnn.ops.reduction import amax, amin, cumsum, mean, std, sum, var
 from trtnn.ops.shaping import along
 from trtnn.ops.tiling import expand
 from trtnn.shapes.symbolic import same

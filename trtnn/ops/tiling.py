@@ -81,13 +81,14 @@ def repeat_interleave(
         repeats = numbers_of(repeats, "repeat_interleave by the numbers")
     if not isinstance(repeats, (int, np.integer)):
         return _each_as_often(input, np.asarray(repeats), axis)
-    if repeats < 1:
+    times = int(repeats)
+    if times < 1:
         raise ArgumentError(f"repeat_interleave takes a number of times from 1 on, not {repeats!r}")
     if not input.shape:
-        return expand(input, (repeats,))
+        return expand(input, (times,))
     before, length, after = input.shape[:axis], input.shape[axis], input.shape[axis + 1 :]
-    several = expand(unsqueeze(input, axis + 1), (*before, length, repeats, *after))
-    return reshape(several, (*before, length * repeats, *after))
+    several = expand(unsqueeze(input, axis + 1), (*before, length, times, *after))
+    return reshape(several, (*before, length * times, *after))
 
 
 def _each_as_often(input: Tensor, repeats: np.ndarray, axis: int) -> Tensor:
@@ -114,11 +115,12 @@ def roll(input: Tensor, shifts: Length | Sequence[Length], dims: int | Sequence[
     """Shift elements towards the end; those that fall off come in at the start. Without ``dims`` the flat tensor."""
     if dims is None:
         return reshape(roll(flatten(input), shifts, 0), input.shape)
-    shifts, dims = (tuple(v) if isinstance(v, Sequence) else (v,) for v in (shifts, dims))
-    if len(shifts) != len(dims):
-        raise ArgumentError(f"roll takes a shift for each dimension, not {shifts} for {dims}")
+    ways = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
+    axes = tuple(dims) if isinstance(dims, Sequence) else (dims,)
+    if len(ways) != len(axes):
+        raise ArgumentError(f"roll takes a shift for each dimension, not {ways} for {axes}")
     start: list[Length] = [0] * input.ndim
-    for shift, dim in zip(shifts, dims, strict=True):
+    for shift, dim in zip(ways, axes, strict=True):
         axis = normalize_dim(dim, input.ndim)
         start[axis] = (start[axis] - shift) % input.shape[axis]
     if all(same(place, 0) for place in start):

@@ -1,4 +1,4 @@
-"""Numbers that are computed of lengths and are none: halves, roots and shares, known only when a network runs."""
+"""SymFloats: numbers computed of symbolic lengths that are no lengths themselves, such as halves and roots."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def combined(sign: str, a: Any, b: Any) -> Any:
 
 
 def _fraction_of(value: Value) -> tuple[Length, Length] | None:
-    """Return numerator and denominator, above 0, of what is a fraction of lengths exactly."""
+    """Return numerator and denominator, above 0, of an exact fraction of lengths; None of what is none."""
     if isinstance(value, (int, Size)):
         return value, 1
     if isinstance(value, SymFloat):
@@ -210,7 +210,7 @@ def _fraction_of(value: Value) -> tuple[Length, Length] | None:
 
 
 def _exactly(sign: str, first: tuple[Length, Length], second: tuple[Length, Length]) -> tuple[Length, Length] | None:
-    """Return what an operation gives of two fractions, or None where it is none."""
+    """Return the fraction that an operation gives of two, or None where it gives none."""
     (a, b), (c, d) = first, second
     if sign in ("+", "-"):
         c = c if sign == "+" else -c
@@ -224,7 +224,7 @@ def _exactly(sign: str, first: tuple[Length, Length], second: tuple[Length, Leng
     if c >= 0:
         return math.prod([a] * c), math.prod([b] * c)
     _expect_divisor(1, a)
-    return _exactly("/", (1, 1), _exactly("**", first, (-c, 1)))
+    return _exactly("/", (1, 1), (math.prod([a] * -c), math.prod([b] * -c)))
 
 
 def _reduced(above: Length, below: Length) -> SymFloat:
@@ -247,7 +247,7 @@ def _expect_divisor(a: Value, b: Value) -> None:
 
 
 def _range(value: Value) -> tuple[float, float]:
-    """Return numbers that a value is never below and never above, but for rounding."""
+    """Return a lower and an upper bound of a value, but for rounding."""
     if not isinstance(value, SymFloat):
         low, high = bounds(value) if isinstance(value, (int, Size)) else (value, value)
         return float(low), float(high)

@@ -1,27 +1,29 @@
-"""Optimisation profiles: the ranges that a network's dimensions may be in, and the shapes of one call within them."""
+"""Optimisation profiles: the ranges that a network's dimensions may be in."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.shapes.spec import Input, as_input, check_array, check_is_array
-from trtnn.shapes.symbolic import Dim, Length, evaluate, is_static
+from trtnn.shapes.spec import TensorSpec, as_input
+from trtnn.shapes.symbolic import Dim, Length, is_static
 
 Ranges = dict[str, Dim]  # by the names of the dimensions
 
 
-def as_inputs(value: Any) -> tuple[Input, ...]:
-    """Return what a network was asked to take under one name: an Input or a shape, or a list of them, by profile."""
-    if isinstance(value, (list, tuple)) and value and all(isinstance(item, (Input, list, tuple)) for item in value):
+def as_inputs(value: Any) -> tuple[TensorSpec, ...]:
+    """Return what one input is declared as: a TensorSpec or a shape, or a list of them with one for each profile."""
+    if (
+        isinstance(value, (list, tuple))
+        and value
+        and all(isinstance(item, (TensorSpec, list, tuple)) for item in value)
+    ):
         return tuple(map(as_input, value))
     return (as_input(value),)
 
 
-def merge_profiles(inputs: Mapping[str, Sequence[Input]]) -> tuple[dict[str, Input], tuple[Ranges, ...]]:
+def merge_profiles(inputs: Mapping[str, Sequence[TensorSpec]]) -> tuple[dict[str, TensorSpec], tuple[Ranges, ...]]:
     """Return the inputs of a network whose dimensions reach over all profiles, and the profiles.
 
     A dimension is fastest at what it is fastest at in the first profile. There are no profiles where every shape is
@@ -58,17 +60,17 @@ def merge_profiles(inputs: Mapping[str, Sequence[Input]]) -> tuple[dict[str, Inp
     )
     widest = widest_dims(profiles)
     merged = {
-        name: Input(tuple(widest[n.name] if isinstance(n, Dim) else n for n in specs[0].shape), specs[0].dtype)
+        name: TensorSpec(tuple(widest[n.name] if isinstance(n, Dim) else n for n in specs[0].shape), specs[0].dtype)
         for name, specs in inputs.items()
     }
     return merged, profiles
 
 
-def _form(spec: Input) -> tuple:
+def _form(spec: TensorSpec) -> tuple:
     return spec.dtype.name, *((n.name, n.multiple_of) if isinstance(n, Dim) else n for n in spec.shape)
 
 
-def _dims_of(inputs: Mapping[str, Input]) -> Ranges:
+def _dims_of(inputs: Mapping[str, TensorSpec]) -> Ranges:
     dims: Ranges = {}
     for spec in inputs.values():
         for dim in spec.shape:
@@ -122,100 +124,6 @@ def profiles_from_json(values: Sequence[Mapping[str, Mapping[str, int]]], names:
     return tuple({name: Dim(name, **lengths) for name, lengths in value.items()} for value in values)
 
 
-@dataclass(frozen=True, eq=False)
-class CallShapes:
-    """The shapes of one call.
-
-    Attributes:
-        profile: the index of the first profile that holds them; 0 where everything is static.
-        inputs, outputs: static Inputs by name.
-    """
-
-    profile: int
-    inputs: Mapping[str, Input]
-    outputs: Mapping[str, Input]
-
-
-class Shapes:
-    """All shapes that a network takes and gives.
-
-    Args:
-        inputs, outputs: by name.
-        profiles: what the dimensions may be; none where everything is static.
-
-    Attributes:
-        names: of the inputs.
-    """
-
-    def __init__(self, inputs: Mapping[str, Input], outputs: Mapping[str, Input], profiles: Sequence[Ranges]) -> None:
-        self.inputs, self.outputs, self.profiles = inputs, outputs, tuple(profiles)
-        self.names = tuple(inputs)
-        self._static = None if profiles else CallShapes(0, inputs, outputs)
-        self._fit = functools.lru_cache(maxsize=256)(self._fit_profile)
-
-    def of_call(self, given: Mapping[str, Any]) -> CallShapes:
-        """Return the shapes of a call; of a static network always its own, which the arrays are yet to be checked for.
-
-        Args:
-            given: an array for each input, in order.
-
-        Raises:
-            DTypeError: something is not an array.
-            ShapeError: the shapes are in no profile, or one dimension has two lengths.
-        """
-        if self._static is not None:
-            return self._static
-        for name, array in given.items():
-            check_is_array(name, array)
-        return self._fit(*(tuple(array.shape) for array in given.values()))
-
-    def _fit_profile(self, *shapes: tuple[int, ...]) -> CallShapes:
-        found: dict[str, tuple[int, str]] = {}  # the length of each dimension, and the input that it comes from
-        for (name, spec), shape in zip(self.inputs.items(), shapes, strict=True):
-            wrong = len(shape) != len(spec.shape)
-            for expected, length in zip(spec.shape, shape, strict=False):
-                if not isinstance(expected, Dim):
-                    wrong |= expected != length
-                elif found.setdefault(expected.name, (length, name))[0] != length:
-                    first, other = found[expected.name]
-                    raise ShapeError(
-                        f"dimension {expected.name!r} has two lengths in one call",
-                        f"{first} in input {other!r}, {length} in input {name!r}",
-                    )
-            if wrong:
-                raise ShapeError(f"input {name!r} has the wrong shape", f"expected {spec.shape}", f"received {shape}")
-        lengths = {name: length for name, (length, _) in found.items()}
-        for index, profile in enumerate(self.profiles):
-            if all(dim.holds(lengths[name]) for name, dim in profile.items()):
-                return CallShapes(index, _at(self.inputs, lengths), _at(self.outputs, lengths))
-        raise self._outside(lengths)
-
-    def _outside(self, lengths: Mapping[str, int]) -> ShapeError:
-        several = len(self.profiles) > 1
-        details = []
-        for index, profile in enumerate(self.profiles):
-            outside = [
-                f"{dim.describe()}; received {lengths[name]}"
-                for name, dim in profile.items()
-                if not dim.holds(lengths[name])
-            ]
-            details += [f"profile {index}: {line}" if several else line for line in outside]
-        where = f"in none of the {len(self.profiles)} profiles" if several else "outside the profile"
-        return ShapeError(f"the inputs' shapes are {where}", *details)
-
-
-def _at(specs: Mapping[str, Input], lengths: Mapping[str, int]) -> dict[str, Input]:
-    return {name: spec.with_shape(tuple(evaluate(n, lengths) for n in spec.shape)) for name, spec in specs.items()}
-
-
-def check_arrays(shapes: Shapes, given: Mapping[str, Any]) -> CallShapes:
-    """Check arrays or tensors on the host against a network's inputs, and return the shapes of the call."""
-    call = shapes.of_call(given)
-    for name, array in given.items():
-        check_array(name, call.inputs[name], array)
-    return call
-
-
 def lengths_in(profile: Ranges, shape: Sequence[Length], which: str) -> tuple[int, ...]:
     """Return a shape of an input at the ``min``, ``opt`` or ``max`` of a profile."""
-    return tuple(getattr(profile[n.name], which) if isinstance(n, Dim) else n for n in shape)
+    return tuple(getattr(profile[n.name], which) if isinstance(n, Dim) else int(n) for n in shape)

@@ -3,7 +3,7 @@
 A :class:`Size` is a polynomial with integer coefficients in normal form, see :mod:`trtnn.shapes.terms`. Its unknowns
 are dimensions divided by what they are multiples of (a height that is a multiple of 32 is 32·k, so that a convolution
 of stride 2 halves it exactly), floors of quotients that do not come out even, and the smaller or larger of two lengths.
-What comes to a plain number is a plain int.
+A polynomial that is constant is a plain int.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -198,12 +198,12 @@ class Dim(Size):
         return ranges([self])
 
     def holds(self, length: int) -> bool:
-        """Whether a length is within the range."""
+        """Return whether a length is within the range."""
         return self.min <= length <= self.max and length % self.multiple_of == 0
 
 
 def _is_python_name(name: Any) -> bool:
-    """Whether Python reads a name as that name: no keyword, and no letters that it takes for others (NFKC)."""
+    """Return whether Python reads a name as that name: no keyword, and no letters that it takes for others (NFKC)."""
     is_name = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
     return is_name and unicodedata.normalize("NFKC", name) == name
 
@@ -216,7 +216,7 @@ _SYMBOLIC = frozenset((Size, Dim))
 
 
 def same(a: Length, b: Length) -> bool:
-    """Whether two lengths are equal whatever the dimensions are, as far as their normal forms and ranges tell."""
+    """Return whether two lengths are equal whatever the dimensions are, as far as normal forms and ranges tell."""
     if type(a) is int and type(b) is int:
         return a == b
     difference = subtract(_terms_of_length(a), _terms_of_length(b))
@@ -229,7 +229,7 @@ def same(a: Length, b: Length) -> bool:
 
 
 def same_shape(a: Sequence[Length], b: Sequence[Length]) -> bool:
-    """Whether two shapes are the same, length by length; see :func:`same`."""
+    """Return whether two shapes are the same, length by length; see :func:`same`."""
     return len(a) == len(b) and all(map(same, a, b))
 
 
@@ -254,22 +254,22 @@ def ceil_divide(length: Length, by: Length) -> Length:
 
 
 def sym_min(a: Length, b: Length) -> Length:
-    """The smaller of two lengths, as ``torch.sym_min``: ``min`` itself has to know now which one it is."""
+    """Return the smaller of two lengths, as ``torch.sym_min``; ``min`` compares them, which ranges may leave open."""
     return _extreme("min", min, a, b)
 
 
 def sym_max(a: Length, b: Length) -> Length:
-    """The larger of two lengths, as ``torch.sym_max``: ``max`` itself has to know now which one it is."""
+    """Return the larger of two lengths, as ``torch.sym_max``; ``max`` compares them, which ranges may leave open."""
     return _extreme("max", max, a, b)
 
 
 def is_static(shape: Iterable[Length]) -> bool:
-    """Whether no length is symbolic."""
+    """Return whether no length is symbolic."""
     return _SYMBOLIC.isdisjoint(map(type, shape))
 
 
 def bounds(length: Length) -> tuple[int, int]:
-    """Return numbers that a length is never below and never above."""
+    """Return a lower and an upper bound of a length."""
     return (length, length) if isinstance(length, int) else polynomials.bounds(length._terms)
 
 
@@ -285,15 +285,15 @@ def at_opt(length: Length) -> int:
 
 def ranges(lengths: Iterable[Any]) -> str:
     """Return in words the range of each dimension in some lengths, or in what is computed of them."""
-    found = dict.fromkeys(axis for length in lengths for axis in getattr(length, "dims", ()))
+    axes = dict.fromkeys(axis for length in lengths for axis in getattr(length, "dims", ()))
     return ", and ".join(
         f"{axis.name} is {axis.min} to {axis.max}" + (f", a multiple of {axis.multiple_of}" * (axis.multiple_of > 1))
-        for axis in found
+        for axis in axes
     )
 
 
 class Part(NamedTuple):
-    """What two lengths come to: the floor of their quotient, or the smaller or larger one."""
+    """A function of two lengths: the floor of their quotient, or the smaller or larger one."""
 
     kind: str  # "//", "min" or "max"
     first: Length
@@ -301,23 +301,23 @@ class Part(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One summand of a length: ``multiplier`` · the factors // ``divisor``, which comes out even."""
+    """One summand of a length: ``multiplier`` · the factors // ``divisor``, a division without remainder."""
 
     multiplier: int
-    factors: tuple[str | Part, ...]  # the names of dimensions, and what is none
+    factors: tuple[str | Part, ...]  # names of dimensions, and Parts
     divisor: int
 
 
 def pieces(length: Length) -> list[Piece]:
-    """Return what a length is the sum of, the constant last."""
-    return [_piece(monomial, factor) for monomial, factor in _in_order(_terms_of(length))]
+    """Return the summands of a length, the constant last."""
+    return [_piece(monomial, factor) for monomial, factor in _in_order(_terms_of_length(length))]
 
 
 class LengthReader:
-    """Reads the lengths of one file: each text once, and all of them for no more work than sound ones take.
+    """Read the lengths of one file, each text once; what takes more work than the lengths of networks do is refused.
 
     Args:
-        dims: what the texts name.
+        dims: the dimensions by the names that stand in the texts.
     """
 
     def __init__(self, dims: Mapping[str, Length]) -> None:
@@ -327,10 +327,10 @@ class LengthReader:
         self._work = 0
 
     def __call__(self, text: str) -> Length:
-        """Return the length that ``str`` of it gave.
+        """Return the length whose ``str`` is this text.
 
         Raises:
-            ValueError: the text is none, names a dimension that is not there, or is too complicated.
+            ValueError: the text is no length, names an unknown dimension, or is too complicated.
         """
         if text not in self._known:
             self._known[text] = self._parse(text)
@@ -422,7 +422,7 @@ def _terms_of_length(value: Any) -> Terms:
 
 
 def _number(terms: Terms) -> Length:
-    """Return terms as a Size, or as an int where there is no more in them."""
+    """Return terms as a Size, or as an int where they are constant."""
     terms = cleaned(terms)
     return Size(terms) if any(terms) else terms.get((), 0)
 
@@ -435,7 +435,7 @@ def _binary(sign: str, operation: Callable[[Terms, Terms], Terms], a: Size, b: A
 
 
 def _as_float(sign: str, a: Any, b: Any) -> Any:
-    """Return what an operation gives that is no length."""
+    """Return the SymFloat that an operation gives of lengths and floats."""
     from trtnn.shapes.floats import combined  # which is made of lengths itself
 
     if not all(isinstance(value, (Size, int, np.integer, *_FLOATS)) for value in (a, b)):
@@ -495,7 +495,7 @@ def _floor(rest: Terms, divisor: int) -> Terms:
     return {(Pair("//", key(rest), key({(): divisor})),): 1}
 
 
-def _is_floor_by_number(atom: Atom) -> bool:
+def _is_floor_by_number(atom: Atom) -> TypeGuard[Pair]:
     return isinstance(atom, Pair) and atom.kind == "//" and not any(dict(atom.second))
 
 
@@ -531,7 +531,7 @@ def _divide_exactly(a: Terms, b: Terms) -> Terms | None:
 
 
 def _order(item: tuple[tuple[Atom, ...], int]) -> tuple[int, list[str]]:
-    """By degree, then by name: an order that products keep, as the division of polynomials needs."""
+    """Return what orders monomials by degree, then by name: products keep that order, as polynomial division needs."""
     return len(item[0]), list(map(repr, item[0]))
 
 
@@ -583,8 +583,8 @@ def _settled_by(difference: Terms, sign: str) -> list[str]:
     """Return in words, a line for each dimension, the ranges that would leave a comparison with 0 no longer open."""
     lines = []
     for axis in dict.fromkeys(axes_in(difference)):
-        found = _multiple(difference, sign, axis) or _ends(difference, sign, axis)
-        lines += [f"it {found}"] if found else []
+        words = _multiple(difference, sign, axis) or _ends(difference, sign, axis)
+        lines += [f"it {words}"] if words else []
     return lines
 
 
@@ -602,7 +602,7 @@ def _multiple(difference: Terms, sign: str, axis: Axis) -> str | None:
     return None
 
 
-_HOLDS = {True: "always holds", False: "never holds"}
+_HOLDS: dict[bool | None, str] = {True: "always holds", False: "never holds"}
 
 
 def _ends(difference: Terms, sign: str, axis: Axis) -> str | None:
@@ -646,7 +646,8 @@ def _replaced(terms: Terms, axis: Axis, by: Axis) -> Terms:
                 if atom.kind == "//":
                     value = _floor_divide(first, second)
                 else:
-                    value = _terms_of((sym_min if atom.kind == "min" else sym_max)(_number(first), _number(second)))
+                    pick = sym_min if atom.kind == "min" else sym_max
+                    value = _terms_of_length(pick(_number(first), _number(second)))
             part = multiply(part, value)
         total = add(total, part)
     return cleaned(total)

@@ -1,11 +1,11 @@
-"""Polynomials in lengths that are not known yet: their atoms, their arithmetic, and the bounds of what they come to.
+"""Polynomials in symbolic lengths: their atoms, their arithmetic, and the bounds of their values.
 
 Bounds are sought in three ways, and the tightest hold:
 
 * by intervals, each factor between its least and its most, also counted from its least;
 * by remainders: floor(n / d) is n/d - r/d, where r is one of 0 ... d - 1, and min(a, b) is a less what a has more;
   so that h - 8·floor(h / 8) is what it is, r;
-* by all values, where the dimensions in it have few.
+* by all values, where its dimensions have few.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ class Axis(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """What two polynomials come to that is none itself: the floor of a quotient, or the smaller or larger of the two.
+    """A function of two polynomials that is no polynomial: the floor of a quotient, or the smaller or larger one.
 
-    They are held as :func:`key` makes them. A divisor is positive.
+    The two are held as :func:`key` makes them. A divisor is positive.
     """
 
-    kind: str  # "//", "min" or "max"; within this file also "%" and "above", which stand for what is left
+    kind: str  # "//", "min" or "max"; within this file also "%" and "above", for a remainder and for max(a - b, 0)
     first: tuple
     second: tuple
 
 
 Atom = Axis | Pair
 Terms = dict[tuple[Atom, ...], int]  # coefficients by monomial; () is the constant
+AnyTerms = dict[tuple[Atom, ...], Any]  # with fractions among the coefficients
 
 _DEGREE_LIMIT = 6  # of what is expanded for its bounds: to two terms for each factor
 _TERMS_LIMIT = 64  # to which a monomial is expanded by what is left of its floors
@@ -58,30 +59,36 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {"//": lambda a, b: a // b, "
 
 
 def key(terms: Terms) -> tuple:
+    """Return terms as a tuple, which has a hash and an order; ``dict`` of it gives them back."""
     return tuple(sorted(terms.items(), key=repr))
 
 
-def cleaned(terms: Terms) -> Terms:
+def cleaned(terms: AnyTerms) -> AnyTerms:
+    """Return terms without those of coefficient 0."""
     return {monomial: factor for monomial, factor in terms.items() if factor}
 
 
-def add(a: Terms, b: Terms) -> Terms:
+def add(a: AnyTerms, b: AnyTerms) -> AnyTerms:
+    """Return a + b; coefficients of 0 may stay."""
     total = dict(a)
     for monomial, factor in b.items():
         total[monomial] = total.get(monomial, 0) + factor
     return total
 
 
-def scale(a: Terms, by: Any) -> Terms:
+def scale(a: AnyTerms, by: Any) -> AnyTerms:
+    """Return a polynomial times a number."""
     return {monomial: factor * by for monomial, factor in a.items()}
 
 
 def subtract(a: Terms, b: Terms) -> Terms:
+    """Return a - b, without coefficients of 0."""
     return cleaned(add(a, scale(b, -1)))
 
 
-def multiply(a: Terms, b: Terms) -> Terms:
-    total: Terms = {}
+def multiply(a: AnyTerms, b: AnyTerms) -> AnyTerms:
+    """Return a · b; coefficients of 0 may stay."""
+    total: AnyTerms = {}
     for (m, p), (n, q) in product(a.items(), b.items()):
         joined = tuple(sorted(m + n, key=repr)) if m and n else m or n
         total[joined] = total.get(joined, 0) + p * q
@@ -89,6 +96,7 @@ def multiply(a: Terms, b: Terms) -> Terms:
 
 
 def axes_in(terms: Terms) -> Iterable[Axis]:
+    """Yield the dimensions in a polynomial and in its floors, each as often as it stands there."""
     for monomial in terms:
         for atom in monomial:
             if isinstance(atom, Axis):
@@ -99,6 +107,8 @@ def axes_in(terms: Terms) -> Iterable[Axis]:
 
 
 def evaluate(terms: Terms, value_of: Callable[[Axis], int]) -> int:
+    """Return the value of a polynomial where each dimension has the length that ``value_of`` gives."""
+
     def value(atom: Atom) -> int:
         if isinstance(atom, Axis):
             return value_of(atom) // atom.multiple_of
@@ -112,9 +122,9 @@ def evaluate(terms: Terms, value_of: Callable[[Axis], int]) -> int:
 
 
 def bounds(terms: Terms) -> tuple[int, int]:
-    """Return numbers that a polynomial is never below and never above."""
+    """Return a lower and an upper bound of a polynomial."""
     if all(len(monomial) < 2 and (not monomial or isinstance(monomial[0], Axis)) for monomial in terms):
-        return interval(terms)  # nothing in it depends on each other
+        return interval(terms)  # its monomials are independent
     return _tightest(frozenset(terms.items()))
 
 
@@ -167,7 +177,7 @@ def _ends(atom: Atom) -> tuple[int, int]:
     if isinstance(atom, Axis):
         return atom.min // atom.multiple_of, atom.max // atom.multiple_of
     if atom.kind == "%":
-        return 0, atom.second - 1
+        return 0, dict(atom.second)[()] - 1
     if atom.kind == "above":
         low, high = bounds(subtract(dict(atom.first), dict(atom.second)))
         return max(low, 0), max(high, 0)
@@ -186,25 +196,24 @@ def _by_remainders(terms: Terms) -> tuple[int, int]:
     return math.ceil(low), math.floor(high)
 
 
-def _with_remainders(terms: Terms, depth: int = _DEPTH_LIMIT) -> dict[tuple[Atom, ...], Fraction]:
+def _with_remainders(terms: Terms, depth: int = _DEPTH_LIMIT) -> AnyTerms:
     """Return the same polynomial without floors by a number, and with one of the two for a min or a max."""
 
-    def opened(atom: Atom) -> dict[tuple[Atom, ...], Any]:
+    def opened(atom: Atom) -> AnyTerms:
         if isinstance(atom, Axis) or not depth:
             return {(atom,): 1}
         first, second = dict(atom.first), dict(atom.second)
         if atom.kind == "//":
-            divisor = second.get((), 0)
             if set(second) != {()}:
                 return {(atom,): 1}
-            left = {(Pair("%", atom.first, divisor),): -1}
-            return scale(add(_with_remainders(first, depth - 1), left), Fraction(1, divisor))
+            left: Terms = {(Pair("%", atom.first, atom.second),): -1}
+            return scale(add(_with_remainders(first, depth - 1), left), Fraction(1, second[()]))
         sign, ordered = (-1, (atom.first, atom.second)) if atom.kind == "min" else (1, (atom.second, atom.first))
         return add(_with_remainders(first, depth - 1), {(Pair("above", *ordered),): sign})
 
-    total: dict[tuple[Atom, ...], Any] = {}
+    total: AnyTerms = {}
     for monomial, factor in terms.items():
-        part: dict[tuple[Atom, ...], Any] = {(): factor}
+        part: AnyTerms = {(): factor}
         for atom in monomial:
             inner = opened(atom)
             part = multiply(part, inner if len(part) * len(inner) <= _TERMS_LIMIT else {(atom,): 1})
@@ -242,18 +251,18 @@ def _of_all_values(terms: Terms) -> tuple[int, int] | None:
         for monomial, factor in part.items():
             value: Any = np.int64(factor)
             for atom in monomial:
-                if atom not in values:
+                if isinstance(atom, Pair) and atom not in values:
                     values[atom] = _FUNCTIONS[atom.kind](total(dict(atom.first)), total(dict(atom.second)))
                 value = value * values[atom]
             result = result + value
         return result
 
-    found = total(terms)
-    return int(found.min()), int(found.max())
+    lengths = total(terms)
+    return int(lengths.min()), int(lengths.max())
 
 
 def _is_narrow(terms: Terms) -> bool:
-    """Whether no number on the way to the value is too wide."""
+    """Return whether no number on the way to the value is too wide."""
     widest = 0
     for monomial, factor in terms.items():
         for atom in monomial:

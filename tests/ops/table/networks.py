@@ -9,7 +9,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.ops.calls import (
-    ANYTHING,
     BOOL,
     BOOLS,
     DTYPES,
@@ -178,7 +177,6 @@ def sampled(modes: tuple[str, ...], volumes: bool) -> Case:
         mode=maybe(mostly(st.sampled_from(modes), st.just("cubic"))),
         padding_mode=maybe(st.sampled_from(["zeros", "border", "reflection"])),
         align_corners=BOOLS,
-        half=ANYTHING,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.ops.calls import (
-    ANYTHING,
     BOOLS,
     DTYPES,
     FLOAT,
@@ -134,7 +133,6 @@ CASES = {
         right=maybe(BOOLS),
         out_int32=maybe(BOOLS),
         function=lambda ops, x, b, **how: ops.bucketize(x, _in_order(b), **how),
-        half=ANYTHING,
     ),
     "isin": case(
         arrays(WHOLE, low=-2, high=2),
@@ -147,7 +145,6 @@ CASES = {
         bins=maybe(st.integers(1, 6)),
         min=maybe(st.sampled_from([-1, 0, -2.5])),
         max=maybe(st.sampled_from([2, 0, -1.5])),
-        half=ANYTHING,
     ),
     # -- what comes to one place
     "scatter: joined": case(

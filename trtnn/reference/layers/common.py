@@ -22,7 +22,7 @@ def weights_of(array: np.ndarray | None, shape: tuple[int, ...] = (-1,)) -> torc
     return torch.from_numpy(flat_array(array)).reshape(shape).float()
 
 
-def in_float32(function: Function) -> Function:
+def in_float32(function: Callable[..., torch.Tensor]) -> Function:
     """Let ``function`` compute in float32 and round its result to the type of its first input."""
 
     @functools.wraps(function)

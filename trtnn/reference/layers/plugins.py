@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from trtnn.errors import UnsupportedError
 from trtnn.plugins.dcnv2.kernel import MASKS
 from trtnn.reference.layers.common import Function, weights_of
 from trtnn.reference.registry import plugin
@@ -23,6 +24,8 @@ def dcnv2(fields: Mapping[str, np.ndarray]) -> Function:
     (out_channels,), (groups,), (parts,) = (ints[name] for name in ("out_channels", "groups", "offset_groups"))
     kernel = ints["kernel_size"]
     weight, bias = weights_of(fields["weight"], (out_channels, -1, 1, 1)), weights_of(fields.get("bias"))
+    if weight is None:
+        raise UnsupportedError("the reference knows dcnv2 with a weight", "there is none in this layer")
     taps = kernel[0] * kernel[1]
     slots = parts * taps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,10 +65,16 @@ def deconvolution(layer: Any) -> Function:
 def scale(layer: Any) -> Function:
     if layer.mode.name != "CHANNEL" or layer.channel_axis != 1:
         raise UnsupportedError(f"the reference knows scales by channel, not {layer.mode.name}")
+    if weights_of(layer.power) is not None:
+        raise UnsupportedError("the reference knows scales without a power", "there is one in this layer")
     factor, shift = weights_of(layer.scale), weights_of(layer.shift)
-    zero, one = torch.zeros_like(factor), torch.ones_like(factor)
-    # An eps that float32 loses beside 1: some versions of torch refuse 0.
-    return in_float32(lambda x: F.batch_norm(x, zero, one, factor, shift, eps=1e-30))
+
+    def compute(x: torch.Tensor) -> torch.Tensor:
+        zero, one = torch.zeros(x.shape[1]), torch.ones(x.shape[1])
+        # An eps that float32 loses beside 1: some versions of torch refuse 0.
+        return F.batch_norm(x, zero, one, factor, shift, eps=1e-30)
+
+    return in_float32(compute)
 
 
 @layer("POOLING")
@@ -95,7 +102,7 @@ def resize(layer: Any) -> Function:
     scales = () if by_input else tuple(layer.scales)[2:]
     lengths = () if by_input or scales else tuple(layer.shape)[2:]
 
-    def by(**options: Any) -> Function:
+    def by(**options: Any) -> Callable[..., torch.Tensor]:
         """Resize by the shape that comes as an input, or as the layer itself says."""
 
         def compute(x: torch.Tensor, *shapes: torch.Tensor) -> torch.Tensor:
