@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import centernet as twin
+from benchmarks.twins.centernet import well_scaled
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, numbers, strongly_typed, trace
-from tests.models.twins import centernet as twin
-from tests.models.twins.centernet import well_scaled
 from trtnn import Dim, Input, load
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models import create, identify

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import resnet as twin
 from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed
 from tests.models.names import digest
-from tests.models.twins import resnet as twin
 from trtnn import Dim, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify

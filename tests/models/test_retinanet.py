@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import resnet as resnet_twin
+from benchmarks.twins import retinanet as twin
 from tests.helpers import ONE_TARGET, assert_close, message_of, run, strongly_typed
 from tests.models.names import digest
-from tests.models.twins import resnet as resnet_twin
-from tests.models.twins import retinanet as twin
 from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify

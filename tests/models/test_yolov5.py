@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import yolov5 as twin
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly_typed
 from tests.models.checks import assert_boxes_close
 from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
-from trtnn.examples import twin
 from trtnn.models import create
 from trtnn.models.yolov5 import C3, YOLOv5
 from trtnn.modules import DCN
