@@ -124,6 +124,7 @@ NORMS = {
         arrays(FLOATS, (2, 3), **POSITIVE),
         p=maybe(st.sampled_from([1, 2.0, 3, math.inf])),
         dim=maybe(dim),
+        eps=maybe(st.sampled_from([0.5, 5.0])),  # below and above the length of what is drawn
         half=MATRICES,
     ),
     "local_response_norm": case(
@@ -137,12 +138,14 @@ NORMS = {
         arrays(shape=(1, 2, 3), kinds=FLOATS, **POSITIVE),
         other(FLOATS, **POSITIVE),
         dim=lambda x, y: st.sampled_from([0, -1]),
+        eps=maybe(st.sampled_from([0.5, 5.0])),
         half=MATRICES,
     ),
     "pairwise_distance": case(
         arrays(FLOATS, (1, 2), low=0, high=3),
         lambda x: exactly(*x.shape, kinds=FLOATS, low=4, high=6),
         p=maybe(st.sampled_from([1.0, 2.0, 3.0, math.inf])),
+        eps=maybe(st.sampled_from([0, 0.5])),
         keepdim=KEEPDIM,
         half=MATRICES,
     ),
