@@ -18,7 +18,7 @@ _HALF = "torch's eps is 0 in fp16 and a vector of zeros NaN; here it is carried 
 FINITE = {
     **dict.fromkeys(
         (
-            "fold", "stft", "istft",
+            "fold", "interpolate", "stft", "istft",
             *(f"fft.{name}" for name in ("fft", "fft2", "fftn", "ifft", "ifft2", "ifftn")),
             *(f"fft.{name}" for name in ("rfft", "rfft2", "rfftn", "irfft", "irfft2", "irfftn")),
         ),
@@ -27,8 +27,18 @@ FINITE = {
     **dict.fromkeys(("cosine_similarity", "normalize"), _HALF),
     "scaled_dot_product_attention": "torch's kernels find no maximum beside NaN, each in its way",
     "cdist": "torch's maximum forgets NaN for p=inf",
-    "linalg.matrix_power": "which product comes first decides between infinity and NaN",
-    "matrix_power": "which product comes first decides between infinity and NaN",
+    **dict.fromkeys(("linalg.matrix_power", "matrix_power", "linalg.multi_dot"), "infinity or NaN: by what comes first"),
+    **dict.fromkeys(
+        ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        "what no input reaches is left out, or multiplied by 0, which makes NaN of infinity",
+    ),
+    **dict.fromkeys(
+        ("view_as_complex: sums", "view_as_complex: products", "view_as_complex: quotients"),
+        "torch multiplies the part that is 0 as well, and divides by its own scaling",
+    ),
+    "std_mean": "torch's mean is NaN here beside infinity, and infinity when it is asked for alone",
+    "var_mean": "as std_mean",
+    "searchsorted": "a sequence with these in between is not in order",
     "trapezoid": "torch takes half of the ends off the sum, so infinity at an end is NaN; here it stays",
     "trapz": "as trapezoid",
     "histc": "torch refuses a range that is not finite, which is not known while tracing",
