@@ -27,7 +27,7 @@ FINITE = {
     **dict.fromkeys(("cosine_similarity", "normalize"), _HALF),
     "scaled_dot_product_attention": "torch's kernels find no maximum beside NaN, each in its way",
     "cdist": "torch's maximum forgets NaN for p=inf",
-    **dict.fromkeys(("linalg.matrix_power", "matrix_power", "linalg.multi_dot"), "infinity or NaN: by what comes first"),
+    **dict.fromkeys(("linalg.matrix_power", "matrix_power", "linalg.multi_dot"), "infinity or NaN: by the order"),
     **dict.fromkeys(
         ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
         "what no input reaches is left out, or multiplied by 0, which makes NaN of infinity",
