@@ -33,9 +33,10 @@ from trtnn.modules import (
     Sequential,
 )
 from trtnn.shapes.symbolic import Length, is_static
+from trtnn.vision.heads import RETINANET_ANCHORS as ANCHORS
+from trtnn.vision.heads import RETINANET_STRIDES as STRIDES
 
 WIDTH = 256  # channels of the pyramid and of the head
-ANCHORS = 9  # a cell
 
 
 class TopLevels(Module):
@@ -167,7 +168,7 @@ class RetinaNet(Family):
         super().__init__()
         self.output = head  # torchvision has a module called head
         # torchvision's shorter side is 800 pixels, and it counts operations at 800×800.
-        self.declare(name, classes, head, names, 800, [8, 16, 32, 64, 128], stride=32)
+        self.declare(name, classes, head, names, 800, STRIDES, stride=32)
         variant = self.variants[name]
         norm = partial(variant.norm, eps=variant.eps if eps is None else eps)
         body = Backbone("resnet50", norm)
@@ -186,7 +187,7 @@ class RetinaNet(Family):
         logits, deltas = ([branch(x).flatten(2) for x in levels] for branch in self.head.values())
         if self.output == "raw":
             return {"logits": [_rows(x, self.classes) for x in logits], "deltas": [_rows(x, 4) for x in deltas]}
-        anchors = join([_grid(32 << i, x.shape[2:], size) for i, x in enumerate(levels)], 0)
+        anchors = join([_grid(4 * s, x.shape[2:], size) for s, x in zip(STRIDES, levels, strict=True)], 0)
         scores = _rows(F.cat(logits, 2), self.classes).sigmoid()
         return {"boxes": _boxes(_rows(F.cat(deltas, 2), 4), anchors, size), "scores": scores}
 

@@ -82,8 +82,8 @@ def test_a_dynamic_network_sees_pictures_at_its_best_size(model, picture):
 def test_batches_that_a_dynamic_network_takes(model, picture, monkeypatch):
     network = model.trace({"images": (trtnn.Dim("batch", 2, 2, 6, multiple_of=2), 3, 64, 64)})
     shapes = []
-    run = network.run
-    monkeypatch.setattr(network, "run", lambda pixels: shapes.append(pixels.shape) or run(pixels))
+    run = network.run_flat
+    monkeypatch.setattr(network, "run_flat", lambda pixels: shapes.append(pixels.shape) or run(pixels))
     assert [len(Detector(network)([picture] * count)) for count in (1, 3, 7)] == [1, 3, 7]
     assert [shape[0] for shape in shapes] == [2, 4, 6, 2]
 
@@ -226,8 +226,8 @@ PLACES = {
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_family_by_its_metadata(name, monkeypatch):
     network = StandIn(FAMILIES[name](), pipeline=name, classes=5, names=list("abcde")).trace()
-    seen, run = [], network.run
-    monkeypatch.setattr(network, "run", lambda pixels: seen.append(pixels) or run(pixels))
+    seen, run = [], network.run_flat
+    monkeypatch.setattr(network, "run_flat", lambda pixels: seen.append(pixels) or run(pixels))
     detector = Detector(network)
     assert (detector.classes, detector.labels, detector.batch, detector.size) == (5, list("abcde"), 2, [64, 96])
     images = [np.full((128, 128, 3), value, np.uint8) for value in (10, 20, 30)]

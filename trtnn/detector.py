@@ -53,12 +53,14 @@ class Detector:
             check_metadata(metadata)
             metadata = {**metadata, "pipeline": recognise(metadata, self.size, network.shapes)}
         self.pipeline = pipeline_of(metadata)
-        if self.pipeline.head is None:
+        head = self.pipeline.head
+        if head is None:
             raise ArgumentError(
                 f"{metadata.get('model', 'this network')} is not a detector",
                 f"it gives {network.gives}, which are no boxes",
                 "trtnn.Classifier(...) and trtnn classify name what is in a picture",
             )
+        self._head = head
         check_metadata(metadata)
         self.classes = self.pipeline.read(network.shapes).get("classes")
         check_classes(metadata, self.classes, network.shapes)
@@ -75,7 +77,7 @@ class Detector:
         """
         found: list[Detections] = []
         for outputs, placements in self._network.run(images, self.pipeline):
-            found += self.pipeline.postprocess(outputs, placements, **self.thresholds)
+            found += self._head.detect(self._head.name_outputs(outputs), placements, **self.thresholds)
         highest = max((detections.classes.max(initial=-1) for detections in found), default=-1)
         if self.classes is not None and highest >= self.classes:  # where no shape tells how many there are
             raise ArgumentError(

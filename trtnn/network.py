@@ -206,23 +206,29 @@ class Network:
         Raises:
             ArgumentError, ShapeError, DTypeError: an input is missing or does not fit, or a path is unknown or folded.
         """
-        from trtnn.shapes.call import check_numpy_has
-
-        tensors, wants_torch = self._read_inputs(args, kwargs)
         inner = {path: self.graph.module_outputs[path] for path in self.graph.module_outputs.matching(outputs)}
         wanted = set(self.outputs)
         map_leaves(lambda leaf: wanted.add(leaf.name) if self._is_raw(leaf) else None, list(inner.values()))
+        values = self._run(args, kwargs, wanted)
+        result = unflatten(self.graph.structure, values)
+        if not outputs:
+            return result
+        return result, map_leaves(lambda leaf: values[leaf.name] if self._is_raw(leaf) else leaf, inner)
+
+    def run_flat(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Execute the network on the CPU and return its outputs by name, not as ``forward`` does; see :meth:`run`."""
+        return self._run(args, kwargs, set(self.outputs))
+
+    def _run(self, args: Sequence[Any], kwargs: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
+        from trtnn.shapes.call import check_numpy_has
+
+        tensors, wants_torch = self._read_inputs(args, kwargs)
         if not wants_torch:
             instead = "give the first input as a torch tensor, and all outputs are"
             check_numpy_has({n: spec for n, spec in self.outputs.items() if n in wanted}, instead)
         values = self._interpreter(tensors, wanted)
         values = {name: value.clone() for name, value in values.items()}  # none shares memory with another
-        if not wants_torch:
-            values = {name: value.numpy() for name, value in values.items()}
-        result = unflatten(self.graph.structure, values)
-        if not outputs:
-            return result
-        return result, map_leaves(lambda leaf: values[leaf.name] if self._is_raw(leaf) else leaf, inner)
+        return values if wants_torch else {name: value.numpy() for name, value in values.items()}
 
     def _read_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         """Return checked inputs as torch tensors by name, and whether the first of them was one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from trtnn.network import Network
 from trtnn.shapes.profiles import lengths_in
 from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import Dim, at_opt
-from trtnn.structure import flatten
 from trtnn.vision import Pipeline, Placement
 
 
@@ -48,7 +46,7 @@ class PictureNetwork:
                 "a checkpoint becomes a model by trtnn.models.from_state_dict(trtnn.load(path))",
             )
         self._kind = kind
-        self._run = source.run if isinstance(source, Network) else source
+        self._run = source.run_flat
         inputs = list(source.inputs.values())
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
             received = f"received {', '.join(map(str, inputs))}"
@@ -91,8 +89,7 @@ class PictureNetwork:
             # The last batch may be short of what the network takes.
             count = -(-max(len(part), self._least) // self._multiple) * self._multiple
             pixels = np.pad(pixels, [(0, count - len(part)), (0, 0), (0, 0), (0, 0)])
-            outputs: dict[str, Any] = flatten(self._run(pixels))[0]
-            yield {name: np.asarray(output)[: len(part)] for name, output in outputs.items()}, placements
+            yield {name: output[: len(part)] for name, output in self._run(pixels).items()}, placements
 
 
 def numpy_type(spec: Input, what: str) -> np.dtype:

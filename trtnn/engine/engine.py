@@ -227,8 +227,12 @@ class Engine:
             EngineError: it cannot run here, was closed, or the GPU reported an error.
             ArgumentError, ShapeError, DTypeError: an input or ``out`` is missing or does not fit.
         """
+        return self._result(self.run_flat(*args, out=out, **kwargs))
+
+    def run_flat(self, *args: Any, out: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Run the engine and return its outputs by name, and not as ``forward`` does; see :meth:`__call__`."""
         call = self._call(args, kwargs, out)
-        return self._result(call.run(self._open().worker(call.shapes.profile)))
+        return call.run(self._open().worker(call.shapes.profile))
 
     def pinned_inputs(self, profile: int = 0) -> dict[str, np.ndarray]:
         """Return uninitialised arrays in page-locked memory for the inputs, by name, as large as a profile takes.
