@@ -75,6 +75,18 @@ class _Conv(_ConvNd):
     Shape: (batch, in_channels, ..., height, width) to (batch, out_channels, ..., H, W), the batch may be missing,
     H = floor((height + 2·padding - dilation·(kernel - 1) - 1) / stride) + 1.
 
+    Args:
+        in_channels, out_channels: how many; multiples of ``groups``.
+        kernel_size: the window's sides, an int for all or one for each; so are stride, padding and dilation.
+        stride: the step from window to window.
+        padding: what is added at both ends of each side, or ``"valid"`` for nothing, or ``"same"``,
+            with a stride of 1, for as much as keeps the lengths.
+        dilation: the step within a window.
+        groups: how many parts the channels are in, each of which is computed of its own part of the input.
+        bias: whether a number is added to each output channel.
+        padding_mode: ``"zeros"``, ``"reflect"``, ``"replicate"`` or ``"circular"``: what is added.
+        device, dtype: of torch's, without effect: parameters hold what a state dict brings.
+
     Attributes:
         weight: (out_channels, in_channels / groups, ..., kernel height, kernel width).
         bias: (out_channels,), or None.
@@ -101,6 +113,18 @@ class _ConvTranspose(_ConvNd):
 
     Shape: (batch, in_channels, ..., height, width) to (batch, out_channels, ..., H, W), the batch may be missing,
     H = (height - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
+
+    Args:
+        in_channels, out_channels: how many; multiples of ``groups``.
+        kernel_size: the window's sides, an int for all or one for each; so are stride, padding and dilation.
+        stride: the step from window to window.
+        padding: what is added at both ends of each side of the output, and cut off there.
+        dilation: the step within a window.
+        output_padding: by how much the output is longer behind its end, less than the stride or the dilation.
+        groups: how many parts the channels are in, each of which is computed of its own part of the input.
+        bias: whether a number is added to each output channel.
+        padding_mode: ``"zeros"`` alone.
+        device, dtype: of torch's, without effect: parameters hold what a state dict brings.
 
     Attributes:
         weight: (in_channels, out_channels / groups, ..., kernel height, kernel width).
