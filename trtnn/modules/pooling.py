@@ -11,7 +11,6 @@ from trtnn.modules.function import FunctionModule
 from trtnn.ops._arguments import ntuple
 from trtnn.shapes.symbolic import Length
 
-
 _SIDES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 
@@ -123,9 +122,7 @@ class _AdaptivePool(FunctionModule):
 
 
 class MaxPool1d(_MaxPool):
-    __doc__ = (
-        f"(batch, channels, length), or without a batch: see :func:`trtnn.functional.max_pool1d`. {_MaxPool.__doc__}"
-    )
+    __doc__ = _shaped(_MaxPool, 1, "max_pool1d")
 
     function = staticmethod(F.max_pool1d)
 
@@ -164,9 +161,7 @@ class MaxUnpool3d(_MaxUnpool):
 
 
 class AvgPool1d(_AvgPool):
-    __doc__ = (
-        f"(batch, channels, length), or without a batch: see :func:`trtnn.functional.avg_pool1d`. {_AvgPool.__doc__}"
-    )
+    __doc__ = _shaped(_AvgPool, 1, "avg_pool1d")
 
     function = staticmethod(F.avg_pool1d)
     order = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
@@ -190,9 +185,7 @@ class AvgPool3d(_AvgPool):
 
 
 class LPPool1d(_LPPool):
-    __doc__ = (
-        f"(batch, channels, length), or without a batch: see :func:`trtnn.functional.lp_pool1d`. {_LPPool.__doc__}"
-    )
+    __doc__ = _shaped(_LPPool, 1, "lp_pool1d")
 
     function = staticmethod(F.lp_pool1d)
 
