@@ -12,21 +12,16 @@ from rich.table import Table
 
 from trtnn.classifier import Classifier
 from trtnn.cli.options import (
-    Batch,
-    Cache,
-    Half,
     Json,
     MaxPixels,
-    ModelName,
     Names,
-    Size,
     chunks,
     given_names,
     write_json,
 )
 from trtnn.cli.pictures import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.program import command, log, out, print_line
-from trtnn.cli.runners import EngineOption, Recursive, Reference, Runner, Source, WeightsOption
+from trtnn.cli.runners import Recursive, Runner, Source, with_runner
 from trtnn.cli.tables import MAX_ROWS
 from trtnn.vision.detections import label_of
 from trtnn.vision.images import MAX_PIXELS
@@ -37,18 +32,12 @@ from trtnn.vision.images import MAX_PIXELS
     "trtnn classify photos/ -r --engine resnet50.engine --names imagenet.txt",
     "trtnn classify photos/ --engine resnet50.engine --top 1 --json out.json",
 )
+@with_runner
 def classify(
+    runner: Runner,
     source: Source,
-    engine: EngineOption = None,
-    weights: WeightsOption = None,
-    reference: Reference = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show of each, the likeliest first.")] = 5,
     recursive: Recursive = False,
-    model: ModelName = None,
-    size: Size = None,
-    batch: Batch = None,
-    fp16: Half = False,
-    cache: Cache = None,
     names: Names = None,
     json: Json = None,
     max_pixels: MaxPixels = MAX_PIXELS,
@@ -58,7 +47,6 @@ def classify(
     A picture that cannot be read is named and skipped, and the exit code is 1 at the end. What is found until Ctrl-C is
     kept in the file of --json.
     """
-    runner = Runner("classify", engine, weights, reference, model, size, batch, fp16, cache)
     paths = find_sources(source, recursive)
     opened = runner.open()
     classifier = Classifier(opened, top)

@@ -15,21 +15,16 @@ import typer
 from rich.progress import track
 
 from trtnn.cli.options import (
-    Batch,
-    Cache,
     Confidence,
-    Half,
     MaxPixels,
-    ModelName,
     Names,
     Overlap,
-    Size,
     chunks,
     given_names,
 )
 from trtnn.cli.pictures import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.program import command, log, print_line, print_note
-from trtnn.cli.runners import EngineOption, Recursive, Reference, Runner, Source, WeightsOption
+from trtnn.cli.runners import Recursive, Runner, Source, with_runner
 from trtnn.cli.tables import counted, print_detections
 from trtnn.cli.written import ResultFolder
 from trtnn.detector import Detector
@@ -55,11 +50,10 @@ class Format(str, Enum):
     "trtnn detect 'photos/*.png' --engine pets.engine --names cat,dog -o found",
     "trtnn detect photos/ --engine other.engine --names data.yaml",
 )
+@with_runner
 def detect(
+    runner: Runner,
     source: Source,
-    engine: EngineOption = None,
-    weights: WeightsOption = None,
-    reference: Reference = False,
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The folder for pictures and {REPORT}.")] = Path(
         "detections"
     ),
@@ -67,11 +61,6 @@ def detect(
     recursive: Recursive = False,
     draw: Annotated[Format | None, typer.Option(help="The format of drawn pictures.", show_default="theirs")] = None,
     no_draw: Annotated[bool, typer.Option("--no-draw", help=f"Draw no pictures: write {REPORT} alone.")] = False,
-    model: ModelName = None,
-    size: Size = None,
-    batch: Batch = None,
-    fp16: Half = False,
-    cache: Cache = None,
     confidence: Confidence = None,
     iou: Overlap = None,
     max_detections: Annotated[
@@ -94,7 +83,6 @@ def detect(
     """
     if draw and no_draw:
         raise ArgumentError("detect takes one of --draw and --no-draw")
-    runner = Runner("detect", engine, weights, reference, model, size, batch, fp16, cache)
     paths = find_sources(source, recursive)
 
     # All that can be known to fail is found out before an engine is built, and all of that before a picture is read.

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import trtnn
-from trtnn.cli.options import refuse, resized_inputs
+from trtnn.cli.options import Batch, Cache, Half, ModelName, Size, refuse, resized_inputs
 from trtnn.cli.sources import load_model
-from trtnn.cli.values import Lengths
 from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".npz", ".wts", ".weights")
-EngineOption = Annotated[Path | None, typer.Option("--engine", help="An engine file, run on the GPU.")]
-WeightsOption = Annotated[
-    Path | None,
-    typer.Option("--weights", help="A checkpoint; its engine is built first, or with --reference none."),
-]
-Reference = Annotated[bool, typer.Option("--reference", help="Run the network of --weights on the CPU.")]
 Source = Annotated[str, typer.Argument(help="A picture, a folder of pictures, or a quoted glob.")]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Take the pictures in subfolders of a folder as well.")
@@ -30,21 +26,27 @@ Recursive = Annotated[
 
 @dataclass(frozen=True)
 class Runner:
-    """What a command line says of the network to run; see the options of the same names.
+    """What a command line says of the network to run: the options of the same names, which :func:`with_runner` gives.
+
+    Args:
+        command: the name of the command.
 
     Raises:
         ArgumentError: the options do not go together.
     """
 
     command: str
-    engine: Path | None
-    weights: Path | None
-    reference: bool
-    model: str | None
-    size: tuple[Lengths, Lengths] | None
-    batch: Lengths | None
-    fp16: bool
-    cache: Path | None
+    engine: Annotated[Path | None, typer.Option("--engine", help="An engine file, run on the GPU.")] = None
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="A checkpoint; its engine is built first, or with --reference none."),
+    ] = None
+    reference: Annotated[bool, typer.Option("--reference", help="Run the network of --weights on the CPU.")] = False
+    model: ModelName = None
+    size: Size = None
+    batch: Batch = None
+    fp16: Half = False
+    cache: Cache = None
 
     def __post_init__(self) -> None:
         if (self.engine and self.weights) or not (self.engine or self.weights or self.model):
@@ -82,3 +84,20 @@ class Runner:
         if isinstance(opened, trtnn.Engine) or self.reference:
             return opened
         return opened.build(cache_dir=self.cache)
+
+
+def with_runner(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a :class:`Runner` behind its source; it takes the runner as its first argument."""
+    _, source, *own = inspect.signature(function, eval_str=True).parameters.values()
+    _, *options = inspect.signature(Runner, eval_str=True).parameters.values()
+    parameters = [source, *options, *own]
+
+    @functools.wraps(function)
+    def command(**arguments: Any) -> None:
+        runner = Runner(function.__name__, **{option.name: arguments.pop(option.name) for option in options})
+        function(runner, **arguments)
+
+    taken = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    setattr(command, "__signature__", inspect.Signature(taken))  # noqa: B010  no type checker knows this attribute
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in taken}
+    return command
