@@ -16,7 +16,7 @@ _SIDES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 def _shaped(base: type, sides: int, function: str, what: str = "") -> str:
     """Return the docstring of a base for as many sides, with its shape and the function that it is."""
-    first, rest = str(base.__doc__).split("\n\n", 1)
+    first, _, rest = (base.__doc__ or "").partition("\n\n")  # none under -OO
     shape = (
         f"    Shape: (batch, channels, {_SIDES[sides]}), or without a batch; see :func:`trtnn.functional.{function}`.\n"
     )
