@@ -2,7 +2,7 @@
 
 import builtins
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -28,6 +28,10 @@ class Parameter:
     def ndim(self) -> builtins.int: ...
     def dim(self) -> builtins.int: ...
     ndimension = dim
+    @overload
+    def size(self, dim: None = None) -> tuple[builtins.int, ...]: ...
+    @overload
+    def size(self, dim: builtins.int) -> builtins.int: ...
     def size(self, dim: builtins.int | None = None) -> builtins.int | tuple[builtins.int, ...]: ...
     def numel(self) -> builtins.int: ...
     nelement = numel
