@@ -243,23 +243,44 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return mul(first, sigmoid(second))
 
 
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """exp(x) / sum of exp(x) along ``dim``."""
+def _expect_dim(dim: int | None, input: Tensor, what: str) -> int:
+    if dim is None:
+        raise ArgumentError(
+            f"{what} in {input.graph.where} takes a dim",
+            f"torch's own choice, which it warns of, is {0 if input.ndim in (0, 1, 3) else 1} here",
+        )
+    return dim
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return exp(x) / sum of exp(x) along ``dim``.
+
+    Args:
+        dtype: the type that the input is cast to first.
+
+    Raises:
+        ArgumentError: no ``dim``; torch's choice in its place is deprecated.
+        DTypeError: the input holds no fractions.
+    """
     input = input if dtype is None else cast(input, dtype)
     expect_floating(input, "softmax")
-    axis = normalize_dim(dim, max(1, input.ndim))
+    axis = normalize_dim(_expect_dim(dim, input, "softmax"), max(1, input.ndim))
     if input.ndim < 2:  # TensorRT's softmax takes at least two dimensions
         return reshape(softmax(reshape(input, (1, -1)), 1), input.shape)
     return input.graph.emit("softmax", input, axes=1 << axis)
 
 
-def softmin(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """The softmax of -x."""
-    return softmax(neg(input), dim, dtype)
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return the :func:`softmax` of -x along ``dim``."""
+    return softmax(neg(input), _expect_dim(dim, input, "softmin"), dtype)
 
 
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """log(softmax(x)), carried in fp32: y - log(sum of exp(y)) along ``dim``, y = x - max of x."""
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return log(softmax(x)), carried in fp32: y - log(sum of exp(y)) along ``dim``, y = x - max of x.
+
+    The arguments and errors are those of :func:`softmax`.
+    """
+    dim = _expect_dim(dim, input, "log_softmax")
     input = input if dtype is None else cast(input, dtype)
     expect_floating(input, "log_softmax")
     values = wide(input)

@@ -264,13 +264,16 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
     return typed_constant(np.eye(n, m), 0.0, dtype)
 
 
-def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple[Tensor, ...]:
+def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str | None = None) -> tuple[Tensor, ...]:
     """Expand vectors to grids: dimension i of each runs along vector i.
 
     Args:
-        indexing: ``"ij"``, or ``"xy"``, which swaps the first two dimensions.
+        indexing: ``"ij"``, which None stands for, or ``"xy"``, which swaps the first two dimensions.
+
+    Raises:
+        ArgumentError: another ``indexing``.
     """
-    if indexing not in ("ij", "xy"):
+    if indexing not in (None, "ij", "xy"):
         raise ArgumentError(f"indexing is 'ij' or 'xy', not {indexing!r}")
     vectors = unpacked(tensors)
     order = list(range(len(vectors)))

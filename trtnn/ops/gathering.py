@@ -158,7 +158,7 @@ def _expect_tensor(value: Any, what: str) -> None:
         raise ArgumentError(f"{what} adds up the elements of a Tensor, not of a {type(value).__name__}")
 
 
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """1 at the index that each element names and 0 elsewhere, (..., num_classes), in the type of indices.
 
     Raises:
@@ -168,10 +168,10 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise UnsupportedError(
             "one_hot without num_classes", "the largest element is known only when the engine runs", "give num_classes"
         )
-    index = as_indices(tensor)
+    index = as_indices(input)
     if not isinstance(index, Tensor):
         raise ArgumentError("one_hot takes a Tensor", "use NumPy for an array")
-    return cast(eq(unsqueeze(index, -1), np.arange(num_classes)), index_dtype(tensor.graph))
+    return cast(eq(unsqueeze(index, -1), np.arange(num_classes)), index_dtype(input.graph))
 
 
 def taps_of(places: Length, kernel: int, stride: int, dilation: int) -> Indices:

@@ -189,15 +189,43 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _place_of_extreme(input, dim, keepdim, False, "argmin")
 
 
-def max(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """The largest element; along a dimension with its index; or, of two tensors, :func:`maximum`."""
+def max(
+    input: Tensor, dim: int | Operand | None = None, keepdim: bool = False, *, other: Operand | None = None
+) -> Tensor | Extremes:
+    """Return the largest element of all, or along ``dim`` with its index, or of two tensors each :func:`maximum`.
+
+    Args:
+        dim: a dimension; or the second tensor, as torch takes it in this place.
+        other: the second tensor by name.
+
+    Raises:
+        ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
+    """
+    if other is not None:
+        if dim is not None or keepdim:
+            raise ArgumentError("max takes a dim, or another tensor, not both")
+        return maximum(input, other)
     if dim is None:
         return amax(input, None, keepdim)
     return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else maximum(input, dim)
 
 
-def min(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """The smallest element; along a dimension with its index; or, of two tensors, :func:`minimum`."""
+def min(
+    input: Tensor, dim: int | Operand | None = None, keepdim: bool = False, *, other: Operand | None = None
+) -> Tensor | Extremes:
+    """Return the smallest element of all, or along ``dim`` with its index, or of two tensors each :func:`minimum`.
+
+    Args:
+        dim: a dimension; or the second tensor, as torch takes it in this place.
+        other: the second tensor by name.
+
+    Raises:
+        ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
+    """
+    if other is not None:
+        if dim is not None or keepdim:
+            raise ArgumentError("min takes a dim, or another tensor, not both")
+        return minimum(input, other)
     if dim is None:
         return amin(input, None, keepdim)
     return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else minimum(input, dim)

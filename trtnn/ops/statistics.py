@@ -107,9 +107,9 @@ def diff(
     return input
 
 
-def _areas(y: Tensor, x: Tensor | None, dx: float | None, dim: int, what: str) -> Tensor:
+def _areas(y: Tensor, x: Tensor | None, dx: float, dim: int, what: str) -> Tensor:
     """Return the area between each two neighbours along a dimension, carried in fp32."""
-    if x is not None and dx is not None:
+    if x is not None and dx != 1:
         raise ArgumentError(f"{what} takes x or dx, not both")
     expect_number(y, what)
     if y.dtype in NARROW:
@@ -119,19 +119,19 @@ def _areas(y: Tensor, x: Tensor | None, dx: float | None, dim: int, what: str) -
     count = y.shape[axis] - 1
     heights = add(narrow(values, axis, 1, count), narrow(values, axis, 0, count))
     if x is None:
-        return mul(heights, (1 if dx is None else dx) / 2)
+        return mul(heights, dx / 2)
     at = wide(floating(x))
     if at.ndim == 1:
         at = along(at, axis, y.ndim)
     return mul(mul(heights, diff(at, dim=axis - y.ndim)), 0.5)
 
 
-def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """The area under values along a dimension, by straight lines between them, carried in fp32.
 
     Args:
         x: where the values lie: a vector, or as many as there are values.
-        dx: how far apart they lie; 1 where None.
+        dx: how far apart they lie, where there is no ``x``.
     """
     dtype = floating(y).dtype
     axis = normalize_dim(dim, y.ndim)
@@ -140,7 +140,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, di
     return cast(sum(_areas(y, x, dx, dim, "trapezoid"), dim), dtype)
 
 
-def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """The area under values up to each but the first; see :func:`trapezoid`."""
     return cast(cumsum(_areas(y, x, dx, dim, "cumulative_trapezoid"), dim), floating(y).dtype)
 
