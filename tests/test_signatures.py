@@ -67,7 +67,7 @@ X, Y = numbers(2, 3, seed=1), numbers(2, 3, seed=2)
 
 @pytest.mark.parametrize("name", ["softmax", "softmin", "log_softmax"])
 def test_no_dim_is_an_error_that_says_what_torch_takes(name):
-    words = message_of(ArgumentError, trace, lambda x: getattr(F, name)(x), X)
+    words = message_of(ArgumentError, trace, getattr(F, name), X)
     assert f"{name} in " in words
     assert "torch's own choice, which it warns of, is 1 here" in words
 
@@ -84,3 +84,49 @@ def test_names_of_cpp_and_of_the_documentation():
     )
     norm, (a, b) = torch.linalg.norm(torch.from_numpy(X)), torch.from_numpy(X)
     assert_close(result, [norm, norm, torch.det(torch.from_numpy(X[:, :2])), torch.vdot(a, b)])
+
+
+# The words that docstrings of functions begin with.
+VERBS = frozenset(
+    [
+        "Add",
+        "Cast",
+        "Check",
+        "Compute",
+        "Convert",
+        "Convolve",
+        "Count",
+        "Cut",
+        "Divide",
+        "Drop",
+        "Expand",
+        "Flatten",
+        "Interleave",
+        "Join",
+        "Move",
+        "Normalize",
+        "Pick",
+        "Permute",
+        "Put",
+        "Reduce",
+        "Refuse",
+        "Reorder",
+        "Repeat",
+        "Resize",
+        "Return",
+        "Round",
+        "Shift",
+        "Swap",
+        "Turn",
+        "Undo",
+    ]
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstrings_begin_with_an_imperative(name):
+    function = F
+    for part in name.split("."):
+        function = getattr(function, part)
+    assert function.__doc__.split()[0] in VERBS, function.__doc__
+    assert function.__doc__.splitlines()[0].endswith((".", ")"))

@@ -713,17 +713,17 @@ trapz, unsafe_chunk = trapezoid, chunk
 
 
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """:func:`expand` to the shape of another tensor."""
+    """Return :func:`expand` to the shape of another tensor."""
     return expand(input, other.shape)
 
 
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
-    """:func:`reshape` to the shape of another tensor."""
+    """Return :func:`reshape` to the shape of another tensor."""
     return reshape(input, other.shape)
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; fewer dimensions stay as they are.
+    """Return the transpose of a matrix; fewer dimensions stay as they are.
 
     Raises:
         ShapeError: there are more than two dimensions.

@@ -92,7 +92,7 @@ def library_path(arch: str, tensorrt: str | None, folder: str | os.PathLike[str]
 
 
 def is_unchanged(path: Path) -> bool:
-    """Whether the library at ``path`` is there, as it was built."""
+    """Return whether the library at ``path`` is there, as it was built."""
     try:
         return path.with_name(path.name + DIGEST).read_text(encoding="ascii") == digest_of(path.read_bytes())
     except (OSError, ValueError):

@@ -28,12 +28,12 @@ def cast(input: Tensor, dtype: Any) -> Tensor:
 
 
 def index_dtype(graph: Graph) -> DType:
-    """The type of indices, lengths and whole numbers: int64 as in torch, or int32 where TensorRT has no int64 (8.6)."""
+    """Return the type of indices, lengths and whole numbers: int64, or int32 where TensorRT has no int64 (8.6)."""
     return int64 if graph.backend.capabilities.int64 else int32
 
 
 def default_dtype(value: bool | float | Length | SymFloat, graph: Graph) -> DType:
-    """The type of a tensor made of a number: bool, the type of indices, or the one that the network computes in."""
+    """Return the type of a tensor made of a number: bool, that of indices, or what the network computes in."""
     if isinstance(value, bool):
         return bool_
     return index_dtype(graph) if isinstance(value, (int, Size)) else graph.compute_dtype
@@ -50,7 +50,7 @@ def wide(input: Tensor) -> Tensor:
 
 
 def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
-    """How much an operand has to say in promotion, 0 for the most, and the type that it brings.
+    """Return an operand's rank in promotion, 0 for the highest, and the type that it brings.
 
     As in torch: tensors of dimensions, then those of none, then numbers. Floating arrays follow the precision of the
     tensors, as weights do.
@@ -69,7 +69,7 @@ def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
 
 
 def dtype_of(parameter: Parameter) -> DType:
-    """The type that a parameter has as a Tensor of the network that is being traced; elsewhere that of its array."""
+    """Return the type that a parameter has as a Tensor while a network is traced; elsewhere that of its array."""
     graph = current_graph()
     if graph is not None:
         return promoted_dtype(parameter, graph=graph)

@@ -26,7 +26,7 @@ Region = tuple[Length, Length]  # where it begins, and how many elements it has
 
 
 def setitem(input: Tensor, index: Any, value: Operand) -> None:
-    """``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops._inplace`.
+    """Set ``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops._inplace`.
 
     The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers, or one slice of
     another step than 1, beside whole dimensions; or it is a mask, and the value one number.

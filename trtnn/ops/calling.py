@@ -150,7 +150,7 @@ class _Door:
         return _PLAIN_OR_ARRAY - {Tensor} if "Array" in words else _PLAIN
 
     def knows(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Whether every argument is of a name and a type that the function takes as it is."""
+        """Return whether every argument is of a name and a type that the function takes as it is."""
         for i, value in enumerate(args):
             kind, fine = type(value), self.fine[i] if i < len(self.fine) else self.fine_rest
             if kind not in fine and not ((kind is tuple or kind is list) and all(type(v) in fine for v in value)):
@@ -165,7 +165,7 @@ class _Door:
         return True
 
     def tells_by_types(self, args: Sequence[Any]) -> bool:
-        """Whether calls with arguments of the same types are known as well: no sequence in them may hold another."""
+        """Return whether :meth:`knows` depends on the types of the arguments alone: no sequence may hold another."""
         return not any(
             isinstance(value, (list, tuple))
             and (i >= len(self.positional) or self.fine[i] is not _PLAIN or "Tensor" in self._words(i))

@@ -29,7 +29,7 @@ _WHOLE = 2.0**24  # from here on every fp32 number is whole, and so is a quotien
 
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other, broadcast; integers become the floating type that the network computes in.
+    """Return input / other, broadcast; integers become the floating type that the network computes in.
 
     Args:
         rounding_mode: None; ``"floor"``, towards minus infinity, or ``"trunc"``, towards zero: both keep integers.
@@ -48,7 +48,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:
-    """The largest whole number that is not above input / other, in the type of the two (``//``).
+    """Return the largest whole number that is not above input / other, in the type of the two (``//``).
 
     It is that of the exact quotient below 2^24, and the quotient itself beyond, as fp32 holds it.
     """
@@ -66,7 +66,7 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
 
 
 def _exact_floor(x: Tensor, y: Tensor, rough: Tensor, divisor: float | None, holds: DType) -> Tensor:
-    """The floor of x / y, of which ``rough`` may have been rounded up to a whole number."""
+    """Return the floor of x / y, of which ``rough`` may have been rounded up to a whole number."""
     direction = sign(y) if divisor is None else math.copysign(1.0, divisor)
     if divisor is not None and math.frexp(divisor)[0] in (0.5, -0.5):  # a power of two: nothing is rounded
         return floor(rough)
@@ -85,7 +85,7 @@ def _exact_floor(x: Tensor, y: Tensor, rough: Tensor, divisor: float | None, hol
 
 
 def remainder(input: Operand, other: Operand) -> Tensor:
-    """What input leaves when it is divided by other, with the sign of ``other`` (``%``): input - other · floor(...).
+    """Return input - other · floor(input / other), broadcast (``%``): it has the sign of ``other``.
 
     Of floating numbers it is exact, as in torch, where |other| is above 2^-86, or fp16, and |input| below 2^127: for
     every quotient where other is a number or both are fp16, and for quotients up to 2^64 where it is an fp32 or bf16
@@ -104,7 +104,10 @@ def remainder(input: Operand, other: Operand) -> Tensor:
 
 
 def fmod(input: Operand, other: Operand) -> Tensor:
-    """What input leaves when it is divided by other, with the sign of ``input``; exact where :func:`remainder` is."""
+    """Return input - other · trunc(input / other), broadcast: it has the sign of ``input``.
+
+    It is exact where :func:`remainder` is, and raises the same errors.
+    """
     a, b = _operands(input, other, "fmod")
     if not a.dtype.is_floating_point:
         _, rest = _of_integers(a, b, other)
@@ -147,7 +150,7 @@ def _of_integers(a: Tensor, b: Tensor, divisor: Operand) -> tuple[Tensor, Tensor
 
 
 def _apart(rest: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Whether there is a rest, and one of two integers is negative where the other is not."""
+    """Return whether there is a rest while one of two integers is negative and the other is not."""
     return logical_and(ne(rest, 0), ne(lt(a, 0), lt(b, 0)))
 
 

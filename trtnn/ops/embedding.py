@@ -28,7 +28,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """The rows of a table that indices name, as ``torch.nn.functional.embedding``.
+    """Return the rows of a table that indices name, as ``torch.nn.functional.embedding``.
 
     Args:
         input: indices from 0 on, of any shape.
@@ -66,7 +66,9 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor:
-    """The rows of a table that each bag of indices names, as one row, as ``torch.nn.functional.embedding_bag``.
+    """Return one row for each bag of indices, made of the rows of a table that they name.
+
+    As ``torch.nn.functional.embedding_bag``.
 
     Args:
         input: indices from 0 on, (bags, indices), or a vector of them with ``offsets``.

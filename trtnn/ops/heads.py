@@ -50,7 +50,9 @@ def multi_head_attention_forward(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention of several heads, as ``torch.nn.functional.multi_head_attention_forward``.
+    """Return multi-head attention, as ``torch.nn.functional.multi_head_attention_forward``.
+
+    https://arxiv.org/abs/1706.03762
 
     Shape: query (length, batch, embed_dim), key and value (source, batch, ...), or without a batch.
 

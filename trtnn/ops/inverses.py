@@ -72,7 +72,7 @@ def _columns(rows: Sequence[Tensor]) -> list[Tensor]:
 
 
 def det(A: Tensor) -> Tensor:
-    """The determinant of square matrices of up to 4 by 4, carried in fp32.
+    """Return the determinant of square matrices of up to 4 by 4, carried in fp32.
 
     Raises:
         UnsupportedError: they are larger.
@@ -83,7 +83,9 @@ def det(A: Tensor) -> Tensor:
 
 
 def inv(A: Tensor) -> Tensor:
-    """The inverse of square matrices of up to 4 by 4, carried in fp32; of a singular one infinity or NaN.
+    """Return the inverse of square matrices of up to 4 by 4, carried in fp32.
+
+    The inverse of a singular matrix holds infinities or NaN.
 
     Raises:
         UnsupportedError: they are larger.

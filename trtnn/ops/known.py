@@ -45,7 +45,7 @@ def numbers_of(input: Tensor, what: str) -> np.ndarray:
 
 
 def item(input: Tensor) -> bool | int | float:
-    """The one number of a tensor that depends on constants alone, as Python's.
+    """Return the one number of a tensor that depends on constants alone, as Python's.
 
     Raises:
         ArgumentError: it holds several.
@@ -57,17 +57,17 @@ def item(input: Tensor) -> bool | int | float:
 
 
 def tolist(input: Tensor) -> Any:
-    """The numbers of a tensor that depends on constants alone, as nested lists."""
+    """Return the numbers of a tensor that depends on constants alone, as nested lists."""
     return numbers_of(input, "tolist").tolist()
 
 
 def numpy(input: Tensor) -> np.ndarray:
-    """The numbers of a tensor that depends on constants alone, as an array."""
+    """Return the numbers of a tensor that depends on constants alone, as an array."""
     return numbers_of(input, "numpy")
 
 
 def truth(input: Tensor) -> bool:
-    """Whether the one number of a tensor that depends on constants alone is true, as ``bool(tensor)``.
+    """Return whether the one number of a tensor that depends on constants alone is true, as ``bool(tensor)``.
 
     Raises:
         ArgumentError: it is known only when the engine runs, or there are several.
@@ -81,7 +81,7 @@ def truth(input: Tensor) -> bool:
 
 
 def index(input: Tensor) -> int:
-    """The whole number that a tensor holds which depends on constants alone, where Python asks for an index.
+    """Return the one whole number of a tensor that depends on constants alone, where Python asks for an index.
 
     Raises:
         ArgumentError: it holds no whole number.

@@ -15,7 +15,7 @@ from trtnn.shapes.symbolic import Length, broadcast, same
 
 
 def matmul(input: Operand, other: Operand) -> Tensor:
-    """The product of matrices (``@``), as ``torch.matmul``.
+    """Return the product of matrices (``@``), as ``torch.matmul``.
 
     The last two dimensions are the matrices', those before broadcast; a vector is a row on the left and a column on the
     right, and its dimension is not in the result.
@@ -57,27 +57,43 @@ def _product(name: str, ranks: tuple[int, int], input: Operand, other: Operand) 
 
 
 def mm(input: Operand, mat2: Operand) -> Tensor:
-    """The product of two matrices; see :func:`matmul`."""
+    """Return the product of two matrices; see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no matrices, or do not fit together.
+    """
     return _product("mm", (2, 2), input, mat2)
 
 
 def mv(input: Operand, vec: Operand) -> Tensor:
-    """The product of a matrix and a vector; see :func:`matmul`."""
+    """Return the product of a matrix and a vector; see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no matrix and vector, or do not fit together.
+    """
     return _product("mv", (2, 1), input, vec)
 
 
 def dot(input: Operand, tensor: Operand) -> Tensor:
-    """The product of two vectors; see :func:`matmul`."""
+    """Return the product of two vectors, a number; see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no vectors, or of different lengths.
+    """
     return _product("dot", (1, 1), input, tensor)
 
 
 def bmm(input: Operand, mat2: Operand) -> Tensor:
-    """The products of two batches of as many matrices; see :func:`matmul`."""
+    """Return the products of two batches of as many matrices, (batch, n, m) and (batch, m, p); see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no batches of matrices, or do not fit together.
+    """
     return _product("bmm", (3, 3), input, mat2)
 
 
 def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """beta · input + alpha · mat1 @ mat2."""
+    """Return beta · input + alpha · mat1 @ mat2."""
     input, mat1, mat2 = promote(input, mat1, mat2)
     product = matmul(mat1, mat2)
     product = product if alpha == 1 else mul(product, alpha)
@@ -85,12 +101,12 @@ def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alph
 
 
 def outer(input: Tensor, vec2: Operand) -> Tensor:
-    """Every product of an element of one vector with one of another, (n, m)."""
+    """Return the product of each element of one vector with each of another, (n, m)."""
     return mul(unsqueeze(input, 1), vec2)
 
 
 def einsum(equation: str, *operands: Operand) -> Tensor:
-    """Sums of products, in Einstein's notation, as ``torch.einsum``.
+    """Return sums of products, in Einstein's notation, as ``torch.einsum``.
 
     ``"bij,bjk->bik"``: a letter for each dimension; letters that the result does not name are summed over. Without
     ``->`` the result has the letters that come up once, in order. ``...`` stands for further dimensions, broadcast.

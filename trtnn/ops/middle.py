@@ -21,7 +21,7 @@ from trtnn.shapes.symbolic import Size, ranges
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
-    """The ``k``-th smallest element along a dimension, counted from 1, with its index."""
+    """Return the ``k``-th smallest element along a dimension, counted from 1, with its index."""
     if input.shape:
         expect_number(input, "kthvalue")
     length = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1
@@ -43,7 +43,7 @@ def _at_rank(input: Tensor, k: int, dim: int, keepdim: bool) -> Extremes:
 
 
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """The middle of the elements in order, the lower one of two; along a dimension with its index.
+    """Return the middle one of the elements in order, of two the lower; along a dimension with its index.
 
     NaN where there is one, as in torch.
     """
@@ -66,7 +66,7 @@ def _median(input: Tensor, dim: int, keepdim: bool) -> Extremes:
 
 
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """:func:`median` of what is not NaN; NaN where nothing is left."""
+    """Return the :func:`median` of what is not NaN; NaN where nothing is left."""
     if dim is None:
         expect_number(input, "nanmedian")
         return _nanmedian(flatten(input), 0, False).values
@@ -102,7 +102,7 @@ def _known_length(input: Tensor, dim: int, what: str) -> int:
 
 
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
-    """The element that is there most often along a dimension, the smallest of several, and where it comes last.
+    """Return the most frequent element along a dimension, of several the smallest, and where it comes last.
 
     Each is compared with all: n elements take n² comparisons.
     """

@@ -33,7 +33,7 @@ class Extremes(NamedTuple):
 
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremes:
-    """The ``k`` largest or smallest elements along a dimension, in order, with their indices.
+    """Return the ``k`` largest or smallest elements along a dimension, in order, with their indices.
 
     Of equal elements the first comes first. Indices are int64, or int32 where TensorRT has no int64 (8.6). TensorRT's
     layer gives 3840 elements; for more the whole dimension is sorted, see :func:`sort`.
@@ -50,7 +50,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 
 def ordered(input: Tensor, k: int, dim: int, largest: bool) -> Extremes:
-    """:func:`topk`, of bools as well."""
+    """Return :func:`topk`, of bools as well."""
     if not input.shape:
         normalize_dim(dim, 1)
         values, indices = ordered(reshape(input, (1,)), k, 0, largest)
@@ -143,7 +143,7 @@ def _before(parts: Tensor, values: Tensor, earlier: np.ndarray, largest: bool) -
 
 
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Extremes:
-    """All elements along a dimension in order, with their indices.
+    """Return all elements along a dimension in order, with their indices.
 
     TensorRT's layer orders 3840 elements. A longer dimension is sorted in parts of so many, and each element looks by
     bisection for how many of each other part come before it: about 12 rounds over n²/3840 elements. It is done up to
@@ -157,12 +157,12 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
-    """The indices that would sort a dimension; see :func:`sort`."""
+    """Return the indices that would sort a dimension; see :func:`sort`."""
     return sort(input, dim, descending).indices
 
 
 def msort(input: Tensor) -> Tensor:
-    """All elements along the first dimension in order, the smallest first."""
+    """Return all elements along the first dimension in order, the smallest first."""
     return sort(input, 0).values
 
 
@@ -180,12 +180,12 @@ def _place_of_extreme(input: Tensor, dim: int | None, keepdim: bool, largest: bo
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the largest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    """Return the index of the largest element along a dimension, or in the flat tensor; the first of equal ones."""
     return _place_of_extreme(input, dim, keepdim, True, "argmax")
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the smallest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    """Return the index of the smallest element along a dimension, or in the flat tensor; the first of equal ones."""
     return _place_of_extreme(input, dim, keepdim, False, "argmin")
 
 

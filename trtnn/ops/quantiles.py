@@ -34,7 +34,9 @@ def quantile(
     *,
     interpolation: str = "linear",
 ) -> Tensor:
-    """What lies at the rank q · (n - 1) of n elements in order, along a dimension or of all; NaN where there is one.
+    """Return the element of rank q · (n - 1) of n elements in order, along a dimension or of all.
+
+    It is NaN where one of the elements is.
 
     Args:
         q: from 0 to 1, or a vector of such, whose results come as a first dimension. What only the engine knows is
@@ -53,7 +55,7 @@ def nanquantile(
     *,
     interpolation: str = "linear",
 ) -> Tensor:
-    """:func:`quantile` of what is not NaN; NaN where nothing is left."""
+    """Return :func:`quantile` of what is not NaN; NaN where nothing is left."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
 
 

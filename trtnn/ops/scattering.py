@@ -34,7 +34,9 @@ def scatter(
     value: bool | int | float | None = None,
     reduce: str | None = None,
 ) -> Tensor:
-    """A copy of ``input`` with result[index[i][j][k]][j][k] = src[i][j][k] for dimension 0, as ``torch.scatter``.
+    """Return a copy of ``input`` with src at indices along ``dim``, as ``torch.scatter``.
+
+    For dimension 0 of three, result[index[i][j][k]][j][k] = src[i][j][k].
 
     Where two indices are the same, one of the two wins, as in torch: which is not told.
 
@@ -59,7 +61,7 @@ def scatter(
 def scatter_reduce(
     input: Tensor, dim: int, index: Indices, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """A copy of ``input`` in which each place holds what the elements of ``src`` come to whose index it is.
+    """Return a copy of ``input`` in which each place holds the sum, product, ... of the src elements of its index.
 
     It costs as much as :func:`scatter_add`, and is carried in fp32; sums and products of half numbers are rounded once.
 
@@ -78,7 +80,7 @@ def scatter_reduce(
 def index_reduce(
     input: Tensor, dim: int, index: Indices, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """A copy of ``input`` in which each slice along ``dim`` holds what the slices of ``source`` come to of its index.
+    """Return a copy of ``input`` in which each slice holds the product, mean, ... of the source slices of its index.
 
     See :func:`scatter_reduce`.
 

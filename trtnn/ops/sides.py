@@ -38,17 +38,17 @@ def _at_least(tensor: Tensor, ndim: int) -> Tensor:
 
 
 def atleast_1d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of at least one dimension: a number becomes (1,)."""
+    """Return tensors of at least one dimension: a number becomes (1,)."""
     return _each(tensors, 1)
 
 
 def atleast_2d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of at least two dimensions: a vector becomes a row, (1, n)."""
+    """Return tensors of at least two dimensions: a vector becomes a row, (1, n)."""
     return _each(tensors, 2)
 
 
 def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of at least three dimensions: a vector becomes (1, n, 1), a matrix (n, m, 1)."""
+    """Return tensors of at least three dimensions: a vector becomes (1, n, 1), a matrix (n, m, 1)."""
     return _each(tensors, 3)
 
 
@@ -81,7 +81,7 @@ def column_stack(tensors: Sequence[Operand]) -> Tensor:
 
 
 def block_diag(*tensors: Operand) -> Tensor:
-    """The matrix that has matrices on its diagonal, and 0 elsewhere; numbers and vectors are rows."""
+    """Return the matrix that has matrices on its diagonal, and 0 elsewhere; numbers and vectors are rows."""
     found = [_at_least(tensor, 2) for tensor in _some(unpacked(tensors), "block_diag")]
     for tensor in found:
         if tensor.ndim != 2:

@@ -57,7 +57,7 @@ def stft(
     return_complex: bool | None = None,
     align_to_window: bool | None = None,
 ) -> Tensor | Complex:
-    """The spectrum of each stretch of n_fft samples, ``hop_length`` apart: a short-time Fourier transform, in fp32.
+    """Return the short-time Fourier transform: the spectra of windows of n_fft samples, carried in fp32.
 
     Each stretch is weighed by the window and multiplied by a matrix that was computed in float64.
 
@@ -113,7 +113,9 @@ def istft(
     length: int | None = None,
     return_complex: bool = False,
 ) -> Tensor:
-    """The signal of spectra that overlap, what undoes :func:`stft`: each back in time, weighed, and added up.
+    """Return the signal whose :func:`stft` the input is, by overlapping and adding.
+
+    Each spectrum goes back to its samples, which are weighed by the window and added up.
 
     The sum is divided by that of the windows' squares.
 

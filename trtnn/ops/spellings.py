@@ -16,12 +16,12 @@ from trtnn.shapes.symbolic import Length
 
 
 def clamp_min(input: Tensor, min: Operand) -> Tensor:
-    """max(input, min), broadcast."""
+    """Return max(input, min), broadcast."""
     return clamp(input, min)
 
 
 def clamp_max(input: Tensor, max: Operand) -> Tensor:
-    """min(input, max), broadcast."""
+    """Return min(input, max), broadcast."""
     return clamp(input, None, max)
 
 
@@ -51,12 +51,12 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 
 def rsub(input: Tensor, other: Operand, *, alpha: int | float = 1) -> Tensor:
-    """other - alpha · input, broadcast."""
+    """Return other - alpha · input, broadcast."""
     return sub(other, input, alpha=alpha)
 
 
 def positive(input: Tensor) -> Tensor:
-    """The input itself.
+    """Return the input itself.
 
     Raises:
         DTypeError: it is bool.
@@ -66,7 +66,7 @@ def positive(input: Tensor) -> Tensor:
 
 
 def itself(input: Tensor) -> Tensor:
-    """The input itself, as of all that is real: TensorRT has no complex numbers."""
+    """Return the input: the conjugate of real numbers, and what torch detaches, are the same numbers."""
     return input
 
 
@@ -76,12 +76,12 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
 
 
 def adjoint(input: Tensor) -> Tensor:
-    """The last two dimensions swapped, which for real numbers is the adjoint of a matrix."""
+    """Swap the last two dimensions, which for real numbers is the adjoint of a matrix."""
     return transpose(input, -2, -1)
 
 
 def ravel(input: Tensor) -> Tensor:
-    """All elements in a row."""
+    """Flatten the input to one dimension."""
     return flatten(input)
 
 

@@ -41,7 +41,7 @@ def expand(input: Tensor, *sizes: Length | Sequence[Length]) -> Tensor:
 
 
 def repeat(input: Tensor, *repeats: Length | Sequence[Length]) -> Tensor:
-    """The whole tensor over again, so many times along each dimension; further dimensions come in front.
+    """Repeat the whole tensor so many times along each dimension; further dimensions come in front.
 
     Raises:
         ShapeError: there are fewer numbers than dimensions, or one is below 1.
@@ -57,14 +57,14 @@ def repeat(input: Tensor, *repeats: Length | Sequence[Length]) -> Tensor:
 
 
 def tile(input: Tensor, dims: Sequence[Length]) -> Tensor:
-    """:func:`repeat`, with 1 for the dimensions in front that ``dims`` does not name."""
+    """Repeat the whole tensor as :func:`repeat`, once along the dimensions in front that ``dims`` does not name."""
     return repeat(input, (1,) * (input.ndim - len(dims)) + tuple(dims))
 
 
 def repeat_interleave(
     input: Tensor, repeats: Any, dim: int | None = None, *, output_size: Length | None = None
 ) -> Tensor:
-    """Each element ``repeats`` times in a row along ``dim``, or of the flat tensor.
+    """Repeat each element ``repeats`` times in a row along ``dim``, or of the flat tensor where None.
 
     Args:
         repeats: how many times, or an array of it for each place along the dimension.

@@ -64,7 +64,7 @@ def slice_(layer: Any) -> Function:
 
 
 def _shape_or_none(layer: Any) -> tuple[int, ...] | None:
-    """A shuffle's reshape, or None where it has none, which TensorRT 8 shows as dimensions of a negative number."""
+    """Return a shuffle's reshape, or None where it has none, which TensorRT 8 shows as a negative count."""
     try:
         return None if layer.reshape_dims is None else tuple(layer.reshape_dims)
     except ValueError:
