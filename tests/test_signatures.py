@@ -1,12 +1,13 @@
 """The functions show torch's arguments, in torch's order and with torch's defaults."""
 
+import numpy as np
 import pytest
 import torch
 
 from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
 from tests.signatures import of_function, of_torch, takes
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, UnsupportedError
 
 NAMES = [*F.__all__, *(f"fft.{name}" for name in F.fft.__all__), *(f"linalg.{name}" for name in F.linalg.__all__)]
 
@@ -87,40 +88,10 @@ def test_names_of_cpp_and_of_the_documentation():
 
 
 # The words that docstrings of functions begin with.
-VERBS = frozenset(
-    [
-        "Add",
-        "Cast",
-        "Check",
-        "Compute",
-        "Convert",
-        "Convolve",
-        "Count",
-        "Cut",
-        "Divide",
-        "Drop",
-        "Expand",
-        "Flatten",
-        "Interleave",
-        "Join",
-        "Move",
-        "Normalize",
-        "Pick",
-        "Permute",
-        "Put",
-        "Reduce",
-        "Refuse",
-        "Reorder",
-        "Repeat",
-        "Resize",
-        "Return",
-        "Round",
-        "Shift",
-        "Swap",
-        "Turn",
-        "Undo",
-    ]
-)
+VERBS = """
+Add Cast Check Compute Convert Convolve Count Cut Divide Drop Expand Flatten Interleave Join Move Normalize Pick Permute
+Put Reduce Refuse Reorder Repeat Resize Return Round Shift Swap Turn Undo
+"""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -128,5 +99,23 @@ def test_docstrings_begin_with_an_imperative(name):
     function = F
     for part in name.split("."):
         function = getattr(function, part)
-    assert function.__doc__.split()[0] in VERBS, function.__doc__
+    assert function.__doc__.split()[0] in VERBS.split(), function.__doc__
     assert function.__doc__.splitlines()[0].endswith((".", ")"))
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: F.rrelu(x, training=True), UnsupportedError, "rrelu with training=True"),
+        (lambda x: F.repeat_interleave(x, 2, 0, output_size=5), ArgumentError, "to 4 elements with output_size=5"),
+        (lambda x: F.conv1d(x[None], np.ones((1, 2, 1)), padding="full"), ArgumentError, "'valid', 'same' or a number"),
+    ],
+)
+def test_no_argument_is_ignored(function, error, words):
+    assert words in message_of(error, trace, function, X)
+
+
+def test_a_checked_output_size():
+    check_triangle(
+        *[lambda x, f=f: f(x, 2, 1, output_size=6) for f in (F.repeat_interleave, torch.repeat_interleave)], X
+    )

@@ -79,6 +79,8 @@ def rrelu(
         ArgumentError: lower is above upper.
         UnsupportedError: ``training``, in which torch draws each slope at random.
     """
+    if training:
+        raise UnsupportedError("rrelu with training=True", "an engine draws no random numbers: training=False")
     if lower > upper:
         raise ArgumentError(f"rrelu from {lower} to {upper}: the first is the larger")
     return leaky_relu(input, (lower + upper) / 2)
