@@ -105,19 +105,19 @@ def as_dtype(value: Any) -> DType:
 def _as_dtype(value: Any) -> DType:
     kind = type(value)
     if kind.__name__ == "DataType" and kind.__module__.startswith("tensorrt"):
-        found = _BY_TENSORRT.get(value.name)
+        dtype = _BY_TENSORRT.get(value.name)
     elif kind.__module__ == "torch":
-        found = _BY_NAME.get(str(value).removeprefix("torch."))
+        dtype = _BY_NAME.get(str(value).removeprefix("torch."))
     elif isinstance(value, str) and value in _BY_NAME:
-        found = _BY_NAME[value]
+        dtype = _BY_NAME[value]
     else:
         try:
-            found = _BY_NAME.get(np.dtype(value).name)
+            dtype = _BY_NAME.get(np.dtype(value).name)
         except (TypeError, ValueError, SyntaxError):  # NumPy parses text
-            found = None
-    if found is None:
+            dtype = None
+    if dtype is None:
         raise _unknown(value)
-    return found
+    return dtype
 
 
 def _unknown(value: Any) -> DTypeError:
@@ -152,13 +152,13 @@ class finfo:
     """
 
     def __init__(self, type: Any = "float32") -> None:
-        found = as_dtype(type)
-        if not found.is_floating_point:
-            raise DTypeError(f"finfo takes a floating type, not {found.name}", "iinfo has the limits of whole numbers")
+        kind = as_dtype(type)
+        if not kind.is_floating_point:
+            raise DTypeError(f"finfo takes a floating type, not {kind.name}", "iinfo has the limits of whole numbers")
         # Bits of the exponent and of the fraction, by IEEE 754 and for bfloat16 by its definition.
-        exponent, fraction = {"float32": (8, 23), "float16": (5, 10), "bfloat16": (8, 7)}[found.name]
+        exponent, fraction = {"float32": (8, 23), "float16": (5, 10), "bfloat16": (8, 7)}[kind.name]
         largest = 2 ** (exponent - 1) - 1
-        self.bits, self.dtype = 8 * found.itemsize, found.name
+        self.bits, self.dtype = 8 * kind.itemsize, kind.name
         self.max = (2 - 2.0**-fraction) * 2.0**largest
         self.min, self.eps = -self.max, 2.0**-fraction
         self.tiny = self.smallest_normal = 2.0 ** (1 - largest)
@@ -178,11 +178,11 @@ class iinfo:
     """
 
     def __init__(self, type: Any) -> None:
-        found = as_dtype(type)
-        if found.is_floating_point or found is bool_:
-            raise DTypeError(f"iinfo takes a type of whole numbers, not {found.name}")
-        limits = np.iinfo(found.numpy)
-        self.bits, self.dtype = limits.bits, found.name
+        kind = as_dtype(type)
+        if kind.is_floating_point or kind is bool_:
+            raise DTypeError(f"iinfo takes a type of whole numbers, not {kind.name}")
+        limits = np.iinfo(kind.numpy)
+        self.bits, self.dtype = limits.bits, kind.name
         self.min, self.max = int(limits.min), int(limits.max)
 
 

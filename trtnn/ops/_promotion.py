@@ -165,9 +165,9 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
     if tensors and (tensors[0].dtype.is_floating_point or not floating):
         return [with_ndim(tensor, ndim) for tensor in tensors]
     graph = graph or graph_of(*values)
-    known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size, SymFloat)
+    kinds = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size, SymFloat)
     for value in values:
-        if not isinstance(value, known) and not is_torch(value):
+        if not isinstance(value, kinds) and not is_torch(value):
             raise DTypeError(f"an operand is a trtnn Tensor, an array or a number, not a {named(value)}")
     plain: list[Operand] = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = promoted_dtype(*plain, graph=graph)

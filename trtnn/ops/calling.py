@@ -287,12 +287,12 @@ class _Door:
 
 def _floating_type(values: Sequence[Any]) -> DType | None:
     """Return the type that the floating Tensors among arguments come to, which arrays beside them take, or None."""
-    found = None
+    common = None
     for value in values:
         for item in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(item, Tensor) and item.dtype.is_floating_point:
-                found = item.dtype if found is None else result_type(found, item.dtype)
-    return found
+                common = item.dtype if common is None else result_type(common, item.dtype)
+    return common
 
 
 def _described(value: Any) -> str:

@@ -81,8 +81,8 @@ def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, 
     """Return the index in each dimension of a shape for indices of the flat tensor."""
     indices = cast(indices, index_dtype(indices.graph))
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    found: list[Tensor] = []
+    places: list[Tensor] = []
     for length in reversed(lengths):
-        found.append(remainder(indices, length))
+        places.append(remainder(indices, length))
         indices = floor_divide(indices, length)
-    return tuple(reversed(found))
+    return tuple(reversed(places))

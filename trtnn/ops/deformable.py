@@ -100,9 +100,9 @@ def modulated_deform_conv2d(
 
 
 def expect_lowering(lowering: str, what: str) -> None:
-    known = ("auto", "plugin", "native")
-    if lowering not in known:
-        raise ArgumentError(f"{what} with lowering={lowering!r}", f"known: {', '.join(known)}")
+    lowerings = ("auto", "plugin", "native")
+    if lowering not in lowerings:
+        raise ArgumentError(f"{what} with lowering={lowering!r}", f"known: {', '.join(lowerings)}")
 
 
 def _takes_plugin(input: Tensor, lowering: str) -> bool:

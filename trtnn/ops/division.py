@@ -133,15 +133,15 @@ def _of_integers(a: Tensor, b: Tensor, divisor: Operand) -> tuple[Tensor, Tensor
     TensorRT 10.7 was reported to give -1 for 18542495 % 32: FLOOR_DIV had taken the quotient in fp32, rounded up. So
     what the quotient leaves is divided again, which such an error leaves within one of the right one, and is corrected.
     """
-    known = int(divisor) if isinstance(divisor, (int, np.integer)) else None
-    if known == 0:
+    number = int(divisor) if isinstance(divisor, (int, np.integer)) else None
+    if number == 0:
         raise ArgumentError(f"a division of integers by 0 in {a.graph.where}")
     whole = elementwise("FLOOR_DIV", a, b)
     rest = sub(a, mul(whole, b))
     again = elementwise("FLOOR_DIV", rest, b)
     whole, rest = add(whole, again), sub(rest, mul(again, b))
-    if known is not None:
-        below, beyond = (lt(rest, 0), gt(rest, known - 1)) if known > 0 else (gt(rest, 0), lt(rest, known + 1))
+    if number is not None:
+        below, beyond = (lt(rest, 0), gt(rest, number - 1)) if number > 0 else (gt(rest, 0), lt(rest, number + 1))
     else:
         below, beyond = _apart(rest, rest, b), logical_not(lt(abs(rest), abs(b)))
     whole = where(below, sub(whole, 1), where(beyond, add(whole, 1), whole))
@@ -179,8 +179,8 @@ def _carried(a: Tensor, b: Tensor, divisor: float | None) -> tuple[Tensor, Tenso
     """
     whole = [tensor.unrounded is not None for tensor in (a, *([b] if divisor is None else []))]
     holds = a.dtype if a.graph.backend.capabilities.strongly_typed and not any(whole) else float32
-    given = divisor is None or math.isinf(divisor)  # infinity is not everywhere a constant
-    return wide(a), wide(b) if given else a.graph.constant(divisor, float32, b.ndim), divisor, holds
+    as_tensor = divisor is None or math.isinf(divisor)  # infinity is not everywhere a constant
+    return wide(a), wide(b) if as_tensor else a.graph.constant(divisor, float32, b.ndim), divisor, holds
 
 
 def _rest(x: Tensor, y: Tensor, divisor: float | None, holds: DType) -> Tensor:

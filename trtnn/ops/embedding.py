@@ -137,16 +137,16 @@ def _bags(index: Tensor, offsets: Any, include_last_offset: bool) -> tuple[np.nd
             f"received offsets of type {type(offsets).__name__} for {count} indices",
             "give bags of one length, (bags, indices), filled up with padding_idx",
         )
-    given = np.asarray([] if offsets is None else offsets)
-    known = given.ndim == 1 and given.dtype.kind in "iu" and len(given) > include_last_offset
-    if not known or given[0] != 0 or given.max() > count:
+    begins = np.asarray([] if offsets is None else offsets)
+    fits = begins.ndim == 1 and begins.dtype.kind in "iu" and len(begins) > include_last_offset
+    if not fits or begins[0] != 0 or begins.max() > count:
         raise ArgumentError(
             f"embedding_bag of {count} indices takes offsets from 0 up to {count}, not {offsets!r}",
             "one for each bag, and with include_last_offset the end of the last",
         )
-    if (np.diff(given) < 0).any():
+    if (np.diff(begins) < 0).any():
         raise ArgumentError(f"embedding_bag takes offsets in order, not {offsets!r}")
-    ends = given[1:] if include_last_offset else np.append(given[1:], count)
-    starts = given[: len(ends)]
+    ends = begins[1:] if include_last_offset else np.append(begins[1:], count)
+    starts = begins[: len(ends)]
     places = starts[:, None] + np.arange(max(1, (ends - starts).max()))
     return np.minimum(places, count - 1), places < ends[:, None]

@@ -32,9 +32,9 @@ def broadcast_shapes(*shapes: Any) -> tuple[Length, ...]:
     Raises:
         ShapeError: there is none.
     """
-    found = [tuple(shape) if isinstance(shape, Sequence) else (shape,) for shape in shapes]
-    ndim = max(map(len, found), default=0)
-    result = broadcast(*((1,) * (ndim - len(shape)) + shape for shape in found)) if found else ()
+    every = [tuple(shape) if isinstance(shape, Sequence) else (shape,) for shape in shapes]
+    ndim = max(map(len, every), default=0)
+    result = broadcast(*((1,) * (ndim - len(shape)) + shape for shape in every)) if every else ()
     if result is None:
-        raise ShapeError(f"shapes {', '.join(map(str, found))} do not broadcast together")
+        raise ShapeError(f"shapes {', '.join(map(str, every))} do not broadcast together")
     return result

@@ -123,8 +123,8 @@ def _real_to_half(input: Tensor, n: int | None, dim: int, norm: str | None, what
     line = _rows(input, axis, n)
     count = n if whole else n // 2 + 1
     matrix = spectrum_matrix(n, line.shape[-1], count) * _scale(n, norm, False)
-    found = matmul(line, matrix.astype(np.float32))
-    return Complex(*(movedim(narrow(found, -1, start, count), -1, axis) for start in (0, count)))
+    spectrum = matmul(line, matrix.astype(np.float32))
+    return Complex(*(movedim(narrow(spectrum, -1, start, count), -1, axis) for start in (0, count)))
 
 
 def _complex_to_complex(input: Complex, n: int | None, dim: int, norm: str | None, what: str, inverse: bool) -> Complex:
@@ -136,11 +136,11 @@ def _complex_to_complex(input: Complex, n: int | None, dim: int, norm: str | Non
     if inverse:
         matrix[:, n:] *= -1
     a, b = (matmul(part, matrix) for part in (real, imag))
-    found = (
+    parts = (
         sub(narrow(a, -1, 0, n), narrow(b, -1, n, n)),
         add(narrow(a, -1, n, n), narrow(b, -1, 0, n)),
     )
-    return Complex(*(movedim(part, -1, axis) for part in found))
+    return Complex(*(movedim(part, -1, axis) for part in parts))
 
 
 def fft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str | None = None) -> Complex:
@@ -188,10 +188,10 @@ def irfft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: st
     parts = [_rows(part, axis, n // 2 + 1) for part in (real, imag) if part is not None]
     count = parts[0].shape[-1]
     matrix = (inverse_matrix(n, count) * _scale(n, norm, True)).astype(np.float32)
-    found = matmul(parts[0], matrix[:count])
+    numbers = matmul(parts[0], matrix[:count])
     if imag is not None:
-        found = add(found, matmul(parts[1], matrix[count:]))
-    return movedim(found, -1, axis)
+        numbers = add(numbers, matmul(parts[1], matrix[count:]))
+    return movedim(numbers, -1, axis)
 
 
 def _sizes(input: Tensor | Complex, s: Sequence[int] | None, dim: Dims, what: str) -> list[tuple[int | None, int]]:

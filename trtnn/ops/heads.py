@@ -185,12 +185,12 @@ def _mask(
     """
     batch, heads, length, _ = query.shape
     seen = source - extra
-    given = (
+    kinds = (
         ("attn_mask", attn_mask, [(length, seen), (batch * heads, length, seen)], (batch, heads, length, seen)),
         ("key_padding_mask", padding, [(batch, seen)], (batch, 1, 1, seen)),
     )
     masks = []
-    for name, values, shapes, wanted in given:
+    for name, values, shapes, wanted in kinds:
         if values is None:
             continue
         mask = _as_numbers(values, query)

@@ -67,8 +67,8 @@ def _columns(rows: Sequence[Tensor]) -> list[Tensor]:
     if len(rows) == 3:
         return [cross_along(rows[i - 2], rows[i - 1], -1) for i in range(3)]
     first, last = _minors(rows[0], rows[1]), _minors(rows[2], rows[3])
-    found = [_beside(row, minors) for row, minors in zip(rows, (last, last, first, first), strict=True)]
-    return [found[1], neg(found[0]), found[3], neg(found[2])]
+    cofactors = [_beside(row, minors) for row, minors in zip(rows, (last, last, first, first), strict=True)]
+    return [cofactors[1], neg(cofactors[0]), cofactors[3], neg(cofactors[2])]
 
 
 def det(A: Tensor) -> Tensor:

@@ -35,13 +35,13 @@ def numbers_of(input: Tensor, what: str) -> np.ndarray:
     Raises:
         UnsupportedError: they are known only when the engine runs.
     """
-    found = known_array(input)
-    if found is None:
+    numbers = known_array(input)
+    if numbers is None:
         raise UnsupportedError(
             f"{what} of a trtnn Tensor in {input.graph.where} whose numbers are known only when the engine runs",
             "what depends on constants alone is known while tracing; lengths are x.shape[i]",
         )
-    return found
+    return numbers
 
 
 def item(input: Tensor) -> bool | int | float:

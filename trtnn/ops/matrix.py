@@ -46,9 +46,12 @@ def matmul(input: Operand, other: Operand) -> Tensor:
     return reshape(product, lengths)
 
 
+def _shape(operand: Operand) -> tuple[Length, ...]:
+    return getattr(operand, "shape", ())
+
+
 def _product(name: str, ranks: tuple[int, int], input: Operand, other: Operand) -> Tensor:
-    left: Sequence[Length] = getattr(input, "shape", ())
-    right: Sequence[Length] = getattr(other, "shape", ())
+    left, right = _shape(input), _shape(other)
     if (len(left), len(right)) != ranks:
         raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} dimensions, not {(len(left), len(right))}")
     if name == "bmm" and not same(left[0], right[0]):
@@ -115,8 +118,8 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         ArgumentError: the equation does not fit the operands.
         UnsupportedError: a letter twice in one operand (a diagonal).
     """
-    given = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
-    tensors = promote(*given)
+    listed = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    tensors = promote(*listed)
     expect_floating(tensors[0], "einsum")
     terms, result = _terms(equation.replace(" ", ""), tensors)
     names = {letter: string.ascii_lowercase[i] for i, letter in enumerate(dict.fromkeys("".join(terms)))}
@@ -145,17 +148,17 @@ def _without_ones(equation: str, tensors: Sequence[Tensor], terms: Sequence[str]
     lengths: dict[str, Length] = {}
     for tensor, term in zip(tensors, terms, strict=True):
         for letter, length in zip(term, tensor.shape, strict=True):
-            known = lengths.get(letter, 1)
-            if not same(known, length) and not same(known, 1) and not same(length, 1):
+            longest = lengths.get(letter, 1)
+            if not same(longest, length) and not same(longest, 1) and not same(length, 1):
                 shapes = ", ".join(str(t.shape) for t in tensors)
-                raise ShapeError(f"einsum {equation!r}: a letter is {known} and {length} long", f"received {shapes}")
-            lengths[letter] = length if same(known, 1) else known
-    found, left = [], []
+                raise ShapeError(f"einsum {equation!r}: a letter is {longest} and {length} long", f"received {shapes}")
+            lengths[letter] = length if same(longest, 1) else longest
+    shorter, left = [], []
     for tensor, term in zip(tensors, terms, strict=True):
         stays = [same(n, lengths[letter]) for n, letter in zip(tensor.shape, term, strict=True)]
-        found.append(reshape(tensor, [n for n, kept in zip(tensor.shape, stays, strict=True) if kept]))
+        shorter.append(reshape(tensor, [n for n, kept in zip(tensor.shape, stays, strict=True) if kept]))
         left.append("".join(letter for letter, kept in zip(term, stays, strict=True) if kept))
-    return found, left
+    return shorter, left
 
 
 def _terms(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:

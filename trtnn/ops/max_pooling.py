@@ -201,8 +201,8 @@ def _adaptive_max_pool(
         if not return_indices:
             return amax(input, tuple(range(-n, 0)), True)
         shape = (*input.shape[:-n], *sizes)
-        found = topk(flatten(input, -n), 1)
-        return reshape(found.values, shape), reshape(found.indices, shape)
+        largest = topk(flatten(input, -n), 1)
+        return reshape(largest.values, shape), reshape(largest.indices, shape)
     if not return_indices:
         input = dynamic_to_one(what, input, sizes, amax)
     elif not all(same(size, n) or is_static((size, n)) for size, n in zip(sizes, input.shape[-n:], strict=True)):

@@ -38,8 +38,8 @@ def _at_rank(input: Tensor, k: int, dim: int, keepdim: bool) -> Extremes:
     length = input.shape[axis]
     from_top = isinstance(length, int) and length - k + 1 < k
     count = length - k + 1 if from_top else k
-    found = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ordered(input, count, axis, from_top)))
-    return found if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in found))
+    element = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ordered(input, count, axis, from_top)))
+    return element if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in element))
 
 
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
@@ -82,8 +82,8 @@ def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     indices = sort(where(unknown, math.inf, input), axis).indices
     left = sum(cast(logical_not(unknown), index_dtype(input.graph)), axis, True)
     middle = maximum(floor_divide(sub(left, 1), 2), 0)
-    found = gather(indices, axis, middle)
-    result = Extremes(gather(input, axis, found), found)
+    index = gather(indices, axis, middle)
+    result = Extremes(gather(input, axis, index), index)
     return result if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in result))
 
 
@@ -108,8 +108,8 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
     """
     if not input.shape:
         normalize_dim(dim, 1)
-        found = mode(reshape(input, (1,)), 0)
-        return Extremes(*(reshape(tensor, ()) for tensor in found))
+        most = mode(reshape(input, (1,)), 0)
+        return Extremes(*(reshape(tensor, ()) for tensor in most))
     if input.dtype is bool_:
         values, indices = mode(cast(input, int32), dim, keepdim)
         return Extremes(cast(values, bool_), indices)
@@ -119,5 +119,5 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
     alike = eq(unsqueeze(values, -1), unsqueeze(values, -2))
     counts, first = max(sum(cast(alike, int32), -1), -1, True)
     last = sub(add(first, cast(counts, first.dtype)), 1)
-    found = (movedim(gather(tensor, -1, last), -1, axis) for tensor in (values, indices))
-    return Extremes(*(tensor if keepdim else squeeze(tensor, axis) for tensor in found))
+    most = (movedim(gather(tensor, -1, last), -1, axis) for tensor in (values, indices))
+    return Extremes(*(tensor if keepdim else squeeze(tensor, axis) for tensor in most))

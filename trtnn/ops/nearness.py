@@ -28,8 +28,8 @@ def nan_to_num(
         return input.copy()
     most = finfo(input.dtype).max
     result = where(isnan(input), filler(0.0 if nan is None else nan, input, "nan_to_num"), input)
-    for infinity, given, limit in ((math.inf, posinf, most), (-math.inf, neginf, -most)):
-        value = filler(limit if given is None else given, input, "nan_to_num")
+    for infinity, number, limit in ((math.inf, posinf, most), (-math.inf, neginf, -most)):
+        value = filler(limit if number is None else number, input, "nan_to_num")
         result = where(eq(input, infinity), value, result)
     return result
 

@@ -66,8 +66,8 @@ def ordered(input: Tensor, k: int, dim: int, largest: bool) -> Extremes:
         values, indices = ordered(cast(input, int32), k, dim, largest)
         return Extremes(cast(values, bool_), indices)
     if input.ndim == 1:  # TensorRT's layer takes at least two dimensions
-        found = ordered(reshape(input, (1, -1)), k, 1, largest)
-        return Extremes(*(squeeze(tensor, 0) for tensor in found))
+        row = ordered(reshape(input, (1, -1)), k, 1, largest)
+        return Extremes(*(squeeze(tensor, 0) for tensor in row))
     if k > MOST_OF_TOPK:
         return _ordered_by_parts(input, k, axis, largest)
     kind = input.graph.trt.TopKOperation.MAX if largest else input.graph.trt.TopKOperation.MIN
@@ -109,9 +109,9 @@ def _ordered_by_parts(input: Tensor, k: int, axis: int, largest: bool) -> Extrem
             ranks = add(sum(where(at == by, 0, counted), -2), ranks)
         places.append(reshape(ranks, (*before, -1)))
         starts.append(reshape(add(indices, mine * each), (*before, -1)))
-    found = scatter(cat(starts, -1), -1, cat(places, -1), cat(starts, -1))
-    found = narrow(found, -1, 0, k)
-    return Extremes(*(movedim(tensor, -1, axis) for tensor in (gather(line, -1, found), found)))
+    order = scatter(cat(starts, -1), -1, cat(places, -1), cat(starts, -1))
+    order = narrow(order, -1, 0, k)
+    return Extremes(*(movedim(tensor, -1, axis) for tensor in (gather(line, -1, order), order)))
 
 
 def _before(parts: Tensor, values: Tensor, earlier: np.ndarray, largest: bool) -> Tensor:
@@ -167,16 +167,16 @@ def msort(input: Tensor) -> Tensor:
 
 
 def _extreme_along(input: Tensor, dim: int, keepdim: bool, largest: bool) -> Extremes:
-    found = ordered(input, 1, dim, largest)
-    return found if keepdim else Extremes(*(squeeze(tensor, dim) for tensor in found))
+    extreme = ordered(input, 1, dim, largest)
+    return extreme if keepdim else Extremes(*(squeeze(tensor, dim) for tensor in extreme))
 
 
 def _place_of_extreme(input: Tensor, dim: int | None, keepdim: bool, largest: bool, what: str) -> Tensor:
     expect_number(input, what)
     if dim is not None:
         return _extreme_along(input, dim, keepdim, largest).indices
-    found = _extreme_along(flatten(input), 0, False, largest).indices
-    return reshape(found, (1,) * input.ndim) if keepdim else found
+    place = _extreme_along(flatten(input), 0, False, largest).indices
+    return reshape(place, (1,) * input.ndim) if keepdim else place
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:

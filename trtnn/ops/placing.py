@@ -119,22 +119,22 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
         ShapeError: the values do not fit.
         UnsupportedError: a mask beside values that differ from place to place.
     """
-    given = list(indices) if isinstance(indices, (list, tuple)) else [indices]
-    if len(given) == 1 and isinstance(given[0], Tensor) and given[0].dtype is bool_:
-        return _put_by_mask(input, given[0], values, accumulate)
-    arrays = [index if isinstance(index, Tensor) else np.asarray(index) for index in given]
-    found: list[Indices] = []
+    listed = list(indices) if isinstance(indices, (list, tuple)) else [indices]
+    if len(listed) == 1 and isinstance(listed[0], Tensor) and listed[0].dtype is bool_:
+        return _put_by_mask(input, listed[0], values, accumulate)
+    arrays = [index if isinstance(index, Tensor) else np.asarray(index) for index in listed]
+    by_axis: list[Indices] = []
     for array in arrays:
         is_mask = isinstance(array, np.ndarray) and array.dtype == np.bool_
-        found += np.nonzero(array) if is_mask else [as_indices(array)]
-    if any_of(isinstance(index, np.ndarray) and not index.size for index in found):
+        by_axis += np.nonzero(array) if is_mask else [as_indices(array)]
+    if any_of(isinstance(index, np.ndarray) and not index.size for index in by_axis):
         return input.copy()
-    if not found or len(found) > input.ndim:
-        raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(found)}")
+    if not by_axis or len(by_axis) > input.ndim:
+        raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(by_axis)}")
     expect_one_type(values, input, "index_put")
-    lengths, rest = input.shape[: len(found)], input.shape[len(found) :]
+    lengths, rest = input.shape[: len(by_axis)], input.shape[len(by_axis) :]
     graph = input.graph
-    places = [from_front(index, length, graph) for index, length in zip(found, lengths, strict=True)]
+    places = [from_front(index, length, graph) for index, length in zip(by_axis, lengths, strict=True)]
     flat = index_tensor(flat_index(places, lengths, graph), graph)
     values = expand(values, (*flat.shape, *rest))
     count = math.prod(flat.shape)

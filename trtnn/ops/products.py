@@ -111,10 +111,10 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """Return the cross product of vectors of 3, broadcast, along ``dim`` or the first dimension of 3."""
     if dim is None:
-        found = [axis for axis, n in enumerate(input.shape) if same(n, 3)]
-        if not found:
+        axes = [axis for axis, n in enumerate(input.shape) if same(n, 3)]
+        if not axes:
             raise ShapeError(f"cross of shapes {input.shape} and {other.shape}: no dimension is 3 long")
-        dim = found[0]
+        dim = axes[0]
     return cross_along(input, other, dim)
 
 

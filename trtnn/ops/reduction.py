@@ -92,14 +92,14 @@ def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     An empty ``dim``, ``()``, reduces none: the truth of each element.
     """
     truth = input if input.dtype is bool_ else ne(input, 0)
-    found = truth if dim in ((), []) else _reduce(truth, "MAX", dim, keepdim)
-    return cast(found, uint8) if input.dtype is uint8 else found  # bytes were torch's bools once
+    result = truth if dim in ((), []) else _reduce(truth, "MAX", dim, keepdim)
+    return cast(result, uint8) if input.dtype is uint8 else result  # bytes were torch's bools once
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Return whether all elements along dimensions are true; see :func:`any`."""
-    found = logical_not(any(logical_not(input), dim, keepdim))
-    return cast(found, uint8) if input.dtype is uint8 else found
+    result = logical_not(any(logical_not(input), dim, keepdim))
+    return cast(result, uint8) if input.dtype is uint8 else result
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:

@@ -66,8 +66,8 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         return input
     kind = input.dtype
     axis = normalize_dim(dim, input.ndim)
-    (found,) = running([wide(input)], axis, [1], lambda earlier, later: [mul(earlier[0], later[0])])
-    return cast(found, kind)
+    (products,) = running([wide(input)], axis, [1], lambda earlier, later: [mul(earlier[0], later[0])])
+    return cast(products, kind)
 
 
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
@@ -80,8 +80,8 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
         normalize_dim(dim, 1)
         return input
     axis = normalize_dim(dim, input.ndim)
-    (found,) = running([wide(input)], axis, [-math.inf], lambda earlier, later: [logaddexp(earlier[0], later[0])])
-    return cast(found, input.dtype)
+    (sums,) = running([wide(input)], axis, [-math.inf], lambda earlier, later: [logaddexp(earlier[0], later[0])])
+    return cast(sums, input.dtype)
 
 
 def cummax(input: Tensor, dim: int) -> Extremes:
@@ -99,8 +99,8 @@ def cummin(input: Tensor, dim: int) -> Extremes:
 
 def _running_extreme(input: Tensor, dim: int, largest: bool) -> Extremes:
     if not input.shape:
-        found = _running_extreme(reshape(input, (1,)), dim, largest)
-        return Extremes(*(reshape(tensor, ()) for tensor in found))
+        extremes = _running_extreme(reshape(input, (1,)), dim, largest)
+        return Extremes(*(reshape(tensor, ()) for tensor in extremes))
     if input.dtype in (bool_, uint8):
         values, indices = _running_extreme(cast(input, int32), dim, largest)
         return Extremes(cast(values, input.dtype), indices)

@@ -34,9 +34,9 @@ def grid_sample(
     Returns:
         (batch, channels, H, W), or (batch, channels, D, H, W).
     """
-    for value, known in ((mode, SAMPLE_MODES), (padding_mode, SAMPLE_PADDING)):
-        if value not in known:
-            raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(known)}")
+    for value, modes in ((mode, SAMPLE_MODES), (padding_mode, SAMPLE_PADDING)):
+        if value not in modes:
+            raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(modes)}")
     expect_floating(input, "grid_sample")
     n = input.ndim - 2
     if n not in (2, 3) or grid.ndim != n + 2 or not same_shape((grid.shape[0], grid.shape[-1]), (input.shape[0], n)):

@@ -93,9 +93,9 @@ def isin(elements: Operand, test_elements: Operand, *, assume_unique: bool = Fal
     """
     graph = graph_of(elements, test_elements)
     elements, others = promote(elements, test_elements, graph=graph)
-    found = any(eq(reshape(elements, (-1, 1)), reshape(others, (1, -1))), 1)
-    found = reshape(found, elements.shape)
-    return logical_not(found) if invert else found
+    inside = any(eq(reshape(elements, (-1, 1)), reshape(others, (1, -1))), 1)
+    inside = reshape(inside, elements.shape)
+    return logical_not(inside) if invert else inside
 
 
 def histc(input: Tensor, bins: int = 100, min: int | float = 0, max: int | float = 0) -> Tensor:

@@ -36,9 +36,9 @@ def reshape(input: Tensor, *shape: Length | Sequence[Length]) -> Tensor:
     """
     wanted = unpacked(shape)
     graph, count = input.graph, math.prod(input.shape)
-    known = math.prod(length for length in wanted if not is_open(length))
+    others = math.prod(length for length in wanted if not is_open(length))
     resolved = tuple(
-        count // max(known, 1) if is_open(length) else length if isinstance(length, Size) else int(length)
+        count // max(others, 1) if is_open(length) else length if isinstance(length, Size) else int(length)
         for length in wanted
     )
     several = sum(map(is_open, wanted)) > 1
@@ -106,8 +106,8 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[Length]) -> Tensor:
     axis = normalize_dim(dim, input.ndim)
     if not sizes:
         raise ShapeError(f"unflatten of dimension {dim} takes at least one size")
-    known = math.prod(size for size in sizes if not is_open(size))
-    sizes = [input.shape[axis] // max(known, 1) if is_open(size) else size for size in sizes]
+    others = math.prod(size for size in sizes if not is_open(size))
+    sizes = [input.shape[axis] // max(others, 1) if is_open(size) else size for size in sizes]
     if not same(math.prod(sizes), input.shape[axis]):
         raise ShapeError(f"cannot unflatten dimension {dim}, of {input.shape[axis]}, to {tuple(sizes)}")
     return reshape(input, (*input.shape[:axis], *sizes, *input.shape[axis + 1 :]))
