@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
-from tests.signatures import of_function, of_torch, takes
+from tests.ops.signatures import of_function, of_torch, takes
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, UnsupportedError
 
