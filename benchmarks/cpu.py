@@ -33,7 +33,7 @@ import numpy as np
 
 TARGETS = ("sm86", "sm89", "sm120")
 GROWTH = (1000, 2000, 5000, 10_000)  # layers
-sys.path.insert(1, str(Path(__file__).parents[1]))  # the twins that only tests need stand beside those
+sys.path.insert(1, str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
 
 
 class Family(NamedTuple):
@@ -79,20 +79,20 @@ def our_diffusion(name: str) -> Any:
 def twin_diffusion(name: str) -> Any:
     from torch import nn
 
-    from tests.models.twins import diffusion
+    from benchmarks.twins import diffusion
 
     return diffusion_blocks(diffusion, nn)
 
 
 FAMILIES = {  # by how the models' names begin
-    "yolov5": registered("trtnn.examples.twin", "YOLOv5", "yolov5s"),
-    "yolov8": registered("tests.models.twins.yolov8", "YOLOv8", "yolov8s"),
-    "yolov3": registered("tests.models.twins.yolov3", "YOLOv3", "yolov3", "yolov3-tiny", version="9.0"),
-    "resnet": registered("tests.models.twins.resnet", "ResNet", "resnet50"),
+    "yolov5": registered("benchmarks.twins.yolov5", "YOLOv5", "yolov5s"),
+    "yolov8": registered("benchmarks.twins.yolov8", "YOLOv8", "yolov8s"),
+    "yolov3": registered("benchmarks.twins.yolov3", "YOLOv3", "yolov3", "yolov3-tiny", version="9.0"),
+    "resnet": registered("benchmarks.twins.resnet", "ResNet", "resnet50"),
     "retinanet": registered(
-        "tests.models.twins.retinanet", "RetinaNet", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"
+        "benchmarks.twins.retinanet", "RetinaNet", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"
     ),
-    "centernet": registered("tests.models.twins.centernet", "CenterNet", "centernet_dla34", "centernet_resnet50"),
+    "centernet": registered("benchmarks.twins.centernet", "CenterNet", "centernet_dla34", "centernet_resnet50"),
     "diffusion": Family(("diffusion",), our_diffusion, twin_diffusion),
 }
 
@@ -467,7 +467,7 @@ def write_weights(name: str, folder: Path) -> None:
     import torch
 
     import trtnn
-    from tests.models.twins.scaling import pictures, well_scaled
+    from benchmarks.twins.scaling import pictures, well_scaled
 
     state_dict = well_scaled(make_twin(name), [], pictures(4, 128, 128)).state_dict()
     state_dict = {key: value for key, value in state_dict.items() if not key.endswith("num_batches_tracked")}

@@ -43,6 +43,7 @@ from trtnn.engine.bench import bench_engine, milliseconds
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, make_folder
 
+sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
 SIZE_PX = 640
 TIMING = Path(__file__).parent / "timing"
 ROUNDS, RUNS = 5, 30
@@ -83,7 +84,7 @@ def load_twin(args: argparse.Namespace):
     import torch
 
     import trtnn
-    from trtnn.examples.twin import YOLOv5
+    from benchmarks.twins.yolov5 import YOLOv5
 
     twin = YOLOv5(args.task.model)
     weights = trtnn.load(args.out / f"{args.task.model}.npz")
@@ -163,7 +164,7 @@ def build_small():
 def task_weights(args: argparse.Namespace) -> dict:
     """Random weights of reasonable size, for every peer."""
     import trtnn
-    from trtnn.examples.twin import YOLOv5, well_scaled
+    from benchmarks.twins.yolov5 import YOLOv5, well_scaled
 
     twin = well_scaled(YOLOv5(args.task.model), 128)
     state = {name: tensor for name, tensor in twin.state_dict().items() if "num_batches" not in name}

@@ -88,13 +88,21 @@ class AnchorHead(Module):
         Raises:
             ArgumentError: there are not as many.
         """
+        self.anchors.data = self.in_cells(anchors)
+
+    def in_cells(self, anchors: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
+        """Return anchors in pixels as this head holds them: (levels, anchors, 2), in cells of their level.
+
+        Raises:
+            ArgumentError: there are not as many as it has.
+        """
         counts = [len(level) for level in anchors]
         if counts != [self.anchors.shape[1]] * len(self.strides) or {len(pair) for a in anchors for pair in a} != {2}:
             raise ArgumentError(
                 f"anchors are {self.anchors.shape[1]} pairs of width and height on each of {len(self.strides)} levels",
                 f"received {' and '.join(map(str, counts)) or 'none'}",
             )
-        self.anchors.data = (np.asarray(anchors) / np.reshape(self.strides, (-1, 1, 1))).astype(np.float32)
+        return (np.asarray(anchors) / np.reshape(self.strides, (-1, 1, 1))).astype(np.float32)
 
     def anchors_px(self, level: int) -> np.ndarray:
         """Return the widths and heights of a level's anchors in pixels, (anchors, 2)."""

@@ -42,6 +42,7 @@ class Family(Module):
     heads: ClassVar[tuple[str, ...]] = ("decoded", "raw")
     sources: Sequence[int | list[int]] = ()
     _names_of_file: list[str] | None = None  # those in ``metadata`` that the last state dict brought
+    _followed: Sequence[following.Change] = ()  # what else it brought
 
     def declare(
         self,
@@ -108,8 +109,9 @@ class Family(Module):
         """Take arrays from a state dict, under any names that :meth:`canonical` knows; see :class:`trtnn.Module`.
 
         What :func:`trtnn.load` read beside the arrays is taken as well: the names of classes go into ``metadata``, the
-        size of pictures into ``inputs``, activations and their like are made what the file says, and where the weights
-        come from is kept as ``metadata["checkpoint"]``, which goes into the engine file.
+        size of images into ``inputs``, activations and their like are made what the file says, and where the weights
+        come from is kept as ``metadata["checkpoint"]``, which goes into the engine file. All of it is so until the next
+        state dict is loaded: what that says nothing of is again as the model was constructed, or as somebody set it.
 
         Raises:
             StateDictError: as there, or the file says that it is of another network than this, with the same names.
@@ -120,11 +122,22 @@ class Family(Module):
         own = self.canonical(given)
         if strict and not all(name in own or member.optional for name, member in self._state().items()):
             return super().load_state_dict(own, strict)  # which says what is missing
-        changed = following.changes(self, said.get("modules", {}), given, own)
-        result = super().load_state_dict(own, strict)
-        for change in changed:
-            change()
-        self.adopt(said, own)
+        undone = [change for change in reversed(self._followed) if change.undo()]
+        try:
+            followed = following.changes(self, said.get("modules", {}), given, own)
+            followed += self._adopted(said, own)
+            optional = [member for name, member in self._state().items() if member.optional and name in own]
+            before = [member.data for member in optional]
+            result = super().load_state_dict(own, strict)
+        except BaseException:
+            for change in reversed(undone):
+                change.make()
+            raise
+        for change in followed:
+            change.make()
+        loaded = zip(optional, before, strict=True)
+        self._followed = followed + [following.Change(member, "data", member.data, data) for member, data in loaded]
+        self.adopt(said)
         return result
 
     def check(self, state_dict: Mapping[str, Any], said: Mapping[str, Any]) -> None:
@@ -164,13 +177,8 @@ class Family(Module):
             *hints,
         )
 
-    def adopt(self, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Take what a file says beside its arrays, which are in the model now.
-
-        Args:
-            said: its metadata.
-            own: its arrays under the model's own names.
-        """
+    def adopt(self, said: Mapping[str, Any]) -> None:
+        """Take into ``metadata`` what a file says beside its arrays, which are in the model now."""
         self.metadata.pop("checkpoint", None)
         if told := {key: said[key] for key in _OF_CHECKPOINT if key in said}:
             self.metadata["checkpoint"] = told
@@ -179,14 +187,24 @@ class Family(Module):
             self._names_of_file = list(said["names"]) if "names" in said else None
             if self._names_of_file is not None:
                 self.metadata["names"] = self._names_of_file
+
+    def _adopted(self, said: Mapping[str, Any], own: Mapping[str, Any]) -> list[following.Change]:
+        """Return the anchors and the inputs that a file says, as changes.
+
+        Raises:
+            ArgumentError: the anchors are not as many as the model has.
+        """
+        adopted: list[following.Change] = []
         for path, head in self.named_modules():
             if isinstance(head, AnchorHead) and "anchors" in said and f"{path}.anchors" not in own:
-                head.set_anchors(said["anchors"])
+                adopted.append(following.Change(head.anchors, "data", head.in_cells(said["anchors"])))
         if "imgsz" in said:
             length: int | list[int] = said["imgsz"]
             size = length if isinstance(length, list) else [length, length]
             step = self.metadata.get("stride", 1)
-            self.inputs = {"images": Input((1, 3, *(-(-side // step) * step for side in size)))}
+            images = Input((1, 3, *(-(-side // step) * step for side in size)))
+            adopted.append(following.Change(self, "inputs", {"images": images}))
+        return adopted
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str:
         """Say which model of any family a state dict looks like."""

@@ -8,7 +8,8 @@ names and shapes would fit, and the numbers be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from trtnn import modules
@@ -32,8 +33,36 @@ _IDLE = frozenset(
 ) | {"Flatten"}
 _HOW_TO_LOAD_ANYWAY = "if you know better, give the arrays alone: model.load_state_dict(dict(state_dict))"
 
-Change = Callable[[], None]
 Plain = bool | int | float | str | list[Any] | tuple[Any, ...] | None  # what a file says of a module
+
+
+@dataclass
+class Change:
+    """An attribute that a checkpoint sets, until the next one is loaded.
+
+    Attributes:
+        owner: a part of the model.
+        name: of the attribute.
+        value: what the checkpoint says.
+        before: what it was before; None until it is made.
+    """
+
+    owner: Any
+    name: str
+    value: Any
+    before: Any = None
+
+    def make(self) -> None:
+        """Set the attribute."""
+        self.before = getattr(self.owner, self.name)
+        setattr(self.owner, self.name, self.value)
+
+    def undo(self) -> bool:
+        """Set it to what it was before, unless somebody has changed it since; return whether it was."""
+        is_there = getattr(self.owner, self.name, None) is self.value
+        if is_there:
+            setattr(self.owner, self.name, self.before)
+        return is_there
 
 
 def changes(
@@ -110,7 +139,7 @@ def _follow(ours: Mapping[str, Module], path: str, said: Mapping[str, Any]) -> l
     if _is_activation(kind) and _is_activation(type(module)):
         made = _made(kind, said)
         parent, _, last = path.rpartition(".")
-        return [] if _shows_the_same(made, module) else [lambda: setattr(ours[parent], last, made)]
+        return [] if _shows_the_same(made, module) else [Change(ours[parent], last, made)]
     own = type(module).__name__
     if name != own and not ("BatchNorm" in name and "BatchNorm" in own):
         raise _Differs(f"the file has a {name}, here it is a {own}")
@@ -132,7 +161,7 @@ def _follow_attributes(module: Module, said: Mapping[str, Any]) -> list[Change]:
             continue
         if key not in _FOLLOWED or not _fits(value, mine):
             raise _Differs(f"{key} is {value} in the file, {mine} here")
-        changed.append(lambda key=key, value=value: setattr(module, key, value))
+        changed.append(Change(module, key, value))
     return changed
 
 

@@ -6,6 +6,10 @@ import os
 
 import pytest
 
+# Tests run side by side: threads of torch and OpenCV, in processes that tests start as well, would wait for each other.
+# It is set before anything imports these.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+
 from trtnn.files import CACHE_ENVIRONMENT
 
 

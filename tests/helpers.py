@@ -18,8 +18,6 @@ from trtnn.dtypes import as_dtype
 from trtnn.graph.definition import read_layers
 from trtnn.shapes.symbolic import evaluate
 
-torch.set_num_threads(1)  # the tests themselves run side by side
-
 FP32_TOLERANCE = 1e-5  # of assert_close
 FP16_TOLERANCE = 2e-3
 ENGINE_TOLERANCE = 5e-3  # a GPU multiplies in TF32 or fp16

@@ -1,6 +1,6 @@
 """Break the code in small ways, one at a time, and see whether a test fails: mutation testing.
 
->>> python -m tests.mutants record                              # which test runs which line; runs the tests of --tests
+>>> python -m tests.mutants record                              # which test runs which line; more is for pytest
 >>> python -m tests.mutants run trtnn/ops models/boxes.py --sample 100 --seed 1
 >>> python -m tests.mutants run trtnn/ops/norms.py --sample 0   # every mutant of a file
 
@@ -281,9 +281,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=float, default=20, help="seconds of tests that a mutant is given")
     parser.add_argument("--match", default="", help="a regular expression that a mutant's line has to hold")
-    given = parser.parse_args()
+    given, more = parser.parse_known_args()
     if given.what == "record":
-        return record(given.paths or TESTS)
+        return record([*(given.paths or TESTS), *more])
     return run(given.paths or TARGETS, given.sample, given.seed, given.most, given.match)
 
 

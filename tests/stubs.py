@@ -138,7 +138,8 @@ def _stub(source: Path, what: str, bound: Mapping[str, Mapping[str, Any]], befor
     ]
     head = f'"""What type checkers see of {what}; written by ``python -m tests.stubs``."""\n'
     python = f"import builtins\nfrom collections.abc import {'Callable, ' if 'Callable' in used else ''}Sequence\n"
-    written = "\n".join([head, f"{python}from typing import Any\n\nimport numpy as np\n", *imports, "", body, ""])
+    typing = f"from typing import Any{', overload' if 'overload' in used else ''}\n"
+    written = "\n".join([head, f"{python}{typing}\nimport numpy as np\n", *imports, "", body, ""])
     command = [
         sys.executable,
         "-m",

@@ -85,3 +85,13 @@ def test_the_package_is_found_whole_from_a_clone():
     code = f"{without_installed}import trtnn.models, trtnn.plugins, trtnn.examples; print(trtnn.models.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == ROOT / "models" / "__init__.py"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_take_nothing_from_the_tests(path):
+    """They run where the tests are not, and what both need stands in ``benchmarks``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    named += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    named += [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert [name for name in named if name == "tests" or name.startswith("tests.")] == []

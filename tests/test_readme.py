@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import trtnn
+from benchmarks.twins import yolov5 as twin
 from tests import ROOT
 from tests.cli.parsing import check_parses
 from tests.helpers import ONE_TARGET, RUNS_HERE, assert_close, load_random
 from trtnn.errors import EngineError
-from trtnn.examples import twin
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trtnn.examples.twin import Detect
+from trtnn.examples.digits.network import Detect
 
 RATIO = 4.0  # how far an anchor's sides may be from a box's
 LEVEL_BALANCE = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.25, 0.06)}

@@ -11,7 +11,7 @@ from torch import nn
 
 import trtnn
 from trtnn.examples.digits import CLASSES, SIZE_PX, WEIGHTS
-from trtnn.examples.twin import YOLOv5
+from trtnn.examples.digits.network import YOLOv5
 from trtnn.network import Network
 
 BATCH = 10

@@ -26,9 +26,9 @@ import trtnn
 from trtnn.examples.digits import CLASSES, WEIGHTS
 from trtnn.examples.digits.evaluate import measure
 from trtnn.examples.digits.loss import detection_loss
+from trtnn.examples.digits.network import YOLOv5
 from trtnn.examples.digits.predictors import torch_predictor
 from trtnn.examples.digits.scenes import make_scene, training_source, validation_set
-from trtnn.examples.twin import YOLOv5
 
 WARM_UP_STEPS = 300
 PEAK_RATE, LAST_RATE = 3e-3, 3e-5

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 import trtnn
+from benchmarks.twins import yolov8 as twins
 from tests.helpers import message_of
-from tests.models.twins import yolov8 as twins
 from trtnn import models
 from trtnn.checkpoint import convert, load, save
 from trtnn.checkpoint.parametrized import folded

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.plugins.cases import CASES, expected, geometry, random_tensors
-from trtnn.examples.deformable import deform_conv2d, sampled_deform_conv2d
+from trtnn.examples.digits.deformable import deform_conv2d, sampled_deform_conv2d
 
 NAMES = [
     "usual",

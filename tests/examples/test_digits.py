@@ -11,10 +11,10 @@ import torch
 from trtnn.examples.digits import PICTURE, SIZE_PX, WEIGHTS, scenes, train
 from trtnn.examples.digits.evaluate import RESULTS, measure
 from trtnn.examples.digits.loss import assign, complete_iou, detection_loss
+from trtnn.examples.digits.network import YOLOv5
 from trtnn.examples.digits.picture import TRUTH, demo_scene
 from trtnn.examples.digits.predictors import BATCH, load_twin, network_predictor, torch_predictor
 from trtnn.examples.digits.train import SceneStream, optimizer_for, save
-from trtnn.examples.twin import YOLOv5
 from trtnn.vision import box_iou, non_max_suppression
 
 

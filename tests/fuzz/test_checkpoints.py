@@ -3,7 +3,6 @@
 The seeds are fixed. ``TRTNN_FUZZ=100 pytest tests/fuzz`` reads a hundred times as many, others than these.
 """
 
-import contextlib
 import os
 import pickle
 import struct
@@ -79,7 +78,10 @@ def test_any_bytes_behind_a_sound_beginning(folder, suffix):
     @given(st.sampled_from(BEGINNINGS[suffix]), st.binary(max_size=200))
     def read(beginning, rest):
         (folder / f"a{suffix}").write_bytes(beginning + rest)
-        with contextlib.suppress(CheckpointError):
-            load(folder / f"a{suffix}")
+        try:
+            loaded = load(folder / f"a{suffix}")
+        except CheckpointError:
+            return
+        assert isinstance(loaded, dict)
 
     read()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import yolov5 as twin
 from tests.helpers import Function, message_of, numbers
 from tests.plugins.cases import Case, expected, geometry, random_tensors
 from trtnn import Dim, Input
@@ -18,7 +19,6 @@ from trtnn.backend import get_backend
 from trtnn.build.build import leave_out_libraries
 from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError, BuildError, EngineError
-from trtnn.examples import twin
 from trtnn.graph.precision import Precision
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import DCN

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import centernet, resnet, retinanet, yolov3, yolov8
 from tests.helpers import assert_close, message_of
-from tests.models.twins import centernet, resnet, retinanet, yolov3, yolov8
 from trtnn import models
 from trtnn.detector import Detector
 from trtnn.errors import ArgumentError

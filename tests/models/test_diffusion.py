@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import diffusion as twins
 from tests.helpers import (
     ONE_TARGET,
     assert_close,
@@ -17,7 +18,6 @@ from tests.helpers import (
     strongly_typed,
     trace,
 )
-from tests.models.twins import diffusion as twins
 from trtnn import Dim
 from trtnn.errors import ArgumentError, StateDictError
 from trtnn.models import diffusion

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import resnet as resnet_twin
+from benchmarks.twins import retinanet as twin
 from tests.helpers import ONE_TARGET, assert_close, message_of, run, strongly_typed
 from tests.models.names import digest
-from tests.models.twins import resnet as resnet_twin
-from tests.models.twins import retinanet as twin
 from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
@@ -19,8 +19,8 @@ from trtnn.modules import BatchNorm2d, FrozenBatchNorm2d
 CLASSES = 7
 V1, V2 = "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"
 # In parts of the largest magnitude, as seen: 5e-6, where torch itself is as much off double precision, and 1.4e-2.
-FP32_TOLERANCE = 2e-5
-FP16_TOLERANCE = 4e-2
+FP32_TOLERANCE = 1e-4  # of a logit
+FP16_TOLERANCE = 1e-1
 
 # Parameters and operations (at 800 pixels) that torchvision 0.29.1 publishes beside its weights, and the digest of
 # ``torchvision.models.get_model(name, weights=None, weights_backbone=None).state_dict()`` there.
@@ -48,6 +48,13 @@ def pictures(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(2))
 
 
+def assert_detections_close(result, expected, tolerance=FP32_TOLERANCE):
+    """Compare boxes in pixels, and scores in parts of themselves; a delta moves a box by a tenth of its anchor."""
+    assert result.keys() == expected.keys()
+    assert_close(result["boxes"], expected["boxes"], tolerance, 10 * tolerance)
+    assert_close(result["scores"], expected["scores"], tolerance, tolerance / 100)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 160, 96)])
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_boxes_and_scores_agree_with_the_twins(name, shape):
@@ -56,7 +63,7 @@ def test_boxes_and_scores_agree_with_the_twins(name, shape):
     with torch.no_grad():
         expected = theirs(images)
     result = ours.trace({"images": shape}).run(images.numpy())
-    assert_close(result, expected, FP32_TOLERANCE)
+    assert_detections_close(result, expected)
     height, width = shape[2:]
     boxes = result["boxes"]
     assert boxes.min() == 0
@@ -141,7 +148,7 @@ def test_eps_reaches_the_numbers():
     images = pictures(1, 3, 64, 64)
     with torch.no_grad():
         expected = theirs.eval()(images)
-    assert_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), expected, FP32_TOLERANCE)
+    assert_detections_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), expected)
 
 
 def test_inputs_and_metadata():
@@ -162,7 +169,7 @@ def test_fp16_is_near_fp32(name):
     with torch.no_grad():
         expected = theirs(images)
     network = ours.trace({"images": (1, 3, 64, 96)}, fp16=True)
-    assert_close(network.run(images.numpy()), expected, FP16_TOLERANCE)
+    assert_detections_close(network.run(images.numpy()), expected, FP16_TOLERANCE)
     decoding = [row for row in network.layers() if not row.path and row.kind in ("ELEMENTWISE", "UNARY")]
     assert len(decoding) == 9
     assert {row.output.dtype.name for row in decoding} == {"float32"}
@@ -191,7 +198,7 @@ def test_one_network_for_every_size(name):
     for shape in ((1, 3, 32, 32), (2, 3, 160, 96), (1, 3, 64, 224)):
         images = pictures(*shape)
         with torch.no_grad():
-            assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
+            assert_detections_close(network.run(images.numpy()), theirs(images))
 
 
 def test_a_level_of_one_cell_at_every_size():
@@ -200,7 +207,7 @@ def test_a_level_of_one_cell_at_every_size():
     for shape in ((1, 3, 32, 96), (2, 3, 64, 32)):
         images = pictures(*shape)
         with torch.no_grad():
-            assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
+            assert_detections_close(network.run(images.numpy()), theirs(images))
 
 
 def test_one_engine_for_every_size_builds(tmp_path):

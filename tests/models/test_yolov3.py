@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import trtnn
+from benchmarks.twins import yolov3 as twins
+from benchmarks.twins.scaling import pictures
 from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed
 from tests.models.checks import any_size, assert_boxes_close, outputs_of, zeros_of
-from tests.models.twins import yolov3 as twins
-from tests.models.twins.scaling import pictures
 from trtnn import Input, models
 from trtnn.errors import ArgumentError, ShapeError, StateDictError, TrtnnError
 from trtnn.models.yolov3 import YOLOv3

@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import yolov5 as twin
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly_typed
 from tests.models.checks import assert_boxes_close
 from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
-from trtnn.examples import twin
 from trtnn.models import create
 from trtnn.models.yolov5 import C3, YOLOv5
 from trtnn.modules import DCN
 
 CLASSES = 3
-# Some sixty layers in a row. In parts of the largest magnitude, fp32 was seen 2e-5 off torch, which itself was
-# 8e-6 off double precision; fp16 1.1e-2, in maps, boxes and scores alike.
-FP32_TOLERANCE = 4e-5
-FP16_TOLERANCE = 2e-2
+# Of a logit, after some sixty layers. fp32 was seen 6e-5 off torch, and fp16 8e-2, where logits spread by 1.5.
+FP32_TOLERANCE = 1e-4
+FP16_TOLERANCE = 0.15
 
 P5 = [f"yolov5{size}" for size in "nsmlx"]
 P6 = [f"{name}6" for name in P5]
@@ -30,18 +29,18 @@ EVERY = [(name, version) for name in P5 + P6 for version in ("6.0", "5.0")] + [(
 
 
 @functools.lru_cache(maxsize=2)
-def twin_of(name, version):
+def twin_of(name, version, width=None):
     size = 128 if name.endswith("6") else 64
     with mock.patch.object(torch.nn.Conv2d, "reset_parameters"):  # torch's own random weights take seconds, for nothing
-        model = twin.YOLOv5(name, classes=CLASSES, version=version)
+        model = twin.YOLOv5(name, classes=CLASSES, version=version, width=width)
     return twin.well_scaled(model, size)
 
 
-def pair_of(name, version="6.0", head="decoded"):
+def pair_of(name, version="6.0", head="decoded", width=None):
     """Return our model with its twin's weights, and the twin with the same head."""
-    theirs = twin_of(name, version)
+    theirs = twin_of(name, version, width)
     theirs.head = head
-    ours = YOLOv5(name, classes=CLASSES, version=version, head=head)
+    ours = YOLOv5(name, classes=CLASSES, version=version, head=head, width=width)
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
 
@@ -50,18 +49,16 @@ def pictures(batch, rows, columns, seed=1):
     return torch.rand(batch, 3, rows, columns, generator=torch.Generator().manual_seed(seed))
 
 
-def sizes_of(name):
-    large = name.removeprefix("yolov5")[0] in "lx"
-    if name.endswith("6"):
-        return [(1, 128, 64), (2, 64, 128)] if large else [(1, 128, 128), (2, 64, 128)]
-    return [(1, 64, 64), (2, 32, 64)] if large else [(1, 96, 64), (2, 64, 64)]
+# Numbers are compared in the depth of every size. Of the larger ones the channels are few: how many they are, of every
+# layer, is compared by itself below.
+WIDE = ["yolov5n", "yolov5s", "yolov5n6", "yolov5s6", "yolov5n-dcn", "yolov5s-dcn", "yolov5l"]
 
 
 @pytest.mark.parametrize(("name", "version"), EVERY)
 def test_every_size_agrees_with_its_twin(name, version):
-    ours, theirs = pair_of(name, version)
+    ours, theirs = pair_of(name, version, width=None if name in WIDE else 0.25)
     maps = [f"model.{len(ours.model) - 1}.m.{level}" for level in range(len(ours.strides))]
-    for batch, rows, columns in sizes_of(name):
+    for batch, rows, columns in [(1, 128, 128), (2, 64, 128)] if name.endswith("6") else [(1, 96, 64), (2, 64, 64)]:
         images = pictures(batch, rows, columns)
         with torch.no_grad():
             theirs.head = "raw"
@@ -215,8 +212,7 @@ def test_fp16_is_near_fp32(name, version, rows, columns):
     images = pictures(1, rows, columns).numpy()
     full, half = (ours.trace({"images": images.shape}, fp16=fp16).run(images) for fp16 in (False, True))
     assert np.abs(half - full).max() > 0
-    assert np.abs(half[..., :4] - full[..., :4]).max() < FP16_TOLERANCE * np.abs(full[..., :4]).max()
-    assert np.abs(half[..., 4:] - full[..., 4:]).max() < FP16_TOLERANCE
+    assert_boxes_close(half, full, FP16_TOLERANCE)
 
 
 @strongly_typed
@@ -240,8 +236,7 @@ def test_the_head_alone_in_fp32():
     network = ours.trace({"images": images.shape}, fp16=True, fp32_modules=("model.24",))
     kernels = {layer.name: layer.kernel.dtype.name for layer in layers(network, "CONVOLUTION")}
     assert {name for name, kind in kernels.items() if kind == "float32"} == {f"model.24.m.{i}" for i in range(3)}
-    full = ours.trace({"images": images.shape}).run(images)
-    assert np.abs(network.run(images) - full)[..., 4:].max() < FP16_TOLERANCE
+    assert_boxes_close(network.run(images), ours.trace({"images": images.shape}).run(images), FP16_TOLERANCE)
 
 
 # -- deformable convolutions ------------------------------------------------------------------------------------------

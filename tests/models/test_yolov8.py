@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.twins import yolov8 as twins
+from benchmarks.twins.scaling import pictures
 from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed
 from tests.models.checks import any_size, assert_boxes_close, outputs_of, zeros_of
-from tests.models.twins import yolov8 as twins
-from tests.models.twins.scaling import pictures
 from trtnn import Input, models
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models.yolov8 import YOLOv8
 
 CLASSES = 3
-FP32_TOLERANCE = 1e-5  # 3e-6 was seen
-FP16_TOLERANCE = 2e-2
+FP32_TOLERANCE = 5e-5  # of a logit
+FP16_TOLERANCE = 5e-2
+CELL = 8 * 32
 
 
 @functools.cache
@@ -38,7 +39,7 @@ def test_it_agrees_with_its_twin(name):
         images = pictures(*shape)
         boxes, maps = outputs_of(theirs, images)
         inputs = {"images": tuple(images.shape)}
-        assert_boxes_close(ours.trace(inputs).run(images.numpy()), boxes, FP32_TOLERANCE, dim=1)
+        assert_boxes_close(ours.trace(inputs).run(images.numpy()), boxes, FP32_TOLERANCE, dim=1, cell=CELL)
         assert_close(raw.trace(inputs).run(images.numpy()), maps, FP32_TOLERANCE)
 
 
@@ -150,7 +151,7 @@ def test_fp16_is_near_fp32_and_boxes_are_decoded_in_fp32():
     full, network = (ours.trace({"images": images.shape}, fp16=fp16) for fp16 in (False, True))
     half = network.run(images)
     assert np.abs(half - full.run(images)).max() > 0
-    assert_boxes_close(half, full.run(images), FP16_TOLERANCE, dim=1)
+    assert_boxes_close(half, full.run(images), FP16_TOLERANCE, dim=1, cell=CELL)
     for row in network.layers():
         if row.kind in ("SOFTMAX", "REDUCE") or (row.kind == "ELEMENTWISE" and row.path == "model.22"):
             assert row.output.dtype.name == "float32", row
@@ -163,7 +164,9 @@ def test_half_precision_checkpoints():
     images = pictures(1, 64, 64)
     boxes, _ = outputs_of(theirs, images)
     ours.load_state_dict({n: t.half() if t.is_floating_point() else t for n, t in theirs.state_dict().items()})
-    assert_boxes_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), boxes, FP16_TOLERANCE, dim=1)
+    assert_boxes_close(
+        ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), boxes, FP16_TOLERANCE, dim=1, cell=CELL
+    )
 
 
 @pytest.mark.parametrize("fp16", [False, True])
@@ -185,7 +188,7 @@ def test_one_network_for_every_size():
     for shape in ((1, 32, 32), (2, 64, 96), (3, 128, 32)):
         images = pictures(*shape)
         boxes, _ = outputs_of(theirs, images)
-        assert_boxes_close(network.run(images.numpy()), boxes, FP32_TOLERANCE, dim=1)
+        assert_boxes_close(network.run(images.numpy()), boxes, FP32_TOLERANCE, dim=1, cell=CELL)
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Every module of torch.nn is here, or in the table of those that are not; and the page that says so is current."""
 
-import inspect
-
 import pytest
 import torch
 
@@ -13,28 +11,6 @@ from trtnn.modules.missing import MISSING
 from trtnn.ops.missing import KINDS
 from trtnn.ops.missing import MISSING as MISSING_FUNCTIONS
 from trtnn.parameter import Parameter
-
-# Arguments of torch's constructors that mean nothing here.
-NOT_TAKEN = {"self", "min_value", "max_value", "args", "kwargs"}
-NOT_OF_TORCH = {"Module", *OF_TORCHVISION}
-
-
-def lstm(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-         proj_size=0, device=None, dtype=None):  # fmt: skip
-    """What torch.nn.LSTM takes, which it shows in its documentation alone."""
-
-
-def gru(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-        device=None, dtype=None):  # fmt: skip
-    """As of :func:`lstm`."""
-
-
-def rnn(input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0,
-        bidirectional=False, device=None, dtype=None):  # fmt: skip
-    """As of :func:`lstm`."""
-
-
-SHOWN = {"LSTM": lstm, "GRU": gru, "RNN": rnn}
 
 
 def test_every_module_is_here_or_accounted_for():
@@ -52,23 +28,6 @@ def test_no_name_is_here_that_torch_has_not():
 
 def test_the_page_is_current():
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.modules.torch_nn"
-
-
-@pytest.mark.parametrize("name", [name for name in modules.__all__ if name not in NOT_OF_TORCH])
-def test_arguments_and_defaults_are_torchs(name):
-    theirs = SHOWN[name] if name in SHOWN else getattr(torch.nn, name)
-    ours, theirs = inspect.signature(getattr(modules, name)), inspect.signature(theirs)
-    assert name == "Identity" or not any(p.kind is p.VAR_KEYWORD for p in ours.parameters.values())
-    ours, theirs = (
-        [p for p in found.parameters.values() if p.name not in NOT_TAKEN and p.kind is not p.VAR_POSITIONAL]
-        for found in (ours, theirs)
-    )
-    assert [(p.name, p.kind) for p in ours] == [(p.name, p.kind) for p in theirs]
-    for mine, wanted in zip(ours, theirs, strict=True):
-        if wanted.name == "dim" and name in ("Softmax", "Softmin", "LogSoftmax"):
-            continue  # torch guesses a dimension where none is given, and says that it will not for long
-        default, expected = (getattr(p.default, "__name__", p.default) for p in (mine, wanted))
-        assert default == expected
 
 
 def test_a_missing_module_says_why():

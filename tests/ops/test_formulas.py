@@ -85,6 +85,36 @@ def test_logarithms_next_to_a_power_are_not_whole():
     np.testing.assert_allclose(run(F.log2, x), np.log2(x.astype(np.float64)), rtol=2e-6)
 
 
+@pytest.mark.parametrize("name", ["normalize", "cosine_similarity", "pairwise_distance"])
+@pytest.mark.parametrize("size", [0.0, 3e-13, 3e-9, 1e-6])
+def test_what_keeps_short_vectors_from_0(name, size):
+    """Vectors about as long as each eps, by default and where it is given."""
+    x = np.float32([[1, -2, 2], [0, 0, 0]]) * np.float32(size)
+    for how in ({}, {"eps": 1e-3}):
+
+        def function(ops, x, how=how):
+            return ops.normalize(x, **how) if name == "normalize" else getattr(ops, name)(x, x.flip(-1), **how)
+
+        expected = function(TORCH, torch.from_numpy(x)).numpy()
+        result = run(lambda x, function=function: function(F, x), x)
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+def test_gelu_by_its_published_constants():
+    """https://arxiv.org/abs/1606.08415, section 2, in float64."""
+    x = np.linspace(-4, 4, 801, dtype=np.float32)
+    wide = x.astype(np.float64)
+    expected = 0.5 * wide * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
+    np.testing.assert_allclose(run(lambda x: F.gelu(x, "tanh"), x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("row", [[np.inf, 1], [-np.inf, 1], [-np.inf, -np.inf], [np.inf, -np.inf], [np.nan, np.inf]])
+def test_logarithms_of_sums_with_infinity(row):
+    x = np.float32([row, [200, 201]])
+    expected = torch.from_numpy(x).logsumexp(1).numpy()
+    np.testing.assert_allclose(run(lambda x: F.logsumexp(x, 1), x), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["hypot", "logaddexp", "atan2"])
 def test_large_numbers_do_not_overflow(name):
     expected = getattr(torch, name)(torch.from_numpy(LARGE), torch.from_numpy(LARGE[::-1].copy()))

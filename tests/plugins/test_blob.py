@@ -36,7 +36,7 @@ def test_every_byte_is_looked_at(emulated, blob):
     """Also what says nothing about lengths, such as the stride: a layer that computes something else is refused."""
     assert refusal(emulated, blob) is None
     for at in range(len(blob)):
-        for bit in range(8):
+        for bit in range(8) if at < HEADER else (at % 8,):
             damaged = bytearray(blob)
             damaged[at] ^= 1 << bit
             assert refusal(emulated, bytes(damaged)), f"byte {at}, bit {bit}"

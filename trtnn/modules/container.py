@@ -222,15 +222,14 @@ class _Mapping(Module):
         self[name]  # it raises where there is none
         delattr(self, name)
 
-    def update(self, members: Mapping[str, Any] | _Mapping | Iterable[tuple[str, Any]]) -> None:
-        """Add or replace members by name."""
-        for name, member in _pairs(members, type(self).__name__):
+    def _update(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        for name, member in pairs:
             self[name] = member
 
-    def pop(self, name: str) -> Any:
+    def pop(self, key: str) -> Any:
         """Take a member out and return it."""
-        member = self[name]
-        del self[name]
+        member = self[key]
+        del self[key]
         return member
 
     def clear(self) -> None:
@@ -251,6 +250,9 @@ class _Mapping(Module):
         return self._members_by_name.items()
 
 
+Named = Mapping[str, Any] | _Mapping | Iterable[tuple[str, Any]]
+
+
 class ModuleDict(_Mapping):
     """Modules by name, as torch.nn.ModuleDict; it has no forward of its own."""
 
@@ -259,6 +261,10 @@ class ModuleDict(_Mapping):
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         super().__init__()
         self.update({} if modules is None else modules)
+
+    def update(self, modules: Named) -> None:
+        """Add or replace modules by name, those of a dict, a ModuleDict or pairs."""
+        self._update(_pairs(modules, "ModuleDict"))
 
 
 class ParameterDict(_Mapping):
@@ -270,11 +276,11 @@ class ParameterDict(_Mapping):
         super().__init__()
         self.update({} if parameters is None else parameters)
 
-    def update(self, members: Mapping[str, Any] | _Mapping | Iterable[tuple[str, Any]]) -> None:
+    def update(self, parameters: Named) -> None:
         """Add or replace parameters by name; those of a dict that is no OrderedDict by the alphabet, as in torch."""
-        by_alphabet = isinstance(members, Mapping) and not isinstance(members, OrderedDict)
-        pairs = _pairs(members, "ParameterDict")
-        super().update(sorted(pairs) if by_alphabet else pairs)
+        by_alphabet = isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict)
+        pairs = _pairs(parameters, "ParameterDict")
+        self._update(sorted(pairs) if by_alphabet else pairs)
 
     def __reversed__(self) -> Iterator[str]:
         return reversed(self._members_by_name)
@@ -289,15 +295,15 @@ class ParameterDict(_Mapping):
         self.update(other)
         return self
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         """Return a parameter, or ``default`` where there is none."""
-        return self._members_by_name.get(name, default)
+        return self._members_by_name.get(key, default)
 
-    def setdefault(self, name: str, default: Parameter | None = None) -> Any:
+    def setdefault(self, key: str, default: Parameter | None = None) -> Any:
         """Return a parameter, which is ``default`` where there was none."""
-        if name not in self:
-            self[name] = default
-        return self[name]
+        if key not in self:
+            self[key] = default
+        return self[key]
 
     def popitem(self) -> tuple[str, Any]:
         """Take the last parameter out and return it with its name."""

@@ -46,7 +46,8 @@ def activation(inplace: bool = True, low: float = -3, **arguments: Any) -> Case:
 
 ACTIVATIONS = {
     **{name: activation() for name in ("relu", "relu6", "silu", "hardswish", "hardsigmoid", "mish", "selu")},
-    **{name: activation(inplace=False) for name in ("sigmoid", "tanh", "logsigmoid", "softsign", "tanhshrink")},
+    **{name: activation(inplace=False) for name in ("sigmoid", "tanh", "logsigmoid", "softsign")},
+    "tanhshrink": activation(absolute=1e-3, inplace=False),  # torch rounds tanh(x) to fp16, which is nearly x
     "hardtanh": activation(
         min_val=maybe(st.sampled_from([-1.0, 0, -2.5])), max_val=maybe(st.sampled_from([1.0, 0.5, -1.5]))
     ),
@@ -123,6 +124,7 @@ NORMS = {
         arrays(FLOATS, (2, 3), **POSITIVE),
         p=maybe(st.sampled_from([1, 2.0, 3, math.inf])),
         dim=maybe(dim),
+        eps=maybe(st.sampled_from([0.5, 5.0])),  # below and above the length of what is drawn
         half=MATRICES,
     ),
     "local_response_norm": case(
@@ -136,12 +138,14 @@ NORMS = {
         arrays(shape=(1, 2, 3), kinds=FLOATS, **POSITIVE),
         other(FLOATS, **POSITIVE),
         dim=lambda x, y: st.sampled_from([0, -1]),
+        eps=maybe(st.sampled_from([0.5, 5.0])),
         half=MATRICES,
     ),
     "pairwise_distance": case(
         arrays(FLOATS, (1, 2), low=0, high=3),
         lambda x: exactly(*x.shape, kinds=FLOATS, low=4, high=6),
         p=maybe(st.sampled_from([1.0, 2.0, 3.0, math.inf])),
+        eps=maybe(st.sampled_from([0, 0.5])),
         keepdim=KEEPDIM,
         half=MATRICES,
     ),

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.models.twins.scaling import cells_of, pictures, well_scaled, without_weights
-from trtnn.examples.twin import Concat
+from benchmarks.twins.scaling import cells_of, pictures, well_scaled, without_weights
+from trtnn.examples.digits.network import Concat
 
 ANCHORS_PX = {
     "yolov3": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from benchmarks.twins.yolov5 import YOLOv5, well_scaled
 from trtnn.errors import ArgumentError
-from trtnn.examples.twin import YOLOv5, well_scaled
 
 PUBLISHED = {  # parameters with 80 classes, as the releases' own model summaries print them
     "yolov5n": 1_872_157,

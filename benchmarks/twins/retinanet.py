@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tests.models.twins.resnet import Frozen, ResNet, well_scaled
+from benchmarks.twins.resnet import Frozen, ResNet, well_scaled
 
 ANCHORS = 9
 

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tests.models.twins.scaling import cells_of, pictures, well_scaled, without_weights
-from trtnn.examples.twin import SPPF, Concat, Conv
+from benchmarks.twins.scaling import cells_of, pictures, well_scaled, without_weights
+from trtnn.examples.digits.network import SPPF, Concat, Conv
 
 SCALES = {
     "n": (0.33, 0.25, 1024),

@@ -1,4 +1,4 @@
-"""YOLOv5 in torch, with the official state-dict names: what the digits detector is trained with, and the tests' oracle.
+"""YOLOv5 in torch, with the official state-dict names: what the digits detector is trained with.
 
 Written from the published facts of the architecture (layer tables, parameter names, the decoding formula), for
 releases 5.0 and 6.0 to 7.0, and for the models with three output levels (P5) and with four (P6). The blocks are
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trtnn.errors import ArgumentError
-from trtnn.examples.deformable import deform_conv2d
+from trtnn.examples.digits.deformable import deform_conv2d
 
 SCALES = {"n": (0.33, 0.25), "s": (0.33, 0.50), "m": (0.67, 0.75), "l": (1.0, 1.0), "x": (1.33, 1.25)}  # depth, width
 ANCHORS_PX = {
@@ -253,7 +253,7 @@ class YOLOv5(nn.Module):
         counts = [repeats(n) for _, n in stages]
         stem, *widths = [math.ceil(c * self.width / 8) * 8 for c in (64, *(c for c, _ in stages))]
 
-        # Backbone: halve the picture five or six times.
+        # Backbone: halve the image five or six times.
         self._add(Focus(channels, stem) if old else Conv(channels, stem, 6, 2, 2))
         lateral = []  # (layer, channels) that the way down joins again
         below = stem
@@ -297,42 +297,3 @@ class YOLOv5(nn.Module):
             x = layer(*(x if source == -1 else seen[source] for source in sources))
             seen.append(x)
         return x if self.training or self.head == "raw" else self.detect.decode(x)
-
-
-@torch.no_grad()
-def well_scaled(model: YOLOv5, size: int | tuple[int, int], seed: int = 0) -> YOLOv5:
-    """Gives ``model`` random weights that neither drown nor amplify, and returns it in eval mode.
-
-    Convolutions are normal with variance 1/fan-in, and BatchNorm's statistics are those of one train-mode batch of
-    noise pictures of ``size`` pixels (a side, or rows and columns). BatchNorm's shifts lie about 1.5, where SiLU is
-    nearly straight: with shifts about 0 its curvature makes a chaotic network, which amplifies rounding a hundred
-    times and more. The last convolutions give logits that spread by about 1.5 about 0: boxes, objectness and classes
-    all vary.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal_(tensor: Tensor, mean: float, std: float) -> None:
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * std + mean)
-
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            normal_(module.weight, 0.0, module.weight[0].numel() ** -0.5)
-            if module.bias is not None:
-                module.bias.zero_()
-    for norm in norms:
-        normal_(norm.weight, 0.8, 0.15)
-        normal_(norm.bias, 1.5, 0.2)
-        norm.momentum = 1.0  # this batch's statistics, not a moving mean of them
-    rows, columns = (size, size) if isinstance(size, int) else size
-    channels = next(module for module in model.modules() if isinstance(module, nn.Conv2d)).in_channels
-    channels //= 4 if model.version == "5.0" else 1
-    raw = model.train()(torch.rand(4, channels, rows, columns, generator=generator))
-    for norm in norms:
-        norm.momentum = 0.03
-    for conv, logits in zip(model.detect.m, raw, strict=True):
-        spread, mean = torch.std_mean(logits, dim=(0, 2, 3))
-        conv.weight.mul_((1.5 / spread).view(-1, 1, 1, 1))
-        normal_(conv.bias, 0.0, 0.5)
-        conv.bias.sub_(mean * 1.5 / spread)
-    return model.eval()
