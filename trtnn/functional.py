@@ -132,8 +132,6 @@ from trtnn.ops.gathering import gather, index_add, one_hot, scatter_add, unfold,
 from trtnn.ops.heads import multi_head_attention_forward
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
 from trtnn.ops.joining import cat, chunk, split, stack
-from trtnn.ops.linalg import det, matrix_power
-from trtnn.ops.linalg import inv as inverse
 from trtnn.ops.linear import bilinear, linear
 from trtnn.ops.logarithms import exp2, expm1, log1p, log2, log10, logaddexp, logaddexp2, logit, xlogy
 from trtnn.ops.matrix import addmm, bmm, dot, einsum, matmul, mm, mv, outer
@@ -247,7 +245,10 @@ from trtnn.ops.spellings import (
     broadcast_to,
     clamp_max,
     clamp_min,
+    det,
+    inverse,
     itself,
+    matrix_power,
     positive,
     ravel,
     rsub,
@@ -255,6 +256,7 @@ from trtnn.ops.spellings import (
     swapaxes,
     true_divide,
     unsafe_split,
+    vdot,
 )
 from trtnn.ops.statistics import (
     aminmax,
@@ -707,21 +709,21 @@ feature_alpha_dropout, fix, ger, greater, greater_equal, less = alpha_dropout, t
 less_equal, moveaxis, multiply, negative, not_equal = le, movedim, mul, neg, ne
 detach = itself
 resolve_conj, resolve_neg, row_stack, sgn, subtract, swapdims = itself, itself, vstack, sign, sub, transpose
-trapz, unsafe_chunk, vdot = trapezoid, chunk, dot
+trapz, unsafe_chunk = trapezoid, chunk
 
 
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """:func:`expand` to the shape of another tensor."""
+    """Return :func:`expand` to the shape of another tensor."""
     return expand(input, other.shape)
 
 
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
-    """:func:`reshape` to the shape of another tensor."""
+    """Return :func:`reshape` to the shape of another tensor."""
     return reshape(input, other.shape)
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; fewer dimensions stay as they are.
+    """Return the transpose of a matrix; fewer dimensions stay as they are.
 
     Raises:
         ShapeError: there are more than two dimensions.

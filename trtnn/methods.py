@@ -75,7 +75,7 @@ def _swapped(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], 
 
 
 def _of_operands(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Any]:
-    """``==`` and ``!=`` of what no operand is, such as None, are Python's own, as in torch."""
+    """Return ``==`` or ``!=`` that leaves what is no operand, such as None, to Python, as in torch."""
 
     def compare(input: Tensor, other: Any) -> Any:
         if other is None or isinstance(other, (str, bytes, list, tuple, dict, set, DType)):
@@ -86,27 +86,27 @@ def _of_operands(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, An
 
 
 def _beside_complex(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Arithmetic with complex numbers on the right is theirs."""
+    """Return arithmetic that leaves complex numbers on the right to :class:`Complex`."""
     return lambda input, other: NotImplemented if type(other) is Complex else function(input, other)
 
 
 def _where_else(input: Tensor, condition: Operand, other: Operand) -> Tensor:
-    """The tensor where a condition is true, else other; see :func:`where`."""
+    """Return the tensor where a condition is true, else other; see :func:`where`."""
     return where(condition, input, other)
 
 
 def _type_as(input: Tensor, other: Tensor) -> Tensor:
-    """The elements in the type of another tensor."""
+    """Return the elements in the type of another tensor."""
     return cast(input, other.dtype)
 
 
 def _as_it_is(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The tensor itself: where it is and how it lies in memory is the engine's to decide."""
+    """Return the tensor: where it is and how it lies in memory is the engine's to decide."""
     return input
 
 
 def _filled(input: Tensor, value: Any) -> Tensor:
-    """One number in every place."""
+    """Return one number in every place, in the shape and type of ``input``."""
     return full_like(input, value)
 
 
@@ -257,7 +257,7 @@ for _name, _function in _BOUND.items():
 
 
 def _compared_as_itself(function: Callable[..., Any]) -> Callable[[Parameter, Any], Any]:
-    """``==`` of two parameters is Python's own where nothing is traced, for who looks one up in a list."""
+    """Return ``==`` or ``!=`` that is Python's own of two parameters outside a trace, for ``p in parameters``."""
 
     def compare(parameter: Parameter, other: Any) -> Any:
         if current_graph() is None and isinstance(other, Parameter):

@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--output", metavar="DIR", help="the folder for the library (default: trtnn's cache folder)")
     command.add_argument("--kernel-only", action="store_true", help="the kernel without TensorRT's plugin")
     command.add_argument("--force", action="store_true", help="build again what is there")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        path = build(given.tensorrt_include, given.arch, given.output, given.kernel_only, given.force)
+        path = build(options.tensorrt_include, options.arch, options.output, options.kernel_only, options.force)
     except TrtnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -70,12 +70,12 @@ def architecture(name: str | None) -> str:
         if not gpus():
             raise ArgumentError("there is no GPU here to build for", f"name one: {COMMAND} --arch sm_90a")
         name = {"sm90": HOPPER}.get(gpus()[0], gpus()[0])
-    found = re.fullmatch(r"(?:sm_?)?(\d{2,3}a?)", name)
-    if not found:
+    numbered = re.fullmatch(r"(?:sm_?)?(\d{2,3}a?)", name)
+    if not numbered:
         raise ArgumentError(f"{name!r} is no GPU architecture", "expected one such as sm_80, sm_89 or sm_90a")
-    if int(found[1].rstrip("a")) < 80:
+    if int(numbered[1].rstrip("a")) < 80:
         raise ArgumentError(f"{name} is too old for the kernel", "it copies asynchronously: sm_80 and later")
-    return f"sm{found[1]}"
+    return f"sm{numbered[1]}"
 
 
 def library_path(arch: str, tensorrt: str | None, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -92,7 +92,7 @@ def library_path(arch: str, tensorrt: str | None, folder: str | os.PathLike[str]
 
 
 def is_unchanged(path: Path) -> bool:
-    """Whether the library at ``path`` is there, as it was built."""
+    """Return whether the library at ``path`` is there, as it was built."""
     try:
         return path.with_name(path.name + DIGEST).read_text(encoding="ascii") == digest_of(path.read_bytes())
     except (OSError, ValueError):
@@ -107,9 +107,9 @@ def find_nvcc() -> str:
     """
     roots = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
     for place in (*(str(Path(root, "bin", "nvcc")) for root in roots), "nvcc", "/usr/local/cuda/bin/nvcc"):
-        found = shutil.which(place)
-        if found:
-            return found
+        program = shutil.which(place)
+        if program:
+            return program
     raise BuildError(
         "CUDA's compiler nvcc was not found",
         "looked in $CUDA_HOME/bin, $CUDA_PATH/bin, the PATH and /usr/local/cuda/bin",
@@ -117,17 +117,17 @@ def find_nvcc() -> str:
     )
 
 
-def find_headers(given: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
+def find_headers(headers: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     """Return the folder of TensorRT's C++ headers and their version, such as ``"10.13"``.
 
     Args:
-        given: the folder; None looks in ``$TENSORRT_ROOT/include`` and the usual places.
+        headers: the folder; None looks in ``$TENSORRT_ROOT/include`` and the usual places.
 
     Raises:
         BuildError: they are not there.
     """
-    if given is not None:
-        places = [glob.escape(os.fspath(given))]
+    if headers is not None:
+        places = [glob.escape(os.fspath(headers))]
     else:
         root = os.environ.get("TENSORRT_ROOT")
         places = [*([glob.escape(str(Path(root, "include")))] if root else []), *PLACES]
@@ -137,7 +137,7 @@ def find_headers(given: str | os.PathLike[str] | None = None) -> tuple[Path, str
                 return Path(folder), _version(Path(folder, "NvInferVersion.h"))
     raise BuildError(
         f"TensorRT's headers ({', '.join(NEEDED)}) were not found",
-        f"looked in: {', '.join(places) if given is None else given}",
+        f"looked in: {', '.join(places) if headers is None else headers}",
         "pip's tensorrt has none; they come with apt's libnvinfer-headers-dev, with NVIDIA's tar of TensorRT, or with",
         "  git clone --depth 1 --branch v10.13.0 https://github.com/NVIDIA/TensorRT   # the version that is installed",
         f"then: {COMMAND} --tensorrt-include TensorRT/include",
@@ -149,10 +149,10 @@ def _version(header: Path) -> str:
     text = header.read_text(encoding="utf-8", errors="replace")
     numbers = []
     for part in ("MAJOR", "MINOR"):
-        found = re.search(rf"#define (?:NV_TENSORRT_{part}|TRT_{part}_ENTERPRISE)\s+(\d+)", text)
-        if not found:
+        number = re.search(rf"#define (?:NV_TENSORRT_{part}|TRT_{part}_ENTERPRISE)\s+(\d+)", text)
+        if not number:
             raise BuildError(f"{header} does not say which TensorRT it is of", f"expected NV_TENSORRT_{part}")
-        numbers.append(found[1])
+        numbers.append(number[1])
     return ".".join(numbers)
 
 

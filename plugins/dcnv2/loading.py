@@ -23,8 +23,8 @@ _loaded: dict[str, Path] = {}
 
 def version_of(text: str) -> tuple[int, int]:
     """Return the major and minor numbers of a version such as ``"8.6.0"``."""
-    found = re.match(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    numbers = re.match(r"(\d+)\.(\d+)", text)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
 def find_library(backend: Backend, arch: str | None = None, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -41,10 +41,10 @@ def find_library(backend: Backend, arch: str | None = None, folder: str | os.Pat
     major, minor = version_of(backend.version)
     fitting, others = [], []
     for path in sorted(root.glob(f"tensorrt-*/{PLUGIN}")):
-        found = re.fullmatch(r"tensorrt-(\d+)\.(\d+)-(sm\w+)-(\w+)", path.parent.name)
-        if found and int(found[1]) == major and int(found[2]) <= minor and found.group(3, 4) == (target, digest()):
-            fitting.append((int(found[2]), path))
-        elif found:
+        built = re.fullmatch(r"tensorrt-(\d+)\.(\d+)-(sm\w+)-(\w+)", path.parent.name)
+        if built and int(built[1]) == major and int(built[2]) <= minor and built.group(3, 4) == (target, digest()):
+            fitting.append((int(built[2]), path))
+        elif built:
             others.append(path.parent.name)
     if fitting:
         return max(fitting)[1]
@@ -89,15 +89,15 @@ def load(path: str | os.PathLike[str] | None = None) -> Path:
         raise BackendError(f"{backend} has no plugins", 'use lowering="native", which needs none')
     if backend.name in _loaded:
         return _loaded[backend.name]
-    found = Path(path) if path is not None else find_library(backend)
+    library = Path(path) if path is not None else find_library(backend)
     if path is None:
-        check_unchanged(found)
-    check_library(found, backend)
+        check_unchanged(library)
+    check_library(library, backend)
     backend.logger.take()
-    if backend.trt.get_plugin_registry().load_library(os.fspath(found)) is None:
-        raise EngineError(f"TensorRT did not take the plugins of {found}", *backend.logger.take())
-    _loaded[backend.name] = found
-    return found
+    if backend.trt.get_plugin_registry().load_library(os.fspath(library)) is None:
+        raise EngineError(f"TensorRT did not take the plugins of {library}", *backend.logger.take())
+    _loaded[backend.name] = library
+    return library
 
 
 def check_unchanged(path: Path) -> None:

@@ -194,7 +194,7 @@ def test_ctrl_c_is_told_in_a_line(run, monkeypatch):
 
 
 def test_ctrl_c_while_the_package_is_imported_is_told_in_a_line(tmp_path):
-    (tmp_path / "filelock.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "fractions.py").write_text("raise KeyboardInterrupt")  # which comes before the standard one
     done = subprocess.run(
         [sys.executable, "-c", "from trtnn_start import main; main()", "--version"],
         cwd=ROOT,

@@ -243,6 +243,8 @@ class Memory:
         self.asked.append((spec.shape[0], spec.dtype.name))
         return np.empty(spec.shape[0], np.bool_)
 
+    pinned = empty
+
     def current_handle(self) -> int:
         return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from trtnn import Engine, get_backend
 from trtnn.build.describe import describe
 from trtnn.errors import BackendError, EngineError
 from trtnn.modules import DCN
-from trtnn.plugins import PLUGINS, load_plugins
+from trtnn.plugins import dcnv2, load_plugins
 from trtnn.plugins.dcnv2 import building, loading
 
 PLAN = b"ftrt, and what a plan goes on with"
@@ -61,7 +60,7 @@ def test_a_network_without_plugins_names_none():
 
 
 def test_plugins_are_loaded_before_the_plan(engine, network, runnable, monkeypatch):
-    monkeypatch.setitem(PLUGINS, "dcnv2", SimpleNamespace(load=lambda: runnable.append("dcnv2")))
+    monkeypatch.setattr(dcnv2, "load", lambda: runnable.append("dcnv2"))
     x = numbers(1, 8, 6, 6)
     np.testing.assert_array_equal(engine(x), network.run(x))
     engine(x)
@@ -69,7 +68,7 @@ def test_plugins_are_loaded_before_the_plan(engine, network, runnable, monkeypat
 
 
 def test_an_engine_without_plugins_loads_none(runnable, monkeypatch):
-    monkeypatch.setitem(PLUGINS, "dcnv2", SimpleNamespace(load=lambda: runnable.append("dcnv2")))
+    monkeypatch.setattr(dcnv2, "load", lambda: runnable.append("dcnv2"))
     graph = trace(lambda x: x.relu(), (2, 3)).graph
     Engine(PLAN, describe(graph, (), {}, PLAN))._open()
     assert runnable == ["session"]

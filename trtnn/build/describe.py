@@ -24,7 +24,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
     return {
         **_class_keys(metadata),
         **metadata,
-        **_picture_keys(graph.inputs),  # the metadata may know a size of pictures too: that of the training
+        **_image_keys(graph.inputs),  # the metadata may hold another image size: that of the training
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
         "inner_outputs": graph.inner_outputs,
@@ -34,8 +34,8 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
     }
 
 
-def _picture_keys(inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
-    """Return the keys by which other tools know what pictures an engine takes, where it takes pictures.
+def _image_keys(inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    """Return the keys by which other tools know which images an engine takes, where it takes images.
 
     Of any size it is the one that it is fastest at, as in Ultralytics' files.
     """

@@ -241,7 +241,7 @@ class Engine:
         Results lie in such memory as well: as ``out`` or as another engine's input they travel so too.
 
         >>> inputs = engine.pinned_inputs()
-        >>> inputs["images"][:] = pictures
+        >>> inputs["images"][:] = images
         >>> detections = engine(**inputs)
 
         Args:

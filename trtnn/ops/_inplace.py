@@ -75,7 +75,7 @@ def viewing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def viewing_parts(function: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
-    """:func:`viewing` for ``input[index]``, which is a copy where lists, arrays or Tensors pick elements."""
+    """Return :func:`viewing` for ``input[index]``, which is a copy where lists, arrays or Tensors pick elements."""
     view = viewing(function)
 
     @functools.wraps(function)

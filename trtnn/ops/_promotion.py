@@ -28,12 +28,12 @@ def cast(input: Tensor, dtype: Any) -> Tensor:
 
 
 def index_dtype(graph: Graph) -> DType:
-    """The type of indices, lengths and whole numbers: int64 as in torch, or int32 where TensorRT has no int64 (8.6)."""
+    """Return the type of indices, lengths and whole numbers: int64, or int32 where TensorRT has no int64 (8.6)."""
     return int64 if graph.backend.capabilities.int64 else int32
 
 
 def default_dtype(value: bool | float | Length | SymFloat, graph: Graph) -> DType:
-    """The type of a tensor made of a number: bool, the type of indices, or the one that the network computes in."""
+    """Return the type of a tensor made of a number: bool, that of indices, or what the network computes in."""
     if isinstance(value, bool):
         return bool_
     return index_dtype(graph) if isinstance(value, (int, Size)) else graph.compute_dtype
@@ -50,7 +50,7 @@ def wide(input: Tensor) -> Tensor:
 
 
 def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
-    """How much an operand has to say in promotion, 0 for the most, and the type that it brings.
+    """Return an operand's rank in promotion, 0 for the highest, and the type that it brings.
 
     As in torch: tensors of dimensions, then those of none, then numbers. Floating arrays follow the precision of the
     tensors, as weights do.
@@ -69,7 +69,7 @@ def _rank_and_dtype(value: Operand, graph: Graph) -> tuple[int, DType]:
 
 
 def dtype_of(parameter: Parameter) -> DType:
-    """The type that a parameter has as a Tensor of the network that is being traced; elsewhere that of its array."""
+    """Return the type that a parameter has as a Tensor while a network is traced; elsewhere that of its array."""
     graph = current_graph()
     if graph is not None:
         return promoted_dtype(parameter, graph=graph)
@@ -165,9 +165,9 @@ def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Grap
     if tensors and (tensors[0].dtype.is_floating_point or not floating):
         return [with_ndim(tensor, ndim) for tensor in tensors]
     graph = graph or graph_of(*values)
-    known = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size, SymFloat)
+    kinds = (Tensor, Parameter, np.ndarray, np.generic, int, float, Size, SymFloat)
     for value in values:
-        if not isinstance(value, known) and not is_torch(value):
+        if not isinstance(value, kinds) and not is_torch(value):
             raise DTypeError(f"an operand is a trtnn Tensor, an array or a number, not a {named(value)}")
     plain: list[Operand] = [value.item() if isinstance(value, np.generic) else value for value in values]
     dtype = promoted_dtype(*plain, graph=graph)

@@ -66,7 +66,13 @@ def emit_pooling(
     after: Sequence[int],
     **attributes: Any,
 ) -> Tensor:
-    """Add the layer, and cut what it gives to ``shape``; lengths are those of one, two or three sides."""
+    """Add a pooling layer, and cut its output to ``shape``.
+
+    Args:
+        images: (batch, channels, height, width) or with a depth, as :func:`as_images` gives them.
+        kind: a member of TensorRT's PoolingType.
+        kernel, stride, padding, after: for one, two or three sides; padding stands in front, ``after`` at the end.
+    """
     ends = zip(images.shape[2:], as_sides(padding, 0), as_sides(after, 0), as_sides(kernel, 1), strict=True)
     counts = [(n + p + a - k) // s + 1 for (n, p, a, k), s in zip(ends, as_sides(stride, 1), strict=True)]
     whole = images.graph.emit(
@@ -95,15 +101,24 @@ def adaptive_windows(length: Length, count: Length) -> tuple[np.ndarray, np.ndar
 
 
 def output_sides(n: int, output_size: Length | Sequence[Length | None] | None, input: Tensor) -> list[Length]:
-    given = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * n
-    ntuple([1 if size is None or isinstance(size, Size) else size for size in given], n, "output_size")
-    return [length if size is None else size for size, length in zip(given, input.shape[-n:], strict=True)]
+    """Return the lengths of ``n`` sides that an adaptive pooling is asked for; None keeps one.
+
+    Raises:
+        ArgumentError: they are not ``n``, or one is below 1.
+    """
+    sizes = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * n
+    ntuple([1 if size is None or isinstance(size, Size) else size for size in sizes], n, "output_size")
+    return [length if size is None else size for size, length in zip(sizes, input.shape[-n:], strict=True)]
 
 
 def dynamic_to_one(
     what: str, input: Tensor, sizes: Sequence[Length], reduce: Callable[[Tensor, int, bool], Tensor]
 ) -> Tensor:
-    """Return an input, the dynamic lengths of which that become 1 have been reduced to that.
+    """Reduce the dynamic lengths of an input that are to become 1.
+
+    Args:
+        sizes: what the last dimensions become.
+        reduce: takes the input, a dimension, and True to keep it.
 
     Raises:
         UnsupportedError: a dynamic length becomes another one.

@@ -33,19 +33,27 @@ def _activation(input: Tensor, kind: str, **attributes: Any) -> Tensor:
 
 @if_asked
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0); integers stay integers."""
+    """Return max(x, 0); integers stay integers.
+
+    Args:
+        inplace: whether the input becomes the result, under every name that it has; so of all activations.
+    """
     return _activation(input, "RELU") if input.dtype.is_floating_point else hardtanh(input, 0, math.inf)
 
 
 @if_asked
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(x, 0), 6)."""
+    """Return min(max(x, 0), 6)."""
     return hardtanh(input, 0.0, 6.0)
 
 
 @if_asked
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """min(max(x, min_val), max_val); integers stay integers, and so do their bounds."""
+    """Return min(max(x, min_val), max_val); integers stay integers, and so do their bounds.
+
+    Raises:
+        ArgumentError: min_val is above max_val.
+    """
     if min_val > max_val:
         raise ArgumentError(f"hardtanh from {min_val} to {max_val}: the first is the larger")
     if not input.dtype.is_floating_point:
@@ -57,7 +65,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
 
 @if_asked
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where x ≥ 0, else negative_slope · x."""
+    """Return x where x ≥ 0, else negative_slope · x."""
     return _activation(input, "LEAKY_RELU", alpha=negative_slope)
 
 
@@ -65,14 +73,30 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 def rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """x where x ≥ 0, else x · (lower + upper) / 2, as in evaluation."""
+    """Return x where x ≥ 0, else x · (lower + upper) / 2, as in evaluation.
+
+    Raises:
+        ArgumentError: lower is above upper.
+        UnsupportedError: ``training``, in which torch draws each slope at random.
+    """
+    if training:
+        raise UnsupportedError("rrelu with training=True", "an engine draws no random numbers: training=False")
     if lower > upper:
         raise ArgumentError(f"rrelu from {lower} to {upper}: the first is the larger")
     return leaky_relu(input, (lower + upper) / 2)
 
 
 def prelu(input: Tensor, weight: Array | Tensor) -> Tensor:
-    """x where x ≥ 0, else weight · x; the weight is one number, or one for each channel (dimension 1)."""
+    """Return x where x ≥ 0, else weight · x (https://arxiv.org/abs/1502.01852).
+
+    Args:
+        input: (batch, channels, ...), or any shape beside one weight.
+        weight: (1,), or (channels,) for dimension 1.
+
+    Raises:
+        ShapeError: another number of weights.
+        DTypeError: the input holds no fractions.
+    """
     expect_floating(input, "prelu")
     count = math.prod(weight.shape)
     if len(weight.shape) > 1 or count not in (1, input.shape[1] if input.ndim > 1 else 1):
@@ -85,13 +109,17 @@ def prelu(input: Tensor, weight: Array | Tensor) -> Tensor:
 
 @if_asked
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha · (exp(x) - 1) (https://arxiv.org/abs/1511.07289)."""
+    """Return x where x > 0, else alpha · (exp(x) - 1) (https://arxiv.org/abs/1511.07289)."""
     return _activation(input, "ELU", alpha=alpha)
 
 
 @if_asked
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha · (exp(x / alpha) - 1), alpha above 0 (https://arxiv.org/abs/1704.07483)."""
+    """Return x where x > 0, else alpha · (exp(x / alpha) - 1) (https://arxiv.org/abs/1704.07483).
+
+    Raises:
+        ArgumentError: alpha is not above 0.
+    """
     expect_floating(input, "celu")
     if alpha <= 0:
         raise ArgumentError(f"celu takes an alpha above 0, not {alpha}")
@@ -100,41 +128,41 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 @if_asked
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """1.0507 · x where x > 0, else 1.0507 · 1.6733 · (exp(x) - 1) (https://arxiv.org/abs/1706.02515)."""
+    """Return 1.0507 · x where x > 0, else 1.0507 · 1.6733 · (exp(x) - 1) (https://arxiv.org/abs/1706.02515)."""
     return _activation(input, "SELU", alpha=1.6732632423543772, beta=1.0507009873554805)
 
 
 def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """Return 1 / (1 + exp(-x))."""
     return _activation(floating(input), "SIGMOID")
 
 
 def tanh(input: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
+    """Return the hyperbolic tangent."""
     return _activation(floating(input), "TANH")
 
 
 @if_asked
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x · sigmoid(x) (https://arxiv.org/abs/1702.03118)."""
+    """Return x · sigmoid(x) (https://arxiv.org/abs/1702.03118)."""
     expect_floating(input, "silu")
     return mul(sigmoid(input), input)
 
 
 @if_asked
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(x + 3, 0), 6) / 6."""
+    """Return min(max(x + 3, 0), 6) / 6."""
     return _activation(input, "HARD_SIGMOID", alpha=1 / 6, beta=0.5)
 
 
 @if_asked
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x · min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
+    """Return x · min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
     return mul(hardsigmoid(input), input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x · Φ(x), Φ the normal distribution's (https://arxiv.org/abs/1606.08415).
+    """Return x · Φ(x), Φ the normal distribution's (https://arxiv.org/abs/1606.08415); carried in fp32.
 
     Args:
         approximate: ``"none"``: Φ(x) = (1 + erf(x / √2)) / 2; ``"tanh"``: (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2.
@@ -153,7 +181,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 
 def _log1p_exp(values: Tensor, dtype: DType) -> Tensor:
-    """log(1 + exp(-|x|)) of fp32 values, with all its digits where it comes near 0; ``dtype`` is that of the result.
+    """Return log(1 + exp(-|x|)) of fp32 values, with all the digits that ``dtype``, the result's type, holds.
 
     With u = exp(-|x|) and s = u / (u + 2) it is log((1 + s) / (1 - s)), and s is at most 1/3.
     """
@@ -168,7 +196,7 @@ def _log1p_exp(values: Tensor, dtype: DType) -> Tensor:
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta · x)) / beta, and x where beta · x > threshold; carried in fp32."""
+    """Return log(1 + exp(beta · x)) / beta, and x where beta · x > threshold; carried in fp32."""
     expect_floating(input, "softplus")
     values = wide(input)
     scaled = values if beta == 1 else mul(values, beta)
@@ -180,7 +208,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 
 def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x)), carried in fp32."""
+    """Return log(sigmoid(x)), carried in fp32."""
     expect_floating(input, "logsigmoid")
     values = wide(input)
     return cast(sub(minimum(values, 0), _log1p_exp(values, input.dtype)), input.dtype)
@@ -188,7 +216,7 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 @if_asked
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x · tanh(softplus(x)) (https://arxiv.org/abs/1908.08681), carried in fp32.
+    """Return x · tanh(softplus(x)) (https://arxiv.org/abs/1908.08681), carried in fp32.
 
     With u = exp(x) it is x · u (u + 2) / (u (u + 2) + 2), which has neither a logarithm nor a difference.
     """
@@ -200,13 +228,13 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def softsign(input: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
+    """Return x / (1 + |x|)."""
     expect_number(input, "softsign")
     return _activation(floating(input), "SOFTSIGN")
 
 
 def tanhshrink(input: Tensor) -> Tensor:
-    """x - tanh(x), carried in fp32."""
+    """Return x - tanh(x), carried in fp32."""
     expect_number(input, "tanhshrink")
     input = floating(input)
     values = wide(input)
@@ -214,13 +242,17 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """0 where |x| ≤ lambd, else x, also where that is NaN."""
+    """Return 0 where |x| ≤ lambd, else x; NaN stays."""
     expect_floating(input, "hardshrink")
     return where(le(abs(input), lambd), 0.0, input)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x - lambd where x > lambd, x + lambd where x < -lambd, else 0."""
+    """Return x - lambd where x > lambd, x + lambd where x < -lambd, else 0.
+
+    Raises:
+        ArgumentError: lambd is below 0.
+    """
     expect_floating(input, "softshrink")
     if lambd < 0:
         raise ArgumentError(f"softshrink takes a lambd from 0 on, not {lambd}")
@@ -229,13 +261,17 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 @if_asked
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """value where x ≤ threshold, else x, also where that is NaN."""
+    """Return value where x ≤ threshold, else x; NaN stays."""
     expect_number(input, "threshold")
     return where(le(input, threshold), filler(value, input, "threshold"), input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """The first half of a dimension times the sigmoid of the second (https://arxiv.org/abs/1612.08083)."""
+    """Return the first half of ``dim`` times the sigmoid of the second half (https://arxiv.org/abs/1612.08083).
+
+    Raises:
+        ShapeError: the length is odd.
+    """
     expect_floating(input, "glu")
     if input.shape[normalize_dim(dim, input.ndim)] % 2:
         raise ShapeError(f"glu in {input.graph.where} halves dimension {dim}, which is odd", f"received {input.shape}")
@@ -243,23 +279,44 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return mul(first, sigmoid(second))
 
 
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """exp(x) / sum of exp(x) along ``dim``."""
+def _expect_dim(dim: int | None, input: Tensor, what: str) -> int:
+    if dim is None:
+        raise ArgumentError(
+            f"{what} in {input.graph.where} takes a dim",
+            f"torch's own choice, which it warns of, is {0 if input.ndim in (0, 1, 3) else 1} here",
+        )
+    return dim
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return exp(x) / sum of exp(x) along ``dim``.
+
+    Args:
+        dtype: the type that the input is cast to first.
+
+    Raises:
+        ArgumentError: no ``dim``; torch's choice in its place is deprecated.
+        DTypeError: the input holds no fractions.
+    """
     input = input if dtype is None else cast(input, dtype)
     expect_floating(input, "softmax")
-    axis = normalize_dim(dim, max(1, input.ndim))
+    axis = normalize_dim(_expect_dim(dim, input, "softmax"), max(1, input.ndim))
     if input.ndim < 2:  # TensorRT's softmax takes at least two dimensions
         return reshape(softmax(reshape(input, (1, -1)), 1), input.shape)
     return input.graph.emit("softmax", input, axes=1 << axis)
 
 
-def softmin(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """The softmax of -x."""
-    return softmax(neg(input), dim, dtype)
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return the :func:`softmax` of -x along ``dim``."""
+    return softmax(neg(input), _expect_dim(dim, input, "softmin"), dtype)
 
 
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
-    """log(softmax(x)), carried in fp32: y - log(sum of exp(y)) along ``dim``, y = x - max of x."""
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return log(softmax(x)), carried in fp32: y - log(sum of exp(y)) along ``dim``, y = x - max of x.
+
+    The arguments and errors are those of :func:`softmax`.
+    """
+    dim = _expect_dim(dim, input, "log_softmax")
     input = input if dtype is None else cast(input, dtype)
     expect_floating(input, "log_softmax")
     values = wide(input)
@@ -268,7 +325,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """The input as it is, as in evaluation, which has to be said: ``training=False``, or ``self.training`` of a module.
+    """Return the input as it is, as in evaluation: ``training=False``, or ``self.training`` of a module.
 
     Raises:
         UnsupportedError: ``training``, which is torch's default and draws at random what to drop.
@@ -278,7 +335,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """The input as it is, as in evaluation, which is torch's default here.
+    """Return the input as it is, as in evaluation, which is torch's default of this function.
 
     Raises:
         UnsupportedError: ``training``.

@@ -21,7 +21,7 @@ def _by_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def atan2(input: Operand, other: Operand) -> Tensor:
-    """The angle of the point (other, input), from -π to π, broadcast, carried in fp32.
+    """Return the angle of the point (other, input), from -π to π, broadcast, carried in fp32.
 
     In all four quadrants, on the axes, for signed zeros and for infinities, as C's: the arctangent of the smaller by
     the larger magnitude, mirrored to where the point lies.
@@ -36,7 +36,7 @@ def atan2(input: Operand, other: Operand) -> Tensor:
 
 
 def hypot(input: Operand, other: Operand) -> Tensor:
-    """sqrt(input² + other²), broadcast, carried in fp32; squares of large numbers do not overflow."""
+    """Return sqrt(input² + other²), broadcast, carried in fp32; squares of large numbers do not overflow."""
     (x, y), dtype = carried_floats("hypot", input, other)
     _, large, small = _by_size(abs(x), abs(y))
     ratio = where(eq(large, 0), small, div(small, large))
@@ -45,19 +45,19 @@ def hypot(input: Operand, other: Operand) -> Tensor:
 
 
 def sinc(input: Tensor) -> Tensor:
-    """sin(πx) / (πx), and 1 at 0."""
+    """Return sin(πx) / (πx), and 1 at 0."""
     (x,), dtype = carried(input)
     angle = mul(x, math.pi)
     return cast(where(eq(x, 0), 1.0, div(sin(angle), angle)), dtype)
 
 
 def deg2rad(input: Tensor) -> Tensor:
-    """Degrees as radians: x · π / 180."""
+    """Return degrees as radians: x · π / 180."""
     (x,), dtype = carried(input)
     return cast(mul(x, math.pi / 180), dtype)
 
 
 def rad2deg(input: Tensor) -> Tensor:
-    """Radians as degrees: x · 180 / π."""
+    """Return radians as degrees: x · 180 / π."""
     (x,), dtype = carried(input)
     return cast(mul(x, 180 / math.pi), dtype)

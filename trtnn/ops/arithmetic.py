@@ -67,7 +67,12 @@ def _scaled(input: Operand, other: Operand, alpha: int | float) -> Operand:
 
 
 def add(input: Operand, other: Operand, *, alpha: int | float = 1) -> Tensor:
-    """input + alpha · other, broadcast; of truths, whether either is."""
+    """Return input + alpha · other, broadcast; of bools, whether either is true.
+
+    Raises:
+        DTypeError: alpha is a fraction beside integers, or a bool beside numbers, as in torch.
+        ShapeError: the shapes do not broadcast together.
+    """
     return _arithmetic("SUM", input, _scaled(input, other, alpha))
 
 
@@ -76,7 +81,7 @@ def _is_bool(value: Operand) -> bool:
 
 
 def sub(input: Operand, other: Operand, *, alpha: int | float = 1) -> Tensor:
-    """input - alpha · other, broadcast.
+    """Return input - alpha · other, broadcast.
 
     Raises:
         DTypeError: either is bool, of which torch has no difference.
@@ -87,33 +92,52 @@ def sub(input: Operand, other: Operand, *, alpha: int | float = 1) -> Tensor:
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
-    """input · other, broadcast; of truths, whether both are."""
+    """Return input · other, broadcast; of bools, whether both are true.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+    """
     return _arithmetic("PROD", input, other)
 
 
 def div(input: Operand, other: Operand) -> Tensor:
-    """input / other, broadcast; integers become the floating type that the network computes in."""
+    """Return input / other, broadcast; integers become the floating type that the network computes in.
+
+    Raises:
+        ShapeError: the shapes do not broadcast together.
+    """
     return _arithmetic("DIV", *promote(input, other, floating=True))
 
 
 def trunc(input: Tensor) -> Tensor:
-    """The whole number next to input on the side of zero."""
+    """Round towards zero; integers stay as they are.
+
+    Raises:
+        DTypeError: the input is bool.
+    """
     expect_number(input, "trunc")
     return mul(sign(input), floor(abs(input))) if input.dtype.is_floating_point else input
 
 
 def maximum(input: Operand, other: Operand) -> Tensor:
-    """The larger of two, broadcast; of truths, whether either is."""
+    """Return the larger of two, broadcast; of bools, whether either is true."""
     return _arithmetic("MAX", input, other)
 
 
 def minimum(input: Operand, other: Operand) -> Tensor:
-    """The smaller of two, broadcast; of truths, whether both are."""
+    """Return the smaller of two, broadcast; of bools, whether both are true."""
     return _arithmetic("MIN", input, other)
 
 
 def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """min(max(input, min), max); either bound may be None, not both."""
+    """Return min(max(input, min), max).
+
+    Args:
+        min, max: numbers, or Tensors that broadcast with the input; one of them may be None.
+
+    Raises:
+        ArgumentError: both are None.
+    """
     if min is None and max is None:
         raise ArgumentError("clamp takes min, max or both")
     raised = input if min is None else maximum(input, min)
@@ -121,7 +145,7 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
 
 
 def square(input: Tensor) -> Tensor:
-    """input · input; of truths as whole numbers."""
+    """Return input · input; bools become whole numbers."""
     return pow(input, 2)
 
 
@@ -129,7 +153,10 @@ _FEW_PRODUCTS = 3  # which fp16 rounds by less than a thousandth in all
 
 
 def _ones(like: Tensor) -> Tensor:
-    """1 in every place, also of NaN: whether what stands there is itself, or is not. TensorRT 8.6's power gives NaN."""
+    """Return 1 in every place, also where the input is NaN, of which TensorRT 8.6 makes NaN to the power of 0.
+
+    Every element equals itself or does not, so that one of the two is true.
+    """
     graph, trt = like.graph, like.graph.trt
     same = graph.emit("elementwise", like, like, trt.ElementWiseOperation.EQUAL)
     other = graph.emit("unary", same, trt.UnaryOperation.NOT)
@@ -149,7 +176,7 @@ def whole_power(base: Tensor, exponent: int, product: Callable[[Tensor, Tensor],
 
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
-    """input to the power of exponent, broadcast.
+    """Return input to the power of exponent, broadcast.
 
     A whole number as exponent makes products: so it is right for negative input, and for integers. Those of more than
     three factors are carried in fp32; 1/2 makes a square root.

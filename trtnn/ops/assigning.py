@@ -26,7 +26,7 @@ Region = tuple[Length, Length]  # where it begins, and how many elements it has
 
 
 def setitem(input: Tensor, index: Any, value: Operand) -> None:
-    """``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops._inplace`.
+    """Set ``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops._inplace`.
 
     The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers, or one slice of
     another step than 1, beside whole dimensions; or it is a mask, and the value one number.
@@ -39,13 +39,13 @@ def setitem(input: Tensor, index: Any, value: Operand) -> None:
 
 
 def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
-    (given,) = promote(value, graph=input.graph)
-    given = cast(given, input.dtype)
+    (filling,) = promote(value, graph=input.graph)
+    filling = cast(filling, input.dtype)
     mask = _as_mask(input, index)
     if mask is not None:
-        if given.shape and not all(same(n, 1) for n in given.shape):
+        if filling.shape and not all(same(n, 1) for n in filling.shape):
             raise _refused(input, "a mask takes one number; x.where(~mask, y) takes a y of the shape of x")
-        return where(mask, reshape(given, ()), input)
+        return where(mask, reshape(filling, ()), input)
     items = without_ellipsis(items_of(index), input)
     regions: list[Region] = []
     shape: list[Length] = []  # of input[index]
@@ -78,8 +78,8 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
         whole = all(same(first, 0) and same(n, m) for (first, n), m in zip(others, lengths, strict=True))
         if len(places) > 1 or not whole or places[0][1].ndim != 1 or any(item is None for item in items):
             raise _refused(input, "one list, array or Tensor of integers is replaced at a time, of whole dimensions")
-        return _put_at(input, *places[0], _broadcast(given, shape, input))
-    return _put(input, regions, reshape(_broadcast(given, shape, input), [count for _, count in regions]))
+        return _put_at(input, *places[0], _broadcast(filling, shape, input))
+    return _put(input, regions, reshape(_broadcast(filling, shape, input), [count for _, count in regions]))
 
 
 def _refused(input: Tensor, detail: str) -> UnsupportedError:

@@ -23,7 +23,9 @@ from trtnn.ops.tiling import repeat_interleave
 def attention_weights(
     query: Tensor, key: Tensor, attn_mask: Operand | None = None, is_causal: bool = False, scale: float | None = None
 ) -> Tensor:
-    """softmax(query @ keyᵀ · scale + mask), (..., L, S); the arguments are those of the next function.
+    """Return softmax(query @ keyᵀ · scale + mask), (..., L, S).
+
+    The arguments are those of :func:`scaled_dot_product_attention`.
 
     Up to the weights all is carried in fp32, as torch's kernels do: fp16 keeps a score of 16 to 1/128, by which the
     weight of a key is 0.8 % off, and a score ends at 65504. The products of fp16 numbers are exact in TF32, so this
@@ -57,7 +59,7 @@ def _as_tensor(query: Tensor, mask: Operand) -> Tensor:
 
 
 def _may_be_blind(mask: Operand) -> bool:
-    """Whether a mask may have a row that goes nowhere; of an array it is known."""
+    """Return whether a mask may have a row that goes nowhere; of an array that is certain."""
     if not isinstance(mask, np.ndarray):
         return True
     return bool((~mask if mask.dtype == np.bool_ else np.isneginf(mask)).all(-1).any())
@@ -73,7 +75,7 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(query @ keyᵀ · scale + mask) @ value, as ``torch.nn.functional.scaled_dot_product_attention``.
+    """Return softmax(query @ keyᵀ · scale + mask) @ value, as torch's function of that name.
 
     https://arxiv.org/abs/1706.03762
 

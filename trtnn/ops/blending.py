@@ -12,7 +12,7 @@ from trtnn.ops.unary import abs
 
 
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
-    """input + weight · (end - input), broadcast, carried in fp32.
+    """Return input + weight · (end - input), broadcast, carried in fp32.
 
     From a weight of 1/2 on it is end - (1 - weight) · (end - input), so that both ends are met exactly.
 
@@ -31,7 +31,10 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: int | float = 1) -> Tensor:
-    """input + value · tensor1 · tensor2, broadcast, carried in fp32; beside integers the whole part of value."""
+    """Return input + value · tensor1 · tensor2, broadcast, carried in fp32.
+
+    Beside integers the whole part of ``value`` counts.
+    """
     aligned = align(input, tensor1, tensor2)
     start, a, b = map(wide, aligned)
     factor = value if start.dtype.is_floating_point else int(value)
@@ -40,7 +43,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: int | flo
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: int | float = 1) -> Tensor:
-    """input + value · tensor1 / tensor2, broadcast, carried in fp32.
+    """Return input + value · tensor1 / tensor2, broadcast, carried in fp32.
 
     Raises:
         DTypeError: both of tensor1 and tensor2 hold whole numbers, of which torch has no quotient here.

@@ -27,8 +27,11 @@ from trtnn.shapes.floats import SymFloat
 from trtnn.shapes.symbolic import Dim, Size
 
 # Names that torch's own parser takes for others, as NumPy has them.
-_SYNONYMS = {"axis": ("dim", "dims"), "keepdims": ("keepdim",), "x": ("input",), "a": ("input",), "x1": ("input",),
-             "x2": ("other",), "size": ("shape",), "split_size": ("split_size_or_sections",)}  # fmt: skip
+_SYNONYMS = {
+    "axis": ("dim", "dims"), "keepdims": ("keepdim",), "x": ("input",), "a": ("input",), "x1": ("input",),
+    "x2": ("other",), "size": ("shape",), "split_size": ("split_size_or_sections",), "tensor": ("input",),
+    "input": ("A", "x", "tensor"),
+}  # fmt: skip
 # What torch is told of where and how, and not of what: an engine decides that by itself.
 _OF_CREATION = ("device", "layout", "pin_memory", "requires_grad", "memory_format")
 _OF_PLACES = ("memory_format", "device", "non_blocking", "copy")
@@ -147,7 +150,7 @@ class _Door:
         return _PLAIN_OR_ARRAY - {Tensor} if "Array" in words else _PLAIN
 
     def knows(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Whether every argument is of a name and a type that the function takes as it is."""
+        """Return whether every argument is of a name and a type that the function takes as it is."""
         for i, value in enumerate(args):
             kind, fine = type(value), self.fine[i] if i < len(self.fine) else self.fine_rest
             if kind not in fine and not ((kind is tuple or kind is list) and all(type(v) in fine for v in value)):
@@ -162,7 +165,7 @@ class _Door:
         return True
 
     def tells_by_types(self, args: Sequence[Any]) -> bool:
-        """Whether calls with arguments of the same types are known as well: no sequence in them may hold another."""
+        """Return whether :meth:`knows` depends on the types of the arguments alone: no sequence may hold another."""
         return not any(
             isinstance(value, (list, tuple))
             and (i >= len(self.positional) or self.fine[i] is not _PLAIN or "Tensor" in self._words(i))
@@ -284,12 +287,12 @@ class _Door:
 
 def _floating_type(values: Sequence[Any]) -> DType | None:
     """Return the type that the floating Tensors among arguments come to, which arrays beside them take, or None."""
-    found = None
+    common = None
     for value in values:
         for item in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(item, Tensor) and item.dtype.is_floating_point:
-                found = item.dtype if found is None else result_type(found, item.dtype)
-    return found
+                common = item.dtype if common is None else result_type(common, item.dtype)
+    return common
 
 
 def _described(value: Any) -> str:

@@ -21,7 +21,7 @@ def carried(*operands: Operand) -> tuple[list[Tensor], DType]:
 
 
 def carried_floats(what: str, *operands: Operand) -> tuple[list[Tensor], DType]:
-    """:func:`carried`, of what torch takes no integers for.
+    """Return operands as :func:`carried`, for functions that torch has of floating numbers alone.
 
     Raises:
         DTypeError: the operands come to integers or bools.

@@ -25,7 +25,7 @@ def _expect_vector(vector: Tensor, what: str) -> None:
 
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    """Every combination of one element of each vector, a row each; a single vector is its own."""
+    """Return every combination of one element of each vector, a row each; of a single vector, that vector."""
     vectors = unpacked(tensors)
     if not vectors:
         raise ArgumentError("cartesian_prod takes at least one vector")
@@ -40,7 +40,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
-    """Every choice of r elements of a vector in their order, a row each.
+    """Return every choice of r elements of a vector, in their order, a row each.
 
     Args:
         with_replacement: whether an element may be chosen again.
@@ -68,21 +68,21 @@ def _indices(places: np.ndarray, dtype: Any, what: str) -> Tensor:
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
-    """The row and the column of each place of a matrix that is not above a diagonal, (2, count)."""
+    """Return the row and the column of each place of a matrix that is not above a diagonal, (2, count)."""
     return _indices(np.tri(row, col, offset, dtype=bool), dtype, "tril_indices")
 
 
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
-    """The row and the column of each place of a matrix that is not below a diagonal, (2, count)."""
+    """Return the row and the column of each place of a matrix that is not below a diagonal, (2, count)."""
     return _indices(~np.tri(row, col, offset - 1, dtype=bool), dtype, "triu_indices")
 
 
 def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
-    """The index in each dimension of a shape of what lies at indices of the flat tensor."""
+    """Return the index in each dimension of a shape for indices of the flat tensor."""
     indices = cast(indices, index_dtype(indices.graph))
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    found: list[Tensor] = []
+    places: list[Tensor] = []
     for length in reversed(lengths):
-        found.append(remainder(indices, length))
+        places.append(remainder(indices, length))
         indices = floor_divide(indices, length)
-    return tuple(reversed(found))
+    return tuple(reversed(places))

@@ -19,32 +19,32 @@ def _compare(kind: str, a: Operand, b: Operand) -> Tensor:
 
 
 def eq(input: Operand, other: Operand) -> Tensor:
-    """input = other, broadcast."""
+    """Return whether input = other, broadcast."""
     return _compare("EQUAL", input, other)
 
 
 def ne(input: Operand, other: Operand) -> Tensor:
-    """input ≠ other, broadcast."""
+    """Return whether input ≠ other, broadcast."""
     return logical_not(eq(input, other))
 
 
 def gt(input: Operand, other: Operand) -> Tensor:
-    """input > other, broadcast."""
+    """Return whether input > other, broadcast."""
     return _compare("GREATER", input, other)
 
 
 def lt(input: Operand, other: Operand) -> Tensor:
-    """input < other, broadcast."""
+    """Return whether input < other, broadcast."""
     return _compare("LESS", input, other)
 
 
 def ge(input: Operand, other: Operand) -> Tensor:
-    """input ≥ other, broadcast; false where either is NaN, which not(input < other) would not be."""
+    """Return whether input ≥ other, broadcast; False where either is NaN, which not(input < other) would not be."""
     return logical_or(gt(input, other), eq(input, other))
 
 
 def le(input: Operand, other: Operand) -> Tensor:
-    """input ≤ other, broadcast; false where either is NaN."""
+    """Return whether input ≤ other, broadcast; False where either is NaN."""
     return logical_or(lt(input, other), eq(input, other))
 
 
@@ -58,22 +58,22 @@ def _logic(kind: str, a: Operand, b: Operand) -> Tensor:
 
 
 def logical_and(input: Operand, other: Operand) -> Tensor:
-    """Whether both are true; a number is where it is not 0."""
+    """Return whether both are true, broadcast; a number is true where it is not 0."""
     return _logic("AND", input, other)
 
 
 def logical_or(input: Operand, other: Operand) -> Tensor:
-    """Whether either is true; a number is where it is not 0."""
+    """Return whether either is true, broadcast; a number is true where it is not 0."""
     return _logic("OR", input, other)
 
 
 def logical_xor(input: Operand, other: Operand) -> Tensor:
-    """Whether one is true and the other not; a number is where it is not 0."""
+    """Return whether one is true and the other is not, broadcast; a number is true where it is not 0."""
     return _logic("XOR", input, other)
 
 
 def logical_not(input: Tensor) -> Tensor:
-    """Whether it is not true; a number is where it is not 0."""
+    """Return whether each element is not true; a number is true where it is not 0."""
     return input.graph.emit("unary", _truth(input, input), input.graph.trt.UnaryOperation.NOT)
 
 
@@ -84,31 +84,47 @@ def _expect_bools(symbol: str, *values: Operand) -> None:
 
 
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
-    """``&`` of bool tensors."""
+    """Return ``&`` of bool tensors, broadcast.
+
+    Raises:
+        DTypeError: they are not bool: TensorRT has no bitwise arithmetic.
+    """
     _expect_bools("&", input, other)
     return logical_and(input, other)
 
 
 def bitwise_or(input: Operand, other: Operand) -> Tensor:
-    """``|`` of bool tensors."""
+    """Return ``|`` of bool tensors, broadcast.
+
+    Raises:
+        DTypeError: they are not bool: TensorRT has no bitwise arithmetic.
+    """
     _expect_bools("|", input, other)
     return logical_or(input, other)
 
 
 def bitwise_xor(input: Operand, other: Operand) -> Tensor:
-    """``^`` of bool tensors."""
+    """Return ``^`` of bool tensors, broadcast.
+
+    Raises:
+        DTypeError: they are not bool: TensorRT has no bitwise arithmetic.
+    """
     _expect_bools("^", input, other)
     return logical_xor(input, other)
 
 
 def bitwise_not(input: Tensor) -> Tensor:
-    """``~`` of a bool tensor."""
+    """Return ``~`` of a bool tensor.
+
+    Raises:
+        DTypeError: it is not bool: TensorRT has no bitwise arithmetic.
+    """
     _expect_bools("~", input)
     return logical_not(input)
 
 
 def isnan(input: Tensor) -> Tensor:
-    """Whether it is not a number."""
+    """Return whether each element is NaN."""
     graph = input.graph
     if input.dtype.is_floating_point and graph.backend.capabilities.isnan:
         return graph.emit("unary", input, graph.trt.UnaryOperation.ISNAN)
@@ -116,19 +132,24 @@ def isnan(input: Tensor) -> Tensor:
 
 
 def isinf(input: Tensor) -> Tensor:
-    """Whether it is infinite."""
+    """Return whether each element is infinite."""
     if not input.dtype.is_floating_point:
         return ne(input, input)
     return input.graph.emit("unary", input, input.graph.trt.UnaryOperation.ISINF)
 
 
 def isfinite(input: Tensor) -> Tensor:
-    """Whether it is a number and not infinite."""
+    """Return whether each element is neither infinite nor NaN."""
     return logical_not(logical_or(isinf(input), isnan(input))) if input.dtype.is_floating_point else eq(input, input)
 
 
 def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
-    """input where the condition is true, else other; broadcast."""
+    """Return input where the condition is true, else other; broadcast.
+
+    Raises:
+        DTypeError: the condition is not bool.
+        ShapeError: the shapes do not broadcast together.
+    """
     if not isinstance(condition, Tensor):
         (condition,) = promote(condition, graph=graph_of(input, other))
     if condition.dtype is not bool_:
@@ -141,5 +162,5 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
 
 
 def masked_fill(input: Tensor, mask: Operand, value: Operand) -> Tensor:
-    """value, one number, where the mask is true, else input, in the type of input."""
+    """Return ``value``, one number, where the mask is true, else input, in the type of input."""
     return where(mask, filler(value, input, "masked_fill"), input)

@@ -64,24 +64,24 @@ class Complex:
         return self.real.ndim
 
     def is_complex(self) -> bool:
-        """True."""
+        """Return True, as of every complex number."""
         return True
 
     def __repr__(self) -> str:
         return f"Complex(shape={self.shape}, of={self.real.dtype.name})"
 
     def abs(self) -> Tensor:
-        """The distance from 0, which does not overflow where squares would."""
+        """Return the distance from 0, which does not overflow where squares would."""
         return hypot(self.real, self.imag)
 
     __abs__ = abs
 
     def angle(self) -> Tensor:
-        """The angle from the real axis, from -π to π."""
+        """Return the angle from the real axis, from -π to π."""
         return atan2(self.imag, self.real)
 
     def conj(self) -> Complex:
-        """The same with the imaginary part's sign turned."""
+        """Return the same with the imaginary part's sign turned."""
         return Complex(self.real, neg(self.imag))
 
     def __neg__(self) -> Complex:
@@ -176,13 +176,13 @@ def _negative(parts: tuple[Tensor, Tensor | None]) -> Any:
 
 
 def _inverse(real: Tensor, imag: Tensor) -> Complex:
-    """1 / z, by way of the larger part, so that squares do not overflow."""
+    """Return 1 / z, by way of the larger part, so that squares do not overflow."""
     size = hypot(real, imag)
     return Complex(div(div(real, size), size), neg(div(div(imag, size), size)))
 
 
 def view_as_complex(input: Tensor) -> Complex:
-    """The complex numbers whose real and imaginary parts lie along the last dimension, of length 2.
+    """Return the complex numbers whose real and imaginary parts lie along the last dimension, of length 2.
 
     The result is a :class:`Complex`, which holds the two parts as Tensors.
     """
@@ -193,14 +193,14 @@ def view_as_complex(input: Tensor) -> Complex:
 
 
 def view_as_real(input: Tensor | Complex) -> Tensor:
-    """The real and the imaginary parts of complex numbers along a last dimension of length 2."""
+    """Return the real and the imaginary parts of complex numbers along a last dimension of length 2."""
     if not isinstance(input, Complex):
         raise DTypeError(f"view_as_real takes complex numbers, not a {named(input)}", "view_as_complex(x) gives such")
     return stack([input.real, input.imag], -1)
 
 
 def complex(real: Tensor, imag: Tensor) -> Complex:
-    """Complex numbers of their two parts, broadcast."""
+    """Return complex numbers of their two parts, broadcast."""
     if real.dtype is not imag.dtype:
         raise DTypeError(f"complex of {real.dtype.name} and {imag.dtype.name}", "they have one type, as in torch")
     expect_floating(real, "complex")
@@ -210,7 +210,7 @@ def complex(real: Tensor, imag: Tensor) -> Complex:
 
 
 def polar(abs: Tensor, angle: Tensor) -> Complex:
-    """Complex numbers of their distance from 0 and their angle, broadcast."""
+    """Return complex numbers of their distance from 0 and their angle, broadcast."""
     if abs.dtype is not angle.dtype:
         raise DTypeError(f"polar of {abs.dtype.name} and {angle.dtype.name}", "they have one type, as in torch")
     expect_floating(abs, "polar")
@@ -218,27 +218,27 @@ def polar(abs: Tensor, angle: Tensor) -> Complex:
 
 
 def abs(input: Tensor | Complex) -> Tensor:
-    """The magnitude: of complex numbers their distance from 0."""
+    """Return the magnitude: of complex numbers their distance from 0."""
     return input.abs() if isinstance(input, Complex) else _real_abs(input)
 
 
 def real(input: Tensor | Complex) -> Tensor:
-    """The real parts: of real numbers they themselves."""
+    """Return the real parts: of real numbers they themselves."""
     return input.real if isinstance(input, Complex) else input
 
 
 def conj(input: Tensor | Complex) -> Tensor | Complex:
-    """The complex conjugate: of real numbers they themselves."""
+    """Return the complex conjugate: of real numbers they themselves."""
     return input.conj() if isinstance(input, Complex) else input
 
 
 def is_complex(input: Tensor | Complex) -> bool:
-    """Whether it is a :class:`Complex`."""
+    """Return whether it is a :class:`Complex`."""
     return isinstance(input, Complex)
 
 
 def angle(input: Tensor | Complex) -> Tensor:
-    """The angle from the real axis: of real numbers 0, π where they are below 0, and NaN of NaN."""
+    """Return the angle from the real axis: of real numbers 0, π where they are below 0, and NaN of NaN."""
     if isinstance(input, Complex):
         return input.angle()
     values = input if input.dtype.is_floating_point else cast(input, input.graph.compute_dtype)
@@ -246,7 +246,7 @@ def angle(input: Tensor | Complex) -> Tensor:
 
 
 def imag(input: Tensor | Complex) -> Tensor:
-    """The imaginary parts of complex numbers."""
+    """Return the imaginary parts of complex numbers."""
     if not isinstance(input, Complex):
         raise UnsupportedError("imag of a real tensor", "it has none, as in torch")
     return input.imag

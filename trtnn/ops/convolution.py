@@ -55,19 +55,32 @@ def _conv(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Cross-correlation over one, two or three sides, as ``torch.nn.functional.conv1d``, ``conv2d`` and ``conv3d``.
+    """Convolve over one, two or three sides, as ``torch.nn.functional.conv1d``, ``conv2d`` and ``conv3d``.
+
+    As in torch it is a cross-correlation: for two sides, with zeros outside the input,
+    out[o, y, x] = bias[o] + Σ weight[o, c, i, j] · input[c, y·stride + i·dilation - padding, x·stride + ...].
+    The sides are the lengths L, (H, W) or (D, H, W) behind the channels. An argument for them is an int for all, or one
+    for each.
 
     Args:
-        input: (batch, in_channels, ..., height, width), the batch may be missing.
-        weight: (out_channels, in_channels / groups, ..., kernel height, kernel width).
+        input: (batch, in_channels, *sides), floating; the batch may be missing.
+        weight: (out_channels, in_channels / groups, *kernel), of numbers that are known while tracing.
         bias: (out_channels,).
-        padding: zeros on each side, or ``"valid"`` or ``"same"`` (stride 1 only; an odd zero goes to the end).
+        stride: elements from one window to the next.
+        padding: zeros at both ends of each side; ``"valid"`` for none; or ``"same"`` for as many as keep the lengths,
+            with stride 1 alone, an odd one at the end.
+        dilation: the distance of a window's elements.
+        groups: how many parts the channels are in; each part of the output is made of one part of the input.
 
     Returns:
-        (batch, out_channels, ..., H, W), H = floor((height + 2·padding - dilation·(kernel - 1) - 1) / stride) + 1.
+        (batch, out_channels, *sides), each side
+        floor((length + 2 · padding - dilation · (kernel - 1) - 1) / stride) + 1.
 
     Raises:
-        ShapeError: input and weight do not fit together.
+        ShapeError: input and weight do not fit together, or groups do not divide the channels.
+        DTypeError: the input holds no fractions.
+        ArgumentError: an argument is not an int for each side, or is too small; padding is another word, or ``"same"``
+            beside a stride.
     """
     if isinstance(bias, Tensor):
         result = _conv(n, what, input, weight, None, stride, padding, dilation, groups)
@@ -189,7 +202,7 @@ def _weights_of_layer(
 
 
 def _is_slow_stem(taps: np.ndarray, groups: int, stride: Sequence[int], dilation: Sequence[int]) -> bool:
-    """Whether this is a first convolution, over a few channels, that is faster with a row and a column of zeros.
+    """Return whether this first convolution, over a few channels, is faster with a row and a column of zeros.
 
     TensorRT has kernels of their own for 7×7 windows over three channels, as ResNet begins, and none for 6×6, as YOLOv5
     does: 15 us against 34 at 640×640 (TensorRT 8.6, H100); with more than 64 outputs it is the other way round. Blocks
@@ -212,17 +225,29 @@ def _conv_transpose(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """Transposed convolution, as ``torch.nn.functional.conv_transpose1d``, ``conv_transpose2d``, ``conv_transpose3d``.
+    """Convolve transposed, as torch's ``conv_transpose1d``, ``conv_transpose2d`` and ``conv_transpose3d``.
+
+    Every element adds the kernel, times itself, to the output at its place times the stride
+    (https://arxiv.org/abs/1603.07285, chapter 4). The sides are those of :func:`conv2d`.
 
     Args:
-        input: (batch, in_channels, ..., height, width), the batch may be missing.
-        weight: (in_channels, out_channels / groups, ..., kernel height, kernel width).
+        input: (batch, in_channels, *sides), floating; the batch may be missing.
+        weight: (in_channels, out_channels / groups, *kernel), of numbers that are known while tracing.
         bias: (out_channels,).
-        output_padding: extra length at the end of each side, smaller than stride or dilation.
+        stride: elements of the output from one kernel to the next.
+        padding: how many elements are cut off at both ends of each side.
+        output_padding: how many elements are added at the end of each side, fewer than stride or dilation.
+        groups: how many parts the channels are in; each part of the output is made of one part of the input.
+        dilation: the distance of a kernel's elements.
 
     Returns:
-        (batch, out_channels, ..., H, W),
-        H = (height - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
+        (batch, out_channels, *sides), each side
+        (length - 1) · stride - 2 · padding + dilation · (kernel - 1) + output_padding + 1.
+
+    Raises:
+        ShapeError: input and weight do not fit together, or nothing is left.
+        DTypeError: the input holds no fractions.
+        ArgumentError: an argument is not an int for each side, or is too small; output_padding is too large.
     """
     if input.dtype is bfloat16:  # TensorRT-RTX builds none of it; the sums are carried in fp32 in any case
         fp32 = cast(input, float32)
@@ -279,13 +304,19 @@ def fold(
     padding: int | Sequence[int] = 0,
     stride: int | Sequence[int] = 1,
 ) -> Tensor:
-    """Columns back to windows, added up where they overlap, as ``torch.nn.functional.fold``.
+    """Add columns up as windows of an image, as ``torch.nn.functional.fold``.
+
+    Where windows overlap, their elements are added. The arguments for the sides are those of :func:`unfold`.
 
     Args:
         input: (batch, channels · kernel height · kernel width, windows).
+        output_size: (H, W).
 
     Returns:
         (batch, channels, *output_size).
+
+    Raises:
+        ShapeError: the input has another number of rows or of windows.
     """
     size, kernel = ntuple(output_size, 2, "output_size"), ntuple(kernel_size, 2, "kernel_size")
     dilation, stride = ntuple(dilation, 2, "dilation"), ntuple(stride, 2, "stride")

@@ -69,7 +69,7 @@ def of_array(array: Any, like: DType | None = None) -> Tensor:
 
 
 def tensor(data: Any, *, dtype: Any = None) -> Tensor:
-    """Numbers, lists of them or an array; floating ones in the type that the network computes in.
+    """Return numbers, a list of them or an array as a constant; floating ones in the type that the network computes in.
 
     A length such as ``x.shape[2]`` is a whole number, alone or in a list of such. A Tensor is copied.
     """
@@ -88,68 +88,77 @@ def tensor(data: Any, *, dtype: Any = None) -> Tensor:
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
-    """A Tensor as it is, and anything else as :func:`tensor` makes it one."""
+    """Return a Tensor as it is, and anything else as :func:`tensor` makes it one."""
     if isinstance(data, Tensor):
         return data if dtype is None else cast(data, dtype)
     return tensor(data, dtype=dtype)
 
 
 def new_tensor(input: Tensor, data: Any, *, dtype: Any = None) -> Tensor:
-    """:func:`tensor`; of ``input`` there is nothing in it."""
+    """Return :func:`tensor` of ``data``; ``input`` has no influence."""
     return tensor(data, dtype=dtype)
 
 
 def full(size: Sequence[Length], fill_value: bool | int | float | Tensor, *, dtype: Any = None) -> Tensor:
-    """One number in every place; of its own kind where no ``dtype`` is given."""
+    """Return a tensor with one number in every place.
+
+    Args:
+        size: the lengths, ints and Sizes.
+        fill_value: the number; its kind says the type where there is no ``dtype``.
+
+    Raises:
+        ShapeError: a length may be 0: TensorRT has no empty tensors here.
+        ArgumentError: a length is below 1 or no length, or nothing is being traced.
+    """
     return _filled(here(), size, fill_value, dtype)
 
 
 def zeros(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
-    """0 in every place, floating where no ``dtype`` is given."""
+    """Return a tensor of zeros, floating where there is no ``dtype``; see :func:`full`."""
     return _filled(here(), unpacked(size), 0.0, dtype)
 
 
 def ones(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
-    """1 in every place, floating where no ``dtype`` is given."""
+    """Return a tensor of ones, floating where there is no ``dtype``; see :func:`full`."""
     return _filled(here(), unpacked(size), 1.0, dtype)
 
 
 def full_like(input: Tensor, fill_value: bool | int | float | Tensor, *, dtype: Any = None) -> Tensor:
-    """One number in every place, in the shape and type of ``input``."""
+    """Return a tensor with one number in every place, in the shape and type of ``input``."""
     return _filled(input.graph, input.shape, fill_value, dtype or input.dtype)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None) -> Tensor:
-    """0 in every place, in the shape and type of ``input``."""
+    """Return a tensor of zeros, in the shape and type of ``input``."""
     return full_like(input, 0, dtype=dtype)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None) -> Tensor:
-    """1 in every place, in the shape and type of ``input``."""
+    """Return a tensor of ones, in the shape and type of ``input``."""
     return full_like(input, 1, dtype=dtype)
 
 
 def new_full(
     input: Tensor, size: Sequence[Length], fill_value: bool | int | float | Tensor, *, dtype: Any = None
 ) -> Tensor:
-    """One number in every place, in the type of ``input``."""
+    """Return a tensor with one number in every place, in the type of ``input``; see :func:`full`."""
     return _filled(input.graph, size, fill_value, dtype or input.dtype)
 
 
 def new_zeros(input: Tensor, *size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
-    """0 in every place, in the type of ``input``."""
+    """Return a tensor of zeros, in the type of ``input``; see :func:`full`."""
     return new_full(input, unpacked(size), 0, dtype=dtype)
 
 
 def new_ones(input: Tensor, *size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
-    """1 in every place, in the type of ``input``."""
+    """Return a tensor of ones, in the type of ``input``; see :func:`full`."""
     return new_full(input, unpacked(size), 1, dtype=dtype)
 
 
 def arange(
     start: float | Length, end: float | Length | None = None, step: float | Length = 1, *, dtype: Any = None
 ) -> Tensor:
-    """start, start + step, ... up to before end, as ``torch.arange``; ``arange(end)`` begins at 0.
+    """Return start, start + step, ... up to before end, as ``torch.arange``; ``arange(end)`` begins at 0.
 
     Args:
         start, end, step: numbers, or ints and Sizes such as ``x.shape[2]``; step is above 0 where one is a Size.
@@ -216,7 +225,7 @@ def _first_numbers(graph: Graph, count: Length) -> Tensor:
 
 
 def linspace(start: float | Tensor, end: float | Tensor, steps: int, *, dtype: Any = None) -> Tensor:
-    """``steps`` numbers from start to end, both included, at equal distances.
+    """Return ``steps`` numbers from start to end, both included, at equal distances.
 
     As whole numbers they begin and end at the whole parts of the two, and what lies between is cut off, as in torch.
 
@@ -254,7 +263,7 @@ def _between(start: Operand, end: Operand, at: np.ndarray, late: np.ndarray, kin
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
-    """1 on the diagonal and 0 elsewhere, (n, m).
+    """Return an n by m matrix of 1 on the diagonal and 0 elsewhere; m is n where None.
 
     Raises:
         ArgumentError: there are no rows or no columns.
@@ -264,13 +273,16 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
     return typed_constant(np.eye(n, m), 0.0, dtype)
 
 
-def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple[Tensor, ...]:
+def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str | None = None) -> tuple[Tensor, ...]:
     """Expand vectors to grids: dimension i of each runs along vector i.
 
     Args:
-        indexing: ``"ij"``, or ``"xy"``, which swaps the first two dimensions.
+        indexing: ``"ij"``, which None stands for, or ``"xy"``, which swaps the first two dimensions.
+
+    Raises:
+        ArgumentError: another ``indexing``.
     """
-    if indexing not in ("ij", "xy"):
+    if indexing not in (None, "ij", "xy"):
         raise ArgumentError(f"indexing is 'ij' or 'xy', not {indexing!r}")
     vectors = unpacked(tensors)
     order = list(range(len(vectors)))
@@ -283,7 +295,7 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple
 
 
 def lower_triangle(rows: Length, columns: Length, diagonal: int = 0) -> Tensor:
-    """Which places of a matrix are not above a diagonal, as bools, (rows, columns)."""
+    """Return which places of a matrix are not above a diagonal, as bools, (rows, columns)."""
     lower = numbers_below(columns, "float32") <= numbers_below(rows, "float32")[:, None] + diagonal
     return lower if isinstance(lower, Tensor) else here().constant(lower, bool_)
 
@@ -301,12 +313,26 @@ def _triangle(input: Tensor, diagonal: int, what: str) -> tuple[Tensor, Tensor]:
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The last two dimensions' lower triangle, up to a diagonal; 0 above."""
+    """Return the lower triangle of the last two dimensions, up to a diagonal, and 0 above.
+
+    Args:
+        diagonal: 0 for the main one, above it where positive.
+
+    Raises:
+        ShapeError: there are fewer than two dimensions.
+    """
     lower, zero = _triangle(input, diagonal, "tril")
     return where(lower, input, zero)
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The last two dimensions' upper triangle, from a diagonal on; 0 below."""
+    """Return the upper triangle of the last two dimensions, from a diagonal on, and 0 below.
+
+    Args:
+        diagonal: 0 for the main one, above it where positive.
+
+    Raises:
+        ShapeError: there are fewer than two dimensions.
+    """
     below, zero = _triangle(input, diagonal - 1, "triu")
     return where(below, zero, input)

@@ -35,7 +35,9 @@ def deform_conv2d(
     mask: Tensor | Array | None = None,
     lowering: str = "auto",
 ) -> Tensor:
-    """Deformable convolution, as ``torchvision.ops.deform_conv2d``; with a mask its second version.
+    """Convolve at places that are moved by an offset, as ``torchvision.ops.deform_conv2d``.
+
+    With a mask it is the second version.
 
     Tap k of the output's place p reads the input, by bilinear interpolation with zeros outside, at
     p · stride - padding + k · dilation + offset, and weighs it by the mask (https://arxiv.org/abs/1703.06211,
@@ -81,7 +83,7 @@ def modulated_deform_conv2d(
     dilation: int | Sequence[int] = 1,
     lowering: str = "auto",
 ) -> Tensor:
-    """:func:`deform_conv2d` whose offset and mask come as one map, the mask before its sigmoid.
+    """Convolve as :func:`deform_conv2d`, with offset and mask in one map, the mask before its sigmoid.
 
     The plugin takes that map as it is.
 
@@ -98,13 +100,13 @@ def modulated_deform_conv2d(
 
 
 def expect_lowering(lowering: str, what: str) -> None:
-    known = ("auto", "plugin", "native")
-    if lowering not in known:
-        raise ArgumentError(f"{what} with lowering={lowering!r}", f"known: {', '.join(known)}")
+    lowerings = ("auto", "plugin", "native")
+    if lowering not in lowerings:
+        raise ArgumentError(f"{what} with lowering={lowering!r}", f"known: {', '.join(lowerings)}")
 
 
 def _takes_plugin(input: Tensor, lowering: str) -> bool:
-    """Whether the plugin is what a lowering means here; what ``"auto"`` took goes into the network's summary."""
+    """Return whether a lowering means the plugin here; the network's summary says what ``"auto"`` chose."""
     graph, what = input.graph, "deform_conv2d"
     expect_lowering(lowering, f"{what} in {graph.where}")
     against = None if input.dtype in (float32, float16) else f"the plugin takes no {input.dtype.name}"

@@ -40,7 +40,7 @@ def _to_end(input: Tensor, dim1: int, dim2: int, what: str) -> tuple[Tensor, tup
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The diagonal of two dimensions, as a last dimension.
+    """Return the diagonal of two dimensions as a new last dimension.
 
     Args:
         offset: how far it lies above the main one; below it where negative.
@@ -69,7 +69,7 @@ def _by_rows(line: Tensor, rows: Length, first: int, length: Length) -> Tensor:
 
 
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """Square matrices in dimensions dim1 and dim2, with the last dimension on a diagonal and 0 elsewhere."""
+    """Return square matrices in dimensions dim1 and dim2, with the last dimension on a diagonal and 0 elsewhere."""
     if not input.shape:
         raise ShapeError(f"diag_embed in {input.graph.where} takes at least one dimension")
     dims = normalize_dim(dim1, input.ndim + 1), normalize_dim(dim2, input.ndim + 1)
@@ -82,7 +82,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """A copy of input with src, of :func:`diagonal`'s shape, on that diagonal.
+    """Return a copy of input with src on a diagonal.
 
     Raises:
         ShapeError: src has another shape.
@@ -98,7 +98,11 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """Of a matrix its diagonal; of a vector the matrix that has it as its diagonal."""
+    """Return the diagonal of a matrix, or the matrix that has a vector as its diagonal.
+
+    Raises:
+        ShapeError: the input is neither.
+    """
     if input.ndim not in (1, 2):
         raise ShapeError(f"diag in {input.graph.where} takes a vector or a matrix, not {input.shape}")
     return diag_embed(input, diagonal) if input.ndim == 1 else _taken_out(input, diagonal)
@@ -108,12 +112,14 @@ _taken_out = diagonal  # by a name that no argument has
 
 
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
-    """The matrix that has all elements in a row as its diagonal."""
+    """Return the matrix that has all elements of the input as its diagonal."""
     return diag_embed(flatten(input), offset)
 
 
 def fill_diagonal(input: Tensor, fill_value: bool | int | float, wrap: bool = False) -> Tensor:
-    """A copy of input with one number on its main diagonal; of more than two dimensions, which are of one length.
+    """Return a copy of input with one number on its main diagonal.
+
+    More than two dimensions are of one length, and the diagonal is where all indices are equal.
 
     Raises:
         UnsupportedError: ``wrap`` of a matrix that is taller than wide.
@@ -136,7 +142,7 @@ def _spread(input: Tensor, axis: int) -> list[Length]:
 
 
 def trace(input: Tensor) -> Tensor:
-    """The sum of a matrix's diagonal."""
+    """Return the sum of a matrix's diagonal."""
     if input.ndim != 2:
         raise ShapeError(f"trace in {input.graph.where} takes a matrix, not {input.shape}")
     expect_number(input, "trace")

@@ -17,7 +17,7 @@ _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "dono
 def cdist(
     x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary"
 ) -> Tensor:
-    """The p-norm of the difference of every row of one tensor and every row of another, carried in fp32.
+    """Return the p-norm of the difference of every row of one tensor and every row of another, carried in fp32.
 
     The differences are taken one by one: by way of a matrix product, as torch does from 25 rows on, what is near would
     be lost in rounding. This computes P · R · features numbers, and holds as many where TensorRT does not fuse them.

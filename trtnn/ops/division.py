@@ -29,7 +29,7 @@ _WHOLE = 2.0**24  # from here on every fp32 number is whole, and so is a quotien
 
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
-    """input / other, broadcast; integers become the floating type that the network computes in.
+    """Return input / other, broadcast; integers become the floating type that the network computes in.
 
     Args:
         rounding_mode: None; ``"floor"``, towards minus infinity, or ``"trunc"``, towards zero: both keep integers.
@@ -48,7 +48,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:
-    """The largest whole number that is not above input / other, in the type of the two (``//``).
+    """Return the largest whole number that is not above input / other, in the type of the two (``//``).
 
     It is that of the exact quotient below 2^24, and the quotient itself beyond, as fp32 holds it.
     """
@@ -66,7 +66,7 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
 
 
 def _exact_floor(x: Tensor, y: Tensor, rough: Tensor, divisor: float | None, holds: DType) -> Tensor:
-    """The floor of x / y, of which ``rough`` may have been rounded up to a whole number."""
+    """Return the floor of x / y, of which ``rough`` may have been rounded up to a whole number."""
     direction = sign(y) if divisor is None else math.copysign(1.0, divisor)
     if divisor is not None and math.frexp(divisor)[0] in (0.5, -0.5):  # a power of two: nothing is rounded
         return floor(rough)
@@ -85,7 +85,7 @@ def _exact_floor(x: Tensor, y: Tensor, rough: Tensor, divisor: float | None, hol
 
 
 def remainder(input: Operand, other: Operand) -> Tensor:
-    """What input leaves when it is divided by other, with the sign of ``other`` (``%``): input - other · floor(...).
+    """Return input - other · floor(input / other), broadcast (``%``): it has the sign of ``other``.
 
     Of floating numbers it is exact, as in torch, where |other| is above 2^-86, or fp16, and |input| below 2^127: for
     every quotient where other is a number or both are fp16, and for quotients up to 2^64 where it is an fp32 or bf16
@@ -104,7 +104,10 @@ def remainder(input: Operand, other: Operand) -> Tensor:
 
 
 def fmod(input: Operand, other: Operand) -> Tensor:
-    """What input leaves when it is divided by other, with the sign of ``input``; exact where :func:`remainder` is."""
+    """Return input - other · trunc(input / other), broadcast: it has the sign of ``input``.
+
+    It is exact where :func:`remainder` is, and raises the same errors.
+    """
     a, b = _operands(input, other, "fmod")
     if not a.dtype.is_floating_point:
         _, rest = _of_integers(a, b, other)
@@ -130,15 +133,15 @@ def _of_integers(a: Tensor, b: Tensor, divisor: Operand) -> tuple[Tensor, Tensor
     TensorRT 10.7 was reported to give -1 for 18542495 % 32: FLOOR_DIV had taken the quotient in fp32, rounded up. So
     what the quotient leaves is divided again, which such an error leaves within one of the right one, and is corrected.
     """
-    known = int(divisor) if isinstance(divisor, (int, np.integer)) else None
-    if known == 0:
+    number = int(divisor) if isinstance(divisor, (int, np.integer)) else None
+    if number == 0:
         raise ArgumentError(f"a division of integers by 0 in {a.graph.where}")
     whole = elementwise("FLOOR_DIV", a, b)
     rest = sub(a, mul(whole, b))
     again = elementwise("FLOOR_DIV", rest, b)
     whole, rest = add(whole, again), sub(rest, mul(again, b))
-    if known is not None:
-        below, beyond = (lt(rest, 0), gt(rest, known - 1)) if known > 0 else (gt(rest, 0), lt(rest, known + 1))
+    if number is not None:
+        below, beyond = (lt(rest, 0), gt(rest, number - 1)) if number > 0 else (gt(rest, 0), lt(rest, number + 1))
     else:
         below, beyond = _apart(rest, rest, b), logical_not(lt(abs(rest), abs(b)))
     whole = where(below, sub(whole, 1), where(beyond, add(whole, 1), whole))
@@ -147,7 +150,7 @@ def _of_integers(a: Tensor, b: Tensor, divisor: Operand) -> tuple[Tensor, Tensor
 
 
 def _apart(rest: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Whether there is a rest, and one of two integers is negative where the other is not."""
+    """Return whether there is a rest while one of two integers is negative and the other is not."""
     return logical_and(ne(rest, 0), ne(lt(a, 0), lt(b, 0)))
 
 
@@ -176,8 +179,8 @@ def _carried(a: Tensor, b: Tensor, divisor: float | None) -> tuple[Tensor, Tenso
     """
     whole = [tensor.unrounded is not None for tensor in (a, *([b] if divisor is None else []))]
     holds = a.dtype if a.graph.backend.capabilities.strongly_typed and not any(whole) else float32
-    given = divisor is None or math.isinf(divisor)  # infinity is not everywhere a constant
-    return wide(a), wide(b) if given else a.graph.constant(divisor, float32, b.ndim), divisor, holds
+    as_tensor = divisor is None or math.isinf(divisor)  # infinity is not everywhere a constant
+    return wide(a), wide(b) if as_tensor else a.graph.constant(divisor, float32, b.ndim), divisor, holds
 
 
 def _rest(x: Tensor, y: Tensor, divisor: float | None, holds: DType) -> Tensor:

@@ -28,7 +28,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """The rows of a table that indices name, as ``torch.nn.functional.embedding``.
+    """Return the rows of a table that indices name, as ``torch.nn.functional.embedding``.
 
     Args:
         input: indices from 0 on, of any shape.
@@ -66,7 +66,9 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor:
-    """The rows of a table that each bag of indices names, as one row, as ``torch.nn.functional.embedding_bag``.
+    """Return one row for each bag of indices, made of the rows of a table that they name.
+
+    As ``torch.nn.functional.embedding_bag``.
 
     Args:
         input: indices from 0 on, (bags, indices), or a vector of them with ``offsets``.
@@ -135,16 +137,16 @@ def _bags(index: Tensor, offsets: Any, include_last_offset: bool) -> tuple[np.nd
             f"received offsets of type {type(offsets).__name__} for {count} indices",
             "give bags of one length, (bags, indices), filled up with padding_idx",
         )
-    given = np.asarray([] if offsets is None else offsets)
-    known = given.ndim == 1 and given.dtype.kind in "iu" and len(given) > include_last_offset
-    if not known or given[0] != 0 or given.max() > count:
+    begins = np.asarray([] if offsets is None else offsets)
+    fits = begins.ndim == 1 and begins.dtype.kind in "iu" and len(begins) > include_last_offset
+    if not fits or begins[0] != 0 or begins.max() > count:
         raise ArgumentError(
             f"embedding_bag of {count} indices takes offsets from 0 up to {count}, not {offsets!r}",
             "one for each bag, and with include_last_offset the end of the last",
         )
-    if (np.diff(given) < 0).any():
+    if (np.diff(begins) < 0).any():
         raise ArgumentError(f"embedding_bag takes offsets in order, not {offsets!r}")
-    ends = given[1:] if include_last_offset else np.append(given[1:], count)
-    starts = given[: len(ends)]
+    ends = begins[1:] if include_last_offset else np.append(begins[1:], count)
+    starts = begins[: len(ends)]
     places = starts[:, None] + np.arange(max(1, (ends - starts).max()))
     return np.minimum(places, count - 1), places < ends[:, None]

@@ -11,20 +11,20 @@ from trtnn.shapes.symbolic import Length
 
 
 def empty(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
-    """Any numbers, which here are zeros; floating where no ``dtype`` is given."""
+    """Return a tensor of any numbers, which here are zeros; floating where there is no ``dtype``."""
     return zeros(*size, dtype=dtype)
 
 
 def empty_like(input: Tensor, *, dtype: Any = None) -> Tensor:
-    """Any numbers, which here are zeros, in the shape and type of ``input``."""
+    """Return a tensor of any numbers, which here are zeros, in the shape and type of ``input``."""
     return zeros_like(input, dtype=dtype)
 
 
 def new_empty(input: Tensor, *size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
-    """Any numbers, which here are zeros, in the type of ``input``."""
+    """Return a tensor of any numbers, which here are zeros, in the type of ``input``."""
     return new_zeros(input, *size, dtype=dtype)
 
 
 def scalar_tensor(s: bool | int | float, *, dtype: Any = None) -> Tensor:
-    """A number as a Tensor of no dimensions; floating where no ``dtype`` is given."""
+    """Return a number as a Tensor without dimensions; floating where there is no ``dtype``."""
     return tensor(s if dtype is not None else float(s), dtype=dtype)

@@ -12,29 +12,29 @@ from trtnn.shapes.symbolic import Length, broadcast
 
 
 def is_tensor(obj: Any) -> bool:
-    """Whether it is a Tensor, or complex numbers, which are two."""
+    """Return whether ``obj`` is a Tensor, or complex numbers, which are two."""
     return isinstance(obj, (Tensor, Complex))
 
 
 def numel(input: Tensor) -> Length:
-    """How many elements there are."""
+    """Return the number of elements."""
     return input.numel()
 
 
 def clone(input: Tensor) -> Tensor:
-    """Another tensor of these elements, which changes in place by itself."""
+    """Return a copy, which changes in place by itself."""
     return input.copy()
 
 
 def broadcast_shapes(*shapes: Any) -> tuple[Length, ...]:
-    """The shape that shapes broadcast to; each is a sequence of lengths, or one length.
+    """Return the shape that shapes broadcast to; each is a sequence of lengths, or one length.
 
     Raises:
         ShapeError: there is none.
     """
-    found = [tuple(shape) if isinstance(shape, Sequence) else (shape,) for shape in shapes]
-    ndim = max(map(len, found), default=0)
-    result = broadcast(*((1,) * (ndim - len(shape)) + shape for shape in found)) if found else ()
+    every = [tuple(shape) if isinstance(shape, Sequence) else (shape,) for shape in shapes]
+    ndim = max(map(len, every), default=0)
+    result = broadcast(*((1,) * (ndim - len(shape)) + shape for shape in every)) if every else ()
     if result is None:
-        raise ShapeError(f"shapes {', '.join(map(str, found))} do not broadcast together")
+        raise ShapeError(f"shapes {', '.join(map(str, every))} do not broadcast together")
     return result

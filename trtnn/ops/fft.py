@@ -123,8 +123,8 @@ def _real_to_half(input: Tensor, n: int | None, dim: int, norm: str | None, what
     line = _rows(input, axis, n)
     count = n if whole else n // 2 + 1
     matrix = spectrum_matrix(n, line.shape[-1], count) * _scale(n, norm, False)
-    found = matmul(line, matrix.astype(np.float32))
-    return Complex(*(movedim(narrow(found, -1, start, count), -1, axis) for start in (0, count)))
+    spectrum = matmul(line, matrix.astype(np.float32))
+    return Complex(*(movedim(narrow(spectrum, -1, start, count), -1, axis) for start in (0, count)))
 
 
 def _complex_to_complex(input: Complex, n: int | None, dim: int, norm: str | None, what: str, inverse: bool) -> Complex:
@@ -136,15 +136,15 @@ def _complex_to_complex(input: Complex, n: int | None, dim: int, norm: str | Non
     if inverse:
         matrix[:, n:] *= -1
     a, b = (matmul(part, matrix) for part in (real, imag))
-    found = (
+    parts = (
         sub(narrow(a, -1, 0, n), narrow(b, -1, n, n)),
         add(narrow(a, -1, n, n), narrow(b, -1, 0, n)),
     )
-    return Complex(*(movedim(part, -1, axis) for part in found))
+    return Complex(*(movedim(part, -1, axis) for part in parts))
 
 
 def fft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str | None = None) -> Complex:
-    """The discrete Fourier transform along a dimension: Σ x[j] · exp(-2πi · j · k / n).
+    """Return the discrete Fourier transform along a dimension: Σ x[j] · exp(-2πi · j · k / n).
 
     Args:
         n: how long the input is taken to be, cut off or with zeros behind.
@@ -160,7 +160,10 @@ def fft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str 
 
 
 def ifft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str | None = None) -> Complex:
-    """What undoes :func:`fft`."""
+    """Return the inverse of :func:`fft`: Σ x[k] · exp(2πi · j · k / n) / n.
+
+    The arguments and errors are those of :func:`fft`.
+    """
     if not isinstance(input, Complex):
         spectrum = _real_to_half(input, n, dim, None, "ifft", True)
         return spectrum.conj() * _scale(_known(spectrum.real, _axis(input, dim, "ifft"), "ifft"), norm, True)
@@ -168,12 +171,12 @@ def ifft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str
 
 
 def rfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Complex:
-    """The first n // 2 + 1 places of :func:`fft` of real numbers, which the others mirror."""
+    """Return the first n // 2 + 1 places of :func:`fft` of real numbers; the others are their conjugates."""
     return _real_to_half(input, n, dim, norm, "rfft", False)
 
 
 def irfft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
-    """What undoes :func:`rfft`.
+    """Return the real numbers whose :func:`rfft` the input is.
 
     Args:
         n: how many real numbers come; 2 · (places - 1) where None.
@@ -185,10 +188,10 @@ def irfft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: st
     parts = [_rows(part, axis, n // 2 + 1) for part in (real, imag) if part is not None]
     count = parts[0].shape[-1]
     matrix = (inverse_matrix(n, count) * _scale(n, norm, True)).astype(np.float32)
-    found = matmul(parts[0], matrix[:count])
+    numbers = matmul(parts[0], matrix[:count])
     if imag is not None:
-        found = add(found, matmul(parts[1], matrix[count:]))
-    return movedim(found, -1, axis)
+        numbers = add(numbers, matmul(parts[1], matrix[count:]))
+    return movedim(numbers, -1, axis)
 
 
 def _sizes(input: Tensor | Complex, s: Sequence[int] | None, dim: Dims, what: str) -> list[tuple[int | None, int]]:
@@ -224,7 +227,7 @@ def fftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Complex:
-    """:func:`fft` along several dimensions, all where None.
+    """Return :func:`fft` along several dimensions, or along all where ``dim`` is None.
 
     Args:
         s: how long the input is taken to be along each; -1 leaves it.
@@ -238,7 +241,7 @@ def ifftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Complex:
-    """What undoes :func:`fftn`."""
+    """Return the inverse of :func:`fftn`."""
     return _along(ifft, input, _sizes(input, s, dim, "ifftn"), norm)
 
 
@@ -248,7 +251,7 @@ def rfftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Complex:
-    """:func:`rfft` along the last of several dimensions, then :func:`fft` along the others."""
+    """Return :func:`rfft` along the last of several dimensions, then :func:`fft` along the others."""
     *others, (n, axis) = _sizes(input, s, dim, "rfftn")
     half = rfft(input, n, axis, norm)
     return _along(fft, half, others, norm) if others else half
@@ -260,7 +263,7 @@ def irfftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Tensor:
-    """What undoes :func:`rfftn`."""
+    """Return the real numbers whose :func:`rfftn` the input is."""
     *others, (last, axis) = _sizes(input, s, dim, "irfftn")
     for n, other in others:
         input = ifft(input, n, other, norm)
@@ -273,7 +276,7 @@ def fft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Complex:
-    """:func:`fftn` along the last two dimensions."""
+    """Return :func:`fftn` along the last two dimensions."""
     return fftn(input, s, dim, norm)
 
 
@@ -283,14 +286,14 @@ def ifft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Complex:
-    """:func:`ifftn` along the last two dimensions."""
+    """Return :func:`ifftn` along the last two dimensions."""
     return ifftn(input, s, dim, norm)
 
 
 def rfft2(
     input: Tensor, s: Sequence[int] | None = None, dim: int | Sequence[int] = (-2, -1), norm: str | None = None
 ) -> Complex:
-    """:func:`rfftn` along the last two dimensions."""
+    """Return :func:`rfftn` along the last two dimensions."""
     return rfftn(input, s, dim, norm)
 
 
@@ -300,7 +303,7 @@ def irfft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Tensor:
-    """:func:`irfftn` along the last two dimensions."""
+    """Return :func:`irfftn` along the last two dimensions."""
     return irfftn(input, s, dim, norm)
 
 
@@ -312,22 +315,22 @@ def _shifted(input: Tensor | Complex, dim: int | Sequence[int] | None, back: boo
 
 
 def fftshift(input: Tensor | Complex, dim: int | Sequence[int] | None = None) -> Tensor | Complex:
-    """The frequency 0 moved to the middle, along all dimensions where None."""
+    """Move the frequency 0 to the middle of each of ``dim``, or of all dimensions where None."""
     return _shifted(input, dim, False)
 
 
 def ifftshift(input: Tensor | Complex, dim: int | Sequence[int] | None = None) -> Tensor | Complex:
-    """What undoes :func:`fftshift`."""
+    """Move the frequency 0 from the middle back to the front, which undoes :func:`fftshift`."""
     return _shifted(input, dim, True)
 
 
 def fftfreq(n: int, d: float = 1.0, *, dtype: Any = None) -> Tensor:
-    """The frequency of each place of :func:`fft`: 0, 1, ..., then those below 0, by 1 / (n · d)."""
+    """Return the frequency of each place of :func:`fft`: 0, 1, ..., then those below 0, by 1 / (n · d)."""
     return typed_constant(np.fft.fftfreq(n, d), 0.0, dtype)
 
 
 def rfftfreq(n: int, d: float = 1.0, *, dtype: Any = None) -> Tensor:
-    """The frequency of each place of :func:`rfft`: 0, 1, ..., by 1 / (n · d)."""
+    """Return the frequency of each place of :func:`rfft`: 0, 1, ..., by 1 / (n · d)."""
     return typed_constant(np.fft.rfftfreq(n, d), 0.0, dtype)
 
 

@@ -45,7 +45,9 @@ def reached(tensor: Tensor, index: Tensor, axis: int | None, what: str) -> Tenso
 
 
 def gather(input: Tensor, dim: int, index: Any) -> Tensor:
-    """result[i][j][k] = input[index[i][j][k]][j][k] for dimension 0, and so on, as ``torch.gather``.
+    """Return what lies at indices along ``dim``, each in its own row, as ``torch.gather``.
+
+    For dimension 0 of three, result[i][j][k] = input[index[i][j][k]][j][k].
 
     Args:
         index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``.
@@ -60,7 +62,9 @@ def gather(input: Tensor, dim: int, index: Any) -> Tensor:
 
 
 def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | float) -> Tensor:
-    """A copy of ``input`` with result[index[i][j][k]][j][k] = src[i][j][k] for dimension 0, as ``torch.scatter``.
+    """Return a copy of ``input`` with src at indices along ``dim``, as ``torch.scatter``.
+
+    For dimension 0 of three, result[index[i][j][k]][j][k] = src[i][j][k].
 
     Where two indices are the same, one of the two wins, as in torch: which is not told.
 
@@ -107,7 +111,9 @@ def _sums(input: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
 
 
 def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
-    """A copy of ``input`` with result[index[i][j][k]][j][k] += src[i][j][k] for dimension 0, as ``torch.scatter_add``.
+    """Return a copy of ``input`` with src added at indices along ``dim``, as ``torch.scatter_add``.
+
+    For dimension 0 of three, result[index[i][j][k]][j][k] += src[i][j][k].
 
     It takes len(input) · len(index) steps along the dimension, and as much memory where TensorRT does not fuse them; of
     truths the sum is whether any is.
@@ -129,7 +135,9 @@ def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
 
 
 def index_add(input: Tensor, dim: int, index: Any, source: Tensor, *, alpha: int | float = 1) -> Tensor:
-    """A copy of ``input`` with result[index[i]] += alpha · source[i] for dimension 0, as ``torch.index_add``.
+    """Return a copy of ``input`` with slices of source added at indices along ``dim``, as ``torch.index_add``.
+
+    For dimension 0, result[index[i]] += alpha · source[i].
 
     It costs as much as :func:`scatter_add`.
 
@@ -158,8 +166,8 @@ def _expect_tensor(value: Any, what: str) -> None:
         raise ArgumentError(f"{what} adds up the elements of a Tensor, not of a {type(value).__name__}")
 
 
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """1 at the index that each element names and 0 elsewhere, (..., num_classes), in the type of indices.
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+    """Return 1 at the index that each element names and 0 elsewhere, (..., num_classes), in the type of indices.
 
     Raises:
         UnsupportedError: no ``num_classes``; torch takes it from the largest element.
@@ -168,10 +176,10 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise UnsupportedError(
             "one_hot without num_classes", "the largest element is known only when the engine runs", "give num_classes"
         )
-    index = as_indices(tensor)
+    index = as_indices(input)
     if not isinstance(index, Tensor):
         raise ArgumentError("one_hot takes a Tensor", "use NumPy for an array")
-    return cast(eq(unsqueeze(index, -1), np.arange(num_classes)), index_dtype(tensor.graph))
+    return cast(eq(unsqueeze(index, -1), np.arange(num_classes)), index_dtype(input.graph))
 
 
 def taps_of(places: Length, kernel: int, stride: int, dilation: int) -> Indices:
@@ -194,15 +202,19 @@ def unfold(
     padding: int | Sequence[int] = 0,
     stride: int | Sequence[int] = 1,
 ) -> Tensor:
-    """Each window as a column, as ``torch.nn.functional.unfold``.
+    """Return each window as a column, as ``torch.nn.functional.unfold``; what is out of the input is 0.
 
     Args:
         input: (batch, channels, height, width).
+        kernel_size, dilation, padding, stride: an int for both sides, or one for each, as of :func:`conv2d`.
 
     Returns:
-        (batch, channels · kernel height · kernel width, windows).
-    """
+        (batch, channels · kernel height · kernel width, windows), the windows row by row.
 
+    Raises:
+        ShapeError: the input has another number of dimensions, or no window fits.
+        ArgumentError: an argument is not an int for each side, or is too small.
+    """
     expect_ndim(input, (4,), "unfold", "(batch, channels, height, width)")
     kernel, dilation = ntuple(kernel_size, 2, "kernel_size"), ntuple(dilation, 2, "dilation")
     padding, stride = ntuple(padding, 2, "padding"), ntuple(stride, 2, "stride")
@@ -218,7 +230,11 @@ def unfold(
 
 
 def windows(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """``tensor.unfold``: every window of ``size`` along a dimension, at distances of ``step``, as a last dimension."""
+    """Return every window of ``size`` along a dimension, ``step`` apart, as a new last dimension (``tensor.unfold``).
+
+    Raises:
+        ShapeError: no window fits.
+    """
     if not input.shape:
         return reshape(windows(reshape(input, (1,)), dimension, size, step), (1,))
     axis = normalize_dim(dimension, input.ndim)

@@ -50,7 +50,9 @@ def multi_head_attention_forward(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention of several heads, as ``torch.nn.functional.multi_head_attention_forward``.
+    """Return multi-head attention, as ``torch.nn.functional.multi_head_attention_forward``.
+
+    https://arxiv.org/abs/1706.03762
 
     Shape: query (length, batch, embed_dim), key and value (source, batch, ...), or without a batch.
 
@@ -183,12 +185,12 @@ def _mask(
     """
     batch, heads, length, _ = query.shape
     seen = source - extra
-    given = (
+    kinds = (
         ("attn_mask", attn_mask, [(length, seen), (batch * heads, length, seen)], (batch, heads, length, seen)),
         ("key_padding_mask", padding, [(batch, seen)], (batch, 1, 1, seen)),
     )
     masks = []
-    for name, values, shapes, wanted in given:
+    for name, values, shapes, wanted in kinds:
         if values is None:
             continue
         mask = _as_numbers(values, query)

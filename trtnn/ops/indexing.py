@@ -179,7 +179,9 @@ def _as_array(value: Any) -> np.ndarray:
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
-    """``input[index]``: integers, slices of a positive step, Ellipsis, None, and lists, arrays and Tensors of integers.
+    """Return ``input[index]``.
+
+    The index holds integers, slices of a positive step, Ellipsis, None, and lists, arrays and Tensors of integers.
 
     As in torch, integers pick first. What is left of lists, arrays and Tensors is broadcast together and picks
     elements; its dimensions stand where it stood, or in front where a slice stood in between. Bool arrays stand for the

@@ -67,12 +67,12 @@ def _columns(rows: Sequence[Tensor]) -> list[Tensor]:
     if len(rows) == 3:
         return [cross_along(rows[i - 2], rows[i - 1], -1) for i in range(3)]
     first, last = _minors(rows[0], rows[1]), _minors(rows[2], rows[3])
-    found = [_beside(row, minors) for row, minors in zip(rows, (last, last, first, first), strict=True)]
-    return [found[1], neg(found[0]), found[3], neg(found[2])]
+    cofactors = [_beside(row, minors) for row, minors in zip(rows, (last, last, first, first), strict=True)]
+    return [cofactors[1], neg(cofactors[0]), cofactors[3], neg(cofactors[2])]
 
 
 def det(A: Tensor) -> Tensor:
-    """The determinant of square matrices of up to 4 by 4, carried in fp32.
+    """Return the determinant of square matrices of up to 4 by 4, carried in fp32.
 
     Raises:
         UnsupportedError: they are larger.
@@ -83,7 +83,9 @@ def det(A: Tensor) -> Tensor:
 
 
 def inv(A: Tensor) -> Tensor:
-    """The inverse of square matrices of up to 4 by 4, carried in fp32; of a singular one infinity or NaN.
+    """Return the inverse of square matrices of up to 4 by 4, carried in fp32.
+
+    The inverse of a singular matrix holds infinities or NaN.
 
     Raises:
         UnsupportedError: they are larger.

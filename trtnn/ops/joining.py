@@ -42,7 +42,7 @@ def cat(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
 
 
 def is_nothing(value: Operand) -> bool:
-    """Whether a Tensor has no elements, as a slice may leave it."""
+    """Return whether a Tensor has no elements, as a slice may leave it."""
     return isinstance(value, Tensor) and any(isinstance(length, int) and length == 0 for length in value.shape)
 
 

@@ -35,17 +35,17 @@ def numbers_of(input: Tensor, what: str) -> np.ndarray:
     Raises:
         UnsupportedError: they are known only when the engine runs.
     """
-    found = known_array(input)
-    if found is None:
+    numbers = known_array(input)
+    if numbers is None:
         raise UnsupportedError(
             f"{what} of a trtnn Tensor in {input.graph.where} whose numbers are known only when the engine runs",
             "what depends on constants alone is known while tracing; lengths are x.shape[i]",
         )
-    return found
+    return numbers
 
 
 def item(input: Tensor) -> bool | int | float:
-    """The one number of a tensor that depends on constants alone, as Python's.
+    """Return the one number of a tensor that depends on constants alone, as Python's.
 
     Raises:
         ArgumentError: it holds several.
@@ -57,17 +57,17 @@ def item(input: Tensor) -> bool | int | float:
 
 
 def tolist(input: Tensor) -> Any:
-    """The numbers of a tensor that depends on constants alone, as nested lists."""
+    """Return the numbers of a tensor that depends on constants alone, as nested lists."""
     return numbers_of(input, "tolist").tolist()
 
 
 def numpy(input: Tensor) -> np.ndarray:
-    """The numbers of a tensor that depends on constants alone, as an array."""
+    """Return the numbers of a tensor that depends on constants alone, as an array."""
     return numbers_of(input, "numpy")
 
 
 def truth(input: Tensor) -> bool:
-    """Whether the one number of a tensor that depends on constants alone is true, as ``bool(tensor)``.
+    """Return whether the one number of a tensor that depends on constants alone is true, as ``bool(tensor)``.
 
     Raises:
         ArgumentError: it is known only when the engine runs, or there are several.
@@ -81,7 +81,7 @@ def truth(input: Tensor) -> bool:
 
 
 def index(input: Tensor) -> int:
-    """The whole number that a tensor holds which depends on constants alone, where Python asks for an index.
+    """Return the one whole number of a tensor that depends on constants alone, where Python asks for an index.
 
     Raises:
         ArgumentError: it holds no whole number.

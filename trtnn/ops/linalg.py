@@ -45,7 +45,10 @@ def norm(
     *,
     dtype: Any = None,
 ) -> Tensor:
-    """:func:`vector_norm` along one dimension, :func:`matrix_norm` of two; without ord that of all elements."""
+    """Return the :func:`vector_norm` along one dimension, or the :func:`matrix_norm` of two.
+
+    Without ``ord`` it is the vector norm of all elements in ``dim``.
+    """
     if isinstance(dim, Sequence) and len(dim) not in (1, 2):
         raise ShapeError(f"norm with ord={ord!r} goes along one dimension or two, not {tuple(dim)}")
     if ord is None:
@@ -61,28 +64,28 @@ def norm(
 
 
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
-    """The cross product of vectors of 3 along a dimension, broadcast."""
+    """Return the cross product of vectors of 3 along a dimension, broadcast."""
     return cross_along(input, other, dim)
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """The sum of products along a dimension, broadcast, carried in fp32."""
+    """Return the sum of products along a dimension, broadcast, carried in fp32."""
     a, b = promote(x, y)
     return cast(sum(mul(wide(a), wide(b)), dim), a.dtype)
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """The diagonal of two dimensions, as a last dimension."""
+    """Return the diagonal of two dimensions as a new last dimension."""
     return diagonals.diagonal(A, offset, dim1, dim2)
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """The product of matrices (``@``)."""
+    """Return the product of matrices (``@``)."""
     return _matmul(input, other)
 
 
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
-    """The product of matrices in a row; the first and the last may be vectors.
+    """Return the product of several matrices; the first and the last may be vectors.
 
     It goes from the left, or where the last is a vector from the right.
     """
@@ -103,7 +106,12 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def matrix_power(A: Tensor, n: int) -> Tensor:
-    """The product of ``n`` times a square matrix, by squares; the identity of 0; below 0 that of its inverse."""
+    """Return the product of ``n`` times a square matrix; of 0 the identity, below 0 the power of its inverse.
+
+    Raises:
+        ShapeError: the matrices are not square.
+        UnsupportedError: the identity of a dynamic side, or the inverse of more than 4 by 4.
+    """
     side = side_of(A, "matrix_power")
     if n < 0:
         return matrix_power(inv(A), -n)

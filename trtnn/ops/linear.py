@@ -13,7 +13,7 @@ from trtnn.shapes.symbolic import same
 
 
 def linear(input: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = None) -> Tensor:
-    """``input @ weight.T + bias``, as ``torch.nn.functional.linear``.
+    """Return ``input @ weight.T + bias``, as ``torch.nn.functional.linear``.
 
     Args:
         input: (..., in_features).
@@ -55,7 +55,7 @@ def _as_operand(value: Array | Tensor, input: Tensor, ndim: int) -> Tensor:
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = None) -> Tensor:
-    """``input1 @ weight[k] @ input2`` for each output k, as ``torch.nn.functional.bilinear``.
+    """Return ``input1 @ weight[k] @ input2`` for each output k, as ``torch.nn.functional.bilinear``.
 
     Args:
         input1, input2: (..., in1_features) and (..., in2_features), the rest the same.

@@ -15,7 +15,7 @@ from trtnn.shapes.symbolic import Length, broadcast, same
 
 
 def matmul(input: Operand, other: Operand) -> Tensor:
-    """The product of matrices (``@``), as ``torch.matmul``.
+    """Return the product of matrices (``@``), as ``torch.matmul``.
 
     The last two dimensions are the matrices', those before broadcast; a vector is a row on the left and a column on the
     right, and its dimension is not in the result.
@@ -46,9 +46,12 @@ def matmul(input: Operand, other: Operand) -> Tensor:
     return reshape(product, lengths)
 
 
+def _shape(operand: Operand) -> tuple[Length, ...]:
+    return getattr(operand, "shape", ())
+
+
 def _product(name: str, ranks: tuple[int, int], input: Operand, other: Operand) -> Tensor:
-    left: Sequence[Length] = getattr(input, "shape", ())
-    right: Sequence[Length] = getattr(other, "shape", ())
+    left, right = _shape(input), _shape(other)
     if (len(left), len(right)) != ranks:
         raise ShapeError(f"{name} takes tensors of {ranks[0]} and {ranks[1]} dimensions, not {(len(left), len(right))}")
     if name == "bmm" and not same(left[0], right[0]):
@@ -57,27 +60,43 @@ def _product(name: str, ranks: tuple[int, int], input: Operand, other: Operand) 
 
 
 def mm(input: Operand, mat2: Operand) -> Tensor:
-    """The product of two matrices; see :func:`matmul`."""
+    """Return the product of two matrices; see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no matrices, or do not fit together.
+    """
     return _product("mm", (2, 2), input, mat2)
 
 
 def mv(input: Operand, vec: Operand) -> Tensor:
-    """The product of a matrix and a vector; see :func:`matmul`."""
+    """Return the product of a matrix and a vector; see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no matrix and vector, or do not fit together.
+    """
     return _product("mv", (2, 1), input, vec)
 
 
 def dot(input: Operand, tensor: Operand) -> Tensor:
-    """The product of two vectors; see :func:`matmul`."""
+    """Return the product of two vectors, a number; see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no vectors, or of different lengths.
+    """
     return _product("dot", (1, 1), input, tensor)
 
 
 def bmm(input: Operand, mat2: Operand) -> Tensor:
-    """The products of two batches of as many matrices; see :func:`matmul`."""
+    """Return the products of two batches of as many matrices, (batch, n, m) and (batch, m, p); see :func:`matmul`.
+
+    Raises:
+        ShapeError: they are no batches of matrices, or do not fit together.
+    """
     return _product("bmm", (3, 3), input, mat2)
 
 
 def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """beta · input + alpha · mat1 @ mat2."""
+    """Return beta · input + alpha · mat1 @ mat2."""
     input, mat1, mat2 = promote(input, mat1, mat2)
     product = matmul(mat1, mat2)
     product = product if alpha == 1 else mul(product, alpha)
@@ -85,12 +104,12 @@ def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alph
 
 
 def outer(input: Tensor, vec2: Operand) -> Tensor:
-    """Every product of an element of one vector with one of another, (n, m)."""
+    """Return the product of each element of one vector with each of another, (n, m)."""
     return mul(unsqueeze(input, 1), vec2)
 
 
 def einsum(equation: str, *operands: Operand) -> Tensor:
-    """Sums of products, in Einstein's notation, as ``torch.einsum``.
+    """Return sums of products, in Einstein's notation, as ``torch.einsum``.
 
     ``"bij,bjk->bik"``: a letter for each dimension; letters that the result does not name are summed over. Without
     ``->`` the result has the letters that come up once, in order. ``...`` stands for further dimensions, broadcast.
@@ -99,8 +118,8 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         ArgumentError: the equation does not fit the operands.
         UnsupportedError: a letter twice in one operand (a diagonal).
     """
-    given = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
-    tensors = promote(*given)
+    listed = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    tensors = promote(*listed)
     expect_floating(tensors[0], "einsum")
     terms, result = _terms(equation.replace(" ", ""), tensors)
     names = {letter: string.ascii_lowercase[i] for i, letter in enumerate(dict.fromkeys("".join(terms)))}
@@ -129,17 +148,17 @@ def _without_ones(equation: str, tensors: Sequence[Tensor], terms: Sequence[str]
     lengths: dict[str, Length] = {}
     for tensor, term in zip(tensors, terms, strict=True):
         for letter, length in zip(term, tensor.shape, strict=True):
-            known = lengths.get(letter, 1)
-            if not same(known, length) and not same(known, 1) and not same(length, 1):
+            longest = lengths.get(letter, 1)
+            if not same(longest, length) and not same(longest, 1) and not same(length, 1):
                 shapes = ", ".join(str(t.shape) for t in tensors)
-                raise ShapeError(f"einsum {equation!r}: a letter is {known} and {length} long", f"received {shapes}")
-            lengths[letter] = length if same(known, 1) else known
-    found, left = [], []
+                raise ShapeError(f"einsum {equation!r}: a letter is {longest} and {length} long", f"received {shapes}")
+            lengths[letter] = length if same(longest, 1) else longest
+    shorter, left = [], []
     for tensor, term in zip(tensors, terms, strict=True):
         stays = [same(n, lengths[letter]) for n, letter in zip(tensor.shape, term, strict=True)]
-        found.append(reshape(tensor, [n for n, kept in zip(tensor.shape, stays, strict=True) if kept]))
+        shorter.append(reshape(tensor, [n for n, kept in zip(tensor.shape, stays, strict=True) if kept]))
         left.append("".join(letter for letter, kept in zip(term, stays, strict=True) if kept))
-    return found, left
+    return shorter, left
 
 
 def _terms(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:

@@ -42,20 +42,30 @@ def _max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The maximum of each window, as ``torch.nn.functional.max_pool1d``, ``max_pool2d`` and ``max_pool3d``.
+    """Return the maximum of each window, as ``torch.nn.functional.max_pool1d``, ``max_pool2d`` and ``max_pool3d``.
+
+    Windows lie over one, two or three sides: the lengths L, (H, W) or (D, H, W) behind the channels. An argument for
+    the sides is an int for all of them, or one for each.
 
     Args:
-        input: (batch, channels, ..., height, width), the batch may be missing.
-        stride: kernel_size where None.
-        padding: at most half of kernel_size; padded places never win.
+        input: (batch, channels, *sides), floating; the batch may be missing.
+        kernel_size: elements of a window along each side.
+        stride: elements from one window to the next; kernel_size where None.
+        padding: places at both ends of each side that never win, at most half of kernel_size.
         dilation: the distance of a window's elements. TensorRT's pooling has none: above 1 the elements of each window
             are gathered, along one side after the other.
-        return_indices: whether to return a pair, of the maxima and of where in (..., height, width), flattened, each
-            was, the first of equal ones; these are gathered as well.
+        ceil_mode: whether a last window that lies only in part over the input counts too.
+        return_indices: whether to return the indices as well, which are gathered like a dilation.
 
     Returns:
-        (batch, channels, ..., H, W), H = floor or ceil((height + 2·padding - dilation·(kernel - 1) - 1) / stride) + 1;
-        with ``ceil_mode`` less a window that would start beyond the input and its left padding.
+        (batch, channels, *sides), each side floor((length + 2·padding - dilation·(kernel_size - 1) - 1) / stride) + 1;
+        with ``ceil_mode`` rounded up, less a window that would start beyond the input and its padding in front. With
+        ``return_indices`` a pair, of these and of the index of each in the flattened sides; the first of equal ones.
+
+    Raises:
+        ShapeError: the input has another number of dimensions, or is smaller than a window.
+        DTypeError: the input holds no fractions.
+        ArgumentError: padding is more than half of kernel_size, or an argument is not an int for each side.
     """
     images, undo = as_images(input, n, what)
     expect_floating(input, what)
@@ -121,19 +131,23 @@ def _max_unpool(
     padding: Sides = 0,
     output_size: Sequence[Length] | None = None,
 ) -> Tensor:
-    """Each element at the place that a pooling with ``return_indices`` found it at, and zeros around them.
+    """Put each element back where a pooling with ``return_indices`` took it from, with zeros around.
 
-    As ``torch.nn.functional.max_unpool1d``, ``max_unpool2d`` and ``max_unpool3d``; kernel_size, stride and padding are
-    those of the pooling.
+    As ``torch.nn.functional.max_unpool1d``, ``max_unpool2d`` and ``max_unpool3d``.
 
     Args:
-        input: (batch, channels, ..., H, W), the batch may be missing.
-        indices: of the same shape.
-        output_size: (..., height, width), also with (batch, channels) in front: what the pooling was given, where that
-            is not (H - 1) · stride - 2 · padding + kernel.
+        input: (batch, channels, *sides), the batch may be missing.
+        indices: in the flattened sides of the result, in the input's shape, as ``return_indices`` gives them.
+        kernel_size, stride, padding: those of the pooling.
+        output_size: the sides that the pooling was given, also with (batch, channels) in front; where None each is
+            (length - 1) · stride - 2 · padding + kernel_size.
 
     Returns:
-        (batch, channels, ..., height, width).
+        (batch, channels, *output_size).
+
+    Raises:
+        ShapeError: the indices have another shape, or the input another number of dimensions.
+        ArgumentError: output_size is a stride or more away from where it would be None.
     """
     expect_sides(input, n, what)
     if not same_shape(indices.shape, input.shape):
@@ -161,17 +175,23 @@ def _adaptive_max_pool(
     output_size: int | Sequence[int | None] | None,
     return_indices: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The maximum of as many windows as asked, as ``torch.nn.functional.adaptive_max_pool1d``, ``2d`` and ``3d``.
+    """Return the maxima of a fixed number of windows, as torch's ``adaptive_max_pool1d``, ``2d`` and ``3d``.
 
-    The windows are those of the mean. Where all are alike this is a pooling, and else a gathering for each side.
+    The windows are those of :func:`adaptive_avg_pool2d`. Where all are alike this is a pooling, and else the elements
+    of each window are gathered, along one side after the other.
 
     Args:
-        input: (batch, channels, ..., height, width), the batch may be missing.
-        output_size: (..., H, W), or one number for each; None keeps the length.
-        return_indices: whether to return a pair, of the maxima and of where in (..., height, width), flattened, each
-            was, the first of equal ones.
+        input: (batch, channels, *sides), floating; the batch may be missing.
+        output_size: the number of windows along each side, or one number for all; None keeps a length.
+        return_indices: whether to return the indices as well, as :func:`max_pool2d` does.
+
+    Returns:
+        (batch, channels, *output_size), or a pair of such.
 
     Raises:
+        ShapeError: the input has another number of dimensions.
+        DTypeError: the input holds no fractions.
+        ArgumentError: output_size is not a number for each side.
         UnsupportedError: a dynamic length becomes another one than 1; with ``return_indices``, one of several.
     """
     expect_sides(input, n, what)
@@ -181,8 +201,8 @@ def _adaptive_max_pool(
         if not return_indices:
             return amax(input, tuple(range(-n, 0)), True)
         shape = (*input.shape[:-n], *sizes)
-        found = topk(flatten(input, -n), 1)
-        return reshape(found.values, shape), reshape(found.indices, shape)
+        largest = topk(flatten(input, -n), 1)
+        return reshape(largest.values, shape), reshape(largest.indices, shape)
     if not return_indices:
         input = dynamic_to_one(what, input, sizes, amax)
     elif not all(same(size, n) or is_static((size, n)) for size, n in zip(sizes, input.shape[-n:], strict=True)):

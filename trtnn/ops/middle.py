@@ -21,7 +21,7 @@ from trtnn.shapes.symbolic import Size, ranges
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
-    """The ``k``-th smallest element along a dimension, counted from 1, with its index."""
+    """Return the ``k``-th smallest element along a dimension, counted from 1, with its index."""
     if input.shape:
         expect_number(input, "kthvalue")
     length = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1
@@ -38,12 +38,12 @@ def _at_rank(input: Tensor, k: int, dim: int, keepdim: bool) -> Extremes:
     length = input.shape[axis]
     from_top = isinstance(length, int) and length - k + 1 < k
     count = length - k + 1 if from_top else k
-    found = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ordered(input, count, axis, from_top)))
-    return found if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in found))
+    element = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ordered(input, count, axis, from_top)))
+    return element if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in element))
 
 
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """The middle of the elements in order, the lower one of two; along a dimension with its index.
+    """Return the middle one of the elements in order, of two the lower; along a dimension with its index.
 
     NaN where there is one, as in torch.
     """
@@ -66,7 +66,7 @@ def _median(input: Tensor, dim: int, keepdim: bool) -> Extremes:
 
 
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """:func:`median` of what is not NaN; NaN where nothing is left."""
+    """Return the :func:`median` of what is not NaN; NaN where nothing is left."""
     if dim is None:
         expect_number(input, "nanmedian")
         return _nanmedian(flatten(input), 0, False).values
@@ -82,8 +82,8 @@ def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     indices = sort(where(unknown, math.inf, input), axis).indices
     left = sum(cast(logical_not(unknown), index_dtype(input.graph)), axis, True)
     middle = maximum(floor_divide(sub(left, 1), 2), 0)
-    found = gather(indices, axis, middle)
-    result = Extremes(gather(input, axis, found), found)
+    index = gather(indices, axis, middle)
+    result = Extremes(gather(input, axis, index), index)
     return result if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in result))
 
 
@@ -102,14 +102,14 @@ def _known_length(input: Tensor, dim: int, what: str) -> int:
 
 
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
-    """The element that is there most often along a dimension, the smallest of several, and where it comes last.
+    """Return the most frequent element along a dimension, of several the smallest, and where it comes last.
 
     Each is compared with all: n elements take n² comparisons.
     """
     if not input.shape:
         normalize_dim(dim, 1)
-        found = mode(reshape(input, (1,)), 0)
-        return Extremes(*(reshape(tensor, ()) for tensor in found))
+        most = mode(reshape(input, (1,)), 0)
+        return Extremes(*(reshape(tensor, ()) for tensor in most))
     if input.dtype is bool_:
         values, indices = mode(cast(input, int32), dim, keepdim)
         return Extremes(cast(values, bool_), indices)
@@ -119,5 +119,5 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
     alike = eq(unsqueeze(values, -1), unsqueeze(values, -2))
     counts, first = max(sum(cast(alike, int32), -1), -1, True)
     last = sub(add(first, cast(counts, first.dtype)), 1)
-    found = (movedim(gather(tensor, -1, last), -1, axis) for tensor in (values, indices))
-    return Extremes(*(tensor if keepdim else squeeze(tensor, axis) for tensor in found))
+    most = (movedim(gather(tensor, -1, last), -1, axis) for tensor in (values, indices))
+    return Extremes(*(tensor if keepdim else squeeze(tensor, axis) for tensor in most))

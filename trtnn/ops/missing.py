@@ -209,6 +209,6 @@ def explain(owner: str, name: str, known: Iterable[str], prefix: str = "") -> st
         known: the names that it has.
         prefix: what stands before the name in :data:`MISSING`.
     """
-    found = MISSING.get(prefix + name) or MISSING.get(prefix + name.rstrip("_"))
-    why = "; ".join(found) if found and not name.startswith("_") else ", ".join(nearest(name, known))
+    reason = MISSING.get(prefix + name) or MISSING.get(prefix + name.rstrip("_"))
+    why = "; ".join(reason) if reason and not name.startswith("_") else ", ".join(nearest(name, known))
     return f"{owner} has no {name}" + (f": {why}" if why else "")

@@ -18,7 +18,7 @@ from trtnn.ops.unary import abs
 def nan_to_num(
     input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
-    """Numbers in place of NaN and infinities; integers stay as they are.
+    """Put numbers in place of NaN and of infinities; integers stay as they are.
 
     Args:
         nan: what NaN becomes; 0 where None.
@@ -28,29 +28,31 @@ def nan_to_num(
         return input.copy()
     most = finfo(input.dtype).max
     result = where(isnan(input), filler(0.0 if nan is None else nan, input, "nan_to_num"), input)
-    for infinity, given, limit in ((math.inf, posinf, most), (-math.inf, neginf, -most)):
-        value = filler(limit if given is None else given, input, "nan_to_num")
+    for infinity, number, limit in ((math.inf, posinf, most), (-math.inf, neginf, -most)):
+        value = filler(limit if number is None else number, input, "nan_to_num")
         result = where(eq(input, infinity), value, result)
     return result
 
 
 def isposinf(input: Tensor) -> Tensor:
-    """Whether it is infinity."""
+    """Return whether each element is infinity."""
     return eq(input, math.inf) if input.dtype.is_floating_point else ne(input, input)
 
 
 def isneginf(input: Tensor) -> Tensor:
-    """Whether it is -infinity."""
+    """Return whether each element is -infinity."""
     return eq(input, -math.inf) if input.dtype.is_floating_point else ne(input, input)
 
 
 def isreal(input: Tensor) -> Tensor:
-    """True everywhere: complex numbers TensorRT has not."""
+    """Return True for every element: a Tensor holds no complex numbers."""
     return expand(input.graph.constant(True, bool_), input.shape)
 
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-    """Whether |input - other| ≤ atol + rtol · |other|, broadcast, carried in fp32; infinities are close if equal.
+    """Return whether |input - other| ≤ atol + rtol · |other|, broadcast, carried in fp32.
+
+    Infinities are close where they are equal.
 
     Args:
         equal_nan: whether NaN is close to NaN.
@@ -75,12 +77,12 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
 
 
 def fmax(input: Operand, other: Operand) -> Tensor:
-    """The larger of two, broadcast; beside NaN the other."""
+    """Return the larger of two, broadcast, and beside NaN the other one."""
     a, b = align(input, other)
     return where(isnan(a), b, where(isnan(b), a, maximum(a, b))) if a.dtype.is_floating_point else maximum(a, b)
 
 
 def fmin(input: Operand, other: Operand) -> Tensor:
-    """The smaller of two, broadcast; beside NaN the other."""
+    """Return the smaller of two, broadcast, and beside NaN the other one."""
     a, b = align(input, other)
     return where(isnan(a), b, where(isnan(b), a, minimum(a, b))) if a.dtype.is_floating_point else minimum(a, b)

@@ -40,7 +40,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Batch normalisation with fixed statistics, as ``torch.nn.functional.batch_norm`` in evaluation.
+    """Normalize by stored statistics, as ``torch.nn.functional.batch_norm`` in evaluation.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias, folded in float64 into one scale and one shift a channel
     (https://arxiv.org/abs/1502.03167). Where the input is what a convolution has just returned, in the same precision
@@ -113,7 +113,9 @@ def _scaled_by_channel(input: Tensor, weight: Any, bias: Any) -> Tensor:
 def _standardized(
     input: Tensor, axes: Sequence[int], weight: Any, bias: Any, shape: Sequence[int], eps: float
 ) -> Tensor:
-    """(x - mean) / sqrt(var + eps) · weight + bias over axes, by TensorRT's layer, which takes constants alone.
+    """Return (x - mean) / sqrt(var + eps) · weight + bias over axes, by TensorRT's layer.
+
+    The layer takes constants alone as weight and bias; Tensors are applied behind it.
 
     Args:
         shape: of weight and bias, so that they broadcast.
@@ -145,7 +147,7 @@ def layer_norm(
     bias: Array | Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalisation over the last dimensions, as ``torch.nn.functional.layer_norm``.
+    """Normalize over the last dimensions, as ``torch.nn.functional.layer_norm``.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias (https://arxiv.org/abs/1607.06450).
 
@@ -173,7 +175,7 @@ def group_norm(
     bias: Array | Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalisation over groups of channels, as ``torch.nn.functional.group_norm``.
+    """Normalize over groups of channels, as ``torch.nn.functional.group_norm``.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias, the statistics of each group (https://arxiv.org/abs/1803.08494).
 
@@ -201,7 +203,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalisation of each channel of each sample, as ``torch.nn.functional.instance_norm``.
+    """Normalize each channel of each sample, as ``torch.nn.functional.instance_norm``.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias (https://arxiv.org/abs/1607.08022).
 
@@ -224,7 +226,7 @@ def instance_norm(
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Operand | None = None, eps: float | None = None
 ) -> Tensor:
-    """x / sqrt(mean of x² + eps) · weight over the last dimensions, as ``torch.nn.functional.rms_norm``.
+    """Return x / sqrt(mean of x² + eps) · weight over the last dimensions, as ``torch.nn.functional.rms_norm``.
 
     The mean is carried in fp32 (https://arxiv.org/abs/1910.07467).
 
@@ -241,13 +243,27 @@ def rms_norm(
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
-    """x / max(norm of x along dim, eps), as ``torch.nn.functional.normalize``, carried in fp32."""
+    """Return x / max(norm of x along dim, eps), as ``torch.nn.functional.normalize``, carried in fp32.
+
+    Args:
+        p: of the norm, as of :func:`norm`.
+
+    Raises:
+        DTypeError: the input holds no fractions.
+    """
     values = wide(input)
     return cast(div(values, maximum(norm(values, p, dim, True), eps)), input.dtype)
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """x / (k + alpha / size · sum of x² of ``size`` neighbouring channels)^beta, carried in fp32."""
+    """Return x / (k + alpha / size · sum of x² of ``size`` neighbouring channels)^beta, carried in fp32.
+
+    Args:
+        input: (batch, channels, ...), three dimensions or more.
+
+    Raises:
+        ShapeError: there are fewer.
+    """
     expect_floating(input, "local_response_norm")
     if input.ndim < 3:
         raise ShapeError(f"local_response_norm in {input.graph.where} takes (batch, channels, ...), not {input.shape}")
@@ -260,7 +276,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 
 
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """x1 · x2 / (max(|x1|, eps) · max(|x2|, eps)) along a dimension, broadcast, carried in fp32."""
+    """Return x1 · x2 / (max(|x1|, eps) · max(|x2|, eps)) along a dimension, broadcast, carried in fp32."""
     a, b = align(x1, x2)
     expect_floating(a, "cosine_similarity")
     if not a.shape:
@@ -273,5 +289,5 @@ def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8)
 
 
 def pairwise_distance(x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
-    """The p-norm of x1 - x2 + eps along the last dimension, broadcast, carried in fp32."""
+    """Return the p-norm of x1 - x2 + eps along the last dimension, broadcast, carried in fp32."""
     return norm(add(sub(x1, x2), eps), p, -1, keepdim)

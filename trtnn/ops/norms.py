@@ -36,7 +36,7 @@ def _in_type(input: Tensor, dtype: Any, what: str) -> Tensor:
 def norm(
     input: Tensor, p: float | str = "fro", dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
-    """The p-norm of vectors along dimensions, all where None: (sum of |x|^p)^(1/p), carried in fp32.
+    """Return the p-norm of vectors along dimensions, all where None: (sum of |x|^p)^(1/p), carried in fp32.
 
     Args:
         p: a number; ``"fro"``, which is 2; infinity for the largest magnitude, -infinity for the smallest, 0 for how
@@ -60,7 +60,7 @@ def norm(
 
 
 def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The norm of vectors along dimensions, of all elements where None, carried in fp32: (sum of |x|^ord)^(1/ord).
+    """Return (sum of |x|^ord)^(1/ord) along dimensions, or of all elements where None, carried in fp32.
 
     Args:
         ord: a number; infinity for the largest magnitude, -infinity for the smallest, 0 for how many are not 0.
@@ -78,7 +78,7 @@ def matrix_norm(
     *,
     dtype: Any = None,
 ) -> Tensor:
-    """The norm of matrices in two dimensions, carried in fp32.
+    """Return the norm of matrices in two dimensions, carried in fp32.
 
     Args:
         ord: ``"fro"``, the root of the sum of squares; 1 and -1, the largest and the smallest sum of a column's

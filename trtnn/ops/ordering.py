@@ -33,7 +33,7 @@ class Extremes(NamedTuple):
 
 
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremes:
-    """The ``k`` largest or smallest elements along a dimension, in order, with their indices.
+    """Return the ``k`` largest or smallest elements along a dimension, in order, with their indices.
 
     Of equal elements the first comes first. Indices are int64, or int32 where TensorRT has no int64 (8.6). TensorRT's
     layer gives 3840 elements; for more the whole dimension is sorted, see :func:`sort`.
@@ -50,7 +50,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 
 def ordered(input: Tensor, k: int, dim: int, largest: bool) -> Extremes:
-    """:func:`topk`, of bools as well."""
+    """Return :func:`topk`, of bools as well."""
     if not input.shape:
         normalize_dim(dim, 1)
         values, indices = ordered(reshape(input, (1,)), k, 0, largest)
@@ -66,8 +66,8 @@ def ordered(input: Tensor, k: int, dim: int, largest: bool) -> Extremes:
         values, indices = ordered(cast(input, int32), k, dim, largest)
         return Extremes(cast(values, bool_), indices)
     if input.ndim == 1:  # TensorRT's layer takes at least two dimensions
-        found = ordered(reshape(input, (1, -1)), k, 1, largest)
-        return Extremes(*(squeeze(tensor, 0) for tensor in found))
+        row = ordered(reshape(input, (1, -1)), k, 1, largest)
+        return Extremes(*(squeeze(tensor, 0) for tensor in row))
     if k > MOST_OF_TOPK:
         return _ordered_by_parts(input, k, axis, largest)
     kind = input.graph.trt.TopKOperation.MAX if largest else input.graph.trt.TopKOperation.MIN
@@ -109,9 +109,9 @@ def _ordered_by_parts(input: Tensor, k: int, axis: int, largest: bool) -> Extrem
             ranks = add(sum(where(at == by, 0, counted), -2), ranks)
         places.append(reshape(ranks, (*before, -1)))
         starts.append(reshape(add(indices, mine * each), (*before, -1)))
-    found = scatter(cat(starts, -1), -1, cat(places, -1), cat(starts, -1))
-    found = narrow(found, -1, 0, k)
-    return Extremes(*(movedim(tensor, -1, axis) for tensor in (gather(line, -1, found), found)))
+    order = scatter(cat(starts, -1), -1, cat(places, -1), cat(starts, -1))
+    order = narrow(order, -1, 0, k)
+    return Extremes(*(movedim(tensor, -1, axis) for tensor in (gather(line, -1, order), order)))
 
 
 def _before(parts: Tensor, values: Tensor, earlier: np.ndarray, largest: bool) -> Tensor:
@@ -143,7 +143,7 @@ def _before(parts: Tensor, values: Tensor, earlier: np.ndarray, largest: bool) -
 
 
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Extremes:
-    """All elements along a dimension in order, with their indices.
+    """Return all elements along a dimension in order, with their indices.
 
     TensorRT's layer orders 3840 elements. A longer dimension is sorted in parts of so many, and each element looks by
     bisection for how many of each other part come before it: about 12 rounds over n²/3840 elements. It is done up to
@@ -157,47 +157,75 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:
-    """The indices that would sort a dimension; see :func:`sort`."""
+    """Return the indices that would sort a dimension; see :func:`sort`."""
     return sort(input, dim, descending).indices
 
 
 def msort(input: Tensor) -> Tensor:
-    """All elements along the first dimension in order, the smallest first."""
+    """Return all elements along the first dimension in order, the smallest first."""
     return sort(input, 0).values
 
 
 def _extreme_along(input: Tensor, dim: int, keepdim: bool, largest: bool) -> Extremes:
-    found = ordered(input, 1, dim, largest)
-    return found if keepdim else Extremes(*(squeeze(tensor, dim) for tensor in found))
+    extreme = ordered(input, 1, dim, largest)
+    return extreme if keepdim else Extremes(*(squeeze(tensor, dim) for tensor in extreme))
 
 
 def _place_of_extreme(input: Tensor, dim: int | None, keepdim: bool, largest: bool, what: str) -> Tensor:
     expect_number(input, what)
     if dim is not None:
         return _extreme_along(input, dim, keepdim, largest).indices
-    found = _extreme_along(flatten(input), 0, False, largest).indices
-    return reshape(found, (1,) * input.ndim) if keepdim else found
+    place = _extreme_along(flatten(input), 0, False, largest).indices
+    return reshape(place, (1,) * input.ndim) if keepdim else place
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the largest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    """Return the index of the largest element along a dimension, or in the flat tensor; the first of equal ones."""
     return _place_of_extreme(input, dim, keepdim, True, "argmax")
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the smallest element is along a dimension, or in the flat tensor; the first of equal ones."""
+    """Return the index of the smallest element along a dimension, or in the flat tensor; the first of equal ones."""
     return _place_of_extreme(input, dim, keepdim, False, "argmin")
 
 
-def max(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """The largest element; along a dimension with its index; or, of two tensors, :func:`maximum`."""
+def max(
+    input: Tensor, dim: int | Operand | None = None, keepdim: bool = False, *, other: Operand | None = None
+) -> Tensor | Extremes:
+    """Return the largest element of all, or along ``dim`` with its index, or of two tensors each :func:`maximum`.
+
+    Args:
+        dim: a dimension; or the second tensor, as torch takes it in this place.
+        other: the second tensor by name.
+
+    Raises:
+        ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
+    """
+    if other is not None:
+        if dim is not None or keepdim:
+            raise ArgumentError("max takes a dim, or another tensor, not both")
+        return maximum(input, other)
     if dim is None:
         return amax(input, None, keepdim)
     return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else maximum(input, dim)
 
 
-def min(input: Tensor, dim: int | Operand | None = None, keepdim: bool = False) -> Tensor | Extremes:
-    """The smallest element; along a dimension with its index; or, of two tensors, :func:`minimum`."""
+def min(
+    input: Tensor, dim: int | Operand | None = None, keepdim: bool = False, *, other: Operand | None = None
+) -> Tensor | Extremes:
+    """Return the smallest element of all, or along ``dim`` with its index, or of two tensors each :func:`minimum`.
+
+    Args:
+        dim: a dimension; or the second tensor, as torch takes it in this place.
+        other: the second tensor by name.
+
+    Raises:
+        ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
+    """
+    if other is not None:
+        if dim is not None or keepdim:
+            raise ArgumentError("min takes a dim, or another tensor, not both")
+        return minimum(input, other)
     if dim is None:
         return amin(input, None, keepdim)
     return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else minimum(input, dim)

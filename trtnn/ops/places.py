@@ -45,7 +45,9 @@ def _is_device(value: Any) -> bool:
 
 
 def to(input: Tensor, *args: Any, dtype: Any = None, other: Tensor | None = None) -> Tensor:
-    """The elements in another type; a device has no effect (``tensor.to(dtype)``, ``(device)``, ``(device, dtype)``).
+    """Return the elements in another type; a device has no effect.
+
+    As torch's: ``tensor.to(dtype)``, ``tensor.to(device)``, ``tensor.to(device, dtype)``, ``tensor.to(other)``.
 
     Args:
         *args: a type, a device, a device and a type, or a Tensor whose type it takes; then torch's ``non_blocking`` and
@@ -72,7 +74,7 @@ def to(input: Tensor, *args: Any, dtype: Any = None, other: Tensor | None = None
 
 
 def type_(input: Tensor, dtype: Any = None) -> Tensor | str:
-    """The elements in another type, or without one torch's name of the type (``tensor.type()``)."""
+    """Return the elements in another type, or without one torch's name of the type (``tensor.type()``)."""
     return f"torch.cuda.{_TENSOR_TYPES[input.dtype.name]}" if dtype is None else cast(input, _of_tensor_type(dtype))
 
 
@@ -98,16 +100,16 @@ def double(input: Tensor) -> Tensor:
 
 
 def is_floating_point(input: Tensor) -> bool:
-    """Whether the type holds fractions."""
+    """Return whether the type holds fractions."""
     return input.dtype.is_floating_point
 
 
 def stride(input: Tensor, dim: int | None = None) -> Length | tuple[Length, ...]:
-    """How many elements apart neighbours are along each dimension, or one: as of a contiguous tensor."""
+    """Return the distance of neighbours in elements along each dimension, or along one, as of a contiguous tensor."""
     steps = tuple(math.prod(input.shape[axis + 1 :]) for axis in range(input.ndim))
     return steps if dim is None else steps[dim]
 
 
 def element_size(input: Tensor) -> int:
-    """How many bytes an element takes."""
+    """Return how many bytes an element takes."""
     return input.dtype.itemsize

@@ -28,12 +28,14 @@ from trtnn.shapes.symbolic import Length, Size, broadcast, same, same_shape
 
 
 def take(input: Tensor, index: Indices) -> Tensor:
-    """What lies at each index of the flat tensor, in the indices' shape; below 0 they count from the end."""
+    """Return what lies at each index of the flat tensor, in the indices' shape; below 0 they count from the end."""
     return getitem(flatten(input), as_indices(index))
 
 
 def take_along_dim(input: Tensor, indices: Indices, dim: int | None = None) -> Tensor:
-    """:func:`gather` with input and indices broadcast together but along ``dim``; of the flat tensors where None.
+    """Return what indices pick along ``dim``, or of the flat tensors where None; as ``torch.take_along_dim``.
+
+    This is :func:`gather`, with input and indices broadcast together in the other dimensions.
 
     Indices below 0 count from the end.
     """
@@ -59,7 +61,7 @@ def _vector(index: Any, what: str) -> Indices:
 
 
 def index_fill(input: Tensor, dim: int, index: Indices, value: Operand) -> Tensor:
-    """A copy of input with one number wherever the index along ``dim`` is among ``index``.
+    """Return a copy of input with one number at each of the indices ``index`` along ``dim``.
 
     Args:
         index: a vector; below 0 it counts from the end.
@@ -77,7 +79,7 @@ def index_fill(input: Tensor, dim: int, index: Indices, value: Operand) -> Tenso
 
 
 def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tensor:
-    """A copy of input with result[index[i]] = source[i] for dimension 0, as ``torch.index_copy``.
+    """Return a copy of input with result[index[i]] = source[i] for dimension 0, as ``torch.index_copy``.
 
     Args:
         index: from 0 on, a vector.
@@ -103,7 +105,7 @@ def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tenso
 
 
 def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of input with ``result[indices] = values``, as ``torch.index_put``.
+    """Return a copy of input with ``result[indices] = values``, as ``torch.index_put``.
 
     Where two places are the same, one of the two values wins, as in torch: which is not told.
 
@@ -117,22 +119,22 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
         ShapeError: the values do not fit.
         UnsupportedError: a mask beside values that differ from place to place.
     """
-    given = list(indices) if isinstance(indices, (list, tuple)) else [indices]
-    if len(given) == 1 and isinstance(given[0], Tensor) and given[0].dtype is bool_:
-        return _put_by_mask(input, given[0], values, accumulate)
-    arrays = [index if isinstance(index, Tensor) else np.asarray(index) for index in given]
-    found: list[Indices] = []
+    listed = list(indices) if isinstance(indices, (list, tuple)) else [indices]
+    if len(listed) == 1 and isinstance(listed[0], Tensor) and listed[0].dtype is bool_:
+        return _put_by_mask(input, listed[0], values, accumulate)
+    arrays = [index if isinstance(index, Tensor) else np.asarray(index) for index in listed]
+    by_axis: list[Indices] = []
     for array in arrays:
         is_mask = isinstance(array, np.ndarray) and array.dtype == np.bool_
-        found += np.nonzero(array) if is_mask else [as_indices(array)]
-    if any_of(isinstance(index, np.ndarray) and not index.size for index in found):
+        by_axis += np.nonzero(array) if is_mask else [as_indices(array)]
+    if any_of(isinstance(index, np.ndarray) and not index.size for index in by_axis):
         return input.copy()
-    if not found or len(found) > input.ndim:
-        raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(found)}")
+    if not by_axis or len(by_axis) > input.ndim:
+        raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(by_axis)}")
     expect_one_type(values, input, "index_put")
-    lengths, rest = input.shape[: len(found)], input.shape[len(found) :]
+    lengths, rest = input.shape[: len(by_axis)], input.shape[len(by_axis) :]
     graph = input.graph
-    places = [from_front(index, length, graph) for index, length in zip(found, lengths, strict=True)]
+    places = [from_front(index, length, graph) for index, length in zip(by_axis, lengths, strict=True)]
     flat = index_tensor(flat_index(places, lengths, graph), graph)
     values = expand(values, (*flat.shape, *rest))
     count = math.prod(flat.shape)
@@ -146,7 +148,10 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
 
 
 def put(input: Tensor, index: Indices, source: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of input in whose flat elements ``index`` names the places of source's; see :func:`index_put`."""
+    """Return a copy of input with the elements of source at the places ``index`` of the flat tensor.
+
+    See :func:`index_put`.
+    """
     places = as_indices(index)
     places = flatten(places) if isinstance(places, Tensor) else places.reshape(-1)
     return reshape(index_put(flatten(input), (places,), flatten(source), accumulate), input.shape)
@@ -169,7 +174,7 @@ def _put_by_mask(input: Tensor, mask: Tensor, values: Tensor, accumulate: bool) 
 
 
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """A copy of input in which the elements of source follow one another where the mask is true, as torch's.
+    """Return a copy of input whose elements under a true mask are those of source, in order.
 
     Each place counts the true ones before it, so that it costs a running sum over all elements. What an engine would
     take from beyond the source, where torch raises an error, is its last element.
@@ -193,7 +198,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
 
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: Length) -> Tensor:
-    """A copy of input with src, which has not dimension ``dim``, at ``index`` along it.
+    """Return a copy of input with src at ``index`` along ``dim``, a dimension that src does not have.
 
     Raises:
         ShapeError: src has another shape than what lies there, or nothing lies there.
@@ -217,7 +222,7 @@ def slice_scatter(
     end: Length | None = None,
     step: Length = 1,
 ) -> Tensor:
-    """A copy of input with src in place of the slice ``start:end:step`` along ``dim``.
+    """Return a copy of input with src in place of the slice ``start:end:step`` along ``dim``.
 
     Raises:
         ShapeError: src has another shape than the slice.
@@ -237,7 +242,7 @@ def slice_scatter(
 
 
 def _slice_replaced(input: Tensor, src: Tensor, axis: int, first: Length, count: Length, step: Length) -> Tensor:
-    """:func:`slice_scatter` where a length is dynamic: what is put in is laid under a mask.
+    """Return :func:`slice_scatter` where a length is dynamic: src is padded to the input and chosen by a mask.
 
     Raises:
         UnsupportedError: elements apart from one another.

@@ -40,17 +40,30 @@ def _avg_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The mean of each window, as ``torch.nn.functional.avg_pool1d``, ``avg_pool2d`` and ``avg_pool3d``.
+    """Return the mean of each window, as ``torch.nn.functional.avg_pool1d``, ``avg_pool2d`` and ``avg_pool3d``.
+
+    Windows lie over one, two or three sides: the lengths L, (H, W) or (D, H, W) behind the channels. An argument for
+    the sides is an int for all of them, or one for each.
 
     Args:
-        input: (batch, channels, ..., height, width), the batch may be missing.
-        stride: kernel_size where None.
-        padding: zeros on each side, at most half of kernel_size.
-        count_include_pad: whether the padding counts as elements; what ``ceil_mode`` adds at the end never does.
+        input: (batch, channels, *sides), floating; the batch may be missing.
+        kernel_size: elements of a window along each side.
+        stride: elements from one window to the next; kernel_size where None.
+        padding: zeros at both ends of each side, at most half of kernel_size.
+        ceil_mode: whether a last window that lies only in part over the input counts too.
+        count_include_pad: whether the padding counts as elements of a window; what ``ceil_mode`` adds at the end never
+            does.
         divisor_override: what to divide the sum of a window by, in place of its number of elements.
 
     Returns:
-        (batch, channels, ..., H, W), as the maximum's.
+        (batch, channels, *sides), each side floor((length + 2 · padding - kernel_size) / stride) + 1; with
+        ``ceil_mode`` rounded up, less a window that would start beyond the input and its padding in front.
+
+    Raises:
+        ShapeError: the input has another number of dimensions, or is smaller than a window.
+        DTypeError: the input holds no fractions.
+        ArgumentError: padding is more than half of kernel_size, another argument is not an int for each side, or
+            divisor_override is 0.
     """
     images, undo = as_images(input, n, what)
     expect_floating(input, what)
@@ -78,7 +91,14 @@ def _lp_pool(
     stride: Sides | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """(sum of x^p in each window)^(1/p), as ``torch.nn.functional.lp_pool1d``, ``lp_pool2d``, ``lp_pool3d``."""
+    """Return (sum of x^p in each window)^(1/p), as torch's ``lp_pool1d``, ``lp_pool2d`` and ``lp_pool3d``.
+
+    It is carried in fp32. As in torch the elements keep their signs, and the root of a negative sum is
+    NaN. Shapes, arguments and errors are those of :func:`avg_pool2d`.
+
+    Args:
+        norm_type: p.
+    """
     kernel = ntuple(kernel_size, n, "kernel_size")
     powers = pow(wide(input), norm_type)
     total = mul(_avg_pool(n, what, powers, kernel, stride, 0, ceil_mode), math.prod(kernel))
@@ -86,14 +106,23 @@ def _lp_pool(
 
 
 def _adaptive_avg_pool(n: int, what: str, input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
-    """The mean of as many windows as asked, as ``torch.nn.functional.adaptive_avg_pool1d``, ``2d`` and ``3d``.
+    """Return the means of a fixed number of windows, as torch's ``adaptive_avg_pool1d``, ``2d`` and ``3d``.
 
-    Window i of ``size`` goes from floor(i · length / size) to ceil((i + 1) · length / size). Where all are alike this
-    is a pooling, and else a product with a matrix for each side.
+    Window i of ``size`` goes from floor(i · length / size) to ceil((i + 1) · length / size). Where all windows are
+    alike this is a pooling, and else a product with a matrix for each side.
 
     Args:
-        input: (batch, channels, ..., height, width), the batch may be missing.
-        output_size: (..., H, W), or one number for each; None keeps the length.
+        input: (batch, channels, *sides), floating; the batch may be missing.
+        output_size: the number of windows along each side, or one number for all; None keeps a length.
+
+    Returns:
+        (batch, channels, *output_size).
+
+    Raises:
+        ShapeError: the input has another number of dimensions.
+        DTypeError: the input holds no fractions.
+        ArgumentError: output_size is not a number for each side.
+        UnsupportedError: a dynamic length becomes another one than 1.
     """
     expect_sides(input, n, what)
     expect_floating(input, what)

@@ -18,19 +18,19 @@ _ERFC = (
 
 
 def ldexp(input: Operand, other: Operand) -> Tensor:
-    """input · 2^other, broadcast, carried in fp32; integers become floating."""
+    """Return input · 2^other, broadcast, carried in fp32; integers become floating."""
     (x, exponent), dtype = carried(input, other)
     return cast(mul(x, pow(2.0, exponent)), dtype)
 
 
 def frac(input: Tensor) -> Tensor:
-    """input - trunc(input), which has the sign of input."""
+    """Return input - trunc(input), which has the sign of input."""
     expect_floating(input, "frac")
     return sub(input, trunc(input))
 
 
 def erfc(input: Tensor) -> Tensor:
-    """1 - erf(x), carried in fp32, with six digits where it comes near 0 as well."""
+    """Return 1 - erf(x), carried in fp32, with six digits where it comes near 0 as well."""
     (x,), dtype = carried(input)
     size = abs(x)
     t = reciprocal(add(mul(size, 0.5), 1))

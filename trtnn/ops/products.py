@@ -19,7 +19,7 @@ from trtnn.shapes.symbolic import same
 
 
 def _added(input: Tensor, product: Tensor, beta: int | float, alpha: int | float) -> Tensor:
-    """beta · input + alpha · product; what is multiplied by a beta of 0 is not looked at, as in torch.
+    """Return beta · input + alpha · product; with a beta of 0 the input is ignored, its NaN as well, as in torch.
 
     Raises:
         ShapeError: the input does not expand to the product's shape.
@@ -30,22 +30,22 @@ def _added(input: Tensor, product: Tensor, beta: int | float, alpha: int | float
 
 
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
-    """beta · input + alpha · batch1 @ batch2, of two batches of matrices."""
+    """Return beta · input + alpha · batch1 @ batch2, of two batches of matrices."""
     return _added(input, bmm(batch1, batch2), beta, alpha)
 
 
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
-    """beta · input + alpha · the sum of all batch1[i] @ batch2[i]."""
+    """Return beta · input + alpha · the sum of all batch1[i] @ batch2[i]."""
     return _added(input, sum(bmm(batch1, batch2), 0), beta, alpha)
 
 
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
-    """beta · input + alpha · mat @ vec."""
+    """Return beta · input + alpha · mat @ vec."""
     return _added(input, mv(mat, vec), beta, alpha)
 
 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
-    """beta · input + alpha · the outer product of two vectors."""
+    """Return beta · input + alpha · the outer product of two vectors."""
     if vec1.ndim != 1 or vec2.ndim != 1:
         raise ShapeError(f"addr takes two vectors, not tensors of shapes {vec1.shape} and {vec2.shape}")
     product = mul(unsqueeze(vec1, 1), vec2)
@@ -57,7 +57,9 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: int | float = 1, al
 
 
 def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
-    """The sum of products over dimensions of a and as many of b; the others of a come first, then those of b.
+    """Return the sum of products over dimensions of a and of b, as ``torch.tensordot``.
+
+    The result has the other dimensions of a, then those of b.
 
     Args:
         dims: how many, the last of a and the first of b; or two lists, of a's and of b's.
@@ -92,14 +94,14 @@ def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[int] | Sequence[Sequenc
 
 
 def inner(input: Tensor, other: Tensor) -> Tensor:
-    """The sum of products over the last dimension of both; with a number, the product."""
+    """Return the sum of products over the last dimension of both; with a number, the product."""
     if not input.shape or not other.shape:
         return mul(input, other)
     return tensordot(input, other, ([-1], [-1]))
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
-    """The Kronecker product: every element of input times the whole of other, laid out in blocks."""
+    """Return the Kronecker product: every element of input times the whole of other, laid out in blocks."""
     a, b = align(input, other)
     left = reshape(a, [n for length in a.shape for n in (length, 1)])
     right = reshape(b, [n for length in b.shape for n in (1, length)])
@@ -107,17 +109,17 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
-    """The cross product of vectors of 3 along a dimension, broadcast, the first dimension of 3 where None."""
+    """Return the cross product of vectors of 3, broadcast, along ``dim`` or the first dimension of 3."""
     if dim is None:
-        found = [axis for axis, n in enumerate(input.shape) if same(n, 3)]
-        if not found:
+        axes = [axis for axis, n in enumerate(input.shape) if same(n, 3)]
+        if not axes:
             raise ShapeError(f"cross of shapes {input.shape} and {other.shape}: no dimension is 3 long")
-        dim = found[0]
+        dim = axes[0]
     return cross_along(input, other, dim)
 
 
 def cross_along(input: Tensor, other: Tensor, dim: int) -> Tensor:
-    """:func:`cross` along a dimension that is known."""
+    """Return :func:`cross` along ``dim``."""
     if input.ndim != other.ndim:
         raise ShapeError(f"cross takes tensors of one rank, not of shapes {input.shape} and {other.shape}")
     axis = normalize_dim(dim, input.ndim)

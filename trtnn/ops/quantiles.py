@@ -34,7 +34,9 @@ def quantile(
     *,
     interpolation: str = "linear",
 ) -> Tensor:
-    """What lies at the rank q · (n - 1) of n elements in order, along a dimension or of all; NaN where there is one.
+    """Return the element of rank q · (n - 1) of n elements in order, along a dimension or of all.
+
+    It is NaN where one of the elements is.
 
     Args:
         q: from 0 to 1, or a vector of such, whose results come as a first dimension. What only the engine knows is
@@ -53,7 +55,7 @@ def nanquantile(
     *,
     interpolation: str = "linear",
 ) -> Tensor:
-    """:func:`quantile` of what is not NaN; NaN where nothing is left."""
+    """Return :func:`quantile` of what is not NaN; NaN where nothing is left."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
 
 
@@ -83,10 +85,10 @@ def _quantile(input: Tensor, q: Operand, dim: int | None, keepdim: bool, interpo
         nothing = any(unknown, -1, True)
         length = line.shape[-1]
         ranks = mul(shares, float(length - 1) if not isinstance(length, Size) else length - 1)
-    found = where(nothing, math.nan, _between(ordered, ranks, interpolation))
-    found = cast(movedim(found, -1, 0), input.dtype)
-    found = reshape(found, (found.shape[0], *kept)) if keepdim else found
-    return found if several else squeeze(found, 0)
+    result = where(nothing, math.nan, _between(ordered, ranks, interpolation))
+    result = cast(movedim(result, -1, 0), input.dtype)
+    result = reshape(result, (result.shape[0], *kept)) if keepdim else result
+    return result if several else squeeze(result, 0)
 
 
 def _shares(input: Tensor, q: Operand, what: str) -> tuple[Tensor, bool]:
@@ -96,10 +98,10 @@ def _shares(input: Tensor, q: Operand, what: str) -> tuple[Tensor, bool]:
             raise ShapeError(f"{what} takes q as a number or a vector, not of shape {q.shape}")
         if q.dtype is not input.dtype:
             raise DTypeError(f"{what} of {input.dtype.name} at q of {q.dtype.name}", "they have one type, as in torch")
-        known = known_array(q)
-        if known is None:
+        array = known_array(q)
+        if array is None:
             return reshape(clamp(wide(q), 0.0, 1.0), (-1,)), bool(q.ndim)
-        q = known
+        q = array
     elif not isinstance(q, (int, float)):
         q = input.graph.held(q)
     numbers = np.asarray(q, np.float32)

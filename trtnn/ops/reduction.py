@@ -43,47 +43,67 @@ def _summable(input: Tensor, dtype: Any) -> Tensor:
 
 
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The sum along dimensions, all where None."""
+    """Return the sum along dimensions, or of all elements where ``dim`` is None.
+
+    Args:
+        keepdim: whether those dimensions stay, with length 1.
+        dtype: the type that the elements are cast to first; without it integers and bools are summed as whole numbers.
+
+    Raises:
+        ShapeError: there is no such dimension, or one is named twice.
+    """
     return _reduce(_summable(input, dtype), "SUM", dim, keepdim)
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The product along a dimension, all where None."""
+    """Return the product along a dimension, or of all elements where ``dim`` is None; see :func:`sum`."""
     return _reduce(_summable(input, dtype), "PROD", dim, keepdim)
 
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean along dimensions, all where None."""
+    """Return the mean along dimensions, or of all elements where ``dim`` is None.
+
+    Args:
+        keepdim: whether those dimensions stay, with length 1.
+        dtype: the type that the elements are cast to first.
+
+    Raises:
+        DTypeError: the input holds no fractions.
+        ShapeError: there is no such dimension, or one is named twice.
+    """
     input = input if dtype is None else cast(input, dtype)
     expect_floating(input, "mean")
     return _reduce(input, "AVG", dim, keepdim)
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The largest element along dimensions, all where None."""
+    """Return the largest element along dimensions, or of all where ``dim`` is None."""
     return _reduce(input, "MAX", dim, keepdim)
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The smallest element along dimensions, all where None."""
+    """Return the smallest element along dimensions, or of all where ``dim`` is None."""
     return _reduce(input, "MIN", dim, keepdim)
 
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether an element along dimensions is true, all where None; along none of them, ``()``, each by itself."""
+    """Return whether any element along dimensions is true; along all where ``dim`` is None.
+
+    An empty ``dim``, ``()``, reduces none: the truth of each element.
+    """
     truth = input if input.dtype is bool_ else ne(input, 0)
-    found = truth if dim in ((), []) else _reduce(truth, "MAX", dim, keepdim)
-    return cast(found, uint8) if input.dtype is uint8 else found  # bytes were torch's bools once
+    result = truth if dim in ((), []) else _reduce(truth, "MAX", dim, keepdim)
+    return cast(result, uint8) if input.dtype is uint8 else result  # bytes were torch's bools once
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether every element along dimensions is true, as :func:`any`."""
-    found = logical_not(any(logical_not(input), dim, keepdim))
-    return cast(found, uint8) if input.dtype is uint8 else found
+    """Return whether all elements along dimensions are true; see :func:`any`."""
+    result = logical_not(any(logical_not(input), dim, keepdim))
+    return cast(result, uint8) if input.dtype is uint8 else result
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
-    """How many elements along dimensions are not 0."""
+    """Return how many elements along dimensions are not 0."""
     return sum(ne(input, 0), dim)
 
 
@@ -95,7 +115,7 @@ def var(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """The variance along dimensions: the sum of (x - mean)² / (count - correction), carried in fp32.
+    """Return the variance along dimensions: the sum of (x - mean)² / (count - correction), carried in fp32.
 
     Args:
         dim: all where None; or a bool, which stands for ``unbiased``, as in torch.
@@ -136,12 +156,12 @@ def std(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """The standard deviation along dimensions, the root of :func:`var`."""
+    """Return the standard deviation along dimensions, the root of :func:`var`."""
     return cast(sqrt(var(wide(input), dim, unbiased, keepdim, correction=correction)), input.dtype)
 
 
 def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
-    """log of the sum of exp(x) along dimensions, carried in fp32; exp of large numbers does not overflow."""
+    """Return log of the sum of exp(x) along dimensions, carried in fp32; exp of large numbers does not overflow."""
     input = floating(input)
     values = wide(input)
     largest = amax(values, dim, True)
@@ -151,7 +171,11 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
 
 
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The sum of all elements up to each, along a dimension."""
+    """Return the sum of all elements up to and with each one, along ``dim``.
+
+    Raises:
+        ShapeError: there is no such dimension.
+    """
     input = _summable(input, dtype)
     if not input.shape:
         normalize_dim(dim, 1)

@@ -31,7 +31,7 @@ def roi_align(
     sampling_ratio: int = -1,
     aligned: bool = False,
 ) -> Tensor:
-    """What lies within boxes, each averaged to bins of one number, as ``torchvision.ops.roi_align``.
+    """Return what lies within boxes, each averaged to bins of one number, as ``torchvision.ops.roi_align``.
 
     Each bin is the mean of sampling_ratio by sampling_ratio places in it, read by bilinear interpolation; what lies
     more than one element outside is 0, and nearer to the edge it is the edge (https://arxiv.org/abs/1703.06870). Places

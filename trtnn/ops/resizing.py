@@ -27,10 +27,10 @@ def _resize_scale(length: int, factor: float) -> float:
         raise ShapeError(f"interpolate by {factor} leaves nothing of a length of {length}")
     scale = np.float32(factor)
     while True:
-        found = {math.floor(np.float32(length) * scale), math.floor(length * float(scale))}
-        if found == {wanted}:
+        lengths = {math.floor(np.float32(length) * scale), math.floor(length * float(scale))}
+        if lengths == {wanted}:
             return float(scale)
-        scale = np.nextafter(scale, np.float32(math.inf if min(found) < wanted else 0))
+        scale = np.nextafter(scale, np.float32(math.inf if min(lengths) < wanted else 0))
 
 
 def _scaled(length: Length, factor: float) -> tuple[Length, float]:

@@ -52,7 +52,10 @@ def _moved_back(input: Tensor, axis: int, back: int, value: Any) -> Tensor:
 
 
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The product of all elements up to each, along a dimension, carried in fp32; see :mod:`trtnn.ops.running`."""
+    """Return the product of all elements up to and with each one, along ``dim``, carried in fp32.
+
+    See :mod:`trtnn.ops.running`.
+    """
     if dtype is not None:
         input = cast(input, dtype)
     elif not input.dtype.is_floating_point:
@@ -63,23 +66,26 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         return input
     kind = input.dtype
     axis = normalize_dim(dim, input.ndim)
-    (found,) = running([wide(input)], axis, [1], lambda earlier, later: [mul(earlier[0], later[0])])
-    return cast(found, kind)
+    (products,) = running([wide(input)], axis, [1], lambda earlier, later: [mul(earlier[0], later[0])])
+    return cast(products, kind)
 
 
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
-    """log of the sum of exp(x) of all elements up to each, along a dimension, carried in fp32, without overflow."""
+    """Return log of the sum of exp(x) of all elements up to and with each one, carried in fp32.
+
+    Large numbers do not overflow.
+    """
     expect_floating(input, "logcumsumexp")
     if not input.shape:
         normalize_dim(dim, 1)
         return input
     axis = normalize_dim(dim, input.ndim)
-    (found,) = running([wide(input)], axis, [-math.inf], lambda earlier, later: [logaddexp(earlier[0], later[0])])
-    return cast(found, input.dtype)
+    (sums,) = running([wide(input)], axis, [-math.inf], lambda earlier, later: [logaddexp(earlier[0], later[0])])
+    return cast(sums, input.dtype)
 
 
 def cummax(input: Tensor, dim: int) -> Extremes:
-    """The largest of all elements up to each, along a dimension, and where it was: the last of equal ones.
+    """Return the largest element up to and with each one, along ``dim``, and where it was: the last of equal ones.
 
     From the first NaN on it is NaN.
     """
@@ -87,14 +93,14 @@ def cummax(input: Tensor, dim: int) -> Extremes:
 
 
 def cummin(input: Tensor, dim: int) -> Extremes:
-    """The smallest of all elements up to each, along a dimension, and where it was; see :func:`cummax`."""
+    """Return the smallest element up to and with each one, along ``dim``, and where it was; see :func:`cummax`."""
     return _running_extreme(input, dim, False)
 
 
 def _running_extreme(input: Tensor, dim: int, largest: bool) -> Extremes:
     if not input.shape:
-        found = _running_extreme(reshape(input, (1,)), dim, largest)
-        return Extremes(*(reshape(tensor, ()) for tensor in found))
+        extremes = _running_extreme(reshape(input, (1,)), dim, largest)
+        return Extremes(*(reshape(tensor, ()) for tensor in extremes))
     if input.dtype in (bool_, uint8):
         values, indices = _running_extreme(cast(input, int32), dim, largest)
         return Extremes(cast(values, input.dtype), indices)

@@ -22,7 +22,7 @@ SAMPLE_PADDING = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:
-    """The input at the places of a grid, as ``torch.nn.functional.grid_sample``.
+    """Return the input at the places of a grid, as ``torch.nn.functional.grid_sample``.
 
     Args:
         input: (batch, channels, height, width), or (batch, channels, depth, height, width), which TensorRT 8.6 refuses.
@@ -34,9 +34,9 @@ def grid_sample(
     Returns:
         (batch, channels, H, W), or (batch, channels, D, H, W).
     """
-    for value, known in ((mode, SAMPLE_MODES), (padding_mode, SAMPLE_PADDING)):
-        if value not in known:
-            raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(known)}")
+    for value, modes in ((mode, SAMPLE_MODES), (padding_mode, SAMPLE_PADDING)):
+        if value not in modes:
+            raise ArgumentError(f"grid_sample knows no {value!r}", f"known: {', '.join(modes)}")
     expect_floating(input, "grid_sample")
     n = input.ndim - 2
     if n not in (2, 3) or grid.ndim != n + 2 or not same_shape((grid.shape[0], grid.shape[-1]), (input.shape[0], n)):
@@ -60,7 +60,7 @@ def grid_sample(
 
 
 def affine_grid(theta: Tensor, size: Sequence[Length], align_corners: bool | None = None) -> Tensor:
-    """The grid of an affine map for :func:`grid_sample`, as ``torch.nn.functional.affine_grid``.
+    """Return the grid of an affine map for :func:`grid_sample`, as ``torch.nn.functional.affine_grid``.
 
     Args:
         theta: (batch, 2, 3), or (batch, 3, 4) for volumes.

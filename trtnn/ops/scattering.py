@@ -34,7 +34,9 @@ def scatter(
     value: bool | int | float | None = None,
     reduce: str | None = None,
 ) -> Tensor:
-    """A copy of ``input`` with result[index[i][j][k]][j][k] = src[i][j][k] for dimension 0, as ``torch.scatter``.
+    """Return a copy of ``input`` with src at indices along ``dim``, as ``torch.scatter``.
+
+    For dimension 0 of three, result[index[i][j][k]][j][k] = src[i][j][k].
 
     Where two indices are the same, one of the two wins, as in torch: which is not told.
 
@@ -59,7 +61,7 @@ def scatter(
 def scatter_reduce(
     input: Tensor, dim: int, index: Indices, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """A copy of ``input`` in which each place holds what the elements of ``src`` come to whose index it is.
+    """Return a copy of ``input`` in which each place holds the sum, product, ... of the src elements of its index.
 
     It costs as much as :func:`scatter_add`, and is carried in fp32; sums and products of half numbers are rounded once.
 
@@ -78,7 +80,7 @@ def scatter_reduce(
 def index_reduce(
     input: Tensor, dim: int, index: Indices, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """A copy of ``input`` in which each slice along ``dim`` holds what the slices of ``source`` come to of its index.
+    """Return a copy of ``input`` in which each slice holds the product, mean, ... of the source slices of its index.
 
     See :func:`scatter_reduce`.
 
@@ -90,8 +92,8 @@ def index_reduce(
     _expect_known(reduce, _REDUCTIONS[1:], "index_reduce")
     if not input.shape:
         vectors = (reshape(tensor, (-1,)) for tensor in (input, source))
-        found = index_reduce(next(vectors), dim, index, next(vectors), reduce, include_self=include_self)
-        return reshape(found, ())
+        result = index_reduce(next(vectors), dim, index, next(vectors), reduce, include_self=include_self)
+        return reshape(result, ())
     axis = normalize_dim(dim, input.ndim)
     index = checked_indices(index, input, axis)
     index = index if index.shape else reshape(index, (-1,))
@@ -106,9 +108,9 @@ def index_reduce(
     return _scattered(input, axis, spread, source, reduce, include_self, "index_reduce")
 
 
-def _expect_known(reduce: str, known: tuple[str, ...], what: str) -> None:
-    if reduce not in known:
-        raise ArgumentError(f"{what} knows no reduce={reduce!r}", f"known: {', '.join(known)}")
+def _expect_known(reduce: str, reductions: tuple[str, ...], what: str) -> None:
+    if reduce not in reductions:
+        raise ArgumentError(f"{what} knows no reduce={reduce!r}", f"known: {', '.join(reductions)}")
 
 
 def _scattered(
@@ -123,26 +125,27 @@ def _scattered(
     gathering.expect_one_type(src, input, what)
     if input.dtype is bool_:
         kind = index_dtype(input.graph)
-        found = _scattered(cast(input, kind), axis, index, cast(src, kind), reduce, include_self, what)
-        return cast(found, bool_)
+        result = _scattered(cast(input, kind), axis, index, cast(src, kind), reduce, include_self, what)
+        return cast(result, bool_)
     there = gathering.reached(input, index, axis, what)
     values = wide(gathering.reached(src, index, None, what))
     places = numbers_below(input.shape[axis]).reshape(-1, *(1,) * (input.ndim - axis))
     meets = eq(unsqueeze(index, axis), places)
     values = unsqueeze(values, axis)
     combined = _combined(wide(there), meets, values, axis + 1, reduce, include_self)
-    found = cast(where(any(meets, axis + 1), combined, wide(there)), input.dtype)
-    return found if same_shape(found.shape, input.shape) else _put_over(input, found)
+    result = cast(where(any(meets, axis + 1), combined, wide(there)), input.dtype)
+    return result if same_shape(result.shape, input.shape) else _put_over(input, result)
 
 
 def _combined(there: Tensor, meets: Tensor, values: Tensor, axis: int, reduce: str, include_self: bool) -> Tensor:
     """Return what comes to each place, (..., places, ...), of values of which each meets one of them."""
     if reduce in ("amax", "amin"):
-        found = (amax if reduce == "amax" else amin)(where(meets, values, neutral(there.dtype, reduce == "amax")), axis)
-        return (maximum if reduce == "amax" else minimum)(found, there) if include_self else found
+        largest = reduce == "amax"
+        joined = (amax if largest else amin)(where(meets, values, neutral(there.dtype, largest)), axis)
+        return (maximum if largest else minimum)(joined, there) if include_self else joined
     if reduce == "prod":
-        found = prod(where(meets, values, 1), axis)
-        return mul(cast(found, there.dtype), there) if include_self else cast(found, there.dtype)
+        joined = prod(where(meets, values, 1), axis)
+        return mul(cast(joined, there.dtype), there) if include_self else cast(joined, there.dtype)
     total = cast(sum(where(meets, values, 0), axis), there.dtype)
     total = add(total, there) if include_self else total
     if reduce == "sum":

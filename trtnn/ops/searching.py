@@ -28,7 +28,7 @@ def searchsorted(
     side: str | None = None,
     sorter: Tensor | None = None,
 ) -> Tensor:
-    """How many elements of an ordered sequence lie before each number, where it could be put in; by bisection.
+    """Return how many elements of an ordered sequence lie before each number, by bisection.
 
     Args:
         sorted_sequence: (n,), or (..., n), one sequence for each row of numbers.
@@ -71,7 +71,7 @@ def searchsorted(
 def bucketize(
     input: Tensor | bool | int | float, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
-    """The number of the interval between ordered boundaries that each element lies in.
+    """Return the number of the interval between ordered boundaries that each element lies in.
 
     Args:
         boundaries: (n,).
@@ -85,7 +85,7 @@ def bucketize(
 
 
 def isin(elements: Operand, test_elements: Operand, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Whether each element is among others, each compared with all.
+    """Return whether each element is among others, each compared with all.
 
     Args:
         assume_unique: changes nothing.
@@ -93,13 +93,15 @@ def isin(elements: Operand, test_elements: Operand, *, assume_unique: bool = Fal
     """
     graph = graph_of(elements, test_elements)
     elements, others = promote(elements, test_elements, graph=graph)
-    found = any(eq(reshape(elements, (-1, 1)), reshape(others, (1, -1))), 1)
-    found = reshape(found, elements.shape)
-    return logical_not(found) if invert else found
+    inside = any(eq(reshape(elements, (-1, 1)), reshape(others, (1, -1))), 1)
+    inside = reshape(inside, elements.shape)
+    return logical_not(inside) if invert else inside
 
 
 def histc(input: Tensor, bins: int = 100, min: int | float = 0, max: int | float = 0) -> Tensor:
-    """How many elements lie in each of ``bins`` intervals of one width from min to max, each compared with all.
+    """Count the elements in each of ``bins`` intervals of one width from min to max.
+
+    Each element is compared with each interval.
 
     Args:
         min, max: the ends, both included; what lies outside counts nowhere. Where they are the same, those of the data.

@@ -14,7 +14,7 @@ from trtnn.ops.creation import tensor
 
 
 def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None) -> Tensor:
-    """``steps`` powers of ``base``, whose exponents go from start to end at equal distances."""
+    """Return ``steps`` powers of ``base``, whose exponents go from start to end at equal distances."""
     if steps < 1:
         raise ArgumentError(f"logspace of {steps} numbers holds nothing")
     kind = None if dtype is None or steps == 1 else as_dtype(dtype)
@@ -46,31 +46,39 @@ def _cosine(at: np.ndarray, times: int = 1) -> np.ndarray:
 
 
 def hann_window(window_length: int, periodic: bool = True, *, dtype: Any = None) -> Tensor:
-    """1/2 - 1/2 · cos(2πn / N), where N is the length, or one less where not periodic."""
+    """Return 1/2 - 1/2 · cos(2πn / N) for n = 0, 1, ..., window_length - 1.
+
+    Args:
+        periodic: whether N is window_length, so that the window goes on in the next one; else window_length - 1.
+
+    Raises:
+        ArgumentError: a length below 1.
+        DTypeError: a dtype that holds no fractions.
+    """
     return _window(window_length, periodic, dtype, "hann_window", lambda at: 0.5 - 0.5 * _cosine(at))
 
 
 def hamming_window(
     window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: Any = None
 ) -> Tensor:
-    """alpha - beta · cos(2πn / N), where N is the length, or one less where not periodic."""
+    """Return alpha - beta · cos(2πn / N); N as of :func:`hann_window`."""
     return _window(window_length, periodic, dtype, "hamming_window", lambda at: alpha - beta * _cosine(at))
 
 
 def blackman_window(window_length: int, periodic: bool = True, *, dtype: Any = None) -> Tensor:
-    """0.42 - 0.5 · cos(2πn / N) + 0.08 · cos(4πn / N), where N is the length, or one less where not periodic."""
+    """Return 0.42 - 0.5 · cos(2πn / N) + 0.08 · cos(4πn / N); N as of :func:`hann_window`."""
     return _window(
         window_length, periodic, dtype, "blackman_window", lambda at: 0.42 - 0.5 * _cosine(at) + 0.08 * _cosine(at, 2)
     )
 
 
 def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Any = None) -> Tensor:
-    """1 - |2n / N - 1|, a triangle, where N is the length, or one less where not periodic."""
+    """Return 1 - |2n / N - 1|, a triangle; N as of :func:`hann_window`."""
     return _window(window_length, periodic, dtype, "bartlett_window", lambda at: 1 - np.abs(2 * at - 1))
 
 
 def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: Any = None) -> Tensor:
-    """I0(beta · sqrt(1 - (2n / N - 1)²)) / I0(beta), where N is the length, or one less where not periodic."""
+    """Return I0(beta · sqrt(1 - (2n / N - 1)²)) / I0(beta); N as of :func:`hann_window`."""
 
     def formula(at: np.ndarray) -> np.ndarray:
         return np.i0(beta * np.sqrt(np.maximum(0, 1 - (2 * at - 1) ** 2))) / np.i0(beta)

@@ -24,21 +24,21 @@ def unpacked(values: Sequence[T | Sequence[T]]) -> tuple[T, ...]:
 
 
 def is_open(length: Length) -> bool:
-    """Whether a length is -1: what is left, or what is there."""
+    """Return whether a length is -1: what is left, or what is there."""
     return isinstance(length, (int, np.integer)) and length == -1
 
 
 def reshape(input: Tensor, *shape: Length | Sequence[Length]) -> Tensor:
-    """The same elements in another shape; one length may be -1, which takes what is left.
+    """Return the same elements in another shape; one length may be -1, which takes what is left.
 
     Raises:
         ShapeError: the number of elements differs.
     """
     wanted = unpacked(shape)
     graph, count = input.graph, math.prod(input.shape)
-    known = math.prod(length for length in wanted if not is_open(length))
+    others = math.prod(length for length in wanted if not is_open(length))
     resolved = tuple(
-        count // max(known, 1) if is_open(length) else length if isinstance(length, Size) else int(length)
+        count // max(others, 1) if is_open(length) else length if isinstance(length, Size) else int(length)
         for length in wanted
     )
     several = sum(map(is_open, wanted)) > 1
@@ -106,8 +106,8 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[Length]) -> Tensor:
     axis = normalize_dim(dim, input.ndim)
     if not sizes:
         raise ShapeError(f"unflatten of dimension {dim} takes at least one size")
-    known = math.prod(size for size in sizes if not is_open(size))
-    sizes = [input.shape[axis] // max(known, 1) if is_open(size) else size for size in sizes]
+    others = math.prod(size for size in sizes if not is_open(size))
+    sizes = [input.shape[axis] // max(others, 1) if is_open(size) else size for size in sizes]
     if not same(math.prod(sizes), input.shape[axis]):
         raise ShapeError(f"cannot unflatten dimension {dim}, of {input.shape[axis]}, to {tuple(sizes)}")
     return reshape(input, (*input.shape[:axis], *sizes, *input.shape[axis + 1 :]))
@@ -143,7 +143,7 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """Channels to pixels: (..., C·r², H, W) to (..., C, H·r, W·r) (https://arxiv.org/abs/1609.05158).
+    """Move channels to pixels: (..., C·r², H, W) to (..., C, H·r, W·r) (https://arxiv.org/abs/1609.05158).
 
     Raises:
         ShapeError: r² does not divide the channels.
@@ -158,7 +158,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """Pixels to channels: (..., C, H·r, W·r) to (..., C·r², H, W), what undoes :func:`pixel_shuffle`.
+    """Move pixels to channels, which undoes :func:`pixel_shuffle`: (..., C, H·r, W·r) to (..., C·r², H, W).
 
     Raises:
         ShapeError: r does not divide the height and the width.

@@ -25,8 +25,8 @@ _reshaped, _expanded = viewing(reshape), viewing(expand)
 
 def _each(tensors: Sequence[Tensor | Sequence[Tensor]], ndim: int) -> Tensor | tuple[Tensor, ...]:
     alone = len(tensors) == 1 and isinstance(tensors[0], Tensor)
-    found = tuple(_at_least(tensor, ndim) for tensor in unpacked(tensors))
-    return found[0] if alone else found
+    reshaped = tuple(_at_least(tensor, ndim) for tensor in unpacked(tensors))
+    return reshaped[0] if alone else reshaped
 
 
 def _at_least(tensor: Tensor, ndim: int) -> Tensor:
@@ -38,17 +38,17 @@ def _at_least(tensor: Tensor, ndim: int) -> Tensor:
 
 
 def atleast_1d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of at least one dimension: a number becomes (1,)."""
+    """Return tensors of at least one dimension: a number becomes (1,)."""
     return _each(tensors, 1)
 
 
 def atleast_2d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of at least two dimensions: a vector becomes a row, (1, n)."""
+    """Return tensors of at least two dimensions: a vector becomes a row, (1, n)."""
     return _each(tensors, 2)
 
 
 def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """Tensors of at least three dimensions: a vector becomes (1, n, 1), a matrix (n, m, 1)."""
+    """Return tensors of at least three dimensions: a vector becomes (1, n, 1), a matrix (n, m, 1)."""
     return _each(tensors, 3)
 
 
@@ -60,8 +60,8 @@ def _some(tensors: Sequence[Operand], what: str) -> list[Tensor]:
 
 def hstack(tensors: Sequence[Operand]) -> Tensor:
     """Join tensors side by side: along dimension 1, or 0 where they are vectors."""
-    found = [_at_least(tensor, 1) for tensor in _some(tensors, "hstack")]
-    return cat(found, 0 if found[0].ndim == 1 else 1)
+    parts = [_at_least(tensor, 1) for tensor in _some(tensors, "hstack")]
+    return cat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[Operand]) -> Tensor:
@@ -76,18 +76,18 @@ def dstack(tensors: Sequence[Operand]) -> Tensor:
 
 def column_stack(tensors: Sequence[Operand]) -> Tensor:
     """Join tensors side by side; vectors are columns."""
-    found = _some(tensors, "column_stack")
-    return hstack([reshape(tensor, (-1, 1)) if tensor.ndim < 2 else tensor for tensor in found])
+    columns = _some(tensors, "column_stack")
+    return hstack([reshape(tensor, (-1, 1)) if tensor.ndim < 2 else tensor for tensor in columns])
 
 
 def block_diag(*tensors: Operand) -> Tensor:
-    """The matrix that has matrices on its diagonal, and 0 elsewhere; numbers and vectors are rows."""
-    found = [_at_least(tensor, 2) for tensor in _some(unpacked(tensors), "block_diag")]
-    for tensor in found:
+    """Return the matrix that has matrices on its diagonal, and 0 elsewhere; numbers and vectors are rows."""
+    blocks = [_at_least(tensor, 2) for tensor in _some(unpacked(tensors), "block_diag")]
+    for tensor in blocks:
         if tensor.ndim != 2:
             raise ShapeError(f"block_diag takes matrices, not a tensor of shape {tensor.shape}")
-    total, before, rows = sum(tensor.shape[1] for tensor in found), 0, []
-    for tensor in found:
+    total, before, rows = sum(tensor.shape[1] for tensor in blocks), 0, []
+    for tensor in blocks:
         width = tensor.shape[1]
         rows.append(pad(tensor, (before, total - before - width)))
         before += width
@@ -96,12 +96,12 @@ def block_diag(*tensors: Operand) -> Tensor:
 
 def broadcast_tensors(*tensors: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Expand tensors to the one shape that they broadcast to."""
-    found = unpacked(tensors)
-    ndim = max((tensor.ndim for tensor in found), default=0)
-    shape = broadcast(*((*(1,) * (ndim - tensor.ndim), *tensor.shape) for tensor in found)) if found else ()
+    every = unpacked(tensors)
+    ndim = max((tensor.ndim for tensor in every), default=0)
+    shape = broadcast(*((*(1,) * (ndim - tensor.ndim), *tensor.shape) for tensor in every)) if every else ()
     if shape is None:
-        raise ShapeError(f"shapes {', '.join(str(tensor.shape) for tensor in found)} do not broadcast together")
-    return tuple(_expanded(tensor, shape) for tensor in found)
+        raise ShapeError(f"shapes {', '.join(str(tensor.shape) for tensor in every)} do not broadcast together")
+    return tuple(_expanded(tensor, shape) for tensor in every)
 
 
 def tensor_split(

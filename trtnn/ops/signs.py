@@ -12,24 +12,27 @@ from trtnn.ops.unary import abs, neg, reciprocal
 
 
 def is_negative(input: Tensor) -> Tensor:
-    """Whether floating numbers have a minus, -0.0 as well, of which 1 / x is -infinity; NaN has none."""
+    """Return whether floating numbers have a minus sign, -0.0 as well; NaN has none.
+
+    Of -0.0 it is 1 / x, -infinity, that shows it.
+    """
     return lt(where(eq(input, 0), reciprocal(input), input), 0)
 
 
 def signbit(input: Tensor) -> Tensor:
-    """Whether it has a minus, as -0.0 has; that of NaN, which has no meaning, is not seen."""
+    """Return whether each element has a minus sign, -0.0 as well; that of NaN, which means nothing, is not seen."""
     return is_negative(input) if input.dtype.is_floating_point else lt(input, 0)
 
 
 def copysign(input: Operand, other: Operand) -> Tensor:
-    """The magnitude of input with the sign of other, broadcast; integers become floating."""
+    """Return the magnitude of input with the sign of other, broadcast; integers become floating."""
     (x, y), dtype = carried(input, other)
     size = abs(x)
     return cast(where(is_negative(y), neg(size), size), dtype)
 
 
 def heaviside(input: Operand, values: Operand) -> Tensor:
-    """0 where input is below 0, 1 where it is above, and values where it is 0, broadcast.
+    """Return 0 where input is below 0, 1 where it is above, and values where it is 0, broadcast.
 
     Raises:
         DTypeError: the two are of different types.

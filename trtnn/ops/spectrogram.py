@@ -57,7 +57,7 @@ def stft(
     return_complex: bool | None = None,
     align_to_window: bool | None = None,
 ) -> Tensor | Complex:
-    """The spectrum of each stretch of n_fft samples, ``hop_length`` apart: a short-time Fourier transform, in fp32.
+    """Return the short-time Fourier transform: the spectra of windows of n_fft samples, carried in fp32.
 
     Each stretch is weighed by the window and multiplied by a matrix that was computed in float64.
 
@@ -95,8 +95,8 @@ def stft(
     matrix = spectrum_matrix(n_fft, n_fft, places) * _window(window, length, n_fft, input, "stft")[:, None]
     if normalized:
         matrix /= math.sqrt(n_fft)
-    found = matmul(windows(signal, 1, n_fft, hop), matrix.astype(np.float32))  # (batch, stretches, 2 · places)
-    parts = [movedim(narrow(found, 2, start, places), 2, 1) for start in (0, places)]
+    spectra = matmul(windows(signal, 1, n_fft, hop), matrix.astype(np.float32))  # (batch, stretches, 2 · places)
+    parts = [movedim(narrow(spectra, 2, start, places), 2, 1) for start in (0, places)]
     result = Complex(*(part if input.ndim == 2 else squeeze(part, 0) for part in parts))
     return result if return_complex else view_as_real(result)
 
@@ -113,7 +113,9 @@ def istft(
     length: int | None = None,
     return_complex: bool = False,
 ) -> Tensor:
-    """The signal of spectra that overlap, what undoes :func:`stft`: each back in time, weighed, and added up.
+    """Return the signal whose :func:`stft` the input is, by overlapping and adding.
+
+    Each spectrum goes back to its samples, which are weighed by the window and added up.
 
     The sum is divided by that of the windows' squares.
 
@@ -162,10 +164,10 @@ def istft(
         end = start + length if start + length <= reach else reach
     _expect_reached(weights, hop, count, start, end)
     total, envelope = (narrow(part, 1, start, end - start) for part in (total, envelope))
-    found = div(total, envelope)
+    signal = div(total, envelope)
     if length is not None and not length <= end - start:
-        found = pad(found, (0, length - (end - start)))
-    return found if input.ndim == 3 else squeeze(found, 0)
+        signal = pad(signal, (0, length - (end - start)))
+    return signal if input.ndim == 3 else squeeze(signal, 0)
 
 
 def _overlapped(frames: Tensor, hop: int) -> Tensor:
@@ -195,6 +197,6 @@ def _envelope(weights: np.ndarray, hop: int, count: int) -> np.ndarray:
 def _expect_reached(weights: np.ndarray, hop: int, count: Length, start: Length, end: Length) -> None:
     """Raise where the windows' squares sum up to nothing at a place that is given."""
     envelope = _envelope(weights, hop, count if isinstance(count, int) else 2 * -(-len(weights) // hop))
-    given = envelope[start : end if isinstance(end, int) else len(envelope) - start]
-    if not given.size or np.abs(given).min() <= 1e-11:
+    kept = envelope[start : end if isinstance(end, int) else len(envelope) - start]
+    if not kept.size or np.abs(kept).min() <= 1e-11:
         raise ArgumentError("istft: the windows leave places that none of them reaches", "torch divides by their sum")

@@ -5,36 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtnn.graph.tensor import Tensor
+from trtnn.ops import inverses, linalg
 from trtnn.ops._arguments import Operand, expect_number
 from trtnn.ops.arithmetic import clamp, div, sub
 from trtnn.ops.joining import split
+from trtnn.ops.matrix import dot
 from trtnn.ops.shaping import flatten, transpose
 from trtnn.ops.tiling import expand
 from trtnn.shapes.symbolic import Length
 
 
 def clamp_min(input: Tensor, min: Operand) -> Tensor:
-    """max(input, min), broadcast."""
+    """Return max(input, min), broadcast."""
     return clamp(input, min)
 
 
 def clamp_max(input: Tensor, max: Operand) -> Tensor:
-    """min(input, max), broadcast."""
+    """Return min(input, max), broadcast."""
     return clamp(input, None, max)
 
 
-def true_divide(dividend: Operand, divisor: Operand) -> Tensor:
-    """dividend / divisor, broadcast; integers become the floating type that the network computes in."""
-    return div(dividend, divisor)
+def true_divide(input: Operand, other: Operand) -> Tensor:
+    """Divide input by other, broadcast; integers become the floating type that the network computes in."""
+    return div(input, other)
+
+
+def vdot(input: Operand, other: Operand) -> Tensor:
+    """Return the product of two vectors; see :func:`dot`."""
+    return dot(input, other)
+
+
+def det(input: Tensor) -> Tensor:
+    """Return the determinant of square matrices of up to 4 by 4; see :func:`trtnn.functional.linalg.det`."""
+    return inverses.det(input)
+
+
+def inverse(input: Tensor) -> Tensor:
+    """Return the inverse of square matrices of up to 4 by 4; see :func:`trtnn.functional.linalg.inv`."""
+    return inverses.inv(input)
+
+
+def matrix_power(input: Tensor, n: int) -> Tensor:
+    """Return the product of ``n`` times a square matrix; see :func:`trtnn.functional.linalg.matrix_power`."""
+    return linalg.matrix_power(input, n)
 
 
 def rsub(input: Tensor, other: Operand, *, alpha: int | float = 1) -> Tensor:
-    """other - alpha · input, broadcast."""
+    """Return other - alpha · input, broadcast."""
     return sub(other, input, alpha=alpha)
 
 
 def positive(input: Tensor) -> Tensor:
-    """The input itself.
+    """Return the input itself.
 
     Raises:
         DTypeError: it is bool.
@@ -44,7 +66,7 @@ def positive(input: Tensor) -> Tensor:
 
 
 def itself(input: Tensor) -> Tensor:
-    """The input itself, as of all that is real: TensorRT has no complex numbers."""
+    """Return the input: the conjugate of real numbers, and what torch detaches, are the same numbers."""
     return input
 
 
@@ -54,12 +76,12 @@ def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
 
 
 def adjoint(input: Tensor) -> Tensor:
-    """The last two dimensions swapped, which for real numbers is the adjoint of a matrix."""
+    """Swap the last two dimensions, which for real numbers is the adjoint of a matrix."""
     return transpose(input, -2, -1)
 
 
 def ravel(input: Tensor) -> Tensor:
-    """All elements in a row."""
+    """Flatten the input to one dimension."""
     return flatten(input)
 
 
@@ -73,6 +95,6 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[Length], dim: int = 0)
     return split(input, list(split_sizes), dim)
 
 
-def unsafe_split(tensor: Tensor, split_size: Length, dim: int = 0) -> tuple[Tensor, ...]:
+def unsafe_split(input: Tensor, split_size: Length, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut a tensor along ``dim`` into pieces of one size; the last may be smaller."""
-    return split(tensor, split_size, dim)
+    return split(input, split_size, dim)

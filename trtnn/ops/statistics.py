@@ -32,14 +32,14 @@ class MinMax(NamedTuple):
 def var_mean(
     input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The variance and the mean along dimensions; see :func:`var`."""
+    """Return the variance and the mean along dimensions; see :func:`var`."""
     return _beside_mean(var, input, dim, unbiased, keepdim, correction)
 
 
 def std_mean(
     input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The standard deviation and the mean along dimensions; see :func:`var`."""
+    """Return the standard deviation and the mean along dimensions; see :func:`var`."""
     return _beside_mean(std, input, dim, unbiased, keepdim, correction)
 
 
@@ -52,7 +52,7 @@ def _beside_mean(
 
 
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
-    """The smallest and the largest element along a dimension, all where None."""
+    """Return the smallest and the largest element along a dimension, or of all where ``dim`` is None."""
     return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
@@ -61,12 +61,12 @@ def _without_nan(input: Tensor) -> Tensor:
 
 
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The sum along dimensions, all where None, in which NaN counts as 0."""
+    """Return the sum along dimensions, or of all elements where ``dim`` is None, with 0 in place of NaN."""
     return sum(_without_nan(input), dim, keepdim, dtype=dtype)
 
 
 def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The mean along dimensions, all where None, of what is not NaN, carried in fp32; NaN where nothing is left."""
+    """Return the mean along dimensions of what is not NaN, carried in fp32; NaN where nothing is left."""
     input = input if dtype is None else cast(input, dtype)
     expect_floating(input, "nanmean")
     values = wide(input)
@@ -75,7 +75,7 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: An
 
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """The p-norm of input - other, broadcast; see :func:`norm`."""
+    """Return the p-norm of input - other, broadcast; see :func:`norm`."""
     expect_floating(input, "dist")
     return cast(norm(wide(sub(input, other)), p), input.dtype)
 
@@ -83,7 +83,9 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
-    """Each element less the one before it along a dimension, ``n`` times; of truths, whether the two differ.
+    """Return each element less the one before it along ``dim``, ``n`` times over.
+
+    Of bools it is whether the two differ.
 
     Args:
         prepend, append: what is put before and after first, unless ``n`` is 0.
@@ -107,9 +109,9 @@ def diff(
     return input
 
 
-def _areas(y: Tensor, x: Tensor | None, dx: float | None, dim: int, what: str) -> Tensor:
+def _areas(y: Tensor, x: Tensor | None, dx: float, dim: int, what: str) -> Tensor:
     """Return the area between each two neighbours along a dimension, carried in fp32."""
-    if x is not None and dx is not None:
+    if x is not None and dx != 1:
         raise ArgumentError(f"{what} takes x or dx, not both")
     expect_number(y, what)
     if y.dtype in NARROW:
@@ -119,19 +121,19 @@ def _areas(y: Tensor, x: Tensor | None, dx: float | None, dim: int, what: str) -
     count = y.shape[axis] - 1
     heights = add(narrow(values, axis, 1, count), narrow(values, axis, 0, count))
     if x is None:
-        return mul(heights, (1 if dx is None else dx) / 2)
+        return mul(heights, dx / 2)
     at = wide(floating(x))
     if at.ndim == 1:
         at = along(at, axis, y.ndim)
     return mul(mul(heights, diff(at, dim=axis - y.ndim)), 0.5)
 
 
-def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
-    """The area under values along a dimension, by straight lines between them, carried in fp32.
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
+    """Return the area under values along a dimension, by straight lines between them, carried in fp32.
 
     Args:
         x: where the values lie: a vector, or as many as there are values.
-        dx: how far apart they lie; 1 where None.
+        dx: how far apart they lie, where there is no ``x``.
     """
     dtype = floating(y).dtype
     axis = normalize_dim(dim, y.ndim)
@@ -140,13 +142,13 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, di
     return cast(sum(_areas(y, x, dx, dim, "trapezoid"), dim), dtype)
 
 
-def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
-    """The area under values up to each but the first; see :func:`trapezoid`."""
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
+    """Return the area under values up to each but the first; see :func:`trapezoid`."""
     return cast(cumsum(_areas(y, x, dx, dim, "cumulative_trapezoid"), dim), floating(y).dtype)
 
 
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """The p-norm of the difference of every two rows, as ``torch.nn.functional.pdist``, carried in fp32.
+    """Return the p-norm of the difference of every two rows, as ``torch.nn.functional.pdist``, carried in fp32.
 
     Shape: (n, features) to (n · (n - 1) / 2,).
     """

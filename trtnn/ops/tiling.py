@@ -41,7 +41,7 @@ def expand(input: Tensor, *sizes: Length | Sequence[Length]) -> Tensor:
 
 
 def repeat(input: Tensor, *repeats: Length | Sequence[Length]) -> Tensor:
-    """The whole tensor over again, so many times along each dimension; further dimensions come in front.
+    """Repeat the whole tensor so many times along each dimension; further dimensions come in front.
 
     Raises:
         ShapeError: there are fewer numbers than dimensions, or one is below 1.
@@ -57,28 +57,35 @@ def repeat(input: Tensor, *repeats: Length | Sequence[Length]) -> Tensor:
 
 
 def tile(input: Tensor, dims: Sequence[Length]) -> Tensor:
-    """:func:`repeat`, with 1 for the dimensions in front that ``dims`` does not name."""
+    """Repeat the whole tensor as :func:`repeat`, once along the dimensions in front that ``dims`` does not name."""
     return repeat(input, (1,) * (input.ndim - len(dims)) + tuple(dims))
 
 
 def repeat_interleave(
     input: Tensor, repeats: Any, dim: int | None = None, *, output_size: Length | None = None
 ) -> Tensor:
-    """Each element ``repeats`` times in a row along ``dim``, or of the flat tensor.
+    """Repeat each element ``repeats`` times in a row along ``dim``, or of the flat tensor where None.
 
     Args:
         repeats: how many times, or an array of it for each place along the dimension.
-        output_size: how long the result is, as torch is told; nothing depends on it.
+        output_size: how long the result is along the dimension, for a check.
 
     Raises:
-        ArgumentError: ``repeats`` does not fit the dimension, or nothing is left.
+        ArgumentError: ``repeats`` does not fit the dimension, nothing is left, or ``output_size`` is another length.
         UnsupportedError: ``repeats`` is known only when the engine runs.
     """
     if dim is None:
-        return repeat_interleave(flatten(input), repeats, 0)
+        return repeat_interleave(flatten(input), repeats, 0, output_size=output_size)
     axis = normalize_dim(dim, max(1, input.ndim))
     if isinstance(repeats, Tensor):
         repeats = numbers_of(repeats, "repeat_interleave by the numbers")
+    result = _repeated(input, repeats, axis)
+    if output_size is not None and not same(result.shape[axis], output_size):
+        raise ArgumentError(f"repeat_interleave to {result.shape[axis]} elements with output_size={output_size}")
+    return result
+
+
+def _repeated(input: Tensor, repeats: Any, axis: int) -> Tensor:
     if not isinstance(repeats, (int, np.integer)):
         return _each_as_often(input, np.asarray(repeats), axis)
     times = int(repeats)
@@ -96,7 +103,7 @@ def _each_as_often(input: Tensor, repeats: np.ndarray, axis: int) -> Tensor:
     if repeats.dtype.kind not in "iu" or repeats.ndim > 1 or (repeats < 0).any() or not repeats.any():
         raise ArgumentError(f"repeat_interleave takes a number of times from 1 on, or a vector of them, not {repeats}")
     if repeats.size == 1:
-        return repeat_interleave(input, int(repeats.reshape(())), axis)
+        return _repeated(input, int(repeats.reshape(())), axis)
     if not same(repeats.size, length):
         raise ArgumentError(f"repeat_interleave got {repeats.size} numbers for a dimension of {length}")
     return take(input, np.repeat(np.arange(length), repeats), axis)

@@ -47,7 +47,7 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
 
 
 def sum_to_size(input: Tensor, *size: Length | Sequence[Length]) -> Tensor:
-    """The sum over the dimensions that expanding from ``size`` would have made.
+    """Return the sum over the dimensions that expanding from ``size`` would have made.
 
     Raises:
         ShapeError: ``size`` does not expand to the shape of input.

@@ -20,7 +20,7 @@ def _named(function: Function, name: str, doc: str) -> Function:
 
 
 def _of_floats(name: str, kind: str, doc: str) -> Function:
-    """A function whose result is floating: integers become the type that the network computes in, as by ``div``."""
+    """Return a function whose result is floating; integers become the type that the network computes in."""
 
     def function(input: Tensor) -> Tensor:
         return input.graph.emit("unary", floating(input), getattr(input.graph.trt.UnaryOperation, kind))
@@ -29,7 +29,7 @@ def _of_floats(name: str, kind: str, doc: str) -> Function:
 
 
 def _of_numbers(name: str, kind: str, of_integers: Function, doc: str) -> Function:
-    """A function that keeps the type of its input; TensorRT 8.6 has layers for floating ones alone."""
+    """Return a function that keeps the type of its input; TensorRT 8.6 has layers for floating ones alone."""
 
     def function(input: Tensor) -> Tensor:
         expect_number(input, name)
@@ -61,7 +61,7 @@ def _direction(input: Tensor) -> Tensor:
 
 
 def _to_whole(name: str, kind: str, doc: str) -> Function:
-    """A function that leaves integers as they are."""
+    """Return a function that leaves integers as they are."""
 
     def function(input: Tensor) -> Tensor:
         expect_number(input, name)
@@ -72,33 +72,35 @@ def _to_whole(name: str, kind: str, doc: str) -> Function:
     return _named(function, name, doc)
 
 
-exp = _of_floats("exp", "EXP", "e to the power of input.")
-log = _of_floats("log", "LOG", "The natural logarithm.")
-sqrt = _of_floats("sqrt", "SQRT", "The square root.")
-reciprocal = _of_floats("reciprocal", "RECIP", "1 / input.")
-sin = _of_floats("sin", "SIN", "The sine, of radians.")
-cos = _of_floats("cos", "COS", "The cosine, of radians.")
-tan = _of_floats("tan", "TAN", "The tangent, of radians.")
-sinh = _of_floats("sinh", "SINH", "The hyperbolic sine.")
-cosh = _of_floats("cosh", "COSH", "The hyperbolic cosine.")
-asin = _of_floats("asin", "ASIN", "The inverse sine, in radians.")
-acos = _of_floats("acos", "ACOS", "The inverse cosine, in radians.")
-atan = _of_floats("atan", "ATAN", "The inverse tangent, in radians.")
-asinh = _of_floats("asinh", "ASINH", "The inverse hyperbolic sine.")
-acosh = _of_floats("acosh", "ACOSH", "The inverse hyperbolic cosine.")
-atanh = _of_floats("atanh", "ATANH", "The inverse hyperbolic tangent.")
-erf = _of_floats("erf", "ERF", "The error function.")
-abs = _of_numbers("abs", "ABS", _magnitude, "The magnitude.")
-neg = _of_numbers("neg", "NEG", _minus, "-input.")
-ceil = _to_whole("ceil", "CEIL", "The smallest whole number that is not below input.")
-floor = _to_whole("floor", "FLOOR", "The largest whole number that is not above input.")
+exp = _of_floats("exp", "EXP", "Return e to the power of x.")
+log = _of_floats("log", "LOG", "Return the natural logarithm: -infinity of 0, NaN below.")
+sqrt = _of_floats("sqrt", "SQRT", "Return the square root: NaN below 0.")
+reciprocal = _of_floats("reciprocal", "RECIP", "Return 1 / x.")
+sin = _of_floats("sin", "SIN", "Return the sine of radians.")
+cos = _of_floats("cos", "COS", "Return the cosine of radians.")
+tan = _of_floats("tan", "TAN", "Return the tangent of radians.")
+sinh = _of_floats("sinh", "SINH", "Return the hyperbolic sine.")
+cosh = _of_floats("cosh", "COSH", "Return the hyperbolic cosine.")
+asin = _of_floats("asin", "ASIN", "Return the inverse sine, in radians.")
+acos = _of_floats("acos", "ACOS", "Return the inverse cosine, in radians.")
+atan = _of_floats("atan", "ATAN", "Return the inverse tangent, in radians.")
+asinh = _of_floats("asinh", "ASINH", "Return the inverse hyperbolic sine.")
+acosh = _of_floats("acosh", "ACOSH", "Return the inverse hyperbolic cosine.")
+atanh = _of_floats("atanh", "ATANH", "Return the inverse hyperbolic tangent.")
+erf = _of_floats("erf", "ERF", "Return the error function.")
+abs = _of_numbers("abs", "ABS", _magnitude, "Return the magnitude, |x|.")
+neg = _of_numbers("neg", "NEG", _minus, "Return -x.")
+ceil = _to_whole("ceil", "CEIL", "Return the smallest whole number that is not below x; integers stay as they are.")
+floor = _to_whole("floor", "FLOOR", "Return the largest whole number that is not above x; integers stay as they are.")
 
 
 _nearest = _to_whole("round", "ROUND", "")
 
 
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
-    """The nearest whole number, the even one of two; or, with ``decimals``, round(x · 10^decimals) / 10^decimals.
+    """Round to the nearest whole number, halves to the even one; with ``decimals`` to 10^-decimals.
+
+    That is round(x · 10^decimals) / 10^decimals.
 
     Raises:
         DTypeError: ``decimals`` other than 0 of integers.
@@ -117,10 +119,10 @@ _sign = _of_numbers("sign", "SIGN", _direction, "")
 
 
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1; a bool is its own."""
+    """Return -1, 0 or 1; bools stay as they are."""
     return input if input.dtype is bool_ else _sign(input)
 
 
 def rsqrt(input: Tensor) -> Tensor:
-    """1 / sqrt(input)."""
+    """Return 1 / sqrt(input)."""
     return reciprocal(sqrt(input))

@@ -16,19 +16,19 @@ def upsample(
     mode: str = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """:func:`interpolate`."""
+    """Resize as :func:`interpolate`."""
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 def upsample_nearest(
     input: Tensor, size: Length | Sequence[Length] | None = None, scale_factor: float | Sequence[float] | None = None
 ) -> Tensor:
-    """:func:`interpolate` with the nearest pixel."""
+    """Resize as :func:`interpolate` with mode ``"nearest"``."""
     return interpolate(input, size, scale_factor, "nearest")
 
 
 def upsample_bilinear(
     input: Tensor, size: Length | Sequence[Length] | None = None, scale_factor: float | Sequence[float] | None = None
 ) -> Tensor:
-    """:func:`interpolate` between pixels, whose corners are aligned."""
+    """Resize as :func:`interpolate` with mode ``"bilinear"`` and ``align_corners``."""
     return interpolate(input, size, scale_factor, "bilinear", True)

@@ -48,14 +48,14 @@ class _Loop(NamedTuple):
     lasts: list[int]
 
 
-def _read_loop(places: range, found: Sequence[tuple[str, Any]]) -> _Loop:
+def _read_loop(places: range, entries: Sequence[tuple[str, Any]]) -> _Loop:
     def of(*kinds: str) -> list[int]:
-        return [index for index in places if found[index][0] in kinds]
+        return [index for index in places if entries[index][0] in kinds]
 
     (limit,), outputs = of("TRIP_LIMIT"), of("LOOP_OUTPUT")
-    lasts = [index for index in outputs if found[index][1].kind.name == "LAST_VALUE"]
+    lasts = [index for index in outputs if entries[index][1].kind.name == "LAST_VALUE"]
     scans = [index for index in outputs if index not in lasts]
-    body = [index for index in places if not hasattr(found[index][1], "loop")]
+    body = [index for index in places if not hasattr(entries[index][1], "loop")]
     return _Loop(limit, of("ITERATOR"), of("RECURRENCE"), body, scans, lasts)
 
 
@@ -73,23 +73,23 @@ class Interpreter:
     """
 
     def __init__(self, definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLayer]) -> None:
-        found = list(read_layers(definition, trt))
+        entries = list(read_layers(definition, trt))
         self._steps = []
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            for kind, layer in found:
+            for kind, layer in entries:
                 inputs = tuple(layer.get_input(i).name for i in present_inputs(layer))
                 outputs = tuple(layer.get_output(i).name for i in range(layer.num_outputs))
                 self._steps.append(Step(function_of(kind, layer, plugins.get(layer.name)), inputs, outputs))
-        loops = loop_ranges(found)
+        loops = loop_ranges(entries)
         inside = {index for places in loops for index in places}
-        alone = [range(index, index + 1) for index in range(len(found)) if index not in inside]
+        alone = [range(index, index + 1) for index in range(len(entries)) if index not in inside]
         last_use: dict[str, int] = {}
         self._parts: list[tuple[int | _Loop, list[str]]] = []  # each with what nothing reads after it
         for places in sorted([*alone, *loops], key=lambda places: places.start):
             for step in self._steps[places.start : places.stop]:
                 last_use |= dict.fromkeys((*step.inputs, *step.outputs), len(self._parts))
-            self._parts.append((_read_loop(places, found) if places in loops else places.start, []))
+            self._parts.append((_read_loop(places, entries) if places in loops else places.start, []))
         for name, part in last_use.items():
             self._parts[part][1].append(name)
 
@@ -133,12 +133,12 @@ class Interpreter:
             values |= {name: whole[trip] for name, whole in elements.items()}
             for index in loop.body:
                 values |= run(index)
-            for name, found in scanned.items():
-                found.append(values[name])
+            for name, each in scanned.items():
+                each.append(values[name])
             values |= {name: value for index in loop.recurrences for name, value in run(index, slice(1, 2)).items()}
         for index in loop.lasts:
             values |= run(index)
-        values |= {name: torch.stack(found) for name, found in scanned.items()}
+        values |= {name: torch.stack(each) for name, each in scanned.items()}
         for index in loop.scans:
             values |= run(index)
 

@@ -580,7 +580,7 @@ def _decided(difference: Terms, sign: str) -> bool | None:
 
 
 def _settled_by(difference: Terms, sign: str) -> list[str]:
-    """Return in words, a line for each dimension, the ranges that would leave a comparison with 0 no longer open."""
+    """Return a line for each dimension that says in which ranges of it a comparison with 0 is decided."""
     lines = []
     for axis in dict.fromkeys(axes_in(difference)):
         words = _multiple(difference, sign, axis) or _ends(difference, sign, axis)
@@ -589,7 +589,7 @@ def _settled_by(difference: Terms, sign: str) -> list[str]:
 
 
 def _multiple(difference: Terms, sign: str, axis: Axis) -> str | None:
-    """Return in words the first multiple that settles it."""
+    """Return in words the first multiple of a dimension at which it is decided."""
     divisors = {dict(atom.second)[()] for monomial in difference for atom in monomial if _is_floor_by_number(atom)}
     if sign in ("==", "!="):
         divisors.update(_MULTIPLES)
@@ -606,7 +606,7 @@ _HOLDS: dict[bool | None, str] = {True: "always holds", False: "never holds"}
 
 
 def _ends(difference: Terms, sign: str, axis: Axis) -> str | None:
-    """Return in words how far from its ends a dimension may go before it is open, found by halving."""
+    """Return in words up to which length of a dimension, and from which on, it is decided; found by halving."""
 
     def answer(first: int, last: int) -> bool | None:
         low, high = (axis.min + place * axis.multiple_of for place in (first, last))

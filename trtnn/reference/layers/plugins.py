@@ -16,7 +16,7 @@ from trtnn.reference.registry import plugin
 
 @plugin("dcnv2")
 def dcnv2(fields: Mapping[str, np.ndarray]) -> Function:
-    """Deformable convolution: gather the four neighbours of each place, weigh them, multiply.
+    """Return the plugin's function: gather the four neighbours of each place, weigh them, multiply.
 
     Places and samples are in fp32; samples are rounded to the type of x, as the kernel rounds them for its product.
     """

@@ -20,12 +20,12 @@ def _reflected(places: torch.Tensor, length: int) -> torch.Tensor:
 
 @layer("SLICE")
 def slice_(layer: Any) -> Function:
-    _, *given = present_inputs(layer)
-    if max(given, default=0) > 2:
+    _, *others = present_inputs(layer)
+    if max(others, default=0) > 2:
         raise UnsupportedError("the reference knows slices with a stride of their own, and zeros to fill with")
     # None where it comes as an input: the layer's own stands for nothing then.
-    own_start = None if 1 in given else tuple(layer.start)
-    own_size = None if 2 in given else tuple(layer.shape)
+    own_start = None if 1 in others else tuple(layer.start)
+    own_size = None if 2 in others else tuple(layer.shape)
     strides, mode = tuple(layer.stride), layer.mode.name
     beyond = {
         "CLAMP": lambda at, length: at.clamp(0, length - 1),
@@ -64,7 +64,7 @@ def slice_(layer: Any) -> Function:
 
 
 def _shape_or_none(layer: Any) -> tuple[int, ...] | None:
-    """A shuffle's reshape, or None where it has none, which TensorRT 8 shows as dimensions of a negative number."""
+    """Return a shuffle's reshape, or None where it has none, which TensorRT 8 shows as a negative count."""
     try:
         return None if layer.reshape_dims is None else tuple(layer.reshape_dims)
     except ValueError:
