@@ -1,6 +1,7 @@
 """Constructors and methods have torch.nn's arguments: names, order, kinds and defaults."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -107,3 +108,13 @@ def test_a_container_s_methods_have_torch_s_arguments(name):
 def test_device_and_dtype_have_no_effect(module):
     shapes = [parameter.shape for parameter in module().parameters()]
     assert [p.shape for p in module(device="cuda", dtype=torch.float16).parameters()] == shapes
+
+
+@pytest.mark.parametrize("name", modules.__all__)
+def test_a_docstring_names_every_argument(name):
+    """Of those without effect the package's docstring tells."""
+    kind = getattr(modules, name)
+    without_effect = {"device", "dtype", "inplace", "args", "kwargs"}
+    words = set(re.findall(r"\w+", kind.__doc__))
+    assert [p for p in inspect.signature(kind).parameters if p not in words | without_effect] == []
+    assert without_effect - {"args", "kwargs"} <= set(re.findall(r"\w+", modules.__doc__))

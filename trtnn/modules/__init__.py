@@ -1,4 +1,9 @@
-"""The building blocks, under torch.nn's names."""
+"""The building blocks, under torch.nn's names.
+
+They take torch's arguments. ``device`` and ``dtype`` have no effect: parameters are made nowhere, hold what a state
+dict brings in the type that it has there, and ``trace`` says what is computed in. Nor has ``inplace``: a network has no
+memory to save by it.
+"""
 
 from typing import Any
 
@@ -243,6 +248,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Say of a module of torch's that is not here why, and what to use instead."""
+    """Raise an AttributeError: for a module of torch's that is not here, with the reason and what to use instead."""
     why = "; ".join(MISSING[name]) if name in MISSING else ", ".join(nearest(name, __all__))
     raise AttributeError(f"trtnn.modules has no {name}" + (f": {why}" if why else ""))

@@ -62,7 +62,11 @@ class SELU(FunctionModule):
 
 
 class GELU(FunctionModule):
-    """x · Φ(x), by erf or by tanh; see :func:`trtnn.functional.gelu` (https://arxiv.org/abs/1606.08415)."""
+    """x · Φ(x), by erf or by tanh; see :func:`trtnn.functional.gelu` (https://arxiv.org/abs/1606.08415).
+
+    Args:
+        approximate: ``"none"`` for erf, ``"tanh"`` for the approximation by it.
+    """
 
     function = staticmethod(F.gelu)
     shown = "approximate={approximate!r}"
@@ -158,7 +162,11 @@ class Threshold(FunctionModule):
 
 
 class GLU(FunctionModule):
-    """The first half of a dimension times the sigmoid of the second (https://arxiv.org/abs/1612.08083)."""
+    """The first half of a dimension times the sigmoid of the second (https://arxiv.org/abs/1612.08083).
+
+    Args:
+        dim: the dimension that is halved.
+    """
 
     function = staticmethod(F.glu)
     shown = "dim={dim}"
@@ -172,7 +180,11 @@ class Softmax(FunctionModule):
 
 
 class Softmin(FunctionModule):
-    """The softmax of -x."""
+    """The softmax of -x.
+
+    Args:
+        dim: the dimension along which the results sum to 1.
+    """
 
     function = staticmethod(F.softmin)
     shown = "dim={dim}"
@@ -196,6 +208,10 @@ class Softmax2d(Module):
 
 class PReLU(Module):
     """x where x ≥ 0, else weight · x (https://arxiv.org/abs/1502.01852).
+
+    Args:
+        num_parameters: 1, or as many as there are channels.
+        init: of torch's, without effect: the weight is what a state dict brings.
 
     Attributes:
         weight: (num_parameters,): one, or one for each channel.

@@ -21,6 +21,8 @@ class MultiheadAttention(Module):
     ``batch_first`` the batch first, or without a batch; to (length, batch, embed_dim).
 
     Args:
+        num_heads: how many; a divisor of ``embed_dim``.
+        bias: whether the projections have one.
         dropout: of training, where it has its effect.
         add_bias_kv: whether a learned key and value follow the others.
         add_zero_attn: whether a key and a value of zeros follow the others.

@@ -163,7 +163,11 @@ class Sequential(_Sequence):
 
 
 class ModuleList(_Sequence):
-    """A list of modules, as torch.nn.ModuleList; it has no forward of its own."""
+    """A list of modules, as torch.nn.ModuleList; it has no forward of its own.
+
+    Args:
+        modules: any iterable of them; none where None.
+    """
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
@@ -254,7 +258,11 @@ Named = Mapping[str, Any] | _Mapping | Iterable[tuple[str, Any]]
 
 
 class ModuleDict(_Mapping):
-    """Modules by name, as torch.nn.ModuleDict; it has no forward of its own."""
+    """Modules by name, as torch.nn.ModuleDict; it has no forward of its own.
+
+    Args:
+        modules: a dict, a ModuleDict or pairs; none where None.
+    """
 
     table = "_modules"
 
@@ -268,7 +276,11 @@ class ModuleDict(_Mapping):
 
 
 class ParameterDict(_Mapping):
-    """Parameters by name, as torch.nn.ParameterDict; it has no forward of its own."""
+    """Parameters by name, as torch.nn.ParameterDict; it has no forward of its own.
+
+    Args:
+        parameters: a dict, a ParameterDict or pairs; none where None.
+    """
 
     table = "_parameters"
 
@@ -324,7 +336,11 @@ class ParameterDict(_Mapping):
 
 
 class ParameterList(Module):
-    """A list of parameters, as torch.nn.ParameterList; it has no forward of its own."""
+    """A list of parameters, as torch.nn.ParameterList; it has no forward of its own.
+
+    Args:
+        values: the parameters; none where None.
+    """
 
     def __init__(self, values: Iterable[Parameter] | None = None) -> None:
         super().__init__()

@@ -15,7 +15,9 @@ class DeformConv2d(Conv2d):
     Shape: input (batch, in_channels, height, width), offset (batch, offset_groups · taps · 2, H, W) and, for the second
     version, mask (batch, offset_groups · taps, H, W) to (batch, out_channels, H, W).
 
-    Attributes:
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as of
+            :class:`trtnn.modules.Conv2d`; the padding is of numbers.
         lowering: ``"plugin"``, ``"native"``, or ``"auto"``, which takes the plugin where it can.
     """
 
@@ -50,6 +52,12 @@ class DCN(DeformConv2d):
 
     That convolution's output is three equal parts o1, o2 and m: offset = cat(o1, o2), mask = sigmoid(m)
     (https://arxiv.org/abs/1811.11168).
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as of
+            :class:`trtnn.modules.Conv2d`; the padding is of numbers.
+        offset_groups: how many parts of the channels have offsets of their own.
+        lowering: as of :class:`DeformConv2d`.
 
     Attributes:
         conv_offset_mask: the convolution, to 3 · offset_groups · taps channels.

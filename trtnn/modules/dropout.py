@@ -8,7 +8,7 @@ from trtnn.modules.module import Module
 
 
 class Dropout(Module):
-    """The input as it is, as torch.nn.Dropout in evaluation."""
+    """The input as it is, as torch.nn.Dropout in evaluation; ``p`` is of training."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
@@ -24,20 +24,20 @@ class Dropout(Module):
 
 
 class Dropout1d(Dropout):
-    """The input as it is."""
+    """The input as it is; ``p`` is of training."""
 
 
 class Dropout2d(Dropout):
-    """The input as it is."""
+    """The input as it is; ``p`` is of training."""
 
 
 class Dropout3d(Dropout):
-    """The input as it is."""
+    """The input as it is; ``p`` is of training."""
 
 
 class AlphaDropout(Dropout):
-    """The input as it is."""
+    """The input as it is; ``p`` is of training."""
 
 
 class FeatureAlphaDropout(Dropout):
-    """The input as it is."""
+    """The input as it is; ``p`` is of training."""

@@ -99,7 +99,7 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    __doc__ = f"(batch, num_features, ...); in evaluation what BatchNorm is. {_BatchNorm.__doc__}"
+    __doc__ = f"(batch, num_features, ...); ``process_group`` is of training. {_BatchNorm.__doc__}"
     ndims = (2, 3, 4, 5)
 
     def __init__(
@@ -217,6 +217,12 @@ class LayerNorm(_LastDimensions):
 
     y = (x - mean) / sqrt(var + eps) · weight + bias.
 
+    Args:
+        normalized_shape: the lengths of the last dimensions, an int for one.
+        eps: what is added to variances.
+        elementwise_affine: whether there is a weight.
+        bias: whether there is a bias beside the weight.
+
     Attributes:
         weight, bias: of the last dimensions' shape, or None.
     """
@@ -241,6 +247,11 @@ class LayerNorm(_LastDimensions):
 class RMSNorm(_LastDimensions):
     """x / sqrt(mean of x² + eps) · weight over the last dimensions, as torch.nn.RMSNorm (https://arxiv.org/abs/1910.07467).
 
+    Args:
+        normalized_shape: the lengths of the last dimensions, an int for one.
+        eps: what is added to means of squares; that of the type where None.
+        elementwise_affine: whether there is a weight.
+
     Attributes:
         weight: of the last dimensions' shape, or None.
     """
@@ -263,6 +274,13 @@ class GroupNorm(Module):
     """Normalisation over groups of channels, as torch.nn.GroupNorm (https://arxiv.org/abs/1803.08494).
 
     y = (x - mean) / sqrt(var + eps) · weight + bias, the statistics of each group.
+
+    Args:
+        num_groups: how many; a divisor of ``num_channels``.
+        num_channels: of the input.
+        eps: what is added to variances.
+        affine: whether there are a weight and a bias.
+        bias: whether there is a bias beside the weight.
 
     Attributes:
         weight, bias: (num_channels,), or None.
@@ -294,11 +312,21 @@ class GroupNorm(Module):
 
 
 class LocalResponseNorm(FunctionModule):
-    """x / (k + alpha / size · sum of x² of neighbouring channels)^beta."""
+    """x / (k + alpha / size · sum of x² of neighbouring channels)^beta.
+
+    Args:
+        size: how many neighbouring channels.
+        alpha, beta, k: as in the formula.
+    """
 
     function = staticmethod(F.local_response_norm)
     shown = "{size}, alpha={alpha}, beta={beta}, k={k}"
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """:class:`LocalResponseNorm` of (batch, channels, height, width)."""
+    """:class:`LocalResponseNorm` of (batch, channels, height, width).
+
+    Args:
+        size: how many neighbouring channels.
+        alpha, beta, k: as in the formula.
+    """

@@ -55,90 +55,153 @@ class _CircularPad(_Pad):
 
 
 class ZeroPad1d(_Pad):
-    """Zeros around the last dimension, as torch.nn.ZeroPad1d."""
+    """Zeros around the last dimension, as torch.nn.ZeroPad1d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 1
 
 
 class ZeroPad2d(_Pad):
-    """Zeros around the last two dimensions, as torch.nn.ZeroPad2d."""
+    """Zeros around the last two dimensions, as torch.nn.ZeroPad2d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 2
 
 
 class ZeroPad3d(_Pad):
-    """Zeros around the last three dimensions, as torch.nn.ZeroPad3d."""
+    """Zeros around the last three dimensions, as torch.nn.ZeroPad3d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 3
 
 
 class ConstantPad1d(_ConstantPad):
-    """One number around the last dimension, as torch.nn.ConstantPad1d."""
+    """One number around the last dimension, as torch.nn.ConstantPad1d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+        value: what they hold.
+    """
 
     sides = 1
 
 
 class ConstantPad2d(_ConstantPad):
-    """One number around the last two dimensions, as torch.nn.ConstantPad2d."""
+    """One number around the last two dimensions, as torch.nn.ConstantPad2d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+        value: what they hold.
+    """
 
     sides = 2
 
 
 class ConstantPad3d(_ConstantPad):
-    """One number around the last three dimensions, as torch.nn.ConstantPad3d."""
+    """One number around the last three dimensions, as torch.nn.ConstantPad3d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+        value: what they hold.
+    """
 
     sides = 3
 
 
 class ReflectionPad1d(_ReflectionPad):
-    """What lies inside, mirrored at the edge around the last dimension, as torch.nn.ReflectionPad1d."""
+    """What lies inside, mirrored at the edge around the last dimension, as torch.nn.ReflectionPad1d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 1
 
 
 class ReflectionPad2d(_ReflectionPad):
-    """What lies inside, mirrored at the edge around the last two dimensions, as torch.nn.ReflectionPad2d."""
+    """What lies inside, mirrored at the edge around the last two dimensions, as torch.nn.ReflectionPad2d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 2
 
 
 class ReflectionPad3d(_ReflectionPad):
-    """What lies inside, mirrored at the edge around the last three dimensions, as torch.nn.ReflectionPad3d."""
+    """What lies inside, mirrored at the edge around the last three dimensions, as torch.nn.ReflectionPad3d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 3
 
 
 class ReplicationPad1d(_ReplicationPad):
-    """The edge around the last dimension, as torch.nn.ReplicationPad1d."""
+    """The edge around the last dimension, as torch.nn.ReplicationPad1d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 1
 
 
 class ReplicationPad2d(_ReplicationPad):
-    """The edge around the last two dimensions, as torch.nn.ReplicationPad2d."""
+    """The edge around the last two dimensions, as torch.nn.ReplicationPad2d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 2
 
 
 class ReplicationPad3d(_ReplicationPad):
-    """The edge around the last three dimensions, as torch.nn.ReplicationPad3d."""
+    """The edge around the last three dimensions, as torch.nn.ReplicationPad3d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 3
 
 
 class CircularPad1d(_CircularPad):
-    """What lies at the other end around the last dimension, as torch.nn.CircularPad1d."""
+    """What lies at the other end around the last dimension, as torch.nn.CircularPad1d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 1
 
 
 class CircularPad2d(_CircularPad):
-    """What lies at the other end around the last two dimensions, as torch.nn.CircularPad2d."""
+    """What lies at the other end around the last two dimensions, as torch.nn.CircularPad2d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 2
 
 
 class CircularPad3d(_CircularPad):
-    """What lies at the other end around the last three dimensions, as torch.nn.CircularPad3d."""
+    """What lies at the other end around the last three dimensions, as torch.nn.CircularPad3d.
+
+    Args:
+        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
+    """
 
     sides = 3

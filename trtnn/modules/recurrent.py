@@ -172,7 +172,7 @@ class _Recurrent(Module):
 
 
 class RNN(_Recurrent):
-    __doc__ = f"h = tanh(W x + U h + b), or relu. {_Recurrent.__doc__}"
+    __doc__ = f"h = tanh(W x + U h + b), or relu in place of tanh by ``nonlinearity``. {_Recurrent.__doc__}"
 
     def __init__(
         self,
@@ -236,6 +236,10 @@ class _Cell(Module):
     Shape: (batch, input_size) and the state (batch, hidden_size), or without a batch; to the next state, which for an
     LSTM is a pair. The state is zeros where none is given.
 
+    Args:
+        input_size, hidden_size: the widths.
+        bias: whether there are bias_ih and bias_hh.
+
     Attributes:
         weight_ih: (gates · hidden_size, input_size).
         weight_hh: (gates · hidden_size, hidden_size).
@@ -270,7 +274,7 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    __doc__ = f"h = tanh(W x + U h + b), or relu. {_Cell.__doc__}"
+    __doc__ = f"h = tanh(W x + U h + b), or relu in place of tanh by ``nonlinearity``. {_Cell.__doc__}"
 
     def __init__(
         self,

@@ -38,6 +38,10 @@ class Flatten(Module):
 class Unflatten(Module):
     """Cut one dimension into several.
 
+    Args:
+        dim: the dimension, an int.
+        unflattened_size: the lengths that it is cut into, of which one may be -1.
+
     Raises:
         ArgumentError: the dimension is a name; dimensions have none here.
     """
@@ -56,35 +60,62 @@ class Unflatten(Module):
 
 
 class PixelShuffle(FunctionModule):
-    """Channels to pixels: (..., C·r², H, W) to (..., C, H·r, W·r) (https://arxiv.org/abs/1609.05158)."""
+    """Channels to pixels: (..., C·r², H, W) to (..., C, H·r, W·r) (https://arxiv.org/abs/1609.05158).
+
+    Args:
+        upscale_factor: r.
+    """
 
     function = staticmethod(F.pixel_shuffle)
     shown = "upscale_factor={upscale_factor}"
 
 
 class PixelUnshuffle(FunctionModule):
-    """Pixels to channels: (..., C, H·r, W·r) to (..., C·r², H, W)."""
+    """Pixels to channels: (..., C, H·r, W·r) to (..., C·r², H, W).
+
+    Args:
+        downscale_factor: r.
+    """
 
     function = staticmethod(F.pixel_unshuffle)
     shown = "downscale_factor={downscale_factor}"
 
 
 class ChannelShuffle(FunctionModule):
-    """Interleave groups of channels (https://arxiv.org/abs/1707.01083)."""
+    """Interleave groups of channels (https://arxiv.org/abs/1707.01083).
+
+    Args:
+        groups: how many; a divisor of the channels.
+    """
 
     function = staticmethod(F.channel_shuffle)
     shown = "groups={groups}"
 
 
 class Unfold(FunctionModule):
-    """Each window as a column; see :func:`trtnn.functional.unfold`."""
+    """Each window as a column; see :func:`trtnn.functional.unfold`.
+
+    Args:
+        kernel_size: the window's sides, an int for both or one for each; so are dilation, padding and stride.
+        dilation: the step within a window.
+        padding: the zeros that are added at both ends of each side.
+        stride: the step from window to window.
+    """
 
     function = staticmethod(F.unfold)
     shown = "kernel_size={kernel_size}, dilation={dilation}, padding={padding}, stride={stride}"
 
 
 class Fold(FunctionModule):
-    """Columns back to windows, added up where they overlap; see :func:`trtnn.functional.fold`."""
+    """Columns back to windows, added up where they overlap; see :func:`trtnn.functional.fold`.
+
+    Args:
+        output_size: the height and width of the result, or one int for both.
+        kernel_size: the window's sides, an int for both or one for each; so are dilation, padding and stride.
+        dilation: the step within a window.
+        padding: the zeros that are added at both ends of each side.
+        stride: the step from window to window.
+    """
 
     function = staticmethod(F.fold)
     shown = (

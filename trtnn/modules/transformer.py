@@ -75,6 +75,17 @@ class TransformerEncoderLayer(_Layer):
     """Self-attention and a feed-forward network, as torch.nn.TransformerEncoderLayer.
 
     Shape: (length, batch, d_model), or with ``batch_first`` the batch first, or without one; in and out.
+
+    Args:
+        d_model: the width of each place.
+        nhead: how many heads; a divisor of ``d_model``.
+        dim_feedforward: the width within the feed-forward network.
+        dropout: of training, where it has its effect.
+        activation: ``"relu"``, ``"gelu"`` or a function, within the feed-forward network.
+        layer_norm_eps: what is added to variances.
+        batch_first: whether the batch comes before the length.
+        norm_first: whether each part is normalised before it, not behind.
+        bias: whether linear layers and norms have one.
     """
 
     attentions = ("self_attn",)
@@ -96,6 +107,17 @@ class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to an encoder's output and a feed-forward network, as torch.nn.TransformerDecoderLayer.
 
     Shape: (length, batch, d_model), or with ``batch_first`` the batch first, or without one; in and out.
+
+    Args:
+        d_model: the width of each place.
+        nhead: how many heads; a divisor of ``d_model``.
+        dim_feedforward: the width within the feed-forward network.
+        dropout: of training, where it has its effect.
+        activation: ``"relu"``, ``"gelu"`` or a function, within the feed-forward network.
+        layer_norm_eps: what is added to variances.
+        batch_first: whether the batch comes before the length.
+        norm_first: whether each part is normalised before it, not behind.
+        bias: whether linear layers and norms have one.
     """
 
     attentions = ("self_attn", "multihead_attn")
@@ -136,7 +158,14 @@ class _Stack(Module):
 
 
 class TransformerEncoder(_Stack):
-    """Copies of an encoder layer, as torch.nn.TransformerEncoder; the last two arguments are of torch's own speed."""
+    """Copies of an encoder layer, as torch.nn.TransformerEncoder.
+
+    Args:
+        encoder_layer: the layer that is copied.
+        num_layers: how often.
+        norm: a module behind the last layer, or None.
+        enable_nested_tensor, mask_check: of torch's own speed, without effect.
+    """
 
     def __init__(
         self,
@@ -160,7 +189,13 @@ class TransformerEncoder(_Stack):
 
 
 class TransformerDecoder(_Stack):
-    """Copies of a decoder layer, as torch.nn.TransformerDecoder."""
+    """Copies of a decoder layer, as torch.nn.TransformerDecoder.
+
+    Args:
+        decoder_layer: the layer that is copied.
+        num_layers: how often.
+        norm: a module behind the last layer, or None.
+    """
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
@@ -185,6 +220,19 @@ class Transformer(Module):
 
     Shape: src (source, batch, d_model), tgt (length, batch, d_model), or with ``batch_first`` the batch first, or
     without one; to (length, batch, d_model).
+
+    Args:
+        d_model: the width of each place.
+        nhead: how many heads; a divisor of ``d_model``.
+        num_encoder_layers, num_decoder_layers: how many layers each has.
+        dim_feedforward: the width within the feed-forward network.
+        dropout: of training, where it has its effect.
+        activation: ``"relu"``, ``"gelu"`` or a function, within the feed-forward network.
+        custom_encoder, custom_decoder: modules in place of those that are made here, or None.
+        layer_norm_eps: what is added to variances.
+        batch_first: whether the batch comes before the length.
+        norm_first: whether each part is normalised before it, not behind.
+        bias: whether linear layers and norms have one.
     """
 
     def __init__(

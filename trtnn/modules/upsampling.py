@@ -13,6 +13,13 @@ class Upsample(Module):
     """Resize what lies behind batch and channels, as torch.nn.Upsample; see :func:`trtnn.functional.interpolate`.
 
     Shape: (batch, channels, ..., height, width) to (batch, channels, ..., H, W), H = floor(height · scale_factor).
+
+    Args:
+        size: the output's sides, an int for all or one for each.
+        scale_factor: how many times as long each side becomes, in place of ``size``.
+        mode: how it is read between the places of the input, as of :func:`trtnn.functional.interpolate`.
+        align_corners: whether the middles of the outermost elements stay where they are; not for ``"nearest"``.
+        recompute_scale_factor: whether positions are told by the lengths and not by ``scale_factor``.
     """
 
     def __init__(
@@ -40,7 +47,12 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """:class:`Upsample` in mode ``"nearest"``."""
+    """:class:`Upsample` in mode ``"nearest"``.
+
+    Args:
+        size: the output's sides, an int for all or one for each.
+        scale_factor: how many times as long each side becomes, in place of ``size``.
+    """
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
@@ -49,7 +61,12 @@ class UpsamplingNearest2d(Upsample):
 
 
 class UpsamplingBilinear2d(Upsample):
-    """:class:`Upsample` in mode ``"bilinear"`` with aligned corners."""
+    """:class:`Upsample` in mode ``"bilinear"`` with aligned corners.
+
+    Args:
+        size: the output's sides, an int for all or one for each.
+        scale_factor: how many times as long each side becomes, in place of ``size``.
+    """
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
