@@ -20,12 +20,12 @@ from trtnn.models.resnet import Backbone, Bottleneck
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import DCN, BatchNorm2d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
 
-STRIDE = 4  # pixels of a picture for a place of the heat map
+STRIDE = 4  # pixels of an image for a place of the heat map
 _NEVER = -1e4  # a logit whose sigmoid is 0, also in fp32
 
 
 class DeconvResNet(Backbone):
-    """A ResNet and three deconvolutions, each to twice the size: from pictures to a map on stride 4.
+    """A ResNet and three deconvolutions, each to twice the size: from images to a map on stride 4.
 
     Attributes:
         width: channels of that map.

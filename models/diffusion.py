@@ -20,7 +20,7 @@ half and to twice the size. A stage of a U-Net on its way down, whose result the
 >>> stage.inputs = {"sample": (1, 32, 32, 32), "temb": (1, 128)}
 
 Where a network computes in fp16, group normalisation and what follows it at once are computed in fp32, as by torch's
-autocast: the squares of a large activation overflow. Pictures and features are (batch, channels, height, width).
+autocast: the squares of a large activation overflow. Images and features are (batch, channels, height, width).
 """
 
 from __future__ import annotations

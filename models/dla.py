@@ -174,7 +174,7 @@ class DLAUp(Module):
 
 
 class DLASeg(Module):
-    """DLA-34 and its aggregations: from pictures to a map of 64 channels on stride 4."""
+    """DLA-34 and its aggregations: from images to a map of 64 channels on stride 4."""
 
     width = 64
 

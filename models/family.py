@@ -28,7 +28,7 @@ class Family(Module):
 
     Attributes:
         variants: what makes each size, by its name.
-        pipeline: a key of :data:`trtnn.vision.PIPELINES`, which says how pictures become inputs and outputs become
+        pipeline: a key of :data:`trtnn.vision.PIPELINES`, which says how images become inputs and outputs become
             detections.
         task: ``"detect"`` or ``"classify"``.
         heads: what the option ``head`` may be.
@@ -62,7 +62,7 @@ class Family(Module):
             classes: how many.
             head: one of ``heads``.
             names: of the classes, for the engine file.
-            size: the usual height and width of pictures.
+            size: the usual height and width of images.
             strides: pixels between the cells of each level of the head, the finest first; none for a classifier.
             stride: what height and width are multiples of, where it is not the last of ``strides``.
 
@@ -116,15 +116,15 @@ class Family(Module):
         Raises:
             StateDictError: as there, or the file says that it is of another network than this, with the same names.
         """
-        given = own_part(type(self).identify, state_dict)
-        said = metadata_of(given)
-        self.check(given, said)
-        own = self.canonical(given)
+        part = own_part(type(self).identify, state_dict)
+        said = metadata_of(part)
+        self.check(part, said)
+        own = self.canonical(part)
         if strict and not all(name in own or member.optional for name, member in self._state().items()):
             return super().load_state_dict(own, strict)  # which says what is missing
         undone = [change for change in reversed(self._followed) if change.undo()]
         try:
-            followed = following.changes(self, said.get("modules", {}), given, own)
+            followed = following.changes(self, said.get("modules", {}), part, own)
             followed += self._adopted(said, own)
             optional = [member for name, member in self._state().items() if member.optional and name in own]
             before = [member.data for member in optional]
@@ -208,12 +208,12 @@ class Family(Module):
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str:
         """Say which model of any family a state dict looks like."""
-        found = describe(state_dict)
-        if found is None:
-            known = stranger(state_dict)
-            more = f": it is {known}" if known else ""
+        described = describe(state_dict)
+        if described is None:
+            named = stranger(state_dict)
+            more = f": it is {named}" if named else ""
             return f"this does not look like a {type(self).__name__}, nor like another model of trtnn{more}"
-        return f"this looks like {found}"
+        return f"this looks like {described}"
 
 
 def _absolute(source: following.Plain, number: int) -> Any:

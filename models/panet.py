@@ -1,4 +1,4 @@
-"""How pictures go through YOLOv5 and YOLOv8: a backbone that halves them, and a PANet between its maps and the head.
+"""How images go through YOLOv5 and YOLOv8: a backbone that halves them, and a PANet between its maps and the head.
 
 A PANet (https://arxiv.org/abs/1803.01534) goes down the pyramid of maps, from the coarsest to the finest, and up again.
 """
@@ -48,21 +48,21 @@ def panet(layers: Iterable[Module], images: Tensor, levels: int, narrow: bool) -
 
 def sources(levels: int, narrow: bool) -> list[int | list[int]]:
     """Return the numbers of the layers that each layer of :func:`panet`, and the head behind it, takes."""
-    found: list[int | list[int]] = [-1]
+    layers: list[int | list[int]] = [-1]
     backbone: list[int] = []
     for _ in range(levels + 1):
-        found += [len(found) - 1, len(found)]
-        backbone.append(len(found) - 1)
-    found.append(len(found) - 1)
+        layers += [len(layers) - 1, len(layers)]
+        backbone.append(len(layers) - 1)
+    layers.append(len(layers) - 1)
 
     lateral: list[int] = []
     for finer in reversed(backbone[1:-1]):
-        found += [len(found) - 1] if narrow else []
-        lateral.append(len(found) - 1)
-        found += [len(found) - 1, [len(found), finer], len(found) + 1]
+        layers += [len(layers) - 1] if narrow else []
+        lateral.append(len(layers) - 1)
+        layers += [len(layers) - 1, [len(layers), finer], len(layers) + 1]
 
-    maps = [len(found) - 1]
+    maps = [len(layers) - 1]
     for coarser in reversed(lateral):
-        found += [len(found) - 1, [len(found), coarser], len(found) + 1]
-        maps.append(len(found) - 1)
-    return [*found, maps]
+        layers += [len(layers) - 1, [len(layers), coarser], len(layers) + 1]
+        maps.append(len(layers) - 1)
+    return [*layers, maps]

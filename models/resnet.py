@@ -1,6 +1,6 @@
 """ResNet (https://arxiv.org/abs/1512.03385), with the names and numbers of torchvision's checkpoints.
 
-The larger ones halve the picture in the 3×3 convolution of a block, not in its first, as torchvision's do.
+The larger ones halve the image in the 3×3 convolution of a block, not in its first, as torchvision's do.
 """
 
 from __future__ import annotations

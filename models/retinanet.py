@@ -139,7 +139,7 @@ class RetinaNet(Family):
         name: retinanet_resnet50_fpn or retinanet_resnet50_fpn_v2.
         classes: the number of classes, the unused 0 of torchvision's labels among them.
         head: ``"decoded"`` gives a dict of ``"boxes"`` (batch, anchors, 4), the corners x1, y1, x2, y2 in pixels within
-            the picture, and ``"scores"`` (batch, anchors, classes) in 0..1; 120087 anchors at 800 pixels. ``"raw"``
+            the image, and ``"scores"`` (batch, anchors, classes) in 0..1; 120087 anchors at 800 pixels. ``"raw"``
             gives a dict of two lists, each with an entry for each level: ``"logits"`` (batch, anchors, classes) and
             ``"deltas"`` (batch, anchors, 4).
         eps: of the backbone's BatchNorm. No checkpoint tells it: where None it is 0 for the first version, as
@@ -148,7 +148,7 @@ class RetinaNet(Family):
         names: of the classes, for the engine file.
 
     Shape: images (batch, 3, height, width), RGB in 0..1, less (0.485, 0.456, 0.406), through (0.229, 0.224, 0.225);
-    height and width multiples of 32, as torchvision pads pictures with zeros.
+    height and width multiples of 32, as torchvision pads images with zeros.
     """
 
     pipeline = "retinanet"

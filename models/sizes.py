@@ -1,4 +1,4 @@
-"""What sizes of pictures a network takes."""
+"""What sizes of images a network takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from trtnn.shapes.symbolic import Length, is_static, same
 
 
 def expect_multiples(size: tuple[Length, ...], stride: int, name: str) -> None:
-    """Check that the height and width of pictures are multiples of a network's stride.
+    """Check that the height and width of images are multiples of a network's stride.
 
     Raises:
         ShapeError: they are not, or a dynamic one leaves it open; with what would be.

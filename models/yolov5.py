@@ -127,7 +127,7 @@ class YOLOv5(Family):
     """YOLOv5 in any of its sizes.
 
     Args:
-        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for pictures of 1280 pixels, or with -dcn those
+        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for images of 1280 pixels, or with -dcn those
             of deformable convolutions, which are of version 6.0 alone.
         classes: the number of classes.
         version: ``"6.0"`` (also 6.x and 7.0) or ``"5.0"``, by the release that trained the checkpoint.

@@ -1,4 +1,4 @@
-"""Classifier: pictures in, what is in each out, by an engine or by a network on the CPU."""
+"""Classifier: images in, what is in each out, by an engine or by a network on the CPU."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.network import Network
-from trtnn.pictures import PictureNetwork
+from trtnn.pictures import ImageNetwork
 from trtnn.vision import pipeline_of
 
 
 class Classification(NamedTuple):
-    """One class that a picture may be of, in plain Python numbers.
+    """One class that an image may be of, in plain Python numbers.
 
     Attributes:
         class_index: the class's index.
@@ -29,7 +29,7 @@ class Classification(NamedTuple):
 
 
 class Classifier:
-    """A classifier of pictures with its preprocessing, as the network's own project does it.
+    """A classifier of images with its preprocessing, as the network's own project does it.
 
     >>> classifier = trtnn.Classifier(model.compile(fp16=True))
     >>> for best in classifier([trtnn.vision.read_image("cat.jpg")]): ...
@@ -37,11 +37,11 @@ class Classifier:
     Args:
         source: an Engine, a Network or a Module, as for :class:`trtnn.Detector`. Its one output is (batch, classes),
             logits, and its metadata name the pipeline ``"imagenet"``.
-        top: how many classes to give for each picture, the likeliest first.
+        top: how many classes to give for each image, the likeliest first.
 
     Attributes:
         pipeline: the preprocessing.
-        batch: the most pictures at a time.
+        batch: the most images at a time.
         size: (height, width) of the input in pixels.
         classes: the number of classes.
         labels: the names of the classes, None where the metadata hold none.
@@ -52,7 +52,7 @@ class Classifier:
     """
 
     def __init__(self, source: Engine | Network | Module, top: int = 5) -> None:
-        self._network = network = PictureNetwork(source, "Classifier")
+        self._network = network = ImageNetwork(source, "Classifier")
         metadata, shapes = network.metadata, list(network.shapes.values())
         name = metadata.get("model", "this network")
         self.pipeline = pipeline_of({**metadata, "pipeline": metadata.get("pipeline", "imagenet")})
@@ -83,11 +83,11 @@ class Classifier:
         self.labels = class_names(metadata)
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[list[Classification]]:
-        """Return the likeliest classes of each picture, uint8 (height, width, 3) RGB of any sizes.
+        """Return the likeliest classes of each image, uint8 (height, width, 3) RGB of any sizes.
 
         Raises:
-            ArgumentError: a single picture, not a list of them; or logits that are not finite.
-            ShapeError, DTypeError: one of them is not a picture.
+            ArgumentError: a single image, not a list of them; or logits that are not finite.
+            ShapeError, DTypeError: one of them is not an image.
         """
         found = []
         for outputs, _ in self._network.run(images, self.pipeline):

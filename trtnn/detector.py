@@ -1,4 +1,4 @@
-"""Detector: pictures in, detections out, by an engine or by a network on the CPU."""
+"""Detector: images in, detections out, by an engine or by a network on the CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.network import Network
-from trtnn.pictures import PictureNetwork
+from trtnn.pictures import ImageNetwork
 from trtnn.vision import Detections, pipeline_of
 from trtnn.vision.recognition import check_classes, check_metadata, recognise
 
@@ -28,14 +28,14 @@ class Detector:
             inputs that it declares and computes on the CPU as well. It takes one input (batch, 3, height, width). Its
             metadata name its pipeline, see :data:`trtnn.vision.PIPELINES`; other tools' engines, which name none, are
             read by what else they say and by the shape of the output, see :func:`trtnn.vision.recognise`. Of a dynamic
-            one the first profile is used: pictures at the height and width that it is fastest at, as many at a time as
+            one the first profile is used: images at the height and width that it is fastest at, as many at a time as
             it takes.
         pipeline: the name of the pipeline, in place of what the metadata name.
         **thresholds: what the pipeline picks detections by, such as ``confidence=0.25``; the project's own by default.
 
     Attributes:
         pipeline: the pre- and post-processing.
-        batch: the most pictures at a time.
+        batch: the most images at a time.
         size: (height, width) of the input in pixels.
         classes: the number of classes, None where nothing tells.
         labels: the names of the classes, None where the metadata hold none.
@@ -46,7 +46,7 @@ class Detector:
     """
 
     def __init__(self, source: Engine | Network | Module, *, pipeline: str | None = None, **thresholds: Any) -> None:
-        self._network = network = PictureNetwork(source, "Detector")
+        self._network = network = ImageNetwork(source, "Detector")
         metadata = network.metadata if pipeline is None else {**network.metadata, "pipeline": pipeline}
         self.batch, self.size = network.batch, network.size
         if "pipeline" not in metadata:
@@ -69,11 +69,11 @@ class Detector:
         self.labels = class_names(metadata)
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
-        """Detect in pictures, uint8 (height, width, 3) RGB of any sizes; boxes are in each picture's own pixels.
+        """Detect in images, uint8 (height, width, 3) RGB of any sizes; boxes are in each image's own pixels.
 
         Raises:
-            ArgumentError: a single picture, not a list of them; or the outputs are not what the pipeline reads.
-            ShapeError, DTypeError: one of them is not a picture.
+            ArgumentError: a single image, not a list of them; or the outputs are not what the pipeline reads.
+            ShapeError, DTypeError: one of them is not an image.
         """
         found: list[Detections] = []
         for outputs, placements in self._network.run(images, self.pipeline):

@@ -75,7 +75,7 @@ class EngineError(TrtnnError, RuntimeError):
 
 
 class ImageError(TrtnnError, ValueError):
-    """A picture cannot be read or written."""
+    """An image cannot be read or written."""
 
 
 def escape_controls(text: str, keep: str = "") -> str:

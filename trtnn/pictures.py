@@ -1,4 +1,4 @@
-"""A network that takes pictures, as an engine or on the CPU: a batch at a time, at the size that it is fastest at."""
+"""A network that takes images, as an engine or on the CPU: a batch at a time, at the size that it is fastest at."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from trtnn.shapes.symbolic import Dim, at_opt
 from trtnn.vision import Pipeline, Placement
 
 
-class PictureNetwork:
-    """An Engine, a Network or a Module with one input (batch, 3, height, width), fed with pictures.
+class ImageNetwork:
+    """An Engine, a Network or a Module with one input (batch, 3, height, width), fed with images.
 
     Args:
         source: an Engine; or a Network, which computes on the CPU; or a Module with its weights, which is traced at the
@@ -27,7 +27,7 @@ class PictureNetwork:
 
     Attributes:
         metadata: of the network, or the description of the engine.
-        batch: the most pictures at a time.
+        batch: the most images at a time.
         size: [height, width] of the input in pixels; of a dynamic one what its first profile is fastest at.
         shapes: of the outputs by name, at that size.
         gives: the outputs in words.
@@ -68,14 +68,14 @@ class PictureNetwork:
     def run(
         self, images: Iterable[np.ndarray], pipeline: Pipeline
     ) -> Iterator[tuple[dict[str, np.ndarray], list[Placement]]]:
-        """Run the network on pictures, uint8 (height, width, 3) RGB of any sizes.
+        """Run the network on images, uint8 (height, width, 3) RGB of any sizes.
 
         Yields:
-            For each batch its outputs by name, and how each picture lies in the input.
+            For each batch its outputs by name, and how each image lies in the input.
 
         Raises:
-            ArgumentError: a single picture, not a list of them.
-            ShapeError, DTypeError: one of them is not a picture.
+            ArgumentError: a single image, not a list of them.
+            ShapeError, DTypeError: one of them is not an image.
         """
         single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) == 3
         if single or not isinstance(images, Iterable):

@@ -1,12 +1,12 @@
 """Darknet's .weights, as YOLOv3 was published in it (https://github.com/pjreddie/darknet, src/parser.c).
 
-A header of three little-endian int32, the format's major, minor and revision, and the number of pictures seen in
+A header of three little-endian int32, the format's major, minor and revision, and the number of images seen in
 training: int32 in formats 0.0 and 0.1, int64 in 0.2 and later ones. Then float32 to the end of the file, layer by layer
 of the network's .cfg: of a convolution with BatchNorm its bias, weight, mean, variance and kernel, of one without its
 bias and kernel. There are no names and no lengths: only a model knows where one array ends and the next begins.
 
 The network's .cfg, where one of the same name lies beside the file, tells what the numbers do not: the anchors, how
-many classes, the size of pictures.
+many classes, the size of images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trtnn.checkpoint.state_dict import StateDict
 from trtnn.errors import CheckpointError
 
 NAME = "darknet"  # of the one array that such a file gives
-_SEEN_BYTES = {(0, 0): 4, (0, 1): 4, (0, 2): 8, (0, 3): 8}  # by the format, of the number of pictures
+_SEEN_BYTES = {(0, 0): 4, (0, 1): 4, (0, 2): 8, (0, 3): 8}  # by the format, of the number of images
 _CFG_LIMIT_BYTES = 1_000_000
 
 

@@ -1,7 +1,7 @@
 """What a torch file says beside its weights: of the model as a whole, and of each of its modules.
 
 A pickled module tells what a state dict does not: which activation it has and with what arguments, BatchNorm's eps,
-strides, paddings, how it resizes. Training checkpoints tell the names of classes, the task and the size of pictures.
+strides, paddings, how it resizes. Training checkpoints tell the names of classes, the task and the size of images.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ def _mmdetection_anchors(meta: dict) -> list | None:
 
 
 def _image_size(arguments: dict[str, Any]) -> int | list[int] | None:
-    """Return the size of pictures from training arguments; of YOLOv5's old pair the first is that of training."""
+    """Return the size of images from training arguments; of YOLOv5's old pair the first is that of training."""
     for key in _IMAGE_SIZES:
         size = arguments.get(key)
         if isinstance(size, list) and len(size) in (1, 2) and all(map(_is_side, size)):

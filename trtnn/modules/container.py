@@ -213,10 +213,10 @@ class _Mapping(Module):
         return name in self._members_by_name
 
     def __getitem__(self, name: str) -> Any:
-        known = self._members_by_name
-        if name not in known:
-            raise ArgumentError(f"{type(self).__name__} holds no {name!r}", f"it holds: {', '.join(known)}")
-        return known[name]
+        members = self._members_by_name
+        if name not in members:
+            raise ArgumentError(f"{type(self).__name__} holds no {name!r}", f"it holds: {', '.join(members)}")
+        return members[name]
 
     def __setitem__(self, name: str, member: Any) -> None:
         register = self.add_module if self.table == "_modules" else self.register_parameter

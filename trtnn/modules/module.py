@@ -185,7 +185,7 @@ class Module:
         Raises:
             ArgumentError: a module holds itself, and its paths have no end; where shared ones come once they have.
         """
-        found: list[tuple[str, Module]] = []
+        walked: list[tuple[str, Module]] = []
         holders: list[int] = []  # of the module at hand, and itself
         seen: set[int] = set()
         pending = [(0, prefix, self)]
@@ -201,11 +201,11 @@ class Module:
                     "a reference that is no submodule: self.parents = [parent]",
                 )
             holders.append(id(module))
-            found.append((path, module))
+            walked.append((path, module))
             if module._modules:
                 start, inner = f"{path}." if path else "", reversed(module._modules.items())
                 pending += [(depth + 1, start + name, child) for name, child in inner if child is not None]
-        return found
+        return walked
 
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
@@ -256,8 +256,8 @@ class Module:
             recurse: whether those of the modules inside are wanted.
             remove_duplicate: whether a shared one comes once.
         """
-        found = self._members("_parameters", prefix=prefix, recurse=recurse, once=remove_duplicate)
-        return _first_of_each(found) if remove_duplicate else found
+        named = self._members("_parameters", prefix=prefix, recurse=recurse, once=remove_duplicate)
+        return _first_of_each(named) if remove_duplicate else named
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield every parameter, a shared one once."""
@@ -267,8 +267,8 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Buffer]]:
         """Yield every buffer by path, a shared one once; the arguments are those of :meth:`named_parameters`."""
-        found = self._members("_buffers", prefix=prefix, recurse=recurse, once=remove_duplicate)
-        return _first_of_each(found) if remove_duplicate else found
+        named = self._members("_buffers", prefix=prefix, recurse=recurse, once=remove_duplicate)
+        return _first_of_each(named) if remove_duplicate else named
 
     def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
         """Yield every buffer."""
@@ -306,11 +306,11 @@ class Module:
         return self._get_member("_buffers", "buffer", target)
 
     def _get_member(self, table: str, what: str, target: str) -> Any:
-        known = dict(self._members(table))
-        if target not in known:
-            near = nearest(target, known, most=3)
+        members = dict(self._members(table))
+        if target not in members:
+            near = nearest(target, members, most=3)
             raise ArgumentError(f"{type(self).__name__} has no {what} {target!r}", *near)
-        return known[target]
+        return members[target]
 
     def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` on every module, children first, and return this one."""
@@ -458,18 +458,20 @@ class Module:
             member.data = array
         return LoadResult(matched.missing, matched.unexpected)
 
-    def _state_dict_error(self, own: Mapping[str, Parameter], given: Mapping[str, Any], found: Match) -> StateDictError:
-        hint = self.explain_state_dict(given)
-        refused = f", {len(found.refused)} not taken" if found.refused else ""
+    def _state_dict_error(
+        self, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], matched: Match
+    ) -> StateDictError:
+        hint = self.explain_state_dict(state_dict)
+        refused = f", {len(matched.refused)} not taken" if matched.refused else ""
         return StateDictError(
-            f"the state dict does not fit {type(self).__name__}: {len(found.missing)} missing, "
-            f"{len(found.unexpected)} unexpected, {len(found.mismatched)} of the wrong shape{refused}; "
+            f"the state dict does not fit {type(self).__name__}: {len(matched.missing)} missing, "
+            f"{len(matched.unexpected)} unexpected, {len(matched.mismatched)} of the wrong shape{refused}; "
             "nothing was loaded",
             *([hint] if hint else []),
-            *(f"missing: {name} {own[name].shape}" for name in found.missing),
-            *(f"unexpected: {name} {describe(given[name])}" for name in found.unexpected),
-            *found.mismatched,
-            *found.refused,
+            *(f"missing: {name} {own[name].shape}" for name in matched.missing),
+            *(f"unexpected: {name} {describe(state_dict[name])}" for name in matched.unexpected),
+            *matched.mismatched,
+            *matched.refused,
         )
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:

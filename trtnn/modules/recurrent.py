@@ -125,20 +125,20 @@ class _Recurrent(Module):
                 f"{type(self).__name__} takes (length, batch, {self.input_size}), or without a batch, not {input.shape}"
             )
         batched = input.ndim == 3
-        given = _states(hx, self._states, type(self).__name__, input)
+        start = _states(hx, self._states, type(self).__name__, input)
         if not batched:
             input = F.unsqueeze(input, 1)
-            given = tuple(F.unsqueeze(state, 1) for state in given)
+            start = tuple(F.unsqueeze(state, 1) for state in start)
         elif self.batch_first:
             input = F.transpose(input, 0, 1)
         count = len(list(self._directions()))
-        for state, width in zip(given, self._widths(), strict=False):
+        for state, width in zip(start, self._widths(), strict=False):
             _check_state(state, (count, input.shape[1], width), type(self).__name__)
         lasts = []
         for number, (layer, suffix) in enumerate(self._directions()):
             if number == 0 or suffix == f"_l{layer}":
                 read, outputs = input, []
-            state = self._start(input, number, given)
+            state = self._start(input, number, start)
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
             weights = [self._parameters.get(f"{name}{suffix}") for name in names]
             output, last = recurrent_layer(self.mode, read, state, weights, suffix.endswith("_reverse"))
@@ -157,9 +157,9 @@ class _Recurrent(Module):
         """How wide each tensor of the state is."""
         return (self.proj_size or self.hidden_size, self.hidden_size)[: self._states]
 
-    def _start(self, input: Tensor, number: int, given: State) -> State:
-        if given:
-            return tuple(state[number] for state in given)
+    def _start(self, input: Tensor, number: int, start: State) -> State:
+        if start:
+            return tuple(state[number] for state in start)
         return tuple(F.zeros(input.shape[1], width, dtype=input.dtype) for width in self._widths())
 
     def extra_repr(self) -> str:
@@ -262,8 +262,8 @@ class _Cell(Module):
             raise ShapeError(f"{type(self).__name__} takes (batch, {self.input_size}), not {input.shape}")
         shape = (*input.shape[:-1], self.hidden_size)
         state = _states(hx, self._states, type(self).__name__, input)
-        for given in state:
-            _check_state(given, shape, type(self).__name__)
+        for part in state:
+            _check_state(part, shape, type(self).__name__)
         state = state or (F.zeros(*shape, dtype=input.dtype),) * self._states
         from_input = F.linear(input, self.weight_ih, self.bias_ih)
         result = recurrent_step(self.mode, from_input, state, self.weight_hh, self.bias_hh)

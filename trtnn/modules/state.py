@@ -53,28 +53,28 @@ def match(own: Mapping[str, Parameter], state_dict: Any) -> Match:
     """
     _check_is_state_dict(own, state_dict)
     state_dict = _under_own_names(own, state_dict)
-    given = {n: value for n, value in state_dict.items() if n in own or n.rpartition(".")[2] != _COUNTER}
-    there = {id(member) for name, member in own.items() if name in given}
+    entries = {n: value for n, value in state_dict.items() if n in own or n.rpartition(".")[2] != _COUNTER}
+    present = {id(member) for name, member in own.items() if name in entries}
     result = Match(
-        missing=[name for name, member in own.items() if id(member) not in there and not member.optional],
-        unexpected=[name for name in given if name not in own],
+        missing=[name for name, member in own.items() if id(member) not in present and not member.optional],
+        unexpected=[name for name in entries if name not in own],
     )
     left_out = metadata_of(state_dict).get("left_out", {})
-    found: dict[int, tuple[str, np.ndarray]] = {}
+    first_of: dict[int, tuple[str, np.ndarray]] = {}
     for name, member in own.items():
-        if name not in given:
+        if name not in entries:
             if name in left_out:
                 result.refused.append(f"not taken: {name}: {left_out[name]}, which the file has in place of numbers")
             continue
         try:
-            array = _converted(member, _shaped(member, as_array(given[name])))
+            array = _converted(member, _shaped(member, as_array(entries[name])))
         except ShapeError as error:
             result.mismatched.append(f"wrong shape: {name}: {error.summary}")
             continue
         except DTypeError as error:
             result.refused.append(f"not taken: {': '.join((name, error.summary, *error.details))}")
             continue
-        first, before = found.setdefault(id(member), (name, array))
+        first, before = first_of.setdefault(id(member), (name, array))
         if first == name:
             result.arrays.append((member, array))
         elif (place := _first_difference(before, array)) is not None:

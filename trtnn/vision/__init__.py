@@ -1,6 +1,6 @@
-"""Vision on the CPU: pictures to network inputs, network outputs to detections, and what people look at.
+"""Vision on the CPU: images to network inputs, network outputs to detections, and what people look at.
 
-A picture is a uint8 array (height, width, 3) in RGB everywhere in memory. A box is (x1, y1, x2, y2) in pixels, the
+An image is a uint8 array (height, width, 3) in RGB everywhere in memory. A box is (x1, y1, x2, y2) in pixels, the
 origin at the top left corner of the top left pixel. A size is (height, width), as in a network's input shape. OpenCV
 reads, writes, resizes and draws.
 """

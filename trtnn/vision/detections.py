@@ -1,4 +1,4 @@
-"""What a detector found in one picture."""
+"""What a detector found in one image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """All that was found in one picture; iteration yields a :class:`Detection` each.
+    """All that was found in one image; iteration yields a :class:`Detection` each.
 
     Attributes:
         boxes: (n, 4) float32 xyxy in px.
@@ -63,7 +63,7 @@ class Detections:
             yield Detection(tuple(box), score, index)
 
     def scaled(self, placement: Placement) -> Detections:
-        """The same detections with boxes mapped from the canvas to px of the picture, clipped to it."""
+        """The same detections with boxes mapped from the canvas to px of the image, clipped to it."""
         return Detections(placement.to_source(self.boxes), self.scores, self.classes)
 
     def to_dict(self, labels: Sequence[str] | None = None) -> dict[str, list[dict[str, object]]]:

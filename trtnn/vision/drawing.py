@@ -1,4 +1,4 @@
-"""Detections drawn into their picture."""
+"""Detections drawn into their image."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | None = None) -> np.ndarray:
-    """Draw labelled boxes into a copy of a picture, in one fixed colour per class.
+    """Draw labelled boxes into a copy of an image, in one fixed colour per class.
 
-    Lines and letters grow with the picture. A label is the class and the score with two decimals; it stands above its
-    box or, where there is no room, inside or below it, is moved and at need made smaller to lie within the picture,
+    Lines and letters grow with the image. A label is the class and the score with two decimals; it stands above its
+    box or, where there is no room, inside or below it, is moved and at need made smaller to lie within the image,
     and keeps clear of other labels where it can. Higher scores are drawn over lower ones.
 
     Args:
         image: uint8 (height, width, 3) RGB.
-        detections: boxes in px of this picture.
+        detections: boxes in px of this image.
         labels: the classes' names; without them labels show the classes' indices.
 
     Returns:
-        A new picture, uint8 (height, width, 3) RGB.
+        A new image, uint8 (height, width, 3) RGB.
 
     Raises:
         ArgumentError: a class has no name in ``labels``.
-        ShapeError, DTypeError: ``image`` is not a picture.
+        ShapeError, DTypeError: ``image`` is not an image.
     """
     picture, cv2 = np.array(check_image(image), order="C"), opencv()
     height, width = picture.shape[:2]
@@ -73,7 +73,7 @@ class _Plate(NamedTuple):
 
 
 def _place(text: str, box: list[int], size: tuple[int, int], line_px: int, others: list[_Plate]) -> _Plate:
-    """Find a box's label a place within the picture, if possible clear of the ``others``."""
+    """Find a box's label a place within the image, if possible clear of the ``others``."""
     cv2, (height, width) = opencv(), size
     scale = max(0.35, math.sqrt(height * width) / 1300)
     while scale > 0.2 and _text_width(text, scale) + 4 * line_px > width:
@@ -93,13 +93,13 @@ def _place(text: str, box: list[int], size: tuple[int, int], line_px: int, other
         for top in (above, inside, below)
         if top >= -half and top + plate_height <= height
     ]
-    if not plates:  # the picture is hardly higher than the label
+    if not plates:  # the image is hardly higher than the label
         plates = [_Plate(box, text, scale, lefts[0], 0, plate_width, plate_height, margin)]
     return next((plate for plate in plates if not any(plate.overlaps(other) for other in others)), plates[0])
 
 
 def _write(picture: np.ndarray, plate: _Plate, color: tuple[int, int, int]) -> None:
-    """Draw a label into ``picture``, in place."""
+    """Draw a label into ``image``, in place."""
     cv2 = opencv()
     last = (plate.left + plate.width - 1, plate.top + plate.height - 1)
     cv2.rectangle(picture, (plate.left, plate.top), last, color, cv2.FILLED)

@@ -43,21 +43,21 @@ def mean_average_precision(
 ) -> MeanAveragePrecision:
     """Measure detections against the truth with COCO's rules (https://cocodataset.org/#detection-eval), all areas.
 
-    In each picture a class's detections are matched from the highest score downwards, each with the free true box
-    it overlaps most, if by the IoU threshold or more. Over all pictures, in the order of scores, this gives precision
+    In each image a class's detections are matched from the highest score downwards, each with the free true box
+    it overlaps most, if by the IoU threshold or more. Over all images, in the order of scores, this gives precision
     at each recall; made non-increasing and read at the recalls 0, 0.01, ... 1, its mean is the average precision.
     Classes that the ground truth lacks do not count, nor are there crowds.
 
-    All detections given are counted; COCO's own tool stops at the best 100 of a class in a picture. Detections for this
+    All detections given are counted; COCO's own tool stops at the best 100 of a class in an image. Detections for this
     are made with ``confidence=0.001, iou=0.6, multi_label=True``.
 
     Args:
-        detections: for every picture.
-        ground_truth: for every picture the true boxes, (m, 4) xyxy in the same px, and their classes, (m,).
+        detections: for every image.
+        ground_truth: for every image the true boxes, (m, 4) xyxy in the same px, and their classes, (m,).
 
     Raises:
-        ShapeError: different numbers of pictures, or arrays of a picture that do not fit together.
-        ArgumentError: no picture has any true box.
+        ShapeError: different numbers of images, or arrays of an image that do not fit together.
+        ArgumentError: no image has any true box.
     """
     if len(detections) != len(ground_truth):
         raise ShapeError(
@@ -111,7 +111,7 @@ def _match(overlaps: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(scores: np.ndarray, hits: np.ndarray, truths: int) -> np.ndarray:
-    """The average precision at every threshold, for scores (n,) and hits (n, thresholds) of all pictures."""
+    """The average precision at every threshold, for scores (n,) and hits (n, thresholds) of all images."""
     found = np.cumsum(hits[np.argsort(-scores, kind="stable")], axis=0)
     recall = found / truths
     precision = found / np.arange(1, len(found) + 1)[:, None]

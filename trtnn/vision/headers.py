@@ -1,4 +1,4 @@
-"""The size of a picture by the first bytes of its file, before anything is decoded."""
+"""The size of an image by the first bytes of its file, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Size = tuple[int, int]
 
 
 def size_in_header(data: bytes) -> Size | None:
-    """Return the (height, width) that a picture's file promises, None where it is of no known format or is damaged.
+    """Return the (height, width) that an image's file promises, None where it is of no known format or is damaged.
 
     Known are BMP, JPEG, PNG, PBM, PGM and PPM, TIFF, and WebP. Where a file says it twice, the larger counts; where a
     TIFF's tiles are larger, theirs does.
@@ -48,7 +48,7 @@ def _jpeg(data: bytes) -> Size:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the marker of each segment that has a length, and the place of that, up to the end of the picture."""
+    """Yield the marker of each segment that has a length, and the place of that, up to the end of the image."""
     place = 2
     while found := _JPEG_MARKER.search(data, place):
         marker, place = found[1][0], found.end()
@@ -63,7 +63,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")
 
 
 def scans_in(data: bytes) -> int:
-    """Return how often a decoder goes over all pixels of a picture: of a JPEG its scans, of others 1."""
+    """Return how often a decoder goes over all pixels of an image: of a JPEG its scans, of others 1."""
     if not data.startswith(b"\xff\xd8"):
         return 1
     try:

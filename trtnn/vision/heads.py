@@ -23,7 +23,7 @@ class Head:
         outputs: the shape of each by name, a word for each length: a number is that length, ``"5 + classes"`` is 5 more
             than the number of classes, other words are any length. A lone output may have any name.
         thresholds: what :attr:`detect` takes by name, with the values that the project itself uses.
-        detect: from the outputs, arrays by name, and the placements of the pictures to their detections.
+        detect: from the outputs, arrays by name, and the placements of the images to their detections.
     """
 
     outputs: Mapping[str, tuple[str, ...]]
@@ -121,7 +121,7 @@ def _detect_retinanet(
     max_candidates: int,
     classes: Iterable[int] | None,
 ) -> list[Detections]:
-    """Take the best pairs of anchor and class of each level, cut their boxes to the picture, and suppress by class."""
+    """Take the best pairs of anchor and class of each level, cut their boxes to the image, and suppress by class."""
     check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
     check_batch(outputs["scores"].shape, placements)
     _check_scores(outputs["scores"])

@@ -1,4 +1,4 @@
-"""Pictures on disk: finding, reading and writing them."""
+"""Images on disk: finding, reading and writing them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from trtnn.files import atomic_write
 from trtnn.vision.headers import scans_in, size_in_header
 from trtnn.vision.opencv import opencv
 
-#: The suffixes by which pictures are known in folders and globs; OpenCV reads and writes all of them in colour.
+#: The suffixes by which images are known in folders and globs; OpenCV reads and writes all of them in colour.
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 1 << 27  # what a medium-format camera gives, and 400 MB in memory
 _BYTES_A_PIXEL = 16  # more than any format takes
-_LEAST_BYTES = 1 << 26  # small pictures may have much beside them
+_LEAST_BYTES = 1 << 26  # small images may have much beside them
 _MOST_SCANS = 20  # of a JPEG of the most pixels, and of smaller ones more
 _QUALITY = 95  # of JPEG and WebP, where 100 is the best
 
 
 def check_image(image: npt.ArrayLike) -> np.ndarray:
-    """Return ``image`` as an array once it is a picture: uint8 (height, width, 3) with at least one pixel.
+    """Return ``image`` as an array once it is an image: uint8 (height, width, 3) with at least one pixel.
 
     Raises:
         ShapeError: another shape; what makes one of three channels of it is said.
@@ -48,15 +48,15 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
 
 
 def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
-    """The pictures that ``source`` stands for, sorted by path.
+    """The images that ``source`` stands for, sorted by path.
 
     Args:
-        source: a file (taken whatever its suffix), a folder (its pictures by suffix) or a glob such as
+        source: a file (taken whatever its suffix), a folder (its images by suffix) or a glob such as
             ``"holiday/**/*.jpg"`` (its matches by suffix). Hidden files are left out of folders and globs.
         recursive: whether a folder's subfolders count, but for hidden ones and links.
 
     Raises:
-        ImageError: there is no picture at all.
+        ImageError: there is no image at all.
     """
     if not os.fspath(source):  # a Path would take it for the current folder
         raise ImageError("no picture at ''", "give a file, a folder or a glob")
@@ -99,17 +99,17 @@ def _files_in(folder: Path, recursive: bool) -> Iterator[str]:
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a picture as uint8 (height, width, 3) RGB, turned upright as its EXIF orientation says.
+    """Read an image as uint8 (height, width, 3) RGB, turned upright as its EXIF orientation says.
 
-    Grey pictures become RGB, 16 bits become 8, transparency is dropped. How large it is stands at its beginning, which
+    Grey images become RGB, 16 bits become 8, transparency is dropped. How large it is stands at its beginning, which
     is read first: a small file may hold more pixels than there is memory for.
 
     Args:
         path: of a BMP, JPEG, PNG, PBM, PGM, PPM, TIFF or WebP file, whatever its suffix.
-        max_pixels: the most that a picture may have, height · width.
+        max_pixels: the most that an image may have, height · width.
 
     Raises:
-        ImageError: the file is missing, no regular file, unreadable, empty, not a picture that OpenCV decodes, or of
+        ImageError: the file is missing, no regular file, unreadable, empty, not an image that OpenCV decodes, or of
             more pixels.
         ArgumentError: ``max_pixels`` is no positive number.
     """
@@ -172,14 +172,14 @@ def _does_not_decode(path: Path, data: bytes) -> ImageError:
 
 
 def write_image(path: str | os.PathLike[str], image: npt.ArrayLike) -> None:
-    """Write a picture, uint8 (height, width, 3) RGB, in the format that the path's suffix names.
+    """Write an image, uint8 (height, width, 3) RGB, in the format that the path's suffix names.
 
     The file takes its place at once and whole: an interrupted write leaves what was there before.
 
     Raises:
         ImageError: OpenCV cannot write this suffix.
         ArgumentError: nothing can be written at this path.
-        ShapeError, DTypeError: ``image`` is not a picture.
+        ShapeError, DTypeError: ``image`` is not an image.
     """
     data = encode_image(path, image)
     with atomic_write(path) as file:

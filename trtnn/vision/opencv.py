@@ -1,4 +1,4 @@
-"""OpenCV, imported once a picture is read, written, resized or drawn: what needs no pictures needs no OpenCV."""
+"""OpenCV, imported once an image is read, written, resized or drawn: what needs no images needs no OpenCV."""
 
 from __future__ import annotations
 

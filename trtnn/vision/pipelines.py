@@ -1,4 +1,4 @@
-"""Pipelines: what each family of networks does to pictures before it, and to its outputs after it.
+"""Pipelines: what each family of networks does to images before it, and to its outputs after it.
 
 A network's metadata names its pipeline, and its engine file carries that, so that the file alone is enough.
 """
@@ -23,10 +23,10 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The way from pictures to a network's input, and from its outputs to detections.
+    """The way from images to a network's input, and from its outputs to detections.
 
     Args:
-        preprocessing: how pictures become the input.
+        preprocessing: how images become the input.
         head: what the outputs mean; None where they are no boxes.
     """
 
@@ -36,7 +36,7 @@ class Pipeline:
     def preprocess(
         self, images: Iterable[npt.ArrayLike], size: int | Size, dtype: npt.DTypeLike = np.float32
     ) -> tuple[np.ndarray, list[Placement]]:
-        """Make one batch of pictures; see :func:`trtnn.vision.preprocess`."""
+        """Make one batch of images; see :func:`trtnn.vision.preprocess`."""
         return preprocess(images, size, dtype, self.preprocessing)
 
     def thresholds(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Pipeline:
     def postprocess(
         self, outputs: Mapping[str, npt.ArrayLike], placements: Sequence[Placement], **thresholds: Any
     ) -> list[Detections]:
-        """Turn a batch's outputs into the detections in every picture's own pixels.
+        """Turn a batch's outputs into the detections in every image's own pixels.
 
         Args:
             outputs: arrays by name, in the form that the head says.
@@ -67,7 +67,7 @@ class Pipeline:
 
         Raises:
             ArgumentError: outputs of another form, an unknown threshold, or one that is out of range.
-            ShapeError: outputs of another number of pictures.
+            ShapeError: outputs of another number of images.
         """
         head, arrays = self._head(), {name: np.asarray(array) for name, array in outputs.items()}
         self.read({name: array.shape for name, array in arrays.items()})
@@ -95,7 +95,7 @@ class Pipeline:
 PIPELINES = {
     "yolov5": Pipeline(YOLO, YOLOV5),
     "yolov8": Pipeline(YOLO, YOLOV8),
-    # Pixels beside the picture are zero after normalisation.
+    # Pixels beside the image are zero after normalisation.
     "retinanet": Pipeline(
         Preprocessing("corner", fill=(255 * _MEAN[0], 255 * _MEAN[1], 255 * _MEAN[2]), mean=_MEAN, std=_STD), RETINANET
     ),

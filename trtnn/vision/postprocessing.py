@@ -1,4 +1,4 @@
-"""From a detector's output to detections: non-maximum suppression, and the way back to the picture."""
+"""From a detector's output to detections: non-maximum suppression, and the way back to the image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def non_max_suppression(
             score for every class, in 0..1. Without objectness (N, boxes, 4 + classes).
         confidence: the threshold on objectness and score. For mAP use 0.001.
         iou: the threshold on overlap. For mAP use 0.6.
-        max_detections: at most so many are kept for one picture.
+        max_detections: at most so many are kept for one image.
         classes: keep only these classes; all by default.
         agnostic: let boxes suppress those of other classes too.
         multi_label: a box stands for every class whose score is high enough, not only for its best. For mAP use True.
@@ -105,7 +105,7 @@ def suppress(
     agnostic: bool = False,
     max_candidates: int | None = None,
 ) -> Detections:
-    """Return the best of one picture's candidates, from the highest score downwards, by non-maximum suppression.
+    """Return the best of one image's candidates, from the highest score downwards, by non-maximum suppression.
 
     Args:
         boxes: (n, 4) xyxy.
@@ -121,7 +121,7 @@ def suppress(
 
 
 def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **thresholds: Any) -> list[Detections]:
-    """From the network's output for a batch to the detections in every picture's own pixels.
+    """From the network's output for a batch to the detections in every image's own pixels.
 
     Args:
         prediction: (N, boxes, 5 + classes), as for :func:`non_max_suppression`.
@@ -129,10 +129,10 @@ def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **th
         **thresholds: arguments of :func:`non_max_suppression`.
 
     Returns:
-        N Detections in px of their pictures.
+        N Detections in px of their images.
 
     Raises:
-        ShapeError: ``prediction`` of another shape, or for another number of pictures.
+        ShapeError: ``prediction`` of another shape, or for another number of images.
         ArgumentError: as for :func:`non_max_suppression`.
     """
     found = non_max_suppression(prediction, **thresholds)
@@ -141,7 +141,7 @@ def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **th
 
 
 def check_batch(shape: Sequence[int], placements: Sequence[Placement]) -> None:
-    """Check that an output of this shape is for as many pictures as there are placements.
+    """Check that an output of this shape is for as many images as there are placements.
 
     Raises:
         ShapeError: it is not.
@@ -157,7 +157,7 @@ def check_batch(shape: Sequence[int], placements: Sequence[Placement]) -> None:
 def _candidates(
     rows: np.ndarray, confidence: float, multi_label: bool, objectness: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One picture's boxes (n, 4) xyxy, scores (n,) and classes (n,) above the threshold, all of them finite."""
+    """One image's boxes (n, 4) xyxy, scores (n,) and classes (n,) above the threshold, all of them finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         rows = rows.astype(np.float32, copy=False)
         rows = rows[rows[:, 4] > confidence] if objectness else rows[(rows[:, 4:] > confidence).any(axis=1)]

@@ -1,4 +1,4 @@
-"""From pictures of any size to a network's input of one size."""
+"""From images of any size to a network's input of one size."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _LONGEST_WARPED = 32766  # of cv2.warpAffine
 
 @dataclass(frozen=True)
 class Placement:
-    """How a picture lies on its canvas: x on the canvas = x in the picture · scale + offset, and so for y.
+    """How an image lies on its canvas: x on the canvas = x in the image · scale + offset, and so for y.
 
     Attributes:
-        source_size: the picture's (height, width) in px.
+        source_size: the image's (height, width) in px.
         canvas_size: the canvas's (height, width) in px.
-        scale: canvas pixels per picture pixel, (x, y).
-        offset: of the picture's top left corner on the canvas in px, (x, y); it may be a fraction.
+        scale: canvas pixels per image pixel, (x, y).
+        offset: of the image's top left corner on the canvas in px, (x, y); it may be a fraction.
     """
 
     source_size: Size
@@ -38,18 +38,18 @@ class Placement:
 
     @property
     def area(self) -> tuple[float, float, float, float]:
-        """The box of the whole picture on the canvas, xyxy in px."""
+        """The box of the whole image on the canvas, xyxy in px."""
         (height, width), (x, y) = self.source_size, self.offset
         return x, y, x + width * self.scale[0], y + height * self.scale[1]
 
     def to_source(self, boxes: npt.ArrayLike) -> np.ndarray:
-        """Map boxes from the canvas to the picture: (x - offset) / scale, clipped to the picture.
+        """Map boxes from the canvas to the image: (x - offset) / scale, clipped to the image.
 
         Args:
             boxes: (n, 4) xyxy in px of the canvas.
 
         Returns:
-            (n, 4) float32 xyxy in px of the picture.
+            (n, 4) float32 xyxy in px of the image.
 
         Raises:
             ShapeError: boxes of another shape.
@@ -61,9 +61,9 @@ class Placement:
 
 
 def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tuple[np.ndarray, Placement]:
-    """Put a picture, scaled to fit, into the middle of a canvas of fixed size.
+    """Put an image, scaled to fit, into the middle of a canvas of fixed size.
 
-    The canvas is that of YOLOv5's own input pipeline with a fixed size: the picture is resized bilinearly to
+    The canvas is that of YOLOv5's own input pipeline with a fixed size: the image is resized bilinearly to
     (round(w * ratio), round(h * ratio)), enlarged too if it is small, and put at the offset round(rest / 2 - 0.1).
     The placement says where the pixels are: at whole pixels, each side with the scale that rounding gave it.
 
@@ -73,11 +73,11 @@ def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tup
         color: the filling, one grey value or (red, green, blue).
 
     Returns:
-        The canvas, uint8 (*size, 3) RGB, and how the picture lies on it.
+        The canvas, uint8 (*size, 3) RGB, and how the image lies on it.
 
     Raises:
         ArgumentError: the size is not positive.
-        ShapeError, DTypeError: ``image`` is not a picture.
+        ShapeError, DTypeError: ``image`` is not an image.
     """
     image, size = check_image(image), _check_size(size)
     ratio = _ratio(image, size)
@@ -90,7 +90,7 @@ def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tup
 
 
 def _corner(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
-    """Put a picture, scaled to fit, at the top left, as torchvision's detectors do: it is resized in float32.
+    """Put an image, scaled to fit, at the top left, as torchvision's detectors do: it is resized in float32.
 
     Its sides are cut to whole pixels, and each side has the scale that comes of that.
     """
@@ -103,12 +103,12 @@ def _corner(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Pla
 
 
 def _warp(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
-    """Put a picture, scaled to fit, in the middle to the fraction of a pixel, by one affine map, as CenterNet does.
+    """Put an image, scaled to fit, in the middle to the fraction of a pixel, by one affine map, as CenterNet does.
 
     CenterNet moves boxes, in training and back, by the map that moves the centres of pixels: so does the placement.
 
     Raises:
-        ImageError: the picture is longer than OpenCV can map.
+        ImageError: the image is longer than OpenCV can map.
     """
     if max(*image.shape[:2], *size) > _LONGEST_WARPED:
         raise ImageError(
@@ -123,14 +123,14 @@ def _warp(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Place
 
 
 def _stretch(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
-    """Fill the whole canvas with a picture, whatever that does to its proportions."""
+    """Fill the whole canvas with an image, whatever that does to its proportions."""
     return _resize(image, *size), _placed(image, size, size)
 
 
 def _crop(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
-    """Cut the middle out of a picture, as torchvision's transform for classification does.
+    """Cut the middle out of an image, as torchvision's transform for classification does.
 
-    The picture's shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut to a
+    The image's shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut to a
     whole number. The offset of the crop is round(rest / 2). Only what is on the canvas is computed.
     """
     sides = image.shape[:2]
@@ -144,7 +144,7 @@ def _crop(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placemen
     return np.rint(canvas), _placed(image, size, (height, width), (-top, -left))
 
 
-#: How a picture may lie on its canvas.
+#: How an image may lie on its canvas.
 FITS: dict[str, Callable[[np.ndarray, Size, Color], tuple[np.ndarray, Placement]]] = {
     "letterbox": letterbox,
     "corner": _corner,
@@ -156,12 +156,12 @@ FITS: dict[str, Callable[[np.ndarray, Size, Color], tuple[np.ndarray, Placement]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures become a network's input: laid on a canvas, then (canvas / 255 - mean) / std, channels first.
+    """How images become a network's input: laid on a canvas, then (canvas / 255 - mean) / std, channels first.
 
     Args:
-        fit: ``"letterbox"`` scales the picture to fit, in the middle; ``"corner"`` at the top left, in float32;
+        fit: ``"letterbox"`` scales the image to fit, in the middle; ``"corner"`` at the top left, in float32;
             ``"warp"`` in the middle by one affine map; ``"stretch"`` fills the canvas; ``"crop"`` covers it with the
-            middle of the picture.
+            middle of the image.
         channels: their order in the input, ``"RGB"`` or ``"BGR"``; the numbers below are in this order.
         fill: what else is on the canvas, in 0..255.
         mean: what is subtracted, in 0..1.
@@ -220,7 +220,7 @@ def preprocess(
     dtype: npt.DTypeLike = np.float32,
     how: Preprocessing = YOLO,
 ) -> tuple[np.ndarray, list[Placement]]:
-    """Make one batch of pictures of any sizes: each on a canvas of its own, normalised, channels first.
+    """Make one batch of images of any sizes: each on a canvas of its own, normalised, channels first.
 
     Args:
         images: uint8 (height, width, 3) RGB each.
@@ -229,12 +229,12 @@ def preprocess(
         how: YOLO's way by default: letterboxed, RGB in 0..1.
 
     Returns:
-        The batch (N, 3, *size), and how every picture lies on its canvas, for :func:`postprocess`.
+        The batch (N, 3, *size), and how every image lies on its canvas, for :func:`postprocess`.
 
     Raises:
         ArgumentError: the size is not positive.
-        DTypeError: a ``dtype`` other than float32 and float16, or a picture that is not uint8.
-        ShapeError: a picture of another shape.
+        DTypeError: a ``dtype`` other than float32 and float16, or an image that is not uint8.
+        ShapeError: an image of another shape.
     """
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float16):
@@ -261,25 +261,25 @@ def _check_size(size: int | Size) -> Size:
 
 
 def _ratio(image: np.ndarray, size: Size) -> float:
-    """Canvas pixels per picture pixel where the whole picture fits: min(canvas height / height, and so for width)."""
+    """Canvas pixels per image pixel where the whole image fits: min(canvas height / height, and so for width)."""
     return min(canvas / source for canvas, source in zip(size, image.shape[:2], strict=True))
 
 
 def _middle(image: np.ndarray, size: Size, ratio: float) -> tuple[float, float]:
-    """Return the (x, y) at which a picture, scaled by ``ratio``, is in the middle of a canvas."""
+    """Return the (x, y) at which an image, scaled by ``ratio``, is in the middle of a canvas."""
     (height, width), (canvas_height, canvas_width) = image.shape[:2], size
     return (canvas_width - width * ratio) / 2, (canvas_height - height * ratio) / 2
 
 
 def _placed(image: np.ndarray, canvas_size: Size, resized: Size, corner: tuple[int, int] = (0, 0)) -> Placement:
-    """Return the placement of a picture that was resized to (height, width) and has its top left at (top, left)."""
+    """Return the placement of an image that was resized to (height, width) and has its top left at (top, left)."""
     (height, width), (top, left) = image.shape[:2], corner
     scale = resized[1] / width, resized[0] / height
     return Placement((height, width), canvas_size, scale, (float(left), float(top)))
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a picture of another size, bilinear; what has that size as it is."""
+    """Return an image of another size, bilinear; what has that size as it is."""
     if image.shape[:2] == (height, width):
         return image
     cv2 = opencv()
@@ -297,7 +297,7 @@ def _under(side: int, length: int, wanted: range) -> slice:
 def _average(part: np.ndarray, side: int, length: int, wanted: range) -> np.ndarray:
     """Resize the first axis, bilinear, in float32: from the pixels :func:`_under` the ``wanted`` ones to those.
 
-    A smaller picture's pixel is a weighted mean of all that lie under it. Weights fall linearly from the pixel's centre
+    A smaller image's pixel is a weighted mean of all that lie under it. Weights fall linearly from the pixel's centre
     to zero at a distance of one pixel of the coarser of the two.
     """
     ratio, start = side / length, _under(side, length, wanted).start
