@@ -76,7 +76,10 @@ def test_no_dim_is_an_error_that_says_what_torch_takes(name):
 @pytest.mark.parametrize("name", ["max", "min"])
 def test_another_tensor_by_name(name):
     check_triangle(lambda x, y: getattr(F, name)(x, other=y), lambda x, y: getattr(torch, name)(x, other=y), X, Y)
-    assert "not both" in message_of(ArgumentError, trace, lambda x, y: getattr(F, name)(x, 0, other=y), X, Y)
+    for arguments in ({"dim": 0}, {"keepdim": True}):
+        function = lambda x, y, a=arguments: getattr(F, name)(x, other=y, **a)  # noqa: E731
+        assert "not both" in message_of(ArgumentError, trace, function, X, Y)
+    assert "not both" in message_of(ArgumentError, trace, lambda x, y: getattr(F, name)(x, y, True), X, Y)
 
 
 def test_names_of_cpp_and_of_the_documentation():

@@ -22,7 +22,7 @@ from trtnn.shapes.symbolic import same_shape
 
 
 def overwrite(input: Tensor, result: Tensor) -> Tensor:
-    """Let ``input`` be ``result``, in the type that it has, and return it.
+    """Give ``input`` the value ``result``, cast to its own type, and return it.
 
     Raises:
         ShapeError: the result has another shape.

@@ -23,7 +23,7 @@ def cdist(
     be lost in rounding. This computes P · R · features numbers, and holds as many where TensorRT does not fuse them.
 
     Args:
-        compute_mode: torch's names are known, and mean one thing here.
+        compute_mode: one of torch's names, which all mean the same here.
 
     Shape: (..., P, features) and (..., R, features), the rest broadcast, to (..., P, R).
     """
