@@ -31,7 +31,7 @@ setup(
     package_dir=package_dir,
     py_modules=["trtnn_start"],
     package_data={
-        "trtnn": ["py.typed"],
+        "trtnn": ["py.typed", "*.pyi"],
         "trtnn.graph": ["*.pyi"],
         "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
         "trtnn.plugins.dcnv2": ["csrc/*"],

@@ -1,4 +1,4 @@
-"""Write ``trtnn/graph/tensor.pyi``, where type checkers see the methods that :mod:`trtnn.methods` gives to Tensors.
+"""Write the stubs in which type checkers see the methods that :mod:`trtnn.methods` gives to Tensors and Parameters.
 
 python -m tests.stubs
 """
@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import trtnn.graph.tensor
+import trtnn.parameter
 from trtnn.methods import METHODS, METHODS_IN_PLACE
 
-SOURCE = Path(trtnn.graph.tensor.__file__)
-STUB = SOURCE.with_suffix(".pyi")
+TENSOR, PARAMETER = Path(trtnn.graph.tensor.__file__), Path(trtnn.parameter.__file__)
 # Where the names in annotations come from.
 _IMPORTS = {
     "trtnn.dtypes": ("DType",),
     "trtnn.graph.graph": ("Graph",),
+    "trtnn.graph.tensor": ("Tensor",),
     "trtnn.ops._arguments": ("Array", "Dims", "Indices", "Number", "Operand", "Sides"),
     "trtnn.ops.complex": ("Complex",),
     "trtnn.ops.ordering": ("Extremes",),
@@ -30,7 +31,14 @@ _IMPORTS = {
     "trtnn.parameter": ("Parameter",),
     "trtnn.shapes.symbolic": ("Length", "Size"),
 }
-_HEAD = '"""What type checkers see of Tensors; written by ``python -m tests.stubs``."""\n'
+_VALUE = """
+class Value:
+    raw: Any
+    make: Callable[..., Tensor] | None
+    unrounded: Tensor | None
+    known: builtins.bool
+    def __init__(self, raw: Any = ..., make: Any = ..., known: builtins.bool = ...) -> None: ...
+"""
 _TO_TENSOR = {"T", "mT", "H", "mH", "data", "real", "imag"}
 _TYPES = {
     "device": "Any", "is_cuda": "builtins.bool", "requires_grad": "builtins.bool",
@@ -74,63 +82,75 @@ def _method(name: str, function: Any) -> str:
     return f"def {name}({', '.join(shown)}) -> {result}: ...{ignore}"
 
 
-def _own() -> tuple[list[str], list[str]]:
-    """Return what the class says itself: the attributes of its slots, and its own methods without their bodies."""
-    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
-    owner = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
-    methods, taken = [], []
+def _own(source: Path, name: str) -> tuple[list[str], list[str]]:
+    """Return what a class says itself: its attributes, and its methods without their bodies; and their names."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    owner = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    lines, taken, overloaded = [], [], set()
     for node in owner.body:
         if isinstance(node, ast.FunctionDef):
-            decorators = "".join(f"@{ast.unparse(d)}\n" for d in node.decorator_list)
-            for argument in [*node.args.args, *node.args.kwonlyargs]:
-                if argument.annotation is not None:
+            decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+            if "overload" in decorators:
+                overloaded.add(node.name)
+            elif node.name in overloaded:
+                continue  # what its overloads say
+            for argument in [*node.args.posonlyargs, *node.args.args, node.args.vararg, *node.args.kwonlyargs]:
+                if argument is not None and argument.annotation is not None:
                     argument.annotation = ast.parse(_annotation(ast.unparse(argument.annotation)), mode="eval").body
             result = "" if node.returns is None else f" -> {_annotation(ast.unparse(node.returns))}"
-            methods.append(f"{decorators}def {node.name}({ast.unparse(node.args)}){result}: ...")
+            above = "".join(f"@{decorator}\n" for decorator in decorators)
+            lines.append(f"{above}def {node.name}({ast.unparse(node.args)}){result}: ...")
             taken.append(node.name)
+        elif isinstance(node, ast.AnnAssign):
+            lines.append(f"{ast.unparse(node.target)}: {_annotation(ast.unparse(node.annotation))}")
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):  # ndimension = dim
-            methods += [f"{target.id} = {node.value.id}" for target in node.targets if isinstance(target, ast.Name)]
-    return methods, taken
+            lines += [f"{target.id} = {node.value.id}" for target in node.targets if isinstance(target, ast.Name)]
+    return lines, taken
 
 
-def text() -> str:
-    """Return what the stub has to be."""
-    own, taken = _own()
-    bound = {name: f for name, f in (METHODS | METHODS_IN_PLACE).items() if name not in taken}
-    lines = [*own, *(_method(name, function) for name, function in bound.items())]
-    body = "\n".join(["graph: Graph", "value: Value", "shape: tuple[Any, ...]", "dtype: DType", *lines])
-    used = set(re.findall(r"[A-Za-z_]\w*", body))
+def _class(source: Path, name: str, attributes: str, methods: dict[str, Any], base: str = "") -> str:
+    own, taken = _own(source, name)
+    bound = [_method(method, function) for method, function in methods.items() if method not in taken]
+    return f"class {name}{base}:\n" + textwrap.indent("\n".join([attributes, *own, *bound]), "    ")
+
+
+def _written(stub: Path, what: str, body: str, *defined: str) -> str:
+    used = set(re.findall(r"[A-Za-z_]\w*", body)).difference(defined)
     imports = [
         f"from {module} import {', '.join(sorted(used.intersection(names)))}"
         for module, names in _IMPORTS.items()
         if used.intersection(names)
     ]
-    written = "\n".join(
-        [
-            _HEAD,
-            "import builtins",
-            "from collections.abc import Callable, Sequence",
-            "from typing import Any",
-            "",
-            "import numpy as np",
-            "",
-            *imports,
-            "",
-            "class Value:",
-            "    raw: Any",
-            "    make: Callable[..., Tensor] | None",
-            "    unrounded: Tensor | None",
-            "    known: builtins.bool",
-            "    def __init__(self, raw: Any = ..., make: Any = ..., known: builtins.bool = ...) -> None: ...",
-            "",
-            "class Tensor:",
-            textwrap.indent(body, "    "),
-            "",
-        ]
-    )
-    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(STUB), "-"]
-    return subprocess.run(command, input=written, capture_output=True, text=True, check=True, cwd=STUB.parent).stdout
+    typing = ", ".join(sorted({"Any", "overload"} & used))
+    of_collections = ", ".join(sorted({"Callable", "Iterator", "Sequence"} & used))
+    head = [
+        f'"""What type checkers see of {what}; written by ``python -m tests.stubs``."""\n',
+        "import builtins",
+        f"from collections.abc import {of_collections}",
+        f"from typing import {typing}\n",
+        "import numpy as np\n",
+    ]
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(stub), "-"]
+    text = "\n".join([*head, *imports, "", body, ""])
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=stub.parent).stdout
+
+
+def texts() -> dict[Path, str]:
+    """Return what each stub has to be."""
+    tensor, parameter = TENSOR.with_suffix(".pyi"), PARAMETER.with_suffix(".pyi")
+    attributes = "graph: Graph\nvalue: Value\nshape: tuple[Any, ...]\ndtype: DType"
+    of_tensor = _class(TENSOR, "Tensor", attributes, METHODS | METHODS_IN_PLACE)
+    attributes = "data: np.ndarray | None\nshape: tuple[builtins.int, ...]\ndtype: DType\noptional: builtins.bool\n"
+    attributes += "requires_grad: builtins.bool\ndef __iter__(self) -> Iterator[Tensor]: ..."
+    methods = {name: function for name, function in METHODS.items() if name not in ("data", "requires_grad")}
+    of_parameter = _class(PARAMETER, "Parameter", attributes, methods)
+    of_buffer = _class(PARAMETER, "Buffer", "", {}, "(Parameter)")
+    return {
+        tensor: _written(tensor, "Tensors", f"{_VALUE}\n{of_tensor}", "Value", "Tensor"),
+        parameter: _written(parameter, "Parameters", f"{of_parameter}\n\n{of_buffer}", "Parameter", "Buffer"),
+    }
 
 
 if __name__ == "__main__":
-    STUB.write_text(text(), encoding="utf-8")
+    for stub, text in texts().items():
+        stub.write_text(text, encoding="utf-8")

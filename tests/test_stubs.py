@@ -1,7 +1,10 @@
-"""The stub that type checkers read is the one that the methods give."""
+"""The stubs that type checkers read are those that the methods give."""
 
-from tests.stubs import STUB, text
+import pytest
+
+from tests.stubs import texts
 
 
-def test_the_stub_is_up_to_date():
-    assert STUB.read_text(encoding="utf-8") == text(), "python -m tests.stubs"
+@pytest.mark.parametrize(("stub", "text"), texts().items(), ids=lambda value: getattr(value, "name", ""))
+def test_the_stubs_are_up_to_date(stub, text):
+    assert stub.read_text(encoding="utf-8") == text, "python -m tests.stubs"
