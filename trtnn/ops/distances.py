@@ -26,6 +26,11 @@ def cdist(
         compute_mode: one of torch's names, which all mean the same here.
 
     Shape: (..., P, features) and (..., R, features), the rest broadcast, to (..., P, R).
+
+    Raises:
+        ShapeError: the tensors do not fit together.
+        DTypeError: they are of different types, or hold no fractions.
+        ArgumentError: ``p`` is below 0, or the ``compute_mode`` is none of torch's.
     """
     if compute_mode is not None and compute_mode not in _MODES:
         raise ArgumentError(f"cdist knows no compute_mode {compute_mode!r}", f"known: {', '.join(_MODES)}")

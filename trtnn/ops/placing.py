@@ -38,6 +38,9 @@ def take_along_dim(input: Tensor, indices: Indices, dim: int | None = None) -> T
     This is :func:`gather`, with input and indices broadcast together in the other dimensions.
 
     Indices below 0 count from the end.
+
+    Raises:
+        ShapeError: the tensors are of different rank, or do not broadcast together.
     """
     indices = index_tensor(as_indices(indices), input.graph)
     if dim is None:

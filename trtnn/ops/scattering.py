@@ -45,6 +45,11 @@ def scatter(
         src: a tensor of ``input``'s type, at least as long as ``index``, or a number.
         value: that number by name.
         reduce: ``"add"`` or ``"multiply"`` for what is there and all that comes to it, as :func:`scatter_reduce`.
+
+    Raises:
+        ArgumentError: none or both of ``src`` and ``value``, or another ``reduce``.
+        ShapeError: the shapes do not fit together.
+        DTypeError: ``src`` is of another type than ``input``.
     """
     source = value if src is None else src
     if source is None or (src is not None and value is not None):
