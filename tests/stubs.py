@@ -1,5 +1,4 @@
-"""Write ``trtnn/graph/tensor.pyi`` and ``trtnn/parameter.pyi``, where type checkers see the methods that
-:mod:`trtnn.methods` gives to Tensors and Parameters.
+"""Write the stubs in which type checkers see the methods that :mod:`trtnn.methods` gives to Tensors and Parameters.
 
 python -m tests.stubs
 """
@@ -12,7 +11,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +18,15 @@ import trtnn.graph.tensor
 import trtnn.parameter
 from trtnn.methods import METHODS, METHODS_IN_PLACE
 
-ROOT = Path(__file__).parents[1]
+TENSOR, PARAMETER = Path(trtnn.graph.tensor.__file__), Path(trtnn.parameter.__file__)
 # Where the names in annotations come from.
 _IMPORTS = {
     "trtnn.dtypes": ("DType",),
     "trtnn.graph.graph": ("Graph",),
     "trtnn.graph.tensor": ("Tensor",),
-    "trtnn.ops._arguments": ("Array", "Number", "Operand"),
-    "trtnn.ops._windows": ("Sides",),
+    "trtnn.ops._arguments": ("Array", "Dims", "Indices", "Number", "Operand", "Sides"),
     "trtnn.ops.complex": ("Complex",),
-    "trtnn.ops.indexing": ("Indices",),
     "trtnn.ops.ordering": ("Extremes",),
-    "trtnn.ops.reduction": ("Dims",),
     "trtnn.ops.statistics": ("MinMax",),
     "trtnn.parameter": ("Parameter",),
     "trtnn.shapes.symbolic": ("Length", "Size"),
@@ -44,18 +39,6 @@ class Value:
     known: builtins.bool
     def __init__(self, raw: Any = ..., make: Any = ..., known: builtins.bool = ...) -> None: ...
 """
-_FIELDS = {
-    "Tensor": ("graph: Graph", "value: Value", "shape: tuple[Any, ...]", "dtype: DType"),
-    "Parameter": (
-        "shape: tuple[builtins.int, ...]",
-        "data: np.ndarray | None",
-        "optional: builtins.bool",
-        "requires_grad: builtins.bool",
-        "declared: np.dtype | None",
-        "dtype: DType",
-    ),
-    "Buffer": (),
-}
 _TO_TENSOR = {"T", "mT", "H", "mH", "data", "real", "imag"}
 _TYPES = {
     "device": "Any", "is_cuda": "builtins.bool", "requires_grad": "builtins.bool",
@@ -99,70 +82,75 @@ def _method(name: str, function: Any) -> str:
     return f"def {name}({', '.join(shown)}) -> {result}: ...{ignore}"
 
 
-def _own(owner: ast.ClassDef) -> tuple[list[str], list[str]]:
-    """Return a class's own methods without their bodies, and their names."""
-    methods, taken = [], []
+def _own(source: Path, name: str) -> tuple[list[str], list[str]]:
+    """Return what a class says itself: its attributes, and its methods without their bodies; and their names."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    owner = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    lines, taken, overloaded = [], [], set()
     for node in owner.body:
         if isinstance(node, ast.FunctionDef):
-            decorators = "".join(f"@{ast.unparse(d)}\n" for d in node.decorator_list)
-            for argument in (*node.args.args, node.args.vararg, *node.args.kwonlyargs):
+            decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+            if "overload" in decorators:
+                overloaded.add(node.name)
+            elif node.name in overloaded:
+                continue  # what its overloads say
+            for argument in [*node.args.posonlyargs, *node.args.args, node.args.vararg, *node.args.kwonlyargs]:
                 if argument is not None and argument.annotation is not None:
                     argument.annotation = ast.parse(_annotation(ast.unparse(argument.annotation)), mode="eval").body
             result = "" if node.returns is None else f" -> {_annotation(ast.unparse(node.returns))}"
-            methods.append(f"{decorators}def {node.name}({ast.unparse(node.args)}){result}: ...")
+            above = "".join(f"@{decorator}\n" for decorator in decorators)
+            lines.append(f"{above}def {node.name}({ast.unparse(node.args)}){result}: ...")
             taken.append(node.name)
+        elif isinstance(node, ast.AnnAssign):
+            lines.append(f"{ast.unparse(node.target)}: {_annotation(ast.unparse(node.annotation))}")
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):  # ndimension = dim
-            methods += [f"{target.id} = {node.value.id}" for target in node.targets if isinstance(target, ast.Name)]
-    return methods, taken
+            lines += [f"{target.id} = {node.value.id}" for target in node.targets if isinstance(target, ast.Name)]
+    return lines, taken
 
 
-def _class(owner: ast.ClassDef, bound: Mapping[str, Any]) -> str:
-    fields = _FIELDS[owner.name]
-    own, taken = _own(owner)
-    taken += [field.partition(":")[0] for field in fields]
-    methods = [_method(name, function) for name, function in bound.items() if name not in taken]
-    bases = f"({', '.join(map(ast.unparse, owner.bases))})" if owner.bases else ""
-    return f"class {owner.name}{bases}:\n" + textwrap.indent("\n".join([*fields, *own, *methods]), "    ")
+def _class(source: Path, name: str, attributes: str, methods: dict[str, Any], base: str = "") -> str:
+    own, taken = _own(source, name)
+    bound = [_method(method, function) for method, function in methods.items() if method not in taken]
+    return f"class {name}{base}:\n" + textwrap.indent("\n".join([attributes, *own, *bound]), "    ")
 
 
-def _stub(source: Path, what: str, bound: Mapping[str, Mapping[str, Any]], before: str = "") -> str:
-    """Return the stub of a file: its classes that are in ``bound``, with the methods that are bound to each."""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    owners = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name in bound]
-    body = before + "\n".join(_class(owner, bound[owner.name]) for owner in owners)
-    used = set(re.findall(r"[A-Za-z_]\w*", body)) - {owner.name for owner in owners}
+def _written(stub: Path, what: str, body: str, *defined: str) -> str:
+    used = set(re.findall(r"[A-Za-z_]\w*", body)).difference(defined)
     imports = [
         f"from {module} import {', '.join(sorted(used.intersection(names)))}"
         for module, names in _IMPORTS.items()
         if used.intersection(names)
     ]
-    head = f'"""What type checkers see of {what}; written by ``python -m tests.stubs``."""\n'
-    python = f"import builtins\nfrom collections.abc import {'Callable, ' if 'Callable' in used else ''}Sequence\n"
-    typing = f"from typing import Any{', overload' if 'overload' in used else ''}\n"
-    written = "\n".join([head, f"{python}{typing}\nimport numpy as np\n", *imports, "", body, ""])
-    command = [
-        sys.executable,
-        "-m",
-        "ruff",
-        "format",
-        "--quiet",
-        "--stdin-filename",
-        str(source.with_suffix(".pyi")),
-        "-",
+    typing = ", ".join(sorted({"Any", "overload"} & used))
+    of_collections = ", ".join(sorted({"Callable", "Iterator", "Sequence"} & used))
+    head = [
+        f'"""What type checkers see of {what}; written by ``python -m tests.stubs``."""\n',
+        "import builtins",
+        f"from collections.abc import {of_collections}",
+        f"from typing import {typing}\n",
+        "import numpy as np\n",
     ]
-    return subprocess.run(command, input=written, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(stub), "-"]
+    text = "\n".join([*head, *imports, "", body, ""])
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=stub.parent).stdout
 
 
-def stubs() -> dict[Path, str]:
+def texts() -> dict[Path, str]:
     """Return what each stub has to be."""
-    tensor, parameter = (Path(module.__file__) for module in (trtnn.graph.tensor, trtnn.parameter))
-    of_parameter = {name: function for name, function in METHODS.items() if hasattr(trtnn.parameter.Parameter, name)}
+    tensor, parameter = TENSOR.with_suffix(".pyi"), PARAMETER.with_suffix(".pyi")
+    attributes = "graph: Graph\nvalue: Value\nshape: tuple[Any, ...]\ndtype: DType"
+    of_tensor = _class(TENSOR, "Tensor", attributes, METHODS | METHODS_IN_PLACE)
+    attributes = "data: np.ndarray | None\nshape: tuple[builtins.int, ...]\ndtype: DType\noptional: builtins.bool\n"
+    attributes += "requires_grad: builtins.bool\ndef __iter__(self) -> Iterator[Tensor]: ..."
+    methods = {name: function for name, function in METHODS.items() if name not in ("data", "requires_grad")}
+    of_parameter = _class(PARAMETER, "Parameter", attributes, methods)
+    of_buffer = _class(PARAMETER, "Buffer", "", {}, "(Parameter)")
     return {
-        tensor.with_suffix(".pyi"): _stub(tensor, "Tensors", {"Tensor": METHODS | METHODS_IN_PLACE}, _VALUE),
-        parameter.with_suffix(".pyi"): _stub(parameter, "Parameters", {"Parameter": of_parameter, "Buffer": {}}),
+        tensor: _written(tensor, "Tensors", f"{_VALUE}\n{of_tensor}", "Value", "Tensor"),
+        parameter: _written(parameter, "Parameters", f"{of_parameter}\n\n{of_buffer}", "Parameter", "Buffer"),
     }
 
 
 if __name__ == "__main__":
-    for path, text in stubs().items():
-        path.write_text(text, encoding="utf-8")
+    for stub, text in texts().items():
+        stub.write_text(text, encoding="utf-8")

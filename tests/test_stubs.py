@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.stubs import stubs
+from tests.stubs import texts
 
 
-@pytest.mark.parametrize(("path", "text"), [pytest.param(*stub, id=stub[0].stem) for stub in stubs().items()])
-def test_the_stub_is_up_to_date(path, text):
-    assert path.read_text(encoding="utf-8") == text, "python -m tests.stubs"
+@pytest.mark.parametrize(("stub", "text"), texts().items(), ids=lambda value: getattr(value, "name", ""))
+def test_the_stubs_are_up_to_date(stub, text):
+    assert stub.read_text(encoding="utf-8") == text, "python -m tests.stubs"

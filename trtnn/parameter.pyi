@@ -1,28 +1,27 @@
 """What type checkers see of Parameters; written by ``python -m tests.stubs``."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 
 from trtnn.dtypes import DType
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Array, Operand
+from trtnn.ops._arguments import Array, Dims, Indices, Operand
 from trtnn.ops.complex import Complex
-from trtnn.ops.indexing import Indices
 from trtnn.ops.ordering import Extremes
-from trtnn.ops.reduction import Dims
 from trtnn.ops.statistics import MinMax
 from trtnn.shapes.symbolic import Length
 
 class Parameter:
-    shape: tuple[builtins.int, ...]
     data: np.ndarray | None
+    shape: tuple[builtins.int, ...]
+    dtype: DType
     optional: builtins.bool
     requires_grad: builtins.bool
+    def __iter__(self) -> Iterator[Tensor]: ...
     declared: np.dtype | None
-    dtype: DType
     def __init__(self, *shape: builtins.int | Sequence[builtins.int]) -> None: ...
     @property
     def ndim(self) -> builtins.int: ...
@@ -32,7 +31,6 @@ class Parameter:
     def size(self, dim: None = None) -> tuple[builtins.int, ...]: ...
     @overload
     def size(self, dim: builtins.int) -> builtins.int: ...
-    def size(self, dim: builtins.int | None = None) -> builtins.int | tuple[builtins.int, ...]: ...
     def numel(self) -> builtins.int: ...
     nelement = numel
     def __len__(self) -> builtins.int: ...
@@ -506,5 +504,8 @@ class Parameter:
 
 class Buffer(Parameter):
     def __init__(
-        self, *shape: builtins.int | Sequence[builtins.int], data: Any = None, optional: builtins.bool = False
+        self,
+        *shape: builtins.int | Sequence[builtins.int],
+        data: np.ndarray | None = None,
+        optional: builtins.bool = False,
     ) -> None: ...

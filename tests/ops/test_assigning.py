@@ -115,6 +115,18 @@ def test_dynamic_lengths(length):
     assert_close(network.run(x, y), function(torch.from_numpy(x), torch.from_numpy(y)))
 
 
+@pytest.mark.parametrize("length", [4, 7, 8])
+def test_every_second_element_of_a_dynamic_length(length):
+    def function(x, y):
+        x = x.clone()
+        x[:, 1::2] = y
+        return x
+
+    network = trace(function, Input((3, Dim("length", 4, 4, 8), 5)), Input((3, 1, 5)))
+    x, y = numbers(3, length, 5), numbers(3, 1, 5, seed=1)
+    assert_close(network.run(x, y), function(torch.from_numpy(x), torch.from_numpy(y)))
+
+
 @pytest.mark.parametrize(
     ("index", "value", "error", "words"),
     [

@@ -1,5 +1,8 @@
 """The functions show torch's arguments, in torch's order and with torch's defaults."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
 from tests.ops.signatures import of_function, of_torch, takes
 from trtnn import functional as F
+from trtnn import ops
 from trtnn.errors import ArgumentError, UnsupportedError
 
 NAMES = [*F.__all__, *(f"fft.{name}" for name in F.fft.__all__), *(f"linalg.{name}" for name in F.linalg.__all__)]
@@ -76,7 +80,10 @@ def test_no_dim_is_an_error_that_says_what_torch_takes(name):
 @pytest.mark.parametrize("name", ["max", "min"])
 def test_another_tensor_by_name(name):
     check_triangle(lambda x, y: getattr(F, name)(x, other=y), lambda x, y: getattr(torch, name)(x, other=y), X, Y)
-    assert "not both" in message_of(ArgumentError, trace, lambda x, y: getattr(F, name)(x, 0, other=y), X, Y)
+    for arguments in ({"dim": 0}, {"keepdim": True}):
+        function = lambda x, y, a=arguments: getattr(F, name)(x, other=y, **a)  # noqa: E731
+        assert "not both" in message_of(ArgumentError, trace, function, X, Y)
+    assert "not both" in message_of(ArgumentError, trace, lambda x, y: getattr(F, name)(x, y, True), X, Y)
 
 
 def test_names_of_cpp_and_of_the_documentation():
@@ -119,3 +126,14 @@ def test_a_checked_output_size():
     check_triangle(
         *[lambda x, f=f: f(x, 2, 1, output_size=6) for f in (F.repeat_interleave, torch.repeat_interleave)], X
     )
+
+
+def test_docstrings_say_what_is_raised():
+    silent = []
+    for path in Path(ops.__file__).parent.glob("[!_]*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and (node.name in F.__all__ or path.stem in ("fft", "linalg")):
+                raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+                if raises and not node.name.startswith("_") and "Raises:" not in (ast.get_docstring(node) or ""):
+                    silent.append(f"{path.name}: {node.name}")
+    assert not silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from trtnn.graph.tensor import Tensor
 from trtnn.parameter import Parameter
 from trtnn.shapes.floats import SymFloat
 from trtnn.shapes.symbolic import Length, Size, same
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 Array = Parameter | np.ndarray
 Number = int | float
@@ -54,7 +57,9 @@ def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
     return sides
 
 
-def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterator[Callable[..., Any]]:
+def each_of(
+    sides: Sequence[int], core: Callable[Concatenate[int, str, P], Result], name: str
+) -> Iterator[Callable[P, Result]]:
     """Return ``core`` for 1, 2 or 3 sides as functions of their own: ``name`` with the number in it, and its docstring.
 
     ``core`` takes the number first, and the name of the function as ``what``.
@@ -62,9 +67,9 @@ def each_of(sides: Sequence[int], core: Callable[..., Any], name: str) -> Iterat
     signature = inspect.signature(core)
     shown = signature.replace(parameters=list(signature.parameters.values())[2:])
 
-    def of(n: int, title: str) -> Callable[..., Any]:
+    def of(n: int, title: str) -> Callable[P, Result]:
         @functools.wraps(core)
-        def function(*args: Any, **kwargs: Any) -> Any:
+        def function(*args: P.args, **kwargs: P.kwargs) -> Result:
             return core(n, title, *args, **kwargs)
 
         function.__name__ = function.__qualname__ = title

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+from typing import cast as cast_to
 
 import numpy as np
 
@@ -20,9 +21,11 @@ from trtnn.ops._promotion import cast
 from trtnn.parameter import Parameter
 from trtnn.shapes.symbolic import same_shape
 
+Activation = TypeVar("Activation", bound=Callable[..., Tensor])
+
 
 def overwrite(input: Tensor, result: Tensor) -> Tensor:
-    """Let ``input`` be ``result``, in the type that it has, and return it.
+    """Give ``input`` the value ``result``, cast to its own type, and return it.
 
     Raises:
         ShapeError: the result has another shape.
@@ -48,7 +51,7 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return changed
 
 
-def if_asked(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def if_asked(function: Activation) -> Activation:
     """Return a function that has an argument ``inplace``, and does so."""
     position = list(inspect.signature(function).parameters).index("inplace") - 1
 
@@ -58,7 +61,7 @@ def if_asked(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         asked = args[position] if len(args) > position else kwargs.get("inplace", False)
         return overwrite(input, result) if asked else result
 
-    return changed
+    return cast_to(Activation, changed)
 
 
 def viewing(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -166,6 +166,10 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     Args:
         approximate: ``"none"``: Φ(x) = (1 + erf(x / √2)) / 2; ``"tanh"``: (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2.
+
+    Raises:
+        ArgumentError: another ``approximate``.
+        DTypeError: the input holds no fractions.
     """
     expect_floating(input, "gelu")
     if approximate not in ("none", "tanh"):

@@ -91,6 +91,11 @@ def scaled_dot_product_attention(
 
     Returns:
         (..., L, Ev).
+
+    Raises:
+        UnsupportedError: ``dropout_p`` is not 0.
+        ArgumentError: ``is_causal`` beside a mask.
+        ShapeError: the tensors do not fit together.
     """
     if dropout_p:
         raise UnsupportedError(f"attention with dropout {dropout_p}", "dropout is for training")

@@ -32,7 +32,7 @@ _SYNONYMS = {
     "x2": ("other",), "size": ("shape",), "split_size": ("split_size_or_sections",), "tensor": ("input",),
     "input": ("A", "x", "tensor"),
 }  # fmt: skip
-# What torch is told of where and how, and not of what: an engine decides that by itself.
+# Torch's arguments for places and for memory, which an engine decides by itself.
 _OF_CREATION = ("device", "layout", "pin_memory", "requires_grad", "memory_format")
 _OF_PLACES = ("memory_format", "device", "non_blocking", "copy")
 _HOW = {
@@ -125,7 +125,7 @@ def _in_words(annotation: str) -> str:
 
 
 class _Door:
-    """What is known of a function: its parameters by name, and how what is given for each becomes what it takes."""
+    """The parameters of a function, and the conversion of arguments to what each of them takes."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.name = name

@@ -25,7 +25,13 @@ def _expect_vector(vector: Tensor, what: str) -> None:
 
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
-    """Return every combination of one element of each vector, a row each; of a single vector, that vector."""
+    """Return every combination of one element of each vector, a row each; of a single vector, that vector.
+
+    Raises:
+        ArgumentError: there is no vector.
+        ShapeError: one of the tensors is no vector.
+        DTypeError: they are of different types.
+    """
     vectors = unpacked(tensors)
     if not vectors:
         raise ArgumentError("cartesian_prod takes at least one vector")

@@ -185,6 +185,10 @@ def view_as_complex(input: Tensor) -> Complex:
     """Return the complex numbers whose real and imaginary parts lie along the last dimension, of length 2.
 
     The result is a :class:`Complex`, which holds the two parts as Tensors.
+
+    Raises:
+        ShapeError: the last dimension is not 2 long.
+        DTypeError: the input holds no fractions.
     """
     expect_floating(input, "view_as_complex")
     if not input.shape or input.shape[-1] != 2:
@@ -193,14 +197,22 @@ def view_as_complex(input: Tensor) -> Complex:
 
 
 def view_as_real(input: Tensor | Complex) -> Tensor:
-    """Return the real and the imaginary parts of complex numbers along a last dimension of length 2."""
+    """Return the real and the imaginary parts of complex numbers along a last dimension of length 2.
+
+    Raises:
+        DTypeError: the input is real.
+    """
     if not isinstance(input, Complex):
         raise DTypeError(f"view_as_real takes complex numbers, not a {named(input)}", "view_as_complex(x) gives such")
     return stack([input.real, input.imag], -1)
 
 
 def complex(real: Tensor, imag: Tensor) -> Complex:
-    """Return complex numbers of their two parts, broadcast."""
+    """Return complex numbers of their two parts, broadcast.
+
+    Raises:
+        DTypeError: the parts are of different types, or hold no fractions.
+    """
     if real.dtype is not imag.dtype:
         raise DTypeError(f"complex of {real.dtype.name} and {imag.dtype.name}", "they have one type, as in torch")
     expect_floating(real, "complex")
@@ -210,7 +222,11 @@ def complex(real: Tensor, imag: Tensor) -> Complex:
 
 
 def polar(abs: Tensor, angle: Tensor) -> Complex:
-    """Return complex numbers of their distance from 0 and their angle, broadcast."""
+    """Return complex numbers of their distance from 0 and their angle, broadcast.
+
+    Raises:
+        DTypeError: the two are of different types, or hold no fractions.
+    """
     if abs.dtype is not angle.dtype:
         raise DTypeError(f"polar of {abs.dtype.name} and {angle.dtype.name}", "they have one type, as in torch")
     expect_floating(abs, "polar")
@@ -246,7 +262,11 @@ def angle(input: Tensor | Complex) -> Tensor:
 
 
 def imag(input: Tensor | Complex) -> Tensor:
-    """Return the imaginary parts of complex numbers."""
+    """Return the imaginary parts of complex numbers.
+
+    Raises:
+        UnsupportedError: the input is real, as in torch.
+    """
     if not isinstance(input, Complex):
         raise UnsupportedError("imag of a real tensor", "it has none, as in torch")
     return input.imag

@@ -69,7 +69,11 @@ def _by_rows(line: Tensor, rows: Length, first: int, length: Length) -> Tensor:
 
 
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """Return square matrices in dimensions dim1 and dim2, with the last dimension on a diagonal and 0 elsewhere."""
+    """Return square matrices in dimensions dim1 and dim2, with the last dimension on a diagonal and 0 elsewhere.
+
+    Raises:
+        ShapeError: the input has no dimension, or dim1 and dim2 are the same.
+    """
     if not input.shape:
         raise ShapeError(f"diag_embed in {input.graph.where} takes at least one dimension")
     dims = normalize_dim(dim1, input.ndim + 1), normalize_dim(dim2, input.ndim + 1)
@@ -142,7 +146,12 @@ def _spread(input: Tensor, axis: int) -> list[Length]:
 
 
 def trace(input: Tensor) -> Tensor:
-    """Return the sum of a matrix's diagonal."""
+    """Return the sum of a matrix's diagonal.
+
+    Raises:
+        ShapeError: the input is no matrix.
+        DTypeError: it is bool.
+    """
     if input.ndim != 2:
         raise ShapeError(f"trace in {input.graph.where} takes a matrix, not {input.shape}")
     expect_number(input, "trace")

@@ -23,9 +23,14 @@ def cdist(
     be lost in rounding. This computes P · R · features numbers, and holds as many where TensorRT does not fuse them.
 
     Args:
-        compute_mode: torch's names are known, and mean one thing here.
+        compute_mode: one of torch's names, which all mean the same here.
 
     Shape: (..., P, features) and (..., R, features), the rest broadcast, to (..., P, R).
+
+    Raises:
+        ShapeError: the tensors do not fit together.
+        DTypeError: they are of different types, or hold no fractions.
+        ArgumentError: ``p`` is below 0, or the ``compute_mode`` is none of torch's.
     """
     if compute_mode is not None and compute_mode not in _MODES:
         raise ArgumentError(f"cdist knows no compute_mode {compute_mode!r}", f"known: {', '.join(_MODES)}")

@@ -33,6 +33,10 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
     Args:
         rounding_mode: None; ``"floor"``, towards minus infinity, or ``"trunc"``, towards zero: both keep integers.
+
+    Raises:
+        ArgumentError: another ``rounding_mode``.
+        ShapeError: the shapes do not broadcast together.
     """
     if rounding_mode is None:
         return quotient(input, other)

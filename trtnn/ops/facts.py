@@ -1,4 +1,4 @@
-"""What public code asks of a Tensor that is no number of its own, and what leaves it as it is."""
+"""Facts about Tensors, such as how many elements they have, and copies."""
 
 from __future__ import annotations
 

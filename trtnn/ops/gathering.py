@@ -66,7 +66,7 @@ def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | floa
 
     For dimension 0 of three, result[index[i][j][k]][j][k] = src[i][j][k].
 
-    Where two indices are the same, one of the two wins, as in torch: which is not told.
+    Where two indices are the same, one of the two elements wins; as in torch it is open which.
 
     Args:
         index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``.
@@ -152,13 +152,22 @@ def index_add(input: Tensor, dim: int, index: Any, source: Tensor, *, alpha: int
     axis = normalize_dim(dim, input.ndim)
     index = checked_indices(index, input, axis)
     expect_one_type(source, input, "index_add")
+    expect_slices(input, axis, index, source, "index_add")
+    return add(input, _sums(input, axis, along(index, axis, input.ndim), source), alpha=alpha)
+
+
+def expect_slices(input: Tensor, axis: int, index: Tensor, source: Tensor, what: str) -> None:
+    """Check that indices are a vector, and a source has a slice of the input's shape for each.
+
+    Raises:
+        ShapeError: they are not, or it has not.
+    """
     expected = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
     if index.ndim != 1 or not same_shape(source.shape, expected):
         raise ShapeError(
-            f"index_add along dimension {dim} in {input.graph.where} takes a vector of indices, and a source as long",
+            f"{what} along dimension {axis} in {input.graph.where} takes a vector of indices, and a source as long",
             f"received an input of shape {input.shape}, an index of {index.shape} and a source of {source.shape}",
         )
-    return add(input, _sums(input, axis, along(index, axis, input.ndim), source), alpha=alpha)
 
 
 def _expect_tensor(value: Any, what: str) -> None:

@@ -73,6 +73,11 @@ def multi_head_attention_forward(
 
     Returns:
         What attention gives, of the query's shape, and its weights (batch, length, source), or None.
+
+    Raises:
+        ShapeError: the tensors, the masks or the number of heads do not fit together.
+        ArgumentError: ``is_causal`` without ``attn_mask``, or no weights of the projections.
+        UnsupportedError: ``training`` with a dropout_p that is not 0.
     """
     refuse_dropout(dropout_p, training, "multi_head_attention_forward")
     embed_dim = query.shape[-1]

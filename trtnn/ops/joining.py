@@ -82,7 +82,11 @@ def split(tensor: Tensor, split_size_or_sections: Length | Sequence[Length], dim
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Cut a tensor along ``dim`` into at most ``chunks`` pieces of ceil(length / chunks)."""
+    """Cut a tensor along ``dim`` into at most ``chunks`` pieces of ceil(length / chunks).
+
+    Raises:
+        ArgumentError: ``chunks`` is below 1.
+    """
     if chunks < 1:
         raise ArgumentError(f"chunk takes at least 1 piece, not {chunks}")
     return split(input, ceil_divide(input.shape[normalize_dim(dim, input.ndim)], chunks), dim)

@@ -48,6 +48,9 @@ def norm(
     """Return the :func:`vector_norm` along one dimension, or the :func:`matrix_norm` of two.
 
     Without ``ord`` it is the vector norm of all elements in ``dim``.
+
+    Raises:
+        ShapeError: ``ord`` beside another number of dimensions than one or two.
     """
     if isinstance(dim, Sequence) and len(dim) not in (1, 2):
         raise ShapeError(f"norm with ord={ord!r} goes along one dimension or two, not {tuple(dim)}")
@@ -88,6 +91,10 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """Return the product of several matrices; the first and the last may be vectors.
 
     It goes from the left, or where the last is a vector from the right.
+
+    Raises:
+        ArgumentError: there are fewer than two tensors.
+        ShapeError: they are no matrices, or do not fit together.
     """
     if len(tensors) < 2:
         raise ArgumentError(f"multi_dot takes at least two tensors, not {len(tensors)}")

@@ -22,6 +22,10 @@ def linear(input: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = 
 
     Returns:
         (..., out_features).
+
+    Raises:
+        ShapeError: the input has another number of features.
+        DTypeError: it holds no fractions.
     """
     out_features, in_features = shape_of_weights(weight, 2, "the weight of linear")
     expect_floating(input, "linear")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def _max_pool(
     dilation: Sides = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Any:
     """Return the maximum of each window, as ``torch.nn.functional.max_pool1d``, ``max_pool2d`` and ``max_pool3d``.
 
     Windows lie over one, two or three sides: the lengths L, (H, W) or (D, H, W) behind the channels. An argument for
@@ -172,9 +173,9 @@ def _adaptive_max_pool(
     n: int,
     what: str,
     input: Tensor,
-    output_size: int | Sequence[int | None] | None,
+    output_size: Length | Sequence[Length | None] | None,
     return_indices: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Any:
     """Return the maxima of a fixed number of windows, as torch's ``adaptive_max_pool1d``, ``2d`` and ``3d``.
 
     The windows are those of :func:`adaptive_avg_pool2d`. Where all are alike this is a pooling, and else the elements

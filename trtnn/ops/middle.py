@@ -21,7 +21,12 @@ from trtnn.shapes.symbolic import Size, ranges
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
-    """Return the ``k``-th smallest element along a dimension, counted from 1, with its index."""
+    """Return the ``k``-th smallest element along a dimension, counted from 1, with its index.
+
+    Raises:
+        ArgumentError: there is no ``k``-th element.
+        DTypeError: the input is bool.
+    """
     if input.shape:
         expect_number(input, "kthvalue")
     length = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1

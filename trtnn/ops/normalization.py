@@ -182,6 +182,10 @@ def group_norm(
     Args:
         input: (batch, channels, ...).
         weight, bias: (channels,).
+
+    Raises:
+        ShapeError: the groups do not divide the channels.
+        DTypeError: the input holds no fractions.
     """
     expect_floating(input, "group_norm")
     if input.ndim < 2 or input.shape[1] % num_groups:
@@ -210,6 +214,10 @@ def instance_norm(
     Args:
         input: (batch, channels, ...).
         running_mean, running_var: statistics in place of the input's own, where ``use_input_stats`` is False.
+
+    Raises:
+        ShapeError: the input has fewer than three dimensions, or the weights another number of channels.
+        DTypeError: the input holds no fractions.
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, eps=eps)

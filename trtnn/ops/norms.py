@@ -42,6 +42,10 @@ def norm(
         p: a number; ``"fro"``, which is 2; infinity for the largest magnitude, -infinity for the smallest, 0 for how
             many are not 0.
         dtype: the type that the input is taken in.
+
+    Raises:
+        UnsupportedError: ``p`` is another word.
+        DTypeError: the input holds no fractions, or ``dtype`` is narrower than its type.
     """
     input = _in_type(input, dtype, "norm")
     values = wide(input)

@@ -189,6 +189,18 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _place_of_extreme(input, dim, keepdim, False, "argmin")
 
 
+def _second(dim: int | Operand | None, keepdim: bool, other: Operand | None, what: str) -> Operand | None:
+    """Return the tensor that the input is compared with, by position or by name, or None.
+
+    Raises:
+        ArgumentError: there is a dimension or keepdim beside it.
+    """
+    second = dim if other is None and not isinstance(dim, int) else other
+    if second is not None and (keepdim or second is not dim is not None):
+        raise ArgumentError(f"{what} takes a dim, or another tensor, not both")
+    return second
+
+
 def max(
     input: Tensor, dim: int | Operand | None = None, keepdim: bool = False, *, other: Operand | None = None
 ) -> Tensor | Extremes:
@@ -201,13 +213,10 @@ def max(
     Raises:
         ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
     """
-    if other is not None:
-        if dim is not None or keepdim:
-            raise ArgumentError("max takes a dim, or another tensor, not both")
-        return maximum(input, other)
-    if dim is None:
-        return amax(input, None, keepdim)
-    return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else maximum(input, dim)
+    second = _second(dim, keepdim, other, "max")
+    if second is not None:
+        return maximum(input, second)
+    return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else amax(input, None, keepdim)
 
 
 def min(
@@ -222,10 +231,7 @@ def min(
     Raises:
         ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
     """
-    if other is not None:
-        if dim is not None or keepdim:
-            raise ArgumentError("min takes a dim, or another tensor, not both")
-        return minimum(input, other)
-    if dim is None:
-        return amin(input, None, keepdim)
-    return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else minimum(input, dim)
+    second = _second(dim, keepdim, other, "min")
+    if second is not None:
+        return minimum(input, second)
+    return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else amin(input, None, keepdim)

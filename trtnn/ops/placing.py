@@ -38,6 +38,9 @@ def take_along_dim(input: Tensor, indices: Indices, dim: int | None = None) -> T
     This is :func:`gather`, with input and indices broadcast together in the other dimensions.
 
     Indices below 0 count from the end.
+
+    Raises:
+        ShapeError: the tensors are of different rank, or do not broadcast together.
     """
     indices = index_tensor(as_indices(indices), input.graph)
     if dim is None:
@@ -107,7 +110,7 @@ def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tenso
 def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumulate: bool = False) -> Tensor:
     """Return a copy of input with ``result[indices] = values``, as ``torch.index_put``.
 
-    Where two places are the same, one of the two values wins, as in torch: which is not told.
+    Where two places are the same, one of the two values wins; as in torch it is open which.
 
     Args:
         indices: of the first dimensions, integers that broadcast together; or one bool tensor, a mask, beside values

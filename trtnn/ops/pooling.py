@@ -26,7 +26,7 @@ from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
 from trtnn.ops.reduction import mean
 from trtnn.ops.shaping import flatten, unflatten
-from trtnn.shapes.symbolic import same
+from trtnn.shapes.symbolic import Length, same
 
 
 def _avg_pool(
@@ -105,7 +105,9 @@ def _lp_pool(
     return cast(pow(total, 1 / norm_type), input.dtype)
 
 
-def _adaptive_avg_pool(n: int, what: str, input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
+def _adaptive_avg_pool(
+    n: int, what: str, input: Tensor, output_size: Length | Sequence[Length | None] | None
+) -> Tensor:
     """Return the means of a fixed number of windows, as torch's ``adaptive_avg_pool1d``, ``2d`` and ``3d``.
 
     Window i of ``size`` goes from floor(i · length / size) to ceil((i + 1) · length / size). Where all windows are

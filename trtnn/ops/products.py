@@ -45,7 +45,12 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: int | float = 1, alp
 
 
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
-    """Return beta · input + alpha · the outer product of two vectors."""
+    """Return beta · input + alpha · the outer product of two vectors.
+
+    Raises:
+        ShapeError: vec1 or vec2 is no vector, or the input does not expand to the product.
+        DTypeError: beta or alpha is a bool beside numbers.
+    """
     if vec1.ndim != 1 or vec2.ndim != 1:
         raise ShapeError(f"addr takes two vectors, not tensors of shapes {vec1.shape} and {vec2.shape}")
     product = mul(unsqueeze(vec1, 1), vec2)
@@ -109,7 +114,11 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
-    """Return the cross product of vectors of 3, broadcast, along ``dim`` or the first dimension of 3."""
+    """Return the cross product of vectors of 3, broadcast, along ``dim`` or the first dimension of 3.
+
+    Raises:
+        ShapeError: no dimension is 3 long, or ``dim`` is not in both tensors.
+    """
     if dim is None:
         axes = [axis for axis, n in enumerate(input.shape) if same(n, 3)]
         if not axes:

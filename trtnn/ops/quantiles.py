@@ -39,8 +39,8 @@ def quantile(
     It is NaN where one of the elements is.
 
     Args:
-        q: from 0 to 1, or a vector of such, whose results come as a first dimension. What only the engine knows is
-            taken into that range.
+        q: from 0 to 1, or a vector of such, whose results come as a first dimension. Numbers that only
+            the engine knows are clamped to that range.
         interpolation: where the rank lies between two elements: ``"linear"`` between them, ``"lower"``, ``"higher"``,
             ``"nearest"``, or ``"midpoint"``.
     """

@@ -1,4 +1,4 @@
-"""How many elements at the front of an ordered dimension something holds for, by bisection."""
+"""The number of leading elements of an ordered dimension that satisfy a condition, by bisection."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from trtnn.shapes.symbolic import Length, bounds
 
 
 def count_leading(ordered: Tensor, shape: Sequence[Length], holds: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return how many elements at the front of the last dimension something holds for, in a shape.
+    """Return the number of leading elements along the last dimension that satisfy a condition, (..., m).
 
-    What holds for an element holds for those before it. Of n elements this takes log2(n) + 1 rounds.
+    Where an element satisfies it, all elements before do. Of n elements this takes log2(n) + 1 rounds.
 
     Args:
         ordered: (..., n), whose dimensions but the last broadcast to those of the shape; or (n,).
-        shape: (..., m).
-        holds: of elements in that shape gives whether it holds for each.
+        shape: of the result, (..., m).
+        holds: takes elements in that shape, and returns which of them satisfy the condition.
     """
     length, kind = ordered.shape[-1], index_dtype(ordered.graph)
     if ordered.ndim > 1:

@@ -1,7 +1,7 @@
 """Products, extremes and exponentials of all elements up to each.
 
-TensorRT has a layer for running sums alone. Here each round joins every element with what the round before knew of
-those in front: 1, 2, 4, ... elements back, so that n elements take log2(n) rounds.
+TensorRT has a layer for running sums alone. Here each round joins every result with that of the round before which
+ends 1, 2, 4, ... elements in front, so that n elements take log2(n) rounds.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def running(parts: Sequence[Tensor], axis: int, nothing: Sequence[Any], join: Jo
     """Return for each place along an axis what all elements up to it come to.
 
     Args:
-        parts: the tensors that say together what is known of an element.
-        nothing: what stands before the first, of each part; joined with an element it leaves that as it is.
+        parts: the tensors that an element consists of, such as a value and its index.
+        nothing: the neutral element, a number for each part, which stands before the first.
         join: gives the parts of two neighbouring stretches, the earlier one first.
     """
     length = parts[0].shape[axis]

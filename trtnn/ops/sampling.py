@@ -33,6 +33,11 @@ def grid_sample(
 
     Returns:
         (batch, channels, H, W), or (batch, channels, D, H, W).
+
+    Raises:
+        ShapeError: input and grid do not fit together.
+        ArgumentError: another ``mode`` or ``padding_mode``, or ``"bicubic"`` of volumes.
+        DTypeError: the input holds no fractions.
     """
     for value, modes in ((mode, SAMPLE_MODES), (padding_mode, SAMPLE_PADDING)):
         if value not in modes:
@@ -68,6 +73,9 @@ def affine_grid(theta: Tensor, size: Sequence[Length], align_corners: bool | Non
 
     Returns:
         (batch, H, W, 2), or (batch, D, H, W, 3).
+
+    Raises:
+        ShapeError: ``theta`` does not fit ``size``.
     """
     sides = tuple(size[2:])
     n = len(sides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trtnn.dtypes import bool_, float32
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops import gathering
 from trtnn.ops._arguments import Indices, expect_number, normalize_dim
@@ -38,13 +38,18 @@ def scatter(
 
     For dimension 0 of three, result[index[i][j][k]][j][k] = src[i][j][k].
 
-    Where two indices are the same, one of the two wins, as in torch: which is not told.
+    Where two indices are the same, one of the two elements wins; as in torch it is open which.
 
     Args:
         index: from 0 on, of as many dimensions as ``input`` and not longer in any other than ``dim``.
         src: a tensor of ``input``'s type, at least as long as ``index``, or a number.
         value: that number by name.
         reduce: ``"add"`` or ``"multiply"`` for what is there and all that comes to it, as :func:`scatter_reduce`.
+
+    Raises:
+        ArgumentError: none or both of ``src`` and ``value``, or another ``reduce``.
+        ShapeError: the shapes do not fit together.
+        DTypeError: ``src`` is of another type than ``input``.
     """
     source = value if src is None else src
     if source is None or (src is not None and value is not None):
@@ -97,13 +102,7 @@ def index_reduce(
     axis = normalize_dim(dim, input.ndim)
     index = checked_indices(index, input, axis)
     index = index if index.shape else reshape(index, (-1,))
-    expected = (*input.shape[:axis], *index.shape, *input.shape[axis + 1 :])
-    if index.ndim != 1 or not same_shape(source.shape, expected):
-        raise ShapeError(
-            f"index_reduce along dimension {dim} in {input.graph.where} takes a vector of indices,"
-            " and a source as long",
-            f"received an input of shape {input.shape}, an index of {index.shape} and a source of {source.shape}",
-        )
+    gathering.expect_slices(input, axis, index, source, "index_reduce")
     spread = expand(along(index, axis, input.ndim), source.shape)
     return _scattered(input, axis, spread, source, reduce, include_self, "index_reduce")
 

@@ -37,6 +37,11 @@ def searchsorted(
         right: whether equal elements lie before as well.
         side: ``"left"`` or ``"right"``, the same in words.
         sorter: the order of a sequence that is not ordered, as :func:`argsort` gives it.
+
+    Raises:
+        ShapeError: sequence, numbers and sorter do not fit together.
+        DTypeError: numbers and sequence are of different types, or the sorter holds no indices.
+        ArgumentError: another ``side``, or ``side="left"`` beside ``right``.
     """
     if side not in (None, "left", "right"):
         raise ArgumentError(f"searchsorted takes side 'left' or 'right', not {side!r}")
@@ -76,6 +81,9 @@ def bucketize(
     Args:
         boundaries: (n,).
         right: whether an element on a boundary lies behind it.
+
+    Raises:
+        ShapeError: the boundaries are no vector.
     """
     if boundaries.ndim != 1:
         raise ShapeError(f"bucketize takes a vector of boundaries, not of shape {boundaries.shape}")
@@ -105,6 +113,10 @@ def histc(input: Tensor, bins: int = 100, min: int | float = 0, max: int | float
 
     Args:
         min, max: the ends, both included; what lies outside counts nowhere. Where they are the same, those of the data.
+
+    Raises:
+        ArgumentError: ``bins`` is below 1, or the range is not finite or runs backwards.
+        DTypeError: the input holds no fractions.
     """
     expect_floating(input, "histc")
     if bins < 1:

@@ -14,7 +14,12 @@ from trtnn.ops.creation import tensor
 
 
 def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None) -> Tensor:
-    """Return ``steps`` powers of ``base``, whose exponents go from start to end at equal distances."""
+    """Return ``steps`` powers of ``base``, whose exponents go from start to end at equal distances.
+
+    Raises:
+        ArgumentError: ``steps`` is below 1.
+        DTypeError: the ``dtype`` is bool.
+    """
     if steps < 1:
         raise ArgumentError(f"logspace of {steps} numbers holds nothing")
     kind = None if dtype is None or steps == 1 else as_dtype(dtype)

@@ -66,7 +66,12 @@ def _reshape_dims(before: Sequence[Length], after: Sequence[Length]) -> tuple[in
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Join the dimensions from ``start_dim`` to ``end_dim`` into one."""
+    """Join the dimensions from ``start_dim`` to ``end_dim`` into one.
+
+    Raises:
+        ArgumentError: start_dim lies behind end_dim.
+        ShapeError: there is no such dimension.
+    """
     start, end = (normalize_dim(dim, max(1, input.ndim)) for dim in (start_dim, end_dim))
     if start > end:
         raise ArgumentError(f"flatten from dimension {start_dim} to {end_dim}: the first lies behind the second")
@@ -76,7 +81,11 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
-    """Reorder the dimensions: dimension i of the result is ``dims[i]`` of the input."""
+    """Reorder the dimensions: dimension i of the result is ``dims[i]`` of the input.
+
+    Raises:
+        ShapeError: ``dims`` are not each of the dimensions once.
+    """
     wanted = unpacked(dims)
     order = tuple(normalize_dim(dim, input.ndim) for dim in wanted)
     if sorted(order) != list(range(input.ndim)):
@@ -102,7 +111,11 @@ def with_ndim(input: Tensor, ndim: int) -> Tensor:
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[Length]) -> Tensor:
-    """Cut one dimension into several; one of their lengths may be -1."""
+    """Cut one dimension into several; one of their lengths may be -1.
+
+    Raises:
+        ShapeError: the product of the sizes is not the length.
+    """
     axis = normalize_dim(dim, input.ndim)
     if not sizes:
         raise ShapeError(f"unflatten of dimension {dim} takes at least one size")

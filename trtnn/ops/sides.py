@@ -81,7 +81,12 @@ def column_stack(tensors: Sequence[Operand]) -> Tensor:
 
 
 def block_diag(*tensors: Operand) -> Tensor:
-    """Return the matrix that has matrices on its diagonal, and 0 elsewhere; numbers and vectors are rows."""
+    """Return the matrix that has matrices on its diagonal, and 0 elsewhere; numbers and vectors are rows.
+
+    Raises:
+        ShapeError: a tensor has more than two dimensions.
+        ArgumentError: there is none.
+    """
     blocks = [_at_least(tensor, 2) for tensor in _some(unpacked(tensors), "block_diag")]
     for tensor in blocks:
         if tensor.ndim != 2:
@@ -95,7 +100,11 @@ def block_diag(*tensors: Operand) -> Tensor:
 
 
 def broadcast_tensors(*tensors: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Expand tensors to the one shape that they broadcast to."""
+    """Expand tensors to the one shape that they broadcast to.
+
+    Raises:
+        ShapeError: they do not broadcast together.
+    """
     every = unpacked(tensors)
     ndim = max((tensor.ndim for tensor in every), default=0)
     shape = broadcast(*((*(1,) * (ndim - tensor.ndim), *tensor.shape) for tensor in every)) if every else ()

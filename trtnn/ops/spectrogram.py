@@ -75,6 +75,11 @@ def stft(
 
     Returns:
         (places, stretches) or (batch, places, stretches), and 2 behind where ``return_complex`` is false.
+
+    Raises:
+        ArgumentError: no ``return_complex``, or sizes that do not fit together.
+        UnsupportedError: n_fft is more than 4096, or ``align_to_window``.
+        ShapeError: the input is no signal, or shorter than n_fft, or the window is of another length.
     """
     if return_complex is None:
         raise ArgumentError("stft takes return_complex, as in torch", "False gives a last dimension of 2")

@@ -151,6 +151,10 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """Return the p-norm of the difference of every two rows, as ``torch.nn.functional.pdist``, carried in fp32.
 
     Shape: (n, features) to (n · (n - 1) / 2,).
+
+    Raises:
+        ShapeError: the input is no matrix of at least two rows, or has a dynamic number of them.
+        DTypeError: it holds no fractions.
     """
     expect_floating(input, "pdist")
     if input.ndim != 2:

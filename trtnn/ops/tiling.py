@@ -119,7 +119,11 @@ def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
 
 
 def roll(input: Tensor, shifts: Length | Sequence[Length], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Shift elements towards the end; those that fall off come in at the start. Without ``dims`` the flat tensor."""
+    """Shift elements towards the end; those that fall off come in at the start. Without ``dims`` the flat tensor.
+
+    Raises:
+        ArgumentError: there are more shifts than dimensions, or fewer.
+    """
     if dims is None:
         return reshape(roll(flatten(input), shifts, 0), input.shape)
     ways = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)

@@ -14,14 +14,22 @@ from trtnn.shapes.symbolic import Length, same
 
 
 def fliplr(input: Tensor) -> Tensor:
-    """Turn dimension 1 around: left to right."""
+    """Turn dimension 1 around: left to right.
+
+    Raises:
+        ShapeError: there are fewer than two dimensions.
+    """
     if input.ndim < 2:
         raise ShapeError(f"fliplr in {input.graph.where} takes at least two dimensions, not {input.shape}")
     return flip(input, 1)
 
 
 def flipud(input: Tensor) -> Tensor:
-    """Turn dimension 0 around: upside down."""
+    """Turn dimension 0 around: upside down.
+
+    Raises:
+        ShapeError: there is no dimension.
+    """
     if not input.shape:
         raise ShapeError(f"flipud in {input.graph.where} takes at least one dimension")
     return flip(input, 0)
