@@ -52,6 +52,7 @@ setup(
         "digits": ["torch>=2.4", "scikit-learn", "scikit-image"],
         "test": [
             "pytest",
+            "pytest-cov",
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
