@@ -15,7 +15,8 @@ test: .venv/ready .venv/bindings/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --project pyproject.toml
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --cov --cov-report=
+	@$(BIN)/coverage report | tail -1  # of lines and branches; a figure to look at, not a bound
 
 .venv/ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -161,7 +161,9 @@ class _Recorder:
     def __init__(self) -> None:
         import coverage
 
-        self.coverage = coverage.Coverage(data_file=None, include=[f"{ROOT / target}*" for target in TARGETS])
+        self.coverage = coverage.Coverage(
+            data_file=None, config_file=False, include=[f"{ROOT / target}*" for target in TARGETS]
+        )
         self.seconds: dict[str, float] = {}
 
     def pytest_sessionstart(self) -> None:

@@ -504,8 +504,5 @@ class Parameter:
 
 class Buffer(Parameter):
     def __init__(
-        self,
-        *shape: builtins.int | Sequence[builtins.int],
-        data: np.ndarray | None = None,
-        optional: builtins.bool = False,
+        self, *shape: builtins.int | Sequence[builtins.int], data: Any = None, optional: builtins.bool = False
     ) -> None: ...

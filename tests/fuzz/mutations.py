@@ -11,6 +11,7 @@ import json
 import pickletools
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from random import Random
@@ -168,7 +169,8 @@ def _entries(content: bytes) -> list[tuple[zipfile.ZipInfo, bytes]]:
 
 def _zipped(entries: list[tuple[zipfile.ZipInfo, bytes]]) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that come twice
         for entry, data in entries:
             fixed = zipfile.ZipInfo(entry.filename)  # its date is the same at any time
             archive.writestr(fixed, data, entry.compress_type)

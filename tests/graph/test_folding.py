@@ -238,7 +238,8 @@ def test_what_the_convolution_gave_is_there_for_others(name, fp16):
     ours, theirs = pair(make)
     x = numbers(2, 4, 5, 5)
     network = ours.trace({"x": x.shape}, fp16=fp16)
-    assert_close(network.run(x), of_torch(theirs, x), 4e-3 if fp16 else 1e-6)
+    bounds = (4e-3, 2e-2) if fp16 else (1e-6, 5e-6)  # of values up to 20
+    assert_close(network.run(x), of_torch(theirs, x), *bounds)
     found = [kind for kind in kinds(network) if kind in ("CONVOLUTION", "SCALE")]
     expected = ["CONVOLUTION"] * count + ["SCALE"] * scales
     assert sorted(found) == (expected if name != "as an output alone" else ["CONVOLUTION"] * 2)

@@ -88,6 +88,7 @@ def test_shapes_at_512_pixels():
     assert sorted(outputs.values()) == sorted((2, c, 16, 24) for c in shapes.values())
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's, of an exporter that needs no further package
 def test_no_more_layers_than_its_onnx_road(tmp_path):
     trt = pytest.importorskip("tensorrt_rtx")
     ours, theirs = pair_of("centernet_resnet50", detections=100)

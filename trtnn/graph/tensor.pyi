@@ -8,11 +8,9 @@ import numpy as np
 
 from trtnn.dtypes import DType
 from trtnn.graph.graph import Graph
-from trtnn.ops._arguments import Array, Operand
+from trtnn.ops._arguments import Array, Dims, Indices, Operand
 from trtnn.ops.complex import Complex
-from trtnn.ops.indexing import Indices
 from trtnn.ops.ordering import Extremes
-from trtnn.ops.reduction import Dims
 from trtnn.ops.statistics import MinMax
 from trtnn.shapes.symbolic import Length
 

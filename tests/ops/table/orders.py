@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from hypothesis import strategies as st
 
 from tests.ops.calls import (
@@ -102,6 +103,7 @@ CASES = {
         dim=dim,
         dtype=maybe(DTYPES),
         half=MATRICES,
+        refuses={"cumprod of a bool tensor": lambda c: c.arguments.get("dtype") is torch.bool},
         exceeds=lambda c: c.spelling == ".{}_" and "dtype" in c.arguments,
     ),
     **{name: case(arrays(), dim=dim) for name in ("cummax", "cummin")},
