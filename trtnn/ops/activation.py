@@ -80,7 +80,10 @@ def rrelu(
         UnsupportedError: ``training``, in which torch draws each slope at random.
     """
     if training:
-        raise UnsupportedError("rrelu with training=True", "an engine draws no random numbers: training=False")
+        raise UnsupportedError(
+            "rrelu with training=True",
+            "its random slopes are for training: training=False, or training=self.training, which is False",
+        )
     if lower > upper:
         raise ArgumentError(f"rrelu from {lower} to {upper}: the first is the larger")
     return leaky_relu(input, (lower + upper) / 2)
