@@ -20,6 +20,7 @@ from trtnn.methods import METHODS, METHODS_IN_PLACE
 
 TENSOR, PARAMETER = Path(trtnn.graph.tensor.__file__), Path(trtnn.parameter.__file__)
 # Where the names in annotations come from.
+ROOT = Path(__file__).parents[1]  # not the folder of a stub: its types.py would hide that of Python
 _IMPORTS = {
     "trtnn.dtypes": ("DType",),
     "trtnn.graph.graph": ("Graph",),
@@ -132,7 +133,7 @@ def _written(stub: Path, what: str, body: str, *defined: str) -> str:
     ]
     command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(stub), "-"]
     text = "\n".join([*head, *imports, "", body, ""])
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=stub.parent).stdout
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def texts() -> dict[Path, str]:
