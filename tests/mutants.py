@@ -162,7 +162,9 @@ class _Recorder:
         import coverage
 
         self.coverage = coverage.Coverage(
-            data_file=None, config_file=False, include=[f"{ROOT / target}*" for target in TARGETS]
+            data_file=None,
+            config_file=False,
+            include=[f"{ROOT / target}{'' if target.endswith('.py') else '/**'}" for target in TARGETS],
         )
         self.seconds: dict[str, float] = {}
 
