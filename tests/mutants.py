@@ -23,7 +23,6 @@ import re
 import signal
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -162,7 +161,9 @@ class _Recorder:
         import coverage
 
         self.coverage = coverage.Coverage(
-            data_file=None, config_file=False, include=[f"{ROOT / target}*" for target in TARGETS]
+            data_file=None,
+            config_file=False,
+            include=[f"{ROOT / target}{'' if target.endswith('.py') else '/**'}" for target in TARGETS],
         )
         self.seconds: dict[str, float] = {}
 
@@ -193,9 +194,13 @@ def record(tests: list[str]) -> int:
 
 
 def tests_of(mutant: Mutant, recorded: dict[str, Any], most: float) -> list[str]:
-    """Return the tests that come through a mutant's lines, the quickest first, up to ``most`` seconds in all."""
+    """Return the tests that come through a mutant's lines, the quickest first, up to ``most`` seconds in all.
+
+    Of lines that run where the file is imported alone, those are that come through any line of it.
+    """
     lines = recorded["lines"].get(mutant.path, {})
     through = {test for line in range(mutant.lines[0], mutant.lines[1] + 1) for test in lines.get(str(line), ())}
+    through = through or {test for tests in lines.values() for test in tests}
     seconds, total, chosen = recorded["seconds"], 0.0, []
     for test in sorted(through, key=lambda test: (seconds.get(test, 0.0), test)):
         total += seconds.get(test, 0.0)
@@ -208,8 +213,8 @@ def tests_of(mutant: Mutant, recorded: dict[str, Any], most: float) -> list[str]
 # -- running -----------------------------------------------------------------------------------------------------------
 
 
-def _in_a_fork(mutant: Mutant, tests: list[str]) -> None:
-    """Run tests on a mutant, and leave with 0 where they pass."""
+def _in_a_fork(mutant: Mutant | None, tests: list[str]) -> None:
+    """Run tests on a mutant, or on the code as it is, and leave with pytest's exit code."""
     from hypothesis import Phase, settings
 
     settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate])  # the smallest failure tells no more
@@ -217,26 +222,31 @@ def _in_a_fork(mutant: Mutant, tests: list[str]) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    path, original = str(ROOT / mutant.path), importlib.machinery.SourceFileLoader.get_code
+    path, original = str(ROOT / mutant.path) if mutant else "", importlib.machinery.SourceFileLoader.get_code
 
     def get_code(loader: Any, name: str) -> Any:
-        if os.path.realpath(loader.path) != path:
+        if mutant is None or os.path.realpath(loader.path) != path:
             return original(loader, name)
         return compile(mutated(mutant), path, "exec", dont_inherit=True)
 
     importlib.machinery.SourceFileLoader.get_code = get_code  # pyright: ignore[reportAttributeAccessIssue]
-    os._exit(int(pytest.main(["-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--tb=no", *tests])))
+    imported = "ignore::pytest.PytestAssertRewriteWarning"  # what is imported here already
+    os._exit(int(pytest.main(["-x", "-p", "no:xdist", "-p", "no:cacheprovider", "-W", imported, "--tb=no", *tests])))
 
 
-def killed(mutant: Mutant, tests: list[str], limit: float) -> bool:
-    """Tell whether one of the tests fails on a mutant, or has not ended after so many seconds."""
+def killed(mutant: Mutant | None, tests: list[str], limit: float) -> bool:
+    """Tell whether one of the tests fails on a mutant, or has not ended after so many seconds.
+
+    Raises:
+        RuntimeError: the tests could not be run.
+    """
     child = os.fork()
     if not child:
         try:
             os.setpgid(0, 0)
             _in_a_fork(mutant, tests)
         finally:
-            os._exit(1)
+            os._exit(99)
     status = None
     for _ in range(int(limit * 10)):
         if (done := os.waitpid(child, os.WNOHANG))[0]:
@@ -246,7 +256,11 @@ def killed(mutant: Mutant, tests: list[str], limit: float) -> bool:
     if status is None:
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    return status != 0
+        return True
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, 1, 2) and code > 0:  # failed, or not even imported
+        raise RuntimeError(f"pytest ended with {code} on {mutant or 'the code as it is'}: {len(tests)} tests")
+    return code != 0
 
 
 def run(targets: list[str], sample: int, seed: int, most: float, match: str = "") -> int:
@@ -264,12 +278,16 @@ def run(targets: list[str], sample: int, seed: int, most: float, match: str = ""
     every = [mutant for file in files for mutant in mutants_of(file) if re.search(match, str(mutant))]
     chosen = every if not sample else sorted(random.Random(seed).sample(every, min(sample, len(every))))
     print(f"{len(chosen)} of {len(every)} mutants", flush=True)
-    survivors, by_file = [], defaultdict(int)
+    survivors: list[Mutant] = []
+    sound: set[tuple[str, ...]] = set()  # tests that pass without a mutant
     for mutant in chosen:
         tests = tests_of(mutant, recorded, most)
+        if tests and tuple(tests) not in sound:
+            if killed(None, tests, 60 + 10 * most):
+                raise RuntimeError(f"of {len(tests)} tests of {mutant.path} one fails on the code as it is")
+            sound.add(tuple(tests))
         if not tests or not killed(mutant, tests, 60 + 10 * most):
             survivors.append(mutant)
-            by_file[mutant.path] += 1
             print(f"{mutant}   [{len(tests)} tests]", flush=True)
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed")
     return len(survivors)

@@ -201,7 +201,7 @@ def test_as_torch(c: Case) -> None:
         if tolerance is None:
             continue
         network = trace(ours, *arrays, fp16=fp16)
-        assert_close(network.run(*arrays), expected, tolerance)
+        assert_close(network.run(*arrays), expected, tolerance, 2 * tolerance)  # of inputs that spread by 2
     if not c.name.startswith("Transformer"):
         assert _shown(ours) == _shown(theirs)
 

@@ -21,7 +21,7 @@ IMAGES = numbers(1, 3, 64, 64)
 TOKENS = np.arange(14).reshape(2, 7) % 50
 
 CASES = {
-    "ResNet50": ((), (IMAGES,), 0.1),  # torch's own in fp16 is 0.05 off with these weights
+    "ResNet50": ((), (IMAGES,), 0.15),  # torch's own in fp16 is 0.2 off with these weights, of logits up to 4
     "MobileNetV3Small": ((), (IMAGES,), 2e-2),
     "EfficientNetB0": ((), (IMAGES,), 2e-2),
     "ConvNeXtTiny": (("parameter",), (IMAGES,), 2e-2),
@@ -60,9 +60,9 @@ def test_one_source_for_both(name: str) -> None:
     assert list(ours.state_dict()) == [key for key in state if not key.endswith("num_batches_tracked")]
     with torch.no_grad():
         expected = theirs(*map(torch.from_numpy, arrays))
-    assert_close(trace(ours, *arrays).run(*arrays), expected, 5e-5)
+    assert_close(trace(ours, *arrays).run(*arrays), expected, 1e-4, 5e-4)  # of sums of some thousand numbers near one
     if half is not None:
-        assert_close(trace(ours, *arrays, fp16=True).run(*arrays), expected, half)
+        assert_close(trace(ours, *arrays, fp16=True).run(*arrays), expected, half, 2 * half)
 
 
 @pytest.mark.parametrize("name", ["MobileNetV3Small", "UNet", "LanguageModel"])

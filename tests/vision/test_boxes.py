@@ -11,6 +11,11 @@ def test_overlaps_by_hand():
     np.testing.assert_allclose(box_iou(a, b), [[8 / 24, 1, 0], [0, 1 / 16, 0]], rtol=1e-6)
 
 
+def test_overlaps_of_less_than_a_pixel():
+    near = [[0.5, 0.5, 1.5, 1.5], [0.75, 0, 1.75, 1], [0.5, 1.25, 1.5, 2.25]]
+    np.testing.assert_allclose(box_iou([[0, 0, 1, 1]], near), [[0.25 / 1.75, 0.25 / 1.75, 0]], rtol=1e-6)
+
+
 def test_touching_and_diagonal_boxes_do_not_overlap():
     assert box_iou([[0, 0, 1, 1]], [[1, 0, 2, 1], [5, 5, 6, 6]]).tolist() == [[0, 0]]
 
