@@ -31,7 +31,14 @@ from trtnn.shapes.symbolic import Dim, sym_max, sym_min
 _find_old_names()
 
 # What is imported when it is first asked for: the commands and who only builds need none of it.
-_LATER = {"Classifier": "trtnn.classifier", "Detector": "trtnn.detector", "models": "", "vision": ""}
+_LATER = {
+    "Classifier": "trtnn.classifier",
+    "Detector": "trtnn.detector",
+    "from_torch": "",
+    "models": "",
+    "save_source": "trtnn.from_torch.saving",
+    "vision": "",
+}
 
 
 def __getattr__(name: str) -> _Any:
