@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import keyword
 from collections import Counter
@@ -32,7 +33,7 @@ from trtnn.from_torch.expressions import (
     text_of,
 )
 from trtnn.from_torch.lengths import Real, Whole, plain
-from trtnn.from_torch.record import Fields, Listed, Scope, Step, Value, values_in
+from trtnn.from_torch.record import Fields, Listed, Scope, Step, Value, storage_of, values_in
 
 SELF = Text("self")
 _LONGEST_INLINE = 92  # characters of a statement that takes in what another one computes
@@ -269,6 +270,7 @@ class Body:
         """Return which steps are, from the last to the first, for what is returned."""
         steps = self.scope.steps
         wanted = {id(value) for value in values_in(self.scope.result)}
+        memory = {storage_of(value.tensor) for value in values_in(self.scope.result)}  # that is read later
         wanted |= {id(value) for number in _numbers_in(self.scope.result) for value in _tensors_of(number)}
         for guard in self._guards:
             wanted |= {id(value) for number in guard[1:3] for value in _tensors_of(number)}
@@ -277,7 +279,7 @@ class Body:
             step = steps[i]
             makes = any(id(value) in wanted and not self._is_folded(value) for value in values_in(step.result))
             makes = makes or any(("result", step.number) == key for key in self._number_roots(steps[i + 1 :]))
-            writes = step.writes is not None and (id(step.writes) in wanted or step.writes.depends)
+            writes = step.writes is not None and storage_of(step.writes.tensor) in memory
             if not makes and not writes:
                 continue
             if step.writes is not None and not step.writes.depends and self._is_folded(step.writes):
@@ -285,6 +287,7 @@ class Body:
             needed.add(i)
             for value in values_in((step.args, step.kwargs)):
                 wanted.add(id(value))
+                memory.add(storage_of(value.tensor))
             for number in _numbers_in((step.args, step.kwargs)):
                 wanted |= {id(value) for value in _tensors_of(number)}
         return needed
@@ -332,7 +335,9 @@ class Body:
         else:
             self._infos[id(value)] = _Info(frozenset(), False, False, False)  # until it is known
             step = value.step
-            makers = [step, *(s for s in self.scope.steps if s.writes is value)]
+            memory = storage_of(value.tensor)
+            written = [s for s in self.scope.steps if s.writes is not None and storage_of(s.writes.tensor) == memory]
+            makers = [step, *written]
             parts = [self._info(v) for s in makers for v in values_in((s.args, s.kwargs)) if v is not value]
             numbers = any(True for s in makers for _ in _numbers_in((s.args, s.kwargs)))
             runs = all(s.number not in self.constants.forced and self._is_convertible(s) for s in makers)
@@ -489,6 +494,8 @@ class Body:
                     return
                 self.statements.append(Statement("set", [], self._express(value), step, place))
                 return
+            if self._writes_a_part(step):
+                return
             sign = augmented_sign(step)
             if sign is not None and isinstance(self._value(step.args[0]), Ref):
                 right = self._express(step.args[1])
@@ -499,6 +506,39 @@ class Body:
             self.problems.append(Problem(str(missing), step))
             node = Text("None")
         self._assign(step, node)
+
+    def _writes_a_part(self, step: Step) -> bool:
+        """Write what changes ``x[i]`` in place as ``x[i] = ...``; return whether it is such a step.
+
+        A part shares its memory with the whole in torch, and in a network there is no memory.
+        """
+        part = step.writes
+        taken = part.step if part is not None else None
+        if part is None or taken is None or step.kind != "function" or taken.name != "__getitem__":
+            return False
+        whole, index = taken.args
+        if not isinstance(whole, Value) or storage_of(whole.tensor) != storage_of(part.tensor):
+            return False
+        items = index if type(index) is tuple else (index,)
+        place = Item(self._value(whole), tuple(self._express(item) for item in items))
+        self._known[id(part)] = place
+        sign = augmented_sign(step)
+        if sign is not None:
+            node: Expression = Binary(place, sign, self._express(step.args[1]))
+        elif step.name in ("zero_", "fill_", "copy_"):
+            node = Number(0) if step.name == "zero_" else self._express(step.args[1])
+        else:
+            node = self._without_writing(step)
+        self.statements.append(Statement("set", [], node, step, place))
+        return True
+
+    def _without_writing(self, step: Step) -> Expression:
+        """Return a call that is made in place as one that is not."""
+        if not step.name.endswith("_") or step.name.endswith("__"):
+            raise Missing(f"{step.owner}.{step.name} of a part of a tensor, in place")
+        other = copy.copy(step)
+        other.name, other.function, other.writes = step.name[:-1], None, None
+        return convert(other, self._express)
 
     def _call(self, step: Step) -> Expression:
         if step.kind == "function":

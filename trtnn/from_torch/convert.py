@@ -18,6 +18,7 @@ from trtnn.from_torch.bodies import Constants
 from trtnn.from_torch.classes import Classes
 from trtnn.from_torch.converters import is_leaf
 from trtnn.from_torch.expressions import quoted
+from trtnn.from_torch.frames import OURS, TORCH
 from trtnn.from_torch.record import Recorder, Refusal, refused, tensors_in, values_in
 from trtnn.from_torch.verify import largest_difference, mapped, nudged, second_example
 from trtnn.from_torch.write import Source
@@ -82,7 +83,10 @@ class Conversion:
         state = _State(self.torch_module)
         for _ in range(2):  # what the first call makes and keeps is there in the second
             self.recorder = Recorder(self.torch_module, is_leaf)
-            self.result = self.recorder.record(args, kwargs)
+            try:
+                self.result = self.recorder.record(args, kwargs)
+            except Exception as error:
+                raise self._torch_failed(error) from error
             changes = state.changes()
             if not changes:
                 break
@@ -95,6 +99,18 @@ class Conversion:
             )
         if self.recorder.refusals:
             raise refused(self.torch_module, self.recorder.refusals, "does what no network can")
+
+    def _torch_failed(self, error: Exception) -> Exception:
+        """Return what to raise for an error of the user's forward; errors of what was refused before come after it."""
+        if self.recorder.refusals:
+            return refused(self.torch_module, self.recorder.refusals, "does what no network can")
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((TORCH, OURS))]
+        lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-1:]]
+        return ArgumentError(
+            f"torch's own forward raised {type(error).__name__}: {error}",
+            f"in {where(self.recorder.failed)}, with the example",
+            *lines,
+        )
 
     def write(self) -> None:
         """Write the source.
@@ -214,8 +230,6 @@ class Conversion:
         tensors = self.input_tensors()
         first = self._compare(tensors, "the example", self.result)
         second = second_example(tensors, self.shapes())
-        if any(a.shape != b.shape for a, b in zip(tensors, second, strict=True)):
-            self._check_lengths(second)
         self.told("comparing with torch on a second input")
         self.difference = max(first, self._compare(second, "a second input", None))
         return self.difference
@@ -238,12 +252,24 @@ class Conversion:
         instead = {id(old): new for old, new in zip(self.input_tensors(), tensors, strict=True)}
         return mapped((self.args, self.kwargs), lambda tensor: instead[id(tensor)].clone())
 
-    def _check_lengths(self, tensors: list[torch.Tensor]) -> None:
-        """Record a call with other lengths: the source has to be the same.
+    def run(self, verify: bool) -> Module:
+        """Check, try and verify the source, and return its module."""
+        if verify:
+            self.check_lengths()
+        model = self.trial()
+        if verify:
+            self.verify()
+        return model
+
+    def check_lengths(self) -> None:
+        """Record a call with other lengths, where there are any: the source has to be the same.
 
         Raises:
             UnsupportedError: it is not; the details say where the two part.
         """
+        tensors = second_example(self.input_tensors(), self.shapes())
+        if all(a.shape == b.shape for a, b in zip(self.input_tensors(), tensors, strict=True)):
+            return
         self.told("recording a call with other lengths")
         args, kwargs = self._with(tensors)
         other = Conversion.__new__(Conversion)
@@ -292,11 +318,7 @@ def from_torch(
     module: Any, inputs: tuple[Any, ...], named_inputs: dict[str, Any], dynamic: Any, verify: bool
 ) -> Module:
     """Convert a module; see :mod:`trtnn.from_torch`."""
-    conversion = Conversion(module, inputs, named_inputs, dynamic)
-    model = conversion.trial()
-    if verify:
-        conversion.verify()
-    return model
+    return Conversion(module, inputs, named_inputs, dynamic).run(verify)
 
 
 class _State:

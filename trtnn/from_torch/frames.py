@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-_TORCH = os.path.dirname(torch.__file__) + os.sep
+TORCH = os.path.dirname(torch.__file__) + os.sep
 _FUNCTIONS = tuple(
-    _TORCH + name
+    TORCH + name
     for name in ("overrides.py", "functional.py", "_tensor.py", "_jit_internal.py", os.path.join("nn", "functional.py"))
 )
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NO_CODE = ("CACHE", "RESUME", "PRECALL", "EXTENDED_ARG", "NOP", "NOT_TAKEN")
 
 
@@ -72,7 +72,7 @@ def user_frame(depth: int = 1) -> FrameType | None:
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith((_TORCH, _OURS)) and file[:1] != "<":
+        if not file.startswith((TORCH, OURS)) and file[:1] != "<":
             return frame
         frame = frame.f_back
     return None
@@ -84,9 +84,9 @@ def caller(depth: int = 1) -> FrameType | None:
     Functions of torch's that are written in Python stand between the caller and us.
     """
     frame: FrameType | None = sys._getframe(depth)
-    while frame is not None and frame.f_code.co_filename.startswith((_OURS, *_FUNCTIONS)):
+    while frame is not None and frame.f_code.co_filename.startswith((OURS, *_FUNCTIONS)):
         frame = frame.f_back
-    return None if frame is None or frame.f_code.co_filename.startswith((_TORCH, "<")) else frame
+    return None if frame is None or frame.f_code.co_filename.startswith((TORCH, "<")) else frame
 
 
 def place_of(frame: FrameType | None) -> Place:

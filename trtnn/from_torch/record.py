@@ -44,6 +44,9 @@ _OF_ITS_SHAPE = frozenset((
 _ITSELF = frozenset(("contiguous", "detach", "cpu", "cuda", "to", "requires_grad_"))
 
 
+_KNOWN_LATER = "what comes of it depends on numbers that are known only when the network runs"
+
+
 class Value:
     """A tensor of the recorded call. In-place operations change it, and it stays the same one.
 
@@ -219,6 +222,7 @@ class Recorder(TorchFunctionMode):
         self._stack: list[Scope] = []
         self._count = 0
         self.root: Scope | None = None
+        self.failed = ""  # the path of the module in whose forward torch raised an error
 
     # -- what is asked of it ------------------------------------------------------------------------------------------
 
@@ -353,7 +357,9 @@ class Recorder(TorchFunctionMode):
         before = self.snapshot((args, kwargs))
         depends = any(value.depends for value in values_in(before))
         if depends and name in _LEAVES_THE_GRAPH:
-            self.refuse(f"{owner}.{name}", "its result depends on the numbers, which are known only when it runs")
+            self.refuse(f"{owner}.{name}", _KNOWN_LATER)
+        if name in ("__getitem__", "where") and _depends_on_numbers(name, before[0]):
+            self.refuse(f"{owner}.{name} of a mask", _KNOWN_LATER)
         versions = [(t, t._version) for t in tensors_in((args, kwargs)) if not t.is_inference()]
         if name == "__iter__":
             result: Any = args[0].unbind(0)
@@ -365,6 +371,9 @@ class Recorder(TorchFunctionMode):
             return with_origin(result, "numel", before[0][0], watcher=self)
         if name in ("item", "__float__", "__int__") and not depends and self._is_of_parameters(before[0][0]):
             return with_origin(result, "item", before[0][0], watcher=self) if name == "item" else result
+        if name == "__len__" and self._stack:
+            number = with_origin(result, "shape", before[0][0], 0, watcher=self)
+            self.escapes.append((number, self._stack[-1].path, place_of(user_frame())))
         written = [tensor for tensor, version in versions if tensor._version != version]
         if not any(True for _ in tensors_in(result)) and not written:
             return result
@@ -408,7 +417,7 @@ class Recorder(TorchFunctionMode):
         elif value.step is None and not value.depends:
             self.refuse(name, "it changes in place a tensor that was made before the call")
         for other in list(self.values.values()):
-            if other is value or (depends and storage_of(other.tensor) == storage):
+            if storage_of(other.tensor) == storage:
                 other.depends = other.depends or depends
                 other.last_write = self._count
         return value
@@ -473,16 +482,19 @@ class Recorder(TorchFunctionMode):
         try:
             result = original(module, *args, **kwargs)
             scope.result = self.snapshot(result)
+        except Exception:
+            self.failed = max(self.failed, path, key=len)
+            raise
         finally:
             self._stack.pop()
         if self.root is None and not self._stack:
             self.root = scope
-        if args and result is args[0] and not scope.steps:
+        looked = scope.steps or any(guard[4] is scope for guard in self.guards)
+        if args and result is args[0] and not looked and self._stack:
             return result  # it does nothing in evaluation
         self.scopes[id(module)].append(scope)
-        writes = next(
-            (s.writes for s in scope.steps if s.writes is not None and s.writes in set(values_in(before))), None
-        )
+        written = {storage_of(inner.writes.tensor) for inner in scope.steps if inner.writes is not None}
+        writes = next((value for value in values_in(before) if storage_of(value.tensor) in written), None)
         step = self._add("scope", module, type(module).__name__, "module", before, result, writes, scope)
         step.number = first
         outer = self._rerooted(result, step)
@@ -508,7 +520,8 @@ class Recorder(TorchFunctionMode):
 def storage_of(tensor: torch.Tensor) -> Any:
     """Return what tells the memory of one tensor from another's; of one without memory the tensor itself."""
     try:
-        return tensor.untyped_storage()._cdata
+        with torch._C.DisableTorchFunction():
+            return tensor.untyped_storage()._cdata
     except (NotImplementedError, RuntimeError):
         return id(tensor)
 
@@ -524,6 +537,14 @@ def _without_origins(value: Any) -> Any:
         items = [_without_origins(item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return {key: _without_origins(item) for key, item in value.items()} if type(value) is dict else value
+
+
+def _depends_on_numbers(name: str, args: Any) -> bool:
+    """Whether an operation picks by a mask: how many elements there are depends on the numbers."""
+    if name == "where":
+        return len(args) == 1 and args[0].depends
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    return any(isinstance(v, Value) and v.depends and v.tensor.dtype is torch.bool for v in index)
 
 
 def name_of(func: Any) -> tuple[str, str]:
