@@ -41,6 +41,8 @@ _COUNTER = "num_batches_tracked"
 _WIDTHS = ("channels", "features", "dim", "size", "width", "planes", "shape", "embed", "hidden", "d_model")
 _VAGUE = ("dim", "value", "size", "depth")  # names that say nothing of what a number is for
 _DEFAULTS = {"stride": 1, "dilation": 1, "groups": 1, "padding": 0, "bias": True}
+_IMPORTED = frozenset(("Parameter", "Buffer", "Input", "Dim", "F", "trtnn", "math", "Module", "Identity", "LayerNorm",
+                       "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"))  # fmt: skip
 _CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
 
 
@@ -191,6 +193,10 @@ class Classes:
         self._class_of: dict[Any, list[nn.Module]] = {}
         self._ties: dict[str, list[tuple[str, str]]] = {}
         self._doing: set[Any] = set()
+        leaves = [module for module in self.model.modules() if is_leaf(module)]
+        self._imported = {type(module).__name__ for module in leaves} | {
+            kind.__name__ for kind in _ACTIVATIONS.values()
+        }
 
     def build(self) -> Classes:
         """Make the classes of all modules that are needed."""
@@ -438,7 +444,7 @@ class Classes:
         wanted = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else f"{wanted}_"
         taken = {group.name for group in self.groups}
         name, i = wanted, 2
-        while name in taken or hasattr(modules, name) or name in ("Parameter", "Buffer", "Input", "F", "trtnn", "Dim"):
+        while name in taken or name in self._imported or name in _IMPORTED:
             name, i = f"{wanted}{i}", i + 1
         return name
 

@@ -47,7 +47,7 @@ class Source:
         for group in groups:
             lines += [("", None), ("", None), *self._class(group)]
         body = "\n".join(line for line, _ in lines)
-        head = [f'"""{header}"""', "", *_imports(body)]
+        head = [f'"""{header}"""', "", *_imports(body, self.classes)]
         for number, (_, step) in enumerate(lines, len(head) + 1):
             if step is not None:
                 self.places[number] = step
@@ -232,7 +232,7 @@ def _docstring(group: Group) -> Iterator[str]:
     yield '    """'
 
 
-def _imports(body: str) -> Iterator[str]:
+def _imports(body: str, own: Sequence[str]) -> Iterator[str]:
     called = set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)", body))
     if "math" in called and "math." in body:
         yield "import math"
@@ -244,7 +244,7 @@ def _imports(body: str) -> Iterator[str]:
         yield f"from trtnn import {', '.join(names)}"
     if re.search(r"(?<![\w.])F\.", body):
         yield "from trtnn import functional as F"
-    found = sorted((name for name in called if name in modules.__all__), key=_isort_key)
+    found = sorted((name for name in called if name in modules.__all__ and name not in own), key=_isort_key)
     one = f"from trtnn.modules import {', '.join(found)}"
     if len(one) <= WIDTH:
         yield one
