@@ -43,6 +43,7 @@ _VAGUE = ("dim", "value", "size", "depth")  # names that say nothing of what a n
 _DEFAULTS = {"stride": 1, "dilation": 1, "groups": 1, "padding": 0, "bias": True}
 _IMPORTED = frozenset(("Parameter", "Buffer", "Input", "Dim", "F", "trtnn", "math", "Module", "Identity", "LayerNorm",
                        "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"))  # fmt: skip
+_LONGEST_LOOP = 12  # lines
 _CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
 
 
@@ -594,10 +595,12 @@ def _lines(body: Body) -> list[Line]:
 
 def _rolled(lines: list[Line]) -> list[Line]:
     """Return the lines with repeats over a container's modules as loops."""
+    members = [_members(line) for line in lines]
     found: list[Line] = []
     i = 0
     while i < len(lines):
-        loop = next((made for period in range(1, 13) if (made := _loop(lines, i, period)) is not None), None)
+        periods = range(1, _LONGEST_LOOP + 1) if members[i] else ()
+        loop = next((made for period in periods if (made := _loop(lines, members, i, period)) is not None), None)
         if loop is None:
             found.append(lines[i])
             i += 1
@@ -612,15 +615,13 @@ def _members(line: Line) -> list[Member]:
     return [node for node in line.walk() if isinstance(node, Member)]
 
 
-def _loop(lines: list[Line], start: int, period: int) -> tuple[Line, int] | None:
+def _loop(lines: list[Line], inside: list[list[Member]], start: int, period: int) -> tuple[Line, int] | None:
     block = lines[start : start + period]
     if len(block) < period or any(line.kind in ("return", "for") for line in block):
         return None
-    members = list(dict.fromkeys(m for line in block for m in _members(line)))
-    if not members:
-        return None
+    members = list(dict.fromkeys(member for line in inside[start : start + period] for member in line))
     containers = list(dict.fromkeys(member.base for member in members))
-    if len(containers) != len(members) or not _members(block[0]):
+    if len(containers) != len(members):
         return None
     if any(_members_below(member.base) for member in members):
         return None

@@ -83,8 +83,9 @@ class Conversion:
         state = _State(self.torch_module)
         for _ in range(2):  # what the first call makes and keeps is there in the second
             self.recorder = Recorder(self.torch_module, is_leaf)
+            own_args, own_kwargs = self._copied(args, kwargs)
             try:
-                self.result = self.recorder.record(args, kwargs)
+                self.result = self.recorder.record(own_args, own_kwargs)
             except Exception as error:
                 raise self._torch_failed(error) from error
             changes = state.changes()
@@ -99,6 +100,19 @@ class Conversion:
             )
         if self.recorder.refusals:
             raise refused(self.torch_module, self.recorder.refusals, "does what no network can")
+
+    def _copied(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return an example for the module to keep or change: a forward may write into its inputs."""
+        copies: dict[int, torch.Tensor] = {}
+        self._given: dict[int, torch.Tensor] = {}  # of each copy
+
+        def copied(tensor: torch.Tensor) -> torch.Tensor:
+            if id(tensor) not in copies:
+                copies[id(tensor)] = tensor.detach().clone()
+                self._given[id(copies[id(tensor)])] = tensor
+            return copies[id(tensor)]
+
+        return mapped((args, kwargs), copied)
 
     def _torch_failed(self, error: Exception) -> Exception:
         """Return what to raise for an error of the user's forward; errors of what was refused before come after it."""
@@ -173,7 +187,7 @@ class Conversion:
     def input_tensors(self) -> list[torch.Tensor]:
         """Return the example's tensors in the order of the inputs."""
         assert self.recorder.root is not None
-        return [value.tensor for value in _values_of(self.recorder.root.arguments)]
+        return [self._given[id(value.tensor)] for value in _values_of(self.recorder.root.arguments)]
 
     def execute(self) -> Module:
         """Run the source, and return its module with the weights."""

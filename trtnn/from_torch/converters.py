@@ -185,8 +185,8 @@ def convert(step: Step, express: Express) -> Expression:
         if plain[0] in "ri" and plain[1:] in _INFIX:
             swapped = plain[0] == "r"
             return _binary(plain[1:], *(reversed(args) if swapped else args), express)
-    if name in ("__neg__", "__invert__", "__pos__"):
-        return Negative(express(args[0]), {"neg": "-", "invert": "~", "pos": "+"}[plain])
+    if len(args) == 1 and (name in ("__neg__", "__invert__") or (name == "neg" and owner_is_tensor(step))):
+        return Negative(express(args[0]), "~" if plain == "invert" else "-")
     if name == "__getitem__":
         index = args[1] if type(args[1]) is tuple else (args[1],)
         return Item(express(args[0]), tuple(express(item) for item in index))

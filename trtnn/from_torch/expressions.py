@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 WIDTH = 120
@@ -27,8 +27,7 @@ class Expression:
 
     def parts(self) -> Iterator[Expression]:
         """Yield the nodes right below this one, from left to right."""
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
+        for value in vars(self).values():
             if isinstance(value, Expression):
                 yield value
             elif isinstance(value, tuple):
@@ -54,11 +53,10 @@ class Expression:
         if changed is not None:
             return changed
         found = {}
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             new = _mapped(value, change)
             if new is not value:
-                found[field.name] = new
+                found[name] = new
         return replace(self, **found) if found else self  # type: ignore[type-var]
 
 
