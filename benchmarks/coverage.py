@@ -17,9 +17,9 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+import multiprocessing
 import platform
 import random
-import subprocess
 import sys
 import time
 import warnings
@@ -127,7 +127,7 @@ def _images(side: int = 64) -> dict[str, Any]:
 def _tokens(length: int = 12) -> dict[str, Any]:
     import torch
 
-    return {"input_ids": torch.randint(3, 90, (1, length)), "attention_mask": torch.ones(1, length, dtype=torch.int64)}
+    return {"input_ids": torch.randint(3, 90, (1, length))}
 
 
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -255,20 +255,30 @@ def _build(model: Any, fp16: bool) -> str:
 def run(wanted: list[str], results: Path, build: bool, timeout_s: float) -> None:
     """Run models one after another, each in its own process, and write a line for each as it ends."""
     results.parent.mkdir(parents=True, exist_ok=True)
+    processes = multiprocessing.get_context("fork")  # what was imported here is there
     for number, name in enumerate(wanted, 1):
-        command = [sys.executable, __file__, "--one", name, *(["--build"] if build else [])]
+        ours, theirs = processes.Pipe(duplex=False)
+        process = processes.Process(target=_send, args=(theirs, name, build))
         begun = time.perf_counter()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-            lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-            row = json.loads(lines[-1]) if lines else {"outcome": "failed", "why": done.stderr[-500:]}
-        except subprocess.TimeoutExpired:
-            row = {"outcome": "failed", "why": f"took more than {timeout_s:.0f} s"}
+        process.start()
+        theirs.close()
+        row: dict[str, Any] = {"outcome": "failed", "why": f"took more than {timeout_s:.0f} s"}
+        if ours.poll(timeout_s):
+            try:
+                row = ours.recv()
+            except EOFError:
+                row["why"] = "the process ended, perhaps for lack of memory"
+        process.kill()
+        process.join()
         row = {"model": name, **row, "wall": round(time.perf_counter() - begun, 1)}
         with results.open("a") as file:
             file.write(json.dumps(row) + "\n")
         why = row.get("why", "").replace("\n", " ")[:150]
         print(f"{number}/{len(wanted)} {name}: {row['outcome']} {row.get('difference', '')} {why}", flush=True)
+
+
+def _send(connection: Any, name: str, build: bool) -> None:
+    connection.send(convert(name, build))
 
 
 def read(results: Path) -> dict[str, dict[str, Any]]:
@@ -345,19 +355,15 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=TIMEOUT_S)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", type=Path, help="write the table, and run nothing")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    if options.one:
-        print(json.dumps(convert(options.one, options.build)))
-        return
     rows = read(options.results)
     if options.report:
         options.report.write_text(report(rows))
         return
     wanted: list[str] = []
     for source in options.sources:
-        found = names(source) if source in SOURCES else [source]
+        found = names(source) if source in SOURCES else [source]  # which imports what it is of
         found = [name for name in found if name not in rows or rows[name]["outcome"] in options.again]
         if options.most:
             found = random.Random(options.seed).sample(sorted(found), min(options.most, len(found)))

@@ -171,6 +171,20 @@ def test_all_missing_operations_are_told_at_once():
     assert said.count(__file__) == 2
 
 
+def test_the_parts_that_convert_are_named():
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = Residual()
+            self.head = nn.Sequential(nn.Linear(5, 5), Holder(_mask))
+
+        def forward(self, x):
+            return self.head(self.backbone(x))
+
+    said = refusal(None, images(1, 3, 8, 8), model=Detector().eval())
+    assert "parts without it: backbone: from_torch(model.backbone, ...)" in said
+
+
 def test_training_mode():
     with pytest.raises(UnsupportedError, match=r"in training mode: the model's own forward, stem, .* and \d+ more"):
         trtnn.from_torch(Residual(), images(1, 3, 8, 8))
@@ -180,7 +194,16 @@ def test_hooks():
     model = Residual().eval()
     model.stem.register_forward_hook(lambda module, args, output: output * 2)
     said = refusal(None, images(1, 3, 8, 8), model=model)
-    assert "a hook of Conv2d: once, in the model's own forward: stem has one; remove it, or write it in forward" in said
+    assert "a hook of Conv2d: once, in the model's own forward: stem has one that does more than look; remove" in said
+
+
+def test_a_hook_that_only_looks():
+    model, seen = Residual().eval(), []
+    model.stem.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    model.layer1.register_forward_pre_hook(lambda module, args: seen.append(len(args)))
+    trtnn.from_torch(model, images(1, 3, 8, 8))
+    assert len(seen) >= 2
+    assert len(model.stem._forward_hooks) == 1
 
 
 def test_a_module_that_changes_itself():

@@ -99,7 +99,7 @@ class Conversion:
                 "give what it keeps from call to call as an input and an output",
             )
         if self.recorder.refusals:
-            raise refused(self.torch_module, self.recorder.refusals, "does what no network can")
+            raise refused(self.recorder, self.recorder.refusals, "does what no network can")
 
     def _copied(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return an example for the module to keep or change: a forward may write into its inputs."""
@@ -117,7 +117,7 @@ class Conversion:
     def _torch_failed(self, error: Exception) -> Exception:
         """Return what to raise for an error of the user's forward; errors of what was refused before come after it."""
         if self.recorder.refusals:
-            return refused(self.torch_module, self.recorder.refusals, "does what no network can")
+            return refused(self.recorder, self.recorder.refusals, "does what no network can")
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((TORCH, OURS))]
         lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-1:]]
         return ArgumentError(
@@ -141,7 +141,7 @@ class Conversion:
                 Refusal(what, step.path, step.place, "trtnn has not, and no converter is for it")
                 for what, step in self.classes.problems
             ]
-            raise refused(self.torch_module, refusals, "takes what is not there")
+            raise refused(self.recorder, refusals, "takes what is not there")
         self.source = Source(self.classes.groups, self.inputs(), self.header())
 
     def header(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -116,8 +117,11 @@ class Refusal:
         self.what, self.path, self.place, self.why = what, path, place, why
 
 
-def refused(model: nn.Module, refusals: list[Refusal], summary: str) -> UnsupportedError:
-    """Return the error that tells all refusals: each once, with how often, in which modules, and at which line."""
+def refused(recorder: Recorder, refusals: list[Refusal], summary: str) -> UnsupportedError:
+    """Return the error that tells all refusals: each once, with how often, in which modules, and at which line.
+
+    At the end are the largest parts of the model that hold none of them.
+    """
     grouped: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
     for refusal in refusals:
         grouped[refusal.what, refusal.why].append(refusal)
@@ -128,7 +132,11 @@ def refused(model: nn.Module, refusals: list[Refusal], summary: str) -> Unsuppor
         times = "once" if len(those) == 1 else f"{len(those)} times"
         lines.append(f"{what}: {times}, in {', '.join(paths[:3])}{more}: {why}")
         lines += [f"  {place}" for place in list(dict.fromkeys(str(refusal.place) for refusal in those))[:3]]
-    return UnsupportedError(f"{type(model).__name__} {summary}", *lines)
+    parts = list(recorder.parts_without({refusal.path for refusal in refusals}))
+    if parts:
+        more = f" and {len(parts) - 5} more" if len(parts) > 5 else ""
+        lines.append(f"parts without it: {', '.join(parts[:5])}{more}: from_torch(model.{parts[0]}, ...)")
+    return UnsupportedError(f"{type(recorder.model).__name__} {summary}", *lines)
 
 
 class _Watch(TorchDispatchMode):
@@ -241,6 +249,18 @@ class Recorder(TorchFunctionMode):
         if self._stack and self.depth == 0:
             scope = self._stack[-1]
             self.guards.append((sign, a, b, outcome, scope, place_of(user_frame(2)), len(scope.steps)))
+
+    def parts_without(self, paths: set[str]) -> Iterator[str]:
+        """Yield the paths of the outermost modules with parameters that were called and hold none of the paths."""
+        found: list[str] = []
+        for path, module in self.model.named_modules():
+            if not path or any(path.startswith(f"{other}.") for other in found):
+                continue
+            holds = any(other == path or other.startswith(f"{path}.") for other in paths)
+            called = id(module) in self.scopes and any(True for _ in module.parameters())
+            if called and not holds:
+                found.append(path)
+                yield path
 
     def escaped(self, number: Any) -> None:
         """Note that Python took a length as a plain number."""
@@ -436,13 +456,42 @@ class Recorder(TorchFunctionMode):
         if path is None or self.depth:
             return original(module, *args, **kwargs)
         if module._forward_hooks or module._forward_pre_hooks:
-            self.refuse(
-                f"a hook of {type(module).__name__}", f"{where(path)} has one; remove it, or write it in forward"
-            )
+            with self._watched_hooks(module, path):
+                return self._call_itself(original, module, path, args, kwargs)
+        return self._call_itself(original, module, path, args, kwargs)
+
+    def _call_itself(
+        self, original: Any, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if self.is_leaf(module):
             with torch._C.DisableTorchFunction():
                 return self._leaf(original, module, args, kwargs)
         return self._scope(original, module, path, args, kwargs)
+
+    @contextmanager
+    def _watched_hooks(self, module: nn.Module, path: str) -> Iterator[None]:
+        """Let a module's hooks look at what goes by, and refuse one that changes it or computes something."""
+
+        def watched(hook: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                before = self._count
+                result = hook(*args, **kwargs)
+                if result is not None or self._count != before:
+                    why = f"{where(path)} has one that does more than look; remove it, or write it in forward"
+                    self.refuse(f"a hook of {type(module).__name__}", why)
+                return result
+
+            return call
+
+        tables = (module._forward_hooks, module._forward_pre_hooks)
+        kept = [dict(table) for table in tables]
+        for table in tables:
+            table.update({key: watched(hook) for key, hook in table.items()})
+        try:
+            yield
+        finally:
+            for table, hooks in zip(tables, kept, strict=True):
+                table.update({key: hook for key, hook in hooks.items() if key in table})
 
     def _path_within(self, module: nn.Module) -> str | None:
         """Return the module's path where the module at hand can name it: within itself."""

@@ -70,10 +70,10 @@ def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generato
         numbers = tensor.detach().float()
         mean, deviation = float(numbers.mean()), float(numbers.std(correction=0))
         drawn = torch.randn(tuple(shape), generator=generator) * (deviation or 1.0) + mean
-        return drawn.to(tensor.dtype)
+        return drawn.to(tensor.device, tensor.dtype)
     held = tensor.detach().flatten()
     picked = torch.randint(held.numel(), tuple(shape), generator=generator)
-    return held[picked]
+    return held[picked.to(held.device)]
 
 
 def outputs_of(value: Any) -> Iterator[tuple[str, Any]]:
@@ -129,7 +129,8 @@ def largest_difference(ours: Any, theirs: Any, which: str, sensitivity: Callable
 
 
 def _difference(got: Any, expected: torch.Tensor, path: str, which: str) -> float:
-    got = torch.as_tensor(np.asarray(got.detach().float() if isinstance(got, torch.Tensor) else got))
+    got = torch.as_tensor(np.asarray(got.detach().float().cpu() if isinstance(got, torch.Tensor) else got))
+    expected = expected.detach().cpu()
     if tuple(got.shape) != tuple(expected.shape):
         raise VerificationError(f"on {which} {path} has shape {tuple(got.shape)}, and torch's {tuple(expected.shape)}")
     if not expected.is_floating_point():
@@ -149,7 +150,8 @@ def nudged(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
     generator = torch.Generator().manual_seed(2)
     eps = torch.finfo(tensor.dtype).eps
-    return (tensor * (1 + eps * (2 * torch.rand(tensor.shape, generator=generator) - 1))).to(tensor.dtype)
+    factors = 1 + eps * (2 * torch.rand(tensor.shape, generator=generator) - 1)
+    return (tensor * factors.to(tensor.device)).to(tensor.dtype)
 
 
 def has_tensors(value: Any) -> bool:
