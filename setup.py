@@ -50,6 +50,7 @@ setup(
         "tensorrt": ["tensorrt>=8.6"],
         "pycuda": ["pycuda"],
         "digits": ["torch>=2.4", "scikit-learn", "scikit-image"],
+        "coverage": ["torchvision", "timm", "transformers"],
         "test": [
             "pytest",
             "pytest-timeout",

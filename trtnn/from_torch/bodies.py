@@ -514,7 +514,9 @@ class Body:
         """
         part = step.writes
         taken = part.step if part is not None else None
-        if part is None or taken is None or step.kind != "function" or taken.name != "__getitem__":
+        if part is None or taken is None or taken.number not in self._own:
+            return False
+        if step.kind != "function" or taken.name != "__getitem__":
             return False
         whole, index = taken.args
         if not isinstance(whole, Value) or storage_of(whole.tensor) != storage_of(part.tensor):
