@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-MODELS ?= torchvision==0.28.0 timm huggingface_hub packaging
+MODELS ?= torchvision==0.28.0 timm==1.0.31 huggingface_hub packaging
 BIN := .venv/bin
 
 .PHONY: demo test clean

@@ -277,6 +277,28 @@ class Keywords(nn.Module):
         return self.blocks["2"](self.blocks["in"](x))
 
 
+class Names(nn.Module):
+    """Numbers that differ between instances, beside children of the names that they would get."""
+
+    class Inner(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.inputs = scale
+            self.value = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.value(x) / self.inputs**2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(self.Inner(scale) for scale in (2.0, 3.0, 5.0))
+
+    def forward(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
 def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
@@ -299,6 +321,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "in place": (InPlace, (images(2, 5),), {}),
     "passes": (Passes, (images(2, 4, 4, 6),), {}),
     "wrapped": (Wrapped, (images(3, 6),), {}),
+    "names": (Names, (images(3, 4),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
 }
 

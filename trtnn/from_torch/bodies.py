@@ -34,6 +34,7 @@ from trtnn.from_torch.expressions import (
 )
 from trtnn.from_torch.lengths import Real, Whole, plain
 from trtnn.from_torch.record import Fields, Listed, Scope, Step, Value, storage_of, values_in
+from trtnn.modules.module import Module
 
 SELF = Text("self")
 _LONGEST_INLINE = 92  # characters of a statement that takes in what another one computes
@@ -123,6 +124,14 @@ def path_expression(module: nn.Module, relative: str) -> Expression:
     return node
 
 
+def names_in(module: nn.Module) -> set[str]:
+    """Return the names that an attribute of the source's class cannot have: its members', and those of every Module."""
+    return {*module._parameters, *module._buffers, *module._modules, *_OF_MODULES}
+
+
+_OF_MODULES = frozenset((*dir(Module), "inputs", "metadata", "source", "training"))
+
+
 class Body:
     """The statements of one call of a module's forward.
 
@@ -184,12 +193,22 @@ class Body:
         for guard in guards.get(len(self.scope.steps), ()):
             self._assert(guard)
         self._step = None
-        self.statements.append(Statement("return", [], self._result(self.scope.result), None))
+        self._return()
         self._alias()
         self._drop_unread()
         self._inline()
         self._name()
         return self
+
+    def _return(self) -> None:
+        try:
+            node = self._result(self.scope.result)
+        except Missing as missing:
+            if not self.scope.steps:
+                raise
+            self.problems.append(Problem(str(missing), self.scope.steps[-1]))
+            node = Text("None")
+        self.statements.append(Statement("return", [], node, None))
 
     def _take_arguments(self) -> None:
         try:
@@ -392,7 +411,7 @@ class Body:
         names = [name for step in self.scope.steps for name in step.names.get(id(value), ())]
         stored = value.step.stored if value.step is not None else None
         names = [*attributes, *names, *([stored] if isinstance(stored, str) else [])]
-        taken = {*self.module._parameters, *self.module._buffers, *self.module._modules, *dir(nn.Module)}
+        taken = names_in(self.module)
         return next((name for name in names if name not in taken and name.isidentifier()), "constant")
 
     # -- numbers ------------------------------------------------------------------------------------------------------
@@ -718,7 +737,7 @@ class Body:
         if step is not None and step.own and not isinstance(value, (bool, tuple, list)) and value not in step.literals:
             for name in dict.fromkeys(step.attributes):
                 held = vars(self.module).get(name)
-                if type(held) is type(value) and held == value:
+                if type(held) is type(value) and held == value and name not in _OF_MODULES:
                     attribute = name if not attribute else ""
                     self.attributes[name] = value
         return Number(value, hint, attribute)

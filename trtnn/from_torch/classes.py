@@ -16,7 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from trtnn import modules
-from trtnn.from_torch.bodies import SELF, Body, Constants, path_expression
+from trtnn.from_torch.bodies import SELF, Body, Constants, names_in, path_expression
 from trtnn.from_torch.converters import Missing, constructor, convert, is_leaf, is_registered
 from trtnn.from_torch.expressions import (
     Attribute,
@@ -885,7 +885,7 @@ def _argument_name(group: Group, number: Number, values: list[Any], instances: l
         ]  # fmt: skip
         wanted = named[0] if named else "dim" if number.hint == "normalized_shape" else number.hint
     wanted = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else "value"
-    taken = {argument.name for argument in group.arguments}
+    taken = {argument.name for argument in group.arguments} | names_in(instances[0])
     name, i = wanted, 2
     while name in taken:
         name, i = f"{wanted}{i}", i + 1
