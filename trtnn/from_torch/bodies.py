@@ -645,8 +645,11 @@ class Body:
     def _variable(self, step: Step, value: Value, stored: Any = None) -> Variable:
         name = stored if isinstance(stored, str) else step.stored if isinstance(step.stored, str) else None
         if name is None:
-            later = (s for s in self.scope.steps if s.number > step.number and s.own)
-            name = next((s.names[id(value)][0] for s in later if id(value) in s.names), None)
+            for later in self.scope.steps:
+                if later.number > step.number and later.own and id(value) in later.names:
+                    name = later.names[id(value)][0]
+                if name is not None or (later.number > step.number and later.writes is value):
+                    break  # a name that it got once it was another value is not its name
         return Variable(name, name is not None)
 
     # -- values -------------------------------------------------------------------------------------------------------
