@@ -488,7 +488,10 @@ class Body:
         except Missing:
             del self.statements[before:]
             return
-        self.statements.append(Statement("assert", [], node, self._step))
+        step = Step()
+        step.name, step.own, step.result, step.writes, step.names = "comparison of lengths", False, None, None, {}
+        step.number, step.path, step.place = -1, self.path, guard[5]
+        self.statements.append(Statement("assert", [], node, step))
 
     # -- statements ---------------------------------------------------------------------------------------------------
 

@@ -421,7 +421,7 @@ def _same_constants(one: Conversion, other: Conversion) -> bool:
 
 
 def _placed(error: Exception, step: Any) -> Exception:
-    lines = [f"recorded in {where(step.path)}, by torch's {step.name}", f"  {step.place}"]
+    lines = [f"recorded in {where(step.path)}, of torch's {step.name}", f"  {step.place}"]
     if isinstance(error, TrtnnError):
         return type(error)(error.summary, *error.details, *lines)
     return TrtnnError(f"{type(error).__name__}: {error}", *lines)
