@@ -207,6 +207,24 @@ def test_files_that_need_no_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
+def test_an_edit_that_weights_no_longer_fit_is_told_with_class_and_line(tmp_path, monkeypatch):
+    model, args, _ = make("residual")
+    path = tmp_path / "edited.py"
+    trtnn.save_source(trtnn.from_torch(model, *args), path)
+    text = path.read_text().replace("out_channels, out_channels, 3,", "out_channels, out_channels, 5,")
+    path.write_text(text.replace("self.fc = Linear(24, 5)", "self.classes = Linear(24, 5)"))
+    monkeypatch.syspath_prepend(tmp_path)
+    import edited
+
+    with pytest.raises(trtnn.errors.StateDictError) as caught:
+        edited.Residual().load_state_dict(trtnn.load(path.with_suffix(".safetensors")))
+    said = str(caught.value)
+    for line in ("self.conv2 = Conv2d(out_channels, out_channels, 5, padding=1", "self.classes = Linear(24, 5)"):
+        number = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if line in text)
+        kind = "Block" if "conv2" in line else "Residual"
+        assert f"declared in {kind}, {path}:{number}: {line}" in said
+
+
 def test_files_that_are_there_stay(tmp_path):
     model, args, _ = make("residual")
     converted = trtnn.from_torch(model, *args)

@@ -22,7 +22,7 @@ from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, 
 from trtnn.graph.graph import current_graph
 from trtnn.graph.precision import Precision
 from trtnn.modules.missing import METHODS
-from trtnn.modules.state import Match, describe, match
+from trtnn.modules.state import Match, declared_at, describe, match
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.profiles import as_inputs
@@ -62,6 +62,7 @@ def _of_the_user(error: Exception) -> Exception:
     return error.with_traceback(theirs[0])
 
 
+_MOST_PLACES = 20  # of names whose class is looked up for a message
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -452,6 +453,8 @@ class Module:
     def _state_dict_error(self, own: Mapping[str, Parameter], given: Mapping[str, Any], found: Match) -> StateDictError:
         hint = self.explain_state_dict(given)
         refused = f", {len(found.refused)} not taken" if found.refused else ""
+        wrong = [*found.missing, *(line.split(": ")[1] for line in found.mismatched)]
+        places = dict.fromkeys(filter(None, (declared_at(self, name) for name in wrong[:_MOST_PLACES])))
         return StateDictError(
             f"the state dict does not fit {type(self).__name__}: {len(found.missing)} missing, "
             f"{len(found.unexpected)} unexpected, {len(found.mismatched)} of the wrong shape{refused}; "
@@ -461,6 +464,7 @@ class Module:
             *(f"unexpected: {name} {describe(given[name])}" for name in found.unexpected),
             *found.mismatched,
             *found.refused,
+            *(f"declared in {place}" for place in places),
         )
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
