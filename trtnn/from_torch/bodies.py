@@ -218,8 +218,12 @@ class Body:
         for name, value in self.scope.arguments.items():
             kind = known[name].kind if name in known else None
             if kind is inspect.Parameter.VAR_POSITIONAL:
+                graph = getattr(self.module, "graph", None)  # of an exported program, which knows the names
+                inputs = [node.name for node in graph.nodes if node.op == "placeholder"] if graph is not None else []
+                names = inputs if self.is_root else ["x"] if graph is not None and len(value) == 1 else []
+                names = names or ([name.removesuffix("s")] if len(value) == 1 else [])
                 for i, item in enumerate(value):
-                    self._take(f"{name}_{i}" if len(value) > 1 else name.removesuffix("s") or name, item, (name, i))
+                    self._take(names[i] if i < len(names) else f"{name}_{i}", item, (name, i))
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 for key, item in value.items():
                     self._take(key, item, (name, key))

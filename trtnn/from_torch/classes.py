@@ -116,7 +116,7 @@ class Draft:
             return Number(kind, "", node.attribute)
 
         return (
-            f"{type(self.module).__module__}.{type(self.module).__qualname__}",
+            class_name(self.module),
             self.base,
             tuple(line.map(blank) for line in self.init),
             tuple(self.parameters),
@@ -246,7 +246,7 @@ class Classes:
         return "class"
 
     def _class_key(self, module: nn.Module) -> Any:
-        return type(module)
+        return type(module), class_name(module)
 
     # -- wrappers -----------------------------------------------------------------------------------------------------
 
@@ -259,6 +259,7 @@ class Classes:
             twin = _twin(scopes)
             if twin is not None:
                 self._collapsed[identity] = twin
+                self._imported.update(node.text for node in twin.walk() if isinstance(node, Text))
 
     # -- ties ---------------------------------------------------------------------------------------------------------
 
@@ -441,13 +442,20 @@ class Classes:
         _fill(group, model, lacking)
 
     def _class_name(self, module: nn.Module) -> str:
-        wanted = self.name if module is self.model else type(module).__name__
+        wanted = self.name if module is self.model else class_name(module).rpartition(".")[2]
         wanted = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else f"{wanted}_"
         taken = {group.name for group in self.groups}
         name, i = wanted, 2
         while name in taken or name in self._imported or name in _IMPORTED:
             name, i = f"{wanted}{i}", i + 1
         return name
+
+
+def class_name(module: nn.Module) -> str:
+    """Return the full name of a module's class; of a module of an exported program, of what it was exported of."""
+    name = getattr(module, "type_name", None)
+    exported = name() if callable(name) else None
+    return exported if isinstance(exported, str) else f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def _has_state(module: nn.Module) -> bool:
@@ -924,6 +932,10 @@ def _twin(scopes: list[Scope]) -> Expression | None:
     if len(steps) != 1 or steps[0].kind != "function" or is_registered(module):
         return None
     step = steps[0]
+    if class_name(module).startswith("torch.nn.modules.") and scopes[0].result is step.result:
+        from trtnn.from_torch.exported import constructor as exported_constructor
+
+        return exported_constructor(class_name(module).rpartition(".")[2], step)
     twins = [kind for kind in candidates if kind is not nn.Module and kind.__name__ in modules.__all__]
     if step.name in _ACTIVATIONS and not module._parameters:
         twins.append(_ACTIVATIONS[step.name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import linecache
 import traceback
@@ -20,7 +21,7 @@ from trtnn.from_torch.converters import is_leaf
 from trtnn.from_torch.expressions import quoted
 from trtnn.from_torch.frames import OURS, TORCH
 from trtnn.from_torch.record import Recorder, Refusal, refused, tensors_in, values_in
-from trtnn.from_torch.verify import largest_difference, mapped, nudged, second_example
+from trtnn.from_torch.verify import largest_difference, mapped, second_example
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
 from trtnn.network import Network
@@ -254,13 +255,20 @@ class Conversion:
         ours = self.network.run(
             *(_shared(tensor).cpu().numpy() if tensor.dtype != torch.bfloat16 else tensor for tensor in tensors)
         )
-        return largest_difference(ours, theirs, which, lambda: self.call([nudged(tensor) for tensor in tensors]))
+        return largest_difference(ours, theirs, which, lambda: self._call_exactly(tensors))
 
     def call(self, tensors: list[torch.Tensor]) -> Any:
         """Call the torch module with other tensors in the places of the example's."""
         args, kwargs = self._with(tensors)
         with torch.no_grad():
             return self.torch_module(*args, **kwargs)
+
+    def _call_exactly(self, tensors: list[torch.Tensor]) -> Any:
+        """Call a copy of the torch module in fp64."""
+        args, kwargs = self._with(tensors)
+        args, kwargs = mapped((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
+        with torch.no_grad():
+            return copy.deepcopy(self.torch_module).double()(*args, **kwargs)
 
     def _with(self, tensors: list[torch.Tensor]) -> Any:
         instead = {id(old): new for old, new in zip(self.input_tensors(), tensors, strict=True)}
@@ -443,6 +451,8 @@ def _dtype_name(dtype: torch.dtype) -> str:
 def _class_name(module: Any) -> str:
     if isinstance(module, nn.Module):
         return type(module).__name__
+    if type(module).__name__ == "ExportedProgram":
+        return "Exported"
     name = getattr(module, "__name__", "Function")
     return "".join(part.capitalize() for part in name.strip("<>_").split("_")) or "Function"
 
@@ -450,6 +460,10 @@ def _class_name(module: Any) -> str:
 def _as_module(module: Any) -> nn.Module:
     if isinstance(module, nn.Module):
         return module
+    if type(module).__name__ == "ExportedProgram":
+        from trtnn.from_torch.exported import as_module  # it registers what ATen's operations are
+
+        return as_module(module)
     if isinstance(module, type) or not callable(module):
         raise ArgumentError(
             f"from_torch takes a torch module or a function, not {module!r:.80}",

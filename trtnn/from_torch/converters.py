@@ -4,8 +4,8 @@
 ... def deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
 ...     return f"F.deform_conv2d({input}, {offset}, {weight}, {bias}, {stride}, {padding}, {dilation}, {mask})"
 
-A converter takes a call's arguments as source and returns source; one of a module's class takes the torch module and
-returns the source of its constructor, such as ``"Conv2d(3, 8, 3)"``, for a module with the same state dict.
+A converter takes a call's arguments, Tensors and lengths as source, and returns source. One of a module's class takes
+the torch module and returns the source of its constructor, such as ``"Conv2d(3, 8, 3)"``: a module with its state dict.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trtnn.from_torch.expressions import (
     parse,
     text_of,
 )
-from trtnn.from_torch.record import Step, Value
+from trtnn.from_torch.record import Listed, Step, Value
 from trtnn.graph.tensor import Tensor
 
 Express = Callable[..., Expression]  # of a recorded value, and what an argument of it would be called
@@ -52,10 +52,10 @@ def converter(target: Any) -> Callable[[Callable[..., str]], Callable[..., str]]
             torch.nn.Module, whose forward is then not looked into.
 
     Returns:
-        A decorator for the converter: of a function it takes the call's arguments, each as source in place of a Tensor
-        or a number, and returns the source of an expression over ``F`` (``trtnn.functional``) and the methods of
-        Tensors. Of a class it takes the torch module and returns the source of a module of ``trtnn.modules`` that takes
-        the same state dict and arguments.
+        A decorator for the converter: of a function it takes the call's arguments, with source in place of Tensors and
+        of what is computed of their lengths, and returns the source of an expression over ``F``, which is
+        ``trtnn.functional``, and the methods of Tensors. Of a class it takes the torch module and returns the source of
+        a module of ``trtnn.modules`` that takes the same state dict and arguments.
 
     Raises:
         ArgumentError: it is neither a function nor a class of modules.
@@ -268,8 +268,10 @@ def _converted(own: Callable[..., str], step: Step, express: Express) -> Express
     names: dict[str, Expression] = {}
 
     def source(value: Any) -> Any:
-        if value is None or isinstance(value, (bool, str)):
+        if value is None or isinstance(value, str) or type(value) in (bool, int, float):
             return value
+        if isinstance(value, tuple) and all(type(item) in (bool, int, float) for item in value):
+            return list(value) if isinstance(value, Listed) else tuple(value)
         name = f"argument_{len(names)}"
         names[name] = express(value)
         return _Source(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trtnn import modules
-from trtnn.from_torch.classes import Group, Line
+from trtnn.from_torch.classes import Group, Line, class_name
 from trtnn.from_torch.expressions import (
     WIDTH,
     Attribute,
@@ -208,10 +208,9 @@ def _default(value: Any) -> str:
 
 def _docstring(group: Group) -> Iterator[str]:
     draft = group.drafts[0]
-    kind = type(draft.module)
     paths = [other.path or "the model" for other in group.drafts]
     shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-    first = f'    """{kind.__module__}.{kind.__qualname__}: {shown}.'
+    first = f'    """{class_name(draft.module)}: {shown}.'
     if len(first) > WIDTH - 3:
         first = f"{first[: WIDTH - 7]}..."
     before, after = draft.shapes
