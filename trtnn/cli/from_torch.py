@@ -90,7 +90,7 @@ def from_torch(
     conversion.write()
     model = conversion.run(verify)
     save_source(model, path, force)
-    _print_result(conversion, path)
+    _print_result(conversion, len(model.trace().graph.layer_paths), path)
 
 
 def _import_torch() -> Any:
@@ -207,13 +207,13 @@ def _load(module: Any, weights: Path, torch: Any) -> None:
         )
 
 
-def _print_result(conversion: Any, path: Path) -> None:
+def _print_result(conversion: Any, layers: int, path: Path) -> None:
     table = Table(show_header=False)
     rows = {
         "modules": sum(1 for _ in conversion.torch_module.modules()),
         "classes": len(conversion.source.classes),
         "lines": conversion.source.text.count("\n"),
-        "layers": len(conversion.network.graph.layer_paths),
+        "layers": layers,
         "largest difference": "not compared"
         if conversion.difference is None
         else f"{conversion.difference:.1e} of the largest magnitude, on two inputs",

@@ -152,6 +152,7 @@ class Body:
         self.used_state: set[str] = set()
         self.used_modules: set[str] = set()
         self.attributes: dict[str, Any] = {}
+        self.computes_constants = False
         self._known: dict[int, Expression] = {}  # by the id of a Value
         self._values: dict[Variable, int] = {}  # of each Variable the id of its Value
         self._numbers: dict[int, Expression] = {}
@@ -509,6 +510,7 @@ class Body:
             for i, (number, variable) in enumerate(zip(step.result, targets, strict=True)):
                 self._numbers[id(number)] = self._numbers[(id(value), i)] = Ref(variable)  # type: ignore[index]
             return
+        self.computes_constants |= any(not value.depends for value in values_in(step.result))
         try:
             if step.name == "__setitem__":
                 target, index, value = step.args

@@ -214,6 +214,11 @@ class Classes:
         self._group_of(self.model)
         return self
 
+    @property
+    def compute_constants(self) -> bool:
+        """Whether a forward computes something of constants alone."""
+        return any(body.computes_constants for body in self.bodies.values())
+
     def path_of(self, module: nn.Module) -> str:
         return self.recorder.paths[id(module)][0]
 

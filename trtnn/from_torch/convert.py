@@ -81,7 +81,7 @@ class Conversion:
             UnsupportedError: it does what no network can.
         """
         self.told("recording one call")
-        state = _State(self.torch_module)
+        state, changes = _State(self.torch_module), []
         for _ in range(2):  # what the first call makes and keeps is there in the second
             self.recorder = Recorder(self.torch_module, is_leaf)
             own_args, own_kwargs = self._copied(args, kwargs)
@@ -275,12 +275,15 @@ class Conversion:
         return mapped((self.args, self.kwargs), lambda tensor: instead[id(tensor)].clone())
 
     def run(self, verify: bool) -> Module:
-        """Check, try and verify the source, and return its module."""
-        if verify:
-            self.check_lengths()
+        """Check, try and verify the source, and return its module.
+
+        Without ``verify`` it is traced only where it computes something of constants, which trtnn may be unable to.
+        """
+        if not verify:
+            return self.trial() if self.classes.compute_constants else self.execute()
+        self.check_lengths()
         model = self.trial()
-        if verify:
-            self.verify()
+        self.verify()
         return model
 
     def check_lengths(self) -> None:

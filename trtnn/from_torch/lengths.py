@@ -60,7 +60,7 @@ class Whole(int):
         self.origin.watcher.escaped(self)
         return int.__int__(self)
 
-    def __round__(self, ndigits: int | None = None) -> Whole:
+    def __round__(self, ndigits: Any = None) -> Whole:
         return self
 
     __floor__ = __ceil__ = __trunc__ = __pos__
@@ -94,7 +94,7 @@ class Real(float):
         self.origin.watcher.escaped(self)
         return float.__int__(self)
 
-    def __round__(self, ndigits: int | None = None) -> Any:
+    def __round__(self, ndigits: Any = None) -> Any:
         self.origin.watcher.escaped(self)
         return round(plain(self), ndigits)
 
