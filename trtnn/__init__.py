@@ -50,7 +50,9 @@ _LATER = {
     "Engine": "trtnn.engine.engine",
     "EngineTiming": "trtnn.engine.timing",
     "Fp16Report": "trtnn.accuracy.report",
+    "from_torch": "",
     "models": "",
+    "save_source": "trtnn.from_torch.saving",
     "vision": "",
 }
 

@@ -63,6 +63,10 @@ class FileError(TrtnnError, OSError):
     """A file cannot be written, as on a full disk; nothing is left of it."""
 
 
+class VerificationError(TrtnnError, ArithmeticError):
+    """What a torch module was converted to computes something else."""
+
+
 class BuildError(TrtnnError, RuntimeError):
     """TensorRT refused a layer or could not build the network."""
 

@@ -54,5 +54,5 @@ def sampled_deform_conv2d(
 
 try:
     from torchvision.ops import deform_conv2d
-except ImportError:
+except (ImportError, RuntimeError):  # it is not there, or was built for another torch
     deform_conv2d = sampled_deform_conv2d

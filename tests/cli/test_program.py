@@ -21,7 +21,8 @@ from trtnn.errors import ArgumentError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
 COMMANDS = (
-    *("bench", "build", "classify", "compare", "convert", "demo", "detect", "fp16", "inspect", "models", "profile"),
+    *("bench", "build", "classify", "compare", "convert", "demo", "detect", "fp16", "from-torch"),
+    *("inspect", "models", "profile"),
 )
 
 

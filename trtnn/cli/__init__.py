@@ -1,6 +1,6 @@
 """The command line: ``trtnn build | bench | compare | ...``, a file for each command."""
 
-from trtnn.cli import bench, build, classify, compare, convert, demo, detect, fp16, inspect, models, profile
+from trtnn.cli import bench, build, classify, compare, convert, demo, detect, fp16, from_torch, inspect, models, profile
 from trtnn.cli.program import app, main
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "demo",
     "detect",
     "fp16",
+    "from_torch",
     "inspect",
     "main",
     "models",

@@ -102,7 +102,7 @@ def _make_own(what: str) -> trtnn.Module:
     path = Path(file)
     if not path.is_file():
         raise ArgumentError(f"there is no file {path}", f"{what} is a class in a file of your own")
-    module = _import_file(path)
+    module = import_file(path)
     own = [key for key, value in vars(module).items() if _is_module(value, module)]
     if not hasattr(module, name):
         summary = f"{path} has no {name}" if name else f"{path} may hold several classes: say which"
@@ -133,7 +133,7 @@ def _first_argument(kind: type[trtnn.Module]) -> str:
     return names[0] if names else "images"
 
 
-def _import_file(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
     """Run a file as a module; like a script, it finds the files beside it."""
     name = f"{OWN_FILE}{path.stem}"  # not the stem alone, which may be that of another module
     loader = SourceFileLoader(name, str(path.absolute()))

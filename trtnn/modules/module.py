@@ -20,7 +20,7 @@ from trtnn.graph.edges import call_module
 from trtnn.graph.graph import current_graph
 from trtnn.graph.precision import TOLERANCE, Precision
 from trtnn.modules.missing import METHODS
-from trtnn.modules.state import Match, describe, match
+from trtnn.modules.state import Match, declared_at, describe, match
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.profiles import as_inputs
@@ -65,6 +65,7 @@ def _of_the_user(error: Exception) -> Exception:
     return error.with_traceback(theirs[0])
 
 
+_MOST_PLACES = 20  # of names whose class is looked up for a message
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -463,6 +464,8 @@ class Module:
     ) -> StateDictError:
         hint = self.explain_state_dict(state_dict)
         refused = f", {len(matched.refused)} not taken" if matched.refused else ""
+        wrong = [*matched.missing, *(line.split(": ")[1] for line in matched.mismatched)]
+        places = dict.fromkeys(filter(None, (declared_at(self, name) for name in wrong[:_MOST_PLACES])))
         return StateDictError(
             f"the state dict does not fit {type(self).__name__}: {len(matched.missing)} missing, "
             f"{len(matched.unexpected)} unexpected, {len(matched.mismatched)} of the wrong shape{refused}; "
@@ -472,6 +475,7 @@ class Module:
             *(f"unexpected: {name} {describe(state_dict[name])}" for name in matched.unexpected),
             *matched.mismatched,
             *matched.refused,
+            *(f"declared in {place}" for place in places),
         )
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -95,6 +97,26 @@ def _under_own_names(own: Mapping[str, Parameter], state_dict: Mapping[str, Any]
         if all(id(member) in inside or member.optional for member in own.values()):
             return part
     return state_dict
+
+
+def declared_at(model: Any, name: str) -> str | None:
+    """Return the class of the user's own, with file and line, that declares what a state dict has under ``name``."""
+    owner, rest, parts = model, name.split("."), name.split(".")
+    module = model
+    for i, part in enumerate(parts[:-1], 1):
+        module = module._modules.get(part)
+        if module is None:
+            return None
+        if not type(module).__module__.startswith("trtnn."):
+            owner, rest = module, parts[i:]
+    try:
+        lines, first = inspect.getsourcelines(type(owner))
+        file = inspect.getsourcefile(type(owner))
+    except (OSError, TypeError):
+        return None
+    declares = re.compile(rf"\s*self\.{re.escape(rest[0])}\b.*=")
+    at = next((i for i, line in enumerate(lines) if declares.match(line)), 0)
+    return f"{type(owner).__name__}, {file}:{first + at}: {lines[at].strip()}"
 
 
 def describe(value: Any) -> str:

@@ -1,0 +1,339 @@
+"""Torch modules of the kinds that people write, small."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Block(nn.Module):
+    def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: Any = None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = downsample
+
+    def forward(self, x):
+        identity = x
+        out = self.conv1(x)
+        out = self.bn1(out)
+        out = self.relu(out)
+        out = self.conv2(out)
+        out = self.bn2(out)
+        if self.downsample is not None:
+            identity = self.downsample(x)
+        out += identity
+        return self.relu(out)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1)
+        self.layer1 = nn.Sequential(Block(8, 8), Block(8, 8), Block(8, 8))
+        self.layer2 = nn.Sequential(Block(8, 16, 2, nn.Sequential(nn.Conv2d(8, 16, 1, 2), nn.BatchNorm2d(16))))
+        self.layer3 = nn.Sequential(Block(16, 16), Block(16, 24, 2, nn.Sequential(nn.Conv2d(16, 24, 1, 2))))
+        self.fc = nn.Linear(24, 5)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.stem(x))))
+        return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = (dim // num_heads) ** -0.5
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(0.1)
+
+    def forward(self, x):
+        B, N, C = x.shape
+        qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        attn = (q * self.scale) @ k.transpose(-2, -1)
+        attn = attn.softmax(dim=-1)
+        x = (attn @ v).transpose(1, 2).reshape(B, N, C)
+        return self.proj_drop(self.proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Transformer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embed = nn.Conv2d(3, 16, 4, 4)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 16))
+        self.pos_embed = nn.Parameter(torch.randn(1, 17, 16))
+        self.blocks = nn.ModuleList(Layer(16, 4) for _ in range(3))
+        self.norm = nn.LayerNorm(16)
+
+    def forward(self, x):
+        x = self.patch_embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+        x = x + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)[:, 0]
+
+
+class DenseLayer(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 3, padding=1)
+
+    def forward(self, inputs):
+        return torch.relu(self.conv(torch.cat(inputs, 1)))
+
+
+class Dense(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DenseLayer(3 + 4 * i) for i in range(4))
+
+    def forward(self, x):
+        features = [x]
+        for layer in self.layers:
+            new_features = layer(features)
+            features.append(new_features)
+        return torch.cat(features, 1)
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 8, num_layers=2, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x):
+        output, (h, c) = self.lstm(x)
+        return self.fc(output), h, c
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x):
+        return self.encoder(x)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 8)
+        self.decoder = nn.Linear(8, 20, bias=False)
+        self.decoder.weight = self.embed.weight
+
+    def forward(self, tokens):
+        return self.decoder(torch.tanh(self.embed(tokens)))
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.inner = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+        self.again = self.first
+
+    def forward(self, x):
+        x = self.again(torch.relu(self.first(x)))
+        return self.inner["b"](self.inner["a"](x))
+
+
+class Several(nn.Module):
+    """Several inputs and outputs, in structures, some by name alone, some left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, pair, *, mask=None, extra: torch.Tensor | None = None):
+        a, b = pair["a"], pair["b"][0]
+        x = self.fc(a) + b
+        if mask is not None:
+            x = x.masked_fill(mask, 0.0)
+        return {"sum": x, "parts": (a * 2, [b, None])}
+
+
+@dataclasses.dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: torch.Tensor | None = None
+
+
+class Dataclass(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return Output(self.fc(x))
+
+
+class Buffers(nn.Module):
+    """Constants of every kind: registered or not, made in forward, and computed of parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.rand(4))
+        self.register_buffer("table", torch.rand(6, 4), persistent=False)
+        self.bias_table = nn.Parameter(torch.rand(5, 4))
+        self.anchors = torch.rand(4)
+        self.register_buffer("index", torch.tensor([0, 2, 4, 1, 3, 0]))
+
+    def forward(self, x):
+        bias = self.bias_table[self.index]
+        ramp = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+        return x * self.scale + self.table + bias + self.anchors + ramp
+
+
+class InPlace(nn.Module):
+    def forward(self, x):
+        y = x * 2
+        y[:, 1:3] = 0.5
+        y[:, 0] += x[:, 3]
+        y.clamp_(-1, 1)
+        y *= 3
+        z = torch.zeros_like(x)
+        z[:, :2] = y[:, 2:4]
+        return F.relu(y, inplace=True) + z
+
+
+class Passes(nn.Module):
+    """Lengths that go from one module to another, as those of hierarchical transformers do."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dw = nn.Conv2d(4, 4, 3, 1, 1, groups=4)
+
+        def forward(self, x, H, W):
+            B, _, C = x.shape
+            x = x.transpose(1, 2).view(B, C, H, W)
+            return self.dw(x).flatten(2).transpose(1, 2), (H // 2, W // 2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = self.Inner()
+
+    def forward(self, x):
+        _, _, H, W = x.shape
+        x, (h, w) = self.inner(x.flatten(2).transpose(1, 2), H, W)
+        return x.transpose(1, 2).reshape(x.shape[0], -1, h, 2, w, 2).amax((3, 5))
+
+
+class OwnNorm(nn.LayerNorm):
+    def forward(self, x):
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class OwnAct(nn.Module):
+    def forward(self, x):
+        return F.gelu(x)
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = OwnNorm(6)
+        self.act = OwnAct()
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, x):
+        return self.drop(self.act(self.norm(x)))
+
+
+class Keywords(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_module("lambda", nn.Linear(4, 4))
+        self.blocks = nn.ModuleDict({"in": nn.Linear(4, 4), "2": nn.ReLU()})
+
+    def forward(self, x):
+        x = getattr(self, "lambda")(x)
+        return self.blocks["2"](self.blocks["in"](x))
+
+
+class Names(nn.Module):
+    """Numbers that differ between instances, beside children of the names that they would get."""
+
+    class Inner(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.inputs = scale
+            self.value = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.value(x) / self.inputs**2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(self.Inner(scale) for scale in (2.0, 3.0, 5.0))
+
+    def forward(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
+    "residual": (Residual, (images(2, 3, 16, 16),), {}),
+    "transformer": (Transformer, (images(2, 3, 16, 16),), {}),
+    "dense": (Dense, (images(1, 3, 6, 6),), {}),
+    "recurrent": (Recurrent, (images(2, 5, 6),), {}),
+    "encoder": (Encoder, (images(2, 5, 16),), {}),
+    "tied": (Tied, (torch.arange(10).reshape(2, 5),), {}),
+    "shared": (Shared, (images(3, 4),), {}),
+    "several": (
+        Several,
+        ({"a": images(2, 4), "b": [images(2, 4) + 1]},),
+        {"mask": torch.tensor([[True, False, True, False]])},
+    ),
+    "dataclass": (Dataclass, (images(3, 4),), {}),
+    "buffers": (Buffers, (images(6, 4),), {}),
+    "in place": (InPlace, (images(2, 5),), {}),
+    "passes": (Passes, (images(2, 4, 4, 6),), {}),
+    "wrapped": (Wrapped, (images(3, 6),), {}),
+    "names": (Names, (images(3, 4),), {}),
+    "keywords": (Keywords, (images(3, 4),), {}),
+}
+
+
+def make(name: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    """Return a model in evaluation, with random weights and statistics, and its example."""
+    kind, args, kwargs = CASES[name]
+    torch.manual_seed(0)
+    model = kind().eval()
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(
+                torch.rand(tensor.shape) + 0.5 if key.endswith("running_var") else torch.randn(tensor.shape) / 2
+            )
+    return model, args, kwargs

@@ -1,0 +1,34 @@
+"""Exported programs: their graphs are ATen's, and what comes of them is torch.nn's again where that can be told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import trtnn
+from tests.from_torch.models import make
+from tests.helpers import assert_close
+
+# Of the others torch exports no dataclasses and no names that are not Python's; ATen has an LSTM in one piece, and
+# takes parts of tensors that are written to in other ways.
+NAMES = ("residual", "transformer", "dense", "encoder", "tied", "shared", "passes", "wrapped", "names")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_computes_what_torch_does(name):
+    model, args, kwargs = make(name)
+    converted = trtnn.from_torch(torch.export.export(model, args, kwargs), *args, **kwargs)
+    with torch.no_grad():
+        expected = model(*args, **kwargs)
+    assert_close(converted.trace().run(*(tensor.numpy() for tensor in args)), expected, 1e-5)
+    theirs = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
+    assert {key for key, member in converted._state().items() if not member.optional} <= theirs
+
+
+def test_modules_are_torch_nns_again():
+    model, args, _ = make("residual")
+    source = trtnn.from_torch(torch.export.export(model, args), *args).source
+    assert "self.stem = Conv2d(3, 8, 3, stride=2, padding=1)" in source
+    assert "self.relu = ReLU(inplace=True)" in source
+    assert "self.layer1 = Sequential(*(Block(8) for _ in range(3)))" in source
+    assert "class Block(Module):" in source

@@ -1,0 +1,243 @@
+"""Torch modules converted: the source is read, executed, and compared with torch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import trtnn
+from tests.from_torch.models import CASES, images, make
+from tests.helpers import assert_close
+
+
+def _plain(value):
+    """Return what torch gave as the network gives it: dicts for dataclasses, without what is None."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_plain(item) for item in value if item is not None)
+    return value
+
+
+def _inputs(args, kwargs):
+    return [leaf for leaf in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_computes_what_torch_does(name):
+    model, args, kwargs = make(name)
+    converted = trtnn.from_torch(model, *args, **kwargs)
+    with torch.no_grad():
+        expected = _plain(model(*args, **kwargs))
+    got = converted.trace().run(*(tensor.numpy() for tensor in _inputs(args, kwargs)))
+    assert_close(got, expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_state_dict_is_torchs(name):
+    model, args, kwargs = make(name)
+    converted = trtnn.from_torch(model, *args, verify=False, **kwargs)
+    theirs = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
+    optional = {key for key, member in converted._state().items() if member.optional}
+    assert set(converted.state_dict()) - optional == theirs
+    converted.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_source_is_as_a_formatter_leaves_it(name, tmp_path):
+    model, args, kwargs = make(name)
+    source = trtnn.from_torch(model, *args, verify=False, **kwargs).source
+    file = tmp_path / "net.py"
+    file.write_text(source)
+    ruff = shutil.which("ruff", path=str(sys.executable).rpartition("/")[0]) or shutil.which("ruff")
+    lint = [ruff, "check", "--isolated", "--line-length=120", "--select=E,F,W,I,B,UP,C4", "--target-version=py310"]
+    done = subprocess.run([*lint, file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + source
+    layout = [ruff, "format", "--isolated", "--line-length=120", "--diff", file]
+    done = subprocess.run(layout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", ["residual", "buffers", "several"])
+def test_the_same_model_gives_the_same_bytes(name):
+    first, second = (trtnn.from_torch(*make(name)[:1], *make(name)[1], **make(name)[2]).source for _ in range(2))
+    assert first == second
+
+
+def _class(source: str, name: str) -> str:
+    """Return the text of a class, without its docstring."""
+    text = source[source.index(f"class {name}(") :].partition("\n\n\n")[0].rstrip()
+    before, _, rest = text.partition('    """')
+    return before + rest.partition('"""\n\n')[2]
+
+
+def test_an_optional_child_is_an_argument():
+    model, args, _ = make("residual")
+    assert _class(trtnn.from_torch(model, *args).source, "Block") == (
+        "class Block(Module):\n"
+        "    def __init__(self, in_channels, out_channels, stride=1, downsample=None):\n"
+        "        super().__init__()\n"
+        "        self.conv1 = Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)\n"
+        "        self.bn1 = BatchNorm2d(out_channels)\n"
+        "        self.relu = ReLU(inplace=True)\n"
+        "        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1, bias=False)\n"
+        "        self.bn2 = BatchNorm2d(out_channels)\n"
+        "        self.downsample = downsample\n"
+        "\n"
+        "    def forward(self, x):\n"
+        "        identity = x\n"
+        "        out = self.conv1(x)\n"
+        "        out = self.bn1(out)\n"
+        "        out = self.relu(out)\n"
+        "        out = self.conv2(out)\n"
+        "        out = self.bn2(out)\n"
+        "        if self.downsample is not None:\n"
+        "            identity = self.downsample(x)\n"
+        "        out += identity\n"
+        "        return self.relu(out)"
+    )
+
+
+def test_names_are_the_authors():
+    model, args, _ = make("transformer")
+    source = trtnn.from_torch(model, *args).source
+    assert _class(source, "Attention").partition("    def forward")[2] == (
+        "(self, x):\n"
+        "        B, N, C = x.shape\n"
+        "        qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)\n"
+        "        q, k, v = qkv.unbind(0)\n"
+        "        attn = q * self.scale @ k.transpose(-2, -1)\n"
+        "        attn = attn.softmax(dim=-1)\n"
+        "        x = (attn @ v).transpose(1, 2).reshape(B, N, C)\n"
+        "        return self.proj(x)"
+    )
+    assert (
+        "        x = F.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)\n"
+        "        x = x + self.pos_embed\n"
+        "        for block in self.blocks:\n"
+        "            x = block(x)\n"
+    ) in source
+    assert "self.blocks = ModuleList(Layer() for _ in range(3))" in source
+
+
+def test_what_repeats_is_a_loop():
+    model, args, _ = make("dense")
+    source = trtnn.from_torch(model, *args).source
+    assert "self.layers = ModuleList(DenseLayer(3 + 4 * i) for i in range(4))" in source
+    assert _class(source, "Dense").partition("    def forward")[2] == (
+        "(self, x):\n"
+        "        features = [x]\n"
+        "        for layer in self.layers:\n"
+        "            new_features = layer(features)\n"
+        "            features.append(new_features)\n"
+        "        return F.cat(features, 1)"
+    )
+
+
+def test_a_wrapper_is_the_module_that_it_wraps():
+    model, args, _ = make("wrapped")
+    source = trtnn.from_torch(model, *args).source
+    assert source.count("class ") == 1
+    assert "self.norm = LayerNorm(6)\n        self.act = GELU()\n" in source
+    assert "drop" not in source
+
+
+def test_constants_are_written_where_the_author_computes_them():
+    model, args, _ = make("buffers")
+    source = trtnn.from_torch(model, *args).source
+    assert "bias = self.bias_table[self.index]" in source
+    assert "ramp = F.arange(x.shape[0]).unsqueeze(1)" in source
+    assert "self.table = Buffer(6, 4, optional=True)" in source
+    assert "self.anchors = Buffer(4, optional=True)" in source
+
+
+def test_weights_are_shared_with_torch():
+    model, args, _ = make("residual")
+    converted = trtnn.from_torch(model, *args, verify=False)
+    for name, tensor in model.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert np.shares_memory(converted.state_dict()[name], tensor.numpy())
+
+
+def test_a_function_becomes_a_module():
+    def soft_cap(x, y):
+        return torch.tanh(x / 5) * 5 + y
+
+    converted = trtnn.from_torch(soft_cap, images(2, 3), images(3))
+    assert "class SoftCap(Module)" in converted.source
+    assert "return F.tanh(x / 5) * 5 + y" in converted.source
+
+
+def test_a_dynamic_batch():
+    model, args, _ = make("residual")
+    converted = trtnn.from_torch(model, *args, dynamic=trtnn.Dim("batch", 1, 2, 8))
+    assert 'self.inputs = {"x": Input((Dim("batch", 1, 2, 8), 3, 16, 16))}' in converted.source
+    x = images(7, 3, 16, 16)
+    with torch.no_grad():
+        assert_close(converted.trace().run(x.numpy()), model(x), 1e-5)
+
+
+def test_dynamic_lengths_by_name():
+    model, args, _ = make("passes")
+    sizes = (trtnn.Dim("batch", 1, 2, 4), 4, trtnn.Dim("height", 4, 4, 16, 2), trtnn.Dim("width", 2, 6, 12, 2))
+    converted = trtnn.from_torch(model, *args, dynamic={"x": sizes})
+    x = images(3, 4, 10, 2)
+    with torch.no_grad():
+        assert_close(converted.trace().run(x.numpy()), model(x), 1e-5)
+
+
+def test_files_that_need_no_torch(tmp_path):
+    model, args, _ = make("residual")
+    trtnn.save_source(trtnn.from_torch(model, *args), tmp_path / "net.py")
+    code = (
+        "import sys, numpy, trtnn\n"
+        "from net import Residual\n"
+        "model = Residual()\n"
+        "model.load_state_dict(trtnn.load('net.safetensors'))\n"
+        "assert model.trace().outputs\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_an_edit_that_weights_no_longer_fit_is_told_with_class_and_line(tmp_path, monkeypatch):
+    model, args, _ = make("residual")
+    path = tmp_path / "edited.py"
+    trtnn.save_source(trtnn.from_torch(model, *args), path)
+    text = path.read_text().replace("out_channels, out_channels, 3,", "out_channels, out_channels, 5,")
+    path.write_text(text.replace("self.fc = Linear(24, 5)", "self.classes = Linear(24, 5)"))
+    monkeypatch.syspath_prepend(tmp_path)
+    import edited
+
+    with pytest.raises(trtnn.errors.StateDictError) as caught:
+        edited.Residual().load_state_dict(trtnn.load(path.with_suffix(".safetensors")))
+    said = str(caught.value)
+    for line in ("self.conv2 = Conv2d(out_channels, out_channels, 5, padding=1", "self.classes = Linear(24, 5)"):
+        number = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if line in text)
+        kind = "Block" if "conv2" in line else "Residual"
+        assert f"declared in {kind}, {path}:{number}: {line}" in said
+
+
+def test_files_that_are_there_stay(tmp_path):
+    model, args, _ = make("residual")
+    converted = trtnn.from_torch(model, *args)
+    trtnn.save_source(converted, tmp_path / "net.py")
+    with pytest.raises(trtnn.errors.ArgumentError, match=r"net\.py and .*net\.safetensors would be overwritten"):
+        trtnn.save_source(converted, tmp_path / "net.py")
+    trtnn.save_source(converted, tmp_path / "net.py", force=True)
+    with pytest.raises(trtnn.errors.ArgumentError, match="what from_torch returned, not a Linear"):
+        trtnn.save_source(trtnn.modules.Linear(2, 2), tmp_path / "other.py")
+    with pytest.raises(trtnn.errors.ArgumentError, match=r"ends in \.py"):
+        trtnn.save_source(converted, tmp_path / "net.txt")
+
+
+def test_it_is_imported_when_it_is_asked_for():
+    code = "import sys, trtnn; assert not {'trtnn.from_torch', 'torch'} & set(sys.modules); trtnn.from_torch.converter"
+    subprocess.run([sys.executable, "-c", code], check=True)

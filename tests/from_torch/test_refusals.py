@@ -1,0 +1,305 @@
+"""What no network can do is refused with the operation, the module's path and the user's line; never silently wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import trtnn
+from tests.from_torch.models import Residual, images
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError, VerificationError
+
+X = images(2, 4)
+
+
+class Holder(nn.Module):
+    """Calls a function in the forward of an inner module."""
+
+    class Inner(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+            self.register_buffer("table", torch.ones(4))
+            self.weight = nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return self.function(self, x)
+
+    def __init__(self, function):
+        super().__init__()
+        self.inner = self.Inner(function)
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def refusal(function, *inputs, model=None, **options) -> str:
+    with pytest.raises(UnsupportedError) as caught:
+        trtnn.from_torch(model or Holder(function).eval(), *(inputs or (X,)), **options)
+    return str(caught.value)
+
+
+def _item(self, x):
+    return x * x.max().item()  # here
+
+
+def _truth(self, x):
+    return x if x.sum() > 0 else -x  # here
+
+
+def _loop(self, x):
+    while x.abs().max() > 1:  # here
+        x = x / 2
+    return x
+
+
+def _mask(self, x):
+    return x[x > 0].sum()  # here
+
+
+def _nonzero(self, x):
+    return x.nonzero()[:1].float()  # here
+
+
+def _where(self, x):
+    return torch.where(x > 0)[0]  # here
+
+
+def _numpy(self, x):
+    return x + torch.from_numpy(np.sin(x.numpy()))  # here
+
+
+def _array(self, x):
+    return x + float(np.asarray(x).max())  # here
+
+
+def _tolist(self, x):
+    return x * x[0, 0].tolist()  # here
+
+
+def _float(self, x):
+    return x * float(x[0, 0])  # here
+
+
+def _constant(self, x):
+    self.table[0] = x[0, 0]  # here
+    return x * self.table
+
+
+def _counter(self, x):
+    self.table += 1  # here
+    return x * self.table
+
+
+def _random(self, x):
+    return x + torch.randn(2, 4)  # here
+
+
+def _dropout(self, x):
+    return F.dropout(x, 0.5, training=True)  # here
+
+
+@torch.jit.script
+def _scripted(x: torch.Tensor) -> torch.Tensor:
+    return torch.relu(x) * 2
+
+
+def _script(self, x):
+    return _scripted(x)  # here
+
+
+def _within(self, x):
+    part = x[:, :2].t()
+    part.mul_(2)  # here
+    return x
+
+
+CASES = {
+    _item: r"torch\.Tensor\.item: once, in inner",
+    _truth: r"torch\.Tensor\.__bool__: once, in inner",
+    _loop: r"torch\.Tensor\.__bool__: \d+ times, in inner",
+    _mask: r"torch\.Tensor\.__getitem__ of a mask: once, in inner",
+    _nonzero: r"torch\.Tensor\.nonzero: once, in inner",
+    _where: r"where of a mask: once, in inner",
+    _numpy: r"torch\.Tensor\.numpy: once, in inner",
+    _array: r"torch\.Tensor\.__array__: once, in inner",
+    _tolist: r"torch\.Tensor\.tolist: once, in inner",
+    _float: r"torch\.Tensor\.__float__: once, in inner",
+    _constant: r"__setitem__: once, in inner: it changes inner\.table in place",
+    _counter: r"(__iadd__|add_): once, in inner: it changes inner\.table in place",
+    _random: r"aten\.randn\S*: once, in inner: an engine draws no random numbers",
+    _dropout: r"dropout|bernoulli_",
+    _script: r"aten\S*relu\S*: once, in inner: it runs where it cannot be recorded, such as in a script function",
+}
+
+
+@pytest.mark.parametrize("function", CASES, ids=lambda function: function.__name__)
+def test_it_says_what_where_and_at_which_line(function):
+    said = refusal(function)
+    assert re.search(CASES[function], said), said
+    first = function.__code__.co_firstlineno
+    lines = Path(__file__).read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if text.endswith("# here") and number > first)
+    assert f"{__file__}:{line}, in {function.__name__}" in said
+
+
+def test_a_view_that_is_written_through_is_refused_with_its_line():
+    said = refusal(_within)
+    assert "shares memory with one that was changed in place" in said
+
+
+def test_all_missing_operations_are_told_at_once():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList(Holder(lambda self, x: torch.linalg.svdvals(x)[:, None] * x) for _ in range(5))
+
+        def forward(self, x):
+            for part in self.parts:
+                x = part(x)
+            return torch.special.i0(x)
+
+    said = refusal(None, images(4, 4), model=Model().eval())
+    assert "torch.linalg.svdvals: 5 times, in parts.0.inner, parts.1.inner, parts.2.inner and 2 more" in said
+    assert re.search(r"special\S*i0: once, in the model's own forward", said)
+    assert said.count(__file__) == 2
+
+
+def test_the_parts_that_convert_are_named():
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = Residual()
+            self.head = nn.Sequential(nn.Linear(5, 5), Holder(_mask))
+
+        def forward(self, x):
+            return self.head(self.backbone(x))
+
+    said = refusal(None, images(1, 3, 8, 8), model=Detector().eval())
+    assert "parts without it: backbone: from_torch(model.backbone, ...)" in said
+
+
+def test_training_mode():
+    with pytest.raises(UnsupportedError, match=r"in training mode: the model's own forward, stem, .* and \d+ more"):
+        trtnn.from_torch(Residual(), images(1, 3, 8, 8))
+
+
+def test_hooks():
+    model = Residual().eval()
+    model.stem.register_forward_hook(lambda module, args, output: output * 2)
+    said = refusal(None, images(1, 3, 8, 8), model=model)
+    assert "a hook of Conv2d: once, in the model's own forward: stem has one that does more than look; remove" in said
+
+
+def test_a_hook_that_only_looks():
+    model, seen = Residual().eval(), []
+    model.stem.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    model.layer1.register_forward_pre_hook(lambda module, args: seen.append(len(args)))
+    trtnn.from_torch(model, images(1, 3, 8, 8))
+    assert len(seen) >= 2
+    assert len(model.stem._forward_hooks) == 1
+
+
+def test_a_module_that_changes_itself():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x * self.calls
+
+    said = refusal(None, model=Counts().eval())
+    assert "Counts changes itself in forward" in said
+    assert "calls was 1 and is 2" in said
+
+
+def test_what_is_made_in_the_first_call_and_kept_is_a_constant():
+    class Caches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.length = None
+
+        def forward(self, x):
+            if self.length is None:
+                self.length = 4
+            return x * self.length
+
+    assert "x * 4" in trtnn.from_torch(Caches().eval(), X).source.replace("self.length", "4")
+
+
+def test_no_example():
+    with pytest.raises(ArgumentError, match=r"needs an example of each input\n.*forward takes: x"):
+        trtnn.from_torch(Residual().eval())
+
+
+def test_an_example_of_the_wrong_shape():
+    with pytest.raises(ArgumentError, match=r"torch's own forward raised RuntimeError: .*channels") as caught:
+        trtnn.from_torch(Residual().eval(), images(1, 4, 8, 8))
+    assert "models.py:" in str(caught.value)
+
+
+def test_what_is_no_module():
+    with pytest.raises(ArgumentError, match=r"a torch module or a function, not <class .*\n.*from_torch\(Net\(\), x\)"):
+        trtnn.from_torch(Residual, X)
+    with pytest.raises(ArgumentError, match="a torch module or a function, not 3"):
+        trtnn.from_torch(3, X)
+
+
+def test_a_dynamic_length_that_a_branch_depends_on():
+    def forward(self, x):
+        if x.shape[0] > 2:  # here
+            return x * 2
+        return x
+
+    said = refusal(forward, dynamic=trtnn.Dim("batch", 1, 2, 8))
+    assert "Holder does something else where lengths are others\n  with x of (3, 4)" in said
+    assert "a comparison of lengths comes out otherwise: " in said
+    assert "if x.shape[0] > 2:  # here" in said
+
+
+def test_a_dynamic_length_that_a_branch_depends_on_beyond_the_second_example():
+    def forward(self, x):
+        return x * 2 if x.shape[0] <= 6 else x  # here
+
+    with pytest.raises(ShapeError, match=r"whether batch <= 6 is known only when the network runs") as caught:
+        trtnn.from_torch(Holder(forward).eval(), X, dynamic=trtnn.Dim("batch", 1, 2, 8))
+    assert "return x * 2 if x.shape[0] <= 6 else x  # here" in str(caught.value)
+    static = trtnn.from_torch(Holder(forward).eval(), X)
+    assert "assert x.shape[0] <= 6" in static.source
+    with pytest.raises(ShapeError, match="whether batch <= 6"):
+        static.trace({"x": (trtnn.Dim("batch", 1, 2, 8), 4)})
+
+
+def test_a_dynamic_length_that_python_counts_to():
+    said = refusal(lambda self, x: sum(x[i] for i in range(x.shape[0])), dynamic=trtnn.Dim("batch", 1, 2, 8))
+    assert "does something else where lengths are others" in said
+
+
+def test_dynamic_shapes_that_do_not_fit():
+    with pytest.raises(ArgumentError, match=r"the example of x has shape \(2, 4\), which is none of"):
+        trtnn.from_torch(Holder(lambda self, x: x * 2).eval(), X, dynamic={"x": (trtnn.Dim("n", 3, 3, 3), 4)})
+    with pytest.raises(ArgumentError, match=r"dynamic names 'y', which is no input\n.*the inputs: x"):
+        trtnn.from_torch(Holder(lambda self, x: x * 2).eval(), X, dynamic={"y": (2, 4)})
+
+
+def test_a_wrong_converter_is_caught_by_the_comparison():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.special.i0(x)
+
+    trtnn.from_torch.converter(torch.special.i0)(lambda input: f"F.exp({input})")
+    try:
+        with pytest.raises(VerificationError, match=r"on the example output differs from torch's by"):
+            trtnn.from_torch(Odd().eval(), X)
+    finally:
+        from trtnn.from_torch.converters import _REGISTERED
+
+        del _REGISTERED[torch.special.i0]

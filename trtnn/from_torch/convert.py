@@ -1,0 +1,492 @@
+"""From a torch module to trtnn source, and from the source to a module with its weights."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import linecache
+import traceback
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError, where
+from trtnn.from_torch.bodies import Constants
+from trtnn.from_torch.classes import Classes
+from trtnn.from_torch.converters import is_leaf
+from trtnn.from_torch.expressions import quoted
+from trtnn.from_torch.frames import OURS, TORCH
+from trtnn.from_torch.record import Recorder, Refusal, refused, tensors_in, values_in
+from trtnn.from_torch.verify import largest_difference, mapped, second_example
+from trtnn.from_torch.write import Source
+from trtnn.modules.module import Module
+from trtnn.network import Network
+from trtnn.shapes.spec import Input
+from trtnn.shapes.symbolic import Dim
+
+_MOST_TRIALS = 40
+
+
+class _Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.forward = function  # type: ignore[method-assign]
+
+
+class Conversion:
+    """A torch module that was recorded, and the source that was written of it.
+
+    Args:
+        module, args, kwargs: what :func:`from_torch` is given.
+        dynamic: likewise.
+        told: is called with each stage as it begins.
+
+    Attributes:
+        source: the text, with what it came of.
+        network: what the source traces to, once it was tried.
+        difference: the largest from torch on either input, in parts of an output's largest magnitude, once verified.
+    """
+
+    network: Network
+    difference: float | None = None
+
+    def __init__(
+        self,
+        module: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        dynamic: Any = None,
+        told: Callable[[str], None] = lambda stage: None,
+    ) -> None:
+        self.torch_module = _as_module(module)
+        _check(self.torch_module, args, kwargs)
+        self.args, self.kwargs = args, kwargs
+        self.told = told
+        self.name = _class_name(module)
+        self.dynamic = dynamic
+        self.constants = Constants()
+        self.record(args, kwargs)
+        self.write()
+
+    def record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Call the module once, and keep what it does.
+
+        Raises:
+            UnsupportedError: it does what no network can.
+        """
+        self.told("recording one call")
+        state, changes = _State(self.torch_module), []
+        for _ in range(2):  # what the first call makes and keeps is there in the second
+            self.recorder = Recorder(self.torch_module, is_leaf)
+            own_args, own_kwargs = self._copied(args, kwargs)
+            try:
+                self.result = self.recorder.record(own_args, own_kwargs)
+            except Exception as error:
+                raise self._torch_failed(error) from error
+            changes = state.changes()
+            if not changes:
+                break
+            state = _State(self.torch_module)
+        if changes:
+            raise UnsupportedError(
+                f"{type(self.torch_module).__name__} changes itself in forward, and an engine stays as it is",
+                *changes[:10],
+                "give what it keeps from call to call as an input and an output",
+            )
+        if self.recorder.refusals:
+            raise refused(self.recorder, self.recorder.refusals, "does what no network can")
+
+    def _copied(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return an example for the module to keep or change: a forward may write into its inputs."""
+        copies: dict[int, torch.Tensor] = {}
+        self._given: dict[int, torch.Tensor] = {}  # of each copy
+
+        def copied(tensor: torch.Tensor) -> torch.Tensor:
+            if id(tensor) not in copies:
+                copies[id(tensor)] = tensor.detach().clone()
+                self._given[id(copies[id(tensor)])] = tensor
+            return copies[id(tensor)]
+
+        return mapped((args, kwargs), copied)
+
+    def _torch_failed(self, error: Exception) -> Exception:
+        """Return what to raise for an error of the user's forward; errors of what was refused before come after it."""
+        if self.recorder.refusals:
+            return refused(self.recorder, self.recorder.refusals, "does what no network can")
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((TORCH, OURS))]
+        lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-1:]]
+        return ArgumentError(
+            f"torch's own forward raised {type(error).__name__}: {error}",
+            f"in {where(self.recorder.failed)}, with the example",
+            *lines,
+        )
+
+    def write(self) -> None:
+        """Write the source.
+
+        Raises:
+            UnsupportedError: there are operations that trtnn has not; all of them are told.
+        """
+        self.told("writing the source")
+        self.constants.tensors.clear()
+        self.constants.of_parameters.clear()
+        self.classes = Classes(self.recorder, self.constants, self.name).build()
+        if self.classes.problems:
+            refusals = [
+                Refusal(what, step.path, step.place, "trtnn has not, and no converter is for it")
+                for what, step in self.classes.problems
+            ]
+            raise refused(self.recorder, refusals, "takes what is not there")
+        self.source = Source(self.classes.groups, self.inputs(), self.header())
+
+    def header(self) -> str:
+        kind = type(self.torch_module)
+        return f"{self.name}, converted from {kind.__module__}.{kind.__qualname__}."
+
+    def inputs(self) -> list[tuple[str, str]]:
+        """Return the inputs by name, as source."""
+        found = []
+        for (name, tensor), shape in zip(self.named_tensors(), self.shapes(), strict=True):
+            dtype = _dtype_name(tensor.dtype)
+            lengths = ", ".join(map(_length, shape)) + ("," if len(shape) == 1 else "")
+            found.append((name, f"Input(({lengths}){'' if dtype == 'float32' else f', {quoted(dtype)}'})"))
+        return found
+
+    def named_tensors(self) -> list[tuple[str, torch.Tensor]]:
+        """Return the example's tensors by the names of the inputs."""
+        assert self.recorder.root is not None
+        names = [name for name, _, _ in self.classes.bodies[id(self.recorder.root)].parameters]
+        return list(zip(names, self.input_tensors(), strict=True))
+
+    def shapes(self) -> list[tuple[Any, ...]]:
+        """Return the inputs' shapes, with Dims for what is dynamic.
+
+        Raises:
+            ArgumentError: an input is unknown, or the example is not among the lengths that its shape allows.
+        """
+        named = self.named_tensors()
+        dynamic = self.dynamic
+        if isinstance(dynamic, Dim):
+            dynamic = {name: (dynamic, *tensor.shape[1:]) for name, tensor in named if tensor.ndim}
+        if not isinstance(dynamic, Mapping | None):
+            raise ArgumentError(f"dynamic is a Dim or shapes by the names of the inputs, not {dynamic!r:.80}")
+        dynamic = dict(dynamic or {})
+        unknown = [name for name in dynamic if name not in dict(named)]
+        if unknown:
+            raise ArgumentError(
+                f"dynamic names {unknown[0]!r}, which is no input",
+                f"the inputs: {', '.join(name for name, _ in named)}",
+            )
+        return [_checked_shape(name, tensor, dynamic.get(name)) for name, tensor in named]
+
+    def input_tensors(self) -> list[torch.Tensor]:
+        """Return the example's tensors in the order of the inputs."""
+        assert self.recorder.root is not None
+        return [self._given[id(value.tensor)] for value in _values_of(self.recorder.root.arguments)]
+
+    def execute(self) -> Module:
+        """Run the source, and return its module with the weights."""
+        file = f"<trtnn source of {self.name}>"
+        linecache.cache[file] = (len(self.source.text), None, self.source.text.splitlines(True), file)
+        namespace = ModuleType(self.name)
+        exec(compile(self.source.text, file, "exec"), namespace.__dict__)
+        model = getattr(namespace, self.source.classes[-1])()
+        model.load_state_dict(self.state(model))
+        model.source = self.source.text
+        return model
+
+    def state(self, model: Module) -> dict[str, Any]:
+        """Return the weights under the names of the source's module; they share torch's memory."""
+        tensors: dict[str, Any] = {}
+        for named in (self.torch_module.named_parameters, self.torch_module.named_buffers):
+            tensors.update(named(remove_duplicate=False))
+        for path, constants in self.constants.tensors.items():
+            tensors.update({f"{path}.{name}" if path else name: tensor for name, tensor in constants.items()})
+        return {name: _shared(tensors[name]) for name in model._state() if name in tensors}
+
+    def trial(self) -> Module:
+        """Execute and trace; what trtnn cannot compute of constants becomes a Buffer, and the source is written anew.
+
+        Raises:
+            TrtnnError: trtnn refuses an operation; the details name the torch module and the user's line.
+        """
+        self.told("tracing what the source says")
+        for _ in range(_MOST_TRIALS):
+            model = self.execute()
+            try:
+                self.network = model.trace()
+            except Exception as error:
+                step = self._step_of(error)
+                if step is None:
+                    raise
+                values = _values_of(step.result) + ([step.writes] if step.writes is not None else [])
+                if values and not any(value.depends for value in values) and step.number not in self.constants.forced:
+                    self.constants.forced.add(step.number)
+                    self.write()
+                    continue
+                raise _placed(error, step) from error
+            return model
+        raise TrtnnError("the constants of this model cannot be written")  # each trial folds one
+
+    def verify(self) -> float:
+        """Compare with torch on the example and on a second input; return the largest difference.
+
+        Raises:
+            VerificationError: it differs.
+            UnsupportedError: with other lengths the module does something else.
+        """
+        self.told("comparing with torch on the example")
+        tensors = self.input_tensors()
+        first = self._compare(tensors, "the example", self.result)
+        second = second_example(tensors, self.shapes())
+        self.told("comparing with torch on a second input")
+        self.difference = max(first, self._compare(second, "a second input", None))
+        return self.difference
+
+    def _compare(self, tensors: list[torch.Tensor], which: str, theirs: Any) -> float:
+        if theirs is None:
+            theirs = self.call(tensors)
+        ours = self.network.run(
+            *(_shared(tensor).cpu().numpy() if tensor.dtype != torch.bfloat16 else tensor for tensor in tensors)
+        )
+        return largest_difference(ours, theirs, which, lambda: self._call_exactly(tensors))
+
+    def call(self, tensors: list[torch.Tensor]) -> Any:
+        """Call the torch module with other tensors in the places of the example's."""
+        args, kwargs = self._with(tensors)
+        with torch.no_grad():
+            return self.torch_module(*args, **kwargs)
+
+    def _call_exactly(self, tensors: list[torch.Tensor]) -> Any:
+        """Call a copy of the torch module in fp64."""
+        args, kwargs = self._with(tensors)
+        args, kwargs = mapped((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
+        with torch.no_grad():
+            return copy.deepcopy(self.torch_module).double()(*args, **kwargs)
+
+    def _with(self, tensors: list[torch.Tensor]) -> Any:
+        instead = {id(old): new for old, new in zip(self.input_tensors(), tensors, strict=True)}
+        return mapped((self.args, self.kwargs), lambda tensor: instead[id(tensor)].clone())
+
+    def run(self, verify: bool) -> Module:
+        """Check, try and verify the source, and return its module.
+
+        Without ``verify`` it is traced only where it computes something of constants, which trtnn may be unable to.
+        """
+        if not verify:
+            return self.trial() if self.classes.compute_constants else self.execute()
+        self.check_lengths()
+        model = self.trial()
+        self.verify()
+        return model
+
+    def check_lengths(self) -> None:
+        """Record a call with other lengths, where there are any: the source has to be the same.
+
+        Raises:
+            UnsupportedError: it is not; the details say where the two part.
+        """
+        tensors = second_example(self.input_tensors(), self.shapes())
+        if all(a.shape == b.shape for a, b in zip(self.input_tensors(), tensors, strict=True)):
+            return
+        self.told("recording a call with other lengths")
+        args, kwargs = self._with(tensors)
+        other = Conversion.__new__(Conversion)
+        other.__dict__.update(self.__dict__)
+        other.constants = Constants(forced=self.constants.forced)
+        other.told = lambda stage: None
+        other.args, other.kwargs = args, kwargs
+        other.dynamic = None
+        other.record(args, kwargs)
+        other.write()
+        if _comparable(self.source.text) == _comparable(other.source.text) and _same_constants(self, other):
+            return
+        lines = [f"with {', '.join(f'{name} of {tuple(t.shape)}' for name, t in other.named_tensors())}"]
+        mine = [(sign, outcome, place) for sign, _, _, outcome, _, place, _ in self.recorder.guards]
+        yours = [(sign, outcome, place) for sign, _, _, outcome, _, place, _ in other.recorder.guards]
+        parted = next((a for a, b in zip(mine, yours, strict=False) if a != b), None)
+        places = [f"a comparison of lengths comes out otherwise: {parted[2]}"] if parted else []
+        places += [
+            f"a length is taken as a plain number: {place}"
+            for place in dict.fromkeys(str(p) for _, _, p in self.recorder.escapes)
+        ]
+        if not places:
+            places = self._first_difference(other)
+        raise UnsupportedError(
+            f"{type(self.torch_module).__name__} does something else where lengths are others", *lines, *places[:6]
+        )
+
+    def _first_difference(self, other: Conversion) -> list[str]:
+        pairs = zip(self.source.text.splitlines(), other.source.text.splitlines(), strict=False)
+        for number, (mine, yours) in enumerate(pairs, 1):
+            step = self.source.places.get(number)
+            if mine != yours and step is not None:
+                return [f"it was: {mine.strip()}", f"and is: {yours.strip()}", f"  {step.place}"]
+        return []
+
+    def _step_of(self, error: Exception) -> Any:
+        file = f"<trtnn source of {self.name}>"
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        for frame in reversed(frames):
+            if frame.lineno in self.source.places:
+                return self.source.places[frame.lineno]
+        return None
+
+
+def from_torch(
+    module: Any, inputs: tuple[Any, ...], named_inputs: dict[str, Any], dynamic: Any, verify: bool
+) -> Module:
+    """Convert a module; see :mod:`trtnn.from_torch`."""
+    return Conversion(module, inputs, named_inputs, dynamic).run(verify)
+
+
+class _State:
+    """What a module is made of besides the numbers of its weights, to see whether a call changes it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.before = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path, module in self.model.named_modules():
+            for name, value in vars(module).items():
+                if type(value) in (int, float, bool, str, torch.Size) or value is None:
+                    found[f"{path}.{name}".lstrip(".")] = value
+            for table in (module._parameters, module._buffers):
+                found.update({f"{path}.{name}".lstrip("."): _Same(tensor) for name, tensor in table.items()})
+        return found
+
+    def changes(self) -> list[str]:
+        """Return what is another now, a line each."""
+        now = self._read()
+        return [
+            f"{name} was {self.before.get(name)!r:.60} and is {value!r:.60}"
+            for name, value in now.items()
+            if name in self.before and (type(value) is not type(self.before[name]) or value != self.before[name])
+        ]
+
+
+class _Same:
+    """A tensor, equal to itself alone."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.tensor is self.tensor
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "a tensor" if self.tensor is not None else "None"
+
+
+def _length(length: Any) -> str:
+    if isinstance(length, Dim):
+        more = f", multiple_of={length.multiple_of}" if length.multiple_of > 1 else ""
+        return f"Dim({quoted(length.name)}, {length.min}, {length.opt}, {length.max}{more})"
+    return str(length)
+
+
+def _checked_shape(name: str, tensor: torch.Tensor, shape: Any) -> tuple[Any, ...]:
+    if shape is None:
+        return tuple(map(int, tensor.shape))
+    shape = tuple(shape.shape) if isinstance(shape, Input) else tuple(shape)
+    fits = len(shape) == tensor.ndim and all(
+        wanted.holds(now) if isinstance(wanted, Dim) else wanted == now
+        for wanted, now in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits or not all(isinstance(length, (int, Dim)) for length in shape):
+        raise ArgumentError(
+            f"the example of {name} has shape {tuple(tensor.shape)}, which is none of {shape}",
+            "dynamic shapes hold ints and Dims; the example is one of those that they allow",
+        )
+    return shape
+
+
+def _comparable(text: str) -> str:
+    """Return source without what says the lengths of the example: docstrings, and the declared inputs."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.ClassDef, ast.Module)) and node.body and isinstance(node.body[0], ast.Expr):
+            node.body[0] = ast.Pass() if isinstance(node, ast.ClassDef) else ast.Expr(ast.Constant(""))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "self.inputs":
+            node.value = ast.Constant(None)
+    return "\n".join(line for line in ast.unparse(tree).splitlines() if not line.startswith(("from ", "import ")))
+
+
+def _same_constants(one: Conversion, other: Conversion) -> bool:
+    mine, yours = one.constants.tensors, other.constants.tensors
+    return mine.keys() == yours.keys() and all(
+        held.keys() == yours[path].keys()
+        and all(t.shape == yours[path][n].shape and torch.equal(t, yours[path][n]) for n, t in held.items())
+        for path, held in mine.items()
+    )
+
+
+def _placed(error: Exception, step: Any) -> Exception:
+    lines = [f"recorded in {where(step.path)}, of torch's {step.name}", f"  {step.place}"]
+    if isinstance(error, TrtnnError):
+        return type(error)(error.summary, *error.details, *lines)
+    return TrtnnError(f"{type(error).__name__}: {error}", *lines)
+
+
+def _values_of(value: Any) -> list[Any]:
+    return list(values_in(value))
+
+
+def _shared(tensor: torch.Tensor) -> Any:
+    tensor = tensor.detach()
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return {torch.float64: "float32", torch.int16: "int32"}.get(dtype, str(dtype).removeprefix("torch."))
+
+
+def _class_name(module: Any) -> str:
+    if isinstance(module, nn.Module):
+        return type(module).__name__
+    if type(module).__name__ == "ExportedProgram":
+        return "Exported"
+    name = getattr(module, "__name__", "Function")
+    return "".join(part.capitalize() for part in name.strip("<>_").split("_")) or "Function"
+
+
+def _as_module(module: Any) -> nn.Module:
+    if isinstance(module, nn.Module):
+        return module
+    if type(module).__name__ == "ExportedProgram":
+        from trtnn.from_torch.exported import as_module  # it registers what ATen's operations are
+
+        return as_module(module)
+    if isinstance(module, type) or not callable(module):
+        raise ArgumentError(
+            f"from_torch takes a torch module or a function, not {module!r:.80}",
+            *(["make one: from_torch(Net(), x)"] if isinstance(module, type) else []),
+        )
+    return _Function(module).eval()
+
+
+def _check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    if not any(True for _ in tensors_in((args, dict(kwargs)))):
+        names = list(inspect.signature(module.forward).parameters)
+        raise ArgumentError(
+            "from_torch needs an example of each input",
+            f"forward takes: {', '.join(names) or 'nothing'}",
+            "such as from_torch(model, torch.rand(1, 3, 224, 224))",
+        )
+    training = [path for path, inner in module.named_modules() if inner.training]
+    if training:
+        raise UnsupportedError(
+            f"{type(module).__name__} is in training mode: {', '.join(map(where, training[:5]))}"
+            + (f" and {len(training) - 5} more" if len(training) > 5 else ""),
+            "an engine does not train: model.eval()",
+        )

@@ -1,0 +1,371 @@
+"""What each call of torch's is in trtnn: by its name, which is mostly the same, or by a converter.
+
+>>> @trtnn.from_torch.converter(torchvision.ops.deform_conv2d)
+... def deform_conv2d(input, offset, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), mask=None):
+...     return f"F.deform_conv2d({input}, {offset}, {weight}, {bias}, {stride}, {padding}, {dilation}, {mask})"
+
+A converter takes a call's arguments, Tensors and lengths as source, and returns source. One of a module's class takes
+the torch module and returns the source of its constructor, such as ``"Conv2d(3, 8, 3)"``: a module with its state dict.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from trtnn import functional as F
+from trtnn import modules
+from trtnn.errors import ArgumentError
+from trtnn.from_torch.expressions import (
+    Attribute,
+    Binary,
+    Call,
+    Expression,
+    Item,
+    Negative,
+    Number,
+    Text,
+    parse,
+    text_of,
+)
+from trtnn.from_torch.record import Listed, Step, Value
+from trtnn.graph.tensor import Tensor
+
+Express = Callable[..., Expression]  # of a recorded value, and what an argument of it would be called
+
+_REGISTERED: dict[Any, Callable[..., str]] = {}
+
+
+class Missing(Exception):
+    """trtnn has no counterpart of an operation."""
+
+
+def converter(target: Any) -> Callable[[Callable[..., str]], Callable[..., str]]:
+    """Register what a function of torch's, a custom operator, or a class of modules is in trtnn.
+
+    Args:
+        target: the function, such as ``torch.ops.mine.op`` or ``torchvision.ops.roi_align``, or a subclass of
+            torch.nn.Module, whose forward is then not looked into.
+
+    Returns:
+        A decorator for the converter: of a function it takes the call's arguments, with source in place of Tensors and
+        of what is computed of their lengths, and returns the source of an expression over ``F``, which is
+        ``trtnn.functional``, and the methods of Tensors. Of a class it takes the torch module and returns the source of
+        a module of ``trtnn.modules`` that takes the same state dict and arguments.
+
+    Raises:
+        ArgumentError: it is neither a function nor a class of modules.
+    """
+    if not callable(target):
+        raise ArgumentError(f"a converter is of a function or of a class of modules, not {target!r}")
+
+    def register(function: Callable[..., str]) -> Callable[..., str]:
+        _REGISTERED[_key(target)] = function
+        return function
+
+    return register
+
+
+def _key(target: Any) -> Any:
+    return target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
+
+
+class _Source:
+    """An argument of a converter: its text stands for a node of the tree."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return self.name
+
+
+_DTYPES = {
+    torch.float64: "float32", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16",
+    torch.int64: "int64", torch.int32: "int32", torch.int16: "int32", torch.int8: "int8", torch.uint8: "uint8",
+    torch.bool: "bool_",
+}  # fmt: skip
+# What torch is told of where and how, and not of what.
+_HOW = frozenset((
+    "device", "layout", "memory_format", "pin_memory", "requires_grad", "non_blocking", "copy", "out", "_stacklevel",
+    "generator",
+))  # fmt: skip
+_INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "matmul": "@", "pow": "**",
+    "and": "&", "or": "|", "xor": "^", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
+# Operators come under the names of methods.
+_WHERE = frozenset(("contiguous", "cpu", "cuda", "detach", "pin_memory"))  # of memory, which a network has none of
+_SYMBOLS = {"add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "matmul": "matmul", "eq": "eq", "ne": "ne",
+            "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "true_divide": "truediv"}  # fmt: skip
+_ASSIGNED = {f"{name}_": _INFIX[_SYMBOLS[name]] for name in ("add", "sub", "mul", "div")}
+_ASSIGNED |= {f"__i{name}__": sign for name, sign in _INFIX.items()}
+_ALIASES = {"special_expit": "sigmoid", "_transformer_encoder_layer_fwd": "", "type_as": "type_as"}
+# Modules that are one operation each have a module of the same name here, but for these: they hold modules.
+_NO_LEAVES = frozenset((
+    "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Transformer", "TransformerEncoder",
+    "TransformerDecoder", "Module",
+))  # fmt: skip
+
+
+def augmented_sign(step: Step) -> str | None:
+    """Return the sign of ``x += y`` and its like, or None."""
+    return _ASSIGNED.get(step.name) if step.writes is not None and len(step.args) == 2 and not step.kwargs else None
+
+
+def owner_is_tensor(step: Step) -> bool:
+    """Whether a recorded function is a method of torch.Tensor."""
+    return step.owner.startswith(("torch.Tensor", "torch._C"))
+
+
+def dtype_text(dtype: torch.dtype) -> Text:
+    """Return the name of trtnn's type for one of torch's.
+
+    Raises:
+        Missing: it has none.
+    """
+    if dtype not in _DTYPES:
+        raise Missing(str(dtype))
+    return Text(f"trtnn.{_DTYPES[dtype]}")
+
+
+def is_registered(module: nn.Module) -> bool:
+    """Whether a converter of the user's own is for a module."""
+    return type(module) in _REGISTERED
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one operation: one of torch's that trtnn has, or one that a converter is for."""
+    kind = type(module)
+    if kind in _REGISTERED:
+        return True
+    name = kind.__name__
+    if not kind.__module__.startswith("torch.nn.modules") or name in _NO_LEAVES or name not in modules.__all__:
+        return False
+    if name.startswith("Transformer"):
+        return _activation(module) is not None
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return module.running_mean is not None  # else it is of the batch, and forward says so
+    return True
+
+
+def _activation(layer: nn.Module) -> str | None:
+    known = {torch.nn.functional.relu: "relu", torch.nn.functional.gelu: "gelu"}
+    return known.get(layer.activation)  # type: ignore[arg-type]
+
+
+# -- functions --------------------------------------------------------------------------------------------------------
+
+
+def convert(step: Step, express: Express) -> Expression:
+    """Return the expression that a recorded function is in trtnn.
+
+    Raises:
+        Missing: it has none.
+    """
+    if (own := _REGISTERED.get(_key(step.function))) is not None:
+        return _converted(own, step, express)
+    args, kwargs = list(step.args), {key: value for key, value in step.kwargs.items() if key not in _HOW}
+    name = step.name
+    plain = name.strip("_")
+    if owner_is_tensor(step) and name in _SYMBOLS and len(args) == 2 and not kwargs:
+        return _binary(_SYMBOLS[name], args[0], args[1], express)
+    if name.startswith("__") and len(args) == 2 and not kwargs:
+        if plain in _INFIX:
+            return _binary(plain, args[0], args[1], express)
+        if plain[0] in "ri" and plain[1:] in _INFIX:
+            swapped = plain[0] == "r"
+            return _binary(plain[1:], *(reversed(args) if swapped else args), express)
+    if len(args) == 1 and (name in ("__neg__", "__invert__") or (name == "neg" and owner_is_tensor(step))):
+        return Negative(express(args[0]), "~" if plain == "invert" else "-")
+    if name == "__getitem__":
+        index = args[1] if type(args[1]) is tuple else (args[1],)
+        return Item(express(args[0]), tuple(express(item) for item in index))
+    if name in _WHERE and step.writes is None:
+        copied = name == "contiguous" and isinstance(step.result, Value) and step.result.last_write >= 0
+        return Call(Attribute(express(args[0]), "clone"), ()) if copied else express(args[0])
+    if name == "__iter__":
+        return Call(Attribute(express(args[0]), "unbind"), ())
+    if name.startswith("get:"):
+        if not hasattr(Tensor, name[4:]):
+            raise Missing(f"torch.Tensor.{name[4:]}")
+        return Attribute(express(args[0]), name[4:])
+    return _call(step, _without_how(args), kwargs, express)
+
+
+def _without_how(args: list[Any]) -> list[Any]:
+    return [value for value in args if not isinstance(value, (torch.device, torch.layout, torch.memory_format))]
+
+
+def _binary(name: str, left: Any, right: Any, express: Express) -> Expression:
+    return Binary(express(left), _INFIX[name], express(right))
+
+
+def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express) -> Expression:
+    name, owner = _ALIASES.get(step.name, step.name), step.owner
+    if owner in ("torch.linalg", "torch.fft"):
+        space = owner.rpartition(".")[2]
+        short = name.removeprefix(f"{space}_")
+        inner = getattr(F, space)
+        if short not in inner.__all__:
+            raise Missing(f"{owner}.{short}")
+        function: Any = getattr(inner, short)
+        callee: Expression = Attribute(Attribute(Text("F"), space), short)
+        method = False
+    else:
+        name = name.removeprefix("special_") if owner == "torch.special" else name
+        method = hasattr(Tensor, name) and not (owner != "torch.Tensor" and _is_function(name))
+        if not method and not _is_function(name):
+            raise Missing(f"{owner}.{step.name}")
+        function = getattr(Tensor if method else F, name)
+        callee = Attribute(express(args[0]) if method and args else Text("F"), name)
+    known = list(inspect.signature(function).parameters.values())
+    known = known[1:] if method else known
+    kwargs = {key: value for key, value in kwargs.items() if not _is_default(known, key, value)}
+    if "dtype" in kwargs and kwargs["dtype"] is None:
+        del kwargs["dtype"]
+    if method and args:
+        args = args[1:]
+    elif method:
+        callee = Attribute(express(kwargs.pop("input")), name)
+    names = [p.name for p in known if p.kind is not p.VAR_POSITIONAL]
+    hints = [*names[: len(args)], *["size"] * len(args)]
+    return Call(
+        callee,
+        tuple(express(value, hint) for value, hint in zip(args, hints, strict=False)),
+        tuple((key, express(value, key)) for key, value in kwargs.items()),
+    )
+
+
+def _is_function(name: str) -> bool:
+    if name in F.__all__:
+        return True
+    if not name.endswith("_") or name.startswith("_"):
+        return False
+    try:
+        return callable(getattr(F, name))
+    except AttributeError:
+        return False
+
+
+def _is_default(known: list[inspect.Parameter], key: str, value: Any) -> bool:
+    default = next((p.default for p in known if p.name == key), inspect.Parameter.empty)
+    return (default is value or (type(default) is type(value) and default == value)) or (
+        key == "training" and value is False
+    )
+
+
+def _converted(own: Callable[..., str], step: Step, express: Express) -> Expression:
+    names: dict[str, Expression] = {}
+
+    def source(value: Any) -> Any:
+        if value is None or isinstance(value, str) or type(value) in (bool, int, float):
+            return value
+        if isinstance(value, tuple) and all(type(item) in (bool, int, float) for item in value):
+            return list(value) if isinstance(value, Listed) else tuple(value)
+        name = f"argument_{len(names)}"
+        names[name] = express(value)
+        return _Source(name)
+
+    text = own(*map(source, step.args), **{key: source(value) for key, value in step.kwargs.items()})
+    if not isinstance(text, str):
+        raise ArgumentError(
+            f"the converter of {step.owner}.{step.name} returned {text!r}", "it returns source, a string"
+        )
+    try:
+        return parse(text, names)
+    except SyntaxError as error:
+        raise ArgumentError(f"the converter of {step.owner}.{step.name} returned {text!r}", str(error)) from None
+
+
+# -- modules ----------------------------------------------------------------------------------------------------------
+
+
+def constructor(module: nn.Module) -> Call:
+    """Return the call that makes trtnn's module of a torch module that is one operation."""
+    own = _REGISTERED.get(type(module))
+    if own is not None:
+        found = parse(own(module), {})
+        if not isinstance(found, Call):
+            raise ArgumentError(f"the converter of {type(module).__name__} returned {text_of(found)}, which is no call")
+        return found
+    name = type(module).__name__
+    known = inspect.signature(getattr(modules, name)).parameters
+    given = _arguments(module, name)
+    args: list[Expression] = []
+    kwargs: list[tuple[str, Expression]] = []
+    for key, parameter in known.items():
+        if key not in given or parameter.kind is parameter.VAR_POSITIONAL or key in ("momentum", "device", "dtype"):
+            continue
+        value = given[key] if key in ("normalized_shape", "unflattened_size") else _one_of_equals(given[key])
+        if key == "normalized_shape" and len(value) == 1:
+            value = value[0]
+        if key == "stride" and "Pool" in name and value == _one_of_equals(given.get("kernel_size")):
+            continue
+        if key == "p" and "Dropout" in name:
+            value = float(value)
+        default = parameter.default
+        if isinstance(value, (str, type(None))):
+            if value == default:
+                continue
+            node: Expression = Text(text_of(Number(value)))
+        else:
+            node = Number(tuple(value) if isinstance(value, torch.Size) else value, key, default=default)
+        required = default is parameter.empty
+        if required and not kwargs:
+            args.append(node)
+        else:
+            kwargs.append((key, node))
+    return Call(Text(name), tuple(args), tuple(kwargs))
+
+
+def _arguments(module: Any, name: str) -> dict[str, Any]:
+    """Return the constructor's arguments of a torch module, of those that trtnn's takes."""
+    if name in ("TransformerEncoderLayer", "TransformerDecoderLayer"):
+        attention = module.self_attn
+        found = {
+            "d_model": attention.embed_dim, "nhead": attention.num_heads,
+            "dim_feedforward": module.linear1.out_features, "activation": _activation(module),
+            "layer_norm_eps": module.norm1.eps, "batch_first": attention.batch_first,
+            "norm_first": module.norm_first, "bias": module.linear1.bias is not None,
+        }  # fmt: skip
+        if found["activation"] == "relu":
+            del found["activation"]
+        return found
+    found = {}
+    for key in inspect.signature(getattr(modules, name)).parameters:
+        if key == "bias":
+            if name == "MultiheadAttention":
+                found[key] = module.in_proj_bias is not None
+            elif isinstance(module, nn.RNNBase):
+                found[key] = module.bias
+            elif getattr(module, "weight", None) is not None or "weight" not in module._parameters:
+                found[key] = getattr(module, "bias", None) is not None
+        elif key == "add_bias_kv":
+            found[key] = module.bias_k is not None
+        elif key in ("kdim", "vdim"):
+            if getattr(module, key) != module.embed_dim:
+                found[key] = getattr(module, key)
+        elif hasattr(module, key) and not isinstance(getattr(module, key), (torch.Tensor, nn.Module)):
+            found[key] = getattr(module, key)
+    return found
+
+
+def _one_of_equals(value: Any) -> Any:
+    """Return the one number of a tuple of equal ones, such as 3 of (3, 3), and anything else as it is."""
+    if (
+        isinstance(value, (tuple, list))
+        and value
+        and all(type(item) is type(value[0]) and item == value[0] for item in value)
+    ):
+        return value[0] if isinstance(value[0], (int, float)) else value
+    return value

@@ -1,0 +1,159 @@
+"""What the caller's bytecode tells: the variables that a value is stored to, and those that a line reads.
+
+It is read after the call that made the value, in the frame that called. Python 3.10 to 3.14 spell it differently.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import linecache
+import os
+import sys
+from collections.abc import Iterator
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import torch
+
+TORCH = os.path.dirname(torch.__file__) + os.sep
+_FUNCTIONS = tuple(
+    TORCH + name
+    for name in ("overrides.py", "functional.py", "_tensor.py", "_jit_internal.py", os.path.join("nn", "functional.py"))
+)
+OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NO_CODE = ("CACHE", "RESUME", "PRECALL", "EXTENDED_ARG", "NOP", "NOT_TAKEN")
+
+
+class Place(NamedTuple):
+    """A line of the user's source."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        text = linecache.getline(self.file, self.line).strip()
+        return f"{self.file}:{self.line}, in {self.function}" + (f": {text}" if text else "")
+
+
+class _Line(NamedTuple):
+    """What a code object has up to each instruction: its instructions, their places, and where each line begins."""
+
+    instructions: list[dis.Instruction]
+    places: dict[int, int]
+    lines: list[int]
+
+
+@functools.cache
+def _read(code: CodeType) -> _Line:
+    found, lines, line = [], [], code.co_firstlineno
+    for instruction in dis.get_instructions(code):
+        number = instruction.starts_line
+        if sys.version_info >= (3, 13):
+            number = instruction.line_number
+        line = number if isinstance(number, int) and not isinstance(number, bool) else line
+        if instruction.opname not in _NO_CODE:
+            found.append(instruction)
+            lines.append(line)
+    return _Line(found, {instruction.offset: i for i, instruction in enumerate(found)}, lines)
+
+
+def _position(frame: FrameType) -> int | None:
+    """Return the place of the instruction that a frame is at."""
+    places, at = _read(frame.f_code).places, frame.f_lasti
+    if at not in places:
+        at = max((offset for offset in places if offset <= at), default=-1)
+    return places.get(at)
+
+
+def user_frame(depth: int = 1) -> FrameType | None:
+    """Return the innermost frame that is neither torch's nor ours."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith((TORCH, OURS)) and file[:1] != "<":
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def caller(depth: int = 1) -> FrameType | None:
+    """Return the frame that called; None where a module of torch's did, whose variables say nothing.
+
+    Functions of torch's that are written in Python stand between the caller and us.
+    """
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and frame.f_code.co_filename.startswith((OURS, *_FUNCTIONS)):
+        frame = frame.f_back
+    return None if frame is None or frame.f_code.co_filename.startswith((TORCH, "<")) else frame
+
+
+def place_of(frame: FrameType | None) -> Place:
+    """Return the line that a frame is at."""
+    if frame is None:
+        return Place("?", 0, "?")
+    return Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def stored_names(frame: FrameType) -> str | list[str] | None:
+    """Return the variables that the value of the call at hand goes to: one, one for each part of it, or None."""
+    at = _position(frame)
+    if at is None:
+        return None
+    following = _read(frame.f_code).instructions[at:]
+    if following[0].opname != "UNPACK_SEQUENCE":  # a Tensor that is unpacked is asked for its parts there
+        following = following[1:]
+    if not following:
+        return None
+    first = following[0]
+    if first.opname == "UNPACK_SEQUENCE":
+        names: list[str] = []
+        for name in _stores(following[1:]):
+            names.append(name)
+            if len(names) == first.arg:
+                return names
+        return None
+    return next(_stores(following), None)
+
+
+def _stores(instructions: list[dis.Instruction]) -> Iterator[str]:
+    for instruction in instructions:
+        value = instruction.argval
+        if instruction.opname == "STORE_FAST":
+            yield value
+        elif instruction.opname == "STORE_FAST_STORE_FAST":  # of 3.13
+            yield from value
+        elif instruction.opname == "STORE_FAST_LOAD_FAST":
+            yield value[0]
+            return
+        else:
+            return
+
+
+def read_names(frame: FrameType) -> tuple[frozenset[str], tuple[str, ...], frozenset[Any]]:
+    """Return what the line at hand has read up to the call: variables, attributes of ``self``, and numbers."""
+    at = _position(frame)
+    if at is None:
+        return frozenset(), (), frozenset()
+    numbers: set[Any] = set()
+    code = _read(frame.f_code)
+    variables: set[str] = set()
+    attributes: list[str] = []
+    last: Any = None
+    for i in range(at, -1, -1):
+        if code.lines[i] != code.lines[at]:
+            break
+        instruction = code.instructions[i]
+        if instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")):
+            value = instruction.argval
+            variables.update([value] if isinstance(value, str) else value)
+            if (value if isinstance(value, str) else value[-1]) == "self" and last is not None:
+                attributes.append(last)
+        if instruction.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
+            value = instruction.argval
+            numbers.update(
+                item for item in (value if isinstance(value, tuple) else (value,)) if type(item) in (int, float)
+            )
+        last = instruction.argval if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") else None
+    return frozenset(variables), tuple(attributes), frozenset(numbers)

@@ -1,0 +1,152 @@
+"""A conversion beside torch: on its example, and on a second input that shows what was only right for the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from trtnn.errors import VerificationError
+from trtnn.shapes.symbolic import Dim, Size, evaluate
+
+TOLERANCE = 1e-3  # of the largest magnitude of an output: weights and inputs are whatever they are
+_HALF_TOLERANCE = 5e-2  # where torch itself computes in 16 bits
+_TIMES_TORCH = 10  # times torch's own distance from its result in fp64, where that is larger
+_UNCLEAR = 0.1  # of the largest magnitude: where torch itself is that far off, nothing can be compared
+
+
+def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+    """Return a structure with each tensor changed."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (tuple, list)):
+        items = [mapped(item, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, Mapping):
+        changed = {key: mapped(item, change) for key, item in value.items()}
+        return changed if type(value) is dict else type(value)(**changed)
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return type(value)(**{name: mapped(getattr(value, name), change) for name in value.__dataclass_fields__})
+    return value
+
+
+def second_example(tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[Any]]) -> list[torch.Tensor]:
+    """Return inputs like an example's, of other values, and of other lengths where those are dynamic.
+
+    Floats are drawn with the example's mean and deviation; whole numbers and truths are drawn from those it holds.
+
+    Args:
+        tensors: the example's.
+        shapes: of each, with Dims for what is dynamic.
+    """
+    generator = torch.Generator().manual_seed(1)
+    dims: dict[str, Dim] = {}
+    lengths: dict[str, int] = {}
+    for tensor, shape in zip(tensors, shapes, strict=True):
+        for length, now in zip(shape, tensor.shape, strict=True):
+            if isinstance(length, Size):
+                for axis in length.dims:
+                    dims[axis.name] = axis  # type: ignore[assignment]
+                    if isinstance(length, Dim):
+                        lengths[axis.name] = now
+    other = {name: _another(dim, lengths.get(name)) for name, dim in dims.items()}
+    return [
+        _drawn(tensor, [n if isinstance(n, int) else evaluate(n, other) for n in shape], generator)
+        for tensor, shape in zip(tensors, shapes, strict=True)
+    ]
+
+
+def _another(dim: Any, now: int | None) -> int:
+    """Return a length of a dimension other than the example's, and other than 1 where there is one."""
+    allowed = range(dim.min, dim.max + 1, dim.multiple_of)
+    near = [n for n in allowed if n != now and n > 1]
+    return min(near, key=lambda n: abs(n - (now or dim.opt))) if near else allowed[0]
+
+
+def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    if tensor.is_floating_point():
+        numbers = tensor.detach().float()
+        mean, deviation = float(numbers.mean()), float(numbers.std(correction=0))
+        drawn = torch.randn(tuple(shape), generator=generator) * (deviation or 1.0) + mean
+        return drawn.to(tensor.device, tensor.dtype)
+    held = tensor.detach().flatten()
+    picked = torch.randint(held.numel(), tuple(shape), generator=generator)
+    return held[picked.to(held.device)]
+
+
+def outputs_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the arrays and tensors in what a network or a torch module returned, with where they are."""
+
+    def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+            yield path or "output", value
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                yield from walk(item, f"{path}[{key!r}]")
+        elif isinstance(value, (tuple, list)):
+            for i, item in enumerate(value):
+                yield from walk(item, f"{path}[{i}]")
+        elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+            for name in value.__dataclass_fields__:
+                yield from walk(getattr(value, name), f"{path}[{name!r}]")
+
+    return walk(value, "")
+
+
+def largest_difference(ours: Any, theirs: Any, which: str, exact: Callable[[], Any] | None = None) -> float:
+    """Return the largest difference of any output, in parts of that output's largest magnitude.
+
+    Args:
+        ours, theirs: what the network and torch returned.
+        which: the input, for the message.
+        exact: returns what torch gives in fp64; it is asked where the difference is larger than :data:`TOLERANCE`, for
+            what rounding does grows from layer to layer, and in torch as well.
+
+    Raises:
+        VerificationError: outputs are of other numbers, shapes or values.
+    """
+    mine, yours = list(outputs_of(ours)), list(outputs_of(theirs))
+    if len(mine) != len(yours):
+        raise VerificationError(f"on {which} there are {len(mine)} outputs, and {len(yours)} of torch")
+    worst = 0.0
+    exactly = None
+    for i, ((path, got), (_, expected)) in enumerate(zip(mine, yours, strict=True)):
+        difference = _difference(got, expected, path, which)
+        limit = _HALF_TOLERANCE if expected.dtype in (torch.float16, torch.bfloat16) else TOLERANCE
+        if difference > limit and exact is not None and expected.is_floating_point():
+            exactly = list(outputs_of(exact())) if exactly is None else exactly
+            difference = _difference(got, exactly[i][1], path, which)
+            own = _difference(expected, exactly[i][1], path, which)
+            if own > _UNCLEAR:
+                raise VerificationError(
+                    f"on {which} torch's own {path} differs from what it is in fp64 by {own:.1e} of its largest "
+                    "magnitude, so that nothing can be compared",
+                    "give the trained weights, or verify=False",
+                )
+            limit = max(limit, _TIMES_TORCH * own)
+        if not difference <= limit:
+            raise VerificationError(
+                f"on {which} {path} differs from torch's by {difference:.1e} of its largest magnitude",
+                f"allowed is {limit:.1e}",
+                "this is a fault of the conversion: please report it with the module",
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def _difference(got: Any, expected: torch.Tensor, path: str, which: str) -> float:
+    got = torch.as_tensor(np.asarray(got.detach().float().cpu() if isinstance(got, torch.Tensor) else got))
+    expected = expected.detach().cpu()
+    if tuple(got.shape) != tuple(expected.shape):
+        raise VerificationError(f"on {which} {path} has shape {tuple(got.shape)}, and torch's {tuple(expected.shape)}")
+    if not expected.is_floating_point():
+        return float((got.to(expected.dtype) != expected).double().mean()) if expected.numel() else 0.0
+    got, expected = got.double(), expected.detach().double()
+    same = (got == expected) | (got.isnan() & expected.isnan())
+    if bool(same.all()):
+        return 0.0
+    off = torch.where(same, 0.0, (got - expected).abs())
+    largest = expected[expected.isfinite()].abs().max() if bool(expected.isfinite().any()) else torch.tensor(1.0)
+    return float(off.max() / max(float(largest), 1e-12)) if bool(off.isfinite().all()) else float("inf")
