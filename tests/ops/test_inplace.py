@@ -112,6 +112,7 @@ ARGUMENTS = {
 OF_BOOLS = [name for name in IN_PLACE if name.startswith("bitwise")]  # which the table of all operations changes
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce:UserWarning")  # it is in beta, torch says
 @pytest.mark.parametrize("name", [name for name in IN_PLACE if name not in OF_BOOLS])
 def test_methods_as_torchs(name):
     x = np.abs(numbers(3, 3)) / 4 + (1 if name in ("acosh", "arccosh") else 0.1)
