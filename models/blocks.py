@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
-from trtnn.modules import BatchNorm2d, Conv2d, Identity, MaxPool2d, Module, SiLU
+from trtnn.modules import BatchNorm2d, Conv2d, Identity, MaxPool2d, Module, ReLU, SiLU
 from trtnn.parameter import Parameter
 
 
@@ -38,6 +38,28 @@ class Conv(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.conv(x)))
+
+
+class TwoConvolutions(Module):
+    """Two 3×3 convolutions with their norms, which residual blocks add something to.
+
+    Args:
+        c_in, c_out: channels.
+        stride: of the first.
+        norm: makes a norm of as many channels.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1, norm: Callable[[int], Module] = BatchNorm2d) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = norm(c_out)
+        self.relu = ReLU(inplace=True)
+        self.conv2 = Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = norm(c_out)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(y))
 
 
 def without_norms(model: Module) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
+from trtnn.models.blocks import TwoConvolutions
 from trtnn.modules import DCN, BatchNorm2d, Conv2d, ConvTranspose2d, Identity, MaxPool2d, Module, ReLU, Sequential
 
 
@@ -24,20 +25,11 @@ def _conv_bn_relu(c_in: int, c_out: int, k: int, s: int = 1) -> Sequential:
     return Sequential(Conv2d(c_in, c_out, k, s, k // 2, bias=False), BatchNorm2d(c_out), ReLU(inplace=True))
 
 
-class BasicBlock(Module):
+class BasicBlock(TwoConvolutions):
     """Two 3×3 convolutions, and a residual path that may come from elsewhere."""
 
-    def __init__(self, c_in: int, c_out: int, s: int = 1) -> None:
-        super().__init__()
-        self.conv1 = Conv2d(c_in, c_out, 3, s, 1, bias=False)
-        self.bn1 = BatchNorm2d(c_out)
-        self.relu = ReLU(inplace=True)
-        self.conv2 = Conv2d(c_out, c_out, 3, 1, 1, bias=False)
-        self.bn2 = BatchNorm2d(c_out)
-
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(y + (x if residual is None else residual))
+        return self.relu(self.convolve(x) + (x if residual is None else residual))
 
 
 class Root(Module):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trtnn.graph.tensor import Tensor
+from trtnn.models.blocks import TwoConvolutions
 from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU, Sequential
@@ -24,24 +25,17 @@ def _downsample(c_in: int, c_out: int, stride: int, norm: Norm) -> Sequential | 
     return Sequential(Conv2d(c_in, c_out, 1, stride, bias=False), norm(c_out))
 
 
-class BasicBlock(Module):
+class BasicBlock(TwoConvolutions):
     """Two 3×3 convolutions, with a residual path round them."""
 
     expansion = 1
 
     def __init__(self, c_in: int, c: int, stride: int, norm: Norm) -> None:
-        super().__init__()
-        self.conv1 = Conv2d(c_in, c, 3, stride, 1, bias=False)
-        self.bn1 = norm(c)
-        self.relu = ReLU(inplace=True)
-        self.conv2 = Conv2d(c, c, 3, 1, 1, bias=False)
-        self.bn2 = norm(c)
+        super().__init__(c_in, c, stride, norm)
         self.downsample = _downsample(c_in, c, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return self.relu(self.convolve(x) + (x if self.downsample is None else self.downsample(x)))
 
 
 class Bottleneck(Module):

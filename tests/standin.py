@@ -1,96 +1,173 @@
-"""An engine's session that computes on the CPU, for what goes on around the GPU."""
+"""A GPU and TensorRT's runtime where neither is: memory lies on the host, and contexts run the CPU reference.
+
+All above them is what it is on a GPU: engines, sessions, workers, and who uses CUDA graphs.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import trtnn.engine.engine
-from trtnn import Network, get_backend
+import trtnn.engine.session
+from trtnn import Dim, Network, get_backend
+from trtnn.backend import Backend
 from trtnn.shapes.call import Shapes
 from trtnn.shapes.profiles import lengths_in
+from trtnn.shapes.spec import TensorSpec
+from trtnn.shapes.symbolic import evaluate
 from trtnn.structure import leaves_of
 
-
-class StandInWorker:
-    """Runs the network's reference; a recorder is told the times that the session has for each run."""
-
-    def __init__(self, session: StandInSession, recorder: Any = None) -> None:
-        self.session, self.recorder, self.closed = session, recorder, False
-
-    def run_arrays(self, shapes: Any, given: Mapping[str, np.ndarray], out: Any) -> dict[str, np.ndarray]:
-        assert not self.closed
-        self.session.calls += 1
-        if self.recorder is not None:
-            for name, milliseconds in self.session.times(self.session.calls):
-                self.recorder.report_layer_time(name, milliseconds)
-        network = self.session.network
-        return {k: np.array(v) for k, v in leaves_of(network.graph.structure, network.run(**given)).items()}
-
-    def bare(self, shapes: Any) -> Callable[[], None]:
-        return lambda: None
-
-    def close(self) -> None:
-        self.closed = True
+Times = Callable[[int], Iterable[tuple[str, float]]]
 
 
-class StandInSession:
-    """A session, an ``ICudaEngine`` and its inspector in one.
+class Memory:
+    """Arrays on the host in the place of device and pinned memory; they begin as -1.
 
     Args:
-        network: what is run.
+        log: what is asked for is written there.
+        addresses: the buffers by their addresses, for contexts to find.
+    """
+
+    stream = 7  # the one that is current
+
+    def __init__(self, log: list[tuple[Any, ...]], addresses: dict[int, np.ndarray]) -> None:
+        self.log, self.addresses = log, addresses
+
+    def current_stream(self) -> int:
+        return self.stream
+
+    def current_handle(self) -> int:
+        return self.stream
+
+    def handle(self, stream: int) -> int:
+        return stream
+
+    def wait(self, stream: int, other: int) -> None:
+        self.log.append(("wait", stream, other))
+
+    def empty(self, spec: TensorSpec) -> np.ndarray:
+        self.log.append(("empty", spec.shape))
+        return np.full(spec.shape, -1, spec.dtype.numpy)
+
+    def pinned(self, spec: TensorSpec) -> np.ndarray:
+        self.log.append(("pinned", spec.shape))
+        return np.full(spec.shape, -1, spec.dtype.numpy)
+
+    def array(self, pinned: np.ndarray) -> np.ndarray:
+        return pinned
+
+    def direct(self, array: np.ndarray) -> np.ndarray | None:
+        return array if array.flags.c_contiguous else None
+
+    def fill(self, pinned: np.ndarray, array: np.ndarray) -> None:
+        self.log.append(("fill", array.shape))
+        pinned[...] = array
+
+    def read(self, pinned: np.ndarray, array: np.ndarray) -> None:
+        self.log.append(("read", array.shape))
+        array[...] = pinned
+
+    def pointer(self, buffer: np.ndarray) -> int:
+        self.addresses[buffer.ctypes.data] = buffer
+        return buffer.ctypes.data
+
+    def copy(self, target: np.ndarray, source: np.ndarray) -> None:
+        assert target.shape == source.shape
+        target[...] = source
+
+    def synchronize(self) -> None:
+        pass
+
+
+class Context:
+    """An ``IExecutionContext``: it runs on the buffers and at the shapes that it was told, and checks them."""
+
+    def __init__(self, engine: CudaEngine) -> None:
+        self.engine, self.profile, self.profiler = engine, None, None
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        self.engine.log.append(("profile", profile))
+        self.profile = profile
+        return profile < len(self.engine.shapes.profiles)
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.engine.log.append(("shape", shape))
+        self.shapes[name] = tuple(shape)
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        lengths: dict[str, int] = {}
+        for told, shape in self.shapes.items():
+            of_input = zip(self.engine.shapes.inputs[told].shape, shape, strict=True)
+            lengths |= {dim.name: length for dim, length in of_input if isinstance(dim, Dim)}
+        return tuple(evaluate(length, lengths) for length in self.engine.shapes.outputs[name].shape)
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        engine = self.engine
+        arrays = {name: engine.addresses[address] for name, address in self.addresses.items()}
+        assert arrays.keys() == {*engine.shapes.inputs, *engine.shapes.outputs}
+        inputs = {name: arrays[name] for name in engine.shapes.inputs}
+        for name, shape in self.shapes.items():
+            assert inputs[name].shape == shape
+        for name, value in leaves_of(engine.network.graph.structure, engine.network.run(**inputs)).items():
+            assert arrays[name].shape == np.shape(value)
+            arrays[name][...] = value
+        engine.log.append(("run", self.profile))
+        if self.profiler is not None:
+            for layer, milliseconds in engine.times(engine.runs):
+                self.profiler.report_layer_time(layer, milliseconds)
+        return True
+
+
+class CudaEngine:
+    """What TensorRT makes of a plan: an ``ICudaEngine``, and its inspector.
+
+    Args:
+        shapes: what TensorRT shows of it.
+        network: what its contexts run; None where nothing runs.
         times: the (name, milliseconds) that TensorRT reports in the n-th run.
         layers: what the inspector shows of each layer.
     """
 
+    num_aux_streams = 0
+
     def __init__(
-        self, network: Network, times: Callable[[int], list[tuple[str, float]]] = lambda _: [], layers: Any = ()
+        self, shapes: Shapes, network: Network | None = None, times: Times = lambda _: (), layers: Iterable[Any] = ()
     ) -> None:
-        self.network, self.times, self.shown = network, times, list(layers)
-        self.backend, self.engine, self.calls = get_backend(), self, 0
-        self.recorded: list[StandInWorker] = []
-        self.aux_streams = 0
-
-    def worker(self, profile: int) -> StandInWorker:
-        return StandInWorker(self)
-
-    def add_recorded(self, recorder: Any, profile: int) -> StandInWorker:
-        self.recorded.append(StandInWorker(self, recorder))
-        return self.recorded[-1]
-
-    def pinned(self, spec: Any) -> np.ndarray:
-        return np.empty(spec.shape, spec.dtype.numpy)
-
-    def capture(self, shapes: Any) -> StandInWorker:
-        return StandInWorker(self)
-
-    def create_engine_inspector(self) -> StandInSession:
-        return self
-
-    def get_engine_information(self, layer_format: Any) -> str:
-        assert layer_format == self.backend.trt.LayerInformationFormat.JSON
-        return json.dumps({"Layers": self.shown}).replace("\\u001e", "\x1e")  # as it is, as TensorRT has it
-
-    def close(self) -> None:
-        pass
-
-
-class StandInPlan:
-    """What TensorRT shows of a deserialised plan: the inputs, outputs and profiles of a network.
-
-    Args:
-        shapes: of the network.
-    """
-
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes = shapes
+        self.shapes, self.network, self.times, self.layers = shapes, network, times, list(layers)
         self.names = [*shapes.inputs, *shapes.outputs]
         self.num_io_tensors = len(self.names)
         self.num_optimization_profiles = max(1, len(shapes.profiles))
+        self.log: list[tuple[Any, ...]] = []  # what it and the memory were asked for, in order
+        self.addresses: dict[int, np.ndarray] = {}
+        self.contexts: weakref.WeakSet[Context] = weakref.WeakSet()  # those that somebody holds
+
+    @property
+    def runs(self) -> int:
+        """How often a context ran."""
+        return sum(kind == "run" for kind, *_ in self.log)
+
+    def memory(self) -> Memory:
+        return Memory(self.log, self.addresses)
+
+    def backend(self) -> Backend:
+        """Return the TensorRT that is here, with a runtime that makes this engine of any plan."""
+        backend = copy.copy(get_backend())
+        backend.trt = _Runtimes(backend.trt, self)  # type: ignore[assignment]
+        return backend
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
@@ -112,9 +189,51 @@ class StandInPlan:
     def _spec(self, name: str) -> Any:
         return {**self.shapes.inputs, **self.shapes.outputs}[name]
 
+    def create_execution_context(self) -> Context:
+        context = Context(self)
+        self.contexts.add(context)
+        return context
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, session: StandInSession) -> StandInSession:
-    """Let engines run by a session, whatever the machine."""
-    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *_: session)
-    monkeypatch.setattr(trtnn.engine.engine.Engine, "check_runnable", lambda self: get_backend())
-    return session
+    def create_engine_inspector(self) -> CudaEngine:
+        return self
+
+    def get_engine_information(self, layer_format: Any) -> str:
+        assert layer_format == get_backend().trt.LayerInformationFormat.JSON
+        return json.dumps({"Layers": self.layers}).replace("\\u001e", "\x1e")  # as it is, as TensorRT has it
+
+
+class _Runtimes:
+    """TensorRT's module with runtimes that make one engine of every plan."""
+
+    def __init__(self, trt: Any, engine: CudaEngine) -> None:
+        self.trt, self.engine = trt, engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.trt, name)
+
+    def Runtime(self, logger: Any) -> Any:
+        return SimpleNamespace(deserialize_cuda_engine=lambda plan: self.engine)
+
+
+class Graph:
+    """A CUDA graph that is not one: it puts its work on the stream again whenever it is launched."""
+
+    def __init__(self, enqueue: Callable[[int], None]) -> None:
+        self.launch = enqueue
+        enqueue(Memory.stream)
+
+    def close(self) -> None:
+        pass
+
+
+def stand_in(
+    monkeypatch: pytest.MonkeyPatch, network: Network, times: Times = lambda _: (), layers: Iterable[Any] = ()
+) -> CudaEngine:
+    """Let engines run, whatever the machine; each is one of the network, and described so."""
+    engine = CudaEngine(network._shapes, network, times, layers)
+    backend = engine.backend()
+    monkeypatch.setattr(trtnn.engine.engine.Engine, "check_runnable", lambda self: backend)
+    for module in (trtnn.engine.engine, trtnn.engine.session):
+        monkeypatch.setattr(module, "device_memory", engine.memory)
+    monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
+    return engine

@@ -9,7 +9,7 @@ import torch
 
 import trtnn
 from tests.helpers import ONE_TARGET, load_random, message_of, numbers, trace
-from tests.standin import StandInSession, stand_in
+from tests.standin import stand_in
 from trtnn import modules
 from trtnn.errors import ArgumentError
 
@@ -136,7 +136,7 @@ def test_integers():
 
 def test_an_engine_is_built_where_none_is_given(model, monkeypatch):
     network = model.trace(outputs=["stem"])
-    stand_in(monkeypatch, StandInSession(network))
+    stand_in(monkeypatch, network)
     built = []
     build = trtnn.Network.build
     monkeypatch.setattr(trtnn.Network, "build", lambda self: built.append(self) or build(self, **ONE_TARGET))
@@ -149,7 +149,7 @@ def test_an_engine_is_built_where_none_is_given(model, monkeypatch):
 def test_a_saved_engine_s_own_outputs(model, tmp_path, monkeypatch):
     network = model.trace(fp16=True)
     path = network.build(**ONE_TARGET).save(tmp_path / "net.engine")
-    stand_in(monkeypatch, StandInSession(network))
+    stand_in(monkeypatch, network)
     found = trtnn.compare(model.trace(), IMAGES, engine=trtnn.Engine.load(path))  # with the reference in fp32
     assert [(row.path, row.name) for row in found.outputs] == [("", "scores"), ("", "map")]
     assert all(1e-6 < row.error < 2e-3 for row in found.outputs)

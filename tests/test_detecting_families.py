@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import trtnn
-from tests.standin import StandInSession, stand_in
+from tests.standin import stand_in
 from trtnn import Dim, models
 from trtnn.build.describe import describe
 from trtnn.cli import main
@@ -81,7 +81,7 @@ def test_what_is_found_is_the_same_by_every_way(family, kind, monkeypatch, tmp_p
     plan = memoryview(b"ftrt" + bytes(60))
     description = describe(network.graph, ["sm86"], network.metadata, plan)
     engine_file.write(tmp_path / "a.engine", description, plan)
-    stand_in(monkeypatch, StandInSession(network))
+    stand_in(monkeypatch, network)
     check(
         [vars(found) for found in trtnn.Detector(trtnn.Engine.load(tmp_path / "a.engine"), **THRESHOLDS)(images)],
         expected,

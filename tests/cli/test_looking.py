@@ -7,7 +7,7 @@ import pytest
 
 import trtnn
 from tests.helpers import ONE_TARGET, RUNS_HERE
-from tests.standin import StandInSession, stand_in
+from tests.standin import stand_in
 from trtnn.engine import bench
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.models import from_state_dict
@@ -44,7 +44,7 @@ TIMES = [("model.0.conv", 1.0), ("model.0.act/activation + model.0.act", 3.0), (
 
 
 def test_a_profile(run, saved, network, monkeypatch, tmp_path):
-    session = stand_in(monkeypatch, StandInSession(network, lambda _: TIMES))
+    stood_in = stand_in(monkeypatch, network, lambda _: TIMES)
     result = run("profile", saved, "--runs", 2, "--json", tmp_path / "p.json")
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -53,13 +53,13 @@ def test_a_profile(run, saved, network, monkeypatch, tmp_path):
     written = json.loads((tmp_path / "p.json").read_text())
     assert written["engine"] == "digits.engine"
     assert [row["milliseconds"] for row in written["layers"]] == [1, 3, 4]
-    calls = session.calls
+    before = stood_in.runs
     run("profile", saved, "--runs", 7)
-    assert session.calls - calls == calls + 5
+    assert stood_in.runs - before == before + 5
 
 
 def test_a_profile_by_time_and_by_module(run, saved, network, monkeypatch):
-    stand_in(monkeypatch, StandInSession(network, lambda _: TIMES))
+    stand_in(monkeypatch, network, lambda _: TIMES)
     lines = run("profile", saved, "--by-time", "--rows", 1).out.splitlines()
     assert lines[2].startswith("model.24")
     assert lines[3] == "... and 2 more"
@@ -70,7 +70,7 @@ def test_a_profile_by_time_and_by_module(run, saved, network, monkeypatch):
 def test_a_profile_of_a_picture(run, saved, network, monkeypatch):
     seen = []
     monkeypatch.setattr(network, "run", lambda images: seen.append(images) or np.zeros((1, 63, 15), np.float32))
-    stand_in(monkeypatch, StandInSession(network, lambda _: TIMES))
+    stand_in(monkeypatch, network, lambda _: TIMES)
     assert run("profile", saved, "--picture", PICTURE, "--runs", 1).code == 0
     np.testing.assert_array_equal(seen[0], trtnn.vision.preprocess([trtnn.vision.read_image(PICTURE)], (32, 32))[0])
     result = run("profile", saved, "--picture", "missing.jpg")
@@ -98,7 +98,7 @@ def gpu(monkeypatch):
 
 def session_of(monkeypatch, network):
     """Let engines be those of a network, or what a function makes of its traced one."""
-    stand_in(monkeypatch, StandInSession(network))
+    stand_in(monkeypatch, network)
 
 
 def test_a_comparison_that_agrees(run, gpu, model, monkeypatch, tmp_path):
@@ -159,7 +159,7 @@ def test_dynamic_engines_are_looked_at_where_they_are_fastest(run, quick, model,
     path = traced.build(**ONE_TARGET).save(tmp_path / "a.engine")
     seen, original = [], traced.run
     monkeypatch.setattr(traced, "run", lambda images: seen.append(images.shape) or original(images))
-    stand_in(monkeypatch, StandInSession(traced, lambda _: TIMES, layers=["a"]))
+    stand_in(monkeypatch, traced, lambda _: TIMES, layers=["a"])
     for command in (["profile", path, "--runs", 1], ["bench", path], ["compare", WEIGHTS, "--engine", path]):
         result = run(*command)
         assert (result.code, result.err) == (0, "")
@@ -196,7 +196,7 @@ def test_a_module_that_is_not_there(run, gpu):
 
 def test_a_bench_of_a_checkpoint(run, gpu, quick, model, monkeypatch, tmp_path):
     network = model.trace({"images": (2, 3, 32, 32)}, fp16=True)
-    stand_in(monkeypatch, StandInSession(network, layers=["a", "b"]))
+    stand_in(monkeypatch, network, layers=["a", "b"])
     args = ["--fp16", "--batch", 2, "--rounds", 3, "--runs", 50, "--level", 0, "--aux-streams", 1, "--json"]
     result = run("bench", WEIGHTS, *SIZE, *args, tmp_path / "b.json")
     assert (result.code, result.err) == (0, "")
@@ -217,7 +217,7 @@ def test_a_bench_of_a_checkpoint(run, gpu, quick, model, monkeypatch, tmp_path):
 
 
 def test_a_bench_of_an_engine(run, quick, saved, network, monkeypatch):
-    stand_in(monkeypatch, StandInSession(network, layers=["a"]))
+    stand_in(monkeypatch, network, layers=["a"])
     result = run("bench", saved)
     assert (result.code, result.err) == (0, "")
     assert "build seconds" not in result.out

@@ -1,11 +1,7 @@
-"""Calls of engines without a GPU: a TensorRT runtime and a device's memory that only look like such.
-
-The context computes by the CPU reference, from the addresses that it is told and at the shapes that it is told.
-"""
+"""Calls of engines without a GPU: what the session asks of TensorRT's runtime and of the device's memory."""
 
 import gc
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,125 +11,24 @@ import trtnn.engine.engine
 import trtnn.engine.session
 import trtnn.network
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
-from tests.standin import StandInPlan
-from trtnn import Dim, Engine, Input, get_backend
+from tests.standin import Context, CudaEngine, Memory, stand_in
+from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, EngineError, ShapeError
 
 
-class Memory:
-    """Arrays on the host with made-up addresses."""
-
-    def __init__(self, log):
-        self.log = log
-
-    addresses: dict = {}
-    stream = 7  # the one that is current
-    locked: list = []
-
-    def current_stream(self):
-        return self.stream
-
-    def current_handle(self):
-        return self.stream
-
-    def handle(self, stream):
-        return stream
-
-    def empty(self, spec):
-        self.log.append(("empty", spec.shape))
-        return np.full(spec.shape, -1, spec.dtype.numpy)
-
-    def pinned(self, spec):
-        self.log.append(("pinned", spec.shape))
-        self.locked.append(np.full(spec.shape, -1, spec.dtype.numpy))
-        return self.locked[-1]
-
-    def direct(self, array):
-        return array if array.flags.c_contiguous else None
-
-    def array(self, pinned):
-        return pinned
-
-    def fill(self, pinned, array):
-        self.log.append(("fill", array.shape))
-        pinned[...] = array
-
-    def read(self, pinned, array):
-        self.log.append(("read", array.shape))
-        array[...] = pinned
-
-    def pointer(self, buffer):
-        self.addresses[id(buffer)] = buffer
-        return id(buffer)
-
-    def copy(self, target, source):
-        assert target.shape == source.shape
-        target[...] = source
-
-    def synchronize(self):
-        pass
-
-
-class Context:
-    def __init__(self, network, memory, log):
-        self.network, self.memory, self.log = network, memory, log
-        self.shapes, self.addresses = {}, {}
-        self.profile = None
-
-    def set_optimization_profile_async(self, profile, stream):
-        self.log.append(("profile", profile))
-        self.profile = profile
-        return True
-
-    def set_input_shape(self, name, shape):
-        self.log.append(("shape", shape))
-        self.shapes[name] = tuple(shape)
-        return True
-
-    def get_tensor_shape(self, name):
-        inputs = {name: np.zeros(shape, np.float32) for name, shape in self.shapes.items()}
-        return self.network.run(**inputs).shape
-
-    def set_tensor_address(self, name, address):
-        self.addresses[name] = address
-
-    def execute_async_v3(self, stream):
-        arrays = {name: self.memory.addresses[address] for name, address in self.addresses.items()}
-        inputs = {name: arrays[name] for name in self.network.inputs}
-        for name, shape in self.shapes.items():
-            assert inputs[name].shape == shape
-        arrays["output"][...] = self.network.run(**inputs)
-        self.log.append(("run", self.profile))
-        return True
-
-
 @pytest.fixture
-def log(monkeypatch):
-    """What the runtime and the memory were asked for, in order."""
-    log = []
-    monkeypatch.setattr(trtnn.engine.session, "device_memory", lambda: Memory(log))
-    return log
+def log():
+    """What the runtime and the memory are asked for, in order."""
+    return []
 
 
 @pytest.fixture
 def engine_of(log, monkeypatch):
-    """Return the engine of a network, with a runtime that runs it."""
+    """Return the engine of a network, which the GPU that is stood in for runs."""
 
     def make(network):
-        class Runtime:
-            def __init__(self, logger):
-                pass
-
-            def deserialize_cuda_engine(self, plan):
-                found = StandInPlan(network._shapes)
-                found.create_execution_context = lambda: Context(network, Memory(log), log)
-                return found
-
-        trt = SimpleNamespace(Runtime=Runtime, TensorIOMode=get_backend().trt.TensorIOMode)
-        backend = SimpleNamespace(trt=trt, logger=SimpleNamespace(take=list))
-        engine = network.build(**ONE_TARGET)
-        monkeypatch.setattr(engine, "check_runnable", lambda: backend)
-        return engine
+        stand_in(monkeypatch, network).log = log
+        return network.build(**ONE_TARGET)
 
     return make
 
@@ -261,8 +156,7 @@ def test_a_static_engine_is_told_no_shapes(engine_of, log):
     assert "received (1, 3)" in message_of(ShapeError, engine, x[:1])
 
 
-def test_an_input_is_not_written_over(engine_of, log, monkeypatch):
-    monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
+def test_an_input_is_not_written_over(engine_of, log):
     engine = engine_of(trace(lambda x: x * 2, (2, 3)))
     shapes = engine._shapes_of((numbers(2, 3),), {})
     worker, x, other = engine._open().worker(0), numbers(2, 3), np.zeros((2, 3), np.float32)
@@ -279,22 +173,7 @@ def test_an_input_is_not_written_over(engine_of, log, monkeypatch):
     np.testing.assert_array_equal(x, kept * 2)
 
 
-class Graph:
-    """Launches what it was given, as a captured graph does."""
-
-    def __init__(self, enqueue):
-        self.enqueue = enqueue
-        enqueue(7)
-
-    def launch(self, stream):
-        self.enqueue(stream)
-
-    def close(self):
-        pass
-
-
-def test_a_cuda_graph_for_each_shape(dynamic, log, monkeypatch):
-    monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
+def test_a_cuda_graph_for_each_shape(dynamic, log):
     graphed = dynamic.cuda_graph()
     assert not log
     for shape in ((1, 2, 4), (4, 2, 8), (1, 2, 32), (1, 2, 4), (4, 2, 8)):
@@ -328,11 +207,9 @@ def test_closing(dynamic):
 # -- a description that contradicts the plan --------------------------------------------------------------------------
 
 
-def otherwise(engine, monkeypatch, **changes):
+def otherwise(engine, **changes):
     """The same plan with another description, as a file of before, or one that was forged, may have."""
-    other = Engine(engine.plan, {**engine.description, **changes})
-    monkeypatch.setattr(other, "check_runnable", engine.check_runnable)
-    return other
+    return Engine(engine.plan, {**engine.description, **changes})
 
 
 @pytest.fixture
@@ -405,9 +282,9 @@ MIN_OPT_MAX = "[(1, 2, 2), (2, 2, 4), (4, 2, 8)]"
         ({"profiles": [FIRST, dims((1, 1, 1), (7, 16, 32))]}, "input 'x' goes in profile 1 by "),
     ],
 )
-def test_a_contradiction_is_told_with_both_before_a_buffer_is_made(twofold, log, monkeypatch, changes, line):
+def test_a_contradiction_is_told_with_both_before_a_buffer_is_made(twofold, log, changes, line):
     structure = {"structure": {"tuple": list(changes["outputs"])}} if "outputs" in changes else {}
-    other = otherwise(twofold, monkeypatch, **changes, **structure)
+    other = otherwise(twofold, **changes, **structure)
     message = message_of(EngineError, other._open)
     assert message.startswith("what the file of this engine says is not what TensorRT finds in the plan\n  ")
     assert line in message
@@ -417,11 +294,10 @@ def test_a_contradiction_is_told_with_both_before_a_buffer_is_made(twofold, log,
 
 @pytest.mark.parametrize("shape", [float32("batch", 2, "height - 1"), float32("batch", 2, "2*height//2 + 0*batch + 1")])
 @pytest.mark.parametrize("captured", [False, True])
-def test_an_output_of_another_length_is_told_before_its_buffer_is_made(dynamic, log, monkeypatch, shape, captured):
+def test_an_output_of_another_length_is_told_before_its_buffer_is_made(dynamic, log, shape, captured):
     """TensorRT tells it once it knows the inputs' shapes."""
-    monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     right = shape["shape"][2] == "height - 1"  # of x[:, :, 1:]
-    other = otherwise(dynamic, monkeypatch, outputs={"output": shape}, structure="output")
+    other = otherwise(dynamic, outputs={"output": shape}, structure="output")
     call, x = other.cuda_graph() if captured else other, numbers(2, 2, 4)
     if right:
         assert_close(call(x), expected(x))
@@ -444,6 +320,6 @@ def test_what_an_output_comes_to_is_asked_once_for_each_shape(dynamic, monkeypat
 
 def test_a_dimension_of_one_length_may_be_static_in_the_plan(engine_of, monkeypatch):
     engine = engine_of(trace(lambda x: x[:, :, 1:] * 2, ranged((2, 2, 2), (2, 4, 8))))
-    monkeypatch.setattr(StandInPlan, "get_tensor_shape", lambda self, name: (2, 2, -1))
+    monkeypatch.setattr(CudaEngine, "get_tensor_shape", lambda self, name: (2, 2, -1))
     x = numbers(2, 2, 4)
     assert_close(engine(x), expected(x))

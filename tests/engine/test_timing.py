@@ -1,4 +1,4 @@
-"""Timings: whose layer it is, the times of several runs, the tables; the session is a stand-in."""
+"""Timings: whose layer it is, the times of several runs, the tables; the GPU is stood in for."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import ONE_TARGET, message_of, trace
-from tests.standin import StandInSession, stand_in
+from tests.standin import stand_in
 from trtnn import Engine
 from trtnn.engine.engine import TIMING_WARM_UP
 from trtnn.engine.inspector import EngineLayer, module_paths, read_layer
@@ -184,31 +184,32 @@ def engine(network):
 
 def test_an_engine_s_timing(network, engine, monkeypatch):
     shown = [{"Name": "/add", "LayerType": "PointWise", "Outputs": [{"Datatype": "Float"}], "Metadata": "/add\x1e/mul"}]
-    session = StandInSession(network, lambda run: [("/add", float(run)), ("copy", 1.0)], shown)
-    stand_in(monkeypatch, session)
+    stood_in = stand_in(monkeypatch, network, lambda run: [("/add", float(run)), ("copy", 1.0)], shown)
     timing = engine.timing(X, runs=3)
     measured = [TIMING_WARM_UP + 1, TIMING_WARM_UP + 2, TIMING_WARM_UP + 3]
-    assert session.calls == measured[-1]
+    assert stood_in.runs == measured[-1]
     assert [row.milliseconds for row in timing.layers] == [measured[1], 1.0]
     assert timing.runs == 3
     assert timing.layers[0].kind == "PointWise"
     assert engine.layers() == [EngineLayer("/add", ("",), "PointWise", "float32")]
-    (worker,) = session.recorded
-    assert worker.closed
+    assert not stood_in.contexts  # the one that was watched is gone
     assert engine(X).tolist() == [2, 3]
-    assert session.worker(0).recorder is None  # an ordinary call is not watched
+    (context,) = stood_in.contexts
+    assert context.profiler is None  # an ordinary call is not watched
 
 
 def test_its_worker_is_closed_after_an_error(network, engine, monkeypatch):
-    session = stand_in(monkeypatch, StandInSession(network))
+    stood_in = stand_in(monkeypatch, network)
     assert "reported no layer's time" in message_of(EngineError, engine.timing, X)
+    assert stood_in.runs > 0
+    assert not stood_in.contexts
+    stood_in.log.clear()
     assert message_of(ArgumentError, engine.timing, X, X)
-    assert [worker.closed for worker in session.recorded] == [True]  # what does not fit is told before there is one
+    assert not stood_in.log  # what does not fit is told before there is one
 
 
 def test_an_engine_on_several_streams_says_how_to_time_it(network, engine, monkeypatch):
-    session = stand_in(monkeypatch, StandInSession(network))
-    session.aux_streams = 2
+    stand_in(monkeypatch, network).num_aux_streams = 2
     message = message_of(EngineError, engine.timing, X)
     assert "the engine runs on 3 streams" in message
     assert "max_aux_streams=0" in message
@@ -219,9 +220,9 @@ def test_wrong_arguments(engine):
 
 
 def test_an_inspector_s_text_that_cannot_be_read(network, engine, monkeypatch):
-    session = stand_in(monkeypatch, StandInSession(network))
+    stood_in = stand_in(monkeypatch, network)
     for text in ("", "{}", "[]", "null"):
-        monkeypatch.setattr(session, "get_engine_information", lambda _, text=text: text)
+        monkeypatch.setattr(stood_in, "get_engine_information", lambda _, text=text: text)
         assert "inspector gave what cannot be read" in message_of(EngineError, engine.layers)
 
 

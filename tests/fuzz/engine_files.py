@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,8 @@ import numpy as np
 import trtnn.engine.session
 from tests.fuzz.mutations import ANY, EXTREMES, json_text
 from tests.helpers import trace
-from tests.standin import StandInPlan
-from trtnn import Dim, Engine, Input, Network, get_backend
+from tests.standin import CudaEngine, Memory
+from trtnn import Dim, Engine, Input, Network
 from trtnn.build.describe import describe
 from trtnn.digest import digest
 from trtnn.engine.session import Session
@@ -233,10 +232,11 @@ def damaged(random: Random, content: bytes) -> bytes:
 # -- what becomes of it -----------------------------------------------------------------------------------------------
 
 
-class Memory:
-    """A device's memory that notes how much it was asked for."""
+class NotingMemory(Memory):
+    """A device's memory that notes how much of each type it was asked for, and takes little."""
 
     def __init__(self) -> None:
+        super().__init__([], {})
         self.asked: list[tuple[int, str]] = []
 
     def empty(self, spec: Input) -> np.ndarray:
@@ -244,37 +244,6 @@ class Memory:
         return np.empty(spec.shape[0], np.bool_)
 
     pinned = empty
-
-    def current_handle(self) -> int:
-        return 0
-
-    def synchronize(self) -> None:
-        pass
-
-
-class Context:
-    """An execution context of a sound network."""
-
-    def __init__(self, shapes: Shapes) -> None:
-        self.shapes, self.given = shapes, {}
-
-    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        return profile < len(self.shapes.profiles)
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.given[name] = shape
-        return True
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        lengths = {}
-        for given, spec in self.shapes.inputs.items():
-            lengths |= {n.name: at for n, at in zip(spec.shape, self.given[given], strict=True) if isinstance(n, Dim)}
-        return tuple(evaluate(n, lengths) for n in self.shapes.outputs[name].shape)
-
-
-class Plan(StandInPlan):
-    def create_execution_context(self) -> Context:
-        return Context(self.shapes)
 
 
 def calls(shapes: Shapes) -> Iterator[CallShapes]:
@@ -290,16 +259,14 @@ def calls(shapes: Shapes) -> Iterator[CallShapes]:
             yield shapes.of_call(arrays)
 
 
-def asked_for(memory: Memory, engine: Engine, true: Shapes) -> list[tuple[int, str]]:
+def asked_for(memory: NotingMemory, engine: Engine, true: Shapes) -> list[tuple[int, str]]:
     """Return the buffers that calls of an engine ask for; the plan is that of ``true``.
 
     Raises:
         EngineError: the description is not that of the plan.
     """
-    backend = SimpleNamespace(trt=get_backend().trt, logger=SimpleNamespace(take=list))
-    trtnn.engine.session.deserialize = lambda *_: (None, Plan(true))
     trtnn.engine.session.device_memory = lambda: memory
-    session = Session(backend, engine.plan, engine._described())
+    session = Session(CudaEngine(true).backend(), engine.plan, engine._described())
     for shapes in calls(engine._described()):
         worker = session.worker(shapes.profile)
         worker._settle(shapes)
@@ -325,15 +292,15 @@ def use(path: Path, sound: Engine) -> str:
         return "another tool's"
     engine.check_plan()
     assert bytes(engine.plan) == PLAN
-    memory = Memory()
+    memory = NotingMemory()
     try:
         found = asked_for(memory, engine, sound._described())
     except TrtnnError:
         found = memory.asked
-        expected = asked_for(Memory(), sound, sound._described())
+        expected = asked_for(NotingMemory(), sound, sound._described())
         assert found == expected[: len(found)], f"asked for {found} before it was refused"
         raise
-    assert found == asked_for(Memory(), sound, sound._described()), f"asked for {found}"
+    assert found == asked_for(NotingMemory(), sound, sound._described()), f"asked for {found}"
     return "the same" if engine.description == sound.description else "as good"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message_of, numbers, strongly_typed, trace
-from tests.standin import StandInSession, stand_in
+from tests.standin import stand_in
 from trtnn import Engine, Input, Module, functional, modules
 from trtnn.engine.inspector import module_paths
 from trtnn.errors import ArgumentError
@@ -232,7 +232,7 @@ def test_an_engine_file_knows_them(model, tmp_path, monkeypatch):
     engine = Engine.load(network.build(**ONE_TARGET).save(tmp_path / "a.engine"))
     assert engine.outputs == network.outputs
     assert engine.description["inner_outputs"] == ["conv", "split"]
-    stand_in(monkeypatch, StandInSession(network))
+    stand_in(monkeypatch, network)
     result, inner = engine(IMAGE)
     expected, expected_inner = network.run(IMAGE)
     assert_close(result, expected)

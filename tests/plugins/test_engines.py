@@ -9,11 +9,12 @@ import pytest
 
 import trtnn.engine.engine
 from tests.helpers import message_of, numbers, trace
-from tests.plugins.standin import stand_in
+from tests.plugins.definition import take_plugins
 from tests.plugins.test_loading import make_library
-from tests.standin import StandInSession
+from tests.standin import stand_in
 from trtnn import Engine, get_backend
 from trtnn.build.describe import describe
+from trtnn.engine.session import Session
 from trtnn.errors import BackendError, EngineError
 from trtnn.modules import DCN
 from trtnn.plugins import dcnv2, load_plugins
@@ -27,7 +28,7 @@ def network(monkeypatch, tmp_path):
     """A network of one plugin, traced by a TensorRT that is not there."""
     path = tmp_path / "libplugin.so"
     path.write_bytes(b"library")
-    stand_in(monkeypatch, path, v3=True)
+    take_plugins(monkeypatch, path, v3=True)
     module = DCN(8, 6, 3, lowering="plugin")
     module.load_state_dict({name: numbers(*p.shape, scale=0.2) for name, p in module.named_parameters()})
     return trace(module, (1, 8, 6, 6))
@@ -42,11 +43,10 @@ def engine(network, tmp_path):
 
 @pytest.fixture
 def runnable(monkeypatch, network):
-    """Let an engine's session be the reference, and tell what was loaded before it was made."""
+    """Let engines run, and tell what was loaded before it was made."""
     events = []
-    monkeypatch.setattr(Engine, "check_runnable", lambda self: get_backend())
-    session = lambda *_: events.append("session") or StandInSession(network)  # noqa: E731
-    monkeypatch.setattr(trtnn.engine.engine, "Session", session)
+    stand_in(monkeypatch, network)
+    monkeypatch.setattr(trtnn.engine.engine, "Session", lambda *args: events.append("session") or Session(*args))
     return events
 
 
@@ -69,8 +69,9 @@ def test_plugins_are_loaded_before_the_plan(engine, network, runnable, monkeypat
 
 def test_an_engine_without_plugins_loads_none(runnable, monkeypatch):
     monkeypatch.setattr(dcnv2, "load", lambda: runnable.append("dcnv2"))
-    graph = trace(lambda x: x.relu(), (2, 3)).graph
-    Engine(PLAN, describe(graph, (), {}, PLAN))._open()
+    network = trace(lambda x: x.relu(), (2, 3))
+    stand_in(monkeypatch, network)
+    Engine(PLAN, describe(network.graph, (), {}, PLAN))._open()
     assert runnable == ["session"]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tests.helpers import assert_close, layers, message_of, numbers, trace
 from tests.plugins.cases import CASES, FP16_TOLERANCE, FP32_TOLERANCE, expected, geometry, random_tensors
-from tests.plugins.standin import stand_in
+from tests.plugins.definition import take_plugins
 from trtnn import Dim, Input, float16, get_backend
 from trtnn import functional as F
 from trtnn.build.fingerprint import fingerprint
@@ -29,7 +29,7 @@ def library(tmp_path):
 
 @pytest.fixture(params=[False, True], ids=["add_plugin_v2", "add_plugin_v3"])
 def registry(request, monkeypatch, library):
-    return stand_in(monkeypatch, library, v3=request.param)
+    return take_plugins(monkeypatch, library, v3=request.param)
 
 
 def arrays_of(case):

@@ -8,7 +8,7 @@ import pytest
 
 import trtnn
 from tests.helpers import message_of
-from tests.standin import StandInSession, stand_in
+from tests.standin import stand_in
 from trtnn.cli import main
 from trtnn.detector import Detector
 from trtnn.errors import ArgumentError
@@ -136,10 +136,7 @@ def test_an_engine_file_of_another_tool_from_the_file_to_what_is_found(names, mo
     text = json.dumps(metadata).encode()
     path = tmp_path / "theirs.engine"
     path.write_bytes(len(text).to_bytes(4, "little") + text + b"ftrt" + bytes(100))
-    stand_in(monkeypatch, StandInSession(network))
-    monkeypatch.setattr(trtnn.engine.engine, "device_memory", lambda: None)
-    monkeypatch.setattr(trtnn.engine.engine, "deserialize", lambda *_: (None, None))
-    monkeypatch.setattr(trtnn.engine.engine, "read_bindings", lambda *_: (network.inputs, network.outputs))
+    stand_in(monkeypatch, network)
     write_image(tmp_path / "a.png", PICTURE[0])
     line = ["detect", tmp_path / "a.png", "--engine", path, "-o", tmp_path / "out", "--no-draw"]
     monkeypatch.setattr(sys, "argv", ["trtnn", *map(str, line)])

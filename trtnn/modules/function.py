@@ -15,26 +15,28 @@ _NOT_KEPT = ("input", "input1", "x1", "x2", "training", "dtype", "weight", "bias
 class FunctionModule(Module):
     """A function of Tensors; its other arguments are the constructor's, and attributes under their own names.
 
-    A subclass names the ``function``, and:
+    A subclass names the ``function``, has a constructor of its own where the arguments stand otherwise there, and:
 
     Attributes:
-        order: the constructor's arguments where they do not stand as in the function.
         shown: what ``repr`` shows, with ``{name}`` for arguments; ``inplace`` is added where it is true.
     """
 
     function: Callable[..., Tensor]
     _kept: tuple[str, ...]
-    order: tuple[str, ...] | None = None
     shown = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if not hasattr(cls, "function"):
             return
-        known = inspect.signature(cls.function).parameters
-        cls._kept = cls.order or tuple(name for name in known if name not in _NOT_KEPT)
-        kept = [known[name].replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in cls._kept]
-        cls.__signature__ = inspect.Signature(kept)
+        of_function = cls.__init__ is FunctionModule.__init__
+        parameters = inspect.signature(cls.function if of_function else cls.__init__).parameters
+        not_kept = _NOT_KEPT if of_function else ("self",)
+        kept = [parameter for name, parameter in parameters.items() if name not in not_kept]
+        cls._kept = tuple(parameter.name for parameter in kept)
+        cls.__signature__ = inspect.Signature(
+            [parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for parameter in kept]
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()

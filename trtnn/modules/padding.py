@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
@@ -18,6 +19,14 @@ class _Pad(Module):
 
     sides: int
     mode = "constant"
+    arguments = (
+        "        padding: how many elements before and after the last side, then the one before it, ...; one for all.\n"
+    )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if hasattr(cls, "sides") and cls.__doc__:  # none under -OO
+            cls.__doc__ += f"\n\n    Args:\n{cls.arguments}    "
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         super().__init__()
@@ -34,6 +43,8 @@ class _Pad(Module):
 
 
 class _ConstantPad(_Pad):
+    arguments = f"{_Pad.arguments}        value: what they hold.\n"
+
     def __init__(self, padding: int | Sequence[int], value: float) -> None:
         super().__init__(padding)
         self.value = value
@@ -55,153 +66,90 @@ class _CircularPad(_Pad):
 
 
 class ZeroPad1d(_Pad):
-    """Zeros around the last dimension, as torch.nn.ZeroPad1d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """Zeros around the last dimension, as torch.nn.ZeroPad1d."""
 
     sides = 1
 
 
 class ZeroPad2d(_Pad):
-    """Zeros around the last two dimensions, as torch.nn.ZeroPad2d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """Zeros around the last two dimensions, as torch.nn.ZeroPad2d."""
 
     sides = 2
 
 
 class ZeroPad3d(_Pad):
-    """Zeros around the last three dimensions, as torch.nn.ZeroPad3d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """Zeros around the last three dimensions, as torch.nn.ZeroPad3d."""
 
     sides = 3
 
 
 class ConstantPad1d(_ConstantPad):
-    """One number around the last dimension, as torch.nn.ConstantPad1d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-        value: what they hold.
-    """
+    """One number around the last dimension, as torch.nn.ConstantPad1d."""
 
     sides = 1
 
 
 class ConstantPad2d(_ConstantPad):
-    """One number around the last two dimensions, as torch.nn.ConstantPad2d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-        value: what they hold.
-    """
+    """One number around the last two dimensions, as torch.nn.ConstantPad2d."""
 
     sides = 2
 
 
 class ConstantPad3d(_ConstantPad):
-    """One number around the last three dimensions, as torch.nn.ConstantPad3d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-        value: what they hold.
-    """
+    """One number around the last three dimensions, as torch.nn.ConstantPad3d."""
 
     sides = 3
 
 
 class ReflectionPad1d(_ReflectionPad):
-    """What lies inside, mirrored at the edge around the last dimension, as torch.nn.ReflectionPad1d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """What lies inside, mirrored at the edge around the last dimension, as torch.nn.ReflectionPad1d."""
 
     sides = 1
 
 
 class ReflectionPad2d(_ReflectionPad):
-    """What lies inside, mirrored at the edge around the last two dimensions, as torch.nn.ReflectionPad2d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """What lies inside, mirrored at the edge around the last two dimensions, as torch.nn.ReflectionPad2d."""
 
     sides = 2
 
 
 class ReflectionPad3d(_ReflectionPad):
-    """What lies inside, mirrored at the edge around the last three dimensions, as torch.nn.ReflectionPad3d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """What lies inside, mirrored at the edge around the last three dimensions, as torch.nn.ReflectionPad3d."""
 
     sides = 3
 
 
 class ReplicationPad1d(_ReplicationPad):
-    """The edge around the last dimension, as torch.nn.ReplicationPad1d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """The edge around the last dimension, as torch.nn.ReplicationPad1d."""
 
     sides = 1
 
 
 class ReplicationPad2d(_ReplicationPad):
-    """The edge around the last two dimensions, as torch.nn.ReplicationPad2d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """The edge around the last two dimensions, as torch.nn.ReplicationPad2d."""
 
     sides = 2
 
 
 class ReplicationPad3d(_ReplicationPad):
-    """The edge around the last three dimensions, as torch.nn.ReplicationPad3d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """The edge around the last three dimensions, as torch.nn.ReplicationPad3d."""
 
     sides = 3
 
 
 class CircularPad1d(_CircularPad):
-    """What lies at the other end around the last dimension, as torch.nn.CircularPad1d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """What lies at the other end around the last dimension, as torch.nn.CircularPad1d."""
 
     sides = 1
 
 
 class CircularPad2d(_CircularPad):
-    """What lies at the other end around the last two dimensions, as torch.nn.CircularPad2d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """What lies at the other end around the last two dimensions, as torch.nn.CircularPad2d."""
 
     sides = 2
 
 
 class CircularPad3d(_CircularPad):
-    """What lies at the other end around the last three dimensions, as torch.nn.CircularPad3d.
-
-    Args:
-        padding: how many elements before and after the last side, then the one before it, ...; one number for all.
-    """
+    """What lies at the other end around the last three dimensions, as torch.nn.CircularPad3d."""
 
     sides = 3

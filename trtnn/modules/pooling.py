@@ -8,27 +8,26 @@ from typing import Any
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.function import FunctionModule
-from trtnn.ops._arguments import ntuple
+from trtnn.ops._arguments import Sides, ntuple
 from trtnn.shapes.symbolic import Length
 
 _SIDES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 
-def _shaped(base: type, sides: int, function: str, what: str = "") -> str:
-    """Return the docstring of a base for as many sides, with its shape and the function that it is."""
-    first, _, rest = (base.__doc__ or "").partition("\n\n")  # none under -OO
-    shape = (
-        f"    Shape: (batch, channels, {_SIDES[sides]}), or without a batch; see :func:`trtnn.functional.{function}`.\n"
-    )
-    return f"{first.format(what)}\n\n{shape}{rest}"
-
-
 class _Pool(FunctionModule):
-    """A pooling whose stride is its window where none is given."""
+    """A function of windows; what a family of them says holds for as many ``sides`` as a class of it names."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.stride = self.kernel_size if self.stride is None else self.stride
+    sides: int
+
+    def __init_subclass__(cls, sides: int = 0, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not sides:
+            return
+        cls.sides = sides
+        first, _, rest = (cls.__doc__ or cls.__base__.__doc__ or "").partition("\n\n")  # none under -OO
+        function = f":func:`trtnn.functional.{cls.function.__name__}`"
+        shape = f"    Shape: (batch, channels, {_SIDES[sides]}), or without a batch; see {function}.\n"
+        cls.__doc__ = f"{first}\n\n{shape}{rest}"
 
 
 class _MaxPool(_Pool):
@@ -46,8 +45,19 @@ class _MaxPool(_Pool):
         ceil_mode: whether a last window that is not whole counts.
     """
 
-    order = ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode")
     shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={ceil_mode}"
+
+    def __init__(
+        self,
+        kernel_size: Sides,
+        stride: Sides | None = None,
+        padding: Sides = 0,
+        dilation: Sides = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        stride = kernel_size if stride is None else stride
+        super().__init__(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
 
 
 class _AvgPool(_Pool):
@@ -67,8 +77,20 @@ class _AvgPool(_Pool):
 
     shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}"
 
+    def __init__(
+        self,
+        kernel_size: Sides,
+        stride: Sides | None = None,
+        padding: Sides = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        stride = kernel_size if stride is None else stride
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
-class _LPPool(FunctionModule):
+
+class _LPPool(_Pool):
     """The p-norm of each window, (Σ xᵖ)^(1/p).
 
     Length of each side: floor((length - kernel_size) / stride) + 1, or the ceiling of that fraction with ``ceil_mode``.
@@ -81,6 +103,11 @@ class _LPPool(FunctionModule):
     """
 
     shown = "norm_type={norm_type}, kernel_size={kernel_size}, stride={stride}, ceil_mode={ceil_mode}"
+
+    def __init__(
+        self, norm_type: float, kernel_size: Sides, stride: Sides | None = None, ceil_mode: bool = False
+    ) -> None:
+        super().__init__(norm_type, kernel_size, stride, ceil_mode)
 
 
 class _MaxUnpool(_Pool):
@@ -95,144 +122,129 @@ class _MaxUnpool(_Pool):
         padding: what the pooling added at both ends of each side.
     """
 
-    sides = 0
-    order = ("kernel_size", "stride", "padding")
     shown = "kernel_size={kernel_size}, stride={stride}, padding={padding}"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("kernel_size", "stride", "padding"):
-            setattr(self, name, ntuple(getattr(self, name), self.sides, name))
+    def __init__(self, kernel_size: Sides, stride: Sides | None = None, padding: Sides = 0) -> None:
+        stride = kernel_size if stride is None else stride
+        sizes = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+        super().__init__(**{name: ntuple(value, self.sides, name) for name, value in sizes.items()})
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Sequence[Length] | None = None) -> Tensor:
         return type(self).function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
-class _AdaptivePool(FunctionModule):
-    """The {} of each of as many windows as asked.
+class _AdaptiveAvgPool(_Pool):
+    """The mean of each of as many windows as asked.
 
     Window i begins at floor(i · length / output_size) and ends at ceil((i + 1) · length / output_size).
 
     Args:
         output_size: the output's sides, an int for all or one for each; None keeps a side.
-        return_indices: of the maxima alone: whether ``forward`` returns where each lies in its flat channel as well.
     """
 
     shown = "output_size={output_size}"
 
+    def __init__(self, output_size: Length | Sequence[Length | None] | None) -> None:
+        super().__init__(output_size)
 
-class MaxPool1d(_MaxPool):
-    __doc__ = _shaped(_MaxPool, 1, "max_pool1d")
 
+class _AdaptiveMaxPool(_Pool):
+    """The largest number of each of as many windows as asked.
+
+    Window i begins at floor(i · length / output_size) and ends at ceil((i + 1) · length / output_size).
+
+    Args:
+        output_size: the output's sides, an int for all or one for each; None keeps a side.
+        return_indices: whether ``forward`` returns where each lies in its flat channel as well.
+    """
+
+    shown = "output_size={output_size}"
+
+    def __init__(self, output_size: Length | Sequence[Length | None] | None, return_indices: bool = False) -> None:
+        super().__init__(output_size, return_indices)
+
+
+class MaxPool1d(_MaxPool, sides=1):
     function = staticmethod(F.max_pool1d)
 
 
-class MaxPool2d(_MaxPool):
-    __doc__ = _shaped(_MaxPool, 2, "max_pool2d")
-
+class MaxPool2d(_MaxPool, sides=2):
     function = staticmethod(F.max_pool2d)
 
 
-class MaxPool3d(_MaxPool):
-    __doc__ = _shaped(_MaxPool, 3, "max_pool3d")
-
+class MaxPool3d(_MaxPool, sides=3):
     function = staticmethod(F.max_pool3d)
 
 
-class MaxUnpool1d(_MaxUnpool):
-    __doc__ = _shaped(_MaxUnpool, 1, "max_unpool1d")
-
-    sides = 1
+class MaxUnpool1d(_MaxUnpool, sides=1):
     function = staticmethod(F.max_unpool1d)
 
 
-class MaxUnpool2d(_MaxUnpool):
-    __doc__ = _shaped(_MaxUnpool, 2, "max_unpool2d")
-
-    sides = 2
+class MaxUnpool2d(_MaxUnpool, sides=2):
     function = staticmethod(F.max_unpool2d)
 
 
-class MaxUnpool3d(_MaxUnpool):
-    __doc__ = _shaped(_MaxUnpool, 3, "max_unpool3d")
-
-    sides = 3
+class MaxUnpool3d(_MaxUnpool, sides=3):
     function = staticmethod(F.max_unpool3d)
 
 
-class AvgPool1d(_AvgPool):
-    __doc__ = _shaped(_AvgPool, 1, "avg_pool1d")
+class AvgPool1d(_Pool, sides=1):
+    __doc__ = _AvgPool.__doc__
+    function, shown = staticmethod(F.avg_pool1d), _AvgPool.shown
 
-    function = staticmethod(F.avg_pool1d)
-    order = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    def __init__(
+        self,
+        kernel_size: Sides,
+        stride: Sides | None = None,
+        padding: Sides = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        stride = kernel_size if stride is None else stride
+        sizes = {"kernel_size": kernel_size, "stride": stride, "padding": padding}  # of this class torch shows tuples
+        tuples = [ntuple(value, 1, name) for name, value in sizes.items()]
+        super().__init__(*tuples, ceil_mode, count_include_pad)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("kernel_size", "stride", "padding"):  # of this class alone torch shows tuples
-            setattr(self, name, ntuple(getattr(self, name), 1, name))
 
-
-class AvgPool2d(_AvgPool):
-    __doc__ = _shaped(_AvgPool, 2, "avg_pool2d")
-
+class AvgPool2d(_AvgPool, sides=2):
     function = staticmethod(F.avg_pool2d)
 
 
-class AvgPool3d(_AvgPool):
-    __doc__ = _shaped(_AvgPool, 3, "avg_pool3d")
-
+class AvgPool3d(_AvgPool, sides=3):
     function = staticmethod(F.avg_pool3d)
 
 
-class LPPool1d(_LPPool):
-    __doc__ = _shaped(_LPPool, 1, "lp_pool1d")
-
+class LPPool1d(_LPPool, sides=1):
     function = staticmethod(F.lp_pool1d)
 
 
-class LPPool2d(_LPPool):
-    __doc__ = _shaped(_LPPool, 2, "lp_pool2d")
-
+class LPPool2d(_LPPool, sides=2):
     function = staticmethod(F.lp_pool2d)
 
 
-class LPPool3d(_LPPool):
-    __doc__ = _shaped(_LPPool, 3, "lp_pool3d")
-
+class LPPool3d(_LPPool, sides=3):
     function = staticmethod(F.lp_pool3d)
 
 
-class AdaptiveAvgPool1d(_AdaptivePool):
-    __doc__ = _shaped(_AdaptivePool, 1, "adaptive_avg_pool1d", "mean")
-
+class AdaptiveAvgPool1d(_AdaptiveAvgPool, sides=1):
     function = staticmethod(F.adaptive_avg_pool1d)
 
 
-class AdaptiveAvgPool2d(_AdaptivePool):
-    __doc__ = _shaped(_AdaptivePool, 2, "adaptive_avg_pool2d", "mean")
-
+class AdaptiveAvgPool2d(_AdaptiveAvgPool, sides=2):
     function = staticmethod(F.adaptive_avg_pool2d)
 
 
-class AdaptiveAvgPool3d(_AdaptivePool):
-    __doc__ = _shaped(_AdaptivePool, 3, "adaptive_avg_pool3d", "mean")
-
+class AdaptiveAvgPool3d(_AdaptiveAvgPool, sides=3):
     function = staticmethod(F.adaptive_avg_pool3d)
 
 
-class AdaptiveMaxPool1d(_AdaptivePool):
-    __doc__ = _shaped(_AdaptivePool, 1, "adaptive_max_pool1d", "largest number")
-
+class AdaptiveMaxPool1d(_AdaptiveMaxPool, sides=1):
     function = staticmethod(F.adaptive_max_pool1d)
 
 
-class AdaptiveMaxPool2d(_AdaptivePool):
-    __doc__ = _shaped(_AdaptivePool, 2, "adaptive_max_pool2d", "largest number")
-
+class AdaptiveMaxPool2d(_AdaptiveMaxPool, sides=2):
     function = staticmethod(F.adaptive_max_pool2d)
 
 
-class AdaptiveMaxPool3d(_AdaptivePool):
-    __doc__ = _shaped(_AdaptivePool, 3, "adaptive_max_pool3d", "largest number")
-
+class AdaptiveMaxPool3d(_AdaptiveMaxPool, sides=3):
     function = staticmethod(F.adaptive_max_pool3d)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
@@ -46,29 +47,27 @@ class Upsample(Module):
         return f"{how}, mode={self.mode!r}"
 
 
-class UpsamplingNearest2d(Upsample):
-    """:class:`Upsample` in mode ``"nearest"``.
+class _Upsampling2d(Upsample):
+    """:class:`Upsample` in mode {}.
 
     Args:
         size: the output's sides, an int for all or one for each.
         scale_factor: how many times as long each side becomes, in place of ``size``.
     """
 
-    def __init__(
-        self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
-    ) -> None:
-        super().__init__(size, scale_factor, mode="nearest")
-
-
-class UpsamplingBilinear2d(Upsample):
-    """:class:`Upsample` in mode ``"bilinear"`` with aligned corners.
-
-    Args:
-        size: the output's sides, an int for all or one for each.
-        scale_factor: how many times as long each side becomes, in place of ``size``.
-    """
+    fixed: Mapping[str, Any]
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
     ) -> None:
-        super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
+        super().__init__(size, scale_factor, **self.fixed)
+
+
+class UpsamplingNearest2d(_Upsampling2d):
+    __doc__ = (_Upsampling2d.__doc__ or "").format('``"nearest"``')
+    fixed = {"mode": "nearest"}
+
+
+class UpsamplingBilinear2d(_Upsampling2d):
+    __doc__ = (_Upsampling2d.__doc__ or "").format('``"bilinear"`` with aligned corners')
+    fixed = {"mode": "bilinear", "align_corners": True}

@@ -207,15 +207,19 @@ def view_as_real(input: Tensor | Complex) -> Tensor:
     return stack([input.real, input.imag], -1)
 
 
+def _expect_one_type(first: Tensor, second: Tensor, what: str) -> None:
+    if first.dtype is not second.dtype:
+        raise DTypeError(f"{what} of {first.dtype.name} and {second.dtype.name}", "they have one type, as in torch")
+    expect_floating(first, what)
+
+
 def complex(real: Tensor, imag: Tensor) -> Complex:
     """Return complex numbers of their two parts, broadcast.
 
     Raises:
         DTypeError: the parts are of different types, or hold no fractions.
     """
-    if real.dtype is not imag.dtype:
-        raise DTypeError(f"complex of {real.dtype.name} and {imag.dtype.name}", "they have one type, as in torch")
-    expect_floating(real, "complex")
+    _expect_one_type(real, imag, "complex")
     real, imag = align(real, imag)
     shape = add(real, imag).shape
     return Complex(expand(real, shape), expand(imag, shape))
@@ -227,9 +231,7 @@ def polar(abs: Tensor, angle: Tensor) -> Complex:
     Raises:
         DTypeError: the two are of different types, or hold no fractions.
     """
-    if abs.dtype is not angle.dtype:
-        raise DTypeError(f"polar of {abs.dtype.name} and {angle.dtype.name}", "they have one type, as in torch")
-    expect_floating(abs, "polar")
+    _expect_one_type(abs, angle, "polar")
     return Complex(mul(abs, cos(angle)), mul(abs, sin(angle)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -201,6 +201,12 @@ def _second(dim: int | Operand | None, keepdim: bool, other: Operand | None, wha
     return second
 
 
+def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Tensor | Extremes:
+    if isinstance(dim, int):
+        return _extreme_along(input, dim, keepdim, largest)
+    return (amax if largest else amin)(input, None, keepdim)
+
+
 def max(
     input: Tensor, dim: int | Operand | None = None, keepdim: bool = False, *, other: Operand | None = None
 ) -> Tensor | Extremes:
@@ -214,9 +220,7 @@ def max(
         ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
     """
     second = _second(dim, keepdim, other, "max")
-    if second is not None:
-        return maximum(input, second)
-    return _extreme_along(input, dim, keepdim, True) if isinstance(dim, int) else amax(input, None, keepdim)
+    return _extreme(input, dim, keepdim, True) if second is None else maximum(input, second)
 
 
 def min(
@@ -232,6 +236,4 @@ def min(
         ArgumentError: ``other`` beside ``dim`` or ``keepdim``.
     """
     second = _second(dim, keepdim, other, "min")
-    if second is not None:
-        return minimum(input, second)
-    return _extreme_along(input, dim, keepdim, False) if isinstance(dim, int) else amin(input, None, keepdim)
+    return _extreme(input, dim, keepdim, False) if second is None else minimum(input, second)

@@ -369,16 +369,15 @@ inline uint32_t exchange(uint32_t v, int lanes) {
     return got;
 }
 
-inline float as_float(uint32_t v) {
-    float r;
-    memcpy(&r, &v, 4);
+template <typename To, typename From>
+To bits_as(From v) {
+    To r;
+    static_assert(sizeof(To) == sizeof(From), "of one size");
+    memcpy(&r, &v, sizeof(r));
     return r;
 }
-inline uint32_t round_tf32(float v) {
-    uint32_t r;
-    memcpy(&r, &v, 4);
-    return (r + 0x1000u) & 0xFFFFE000u;
-}
+inline float as_float(uint32_t v) { return bits_as<float>(v); }
+inline uint32_t round_tf32(float v) { return (bits_as<uint32_t>(v) + 0x1000u) & 0xFFFFE000u; }
 
 struct Half2 {
     half_t low, high;
@@ -386,16 +385,8 @@ struct Half2 {
 inline Half2 make_half2_(float low, float high) { return {static_cast<half_t>(low), static_cast<half_t>(high)}; }
 inline Half2 low_of(Half2 w) { return {w.low, w.low}; }
 inline Half2 high_of(Half2 w) { return {w.high, w.high}; }
-inline Half2 as_half2(uint32_t v) {
-    Half2 r;
-    memcpy(&r, &v, 4);
-    return r;
-}
-inline uint32_t as_word(Half2 v) {
-    uint32_t r;
-    memcpy(&r, &v, 4);
-    return r;
-}
+inline Half2 as_half2(uint32_t v) { return bits_as<Half2>(v); }
+inline uint32_t as_word(Half2 v) { return bits_as<uint32_t>(v); }
 inline Half2 multiply2(Half2 a, Half2 b) {
     return {static_cast<half_t>(float(a.low) * float(b.low)), static_cast<half_t>(float(a.high) * float(b.high))};
 }

@@ -1,4 +1,4 @@
-"""A TensorRT with plugins where none is: the one that is here, with the DCNv2 plugin's place held by a convolution.
+"""Network definitions with plugins where TensorRT has none: a convolution holds the DCNv2 plugin's place.
 
 What is traced is a real network definition but for that layer, which has the plugin's inputs and, from the convolution
 that stands for it, an output of the right shape. The fields go through TensorRT's own ``PluginFieldCollection``.
@@ -116,7 +116,7 @@ class StandInRegistry:
         return object()
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, library: Path, v3: bool) -> StandInRegistry:
+def take_plugins(monkeypatch: pytest.MonkeyPatch, library: Path, v3: bool) -> StandInRegistry:
     """Let the TensorRT that is here have plugins, weakly typed as 8.6 or strongly as 10, with a library loaded."""
     backend, registry = get_backend(), StandInRegistry(v3)
     changes = {"plugin_v3": True} if v3 else {"plugin_v2": True, "strongly_typed": False, "targets": False}
