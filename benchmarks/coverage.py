@@ -124,6 +124,19 @@ def _images(side: int = 64) -> dict[str, Any]:
     return {"pixel_values": torch.rand(1, 3, side, side)}
 
 
+def _waves(samples: int = 3200) -> dict[str, Any]:
+    import torch
+
+    return {"input_values": torch.randn(1, samples)}
+
+
+def _spectra(bins: int, frames: int, name: str = "input_features") -> dict[str, Any]:
+    import torch
+
+    shape = (1, bins, frames) if name == "input_features" else (1, frames, bins)
+    return {name: torch.randn(shape)}
+
+
 def _tokens(length: int = 12) -> dict[str, Any]:
     import torch
 
@@ -161,6 +174,46 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], Any]] = {
     "llama": ("LlamaModel", "LlamaConfig", _DECODER, _tokens),
     "qwen2": ("Qwen2Model", "Qwen2Config", _DECODER, _tokens),
     "mistral": ("MistralModel", "MistralConfig", _DECODER, _tokens),
+    "swinv2": ("Swinv2Model", "Swinv2Config", {"image_size": 64, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4],
+               "window_size": 4}, _images),
+    "convnextv2": ("ConvNextV2Model", "ConvNextV2Config", {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1]},
+                   _images),
+    "poolformer": ("PoolFormerModel", "PoolFormerConfig", {"hidden_sizes": [16, 32, 48, 64], "depths": [1] * 4}, _images),
+    "pvt": ("PvtModel", "PvtConfig", {"image_size": 64, "hidden_sizes": [16, 32, 48, 64], "depths": [1] * 4,
+            "num_attention_heads": [1, 2, 3, 4]}, _images),
+    "regnet": ("RegNetModel", "RegNetConfig", {"embedding_size": 16, "hidden_sizes": [16, 32, 48, 64],
+               "depths": [1] * 4, "groups_width": 8}, _images),
+    "levit": ("LevitModel", "LevitConfig", {"image_size": 64}, _images),
+    "mobilenet_v2": ("MobileNetV2Model", "MobileNetV2Config", {"depth_multiplier": 0.35}, _images),
+    "efficientnet": ("EfficientNetModel", "EfficientNetConfig", {"width_coefficient": 0.5, "depth_coefficient": 0.5},
+                     _images),
+    "vit-mae": ("ViTMAEModel", "ViTMAEConfig", {**_PATCHES, "mask_ratio": 0.0}, _images),
+    "yolos": ("YolosModel", "YolosConfig", {**_PATCHES, "image_size": [64, 64], "num_detection_tokens": 4}, _images),
+    "hiera": ("HieraModel", "HieraConfig", {"image_size": [64, 64], "embed_dim": 16, "depths": [1, 1, 2, 1]}, _images),
+    "sam-encoder": ("SamVisionModel", "SamVisionConfig", {"hidden_size": 32, "num_hidden_layers": 2, "image_size": 64,
+                    "num_attention_heads": 4, "mlp_dim": 64, "output_channels": 16, "window_size": 2,
+                    "global_attn_indexes": [1]}, _images),
+    "rt-detr-backbone": ("RTDetrResNetBackbone", "RTDetrResNetConfig", {"embedding_size": 16,
+                         "hidden_sizes": [16, 32, 48, 64], "depths": [1] * 4}, _images),
+    "whisper-encoder": ("WhisperEncoder", "WhisperConfig", {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
+                        "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "num_mel_bins": 16,
+                        "max_source_positions": 50}, lambda: _spectra(16, 100)),
+    "wav2vec2": ("Wav2Vec2Model", "Wav2Vec2Config", {**_SMALL, "num_conv_pos_embeddings": 8,
+                 "num_conv_pos_embedding_groups": 4}, _waves),
+    "hubert": ("HubertModel", "HubertConfig", {**_SMALL, "num_conv_pos_embeddings": 8,
+               "num_conv_pos_embedding_groups": 4}, _waves),
+    "ast": ("ASTModel", "ASTConfig", {**_SMALL, "max_length": 64, "num_mel_bins": 32},
+            lambda: _spectra(32, 64, "input_values")),
+    "electra": ("ElectraModel", "ElectraConfig", {**_LANGUAGE, "embedding_size": 32}, _tokens),
+    "albert": ("AlbertModel", "AlbertConfig", {**_LANGUAGE, "embedding_size": 16}, _tokens),
+    "mpnet": ("MPNetModel", "MPNetConfig", _LANGUAGE, _tokens),
+    "deberta-v2": ("DebertaV2Model", "DebertaV2Config", _LANGUAGE, _tokens),
+    "t5-encoder": ("T5EncoderModel", "T5Config", {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
+                   "vocab_size": 100}, _tokens),
+    "gemma": ("GemmaModel", "GemmaConfig", {**_DECODER, "head_dim": 8}, _tokens),
+    "qwen3": ("Qwen3Model", "Qwen3Config", {**_DECODER, "head_dim": 8}, _tokens),
+    "phi": ("PhiModel", "PhiConfig", _DECODER, _tokens),
+    "gpt-neox": ("GPTNeoXModel", "GPTNeoXConfig", {**_LANGUAGE, "use_cache": False}, _tokens),
     "gpt2": ("GPT2Model", "GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100,
              "use_cache": False}, _tokens),
 }  # fmt: skip

@@ -277,6 +277,38 @@ class Keywords(nn.Module):
         return self.blocks["2"](self.blocks["in"](x))
 
 
+class Bypasses(nn.Module):
+    """Hidden states that are kept aside, and read by a module around."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x):
+            self.hidden = []
+            for layer in self.layers:
+                x = torch.relu(layer(x))
+                self.hidden.append(x * 2)
+            return x
+
+    class Outer(nn.Module):
+        def __init__(self, inner) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x) + 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outer = self.Outer(self.Inner())
+
+    def forward(self, x):
+        out = self.outer(x)
+        return out + self.outer.inner.hidden[0], self.outer.inner.hidden[2]
+
+
 class Names(nn.Module):
     """Numbers that differ between instances, beside children of the names that they would get."""
 
@@ -321,6 +353,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "in place": (InPlace, (images(2, 5),), {}),
     "passes": (Passes, (images(2, 4, 4, 6),), {}),
     "wrapped": (Wrapped, (images(3, 6),), {}),
+    "bypasses": (Bypasses, (images(3, 4),), {}),
     "names": (Names, (images(3, 4),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
 }

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from trtnn import modules
 from trtnn.from_torch.bodies import SELF, Body, Constants, names_in, path_expression
+from trtnn.from_torch.bypasses import return_what_is_read
 from trtnn.from_torch.converters import Missing, constructor, convert, is_leaf, is_registered
 from trtnn.from_torch.expressions import (
     Attribute,
@@ -203,6 +204,7 @@ class Classes:
         """Make the classes of all modules that are needed."""
         root = self.recorder.root
         assert root is not None
+        return_what_is_read(self.recorder)
         self._make_bodies(root)
         if self.problems:
             return self
