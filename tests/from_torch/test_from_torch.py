@@ -105,6 +105,18 @@ def test_an_optional_child_is_an_argument():
     )
 
 
+def test_two_classes_of_one_name():
+    class Block(torch.nn.Module):
+        def forward(self, x):
+            return x.square() + 1
+
+    model, args, _ = make("residual")
+    both = torch.nn.Sequential(model, Block()).eval()
+    source = trtnn.from_torch(both, *args).source
+    assert "class Block(Module)" in source
+    assert "class Block2(Module)" in source
+
+
 def test_names_are_the_authors():
     model, args, _ = make("transformer")
     source = trtnn.from_torch(model, *args).source
