@@ -337,9 +337,10 @@ class Stage(nn.Module):
 
     class Named(nn.ModuleDict):
         def __init__(self, channels: int) -> None:
-            kernels = (3, 5, 7)
-            super().__init__({f"branch_{i}": nn.Conv2d(channels, 2 * channels, k, 1, k // 2, groups=channels, bias=False)
-                              for i, k in enumerate(kernels)})  # fmt: skip
+            def branch(k: int) -> nn.Module:
+                return nn.Conv2d(channels, 2 * channels, k, padding=k // 2, groups=channels, bias=False)
+
+            super().__init__({f"branch_{i}": branch(k) for i, k in enumerate((3, 5, 7))})
 
         def forward(self, x):
             return torch.cat([branch(x) for branch in self.values()], 1)

@@ -861,7 +861,9 @@ def _is_width(name: str) -> bool:
 
 def _are_alike(argument: str, hint: str) -> bool:
     """Whether a number that was passed for one purpose may stand for one of another."""
-    return hint in _VAGUE or _is_width(argument) == _is_width(hint)
+    if hint in _VAGUE or argument.rstrip("0123456789") == hint:
+        return True
+    return _is_width(argument) and (_is_width(hint) or hint == "groups")
 
 
 def _is_column(values: list[Any], others: list[Any]) -> bool:
@@ -873,6 +875,13 @@ def _of_argument(group: Group, number: Number, values: list[Any]) -> Expression 
     for argument in group.arguments:
         if _is_column(argument.values, values) and _are_alike(argument.name, number.hint):
             return Text(argument.name)
+    if number.hint == "padding":
+        for argument in group.arguments:
+            if argument.name == "kernel_size" and all(
+                type(kernel) is int and kernel // 2 == value
+                for kernel, value in zip(argument.values, values, strict=True)
+            ):
+                return Binary(Text(argument.name), "//", Number(2))
     if not all(type(value) is int and value > 0 for value in values) or not _is_width(number.hint):
         return None
     for argument in group.arguments:
