@@ -65,6 +65,8 @@ def names(source: str) -> list[str]:
         parts |= {"optical_flow.": models.optical_flow, "video.": models.video}
         found = [f"{part}{name}" for part, module in parts.items() for name in models.list_models(module=module)]
         found = [name for name in found if not name.startswith("quantized_")]
+        # What is behind the heads of a detector picks boxes by their scores, which is no network; its parts are.
+        found += [f"{name}.backbone" for name in found if name.startswith("detection.")]
     elif source == "timm":
         import_torchvision()
         import timm
@@ -90,13 +92,16 @@ def _torchvision(name: str) -> Any:
     import torch
 
     models = import_torchvision().models
-    part, _, short = name.rpartition(".")
+    whole = name.removesuffix(".backbone")
+    part, _, short = whole.rpartition(".")
     options: dict[str, Any] = {"weights": None}
     if part in ("segmentation", "detection"):
         options["weights_backbone"] = None
     if short in ("inception_v3", "googlenet"):
         options["init_weights"] = False
     model = models.get_model(short, **options)
+    if whole != name:
+        return (model.backbone, torch.rand(1, 3, 320, 320)), {}
     if part == "detection":
         return (model, [torch.rand(3, 320, 320)]), {}
     if part == "optical_flow":
