@@ -407,9 +407,13 @@ class Body:
                 name, i = f"{wanted}{i}", i + 1
             held[name] = value.tensor
             self._folded[id(value)] = name
-            if self._info(value).of_parameters:
+            if self._info(value).of_parameters or self._is_kept_aside(value):
                 self.constants.of_parameters.add((self.path, name))
         return Attribute(SELF, name)
+
+    def _is_kept_aside(self, value: Value) -> bool:
+        """Whether a tensor was there before the call, in no attribute: in a cache, computed of who knows what."""
+        return value.step is None and not any(held is value.tensor for held in vars(self.module).values())
 
     def _constant_name(self, value: Value) -> str:
         attributes = [key for key, held in vars(self.module).items() if held is value.tensor]

@@ -239,6 +239,10 @@ class Recorder(TorchFunctionMode):
         value = self.values.get(id(tensor))
         return value is not None and value.depends
 
+    def has_read(self, tensor: torch.Tensor) -> bool:
+        """Whether an operation took a tensor."""
+        return id(tensor) in self.values
+
     def refuse(self, what: str, why: str) -> None:
         """Note what cannot be converted; the call runs on, so that all such are told."""
         path = self._stack[-1].path if self._stack else ""
