@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import importlib.metadata
 import json
 import multiprocessing
@@ -231,7 +232,10 @@ def _transformers(name: str) -> Any:
 
     kind, configuration, options, example = TRANSFORMERS[name]
     configured = getattr(transformers, configuration)(**options)
-    return (getattr(transformers, kind)(configured),), example()
+    made = getattr(transformers, kind, None)
+    if made is None:  # a part of a model is where the model is
+        made = getattr(importlib.import_module(type(configured).__module__.replace("configuration", "modeling")), kind)
+    return (made(configured),), example()
 
 
 def randomised(model: Any) -> Any:
