@@ -187,6 +187,18 @@ def test_a_function_becomes_a_module():
     assert "return F.tanh(x / 5) * 5 + y" in converted.source
 
 
+@pytest.mark.parametrize(
+    "module",
+    [torch.nn.Linear(3, 2), torch.nn.GELU(), torch.nn.LayerNorm(3), torch.nn.Sequential(torch.nn.Linear(3, 2))],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_module_of_torchs_own(module):
+    converted = trtnn.from_torch(module.eval(), images(4, 3))
+    with torch.no_grad():
+        assert_close(converted.trace().run(images(4, 3).numpy()), module(images(4, 3)), 1e-5)
+    converted.load_state_dict(module.state_dict())
+
+
 def test_a_dynamic_batch():
     model, args, _ = make("residual")
     converted = trtnn.from_torch(model, *args, dynamic=trtnn.Dim("batch", 1, 2, 8))

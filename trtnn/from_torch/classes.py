@@ -241,6 +241,8 @@ class Classes:
         """Return what a module is in the source: a ``"leaf"``, a container, a ``"class"``, or ``"nothing"``."""
         if id(module) in self._collapsed:
             return "collapsed"
+        if module is self.model:
+            return "class"
         for name, container in _CONTAINERS.items():
             if type(module) is container:
                 return name

@@ -467,7 +467,7 @@ class Recorder(TorchFunctionMode):
     def _call_itself(
         self, original: Any, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if self.is_leaf(module):
+        if self.is_leaf(module) and module is not self.model:
             with torch._C.DisableTorchFunction():
                 return self._leaf(original, module, args, kwargs)
         return self._scope(original, module, path, args, kwargs)
