@@ -38,6 +38,10 @@ from trtnn.modules.module import Module
 
 SELF = Text("self")
 _LONGEST_INLINE = 92  # characters of a statement that takes in what another one computes
+# What a Parameter can do as it stands.
+_ON_PARAMETERS = frozenset((
+    "expand", "unsqueeze", "squeeze", "reshape", "view", "permute", "transpose", "flatten", "repeat", "clone", "add", "mul",
+))  # fmt: skip
 _FEW = 4  # steps that make a constant and are written out
 _RESERVED = frozenset(("self", "F", "trtnn", "_", "super", "range"))
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -514,7 +518,9 @@ class Body:
             for i, (number, variable) in enumerate(zip(step.result, targets, strict=True)):
                 self._numbers[id(number)] = self._numbers[(id(value), i)] = Ref(variable)  # type: ignore[index]
             return
-        self.computes_constants |= any(not value.depends for value in values_in(step.result))
+        self.computes_constants |= step.name not in _ON_PARAMETERS and any(
+            not v.depends for v in values_in(step.result)
+        )
         try:
             if step.name == "__setitem__":
                 target, index, value = step.args
