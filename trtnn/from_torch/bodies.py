@@ -40,7 +40,8 @@ SELF = Text("self")
 _LONGEST_INLINE = 92  # characters of a statement that takes in what another one computes
 # What a Parameter can do as it stands.
 _ON_PARAMETERS = frozenset((
-    "expand", "unsqueeze", "squeeze", "reshape", "view", "permute", "transpose", "flatten", "repeat", "clone", "add", "mul",
+    "expand", "unsqueeze", "squeeze", "reshape", "view", "permute", "transpose", "flatten", "repeat", "clone", "add",
+    "mul",
 ))  # fmt: skip
 _FEW = 4  # steps that make a constant and are written out
 _RESERVED = frozenset(("self", "F", "trtnn", "_", "super", "range"))
