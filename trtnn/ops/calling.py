@@ -28,7 +28,8 @@ from trtnn.shapes.symbolic import Dim, Size
 
 # Names that torch's own parser takes for others, as NumPy has them.
 _SYNONYMS = {"axis": ("dim", "dims"), "keepdims": ("keepdim",), "x": ("input",), "a": ("input",), "x1": ("input",),
-             "x2": ("other",), "size": ("shape",), "split_size": ("split_size_or_sections",)}  # fmt: skip
+             "x2": ("other",), "size": ("shape",), "split_size": ("split_size_or_sections",),
+             "indices": ("indices_or_sections",), "sections": ("indices_or_sections",)}  # fmt: skip
 # What torch is told of where and how, and not of what: an engine decides that by itself.
 _OF_CREATION = ("device", "layout", "pin_memory", "requires_grad", "memory_format")
 _OF_PLACES = ("memory_format", "device", "non_blocking", "copy")
