@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import platform
 import random
+import re
 import sys
 import time
 import warnings
@@ -365,9 +366,10 @@ def report(rows: dict[str, dict[str, Any]]) -> str:
     text = [
         "# What `from_torch` converts",
         "",
-        f"{datetime.date.today()}, {', '.join(versions)}, Python {platform.python_version()}. Written by "
-        "`python benchmarks/coverage.py --report`. Weights are random; `equal` is within 1e-3 of the largest magnitude",
-        "of every output, on the example and on a second input. Seconds are of one CPU core, without the comparison.",
+        f"{datetime.date.today()}, {', '.join(versions)}, Python {platform.python_version()}.",
+        "Written by `python benchmarks/coverage.py --report`. Weights are random; `equal` is within 1e-3 of the",
+        "largest magnitude of every output, on the example and on a second input. Seconds are of one CPU core, without",
+        "the comparison. Of the detectors the backbones are listed beside the whole.",
         "`unclear`: with random weights torch's own fp32 is off its fp64 by a tenth, so that nothing can be compared.",
         "",
         "| source | models | equal | wrong | unclear | refused | failed |",
@@ -387,8 +389,8 @@ def report(rows: dict[str, dict[str, Any]]) -> str:
     text += ["", "## What is not converted", ""]
     for name, row in sorted(made.items()):
         if row["outcome"] != "equal":
-            why = " ".join(row.get("why", "").split())
-            text.append(f"- `{name}`: {row['outcome']}: {why[:300]}")
+            why = re.sub(r" /\S+.*", "", " ".join(row.get("why", "").split()))  # the lines of who ran it
+            text.append(f"- `{name}`: {row['outcome']}: {why[:240]}")
     text += ["", "## Models", "", "| model | lines | classes | layers | difference | s |", "|---|---|---|---|---|---|"]
     for name, row in sorted(made.items()):
         if row["outcome"] == "equal":
