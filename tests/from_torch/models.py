@@ -277,6 +277,85 @@ class Keywords(nn.Module):
         return self.blocks["2"](self.blocks["in"](x))
 
 
+class Bypasses(nn.Module):
+    """Hidden states that are kept aside, and read by a module around."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x):
+            self.hidden = []
+            for layer in self.layers:
+                x = torch.relu(layer(x))
+                self.hidden.append(x * 2)
+            return x
+
+    class Outer(nn.Module):
+        def __init__(self, inner) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x) + 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outer = self.Outer(self.Inner())
+
+    def forward(self, x):
+        out = self.outer(x)
+        return out + self.outer.inner.hidden[0], self.outer.inner.hidden[2]
+
+
+class Stage(nn.Module):
+    """Lines that are too long for one, of every kind: calls, chains, sums, dicts and comprehensions."""
+
+    class Long(nn.Module):
+        def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> None:
+            super().__init__()
+            pad = kernel_size // 2
+            self.first_convolution_of_the_block = nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, pad, bias=False
+            )
+            self.second_convolution_of_the_block = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.act = nn.SiLU()
+            self.silent = nn.Sigmoid()
+
+        def forward(self, features_of_the_stage_before):
+            first_half_of_all_features = self.first_convolution_of_the_block(features_of_the_stage_before)
+            second_half_of_all_features = self.second_convolution_of_the_block(features_of_the_stage_before)
+            weighted_sum_of_both_halves = (
+                first_half_of_all_features * self.silent(second_half_of_all_features)
+                + second_half_of_all_features * self.silent(first_half_of_all_features)
+                + self.act(first_half_of_all_features)
+            )
+            return torch.cat(
+                [weighted_sum_of_both_halves, first_half_of_all_features, second_half_of_all_features], dim=1
+            )
+
+    class Named(nn.ModuleDict):
+        def __init__(self, channels: int) -> None:
+            def branch(k: int) -> nn.Module:
+                return nn.Conv2d(channels, 2 * channels, k, padding=k // 2, groups=channels, bias=False)
+
+            super().__init__({f"branch_{i}": branch(k) for i, k in enumerate((3, 5, 7))})
+
+        def forward(self, x):
+            return torch.cat([branch(x) for branch in self.values()], 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            self.Long(4, 4, 3, 1), self.Long(12, 4, 5, 2), self.Long(12, 4, 5, 2), self.Long(12, 4, 5, 2)
+        )
+        self.named = nn.Sequential(self.Named(12), nn.Conv2d(72, 6, 1), self.Named(6))
+
+    def forward(self, x):
+        return self.named(self.blocks(x))
+
+
 class Names(nn.Module):
     """Numbers that differ between instances, beside children of the names that they would get."""
 
@@ -321,6 +400,8 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "in place": (InPlace, (images(2, 5),), {}),
     "passes": (Passes, (images(2, 4, 4, 6),), {}),
     "wrapped": (Wrapped, (images(3, 6),), {}),
+    "bypasses": (Bypasses, (images(3, 4),), {}),
+    "stage": (Stage, (images(1, 4, 16, 16),), {}),
     "names": (Names, (images(3, 4),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
 }

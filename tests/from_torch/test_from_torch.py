@@ -105,6 +105,18 @@ def test_an_optional_child_is_an_argument():
     )
 
 
+def test_two_classes_of_one_name():
+    class Block(torch.nn.Module):
+        def forward(self, x):
+            return x.square() + 1
+
+    model, args, _ = make("residual")
+    both = torch.nn.Sequential(model, Block()).eval()
+    source = trtnn.from_torch(both, *args).source
+    assert "class Block(Module)" in source
+    assert "class Block2(Module)" in source
+
+
 def test_names_are_the_authors():
     model, args, _ = make("transformer")
     source = trtnn.from_torch(model, *args).source
@@ -173,6 +185,18 @@ def test_a_function_becomes_a_module():
     converted = trtnn.from_torch(soft_cap, images(2, 3), images(3))
     assert "class SoftCap(Module)" in converted.source
     assert "return F.tanh(x / 5) * 5 + y" in converted.source
+
+
+@pytest.mark.parametrize(
+    "module",
+    [torch.nn.Linear(3, 2), torch.nn.GELU(), torch.nn.LayerNorm(3), torch.nn.Sequential(torch.nn.Linear(3, 2))],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_module_of_torchs_own(module):
+    converted = trtnn.from_torch(module.eval(), images(4, 3))
+    with torch.no_grad():
+        assert_close(converted.trace().run(images(4, 3).numpy()), module(images(4, 3)), 1e-5)
+    converted.load_state_dict(module.state_dict())
 
 
 def test_a_dynamic_batch():

@@ -221,6 +221,41 @@ def test_a_module_that_changes_itself():
     assert "calls was 1 and is 2" in said
 
 
+def test_a_state_that_goes_from_call_to_call():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = {"hidden": torch.zeros(2, 4)}
+            self.seen = None
+
+        def forward(self, x):
+            self.seen = x * 2  # which nobody reads
+            self.last["hidden"] = torch.tanh(x + self.last["hidden"])
+            return self.last["hidden"]
+
+    said = refusal(None, model=Keeps().eval())
+    assert (
+        "Keeps changes itself in forward, and an engine stays as it is\n  last['hidden'] was a tensor and is a" in said
+    )
+    assert "seen" not in said
+
+
+def test_what_a_cache_holds_is_needed_of_every_checkpoint():
+    class Caches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias, self.cache = nn.Parameter(torch.rand(4)), {}
+
+        def forward(self, x):
+            if "bias" not in self.cache:
+                self.cache["bias"] = self.bias.exp()
+            return x + self.cache["bias"]
+
+    model = Caches().eval()
+    source = trtnn.from_torch(model, X).source
+    assert "self.constant = Buffer(4)\n" in source  # not optional
+
+
 def test_what_is_made_in_the_first_call_and_kept_is_a_constant():
     class Caches(nn.Module):
         def __init__(self):

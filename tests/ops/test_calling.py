@@ -133,6 +133,7 @@ def test_torchs_own_functions_take_our_tensors():
         lambda ops, x: [x.sum(axis=0), x.sum(axis=(0, 1), keepdims=True), x.softmax(dim=-1), ops.cat([x, x], axis=1)],
         lambda ops, x: [x.permute(dims=(2, 0, 1)), x.flip(dims=[0]), x.reshape(shape=(6, 4)), x.view(size=(4, 6))],
         lambda ops, x: [x[:1].expand(size=(2, 3, 4)), x.repeat(repeats=(1, 2, 1)), x.split(split_size=2, dim=1)[0]],
+        lambda ops, x: [*ops.tensor_split(x, indices=(1,), dim=2), *x.tensor_split(sections=2, dim=1)],
         lambda ops, x: [x.to(x.device), x.to(x.dtype), x.to("cuda:0", torch.int32), x.cpu().cuda(), x.to(x, True)],
         lambda ops, x: [x.contiguous(memory_format=torch.contiguous_format), x.clone(memory_format=None)],
         lambda ops, x: [x + ops.zeros(3, 4, device=x.device, dtype=x.dtype), ops.arange(4, device=x.device) + x],

@@ -38,6 +38,11 @@ from trtnn.modules.module import Module
 
 SELF = Text("self")
 _LONGEST_INLINE = 92  # characters of a statement that takes in what another one computes
+# What a Parameter can do as it stands.
+_ON_PARAMETERS = frozenset((
+    "expand", "unsqueeze", "squeeze", "reshape", "view", "permute", "transpose", "flatten", "repeat", "clone", "add",
+    "mul",
+))  # fmt: skip
 _FEW = 4  # steps that make a constant and are written out
 _RESERVED = frozenset(("self", "F", "trtnn", "_", "super", "range"))
 _NEGATED = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -407,9 +412,13 @@ class Body:
                 name, i = f"{wanted}{i}", i + 1
             held[name] = value.tensor
             self._folded[id(value)] = name
-            if self._info(value).of_parameters:
+            if self._info(value).of_parameters or self._is_kept_aside(value):
                 self.constants.of_parameters.add((self.path, name))
         return Attribute(SELF, name)
+
+    def _is_kept_aside(self, value: Value) -> bool:
+        """Whether a tensor was there before the call, in no attribute: in a cache, computed of who knows what."""
+        return value.step is None and not any(held is value.tensor for held in vars(self.module).values())
 
     def _constant_name(self, value: Value) -> str:
         attributes = [key for key, held in vars(self.module).items() if held is value.tensor]
@@ -510,7 +519,9 @@ class Body:
             for i, (number, variable) in enumerate(zip(step.result, targets, strict=True)):
                 self._numbers[id(number)] = self._numbers[(id(value), i)] = Ref(variable)  # type: ignore[index]
             return
-        self.computes_constants |= any(not value.depends for value in values_in(step.result))
+        self.computes_constants |= step.name not in _ON_PARAMETERS and any(
+            not v.depends for v in values_in(step.result)
+        )
         try:
             if step.name == "__setitem__":
                 target, index, value = step.args

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from trtnn import modules
 from trtnn.from_torch.bodies import SELF, Body, Constants, names_in, path_expression
+from trtnn.from_torch.bypasses import return_what_is_read
 from trtnn.from_torch.converters import Missing, constructor, convert, is_leaf, is_registered
 from trtnn.from_torch.expressions import (
     Attribute,
@@ -203,6 +204,7 @@ class Classes:
         """Make the classes of all modules that are needed."""
         root = self.recorder.root
         assert root is not None
+        return_what_is_read(self.recorder)
         self._make_bodies(root)
         if self.problems:
             return self
@@ -239,6 +241,8 @@ class Classes:
         """Return what a module is in the source: a ``"leaf"``, a container, a ``"class"``, or ``"nothing"``."""
         if id(module) in self._collapsed:
             return "collapsed"
+        if module is self.model:
+            return "class"
         for name, container in _CONTAINERS.items():
             if type(module) is container:
                 return name
@@ -859,7 +863,9 @@ def _is_width(name: str) -> bool:
 
 def _are_alike(argument: str, hint: str) -> bool:
     """Whether a number that was passed for one purpose may stand for one of another."""
-    return hint in _VAGUE or _is_width(argument) == _is_width(hint)
+    if hint in _VAGUE or argument.rstrip("0123456789") == hint:
+        return True
+    return _is_width(argument) and (_is_width(hint) or hint == "groups")
 
 
 def _is_column(values: list[Any], others: list[Any]) -> bool:
@@ -871,6 +877,13 @@ def _of_argument(group: Group, number: Number, values: list[Any]) -> Expression 
     for argument in group.arguments:
         if _is_column(argument.values, values) and _are_alike(argument.name, number.hint):
             return Text(argument.name)
+    if number.hint == "padding":
+        for argument in group.arguments:
+            if argument.name == "kernel_size" and all(
+                type(kernel) is int and kernel // 2 == value
+                for kernel, value in zip(argument.values, values, strict=True)
+            ):
+                return Binary(Text(argument.name), "//", Number(2))
     if not all(type(value) is int and value > 0 for value in values) or not _is_width(number.hint):
         return None
     for argument in group.arguments:

@@ -29,6 +29,7 @@ from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import Dim
 
 _MOST_TRIALS = 40
+_MOST_KEPT = 100  # items of a dict or a list that a module keeps, and that are looked at
 
 
 class _Function(nn.Module):
@@ -89,7 +90,7 @@ class Conversion:
                 self.result = self.recorder.record(own_args, own_kwargs)
             except Exception as error:
                 raise self._torch_failed(error) from error
-            changes = state.changes()
+            changes = state.changes(self.recorder.has_read)
             if not changes:
                 break
             state = _State(self.torch_module)
@@ -356,28 +357,52 @@ class _State:
     def _read(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for path, module in self.model.named_modules():
-            for name, value in vars(module).items():
-                if type(value) in (int, float, bool, str, torch.Size) or value is None:
-                    found[f"{path}.{name}".lstrip(".")] = value
-            for table in (module._parameters, module._buffers):
-                found.update({f"{path}.{name}".lstrip("."): _Same(tensor) for name, tensor in table.items()})
+            for name, value in (*vars(module).items(), *module._parameters.items(), *module._buffers.items()):
+                if name not in ("_parameters", "_buffers", "_modules"):
+                    _note(found, f"{path}.{name}".lstrip("."), value)
         return found
 
-    def changes(self) -> list[str]:
-        """Return what is another now, a line each."""
+    def changes(self, read: Callable[[torch.Tensor], bool]) -> list[str]:
+        """Return what is another now, a line each.
+
+        A tensor that is kept aside is another after each call; that matters where the call had read the one before.
+
+        Args:
+            read: whether the call read a tensor.
+        """
         now = self._read()
-        return [
-            f"{name} was {self.before.get(name)!r:.60} and is {value!r:.60}"
-            for name, value in now.items()
-            if name in self.before and (type(value) is not type(self.before[name]) or value != self.before[name])
+        kept = {name: (self.before[name], value) for name, value in now.items() if name in self.before}
+        changed = [name for name, (a, b) in kept.items() if type(a) is not type(b) or a != b]
+        added = [name for name in now if name not in self.before]
+        lines = [
+            f"{name} was {self.before[name]!r:.60} and is {now[name]!r:.60}"
+            for name in changed
+            if not self._is_aside(name, now, read)
         ]
+        return lines + [f"{name} was not there, and is {now[name]!r:.60}" for name in added]
+
+    def _is_aside(self, name: str, now: dict[str, Any], read: Callable[[torch.Tensor], bool]) -> bool:
+        before, after = self.before[name], now[name]
+        both = isinstance(before, _Same) and isinstance(after, _Same)
+        return both and not before.is_held and not read(before.tensor)
+
+
+def _note(found: dict[str, Any], name: str, value: Any) -> None:
+    """Note a plain value, a tensor, or what a dict or a list holds of such."""
+    if isinstance(value, torch.Tensor):
+        found[name] = _Same(value, isinstance(value, nn.Parameter))
+    elif type(value) in (int, float, bool, str, torch.Size) or value is None:
+        found[name] = value
+    elif type(value) in (dict, list) and len(value) <= _MOST_KEPT:
+        for key, item in value.items() if type(value) is dict else enumerate(value):
+            _note(found, f"{name}[{key!r}]", item)
 
 
 class _Same:
     """A tensor, equal to itself alone."""
 
-    def __init__(self, tensor: Any) -> None:
-        self.tensor = tensor
+    def __init__(self, tensor: torch.Tensor, is_held: bool) -> None:
+        self.tensor, self.is_held = tensor, is_held
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and other.tensor is self.tensor
@@ -385,7 +410,7 @@ class _Same:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return "a tensor" if self.tensor is not None else "None"
+        return "a tensor"
 
 
 def _length(length: Any) -> str:

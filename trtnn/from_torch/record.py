@@ -239,6 +239,10 @@ class Recorder(TorchFunctionMode):
         value = self.values.get(id(tensor))
         return value is not None and value.depends
 
+    def has_read(self, tensor: torch.Tensor) -> bool:
+        """Whether an operation took a tensor."""
+        return id(tensor) in self.values
+
     def refuse(self, what: str, why: str) -> None:
         """Note what cannot be converted; the call runs on, so that all such are told."""
         path = self._stack[-1].path if self._stack else ""
@@ -463,7 +467,7 @@ class Recorder(TorchFunctionMode):
     def _call_itself(
         self, original: Any, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if self.is_leaf(module):
+        if self.is_leaf(module) and module is not self.model:
             with torch._C.DisableTorchFunction():
                 return self._leaf(original, module, args, kwargs)
         return self._scope(original, module, path, args, kwargs)

@@ -134,6 +134,12 @@ def _broken(before: str, node: Expression, after: str, indent: int) -> list[str]
     if len(one) <= WIDTH:
         return [one]
     node = as_call(node) if isinstance(node, New) else node
+    if isinstance(node, Comprehension):
+        source = f"for {node.variable} in {text_of(node.source)}"
+        if node.key:
+            inner = [*_broken(f"{node.key}: ", node.item, "", indent + 4), f"{' ' * (indent + 4)}{source}"]
+            return [f"{' ' * indent}{before}{{", *inner, f"{' ' * indent}}}{after}"]
+        return [*_broken(before, node.item, "", indent), f"{' ' * indent}{source}{after}"]
     opened = None if _is_chain(node) else _brackets(node)
     if opened is None:
         if isinstance(node, (Attribute, Text, Member)):
@@ -144,7 +150,7 @@ def _broken(before: str, node: Expression, after: str, indent: int) -> list[str]
     head, items, tail = opened
     lines = [f"{' ' * indent}{before}{head}"]
     together = f"{' ' * (indent + 4)}{', '.join(key + text_of(item) for key, item in items)}"
-    if isinstance(node, Call) and len(together) <= WIDTH:
+    if isinstance(node, (Call, Starred)) and len(together) <= WIDTH:
         lines.append(together)
     else:
         for key, item in items:
@@ -254,4 +260,4 @@ def _imports(body: str, own: Sequence[str]) -> Iterator[str]:
 
 
 def _isort_key(name: str) -> tuple[int, str]:
-    return (0 if name.isupper() and len(name) > 1 else 1, name)
+    return (0 if name.isupper() and len(name) > 1 else 1, name.lower())

@@ -30,6 +30,7 @@ from trtnn.shapes.symbolic import Dim, Size
 _SYNONYMS = {
     "axis": ("dim", "dims"), "keepdims": ("keepdim",), "x": ("input",), "a": ("input",), "x1": ("input",),
     "x2": ("other",), "size": ("shape",), "split_size": ("split_size_or_sections",), "tensor": ("input",),
+    "indices": ("indices_or_sections",), "sections": ("indices_or_sections",),
     "input": ("A", "x", "tensor"),
 }  # fmt: skip
 # Torch's arguments for places and for memory, which an engine decides by itself.
