@@ -138,7 +138,7 @@ def test_layers_on_several_streams():
     engine = model.compile({"x": tuple(x.shape)}, max_aux_streams=3, optimization_level=1)
     assert engine._open().aux_streams > 0
     if get_backend().version.startswith("8.6"):
-        assert "max_aux_streams=0" in message_of(EngineError, engine.profile, x.cuda())
+        assert "max_aux_streams=0" in message_of(EngineError, engine.timing, x.cuda())
     for call in (engine, engine.cuda_graph()):
         for _ in range(20):  # what is not waited for shows now and then
             assert_close(call(x.cuda()).cpu().numpy(), expected, TF32)

@@ -45,7 +45,7 @@ def check_detections(engine, network, monkeypatch):
     generator = np.random.default_rng(0)
     pictures = [generator.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (120, 90), (50, 70))]
     found = Detector(engine)(pictures)  # the second batch is not full
-    monkeypatch.setattr(network, "run", engine)
+    monkeypatch.setattr(network, "run_flat", engine.run_flat)
     wanted = Detector(network)(pictures)
     assert all(len(detections) > 2 for detections in wanted)
     for one, other in zip(found, wanted, strict=True):
