@@ -132,6 +132,7 @@ def test_names_in_files_and_file_names_cannot_steer_a_terminal(run, tmp_path):
     assert "\\x1b" in results[4].err
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_warning_cannot_steer_a_terminal_either(run, monkeypatch):
     monkeypatch.setattr("trtnn.load", lambda path: warnings.warn(HARMFUL, stacklevel=1) or {})
     assert is_shown_safely(run("inspect", WEIGHTS).err)
@@ -306,6 +307,7 @@ def test_a_bug_keeps_its_traceback(run, monkeypatch):
         run("inspect", WEIGHTS)
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_warning_is_a_line(run, monkeypatch):
     monkeypatch.setattr("trtnn.load", lambda path: warnings.warn("slow [disk]", stacklevel=1) or {})
     assert run("inspect", WEIGHTS).err == "warning: slow [disk]\n"
