@@ -119,10 +119,10 @@ class CenterNet(Family):
             deformable = "deconv_layers.0.conv_offset_mask.weight" in state_dict
             blocks = sum(f"layer3.{i}.conv1.weight" in state_dict for i in range(64))
             deep = "layer3.0.conv3.weight" in state_dict
-            known = {(v.repeats[2], v.block is Bottleneck): name for name, v in Backbone.variants.items()}
-            backbone = known.get((blocks, deep))
-        found = [name for name, v in cls.variants.items() if (v.backbone, v.deformable) == (backbone, deformable)]
-        return {"name": found[0], "classes": math.prod(state_dict["hm.2.bias"].shape)} if found else None
+            backbones = {(v.repeats[2], v.block is Bottleneck): name for name, v in Backbone.variants.items()}
+            backbone = backbones.get((blocks, deep))
+        names = [name for name, v in cls.variants.items() if (v.backbone, v.deformable) == (backbone, deformable)]
+        return {"name": names[0], "classes": math.prod(state_dict["hm.2.bias"].shape)} if names else None
 
 
 def decode(hm: Tensor, wh: Tensor, reg: Tensor, detections: int) -> Tensor:

@@ -66,25 +66,25 @@ class Change:
 
 
 def changes(
-    model: Module, described: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], own: Mapping[str, Any]
+    model: Module, described: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Any], own: Mapping[str, Any]
 ) -> list[Change]:
     """Return what is to be done to a model so that it is what a pickled one was.
 
     Args:
         model: ours.
         described: what the pickled modules say, by path.
-        given: the state dict as the file has it.
+        entries: the state dict as the file has it.
         own: the same arrays under the model's own names.
 
     Raises:
         StateDictError: the two differ in what cannot be followed; all that does is listed.
     """
     ours = dict(model.named_modules(remove_duplicate=False))
-    found: list[Change] = []
+    needed: list[Change] = []
     differences: list[str] = []
-    for path, ours_path in _paths(described, given, own):
+    for path, ours_path in _paths(described, entries, own):
         try:
-            found += _follow(ours, ours_path, described[path])
+            needed += _follow(ours, ours_path, described[path])
         except _Differs as difference:
             differences.append(harmless_text(f"{path}: {difference}"))
     if differences:
@@ -96,22 +96,24 @@ def changes(
             *more,
             _HOW_TO_LOAD_ANYWAY,
         )
-    return found
+    return needed
 
 
 class _Differs(Exception):
     """What the file has and what ours has, which cannot be brought together."""
 
 
-def _paths(described: Mapping[str, Any], given: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _paths(
+    described: Mapping[str, Any], entries: Mapping[str, Any], own: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
     """Yield each path of the file and the path of ours that stands for it.
 
     Where arrays have other names here, what holds them has another path; what holds no array stands beside what does.
     """
     renamed: dict[str, str] = {}
-    if any(name not in own for name in given):
+    if any(name not in own for name in entries):
         names = {id(array): name for name, array in own.items()}
-        for name, array in given.items():
+        for name, array in entries.items():
             path, here = name.rpartition(".")[0], names.get(id(array), "").rpartition(".")[0]
             while path and here and path not in renamed:
                 renamed[path] = here
@@ -199,12 +201,12 @@ def _made(kind: type[Module], said: Mapping[str, Any]) -> Module:
     Raises:
         _Differs: it cannot be made of them.
     """
-    given = {key: value for key, value in said.items() if key in getattr(kind, "_kept", ()) and key != "inplace"}
+    arguments = {key: value for key, value in said.items() if key in getattr(kind, "_kept", ()) and key != "inplace"}
     try:
         usual = kind()
-        if not all(_fits(value, getattr(usual, key)) for key, value in given.items()):
-            raise TypeError(f"{given}")
-        return kind(**given)
+        if not all(_fits(value, getattr(usual, key)) for key, value in arguments.items()):
+            raise TypeError(f"{arguments}")
+        return kind(**arguments)
     except (ArgumentError, UnsupportedError, TypeError) as error:
         raise _Differs(f"the file has a {kind.__name__} that cannot be made here: {error}") from error
 

@@ -54,16 +54,16 @@ def create(name: str, **options: Any) -> Family:
 
 def identify(state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the arguments of :func:`create` that a state dict's names and sizes tell of, or None."""
-    found = _recognise(state_dict)
-    return None if found is None else found[1]
+    recognised = _recognise(state_dict)
+    return None if recognised is None else recognised[1]
 
 
 def describe(state_dict: Mapping[str, Any]) -> str | None:
     """Return the call that makes the model which a state dict belongs to, such as ``YOLOv5("yolov5s", classes=80)``."""
-    found = _recognise(state_dict)
-    if found is None:
+    recognised = _recognise(state_dict)
+    if recognised is None:
         return None
-    family, arguments = found
+    family, arguments = recognised
     name, *options = (json.dumps(value) if isinstance(value, str) else repr(value) for value in arguments.values())
     options = [f"{key}={value}" for key, value in zip(list(arguments)[1:], options, strict=True)]
     return f"{family.__name__}({', '.join([name, *options])})"
@@ -80,10 +80,10 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
     Raises:
         StateDictError: no family knows these names, or they do not fit the model.
     """
-    found = _arguments(state_dict, name)
-    if found is None and name is None:
+    identified = _arguments(state_dict, name)
+    if identified is None and name is None:
         raise _unknown(state_dict)
-    arguments = {**(found or {}), **({"name": name} if name else {}), **options}
+    arguments = {**(identified or {}), **({"name": name} if name else {}), **options}
     model = create(**arguments)
     model.load_state_dict(state_dict)
     return model
@@ -99,10 +99,10 @@ def shaped(state_dict: Mapping[str, Any], name: str | None = None) -> StateDict 
     Raises:
         StateDictError: it does not fit that model.
     """
-    found = _arguments(state_dict, name)
-    if found is None and name is None:
+    identified = _arguments(state_dict, name)
+    if identified is None and name is None:
         return None
-    model = create(**{**(found or {}), **({"name": name} if name else {})})
+    model = create(**{**(identified or {}), **({"name": name} if name else {})})
     model.load_state_dict(state_dict)
     own = type(model).canonical(own_part(type(model).identify, state_dict))
     members = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
@@ -128,8 +128,10 @@ def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
     """Return the error for a state dict of no model that is known, with what it is, where that can be told."""
     for family in families():
         family.canonical(state_dict)  # raises where the names are of a form it knows, and the numbers are not
-    if known := stranger(state_dict):
-        return StateDictError(f"this is {known}, which trtnn has no model for", "trtnn models lists those that it has")
+    if network := stranger(state_dict):
+        return StateDictError(
+            f"this is {network}, which trtnn has no model for", "trtnn models lists those that it has"
+        )
     sample = ", ".join(list(state_dict)[:3])
     return StateDictError(
         f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
@@ -138,13 +140,13 @@ def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
 
 
 def _family_of(name: str) -> type[Family]:
-    known = by_name()
-    if name not in known:
-        raise unknown_name(name, known)
-    return known[name]
+    families = by_name()
+    if name not in families:
+        raise unknown_name(name, families)
+    return families[name]
 
 
 def _recognise(state_dict: Mapping[str, Any]) -> tuple[type[Family], dict[str, Any]] | None:
     parts = [(part, family) for part in unwrapped(state_dict) for family in families()]
-    found = ((family, family.identify(part)) for part, family in parts)
-    return next(((family, arguments) for family, arguments in found if arguments is not None), None)
+    identified = ((family, family.identify(part)) for part, family in parts)
+    return next(((family, arguments) for family, arguments in identified if arguments is not None), None)

@@ -19,7 +19,7 @@ Norm = Callable[[int], Module]
 
 
 def _downsample(c_in: int, c_out: int, stride: int, norm: Norm) -> Sequential | None:
-    """What brings a block's input to the shape of its output, or None where it has that already."""
+    """Return what brings a block's input to the shape of its output, or None where it has that already."""
     if stride == 1 and c_in == c_out:
         return None
     return Sequential(Conv2d(c_in, c_out, 1, stride, bias=False), norm(c_out))
@@ -162,6 +162,6 @@ class ResNet(Family, Backbone):
         block, taps = (Bottleneck, 1) if "layer1.0.conv3.weight" in state_dict else (BasicBlock, 9)
         if math.prod(first.shape) != 64 * 64 * taps:  # ResNeXts and wide ResNets have the same names
             return None
-        found = Variant(block, repeats)
-        name = next((name for name, variant in cls.variants.items() if variant == found), None)
+        shape = Variant(block, repeats)
+        name = next((name for name, variant in cls.variants.items() if variant == shape), None)
         return None if name is None else {"name": name, "classes": math.prod(bias.shape)}

@@ -48,15 +48,15 @@ def stranger(state_dict: Mapping[str, Any]) -> str | None:
     """Return what a state dict of no model here is, such as ``yolo11n for segmentation``, or None."""
     said = metadata_of(state_dict)
     task = said.get("task") or _task(state_dict)
-    known = said.get("architecture") if said.get("modules") else None
-    known = None if str(known).endswith("Model") else known  # a class, which may be any network's
+    family = said.get("architecture") if said.get("modules") else None
+    family = None if str(family).endswith("Model") else family  # a class, which may be any network's
     sign = next((what for sign, what in _SIGNS if _has(state_dict, sign)), None)
-    if known and sign and "head" in sign:  # Ultralytics train yolov3 and yolov5 with it, under those names
-        known = f"{known} with YOLOv8's head"
-    known = known or sign
-    if known is None:
+    if family and sign and "head" in sign:  # Ultralytics train yolov3 and yolov5 with it, under those names
+        family = f"{family} with YOLOv8's head"
+    family = family or sign
+    if family is None:
         return None
-    return harmless_text(f"{known} {_TASKS[task]}" if task in _TASKS else str(known))
+    return harmless_text(f"{family} {_TASKS[task]}" if task in _TASKS else str(family))
 
 
 def _has(state_dict: Mapping[str, Any], sign: str) -> bool:

@@ -228,8 +228,8 @@ class YOLOv3(Family):
         Raises:
             StateDictError: it is not.
         """
-        found = self.identify(state_dict) or {}
-        if found.get("version", self.version) != self.version:
+        identified = self.identify(state_dict) or {}
+        if identified.get("version", self.version) != self.version:
             raise StateDictError(
                 f'the state dict does not fit YOLOv3 of version "{self.version}"; nothing was loaded',
                 self.explain_state_dict(state_dict),

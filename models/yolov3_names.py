@@ -70,18 +70,18 @@ def canonical(state_dict: Mapping[str, Any], make: Callable[..., Module]) -> dic
     Raises:
         StateDictError: the length of what a Darknet file holds is that of no YOLOv3.
     """
-    found = identify(state_dict)
+    arguments = identify(state_dict)
     if darknet.NAME in state_dict:
         array = state_dict[darknet.NAME].reshape(-1)
-        if found is None:
+        if arguments is None:
             raise StateDictError(
                 f"a Darknet file of {len(array):,} numbers is of no YOLOv3: it is cut short, or of another network",
                 *(f"{name}: {n + 80 * each:,} for 80 classes, {each:,} a class" for name, (n, each) in LENGTHS.items()),
             )
-        return _from_darknet(array, make(**found))
-    if found is None or "version" not in found:
+        return _from_darknet(array, make(**arguments))
+    if arguments is None or "version" not in arguments:
         return dict(state_dict)
-    return _from_ultralytics(state_dict, make(**found))
+    return _from_ultralytics(state_dict, make(**arguments))
 
 
 def _in_order(model: Module) -> list[tuple[str, tuple[str, ...]]]:

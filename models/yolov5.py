@@ -190,13 +190,13 @@ class YOLOv5(Family):
         return Conv(self._channels(c_in), self._channels(c_out), k, s)
 
     def _halve(self, stage: int, c_in: int, c_out: int) -> Module:
-        """A convolution of stride 2; a deformable one has neither norm nor activation behind it."""
+        """Return a convolution of stride 2; a deformable one has neither norm nor activation behind it."""
         if stage < self.deformable:
             return DCN(self._channels(c_in), self._channels(c_out), 3, 2, 1)
         return self._conv(c_in, c_out, 3, 2)
 
     def _backbone(self, stages: list[int]) -> list[Module]:
-        """A stem, then for each stage a convolution of stride 2 and a C3; pyramid pooling at the end."""
+        """Return a stem, then for each stage a convolution of stride 2 and a C3; pyramid pooling at the end."""
         old = self.version == "5.0"
         stem, top = self._channels(64), self._channels(stages[-1])
         layers: list[Module] = [Focus(3, stem, 3) if old else Conv(3, stem, 6, 2, 2)]

@@ -10,9 +10,9 @@ import numpy as np
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
+from trtnn.image_network import ImageNetwork
 from trtnn.modules import Module
 from trtnn.network import Network
-from trtnn.pictures import ImageNetwork
 from trtnn.vision import pipeline_of
 
 
@@ -89,11 +89,11 @@ class Classifier:
             ArgumentError: a single image, not a list of them; or logits that are not finite.
             ShapeError, DTypeError: one of them is not an image.
         """
-        found = []
+        results = []
         for outputs, _ in self._network.run(images, self.pipeline):
             (logits,) = outputs.values()
-            found += [self._best(row.astype(np.float64)) for row in logits]
-        return found
+            results += [self._best(row.astype(np.float64)) for row in logits]
+        return results
 
     def _best(self, logits: np.ndarray) -> list[Classification]:
         """Return the classes with the highest logits, the first of equal ones first."""

@@ -10,9 +10,9 @@ import numpy as np
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
+from trtnn.image_network import ImageNetwork
 from trtnn.modules import Module
 from trtnn.network import Network
-from trtnn.pictures import ImageNetwork
 from trtnn.vision import Detections, pipeline_of
 from trtnn.vision.recognition import check_classes, check_metadata, recognise
 
@@ -75,14 +75,14 @@ class Detector:
             ArgumentError: a single image, not a list of them; or the outputs are not what the pipeline reads.
             ShapeError, DTypeError: one of them is not an image.
         """
-        found: list[Detections] = []
+        results: list[Detections] = []
         for outputs, placements in self._network.run(images, self.pipeline):
-            found += self._head.detect(self._head.name_outputs(outputs), placements, **self.thresholds)
-        highest = max((detections.classes.max(initial=-1) for detections in found), default=-1)
+            results += self._head.detect(self._head.name_outputs(outputs), placements, **self.thresholds)
+        highest = max((detections.classes.max(initial=-1) for detections in results), default=-1)
         if self.classes is not None and highest >= self.classes:  # where no shape tells how many there are
             raise ArgumentError(
                 "what this network says of itself and its outputs contradict each other",
                 f"its metadata are of {self.classes} classes",
                 f"its outputs have class {highest}",
             )
-        return found
+        return results

@@ -71,7 +71,7 @@ def test_what_was_found_before_ctrl_c_is_kept(run, weights, album, tmp_path, mon
             raise KeyboardInterrupt
         return read_image(path, max_pixels)
 
-    monkeypatch.setattr("trtnn.cli.pictures.read_image", read)
+    monkeypatch.setattr("trtnn.cli.images.read_image", read)
     result = run("classify", album, "--weights", weights, *SIZE, "--json", tmp_path / "a.json")
     assert (result.code, result.err) == (130, "error: interrupted\n")
     assert list(json.loads((tmp_path / "a.json").read_text())) == [str(album / "0.png")]

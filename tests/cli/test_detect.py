@@ -299,7 +299,7 @@ def test_what_was_found_before_an_end_is_kept(run, tmp_path, album, monkeypatch,
             raise error
         return read_image(path, max_pixels)
 
-    monkeypatch.setattr("trtnn.cli.pictures.read_image", read)
+    monkeypatch.setattr("trtnn.cli.images.read_image", read)
     result = run("detect", album, *SMALL, "-o", tmp_path / "out")
     report = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [os.path.basename(path) for path in report] == ["picture.jpg", "picture.png"]
@@ -324,7 +324,7 @@ def test_a_picture_of_too_many_pixels_is_skipped_unless_they_are_allowed(run, tm
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Fail where a picture is read."""
-    monkeypatch.setattr("trtnn.cli.pictures.read_image", lambda *_: pytest.fail("a picture was read"))
+    monkeypatch.setattr("trtnn.cli.images.read_image", lambda *_: pytest.fail("a picture was read"))
 
 
 @pytest.fixture

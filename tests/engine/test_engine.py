@@ -9,28 +9,12 @@ import pytest
 import torch
 
 import trtnn.engine.engine
-from tests.helpers import ONE_TARGET, load_random, message_of, strongly_typed
-from trtnn import Engine, Input, get_backend
+from tests.engine.tiny import TinyNet, loaded_net
+from tests.helpers import ONE_TARGET, message_of, strongly_typed
+from tests.standin import CudaEngine
+from trtnn import Dim, Engine, Input, get_backend
 from trtnn.errors import ArgumentError, BackendError, DTypeError, EngineError, ShapeError
-from trtnn.modules import Conv2d
-
-
-class Net(Conv2d):
-    def __init__(self):
-        super().__init__(3, 4, 3)
-        self.inputs = {"images": (1, 3, 8, 8)}
-        self.metadata = {"model": "tiny", "names": ["cat", "dog"], "task": "detect"}
-
-    def forward(self, images):
-        y = super().forward(images)
-        return {"a": y, "b": [y.relu(), y.sigmoid()]}
-
-
-@pytest.fixture(scope="module")
-def engine():
-    net = Net()
-    net.load_state_dict(load_random(torch.nn.Conv2d(3, 4, 3)).state_dict())
-    return net.compile(**ONE_TARGET)
+from trtnn.shapes.call import Shapes
 
 
 def test_it_describes_itself(engine):
@@ -62,9 +46,7 @@ def test_it_describes_itself(engine):
 
 @strongly_typed
 def test_it_describes_its_precision(engine):
-    net = Net()
-    net.load_state_dict(load_random(torch.nn.Conv2d(3, 4, 3)).state_dict())
-    half = net.compile(fp16=True, **ONE_TARGET)
+    half = loaded_net().compile(fp16=True, **ONE_TARGET)
     assert half.description["precision"] == "float16"
     assert half.inputs == engine.inputs
     assert half.outputs == engine.outputs
@@ -168,49 +150,20 @@ def test_a_closed_engine_and_its_graph_say_so(engine, gpus_are, monkeypatch):
 # -- plans without a description of ours ------------------------------------------------------------------------------
 
 
-class FakePlan:
-    """What TensorRT shows of a deserialised engine."""
-
-    def __init__(self, trt, *tensors):
-        self.tensors, self.num_io_tensors = tensors, len(tensors)
-        self.modes = {"in": trt.TensorIOMode.INPUT, "out": trt.TensorIOMode.OUTPUT}
-
-    def get_tensor_name(self, index):
-        return self.tensors[index][1]
-
-    def _of(self, name):
-        return next(tensor for tensor in self.tensors if tensor[1] == name)
-
-    def get_tensor_mode(self, name):
-        return self.modes[self._of(name)[0]]
-
-    def get_tensor_shape(self, name):
-        return self._of(name)[2]
-
-    def get_tensor_dtype(self, name):
-        return self._of(name)[3]
-
-
 @pytest.fixture
 def on_a_gpu(gpus_are, monkeypatch):
     """Let TensorRT find these inputs and outputs in any plan, on a GPU."""
-    trt = get_backend().trt
 
-    def prepare(*tensors):
+    def prepare(inputs, outputs):
         gpus_are("sm86")
-        loaded = []
+        loaded, plan = [], CudaEngine(Shapes(inputs, outputs, ()))
+        first, *others = inputs
+        plan.names = [first, *outputs, *others]  # TensorRT may mix them
         monkeypatch.setattr(trtnn.engine.engine, "device_memory", lambda: None)
-        monkeypatch.setattr(
-            trtnn.engine.engine,
-            "deserialize",
-            lambda backend, plan: loaded.append(plan) or (None, FakePlan(trt, *tensors)),
-        )
+        monkeypatch.setattr(trtnn.engine.engine, "deserialize", lambda _, data: loaded.append(data) or (None, plan))
         return loaded
 
     return prepare
-
-
-FLOAT, HALF, INT32 = (get_backend().trt.DataType.__members__[name] for name in ("FLOAT", "HALF", "INT32"))
 
 
 def test_a_bare_plan_tells_nothing_without_a_gpu(gpus_are):
@@ -234,7 +187,7 @@ def test_a_bare_plan_without_tensorrt(monkeypatch):
 
 
 def test_a_bare_plan_is_described_by_tensorrt(on_a_gpu, tmp_path):
-    loaded = on_a_gpu(("in", "x", (2, 3), FLOAT), ("out", "y", (2,), HALF), ("in", "n", (1,), INT32))
+    loaded = on_a_gpu({"x": Input((2, 3)), "n": Input((1,), "int32")}, {"y": Input((2,), "float16")})
     bare = Engine(b"ftrt plan", {})
     assert loaded == []
     assert list(bare.inputs.items()) == [("x", Input((2, 3))), ("n", Input((1,), "int32"))]
@@ -252,7 +205,7 @@ def test_a_bare_plan_is_described_by_tensorrt(on_a_gpu, tmp_path):
 
 
 def test_another_tools_plan_keeps_its_description(on_a_gpu):
-    on_a_gpu(("in", "images", (1, 3, 64, 64), FLOAT), ("out", "b", (4,), FLOAT), ("out", "a", (5,), FLOAT))
+    on_a_gpu({"images": Input((1, 3, 64, 64))}, {"b": Input((4,)), "a": Input((5,))})
     engine = Engine(b"ftrt", {"description": "Ultralytics best model", "stride": 32, "names": {"0": "cat"}})
     assert repr(engine) == "Engine(Ultralytics best model, 0.0 MB: not loaded yet)"
     assert engine.outputs == {"b": Input((4,)), "a": Input((5,))}
@@ -262,7 +215,7 @@ def test_another_tools_plan_keeps_its_description(on_a_gpu):
 
 
 def test_a_bare_plan_of_dynamic_shapes(on_a_gpu):
-    on_a_gpu(("in", "x", (-1, 3), FLOAT), ("out", "y", (2,), HALF))
+    on_a_gpu({"x": Input((Dim("batch", 1, 2, 4), 3))}, {"y": Input((2,), "float16")})
     message = message_of(EngineError, lambda: Engine(b"ftrt", {}).inputs)
     assert "'x' of this plan has the shape (-1, 3), which is known only when it runs" in message
 
@@ -418,7 +371,7 @@ def test_what_cannot_be_read_or_written(engine, gpus_are, monkeypatch, given, ou
 
 
 def test_arrays_and_tensors_do_not_mix(gpus_are, monkeypatch):
-    class Add(Net):
+    class Add(TinyNet):
         def forward(self, images, more):
             return images + more
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import trtnn.engine.engine
 import trtnn.engine.file
-from tests.helpers import ONE_TARGET, message_of, numbers
+from tests.engine.tiny import loaded_net
+from tests.helpers import ONE_TARGET, message_of
 from trtnn import Dim, Engine, Input
 from trtnn.build.describe import describe
 from trtnn.checkpoint import save
@@ -24,25 +25,6 @@ from trtnn.engine.metadata import RESERVED, class_names
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.models import create
-from trtnn.modules import Conv2d
-
-
-class Net(Conv2d):
-    def __init__(self):
-        super().__init__(3, 4, 3)
-        self.inputs = {"images": (1, 3, 8, 8)}
-        self.metadata = {"model": "tiny", "names": ["cat", "dog"], "task": "detect"}
-
-    def forward(self, images):
-        y = super().forward(images)
-        return {"a": y, "b": [y.relu(), y.sigmoid()]}
-
-
-@pytest.fixture(scope="module")
-def engine():
-    net = Net()
-    net.load_state_dict({name: numbers(*p.shape) for name, p in net.named_parameters()})
-    return net.compile(**ONE_TARGET)
 
 
 @pytest.fixture
@@ -226,8 +208,7 @@ def test_a_network_that_takes_no_pictures_has_no_size_of_them(tmp_path):
 
 
 def with_metadata(metadata):
-    net = Net()
-    net.load_state_dict({name: numbers(*p.shape) for name, p in net.named_parameters()})
+    net = loaded_net()
     net.metadata = metadata
     return net
 
@@ -289,7 +270,7 @@ def test_metadata_that_change_after_the_trace_are_looked_at_again():
 
 def test_a_network_has_metadata_as_a_file_gives_them_back(tmp_path):
     network = with_metadata({"names": {0: "cat", 1: "dog"}, "size": (1, 2), "much": [None, True, 1.5, "é"]}).trace()
-    expected = {"model": "Net", "names": {"0": "cat", "1": "dog"}, "size": [1, 2], "much": [None, True, 1.5, "é"]}
+    expected = {"model": "TinyNet", "names": {"0": "cat", "1": "dog"}, "size": [1, 2], "much": [None, True, 1.5, "é"]}
     assert network.metadata == expected
     loaded = Engine.load(network.build(**ONE_TARGET).save(tmp_path / "a.engine"))
     assert expected.items() <= loaded.description.items()

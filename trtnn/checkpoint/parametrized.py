@@ -81,7 +81,7 @@ def _spectral_norm(orig: np.ndarray, u: np.ndarray, v: np.ndarray | None) -> np.
     No name tells that dimension, 0 or, of a transposed convolution, 1. Where both have the length of u it is the one
     for which u is what it was trained to be, along W·v.
     """
-    found = []
+    candidates = []
     for axis in range(min(orig.ndim, 2)):
         if u.shape != (orig.shape[axis],) or (v is not None and v.size != orig.size // orig.shape[axis]):
             continue
@@ -89,8 +89,8 @@ def _spectral_norm(orig: np.ndarray, u: np.ndarray, v: np.ndarray | None) -> np.
         right = matrix.T @ u if v is None else v
         right = right / max(np.linalg.norm(right), 1e-12) if v is None else right
         image = matrix @ right
-        found.append((abs(u @ image) / max(np.linalg.norm(u) * np.linalg.norm(image), 1e-12), u @ image))
-    if not found or orig.ndim < 2:
+        candidates.append((abs(u @ image) / max(np.linalg.norm(u) * np.linalg.norm(image), 1e-12), u @ image))
+    if not candidates or orig.ndim < 2:
         return None
-    _, sigma = max(found, key=lambda pair: pair[0])
+    _, sigma = max(candidates, key=lambda pair: pair[0])
     return (orig / sigma).astype(orig.dtype)

@@ -76,14 +76,14 @@ def describe(path: Path, content: object, model: Opaque | None, numbers: Numbers
 
 def _outer_attributes(modules: list[tuple[str, Opaque]]) -> dict[str, Any]:
     """Return the attributes of a model, and of what it wraps where it has none of its own."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for _, module in modules[:4]:
         for key, value in module.attributes.items():
             if isinstance(key, str) and value is not None:
-                found.setdefault(key, value)
-        if len(module.attributes["_modules"]) > 2 or "yaml" in found:
+                entries.setdefault(key, value)
+        if len(module.attributes["_modules"]) > 2 or "yaml" in entries:
             break
-    return found
+    return entries
 
 
 class _Reader:
@@ -132,24 +132,24 @@ class _Reader:
     def tensor(self, value: Tensor) -> Any:
         if math.prod(value.shape) > _TENSOR_LIMIT:
             return _MISSING
-        found = self.numbers(value)
-        return _MISSING if found is None else self.plain(found)
+        array = self.numbers(value)
+        return _MISSING if array is None else self.plain(array)
 
     def fields(self, value: object) -> dict[str, Any]:
         """Return a dict, or the attributes of an object such as a Namespace, as JSON."""
         if isinstance(value, Opaque):
             value = value.items if value.items is not None else value.attributes
-        found = self.plain(value) if isinstance(value, dict) else {}
-        return found if isinstance(found, dict) else {}
+        entries = self.plain(value) if isinstance(value, dict) else {}
+        return entries if isinstance(entries, dict) else {}
 
     def names(self, value: object) -> list[str] | None:
         """Return the names of classes by index, from a list, or from a dict by index."""
-        found = self.plain(value, 1)
-        if isinstance(found, dict):
-            found = [found.get(str(index)) for index in range(len(found))]
-        if not isinstance(found, list) or not found or not all(isinstance(name, (str, int)) for name in found):
+        names = self.plain(value, 1)
+        if isinstance(names, dict):
+            names = [names.get(str(index)) for index in range(len(names))]
+        if not isinstance(names, list) or not names or not all(isinstance(name, (str, int)) for name in names):
             return None
-        return [str(name) for name in found] if any(isinstance(name, str) for name in found) else None
+        return [str(name) for name in names] if any(isinstance(name, str) for name in names) else None
 
     def of_model(self, outer: dict[str, Any], modules: list[tuple[str, Opaque]]) -> dict[str, Any]:
         """Return what a pickled model says of itself."""
@@ -186,9 +186,9 @@ class _Reader:
         """Return the strides of a head, the last module that has any, else the model's."""
         held = [module.attributes.get("stride") for _, module in modules[::-1] if "torch.nn" not in module.kind.name]
         for value in (*held, outer.get("stride")):
-            found = self.tensor(value) if isinstance(value, Tensor) and len(value.shape) == 1 else None
-            if isinstance(found, list) and all(isinstance(n, (int, float)) and n == int(n) > 0 for n in found):
-                return [int(n) for n in found] or None
+            numbers = self.tensor(value) if isinstance(value, Tensor) and len(value.shape) == 1 else None
+            if isinstance(numbers, list) and all(isinstance(n, (int, float)) and n == int(n) > 0 for n in numbers):
+                return [int(n) for n in numbers] or None
         return None
 
     def anchors(self, modules: list[tuple[str, Opaque]], strides: list[int]) -> list | None:
@@ -201,9 +201,11 @@ class _Reader:
                 and held.shape[0] == len(strides)
                 and held.shape[2] == 2
             ):
-                found = self.tensor(held)
-                if isinstance(found, list):
-                    return [[[n * s for n in pair] for pair in level] for level, s in zip(found, strides, strict=True)]
+                anchors = self.tensor(held)
+                if isinstance(anchors, list):
+                    return [
+                        [[n * s for n in pair] for pair in level] for level, s in zip(anchors, strides, strict=True)
+                    ]
         return None
 
     def of_checkpoint(self, holder: dict, outer: dict[str, Any]) -> dict[str, Any]:
@@ -280,9 +282,9 @@ def _mmdetection_anchors(meta: dict) -> list | None:
     text = meta.get("cfg")
     if not isinstance(text, str) or len(text) > 1_000_000:
         return None
-    found = re.search(r"base_sizes=(\[[\[\](), .\d\s]{1,2000}\])", text)
-    strides = re.search(r"strides=\[([\d, ]{1,100})\]", text[found.end() :]) if found else None
-    pairs = re.findall(r"\[?\(\s*([\d.]+),\s*([\d.]+)\s*\)\s*(\]?)", found[1]) if found else []
+    base_sizes = re.search(r"base_sizes=(\[[\[\](), .\d\s]{1,2000}\])", text)
+    strides = re.search(r"strides=\[([\d, ]{1,100})\]", text[base_sizes.end() :]) if base_sizes else None
+    pairs = re.findall(r"\[?\(\s*([\d.]+),\s*([\d.]+)\s*\)\s*(\]?)", base_sizes[1]) if base_sizes else []
     levels: list[list[list[float]]] = [[]]
     for width, height, end in pairs:
         levels[-1].append([float(width), float(height)])

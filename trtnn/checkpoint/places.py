@@ -53,19 +53,19 @@ def find_weights(path: Path, content: object) -> tuple[Place, list[Place]]:
         raise CheckpointError(f"{path} holds no state dict but {describe(content)}", HOW_TO_SAVE)
     if is_module(content) or _is_flat(content):
         return root, []
-    found = list(_places(root))
+    places = list(_places(root))
     averaged = _averaged_word(content)
-    known = [place for place in found if averaged(place) or place.keys[-1].lower() in PLACES]
-    if known:
-        known.sort(key=lambda place: (not averaged(place), _rank(place), len(place.keys)))
-        return known[0], [place for place in found if place is not known[0]]
-    if len(found) > 1 and not _has_tensors(content):
+    preferred = [place for place in places if averaged(place) or place.keys[-1].lower() in PLACES]
+    if preferred:
+        preferred.sort(key=lambda place: (not averaged(place), _rank(place), len(place.keys)))
+        return preferred[0], [place for place in places if place is not preferred[0]]
+    if len(places) > 1 and not _has_tensors(content):
         raise CheckpointError(
-            f"{path} holds several state dicts, and nothing says which to take: {', '.join(map(str, found[:20]))}",
+            f"{path} holds several state dicts, and nothing says which to take: {', '.join(map(str, places[:20]))}",
             "save one alone: torch.save(torch.load(path)[...], other_path)",
         )
-    if found and not _has_tensors(content):
-        return found[0], []
+    if places and not _has_tensors(content):
+        return places[0], []
     inside = content if isinstance(content, dict) else {}
     return next((Place((key,), inside[key]) for key in PLACES if isinstance(inside.get(key), (dict, Opaque))), root), []
 
@@ -140,8 +140,8 @@ def _places(root: Place) -> Iterator[Place]:
             if not isinstance(value, (dict, Opaque)) or not _NEVER.isdisjoint(words(key)):
                 continue
             seen.add(id(value))
-            found = Place((*place.keys, key), value)
+            inner = Place((*place.keys, key), value)
             if is_module(value) or _is_flat(value):
-                yield found
-            elif len(found.keys) < _DEPTH and len(pending) < _CONTAINERS_LIMIT:
-                pending.append(found)
+                yield inner
+            elif len(inner.keys) < _DEPTH and len(pending) < _CONTAINERS_LIMIT:
+                pending.append(inner)

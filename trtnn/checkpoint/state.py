@@ -73,10 +73,10 @@ def find_state_dict(path: Path, content: object) -> Found:
 
 def _averages_without_names(content: object, others: Sequence[Place]) -> list[str]:
     """Return what a checkpoint has of averages that no names tell the parameters of, such as a list of tensors."""
-    known = {other.keys[0] for other in others}
+    named = {other.keys[0] for other in others}
     holder = {key: value for key, value in (mapping_of(content) or {}).items() if isinstance(key, str) and value}
-    found = [key for key, value in holder.items() if is_averaged(key) and isinstance(value, (dict, list, Opaque))]
-    return [f"{key} (not read: it has no names)" for key in found[:5] if key not in known and key.isprintable()]
+    keys = [key for key, value in holder.items() if is_averaged(key) and isinstance(value, (dict, list, Opaque))]
+    return [f"{key} (not read: it has no names)" for key in keys[:5] if key not in named and key.isprintable()]
 
 
 def _tensors(path: Path, place: Place) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -86,12 +86,12 @@ def _tensors(path: Path, place: Place) -> tuple[dict[str, Tensor], dict[str, str
     entries = mapping_of(place.content) or {}
     # what a module adds by get_extra_state is no tensor and belongs to that module's code alone
     extras = {name for name in entries if isinstance(name, str) and name.rpartition(".")[2] == "_extra_state"}
-    given = [(name, value) for name, value in entries.items() if name not in extras]
-    tensors = [(name, value) for name, value in given if isinstance(value, Tensor) and isinstance(name, str)]
+    wanted = [(name, value) for name, value in entries.items() if name not in extras]
+    tensors = [(name, value) for name, value in wanted if isinstance(value, Tensor) and isinstance(name, str)]
     if tensors:
-        left_out = {name: describe(value) for name, value in given if not isinstance(value, Tensor)}
+        left_out = {name: describe(value) for name, value in wanted if not isinstance(value, Tensor)}
         return _checked(path, tensors), {name: what for name, what in left_out.items() if isinstance(name, str)}
-    return _checked(path, given), {}
+    return _checked(path, wanted), {}
 
 
 def _checked(path: Path, entries: Iterable[tuple[object, object]]) -> dict[str, Tensor]:

@@ -68,17 +68,17 @@ def _tensor(line: bytes) -> tuple[str, np.ndarray]:
 
 def _packed(name: str, count: int, text: bytes) -> bytearray:
     """Return the bytes of words of any length, piece by piece: a list of all words would take 50 times the text."""
-    found, packed = 0, bytearray()
+    values, packed = 0, bytearray()
     for piece in _PIECE.findall(text):
         words = piece.split()
-        found += len(words)
+        values += len(words)
         if any(len(word) > 8 for word in words):
             raise ValueError(f"{name} has a value of more than 8 hexadecimal digits")
         packed += _unhex(b" ".join(word.rjust(8, b"0") for word in words))
-        if len(packed) != 4 * found:
+        if len(packed) != 4 * values:
             raise ValueError(f"{name} has a value that is not hexadecimal")
-    if found != count:
-        raise ValueError(f"{name} has {found:,} values where {count:,} are promised")
+    if values != count:
+        raise ValueError(f"{name} has {values:,} values where {count:,} are promised")
     return packed
 
 

@@ -61,9 +61,9 @@ def bench(
     """
     about: dict[str, Any] = {}
     if Path(what).suffix.lower() in ENGINE_SUFFIXES:
-        given = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
-        given |= {"--fp16": fp16, "--level": level, "--aux-streams": aux_streams}
-        refuse(given, "this is settled when an engine is built; it goes with a checkpoint")
+        options = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
+        options |= {"--fp16": fp16, "--level": level, "--aux-streams": aux_streams}
+        refuse(options, "this is settled when an engine is built; it goes with a checkpoint")
         engine = trtnn.Engine.load(what)
         engine.check_runnable()
     else:
@@ -74,11 +74,11 @@ def bench(
         engine = network.build(optimization_level=level, max_aux_streams=aux_streams)
         about = {"build_seconds": time.perf_counter() - start, "network_layers": len(network.layers())}
     with log.status("timing"):
-        found = bench_engine(engine, example_inputs(engine.inputs, None, {}), rounds, runs)
+        benchmark = bench_engine(engine, example_inputs(engine.inputs, None, {}), rounds, runs)
     about |= {"engine_layers": len(engine.layers()), "plan_bytes": engine.plan.nbytes}
     print_line(repr(engine))
-    print_line(str(found))
+    print_line(str(benchmark))
     print_line(", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in about.items()))
     if json:
         description = {key: engine.description.get(key) for key in ("model", "precision", "fp32_modules", "inputs")}
-        write_json(json, {**circumstances(), **description, **about, **found.to_json()})
+        write_json(json, {**circumstances(), **description, **about, **benchmark.to_json()})

@@ -11,6 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from trtnn.classifier import Classifier
+from trtnn.cli.images import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.options import (
     Json,
     MaxPixels,
@@ -19,7 +20,6 @@ from trtnn.cli.options import (
     given_names,
     write_json,
 )
-from trtnn.cli.pictures import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.program import command, log, out, print_line
 from trtnn.cli.runners import Recursive, Runner, Source, with_runner
 from trtnn.cli.tables import MAX_ROWS
@@ -74,7 +74,7 @@ def classify(
 
 
 def _print_table(rows: dict[str, list[dict[str, Any]]]) -> None:
-    shown = [(Path(path).name, row) for path, found in rows.items() for row in found]
+    shown = [(Path(path).name, row) for path, classes in rows.items() for row in classes]
     table = Table("picture", "class")
     table.add_column("score", justify="right")
     for name, row in shown[:MAX_ROWS]:

@@ -68,27 +68,27 @@ def compare(
     TensorRT fuses no layers across an output, so this engine is not quite the usual one: name fewer modules with
     --module, or compare an engine that is there with --engine.
     """
-    given = None
+    loaded = None
     if engine is None:
         check_gpu()
     else:
         reason = "this is settled when an engine is built"
         refuse({"--module": module, "--size": size, "--batch": batch, "--fp16": fp16, "--no-tf32": not tf32}, reason)
-        given = trtnn.Engine.load(engine)
-        given.check_runnable()
+        loaded = trtnn.Engine.load(engine)
+        loaded.check_runnable()
     net = load_what(what, weights, model)
-    if given is None:
+    if loaded is None:
         network = net.trace(resized_inputs(net, size, batch), fp16=fp16, outputs=module or ["*"])
     else:
-        network = trace_as(net, given)
+        network = trace_as(net, loaded)
     inputs = example_inputs(network.inputs, picture, network.metadata)
-    built = given or network.build(tf32=tf32)
+    built = loaded or network.build(tf32=tf32)
     with log.status("comparing"):
-        found = trtnn.compare(network, engine=built, tolerance=tolerance, **inputs)
-    print_line(found.table(rows))
+        comparison = trtnn.compare(network, engine=built, tolerance=tolerance, **inputs)
+    print_line(comparison.table(rows))
     if json:
-        write_json(json, found.to_json())
-    if found.first:
+        write_json(json, comparison.to_json())
+    if comparison.first:
         raise typer.Exit(1)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import track
 
+from trtnn.cli.images import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.options import (
     Confidence,
     MaxPixels,
@@ -22,7 +23,6 @@ from trtnn.cli.options import (
     chunks,
     given_names,
 )
-from trtnn.cli.pictures import find_sources, read_or_skip, tell_skipped
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.runners import Recursive, Runner, Source, with_runner
 from trtnn.cli.tables import counted, print_detections
@@ -70,7 +70,7 @@ def detect(
     pipeline: Annotated[
         str | None,
         typer.Option(
-            help=f"How outputs are read: {', '.join(name for name, known in PIPELINES.items() if known.head)}.",
+            help=f"How outputs are read: {', '.join(name for name, reader in PIPELINES.items() if reader.head)}.",
             show_default="what the model says",
         ),
     ] = None,
@@ -87,8 +87,8 @@ def detect(
 
     # All that can be known to fail is found out before an engine is built, and all of that before a picture is read.
     opened = runner.open()
-    given = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    thresholds = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
+    options: dict[str, Any] = {name: value for name, value in thresholds.items() if value is not None}
     options |= {} if pipeline is None else {"pipeline": pipeline}
     detector = Detector(opened, **options)
     labels = detector.labels if names is None else given_names(names, detector.classes)
@@ -99,27 +99,27 @@ def detect(
     if ready is not opened:
         detector = Detector(ready, **options)
 
-    found = _Found(folder, report, drawn, labels)
+    results = _Detected(folder, report, drawn, labels)
     try:
         for part in track(list(chunks(paths, detector.batch)), "detecting", console=log, disable=_is_quiet()):
-            images = read_or_skip(part, max_pixels, found.skipped)
+            images = read_or_skip(part, max_pixels, results.skipped)
             for (path, image), detections in zip(images.items(), detector(images.values()), strict=True):
-                found.keep(path, image, detections)
+                results.keep(path, image, detections)
     except KeyboardInterrupt:
         print_note(
-            "interrupted", "yellow", f"{len(found.detections)} of {counted(len(paths), 'picture')} are in {report}"
+            "interrupted", "yellow", f"{len(results.detections)} of {counted(len(paths), 'picture')} are in {report}"
         )
         raise
     finally:
-        found.write_report()
-    print_detections(found.detections, labels)
-    total = sum(map(len, found.detections.values()))
-    print_line(f"{counted(len(found.detections), 'picture')}, {counted(total, 'detection')}: {output}")
-    tell_skipped(found.skipped, paths)
+        results.write_report()
+    print_detections(results.detections, labels)
+    total = sum(map(len, results.detections.values()))
+    print_line(f"{counted(len(results.detections), 'picture')}, {counted(total, 'detection')}: {output}")
+    tell_skipped(results.skipped, paths)
 
 
 @dataclass
-class _Found:
+class _Detected:
     """What was detected, by picture: each is drawn at once, and all of it is one report, whenever it ends."""
 
     folder: ResultFolder

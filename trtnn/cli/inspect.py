@@ -42,7 +42,7 @@ def inspect(
         model = fill_empty(make_model(what))
         network = model.trace(resized_inputs(model, size, batch), fp16=fp16)
         print_line(network.summary(depth))
-        found = _network_values(network)
+        values = _network_values(network)
     else:
         check_exists(what)
         refuse({"--size": size, "--batch": batch, "--fp16": fp16, "--depth": depth}, "this is for a model")
@@ -50,13 +50,13 @@ def inspect(
             engine = trtnn.Engine.load(what)
             engine.check_plan()
             print_engine(engine)
-            found = {**engine.description, "plan_bytes": engine.plan.nbytes}
+            values = {**engine.description, "plan_bytes": engine.plan.nbytes}
         else:
             state_dict = trtnn.load(what)
             print_state_dict(state_dict)
-            found = _checkpoint_values(state_dict)
+            values = _checkpoint_values(state_dict)
     if json:
-        write_json(json, found)
+        write_json(json, values)
 
 
 def _network_values(network: trtnn.Network) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.cli.values import Lengths, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_writable
-from trtnn.pictures import numpy_type
+from trtnn.image_network import numpy_type
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.symbolic import at_opt
 from trtnn.vision import find_images, pipeline_of, read_image
@@ -162,15 +162,15 @@ def given_names(names: str, classes: int | None) -> list[str]:
     """
     is_path = os.sep in names or Path(names).suffix.lower() in _NAMES_SUFFIXES
     try:
-        found = read_names(names) if is_path or os.path.exists(names) else split_names(names)
+        labels = read_names(names) if is_path or os.path.exists(names) else split_names(names)
     except ArgumentError as error:
         raise ArgumentError(f"--names {error.summary}", *error.details) from None
     except (ValueError, OSError) as error:  # an OSError for a list that is too long to be a file's name
         raise ArgumentError(f"--names {names!r}: {error}", "it takes names with commas between, or a file") from None
-    if classes is not None and len(found) != classes:
-        count = f"{len(found):,} name{'' if len(found) == 1 else 's'}"
-        raise ArgumentError(f"--names gives {count} for {classes} classes", f"received: {', '.join(found[:8])}")
-    return found
+    if classes is not None and len(labels) != classes:
+        count = f"{len(labels):,} name{'' if len(labels) == 1 else 's'}"
+        raise ArgumentError(f"--names gives {count} for {classes} classes", f"received: {', '.join(labels[:8])}")
+    return labels
 
 
 def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[np.ndarray]:
@@ -224,16 +224,16 @@ def chunks(paths: list[Path], size: int) -> Iterator[list[Path]]:
     return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
-def refuse(given: Mapping[str, Any], reason: str) -> None:
+def refuse(options: Mapping[str, Any], reason: str) -> None:
     """Raise an error that names the options that were given and would change nothing.
 
     Args:
-        given: values by option; None and False are those that were not.
+        options: values by option; None and False are those that were not.
         reason: why they would not.
 
     Raises:
         ArgumentError: there is one.
     """
-    names = [name for name, value in given.items() if value is not None and value is not False]
+    names = [name for name, value in options.items() if value is not None and value is not False]
     if names:
         raise ArgumentError(f"{', '.join(names)} would change nothing here", reason)

@@ -36,7 +36,7 @@ def profile(
     loaded.check_runnable()
     inputs = example_inputs(loaded.inputs, picture, loaded.description)
     with log.status("profiling"):
-        found = loaded.timing(runs=runs, **inputs)
-    print_line(found.table(by_time, rows) if depth is None else found.module_table(depth, by_time, rows))
+        timing = loaded.timing(runs=runs, **inputs)
+    print_line(timing.table(by_time, rows) if depth is None else timing.module_table(depth, by_time, rows))
     if json:
-        write_json(json, {"engine": Path(engine).name, **found.to_json()})
+        write_json(json, {"engine": Path(engine).name, **timing.to_json()})

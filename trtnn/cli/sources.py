@@ -106,20 +106,20 @@ def _make_own(what: str) -> trtnn.Module:
     own = [key for key, value in vars(module).items() if _is_module(value, module)]
     if not hasattr(module, name):
         summary = f"{path} has no {name}" if name else f"{path} may hold several classes: say which"
-        known = f"its modules: {', '.join(own) or 'none'}"
-        raise ArgumentError(summary, *nearest(name, own), known, f"such as {path}:{own[0] if own else 'Net'}")
-    found = getattr(module, name)
-    if not (inspect.isclass(found) and issubclass(found, trtnn.Module)):
+        modules = f"its modules: {', '.join(own) or 'none'}"
+        raise ArgumentError(summary, *nearest(name, own), modules, f"such as {path}:{own[0] if own else 'Net'}")
+    member = getattr(module, name)
+    if not (inspect.isclass(member) and issubclass(member, trtnn.Module)):
         raise ArgumentError(f"{name} in {path} is no class of trtnn.Module", f"its modules: {', '.join(own) or 'none'}")
     with _telling_where(path):
         try:
-            inspect.signature(found).bind()
+            inspect.signature(member).bind()
         except TypeError as error:
             message = f"{name} in {path} cannot be made without arguments: {error}"
             raise ArgumentError(message, "give its __init__ defaults, or a class of its own that has none") from None
-        made = found()
+        made = member()
     if not made.inputs:
-        example = f'self.inputs = {{"{_first_argument(found)}": trtnn.Input((1, 3, 640, 640))}}'
+        example = f'self.inputs = {{"{_first_argument(member)}": trtnn.Input((1, 3, 640, 640))}}'
         raise ArgumentError(f"{name} in {path} declares no inputs", f"in its __init__: {example}")
     return made
 

@@ -37,7 +37,7 @@ def megabytes(size_bytes: int) -> str:
 
 def print_detections(results: Mapping[Path, Detections], labels: Sequence[str] | None) -> None:
     """Print a table of detections: picture, class, score and box in pixels."""
-    rows = [(path.name, detection) for path, found in results.items() for detection in found]
+    rows = [(path.name, detection) for path, detections in results.items() for detection in detections]
     if not rows:
         return
     table = Table("picture", "class")
@@ -84,11 +84,11 @@ def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
     for key, value in metadata_of(state_dict).items():
         if key not in _NOT_SHOWN:
             print_line(f"{key}: {harmless_text(_shown(value))}")
-    found = models.identify(state_dict)
-    known = ", ".join(f"{key} {value}" for key, value in (found or {}).items()).removeprefix("name ")
+    arguments = models.identify(state_dict)
+    model = ", ".join(f"{key} {value}" for key, value in (arguments or {}).items()).removeprefix("name ")
     unknown = stranger(state_dict)
     print_line(
-        harmless_text(f"model: {known or (f'{unknown}, which trtnn has not' if unknown else 'none that trtnn knows')}")
+        harmless_text(f"model: {model or (f'{unknown}, which trtnn has not' if unknown else 'none that trtnn knows')}")
     )
 
 

@@ -29,8 +29,8 @@ def read_size(text: str) -> tuple[Lengths, Lengths]:
     try:
         height, width = (_read_lengths(side, _LEAST_SIDE, _MOST_SIDE) for side in sides)
     except ValueError:
-        known = f"neither a number from {_LEAST_SIDE} up nor MIN,OPT,MAX of such, nor a height and a width: 480x640"
-        raise typer.BadParameter(f"{text!r} is {known}; the most is {_MOST_SIDE:,}") from None
+        reason = f"neither a number from {_LEAST_SIDE} up nor MIN,OPT,MAX of such, nor a height and a width: 480x640"
+        raise typer.BadParameter(f"{text!r} is {reason}; the most is {_MOST_SIDE:,}") from None
     return height, width
 
 

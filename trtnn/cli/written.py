@@ -32,7 +32,7 @@ class ResultFolder:
         if path.is_symlink() or not path.is_file():
             return False
         name = self._name(path)
-        if not any(name == known for known, _ in self._written):
+        if not any(name == other for other, _ in self._written):
             return False
         with open(path, "rb") as file:
             return (name, _digest(file.read())) in self._written

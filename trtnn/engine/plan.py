@@ -33,8 +33,8 @@ def deserialize(backend: Backend, plan: Any) -> tuple[Any, Any]:
         EngineError: TensorRT cannot load it; with its own words, and the memory that is free.
     """
     backend.logger.take()
-    runtime = backend.trt.Runtime(backend.logger)
     with held_signals():
+        runtime = backend.trt.Runtime(backend.logger)
         engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError("TensorRT could not load this engine", *backend.logger.take(), *describe_gpu_memory())

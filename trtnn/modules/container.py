@@ -156,7 +156,7 @@ class Sequential(_Sequence):
     __rmul__ = __mul__
 
     def __imul__(self, other: int) -> Sequential:
-        """The same modules once more and more: their parameters are shared."""
+        """Extend it by the same modules, so many times in all: their parameters are shared."""
         if not isinstance(other, int) or other < 1:
             raise ArgumentError(f"a Sequential is multiplied by a positive int, not {other!r}")
         return self.extend(list(self) * (other - 1))
@@ -177,7 +177,7 @@ class ModuleList(_Sequence):
         return ModuleList(self).extend(other)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """A list calls nothing; ``Sequential(*modules)`` calls one after another."""
+        """Raise an error: a list calls nothing; ``Sequential(*modules)`` calls one after another."""
         raise NotImplementedError(
             "ModuleList defines no forward: it holds modules, and the model that has it calls them; "
             "where each takes what the one before it gives, Sequential(*modules) is a model"

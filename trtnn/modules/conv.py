@@ -44,9 +44,9 @@ class _ConvNd(Module):
                 f"{name}: channels must be divisible by groups",
                 f"received in_channels {in_channels}, out_channels {out_channels}, groups {groups}",
             )
-        known = ("zeros",) if self.transposed else tuple(_PADDING_MODES)
-        if padding_mode not in known:
-            raise ArgumentError(f"{name} with padding_mode={padding_mode!r}", f"known: {', '.join(known)}")
+        modes = ("zeros",) if self.transposed else tuple(_PADDING_MODES)
+        if padding_mode not in modes:
+            raise ArgumentError(f"{name} with padding_mode={padding_mode!r}", f"known: {', '.join(modes)}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = ntuple(kernel_size, self.sides, "kernel_size")
         self.stride = ntuple(stride, self.sides, "stride")

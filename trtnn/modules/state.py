@@ -148,8 +148,8 @@ def as_array(value: Any) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:  # of what others make of their own arrays
         raise DTypeError(f"{named(value)}, which gives no array", str(error).partition("\n")[0]) from None
     if array.dtype.kind == "V" and array.dtype.names is None:  # ml_dtypes' types, which NumPy knows no kind of
-        known = [kind for kind in (np.int8, np.float32) if np.can_cast(array.dtype, kind)]
-        array = array.astype(known[0]) if known else array
+        types = [kind for kind in (np.int8, np.float32) if np.can_cast(array.dtype, kind)]
+        array = array.astype(types[0]) if types else array
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"an array of {_NO_NUMBERS.get(array.dtype.kind, 'records')} ({array.dtype})")
     return array if array.dtype.isnative else array.astype(array.dtype.type)

@@ -201,14 +201,14 @@ KINDS = (
 MISSING = {name: (kind.why, kind.instead) for kind in KINDS for name in kind.names.split()}
 
 
-def explain(owner: str, name: str, known: Iterable[str], prefix: str = "") -> str:
+def explain(owner: str, name: str, names: Iterable[str], prefix: str = "") -> str:
     """Return what an AttributeError says of a name that is not here.
 
     Args:
         owner: what was asked for it.
-        known: the names that it has.
+        names: those that it has.
         prefix: what stands before the name in :data:`MISSING`.
     """
     reason = MISSING.get(prefix + name) or MISSING.get(prefix + name.rstrip("_"))
-    why = "; ".join(reason) if reason and not name.startswith("_") else ", ".join(nearest(name, known))
+    why = "; ".join(reason) if reason and not name.startswith("_") else ", ".join(nearest(name, names))
     return f"{owner} has no {name}" + (f": {why}" if why else "")

@@ -63,11 +63,11 @@ class Detections:
             yield Detection(tuple(box), score, index)
 
     def scaled(self, placement: Placement) -> Detections:
-        """The same detections with boxes mapped from the canvas to px of the image, clipped to it."""
+        """Return the same detections with boxes mapped from the canvas to px of the image, clipped to it."""
         return Detections(placement.to_source(self.boxes), self.scores, self.classes)
 
     def to_dict(self, labels: Sequence[str] | None = None) -> dict[str, list[dict[str, object]]]:
-        """The detections for JSON: ``{"detections": [{"box": [x1, y1, x2, y2], "score": ..., "class": ...}, ...]}``.
+        """Return them for JSON: ``{"detections": [{"box": [x1, y1, x2, y2], "score": ..., "class": ...}, ...]}``.
 
         Args:
             labels: the classes' names; with them every detection also has a ``"label"``.
@@ -85,7 +85,7 @@ class Detections:
 
 
 def label_of(class_index: int, labels: Sequence[str] | None) -> str:
-    """The class's name, or its index as text where there are no ``labels``.
+    """Return the class's name, or its index as text where there are no ``labels``.
 
     Raises:
         ArgumentError: ``labels`` has no such index.

@@ -36,8 +36,8 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
         ArgumentError: a class has no name in ``labels``.
         ShapeError, DTypeError: ``image`` is not an image.
     """
-    picture, cv2 = np.array(check_image(image), order="C"), opencv()
-    height, width = picture.shape[:2]
+    drawn, cv2 = np.array(check_image(image), order="C"), opencv()
+    height, width = drawn.shape[:2]
     line_px = max(1, round(math.sqrt(height * width) / 350))
     best_first = sorted(detections, key=lambda detection: -detection.score)
     plates: list[_Plate] = []
@@ -47,10 +47,10 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
         plates.append(_place(text, box, (height, width), line_px, plates))
     for detection, plate in reversed(list(zip(best_first, plates, strict=True))):
         left, top, right, bottom = plate.box
-        cv2.rectangle(picture, (left, top), (right, bottom), _color(detection.class_index), line_px)
+        cv2.rectangle(drawn, (left, top), (right, bottom), _color(detection.class_index), line_px)
     for detection, plate in reversed(list(zip(best_first, plates, strict=True))):
-        _write(picture, plate, _color(detection.class_index))
-    return picture
+        _write(drawn, plate, _color(detection.class_index))
+    return drawn
 
 
 class _Plate(NamedTuple):
@@ -98,22 +98,22 @@ def _place(text: str, box: list[int], size: tuple[int, int], line_px: int, other
     return next((plate for plate in plates if not any(plate.overlaps(other) for other in others)), plates[0])
 
 
-def _write(picture: np.ndarray, plate: _Plate, color: tuple[int, int, int]) -> None:
+def _write(drawn: np.ndarray, plate: _Plate, color: tuple[int, int, int]) -> None:
     """Draw a label into ``image``, in place."""
     cv2 = opencv()
     last = (plate.left + plate.width - 1, plate.top + plate.height - 1)
-    cv2.rectangle(picture, (plate.left, plate.top), last, color, cv2.FILLED)
+    cv2.rectangle(drawn, (plate.left, plate.top), last, color, cv2.FILLED)
     _, descent = cv2.getTextSize("Ag|", cv2.FONT_HERSHEY_SIMPLEX, plate.scale, _stroke(plate.scale))
     baseline = (plate.left + plate.margin, last[1] - descent)
     luminance = np.dot(color, (0.299, 0.587, 0.114))
     ink = (0, 0, 0) if luminance > 130 else (255, 255, 255)
     cv2.putText(
-        picture, plate.text, baseline, cv2.FONT_HERSHEY_SIMPLEX, plate.scale, ink, _stroke(plate.scale), cv2.LINE_AA
+        drawn, plate.text, baseline, cv2.FONT_HERSHEY_SIMPLEX, plate.scale, ink, _stroke(plate.scale), cv2.LINE_AA
     )
 
 
 def _stroke(scale: float) -> int:
-    """The width in px of a letter's lines."""
+    """Return the width in px of a letter's lines."""
     return max(1, round(scale * 1.6))
 
 
@@ -123,7 +123,7 @@ def _text_width(text: str, scale: float) -> int:
 
 
 def _color(class_index: int) -> tuple[int, int, int]:
-    """The class's RGB: hues a golden section apart, so that near indices differ most, on three levels of light."""
+    """Return a class's RGB: hues a golden section apart, so that near indices differ most, on three levels of light."""
     hue = (class_index * GOLDEN_RATIO + 0.02) % 1
     lightness = (0.5, 0.62, 0.4)[class_index % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.9)

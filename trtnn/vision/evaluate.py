@@ -66,20 +66,20 @@ def mean_average_precision(
         )
     scores, hits = defaultdict(list), defaultdict(list)
     truths: dict[int, int] = defaultdict(int)
-    for picture, (found, (boxes, classes)) in enumerate(zip(detections, ground_truth, strict=True)):
+    for at, (detected, (boxes, classes)) in enumerate(zip(detections, ground_truth, strict=True)):
         true_boxes, true_classes = check_boxes(boxes).astype(np.float64), np.asarray(classes, np.int64)
         if true_classes.shape != (len(true_boxes),):
             raise ShapeError(
-                f"the ground truth of picture {picture} needs one class for every box",
+                f"the ground truth of picture {at} needs one class for every box",
                 f"received: {len(true_boxes)} boxes, classes of shape {true_classes.shape}",
             )
-        for index in np.union1d(found.classes, true_classes).tolist():
+        for index in np.union1d(detected.classes, true_classes).tolist():
             true = true_boxes[true_classes == index]
-            mine = np.flatnonzero(found.classes == index)
-            mine = mine[np.argsort(-found.scores[mine], kind="stable")]
+            mine = np.flatnonzero(detected.classes == index)
+            mine = mine[np.argsort(-detected.scores[mine], kind="stable")]
             truths[index] += len(true)
-            scores[index].append(found.scores[mine])
-            hits[index].append(_match(box_iou(found.boxes[mine].astype(np.float64), true)))
+            scores[index].append(detected.scores[mine])
+            hits[index].append(_match(box_iou(detected.boxes[mine].astype(np.float64), true)))
     present = sorted(index for index, count in truths.items() if count)
     if not present:
         raise ArgumentError("the ground truth has no boxes: there is nothing to measure against")
@@ -111,13 +111,13 @@ def _match(overlaps: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(scores: np.ndarray, hits: np.ndarray, truths: int) -> np.ndarray:
-    """The average precision at every threshold, for scores (n,) and hits (n, thresholds) of all images."""
-    found = np.cumsum(hits[np.argsort(-scores, kind="stable")], axis=0)
-    recall = found / truths
-    precision = found / np.arange(1, len(found) + 1)[:, None]
+    """Return the average precision at every threshold, for scores (n,) and hits (n, thresholds) of all images."""
+    true_positives = np.cumsum(hits[np.argsort(-scores, kind="stable")], axis=0)
+    recall = true_positives / truths
+    precision = true_positives / np.arange(1, len(true_positives) + 1)[:, None]
     precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     result = np.zeros(len(IOU_THRESHOLDS))
     for i in range(len(IOU_THRESHOLDS)):
         reached = np.searchsorted(recall[:, i], RECALLS, side="left")
-        result[i] = precision[reached[reached < len(found)], i].sum() / len(RECALLS)
+        result[i] = precision[reached[reached < len(true_positives)], i].sum() / len(RECALLS)
     return result

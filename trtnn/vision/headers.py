@@ -31,7 +31,7 @@ def _png(data: bytes) -> Size:
 
 
 def _bmp(data: bytes) -> Size:
-    """The header's first field is its length, by which it is OS/2's, of 16 bits, or one of Windows'."""
+    """Read the size by the header's first field, its length, by which it is OS/2's, of 16 bits, or one of Windows'."""
     if struct.unpack("<I", data[14:18])[0] == 12:
         width, height = struct.unpack("<HH", data[18:22])
     else:
@@ -40,7 +40,7 @@ def _bmp(data: bytes) -> Size:
 
 
 def _jpeg(data: bytes) -> Size:
-    """The frame's segment is marked SOF0 to SOF15; C4, C8 and CC are none of them."""
+    """Read the size in the frame's segment, which is marked SOF0 to SOF15; C4, C8 and CC are none of them."""
     for marker, place in _jpeg_segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return struct.unpack(">HH", data[place + 3 : place + 7])
@@ -50,8 +50,8 @@ def _jpeg(data: bytes) -> Size:
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield the marker of each segment that has a length, and the place of that, up to the end of the image."""
     place = 2
-    while found := _JPEG_MARKER.search(data, place):
-        marker, place = found[1][0], found.end()
+    while marker_match := _JPEG_MARKER.search(data, place):
+        marker, place = marker_match[1][0], marker_match.end()
         if marker == 0xD9:
             return
         yield marker, place
@@ -82,7 +82,7 @@ def _pnm(data: bytes) -> Size:
 
 
 def _webp(data: bytes) -> Size:
-    """The first chunk is a lossy frame, a lossless one, or the canvas of an extended file."""
+    """Read the size in the first chunk: a lossy frame, a lossless one, or the canvas of an extended file."""
     kind, body = data[12:16], data[20:30]
     if kind == b"VP8X":
         return _uint24(body[7:10]) + 1, _uint24(body[4:7]) + 1

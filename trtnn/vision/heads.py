@@ -36,11 +36,11 @@ class Head:
             return f"one output {forms[0]}"
         return "outputs " + ", ".join(f"{name!r} {form}" for name, form in zip(self.outputs, forms, strict=True))
 
-    def name_outputs(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    def name_outputs(self, outputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what is given for each output under this head's own names, or None where those are others."""
-        if len(given) == len(self.outputs) == 1:
-            return dict(zip(self.outputs, given.values(), strict=True))
-        return {name: given[name] for name in self.outputs} if given.keys() == self.outputs.keys() else None
+        if len(outputs) == len(self.outputs) == 1:
+            return dict(zip(self.outputs, outputs.values(), strict=True))
+        return {name: outputs[name] for name in self.outputs} if outputs.keys() == self.outputs.keys() else None
 
     def read(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, int] | None:
         """Return ``{"classes": n}``, empty where no length tells of them, or None where the shapes are of another form.
@@ -48,7 +48,7 @@ class Head:
         Args:
             shapes: of the outputs by name; a length may be symbolic.
         """
-        named, found = self.name_outputs(shapes), {}
+        named, sizes = self.name_outputs(shapes), {}
         if named is None:
             return None
         for name, words in self.outputs.items():
@@ -61,8 +61,8 @@ class Head:
                 if not isinstance(length, int) or (last.isdigit() and length != int(last)):
                     return None
                 if last == "classes":
-                    found["classes"] = length - sum(map(int, more))
-        return None if found.get("classes", 1) < 1 else found
+                    sizes["classes"] = length - sum(map(int, more))
+        return None if sizes.get("classes", 1) < 1 else sizes
 
 
 def _detect_yolov5(outputs: Mapping[str, np.ndarray], placements: Sequence[Placement], **options: Any) -> list:
@@ -126,7 +126,7 @@ def _detect_retinanet(
     check_batch(outputs["scores"].shape, placements)
     _check_scores(outputs["scores"])
     classes = None if classes is None else list(classes)
-    found = []
+    results = []
     for boxes, scores, placement in zip(outputs["boxes"], outputs["scores"], placements, strict=True):
         best = [
             start * scores.shape[1] + _best(scores[start:end].ravel(), confidence, max_candidates)
@@ -138,8 +138,8 @@ def _detect_retinanet(
         kept = np.clip(boxes[anchors].astype(np.float32), *ends)
         finite = np.isfinite(kept).all(axis=1)
         picked = kept[finite], scores[anchors, indices][finite], indices[finite]
-        found.append(suppress(*picked, iou, max_detections, classes).scaled(placement))
-    return found
+        results.append(suppress(*picked, iou, max_detections, classes).scaled(placement))
+    return results
 
 
 def _best(scores: np.ndarray, confidence: float, most: int) -> np.ndarray:
@@ -182,7 +182,7 @@ def _detect_picked(
     check_batch(outputs["prediction"].shape, placements)
     _check_scores(outputs["prediction"][..., 4])
     classes = None if classes is None else list(classes)
-    found = []
+    results = []
     for rows, placement in zip(outputs["prediction"], placements, strict=True):
         good = np.isfinite(rows).all(axis=1) & (rows[:, 4] > confidence)
         if classes is not None:
@@ -190,8 +190,8 @@ def _detect_picked(
         kept = rows[good]
         _check_indices(kept[:, 5])
         kept = kept[np.argsort(-kept[:, 4], kind="stable")[:max_detections]]
-        found.append(Detections(check_boxes(kept[:, :4]), kept[:, 4], kept[:, 5]).scaled(placement))
-    return found
+        results.append(Detections(check_boxes(kept[:, :4]), kept[:, 4], kept[:, 5]).scaled(placement))
+    return results
 
 
 _NMS = {

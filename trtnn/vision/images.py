@@ -48,7 +48,7 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
 
 
 def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
-    """The images that ``source`` stands for, sorted by path.
+    """Return the images that ``source`` stands for, sorted by path.
 
     Args:
         source: a file (taken whatever its suffix), a folder (its images by suffix) or a glob such as
@@ -69,9 +69,9 @@ def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list
         raise ImageError(f"no picture at {path}: it is neither a regular file nor a folder")
     else:
         candidates = [Path(match) for match in glob.glob(os.fspath(source), recursive=True)]
-    found = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
-    if found:
-        return found
+    paths = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    if paths:
+        return paths
     if path.is_dir() or candidates:
         place = f"the folder {path}" if path.is_dir() else f"what {source} matches"
         below = ["its subfolders were left out: -r, or recursive=True, takes them too"] if subfolders(path) else []

@@ -113,8 +113,8 @@ def _by_index(value: Any) -> list[str]:
         if sorted(keys) != sorted(wanted):
             odd = next((key for key in keys if key not in wanted or keys.count(key) > 1), None)
             raise ValueError(f"it has {len(keys)} names, and {odd!r} is not one number of 0 to {len(keys) - 1}")
-        found = dict(zip(keys, (inner for _, inner in value), strict=True))
-        value = [found[key] for key in wanted]
+        by_key = dict(zip(keys, (inner for _, inner in value), strict=True))
+        value = [by_key[key] for key in wanted]
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError("it has no list of names, and no dict of them by index")
     if any(isinstance(name, list | dict | type(None)) for name in value):

@@ -39,21 +39,22 @@ class Pipeline:
         """Make one batch of images; see :func:`trtnn.vision.preprocess`."""
         return preprocess(images, size, dtype, self.preprocessing)
 
-    def thresholds(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def thresholds(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return all thresholds: those given, and the project's own for the rest.
 
         Raises:
             ArgumentError: one is given that these outputs are not picked by, or is out of range or of another type.
         """
-        known = self._head().thresholds
-        unknown = [name for name in given if name not in known]
+        defaults = self._head().thresholds
+        unknown = [name for name in changes if name not in defaults]
         if unknown:
             message = f"these detections are not picked by {unknown[0]!r}"
-            raise ArgumentError(message, *nearest(unknown[0], known), f"they take: {', '.join(known)}")
-        check_thresholds(**given)
-        if given.get("classes") is not None:
-            given = {**given, "classes": list(given["classes"])}  # an iterator would be at its end after one batch
-        return {**known, **given}
+            raise ArgumentError(message, *nearest(unknown[0], defaults), f"they take: {', '.join(defaults)}")
+        check_thresholds(**changes)
+        if changes.get("classes") is not None:
+            classes = list(changes["classes"])  # an iterator would be at its end after one batch
+            changes = {**changes, "classes": classes}
+        return {**defaults, **changes}
 
     def postprocess(
         self, outputs: Mapping[str, npt.ArrayLike], placements: Sequence[Placement], **thresholds: Any
@@ -79,11 +80,11 @@ class Pipeline:
         Raises:
             ArgumentError: they are of another form.
         """
-        found = self._head().read(shapes)
-        if found is None:
+        sizes = self._head().read(shapes)
+        if sizes is None:
             received = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
             raise ArgumentError("this is not a detector", f"expected {self.head}", f"received {received}")
-        return found
+        return sizes
 
     def _head(self) -> Head:
         if self.head is None:

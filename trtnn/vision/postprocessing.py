@@ -66,8 +66,8 @@ def non_max_suppression(
     classes = None if classes is None else list(classes)
     results = []
     for rows in prediction:
-        found = _candidates(rows, confidence, multi_label, objectness)
-        results.append(suppress(*found, iou, max_detections, classes, agnostic, max_candidates))
+        candidates = _candidates(rows, confidence, multi_label, objectness)
+        results.append(suppress(*candidates, iou, max_detections, classes, agnostic, max_candidates))
     return results
 
 
@@ -135,9 +135,9 @@ def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **th
         ShapeError: ``prediction`` of another shape, or for another number of images.
         ArgumentError: as for :func:`non_max_suppression`.
     """
-    found = non_max_suppression(prediction, **thresholds)
+    on_canvas = non_max_suppression(prediction, **thresholds)
     check_batch(np.shape(prediction), placements)
-    return [detections.scaled(placement) for detections, placement in zip(found, placements, strict=True)]
+    return [detections.scaled(placement) for detections, placement in zip(on_canvas, placements, strict=True)]
 
 
 def check_batch(shape: Sequence[int], placements: Sequence[Placement]) -> None:

@@ -178,10 +178,10 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        for name, known in {"fit": list(FITS), "channels": ["RGB", "BGR"]}.items():
+        for name, values in {"fit": list(FITS), "channels": ["RGB", "BGR"]}.items():
             value = getattr(self, name)
-            if value not in known:
-                raise ArgumentError(f"preprocessing has no {name} {value!r}", f"known: {', '.join(known)}")
+            if value not in values:
+                raise ArgumentError(f"preprocessing has no {name} {value!r}", f"known: {', '.join(values)}")
         for name in ("fill", "mean", "std"):
             value = getattr(self, name)
             try:
@@ -202,11 +202,11 @@ class Preprocessing:
         Raises:
             ArgumentError: it names what there is not, or a value is none.
         """
-        known = [field.name for field in fields(self)]
-        unknown = [name for name in changes if name not in known]
+        names = [field.name for field in fields(self)]
+        unknown = [name for name in changes if name not in names]
         if unknown:
             raise ArgumentError(
-                f"preprocessing has no {unknown[0]!r}", *nearest(unknown[0], known), f"known: {', '.join(known)}"
+                f"preprocessing has no {unknown[0]!r}", *nearest(unknown[0], names), f"known: {', '.join(names)}"
             )
         return replace(self, **changes)
 

@@ -104,16 +104,16 @@ def _readings(size: Sequence[int], shapes: Shapes, picked: bool | None, classes:
         return {}
     ((_, rows, columns),) = shapes.values()
     cells = _cells(size, _STRIDES)
-    found = {}
+    readings = {}
     if not picked and rows > 4 and (columns == cells or rows - 4 == classes):
-        found["yolov8"] = f"{columns} boxes, {rows - 4} classes"
+        readings["yolov8"] = f"{columns} boxes, {rows - 4} classes"
     if not picked and columns > 5 and rows in [_ANCHORS * _cells(size, strides) for strides in _ANCHORED_STRIDES]:
-        found["yolov5"] = f"{rows} boxes, {columns - 5} classes"
+        readings["yolov5"] = f"{rows} boxes, {columns - 5} classes"
     if picked is not False and columns == 6 and (picked or rows <= cells):
-        found["end2end"] = f"{rows} boxes that are picked: x1, y1, x2, y2, score, class"
+        readings["end2end"] = f"{rows} boxes that are picked: x1, y1, x2, y2, score, class"
         if picked is None and classes is None:
-            found["centernet"] = f"{rows} peaks, on pictures as CenterNet prepares them"
-    return found
+            readings["centernet"] = f"{rows} peaks, on pictures as CenterNet prepares them"
+    return readings
 
 
 def _cells(size: Sequence[int], strides: Sequence[int]) -> int:
@@ -123,13 +123,13 @@ def _cells(size: Sequence[int], strides: Sequence[int]) -> int:
 def _are_picked(metadata: Mapping[str, Any]) -> bool | None:
     """Whether metadata say that non-maximum suppression is done, or was never needed; None where they do not say."""
     arguments = told(metadata, "args")
-    given = [
+    flags = [
         told(metadata, "end2end"),
         told(metadata, "nms"),
         arguments.get("nms") if isinstance(arguments, Mapping) else None,
     ]
-    given = [value for value in given if isinstance(value, bool)]
-    return any(given) if given else None
+    flags = [value for value in flags if isinstance(value, bool)]
+    return any(flags) if flags else None
 
 
 def _check_size(metadata: Mapping[str, Any], size: Sequence[int]) -> None:
