@@ -9,6 +9,8 @@ import trtnn
 from tests.from_torch.models import make
 from tests.helpers import assert_close
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*:FutureWarning")  # of torch's own export
+
 # Of the others torch exports no dataclasses and no names that are not Python's; ATen has an LSTM in one piece, and
 # takes parts of tensors that are written to in other ways.
 NAMES = ("residual", "transformer", "dense", "encoder", "tied", "shared", "passes", "wrapped", "names")

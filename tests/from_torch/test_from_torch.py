@@ -265,3 +265,12 @@ def test_files_that_are_there_stay(tmp_path):
 def test_it_is_imported_when_it_is_asked_for():
     code = "import sys, trtnn; assert not {'trtnn.from_torch', 'torch'} & set(sys.modules); trtnn.from_torch.converter"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_complex_constants_stay_in_forward():
+    def turned(x):
+        angles = torch.outer(torch.arange(5.0), torch.tensor([1.0, 0.1]) ** 2 + 0.5) * 2 - 1
+        return torch.view_as_real(torch.view_as_complex(x.reshape(2, 5, 2, 2)) * torch.polar(torch.ones(5, 2), angles))
+
+    x, other = torch.randn(2, 5, 4), torch.randn(2, 5, 4)
+    assert_close(trtnn.from_torch(turned, x).trace().run(other.numpy()), turned(other), 1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -105,9 +106,13 @@ def _dropout(self, x):
     return F.dropout(x, 0.5, training=True)  # here
 
 
-@torch.jit.script
-def _scripted(x: torch.Tensor) -> torch.Tensor:
+def _scale(x: torch.Tensor) -> torch.Tensor:
     return torch.relu(x) * 2
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of script functions
+    _scripted = torch.jit.script(_scale)
 
 
 def _script(self, x):
@@ -338,3 +343,77 @@ def test_a_wrong_converter_is_caught_by_the_comparison():
         from trtnn.from_torch.converters import _REGISTERED
 
         del _REGISTERED[torch.special.i0]
+
+
+def test_weights_that_a_call_puts_in_place():
+    class Doubled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x):
+            other = {"weight": self.linear.weight * 2}
+            return torch.func.functional_call(self.linear, other, (x,)) + self.linear(x)  # here
+
+    said = refusal(None, model=Doubled().eval())
+    assert "Linear, whose weight is put in its place for the call" in said
+    assert "# here" in said
+
+
+def test_weights_that_old_weight_norm_computes():
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        normed = nn.utils.weight_norm(nn.Conv1d(4, 4, 1))
+    said = refusal(None, torch.rand(2, 4, 5), model=nn.Sequential(normed).eval())
+    assert "Conv1d, whose weight is put in its place for the call" in said
+    assert "remove_weight_norm" in said
+
+
+def test_autocast():
+    def function(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return x @ x.mT  # here
+
+    said = refusal(function)
+    assert "autocast: 2 times, in inner" in said
+    assert "# here" in said
+
+
+def test_autocast_that_is_off():
+    def function(self, x):
+        with torch.autocast("cpu", enabled=False):
+            return x.float() @ self.weight
+
+    trtnn.from_torch(Holder(function).eval(), X)
+
+
+def test_complex_constants():
+    def function(self, x):
+        turn = torch.tensor([1 + 1j, 2j])
+        return torch.view_as_real(torch.view_as_complex(x.reshape(-1, 2, 2)) * turn)  # here
+
+    said = refusal(function)
+    assert "a complex constant" in said
+    assert "in inner" in said
+    assert "# here" in said
+
+
+def test_an_output_that_shares_memory_with_what_was_changed():
+    def function(self, x):
+        x = x * 2
+        view = x.t()
+        view[0] = 1
+        return x, view
+
+    said = refusal(function)
+    assert "shares memory" in said
+    assert "view[0] = 1" in said
+
+
+def test_a_dynamic_length_that_a_returned_operation_wants_plain():
+    def function(self, x):
+        return x + torch.linspace(0, 1, x.shape[0])[:, None]  # here
+
+    with pytest.raises(trtnn.TrtnnError) as caught:
+        trtnn.from_torch(Holder(function).eval(), X, dynamic=trtnn.Dim("n", 1, 2, 9))
+    assert "recorded in inner" in str(caught.value)
+    assert "# here" in str(caught.value)

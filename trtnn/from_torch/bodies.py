@@ -384,7 +384,8 @@ class Body:
         if value.depends or self.held.get(id(value.tensor)) or id(value) in self._known:
             return False
         info = self._info(value)
-        return not info.written or (len(info.steps) > _FEW and not info.of_parameters and not info.of_lengths)
+        long = len(info.steps) > _FEW and not value.tensor.is_complex()  # no Buffer holds complex numbers
+        return not info.written or (long and not info.of_parameters and not info.of_lengths)
 
     def _is_convertible(self, step: Step) -> bool:
         if step.kind != "function":
@@ -678,6 +679,8 @@ class Body:
         known = self._known.get(id(value))
         if known is not None:
             return known
+        if value.tensor.is_complex() and not value.depends:
+            raise Missing("a complex constant (hold torch.view_as_real of it, and view_as_complex it in forward)")
         names = self.held.get(id(value.tensor), [])
         for name in names:
             if name.startswith(self.prefix):

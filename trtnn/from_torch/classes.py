@@ -16,7 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from trtnn import modules
-from trtnn.from_torch.bodies import SELF, Body, Constants, names_in, path_expression
+from trtnn.from_torch.bodies import SELF, Body, Constants, Statement, names_in, path_expression
 from trtnn.from_torch.bypasses import return_what_is_read
 from trtnn.from_torch.converters import Missing, constructor, convert, is_leaf, is_registered
 from trtnn.from_torch.expressions import (
@@ -595,7 +595,7 @@ def _lines(body: Body) -> list[Line]:
             None if statement.place is None else body.named(statement.place),
             statement.sign,
             statement.unpacks,
-            step=statement.step,
+            step=_step_of(statement, body),
         )
         for statement in body.statements
     ]
@@ -608,6 +608,13 @@ def _lines(body: Body) -> list[Line]:
             seen.add(line.expression)
         kept.append(line)
     return _rolled(kept)
+
+
+def _step_of(statement: Statement, body: Body) -> Step | None:
+    """Return what a line came of; a return holds no less than the last step."""
+    if statement.kind == "return" and body.scope.steps:
+        return body.scope.steps[-1]
+    return statement.step
 
 
 def _rolled(lines: list[Line]) -> list[Line]:

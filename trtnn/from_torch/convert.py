@@ -7,7 +7,7 @@ import copy
 import inspect
 import linecache
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +20,7 @@ from trtnn.from_torch.classes import Classes
 from trtnn.from_torch.converters import is_leaf
 from trtnn.from_torch.expressions import quoted
 from trtnn.from_torch.frames import OURS, TORCH
-from trtnn.from_torch.record import Recorder, Refusal, refused, tensors_in, values_in
+from trtnn.from_torch.record import Recorder, Refusal, Scope, Step, refused, tensors_in, values_in
 from trtnn.from_torch.verify import largest_difference, mapped, second_example
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
@@ -337,7 +337,12 @@ class Conversion:
         for frame in reversed(frames):
             if frame.lineno in self.source.places:
                 return self.source.places[frame.lineno]
-        return None
+        if frames or self.recorder.root is None:
+            return None
+        steps = list(
+            _steps_of(self.recorder.root)
+        )  # an output is refused behind the last line, for what was written to
+        return next((step for step in reversed(steps) if step.writes is not None and step.scope is None), None)
 
 
 def from_torch(
@@ -461,6 +466,13 @@ def _placed(error: Exception, step: Any) -> Exception:
     if isinstance(error, TrtnnError):
         return type(error)(error.summary, *error.details, *lines)
     return TrtnnError(f"{type(error).__name__}: {error}", *lines)
+
+
+def _steps_of(scope: Scope) -> Iterator[Step]:
+    for step in scope.steps:
+        yield step
+        if step.scope is not None:
+            yield from _steps_of(step.scope)
 
 
 def _values_of(value: Any) -> list[Any]:

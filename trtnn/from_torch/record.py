@@ -380,6 +380,7 @@ class Recorder(TorchFunctionMode):
     def _function(self, func: Any, name: str, owner: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         before = self.snapshot((args, kwargs))
         depends = any(value.depends for value in values_in(before))
+        self._refuse_autocast(args, kwargs, depends)
         if depends and name in _LEAVES_THE_GRAPH:
             self.refuse(f"{owner}.{name}", _KNOWN_LATER)
         if name in ("__getitem__", "where") and _depends_on_numbers(name, before[0]):
@@ -410,6 +411,11 @@ class Recorder(TorchFunctionMode):
         writes = self._write(before, written[0], depends, name) if written else None
         self._add("function", func, name, owner, before, result, writes)
         return iter(result) if name == "__iter__" else result
+
+    def _refuse_autocast(self, args: Any, kwargs: Any, depends: bool) -> None:
+        """Refuse what autocast may compute in types that nothing in forward names."""
+        if depends and any(torch.is_autocast_enabled(t.device.type) for t in tensors_in((args, kwargs))):
+            self.refuse("autocast", "it picks types that source would not tell: leave it out, and build with fp16=True")
 
     def _is_of_parameters(self, value: Any) -> bool:
         return isinstance(value, Value) and bool(self.held.get(id(value.tensor)))
@@ -468,9 +474,21 @@ class Recorder(TorchFunctionMode):
         self, original: Any, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if self.is_leaf(module) and module is not self.model:
+            self._refuse_others_weights(module)
             with torch._C.DisableTorchFunction():
                 return self._leaf(original, module, args, kwargs)
         return self._scope(original, module, path, args, kwargs)
+
+    def _refuse_others_weights(self, module: nn.Module) -> None:
+        """Refuse a module that is one step and computes with tensors that are not the weights it holds."""
+        kept = [name for inner in module.modules() for name, held in vars(inner).items() if torch.is_tensor(held)]
+        others = [name for name in kept if "weight" in name or "bias" in name]
+        others += [
+            name for name, held in (*module.named_parameters(), *module.named_buffers()) if id(held) not in self.held
+        ]
+        if others:
+            why = "functional_call and weight_norm do that: write it with torch.nn.functional, or remove_weight_norm"
+            self.refuse(f"{type(module).__name__}, whose {others[0]} is put in its place for the call", why)
 
     @contextmanager
     def _watched_hooks(self, module: nn.Module, path: str) -> Iterator[None]:
@@ -509,6 +527,7 @@ class Recorder(TorchFunctionMode):
     def _leaf(self, original: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         before = self.snapshot((args, kwargs))
         depends = any(value.depends for value in values_in(before))
+        self._refuse_autocast(args, kwargs, depends)
         versions = [(t, t._version) for t in tensors_in((args, kwargs)) if not t.is_inference()]
         self.depth += 1
         try:
