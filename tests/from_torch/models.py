@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tests.helpers import load_random
+
 
 class Block(nn.Module):
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: Any = None) -> None:
@@ -411,10 +413,4 @@ def make(name: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     """Return a model in evaluation, with random weights and statistics, and its example."""
     kind, args, kwargs = CASES[name]
     torch.manual_seed(0)
-    model = kind().eval()
-    for key, tensor in model.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(
-                torch.rand(tensor.shape) + 0.5 if key.endswith("running_var") else torch.randn(tensor.shape) / 2
-            )
-    return model, args, kwargs
+    return load_random(kind()), args, kwargs
