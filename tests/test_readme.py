@@ -17,6 +17,7 @@ from trtnn.examples.digits import PICTURE, WEIGHTS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 COMMANDS = re.findall(r"^    (trtnn .*)$|`(trtnn [a-z][^`]*)`", README, re.MULTILINE)
 
 no_targets = pytest.mark.skipif(not ONE_TARGET, reason="this TensorRT builds for its own GPU alone")
@@ -91,3 +92,19 @@ def test_files_that_are_named_exist():
         assert (ROOT / path).exists(), path
     assert PICTURE.is_file()
     assert WEIGHTS.is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md", *PAGES])
+def test_paths_that_pages_name_exist(page):
+    """In backticks, from the root, from the page's folder or from the package; and what links lead to."""
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./*-]+/[\w./*-]*?(?:\.py|\.pyi|\.md|\.h|\.cu|\.cpp|/))`", text)
+    named += [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    places = ROOT, path.parent, ROOT / "trtnn"
+    assert [
+        name
+        for name in named
+        if not any(list(p.glob(name.rstrip("/"))) for p in places if ".." not in name)
+        and not (path.parent / name).exists()
+    ] == []

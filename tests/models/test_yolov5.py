@@ -503,3 +503,11 @@ def test_pictures_of_the_wrong_size_or_channels():
 def test_depth_and_width_can_be_set():
     model = YOLOv5("yolov5n", depth=0.33, width=0.5)
     assert sum(parameter.numel() for parameter in model.parameters()) == 7_235_389
+
+
+def test_anchors_are_pairs():
+    (head,) = (module for module in create("yolov5n").modules() if hasattr(module, "set_anchors"))
+    triples = [[(10, 13, 1)] * 3] * 3
+    assert "anchors are 3 pairs of width and height on each of 3 levels" in message_of(
+        ArgumentError, head.set_anchors, triples
+    )

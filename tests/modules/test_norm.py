@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import check_triangle, layers, message_of, numbers, trace
+from tests.helpers import assert_close, check_triangle, layers, message_of, numbers, run, trace
 from trtnn import Parameter
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
@@ -104,3 +104,23 @@ def test_errors(function, shape, error, words):
 
 def test_statistics_of_the_batch_are_unsupported():
     assert "without stored statistics" in message_of(UnsupportedError, BatchNorm2d, 4, track_running_stats=False)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 5), (4, 4, 3, 4)])
+def test_statistics_and_weights_that_are_tensors_lie_along_the_channels(shape):
+    arrays = numbers(*shape), numbers(4), np.square(numbers(4, seed=1)), numbers(4, seed=2), numbers(4, seed=3)
+    expected = torch.nn.functional.batch_norm(*map(torch.from_numpy, arrays))
+    assert_close(run(F.batch_norm, *arrays), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5), (4, 4, 3, 4)])
+def test_weights_of_instance_norm_lie_along_the_channels(shape):
+    x, weight, bias = numbers(*shape), numbers(4, seed=1), numbers(4, seed=2)
+    expected = torch.nn.functional.instance_norm(
+        torch.from_numpy(x), weight=torch.from_numpy(weight), bias=torch.from_numpy(bias)
+    )
+    assert_close(run(lambda x, w, b: F.instance_norm(x, weight=w, bias=b), x, weight, bias), expected)
+
+
+def test_instance_norm_takes_lengths_behind_the_channels():
+    assert "takes (batch, channels, ...), not (2, 4)" in message_of(ShapeError, trace, F.instance_norm, (2, 4))

@@ -219,3 +219,15 @@ def test_wrong_shapes_are_named():
 def test_wrong_thresholds_are_named(options, message):
     with pytest.raises(ArgumentError, match=message):
         non_max_suppression(np.zeros((1, 4, 6), np.float32), **options)
+
+
+@pytest.mark.parametrize("classes", ["02", b"\0\2", 3])
+def test_classes_are_a_list(classes):
+    with pytest.raises(ArgumentError, match="classes are a list of indices, or None for all"):
+        non_max_suppression(np.zeros((1, 2, 85), np.float32), classes=classes)
+
+
+def test_a_box_from_infinity_to_infinity_is_left_out_without_a_warning():
+    rows = np.array([[[np.inf, 5, np.inf, 4, 0.9, 0.9], [5, 5, 4, 4, 0.9, 0.9]]], np.float32)
+    (detections,) = non_max_suppression(rows)
+    np.testing.assert_array_equal(detections.boxes, [[3, 3, 7, 7]])
