@@ -1,6 +1,7 @@
 # make demo   builds an engine of a trained YOLOv5 and shows what it detects in a picture
 # make test   runs the linter, the type checker and the tests
-# Both set up .venv by themselves. PYTHON and TORCH choose another interpreter or torch.
+# make coverage   runs the tests and says which part of lines and branches they come through
+# All set up .venv by themselves. PYTHON and TORCH choose another interpreter or torch.
 # Models of others that from_torch is tested with come without what they ask for: that would be another torch.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := .venv/bin
 # Tests start many processes, which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test clean
+.PHONY: demo test coverage clean
 
 demo: .venv/ready
 	$(BIN)/trtnn demo --output build/demo
@@ -20,6 +21,10 @@ test: .venv/ready .venv/bindings/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --project pyproject.toml
+	$(BIN)/pytest -n 2
+
+# Apart from the tests, which take much longer so.
+coverage: .venv/ready .venv/bindings/ready
 	$(BIN)/pytest -n 2 --cov --cov-report=
 	@$(BIN)/coverage report | tail -1  # of lines and branches; a figure to look at, not a bound
 
