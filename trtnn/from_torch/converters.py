@@ -158,9 +158,9 @@ def is_leaf(module: nn.Module) -> bool:
     return True
 
 
-def _activation(layer: nn.Module) -> str | None:
+def _activation(module: nn.Module) -> str | None:
     known = {torch.nn.functional.relu: "relu", torch.nn.functional.gelu: "gelu"}
-    return known.get(layer.activation)  # type: ignore[arg-type]
+    return known.get(module.activation)  # type: ignore[arg-type]
 
 
 # -- functions --------------------------------------------------------------------------------------------------------
