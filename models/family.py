@@ -120,13 +120,14 @@ class Family(Module):
         said = metadata_of(part)
         self.check(part, said)
         own = self.canonical(part)
-        if strict and not all(name in own or member.optional for name, member in self._state().items()):
+        state = self._state()
+        if strict and not all(name in own or member.optional for name, member in state.items()):
             return super().load_state_dict(own, strict)  # which says what is missing
         undone = [change for change in reversed(self._followed) if change.undo()]
         try:
             followed = following.changes(self, said.get("modules", {}), part, own)
             followed += self._adopted(said, own)
-            optional = [member for name, member in self._state().items() if member.optional and name in own]
+            optional = [member for name, member in state.items() if member.optional and name in own]
             before = [member.data for member in optional]
             result = super().load_state_dict(own, strict)
         except BaseException:
@@ -203,7 +204,7 @@ class Family(Module):
             size = length if isinstance(length, list) else [length, length]
             step = self.metadata.get("stride", 1)
             images = Input((1, 3, *(-(-side // step) * step for side in size)))
-            adopted.append(following.Change(self, "inputs", {"images": images}))
+            adopted.append(following.Change(self.inputs, "images", images))
         return adopted
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str:

@@ -38,11 +38,11 @@ Plain = bool | int | float | str | list[Any] | tuple[Any, ...] | None  # what a 
 
 @dataclass
 class Change:
-    """An attribute that a checkpoint sets, until the next one is loaded.
+    """An attribute, or an entry of a dict, that a checkpoint sets, until the next one is loaded.
 
     Attributes:
-        owner: a part of the model.
-        name: of the attribute.
+        owner: a part of the model, or a dict that it has.
+        name: of the attribute or the entry.
         value: what the checkpoint says.
         before: what it was before; None until it is made.
     """
@@ -53,16 +53,27 @@ class Change:
     before: Any = None
 
     def make(self) -> None:
-        """Set the attribute."""
-        self.before = getattr(self.owner, self.name)
-        setattr(self.owner, self.name, self.value)
+        """Set it."""
+        self.before = self._now()
+        self._set(self.value)
 
     def undo(self) -> bool:
         """Set it to what it was before, unless somebody has changed it since; return whether it was."""
-        is_there = getattr(self.owner, self.name, None) is self.value
+        is_there = self._now() is self.value
         if is_there:
-            setattr(self.owner, self.name, self.before)
+            self._set(self.before)
         return is_there
+
+    def _now(self) -> Any:
+        return self.owner.get(self.name) if isinstance(self.owner, dict) else getattr(self.owner, self.name, None)
+
+    def _set(self, value: Any) -> None:
+        if not isinstance(self.owner, dict):
+            setattr(self.owner, self.name, value)
+        elif value is None:  # there was no such entry
+            del self.owner[self.name]
+        else:
+            self.owner[self.name] = value
 
 
 def changes(

@@ -380,3 +380,28 @@ def test_a_plain_dict_has_the_size_and_the_anchors_that_the_model_was_constructe
     np.testing.assert_array_equal(model.model[-1].anchors.numpy(), usual * 2)
     model.load_state_dict(arrays)
     np.testing.assert_array_equal(model.model[-1].anchors.numpy(), usual)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["another dict", "an entry"])
+def test_a_size_that_somebody_set_since_the_last_file_stays(whole):
+    model = models.create("yolov5n", classes=2)
+    arrays = {name: np.zeros(p.shape, np.float32) for name, p in model.named_parameters()}
+    arrays |= {name: np.ones(b.shape, np.float32) for name, b in model.named_buffers()}
+    model.load_state_dict(StateDict(arrays, {"imgsz": 320}))
+    if whole:
+        model.inputs = {"images": Input((4, 3, 160, 160))}
+    else:
+        model.inputs["images"] = Input((4, 3, 160, 160))
+    model.load_state_dict(arrays)
+    assert model.inputs == {"images": Input((4, 3, 160, 160))}
+
+
+def test_an_input_that_a_file_brought_goes_with_it():
+    model = models.create("yolov5n", classes=2)
+    arrays = {name: np.zeros(p.shape, np.float32) for name, p in model.named_parameters()}
+    arrays |= {name: np.ones(b.shape, np.float32) for name, b in model.named_buffers()}
+    model.inputs = {}
+    model.load_state_dict(StateDict(arrays, {"imgsz": 320}))
+    assert model.inputs["images"].shape == (1, 3, 320, 320)
+    model.load_state_dict(arrays)
+    assert model.inputs == {}
