@@ -33,7 +33,7 @@ from trtnn.from_torch.expressions import (
     text_of,
 )
 from trtnn.from_torch.lengths import Real, Whole, plain
-from trtnn.from_torch.record import Fields, Listed, Scope, Step, Value, storage_of, values_in
+from trtnn.from_torch.record import Fields, Listed, Scope, Step, Value, parts_in, storage_of, values_in
 from trtnn.modules.module import Module
 
 SELF = Text("self")
@@ -304,10 +304,12 @@ class Body:
         for guard in self._guards:
             wanted |= {id(value) for number in guard[1:3] for value in _tensors_of(number)}
         needed: set[int] = set()
+        calls = _calls_of(self.scope.result)  # whose results hold numbers that are used later
         for i in range(len(steps) - 1, -1, -1):
             step = steps[i]
             makes = any(id(value) in wanted and not self._is_folded(value) for value in values_in(step.result))
-            makes = makes or any(("result", step.number) == key for key in self._number_roots(steps[i + 1 :]))
+            makes = makes or step.number in calls
+            calls |= _calls_of((step.args, step.kwargs))
             writes = step.writes is not None and storage_of(step.writes.tensor) in memory
             if not makes and not writes:
                 continue
@@ -334,18 +336,6 @@ class Body:
                 absorbed |= {taken.number, changed.number}
                 self._changes[step.number] = changed
         return absorbed
-
-    def _number_roots(self, steps: list[Step]) -> Iterator[Any]:
-        """Yield the calls whose results hold numbers that later steps use."""
-        for step in steps:
-            for number in _numbers_in((step.args, step.kwargs)):
-                for root in _roots_of(number):
-                    if isinstance(root, Step):
-                        yield ("result", root.number)
-        for number in _numbers_in(self.scope.result):
-            for root in _roots_of(number):
-                if isinstance(root, Step):
-                    yield ("result", root.number)
 
     # -- constants ----------------------------------------------------------------------------------------------------
 
@@ -940,27 +930,11 @@ def _rough(statement: Statement) -> str:
 
 
 def _lists_in(value: Any) -> Iterator[Listed]:
-    if isinstance(value, tuple):
-        if isinstance(value, Listed):
-            yield value
-        for item in value:
-            yield from _lists_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _lists_in(item)
+    return (part for part in parts_in(value) if isinstance(part, Listed))
 
 
 def _numbers_in(value: Any) -> Iterator[Any]:
-    if isinstance(value, (Whole, Real)):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _numbers_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _numbers_in(item)
-    elif isinstance(value, slice):
-        yield from _numbers_in((value.start, value.stop, value.step))
+    return (part for part in parts_in(value) if isinstance(part, (Whole, Real)))
 
 
 def _with_operands(number: Any) -> Iterator[Any]:
@@ -976,6 +950,12 @@ def _tensors_of(number: Any) -> Iterator[Value]:
     """Yield the tensors whose lengths or numbers a number is made of."""
     for inner in _with_operands(number):
         yield from (operand for operand in inner.origin.operands if isinstance(operand, Value))
+
+
+def _calls_of(value: Any) -> set[int]:
+    """Return the numbers of the calls whose results hold numbers that are in what was recorded."""
+    roots = (root for number in _numbers_in(value) for root in _roots_of(number))
+    return {root.number for root in roots if isinstance(root, Step)}
 
 
 def _roots_of(number: Any) -> Iterator[Any]:

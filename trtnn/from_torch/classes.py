@@ -109,19 +109,12 @@ class Draft:
 
     def key(self) -> Any:
         """Return what two instances of one class have in common."""
-
-        def blank(node: Expression) -> Expression | None:
-            if not isinstance(node, Number):
-                return None
-            kind = type(node.value).__name__
-            return Number(kind, "", node.attribute)
-
         return (
             class_name(self.module),
             self.base,
-            tuple(line.map(blank) for line in self.init),
+            tuple(map(_without_numbers, self.init)),
             tuple(self.parameters),
-            None if self.lines is None else tuple(line.map(blank) for line in self.lines),
+            None if self.lines is None else tuple(map(_without_numbers, self.lines)),
         )
 
 
@@ -274,22 +267,11 @@ class Classes:
 
     def _find_ties(self) -> None:
         """Note parameters and modules of several names, at the innermost module that holds them all."""
-        inside_shared: set[str] = set()
-        for paths in self.recorder.paths.values():
-            for path in paths[1:]:
-                inside_shared.add(path)
-        for identity, paths in self.recorder.paths.items():
-            for path in paths[1:]:
-                parent = path.rpartition(".")[0]
-                if parent in inside_shared or any(path.startswith(f"{other}.") for other in inside_shared):
-                    continue
-                self._tie(paths[0], path)
-            del identity
-        for names in self.recorder.held.values():
+        shared = {path for paths in self.recorder.paths.values() for path in paths[1:]}
+        for names in (*self.recorder.paths.values(), *self.recorder.held.values()):
             for name in names[1:]:
-                if any(name.startswith(f"{path}.") for path in inside_shared):
-                    continue
-                self._tie(names[0], name)
+                if not any(name.startswith(f"{path}.") for path in shared):
+                    self._tie(names[0], name)
 
     def _tie(self, first: str, second: str) -> None:
         parts = []

@@ -178,18 +178,17 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(getattr(value, name, None))
 
 
+def parts_in(value: Any) -> Iterator[Any]:
+    """Yield what was recorded, and all that it holds."""
+    yield value
+    inside = value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else ()
+    for item in (value.start, value.stop, value.step) if isinstance(value, slice) else inside:
+        yield from parts_in(item)
+
+
 def values_in(value: Any) -> Iterator[Value]:
     """Yield the Values in what was recorded."""
-    if isinstance(value, Value):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from values_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from values_in(item)
-    elif isinstance(value, slice):
-        yield from values_in((value.start, value.stop, value.step))
+    return (part for part in parts_in(value) if isinstance(part, Value))
 
 
 class Recorder(TorchFunctionMode):
