@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import trtnn
 from tests.from_torch.models import CASES, images, make
@@ -206,6 +207,49 @@ def test_a_dynamic_batch():
     x = images(7, 3, 16, 16)
     with torch.no_grad():
         assert_close(converted.trace().run(x.numpy()), model(x), 1e-5)
+
+
+def test_arithmetic_of_lengths_is_pythons():
+    def function(x):
+        n = x.shape[0]
+        rounded, kept, divided, rest = round(8 * n, -1), round(8 * n, 2), *divmod(9 * n, 4)
+        return x + rounded + 10 * kept + 100 * divided + 1000 * rest + 10000 * abs(3 - 4 * n) + (n << 1)
+
+    x = images(4, 3)
+    for verify in (True, False):
+        converted = trtnn.from_torch(function, x, verify=verify)
+        assert_close(converted.trace().run(x.numpy()), function(x), 1e-5)
+
+
+class Sizes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return x * self.scale, x.shape[0] * 2
+
+
+class TakesALength(nn.Module):
+    """Of a call it takes the number alone, and of a tensor the length alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = Sizes()
+
+    def forward(self, x):
+        _, rows = self.sizes(x)
+        wide = torch.cat([x, x], 0)
+        return x.repeat(4, 1)[: wide.shape[0]].reshape(rows, -1)
+
+
+def test_what_only_a_length_is_taken_of():
+    x = images(2, 3)
+    converted = trtnn.from_torch(TakesALength().eval(), x, dynamic=trtnn.Dim("batch", 1, 2, 8))
+    assert "= self.sizes(x)" in converted.source
+    assert ".shape[0]]" in converted.source
+    other = images(5, 3)
+    assert_close(converted.trace().run(other.numpy()), TakesALength()(other), 1e-5)
 
 
 def test_dynamic_lengths_by_name():

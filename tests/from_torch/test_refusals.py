@@ -323,6 +323,24 @@ def test_a_dynamic_length_that_python_counts_to():
     assert "does something else where lengths are others" in said
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self, x: x.repeat(x.shape[0] >> 1, 1),
+        lambda self, x: x.repeat(x.shape[0] & 6, 1),
+        lambda self, x: x.repeat(int(x.shape[0] * 0.5), 1),
+        lambda self, x: x + round(8 * x.shape[0], -1),
+    ],
+    ids=["shifted", "masked", "halved", "rounded"],
+)
+def test_a_dynamic_length_that_python_takes_as_a_plain_number(function):
+    """The nearest other length, 3, gives the same numbers as the example's 2, but for the last; 4 does not."""
+    said = refusal(function, dynamic=trtnn.Dim("batch", 1, 2, 8))
+    assert "does something else where lengths are others" in said
+    assert "a length is taken as a plain number: " in said
+    assert "lambda self, x: x" in said
+
+
 def test_dynamic_shapes_that_do_not_fit():
     with pytest.raises(ArgumentError, match=r"the example of x has shape \(2, 4\), which is none of"):
         trtnn.from_torch(Holder(lambda self, x: x * 2).eval(), X, dynamic={"x": (trtnn.Dim("n", 3, 3, 3), 4)})

@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,12 +86,11 @@ def from_torch(
     def told(stage: str) -> None:
         log.print(stage, markup=False, highlight=False)
 
-    conversion = Conversion(made, args, kwargs, told=told)
-    conversion.dynamic = _shapes(inputs, dims, [name for name, _ in conversion.named_tensors()])
-    conversion.write()
+    conversion = Conversion(made, args, kwargs, partial(_shapes, inputs, dims), told)
     model = conversion.run(verify)
     save_source(model, path, force)
-    _print_result(conversion, len(model.trace().graph.layer_paths), path)
+    network = conversion.network or model.trace()
+    _print_result(conversion, len(network.graph.layer_paths), path)
 
 
 def _import_torch() -> Any:

@@ -45,7 +45,7 @@ class Conversion:
 
     Args:
         module, args, kwargs: what :func:`from_torch` is given.
-        dynamic: likewise.
+        dynamic: likewise, or a function that returns it for the names of the inputs.
         told: is called with each stage as it begins.
 
     Attributes:
@@ -54,7 +54,7 @@ class Conversion:
         difference: the largest from torch on either input, in parts of an output's largest magnitude, once verified.
     """
 
-    network: Network
+    network: Network | None = None
     difference: float | None = None
 
     def __init__(
@@ -172,7 +172,7 @@ class Conversion:
             ArgumentError: an input is unknown, or the example is not among the lengths that its shape allows.
         """
         named = self.named_tensors()
-        dynamic = self.dynamic
+        dynamic = self.dynamic([name for name, _ in named]) if callable(self.dynamic) else self.dynamic
         if isinstance(dynamic, Dim):
             dynamic = {name: (dynamic, *tensor.shape[1:]) for name, tensor in named if tensor.ndim}
         if not isinstance(dynamic, Mapping | None):
@@ -253,6 +253,7 @@ class Conversion:
     def _compare(self, tensors: list[torch.Tensor], which: str, theirs: Any) -> float:
         if theirs is None:
             theirs = self.call(tensors)
+        assert self.network is not None  # it was tried
         ours = self.network.run(
             *(_shared(tensor).cpu().numpy() if tensor.dtype != torch.bfloat16 else tensor for tensor in tensors)
         )
@@ -288,14 +289,23 @@ class Conversion:
         return model
 
     def check_lengths(self) -> None:
-        """Record a call with other lengths, where there are any: the source has to be the same.
+        """Record calls with other lengths, where there are any: the source has to be the same.
+
+        Lengths near the example's show what is odd or even, and twice as large ones what is rounded.
 
         Raises:
             UnsupportedError: it is not; the details say where the two part.
         """
-        tensors = second_example(self.input_tensors(), self.shapes())
-        if all(a.shape == b.shape for a, b in zip(self.input_tensors(), tensors, strict=True)):
-            return
+        mine, shapes = self.input_tensors(), self.shapes()
+        recorded = [[tensor.shape for tensor in mine]]
+        for times in (1, 2):
+            tensors = second_example(mine, shapes, times)
+            lengths = [tensor.shape for tensor in tensors]
+            if lengths not in recorded:
+                recorded.append(lengths)
+                self._check_lengths_of(tensors)
+
+    def _check_lengths_of(self, tensors: list[torch.Tensor]) -> None:
         self.told("recording a call with other lengths")
         args, kwargs = self._with(tensors)
         other = Conversion.__new__(Conversion)
@@ -339,10 +349,9 @@ class Conversion:
                 return self.source.places[frame.lineno]
         if frames or self.recorder.root is None:
             return None
-        steps = list(
-            _steps_of(self.recorder.root)
-        )  # an output is refused behind the last line, for what was written to
-        return next((step for step in reversed(steps) if step.writes is not None and step.scope is None), None)
+        # An output is refused behind the last line, for what was written to.
+        steps = [step for step in _steps_of(self.recorder.root) if step.writes is not None and step.scope is None]
+        return steps[-1] if steps else None
 
 
 def from_torch(

@@ -60,8 +60,17 @@ class Whole(int):
         self.origin.watcher.escaped(self)
         return int.__int__(self)
 
-    def __round__(self, ndigits: Any = None) -> Whole:
-        return self
+    def __round__(self, ndigits: Any = None) -> int:
+        if ndigits is None or ndigits >= 0:
+            return self
+        self.origin.watcher.escaped(self)
+        return round(plain(self), ndigits)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     __floor__ = __ceil__ = __trunc__ = __pos__
     __hash__ = int.__hash__
@@ -150,7 +159,21 @@ def _comparison(name: str, sign: str) -> Callable[..., Any]:
     return compare
 
 
+def _escaping(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that source has no counterpart of: Python gets a plain number, and the watcher is told."""
+
+    def escape(a: Any, *others: Any) -> Any:
+        a.origin.watcher.escaped(a)
+        return compute(plain(a), *map(plain, others))
+
+    escape.__name__ = name
+    return escape
+
+
 _NUMBERS = (int, float, bool, Whole, Real)
+for _name in ("abs", "lshift", "rshift", "and", "or", "xor", "rlshift", "rrshift", "rand", "ror", "rxor", "invert"):
+    setattr(Whole, f"__{_name}__", _escaping(_name, getattr(int, f"__{_name}__")))
+Real.__abs__ = _escaping("abs", float.__abs__)  # type: ignore[method-assign]
 for _kind in (Whole, Real):
     for _name, _sign in _SIGNS.items():
         _forward, _backward = _arithmetic(_name, _sign)

@@ -32,7 +32,9 @@ def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
     return value
 
 
-def second_example(tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[Any]]) -> list[torch.Tensor]:
+def second_example(
+    tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[Any]], times: int = 1
+) -> list[torch.Tensor]:
     """Return inputs like an example's, of other values, and of other lengths where those are dynamic.
 
     Floats are drawn with the example's mean and deviation; whole numbers and truths are drawn from those it holds.
@@ -40,6 +42,7 @@ def second_example(tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[An
     Args:
         tensors: the example's.
         shapes: of each, with Dims for what is dynamic.
+        times: how many times the example's the other lengths are, as nearly as they may be.
     """
     generator = torch.Generator().manual_seed(1)
     dims: dict[str, Dim] = {}
@@ -51,18 +54,18 @@ def second_example(tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[An
                     dims[axis.name] = axis  # type: ignore[assignment]
                     if isinstance(length, Dim):
                         lengths[axis.name] = now
-    other = {name: _another(dim, lengths.get(name)) for name, dim in dims.items()}
+    other = {name: _another(dim, lengths.get(name), times) for name, dim in dims.items()}
     return [
         _drawn(tensor, [n if isinstance(n, int) else evaluate(n, other) for n in shape], generator)
         for tensor, shape in zip(tensors, shapes, strict=True)
     ]
 
 
-def _another(dim: Any, now: int | None) -> int:
+def _another(dim: Any, now: int | None, times: int) -> int:
     """Return a length of a dimension other than the example's, and other than 1 where there is one."""
     allowed = range(dim.min, dim.max + 1, dim.multiple_of)
-    near = [n for n in allowed if n != now and n > 1]
-    return min(near, key=lambda n: abs(n - (now or dim.opt))) if near else allowed[0]
+    others = [n for n in allowed if n != now and n > 1]
+    return min(others, key=lambda n: abs(n - times * (now or dim.opt))) if others else allowed[0]
 
 
 def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
