@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from trtnn import modules
 from trtnn.errors import ArgumentError, StateDictError, UnsupportedError, harmless_text
 from trtnn.modules import Identity, Module, activation
+from trtnn.parameter import Parameter
 
 _FOLLOWED = frozenset(("eps", "mode", "align_corners", "padding_mode", "add"))
 _LIBRARIES = ("torch.", "torchvision.ops.")
@@ -47,7 +48,7 @@ class Change:
         before: what it was before; None until it is made.
     """
 
-    owner: Any
+    owner: Module | Parameter | dict[str, Any]
     name: str
     value: Any
     before: Any = None
