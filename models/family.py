@@ -122,14 +122,14 @@ class Family(Module):
         own = self.canonical(part)
         state = self._state()
         if strict and not all(name in own or member.optional for name, member in state.items()):
-            return super().load_state_dict(own, strict)  # which says what is missing
+            return self._load(state, own, strict)  # which says what is missing
         undone = [change for change in reversed(self._followed) if change.undo()]
         try:
             followed = following.changes(self, said.get("modules", {}), part, own)
             followed += self._adopted(said, own)
             optional = [member for name, member in state.items() if member.optional and name in own]
             before = [member.data for member in optional]
-            result = super().load_state_dict(own, strict)
+            result = self._load(state, own, strict)
         except BaseException:
             for change in reversed(undone):
                 change.make()
@@ -196,8 +196,8 @@ class Family(Module):
             ArgumentError: the anchors are not as many as the model has.
         """
         adopted: list[following.Change] = []
-        for path, head in self.named_modules():
-            if isinstance(head, AnchorHead) and "anchors" in said and f"{path}.anchors" not in own:
+        for path, head in self.named_modules() if "anchors" in said else ():
+            if isinstance(head, AnchorHead) and f"{path}.anchors" not in own:
                 adopted.append(following.Change(head.anchors, "data", head.in_cells(said["anchors"])))
         if "imgsz" in said:
             length: int | list[int] = said["imgsz"]

@@ -91,7 +91,7 @@ def changes(
     Raises:
         StateDictError: the two differ in what cannot be followed; all that does is listed.
     """
-    ours = dict(model.named_modules(remove_duplicate=False))
+    ours = dict(model.named_modules(remove_duplicate=False)) if described else {}
     needed: list[Change] = []
     differences: list[str] = []
     for path, ours_path in _paths(described, entries, own):

@@ -192,9 +192,13 @@ class Module:
         pending = [(0, prefix, self)]
         while pending:
             depth, path, module = pending.pop()
-            if once and id(module) in seen:
+            if once:
+                if id(module) in seen:
+                    continue
+                seen.add(id(module))
+            walked.append((path, module))
+            if not module._modules:
                 continue
-            seen.add(id(module))
             del holders[depth:]
             if not once and id(module) in holders:
                 raise ArgumentError(
@@ -202,10 +206,8 @@ class Module:
                     "a reference that is no submodule: self.parents = [parent]",
                 )
             holders.append(id(module))
-            walked.append((path, module))
-            if module._modules:
-                start, inner = f"{path}." if path else "", reversed(module._modules.items())
-                pending += [(depth + 1, start + name, child) for name, child in inner if child is not None]
+            start, inner = f"{path}." if path else "", reversed(module._modules.items())
+            pending += [(depth + 1, start + name, child) for name, child in inner if child is not None]
         return walked
 
     def named_modules(
@@ -450,7 +452,10 @@ class Module:
             StateDictError: names are missing or unexpected, or entries are wrongly shaped, no numbers or contradict
                 each other; all are listed. Or it is a checkpoint that holds a state dict.
         """
-        own = self._state()
+        return self._load(self._state(), state_dict, strict)
+
+    def _load(self, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], strict: bool) -> LoadResult:
+        """Do what :meth:`load_state_dict` says; ``own`` is what :meth:`_state` gives."""
         matched = match(own, state_dict)
         unmet = strict and (matched.missing or matched.unexpected)
         if matched.mismatched or matched.refused or unmet:
