@@ -55,10 +55,10 @@ from trtnn.ops._promotion import dtype_of
 from trtnn.ops.assigning import setitem
 from trtnn.ops.calling import public, torch_function
 from trtnn.ops.complex import Complex
+from trtnn.ops.constants import index, item, numpy, tolist, truth
 from trtnn.ops.creation import new_full, new_ones, new_tensor, new_zeros, of_array
 from trtnn.ops.diagonals import fill_diagonal
 from trtnn.ops.empty import new_empty
-from trtnn.ops.known import index, item, numpy, tolist, truth
 from trtnn.ops.missing import explain
 from trtnn.ops.places import DEVICE, double, element_size, stride, to, type_
 from trtnn.ops.reshaping import reshaping_in_place
