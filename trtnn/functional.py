@@ -743,7 +743,7 @@ for _module, _prefix in ((linalg, "linalg"), (fft, "fft")):
 
 def __getattr__(name: str) -> Any:
     """Return torch's function of a method in place, or say of one that is not here why, and what to use instead."""
-    if name.endswith("_") and name in vars(Tensor) and not name.startswith("_"):
+    if name.endswith("_") and hasattr(Tensor, name) and not name.startswith("_"):
         return getattr(Tensor, name)
     function = globals().get(name.removesuffix("_")) if name.endswith("_") else None
     if function is not None and name[:-1] in __all__ and "inplace" in inspect.signature(function).parameters:

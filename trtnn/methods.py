@@ -59,7 +59,7 @@ from trtnn.ops.constants import index, item, numpy, tolist, truth
 from trtnn.ops.creation import new_full, new_ones, new_tensor, new_zeros, of_array
 from trtnn.ops.diagonals import fill_diagonal
 from trtnn.ops.empty import new_empty
-from trtnn.ops.missing import explain
+from trtnn.ops.missing import MISSING, explain
 from trtnn.ops.places import DEVICE, double, element_size, stride, to, type_
 from trtnn.ops.reshaping import reshaping_in_place
 from trtnn.ops.turning import sum_to_size
@@ -293,20 +293,35 @@ for _name, _function in {
     setattr(Parameter, _name, _function)
 
 
-def _explain_missing(value: Tensor | Parameter, name: str) -> Any:
-    """Say of a method of torch's that is not here why, and what to use instead."""
-    owner = type(value).__name__
-    if name.startswith("_"):
-        raise AttributeError(f"{owner!r} object has no attribute {name!r}")
-    raise AttributeError(explain(owner, name, METHODS))
+class _Missing:
+    """A method of torch's that is not here: to read it says why, and what to use instead.
+
+    One for each name, and no ``__getattr__``: with that Python looks up every attribute of a class the slow way.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        raise AttributeError(explain(owner.__name__, self.name, ()), name=self.name, obj=instance)
 
 
 _BY_NAME = {
     **{name: getattr(F, name) for name in F.__all__},
     **{f"fft_{name}": getattr(F.fft, name) for name in F.fft.__all__},
 }
-for _owner, _name, _function in (
-    *((owner, "__torch_function__", torch_function(_BY_NAME)) for owner in (Tensor, Complex)),
-    *((owner, "__getattr__", _explain_missing) for owner in (Tensor, Parameter)),
-):
-    setattr(_owner, _name, _function)
+for _owner in (Tensor, Complex):
+    setattr(_owner, "__torch_function__", torch_function(_BY_NAME))  # noqa: B010
+
+
+def _say_what_is_missing(owner: type) -> None:
+    names = {name for plain in MISSING if "." not in plain for name in (plain, f"{plain}_")} - {*dir(owner)}
+    for name in names:
+        setattr(owner, name, _Missing(name))
+    setattr(owner, "__dir__", lambda value: [name for name in object.__dir__(value) if name not in names])  # noqa: B010
+
+
+_say_what_is_missing(Tensor)
+_say_what_is_missing(Parameter)
