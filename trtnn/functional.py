@@ -189,6 +189,7 @@ from trtnn.ops.pooling import (
 from trtnn.ops.powers import erfc, frac, ldexp
 from trtnn.ops.products import addbmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
 from trtnn.ops.quantiles import nanquantile, quantile
+from trtnn.ops.quantization import fake_quantize_per_channel_affine, fake_quantize_per_tensor_affine
 from trtnn.ops.reduction import (
     all,
     amax,
@@ -435,6 +436,8 @@ __all__ = [
     "expand_as",
     "expm1",
     "eye",
+    "fake_quantize_per_channel_affine",
+    "fake_quantize_per_tensor_affine",
     "feature_alpha_dropout",
     "fix",
     "flatten",

@@ -122,8 +122,8 @@ KINDS = (
     Kind(
         "of torch's own quantisation",
         "build with int8 and a calibration: see trtnn.build.build",
-        "choose_qparams_optimized dequantize empty_quantized fake_quantize_per_channel_affine"
-        " fake_quantize_per_tensor_affine fbgemm_linear_fp16_weight fbgemm_linear_fp16_weight_fp32_activation"
+        "choose_qparams_optimized dequantize empty_quantized fbgemm_linear_fp16_weight"
+        " fbgemm_linear_fp16_weight_fp32_activation"
         " fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation fbgemm_linear_quantize_weight"
         " fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix fused_moving_avg_obs_fake_quant int_repr"
         " q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qscheme"
