@@ -115,7 +115,10 @@ def path_expression(module: nn.Module, relative: str) -> Expression:
     node: Expression = SELF
     inner: Any = module
     for part in relative.split("."):
-        if isinstance(inner, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) and part in inner._modules:
+        own = (
+            inner is module and isinstance(module, nn.Sequential) and not part[-1].isdigit()
+        )  # it is no place in a row
+        if isinstance(inner, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) and part in inner._modules and not own:
             position = list(inner._modules).index(part)
             key = quoted(part) if isinstance(inner, nn.ModuleDict) else str(position)
             node = Member(node, key, position, len(inner._modules))
@@ -170,6 +173,10 @@ class Body:
         self._step: Step | None = None
         self._guards = guards
         self._own = {step.number: i for i, step in enumerate(scope.steps)}
+        self._made: dict[int, Step] = {}  # of a value the step that first gave it: of what a module made, its call
+        for step in scope.steps:
+            for value in values_in(step.result):
+                self._made.setdefault(id(value), step)
         self.is_root = root
 
     # -- what is needed -----------------------------------------------------------------------------------------------
@@ -346,14 +353,14 @@ class Body:
             return known
         names = self.held.get(id(value.tensor))
         if names:
-            inside = any(name.startswith(self.prefix) for name in names)
+            inside = id(value) in self._known or any(name.startswith(self.prefix) for name in names)
             info = _Info(frozenset(), True, False, inside)
-        elif value.step is None or value.step.number not in self._own or id(value) in self._known:
+        elif value.step is None or id(value) not in self._made or id(value) in self._known:
             inside = id(value) in self._known
             info = _Info(frozenset(), False, inside, inside)
         else:
             self._infos[id(value)] = _Info(frozenset(), False, False, False)  # until it is known
-            step = value.step
+            step = self._made[id(value)]
             memory = storage_of(value.tensor)
             written = [s for s in self.scope.steps if s.writes is not None and storage_of(s.writes.tensor) == memory]
             makers = [step, *written]

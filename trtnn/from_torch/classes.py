@@ -36,6 +36,7 @@ from trtnn.from_torch.expressions import (
     text_of,
     without_defaults,
 )
+from trtnn.from_torch.quantised import is_observed
 from trtnn.from_torch.record import Recorder, Scope, Step, Value, name_of
 
 _COUNTER = "num_batches_tracked"
@@ -434,6 +435,8 @@ class Classes:
 
     def _class_name(self, module: nn.Module) -> str:
         wanted = self.name if module is self.model else class_name(module).rpartition(".")[2]
+        if is_observed(module) and type(module).__module__.startswith("torch.nn."):
+            wanted = f"FakeQuantized{wanted}"
         wanted = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else f"{wanted}_"
         taken = {group.name for group in self.groups}
         name, i = wanted, 2

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trtnn.errors import UnsupportedError, where
 from trtnn.from_torch.frames import Place, caller, place_of, read_names, stored_names, user_frame
 from trtnn.from_torch.lengths import Origin, Real, Whole, plain, with_origin
+from trtnn.from_torch.quantised import is_observing, measures
 
 # What gives Python a tensor's numbers, or a shape that depends on them.
 _LEAVES_THE_GRAPH = frozenset((
@@ -242,9 +243,9 @@ class Recorder(TorchFunctionMode):
         """Whether an operation took a tensor."""
         return id(tensor) in self.values
 
-    def refuse(self, what: str, why: str) -> None:
-        """Note what cannot be converted; the call runs on, so that all such are told."""
-        path = self._stack[-1].path if self._stack else ""
+    def refuse(self, what: str, why: str, path: str | None = None) -> None:
+        """Note what cannot be converted, in the module at hand or at a path; the call runs on, so that all are told."""
+        path = (self._stack[-1].path if self._stack else "") if path is None else path
         self.refusals.append(Refusal(what, path, place_of(user_frame(2)), why))
 
     def compared(self, sign: str, a: Any, b: Any, outcome: bool) -> None:
@@ -464,6 +465,8 @@ class Recorder(TorchFunctionMode):
         path = self._path_within(module)
         if path is None or self.depth:
             return original(module, *args, **kwargs)
+        if (measured := measures(module)) is not None:
+            return self._measuring(original, module, path, measured, args, kwargs)
         if module._forward_hooks or module._forward_pre_hooks:
             with self._watched_hooks(module, path):
                 return self._call_itself(original, module, path, args, kwargs)
@@ -477,6 +480,21 @@ class Recorder(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 return self._leaf(original, module, args, kwargs)
         return self._scope(original, module, path, args, kwargs)
+
+    def _measuring(
+        self, original: Any, module: nn.Module, path: str, measured: tuple[str, str], args: Any, kwargs: Any
+    ) -> Any:
+        """Refuse a module that measures as it is called, and none of what it does within."""
+        self.refuse(measured[0], measured[1], path)
+        self.depth += 1
+        try:
+            with torch._C.DisableTorchFunction():
+                result = original(module, *args, **kwargs)
+        finally:
+            self.depth -= 1
+        for tensor in tensors_in(result):
+            self._value(tensor).depends = True
+        return result
 
     def _refuse_others_weights(self, module: nn.Module) -> None:
         """Refuse a module that is one step and computes with tensors that are not the weights it holds."""
@@ -494,6 +512,9 @@ class Recorder(TorchFunctionMode):
         """Let a module's hooks look at what goes by, and refuse one that changes it or computes something."""
 
         def watched(hook: Callable[..., Any]) -> Callable[..., Any]:
+            if is_observing(hook):  # what it computes is recorded as a part of the module
+                return hook
+
             def call(*args: Any, **kwargs: Any) -> Any:
                 before = self._count
                 result = hook(*args, **kwargs)
