@@ -16,7 +16,7 @@ from torch import nn
 
 from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError, where
 from trtnn.from_torch.bodies import Constants
-from trtnn.from_torch.classes import Classes
+from trtnn.from_torch.classes import Classes, class_name
 from trtnn.from_torch.converters import is_leaf
 from trtnn.from_torch.expressions import quoted
 from trtnn.from_torch.frames import OURS, TORCH
@@ -147,8 +147,7 @@ class Conversion:
         self.source = Source(self.classes.groups, self.inputs(), self.header())
 
     def header(self) -> str:
-        kind = type(self.torch_module)
-        return f"{self.name}, converted from {kind.__module__}.{kind.__qualname__}."
+        return f"{self.name}, converted from {class_name(self.torch_module)}."
 
     def inputs(self) -> list[tuple[str, str]]:
         """Return the inputs by name, as source."""
@@ -499,14 +498,18 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 def _class_name(module: Any) -> str:
     if isinstance(module, nn.Module):
-        return type(module).__name__
+        return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
     if type(module).__name__ == "ExportedProgram":
         return "Exported"
-    name = getattr(module, "__name__", "Function")
+    name = module.name if isinstance(module, torch.jit.ScriptFunction) else getattr(module, "__name__", "Function")
     return "".join(part.capitalize() for part in name.strip("<>_").split("_")) or "Function"
 
 
 def _as_module(module: Any) -> nn.Module:
+    if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
+        from trtnn.from_torch.traced import as_module as module_of_trace  # it writes functions, which few need
+
+        return module_of_trace(module)
     if isinstance(module, nn.Module):
         return module
     if type(module).__name__ == "ExportedProgram":
