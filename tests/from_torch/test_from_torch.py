@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import trtnn
 from tests.from_torch.models import CASES, images, make
@@ -198,6 +199,84 @@ def test_a_module_of_torchs_own(module):
     with torch.no_grad():
         assert_close(converted.trace().run(images(4, 3).numpy()), module(images(4, 3)), 1e-5)
     converted.load_state_dict(module.state_dict())
+
+
+TORCHS_OWN = {
+    "LSTM": (nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True), (images(2, 5, 3),)),
+    "LSTM with a state": (nn.LSTM(3, 4), (images(5, 2, 3), (images(1, 2, 4), images(1, 2, 4) + 1))),
+    "GRU": (nn.GRU(3, 4), (images(5, 2, 3),)),
+    "RNN": (nn.RNN(3, 4, nonlinearity="relu"), (images(5, 2, 3),)),
+    "LSTMCell": (nn.LSTMCell(3, 4), (images(2, 3),)),
+    "MultiheadAttention": (nn.MultiheadAttention(8, 2, batch_first=True), (images(2, 3, 8),) * 3),
+    "MaxPool2d": (nn.MaxPool2d(2, return_indices=True), (images(1, 2, 6, 6),)),
+    "Dropout": (nn.Dropout(0.5), (images(2, 3),)),
+}
+
+
+@pytest.mark.parametrize("name", TORCHS_OWN)
+def test_the_model_is_a_module_that_trtnn_has(name):
+    module, args = TORCHS_OWN[name]
+    converted = trtnn.from_torch(module.eval(), *args)
+    others = [tensor * 2 - 1 for tensor in _inputs(args, {})]  # and no longer the same tensor
+    with torch.no_grad():
+        taken = torch.utils._pytree.tree_unflatten(others, torch.utils._pytree.tree_structure(args))
+        assert_close(converted.trace().run(*(tensor.numpy() for tensor in others)), module(*taken), 1e-5)
+    converted.load_state_dict(module.state_dict())
+    assert f"class {type(module).__name__}Net({type(module).__name__}):" in converted.source
+
+
+def test_what_a_module_returns_is_returned_as_it_is():
+    source = trtnn.from_torch(*[TORCHS_OWN["LSTM"][0].eval(), *TORCHS_OWN["LSTM"][1]]).source
+    assert "        return super().forward(input)\n" in source
+
+
+class Pools(nn.Module):
+    """As SegNet does: what a pooling took is put back where it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        y, at = self.pool(x)
+        z, within = F.max_pool2d(y, 2, stride=1, return_indices=True)
+        top, _ = F.adaptive_max_pool2d(y, 1, return_indices=True)
+        return self.unpool(self.conv(y), at), z, within, top
+
+
+def test_the_places_of_maxima():
+    model, x = Pools().eval(), images(2, 3, 8, 8)
+    converted = trtnn.from_torch(model, x, dynamic=trtnn.Dim("batch", 1, 2, 4))
+    assert "z, within = F.max_pool2d(y, 2, stride=1, return_indices=True)" in converted.source
+    other = images(3, 3, 8, 8) + 1
+    with torch.no_grad():
+        assert_close(converted.trace().run(other.numpy()), model(other), 1e-5)
+
+
+def test_shifts():
+    def function(x):
+        y = x << 3
+        y >>= 1
+        return y, x >> 31, torch.bitwise_right_shift(x, 2) + x.bitwise_left_shift(1)
+
+    x = torch.tensor([-(2**31), -7, -1, 0, 5, 2**30], dtype=torch.int32)
+    converted = trtnn.from_torch(function, x)
+    assert "y = x << 3" in converted.source
+    assert "y >>= 1" in converted.source
+    assert_close(converted.trace().run(x.numpy()), function(x))
+
+
+def test_numbers_as_many_as_a_dynamic_length():
+    def function(x):
+        n = x.shape[0]
+        down, between = torch.arange(n - 1, -1, -1), torch.linspace(-1, 2, n)
+        return x + down[:, None], between, torch.linspace(0, 1, n) * 0.5, torch.arange(2 * n, -n, -2)
+
+    converted = trtnn.from_torch(function, images(2, 3), dynamic=trtnn.Dim("batch", 1, 2, 9))
+    for batch in (1, 2, 3, 8, 9):
+        other = images(batch, 3)
+        assert_close(converted.trace().run(other.numpy()), function(other), 1e-6)
 
 
 def test_a_dynamic_batch():

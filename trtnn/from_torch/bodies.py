@@ -166,6 +166,7 @@ class Body:
         self._numbers: dict[int, Expression] = {}
         self._arguments: dict[Any, Expression] = {}  # numbers of arguments and results, by root and path
         self._lists: dict[int, tuple[Expression, list[Any]]] = {}
+        self._wholes: list[tuple[Any, Expression]] = []  # what calls returned that was not unpacked, and its variable
         self._listed: Counter[int] = Counter()  # how often a list is passed or returned
         self._changes: dict[int, Step] = {}  # of x[i] += y, by the number of the step that puts the part back
         self._folded: dict[int, str] = {}
@@ -595,6 +596,8 @@ class Body:
         return Call(callee, tuple(args))
 
     def _callee(self, module: nn.Module) -> Expression:
+        if module is self.module:  # the model, which is a module that trtnn has
+            return Attribute(Call(Text("super"), ()), "forward")
         for path, inner in self.module.named_modules(remove_duplicate=False):
             if inner is module and path:
                 self.used_modules.add(self.prefix + path)
@@ -628,6 +631,8 @@ class Body:
         preferred = step.stored if isinstance(step.stored, str) else None
         variable = Variable(preferred or "outputs", preferred is not None)
         self.statements.append(Statement("assign", [variable], node, step))
+        if isinstance(result, tuple) and all(isinstance(part, (Value, tuple)) for part in parts_in(result)):
+            self._wholes.append((result, Ref(variable)))
         self._bind(Ref(variable), result, step, ())
 
     def _changed(self, step: Step, node: Expression, value: Value) -> None:
@@ -770,6 +775,9 @@ class Body:
             items = {key: item for key, item in value.items() if self._is_result(item, isinstance(value, Fields))}
             return Dictionary(tuple((str(key), self._result(item)) for key, item in items.items()))
         if isinstance(value, tuple):
+            whole = next((node for result, node in self._wholes if result == value), None)
+            if whole is not None:
+                return whole
             brackets = "[]" if isinstance(value, Listed) else "()"
             return Sequence(tuple(self._result(item) for item in value if self._is_result(item)), brackets)
         return self._express(value)

@@ -312,7 +312,12 @@ class Classes:
         scopes = self.recorder.scopes.get(id(module), [])
         bodies = [self.bodies[id(scope)] for scope in scopes]
         base = next((name for name, container in _CONTAINERS.items() if isinstance(module, container)), "Module")
-        init = self._init(module, path, base, bodies)
+        if is_leaf(module):
+            made = constructor(module)
+            base = text_of(made.function)
+            init = [Line("run", (), replace(made, function=Text("super().__init__")))]
+        else:
+            init = self._init(module, path, base, bodies)
         if not bodies or (base == "Sequential" and type(module).forward is nn.Sequential.forward):
             return Draft(module, path, base, init, [], None, {}, _shapes(scopes))
         several = [_lines(body) for body in bodies]
@@ -440,6 +445,8 @@ class Classes:
         wanted = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else f"{wanted}_"
         taken = {group.name for group in self.groups}
         name, i = wanted, 2
+        if is_leaf(module):  # the model itself, of a module that trtnn has
+            name = wanted = f"{wanted}Net"
         while name in taken or name in self._imported or name in _IMPORTED:
             name, i = f"{wanted}{i}", i + 1
         return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import itertools
 import linecache
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -105,14 +106,13 @@ class Conversion:
 
     def _copied(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return an example for the module to keep or change: a forward may write into its inputs."""
-        copies: dict[int, torch.Tensor] = {}
-        self._given: dict[int, torch.Tensor] = {}  # of each copy
+        self._copies: list[torch.Tensor] = []  # one for each place: a network's inputs are not the same tensor
+        self._given: list[torch.Tensor] = []
 
         def copied(tensor: torch.Tensor) -> torch.Tensor:
-            if id(tensor) not in copies:
-                copies[id(tensor)] = tensor.detach().clone()
-                self._given[id(copies[id(tensor)])] = tensor
-            return copies[id(tensor)]
+            self._given.append(tensor)
+            self._copies.append(tensor.detach().clone())
+            return self._copies[-1]
 
         return mapped((args, kwargs), copied)
 
@@ -187,8 +187,13 @@ class Conversion:
 
     def input_tensors(self) -> list[torch.Tensor]:
         """Return the example's tensors in the order of the inputs."""
+        return [self._given[place] for place in self._places()]
+
+    def _places(self) -> list[int]:
+        """Return of each input its place among the example's tensors."""
         assert self.recorder.root is not None
-        return [self._given[id(value.tensor)] for value in _values_of(self.recorder.root.arguments)]
+        places = {id(copy): place for place, copy in enumerate(self._copies)}
+        return [places[id(value.tensor)] for value in _values_of(self.recorder.root.arguments)]
 
     def execute(self) -> Module:
         """Run the source, and return its module with the weights."""
@@ -272,8 +277,9 @@ class Conversion:
             return copy.deepcopy(self.torch_module).double()(*args, **kwargs)
 
     def _with(self, tensors: list[torch.Tensor]) -> Any:
-        instead = {id(old): new for old, new in zip(self.input_tensors(), tensors, strict=True)}
-        return mapped((self.args, self.kwargs), lambda tensor: instead[id(tensor)].clone())
+        by_place = dict(zip(self._places(), tensors, strict=True))
+        places = itertools.count()
+        return mapped((self.args, self.kwargs), lambda tensor: by_place[next(places)].clone())
 
     def run(self, verify: bool) -> Module:
         """Check, try and verify the source, and return its module.

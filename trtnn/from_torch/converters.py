@@ -102,7 +102,8 @@ _HOW = frozenset((
 ))  # fmt: skip
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "matmul": "@", "pow": "**",
-    "and": "&", "or": "|", "xor": "^", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+    "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
 # Operators come under the names of methods.
 _WHERE = frozenset(("contiguous", "cpu", "cuda", "detach", "pin_memory"))  # of memory, which a network has none of
@@ -232,6 +233,9 @@ def _binary(name: str, left: Any, right: Any, express: Express) -> Expression:
 
 def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express) -> Expression:
     name, owner = _ALIASES.get(step.name, step.name), step.owner
+    if name.endswith("_with_indices"):  # torch's own name of max_pool2d(..., return_indices=True)
+        name = name.removesuffix("_with_indices")
+        kwargs = {**kwargs, "return_indices": True}
     if owner in ("torch.linalg", "torch.fft"):
         space = owner.rpartition(".")[2]
         short = name.removeprefix(f"{space}_")

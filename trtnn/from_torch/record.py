@@ -475,11 +475,17 @@ class Recorder(TorchFunctionMode):
     def _call_itself(
         self, original: Any, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if self.is_leaf(module) and module is not self.model:
+        if not self.is_leaf(module):
+            return self._scope(original, module, path, args, kwargs)
+
+        def leaf(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             self._refuse_others_weights(module)
             with torch._C.DisableTorchFunction():
                 return self._leaf(original, module, args, kwargs)
-        return self._scope(original, module, path, args, kwargs)
+
+        if module is self.model:  # a scope of one step, which is the module itself
+            return self._scope(leaf, module, path, args, kwargs)
+        return leaf(module, *args, **kwargs)
 
     def _measuring(
         self, original: Any, module: nn.Module, path: str, measured: tuple[str, str], args: Any, kwargs: Any

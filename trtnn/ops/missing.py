@@ -92,11 +92,6 @@ KINDS = (
         " special.spherical_bessel_j0 special.xlog1py special.zeta",
     ),
     Kind(
-        "TensorRT has no bitwise arithmetic",
-        "a shift by n is a product with 2**n, or floor_divide by it",
-        "bitwise_left_shift bitwise_right_shift",
-    ),
-    Kind(
         "it is another name of a function in torch itself",
         "the function of that name in trtnn.functional: sigmoid for expit",
         "special.erf special.erfc special.exp2 special.expit special.expm1 special.log1p special.log_softmax"
