@@ -386,6 +386,76 @@ def test_weights_that_old_weight_norm_computes():
     assert "remove_weight_norm" in said
 
 
+@pytest.mark.parametrize("name", ["vmap", "grad", "jacrev"])
+def test_transforms_of_functions(name):
+    def function(self, x):
+        if name == "vmap":
+            return torch.vmap(torch.dot)(x, x + 1)[:, None] * x  # here
+        return getattr(torch.func, name)(lambda r: (r * r).sum())(x)  # here
+
+    said = refusal(function)
+    assert re.search(f"torch.func.{'vmap' if name == 'vmap' else 'grad'}: .* in inner: it calls a function with", said)
+    assert "# here" in said
+
+
+def test_a_transform_of_constants():
+    def function(self, x):
+        mask = torch.vmap(lambda i: torch.arange(4) <= i)(torch.arange(4))
+        return x.masked_fill(~mask[:2], 0.0)
+
+    converted = trtnn.from_torch(Holder(function).eval(), X)
+    np.testing.assert_array_equal(converted.trace().run(X.numpy()), function(None, X))
+
+
+def test_branches_of_torch():
+    def function(self, x):
+        return torch.cond(x.sum() > 0, lambda x: x * 2, lambda x: x, (x,))  # here
+
+    said = refusal(function)
+    assert "torch.cond: in inner: which way it goes is known only when it runs" in said
+    assert "# here" in said
+
+
+class Ways(nn.Module):
+    class Inner(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x, twice=False):
+            x = self.fc(x)
+            return x * 2 if twice else x
+
+    def __init__(self):
+        super().__init__()
+        self.inner = self.Inner()
+
+    def forward(self, x):
+        x = self.inner(x)  # first
+        return self.inner(self.inner(x, twice=True), twice=True)  # second
+
+
+def test_a_shared_module_that_is_called_in_several_ways():
+    said = refusal(None, model=Ways().eval())
+    assert (
+        "Ways calls a module in several ways\n  a call of Inner: 2 times, in inner: what it is called with decides"
+        in said
+    )
+    assert "# first" in said
+    assert "# second" in said
+    assert "no converter" not in said
+
+
+def test_of_several_operations_in_a_line_the_one_that_is_refused_is_told():
+    def function(self, x):
+        return (x.exp() + torch.logspace(0, 1, x.shape[0])[:, None]).relu() * 2  # here
+
+    with pytest.raises(trtnn.TrtnnError) as caught:
+        trtnn.from_torch(Holder(function).eval(), X, dynamic=trtnn.Dim("n", 1, 2, 9))
+    assert "recorded in inner, of torch's logspace" in str(caught.value)
+    assert "# here" in str(caught.value)
+
+
 def test_autocast():
     def function(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):

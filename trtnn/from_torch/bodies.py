@@ -79,6 +79,7 @@ class Statement:
     place: Expression | None = None
     unpacks: bool = False
     sign: str = ""
+    inlined: list[Step] = field(default_factory=list)  # of what is computed within the line
 
     def reads(self) -> Iterator[Variable]:
         """Yield the Variables that it reads."""
@@ -861,6 +862,7 @@ class Body:
                     lambda node, v=variable, t=tree: t if isinstance(node, Ref) and node.value is v else None
                 )
                 source.kind = "gone"
+                statement.inlined += [*source.inlined, *([source.step] if source.step is not None else [])]
             if statement.kind == "assign" and not statement.unpacks and statement.targets[0] is not None:
                 target = statement.targets[0]
                 if not target.authors and uses[target] == 1:

@@ -37,8 +37,10 @@ from trtnn.from_torch.expressions import (
     without_defaults,
 )
 from trtnn.from_torch.quantised import is_observed
-from trtnn.from_torch.record import Recorder, Scope, Step, Value, name_of
+from trtnn.from_torch.record import Recorder, Refusal, Scope, Step, Value, name_of
 
+_MISSING = "trtnn has not, and no converter is for it"
+_SEVERAL = "what it is called with decides what it does, and source has one forward: give each way a module of its own"
 _COUNTER = "num_batches_tracked"
 _WIDTHS = ("channels", "features", "dim", "size", "width", "planes", "shape", "embed", "hidden", "d_model")
 _VAGUE = ("dim", "value", "size", "depth")  # names that say nothing of what a number is for
@@ -59,7 +61,7 @@ class Line:
         body: the lines of a loop, or those under a condition.
         containers: what a loop runs over.
         optional: the child that has to be there, where it may be None.
-        step: what it was recorded as.
+        steps: what it was recorded as: what is computed within the line first.
     """
 
     kind: str
@@ -71,7 +73,7 @@ class Line:
     body: tuple[Line, ...] = ()
     containers: tuple[Expression, ...] = ()
     optional: str = ""
-    step: Step | None = field(default=None, compare=False)
+    steps: tuple[Step, ...] = field(default=(), compare=False)
 
     def map(self, change: Callable[[Expression], Expression | None]) -> Line:
         """Return the line with its expressions changed."""
@@ -182,7 +184,9 @@ class Classes:
         self.model = recorder.model
         self.groups: list[Group] = []
         self.bodies: dict[int, Body] = {}
-        self.problems: list[tuple[str, Step]] = []
+        self.refusals: list[Refusal] = []
+        self.summary = "takes what is not there"
+        self._calls: dict[int, Step] = {}  # of each scope within another
         self._called: set[int] = set(recorder.leaf_calls)
         self._placed: dict[int, tuple[Group, int]] = {}  # of each instance its class, and its number there
         self._collapsed: dict[int, Expression] = {}
@@ -200,7 +204,7 @@ class Classes:
         assert root is not None
         return_what_is_read(self.recorder)
         self._make_bodies(root)
-        if self.problems:
+        if self.refusals:
             return self
         self._collapse()
         for module in self.model.modules():
@@ -221,13 +225,16 @@ class Classes:
     def _make_bodies(self, scope: Scope) -> None:
         for step in scope.steps:
             if step.scope is not None:
+                self._calls[id(step.scope)] = step
                 self._make_bodies(step.scope)
         guards = [guard for guard in self.recorder.guards if guard[4] is scope]
         body = Body(scope, self.recorder.held, self.constants, guards, scope is self.recorder.root)
         body.build({id(step.scope): self.bodies[id(step.scope)] for step in scope.steps if step.scope is not None})
         self.bodies[id(scope)] = body
         if self.kind(scope.module) == "class":
-            self.problems += [(problem.what, problem.step) for problem in body.problems]
+            self.refusals += [
+                Refusal(problem.what, problem.step.path, problem.step.place, _MISSING) for problem in body.problems
+            ]
 
     # -- kinds --------------------------------------------------------------------------------------------------------
 
@@ -322,10 +329,11 @@ class Classes:
             return Draft(module, path, base, init, [], None, {}, _shapes(scopes))
         several = [_lines(body) for body in bodies]
         if any(lines != several[0] for lines in several):
-            step = bodies[0].scope.steps[0]
-            self.problems.append(
-                (f"{type(module).__name__}, which is called {len(several)} times, in different ways", step)
-            )
+            self.summary = "calls a module in several ways"
+            ways = [several.index(lines) for lines in several]
+            for way in dict.fromkeys(ways):
+                call = self._calls[id(scopes[way])]
+                self.refusals.append(Refusal(f"a call of {type(module).__name__}", path, call.place, _SEVERAL))
         names = [name for name, _, _ in bodies[0].parameters]
         return Draft(module, path, base, init, names, several[0], bodies[0].attributes, _shapes(scopes))
 
@@ -587,7 +595,7 @@ def _lines(body: Body) -> list[Line]:
             None if statement.place is None else body.named(statement.place),
             statement.sign,
             statement.unpacks,
-            step=_step_of(statement, body),
+            steps=_steps_of(statement, body),
         )
         for statement in body.statements
     ]
@@ -602,11 +610,10 @@ def _lines(body: Body) -> list[Line]:
     return _rolled(kept)
 
 
-def _step_of(statement: Statement, body: Body) -> Step | None:
+def _steps_of(statement: Statement, body: Body) -> tuple[Step, ...]:
     """Return what a line came of; a return holds no less than the last step."""
-    if statement.kind == "return" and body.scope.steps:
-        return body.scope.steps[-1]
-    return statement.step
+    steps = statement.inlined if statement.step is None else [*statement.inlined, statement.step]
+    return tuple(steps or (body.scope.steps[-1:] if statement.kind == "return" else ()))
 
 
 def _rolled(lines: list[Line]) -> list[Line]:
@@ -670,7 +677,7 @@ def _loop(lines: list[Line], inside: list[list[Member]], start: int, period: int
             end = "" if first + count == total else str(first + count)
             source = Text(f"{text_of(source)}[{first or ''}:{end}]")
         sources.append(source)
-    return Line("for", tuple(variables), containers=tuple(sources), body=body, step=block[0].step), count * period
+    return Line("for", tuple(variables), containers=tuple(sources), body=body, steps=block[0].steps), count * period
 
 
 def _members_below(node: Expression) -> bool:

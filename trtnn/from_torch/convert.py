@@ -7,6 +7,7 @@ import copy
 import inspect
 import itertools
 import linecache
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
@@ -21,13 +22,14 @@ from trtnn.from_torch.classes import Classes, class_name
 from trtnn.from_torch.converters import is_leaf
 from trtnn.from_torch.expressions import quoted
 from trtnn.from_torch.frames import OURS, TORCH
-from trtnn.from_torch.record import Recorder, Refusal, Scope, Step, refused, tensors_in, values_in
+from trtnn.from_torch.lengths import Real, Whole
+from trtnn.from_torch.record import Recorder, Scope, Step, parts_in, refused, tensors_in, values_in
 from trtnn.from_torch.verify import largest_difference, mapped, second_example
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
 from trtnn.network import Network
 from trtnn.shapes.spec import Input
-from trtnn.shapes.symbolic import Dim
+from trtnn.shapes.symbolic import Dim, Size
 
 _MOST_TRIALS = 40
 _MOST_KEPT = 100  # items of a dict or a list that a module keeps, and that are looked at
@@ -122,6 +124,13 @@ class Conversion:
             return refused(self.recorder, self.recorder.refusals, "does what no network can")
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((TORCH, OURS))]
         lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-1:]]
+        branches = re.search(r"no rule registered for HigherOrderOperator (\w+)", str(error))
+        if branches:
+            return UnsupportedError(
+                f"{type(self.torch_module).__name__} does what no network can",
+                f"torch.{branches[1]}: in {where(self.recorder.failed)}: which way it goes is known only when it runs",
+                *lines,
+            )
         return ArgumentError(
             f"torch's own forward raised {type(error).__name__}: {error}",
             f"in {where(self.recorder.failed)}, with the example",
@@ -138,12 +147,8 @@ class Conversion:
         self.constants.tensors.clear()
         self.constants.of_parameters.clear()
         self.classes = Classes(self.recorder, self.constants, self.name).build()
-        if self.classes.problems:
-            refusals = [
-                Refusal(what, step.path, step.place, "trtnn has not, and no converter is for it")
-                for what, step in self.classes.problems
-            ]
-            raise refused(self.recorder, refusals, "takes what is not there")
+        if self.classes.refusals:
+            raise refused(self.recorder, self.classes.refusals, self.classes.summary)
         self.source = Source(self.classes.groups, self.inputs(), self.header())
 
     def header(self) -> str:
@@ -230,14 +235,21 @@ class Conversion:
                 step = self._step_of(error)
                 if step is None:
                     raise
-                values = _values_of(step.result) + ([step.writes] if step.writes is not None else [])
-                if values and not any(value.depends for value in values) and step.number not in self.constants.forced:
+                if self._may_be_folded(step):
                     self.constants.forced.add(step.number)
                     self.write()
                     continue
                 raise _placed(error, step) from error
             return model
         raise TrtnnError("the constants of this model cannot be written")  # each trial folds one
+
+    def _may_be_folded(self, step: Step) -> bool:
+        """Whether what a step gives may be a Buffer: it is of constants, and not of lengths that vary."""
+        values = _values_of(step.result) + ([step.writes] if step.writes is not None else [])
+        if not values or any(value.depends for value in values) or step.number in self.constants.forced:
+            return False
+        of_lengths = any(isinstance(part, (Whole, Real)) for part in parts_in((step.args, step.kwargs)))
+        return not (of_lengths and any(isinstance(length, Size) for shape in self.shapes() for length in shape))
 
     def verify(self) -> float:
         """Compare with torch on the example and on a second input; return the largest difference.
@@ -341,18 +353,20 @@ class Conversion:
     def _first_difference(self, other: Conversion) -> list[str]:
         pairs = zip(self.source.text.splitlines(), other.source.text.splitlines(), strict=False)
         for number, (mine, yours) in enumerate(pairs, 1):
-            step = self.source.places.get(number)
-            if mine != yours and step is not None:
-                return [f"it was: {mine.strip()}", f"and is: {yours.strip()}", f"  {step.place}"]
+            steps = self.source.places.get(number)
+            if mine != yours and steps:
+                return [f"it was: {mine.strip()}", f"and is: {yours.strip()}", f"  {steps[-1].place}"]
         return []
 
     def _step_of(self, error: Exception) -> Any:
         file = f"<trtnn source of {self.name}>"
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        for frame in reversed(frames):
-            if frame.lineno in self.source.places:
-                return self.source.places[frame.lineno]
-        if frames or self.recorder.root is None:
+        frames = traceback.extract_tb(error.__traceback__)
+        for i in range(len(frames) - 1, -1, -1):
+            steps = self.source.places.get(frames[i].lineno or 0) if frames[i].filename == file else None
+            if steps:
+                within = [frame.name for frame in frames[i + 1 :]]  # of trtnn's functions, which have torch's names
+                return next((step for step in steps if step.name.strip("_") in within), steps[-1])
+        if any(frame.filename == file for frame in frames) or self.recorder.root is None:
             return None
         # An output is refused behind the last line, for what was written to.
         steps = [step for step in _steps_of(self.recorder.root) if step.writes is not None and step.scope is None]

@@ -46,6 +46,7 @@ _OF_ITS_SHAPE = frozenset((
 _ITSELF = frozenset(("contiguous", "detach", "cpu", "cuda", "to", "requires_grad_"))
 
 
+_TRANSFORMED = "it calls a function with tensors of its own, which no source can name: write what it computes"
 _KNOWN_LATER = "what comes of it depends on numbers that are known only when the network runs"
 
 
@@ -378,6 +379,7 @@ class Recorder(TorchFunctionMode):
             self.depth -= 1
 
     def _function(self, func: Any, name: str, owner: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._refuse_transforms(args, kwargs)
         before = self.snapshot((args, kwargs))
         depends = any(value.depends for value in values_in(before))
         self._refuse_autocast(args, kwargs, depends)
@@ -411,6 +413,19 @@ class Recorder(TorchFunctionMode):
         writes = self._write(before, written[0], depends, name) if written else None
         self._add("function", func, name, owner, before, result, writes)
         return iter(result) if name == "__iter__" else result
+
+    def _refuse_transforms(self, args: Any, kwargs: Any) -> None:
+        """Refuse what vmap, grad and their like compute of the inputs: their tensors stand for others."""
+        transform = torch._C._functorch.peek_interpreter_stack()
+        if transform is None:
+            return
+        for tensor in tensors_in((args, kwargs)):
+            inner = tensor
+            while torch._C._functorch.is_functorch_wrapped_tensor(inner):
+                inner = torch._C._functorch.get_unwrapped(inner)
+            self._value(tensor).depends |= self.depends(inner)
+        if any(map(self.depends, tensors_in((args, kwargs)))):
+            self.refuse(f"torch.func.{transform.key().name.lower()}", _TRANSFORMED)
 
     def _refuse_autocast(self, args: Any, kwargs: Any, depends: bool) -> None:
         """Refuse what autocast may compute in types that nothing in forward names."""
