@@ -286,6 +286,17 @@ def test_an_example_of_the_wrong_shape():
     assert "models.py:" in str(caught.value)
 
 
+def test_weights_and_examples_without_numbers():
+    with pytest.raises(ArgumentError) as caught:
+        trtnn.from_torch(Residual().eval().to("meta"), images(1, 3, 8, 8))
+    said = str(caught.value)
+    assert "Residual's stem.weight, stem.bias, layer1.0.conv1.weight and " in said
+    assert " more are on torch's meta device, which holds no numbers" in said
+    assert "model.to_empty(device='cpu') and load_state_dict give it weights" in said
+    with pytest.raises(ArgumentError, match=r"the example is on torch's meta device.*\n  give tensors with numbers"):
+        trtnn.from_torch(Residual().eval(), images(1, 3, 8, 8).to("meta"))
+
+
 def test_what_is_no_module():
     with pytest.raises(ArgumentError, match=r"a torch module or a function, not <class .*\n.*from_torch\(Net\(\), x\)"):
         trtnn.from_torch(Residual, X)

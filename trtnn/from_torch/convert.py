@@ -75,6 +75,7 @@ class Conversion:
         self.name = _class_name(module)
         self.dynamic = dynamic
         self.constants = Constants()
+        self._brought: dict[int, tuple[torch.Tensor, Any]] = {}
         self.record(args, kwargs)
         self.write()
 
@@ -212,13 +213,23 @@ class Conversion:
         return model
 
     def state(self, model: Module) -> dict[str, Any]:
-        """Return the weights under the names of the source's module; they share torch's memory."""
+        """Return the weights under the names of the source's module; they share torch's memory on a CPU.
+
+        Those on a GPU come over once, however often the source is executed.
+        """
         tensors: dict[str, Any] = {}
         for named in (self.torch_module.named_parameters, self.torch_module.named_buffers):
             tensors.update(named(remove_duplicate=False))
         for path, constants in self.constants.tensors.items():
             tensors.update({f"{path}.{name}" if path else name: tensor for name, tensor in constants.items()})
-        return {name: _shared(tensors[name]) for name in model._state() if name in tensors}
+        return {name: self._on_cpu(tensors[name]) for name in model._state() if name in tensors}
+
+    def _on_cpu(self, tensor: torch.Tensor) -> Any:
+        if tensor.device.type == "cpu":
+            return _shared(tensor)
+        if id(tensor) not in self._brought:
+            self._brought[id(tensor)] = tensor, _shared(tensor.detach().cpu())  # kept, so that no other takes its id
+        return self._brought[id(tensor)][1]
 
     def trial(self) -> Module:
         """Execute and trace; what trtnn cannot compute of constants becomes a Buffer, and the source is written anew.
@@ -545,6 +556,14 @@ def _as_module(module: Any) -> nn.Module:
 
 
 def _check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    held = [name for named in (module.named_parameters, module.named_buffers) for name, t in named() if t.is_meta]
+    if held or any(tensor.is_meta for tensor in tensors_in((args, dict(kwargs)))):
+        more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+        what = f"{type(module).__name__}'s {', '.join(held[:3])}{more}" if held else "the example"
+        raise ArgumentError(
+            f"{what} {'are' if len(held) > 1 else 'is'} on torch's meta device, which holds no numbers",
+            "model.to_empty(device='cpu') and load_state_dict give it weights" if held else "give tensors with numbers",
+        )
     if not any(True for _ in tensors_in((args, dict(kwargs)))):
         names = list(inspect.signature(module.forward).parameters)
         raise ArgumentError(

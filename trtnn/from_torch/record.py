@@ -158,11 +158,16 @@ class _Watch(TorchDispatchMode):
             recorder.refuse(str(func), "it runs where it cannot be recorded, such as in a script function")
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        before = torch.get_rng_state()
+        before = _states_of_randomness()
         result = func(*args, **kwargs)
-        if not torch.equal(before, torch.get_rng_state()):
+        if not all(map(torch.equal, before, _states_of_randomness())):
             recorder.refuse(str(func), "an engine draws no random numbers: give them as an input")
         return result
+
+
+def _states_of_randomness() -> list[torch.Tensor]:
+    """Return the states of torch's generators, on the CPU and on GPUs that are in use."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
