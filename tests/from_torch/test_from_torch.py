@@ -186,6 +186,9 @@ def test_a_function_becomes_a_module():
 
     converted = trtnn.from_torch(soft_cap, images(2, 3), images(3))
     assert "class SoftCap(Module)" in converted.source
+    assert converted.source.startswith(
+        f'"""SoftCap, converted from {__name__}.test_a_function_becomes_a_module.<locals>.'
+    )
     assert "return F.tanh(x / 5) * 5 + y" in converted.source
 
 
@@ -243,6 +246,32 @@ class Pools(nn.Module):
         z, within = F.max_pool2d(y, 2, stride=1, return_indices=True)
         top, _ = F.adaptive_max_pool2d(y, 1, return_indices=True)
         return self.unpool(self.conv(y), at), z, within, top
+
+
+class Unsayable(nn.Module):
+    """Names that Python takes for others, or for none."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_parameter("in", nn.Parameter(torch.rand(4)))
+        self.register_buffer("1x1", torch.rand(4))
+        self.register_buffer("def", torch.rand(4), persistent=False)
+        self.params = nn.ParameterDict({"is": nn.Parameter(torch.rand(4)), "a-b": nn.Parameter(torch.rand(4))})
+        self.add_module("1", nn.Linear(4, 4))
+
+    def forward(self, **named):
+        x = named["lambda"] * getattr(self, "in") + getattr(self, "1x1") + getattr(self, "def") * self.params["is"]
+        return getattr(self, "1")(x + self.params["a-b"])
+
+
+def test_names_that_python_has_taken():
+    x, model = images(2, 4), type("class", (Unsayable,), {})().eval()
+    converted = trtnn.from_torch(model, **{"lambda": x})
+    converted.load_state_dict(model.state_dict())
+    assert "class class_(Module):" in converted.source
+    assert list(converted.inputs) == ["lambda_"]
+    with torch.no_grad():
+        assert_close(converted.trace().run(x.numpy()), model(**{"lambda": x}), 1e-5)
 
 
 def test_the_places_of_maxima():

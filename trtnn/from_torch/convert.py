@@ -42,6 +42,10 @@ class _Function(nn.Module):
         super().__init__()
         self.forward = function  # type: ignore[method-assign]
 
+    def type_name(self) -> str:
+        """Return the function's full name."""
+        return f"{self.forward.__module__}.{getattr(self.forward, '__qualname__', type(self).__name__)}"
+
 
 class Conversion:
     """A torch module that was recorded, and the source that was written of it.
@@ -552,7 +556,7 @@ def _as_module(module: Any) -> nn.Module:
             f"from_torch takes a torch module or a function, not {module!r:.80}",
             *(["make one: from_torch(Net(), x)"] if isinstance(module, type) else []),
         )
-    return _Function(module).eval()
+    return type(_class_name(module), (_Function,), {})(module).eval()
 
 
 def _check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
