@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import trtnn
+from tests import ROOT
 from tests.from_torch.models import CASES, images, make
 from tests.helpers import assert_close
 
@@ -105,6 +107,84 @@ def test_an_optional_child_is_an_argument():
         "        out += identity\n"
         "        return self.relu(out)"
     )
+
+
+def test_one_class_for_blocks_that_differ_in_children_sizes_and_a_flag():
+    model, args, _ = make("mobile")
+    source = trtnn.from_torch(model, *args).source
+    assert [line for line in source.splitlines() if line.startswith("class ")] == [
+        "class NormAct(Module):",
+        "class Squeeze(Module):",
+        "class Inverted(Module):",
+        "class Mobile(Module):",
+    ]
+    assert _class(source, "Inverted") == (
+        "class Inverted(Module):\n"
+        "    def __init__(self, in_channels, act, kernel_size, out_channels, stride=1, se=None, has_skip=False):\n"
+        "        super().__init__()\n"
+        "        self.has_skip = has_skip\n"
+        "        self.conv_pw = Conv2d(in_channels, 3 * in_channels, 1, bias=False)\n"
+        "        self.bn1 = NormAct(3 * in_channels, act=act)\n"
+        "        self.conv_dw = Conv2d(\n"
+        "            3 * in_channels,\n"
+        "            3 * in_channels,\n"
+        "            kernel_size,\n"
+        "            stride=stride,\n"
+        "            padding=kernel_size // 2,\n"
+        "            groups=3 * in_channels,\n"
+        "            bias=False,\n"
+        "        )\n"
+        "        self.bn2 = NormAct(3 * in_channels, act=act)\n"
+        "        self.se = se\n"
+        "        self.conv_pwl = Conv2d(3 * in_channels, out_channels, 1, bias=False)\n"
+        "        self.bn3 = NormAct(out_channels)\n"
+        "\n"
+        "    def forward(self, x):\n"
+        "        shortcut = x\n"
+        "        x = self.bn1(self.conv_pw(x))\n"
+        "        x = self.bn2(self.conv_dw(x))\n"
+        "        if self.se is not None:\n"
+        "            x = self.se(x)\n"
+        "        x = self.bn3(self.conv_pwl(x))\n"
+        "        if self.has_skip:\n"
+        "            x = x + shortcut\n"
+        "        return x"
+    )
+
+
+def test_two_widths_that_a_block_goes_through_have_two_names():
+    class Bottleneck(nn.Module):
+        def __init__(self, inside, middle, out):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(inside, middle, 1), nn.Conv2d(middle, out, 1)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.first(x)))
+
+    model = nn.Sequential(Bottleneck(3, 5, 7), Bottleneck(7, 4, 3)).eval()
+    source = trtnn.from_torch(model, images(1, 3, 4, 4)).source
+    assert "def __init__(self, in_channels, mid_channels, out_channels):" in source
+    assert "self.last = Conv2d(mid_channels, out_channels, 1)" in source
+
+
+def test_other_processes_give_the_same_bytes():
+    code = (
+        "import trtnn; from tests.from_torch.models import make\n"
+        "for name in ('mobile', 'residual', 'names'):\n"
+        "    model, args, _ = make(name); print(trtnn.from_torch(model, *args, verify=False).source)"
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(texts) == 1
 
 
 def test_two_classes_of_one_name():

@@ -92,11 +92,13 @@ class Source:
         yield from self._lines(group.lines, 8)
 
     def _lines(self, lines: Sequence[Line], indent: int) -> Iterator[tuple[str, tuple[Step, ...]]]:
+        before = ""
         for line in lines:
-            inner = indent
-            if line.optional:
-                yield f"{' ' * indent}if self.{line.optional} is not None:", line.steps
-                inner += 4
+            condition = f"self.{line.optional} is not None" if line.optional else line.flag and f"self.{line.flag}"
+            if condition and condition != before:
+                yield f"{' ' * indent}if {condition}:", line.steps
+            inner = indent + 4 if condition else indent
+            before = condition
             if line.kind == "for":
                 sources = [text_of(container) for container in line.containers]
                 source = sources[0] if len(sources) == 1 else f"zip({', '.join(sources)}, strict=True)"
