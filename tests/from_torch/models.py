@@ -380,6 +380,67 @@ class Names(nn.Module):
         return x
 
 
+class Mobile(nn.Module):
+    """Blocks of one class that differ in sizes, in which activation and which children they have, and in a flag."""
+
+    class NormAct(nn.Module):
+        def __init__(self, channels: int, act: Any = None) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(channels)
+            self.act = act
+
+        def forward(self, x):
+            x = self.norm(x)
+            if self.act is not None:
+                x = self.act(x)
+            return x
+
+    class Squeeze(nn.Module):
+        def __init__(self, channels: int, reduced: int) -> None:
+            super().__init__()
+            self.reduce = nn.Conv2d(channels, reduced, 1)
+            self.expand = nn.Conv2d(reduced, channels, 1)
+
+        def forward(self, x):
+            return x * self.expand(torch.relu(self.reduce(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+    class Inverted(nn.Module):
+        def __init__(self, inside: int, out: int, kernel: int, stride: int, act: Any, se: bool = False) -> None:
+            super().__init__()
+            self.has_skip = stride == 1 and inside == out
+            self.conv_pw = nn.Conv2d(inside, 3 * inside, 1, bias=False)
+            self.bn1 = Mobile.NormAct(3 * inside, act())
+            self.conv_dw = nn.Conv2d(3 * inside, 3 * inside, kernel, stride, kernel // 2, groups=3 * inside, bias=False)
+            self.bn2 = Mobile.NormAct(3 * inside, act())
+            self.se = Mobile.Squeeze(3 * inside, 4) if se else None
+            self.conv_pwl = nn.Conv2d(3 * inside, out, 1, bias=False)
+            self.bn3 = Mobile.NormAct(out)
+
+        def forward(self, x):
+            shortcut = x
+            x = self.bn1(self.conv_pw(x))
+            x = self.bn2(self.conv_dw(x))
+            if self.se is not None:
+                x = self.se(x)
+            x = self.bn3(self.conv_pwl(x))
+            if self.has_skip:
+                x = x + shortcut
+            return x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            self.Inverted(4, 6, 3, 2, nn.ReLU),
+            self.Inverted(6, 6, 3, 1, nn.ReLU, True),
+            self.Inverted(6, 8, 5, 2, nn.Hardswish, True),
+            self.Inverted(8, 8, 5, 1, nn.Hardswish),
+            self.Inverted(8, 8, 5, 1, nn.Hardswish),
+        )
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
 def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
@@ -405,6 +466,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "bypasses": (Bypasses, (images(3, 4),), {}),
     "stage": (Stage, (images(1, 4, 16, 16),), {}),
     "names": (Names, (images(3, 4),), {}),
+    "mobile": (Mobile, (images(1, 4, 16, 16),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
 }
 

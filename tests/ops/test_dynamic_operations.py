@@ -25,7 +25,7 @@ from tests.helpers import (
 )
 from trtnn import Dim, modules, sym_max, sym_min
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.models.boxes import cells_of
 
 LINES, LINE_SIZES = (BATCH, 4, ODD), [(1, 4, 12), (3, 4, 3)]
@@ -409,6 +409,7 @@ OF_LENGTHS = {
     "turning": lambda ops, x: [x.roll(x.shape[2] // 2, -1), x.roll(x.shape[2] - 1, 2), x.flip(-1)],
     "places": lambda ops, x: [
         x.narrow(2, x.shape[2] // 4, x.shape[2] // 3), x[..., x.shape[2] // 2], ops.arange(x.shape[2] // 2),
+        ops.arange(x.shape[2] - 1, -1, -1), ops.linspace(-1, 2, x.shape[2]), ops.linspace(x.sum(), 2, x.shape[2]),
         x[..., : math.ceil(x.shape[2] / 2)], x[..., : math.floor(x.shape[2] * 0.75)],
         x[..., : divmod(x.shape[2], 3)[0]],
     ],
@@ -545,7 +546,7 @@ def test_pooling_rounded_up(n, kernel, stride, padding, name, options):
         (lambda x: x.unflatten(-1, (2, -1)), ShapeError, "cannot unflatten dimension -1, of odd"),
         (lambda x: x.var(-1, correction=3), ShapeError, "odd"),
         (lambda x: F.eye(x.shape[2]), ShapeError, "odd is known only"),
-        (lambda x: F.linspace(0, 1, x.shape[2]), ShapeError, "odd is known only"),
+        (lambda x: F.linspace(0, 9, x.shape[2], dtype="int32"), DTypeError, "linspace of odd numbers as int32"),
         (lambda x: F.full((2,), x.shape[2]), ShapeError, "odd is known only"),
         (lambda x: x.repeat_interleave(x.shape[2], 0), ArgumentError, "not odd"),
         (lambda x: F.fold(x, (3, 3), 2), ShapeError, "odd"),

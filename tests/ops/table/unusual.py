@@ -36,6 +36,7 @@ FINITE = {
         ("view_as_complex: sums", "view_as_complex: products", "view_as_complex: quotients"),
         "torch multiplies the part that is 0 as well, and divides by its own scaling",
     ),
+    "fake_quantize_per_channel_affine": "torch takes what is beyond int64 for the least number: here it is the nearest",
     "std_mean": "torch's mean is NaN here beside infinity, and infinity when it is asked for alone",
     "var_mean": "as std_mean",
     "searchsorted": "a sequence with these in between is not in order",
