@@ -199,13 +199,16 @@ def step_tensorrt(args: argparse.Namespace) -> dict:
     for road, build in zip(ROADS, (build_onnx, build_converted), strict=True):
         start = time.perf_counter()
         try:
-            plan, layers = build(args, road, args.out / "timing", args.level)
+            built, layers = build(args, road, args.out / "timing", args.level)
         except Exception as error:  # the other road may have one
             traceback.print_exc()
             figures[road] = {"failed": f"{type(error).__name__}: {error}"}
             continue
         figures[road] = {"build s": time.perf_counter() - start, "layers": layers}
-        engine_file(args, road).write_bytes(plan)
+        if build is build_onnx:
+            engine_file(args, road).write_bytes(built)
+        else:
+            built.save(engine_file(args, road))
         print(road, figures[road], flush=True)
     with ExitStack() as engines, torch.cuda.stream(torch.cuda.Stream()):
         calls = {}
@@ -223,15 +226,20 @@ def step_tensorrt(args: argparse.Namespace) -> dict:
 
 
 def build_converted(args: argparse.Namespace, road: str, timing: Path, level: int) -> tuple[Any, int]:
-    """Build the source that was written; return the plan and the layers of the network."""
+    """Build the source that was written; return the engine and the layers of the network."""
+    network = load_converted(args).trace(fp16=True)
+    engine = network.build(timing_cache=timing, progress=False, optimization_level=level)
+    return engine, network.graph.definition.num_layers
+
+
+def load_converted(args: argparse.Namespace) -> Any:
+    """Return the module of the source that was written, with its weights."""
     import trtnn
 
     made = json.loads((args.out / args.task._replace(kind="export").result).read_text())
     model = runpy.run_path(str(source_file(args)))[made["class"]]()
     model.load_state_dict(trtnn.load(source_file(args).with_suffix(".safetensors")))
-    network = model.trace(fp16=True)
-    engine = network.build(timing_cache=timing, progress=False, optimization_level=level)
-    return engine.plan, network.graph.definition.num_layers
+    return model
 
 
 def step_torch(args: argparse.Namespace) -> dict:
