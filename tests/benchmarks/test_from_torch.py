@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch import nn
 import trtnn
 from benchmarks import from_torch
 from benchmarks.gpu import Task
-from tests.helpers import assert_close, load_random
+from tests.helpers import ONE_TARGET, assert_close, load_random
+from tests.standin import stand_in
 
 NAME = "torchvision:net"
 # torch warns of the exporter that is the faster of the two, and of what it calls itself.
@@ -110,6 +112,34 @@ def test_what_is_exported_runs_without_the_torch_module(args, monkeypatch):
         assert_close(numbers["expected"], module(images), 1e-6)
         assert_close(network.run(numbers["images"]), module(images), 1e-5)
     assert (args.out / f"{NAME}-2.onnx").stat().st_size > 1000
+
+
+@EXPORTS
+@pytest.mark.parametrize("parses", [True, False])
+def test_both_roads_are_timed(args, monkeypatch, capsys, parses):
+    """The GPU is stood in for; what either road builds runs the network that was exported."""
+    (args.out / Task("export", NAME, 2).result).write_text(json.dumps(from_torch.step_export(args)))
+    network = from_torch.load_converted(args).trace()
+    stand_in(monkeypatch, network)
+    engine = network.build(**ONE_TARGET)
+    monkeypatch.setattr(trtnn.network.Network, "build", lambda self, timing_cache, progress, optimization_level: engine)
+
+    def build_onnx(args, road, timing, level):
+        if not parses:
+            raise RuntimeError("no such operator")
+        return engine.plan, 33
+
+    monkeypatch.setattr(from_torch, "build_onnx", build_onnx)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    figures = from_torch.step_tensorrt(args)
+    assert figures["trtnn"]["layers"] == from_torch.load_converted(args).trace(fp16=True).graph.definition.num_layers
+    for road in from_torch.ROADS if parses else ("trtnn",):
+        assert figures[road]["difference"] < 1e-5
+        assert min(figures[road][key] for key in ("build s", "execute", "graph")) > 0
+    if not parses:
+        assert figures["onnx"] == {"failed": "RuntimeError: no such operator"}
+        assert "no such operator" in capsys.readouterr().err
 
 
 def test_differences_are_parts_of_the_largest_magnitude():
