@@ -246,10 +246,12 @@ def step_torch(args: argparse.Namespace) -> dict:
     """torch in fp16: its times, and how far it is from fp32."""
     import torch
 
-    module, images = module_and_images(args.task)
+    module, _ = module_and_images(args.task)
+    with np.load(numbers_file(args)) as numbers:
+        images, expected = torch.from_numpy(numbers["images"]), numbers["expected"]
     figures = torch_timings(module, images)
-    with np.load(numbers_file(args)) as numbers, torch.no_grad():
-        return {**figures, "difference": difference(module(images.cuda().half()).float().cpu(), numbers["expected"])}
+    with torch.no_grad():
+        return {**figures, "difference": difference(module(images.cuda().half()).float().cpu(), expected)}
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], dict]] = {
