@@ -64,10 +64,10 @@ MODELS = {
         *("timm:res2net50_26w_4s", "timm:convnextv2_atto"),
     ),
     "speed": ("torchvision:resnet50", "torchvision:vit_b_16", "torchvision:vit_h_14"),
-    "gpu": (
-        *("torchvision:resnet18", "torchvision:resnet50", "torchvision:mobilenet_v3_large"),
-        *("torchvision:efficientnet_b0", "torchvision:convnext_tiny", "torchvision:vit_b_16", "torchvision:swin_t"),
-        *("timm:mobilenetv4_conv_small", "timm:deit_tiny_patch16_224", "timm:edgenext_xx_small"),
+    "gpu": (  # those of few different layers first, which build quickly
+        *("torchvision:resnet18", "timm:deit_tiny_patch16_224", "torchvision:vit_b_16", "torchvision:convnext_tiny"),
+        *("torchvision:resnet50", "torchvision:swin_t", "timm:edgenext_xx_small", "timm:mobilenetv4_conv_small"),
+        *("torchvision:mobilenet_v3_large", "torchvision:efficientnet_b0"),
     ),
 }
 LIMITS_S = {"ours": 600, "onnx": 600, "speed": 600, "export": 90, "tensorrt": 240, "torch": 180}  # of each step
@@ -195,11 +195,11 @@ def step_tensorrt(args: argparse.Namespace) -> dict:
 
     with np.load(numbers_file(args)) as numbers:
         images, expected = numbers["images"], numbers["expected"]
-    figures: dict[str, Any] = {"level": args.level, "TensorRT": str(trtnn.get_backend())}
+    figures: dict[str, Any] = {"level": args.task.part, "TensorRT": str(trtnn.get_backend())}
     for road, build in zip(ROADS, (build_onnx, build_converted), strict=True):
         start = time.perf_counter()
         try:
-            built, layers = build(args, road, args.out / "timing", args.level)
+            built, layers = build(args, road, args.out / "timing", int(args.task.part))
         except Exception as error:  # the other road may have one
             traceback.print_exc()
             figures[road] = {"failed": f"{type(error).__name__}: {error}"}
@@ -236,7 +236,8 @@ def load_converted(args: argparse.Namespace) -> Any:
     """Return the module of the source that was written, with its weights."""
     import trtnn
 
-    made = json.loads((args.out / args.task._replace(kind="export").result).read_text())
+    exported = Task("export", args.task.model, args.task.batch)
+    made = json.loads((args.out / exported.result).read_text())
     model = runpy.run_path(str(source_file(args)))[made["class"]]()
     model.load_state_dict(trtnn.load(source_file(args).with_suffix(".safetensors")))
     return model
@@ -296,7 +297,6 @@ def run_step(step: Task, args: argparse.Namespace, gpu: str | None = None) -> di
         return {"failed": "no time was left"}
     python = args.trt_python if step.kind == "tensorrt" else sys.executable
     command = [python, __file__, args.what, "--out", str(args.out), "--step", json.dumps(step)]
-    command += ["--level", str(args.level)] if args.what == "gpu" else []
     environment = os.environ if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     with log.open("w") as file:
         # A session of its own, so that what it starts ends with it: torch.compile has helpers.
@@ -415,7 +415,8 @@ def gpu_row(task: Task, args: argparse.Namespace, gpu: str) -> tuple[str, list[s
     exported = run_step(task._replace(kind="export"), args, gpu)
     if "failed" in exported:
         return row([name, cell(exported)]), [f"{name}: nothing was exported"]
-    built = run_step(task._replace(kind="tensorrt"), args, gpu)
+    # The level is part of the name: results of another are not taken for these.
+    built = run_step(task._replace(kind="tensorrt", part=str(args.level)), args, gpu)
     torch = run_step(task._replace(kind="torch"), args, gpu) if args.compare_torch else {"failed": ""}
     theirs, ours = (built if "failed" in built else built[road] for road in ROADS)
     cells = [

@@ -54,9 +54,9 @@ def args(tmp_path, monkeypatch):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The figures of steps by kind, in place of processes."""
+    """The figures of steps by kind and level, in place of processes."""
     figures: dict[str, dict] = {}
-    monkeypatch.setattr(from_torch, "run_step", lambda step, args, gpu=None: figures[step.kind])
+    monkeypatch.setattr(from_torch, "run_step", lambda step, args, gpu=None: figures[step.kind + step.part])
     return figures
 
 
@@ -132,6 +132,7 @@ def test_both_roads_are_timed(args, monkeypatch, capsys, parses):
     monkeypatch.setattr(from_torch, "build_onnx", build_onnx)
     monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    args.task = Task("tensorrt", NAME, 2, "1")
     figures = from_torch.step_tensorrt(args)
     assert figures["trtnn"]["layers"] == from_torch.load_converted(args).trace(fp16=True).graph.definition.num_layers
     for road in from_torch.ROADS if parses else ("trtnn",):
@@ -163,14 +164,14 @@ def test_a_step_is_not_run_again(args, monkeypatch, tmp_path):
     program(
         "arguments = dict(zip(sys.argv[2::2], sys.argv[3::2]))\n"
         "step = json.loads(arguments['--step'])\n"
-        "seen = {'step': step, 'level': arguments['--level'], 'gpu': os.environ['CUDA_VISIBLE_DEVICES']}\n"
+        "seen = {'step': step, 'what': sys.argv[1], 'gpu': os.environ['CUDA_VISIBLE_DEVICES']}\n"
         f"pathlib.Path(arguments['--out'], {Task('export', NAME, 2).result!r}).write_text(json.dumps(seen))",
         monkeypatch,
         tmp_path,
     )
     step = Task("export", NAME, 2)
     seen = from_torch.run_step(step, args, "3")
-    assert seen == {"step": list(step), "level": "0", "gpu": "3"}
+    assert seen == {"step": list(step), "what": "gpu", "gpu": "3"}
     program("raise SystemExit(1)", monkeypatch, tmp_path)
     assert from_torch.run_step(step, args, "4") == seen
 
@@ -252,7 +253,7 @@ def test_a_row_of_the_gpu(args, steps, capsys):
     }
     steps |= {
         "export": {},
-        "tensorrt": roads,
+        "tensorrt0": roads,
         "torch": {"eager": 4.0, "graph": 2.0, "compile": 1.5, "difference": 3e-3},
     }
     args.batch = [1, 8]
@@ -266,12 +267,12 @@ def test_a_row_of_the_gpu(args, steps, capsys):
 def test_a_row_of_the_gpu_with_what_failed(args, steps):
     """What one road or torch lacks does not keep the others back."""
     ours = {"execute": 0.9, "graph": 0.75, "layers": 10, "build s": 20.0, "difference": 1e-3}
-    steps |= {"export": {}, "tensorrt": {"trtnn": ours, "onnx": {"failed": "no parser | at all"}}}
+    steps |= {"export": {}, "tensorrt0": {"trtnn": ours, "onnx": {"failed": "no parser | at all"}}}
     args.compare_torch = False
     text, wrong = from_torch.gpu_row(args.task, args, "0")
     assert wrong == []
     assert text.startswith(f"| {NAME}, 2 | 0.900 / 0.750 | no parser / at all |  |  |  | 10 / no parser")
-    steps["tensorrt"] = {"failed": "took more than 240 s"}
+    steps["tensorrt0"] = {"failed": "took more than 240 s"}
     assert from_torch.gpu_row(args.task, args, "0")[1] == [f"{NAME}, 2: no engine of ours"]
     steps["export"] = {"failed": "no such model"}
     assert from_torch.gpu_row(args.task, args, "0") == (
