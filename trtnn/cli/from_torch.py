@@ -29,7 +29,7 @@ _COUNTER = "num_batches_tracked"
     "trtnn from-torch torchvision.models:resnet18 --input 1x3x224x224",
     "trtnn from-torch net.py:make --input 1x3x224x224:float16 -o new.py",
     "trtnn from-torch net.py:make --input 1x3x224x224 --dynamic batch=1,4,8",
-    "trtnn from-torch torchvision.models:resnet18 --input 1x3x224x224 --side-by-side resnet18.html",
+    "trtnn from-torch net.py:make --input 1x3x224x224 --side-by-side net.html",
 )
 def from_torch(
     factory: Annotated[
