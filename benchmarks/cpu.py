@@ -192,22 +192,28 @@ def build_trtnn(name: str, folder: Path, repeat: int) -> dict:
 
 
 def build_onnx(name: str, folder: Path, repeat: int) -> dict:
-    """The ONNX road with the faster of torch's two exporters."""
-    import tensorrt_rtx as trt
+    """The ONNX road."""
     import torch
     from safetensors.torch import load_file
 
     model = make_twin(name)
     model.load_state_dict(load_file(folder / f"{name}.safetensors"), strict=False)
-    path = str(folder / f"{name}.onnx")
+    return onnx_road(model, (torch.zeros(shape_of(name)),), folder / f"{name}.onnx")
+
+
+def onnx_road(model: Any, example: tuple[Any, ...], path: Path) -> dict:
+    """Export a torch module with the faster of torch's two exporters, parse the file and build it."""
+    import tensorrt_rtx as trt
+    import torch
+
     start = time.perf_counter()
-    torch.onnx.export(model, (torch.zeros(shape_of(name)),), path, dynamo=False, input_names=["images"])
+    torch.onnx.export(model, example, str(path), dynamo=False)
     exported = time.perf_counter()
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(path):
+    if not parser.parse_from_file(str(path)):
         raise RuntimeError(str([parser.get_error(i) for i in range(parser.num_errors)]))
     parsed = time.perf_counter()
     config = builder.create_builder_config()
@@ -513,11 +519,7 @@ def main() -> None:
     unknown = set(arguments.groups) - set(GROUPS)
     if unknown:
         parser.error(f"no group is called {', '.join(unknown)}; known: {', '.join(GROUPS)}")
-    print(
-        f"`{' '.join(['python', *sys.argv])}`, {datetime.date.today()}, {os.cpu_count()} cores of {processor()}, ",
-        end="",
-    )
-    print(f"Python {platform.python_version()}\n\n| case | model | figures |\n|---|---|---|")
+    print(f"{circumstances()}\n\n| case | model | figures |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for group in arguments.groups or GROUPS:
@@ -527,6 +529,13 @@ def main() -> None:
                 for case in GROUPS[group]:
                     figures = show(measure(case, name, folder, arguments.repeat))
                     print(f"| {case} | {name} | {figures} |", flush=True)
+
+
+def circumstances() -> str:
+    """What figures depend on: the command, the date, the processor and Python."""
+    command = f"`{' '.join(['python', *sys.argv])}`"
+    machine = f"{os.cpu_count()} cores of {processor()}"
+    return f"{command}, {datetime.date.today()}, {machine}, Python {platform.python_version()}"
 
 
 def processor() -> str:

@@ -321,23 +321,30 @@ def task_overhead(args: argparse.Namespace) -> dict:
 
 
 def task_torch(args: argparse.Namespace) -> dict:
-    """torch in fp16, channels last: eager, in a CUDA graph, and compiled with mode="reduce-overhead"."""
+    """torch in fp16, channels last."""
+    import torch
+
+    return torch_timings(load_twin(args), torch.from_numpy(pictures(args.task.batch)))
+
+
+def torch_timings(module: Any, images: Any) -> dict:
+    """Time a torch module in fp16, channels last: eager, in a CUDA graph, and compiled with mode="reduce-overhead"."""
     import torch
 
     torch.backends.cudnn.benchmark = True
-    twin = load_twin(args).cuda().half().to(memory_format=torch.channels_last)
-    images = torch.from_numpy(pictures(args.task.batch)).cuda().half().to(memory_format=torch.channels_last)
-    figures = {"torch": torch.__version__}
+    module = module.cuda().half().to(memory_format=torch.channels_last)
+    images = images.cuda().half().to(memory_format=torch.channels_last)
+    figures: dict[str, Any] = {"torch": torch.__version__}
     with torch.inference_mode():
-        figures["eager"] = milliseconds(lambda: twin(images))
+        figures["eager"] = milliseconds(lambda: module(images))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            twin(images)
+            module(images)
         figures["graph"] = milliseconds(graph.replay)
-        print(args.task, figures, flush=True)
-        compiled = torch.compile(twin, mode="reduce-overhead")
+        print(figures, flush=True)
+        compiled = torch.compile(module, mode="reduce-overhead")
         figures["compile"] = milliseconds(lambda: compiled(images))
-    print(args.task, figures, flush=True)
+    print(figures, flush=True)
     return figures
 
 

@@ -24,8 +24,9 @@ class Members:
 
 
 def fake_tensorrt(
-    version, flags, builder_flags, config=(), module=(), network=(), types=(), unary=(), engine=(), preview=()
-):
+    version, flags, builder_flags, config=(), module=(), network=(), types=(), unary=(), engine=(), preview=(),
+    activations=(),
+):  # fmt: skip
     class Logger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)
 
@@ -38,6 +39,7 @@ def fake_tensorrt(
         INetworkDefinition=SimpleNamespace(**dict.fromkeys(network)),
         DataType=Members(*types),
         UnaryOperation=Members(*unary),
+        ActivationType=Members("RELU", *activations),
         ICudaEngine=SimpleNamespace(**dict.fromkeys(engine)),
         ComputeCapability=Members("NONE", "CURRENT", "SM120", "SM75", "SM86"),
         ILogger=Logger,
@@ -68,6 +70,7 @@ def fake_tensorrt(
                 types=["INT64"],
                 unary=["ISNAN"],
                 engine=["device_memory_size", "device_memory_size_v2"],
+                activations=["GELU_ERF", "GELU_TANH"],
             ),
             {
                 "strongly_typed",
@@ -77,6 +80,7 @@ def fake_tensorrt(
                 "int64",
                 "isnan",
                 "cumulative",
+                "gelu",
                 "device_memory_v2",
             },
         ),

@@ -41,6 +41,7 @@ class Capabilities:
         int64: tensors can hold 64-bit integers.
         isnan: it can ask whether a number is one.
         cumulative: it has a layer for running sums.
+        gelu: it has that activation.
         device_memory_v2: an engine tells the memory of its contexts by ``device_memory_size_v2``.
         needs_profile_sharing: contexts share an optimisation profile only where PROFILE_SHARING_0806 is set
             (TensorRT 8.6; 10 has the feature by that name and does so anyway).
@@ -56,6 +57,7 @@ class Capabilities:
     int64: bool
     isnan: bool
     cumulative: bool
+    gelu: bool
     device_memory_v2: bool
     needs_profile_sharing: bool
 
@@ -94,6 +96,7 @@ class Backend:
             int64="INT64" in trt.DataType.__members__,
             isnan="ISNAN" in trt.UnaryOperation.__members__,
             cumulative=hasattr(trt.INetworkDefinition, "add_cumulative"),
+            gelu="GELU_ERF" in trt.ActivationType.__members__,
             device_memory_v2=hasattr(trt.ICudaEngine, "device_memory_size_v2"),
             needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
         )

@@ -33,13 +33,14 @@ NAMES = (
     "int64",
     "isnan",
     "cumulative",
+    "gelu",
     "device_memory_v2",
     "needs_profile_sharing",
 )
 CAPABILITIES = {
-    "8.6.1": (False, False, True, False, False, True, False, False, False, False, False, True),
-    "10.13.0.35": (True, True, False, False, True, False, True, True, True, True, True, True),
-    "11.4.0.106": (True, False, False, False, True, False, True, True, True, True, True, False),
+    "8.6.1": (False, False, True, False, False, True, False, False, False, False, False, False, True),
+    "10.13.0.35": (True, True, False, False, True, False, True, True, True, True, True, True, True),
+    "11.4.0.106": (True, False, False, False, True, False, True, True, True, True, True, True, False),
 }
 LACKING_DTYPES = {"8.6.1": {"bfloat16", "int64"}, "10.13.0.35": set(), "11.4.0.106": set()}
 
@@ -71,6 +72,8 @@ GUARDED = {
     "INetworkDefinition.add_cumulative()": "cumulative",
     "CumulativeOperation": "cumulative",
     "LayerType.CUMULATIVE": "cumulative",
+    "ActivationType.GELU_ERF": "gelu",
+    "ActivationType.GELU_TANH": "gelu",
 }
 
 # What is named only when trtnn runs: the names that it may have, of those that TensorRT itself did not list.

@@ -1,5 +1,8 @@
 """``trtnn from-torch``, and the build of what it writes."""
 
+import html
+import re
+
 import pytest
 import torch
 
@@ -84,3 +87,36 @@ def test_files_that_are_there_stay(run, tmp_path):
     assert "net.py would be overwritten" in result.err
     assert path.read_text() == "mine"
     assert run("from-torch", NET, "--input", "1x3x16x16", "-o", path, "--force", "--no-verify").code == 0
+
+
+def test_a_page_of_both_sources(run, tmp_path):
+    """It needs nothing beside itself, and what looks like HTML in a source is text."""
+    file, page = tmp_path / "own.py", tmp_path / "page.html"
+    file.write_text(
+        "import torch\n\n"
+        "class Half(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return torch.where(x < 1, x / 2, x)  # <script>\n\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.halves = Half()\n"
+        "        self.relu = torch.nn.ReLU()\n\n"
+        "    def forward(self, x):\n"
+        "        return self.relu(self.halves(x)) + 1\n"
+    )
+    args = ("from-torch", f"{file}:Net", "--input", "1x4", "-o", tmp_path / "net.py", "--side-by-side", page)
+    result = run(*args)
+    assert result.code == 0, result.err
+    cells = re.findall(r"<pre>(.*?)</pre>", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert "<" not in "".join(cells)
+    head, *classes = map(html.unescape, cells)
+    source, theirs = (tmp_path / "net.py").read_text(), file.read_text()
+    assert source == f"{head}\n\n\n{classes[1]}\n\n\n{classes[3]}\n"
+    assert theirs == f"import torch\n\n{classes[0]}\n\n{classes[2]}\n"
+    assert not re.search(r"(src|href)=|url\(|<script", page.read_text())
+    again = run(*args[:-4], "-o", tmp_path / "other.py", "--side-by-side", page)
+    assert again.code == 1
+    assert "page.html would be overwritten" in again.err
+    assert not (tmp_path / "other.py").exists()
+    assert run(*args, "--force").code == 0

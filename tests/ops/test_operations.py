@@ -219,6 +219,16 @@ def test_not_a_number_without_a_layer_for_it(monkeypatch: pytest.MonkeyPatch) ->
         verify(_call(f"{name}: what is none", Array("int32", (2, 3), low=-1, high=1)))
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_with_and_without_that_activation(approximate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = _call("gelu", Array("float32", (2, 3)), approximate=approximate)
+    if get_backend().capabilities.gelu:
+        kind = {"none": "GELU_ERF", "tanh": "GELU_TANH"}[approximate]
+        assert [layer.type.name for layer in layers(verify(call))] == [kind]
+    _lacking(monkeypatch, "gelu")
+    assert len(layers(verify(call), "ELEMENTWISE")) > 3
+
+
 def test_indices_without_int64(monkeypatch: pytest.MonkeyPatch) -> None:
     _lacking(monkeypatch, "int64")
     x = numbers(3, 4)

@@ -18,6 +18,7 @@ import trtnn
 from trtnn.cli.program import command, log, out, print_line
 from trtnn.cli.sources import import_file
 from trtnn.errors import ArgumentError, BackendError, StateDictError, nearest
+from trtnn.files import atomic_write
 from trtnn.shapes.symbolic import Dim
 
 _INPUT = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>[A-Za-z0-9_]+)(?::(?P<dtype>\w+))?")
@@ -28,6 +29,7 @@ _COUNTER = "num_batches_tracked"
     "trtnn from-torch torchvision.models:resnet18 --input 1x3x224x224",
     "trtnn from-torch net.py:make --input 1x3x224x224:float16 -o new.py",
     "trtnn from-torch net.py:make --input 1x3x224x224 --dynamic batch=1,4,8",
+    "trtnn from-torch net.py:make --input 1x3x224x224 --side-by-side net.html",
 )
 def from_torch(
     factory: Annotated[
@@ -59,6 +61,10 @@ def from_torch(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     verify: Annotated[bool, typer.Option(help="Compare with torch on the example and on a second input.")] = True,
+    side_by_side: Annotated[
+        Path | None,
+        typer.Option(metavar="PAGE.html", help="A page to write, of torch's source beside ours, class by class."),
+    ] = None,
 ) -> None:
     """Convert a torch module to trtnn source, which is read, changed and built without torch.
 
@@ -76,8 +82,11 @@ def from_torch(
         made = made.to(getattr(torch, halves.pop()))
     from trtnn.from_torch.convert import Conversion
     from trtnn.from_torch.saving import check_free, save_source
+    from trtnn.from_torch.side_by_side import side_by_side as page_of
 
     check_free(path, force)
+    if side_by_side is not None and side_by_side.exists() and not force:
+        raise ArgumentError(f"{side_by_side} would be overwritten", "give another name, or --force")
     generator = torch.Generator().manual_seed(0)
     examples = [(name, _example(shape, dtype, torch, generator)) for name, shape, dtype in inputs]
     args = tuple(tensor for name, tensor in examples if name is None)
@@ -89,6 +98,9 @@ def from_torch(
     conversion = Conversion(made, args, kwargs, partial(_shapes, inputs, dims), told)
     model = conversion.run(verify)
     save_source(model, path, force)
+    if side_by_side is not None:
+        with atomic_write(side_by_side) as file:
+            file.write(page_of(conversion).encode())
     network = conversion.network or model.trace()
     _print_result(conversion, len(network.graph.layer_paths), path)
 

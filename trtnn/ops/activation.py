@@ -178,7 +178,9 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise ArgumentError(f"gelu is approximated by 'none' or 'tanh', not {approximate!r}")
     values = wide(input)  # in fp16 the sum, which comes near 0, would keep no digit below -3
-    if approximate == "none":
+    if input.graph.backend.capabilities.gelu:
+        result = _activation(values, "GELU_ERF" if approximate == "none" else "GELU_TANH")
+    elif approximate == "none":
         result = mul(mul(values, 0.5), add(erf(mul(values, math.sqrt(0.5))), 1))
     else:  # (1 + tanh(y)) / 2 is sigmoid(2 y)
         factor = math.sqrt(8 / math.pi)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ def activation(layer: Any) -> Function:
     def selu(x: torch.Tensor) -> torch.Tensor:
         return beta * torch.where(x > 0, x, alpha * x.expm1())
 
+    def gelu_erf(x: torch.Tensor) -> torch.Tensor:  # torch's own kernel has two digits below -3
+        return 0.5 * x * (1 + (math.sqrt(0.5) * x).erf())
+
     table = {
         "RELU": torch.relu,
         "SIGMOID": torch.sigmoid,
@@ -29,6 +33,8 @@ def activation(layer: Any) -> Function:
         "SOFTSIGN": in_float32(F.softsign),
         "CLIP": lambda x: x.clamp(alpha, beta),
         "HARD_SIGMOID": in_float32(lambda x: (alpha * x + beta).clamp(0, 1)),
+        "GELU_ERF": in_float32(gelu_erf),
+        "GELU_TANH": in_float32(lambda x: F.gelu(x, approximate="tanh")),
     }
     return by_member("activation", layer.type, table)
 
