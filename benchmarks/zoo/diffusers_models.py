@@ -70,7 +70,7 @@ MODELS: dict[str, Model] = {
     "unet-2d-condition-linear": Model("UNet2DConditionModel", {**_SMALL, **_CROSS, **_CROSS_BLOCKS,
                                       "use_linear_projection": True, "transformer_layers_per_block": 2,
                                       "resnet_time_scale_shift": "scale_shift"}, _normal(**_LATENT)),
-    "unet-1d": Model("UNet1DModel", {"sample_size": 256, "block_out_channels": (32, 32, 64), "extra_in_channels": 16},
+    "unet-1d": Model("UNet1DModel", {"sample_size": 256, "block_out_channels": (32, 32, 64), "extra_in_channels": 64},
                      _normal(sample=(2, 2, 256), timestep=(2,))),
     "unet-3d-condition": Model("UNet3DConditionModel", {**_SMALL, **_CROSS,
                                "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
@@ -134,7 +134,7 @@ MODELS: dict[str, Model] = {
                    "decoder_layers_per_block": (1, 1), "encoder_qkv_multiscales": ((), (5,)),
                    "decoder_qkv_multiscales": ((), (5,))}, _normal(sample=(1, 3, 32, 32))),
     "audio-oobleck": Model("AutoencoderOobleck", {"encoder_hidden_size": 8, "downsampling_ratios": [2, 4],
-                           "channel_multiples": [1, 2], "decoder_channels": 8, "decoder_input_channels": 8},
+                           "channel_multiples": [1, 2], "decoder_channels": 8, "decoder_input_channels": 4},
                            _normal(sample=(1, 2, 256))),
     # transformers
     "dit": Model("DiTTransformer2DModel", {**_DIT, "norm_num_groups": 4, "num_embeds_ada_norm": 10}, _labelled),
