@@ -146,6 +146,8 @@ def run(wanted: list[str], results: Path, options: argparse.Namespace) -> None:
         importlib.import_module(f"trtnn.from_torch.{module}")
     importlib.import_module("trtnn.reference")
     importlib.import_module("trtnn.build.build")
+    for source in {name.partition(":")[0] for name in wanted} & set(zoo.SOURCES):
+        zoo.load(source)
     commit = version()
     results.parent.mkdir(parents=True, exist_ok=True)
     processes = multiprocessing.get_context("fork")  # what was imported here is there

@@ -17,6 +17,11 @@ def names(source: str) -> list[str]:
     return [f"{source}:{name}" for name in _module(source).names()]
 
 
+def load(source: str) -> None:
+    """Import what a source's models are of."""
+    _module(source).load()
+
+
 def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return a model in evaluation, and the arguments of an example for it.
 

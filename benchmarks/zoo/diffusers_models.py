@@ -163,6 +163,12 @@ MODELS: dict[str, Model] = {
 }  # fmt: skip
 
 
+def load() -> None:
+    """Import what the models are of."""
+    import_torchvision()  # diffusers imports transformers, and that torchvision
+    importlib.import_module("diffusers.models.modeling_utils")
+
+
 def names() -> list[str]:
     """Return the names of the table."""
     return list(MODELS)
@@ -170,7 +176,7 @@ def names() -> list[str]:
 
 def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return a model, and an example."""
-    import_torchvision()  # diffusers imports transformers, and that torchvision
+    load()
     model = MODELS[name]
     module, _, kind = f"diffusers.{model.name}".rpartition(".")
     return getattr(importlib.import_module(module), kind)(**model.options), (), model.example()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from typing import Any
 
@@ -12,9 +13,15 @@ _SMALL = ("test_", "atto", "femto", "pico", "nano", "tiny", "small", "mini", "18
 _LARGE = ("giant", "huge", "large", "so400m", "xxl", "enormous", "gigantic", "7b", "5b", "1b", "2b", "3b", "_h_", "_g_")
 
 
+def load() -> None:
+    """Import what the models are of."""
+    import_torchvision()
+    importlib.import_module("timm")
+
+
 def names() -> list[str]:
     """Return the names of all architectures."""
-    import_torchvision()
+    load()
     import timm
 
     return timm.list_models()
@@ -27,7 +34,7 @@ def chosen(most: int, seed: int) -> list[str]:
         most: how many.
         seed: of the order of those that are as large as each other.
     """
-    import_torchvision()
+    load()
     import timm
 
     order = random.Random(seed)
@@ -51,7 +58,7 @@ def _size(name: str) -> int:
 
 def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return a model, and an example of the size that it is made for."""
-    import_torchvision()
+    load()
     import timm
     import torch
 

@@ -29,6 +29,9 @@ def import_torchvision() -> Any:
     return torchvision
 
 
+load = import_torchvision
+
+
 def names() -> list[str]:
     """Return the names of all models, and of the backbones of those that pick boxes by their scores."""
     models = import_torchvision().models

@@ -58,9 +58,7 @@ def _tokens(length: int = 12) -> dict[str, Any]:
 
 
 def _both(side: int = 64, length: int = 8) -> dict[str, Any]:
-    import torch
-
-    return {**_tokens(length), **_images(side), "attention_mask": torch.ones(1, length, dtype=torch.int64)}
+    return {**_tokens(length), **_images(side)}
 
 
 def _patch_list() -> dict[str, Any]:
@@ -348,6 +346,12 @@ MODELS: dict[str, Model] = {
 }  # fmt: skip
 
 
+def load() -> None:
+    """Import what the models are of."""
+    import_torchvision()  # transformers imports it by itself, where it may not load
+    importlib.import_module("transformers.modeling_utils")
+
+
 def names() -> list[str]:
     """Return the names of the table."""
     return list(MODELS)
@@ -355,7 +359,7 @@ def names() -> list[str]:
 
 def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return a model, and an example."""
-    import_torchvision()  # transformers imports it by itself, where it may not load
+    load()
     import transformers
 
     model = MODELS[name]
