@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+_FADING = 0.25  # times 1 / sqrt(inputs): deviations of weights below it
 SOURCES = ("torchvision", "timm", "transformers", "diffusers")
 
 
@@ -54,6 +55,8 @@ def randomised(model: Any) -> Any:
     """Give what initialisation leaves constant random values, so that nothing hides behind zeros and ones.
 
     A bias of one number becomes positive: mostly it is that of an only output, such as a depth, and a ReLU may follow.
+    Weights under which a signal fades from layer to layer, as those of small models do that are drawn with the deviation
+    of large ones, get the deviation sqrt(2 / inputs) of https://arxiv.org/abs/1502.01852: else outputs are biases alone.
     """
     import torch
 
@@ -64,7 +67,12 @@ def randomised(model: Any) -> Any:
 
     with torch.no_grad():
         for tensor in model.parameters():
-            if not tensor.numel() or not tensor.is_floating_point() or not bool((tensor == tensor.flatten()[0]).all()):
+            if not tensor.numel() or not tensor.is_floating_point():
+                continue
+            if not bool((tensor == tensor.flatten()[0]).all()):
+                inputs = tensor[0].numel()
+                if tensor.ndim > 1 and float(tensor.std()) * inputs**0.5 < _FADING:
+                    tensor.mul_((2 / inputs) ** 0.5 / tensor.std())
                 continue
             value = float(tensor.flatten()[0])
             if value == 0 and tensor.numel() == 1:
