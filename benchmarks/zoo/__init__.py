@@ -55,8 +55,8 @@ def randomised(model: Any) -> Any:
     """Give what initialisation leaves constant random values, so that nothing hides behind zeros and ones.
 
     A bias of one number becomes positive: mostly it is that of an only output, such as a depth, and a ReLU may follow.
-    Weights under which a signal fades from layer to layer, as those of small models do that are drawn with the deviation
-    of large ones, get the deviation sqrt(2 / inputs) of https://arxiv.org/abs/1502.01852: else outputs are biases alone.
+    Weights under which a signal fades from layer to layer, as those of small models that are drawn with the deviation
+    of large ones, get the deviation sqrt(2 / inputs) of https://arxiv.org/abs/1502.01852; else biases alone are left.
     """
     import torch
 
