@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_FADING = 0.25  # times 1 / sqrt(inputs): deviations of weights below it
+_FADING = 0.25  # times 1 / sqrt(inputs): below it signals fade from layer to layer
 SOURCES = ("torchvision", "timm", "transformers", "diffusers")
 
 
@@ -66,13 +66,15 @@ def randomised(model: Any) -> Any:
         return torch.randn(tensor.shape, generator=generator)
 
     with torch.no_grad():
-        for tensor in model.parameters():
+        for name, tensor in model.named_parameters():
             if not tensor.numel() or not tensor.is_floating_point():
                 continue
             if not bool((tensor == tensor.flatten()[0]).all()):
                 inputs = tensor[0].numel()
                 if tensor.ndim > 1 and float(tensor.std()) * inputs**0.5 < _FADING:
                     tensor.mul_((2 / inputs) ** 0.5 / tensor.std())
+                elif tensor.ndim == 1 and name.endswith("weight") and float(tensor.abs().mean()) < _FADING:
+                    tensor.add_(1)  # of a normalisation, which some draw around 0
                 continue
             value = float(tensor.flatten()[0])
             if value == 0 and tensor.numel() == 1:
