@@ -494,6 +494,26 @@ def test_pooling_rounded_up(n, kernel, stride, padding, name, options):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("stride", [None, 640, (639, 1000)])
+@pytest.mark.parametrize(("name", "options"), [row for row in ROUNDED_UP if "dilation" not in row[1]])
+def test_a_window_that_is_larger_than_its_input(name, options, stride):
+    """As a pooler has it that does not know the size of its input; TensorRT refuses windows of so many elements."""
+
+    def function(ops):
+        def pool(x):
+            result = getattr(ops, f"{name}2d")(x, 640, stride, ceil_mode=True, **options)
+            return list(result) if isinstance(result, tuple) else result
+
+        return pool
+
+    check_dynamic(function(F), function(torch.nn.functional), (BATCH, 2, 2, 3), [(1, 2, 2, 3), (2, 2, 2, 3)])
+
+
+def test_no_window_that_begins_beyond_its_input():
+    with pytest.raises(ShapeError, match=r"the window \(9, 9\) is larger than its input"):
+        trace(lambda x: F.avg_pool2d(x, 9, 2, ceil_mode=True), np.zeros((1, 1, 7, 6), np.float32))
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 

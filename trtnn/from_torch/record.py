@@ -593,7 +593,7 @@ class Recorder(TorchFunctionMode):
         names = _bound(module, args, kwargs)
         inner = {name: self._rerooted(value, name) for name, value in names.items()} if names is not None else None
         if inner is not None:
-            args, kwargs = _unbound(module, inner)
+            args, kwargs = _as_called(module, args, kwargs, inner)
         scope = Scope(module, path, self.snapshot(inner if inner is not None else dict(enumerate(args))))
         self._stack.append(scope)
         first = self._count
@@ -608,7 +608,8 @@ class Recorder(TorchFunctionMode):
         if self.root is None and not self._stack:
             self.root = scope
         looked = scope.steps or any(guard[4] is scope for guard in self.guards)
-        if args and result is args[0] and not looked and self._stack:
+        first_argument = next(iter((*args, *kwargs.values())), None)
+        if result is not None and result is first_argument and not looked and self._stack:
             return result  # it does nothing in evaluation
         self.scopes[id(module)].append(scope)
         written = {storage_of(inner.writes.tensor) for inner in scope.steps if inner.writes is not None}
@@ -686,7 +687,15 @@ def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return None  # torch says it in its own words
 
 
-def _unbound(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    bound = inspect.signature(module.forward).bind_partial()
-    bound.arguments.update(arguments)  # type: ignore[attr-defined]
-    return bound.args, bound.kwargs
+def _as_called(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments by name as they were passed: decorators may take one by position or by keyword alone."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    more = {p.kind: arguments.get(p.name) for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    args = tuple(arguments[name] for name in positional[: len(args)]) + tuple(
+        more.get(inspect.Parameter.VAR_POSITIONAL) or ()
+    )
+    others = more.get(inspect.Parameter.VAR_KEYWORD) or {}
+    return args, {name: others[name] if name in others else arguments[name] for name in kwargs}

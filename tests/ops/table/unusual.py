@@ -29,7 +29,10 @@ FINITE = {
     "cdist": "torch's maximum forgets NaN for p=inf",
     **dict.fromkeys(("linalg.matrix_power", "matrix_power", "linalg.multi_dot"), "infinity or NaN: by the order"),
     **dict.fromkeys(
-        ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        (
+            *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+            *("conv1d: computed", "conv2d: computed", "conv3d: computed"),
+        ),
         "what no input reaches is left out, or multiplied by 0, which makes NaN of infinity",
     ),
     **dict.fromkeys(
