@@ -536,7 +536,8 @@ def _class_name(module: Any) -> str:
         return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
     if type(module).__name__ == "ExportedProgram":
         return "Exported"
-    name = module.name if isinstance(module, torch.jit.ScriptFunction) else getattr(module, "__name__", "Function")
+    own = "name" if isinstance(module, torch.jit.ScriptFunction) else "__name__"
+    name = str(getattr(module, own, "Function"))
     return "".join(part.capitalize() for part in name.strip("<>_").split("_")) or "Function"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C import _functorch
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -421,13 +422,13 @@ class Recorder(TorchFunctionMode):
 
     def _refuse_transforms(self, args: Any, kwargs: Any) -> None:
         """Refuse what vmap, grad and their like compute of the inputs: their tensors stand for others."""
-        transform = torch._C._functorch.peek_interpreter_stack()
+        transform = _functorch.peek_interpreter_stack()
         if transform is None:
             return
         for tensor in tensors_in((args, kwargs)):
             inner = tensor
-            while torch._C._functorch.is_functorch_wrapped_tensor(inner):
-                inner = torch._C._functorch.get_unwrapped(inner)
+            while _functorch.is_functorch_wrapped_tensor(inner):
+                inner = _functorch.get_unwrapped(inner)
             self._value(tensor).depends |= self.depends(inner)
         if any(map(self.depends, tensors_in((args, kwargs)))):
             self.refuse(f"torch.func.{transform.key().name.lower()}", _TRANSFORMED)

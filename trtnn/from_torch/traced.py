@@ -329,11 +329,12 @@ class _Method:
             return
         self._assign(node, text, i)
         rank = len(source.node().inputsAt(0).type().sizes() or ())
-        sizes = [re.fullmatch(r"(\w+) = (.+)\.shape\[(\d+)\]", line) for line, _ in self.lines[-rank:]] if rank else []
-        if len(sizes) == rank > 1 and all(m and m[2] == sizes[0][2] and m[3] == str(k) for k, m in enumerate(sizes)):
+        found = [re.fullmatch(r"(\w+) = (.+)\.shape\[(\d+)\]", line) for line, _ in self.lines[-rank:]] if rank else []
+        sizes = [match.groups() for match in found if match is not None]
+        of = sizes[0][1] if sizes else ""
+        if len(sizes) == rank > 1 and [size[1:] for size in sizes] == [(of, str(k)) for k in range(rank)]:
             place = self.lines[-rank][1]
-            names = ", ".join(match[1] for match in sizes if match)
-            self.lines[-rank:] = [(f"{names} = {sizes[0][2]}.shape", place)]
+            self.lines[-rank:] = [(f"{', '.join(size[0] for size in sizes)} = {of}.shape", place)]
 
     def _operation(self, node: Any, name: str, texts: list[str], i: int) -> None:
         names = [value.debugName() for value in node.inputs()]
