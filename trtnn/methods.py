@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trtnn import functional as F
-from trtnn.dtypes import DType, bfloat16, bool_, float16, float32, int32, int64
+from trtnn.dtypes import DType, bfloat16, bool_, float16, float32, int32, int64, uint8
 from trtnn.errors import UnsupportedError
 from trtnn.functional import (
     add,
@@ -182,6 +182,7 @@ METHODS: dict[str, Any] = {
     "mH": property(lambda input: transpose(input, -2, -1)),
     "bfloat16": _to_type(bfloat16),
     "bool": _to_type(bool_),
+    "byte": _to_type(uint8),
     **dict.fromkeys(("contiguous", "cpu", "cuda", "requires_grad_", "detach_"), _as_it_is),
     "expand_as": expand_as,
     "device": property(lambda input: DEVICE),

@@ -57,6 +57,12 @@ def _tokens(length: int = 12) -> dict[str, Any]:
     return {"input_ids": torch.randint(3, 90, (1, length))}
 
 
+def _masked(length: int = 12) -> dict[str, Any]:
+    import torch
+
+    return {**_tokens(length), "attention_mask": torch.ones(1, length, dtype=torch.int64)}
+
+
 def _both(side: int = 64, length: int = 8) -> dict[str, Any]:
     return {**_tokens(length), **_images(side)}
 
@@ -323,7 +329,7 @@ MODELS: dict[str, Model] = {
     "albert": Model("AlbertModel", Config("AlbertConfig", {**_LANGUAGE, "embedding_size": 16}), _tokens),
     "mpnet": Model("MPNetModel", Config("MPNetConfig", _LANGUAGE), _tokens),
     "deberta-v2": Model("DebertaV2Model", Config("DebertaV2Config", {**_LANGUAGE, "relative_attention": True,
-                        "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]}), _tokens),
+                        "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]}), _masked),
     "modernbert": Model("ModernBertModel", Config("ModernBertConfig", {**_LANGUAGE, "pad_token_id": 0}), _tokens),
     "squeezebert": Model("SqueezeBertModel", Config("SqueezeBertConfig", {**_LANGUAGE, "embedding_size": 32}), _tokens),
     "t5-encoder": Model("T5EncoderModel", Config("T5Config", {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2,

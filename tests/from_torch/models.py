@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import torch
@@ -441,6 +442,53 @@ class Mobile(nn.Module):
         return self.blocks(x)
 
 
+def _with_more(forward: Any) -> Any:
+    """Return a forward that takes one argument by position, and gives it others by name, as transformers has them."""
+
+    @functools.wraps(forward)
+    def call(self: nn.Module, x: torch.Tensor, more: bool = True, **kwargs: Any) -> Any:
+        return forward(self, x, more=more, **kwargs)
+
+    return call
+
+
+class Decorated(nn.Module):
+    """Arguments that come by name alone; a module without weights, never called, of two names; a Buffer returned."""
+
+    class Loss(nn.Module):
+        def __init__(self, matcher: nn.Module) -> None:
+            super().__init__()
+            self.matcher = matcher
+            self.register_buffer("empty", torch.ones(3))
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        @_with_more
+        def forward(self, x, more=False, scale=None):
+            x = self.linear(x) * scale
+            return x + 1 if more else x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = self.Inner()
+        self.attention = nn.MultiheadAttention(4, 2, dropout=0.1)
+        self.matcher = nn.Module()
+        self.criterion = self.Loss(self.matcher)
+        self.register_buffer("places", torch.arange(6.0).reshape(2, 3))
+
+    def forward(self, x):
+        x = self.inner(x, more=False, scale=x.shape[0])
+        held = self.attention
+        out, _ = torch.nn.functional.multi_head_attention_forward(
+            x, x, x, 4, 2, held.in_proj_weight, held.in_proj_bias, None, None, False, 0.1, held.out_proj.weight,
+            held.out_proj.bias, training=self.training,
+        )  # fmt: skip
+        return out, self.places
+
+
 def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
@@ -468,6 +516,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "names": (Names, (images(3, 4),), {}),
     "mobile": (Mobile, (images(1, 4, 16, 16),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
+    "decorated": (Decorated, (images(3, 1, 4),), {}),
 }
 
 

@@ -282,8 +282,10 @@ class Classes:
 
     def _find_ties(self) -> None:
         """Note parameters and modules of several names, at the innermost module that holds them all."""
-        shared = {path for paths in self.recorder.paths.values() for path in paths[1:]}
-        for names in (*self.recorder.paths.values(), *self.recorder.held.values()):
+        several = [paths for paths in self.recorder.paths.values() if len(paths) > 1]
+        several = [paths for paths in several if self._is_wanted(self.model.get_submodule(paths[0]))]
+        shared = {path for paths in several for path in paths[1:]}
+        for names in (*several, *self.recorder.held.values()):
             for name in names[1:]:
                 if not any(name.startswith(f"{path}.") for path in shared):
                     self._tie(names[0], name)

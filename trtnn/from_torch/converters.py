@@ -285,9 +285,9 @@ def _is_function(name: str) -> bool:
 
 def _is_default(known: list[inspect.Parameter], key: str, value: Any) -> bool:
     default = next((p.default for p in known if p.name == key), inspect.Parameter.empty)
-    return (default is value or (type(default) is type(value) and default == value)) or (
-        key == "training" and value is False
-    )
+    if key == "training" and value is False:
+        return default is not True
+    return default is value or (type(default) is type(value) and default == value)
 
 
 def _converted(own: Callable[..., str], step: Step, express: Express) -> Expression:

@@ -48,8 +48,8 @@ _HOW = {
     ),
     **dict.fromkeys(
         (
-            "bfloat16", "bool", "clone", "contiguous", "cpu", "cuda", "double", "float", "half", "int", "long", "to",
-            "type",
+            "bfloat16", "bool", "byte", "clone", "contiguous", "cpu", "cuda", "double", "float", "half", "int", "long",
+            "to", "type",
         ),
         _OF_PLACES,
     ),
