@@ -12,7 +12,7 @@ import numpy.typing as npt
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.boxes import box_iou
 from trtnn.vision.detections import Detections
-from trtnn.vision.preprocessing import Placement
+from trtnn.vision.fits import Placement
 
 BLOCK = 256  # candidates compared at a time: the fastest for 400 to 30000 candidates
 
