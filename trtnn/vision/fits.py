@@ -18,7 +18,7 @@ from trtnn.vision.images import check_image
 from trtnn.vision.opencv import opencv
 
 Size = tuple[int, int]
-Color = int | tuple[float, float, float]
+Color = int | tuple[float, ...]
 _LONGEST_WARPED = 32766  # of cv2.warpAffine
 _MOST_KEPT = 1 << 26  # bytes of a scratch array that stay for the next image
 
