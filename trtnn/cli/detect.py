@@ -18,7 +18,7 @@ import typer
 from rich.progress import track
 
 from trtnn.cli.images import find_all, tell_unread
-from trtnn.cli.options import Confidence, MaxPixels, Names, Overlap, given_names
+from trtnn.cli.options import Confidence, MaxPixels, Names, Overlap, PipelineName, given_names
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.results import LABELS, REPORTS, Format, Result, Writer, Yolo, open_writers
 from trtnn.cli.runners import Recursive, Runner, with_runner
@@ -27,7 +27,7 @@ from trtnn.cli.written import ResultFolder
 from trtnn.detector import Detector
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.files import file_name
-from trtnn.vision import PIPELINES, SUFFIXES, Detection, Detections
+from trtnn.vision import SUFFIXES, Detection, Detections
 from trtnn.vision import draw as draw_boxes
 from trtnn.vision.images import MAX_PIXELS, encode_image
 from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Frame, Source, read_frames, readers
@@ -77,13 +77,7 @@ def detect(
         int | None, typer.Option(min=1, help="The most to keep in one picture.", show_default="the model's")
     ] = None,
     names: Names = None,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How outputs are read: {', '.join(name for name, reader in PIPELINES.items() if reader.head)}.",
-            show_default="what the model says",
-        ),
-    ] = None,
+    pipeline: PipelineName = None,
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Detect objects in pictures and videos: draws them into copies and writes detections.json.

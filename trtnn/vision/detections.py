@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -94,13 +95,13 @@ class Detections:
             ArgumentError: a class has no name in ``labels``.
         """
         try:
-            from supervision import Detections as Theirs
+            theirs = importlib.import_module("supervision").Detections
         except ImportError as error:
             raise BackendError(f"supervision cannot be imported: {error}", "pip install supervision") from error
         data = {}
         if labels is not None:
             data = {"class_name": np.array([label_of(index, labels) for index in self.classes.tolist()], str)}
-        return Theirs(xyxy=self.boxes, confidence=self.scores, class_id=self.classes, data=data)
+        return theirs(xyxy=self.boxes, confidence=self.scores, class_id=self.classes, data=data)
 
 
 def label_of(class_index: int, labels: Sequence[str] | None) -> str:
