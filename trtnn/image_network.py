@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,7 +64,40 @@ class ImageNetwork:
         self.size = [height, width]
         batch = inputs[0].shape[0]
         self._multiple = batch.multiple_of if isinstance(batch, Dim) else 1
+        self._most = -(-max(self.batch, self._least) // self._multiple) * self._multiple
+        self._memory: list[np.ndarray] = []  # of inputs; threads take it from here and bring it back
         self._dtype = numpy_type(inputs[0], f"a {kind}")
+
+    def prepare(self, images: Sequence[np.ndarray], pipeline: Pipeline, first: int = 0) -> Prepared:
+        """Return what the network takes for at most :attr:`batch` images, uint8 (height, width, 3) RGB of any sizes.
+
+        Args:
+            images: at least one.
+            pipeline: whose preprocessing it is.
+            first: the index of the first image, which errors count from.
+
+        Raises:
+            ShapeError, DTypeError: one of them is not an image.
+        """
+        # The last batch may be short of what the network takes.
+        count = -(-max(len(images), self._least) // self._multiple) * self._multiple
+        try:
+            memory = self._memory.pop()
+        except IndexError:  # all of it is under way
+            memory = np.empty((self._most, 3, *self.size), self._dtype)
+        own = memory[: len(images)]
+        _, placements = pipeline.preprocess(images, (self.size[0], self.size[1]), self._dtype, out=own, first=first)
+        memory[len(images) : count] = 0
+        return Prepared(memory, count, placements)
+
+    def compute(self, prepared: Prepared) -> dict[str, np.ndarray]:
+        """Return the network's outputs by name, for the images alone."""
+        outputs = self._run(prepared.memory[: prepared.count])
+        return {name: output[: len(prepared.placements)] for name, output in outputs.items()}
+
+    def give_back(self, prepared: Prepared) -> None:
+        """Let the next batch have a batch's memory; nobody may look at its outputs any more."""
+        self._memory.append(prepared.memory)
 
     def run(
         self, images: Iterable[np.ndarray], pipeline: Pipeline
@@ -71,25 +105,44 @@ class ImageNetwork:
         """Run the network on images, uint8 (height, width, 3) RGB of any sizes.
 
         Yields:
-            For each batch its outputs by name, and how each image lies in the input.
+            For each batch its outputs by name, valid until the next, and how each image lies in the input.
 
         Raises:
             ArgumentError: a single image, not a list of them.
             ShapeError, DTypeError: one of them is not an image.
+        """
+        images = list(self.check_several(images))
+        for start in range(0, len(images), self.batch):
+            prepared = self.prepare(images[start : start + self.batch], pipeline, start)
+            yield self.compute(prepared), prepared.placements
+            self.give_back(prepared)
+
+    def check_several(self, images: Iterable[Any]) -> Iterable[Any]:
+        """Return ``images``, once they are several and not one.
+
+        Raises:
+            ArgumentError: they are a single image.
         """
         single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) == 3
         if single or not isinstance(images, Iterable):
             raise ArgumentError(
                 f"a {self._kind} takes a list of pictures", f"received: one {type(images).__name__}; [it] is a list"
             )
-        images = list(images)
-        for start in range(0, len(images), self.batch):
-            part = images[start : start + self.batch]
-            pixels, placements = pipeline.preprocess(part, (self.size[0], self.size[1]), self._dtype)
-            # The last batch may be short of what the network takes.
-            count = -(-max(len(part), self._least) // self._multiple) * self._multiple
-            pixels = np.pad(pixels, [(0, count - len(part)), (0, 0), (0, 0), (0, 0)])
-            yield {name: output[: len(part)] for name, output in self._run(pixels).items()}, placements
+        return images
+
+
+class Prepared(NamedTuple):
+    """A batch that the network can take.
+
+    Attributes:
+        memory: of the input, for as many images as the network may take.
+        count: how many of these it is to take.
+        placements: how each image lies in the input; behind them are zeros.
+    """
+
+    memory: np.ndarray
+    count: int
+    placements: list[Placement]
 
 
 def numpy_type(spec: Input, what: str) -> np.dtype:

@@ -11,8 +11,9 @@ import numpy as np
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.boxes import check_boxes
 from trtnn.vision.detections import Detections
-from trtnn.vision.postprocessing import check_batch, check_thresholds, postprocess, suppress
-from trtnn.vision.preprocessing import Placement
+from trtnn.vision.fits import Placement
+from trtnn.vision.postprocessing import check_batch, check_thresholds, postprocess
+from trtnn.vision.suppression import suppress
 
 
 @dataclass(frozen=True)

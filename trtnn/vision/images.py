@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError, named
 from trtnn.files import atomic_write
 from trtnn.vision.headers import scans_in, size_in_header
 from trtnn.vision.opencv import opencv
@@ -30,21 +30,51 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
 
     Raises:
         ShapeError: another shape; what makes one of three channels of it is said.
-        DTypeError: another element type, or a path.
+        DTypeError: another element type, or no array at all.
     """
     if isinstance(image, str | os.PathLike):
         raise DTypeError(f"a picture is an array, not a path: {image}", "trtnn.vision.read_image(path) reads one")
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        ways = {1: "of a grey one: image.repeat(3, 2)", 4: "without its fourth channel: image[..., :3]"}
-        way = ways.get(image.shape[2]) if image.ndim == 3 else None
-        if image.ndim == 2:
-            way = "of a grey one: image[..., None].repeat(3, 2)"
-        received = f"received: {image.shape}"
-        raise ShapeError("a picture must have the shape (height, width, 3)", received, *([way] if way else []))
-    if image.dtype != np.uint8:
-        raise DTypeError("a picture must be uint8, RGB in 0..255", f"received: {image.dtype}")
-    return image
+    try:
+        array = np.asarray(image)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"a picture is an array, not {named(image)}")
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ShapeError(
+            "a picture must have the shape (height, width, 3)", f"received: {array.shape}", *_ways(array.shape)
+        )
+    if array.dtype != np.uint8:
+        way = ["of one of 16 bits: (image >> 8).astype(numpy.uint8)"] if array.dtype == np.uint16 else []
+        raise DTypeError("a picture must be uint8, RGB in 0..255", f"received: {array.dtype}", *way)
+    return array
+
+
+def _ways(shape: tuple[int, ...]) -> list[str]:
+    """Return what makes an image of an array of another shape, in words; nothing where that cannot be told."""
+    if len(shape) == 2:
+        return ["of a grey one: image[..., None].repeat(3, 2)"]
+    ways = {1: "of a grey one: image.repeat(3, 2)", 4: "without its fourth channel: image[..., :3]"}
+    return [ways[shape[2]]] if len(shape) == 3 and shape[2] in ways else []
+
+
+def check_images(images: Iterable[npt.ArrayLike], first: int = 0) -> list[np.ndarray]:
+    """Return all ``images`` as :func:`check_image` does.
+
+    Args:
+        images: any number.
+        first: the index of the first, which errors count from.
+
+    Raises:
+        ShapeError, DTypeError: one is not an image; with its index.
+    """
+    checked = []
+    for index, image in enumerate(images, first):
+        try:
+            checked.append(check_image(image))
+        except (ShapeError, DTypeError) as error:
+            raise type(error)(f"image {index} of those given: {error.summary}", *error.details) from None
+    return checked
 
 
 def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
