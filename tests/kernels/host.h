@@ -53,6 +53,10 @@ DEVICE int block_z() { return host::place.z; }
 DEVICE int grid_x() { return host::place.grid_x; }
 DEVICE void sync_block() { host::meeting->arrive_and_wait(); }
 
+DEVICE int count_up(int* counter) { return std::atomic_ref(*counter).fetch_add(1); }
+DEVICE void add_to(int* sum, int more) { std::atomic_ref(*sum).fetch_add(more); }
+DEVICE int lowest_bit(unsigned long long bits) { return __builtin_ctzll(bits); }
+
 DEVICE unsigned load_word(const unsigned* from) { return *from; }
 DEVICE unsigned char load_byte(const unsigned char* from) { return *from; }
 DEVICE unsigned funnel(unsigned low, unsigned high, unsigned shift) {

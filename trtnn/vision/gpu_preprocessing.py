@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from trtnn.kernels import Kernels
 from trtnn.vision.opencv import opencv
-from trtnn.vision.placing import place
-from trtnn.vision.preprocessing import Placement, Preprocessing, Size, preprocess
+from trtnn.vision.placing import Placement, Size, place
+from trtnn.vision.preprocessing import Preprocessing, preprocess
 
 _KERNELS = {"letterbox": "bytes", "stretch": "bytes", "corner": "floats", "warp": "warp", "crop": "average"}
 _COLUMNS, _ROWS, _THREADS = 64, 32, 256  # of a block, as in preprocessing.cu
@@ -112,13 +112,13 @@ class GpuPreprocessing:
             factor = 1 / (scale_x * scale_y)
             scale = scale_y * factor
             return 0, 0, 0, 0, 0.0, 0.0, -scale * y, -scale * x, scale, _warp_is_exact()
-        inner_height, inner_width = round(height * scale_y), round(width * scale_x)
+        inner_height, inner_width = placement.inner_size
         is_exact = self.how.fit == "crop" or (min(height, width) > 1 and opencv_is_exact())
         if is_exact and _KERNELS[self.how.fit] != "bytes":
             ratio_y, ratio_x = height / inner_height, width / inner_width
         else:
             ratio_y, ratio_x = 1 / (inner_height / height), 1 / (inner_width / width)
-        return int(y), int(x), inner_height, inner_width, ratio_y, ratio_x, 0.0, 0.0, 0.0, is_exact
+        return *placement.corner, inner_height, inner_width, ratio_y, ratio_x, 0.0, 0.0, 0.0, is_exact
 
     def launch(self, kernels: Kernels, stream: int, images: int, table: int, output: int, count: int) -> None:
         """Put the kernel for a batch on a stream.

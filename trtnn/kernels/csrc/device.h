@@ -21,6 +21,10 @@ DEVICE int block_z() { return blockIdx.z; }
 DEVICE int grid_x() { return gridDim.x; }
 DEVICE void sync_block() { __syncthreads(); }
 
+DEVICE int count_up(int* counter) { return atomicAdd(counter, 1); }
+DEVICE void add_to(int* sum, int more) { atomicAdd(sum, more); }
+DEVICE int lowest_bit(unsigned long long bits) { return __ffsll(static_cast<long long>(bits)) - 1; }
+
 // Data that no one writes while the kernel runs.
 DEVICE unsigned load_word(const unsigned* from) { return __ldg(from); }
 DEVICE unsigned char load_byte(const unsigned char* from) { return __ldg(from); }
