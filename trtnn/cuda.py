@@ -47,6 +47,23 @@ def call(name: str, *args: object, memory: Callable[[], list[str]] = list) -> No
 
 
 @functools.cache
+def _primary_context() -> ctypes.c_void_p:
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    call("cuDeviceGet", ctypes.byref(device), 0)
+    call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+    return context
+
+
+def use_first_gpu() -> None:
+    """Make the primary context of the first GPU, which torch and pycuda use as well, the calling thread's own.
+
+    Raises:
+        EngineError: there is no GPU, or it has no memory left for a context.
+    """
+    call("cuCtxSetCurrent", _primary_context())
+
+
+@functools.cache
 def gpus() -> tuple[str, ...]:
     """Return the compute capability of each GPU that the CUDA driver shows, such as ``("sm90",)``; often empty."""
     cuda, count = driver(), ctypes.c_int()

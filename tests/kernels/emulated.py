@@ -39,13 +39,16 @@ class EmulatedKernels:
     Args:
         name: of the source.
         threads: of a block; more than one are threads of the system.
+
+    Attributes:
+        log: what is launched.
     """
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._library, self._threads = ctypes.CDLL(str(library(name))), threads
-        self.launched: list[str] = []
+        self.log: list[tuple[Any, ...]] = []
 
     def launch(self, name: str, grid: tuple[int, int, int], threads: int, stream: int, arguments: Any) -> None:
-        self.launched.append(name)
+        self.log.append(("launch", name))
         count = min(threads, self._threads)
         getattr(self._library, f"launch_{name}")(*grid, count, ctypes.byref(arguments))
