@@ -7,8 +7,9 @@ import pytest
 
 import trtnn.vision.gpu_postprocessing
 from tests.kernels.emulated import EmulatedKernels
+from tests.kernels.running import pick_by_kernels
+from tests.standin import Lane
 from trtnn.vision.boxes import box_iou
-from trtnn.vision.gpu_postprocessing import PLACE, GpuPostprocessing, describe
 from trtnn.vision.heads import RETINANET, YOLOV5, YOLOV8, levels
 from trtnn.vision.placing import Placement, place
 
@@ -44,27 +45,9 @@ def retinanet(rng, images=2, classes=3, dtype=np.float32, steps=None):
 
 
 def by_kernels(head, outputs, placements, thresholds, threads=1):
-    """The detections by the kernels, tile by tile; None where they ask for the CPU."""
-    shapes = {name: output.shape for name, output in outputs.items()}
-    dtype = next(iter(outputs.values())).dtype
-    on_gpu = GpuPostprocessing(head, shapes, dtype, SIZE, {**head.thresholds, **thresholds})
-    kernels, count = EmulatedKernels("postprocessing", threads), len(placements)
-    memory = np.random.default_rng(0).integers(0, 256, on_gpu.memory_bytes + 16, dtype=np.uint8)
-    memory = memory[-memory.ctypes.data % 16 :][: on_gpu.memory_bytes]
-    places = np.zeros(count, PLACE)
-    describe(placements, places)
-    addresses = {name: output.ctypes.data for name, output in outputs.items()}
-    tile = 0
-    while True:
-        on_gpu.launch(
-            kernels, 0, addresses, on_gpu.wanted.ctypes.data, places.ctypes.data, memory.ctypes.data, count, tile
-        )
-        results = memory[: on_gpu.result_bytes]
-        if not on_gpu.is_good(results, count):
-            return None
-        if on_gpu.is_done(results, count):
-            return on_gpu.read(results, count)
-        tile += 1
+    """The detections by the kernels on the CPU; None where they ask for the CPU's own way."""
+    lane, of = Lane([]), lambda name: EmulatedKernels(name, threads)
+    return pick_by_kernels(lane, of, head, outputs, SIZE, placements, thresholds)
 
 
 def check_equal(head, outputs, thresholds, placements=None, threads=1):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from tests.kernels.emulated import EmulatedKernels
+from tests.kernels.running import prepare_by_kernel
+from tests.standin import Lane
 from trtnn.vision import Preprocessing, preprocess
-from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels, opencv_is_exact
+from trtnn.vision.gpu_preprocessing import opencv_is_exact
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FITS = ["letterbox", "stretch", "corner", "warp"]
@@ -19,16 +21,8 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def by_kernel(images, size, dtype=np.float32, how=None, threads=1):
-    """The batch as the kernel makes it, its output begun as NaN."""
-    how = Preprocessing() if how is None else how
-    on_gpu = GpuPreprocessing(how, size, dtype)
-    described = np.zeros(len(images), IMAGE)
-    pixels = [Pixels(image.ctypes.data, *image.shape[:2], image.strides[0]) for image in images]
-    placements = on_gpu.describe(pixels, described)
-    output, table = np.full((len(images), 3, *size), np.nan, dtype), np.ascontiguousarray(on_gpu.table)
-    addresses = described.ctypes.data, table.ctypes.data, output.ctypes.data
-    on_gpu.launch(EmulatedKernels("preprocessing", threads), 0, *addresses, len(images))
-    return output, placements
+    """The batch as the kernel makes it on the CPU."""
+    return prepare_by_kernel(Lane([]), lambda name: EmulatedKernels(name, threads), images, size, dtype, how)
 
 
 def check_equal(images, size, dtype=np.float32, how=None, threads=1):
