@@ -10,10 +10,12 @@ import pytest
 
 import trtnn.cuda
 import trtnn.kernels
+import trtnn.kernels.__main__
 from tests.helpers import message_of
 from trtnn.errors import ArgumentError, BuildError, EngineError
 from trtnn.files import CACHE_ENVIRONMENT
 from trtnn.kernels import CompilerMissingError, Kernels, cache_path, compile_source, cubin, is_ready
+from trtnn.kernels.__main__ import main
 
 NVRTC = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cu13")
 needs_nvrtc = pytest.mark.skipif(not (NVRTC and importlib.util.find_spec("cuda.core")), reason="NVRTC is not installed")
@@ -183,3 +185,15 @@ def test_damaged_code_of_the_cache_is_compiled_again(driver, compiled):
 def test_without_a_gpu_that_is_told(monkeypatch):
     monkeypatch.setattr(trtnn.kernels, "gpus", lambda: ())
     assert message_of(EngineError, Kernels, "preprocessing") == "there is no GPU here, and kernels need one"
+
+
+def test_kernels_are_compiled_ahead(compiled, capsys, monkeypatch):
+    assert main(["sm_86", "sm_90"]) == 0
+    assert compiled == [(name, arch) for arch in ("sm_86", "sm_90") for name in SOURCES]
+    assert capsys.readouterr().out.split() == [str(cache_path(*key)) for key in compiled]
+    monkeypatch.setattr(trtnn.kernels.__main__, "gpus", lambda: ("sm90", "sm90"))
+    assert main([]) == 0
+    assert len(compiled) == 2 * len(SOURCES)  # they are kept
+    monkeypatch.setattr(trtnn.kernels.__main__, "gpus", lambda: ())
+    assert main([]) == 1
+    assert "name architectures: python -m trtnn.kernels sm_90" in capsys.readouterr().err
