@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -33,6 +34,9 @@ class Detector:
             one the first profile is used: images at the height and width that it is fastest at, as many at a time as
             it takes.
         pipeline: the name of the pipeline, in place of what the metadata name.
+        device: ``"cuda"`` prepares images and picks boxes on the GPU, beside an Engine, ``"cpu"`` on the CPU; both find
+            the same. By default it is the GPU where it can be: there kernels are compiled at first use, by the extra
+            ``trtnn[cuda]``, and without that a warning says so.
         **thresholds: what the pipeline picks detections by, such as ``confidence=0.25``; the project's own by default.
 
     Attributes:
@@ -44,10 +48,18 @@ class Detector:
 
     Raises:
         ArgumentError: the source is none of these, has other inputs or outputs, finds no boxes, or says of itself what
-            its outputs contradict; it can be read in several ways; or there is no such threshold.
+            its outputs contradict; it can be read in several ways; there is no such threshold; or the GPU cannot be
+            used as ``device`` asks.
     """
 
-    def __init__(self, source: Engine | Network | Module, *, pipeline: str | None = None, **thresholds: Any) -> None:
+    def __init__(
+        self,
+        source: Engine | Network | Module,
+        *,
+        pipeline: str | None = None,
+        device: str | None = None,
+        **thresholds: Any,
+    ) -> None:
         self._network = network = ImageNetwork(source, "Detector")
         metadata = network.metadata if pipeline is None else {**network.metadata, "pipeline": pipeline}
         self.batch, self.size = network.batch, network.size
@@ -67,10 +79,31 @@ class Detector:
         self.classes = class_count(metadata) if self.classes is None else self.classes
         self.thresholds = self.pipeline.thresholds(thresholds)
         self.labels = class_names(metadata)
-        self._steps: Steps = OnCpu(network, self.pipeline, self.thresholds)
+        self._steps = self._choose(source, device)
+
+    def _choose(self, source: Engine | Network | Module, device: str | None) -> Steps:
+        """Return the way that images go."""
+        if device not in (None, "cpu", "cuda"):
+            raise ArgumentError(f"a Detector has no device {device!r}", "known: cpu, cuda")
+        if device != "cpu" and isinstance(source, Engine):
+            from trtnn.on_gpu import OnGpu, why_not
+
+            reason, can_install = why_not(self._network)
+            if not reason:
+                return OnGpu(source, self._network, self.pipeline, self.thresholds)
+            if device == "cuda":
+                raise ArgumentError("images cannot be prepared on the GPU", reason)
+            if can_install:
+                warnings.warn(f"images are prepared on the CPU: {reason}", stacklevel=3)
+        elif device == "cuda":
+            raise ArgumentError('device="cuda" needs an Engine', f"received: {source!r}, which computes on the CPU")
+        return OnCpu(self._network, self.pipeline, self.thresholds)
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in images, uint8 (height, width, 3) RGB of any sizes; boxes are in each image's own pixels.
+
+        On the GPU images may also lie there: torch's tensors, after the work on torch's current stream, and whatever
+        has ``__cuda_array_interface__`` or ``__dlpack__``. Arrays of the host go up fastest from page-locked memory.
 
         Raises:
             ArgumentError: a single image, not a list of them; or the outputs are not what the pipeline reads.

@@ -31,6 +31,8 @@ class ImageNetwork:
         batch: the most images at a time.
         size: [height, width] of the input in pixels; of a dynamic one what its first profile is fastest at.
         shapes: of the outputs by name, at that size.
+        types: of the outputs by name.
+        dtype: of the input, as NumPy has it.
         gives: the outputs in words.
 
     Raises:
@@ -56,6 +58,7 @@ class ImageNetwork:
             )
         self.metadata = source.metadata if isinstance(source, Network) else source.description
         self.shapes = {name: tuple(map(at_opt, spec.shape)) for name, spec in source.outputs.items()}
+        self.types = {name: spec.dtype for name, spec in source.outputs.items()}
         self.gives = ", ".join(map(str, source.outputs.values()))
         profile = source.profiles[0] if source.profiles else {}
         self._least, *_ = lengths_in(profile, inputs[0].shape, "min")
@@ -64,9 +67,13 @@ class ImageNetwork:
         self.size = [height, width]
         batch = inputs[0].shape[0]
         self._multiple = batch.multiple_of if isinstance(batch, Dim) else 1
-        self._most = -(-max(self.batch, self._least) // self._multiple) * self._multiple
+        self._most = self.taken(self.batch)
         self._memory: list[np.ndarray] = []  # of inputs; threads take it from here and bring it back
-        self._dtype = numpy_type(inputs[0], f"a {kind}")
+        self.dtype = numpy_type(inputs[0], f"a {kind}")
+
+    def taken(self, count: int) -> int:
+        """Return how many images the network takes where there are ``count``: the last batch may be short of that."""
+        return -(-max(count, self._least) // self._multiple) * self._multiple
 
     def prepare(self, images: Sequence[np.ndarray], pipeline: Pipeline, first: int = 0) -> Prepared:
         """Return what the network takes for at most :attr:`batch` images, uint8 (height, width, 3) RGB of any sizes.
@@ -79,14 +86,13 @@ class ImageNetwork:
         Raises:
             ShapeError, DTypeError: one of them is not an image.
         """
-        # The last batch may be short of what the network takes.
-        count = -(-max(len(images), self._least) // self._multiple) * self._multiple
+        count = self.taken(len(images))
         try:
             memory = self._memory.pop()
         except IndexError:  # all of it is under way
-            memory = np.empty((self._most, 3, *self.size), self._dtype)
+            memory = np.empty((self._most, 3, *self.size), self.dtype)
         own = memory[: len(images)]
-        _, placements = pipeline.preprocess(images, (self.size[0], self.size[1]), self._dtype, out=own, first=first)
+        _, placements = pipeline.preprocess(images, (self.size[0], self.size[1]), self.dtype, out=own, first=first)
         memory[len(images) : count] = 0
         return Prepared(memory, count, placements)
 

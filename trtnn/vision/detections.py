@@ -11,7 +11,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, BackendError, ShapeError
 from trtnn.vision.boxes import check_boxes
-from trtnn.vision.fits import Placement
+from trtnn.vision.placing import Placement
 
 
 class Detection(NamedTuple):

@@ -1,4 +1,4 @@
-"""How an image lies on a canvas of fixed size: the ways to fit it, and where its pixels come to be."""
+"""The ways to fit an image to a canvas of fixed size: what becomes of its pixels."""
 
 from __future__ import annotations
 
@@ -6,61 +6,18 @@ import functools
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, ImageError
-from trtnn.vision.boxes import check_boxes
+from trtnn.errors import ArgumentError
 from trtnn.vision.images import check_image
 from trtnn.vision.opencv import opencv
+from trtnn.vision.placing import Placement, Size, place
 
-Size = tuple[int, int]
 Color = int | tuple[float, ...]
-_LONGEST_WARPED = 32766  # of cv2.warpAffine
 _MOST_KEPT = 1 << 26  # bytes of a scratch array that stay for the next image
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How an image lies on its canvas: x on the canvas = x in the image · scale + offset, and so for y.
-
-    Attributes:
-        source_size: the image's (height, width) in px.
-        canvas_size: the canvas's (height, width) in px.
-        scale: canvas pixels per image pixel, (x, y).
-        offset: of the image's top left corner on the canvas in px, (x, y); it may be a fraction.
-    """
-
-    source_size: Size
-    canvas_size: Size
-    scale: tuple[float, float]
-    offset: tuple[float, float]
-
-    @property
-    def area(self) -> tuple[float, float, float, float]:
-        """The box of the whole image on the canvas, xyxy in px."""
-        (height, width), (x, y) = self.source_size, self.offset
-        return x, y, x + width * self.scale[0], y + height * self.scale[1]
-
-    def to_source(self, boxes: npt.ArrayLike) -> np.ndarray:
-        """Map boxes from the canvas to the image: (x - offset) / scale, clipped to the image.
-
-        Args:
-            boxes: (n, 4) xyxy in px of the canvas.
-
-        Returns:
-            (n, 4) float32 xyxy in px of the image.
-
-        Raises:
-            ShapeError: boxes of another shape.
-        """
-        boxes = check_boxes(boxes).astype(np.float64)
-        height, width = self.source_size
-        boxes = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
-        return np.clip(boxes, 0, np.tile((width, height), 2)).astype(np.float32)
 
 
 class Fitted(NamedTuple):
@@ -129,10 +86,8 @@ def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tup
 
 def _letterbox(image: np.ndarray, size: Size, _: Color) -> Fitted:
     """Put an image, scaled to fit, into the middle, as :func:`letterbox` says."""
-    ratio = _ratio(image, size)
-    height, width = (max(1, round(side * ratio)) for side in image.shape[:2])
-    top, left = (round((canvas - side) / 2 - 0.1) for canvas, side in zip(size, (height, width), strict=True))
-    return Fitted(_resize(image, height, width), top, left, _placed(image, size, (height, width), (top, left)))
+    placement = place("letterbox", image.shape[:2], size)
+    return Fitted(_resize(image, placement.inner_size), *placement.corner, placement)
 
 
 def _corner(image: np.ndarray, size: Size, _: Color) -> Fitted:
@@ -140,11 +95,10 @@ def _corner(image: np.ndarray, size: Size, _: Color) -> Fitted:
 
     Its sides are cut to whole pixels, and each side has the scale that comes of that.
     """
-    ratio = _ratio(image, size)
-    height, width = (max(1, int(side * ratio + 1e-6)) for side in image.shape[:2])
+    placement = place("corner", image.shape[:2], size)
     floats = scratch("floats", image.shape, np.float32)
     floats[:] = image
-    return Fitted(_resize(floats, height, width), 0, 0, _placed(image, size, (height, width)))
+    return Fitted(_resize(floats, placement.inner_size), 0, 0, placement)
 
 
 def _warp(image: np.ndarray, size: Size, fill: Color) -> Fitted:
@@ -155,21 +109,16 @@ def _warp(image: np.ndarray, size: Size, fill: Color) -> Fitted:
     Raises:
         ImageError: the image is longer than OpenCV can map.
     """
-    if max(*image.shape[:2], *size) > _LONGEST_WARPED:
-        raise ImageError(
-            f"a picture of {image.shape[0]}×{image.shape[1]} is too long for this network's preprocessing",
-            f"OpenCV maps pictures of up to {_LONGEST_WARPED} pixels a side",
-        )
-    cv2, ratio = opencv(), _ratio(image, size)
-    x, y = _middle(image, size, ratio)
+    cv2, placement = opencv(), place("warp", image.shape[:2], size)
+    (ratio, _), (x, y) = placement.scale, placement.offset
     matrix, canvas = np.array([[ratio, 0, x], [0, ratio, y]]), scratch("resized", (*size, 3), np.uint8)
     cv2.warpAffine(image, matrix, size[::-1], canvas, cv2.INTER_LINEAR, borderValue=fill)
-    return Fitted(canvas, 0, 0, Placement(image.shape[:2], size, (ratio, ratio), (x, y)))
+    return Fitted(canvas, 0, 0, placement)
 
 
 def _stretch(image: np.ndarray, size: Size, _: Color) -> Fitted:
     """Fill the whole canvas with an image, whatever that does to its proportions."""
-    return Fitted(_resize(image, *size), 0, 0, _placed(image, size, size))
+    return Fitted(_resize(image, size), 0, 0, place("stretch", image.shape[:2], size))
 
 
 def _crop(image: np.ndarray, size: Size, _: Color) -> Fitted:
@@ -179,18 +128,16 @@ def _crop(image: np.ndarray, size: Size, _: Color) -> Fitted:
     whole number. The offset of the crop is round(rest / 2). Only what is on the canvas is computed, first the rows and
     then the columns, in float32; what comes of it is rounded.
     """
-    sides = image.shape[:2]
-    shorter = round(max(size) * 256 / 224)
-    height, width = (shorter * side // min(sides) for side in sides)
-    top, left = (round((side - canvas) / 2) for side, canvas in zip((height, width), size, strict=True))
-    rows = _weights(sides[0], height, top, size[0])
-    columns = _weights(sides[1], width, left, size[1])
+    sides, placement = image.shape[:2], place("crop", image.shape[:2], size)
+    (height, width), (top, left) = placement.inner_size, placement.corner
+    rows = _weights(sides[0], height, -top, size[0])
+    columns = _weights(sides[1], width, -left, size[1])
     under = image[rows[0][0] : rows[-1][0] + len(rows[-1][1]), columns[0][0] : columns[-1][0] + len(columns[-1][1])]
     canvas = _average(under, rows, "rows").transpose(1, 0, 2)
     canvas = _average(canvas, columns, "columns").transpose(1, 0, 2)
     pixels = scratch("resized", (*size, 3), np.uint8)
     pixels[:] = np.rint(canvas, out=canvas)
-    return Fitted(pixels, 0, 0, _placed(image, size, (height, width), (-top, -left)))
+    return Fitted(pixels, 0, 0, placement)
 
 
 #: How an image may lie on its canvas: a function of an image, the canvas's size and the fill in the image's channels.
@@ -215,30 +162,12 @@ def check_size(size: int | Size) -> Size:
     return int(height), int(width)
 
 
-def _ratio(image: np.ndarray, size: Size) -> float:
-    """Canvas pixels per image pixel where the whole image fits: min(canvas height / height, and so for width)."""
-    return min(canvas / source for canvas, source in zip(size, image.shape[:2], strict=True))
-
-
-def _middle(image: np.ndarray, size: Size, ratio: float) -> tuple[float, float]:
-    """Return the (x, y) at which an image, scaled by ``ratio``, is in the middle of a canvas."""
-    (height, width), (canvas_height, canvas_width) = image.shape[:2], size
-    return (canvas_width - width * ratio) / 2, (canvas_height - height * ratio) / 2
-
-
-def _placed(image: np.ndarray, canvas_size: Size, resized: Size, corner: tuple[int, int] = (0, 0)) -> Placement:
-    """Return the placement of an image that was resized to (height, width) and has its top left at (top, left)."""
-    (height, width), (top, left) = image.shape[:2], corner
-    scale = resized[1] / width, resized[0] / height
-    return Placement((height, width), canvas_size, scale, (float(left), float(top)))
-
-
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return an image of another size, bilinear; what has that size as it is."""
-    if image.shape[:2] == (height, width):
+def _resize(image: np.ndarray, size: Size) -> np.ndarray:
+    """Return an image of another (height, width), bilinear; what has that size as it is."""
+    if image.shape[:2] == size:
         return image
-    cv2, resized = opencv(), scratch("resized", (height, width, 3), image.dtype)
-    return cv2.resize(image, (width, height), resized, interpolation=cv2.INTER_LINEAR)
+    cv2, resized = opencv(), scratch("resized", (*size, 3), image.dtype)
+    return cv2.resize(image, size[::-1], resized, interpolation=cv2.INTER_LINEAR)
 
 
 @functools.lru_cache(maxsize=64)  # of images of one size they are the same

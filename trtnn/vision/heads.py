@@ -11,7 +11,7 @@ import numpy as np
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.boxes import check_boxes
 from trtnn.vision.detections import Detections
-from trtnn.vision.fits import Placement
+from trtnn.vision.placing import Placement
 from trtnn.vision.postprocessing import check_batch, check_thresholds, postprocess
 from trtnn.vision.suppression import suppress
 
@@ -133,7 +133,7 @@ def _detect_retinanet(
     for boxes, scores, placement in zip(outputs["boxes"], outputs["scores"], placements, strict=True):
         best = [
             start * scores.shape[1] + _best(scores[start:end].ravel(), confidence, max_candidates)
-            for start, end in _levels(placement.canvas_size, len(scores))
+            for start, end in levels(placement.canvas_size, len(scores))
         ]
         anchors, indices = np.divmod(np.concatenate(best), scores.shape[1])
         x1, y1, x2, y2 = placement.area
@@ -156,7 +156,7 @@ RETINANET_STRIDES = (8, 16, 32, 64, 128)
 RETINANET_ANCHORS = 9  # a cell
 
 
-def _levels(canvas_size: tuple[int, int], anchors: int) -> list[tuple[int, int]]:
+def levels(canvas_size: tuple[int, int], anchors: int) -> list[tuple[int, int]]:
     """Return the first anchor of each level, and the first after it.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.detections import Detections
-from trtnn.vision.fits import Placement
+from trtnn.vision.placing import Placement
 from trtnn.vision.suppression import suppress
 
 
