@@ -28,7 +28,7 @@ from trtnn.ops.arithmetic import add
 from trtnn.ops.creation import of_array
 from trtnn.ops.gathering import taps_of
 from trtnn.ops.indexing import take
-from trtnn.ops.known import known_array
+from trtnn.ops.constants import constant_array
 from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
 from trtnn.ops.shaping import permute, reshape, unsqueeze
@@ -93,7 +93,7 @@ def _conv(
     if isinstance(bias, Tensor):
         result = _conv(n, what, input, weight, None, stride, padding, dilation, groups)
         return add(result, reshape(bias, (-1, *(1,) * n)))
-    if isinstance(weight, Tensor) and (numbers := known_array(weight)) is not None:
+    if isinstance(weight, Tensor) and (numbers := constant_array(weight)) is not None:
         weight = numbers
     out_channels, in_channels, *kernel = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images = as_images(input, n, what)
