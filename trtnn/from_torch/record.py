@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._C import _functorch
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]  # it has no stub
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
