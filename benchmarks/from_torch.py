@@ -1,7 +1,7 @@
 """What `trtnn.from_torch` costs, and what its networks are worth, beside the ONNX road and torch in the same run.
 
-layers  layers, and seconds on a CPU, of TensorRT-RTX: conversion, trace and build beside torch.onnx.export, parse and
-        build. It fails where ours has more layers, or another result than torch.
+layers  layers and seconds of TensorRT-RTX: conversion, trace and build beside torch.onnx.export, parse and build. It
+        fails where ours has more layers, or another result than torch.
 speed   a conversion without verification beside one eager call, and the memory that either adds.
 gpu     fp16 engines on a GPU, alone and in CUDA graphs: ours, the ONNX road's, and torch eager, in a CUDA graph, and
         compiled with mode="reduce-overhead"; and how far each is from torch in fp32 on the CPU.
@@ -9,6 +9,8 @@ gpu     fp16 engines on a GPU, alone and in CUDA graphs: ours, the ONNX road's, 
 Every step runs in a process of its own, ends after its time, and leaves a JSON file in the folder of results; a step
 whose file is there is not run again, so that an interrupted run goes on where it stopped. A row is printed as it is
 done.
+
+Seconds of `layers` and `speed` are those of the CPU, torch on one thread: what else the machine does hardly counts.
 
 The models are torchvision's and timm's, with random weights. For `gpu` this Python has torch, torchvision, onnx and,
 for its models, timm (a wheel on PYTHONPATH is enough); --trt-python has TensorRT and torch. Models are converted by
@@ -81,19 +83,22 @@ TURNS = 5
 
 def step_ours(args: argparse.Namespace) -> dict:
     """Convert, trace and build; then compare the network with torch on two inputs."""
+    import torch
+
     import trtnn
     from trtnn.from_torch.convert import Conversion
 
     trtnn.get_backend()  # TensorRT's import is not what is measured
+    torch.set_num_threads(1)
     module, inputs, named = make(args.task.model)
-    start = time.perf_counter()
+    start = time.process_time()
     conversion = Conversion(module, inputs, named)
     model = conversion.run(verify=False)
-    converted = time.perf_counter()
+    converted = time.process_time()
     conversion.network = model.trace()
-    traced = time.perf_counter()
+    traced = time.process_time()
     conversion.network.build(targets=TARGETS)
-    built = time.perf_counter()
+    built = time.process_time()
     return {
         "convert s": converted - start,
         "trace s": traced - converted,
@@ -105,9 +110,12 @@ def step_ours(args: argparse.Namespace) -> dict:
 
 def step_onnx(args: argparse.Namespace) -> dict:
     """The ONNX road of the same model."""
+    import torch
+
+    torch.set_num_threads(1)
     module, inputs, _ = make(args.task.model)
     with tempfile.TemporaryDirectory() as folder:
-        return onnx_road(module, inputs, Path(folder) / "model.onnx")
+        return onnx_road(module, inputs, Path(folder) / "model.onnx", time.process_time)
 
 
 def step_speed(args: argparse.Namespace) -> dict:
@@ -117,6 +125,7 @@ def step_speed(args: argparse.Namespace) -> dict:
     import trtnn
     import trtnn.from_torch.convert  # which is not what is measured
 
+    torch.set_num_threads(1)
     module, inputs, named = make(args.task.model)
 
     def eager() -> None:
@@ -133,9 +142,9 @@ def step_speed(args: argparse.Namespace) -> dict:
     for _ in range(TURNS):
         for name, call in (("eager", eager), ("convert", convert)):
             model = None  # of the turn before
-            before, start = forget_peak(), time.perf_counter()
+            before, start = forget_peak(), time.process_time()
             model = call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
             added.setdefault(name, peak_mb() - before)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     shared = [
