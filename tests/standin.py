@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import inspect
 import json
 import weakref
 from collections.abc import Callable, Iterable
@@ -219,11 +220,19 @@ class _Runtimes:
 
 
 class Graph:
-    """A CUDA graph that is not one: it puts its work on the stream again whenever it is launched."""
+    """A CUDA graph that is not one: it puts its work on the stream again whenever it is launched.
+
+    As a graph knows buffers by their addresses alone, it keeps nothing alive that it works on.
+    """
 
     def __init__(self, enqueue: Callable[[int], None]) -> None:
-        self.launch = enqueue
+        self._enqueue = weakref.WeakMethod(enqueue) if inspect.ismethod(enqueue) else lambda: enqueue
         enqueue(Memory.stream)
+
+    def launch(self, stream: int) -> None:
+        enqueue = self._enqueue()
+        assert enqueue is not None, "an illegal memory access: the graph's buffers are gone"
+        enqueue(stream)
 
     def close(self) -> None:
         pass

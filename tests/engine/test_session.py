@@ -185,6 +185,16 @@ def test_a_cuda_graph_for_each_shape(dynamic, log):
     ]  # fmt: skip
 
 
+def test_what_launches_a_graph_keeps_its_buffers(dynamic):
+    launch = dynamic.cuda_graph().bare(numbers(1, 2, 4))
+    gc.collect()
+    assert len(dynamic._open()._workers) == 1
+    launch()
+    del launch
+    gc.collect()
+    assert not dynamic._open()._workers
+
+
 def test_what_tensorrt_refuses(dynamic, monkeypatch):
     monkeypatch.setattr(Context, "set_input_shape", lambda *_: False)
     message = message_of(EngineError, dynamic, numbers(1, 2, 4))

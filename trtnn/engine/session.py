@@ -392,7 +392,10 @@ class GraphWorker(Worker):
     def bare(self, shapes: CallShapes) -> Callable[[], None]:
         """Return the launch of the graph alone, on the stream that is current now."""
         self._execute({})
-        return partial(self._graph.launch, self.memory.current_handle())
+        return partial(self._launch, self.memory.current_handle())
+
+    def _launch(self, stream: int) -> None:  # whoever holds it holds the buffers and the context that the graph needs
+        self._graph.launch(stream)
 
     def close(self) -> None:
         """Free the graph, the context and the buffers."""

@@ -25,10 +25,10 @@ from trtnn.ops._arguments import (
 from trtnn.ops._promotion import cast
 from trtnn.ops._spatial import as_images, as_sides
 from trtnn.ops.arithmetic import add
+from trtnn.ops.constants import constant_array
 from trtnn.ops.creation import of_array
 from trtnn.ops.gathering import taps_of
 from trtnn.ops.indexing import take
-from trtnn.ops.constants import constant_array
 from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
 from trtnn.ops.shaping import permute, reshape, unsqueeze
