@@ -247,6 +247,13 @@ def test_what_has_an_end_is_not_opened_again(captures):
     assert len(opened) == 1
 
 
+def test_a_file_that_does_not_say_how_many_frames_it_has_is_read_once(captures, tmp_path):
+    opened, _ = captures(Capture([0, 20, 40], count=-5))
+    (tmp_path / "a.webm").touch()
+    assert greys(read(tmp_path / "a.webm")) == [0, 1, 2]
+    assert len(opened) == 1
+
+
 # -- addresses, by a server on this machine ---------------------------------------------------------------------------
 
 
