@@ -12,9 +12,7 @@ from trtnn.cuda import gpus
 
 PYNVVIDEOCODEC = "PyNvVideoCodec"
 _AHEAD = 8  # frames that it decodes ahead
-_CLOSE = (
-    8.0  # levels of 255 by which a first frame may differ from OpenCV's in the mean: colours are converted otherwise
-)
+_CLOSE = 8.0  # levels of 255, in the mean: by so much colours are converted otherwise than OpenCV does
 
 
 def open_video(path: str, first: np.ndarray) -> Iterator[np.ndarray] | None:

@@ -26,6 +26,7 @@ STANDARD_INPUT = "-"
 TIMEOUT_S = 10  # to connect, and for what is then to come
 LONGEST_S = 60  # for an image as a whole
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a stream that broke off is opened again, once after each
+_SILENT = 0  # OpenCV's level of messages
 _MOST_LISTED = 1 << 20  # sources in a list
 _MOST_LIST_BYTES = 1 << 26
 
@@ -260,15 +261,16 @@ def _advice(place: str | int) -> list[str]:
 def _open(place: str | int) -> Any:
     """Return OpenCV's reader of a video; it does not print what went wrong."""
     cv2 = quiet_opencv()
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # of OpenCV 4, and of 5
+    level = logging.getLogLevel()
+    logging.setLogLevel(_SILENT)
     try:
         if isinstance(place, int):
             return cv2.VideoCapture(place)
         times = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 1000 * TIMEOUT_S, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * TIMEOUT_S]
         return cv2.VideoCapture(place, cv2.CAP_FFMPEG, times)
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        logging.setLogLevel(level)
 
 
 def read_frames(
