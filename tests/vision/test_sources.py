@@ -157,6 +157,13 @@ def test_an_image_on_standard_input(monkeypatch, broken):
         np.testing.assert_array_equal(read("-")[0].image, image())
 
 
+def test_too_much_on_standard_input(monkeypatch):
+    monkeypatch.setattr(sources_module, "most_bytes", lambda _: 1000)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encode_image("a.png", image()))))
+    with pytest.raises(ImageError, match="cannot read the picture on standard input: it has more than 1,000 bytes"):
+        read("-")
+
+
 def test_a_number_that_is_a_file_as_well(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "0").touch()
