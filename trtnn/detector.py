@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -111,7 +111,7 @@ class Detector:
         """
         return [self._checked(found) for found in call(self._steps, list(self._network.check_several(images)))]
 
-    def stream(self, images: Iterable[np.ndarray]) -> Iterator[Detections]:
+    def stream(self, images: Iterable[np.ndarray]) -> Generator[Detections, None, None]:
         """Yield the detections in each image, in order, while those behind it are read, prepared and computed.
 
         Images are taken from ``images`` in a thread of its own, a few batches ahead of what is yielded and no more, so
@@ -127,7 +127,7 @@ class Detector:
         """
         return self._stream(self._network.check_several(images))
 
-    def _stream(self, images: Iterable[np.ndarray]) -> Iterator[Detections]:
+    def _stream(self, images: Iterable[np.ndarray]) -> Generator[Detections, None, None]:
         with closing(stream(self._steps, images)) as found:
             yield from map(self._checked, found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +77,16 @@ def check_images(images: Iterable[npt.ArrayLike], first: int = 0) -> list[np.nda
     return checked
 
 
-def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
+def find_images(
+    source: str | os.PathLike[str], recursive: bool = False, suffixes: Collection[str] = SUFFIXES
+) -> list[Path]:
     """Return the images that ``source`` stands for, sorted by path.
 
     Args:
         source: a file (taken whatever its suffix), a folder (its images by suffix) or a glob such as
             ``"holiday/**/*.jpg"`` (its matches by suffix). Hidden files are left out of folders and globs.
         recursive: whether a folder's subfolders count, but for hidden ones and links.
+        suffixes: of what is taken from folders and globs.
 
     Raises:
         ImageError: there is no image at all.
@@ -99,13 +102,13 @@ def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list
         raise ImageError(f"no picture at {path}: it is neither a regular file nor a folder")
     else:
         candidates = [Path(match) for match in glob.glob(os.fspath(source), recursive=True)]
-    paths = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    paths = sorted(entry for entry in candidates if entry.suffix.lower() in suffixes and entry.is_file())
     if paths:
         return paths
     if path.is_dir() or candidates:
         place = f"the folder {path}" if path.is_dir() else f"what {source} matches"
         below = ["its subfolders were left out: -r, or recursive=True, takes them too"] if subfolders(path) else []
-        details = [f"known suffixes: {' '.join(sorted(SUFFIXES))}", *([] if recursive else below)]
+        details = [f"known suffixes: {' '.join(sorted(suffixes))}", *([] if recursive else below)]
         raise ImageError(f"no picture in {place}", *details)
     raise ImageError(f"no picture at {source}", "it is neither a file, nor a folder, nor a glob that matches anything")
 
@@ -143,38 +146,58 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
             more pixels.
         ArgumentError: ``max_pixels`` is no positive number.
     """
+    most = most_bytes(max_pixels)
+    return decode_image(_read_bytes(Path(path), most), path, max_pixels)
+
+
+def most_bytes(max_pixels: int) -> int:
+    """Return how many bytes an image of so many pixels may have.
+
+    Raises:
+        ArgumentError: it is no positive number.
+    """
     if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
         raise ArgumentError(f"max_pixels is a positive int, not {max_pixels!r}")
-    path = Path(path)
-    data = _read_bytes(path, max_pixels)
+    return max(_LEAST_BYTES, max_pixels * _BYTES_A_PIXEL)
+
+
+def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return the image that ``data``, the content of a file, is; see :func:`read_image`.
+
+    Args:
+        data: its bytes.
+        name: what errors call it.
+        max_pixels: the most that it may have.
+    """
+    if not data:
+        raise ImageError(f"cannot read the picture {name}: the file is empty")
     size = size_in_header(data)
     if size is None:
-        raise _does_not_decode(path, data)
+        raise _does_not_decode(name, data)
     if size[0] * size[1] > max_pixels:
         raise ImageError(
-            f"the picture {path} is too large: {size[0]:,}×{size[1]:,} pixels",
+            f"the picture {name} is too large: {size[0]:,}×{size[1]:,} pixels",
             f"the most is {max_pixels:,}; where the file is trusted, raise it: read_image(path, max_pixels=...), or "
             "trtnn detect --max-pixels",
         )
     scans = scans_in(data)
     if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
         raise ImageError(
-            f"the picture {path} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",
+            f"the picture {name} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",
             f"the most is {_MOST_SCANS * max_pixels // (size[0] * size[1]):,} of so many; most JPEGs have up to 10",
         )
     cv2 = opencv()
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f"cannot read the picture {path}", f"OpenCV: {error.err}") from error
+        raise ImageError(f"cannot read the picture {name}", f"OpenCV: {error.err}") from error
     if image is None:
-        raise _does_not_decode(path, data)
+        raise _does_not_decode(name, data)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def _read_bytes(path: Path, max_pixels: int) -> bytes:
+def _read_bytes(path: Path, most: int) -> bytes:
     """Return the bytes of a regular file: a pipe may never give any, and a device never end."""
-    most = max(_LEAST_BYTES, max_pixels * _BYTES_A_PIXEL)
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:  # it fails for a folder
@@ -183,19 +206,16 @@ def _read_bytes(path: Path, max_pixels: int) -> bytes:
                 raise ImageError(f"cannot read the picture {path}: it is no regular file")
             if status.st_size > most:
                 raise ImageError(f"cannot read the picture {path}: its {status.st_size:,} bytes are more than {most:,}")
-            data = file.read(status.st_size)
+            return file.read(status.st_size)
     except FileNotFoundError:
         raise ImageError(f"no picture at {path}: the file does not exist") from None
     except OSError as error:
         raise ImageError(f"cannot read the picture {path}", f"{type(error).__name__}: {error.strerror}") from error
-    if not data:
-        raise ImageError(f"cannot read the picture {path}: the file is empty")
-    return data
 
 
-def _does_not_decode(path: Path, data: bytes) -> ImageError:
+def _does_not_decode(name: str | os.PathLike[str], data: bytes) -> ImageError:
     return ImageError(
-        f"cannot read the picture {path}: it does not decode",
+        f"cannot read the picture {name}: it does not decode",
         f"size: {len(data)} bytes, the first: {data[:8].hex(' ')}",
         "the file is damaged, or of another kind than BMP, JPEG, PNG, PPM, TIFF and WebP",
     )
