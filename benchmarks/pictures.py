@@ -17,7 +17,7 @@ what it measured. Peers that are not installed are named and left out.
 examples:
   python benchmarks/pictures.py --out pictures.json
   python benchmarks/pictures.py --out pictures.json --only kernel suppress one --seconds 120
-  python benchmarks/pictures.py --out pictures.json --batch 32 --only stream --engines /tmp/engines
+  python benchmarks/pictures.py --out pictures.json --batch 8 --only stream --models yolov5s --engines /tmp/engines
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def ways(rows: Rows, args: argparse.Namespace, part: str, batch: int) -> None:
 
     vision = try_import("torchvision")
     image = noise(*PICTURE)
-    for name in ("yolov5s", "digits"):
+    for name in args.models:
         engine = engine_of(args, name, batch)
         label = f"{name}, {batch} of 1280 x 720"
         alone = graph_of(engine)
@@ -306,7 +306,7 @@ def part_stream(rows: Rows, args: argparse.Namespace) -> None:
 
     count, image = 2000, noise(*PICTURE)
     pictures = [image.copy() for _ in range(64)]
-    for name in ("yolov5s", "digits"):
+    for name in args.models:
         engine = engine_of(args, name, args.batch)
         alone = args.batch / graph_of(engine) * 1000
         rows.add("stream", f"{name}, batch {args.batch}: the engine alone", alone, "pictures/s")
@@ -324,7 +324,7 @@ def part_stream(rows: Rows, args: argparse.Namespace) -> None:
 def part_memory(rows: Rows, args: argparse.Namespace) -> None:
     from trtnn import Detector
 
-    detector = Detector(engine_of(args, "digits", 1), device="cuda")
+    detector = Detector(engine_of(args, args.models[-1], 1), device="cuda")
     rng = np.random.default_rng(0)
     whole = np.zeros((1500, 1500, 3), np.uint8)
     for _ in range(3):
@@ -334,7 +334,7 @@ def part_memory(rows: Rows, args: argparse.Namespace) -> None:
     for height, width in rng.integers(1, 1500, (10000, 2)):
         detector([whole[:height, :width]])
     took, after = (time.perf_counter() - start) / 10000 * 1e3, gpu_memory()
-    rows.add("memory", "digits, pictures of random sizes up to 1500 x 1500", took)
+    rows.add("memory", f"{args.models[-1]}, pictures of random sizes up to 1500 x 1500", took)
     if before is not None and after is not None:
         rows.add("memory", "taken over 10,000 of them", (before[0] - after[0]) / 2**20, "MiB")
 

@@ -132,6 +132,10 @@ def test_a_second_batch_is_one_graph_and_takes_no_memory(engine_of, log):
     assert "allocate" not in kinds
     assert kinds.count("synchronize") == 1
     assert kinds.count("upload") == 2  # the image, and what is said of it
+    log.clear()
+    detector([image[:20, :30] // 2])
+    assert [entry[0] for entry in log].count("upload") == 1  # the same is said of it
+    assert "launch" in [entry[0] for entry in log]
     (download,) = (entry[1] for entry in log if entry[0] == "download")
     assert download < 300 * 24 + 1024  # boxes, and no outputs
 

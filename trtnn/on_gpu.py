@@ -23,6 +23,7 @@ from trtnn.vision.pipelines import Pipeline
 from trtnn.vision.placing import Placement
 
 _ALIGNMENT = 256  # of each image in the memory that they are uploaded to
+_NOWHERE = Pixels(0, 0, 0, 0)
 
 
 def why_not(network: ImageNetwork) -> tuple[str, bool]:
@@ -126,7 +127,8 @@ class _Batch:
             self._results, self._wanted = lane.pinned(after.result_bytes), self._uploaded(after.wanted)
         self._graph: CapturedGraph | None = None
         self._has_run = False
-        self._pixels_at, self._pixels_bytes = 0, 0
+        self._room_at, self._room_bytes = 0, 0
+        self._pixels: list[Pixels] = []  # what was described last
         self._placements: list[Placement] = []
         self._owners: list[Any] = []
 
@@ -144,37 +146,43 @@ class _Batch:
         """Bring images to the GPU, and say what they are."""
         lane = self._lane
         lane.enter()
-        on_gpu = [device_image(image, index, lane.handle) for index, image in enumerate(images, first)]
-        host = {
-            index: np.ascontiguousarray(check_images([image], first + index)[0])
-            for index, (image, known) in enumerate(zip(images, on_gpu, strict=True))
-            if known is None
-        }
-        offsets, end = {}, 0
-        for index, image in host.items():
-            offsets[index] = end
-            end += -(-image.nbytes // _ALIGNMENT) * _ALIGNMENT
-        if end > self._pixels_bytes:
-            if self._pixels_at:
-                lane.release(self._pixels_at)
-            self._pixels_at, self._pixels_bytes = 0, 0
-            self._pixels_at, self._pixels_bytes = lane.allocate(end), end
-        pixels = []
-        for index, known in enumerate(on_gpu):
-            if known is not None:
-                if known.stream is not None:
-                    lane.wait_for(known.stream)
-                pixels.append(known.pixels)
+        pixels: list[Pixels] = []
+        owners: list[Any] = []
+        host: list[tuple[int, np.ndarray]] = []
+        for index, image in enumerate(images, first):
+            there = device_image(image, index, lane.handle)
+            if there is None:
+                (array,) = check_images([image], index)
+                host.append((len(pixels), np.ascontiguousarray(array)))
+                pixels.append(_NOWHERE)
                 continue
-            image, address = host[index], self._pixels_at + offsets[index]
-            lane.upload(address, image)
-            height, width, _ = image.shape
-            pixels.append(Pixels(address, height, width, image.strides[0]))
-        self._described[:] = 0  # what is behind the images is an image of no size: all of its canvas is the fill
-        self._placements = self._preprocessing.describe(pixels, self._images)
-        describe(self._placements, self._places)
-        lane.upload(self._described_at, self._described)
-        self._owners = [known.owner for known in on_gpu if known is not None] + list(host.values())
+            if there.stream is not None:
+                lane.wait_for(there.stream)
+            pixels.append(there.pixels)
+            owners.append(there.owner)
+        address = self._room(sum(_aligned(array.nbytes) for _, array in host))
+        for place, array in host:
+            lane.upload(address, array)
+            height, width, _ = array.shape
+            pixels[place] = Pixels(address, height, width, array.strides[0])
+            address += _aligned(array.nbytes)
+        self._owners = [*owners, *(array for _, array in host)]
+        if pixels != self._pixels:  # what is said of them is there already where nothing changed
+            self._pixels = []
+            self._described[:] = 0  # behind the images is one of no size: all of its canvas is the fill
+            self._placements = self._preprocessing.describe(pixels, self._images)
+            describe(self._placements, self._places)
+            lane.upload(self._described_at, self._described)
+            self._pixels = pixels
+
+    def _room(self, size_bytes: int) -> int:
+        """Return the address of memory for images, which grows where it has to."""
+        if size_bytes > self._room_bytes:
+            if self._room_at:
+                self._lane.release(self._room_at)
+            self._room_at, self._room_bytes = 0, 0
+            self._room_at, self._room_bytes = self._lane.allocate(size_bytes), size_bytes
+        return self._room_at
 
     def run(self) -> None:
         """Put the work on the stream: at first piece by piece, and from the second time on as one graph."""
@@ -226,3 +234,7 @@ class _Batch:
             outputs[name] = whole[: len(self._placements)]
         self._lane.synchronize()
         return self._head.detect(self._named(outputs), self._placements, **self._way.thresholds)
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // _ALIGNMENT) * _ALIGNMENT

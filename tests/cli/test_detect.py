@@ -119,7 +119,7 @@ def test_a_picture_that_does_not_decode_is_skipped(run, tmp_path, album):
 def test_no_picture_that_decodes(run, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
     result = run("detect", tmp_path / "broken.jpg", *SMALL, "-o", tmp_path / "out")
-    assert (result.code, result.out) == (1, f"0 pictures, 0 detections, read by OpenCV: {tmp_path / 'out'}\n")
+    assert (result.code, result.out) == (1, f"0 pictures, 0 detections: {tmp_path / 'out'}\n")
     assert result.err.endswith("error: 1 of 1 picture could not be read\n")
     assert json.loads((tmp_path / "out" / "detections.json").read_text()) == {}
 

@@ -208,7 +208,7 @@ def test_no_file_of_results_that_is_not_ours_is_overwritten(run, tmp_path, name)
 def film(tmp_path):
     """A video of three frames of the picture, each turned over."""
     path, image = tmp_path / "film.avi", cv2.cvtColor(read_image(PICTURE), cv2.COLOR_RGB2BGR)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 8, image.shape[1::-1])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 8, image.shape[1::-1])
     for frame in (image, image[:, ::-1], image):
         writer.write(frame)
     writer.release()

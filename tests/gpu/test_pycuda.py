@@ -44,12 +44,17 @@ engine.close()
 
 
 def test_arrays_threads_and_a_graph(tmp_path):
+    check_program(PROGRAM, tmp_path)
+
+
+def check_program(program, tmp_path):
+    """A process runs a small engine in all ways on the memory that is left to it."""
     x = numbers(2, 3, 8, 8)
     network = trace(lambda x: F.relu(x * 2 - 1), x)
     network.build(optimization_level=0).save(tmp_path / "small.engine")
     np.save(tmp_path / "x.npy", x)
     files = [str(tmp_path / name) for name in ("small.engine", "x.npy", "results.npz")]
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *files], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     expected = np.maximum(x * 2 - 1, 0)
     with np.load(files[2]) as results:

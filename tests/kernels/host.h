@@ -63,6 +63,20 @@ DEVICE unsigned funnel(unsigned low, unsigned high, unsigned shift) {
     return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> shift);
 }
 
+DEVICE unsigned permuted(unsigned low, unsigned high, unsigned which) {
+    const unsigned long long bytes = static_cast<unsigned long long>(high) << 32 | low;
+    unsigned result = 0;
+    for (int i = 0; i < 4; ++i) result |= static_cast<unsigned>(bytes >> (8 * (which >> (4 * i) & 7)) & 255) << (8 * i);
+    return result;
+}
+DEVICE unsigned dot_low(unsigned weights, unsigned bytes) {
+    return (weights & 0xFFFF) * (bytes & 255) + (weights >> 16) * (bytes >> 8 & 255);
+}
+DEVICE unsigned dot_high(unsigned weights, unsigned bytes) { return dot_low(weights, bytes >> 16); }
+DEVICE unsigned high_product(unsigned a, unsigned b) {
+    return static_cast<unsigned>(static_cast<unsigned long long>(a) * b >> 32);
+}
+
 template <typename To, typename From>
 To bits(From v) {
     To to;

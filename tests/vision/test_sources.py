@@ -24,7 +24,7 @@ def image(seed=0, height=48, width=64):
 
 def video(path, frames, code="MJPG", size=(48, 64)):
     """Write a video whose frames are of one grey each: 0, 20, 40, ..."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 5, size[::-1])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 5, size[::-1])
     for index in range(frames):
         writer.write(np.full((*size, 3), 20 * index % 256, np.uint8))
     writer.release()
@@ -76,7 +76,7 @@ def test_a_video_gives_its_frames_in_order_with_numbers_and_rate(tmp_path, name,
 
 
 def test_the_channels_of_a_video_are_rgb(tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
     writer.write(np.full((48, 64, 3), (0, 0, 250), np.uint8))  # red, as OpenCV has it
     writer.release()
     (frame,) = read(tmp_path / "a.avi")
@@ -155,6 +155,13 @@ def test_an_image_on_standard_input(monkeypatch, broken):
             read("-")
     else:
         np.testing.assert_array_equal(read("-")[0].image, image())
+
+
+def test_too_much_on_standard_input(monkeypatch):
+    monkeypatch.setattr(sources_module, "most_bytes", lambda _: 1000)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encode_image("a.png", image()))))
+    with pytest.raises(ImageError, match="cannot read the picture on standard input: it has more than 1,000 bytes"):
+        read("-")
 
 
 def test_a_number_that_is_a_file_as_well(tmp_path, monkeypatch):
@@ -244,6 +251,13 @@ def test_a_stream_that_never_was_there(captures):
 def test_what_has_an_end_is_not_opened_again(captures):
     opened, _ = captures(Capture([0, 20, 40], count=3))
     assert greys(read("https://example.org/a.mp4")) == [0, 1, 2]
+    assert len(opened) == 1
+
+
+def test_a_file_that_does_not_say_how_many_frames_it_has_is_read_once(captures, tmp_path):
+    opened, _ = captures(Capture([0, 20, 40], count=-5))
+    (tmp_path / "a.webm").touch()
+    assert greys(read(tmp_path / "a.webm")) == [0, 1, 2]
     assert len(opened) == 1
 
 

@@ -30,7 +30,7 @@ from trtnn.files import file_name
 from trtnn.vision import SUFFIXES, Detection, Detections
 from trtnn.vision import draw as draw_boxes
 from trtnn.vision.images import MAX_PIXELS, encode_image
-from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Frame, Source, read_frames, readers
+from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Frame, Source, read_frames
 from trtnn.vision.video import VideoWriter
 
 
@@ -136,7 +136,8 @@ def detect(
         results.close()
     print_detections(results.rows, results.total, labels)
     summary = f"{counted(results.count, 'picture')}, {counted(results.total, 'detection')}"
-    print_line(f"{summary}, read by {' and '.join(readers())}: {output}")
+    readers = f", read by {' and '.join(results.readers)}" if results.readers else ""
+    print_line(f"{summary}{readers}: {output}")
     tell_unread(unread, len(found), "picture" if len(paths) == len(found) else "source")
 
 
@@ -166,6 +167,7 @@ class _Detected:
     count: int = 0
     total: int = 0
     rows: list[tuple[str, Detection]] = field(default_factory=list)
+    readers: dict[str, None] = field(default_factory=dict)  # in the order in which they came
     video: VideoWriter | None = None
 
     def keep(self, source: Source, frame: Frame, detections: Detections) -> None:
@@ -184,6 +186,7 @@ class _Detected:
             self.folder.check([self.folder.path / LABELS / label_path], self.force)
         for writer in self.writers:
             writer.add(result)
+        self.readers[frame.reader] = None
         self.count, self.total = self.count + 1, self.total + len(detections)
         if len(self.rows) < MAX_ROWS:
             name = Path(source.name).name or source.name

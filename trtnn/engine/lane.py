@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import weakref
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -23,12 +24,20 @@ _RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
 _call = functools.partial(call, memory=describe_gpu_memory)
 
 
-def _free(stream: ctypes.c_void_p, event: ctypes.c_void_p, device: set[int], pinned: set[int]) -> None:
-    with contextlib.suppress(EngineError):  # nobody is there to hear of it
-        use_first_gpu()
-        # The garbage collector may come here while this thread captures a CUDA graph, which freeing would spoil.
-        mode = ctypes.c_int(_RELAXED)
+@contextlib.contextmanager
+def _uncaptured() -> Iterator[None]:
+    """Use the GPU in any thread, also one that captures a CUDA graph: the garbage collector frees where it likes."""
+    use_first_gpu()
+    mode = ctypes.c_int(_RELAXED)
+    _call("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))
+    try:
+        yield
+    finally:
         _call("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))
+
+
+def _free(stream: ctypes.c_void_p, event: ctypes.c_void_p, device: set[int], pinned: set[int]) -> None:
+    with contextlib.suppress(EngineError), _uncaptured():  # nobody is there to hear of an error
         _call("cuStreamSynchronize", stream)
         for address in device:
             _call("cuMemFree_v2", ctypes.c_uint64(address))
@@ -36,7 +45,6 @@ def _free(stream: ctypes.c_void_p, event: ctypes.c_void_p, device: set[int], pin
             _call("cuMemFreeHost", ctypes.c_void_p(address))
         _call("cuEventDestroy_v2", event)
         _call("cuStreamDestroy_v2", stream)
-        _call("cuThreadExchangeStreamCaptureMode", ctypes.byref(mode))
 
 
 class Lane:
@@ -81,9 +89,10 @@ class Lane:
 
     def release(self, address: int) -> None:
         """Give memory back that :meth:`allocate` returned, once the stream is done with it."""
-        self.synchronize()
         self._device.remove(address)
-        _call("cuMemFree_v2", ctypes.c_uint64(address))
+        with _uncaptured():
+            _call("cuStreamSynchronize", self._stream)
+            _call("cuMemFree_v2", ctypes.c_uint64(address))
 
     def pinned(self, size_bytes: int) -> np.ndarray:
         """Return uninitialised page-locked memory of the host as a uint8 array; it lasts as long as this lane.

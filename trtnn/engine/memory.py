@@ -1,7 +1,7 @@
 """Device and pinned memory behind one small interface: torch's where it is installed with CUDA, else pycuda's.
 
-Both work in the primary context of the first GPU, so each lives beside other users of CUDA in the process. An object
-belongs to the thread that made it.
+Without either the driver's own serves, see :mod:`trtnn.engine.driver_memory`. All work in the primary context of the
+first GPU, so each lives beside other users of CUDA in the process. An object belongs to the thread that made it.
 
 Arrays go to the GPU and come from there straight, whatever memory they lie in: where it is not page-locked the driver
 copies through its own that is, which takes less time than to do so here. Threads do not help: where cores are busy a
@@ -294,10 +294,10 @@ class PycudaMemory:
 
 
 def device_memory() -> DeviceMemory:
-    """Return the way to device memory that is installed.
+    """Return the way to device memory that is installed; the driver's own needs nothing.
 
     Raises:
-        EngineError: neither torch with CUDA nor pycuda is.
+        EngineError: there is no driver, or the GPU has no memory for a context.
     """
     if importlib.util.find_spec("torch") is not None:
         import torch
@@ -306,4 +306,6 @@ def device_memory() -> DeviceMemory:
             return TorchMemory()
     if importlib.util.find_spec("pycuda") is not None:
         return PycudaMemory()
-    raise EngineError("an engine needs torch with CUDA, or pycuda, for device memory", "pip install pycuda")
+    from trtnn.engine.driver_memory import DriverMemory  # which needs this file
+
+    return DriverMemory()

@@ -105,7 +105,10 @@ def _check(shape: tuple[int, ...], dtype: str, index: int) -> None:
     try:
         like = np.zeros((), dtype)
     except TypeError:
-        raise DTypeError(f"image {index} of those given: a picture must be uint8, RGB in 0..255", dtype) from None
+        like = None
+    if like is None or like.dtype.kind not in "biuf":  # others may teach NumPy more types
+        summary = f"image {index} of those given: a picture must be uint8, RGB in 0..255"
+        raise DTypeError(summary, f"received: {dtype}")
     try:
         check_image(np.broadcast_to(like, shape))
     except (DTypeError, ValueError) as error:  # the latter is ShapeError's own base

@@ -149,6 +149,9 @@ FITS: dict[str, Callable[[np.ndarray, Size, Color], Fitted]] = {
     "crop": _crop,
 }
 
+#: Those in float32, where OpenCV may round a channel otherwise at another place in the pixel.
+FLOAT_FITS = frozenset({"corner"})
+
 
 def check_size(size: int | Size) -> Size:
     """Return the (height, width) of a canvas, of one number that of a square.

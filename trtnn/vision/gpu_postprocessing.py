@@ -184,22 +184,27 @@ class GpuPostprocessing:
             results: uint8, the first :attr:`result_bytes` of the memory.
             count: how many images there are.
         """
-        odd = results[self._offsets["odd"] :][:4].view(np.int32)[0]
-        return odd == 0 and self._counts(results, count)["candidates"].max() <= self._outputs.capacity
+        odd = results[self._offsets["odd"] :][:4].view(np.int32).item()
+        capacity = self._outputs.capacity
+        return odd == 0 and all(candidates <= capacity for candidates, *_ in self._counts(results, count))
 
     def is_done(self, results: np.ndarray, count: int) -> bool:
         """Tell whether no further tile is needed."""
-        return bool(self._counts(results, count)["is_done"].all())
+        return all(is_done for *_, is_done in self._counts(results, count))
 
     def read(self, results: np.ndarray, count: int) -> list[Detections]:
         """Return the detections of ``count`` images; arguments as of :meth:`is_good`."""
-        kept, most = self._counts(results, count)["kept"].tolist(), self._outputs.max_detections
-        whole = results[self._offsets["results"] :][: count * most * _DETECTION.itemsize].view(_DETECTION)
-        parts = [whole[image * most : image * most + number].copy() for image, number in enumerate(kept)]
-        return [Detections(part["box"], part["score"], part["label"]) for part in parts]
+        most, begin = self._outputs.max_detections * _DETECTION.itemsize, self._offsets["results"]
+        detections = []
+        for image, (_, _, kept, _) in enumerate(self._counts(results, count)):
+            start = begin + image * most
+            part = results[start : start + kept * _DETECTION.itemsize].view(_DETECTION)
+            detections.append(Detections(part["box"].copy(), part["score"].copy(), part["label"]))
+        return detections
 
-    def _counts(self, results: np.ndarray, count: int) -> np.ndarray:
-        return results[: count * _COUNTS.itemsize].view(_COUNTS)
+    def _counts(self, results: np.ndarray, count: int) -> list[tuple[int, ...]]:
+        """Return each image's ``Counts`` of postprocessing.cu."""
+        return results[: count * _COUNTS.itemsize].view(_COUNTS).tolist()
 
 
 def describe(placements: Sequence[Placement], to: np.ndarray) -> None:

@@ -88,6 +88,7 @@ class GpuPreprocessing:
         self._batch.fill_bytes[:] = [int(value) for value in fill]
         for name in ("fill", "mean", "std"):
             getattr(self._batch, name)[:] = getattr(how, name)
+        self._placed = functools.lru_cache(maxsize=1024)(self._place)  # images of one size lie alike
 
     def describe(self, images: Sequence[Pixels], to: np.ndarray) -> list[Placement]:
         """Write what the kernel reads of images, and return how they lie on their canvases.
@@ -101,24 +102,26 @@ class GpuPreprocessing:
         """
         placements = []
         for index, (address, height, width, row_bytes) in enumerate(images):
-            placement = place(self.how.fit, (height, width), self.size)
-            to[index] = (address, row_bytes, height, width, *self._lie(placement))
+            placement, lie = self._placed((height, width))
+            to[index] = (address, row_bytes, height, width, *lie)
             placements.append(placement)
         return placements
 
-    def _lie(self, placement: Placement) -> tuple[float, ...]:
-        (height, width), (scale_x, scale_y), (x, y) = placement.source_size, placement.scale, placement.offset
+    def _place(self, source_size: Size) -> tuple[Placement, tuple[float, ...]]:
+        """Return how an image of a size lies on its canvas, and what the kernel reads of that."""
+        placement = place(self.how.fit, source_size, self.size)
+        (height, width), (scale_x, scale_y), (x, y) = source_size, placement.scale, placement.offset
         if self.how.fit == "warp":  # the inverse of the map, in the steps of cv2.warpAffine
             factor = 1 / (scale_x * scale_y)
             scale = scale_y * factor
-            return 0, 0, 0, 0, 0.0, 0.0, -scale * y, -scale * x, scale, _warp_is_exact()
+            return placement, (0, 0, 0, 0, 0.0, 0.0, -scale * y, -scale * x, scale, _warp_is_exact())
         inner_height, inner_width = placement.inner_size
         is_exact = self.how.fit == "crop" or (min(height, width) > 1 and opencv_is_exact())
         if is_exact and _KERNELS[self.how.fit] != "bytes":
-            ratio_y, ratio_x = height / inner_height, width / inner_width
+            ratios = height / inner_height, width / inner_width
         else:
-            ratio_y, ratio_x = 1 / (inner_height / height), 1 / (inner_width / width)
-        return *placement.corner, inner_height, inner_width, ratio_y, ratio_x, 0.0, 0.0, 0.0, is_exact
+            ratios = 1 / (inner_height / height), 1 / (inner_width / width)
+        return placement, (*placement.corner, inner_height, inner_width, *ratios, 0.0, 0.0, 0.0, is_exact)
 
     def launch(self, kernels: Kernels, stream: int, images: int, table: int, output: int, count: int) -> None:
         """Put the kernel for a batch on a stream.

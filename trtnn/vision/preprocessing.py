@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, nearest
-from trtnn.vision.fits import FITS, Fitted, Placement, Size, check_size, letterbox, scratch
+from trtnn.vision.fits import FITS, FLOAT_FITS, Fitted, Placement, Size, check_size, letterbox, scratch
 from trtnn.vision.images import check_images
 from trtnn.vision.opencv import opencv
 
@@ -148,11 +148,11 @@ def _prepare(planes: np.ndarray, image: np.ndarray, how: Preprocessing) -> Place
 
     What is fitted in uint8 has 256 values, and what each becomes in each channel stands in a table.
     """
-    cv2, turn = opencv(), 1 if how.channels == "RGB" else -1
+    cv2, turn, size = opencv(), 1 if how.channels == "RGB" else -1, planes.shape[1:]
+    if how.fit in FLOAT_FITS:
+        return _normalise(planes, FITS[how.fit](image[..., ::turn], size, how.fill), how)
     planes, fill = planes[::turn], how.fill[::turn]  # in the image's order, which is RGB
-    fitted = FITS[how.fit](image, planes.shape[1:], fill)
-    if fitted.pixels.dtype == np.float32:
-        return _normalise(planes, fitted, how, fill)
+    fitted = FITS[how.fit](image, size, fill)
     height, width, _ = fitted.pixels.shape
     channels = cv2.split(fitted.pixels, list(scratch("channels", (3, height, width), np.uint8)))
     tables = _tables(how.mean[::turn], how.std[::turn], planes.dtype.str)
@@ -172,12 +172,11 @@ def _tables(mean: tuple[float, ...], std: tuple[float, ...], dtype: str) -> np.n
     return tables
 
 
-def _normalise(planes: np.ndarray, fitted: Fitted, how: Preprocessing, fill: tuple[float, ...]) -> Placement:
-    """Write what was fitted in float32 into the batch, normalised."""
-    turn = 1 if how.channels == "RGB" else -1
+def _normalise(planes: np.ndarray, fitted: Fitted, how: Preprocessing) -> Placement:
+    """Write what was fitted in float32, with channels in the network's order, into the batch, normalised."""
     height, width, _ = fitted.pixels.shape
     channels = opencv().split(fitted.pixels, list(scratch("values", (3, height, width), np.float32)))
-    for plane, channel, level, mean, std in zip(planes, channels, fill, how.mean[::turn], how.std[::turn], strict=True):
+    for plane, channel, level, mean, std in zip(planes, channels, how.fill, how.mean, how.std, strict=True):
         border = np.empty((), plane.dtype)
         _normalised(np.array(level, np.float32), mean, std, border)
         _surround(plane, fitted, border)

@@ -15,6 +15,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.files import open_regular
+from trtnn.vision.gpu_io import PYNVVIDEOCODEC, open_video
 from trtnn.vision.images import MAX_PIXELS, SUFFIXES, decode_image, find_images, most_bytes, read_image
 from trtnn.vision.opencv import opencv, quiet_opencv
 
@@ -25,6 +26,7 @@ STANDARD_INPUT = "-"
 TIMEOUT_S = 10  # to connect, and for what is then to come
 LONGEST_S = 60  # for an image as a whole
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a stream that broke off is opened again, once after each
+_SILENT = 0  # OpenCV's level of messages
 _MOST_LISTED = 1 << 20  # sources in a list
 _MOST_LIST_BYTES = 1 << 26
 
@@ -36,11 +38,13 @@ class Frame(NamedTuple):
         image: uint8 (height, width, 3) RGB.
         index: of a video's frame, from 0; None where the source is a single image.
         rate: of a video in frames a second, 0 where it does not tell.
+        reader: what read it.
     """
 
     image: np.ndarray
     index: int | None = None
     rate: float = 0.0
+    reader: str = "OpenCV"
 
 
 @dataclass(frozen=True)
@@ -193,8 +197,8 @@ def _fetch(url: str, name: str, most: int) -> bytes | None:
 def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]:
     """Yield the frames of a video file, a camera or a stream; a stream that breaks off is opened again.
 
-    What has an end tells how many frames it has. Without that it is a stream: where it gives no more, it is opened
-    again, after longer and longer pauses, until it gives a frame or the pauses are at an end.
+    A file has an end, and so has what tells how many frames it has. All else is a stream: where it gives no more, it is
+    opened again, after longer and longer pauses, until it gives a frame or the pauses are at an end.
 
     Raises:
         ImageError: it cannot be opened, its frames are too large, it has fewer than it says, or it did not come back.
@@ -210,15 +214,12 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
             height, width = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
             if height * width > max_pixels:
                 raise ImageError(f"the {_kind(place)} {name} is too large: {height:,}×{width:,} pixels a frame")
-            while True:
-                taken, image = capture.read()
-                if not taken:
-                    break
-                yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), index, rate if rate > 0 else 0.0)
+            for image, reader in _images(capture, place):
+                yield Frame(image, index, rate if rate > 0 else 0.0, reader)
                 index, pauses = index + 1, iter(PAUSES_S)
         finally:
             capture.release()
-        if count > 0 and isinstance(place, str):  # it has an end
+        if isinstance(place, str) and (count > 0 or "://" not in place):  # it has an end
             if index < count - max(1, count // 100):  # some kinds of file only estimate how many they have
                 raise ImageError(f"the video {name} ended early: {index:,} of its {count:,} frames could be read")
             return
@@ -226,6 +227,21 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
         if pause is None:
             raise ImageError(f"the {_kind(place)} {name} broke off after {index:,} frames, and did not come back")
         time.sleep(pause)
+
+
+def _images(capture: Any, place: str | int) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield the images of a video that OpenCV has opened, in RGB, each with what read it."""
+    cv2, frames, is_file = opencv(), None, isinstance(place, str) and "://" not in place
+    taken, image = capture.read()
+    while taken:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        if is_file and frames is None:
+            frames = open_video(str(place), image) or ()
+            if frames:
+                yield from ((frame, PYNVVIDEOCODEC) for frame in frames)
+                return
+        yield image, "OpenCV"
+        taken, image = capture.read()
 
 
 def _kind(place: str | int) -> str:
@@ -245,20 +261,16 @@ def _advice(place: str | int) -> list[str]:
 def _open(place: str | int) -> Any:
     """Return OpenCV's reader of a video; it does not print what went wrong."""
     cv2 = quiet_opencv()
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # of OpenCV 4, and of 5
+    level = logging.getLogLevel()
+    logging.setLogLevel(_SILENT)
     try:
         if isinstance(place, int):
             return cv2.VideoCapture(place)
         times = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 1000 * TIMEOUT_S, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * TIMEOUT_S]
         return cv2.VideoCapture(place, cv2.CAP_FFMPEG, times)
     finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
-def readers() -> list[str]:
-    """Return what images and videos are read by, in words."""
-    return ["OpenCV"]
+        logging.setLogLevel(level)
 
 
 def read_frames(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from trtnn.vision.detections import Detections
+from trtnn.vision.fits import scratch
 
 BLOCK = 128  # candidates compared at a time: what is reckoned of their pairs stays in a processor's cache
 WIDTH = 512  # and with as many behind them
@@ -130,7 +131,7 @@ def _overlap(a: np.ndarray, b: np.ndarray, threshold: np.float32) -> np.ndarray:
     """
     ax1, ay1, ax2, ay2, a_area = a[:, :, None]
     bx1, by1, bx2, by2, b_area = b
-    width, height, other = np.empty((3, a.shape[1], b.shape[1]), np.float32)
+    width, height, other = scratch("overlap", (3, a.shape[1], b.shape[1]), np.float32)
     for ends, starts, b_ends, b_starts, side in ((ax2, ax1, bx2, bx1, width), (ay2, ay1, by2, by1, height)):
         side[:], other[:] = ends, starts  # NumPy is twice as fast with as much on both sides
         np.minimum(side, b_ends, out=side)

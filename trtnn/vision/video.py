@@ -29,7 +29,7 @@ class VideoWriter:
         cv2 = quiet_opencv()
         self.path, self.size = path, size
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
-        code = cv2.VideoWriter.fourcc(*"mp4v")
+        code = cv2.VideoWriter_fourcc(*"mp4v")
         self._file = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, rate or USUAL_RATE, size[::-1])
         if not self._file.isOpened():
             raise ImageError(f"cannot write the video {path}", "this OpenCV writes no MP4: --no-draw goes without")

@@ -69,8 +69,17 @@ DEVICE Taps with_weights(Taps taps) {
     return taps;
 }
 
-DEVICE int blend_bytes(int upper, int lower, int w0, int w1) {
-    return (((w0 * (upper >> 4)) >> 16) + ((w1 * (lower >> 4)) >> 16) + 2) >> 2;
+// Weights of a row's two neighbours, beside each other in a word, as dot_low and dot_high take them; those of two rows, in
+// the upper half of a word each, so that the upper half of a product is what is left of it behind 16 bits.
+DEVICE unsigned packed_weights(const Taps& taps) { return static_cast<unsigned>(taps.w0 | taps.w1 << 16); }
+DEVICE Taps with_high_weights(Taps taps) {
+    taps = with_weights(taps);
+    taps.w0 <<= 16;
+    taps.w1 <<= 16;
+    return taps;
+}
+DEVICE unsigned blend_bytes(unsigned upper, unsigned lower, const Taps& rows) {
+    return (high_product(upper >> 4, rows.w0) + high_product(lower >> 4, rows.w1) + 2) >> 2;
 }
 
 // A position in 32nds of a pixel.

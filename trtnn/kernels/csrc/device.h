@@ -31,6 +31,13 @@ DEVICE unsigned char load_byte(const unsigned char* from) { return __ldg(from); 
 // Bits `shift` to `shift + 31` of high and low beside each other.
 DEVICE unsigned funnel(unsigned low, unsigned high, unsigned shift) { return __funnelshift_r(low, high, shift); }
 
+// The bytes of low and high, counted from 0 to 7, that the digits of `which` name, the last digit first.
+DEVICE unsigned permuted(unsigned low, unsigned high, unsigned which) { return __byte_perm(low, high, which); }
+// The two halves of `weights` by the two lower, or the two upper bytes, and the sum.
+DEVICE unsigned dot_low(unsigned weights, unsigned bytes) { return __dp2a_lo(weights, bytes, 0u); }
+DEVICE unsigned dot_high(unsigned weights, unsigned bytes) { return __dp2a_hi(weights, bytes, 0u); }
+DEVICE unsigned high_product(unsigned a, unsigned b) { return __umulhi(a, b); }
+
 DEVICE unsigned bits_of(float v) { return __float_as_uint(v); }
 DEVICE float float_of(unsigned v) { return __uint_as_float(v); }
 DEVICE unsigned short half_bits_of(float v) {

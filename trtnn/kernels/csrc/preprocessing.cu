@@ -28,14 +28,20 @@ struct Batch {
 
 DEVICE int plane_of(const Batch& args, int channel) { return args.is_bgr ? 2 - channel : channel; }
 
-// The channels of two pixels beside each other.
+// Two pixels beside each other, channel by channel: the left and the right red, the left and the right green; the blues.
 struct Pair {
-    int left[3], right[3];
-};
+    unsigned red_green, blue;
 
-DEVICE void load_pixel(const unsigned char* from, int (&to)[3]) {
-    for (int c = 0; c < 3; ++c) to[c] = load_byte(from + c);
-}
+    DEVICE float left(int channel) const { return byte(2 * channel); }
+    DEVICE float right(int channel) const { return byte(2 * channel + 1); }
+    DEVICE float byte(int place) const {
+        return static_cast<float>((place < 4 ? red_green >> (8 * place) : blue >> (8 * (place - 4))) & 255);
+    }
+    // Their weighted sum, by the weights of bilinear.h.
+    DEVICE unsigned dot(int channel, unsigned weights) const {
+        return channel == 0 ? dot_low(weights, red_green) : channel == 1 ? dot_high(weights, red_green) : dot_low(weights, blue);
+    }
+};
 
 // Two neighbours are 6 bytes anywhere, within two or three aligned words: no word is read that has none of them.
 DEVICE Pair load_neighbours(const unsigned char* from) {
@@ -43,17 +49,14 @@ DEVICE Pair load_neighbours(const unsigned char* from) {
     const unsigned* words = reinterpret_cast<const unsigned*>(from - offset);
     const unsigned w0 = load_word(words), w1 = load_word(words + 1), w2 = offset == 3 ? load_word(words + 2) : 0;
     const unsigned low = funnel(w0, w1, 8 * offset), high = funnel(w1, w2, 8 * offset);
-    return {{static_cast<int>(low & 255), static_cast<int>(low >> 8 & 255), static_cast<int>(low >> 16 & 255)},
-            {static_cast<int>(low >> 24), static_cast<int>(high & 255), static_cast<int>(high >> 8 & 255)}};
+    return {permuted(low, high, 0x4130), permuted(low, high, 0x5252)};
 }
 
 DEVICE Pair load_pair(const Image& image, int row, const Taps& column) {
     const unsigned char* from = image.pixels + row * image.row_bytes;
     if (column.second != column.first) return load_neighbours(from + 3 * column.first);
-    Pair pair;
-    load_pixel(from, pair.left);
-    load_pixel(from, pair.right);
-    return pair;
+    const unsigned red = load_byte(from), green = load_byte(from + 1), blue = load_byte(from + 2);
+    return {red | red << 8 | green << 16 | green << 24, blue | blue << 8};
 }
 
 DEVICE void store(unsigned short* to, float value) { *to = half_bits_of(value); }
@@ -86,17 +89,14 @@ struct Bytes {
         return with_weights(within_columns(taps_at(x - image.left, image.ratio_x), image.width));
     }
     DEVICE static Taps row(const Image& image, int y) {
-        return within_rows(with_weights(taps_at(y - image.top, image.ratio_y)), image.height);
+        return within_rows(with_high_weights(taps_at(y - image.top, image.ratio_y)), image.height);
     }
     template <typename Out>
     DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, bool inside, const Planes<Out>& to) {
         if (!inside) return to.fill();
         const Pair upper = load_pair(image, y.first, x), lower = load_pair(image, y.second, x);
-        for (int c = 0; c < 3; ++c) {
-            const int high = upper.left[c] * x.w0 + upper.right[c] * x.w1;
-            const int low = lower.left[c] * x.w0 + lower.right[c] * x.w1;
-            to.put(c, blend_bytes(high, low, y.w0, y.w1));
-        }
+        const unsigned weights = packed_weights(x);
+        for (int c = 0; c < 3; ++c) to.put(c, blend_bytes(upper.dot(c, weights), lower.dot(c, weights), y));
     }
 };
 
@@ -116,7 +116,7 @@ struct Floats {
         if (!inside) return to.fill_float();
         const Pair upper = load_pair(image, y.first, x), lower = load_pair(image, y.second, x);
         for (int c = 0; c < 3; ++c) {
-            const float a = upper.left[c], b = upper.right[c], d = lower.left[c], e = lower.right[c];
+            const float a = upper.left(c), b = upper.right(c), d = lower.left(c), e = lower.right(c);
             to.put_float(c, image.is_exact ? fused(fused(a, b, x.f), fused(d, e, x.f), y.f)
                                            : rounded(rounded(a, b, x.f), rounded(d, e, x.f), y.f));
         }
@@ -215,13 +215,20 @@ DEVICE void preprocess(const Batch& args) {
     for (int i = thread_index(); i < kRows; i += thread_count()) rows[i] = Fit::row(image, first_y + i);
     sync_block();
     const long long plane = static_cast<long long>(args.height) * args.width;
-    for (int i = thread_index(); i < kColumns * kRows; i += thread_count()) {
-        const int column = i % kColumns, row = i / kColumns, x = first_x + column, y = first_y + row;
-        if (x >= args.width || y >= args.height) continue;
-        const bool inside = image.left <= x && x < image.left + image.inner_width && image.top <= y &&
-                            y < image.top + image.inner_height;
-        const long long at = 3 * plane * block_z() + static_cast<long long>(y) * args.width + x;
-        Fit::pixel(image, columns[column], rows[row], inside, Planes<Out>{args, table, at, plane});
+    // A thread stays in its column, or has several where there are few threads.
+    const int across = thread_count() < kColumns ? thread_count() : kColumns, down = (thread_count() + across - 1) / across;
+    for (int column = thread_index() % across; column < kColumns; column += across) {
+        const int x = first_x + column;
+        if (x >= args.width) continue;
+        const bool is_within = image.left <= x && x < image.left + image.inner_width;
+        const Taps taps = columns[column];
+        for (int row = thread_index() / across; row < kRows; row += down) {
+            const int y = first_y + row;
+            if (y >= args.height) break;
+            const bool inside = is_within && image.top <= y && y < image.top + image.inner_height;
+            const long long at = 3 * plane * block_z() + static_cast<long long>(y) * args.width + x;
+            Fit::pixel(image, taps, rows[row], inside, Planes<Out>{args, table, at, plane});
+        }
     }
 }
 
