@@ -152,6 +152,31 @@ def test_one_class_for_blocks_that_differ_in_children_sizes_and_a_flag():
     )
 
 
+def test_one_class_for_activations_and_branches_that_may_be_there():
+    model, args, _ = make("branches")
+    source = trtnn.from_torch(model, *args).source
+    assert source.count("\nclass ") == 3
+    assert _class(source, "ConvNormAct") == (
+        "class ConvNormAct(Sequential):\n"
+        "    def __init__(self, in_channels, out_channels, kernel_size, activation=None):\n"
+        "        super().__init__(\n"
+        "            Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),\n"
+        "            BatchNorm2d(out_channels),\n"
+        "            *([activation] if activation is not None else []),\n"
+        "        )"
+    )
+    assert _class(source, "Block").partition("    def forward")[2] == (
+        "(self, x):\n"
+        "        if self.identity is not None:\n"
+        "            identity = self.identity(x)\n"
+        "        x = self.wide(x) + self.narrow(x)\n"
+        "        if self.identity is not None:\n"
+        "            x += identity\n"
+        "        return F.relu(x)"
+    )
+    assert "self.auxiliary = Block(6, identity=BatchNorm2d(6))" in source  # which nobody calls
+
+
 def test_two_widths_that_a_block_goes_through_have_two_names():
     class Bottleneck(nn.Module):
         def __init__(self, inside, middle, out):
