@@ -835,6 +835,7 @@ def _in_common(a: Expression, b: Expression, name: str = "") -> Expression | Non
     """Return the tree that two are instances of, or None; ``name`` is the child or argument that they are."""
     if isinstance(a, Slot) or isinstance(b, Slot):
         slot, other = (a, b) if isinstance(a, Slot) else (b, a)
+        assert isinstance(slot, Slot)
         return replace(slot, optional=slot.optional or other == NOTHING) if slot.optional or _fits(other) else None
     if isinstance(a, Number) and isinstance(b, Number):
         return a
