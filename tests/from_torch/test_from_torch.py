@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -175,6 +176,33 @@ def test_one_class_for_activations_and_branches_that_may_be_there():
         "        return F.relu(x)"
     )
     assert "self.auxiliary = Block(6, identity=BatchNorm2d(6))" in source  # which nobody calls
+
+
+def test_a_line_depends_on_the_child_that_all_have_who_have_the_line():
+    class Block(nn.Module):
+        def __init__(self, act, extra):
+            super().__init__()
+            self.fc, self.act, self.extra = nn.Linear(4, 4), act, extra
+
+        def forward(self, x):
+            x = self.fc(x)
+            if self.act is not None:
+                x = self.act(x)
+            if self.extra is not None:
+                side = self.extra(x)
+                x = side - x
+            return x
+
+    blocks = [(nn.GELU(), nn.LayerNorm(4)), (None, nn.LayerNorm(4)), (None, None), (nn.GELU(), None)]
+    for order in itertools.permutations(blocks):
+        model, x = nn.Sequential(*(Block(*children) for children in order)).eval(), images(2, 4)
+        converted = trtnn.from_torch(model, x)
+        with torch.no_grad():
+            assert_close(converted.trace().run(x.numpy()), model(x), 1e-5)
+        assert (
+            "        if self.extra is not None:\n            side = self.extra(x)\n            x = side - x\n"
+            in converted.source
+        )
 
 
 def test_two_widths_that_a_block_goes_through_have_two_names():

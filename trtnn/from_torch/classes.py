@@ -791,9 +791,24 @@ def _conditional(line: Line, whole: Draft, part: Draft, with_it: list[Draft], wi
     flag = next((name for name in vars(part.module) if _is_flag(name, with_it, without)), None)
     if flag is not None:
         return replace(line, flag=flag)
-    lacking = [child for other in whole.lines or () if (child := other.optional or _called_child(other)) is not None]
-    lacking = [child for child in lacking if child not in there and child in map(_child_of, whole.init)]
-    return replace(line, optional=lacking[0]) if lacking else None
+    child = _deciding_child(line, whole, with_it, without)
+    return replace(line, optional=child) if child is not None else None
+
+
+def _deciding_child(line: Line, whole: Draft, with_it: list[Draft], without: list[Draft]) -> str | None:
+    """Return the child that all instances with a line have and none without it: one whose result it reads, or any."""
+    inits = [{*map(_child_of, draft.init)} for draft in with_it]
+    others = [{*map(_child_of, draft.init)} for draft in without]
+    reads = {node.text for node in line.walk() if isinstance(node, Text)}
+    found = None
+    for other in whole.lines or ():
+        child = other.optional or _called_child(other)
+        if child is None or any(child in init for init in others) or not all(child in init for init in inits):
+            continue
+        if reads & {*other.targets}:
+            return child
+        found = found or child
+    return found
 
 
 def _all_say(flag: str, drafts: list[Draft], truth: bool) -> bool:
