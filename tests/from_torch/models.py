@@ -489,6 +489,39 @@ class Decorated(nn.Module):
         return out, self.places
 
 
+class ConvNormAct(nn.Sequential):
+    def __init__(self, inside: int, out: int, kernel: int, act: Any = None) -> None:
+        layers = [nn.Conv2d(inside, out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(out)]
+        super().__init__(*layers, *([act()] if act is not None else []))
+
+
+class Branches(nn.Module):
+    """A Sequential with another activation, or none, and a branch that some blocks have; one is called by nobody."""
+
+    class Block(nn.Module):
+        def __init__(self, inside: int, out: int) -> None:
+            super().__init__()
+            self.identity = nn.BatchNorm2d(inside) if inside == out else None
+            self.wide = ConvNormAct(inside, out, 3)
+            self.narrow = ConvNormAct(inside, out, 1, nn.SiLU)
+
+        def forward(self, x):
+            identity = self.identity(x) if self.identity is not None else None
+            x = self.wide(x) + self.narrow(x)
+            if identity is not None:
+                x += identity
+            return torch.relu(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = ConvNormAct(3, 4, 3, nn.ReLU)
+        self.blocks = nn.Sequential(self.Block(4, 6), self.Block(6, 6))
+        self.auxiliary = self.Block(6, 6)
+
+    def forward(self, x):
+        return self.blocks(self.stem(x))
+
+
 def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
@@ -515,6 +548,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "stage": (Stage, (images(1, 4, 16, 16),), {}),
     "names": (Names, (images(3, 4),), {}),
     "mobile": (Mobile, (images(1, 4, 16, 16),), {}),
+    "branches": (Branches, (images(1, 3, 8, 8),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
     "decorated": (Decorated, (images(3, 1, 4),), {}),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -150,6 +151,58 @@ def test_one_class_for_blocks_that_differ_in_children_sizes_and_a_flag():
         "            x = x + shortcut\n"
         "        return x"
     )
+
+
+def test_one_class_for_activations_and_branches_that_may_be_there():
+    model, args, _ = make("branches")
+    source = trtnn.from_torch(model, *args).source
+    assert source.count("\nclass ") == 3
+    assert _class(source, "ConvNormAct") == (
+        "class ConvNormAct(Sequential):\n"
+        "    def __init__(self, in_channels, out_channels, kernel_size, activation=None):\n"
+        "        super().__init__(\n"
+        "            Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),\n"
+        "            BatchNorm2d(out_channels),\n"
+        "            *([activation] if activation is not None else []),\n"
+        "        )"
+    )
+    assert _class(source, "Block").partition("    def forward")[2] == (
+        "(self, x):\n"
+        "        if self.identity is not None:\n"
+        "            identity = self.identity(x)\n"
+        "        x = self.wide(x) + self.narrow(x)\n"
+        "        if self.identity is not None:\n"
+        "            x += identity\n"
+        "        return F.relu(x)"
+    )
+    assert "self.auxiliary = Block(6, identity=BatchNorm2d(6))" in source  # which nobody calls
+
+
+def test_a_line_depends_on_the_child_that_all_have_who_have_the_line():
+    class Block(nn.Module):
+        def __init__(self, act, extra):
+            super().__init__()
+            self.fc, self.act, self.extra = nn.Linear(4, 4), act, extra
+
+        def forward(self, x):
+            x = self.fc(x)
+            if self.act is not None:
+                x = self.act(x)
+            if self.extra is not None:
+                side = self.extra(x)
+                x = side - x
+            return x
+
+    blocks = [(nn.GELU(), nn.LayerNorm(4)), (None, nn.LayerNorm(4)), (None, None), (nn.GELU(), None)]
+    for order in itertools.permutations(blocks):
+        model, x = nn.Sequential(*(Block(*children) for children in order)).eval(), images(2, 4)
+        converted = trtnn.from_torch(model, x)
+        with torch.no_grad():
+            assert_close(converted.trace().run(x.numpy()), model(x), 1e-5)
+        assert (
+            "        if self.extra is not None:\n            side = self.extra(x)\n            x = side - x\n"
+            in converted.source
+        )
 
 
 def test_two_widths_that_a_block_goes_through_have_two_names():

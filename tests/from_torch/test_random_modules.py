@@ -75,6 +75,8 @@ class Writer:
             ],
             lambda: ["for layer in self.layers:", f"    {a} = layer({a}) + {a}"],
             lambda: [f"{self.target()}, extra = self.pair({a}, {b}, {a}.shape[1] // 2)", f"{c} = {c} + extra[1]"],
+            lambda: ["for block in self.blocks:", f"    {a} = block({a})"],
+            lambda: [f"{self.target()} = self.blocks[{k % 3}]({a})"],
             lambda: [f"{self.target()} = torch.where({a} > 0.{k}, {a}, {b})"],
             lambda: [f"{self.target()} = ({a} @ self.weight.t()).softmax(-1) * self.scale"],
             lambda: [f"z = torch.zeros_like({a})", f"z[:, {k}:] = {b}[:, {k}:]", f"{self.target()} = z + {c}"],
@@ -83,6 +85,13 @@ class Writer:
         if self.random.random() < 0.02:
             kinds = [lambda: [f"{a} = {a} * float({b}.sum())"], lambda: [f"if {a}.sum() > 0:", f"    {a} = -{a}"]]
         return self.random.choice(kinds)()
+
+    def block(self) -> str:
+        """Return a block that differs from others in its sizes, in which children it has, and in a flag."""
+        pick = self.random.choice
+        act = pick(["None", "None", "nn.ReLU()", "nn.GELU()", "nn.Sequential(nn.SiLU(), nn.Linear(8, 8))"])
+        extra = pick(["None", "nn.Linear(8, 8)", "nn.LayerNorm(8)", "nn.ReLU(inplace=True)"])
+        return f"Block({pick([3, 8, 16])}, {act}, {extra}, {pick([True, False])}, {pick([1.0, 0.5])}, {pick([1, 2])})"
 
     def module(self) -> str:
         body = [line for _ in range(self.random.randrange(2, 12)) for line in self.statement()]
@@ -100,12 +109,30 @@ class Writer:
                 "    def forward(self, a, b, n):",
                 "        both = self.fc(a) + b",
                 "        return both, (n, both[:, :n].repeat(1, 2))",
+                "class Block(nn.Module):",
+                "    def __init__(self, width, act, extra, skip, scale, times):",
+                "        super().__init__()",
+                "        self.skip, self.scale, self.times = skip, scale, times",
+                "        self.fc1, self.fc2 = nn.Linear(8, width), nn.Linear(width, 8)",
+                "        self.act, self.extra = act, extra",
+                "    def forward(self, x):",
+                "        shortcut = x",
+                "        x = self.fc2(torch.tanh(self.fc1(x)))",
+                "        if self.act is not None:",
+                "            x = self.act(x)",
+                "        if self.extra is not None:",
+                "            side = self.extra(x)",
+                "            x = side - x",
+                "        if self.skip:",
+                "            x += shortcut",
+                "        return x * self.scale if self.times == 1 else x * self.scale + x",
                 "class Net(nn.Module):",
                 "    def __init__(self):",
                 "        super().__init__()",
                 "        self.act = nn.SiLU(inplace=True)",
                 "        self.pair = Pair()",
                 "        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))",
+                f"        self.blocks = nn.ModuleList([{', '.join(self.block() for _ in range(4))}])",
                 "        self.weight = nn.Parameter(torch.randn(8, 8))",
                 "        self.register_buffer('scale', torch.rand(8))",
                 *(f"        {line}" for line in init),

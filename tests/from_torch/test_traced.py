@@ -9,7 +9,8 @@ from torch import nn
 import trtnn
 from tests.from_torch.models import images, make
 from tests.helpers import assert_close
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
+from trtnn.from_torch import traced as traced_module
 
 # torch says that TorchScript is at its end, and of each length that a trace keeps as a number.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
@@ -99,6 +100,31 @@ def test_one_that_was_saved(tmp_path):
     converted = trtnn.from_torch(torch.jit.load(tmp_path / "net.pt"), *args)
     with torch.no_grad():
         assert_close(converted.trace().run(*(tensor.numpy() for tensor in args)), model(*args), 1e-5)
+
+
+def test_it_is_compared_with_the_trace_itself(monkeypatch):
+    trace = torch.jit.trace(lambda x: x - 2, images(2, 3))
+    monkeypatch.setitem(traced_module._SIGNS, "sub", "+")
+    with pytest.raises(VerificationError, match="on the example output differs from torch's"):
+        trtnn.from_torch(trace, images(2, 3))
+
+
+def test_what_a_trace_computes_of_lengths():
+    def function(x):
+        n, rows = x.shape[1] / 2, x.shape[0]
+        y = x.t().contiguous()
+        y.mul_(2)
+        y[:, 0] += 1
+        return (
+            x[:, : int(n)] * 3,
+            y[int(x.shape[1] * 0.5) :].reshape(-1, rows),
+            x[:, [0, 2]] - rows,
+            torch.add(x, x, alpha=2),
+        )
+
+    x, other = images(2, 6), images(5, 6)
+    converted = trtnn.from_torch(torch.jit.trace(function, x), x, dynamic=trtnn.Dim("batch", 2, 2, 8))
+    assert_close(converted.trace().run(other.numpy()), function(other), 1e-6)
 
 
 def test_a_function():

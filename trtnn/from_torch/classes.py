@@ -6,6 +6,7 @@ its constructor. A child that some have and some have not is an argument as well
 
 from __future__ import annotations
 
+import itertools
 import keyword
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from trtnn.from_torch.expressions import (
     Comprehension,
     Dictionary,
     Expression,
+    IfThere,
     Member,
     New,
     Number,
@@ -733,12 +735,13 @@ def _merged(whole: Draft, part: Draft, with_it: list[Draft], without: list[Draft
         whole, part: the two.
         with_it, without: all that are as the one and as the other.
     """
-    if whole.base != part.base or whole.parameters != part.parameters or (whole.lines is None) != (part.lines is None):
+    called = part.lines is not None
+    if whole.base != part.base or (called and whole.parameters != part.parameters) or (called and whole.lines is None):
         return None
     if any(line.optional or line.flag for line in part.lines or ()):
         return None
     lines = whole.lines
-    if whole.lines is not None and part.lines is not None:
+    if called:
         lines = _merged_lines(whole, part, with_it, without)
         if lines is None:
             return None
@@ -751,6 +754,7 @@ def _merged_lines(whole: Draft, part: Draft, with_it: list[Draft], without: list
     assert part.lines is not None
     lines: list[Line] = []
     mine = [_without_numbers(line) for line in part.lines]
+    there = {*map(_child_of, part.init)}
     k = 0
     for i, line in enumerate(whole.lines):
         bare = replace(_without_numbers(line), optional="", flag="")
@@ -758,33 +762,55 @@ def _merged_lines(whole: Draft, part: Draft, with_it: list[Draft], without: list
             lines.append(part.lines[k])
             k += 1
         if k < len(mine) and bare == mine[k]:
-            if line.flag and not _all_say(line.flag, without, True):
+            if (line.flag and not _all_say(line.flag, without, True)) or (line.optional and line.optional not in there):
                 return None
             lines.append(line)
             k += 1
             continue
-        conditional = _conditional(line, part, with_it, without)
+        conditional = _conditional(line, whole, part, with_it, without)
         if conditional is None:
             return None
         lines.append(conditional)
     return None if k < len(mine) else lines
 
 
-def _conditional(line: Line, part: Draft, with_it: list[Draft], without: list[Draft]) -> Line | None:
+def _conditional(line: Line, whole: Draft, part: Draft, with_it: list[Draft], without: list[Draft]) -> Line | None:
     """Return a line that one of two instances has, with what says so; None where nothing does."""
+    there = {*map(_child_of, part.init)}
     if line.flag:
         return line if _all_say(line.flag, without, False) else None
+    if line.optional:
+        return line if line.optional not in there else None
     if any(isinstance(node, Number) for node in line.walk()):
         return None
-    child = line.optional or _called_child(line)
-    if child is not None and child not in map(_child_of, part.init):
+    child = _called_child(line)
+    if child is not None and child not in there:
         return replace(line, optional=child)
     if line.kind == "assign" and not line.unpacks and isinstance(line.expression, Text):  # a name that it reads nowhere
         texts = {node.text for other in part.lines or () for node in other.walk() if isinstance(node, Text)}
         targets = {target for other in part.lines or () for target in other.targets}
         return line if not {*line.targets} & (texts | targets) else None
     flag = next((name for name in vars(part.module) if _is_flag(name, with_it, without)), None)
-    return replace(line, flag=flag) if flag is not None else None
+    if flag is not None:
+        return replace(line, flag=flag)
+    child = _deciding_child(line, whole, with_it, without)
+    return replace(line, optional=child) if child is not None else None
+
+
+def _deciding_child(line: Line, whole: Draft, with_it: list[Draft], without: list[Draft]) -> str | None:
+    """Return the child that all instances with a line have and none without it: one whose result it reads, or any."""
+    inits = [{*map(_child_of, draft.init)} for draft in with_it]
+    others = [{*map(_child_of, draft.init)} for draft in without]
+    reads = {node.text for node in line.walk() if isinstance(node, Text)}
+    found = None
+    for other in whole.lines or ():
+        child = other.optional or _called_child(other)
+        if child is None or any(child in init for init in others) or not all(child in init for init in inits):
+            continue
+        if reads & {*other.targets}:
+            return child
+        found = found or child
+    return found
 
 
 def _all_say(flag: str, drafts: list[Draft], truth: bool) -> bool:
@@ -806,7 +832,7 @@ def _merged_init(whole: Draft, part: Draft, optional: set[str]) -> list[Line] | 
         if child and child not in theirs:
             if child not in optional or line.kind != "set":
                 return None
-            found.append(replace(line, expression=Slot(child)))
+            found.append(replace(line, expression=Slot(child, True)))
             continue
         if not child and used == len(others):
             return None
@@ -825,7 +851,9 @@ def _merged_init(whole: Draft, part: Draft, optional: set[str]) -> list[Line] | 
 def _in_common(a: Expression, b: Expression, name: str = "") -> Expression | None:
     """Return the tree that two are instances of, or None; ``name`` is the child or argument that they are."""
     if isinstance(a, Slot) or isinstance(b, Slot):
-        return a if isinstance(a, Slot) and _fits(b) else b if _fits(a) else None
+        slot, other = (a, b) if isinstance(a, Slot) else (b, a)
+        assert isinstance(slot, Slot)
+        return replace(slot, optional=slot.optional or other == NOTHING) if slot.optional or _fits(other) else None
     if isinstance(a, Number) and isinstance(b, Number):
         return a
     found: Expression | None = None
@@ -834,8 +862,8 @@ def _in_common(a: Expression, b: Expression, name: str = "") -> Expression | Non
         args = [(key, _in_common(value, other, key)) for (key, value), (_, other) in pairs]
         if all(node is not None for _, node in args):
             found = New(a.group, tuple(args))  # type: ignore[arg-type]
-    elif isinstance(a, Call) and isinstance(b, Call) and a.function == b.function and len(a.args) == len(b.args):
-        nodes = [_in_common(x, y) for x, y in zip(a.args, b.args, strict=True)]
+    elif isinstance(a, Call) and isinstance(b, Call) and a.function == b.function and _are_as_long(a, b):
+        nodes = [_item_in_common(x, y) for x, y in itertools.zip_longest(a.args, b.args, fillvalue=NOTHING)]
         if [key for key, _ in a.kwargs] == [key for key, _ in b.kwargs]:
             pairs = zip(a.kwargs, b.kwargs, strict=True)
             kwargs = [(key, _in_common(value, other)) for (key, value), (_, other) in pairs]
@@ -844,8 +872,31 @@ def _in_common(a: Expression, b: Expression, name: str = "") -> Expression | Non
     elif _blank(a) == _blank(b):
         found = a
     if found is None and name and (NOTHING in (a, b) or (_fits(a) and _fits(b))):
-        return Slot(name)
+        return Slot(name, NOTHING in (a, b))
     return found
+
+
+def _are_as_long(a: Call, b: Call) -> bool:
+    """Whether two calls have as many items, but for an activation at the end of one."""
+    longer, shorter = sorted((a.args, b.args), key=len, reverse=True)
+    if len(longer) == len(shorter):
+        return True
+    last = longer[-1]
+    return (
+        len(longer) == len(shorter) + 1 and len(shorter) > 0 and (isinstance(last, (IfThere, Slot)) or _is_light(last))
+    )
+
+
+def _item_in_common(a: Expression, b: Expression) -> Expression | None:
+    """Return what two items of a Sequential are instances of: of two activations, or of one and none, a Slot."""
+    if isinstance(a, IfThere) or isinstance(b, IfThere):
+        one, other = (a, b) if isinstance(a, IfThere) else (b, a)
+        return one if isinstance(other, IfThere) or _is_light(other) else None
+    if NOTHING in (a, b):
+        return IfThere(Slot("activation"))
+    if isinstance(a, Slot) or isinstance(b, Slot):
+        return _in_common(a, b)
+    return Slot("activation") if a != b and _is_light(a) and _is_light(b) else _in_common(a, b)
 
 
 def _blank(node: Expression) -> Expression:
@@ -855,7 +906,7 @@ def _blank(node: Expression) -> Expression:
 def _fits(node: Expression) -> bool:
     """Whether a module is made in so few words that a constructor may be given it."""
     if isinstance(node, New):
-        return not any(isinstance(part, (New, Call)) for _, value in node.args for part in value.walk())
+        return all(_is_light(value) or not isinstance(value, (New, Call)) for _, value in node.args)
     made = isinstance(node, Call) and isinstance(node.function, Text) and node.function.text in _LIGHT
     return made or node == NOTHING
 
@@ -865,8 +916,14 @@ def _captured(template: Expression, tree: Expression) -> Iterator[Expression]:
     if isinstance(template, (Number, Slot)):
         yield tree
         return
-    for part, own in zip(template.parts(), tree.parts(), strict=True):
-        yield from _captured(part, own)
+    if isinstance(template, IfThere) and not isinstance(tree, IfThere):
+        yield tree
+        return
+    own = list(tree.parts())
+    if isinstance(template, Call) and isinstance(tree, Call) and len(tree.args) < len(template.args):
+        own.insert(1 + len(tree.args), NOTHING)  # behind the function
+    for part, mine in zip(template.parts(), own, strict=True):
+        yield from _captured(part, mine)
 
 
 def _is_alias(line: Line, following: list[Line]) -> bool:
@@ -955,7 +1012,8 @@ def _values_of(draft: Draft, model: Draft) -> list[Expression]:
         else:
             assert mine.expression is not None
             found += _captured(line.expression, mine.expression)
-    return found + [node for line in draft.lines or () for node in line.walk() if isinstance(node, Number)]
+    lines = model.lines if draft.lines is None else draft.lines  # of one that is not called, as of the others
+    return found + [node for line in lines or () for node in line.walk() if isinstance(node, Number)]
 
 
 def _resolve_child(group: Group, slot: Slot, column: list[Expression]) -> Expression:

@@ -73,6 +73,8 @@ class Conversion:
         told: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.torch_module = _as_module(module)
+        is_script = isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction))
+        self.oracle = module if is_script else self.torch_module  # what is verified against
         _check(self.torch_module, args, kwargs)
         self.args, self.kwargs = args, kwargs
         self.told = told
@@ -275,7 +277,7 @@ class Conversion:
         """
         self.told("comparing with torch on the example")
         tensors = self.input_tensors()
-        first = self._compare(tensors, "the example", self.result)
+        first = self._compare(tensors, "the example", self.result if self.oracle is self.torch_module else None)
         second = second_example(tensors, self.shapes())
         self.told("comparing with torch on a second input")
         self.difference = max(first, self._compare(second, "a second input", None))
@@ -291,17 +293,18 @@ class Conversion:
         return largest_difference(ours, theirs, which, lambda: self._call_exactly(tensors))
 
     def call(self, tensors: list[torch.Tensor]) -> Any:
-        """Call the torch module with other tensors in the places of the example's."""
+        """Call the module that was given, with other tensors in the places of the example's."""
         args, kwargs = self._with(tensors)
         with torch.no_grad():
-            return self.torch_module(*args, **kwargs)
+            return self.oracle(*args, **kwargs)
 
     def _call_exactly(self, tensors: list[torch.Tensor]) -> Any:
         """Call a copy of the torch module in fp64."""
         args, kwargs = self._with(tensors)
         args, kwargs = mapped((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
         with torch.no_grad():
-            return copy.deepcopy(self.torch_module).double()(*args, **kwargs)
+            exact = copy.deepcopy(self.oracle).double() if isinstance(self.oracle, nn.Module) else self.oracle
+            return exact(*args, **kwargs)
 
     def _with(self, tensors: list[torch.Tensor]) -> Any:
         by_place = dict(zip(self._places(), tensors, strict=True))

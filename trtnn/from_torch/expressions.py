@@ -102,9 +102,15 @@ class Number(Expression):
 
 @dataclass(frozen=True)
 class Slot(Expression):
-    """A module that is another in another instance of the same class, or None: an argument of its constructor."""
+    """A module that is another in another instance of the same class: an argument of its constructor.
+
+    Attributes:
+        name: of the child or the argument.
+        optional: whether it is None in one.
+    """
 
     name: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +230,17 @@ class Starred(Expression):
     def text_and_precedence(self) -> tuple[str, int]:
         inner = text_of(self.operand)
         return (f"*({inner})" if isinstance(self.operand, Comprehension) else f"*{inner}"), 0
+
+
+@dataclass(frozen=True)
+class IfThere(Expression):
+    """The last item of a Sequential, which some instances of a class have and some have not."""
+
+    operand: Expression
+
+    def text_and_precedence(self) -> tuple[str, int]:
+        inner = text_of(self.operand)
+        return f"*([{inner}] if {inner} is not None else [])", 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]  # it has no stub
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -25,6 +24,7 @@ from trtnn.from_torch.frames import Place, caller, place_of, read_names, stored_
 from trtnn.from_torch.lengths import Origin, Real, Whole, plain, with_origin
 from trtnn.from_torch.quantised import is_observing, measures
 
+_functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  # of vmap, grad and their like
 # What gives Python a tensor's numbers, or a shape that depends on them.
 _LEAVES_THE_GRAPH = frozenset((
     "item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__", "__complex__",

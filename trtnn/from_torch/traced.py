@@ -28,7 +28,7 @@ _DTYPES = (
 _HOW = frozenset(("device", "layout", "pin_memory", "memory_format", "non_blocking", "copy", "generator"))
 _SIGNS = {"add": "+", "sub": "-", "rsub": "-", "mul": "*", "div": "/", "floor_divide": "//", "floordiv": "//",
           "remainder": "%", "matmul": "@", "pow": "**"}  # fmt: skip
-_ITSELF = frozenset(("contiguous", "detach", "alias", "lift_fresh"))
+_ITSELF = frozenset(("alias", "lift_fresh"))
 _OF_NUMBERS = frozenset(("prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::FloatImplicit",
                          "aten::ScalarImplicit", "aten::Float"))  # fmt: skip
 _LENGTHS = frozenset(("reshape", "view", "permute", "expand", "repeat"))  # whose lengths stand one by one
@@ -83,7 +83,8 @@ def _made(script: Any, path: str, shared: dict[Any, Any]) -> nn.Module:
     }
     kind = _kind(script)
     container = _CONTAINERS.get(kind.removeprefix("torch.nn.modules.container."))
-    if container is nn.Sequential and _calls_in_a_row(script):
+    called = "forward" in script._c._method_names()
+    if container is nn.Sequential and (not called or _calls_in_a_row(script)):
         return _in_evaluation(nn.Sequential(), children)
     if container in (nn.ModuleList, nn.ModuleDict):
         return _in_evaluation(container(), children)
@@ -158,6 +159,7 @@ class _Method:
         self.lines: list[tuple[str, Place | None]] = []
         self._texts: dict[str, str] = {}
         self._numbers: set[str] = set()
+        self._fractions: set[str] = set()  # of them those that are floats
         self._bound: dict[str, str] = {}
         self._last: dict[str, int] = {}
         self._uses: Counter[str] = Counter()
@@ -301,6 +303,8 @@ class _Method:
                 setattr(self.module, name, value)
                 return f"self.{name}"
             value = value.item()
+        if isinstance(value, float):
+            self._fractions.add(output.debugName())
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         return "None" if isinstance(value, torch.device) else repr(value)
@@ -322,8 +326,11 @@ class _Method:
     def _number(self, node: Any, text: str, i: int) -> None:
         """Write what is a number, in a trace's own eyes a tensor, and is a number again."""
         source = node.input()
-        if source.debugName() not in self._numbers:
+        name = source.debugName()
+        if name not in self._numbers or (name in self._fractions and node.kind() in ("aten::Int", "aten::IntImplicit")):
             text = f"{'float' if node.kind() == 'aten::Float' else 'int'}({text})"
+        elif name in self._fractions:
+            self._fractions.add(node.output().debugName())
         if source.node().kind() != "aten::size":
             self._texts[node.output().debugName()] = text
             return
@@ -348,6 +355,11 @@ class _Method:
             return
         positional, keywords = self._arguments(node, texts)
         if output in self._numbers:
+            if name == "div" or any(value in self._fractions for value in names):
+                self._fractions.add(output)
+            if "alpha" in keywords:
+                at = 0 if name == "rsub" else 1
+                texts[at] = f"{keywords['alpha']} * {texts[at]}"
             two = len(names) > 1 and name in _SIGNS
             words = " ".join(self._in_order(name, texts[0], _SIGNS[name], texts[1])) if two else ""
             self._texts[output] = f"({words})" if two else f"math.{name}({texts[0]})"
@@ -407,7 +419,8 @@ class _Method:
         if name == "select" and type(constants[1]) is int and constants[1] >= 0:
             return f"{texts[0]}[{':, ' * constants[1]}{texts[2]}]"
         if name == "index":
-            return f"{texts[0]}[{texts[1][1:-1].replace('None', ':')}]"
+            indices = re.sub(r"(?<![\w.])None(?!\w)", ":", texts[1][1:-1])
+            return f"{texts[0]}[{indices}]"
         if name == "size":
             return f"{texts[0]}.shape"
         words = [*args[1:], *(f"{key}={value}" for key, value in keywords.items())]

@@ -17,7 +17,7 @@ from trtnn.dtypes import DType, bfloat16, float16, float32, int32, int64
 from trtnn.errors import ArgumentError, DTypeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_number
-from trtnn.ops._promotion import align, cast, wide
+from trtnn.ops._promotion import align, cast, graph_of, promote, wide
 from trtnn.ops.arithmetic import add, elementwise, maximum, mul, sub, trunc
 from trtnn.ops.arithmetic import div as quotient
 from trtnn.ops.comparison import eq, gt, isinf, logical_and, logical_not, lt, ne, where
@@ -51,42 +51,50 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     return trunc(cast(quotient(wide(a), wide(b)), a.dtype))  # torch cuts off what it has rounded
 
 
-def _bits(input: Tensor, other: int, sign: str) -> int:
-    """Return how many bits the numbers of an operand of a shift have.
+def _shifted(input: Operand, other: Operand, sign: str) -> tuple[Tensor, int, int]:
+    """Return the operands of a shift, and how many bits the numbers of the first have.
 
     Raises:
-        DTypeError: it holds no whole numbers.
+        UnsupportedError: it is shifted by a Tensor.
+        DTypeError: it holds no int32 or int64.
         ArgumentError: it is shifted by a number below 0.
     """
-    if input.dtype not in (int32, int64):
-        raise DTypeError(f"{sign} in {input.graph.where} takes int32 or int64, not {input.dtype.name}")
+    graph = graph_of(input, other)
+    why = "TensorRT has no bitwise arithmetic: a shift by a number is a product or a quotient"
+    if not isinstance(other, (int, np.integer)):
+        raise UnsupportedError(f"{sign} in {graph.where} by what is no number", why)
+    (shifted,) = promote(input, graph=graph)
+    if shifted.dtype not in (int32, int64):
+        raise DTypeError(f"{sign} in {graph.where} takes int32 or int64, not {shifted.dtype.name}", why)
     if other < 0:
         raise ArgumentError(f"{sign} by {other}: a shift is from 0 on")
-    return 64 if input.dtype is int64 else 32
+    return shifted, int(other), 64 if shifted.dtype is int64 else 32
 
 
-def bitwise_right_shift(input: Tensor, other: int) -> Tensor:
+def bitwise_right_shift(input: Operand, other: Operand) -> Tensor:
     """Return ``>>`` by a number: the largest whole number that is not above input / 2^other.
 
     Raises:
+        UnsupportedError: it is shifted by a Tensor.
         DTypeError: the input holds no int32 or int64.
         ArgumentError: the number is negative.
     """
-    if other < _bits(input, other, ">>") - 1:
-        return floor_divide(input, 2**other)
-    return where(lt(input, 0), sub(mul(input, 0), 1), mul(input, 0))
+    shifted, by, bits = _shifted(input, other, ">>")
+    if by < bits - 1:
+        return floor_divide(shifted, 2**by)
+    return where(lt(shifted, 0), sub(mul(shifted, 0), 1), mul(shifted, 0))
 
 
-def bitwise_left_shift(input: Tensor, other: int) -> Tensor:
+def bitwise_left_shift(input: Operand, other: Operand) -> Tensor:
     """Return ``<<`` by a number: input · 2^other, of which the upper bits are lost.
 
     Raises:
+        UnsupportedError: it is shifted by a Tensor.
         DTypeError: the input holds no int32 or int64.
         ArgumentError: the number is negative.
     """
-    bits = _bits(input, other, "<<")
-    factor = 2**other if other < bits - 1 else -(2**other) if other == bits - 1 else 0
-    return mul(input, factor)
+    shifted, by, bits = _shifted(input, other, "<<")
+    return mul(shifted, 2**by if by < bits - 1 else -(2**by) if by == bits - 1 else 0)
 
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:
