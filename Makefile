@@ -1,6 +1,5 @@
 # make demo   builds an engine of a trained YOLOv5 and shows what it detects in a picture
-# make test   runs the linter, the type checker and the tests
-# make coverage   runs the tests and says which part of lines and branches they come through
+# make test   runs the linter, the type checker and the tests, and says which lines and branches they come through
 # All set up .venv by themselves. PYTHON and TORCH choose another interpreter or torch.
 # Models of others that from_torch is tested with come without what they ask for: that would be another torch.
 
@@ -12,7 +11,7 @@ BIN := .venv/bin
 # Tests start many processes, which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test coverage clean
+.PHONY: demo test clean
 
 demo: .venv/ready
 	$(BIN)/trtnn demo --output build/demo
@@ -21,12 +20,8 @@ test: .venv/ready .venv/bindings/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --project pyproject.toml
-	$(BIN)/pytest -n 2
-
-# Apart from the tests, which take much longer so.
-coverage: .venv/ready .venv/bindings/ready
-	$(BIN)/pytest -n 2 --cov --cov-report=
-	@$(BIN)/coverage report | tail -1  # of lines and branches; a figure to look at, not a bound
+	$(BIN)/python -W 'ignore:Unable to activate pytest' -m slipcover -m pytest -n 2 --dist worksteal
+	@sed -n '2p;$$p' build/coverage.txt  # a figure to look at, not a bound
 
 .venv/ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv

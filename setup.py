@@ -25,6 +25,7 @@ setup(
     package_data={
         "trtnn": ["py.typed", "*.pyi"],
         "trtnn.graph": ["*.pyi"],
+        "trtnn.kernels": ["csrc/*"],
         "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
         "trtnn.plugins.dcnv2": ["csrc/*"],
     },

@@ -8,6 +8,7 @@ examples:
   python benchmarks/cpu.py import build --model yolov5x
   python benchmarks/cpu.py reference --repeat 20
   python benchmarks/cpu.py families
+  python benchmarks/cpu.py images
 """
 
 from __future__ import annotations
@@ -439,11 +440,116 @@ def share_state(name: str, folder: Path, repeat: int) -> dict:
     }
 
 
+def in_turn(functions: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """Seconds of each function, the median over rounds in which each is called once; two rounds warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for round_ in range(repeat + 2):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if round_ >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: median(taken) for name, taken in seconds.items()}
+
+
+def prepare_images(name: str, folder: Path, repeat: int) -> dict:
+    """A picture of 1280 x 720 letterboxed to 640, and eight of them, beside OpenCV's ways.
+
+    The fastest of these to the same numbers looks each byte up; dividing by 255 after the transpose gives them too.
+    ``blobFromImage`` multiplies by 1 / 255, which rounds otherwise. Ours and the first write into memory that is there.
+    """
+    import cv2
+
+    from trtnn.vision import preprocess
+
+    image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), dtype=np.uint8)
+    out, eight = np.empty((1, 3, 640, 640), np.float32), np.empty((8, 3, 640, 640), np.float32)
+    theirs, padded = np.empty((1, 3, 640, 640), np.float32), np.empty((640, 640, 3), np.uint8)
+    table = np.arange(256, dtype=np.float32) / np.float32(255)
+
+    def canvas() -> np.ndarray:
+        resized = cv2.resize(image, (640, 360), interpolation=cv2.INTER_LINEAR)
+        return cv2.copyMakeBorder(resized, 140, 140, 0, 0, cv2.BORDER_CONSTANT, padded, (114, 114, 114))
+
+    def by_table() -> np.ndarray:
+        for plane, channel in zip(theirs[0], cv2.split(canvas()), strict=True):
+            cv2.LUT(channel, table, plane)
+        return theirs
+
+    def by_hand() -> np.ndarray:
+        return np.ascontiguousarray(canvas().transpose(2, 0, 1)).astype(np.float32)[None] / np.float32(255)
+
+    def blob() -> np.ndarray:
+        return cv2.dnn.blobFromImage(canvas(), 1 / 255)
+
+    ours, _ = preprocess([image], 640)
+    if not (np.array_equal(ours, by_table()) and np.array_equal(ours, by_hand())):
+        raise RuntimeError("OpenCV's ways give other numbers")
+    ms = {
+        key: 1e3 * value
+        for key, value in in_turn(
+            {
+                "ours": lambda: preprocess([image], 640, out=out),
+                "OpenCV by a table": by_table,
+                "OpenCV and NumPy by hand": by_hand,
+                "blobFromImage": blob,
+                "ours, 8 pictures": lambda: preprocess([image] * 8, 640, out=eight),
+            },
+            5 * repeat,
+        ).items()
+    }
+    return {
+        **{f"{key} ms": value for key, value in ms.items()},
+        "times OpenCV by a table": ms["ours"] / ms["OpenCV by a table"],
+        "blobFromImage's numbers": "the same" if np.array_equal(ours, blob()) else "others",
+    }
+
+
+def suppress_candidates(name: str, folder: Path, repeat: int) -> dict:
+    """Suppression of 8,000 candidates of one class and of 80, spread and in heaps, beside torchvision and OpenCV."""
+    import cv2
+
+    from trtnn.vision.suppression import suppress
+
+    try:
+        import torch
+        import torchvision
+    except (ImportError, RuntimeError) as error:  # the latter of one that was built for another torch
+        torchvision, figures = None, {"torchvision": f"cannot be imported: {next(iter(str(error).splitlines()))}"}
+    else:
+        figures = {"torchvision": torchvision.__version__}
+    random, count = np.random.default_rng(0), 8000
+    for kind, classes in (("spread", 1), ("spread", 80), ("in heaps", 1), ("in heaps", 80)):
+        heap = random.integers(0, 60, count) if kind == "in heaps" else np.arange(count)
+        centres = random.uniform(20, 620, (count, 2))[heap] + random.normal(0, 6, (count, 2))
+        half = random.uniform(2, 100, (count, 2))[heap] * random.uniform(0.8, 1.2, (count, 2))
+        boxes = np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
+        scores, indices = random.permutation(count).astype(np.float32) / count, random.integers(0, classes, count)
+        sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        ways = {
+            "ours": lambda b=boxes, s=scores, i=indices: suppress(b, s, i, 0.45, count),
+            "ours, the best 300": lambda b=boxes, s=scores, i=indices: suppress(b, s, i, 0.45, 300),
+            "OpenCV": lambda b=sides, s=scores, i=indices: cv2.dnn.NMSBoxesBatched(b, s, i.astype(np.int32), 0, 0.45),
+        }
+        if torchvision is not None:
+            tensors = [torch.from_numpy(array) for array in (boxes, scores, indices)]
+            ways["torchvision"] = lambda t=tensors: torchvision.ops.batched_nms(*t, 0.45)
+            if classes == 1:
+                ways["torchvision"] = lambda t=tensors: torchvision.ops.nms(*t[:2], 0.45)
+            kept = ways["torchvision"]().numpy()
+            if not np.array_equal(boxes[kept], ways["ours"]().boxes):
+                raise RuntimeError(f"torchvision keeps other boxes of {kind}, {classes} classes")
+        for key, value in in_turn(ways, repeat).items():
+            figures[f"{kind}, {classes} class{'es' * (classes > 1)}: {key} ms"] = 1e3 * value
+    return figures
+
+
 CASES: dict[str, Callable[[str, Path, int], dict]] = {
     function.__name__: function
     for function in (
         *(import_trtnn, import_torch, load_trtnn, load_torch, share_state),
         *(trace_layers, trace_growth, build_trtnn, build_onnx, build_both, run_reference),
+        *(prepare_images, suppress_candidates),
     )
 }
 GROUPS = {
@@ -455,6 +561,7 @@ GROUPS = {
     "build": ("build_trtnn", "build_onnx"),
     "reference": ("run_reference",),
     "families": ("build_both",),
+    "images": ("prepare_images", "suppress_candidates"),
 }
 MODELS = {  # of each group
     "import": ("",),
@@ -464,6 +571,7 @@ MODELS = {  # of each group
     "growth": ("",),
     "build": ("yolov5s",),
     "reference": ("yolov5s",),
+    "images": ("",),
     "families": tuple(name for family in FAMILIES.values() for name in family.models),
 }
 

@@ -49,9 +49,9 @@ import numpy as np
 
 sys.path.insert(1, str(Path(__file__).parents[1]))  # for what the benchmarks share
 
-from benchmarks.coverage import make
 from benchmarks.cpu import TARGETS, circumstances, onnx_road, peak_mb
 from benchmarks.gpu import TIMING, Task, build_onnx, engine_file, torch_timings, unpack_timing
+from benchmarks.zoo import make
 from trtnn.engine.bench import milliseconds
 from trtnn.files import atomic_write
 

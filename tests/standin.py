@@ -6,6 +6,7 @@ All above them is what it is on a GPU: engines, sessions, workers, and who uses 
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
 import weakref
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ import pytest
 
 import trtnn.engine.engine
 import trtnn.engine.session
+import trtnn.on_gpu
+from tests.kernels.emulated import EmulatedKernels
 from trtnn import Dim, Network, get_backend
 from trtnn.backend import Backend
 from trtnn.shapes.call import Shapes
@@ -226,6 +229,53 @@ class Graph:
         pass
 
 
+class Lane:
+    """A stream of the GPU and its memory, on the host.
+
+    Args:
+        log: what is asked for is written there.
+    """
+
+    handle = 9
+
+    def __init__(self, log: list[tuple[Any, ...]]) -> None:
+        self.log = log
+        self.allocated: dict[int, np.ndarray] = {}
+
+    def enter(self) -> None:
+        pass
+
+    def allocate(self, size_bytes: int) -> int:
+        self.log.append(("allocate", size_bytes))
+        memory = np.full(size_bytes + 256, 255, np.uint8)
+        address = memory.ctypes.data + -memory.ctypes.data % 256
+        self.allocated[address] = memory
+        return address
+
+    def release(self, address: int) -> None:
+        self.log.append(("release",))
+        del self.allocated[address]
+
+    def pinned(self, size_bytes: int) -> np.ndarray:
+        return np.full(size_bytes + 8, 255, np.uint8)[:size_bytes]
+
+    def upload(self, address: int, array: np.ndarray) -> None:
+        assert array.flags.c_contiguous
+        self.log.append(("upload", array.nbytes))
+        ctypes.memmove(address, array.ctypes.data, array.nbytes)
+
+    def download(self, array: np.ndarray, address: int) -> None:
+        assert array.flags.c_contiguous
+        self.log.append(("download", array.nbytes))
+        ctypes.memmove(array.ctypes.data, address, array.nbytes)
+
+    def wait_for(self, stream: int) -> None:
+        self.log.append(("wait for", stream))
+
+    def synchronize(self) -> None:
+        self.log.append(("synchronize",))
+
+
 def stand_in(
     monkeypatch: pytest.MonkeyPatch, network: Network, times: Times = lambda _: (), layers: Iterable[Any] = ()
 ) -> CudaEngine:
@@ -237,3 +287,15 @@ def stand_in(
         monkeypatch.setattr(module, "device_memory", engine.memory)
     monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     return engine
+
+
+def stand_in_kernels(monkeypatch: pytest.MonkeyPatch, log: list[tuple[Any, ...]]) -> None:
+    """Let a Detector take the GPU's way, whatever the machine: its kernels are those compiled for the CPU."""
+    made = {name: EmulatedKernels(name) for name in ("preprocessing", "postprocessing")}
+    for kernels in made.values():
+        kernels.log = log
+    monkeypatch.setattr(trtnn.on_gpu, "kernels", made.__getitem__)
+    monkeypatch.setattr(trtnn.on_gpu, "Lane", lambda: Lane(log))
+    monkeypatch.setattr(trtnn.on_gpu, "CapturedGraph", Graph)
+    monkeypatch.setattr(trtnn.on_gpu, "gpus", lambda: ("sm90",))
+    monkeypatch.setattr(trtnn.on_gpu, "is_ready", lambda name, arch: True)

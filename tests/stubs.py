@@ -37,8 +37,8 @@ class Value:
     raw: Any
     make: Callable[..., Tensor] | None
     unrounded: Tensor | None
-    known: builtins.bool
-    def __init__(self, raw: Any = ..., make: Any = ..., known: builtins.bool = ...) -> None: ...
+    constant: builtins.bool
+    def __init__(self, raw: Any = ..., make: Any = ..., constant: builtins.bool = ...) -> None: ...
 """
 _TO_TENSOR = {"T", "mT", "H", "mH", "data", "real", "imag"}
 _TYPES = {

@@ -1,6 +1,7 @@
 """Detector: pictures of any sizes in, boxes in their own pixels out."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from trtnn.examples.digits.picture import TRUTH
 from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Module
 from trtnn.vision import PIPELINES, box_iou, read_image
+from trtnn.vision.stream import IN_FLIGHT
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +229,7 @@ PLACES = {
 def test_each_family_by_its_metadata(name, monkeypatch):
     network = StandIn(FAMILIES[name](), pipeline=name, classes=5, names=list("abcde")).trace()
     seen, run = [], network.run_flat
-    monkeypatch.setattr(network, "run_flat", lambda pixels: seen.append(pixels) or run(pixels))
+    monkeypatch.setattr(network, "run_flat", lambda pixels: seen.append(pixels.copy()) or run(pixels))
     detector = Detector(network)
     assert (detector.classes, detector.labels, detector.batch, detector.size) == (5, list("abcde"), 2, [64, 96])
     images = [np.full((128, 128, 3), value, np.uint8) for value in (10, 20, 30)]
@@ -251,6 +253,64 @@ def test_an_engine_file_alone_is_enough(name, tmp_path):
     assert detector.pipeline.head is PIPELINES[name].head
     expected = replace(PIPELINES[name].preprocessing, channels="BGR", mean=(0.5, 0.5, 0.5))
     assert detector.pipeline.preprocessing == expected
+
+
+def test_a_stream_gives_what_a_call_does(model, picture):
+    """Pictures of any sizes and any number, in order; the memory of a batch is that of one before."""
+    detector = Detector(model.trace({"images": (2, 3, 160, 160)}))
+    images = [picture, picture[:, ::-1], picture[40:], picture[::2, ::2], picture[:, 30:]]
+    expected = detector(images)
+    assert len({len(found) for found in expected}) > 1
+    for _ in range(2):
+        streamed = list(detector.stream(iter(images)))
+        for found, other in zip(streamed, expected, strict=True):
+            np.testing.assert_array_equal(found.boxes, other.boxes)
+            np.testing.assert_array_equal(found.scores, other.scores)
+            np.testing.assert_array_equal(found.classes, other.classes)
+    assert len(detector._network._memory) <= IN_FLIGHT
+
+
+def test_one_detector_in_several_threads(model, picture):
+    detector = Detector(model.trace({"images": (2, 3, 96, 96)}))
+    images = [picture, picture[:, ::-1], picture[::-1]]
+    expected = detector(images)
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(detector, images) for _ in range(4)]
+        calls += [threads.submit(lambda: list(detector.stream(images))) for _ in range(4)]
+    for done in calls:
+        for found, other in zip(done.result(), expected, strict=True):
+            np.testing.assert_array_equal(found.boxes, other.boxes)
+            np.testing.assert_array_equal(found.classes, other.classes)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "words"),
+    [
+        (None, DTypeError, "a picture is an array, not NoneType"),
+        ("street.jpg", DTypeError, "a picture is an array, not a path: street.jpg"),
+        (np.zeros((0, 8, 3), np.uint8), ShapeError, "(height, width, 3)\n  received: (0, 8, 3)"),
+        (np.zeros((8, 8), np.uint8), ShapeError, "received: (8, 8)\n  of a grey one: image[..., None].repeat(3, 2)"),
+        (np.zeros((8, 8, 4), np.uint8), ShapeError, "without its fourth channel: image[..., :3]"),
+        (
+            np.zeros((8, 8, 3), np.uint16),
+            DTypeError,
+            "received: uint16\n  of one of 16 bits: (image >> 8).astype(numpy",
+        ),
+        ([[1, 2], [3]], DTypeError, "a picture is an array, not list"),
+    ],
+)
+def test_an_image_that_is_none_is_told_with_its_index(image, error, words):
+    detector, good = Detector(StandIn(a_yolov8(), pipeline="yolov8")), np.zeros((64, 96, 3), np.uint8)
+    for way in (detector, lambda images: list(detector.stream(images))):
+        message = message_of(error, way, [good, good, good, image])
+        assert message.startswith("image 3 of those given: a picture ")
+        assert words in message
+
+
+def test_a_stream_of_one_image_is_refused_at_once():
+    detector = Detector(StandIn(a_yolov8(), pipeline="yolov8"))
+    with pytest.raises(ArgumentError, match=r"a Detector takes a list of pictures\n  received: one ndarray"):
+        detector.stream(np.zeros((64, 96, 3), np.uint8))
 
 
 def test_a_module_is_traced():

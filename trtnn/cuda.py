@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
+
+from trtnn.errors import EngineError
+
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 
 
 @functools.cache
@@ -17,6 +22,45 @@ def driver() -> ctypes.CDLL | None:
     except OSError:
         return None
     return cuda if cuda.cuInit(0) == 0 else None
+
+
+def call(name: str, *args: object, memory: Callable[[], list[str]] = list) -> None:
+    """Call a function of the driver.
+
+    Args:
+        name: the function, such as ``"cuGraphLaunch"``.
+        *args: what it takes, in the types of ctypes.
+        memory: lines for the error where memory ran out.
+
+    Raises:
+        EngineError: it failed, or there is no driver.
+    """
+    cuda = driver()
+    if cuda is None:
+        raise EngineError(f"there is no CUDA driver here, and {name} is one of its functions")
+    code = getattr(cuda, name)(*args)
+    if code:
+        text = ctypes.c_char_p()
+        cuda.cuGetErrorString(code, ctypes.byref(text))
+        lines = memory() if code == _OUT_OF_MEMORY else []
+        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *lines)
+
+
+@functools.cache
+def _primary_context() -> ctypes.c_void_p:
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    call("cuDeviceGet", ctypes.byref(device), 0)
+    call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+    return context
+
+
+def use_first_gpu() -> None:
+    """Make the primary context of the first GPU, which torch and pycuda use as well, the calling thread's own.
+
+    Raises:
+        EngineError: there is no GPU, or it has no memory left for a context.
+    """
+    call("cuCtxSetCurrent", _primary_context())
 
 
 @functools.cache

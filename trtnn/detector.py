@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,12 @@ import numpy as np
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
-from trtnn.image_network import ImageNetwork
+from trtnn.image_network import ImageNetwork, Prepared
 from trtnn.modules import Module
 from trtnn.network import Network
-from trtnn.vision import Detections, pipeline_of
+from trtnn.vision import Detections, Pipeline, pipeline_of
 from trtnn.vision.recognition import check_classes, check_metadata, recognise
+from trtnn.vision.stream import Steps, call, stream
 
 
 class Detector:
@@ -31,6 +34,9 @@ class Detector:
             one the first profile is used: images at the height and width that it is fastest at, as many at a time as
             it takes.
         pipeline: the name of the pipeline, in place of what the metadata name.
+        device: ``"cuda"`` prepares images and picks boxes on the GPU, beside an Engine, ``"cpu"`` on the CPU; both find
+            the same. By default it is the GPU where it can be: there kernels are compiled at first use, by the extra
+            ``trtnn[cuda]``, and without that a warning says so.
         **thresholds: what the pipeline picks detections by, such as ``confidence=0.25``; the project's own by default.
 
     Attributes:
@@ -42,10 +48,18 @@ class Detector:
 
     Raises:
         ArgumentError: the source is none of these, has other inputs or outputs, finds no boxes, or says of itself what
-            its outputs contradict; it can be read in several ways; or there is no such threshold.
+            its outputs contradict; it can be read in several ways; there is no such threshold; or the GPU cannot be
+            used as ``device`` asks.
     """
 
-    def __init__(self, source: Engine | Network | Module, *, pipeline: str | None = None, **thresholds: Any) -> None:
+    def __init__(
+        self,
+        source: Engine | Network | Module,
+        *,
+        pipeline: str | None = None,
+        device: str | None = None,
+        **thresholds: Any,
+    ) -> None:
         self._network = network = ImageNetwork(source, "Detector")
         metadata = network.metadata if pipeline is None else {**network.metadata, "pipeline": pipeline}
         self.batch, self.size = network.batch, network.size
@@ -53,36 +67,107 @@ class Detector:
             check_metadata(metadata)
             metadata = {**metadata, "pipeline": recognise(metadata, self.size, network.shapes)}
         self.pipeline = pipeline_of(metadata)
-        head = self.pipeline.head
-        if head is None:
+        if self.pipeline.head is None:
             raise ArgumentError(
                 f"{metadata.get('model', 'this network')} is not a detector",
                 f"it gives {network.gives}, which are no boxes",
                 "trtnn.Classifier(...) and trtnn classify name what is in a picture",
             )
-        self._head = head
         check_metadata(metadata)
         self.classes = self.pipeline.read(network.shapes).get("classes")
         check_classes(metadata, self.classes, network.shapes)
         self.classes = class_count(metadata) if self.classes is None else self.classes
         self.thresholds = self.pipeline.thresholds(thresholds)
         self.labels = class_names(metadata)
+        self._steps = self._choose(source, device)
+
+    def _choose(self, source: Engine | Network | Module, device: str | None) -> Steps:
+        """Return the way that images go."""
+        if device not in (None, "cpu", "cuda"):
+            raise ArgumentError(f"a Detector has no device {device!r}", "known: cpu, cuda")
+        if device != "cpu" and isinstance(source, Engine):
+            from trtnn.on_gpu import OnGpu, why_not
+
+            reason, can_install = why_not(self._network)
+            if not reason:
+                return OnGpu(source, self._network, self.pipeline, self.thresholds)
+            if device == "cuda":
+                raise ArgumentError("images cannot be prepared on the GPU", reason)
+            if can_install:
+                warnings.warn(f"images are prepared on the CPU: {reason}", stacklevel=3)
+        elif device == "cuda":
+            raise ArgumentError('device="cuda" needs an Engine', f"received: {source!r}, which computes on the CPU")
+        return OnCpu(self._network, self.pipeline, self.thresholds)
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in images, uint8 (height, width, 3) RGB of any sizes; boxes are in each image's own pixels.
 
+        On the GPU images may also lie there: torch's tensors, after the work on torch's current stream, and whatever
+        has ``__cuda_array_interface__`` or ``__dlpack__``. Arrays of the host go up fastest from page-locked memory.
+
         Raises:
             ArgumentError: a single image, not a list of them; or the outputs are not what the pipeline reads.
-            ShapeError, DTypeError: one of them is not an image.
+            ShapeError, DTypeError: one of them is not an image; with its index.
         """
-        results: list[Detections] = []
-        for outputs, placements in self._network.run(images, self.pipeline):
-            results += self._head.detect(self._head.name_outputs(outputs), placements, **self.thresholds)
-        highest = max((detections.classes.max(initial=-1) for detections in results), default=-1)
-        if self.classes is not None and highest >= self.classes:  # where no shape tells how many there are
+        return [self._checked(found) for found in call(self._steps, list(self._network.check_several(images)))]
+
+    def stream(self, images: Iterable[np.ndarray]) -> Generator[Detections, None, None]:
+        """Yield the detections in each image, in order, while those behind it are read, prepared and computed.
+
+        Images are taken from ``images`` in a thread of its own, a few batches ahead of what is yielded and no more, so
+        that there may be any number of them.
+
+        >>> for found in detector.stream(map(trtnn.vision.read_image, paths)): ...
+
+        Args:
+            images: any iterable of them, also one without an end.
+
+        Raises:
+            ArgumentError, ShapeError, DTypeError: as for a call, at the image's turn; and whatever ``images`` raises.
+        """
+        return self._stream(self._network.check_several(images))
+
+    def _stream(self, images: Iterable[np.ndarray]) -> Generator[Detections, None, None]:
+        with closing(stream(self._steps, images)) as found:
+            yield from map(self._checked, found)
+
+    def _checked(self, detections: Detections) -> Detections:
+        """Return detections, once their classes are of those that there are, where no shape tells how many."""
+        highest = detections.classes.max(initial=-1)
+        if self.classes is not None and highest >= self.classes:
             raise ArgumentError(
                 "what this network says of itself and its outputs contradict each other",
                 f"its metadata are of {self.classes} classes",
                 f"its outputs have class {highest}",
             )
-        return results
+        return detections
+
+
+class OnCpu:
+    """The steps of a batch that is prepared and finished by NumPy and OpenCV, whatever computes the network.
+
+    Args:
+        network: what is fed.
+        pipeline: the pre- and post-processing.
+        thresholds: all that the pipeline's head takes.
+    """
+
+    def __init__(self, network: ImageNetwork, pipeline: Pipeline, thresholds: Mapping[str, Any]) -> None:
+        assert pipeline.head is not None  # Detector says so
+        self.batch = network.batch
+        self._network, self._pipeline, self._head, self._thresholds = network, pipeline, pipeline.head, thresholds
+
+    def prepare(self, images: Sequence[np.ndarray], first: int) -> Prepared:
+        """Make the network's input of images."""
+        return self._network.prepare(images, self._pipeline, first)
+
+    def compute(self, prepared: Prepared) -> tuple[Prepared, dict[str, np.ndarray]]:
+        """Run the network."""
+        return prepared, self._network.compute(prepared)
+
+    def finish(self, computed: tuple[Prepared, dict[str, np.ndarray]]) -> list[Detections]:
+        """Pick the detections out of the outputs."""
+        prepared, outputs = computed
+        detections = self._head.detect(self._head.name_outputs(outputs), prepared.placements, **self._thresholds)
+        self._network.give_back(prepared)
+        return detections

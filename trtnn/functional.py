@@ -124,7 +124,7 @@ from trtnn.ops.creation import (
 from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.diagonals import diag, diag_embed, diagflat, diagonal, diagonal_scatter, trace
 from trtnn.ops.distances import cdist
-from trtnn.ops.division import div, floor_divide, fmod, remainder
+from trtnn.ops.division import bitwise_left_shift, bitwise_right_shift, div, floor_divide, fmod, remainder
 from trtnn.ops.embedding import embedding, embedding_bag
 from trtnn.ops.empty import empty, empty_like, scalar_tensor
 from trtnn.ops.facts import broadcast_shapes, clone, is_tensor, numel
@@ -189,6 +189,7 @@ from trtnn.ops.pooling import (
 from trtnn.ops.powers import erfc, frac, ldexp
 from trtnn.ops.products import addbmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
 from trtnn.ops.quantiles import nanquantile, quantile
+from trtnn.ops.quantization import fake_quantize_per_channel_affine, fake_quantize_per_tensor_affine
 from trtnn.ops.reduction import (
     all,
     amax,
@@ -353,8 +354,10 @@ __all__ = [
     "batch_norm",
     "bilinear",
     "bitwise_and",
+    "bitwise_left_shift",
     "bitwise_not",
     "bitwise_or",
+    "bitwise_right_shift",
     "bitwise_xor",
     "blackman_window",
     "block_diag",
@@ -435,6 +438,8 @@ __all__ = [
     "expand_as",
     "expm1",
     "eye",
+    "fake_quantize_per_channel_affine",
+    "fake_quantize_per_tensor_affine",
     "feature_alpha_dropout",
     "fix",
     "flatten",
@@ -743,7 +748,7 @@ for _module, _prefix in ((linalg, "linalg"), (fft, "fft")):
 
 def __getattr__(name: str) -> Any:
     """Return torch's function of a method in place, or say of one that is not here why, and what to use instead."""
-    if name.endswith("_") and name in vars(Tensor) and not name.startswith("_"):
+    if name.endswith("_") and hasattr(Tensor, name) and not name.startswith("_"):
         return getattr(Tensor, name)
     function = globals().get(name.removesuffix("_")) if name.endswith("_") else None
     if function is not None and name[:-1] in __all__ and "inplace" in inspect.signature(function).parameters:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class ImageNetwork:
         batch: the most images at a time.
         size: [height, width] of the input in pixels; of a dynamic one what its first profile is fastest at.
         shapes: of the outputs by name, at that size.
+        types: of the outputs by name.
+        dtype: of the input, as NumPy has it.
         gives: the outputs in words.
 
     Raises:
@@ -55,6 +58,7 @@ class ImageNetwork:
             )
         self.metadata = source.metadata if isinstance(source, Network) else source.description
         self.shapes = {name: tuple(map(at_opt, spec.shape)) for name, spec in source.outputs.items()}
+        self.types = {name: spec.dtype for name, spec in source.outputs.items()}
         self.gives = ", ".join(map(str, source.outputs.values()))
         profile = source.profiles[0] if source.profiles else {}
         self._least, *_ = lengths_in(profile, inputs[0].shape, "min")
@@ -63,7 +67,43 @@ class ImageNetwork:
         self.size = [height, width]
         batch = inputs[0].shape[0]
         self._multiple = batch.multiple_of if isinstance(batch, Dim) else 1
-        self._dtype = numpy_type(inputs[0], f"a {kind}")
+        self._most = self.taken(self.batch)
+        self._memory: list[np.ndarray] = []  # of inputs; threads take it from here and bring it back
+        self.dtype = numpy_type(inputs[0], f"a {kind}")
+
+    def taken(self, count: int) -> int:
+        """Return how many images the network takes where there are ``count``: the last batch may be short of that."""
+        return -(-max(count, self._least) // self._multiple) * self._multiple
+
+    def prepare(self, images: Sequence[np.ndarray], pipeline: Pipeline, first: int = 0) -> Prepared:
+        """Return what the network takes for at most :attr:`batch` images, uint8 (height, width, 3) RGB of any sizes.
+
+        Args:
+            images: at least one.
+            pipeline: whose preprocessing it is.
+            first: the index of the first image, which errors count from.
+
+        Raises:
+            ShapeError, DTypeError: one of them is not an image.
+        """
+        count = self.taken(len(images))
+        try:
+            memory = self._memory.pop()
+        except IndexError:  # all of it is under way
+            memory = np.empty((self._most, 3, *self.size), self.dtype)
+        own = memory[: len(images)]
+        _, placements = pipeline.preprocess(images, (self.size[0], self.size[1]), self.dtype, out=own, first=first)
+        memory[len(images) : count] = 0
+        return Prepared(memory, count, placements)
+
+    def compute(self, prepared: Prepared) -> dict[str, np.ndarray]:
+        """Return the network's outputs by name, for the images alone."""
+        outputs = self._run(prepared.memory[: prepared.count])
+        return {name: output[: len(prepared.placements)] for name, output in outputs.items()}
+
+    def give_back(self, prepared: Prepared) -> None:
+        """Let the next batch have a batch's memory; nobody may look at its outputs any more."""
+        self._memory.append(prepared.memory)
 
     def run(
         self, images: Iterable[np.ndarray], pipeline: Pipeline
@@ -71,25 +111,44 @@ class ImageNetwork:
         """Run the network on images, uint8 (height, width, 3) RGB of any sizes.
 
         Yields:
-            For each batch its outputs by name, and how each image lies in the input.
+            For each batch its outputs by name, valid until the next, and how each image lies in the input.
 
         Raises:
             ArgumentError: a single image, not a list of them.
             ShapeError, DTypeError: one of them is not an image.
+        """
+        images = list(self.check_several(images))
+        for start in range(0, len(images), self.batch):
+            prepared = self.prepare(images[start : start + self.batch], pipeline, start)
+            yield self.compute(prepared), prepared.placements
+            self.give_back(prepared)
+
+    def check_several(self, images: Iterable[Any]) -> Iterable[Any]:
+        """Return ``images``, once they are several and not one.
+
+        Raises:
+            ArgumentError: they are a single image.
         """
         single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) == 3
         if single or not isinstance(images, Iterable):
             raise ArgumentError(
                 f"a {self._kind} takes a list of pictures", f"received: one {type(images).__name__}; [it] is a list"
             )
-        images = list(images)
-        for start in range(0, len(images), self.batch):
-            part = images[start : start + self.batch]
-            pixels, placements = pipeline.preprocess(part, (self.size[0], self.size[1]), self._dtype)
-            # The last batch may be short of what the network takes.
-            count = -(-max(len(part), self._least) // self._multiple) * self._multiple
-            pixels = np.pad(pixels, [(0, count - len(part)), (0, 0), (0, 0), (0, 0)])
-            yield {name: output[: len(part)] for name, output in self._run(pixels).items()}, placements
+        return images
+
+
+class Prepared(NamedTuple):
+    """A batch that the network can take.
+
+    Attributes:
+        memory: of the input, for as many images as the network may take.
+        count: how many of these it is to take.
+        placements: how each image lies in the input; behind them are zeros.
+    """
+
+    memory: np.ndarray
+    count: int
+    placements: list[Placement]
 
 
 def numpy_type(spec: Input, what: str) -> np.dtype:

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 from trtnn import functional as F
-from trtnn.dtypes import DType, bfloat16, bool_, float16, float32, int32, int64
+from trtnn.dtypes import DType, bfloat16, bool_, float16, float32, int32, int64, uint8
 from trtnn.errors import UnsupportedError
 from trtnn.functional import (
     add,
     bitwise_and,
+    bitwise_left_shift,
     bitwise_not,
     bitwise_or,
+    bitwise_right_shift,
     bitwise_xor,
     cast,
     div,
@@ -55,11 +57,11 @@ from trtnn.ops._promotion import dtype_of
 from trtnn.ops.assigning import setitem
 from trtnn.ops.calling import public, torch_function
 from trtnn.ops.complex import Complex
+from trtnn.ops.constants import index, item, numpy, tolist, truth
 from trtnn.ops.creation import new_full, new_ones, new_tensor, new_zeros, of_array
 from trtnn.ops.diagonals import fill_diagonal
 from trtnn.ops.empty import new_empty
-from trtnn.ops.known import index, item, numpy, tolist, truth
-from trtnn.ops.missing import explain
+from trtnn.ops.missing import MISSING, explain
 from trtnn.ops.places import DEVICE, double, element_size, stride, to, type_
 from trtnn.ops.reshaping import reshaping_in_place
 from trtnn.ops.turning import sum_to_size
@@ -119,26 +121,26 @@ _SAME_NAME = (
     "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint",
     "all", "amax", "amin", "aminmax", "angle", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
     "arctanh", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bitwise_and",
-    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cast", "ceil", "chunk", "clamp", "clamp_max",
-    "clamp_min", "clip", "clone", "conj", "conj_physical", "copysign", "cos", "cosh", "count_nonzero", "cross",
-    "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "det", "detach", "diag", "diag_embed", "diagflat", "diagonal",
-    "diagonal_scatter", "diff", "dist", "div", "divide", "dot", "dsplit", "eq", "erf", "erfc", "exp", "exp2", "expand",
-    "expm1", "fix", "flatten", "flip", "fliplr", "flipud", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "frac", "gather", "ge", "ger", "greater", "greater_equal", "gt", "hardshrink", "heaviside", "histc",
-    "hsplit", "hypot", "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "index_select", "inner",
-    "inverse", "is_complex", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "isreal", "istft",
-    "kron", "kthvalue", "ldexp", "le", "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "log_softmax",
-    "logaddexp", "logaddexp2", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit",
-    "logsumexp", "lt", "masked_fill", "masked_scatter", "matmul", "matrix_power", "max", "maximum", "mean", "median",
-    "min", "minimum", "mm", "mode", "moveaxis", "movedim", "msort", "mul", "multiply", "mv", "nan_to_num", "nanmean",
-    "nanmedian", "nanquantile", "nansum", "narrow", "ne", "neg", "negative", "norm", "not_equal", "outer", "permute",
-    "positive", "pow", "prelu", "prod", "put", "quantile", "rad2deg", "ravel", "reciprocal", "relu", "remainder",
-    "repeat", "repeat_interleave", "reshape", "resolve_conj", "resolve_neg", "roll", "rot90", "round", "rsqrt",
-    "scatter", "scatter_add", "scatter_reduce", "select", "select_scatter", "sgn", "sigmoid", "sign", "signbit", "sin",
-    "sinc", "sinh", "slice_scatter", "softmax", "sort", "split", "split_with_sizes", "sqrt", "square", "squeeze",
-    "std", "stft", "sub", "subtract", "sum", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh",
-    "tensor_split", "tile", "topk", "trace", "transpose", "tril", "triu", "true_divide", "trunc", "unbind",
-    "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "var", "vdot", "vsplit", "xlogy",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to",
+    "cast", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "conj", "conj_physical", "copysign",
+    "cos", "cosh", "count_nonzero", "cross", "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "det", "detach",
+    "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "dist", "div", "divide", "dot", "dsplit",
+    "eq", "erf", "erfc", "exp", "exp2", "expand", "expm1", "fix", "flatten", "flip", "fliplr", "flipud", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "ger", "greater", "greater_equal", "gt",
+    "hardshrink", "heaviside", "histc", "hsplit", "hypot", "index_add", "index_copy", "index_fill", "index_put",
+    "index_reduce", "index_select", "inner", "inverse", "is_complex", "isclose", "isfinite", "isinf", "isnan",
+    "isneginf", "isposinf", "isreal", "istft", "kron", "kthvalue", "ldexp", "le", "lerp", "less", "less_equal", "log",
+    "log10", "log1p", "log2", "log_softmax", "logaddexp", "logaddexp2", "logcumsumexp", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logit", "logsumexp", "lt", "masked_fill", "masked_scatter", "matmul", "matrix_power",
+    "max", "maximum", "mean", "median", "min", "minimum", "mm", "mode", "moveaxis", "movedim", "msort", "mul",
+    "multiply", "mv", "nan_to_num", "nanmean", "nanmedian", "nanquantile", "nansum", "narrow", "ne", "neg", "negative",
+    "norm", "not_equal", "outer", "permute", "positive", "pow", "prelu", "prod", "put", "quantile", "rad2deg", "ravel",
+    "reciprocal", "relu", "remainder", "repeat", "repeat_interleave", "reshape", "resolve_conj", "resolve_neg", "roll",
+    "rot90", "round", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "select", "select_scatter", "sgn", "sigmoid",
+    "sign", "signbit", "sin", "sinc", "sinh", "slice_scatter", "softmax", "sort", "split", "split_with_sizes", "sqrt",
+    "square", "squeeze", "std", "stft", "sub", "subtract", "sum", "swapaxes", "swapdims", "t", "take", "take_along_dim",
+    "tan", "tanh", "tensor_split", "tile", "topk", "trace", "transpose", "tril", "triu", "true_divide", "trunc",
+    "unbind", "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "var", "vdot", "vsplit", "xlogy",
 )  # fmt: skip
 
 # Of each operator, its function; those in the second table also stand with their Tensor on the right.
@@ -156,6 +158,7 @@ OPERATORS = {
 OPERATORS_OF_TWO = {
     "add": add, "sub": sub, "mul": mul, "truediv": div, "floordiv": floor_divide, "mod": remainder, "pow": F.pow,
     "matmul": matmul, "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
+    "lshift": bitwise_left_shift, "rshift": bitwise_right_shift,
 }  # fmt: skip
 
 METHODS: dict[str, Any] = {
@@ -179,6 +182,7 @@ METHODS: dict[str, Any] = {
     "mH": property(lambda input: transpose(input, -2, -1)),
     "bfloat16": _to_type(bfloat16),
     "bool": _to_type(bool_),
+    "byte": _to_type(uint8),
     **dict.fromkeys(("contiguous", "cpu", "cuda", "requires_grad_", "detach_"), _as_it_is),
     "expand_as": expand_as,
     "device": property(lambda input: DEVICE),
@@ -219,15 +223,15 @@ METHODS: dict[str, Any] = {
 IN_PLACE = (
     "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "arccos",
     "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh",
-    "baddbmm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min",
-    "clip", "conj_physical", "copysign", "cos", "cosh", "cumprod", "cumsum", "deg2rad", "div", "divide", "eq", "erf",
-    "erfc", "exp", "exp2", "expm1", "fix", "floor", "floor_divide", "fmod", "frac", "ge", "greater", "greater_equal",
-    "gt", "heaviside", "hypot", "index_add", "index_copy", "index_fill", "index_put", "index_reduce", "ldexp", "le",
-    "lerp", "less", "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logit", "lt", "masked_fill", "masked_scatter", "mul", "multiply", "nan_to_num", "ne", "neg",
-    "negative", "not_equal", "pow", "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "scatter",
-    "scatter_add", "scatter_reduce", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "sqrt", "square", "sub",
-    "subtract", "tan", "tanh", "tril", "triu", "true_divide", "trunc", "xlogy",
+    "baddbmm", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "ceil", "clamp", "clamp_max", "clamp_min", "clip", "conj_physical", "copysign", "cos", "cosh", "cumprod", "cumsum",
+    "deg2rad", "div", "divide", "eq", "erf", "erfc", "exp", "exp2", "expm1", "fix", "floor", "floor_divide", "fmod",
+    "frac", "ge", "greater", "greater_equal", "gt", "heaviside", "hypot", "index_add", "index_copy", "index_fill",
+    "index_put", "index_reduce", "ldexp", "le", "lerp", "less", "less_equal", "log", "log10", "log1p", "log2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt", "masked_fill", "masked_scatter", "mul",
+    "multiply", "nan_to_num", "ne", "neg", "negative", "not_equal", "pow", "rad2deg", "reciprocal", "relu", "remainder",
+    "round", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh",
+    "sqrt", "square", "sub", "subtract", "tan", "tanh", "tril", "triu", "true_divide", "trunc", "xlogy",
 )  # fmt: skip
 METHODS_IN_PLACE: dict[str, Any] = {
     **{f"{name}_": in_place(METHODS[name]) for name in IN_PLACE},
@@ -293,20 +297,35 @@ for _name, _function in {
     setattr(Parameter, _name, _function)
 
 
-def _explain_missing(value: Tensor | Parameter, name: str) -> Any:
-    """Say of a method of torch's that is not here why, and what to use instead."""
-    owner = type(value).__name__
-    if name.startswith("_"):
-        raise AttributeError(f"{owner!r} object has no attribute {name!r}")
-    raise AttributeError(explain(owner, name, METHODS))
+class _Missing:
+    """A method of torch's that is not here: to read it says why, and what to use instead.
+
+    One for each name, and no ``__getattr__``: with that Python looks up every attribute of a class the slow way.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        raise AttributeError(explain(owner.__name__, self.name, ()), name=self.name, obj=instance)
 
 
 _BY_NAME = {
     **{name: getattr(F, name) for name in F.__all__},
     **{f"fft_{name}": getattr(F.fft, name) for name in F.fft.__all__},
 }
-for _owner, _name, _function in (
-    *((owner, "__torch_function__", torch_function(_BY_NAME)) for owner in (Tensor, Complex)),
-    *((owner, "__getattr__", _explain_missing) for owner in (Tensor, Parameter)),
-):
-    setattr(_owner, _name, _function)
+for _owner in (Tensor, Complex):
+    setattr(_owner, "__torch_function__", torch_function(_BY_NAME))  # noqa: B010
+
+
+def _say_what_is_missing(owner: type) -> None:
+    names = {name for plain in MISSING if "." not in plain for name in (plain, f"{plain}_")} - {*dir(owner)}
+    for name in names:
+        setattr(owner, name, _Missing(name))
+    setattr(owner, "__dir__", lambda value: [name for name in object.__dir__(value) if name not in names])  # noqa: B010
+
+
+_say_what_is_missing(Tensor)
+_say_what_is_missing(Parameter)

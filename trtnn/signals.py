@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+_NUMBERS = tuple(signal.valid_signals())  # asked once: they come as an Enum's members, each looked up
+
 
 @dataclass
 class Held:
@@ -36,7 +38,7 @@ def held_signals() -> Iterator[Held]:
         return
     try:
         with contextlib.ExitStack() as restored:
-            for number in signal.valid_signals():
+            for number in _NUMBERS:
                 handler = signal.getsignal(number)
                 if callable(handler):
                     restored.callback(signal.signal, number, handler)

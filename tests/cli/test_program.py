@@ -22,7 +22,7 @@ from trtnn.examples.digits import PICTURE, WEIGHTS
 
 COMMANDS = (
     *("bench", "build", "classify", "compare", "convert", "demo", "detect", "fp16", "from-torch"),
-    *("inspect", "models", "profile"),
+    *("inspect", "models", "profile", "val"),
 )
 
 

@@ -44,7 +44,7 @@ class Driver:
 @pytest.fixture
 def driver(monkeypatch):
     made = Driver()
-    monkeypatch.setattr(trtnn.engine.cuda_graph, "driver", lambda: made)
+    monkeypatch.setattr(trtnn.cuda, "driver", lambda: made)
     return made
 
 

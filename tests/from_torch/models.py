@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import torch
@@ -380,6 +381,114 @@ class Names(nn.Module):
         return x
 
 
+class Mobile(nn.Module):
+    """Blocks of one class that differ in sizes, in which activation and which children they have, and in a flag."""
+
+    class NormAct(nn.Module):
+        def __init__(self, channels: int, act: Any = None) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(channels)
+            self.act = act
+
+        def forward(self, x):
+            x = self.norm(x)
+            if self.act is not None:
+                x = self.act(x)
+            return x
+
+    class Squeeze(nn.Module):
+        def __init__(self, channels: int, reduced: int) -> None:
+            super().__init__()
+            self.reduce = nn.Conv2d(channels, reduced, 1)
+            self.expand = nn.Conv2d(reduced, channels, 1)
+
+        def forward(self, x):
+            return x * self.expand(torch.relu(self.reduce(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+    class Inverted(nn.Module):
+        def __init__(self, inside: int, out: int, kernel: int, stride: int, act: Any, se: bool = False) -> None:
+            super().__init__()
+            self.has_skip = stride == 1 and inside == out
+            self.conv_pw = nn.Conv2d(inside, 3 * inside, 1, bias=False)
+            self.bn1 = Mobile.NormAct(3 * inside, act())
+            self.conv_dw = nn.Conv2d(3 * inside, 3 * inside, kernel, stride, kernel // 2, groups=3 * inside, bias=False)
+            self.bn2 = Mobile.NormAct(3 * inside, act())
+            self.se = Mobile.Squeeze(3 * inside, 4) if se else None
+            self.conv_pwl = nn.Conv2d(3 * inside, out, 1, bias=False)
+            self.bn3 = Mobile.NormAct(out)
+
+        def forward(self, x):
+            shortcut = x
+            x = self.bn1(self.conv_pw(x))
+            x = self.bn2(self.conv_dw(x))
+            if self.se is not None:
+                x = self.se(x)
+            x = self.bn3(self.conv_pwl(x))
+            if self.has_skip:
+                x = x + shortcut
+            return x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            self.Inverted(4, 6, 3, 2, nn.ReLU),
+            self.Inverted(6, 6, 3, 1, nn.ReLU, True),
+            self.Inverted(6, 8, 5, 2, nn.Hardswish, True),
+            self.Inverted(8, 8, 5, 1, nn.Hardswish),
+            self.Inverted(8, 8, 5, 1, nn.Hardswish),
+        )
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
+def _with_more(forward: Any) -> Any:
+    """Return a forward that takes one argument by position, and gives it others by name, as transformers has them."""
+
+    @functools.wraps(forward)
+    def call(self: nn.Module, x: torch.Tensor, more: bool = True, **kwargs: Any) -> Any:
+        return forward(self, x, more=more, **kwargs)
+
+    return call
+
+
+class Decorated(nn.Module):
+    """Arguments that come by name alone; a module without weights, never called, of two names; a Buffer returned."""
+
+    class Loss(nn.Module):
+        def __init__(self, matcher: nn.Module) -> None:
+            super().__init__()
+            self.matcher = matcher
+            self.register_buffer("empty", torch.ones(3))
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        @_with_more
+        def forward(self, x, more=False, scale=None):
+            x = self.linear(x) * scale
+            return x + 1 if more else x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = self.Inner()
+        self.attention = nn.MultiheadAttention(4, 2, dropout=0.1)
+        self.matcher = nn.Module()
+        self.criterion = self.Loss(self.matcher)
+        self.register_buffer("places", torch.arange(6.0).reshape(2, 3))
+
+    def forward(self, x):
+        x = self.inner(x, more=False, scale=x.shape[0])
+        held = self.attention
+        out, _ = torch.nn.functional.multi_head_attention_forward(
+            x, x, x, 4, 2, held.in_proj_weight, held.in_proj_bias, None, None, False, 0.1, held.out_proj.weight,
+            held.out_proj.bias, training=self.training,
+        )  # fmt: skip
+        return out, self.places
+
+
 def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
@@ -405,7 +514,9 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "bypasses": (Bypasses, (images(3, 4),), {}),
     "stage": (Stage, (images(1, 4, 16, 16),), {}),
     "names": (Names, (images(3, 4),), {}),
+    "mobile": (Mobile, (images(1, 4, 16, 16),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
+    "decorated": (Decorated, (images(3, 1, 4),), {}),
 }
 
 

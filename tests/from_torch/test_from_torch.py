@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import trtnn
+from tests import ROOT
 from tests.from_torch.models import CASES, images, make
 from tests.helpers import assert_close
 
@@ -106,6 +109,84 @@ def test_an_optional_child_is_an_argument():
     )
 
 
+def test_one_class_for_blocks_that_differ_in_children_sizes_and_a_flag():
+    model, args, _ = make("mobile")
+    source = trtnn.from_torch(model, *args).source
+    assert [line for line in source.splitlines() if line.startswith("class ")] == [
+        "class NormAct(Module):",
+        "class Squeeze(Module):",
+        "class Inverted(Module):",
+        "class Mobile(Module):",
+    ]
+    assert _class(source, "Inverted") == (
+        "class Inverted(Module):\n"
+        "    def __init__(self, in_channels, act, kernel_size, out_channels, stride=1, se=None, has_skip=False):\n"
+        "        super().__init__()\n"
+        "        self.has_skip = has_skip\n"
+        "        self.conv_pw = Conv2d(in_channels, 3 * in_channels, 1, bias=False)\n"
+        "        self.bn1 = NormAct(3 * in_channels, act=act)\n"
+        "        self.conv_dw = Conv2d(\n"
+        "            3 * in_channels,\n"
+        "            3 * in_channels,\n"
+        "            kernel_size,\n"
+        "            stride=stride,\n"
+        "            padding=kernel_size // 2,\n"
+        "            groups=3 * in_channels,\n"
+        "            bias=False,\n"
+        "        )\n"
+        "        self.bn2 = NormAct(3 * in_channels, act=act)\n"
+        "        self.se = se\n"
+        "        self.conv_pwl = Conv2d(3 * in_channels, out_channels, 1, bias=False)\n"
+        "        self.bn3 = NormAct(out_channels)\n"
+        "\n"
+        "    def forward(self, x):\n"
+        "        shortcut = x\n"
+        "        x = self.bn1(self.conv_pw(x))\n"
+        "        x = self.bn2(self.conv_dw(x))\n"
+        "        if self.se is not None:\n"
+        "            x = self.se(x)\n"
+        "        x = self.bn3(self.conv_pwl(x))\n"
+        "        if self.has_skip:\n"
+        "            x = x + shortcut\n"
+        "        return x"
+    )
+
+
+def test_two_widths_that_a_block_goes_through_have_two_names():
+    class Bottleneck(nn.Module):
+        def __init__(self, inside, middle, out):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(inside, middle, 1), nn.Conv2d(middle, out, 1)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.first(x)))
+
+    model = nn.Sequential(Bottleneck(3, 5, 7), Bottleneck(7, 4, 3)).eval()
+    source = trtnn.from_torch(model, images(1, 3, 4, 4)).source
+    assert "def __init__(self, in_channels, mid_channels, out_channels):" in source
+    assert "self.last = Conv2d(mid_channels, out_channels, 1)" in source
+
+
+def test_other_processes_give_the_same_bytes():
+    code = (
+        "import trtnn; from tests.from_torch.models import make\n"
+        "for name in ('mobile', 'residual', 'names'):\n"
+        "    model, args, _ = make(name); print(trtnn.from_torch(model, *args, verify=False).source)"
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(texts) == 1
+
+
 def test_two_classes_of_one_name():
     class Block(torch.nn.Module):
         def forward(self, x):
@@ -185,6 +266,9 @@ def test_a_function_becomes_a_module():
 
     converted = trtnn.from_torch(soft_cap, images(2, 3), images(3))
     assert "class SoftCap(Module)" in converted.source
+    assert converted.source.startswith(
+        f'"""SoftCap, converted from {__name__}.test_a_function_becomes_a_module.<locals>.'
+    )
     assert "return F.tanh(x / 5) * 5 + y" in converted.source
 
 
@@ -198,6 +282,110 @@ def test_a_module_of_torchs_own(module):
     with torch.no_grad():
         assert_close(converted.trace().run(images(4, 3).numpy()), module(images(4, 3)), 1e-5)
     converted.load_state_dict(module.state_dict())
+
+
+TORCHS_OWN = {
+    "LSTM": (nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True), (images(2, 5, 3),)),
+    "LSTM with a state": (nn.LSTM(3, 4), (images(5, 2, 3), (images(1, 2, 4), images(1, 2, 4) + 1))),
+    "GRU": (nn.GRU(3, 4), (images(5, 2, 3),)),
+    "RNN": (nn.RNN(3, 4, nonlinearity="relu"), (images(5, 2, 3),)),
+    "LSTMCell": (nn.LSTMCell(3, 4), (images(2, 3),)),
+    "MultiheadAttention": (nn.MultiheadAttention(8, 2, batch_first=True), (images(2, 3, 8),) * 3),
+    "MaxPool2d": (nn.MaxPool2d(2, return_indices=True), (images(1, 2, 6, 6),)),
+    "Dropout": (nn.Dropout(0.5), (images(2, 3),)),
+}
+
+
+@pytest.mark.parametrize("name", TORCHS_OWN)
+def test_the_model_is_a_module_that_trtnn_has(name):
+    module, args = TORCHS_OWN[name]
+    converted = trtnn.from_torch(module.eval(), *args)
+    others = [tensor * 2 - 1 for tensor in _inputs(args, {})]  # and no longer the same tensor
+    with torch.no_grad():
+        taken = torch.utils._pytree.tree_unflatten(others, torch.utils._pytree.tree_structure(args))
+        assert_close(converted.trace().run(*(tensor.numpy() for tensor in others)), module(*taken), 1e-5)
+    converted.load_state_dict(module.state_dict())
+    assert f"class {type(module).__name__}Net({type(module).__name__}):" in converted.source
+
+
+def test_what_a_module_returns_is_returned_as_it_is():
+    source = trtnn.from_torch(*[TORCHS_OWN["LSTM"][0].eval(), *TORCHS_OWN["LSTM"][1]]).source
+    assert "        return super().forward(input)\n" in source
+
+
+class Pools(nn.Module):
+    """As SegNet does: what a pooling took is put back where it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        y, at = self.pool(x)
+        z, within = F.max_pool2d(y, 2, stride=1, return_indices=True)
+        top, _ = F.adaptive_max_pool2d(y, 1, return_indices=True)
+        return self.unpool(self.conv(y), at), z, within, top
+
+
+class Unsayable(nn.Module):
+    """Names that Python takes for others, or for none."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_parameter("in", nn.Parameter(torch.rand(4)))
+        self.register_buffer("1x1", torch.rand(4))
+        self.register_buffer("def", torch.rand(4), persistent=False)
+        self.params = nn.ParameterDict({"is": nn.Parameter(torch.rand(4)), "a-b": nn.Parameter(torch.rand(4))})
+        self.add_module("1", nn.Linear(4, 4))
+
+    def forward(self, **named):
+        x = named["lambda"] * getattr(self, "in") + getattr(self, "1x1") + getattr(self, "def") * self.params["is"]
+        return getattr(self, "1")(x + self.params["a-b"])
+
+
+def test_names_that_python_has_taken():
+    x, model = images(2, 4), type("class", (Unsayable,), {})().eval()
+    converted = trtnn.from_torch(model, **{"lambda": x})
+    converted.load_state_dict(model.state_dict())
+    assert "class class_(Module):" in converted.source
+    assert list(converted.inputs) == ["lambda_"]
+    with torch.no_grad():
+        assert_close(converted.trace().run(x.numpy()), model(**{"lambda": x}), 1e-5)
+
+
+def test_the_places_of_maxima():
+    model, x = Pools().eval(), images(2, 3, 8, 8)
+    converted = trtnn.from_torch(model, x, dynamic=trtnn.Dim("batch", 1, 2, 4))
+    assert "z, within = F.max_pool2d(y, 2, stride=1, return_indices=True)" in converted.source
+    other = images(3, 3, 8, 8) + 1
+    with torch.no_grad():
+        assert_close(converted.trace().run(other.numpy()), model(other), 1e-5)
+
+
+def test_shifts():
+    def function(x):
+        y = x << 3
+        y >>= 1
+        return y, x >> 31, torch.bitwise_right_shift(x, 2) + x.bitwise_left_shift(1)
+
+    x = torch.tensor([-(2**31), -7, -1, 0, 5, 2**30], dtype=torch.int32)
+    converted = trtnn.from_torch(function, x)
+    assert "y = x << 3" in converted.source
+    assert "y >>= 1" in converted.source
+    assert_close(converted.trace().run(x.numpy()), function(x))
+
+
+def test_numbers_as_many_as_a_dynamic_length():
+    def function(x):
+        n = x.shape[0]
+        down, between = torch.arange(n - 1, -1, -1), torch.linspace(-1, 2, n)
+        return x + down[:, None], between, torch.linspace(0, 1, n) * 0.5, torch.arange(2 * n, -n, -2)
+
+    converted = trtnn.from_torch(function, images(2, 3), dynamic=trtnn.Dim("batch", 1, 2, 9))
+    for batch in (1, 2, 3, 8, 9):
+        other = images(batch, 3)
+        assert_close(converted.trace().run(other.numpy()), function(other), 1e-6)
 
 
 def test_a_dynamic_batch():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
-from pathlib import Path
 
 import pytest
 
+from benchmarks import zoo
+from benchmarks.zoo.torchvision_models import import_torchvision
 from tests.helpers import MORE
 from trtnn.from_torch.convert import Conversion
 
-COVERAGE = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
 SAMPLE = 25
 # Small ones, of as many kinds as there are.
 TORCHVISION = (
@@ -32,23 +30,18 @@ TIMM = (
 NAMES = [f"torchvision:{name}" for name in TORCHVISION] + [f"timm:{name}" for name in TIMM]
 
 
-@pytest.fixture(scope="module")
-def coverage():
-    spec = importlib.util.spec_from_file_location("coverage_of_models", COVERAGE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+@pytest.fixture(scope="module", autouse=True)
+def _packages():
     try:
-        module.import_torchvision()
-        importlib.import_module("timm")
+        import_torchvision()
+        import timm  # noqa: F401
     except ImportError:
         pytest.skip("torchvision and timm are not installed here")
-    return module
 
 
 @pytest.mark.parametrize("name", random.Random(MORE).sample(NAMES, min(len(NAMES), SAMPLE * MORE)))
-def test_it_computes_what_torch_does(coverage, name):
-    model, args, kwargs = coverage.make(name)
+def test_it_computes_what_torch_does(name):
+    model, args, kwargs = zoo.make(name)
     conversion = Conversion(model, args, kwargs)
     conversion.run(verify=True)
     assert conversion.difference < 1e-4

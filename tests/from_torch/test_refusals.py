@@ -286,6 +286,17 @@ def test_an_example_of_the_wrong_shape():
     assert "models.py:" in str(caught.value)
 
 
+def test_weights_and_examples_without_numbers():
+    with pytest.raises(ArgumentError) as caught:
+        trtnn.from_torch(Residual().eval().to("meta"), images(1, 3, 8, 8))
+    said = str(caught.value)
+    assert "Residual's stem.weight, stem.bias, layer1.0.conv1.weight and " in said
+    assert " more are on torch's meta device, which holds no numbers" in said
+    assert "model.to_empty(device='cpu') and load_state_dict give it weights" in said
+    with pytest.raises(ArgumentError, match=r"the example is on torch's meta device.*\n  give tensors with numbers"):
+        trtnn.from_torch(Residual().eval(), images(1, 3, 8, 8).to("meta"))
+
+
 def test_what_is_no_module():
     with pytest.raises(ArgumentError, match=r"a torch module or a function, not <class .*\n.*from_torch\(Net\(\), x\)"):
         trtnn.from_torch(Residual, X)
@@ -386,6 +397,76 @@ def test_weights_that_old_weight_norm_computes():
     assert "remove_weight_norm" in said
 
 
+@pytest.mark.parametrize("name", ["vmap", "grad", "jacrev"])
+def test_transforms_of_functions(name):
+    def function(self, x):
+        if name == "vmap":
+            return torch.vmap(torch.dot)(x, x + 1)[:, None] * x  # here
+        return getattr(torch.func, name)(lambda r: (r * r).sum())(x)  # here
+
+    said = refusal(function)
+    assert re.search(f"torch.func.{'vmap' if name == 'vmap' else 'grad'}: .* in inner: it calls a function with", said)
+    assert "# here" in said
+
+
+def test_a_transform_of_constants():
+    def function(self, x):
+        mask = torch.vmap(lambda i: torch.arange(4) <= i)(torch.arange(4))
+        return x.masked_fill(~mask[:2], 0.0)
+
+    converted = trtnn.from_torch(Holder(function).eval(), X)
+    np.testing.assert_array_equal(converted.trace().run(X.numpy()), function(None, X))
+
+
+def test_branches_of_torch():
+    def function(self, x):
+        return torch.cond(x.sum() > 0, lambda x: x * 2, lambda x: x, (x,))  # here
+
+    said = refusal(function)
+    assert "torch.cond: in inner: which way it goes is known only when it runs" in said
+    assert "# here" in said
+
+
+class Ways(nn.Module):
+    class Inner(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x, twice=False):
+            x = self.fc(x)
+            return x * 2 if twice else x
+
+    def __init__(self):
+        super().__init__()
+        self.inner = self.Inner()
+
+    def forward(self, x):
+        x = self.inner(x)  # first
+        return self.inner(self.inner(x, twice=True), twice=True)  # second
+
+
+def test_a_shared_module_that_is_called_in_several_ways():
+    said = refusal(None, model=Ways().eval())
+    assert (
+        "Ways calls a module in several ways\n  a call of Inner: 2 times, in inner: what it is called with decides"
+        in said
+    )
+    assert "# first" in said
+    assert "# second" in said
+    assert "no converter" not in said
+
+
+def test_of_several_operations_in_a_line_the_one_that_is_refused_is_told():
+    def function(self, x):
+        return (x.exp() + torch.logspace(0, 1, x.shape[0])[:, None]).relu() * 2  # here
+
+    with pytest.raises(trtnn.TrtnnError) as caught:
+        trtnn.from_torch(Holder(function).eval(), X, dynamic=trtnn.Dim("n", 1, 2, 9))
+    assert "recorded in inner, of torch's logspace" in str(caught.value)
+    assert "# here" in str(caught.value)
+
+
 def test_autocast():
     def function(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -429,7 +510,7 @@ def test_an_output_that_shares_memory_with_what_was_changed():
 
 def test_a_dynamic_length_that_a_returned_operation_wants_plain():
     def function(self, x):
-        return x + torch.linspace(0, 1, x.shape[0])[:, None]  # here
+        return x + torch.logspace(0, 1, x.shape[0])[:, None]  # here
 
     with pytest.raises(trtnn.TrtnnError) as caught:
         trtnn.from_torch(Holder(function).eval(), X, dynamic=trtnn.Dim("n", 1, 2, 9))

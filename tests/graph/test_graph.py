@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.helpers import FP16_TOLERANCE, ONE_TARGET, assert_close, layers, message_of, numbers, strongly_typed, trace
-from trtnn import Input, Module, Parameter, float16, get_backend, modules
+from trtnn import Buffer, Input, Module, Parameter, float16, get_backend, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph.graph import current_graph
@@ -413,6 +413,19 @@ def test_arrays_of_no_dimensions():
 )
 def test_outputs_that_are_none(result, words):
     assert words in message_of(ArgumentError, trace, lambda x: result, (2,))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64, np.bool_])
+@pytest.mark.parametrize("fp16", [False, True])
+def test_parameters_that_are_returned_are_constants(dtype, fp16):
+    held = Buffer(2, 3)
+    held.data = np.array([[0, 1, 2], [0.1, 4, 5]]).astype(dtype)
+    network = trace(lambda x: {"x": x, "held": held, "again": held}, (2,), fp16=fp16)
+    result = network.run(np.zeros(2, np.float32))
+    wanted = held.data.astype(np.float32) if held.data.dtype.kind == "f" else held.data
+    np.testing.assert_array_equal(result["held"], wanted)
+    np.testing.assert_array_equal(result["again"], wanted)
+    assert result["held"].dtype == wanted.dtype
 
 
 def test_keys_of_returned_dicts_are_strings():

@@ -177,10 +177,10 @@ WEIGHT = np.ones((4, 3, 3, 3), np.float32)
         (lambda x: F.conv2d(x, WEIGHT, padding="full"), (1, 3, 8, 8), ArgumentError, ["padding", "'full'"]),
         (lambda x: F.conv2d(x, WEIGHT, padding="same", stride=2), (1, 3, 8, 8), ArgumentError, ["stride (2, 2)"]),
         (
-            lambda x: F.conv2d(x, x),
+            lambda x: F.conv_transpose2d(x, x),
             (1, 3, 8, 8),
             UnsupportedError,
-            ["conv2d with a weight that is known only when the engine runs"],
+            ["conv_transpose2d with a weight that is known only when the engine runs"],
         ),
         (lambda x: F.conv2d(x.int(), WEIGHT), (1, 3, 8, 8), DTypeError, ["conv2d", "int32"]),
         (lambda x: F.conv2d(x, WEIGHT, groups=3), (1, 9, 8, 8), ShapeError, ["4 output channels in 3 groups"]),

@@ -140,10 +140,12 @@ def samples_of(op: Any, dtype: str, most: int | None) -> list[Sample]:
     random.seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [Sample(s.input, tuple(s.args), dict(s.kwargs)) for s in op.sample_inputs("cpu", getattr(torch, dtype))]
-    if most is None or len(found) <= most:
-        return found
-    return [found[i] for i in sorted(random.Random(seed).sample(range(len(found)), most))]
+        # op.sample_inputs would look through the whole stack for the test that asks, and seed each sample anew.
+        inputs = op.sample_inputs_func(op, "cpu", getattr(torch, dtype), False)
+        samples = [Sample(s.input, tuple(s.args), dict(s.kwargs)) for s in inputs]
+    if most is None or len(samples) <= most:
+        return samples
+    return [samples[i] for i in sorted(random.Random(seed).sample(range(len(samples)), most))]
 
 
 def is_open(op: Any, sample: Sample) -> bool:

@@ -200,7 +200,11 @@ def test_where_a_tensor_is():
         (lambda x: x + torch.ones(3, 4).to_sparse(), DTypeError, "a sparse torch tensor"),
         (lambda x: x + torch.ones(4, device="meta"), DTypeError, "on the meta device"),
         (lambda x: x + torch.ones(4, dtype=torch.complex64), DTypeError, "no complex numbers"),
-        (lambda x: F.conv2d(x, x[None]), UnsupportedError, "a weight that is known only when the engine runs"),
+        (
+            lambda x: F.conv_transpose2d(x, x[None]),
+            UnsupportedError,
+            "a weight that is known only when the engine runs",
+        ),
         (lambda x: F.meshgrid(x[0, 0], 3), DTypeError, "meshgrid takes"),
         (lambda x: x.t(), ShapeError, "t in the model's own forward takes at most two dimensions, not (2, 3, 4)"),
     ],

@@ -57,9 +57,9 @@ def test_operations(name: str) -> None:
     for dtype in TYPES:
         if getattr(torch, dtype) not in op.dtypes:
             continue
-        ways = ways_of(op)
+        ways, samples = ways_of(op), samples_of(op, dtype, MOST)
         for way in ways:
-            usable = [sample for sample in samples_of(op, dtype, MOST) if fits(way, sample)]
+            usable = [sample for sample in samples if fits(way, sample)]
             for number, sample in enumerate(usable):
                 what = f"{way.name} in {dtype}, sample {number}"
                 build = number == 0 and way is ways[0] and (EVERYTHING or dtype in ("float32", "int64"))

@@ -25,7 +25,7 @@ from tests.helpers import (
 )
 from trtnn import Dim, modules, sym_max, sym_min
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.models.boxes import cells_of
 
 LINES, LINE_SIZES = (BATCH, 4, ODD), [(1, 4, 12), (3, 4, 3)]
@@ -409,6 +409,7 @@ OF_LENGTHS = {
     "turning": lambda ops, x: [x.roll(x.shape[2] // 2, -1), x.roll(x.shape[2] - 1, 2), x.flip(-1)],
     "places": lambda ops, x: [
         x.narrow(2, x.shape[2] // 4, x.shape[2] // 3), x[..., x.shape[2] // 2], ops.arange(x.shape[2] // 2),
+        ops.arange(x.shape[2] - 1, -1, -1), ops.linspace(-1, 2, x.shape[2]), ops.linspace(x.sum(), 2, x.shape[2]),
         x[..., : math.ceil(x.shape[2] / 2)], x[..., : math.floor(x.shape[2] * 0.75)],
         x[..., : divmod(x.shape[2], 3)[0]],
     ],
@@ -493,6 +494,26 @@ def test_pooling_rounded_up(n, kernel, stride, padding, name, options):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("stride", [None, 640, (639, 1000)])
+@pytest.mark.parametrize(("name", "options"), [row for row in ROUNDED_UP if "dilation" not in row[1]])
+def test_a_window_that_is_larger_than_its_input(name, options, stride):
+    """As a pooler has it that does not know the size of its input; TensorRT refuses windows of so many elements."""
+
+    def function(ops):
+        def pool(x):
+            result = getattr(ops, f"{name}2d")(x, 640, stride, ceil_mode=True, **options)
+            return list(result) if isinstance(result, tuple) else result
+
+        return pool
+
+    check_dynamic(function(F), function(torch.nn.functional), (BATCH, 2, 2, 3), [(1, 2, 2, 3), (2, 2, 2, 3)])
+
+
+def test_no_window_that_begins_beyond_its_input():
+    with pytest.raises(ShapeError, match=r"the window \(9, 9\) is larger than its input"):
+        trace(lambda x: F.avg_pool2d(x, 9, 2, ceil_mode=True), np.zeros((1, 1, 7, 6), np.float32))
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -545,7 +566,7 @@ def test_pooling_rounded_up(n, kernel, stride, padding, name, options):
         (lambda x: x.unflatten(-1, (2, -1)), ShapeError, "cannot unflatten dimension -1, of odd"),
         (lambda x: x.var(-1, correction=3), ShapeError, "odd"),
         (lambda x: F.eye(x.shape[2]), ShapeError, "odd is known only"),
-        (lambda x: F.linspace(0, 1, x.shape[2]), ShapeError, "odd is known only"),
+        (lambda x: F.linspace(0, 9, x.shape[2], dtype="int32"), DTypeError, "linspace of odd numbers as int32"),
         (lambda x: F.full((2,), x.shape[2]), ShapeError, "odd is known only"),
         (lambda x: x.repeat_interleave(x.shape[2], 0), ArgumentError, "not odd"),
         (lambda x: F.fold(x, (3, 3), 2), ShapeError, "odd"),

@@ -316,6 +316,8 @@ def _bag(x: Any, offsets: Any) -> Any:
         (lambda x: x.index_add(0, [[0, 1, 2]], x), ShapeError, "takes a vector of indices"),
         (lambda x: x.index_add(0, [0, 1, 2], x > 0), DTypeError, "index_add of bool into float32"),
         (lambda x: F.arange(3, 3), ArgumentError, "holds nothing"),
+        (lambda x: x >> 1, DTypeError, ">> in the model's own forward takes int32 or int64, not float32"),
+        (lambda x: F.arange(3) << -1, ArgumentError, "<< by -1: a shift is from 0 on"),
         (lambda x: F.zeros(0, 2), ArgumentError, "holds nothing"),
         (lambda x: F.grid_sample(x, x), ShapeError, "(batch, H, W, 2)"),
         (

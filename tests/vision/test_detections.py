@@ -1,9 +1,11 @@
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, BackendError, ShapeError
 from trtnn.vision import Detection, Detections, Placement
 
 
@@ -48,3 +50,34 @@ def test_arrays_must_fit_together():
         Detections(np.zeros((2, 4)), np.zeros(3), np.zeros(2))
     with pytest.raises(ShapeError, match=r"shape \(n, 4\)\n.*received: \(2, 3\)"):
         Detections(np.zeros((2, 3)), np.zeros(2), np.zeros(2))
+
+
+class Theirs:
+    """A stand-in for supervision's class, which takes these by name and nothing else."""
+
+    def __init__(self, *, xyxy, confidence, class_id, data):
+        self.xyxy, self.confidence, self.class_id, self.data = xyxy, confidence, class_id, data
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_supervision_gets_all_of_it(monkeypatch, real):
+    if real:
+        pytest.importorskip("supervision")
+    else:
+        monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=Theirs))
+    found = Detections([[1, 2, 3, 4], [5, 6, 7, 8]], [0.9, 0.5], [2, 0])
+    theirs = found.to_supervision(["a", "b", "c"])
+    np.testing.assert_array_equal(theirs.xyxy, found.boxes)
+    np.testing.assert_array_equal(theirs.confidence, found.scores)
+    np.testing.assert_array_equal(theirs.class_id, found.classes)
+    assert theirs.data["class_name"].tolist() == ["c", "a"]
+    assert found.to_supervision().data == {}
+    assert len(Detections([], [], []).to_supervision(["a"]).data["class_name"]) == 0
+    with pytest.raises(ArgumentError, match="class 2 has no name"):
+        found.to_supervision(["a"])
+
+
+def test_supervision_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(BackendError, match=r"supervision cannot be imported: .*\n  pip install supervision"):
+        Detections([], [], []).to_supervision()

@@ -1,3 +1,6 @@
+import itertools
+import math
+import os
 import tracemalloc
 
 import cv2
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.vision import Placement, Preprocessing, letterbox, preprocess
+from trtnn.vision.fits import FITS
 
 SIDE = st.integers(1, 4000)
 SIZE = st.tuples(SIDE, SIDE)
@@ -196,6 +200,123 @@ def test_no_boxes_and_wrong_boxes():
     assert box.to_source([]).shape == box.to_source(np.zeros((0, 4))).shape == (0, 4)
     with pytest.raises(ShapeError, match=r"shape \(n, 4\)\n.*received: \(4,\)"):
         box.to_source([1, 2, 3, 4])
+
+
+# -- the numbers, bit for bit: one image at a time on a whole canvas, reckoned by NumPy in float32 --------------------
+
+
+def reduced(image: np.ndarray, side: int, length: int, wanted: range) -> np.ndarray:
+    """The wanted rows of an image whose rows are resized to ``length``, each a weighted mean, in float32."""
+    ratio, rows = side / length, []
+    for index in wanted:
+        centre, reach = (index + 0.5) * ratio, max(ratio, 1) + 0.5
+        under = np.arange(max(0, math.floor(centre - reach)), min(side, math.ceil(centre + reach)))
+        weights = np.maximum(0, 1 - np.abs(under + 0.5 - centre) / max(ratio, 1))
+        rows.append(np.tensordot((weights / weights.sum()).astype(np.float32), image[under].astype(np.float32), 1))
+    return np.array(rows)
+
+
+def canvas_of(image: np.ndarray, size: tuple[int, int], how: Preprocessing) -> np.ndarray:
+    """An image on its canvas, in the order of its channels that the network takes."""
+    image = np.ascontiguousarray(image if how.channels == "RGB" else image[..., ::-1])
+    height, width = image.shape[:2]
+    ratio = min(size[0] / height, size[1] / width)
+    if how.fit == "stretch":
+        return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    if how.fit == "warp":
+        x, y = ((canvas - side * ratio) / 2 for canvas, side in ((size[1], width), (size[0], height)))
+        return cv2.warpAffine(image, np.array([[ratio, 0, x], [0, ratio, y]]), size[::-1], borderValue=how.fill)
+    if how.fit == "crop":
+        shorter = round(max(size) * 256 / 224)
+        for side, canvas in zip((height, width), size, strict=True):
+            length = shorter * side // min(height, width)
+            start = round((length - canvas) / 2)
+            image = reduced(image, side, length, range(start, start + canvas)).transpose(1, 0, 2)
+        return np.rint(image)
+    kind = np.uint8 if how.fit == "letterbox" else np.float32
+    whole = round if how.fit == "letterbox" else (lambda side: int(side + 1e-6))
+    inner = tuple(max(1, whole(side * ratio)) for side in (height, width))
+    top, left = (round((c - s) / 2 - 0.1) for c, s in zip(size, inner, strict=True)) if kind == np.uint8 else (0, 0)
+    canvas = np.empty((*size, 3), kind)
+    canvas[:] = how.fill
+    resized = cv2.resize(image.astype(kind), inner[::-1], interpolation=cv2.INTER_LINEAR)
+    canvas[top : top + inner[0], left : left + inner[1]] = resized
+    return canvas
+
+
+def as_bits(image: np.ndarray, size: tuple[int, int], how: Preprocessing, dtype: type) -> bytes:
+    """The (3, height, width) of one image in the input, as they lie in memory."""
+    values = canvas_of(image, size, how).astype(np.float32) / np.float32(255)
+    values = (values - np.float32(how.mean)) / np.float32(how.std)
+    return values.astype(dtype).transpose(2, 0, 1).tobytes()
+
+
+MIXED = [(480, 640), (64, 96), (31, 500), (97, 64), (1, 40), (128, 192), (250, 251), (96, 640)]
+NUMBERS = [
+    {},
+    {"fill": (10, 20.5, 150.75), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    {"mean": (1, 0, 0.5), "std": (1 / 255, 3, 0.1)},
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+@pytest.mark.parametrize("fit", FITS)
+def test_every_bit_is_as_reckoned_for_one_image_at_a_time(fit, channels, dtype):
+    images = [noise(*size) for size in MIXED]
+    images += [images[0][:, ::-1], images[0][::2, 1::3, ::-1]]  # of any layout
+    for size, numbers in itertools.product([(64, 96), (96, 64), (160, 160)], NUMBERS):
+        how = Preprocessing(fit, channels, **numbers)
+        batch, _ = preprocess(images, size, dtype, how)
+        for planes, image in zip(batch, images, strict=True):
+            assert planes.tobytes() == as_bits(image, size, how, dtype), (image.shape, size, numbers)
+        (alone,), _ = preprocess(images[:1], size, dtype, how)
+        assert alone.tobytes() == batch[0].tobytes()
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_each_of_the_256_values_is_as_reckoned(dtype, numbers):
+    image, how = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2), Preprocessing(**numbers)
+    (planes,), _ = preprocess([image], 16, dtype, how)
+    assert planes.tobytes() == as_bits(image, (16, 16), how, dtype)
+
+
+def test_memory_is_taken_again():
+    """The first call makes what the next ones use: all that is left is the thread's own, and the result."""
+    images = [noise(500, 700)] * 2
+    for fit in FITS:
+        out, how = np.empty((1, 3, 320, 320), np.float32), Preprocessing(fit)
+        for _ in range(2):
+            preprocess(images[:1], 320, how=how, out=out)
+        tracemalloc.start()
+        preprocess(images[:1], 320, how=how, out=out)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak_bytes < 50_000, fit
+
+
+def test_what_is_written_into_has_to_fit():
+    images, out = [noise(40, 60)] * 2, np.full((3, 3, 32, 32), np.nan, np.float32)
+    batch, _ = preprocess(images, 32, out=out[:2])
+    assert np.shares_memory(batch, out)
+    assert np.isfinite(out[:2]).all()
+    assert np.isnan(out[2]).all()
+    with pytest.raises(ShapeError, match=r"expected: \(2, 3, 32, 32\)\n  received: \(3, 3, 32, 32\)"):
+        preprocess(images, 32, out=out)
+    with pytest.raises(ShapeError, match=r"received: \(2, 3, 32, 32\), not contiguous"):
+        preprocess(images, 32, out=np.empty((2, 3, 32, 64), np.float32)[..., ::2])
+    with pytest.raises(DTypeError, match="out is to be float16, as the batch is\n  received: float32"):
+        preprocess(images, 32, np.float16, out=out)
+
+
+def test_images_are_prepared_in_a_forked_process_too():
+    images = [noise(40, 60)] * 3
+    expected, _ = preprocess(images, 32)
+    child = os.fork()
+    if child == 0:  # its parent's threads are not there
+        os._exit(0 if np.array_equal(preprocess(images, 32)[0], expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

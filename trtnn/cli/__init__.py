@@ -1,6 +1,20 @@
 """The command line: ``trtnn build | bench | compare | ...``, a file for each command."""
 
-from trtnn.cli import bench, build, classify, compare, convert, demo, detect, fp16, from_torch, inspect, models, profile
+from trtnn.cli import (
+    bench,
+    build,
+    classify,
+    compare,
+    convert,
+    demo,
+    detect,
+    fp16,
+    from_torch,
+    inspect,
+    models,
+    profile,
+    val,
+)
 from trtnn.cli.program import app, main
 
 __all__ = [
@@ -18,4 +32,5 @@ __all__ = [
     "main",
     "models",
     "profile",
+    "val",
 ]

@@ -11,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from trtnn.classifier import Classifier
-from trtnn.cli.images import find_sources, read_or_skip, tell_skipped
+from trtnn.cli.images import find_pictures, read_or_skip, tell_unread
 from trtnn.cli.options import (
     Json,
     MaxPixels,
@@ -47,7 +47,7 @@ def classify(
     A picture that cannot be read is named and skipped, and the exit code is 1 at the end. What is found until Ctrl-C is
     kept in the file of --json.
     """
-    paths = find_sources(source, recursive)
+    paths = find_pictures(source, recursive)
     opened = runner.open()
     classifier = Classifier(opened, top)
     labels = classifier.labels if names is None else given_names(names, classifier.classes)
@@ -70,7 +70,7 @@ def classify(
         if json:
             write_json(json, rows)
     _print_table(rows)
-    tell_skipped(skipped, paths)
+    tell_unread(skipped, len(paths))
 
 
 def _print_table(rows: dict[str, list[dict[str, Any]]]) -> None:

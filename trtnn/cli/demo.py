@@ -22,7 +22,7 @@ def demo(
 ) -> None:
     """Build an engine of a trained YOLOv5 and show what it detects in a picture of digits. No GPU is needed."""
     result = run_demo(make_folder(output), log.status)
-    print_detections({PICTURE: result.detections}, None)
+    print_detections([(PICTURE.name, row) for row in result.detections], len(result.detections), None)
     print_line(f"picture  {result.picture_path}")
     print_line(f"engine   {result.engine_path}, {megabytes(result.engine_path.stat().st_size)}")
     print_line(f"GPUs     {', '.join(result.targets)}")

@@ -1,42 +1,40 @@
-"""``trtnn detect``: objects in pictures."""
+"""``trtnn detect``: objects in pictures and videos."""
 
 from __future__ import annotations
 
 import itertools
-import json
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.progress import track
 
-from trtnn.cli.images import find_sources, read_or_skip, tell_skipped
-from trtnn.cli.options import (
-    Confidence,
-    MaxPixels,
-    Names,
-    Overlap,
-    chunks,
-    given_names,
-)
+from trtnn.cli.images import find_all, tell_unread
+from trtnn.cli.options import Confidence, MaxPixels, Names, Overlap, PipelineName, given_names
 from trtnn.cli.program import command, log, print_line, print_note
-from trtnn.cli.runners import Recursive, Runner, Source, with_runner
-from trtnn.cli.tables import counted, print_detections
+from trtnn.cli.results import LABELS, REPORTS, Format, Result, Writer, Yolo, open_writers
+from trtnn.cli.runners import Recursive, Runner, with_runner
+from trtnn.cli.tables import MAX_ROWS, counted, print_detections
 from trtnn.cli.written import ResultFolder
 from trtnn.detector import Detector
-from trtnn.errors import ArgumentError
-from trtnn.vision import PIPELINES, SUFFIXES, Detections
+from trtnn.errors import ArgumentError, ImageError
+from trtnn.files import file_name
+from trtnn.vision import SUFFIXES, Detection, Detections
 from trtnn.vision import draw as draw_boxes
 from trtnn.vision.images import MAX_PIXELS, encode_image
+from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Frame, Source, read_frames, readers
+from trtnn.vision.video import VideoWriter
 
-REPORT = "detections.json"
 
-
-class Format(str, Enum):
+class Drawn(str, Enum):
     """The format of drawn pictures."""
 
     jpg = "jpg"
@@ -46,44 +44,51 @@ class Format(str, Enum):
 @command(
     "trtnn detect street.jpg --engine yolov5s.engine",
     "trtnn detect photos/ -r --weights yolov5s.pt --reference --size 320",
-    "trtnn detect photos/ --engine yolov5s.engine --no-draw",
+    "trtnn detect photos/ --engine a.engine --no-draw --format coco",
     "trtnn detect 'photos/*.png' --engine pets.engine --names cat,dog -o found",
     "trtnn detect photos/ --engine other.engine --names data.yaml",
+    "trtnn detect street.mp4 more.txt https://a.org/b.jpg --engine a.engine",
+    "trtnn detect 0 --engine a.engine --format csv --format yolo",
 )
 @with_runner
 def detect(
     runner: Runner,
-    source: Source,
-    output: Annotated[Path, typer.Option("--output", "-o", help=f"The folder for pictures and {REPORT}.")] = Path(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures, videos, folders, quoted globs, lists of them in .txt files, http:// and rtsp:// addresses, "
+            "cameras' numbers, or - for a picture on standard input."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for pictures and results.")] = Path(
         "detections"
     ),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that detect did not write.")] = False,
     recursive: Recursive = False,
-    draw: Annotated[Format | None, typer.Option(help="The format of drawn pictures.", show_default="theirs")] = None,
-    no_draw: Annotated[bool, typer.Option("--no-draw", help=f"Draw no pictures: write {REPORT} alone.")] = False,
+    format: Annotated[
+        list[Format],
+        typer.Option(help="The format of results, written as they come; may be repeated."),
+    ] = [Format.json],  # noqa: B006  nobody changes it
+    draw: Annotated[Drawn | None, typer.Option(help="The format of drawn pictures.", show_default="theirs")] = None,
+    no_draw: Annotated[bool, typer.Option("--no-draw", help="Draw no pictures: write results alone.")] = False,
     confidence: Confidence = None,
     iou: Overlap = None,
     max_detections: Annotated[
         int | None, typer.Option(min=1, help="The most to keep in one picture.", show_default="the model's")
     ] = None,
     names: Names = None,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How outputs are read: {', '.join(name for name, reader in PIPELINES.items() if reader.head)}.",
-            show_default="what the model says",
-        ),
-    ] = None,
+    pipeline: PipelineName = None,
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Detect objects in pictures: draws them into copies and writes detections.json.
+    """Detect objects in pictures and videos: draws them into copies and writes detections.json.
 
-    Copies have the format of their pictures. A picture that cannot be read is named and skipped, and the exit code is 1
-    at the end. What is found until Ctrl-C is kept. Nothing is overwritten but what detect wrote before.
+    Copies have the format of their pictures; those of videos are MP4. What cannot be read is named and skipped, and the
+    exit code is 1 at the end. Results are written as they come: what is found until Ctrl-C is kept. Nothing is
+    overwritten but what detect wrote before.
     """
     if draw and no_draw:
         raise ArgumentError("detect takes one of --draw and --no-draw")
-    paths = find_sources(source, recursive)
+    found = find_all(sources, recursive)
 
     # All that can be known to fail is found out before an engine is built, and all of that before a picture is read.
     opened = runner.open()
@@ -92,76 +97,162 @@ def detect(
     options |= {} if pipeline is None else {"pipeline": pipeline}
     detector = Detector(opened, **options)
     labels = detector.labels if names is None else given_names(names, detector.classes)
-    folder, report = ResultFolder(output), output / REPORT
-    drawn = {} if no_draw else _targets(paths, Path(source), output, draw and f".{draw.value}")
-    folder.check([report, *drawn.values()], force)
+    folder = ResultFolder(output)
+    places = _places(found, output, draw and f".{draw.value}")
+    written = [output / name for kind in dict.fromkeys(format) for name in REPORTS[kind]]
+    written += [] if no_draw else [path for place in places.values() for path in place.drawn]
+    written += [output / LABELS / place.labels for place in places.values()] if Format.yolo in format else []
+    folder.check(written, force)
     ready = runner.ready(opened)
     if ready is not opened:
         detector = Detector(ready, **options)
 
-    results = _Detected(folder, report, drawn, labels)
+    paths = [source.path for source, _ in found if source.path is not None and not _is_video(source.path)]
+    writers = open_writers(format, folder, labels, detector.classes, paths if len(paths) == len(found) else None)
+    results = _Detected(folder, places, not no_draw, force, labels, list(writers))
+    unread: list[str] = []
+    under_way: deque[tuple[Source, Frame]] = deque()
+
+    def images() -> Iterator[np.ndarray]:
+        def skip(source: Source, error: ImageError) -> None:
+            unread.append(source.name)
+            print_note("skipped", "yellow", error)
+
+        for item in read_frames([source for source, _ in found], skip, max_pixels):
+            under_way.append(item)
+            yield item[1].image
+
+    total = len(found) if len(paths) == len(found) else None
     try:
-        for part in track(list(chunks(paths, detector.batch)), "detecting", console=log, disable=_is_quiet()):
-            images = read_or_skip(part, max_pixels, results.skipped)
-            for (path, image), detections in zip(images.items(), detector(images.values()), strict=True):
-                results.keep(path, image, detections)
+        with closing(detector.stream(images())) as stream:
+            quiet = not sys.stderr.isatty()
+            for detections in track(stream, "detecting", total=total, console=log, disable=quiet):
+                results.keep(*under_way.popleft(), detections)
     except KeyboardInterrupt:
-        print_note(
-            "interrupted", "yellow", f"{len(results.detections)} of {counted(len(paths), 'picture')} are in {report}"
-        )
+        of = "" if total is None else f" of {counted(total, 'picture')}"
+        print_note("interrupted", "yellow", f"{results.count}{of or ' pictures'} are in {written[0]}")
         raise
     finally:
-        results.write_report()
-    print_detections(results.detections, labels)
-    total = sum(map(len, results.detections.values()))
-    print_line(f"{counted(len(results.detections), 'picture')}, {counted(total, 'detection')}: {output}")
-    tell_skipped(results.skipped, paths)
+        results.close()
+    print_detections(results.rows, results.total, labels)
+    summary = f"{counted(results.count, 'picture')}, {counted(results.total, 'detection')}"
+    print_line(f"{summary}, read by {' and '.join(readers())}: {output}")
+    tell_unread(unread, len(found), "picture" if len(paths) == len(found) else "source")
+
+
+@dataclass
+class _Place:
+    """Where what is detected in a source is drawn, and its labels are written: as an image, and as a video."""
+
+    image: Path | None
+    video: Path | None
+    labels: Path
+
+    @property
+    def drawn(self) -> list[Path]:
+        return [path for path in (self.image, self.video) if path is not None]
 
 
 @dataclass
 class _Detected:
-    """What was detected, by picture: each is drawn at once, and all of it is one report, whenever it ends."""
+    """What was detected: each image is drawn and written at once, and what is shown at the end is kept."""
 
     folder: ResultFolder
-    report: Path
-    drawn: dict[Path, Path]
+    places: dict[str, _Place]
+    draws: bool
+    force: bool
     labels: Sequence[str] | None
-    rows: dict[str, Any] = field(default_factory=dict)
-    detections: dict[Path, Detections] = field(default_factory=dict)
-    skipped: list[Path] = field(default_factory=list)
+    writers: list[Writer]
+    count: int = 0
+    total: int = 0
+    rows: list[tuple[str, Detection]] = field(default_factory=list)
+    video: VideoWriter | None = None
 
-    def keep(self, path: Path, image: Any, detections: Detections) -> None:
-        row = detections.to_dict(self.labels)
-        target = self.drawn.get(path)
-        if target is not None:
-            self.folder.write(target, encode_image(target, draw_boxes(image, detections, self.labels)))
-            row = {"drawn": str(target), **row}
-        self.rows[str(path)], self.detections[path] = row, detections
+    def keep(self, source: Source, frame: Frame, detections: Detections) -> None:
+        place, drawn = self.places[source.name], None
+        if self.draws:
+            image = draw_boxes(frame.image, detections, self.labels)
+            drawn = place.image if frame.index is None else place.video
+            assert drawn is not None
+            if frame.index is None:
+                self.folder.write(drawn, encode_image(drawn, image))
+            else:
+                self._add_to_video(drawn, image, frame.rate)
+        label_path = place.labels if frame.index is None else place.labels.with_suffix("") / f"{frame.index:06}.txt"
+        result = Result(source.name, frame.index, frame.image.shape[:2], detections, drawn, label_path)
+        if frame.index is not None and any(isinstance(writer, Yolo) for writer in self.writers):
+            self.folder.check([self.folder.path / LABELS / label_path], self.force)
+        for writer in self.writers:
+            writer.add(result)
+        self.count, self.total = self.count + 1, self.total + len(detections)
+        if len(self.rows) < MAX_ROWS:
+            name = Path(source.name).name or source.name
+            shown = name if frame.index is None else f"{name}#{frame.index}"
+            self.rows += [(shown, detection) for detection in detections][: MAX_ROWS - len(self.rows)]
 
-    def write_report(self) -> None:
-        self.folder.write(self.report, json.dumps(self.rows, indent=2).encode() + b"\n")
+    def _add_to_video(self, path: Path, image: np.ndarray, rate: float) -> None:
+        if self.video is None or self.video.path != path:
+            self._end_video()
+            self.folder.begin(path)
+            self.video = VideoWriter(path, image.shape[:2], rate)
+        self.video.write(image)
+
+    def _end_video(self) -> None:
+        if self.video is not None:
+            self.video.close()
+            self.folder.end(self.video.path)
+            self.video = None
+
+    def close(self) -> None:
+        with ExitStack() as stack:  # one that fails keeps none of the others open
+            for writer in self.writers:
+                stack.callback(writer.close)
+            stack.callback(self._end_video)
 
 
-def _is_quiet() -> bool:
-    return not sys.stderr.isatty()
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _targets(paths: Iterable[Path], source: Path, output: Path, suffix: str | None) -> dict[Path, Path]:
-    """Return where each picture is drawn: at its own path in a folder, with a number where that is a source, or taken.
+def _places(found: Iterable[tuple[Source, Path | None]], output: Path, suffix: str | None) -> dict[str, _Place]:
+    """Return by source where it is drawn: at its own path in a folder, with a number where that is a source, or taken.
 
     Args:
-        paths: of the pictures.
-        source: what they were found in.
+        found: the sources, each with the folder it was found in.
         output: the folder for them.
-        suffix: of the drawn ones, None for their own.
+        suffix: of the drawn images, None for their own.
     """
-    targets: dict[Path, Path] = {}
-    taken = {path.resolve() for path in paths}
-    for path in paths:
-        own = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
-        inner = path.relative_to(source) if source.is_dir() else Path(path.name)
-        first = output / inner.with_suffix(suffix or own)
-        numbered = (first.with_stem(f"{first.stem}-{number}") for number in itertools.count(2))
-        targets[path] = next(target for target in itertools.chain([first], numbered) if target.resolve() not in taken)
-        taken.add(targets[path].resolve())
-    return targets
+    found = list(found)
+    taken = {source.path.resolve() for source, _ in found if source.path is not None}
+    taken_labels: set[Path] = set()
+
+    def free(inner: Path, taken: set[Path]) -> Path:
+        numbered = (inner.with_stem(f"{inner.stem}-{number}") for number in itertools.count(2))
+        path = next(path for path in itertools.chain([inner], numbered) if path.resolve() not in taken)
+        taken.add(path.resolve())
+        return path
+
+    places = {}
+    for source, root in found:
+        inner = _inner(source, root)
+        own = inner.suffix if inner.suffix.lower() in SUFFIXES else ".png"
+        video = image = None
+        if source.path is None or not _is_video(source.path):
+            image = free(output / inner.with_suffix(suffix or own), taken)
+        if (source.path is None and source.name != STANDARD_INPUT) or image is None:
+            video = free(output / inner.with_suffix(".mp4"), taken)
+        labels = free(output / LABELS / inner.with_suffix(".txt"), taken_labels)
+        places[source.name] = _Place(image, video, labels.relative_to(output / LABELS))
+    return places
+
+
+def _inner(source: Source, root: Path | None) -> Path:
+    """Return a source's path within the folder of results, with its own suffix."""
+    if source.path is not None:
+        return source.path.relative_to(root) if root is not None else Path(source.path.name)
+    if source.name == STANDARD_INPUT:
+        return Path("stdin")
+    if source.name.isdecimal():
+        return Path(f"camera-{source.name}")
+    place = re.split(r"[?#]", source.name.partition("://")[2])[0].split("@")[-1].rstrip("/")
+    return Path(file_name(place.rpartition("/")[2]) or "stream")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,14 @@ from trtnn.cli.options import refuse
 from trtnn.cli.program import print_error, print_note
 from trtnn.cli.tables import counted
 from trtnn.cli.written import MARKER, without_results
-from trtnn.errors import ImageError
-from trtnn.vision import find_images, read_image
+from trtnn.errors import ArgumentError, ImageError
+from trtnn.vision import SUFFIXES, find_images, read_image
 from trtnn.vision.images import subfolders
 from trtnn.vision.opencv import opencv
+from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Source, file_source, find_sources
 
 
-def find_sources(source: str, recursive: bool) -> list[Path]:
+def find_pictures(source: str, recursive: bool) -> list[Path]:
     """Return the pictures that ``source`` stands for, but for those that a command wrote; tell what is left out.
 
     Raises:
@@ -26,19 +27,66 @@ def find_sources(source: str, recursive: bool) -> list[Path]:
         ArgumentError: ``recursive`` is for no folder.
     """
     opencv()
-    paths, root = find_images(source, recursive), Path(source)
-    if not root.is_dir():
-        refuse({"--recursive": recursive}, "it is for a folder; a glob takes subfolders by **")
-    if root.is_file():
-        return paths
+    root = Path(source)
+    if root.is_dir():
+        return find_in_folder(root, recursive, SUFFIXES)
+    paths = find_images(source, recursive)
+    refuse({"--recursive": recursive}, "it is for a folder; a glob takes subfolders by **")
+    return paths if root.is_file() else _not_written(paths, root)
+
+
+def _not_written(paths: Sequence[Path], root: Path) -> list[Path]:
+    """Return paths without those that a command wrote.
+
+    Raises:
+        ImageError: there are no others.
+    """
     kept = without_results(paths, root)
     if not kept:
-        raise ImageError(f"no picture at {source} but those that trtnn detect wrote")
+        raise ImageError(f"no picture at {root} but those that trtnn detect wrote")
+    return kept
+
+
+def find_in_folder(root: Path, recursive: bool, suffixes: Collection[str]) -> list[Path]:
+    """Return the files in a folder, but for those that a command wrote; tell which subfolders are left out.
+
+    Raises:
+        ImageError: there is none.
+    """
+    kept = _not_written(find_images(root, recursive, suffixes), root)
     below = [] if recursive else [folder for folder in subfolders(root) if not (folder / MARKER).exists()]
     if below:
         names = ", ".join(folder.name for folder in below[:3]) + (", ..." if len(below) > 3 else "")
         print_note("note", "cyan", f"{counted(len(below), 'subfolder')} left out: {names}; -r takes their pictures too")
     return kept
+
+
+def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path | None]]:
+    """Return all that texts stand for, each once, with the folder that it was found in, if any.
+
+    Raises:
+        ImageError: one of the texts stands for nothing, or there is nothing to read it with.
+        ArgumentError: one can be read in two ways, or ``recursive`` is for none of them.
+    """
+    opencv()
+    texts = list(sources)
+    if not any(Path(text).is_dir() for text in texts):
+        refuse({"--recursive": recursive}, "it is for a folder; a glob takes subfolders by **")
+    if texts.count(STANDARD_INPUT) > 1:
+        raise ArgumentError("standard input is there once")
+    found: dict[str, tuple[Source, Path | None]] = {}
+    for text in texts:
+        place = Path(text)
+        root = place if place.is_dir() else None
+        if root is not None:
+            here = list(map(file_source, find_in_folder(root, recursive, SUFFIXES | VIDEO_SUFFIXES)))
+        else:
+            here = find_sources(text)
+            if not place.is_file() and here[0].path is not None:  # a glob
+                here = list(map(file_source, _not_written([s.path for s in here if s.path is not None], place)))
+        for source in here:
+            found.setdefault(source.name, (source, root))
+    return list(found.values())
 
 
 def read_or_skip(paths: Iterable[Path], max_pixels: int, skipped: list[Path]) -> dict[Path, np.ndarray]:
@@ -53,8 +101,15 @@ def read_or_skip(paths: Iterable[Path], max_pixels: int, skipped: list[Path]) ->
     return images
 
 
-def tell_skipped(skipped: Sequence[Path], paths: Sequence[Path]) -> None:
-    """End the command with an error where pictures were skipped."""
-    if skipped:
-        print_error(f"{len(skipped)} of {counted(len(paths), 'picture')} could not be read")
+def tell_unread(unread: Sequence[object], count: int, things: str = "picture") -> None:
+    """End the command with an error where pictures, or other sources, were skipped.
+
+    Args:
+        unread: what was.
+        count: of all.
+        things: one of them in words.
+    """
+    if unread:
+        more = "" if things == "picture" else ", or not to their end"
+        print_error(f"{len(unread)} of {counted(count, things)} could not be read{more}")
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ from trtnn.files import atomic_write, check_writable
 from trtnn.image_network import numpy_type
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.symbolic import at_opt
-from trtnn.vision import find_images, pipeline_of, read_image
+from trtnn.vision import PIPELINES, find_images, pipeline_of, read_image
 from trtnn.vision.names import read_names, split_names
 
 What = Annotated[
@@ -68,6 +68,14 @@ Names = Annotated[
     typer.Option(
         help="The classes' names: a data.yaml, a JSON file, a text file with one a line, or names with commas.",
         show_default="the model's",
+    ),
+]
+PipelineName = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline",
+        help=f"How outputs are read: {', '.join(name for name, reader in PIPELINES.items() if reader.head)}.",
+        show_default="what the model says",
     ),
 ]
 MaxPixels = Annotated[

@@ -17,7 +17,7 @@ from trtnn.cli.sources import load_model
 from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError
 
-_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".npz", ".wts", ".weights")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".npz", ".wts", ".weights")
 Source = Annotated[str, typer.Argument(help="A picture, a folder of pictures, or a quoted glob.")]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Take the pictures in subfolders of a folder as well.")
@@ -55,7 +55,7 @@ class Runner:
             if self.reference:
                 refuse({"--cache": self.cache}, "--reference builds no engine")
             return
-        if self.engine.suffix.lower() in _CHECKPOINTS:
+        if self.engine.suffix.lower() in CHECKPOINTS:
             summary = f"{self.engine} is not an engine file: {self.engine.suffix} is the suffix of a checkpoint"
             raise ArgumentError(summary, "give it with --weights")
         if self.reference:

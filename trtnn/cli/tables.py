@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from trtnn.engine.metadata import class_names
 from trtnn.errors import EngineError, harmless_text
 from trtnn.models.strangers import stranger
 from trtnn.table import aligned
-from trtnn.vision import Detections
+from trtnn.vision import Detection
 from trtnn.vision.detections import label_of
 
 MAX_ROWS = 50
@@ -35,9 +34,14 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB"
 
 
-def print_detections(results: Mapping[Path, Detections], labels: Sequence[str] | None) -> None:
-    """Print a table of detections: picture, class, score and box in pixels."""
-    rows = [(path.name, detection) for path, detections in results.items() for detection in detections]
+def print_detections(rows: Sequence[tuple[str, Detection]], total: int, labels: Sequence[str] | None) -> None:
+    """Print a table of detections: picture, class, score and box in pixels.
+
+    Args:
+        rows: the first detections, each with its picture's name.
+        total: how many there are.
+        labels: the classes' names.
+    """
     if not rows:
         return
     table = Table("picture", "class")
@@ -46,8 +50,8 @@ def print_detections(results: Mapping[Path, Detections], labels: Sequence[str] |
     for name, (box, score, index) in rows[:MAX_ROWS]:
         table.add_row(name, label_of(index, labels), f"{score:.2f}", *(f"{value:.0f}" for value in box))
     out.print(table)
-    if len(rows) > MAX_ROWS:
-        print_line(f"... and {len(rows) - MAX_ROWS:,} more")
+    if total > MAX_ROWS:
+        print_line(f"... and {total - MAX_ROWS:,} more")
 
 
 def print_engine(engine: trtnn.Engine) -> None:

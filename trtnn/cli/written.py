@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from trtnn.files import atomic_write, check_writable, make_folder
 MARKER = ".trtnn-detect"
 _MOST_BYTES = 1 << 26
 _MOST_SHOWN = 5
+_GROWING = "growing"  # in place of a digest
 
 
 class ResultFolder:
@@ -25,13 +27,18 @@ class ResultFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self._marker = path, path / MARKER
-        self._written = set(_read_marker(self._marker))
+        self._written: set[tuple[str, str]] = set()
+        self._growing: set[str] = set()  # what a command was still writing when it was ended
+        for entry in _read_marker(self._marker):
+            self._take(*entry)
 
     def wrote(self, path: Path) -> bool:
         """Whether a file is as it was written here."""
         if path.is_symlink() or not path.is_file():
             return False
         name = self._name(path)
+        if name in self._growing:
+            return True
         if not any(name == other for other, _ in self._written):
             return False
         with open(path, "rb") as file:
@@ -65,16 +72,79 @@ class ResultFolder:
     def write(self, path: Path, data: bytes) -> None:
         """Write a file of the folder, whole or not at all."""
         make_folder(path.parent)
-        entry = self._name(path), _digest(data)
-        if entry not in self._written:  # first, so that no file is without its digest where this is cut off
-            with open(self._marker, "a", encoding="utf-8") as file:
-                file.write(f"\n{json.dumps(entry)}\n")  # a line that was cut off before stays alone
-            self._written.add(entry)
+        self._note(path, _digest(data))  # first, so that no file is without its digest where this is cut off
         with atomic_write(path) as file:
             file.write(data)
 
+    def begin(self, path: Path) -> None:
+        """Note that a file of the folder is about to be written bit by bit: whatever is there until :meth:`end`."""
+        make_folder(path.parent)
+        self._note(path, _GROWING)
+
+    def end(self, path: Path) -> None:
+        """Note what a file became."""
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while part := file.read(1 << 20):
+                digest.update(part)
+        self._note(path, digest.hexdigest())
+
+    def _note(self, path: Path, digest: str) -> None:
+        entry = self._name(path), digest
+        if entry in self._written and entry[0] not in self._growing:
+            return
+        with open(self._marker, "a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps(entry)}\n")  # a line that was cut off before stays alone
+        self._take(*entry)
+
+    def _take(self, name: str, digest: str) -> None:
+        if digest == _GROWING:
+            self._growing.add(name)
+        else:
+            self._growing.discard(name)
+            self._written.add((name, digest))
+
     def _name(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.path)).as_posix()
+
+
+class GrowingFile:
+    """A file of a folder that is whole after each addition: what stands behind the entries is written with each.
+
+    Args:
+        folder: where it is noted.
+        path: of the file, which is begun anew.
+        head, tail: what stands before and behind the entries.
+        between: what stands between two of them.
+    """
+
+    def __init__(self, folder: ResultFolder, path: Path, head: str, tail: str, between: str) -> None:
+        self._folder, self._path, self._tail, self._between = folder, path, tail.encode(), between.encode()
+        folder.begin(path)
+        with atomic_write(path) as file:
+            file.write(head.encode() + self._tail)
+        self._file = open(path, "r+b", buffering=0)  # noqa: SIM115  it is closed by close()
+        self._end, self._is_empty = len(head.encode()), True
+
+    def add(self, entry: str) -> None:
+        """Write an entry, and the tail behind it, by one call of the system."""
+        data = (b"" if self._is_empty else self._between) + entry.encode()
+        self._file.seek(self._end)
+        try:
+            written = self._file.write(data + self._tail)
+            if written != len(data) + len(self._tail):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        except OSError:
+            self._file.seek(self._end)
+            self._file.write(self._tail)
+            self._file.truncate()
+            raise
+        self._end, self._is_empty = self._end + len(data), False
+
+    def close(self) -> None:
+        """Close it, and note what it became."""
+        self._file.close()
+        self._folder.end(self._path)
 
 
 def without_results(paths: Iterable[Path], root: Path) -> list[Path]:

@@ -5,38 +5,25 @@ https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__GRAPH.html
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import weakref
 from collections.abc import Callable
 
-from trtnn.cuda import driver
+from trtnn.cuda import call
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import EngineError
 
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on using the GPU
-_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered with the legacy default stream, which cannot be captured
 
-
-def _cuda() -> ctypes.CDLL:
-    cuda = driver()
-    if cuda is None:
-        raise EngineError("there is no CUDA driver here, and a CUDA graph needs one")
-    return cuda
-
-
-def _call(name: str, *args: object) -> None:
-    cuda = _cuda()
-    code = getattr(cuda, name)(*args)
-    if code:
-        text = ctypes.c_char_p()
-        cuda.cuGetErrorString(code, ctypes.byref(text))
-        memory = describe_gpu_memory() if code == _OUT_OF_MEMORY else []
-        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *memory)
+_call = functools.partial(call, memory=describe_gpu_memory)
 
 
 def _destroy(executable: ctypes.c_void_p) -> None:
-    _cuda().cuGraphExecDestroy(executable)
+    with contextlib.suppress(EngineError):  # nobody is there to hear of it
+        _call("cuGraphExecDestroy", executable)
 
 
 class CapturedGraph:
@@ -58,7 +45,8 @@ class CapturedGraph:
             try:
                 enqueue(stream.value or 0)
             except BaseException:  # which says why; the error that a spoilt capture ends with says nothing more
-                _cuda().cuStreamEndCapture(stream, ctypes.byref(graph))
+                with contextlib.suppress(EngineError):
+                    _call("cuStreamEndCapture", stream, ctypes.byref(graph))
                 raise
             _call("cuStreamEndCapture", stream, ctypes.byref(graph))
             _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))

@@ -18,7 +18,7 @@ from trtnn.engine.calls import Call
 from trtnn.engine.inspector import EngineLayer, inspect_layers
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
-from trtnn.engine.session import GraphWorker, Session
+from trtnn.engine.session import AttachedWorker, GraphWorker, Session
 from trtnn.engine.timing import EngineTiming, make_recorder
 from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
 from trtnn.moved import warn_renamed
@@ -268,6 +268,21 @@ class Engine:
         """
         shapes = self._shapes_of(args, kwargs)
         return self._open().worker(shapes.profile).bare(shapes)
+
+    def attach(self, shape: Sequence[int], stream: int) -> tuple[CallShapes, AttachedWorker]:
+        """Return a worker for the lone input at a shape, whose work stands between other work on a stream.
+
+        Args:
+            shape: of the input.
+            stream: the handle of the stream.
+
+        Raises:
+            ShapeError: no profile holds the shape.
+            EngineError: the engine cannot run here, or was closed.
+        """
+        (spec,) = self.inputs.values()
+        shapes = self._shapes_of((np.broadcast_to(np.zeros((), spec.dtype.numpy), tuple(shape)),), {})
+        return shapes, self._open().attach(shapes, stream)
 
     def _shapes_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> CallShapes:
         shapes = self._described()

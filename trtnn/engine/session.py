@@ -75,6 +75,12 @@ class Session:
         self._workers.add(worker)
         return worker
 
+    def attach(self, shapes: CallShapes, stream: int) -> AttachedWorker:
+        """Return a worker that runs at these shapes on a stream, by its handle, between other work there."""
+        worker = AttachedWorker(self, self._memory(), shapes, stream)
+        self._workers.add(worker)
+        return worker
+
     def add_recorded(self, recorder: Any, profile: int) -> RecordedWorker:
         """Return a worker that tells a recorder (an ``IProfiler``) the time of each layer whenever it runs."""
         memory = self._memory()
@@ -393,3 +399,26 @@ class GraphWorker(Worker):
         self.memory.synchronize()
         self._graph.close()
         super().close()
+
+
+class AttachedWorker(StreamWorker):
+    """A worker for shapes that are settled, on buffers of its own, whose work stands between other work on a stream.
+
+    Args:
+        session, memory: as for any worker.
+        shapes: those of all its runs.
+        stream: the handle of the stream.
+
+    Attributes:
+        addresses: of the inputs and outputs by name.
+    """
+
+    def __init__(self, session: Session, memory: DeviceMemory, shapes: CallShapes, stream: int) -> None:
+        super().__init__(session, memory, shapes.profile, stream)
+        self._settle(shapes)
+        self._own = self._own_buffers(shapes)
+        self.addresses = {name: memory.pointer(buffer) for name, buffer in self._own.items()}
+
+    def enqueue(self, stream: int) -> None:
+        """Put the engine's work on a stream, its own or one that is being captured."""
+        self._enqueue_on(self._own, stream)

@@ -79,6 +79,7 @@ class Statement:
     place: Expression | None = None
     unpacks: bool = False
     sign: str = ""
+    inlined: list[Step] = field(default_factory=list)  # of what is computed within the line
 
     def reads(self) -> Iterator[Variable]:
         """Yield the Variables that it reads."""
@@ -115,7 +116,10 @@ def path_expression(module: nn.Module, relative: str) -> Expression:
     node: Expression = SELF
     inner: Any = module
     for part in relative.split("."):
-        if isinstance(inner, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) and part in inner._modules:
+        own = (
+            inner is module and isinstance(module, nn.Sequential) and not part[-1].isdigit()
+        )  # it is no place in a row
+        if isinstance(inner, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) and part in inner._modules and not own:
             position = list(inner._modules).index(part)
             key = quoted(part) if isinstance(inner, nn.ModuleDict) else str(position)
             node = Member(node, key, position, len(inner._modules))
@@ -163,6 +167,7 @@ class Body:
         self._numbers: dict[int, Expression] = {}
         self._arguments: dict[Any, Expression] = {}  # numbers of arguments and results, by root and path
         self._lists: dict[int, tuple[Expression, list[Any]]] = {}
+        self._wholes: list[tuple[Any, Expression]] = []  # what calls returned that was not unpacked, and its variable
         self._listed: Counter[int] = Counter()  # how often a list is passed or returned
         self._changes: dict[int, Step] = {}  # of x[i] += y, by the number of the step that puts the part back
         self._folded: dict[int, str] = {}
@@ -170,6 +175,10 @@ class Body:
         self._step: Step | None = None
         self._guards = guards
         self._own = {step.number: i for i, step in enumerate(scope.steps)}
+        self._made: dict[int, Step] = {}  # of a value the step that first gave it: of what a module made, its call
+        for step in scope.steps:
+            for value in values_in(step.result):
+                self._made.setdefault(id(value), step)
         self.is_root = root
 
     # -- what is needed -----------------------------------------------------------------------------------------------
@@ -346,14 +355,14 @@ class Body:
             return known
         names = self.held.get(id(value.tensor))
         if names:
-            inside = any(name.startswith(self.prefix) for name in names)
+            inside = id(value) in self._known or any(name.startswith(self.prefix) for name in names)
             info = _Info(frozenset(), True, False, inside)
-        elif value.step is None or value.step.number not in self._own or id(value) in self._known:
+        elif value.step is None or id(value) not in self._made or id(value) in self._known:
             inside = id(value) in self._known
             info = _Info(frozenset(), False, inside, inside)
         else:
             self._infos[id(value)] = _Info(frozenset(), False, False, False)  # until it is known
-            step = value.step
+            step = self._made[id(value)]
             memory = storage_of(value.tensor)
             written = [s for s in self.scope.steps if s.writes is not None and storage_of(s.writes.tensor) == memory]
             makers = [step, *written]
@@ -588,6 +597,8 @@ class Body:
         return Call(callee, tuple(args))
 
     def _callee(self, module: nn.Module) -> Expression:
+        if module is self.module:  # the model, which is a module that trtnn has
+            return Attribute(Call(Text("super"), ()), "forward")
         for path, inner in self.module.named_modules(remove_duplicate=False):
             if inner is module and path:
                 self.used_modules.add(self.prefix + path)
@@ -621,6 +632,8 @@ class Body:
         preferred = step.stored if isinstance(step.stored, str) else None
         variable = Variable(preferred or "outputs", preferred is not None)
         self.statements.append(Statement("assign", [variable], node, step))
+        if isinstance(result, tuple) and all(isinstance(part, (Value, tuple)) for part in parts_in(result)):
+            self._wholes.append((result, Ref(variable)))
         self._bind(Ref(variable), result, step, ())
 
     def _changed(self, step: Step, node: Expression, value: Value) -> None:
@@ -763,6 +776,9 @@ class Body:
             items = {key: item for key, item in value.items() if self._is_result(item, isinstance(value, Fields))}
             return Dictionary(tuple((str(key), self._result(item)) for key, item in items.items()))
         if isinstance(value, tuple):
+            whole = next((node for result, node in self._wholes if result == value), None)
+            if whole is not None:
+                return whole
             brackets = "[]" if isinstance(value, Listed) else "()"
             return Sequence(tuple(self._result(item) for item in value if self._is_result(item)), brackets)
         return self._express(value)
@@ -846,6 +862,7 @@ class Body:
                     lambda node, v=variable, t=tree: t if isinstance(node, Ref) and node.value is v else None
                 )
                 source.kind = "gone"
+                statement.inlined += [*source.inlined, *([source.step] if source.step is not None else [])]
             if statement.kind == "assign" and not statement.unpacks and statement.targets[0] is not None:
                 target = statement.targets[0]
                 if not target.authors and uses[target] == 1:

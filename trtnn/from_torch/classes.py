@@ -20,6 +20,7 @@ from trtnn.from_torch.bodies import SELF, Body, Constants, Statement, names_in, 
 from trtnn.from_torch.bypasses import return_what_is_read
 from trtnn.from_torch.converters import Missing, constructor, convert, is_leaf, is_registered
 from trtnn.from_torch.expressions import (
+    NOTHING,
     Attribute,
     Binary,
     Call,
@@ -30,20 +31,27 @@ from trtnn.from_torch.expressions import (
     New,
     Number,
     Sequence,
+    Slot,
     Starred,
     Text,
     quoted,
     text_of,
     without_defaults,
 )
-from trtnn.from_torch.record import Recorder, Scope, Step, Value, name_of
+from trtnn.from_torch.quantised import is_observed
+from trtnn.from_torch.record import Recorder, Refusal, Scope, Step, Value, name_of
 
+_MISSING = "trtnn has not, and no converter is for it"
+_SEVERAL = "what it is called with decides what it does, and source has one forward: give each way a module of its own"
 _COUNTER = "num_batches_tracked"
 _WIDTHS = ("channels", "features", "dim", "size", "width", "planes", "shape", "embed", "hidden", "d_model")
 _VAGUE = ("dim", "value", "size", "depth")  # names that say nothing of what a number is for
 _DEFAULTS = {"stride": 1, "dilation": 1, "groups": 1, "padding": 0, "bias": True}
 _IMPORTED = frozenset(("Parameter", "Buffer", "Input", "Dim", "F", "trtnn", "math", "Module", "Identity", "LayerNorm",
                        "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"))  # fmt: skip
+# Modules that hold no weights and take few words, so that a constructor may be given one, and two children be one.
+_LIGHT = frozenset(("Identity", "Dropout", "ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish",
+                    "Hardswish", "Hardsigmoid", "Hardtanh", "Sigmoid", "Tanh", "Softplus", "Softmax"))  # fmt: skip
 _LONGEST_LOOP = 12  # lines
 _CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
 
@@ -58,7 +66,8 @@ class Line:
         body: the lines of a loop, or those under a condition.
         containers: what a loop runs over.
         optional: the child that has to be there, where it may be None.
-        step: what it was recorded as.
+        flag: the attribute that has to be true.
+        steps: what it was recorded as: what is computed within the line first.
     """
 
     kind: str
@@ -70,7 +79,8 @@ class Line:
     body: tuple[Line, ...] = ()
     containers: tuple[Expression, ...] = ()
     optional: str = ""
-    step: Step | None = field(default=None, compare=False)
+    flag: str = ""
+    steps: tuple[Step, ...] = field(default=(), compare=False)
 
     def map(self, change: Callable[[Expression], Expression | None]) -> Line:
         """Return the line with its expressions changed."""
@@ -181,7 +191,9 @@ class Classes:
         self.model = recorder.model
         self.groups: list[Group] = []
         self.bodies: dict[int, Body] = {}
-        self.problems: list[tuple[str, Step]] = []
+        self.refusals: list[Refusal] = []
+        self.summary = "takes what is not there"
+        self._calls: dict[int, Step] = {}  # of each scope within another
         self._called: set[int] = set(recorder.leaf_calls)
         self._placed: dict[int, tuple[Group, int]] = {}  # of each instance its class, and its number there
         self._collapsed: dict[int, Expression] = {}
@@ -199,7 +211,7 @@ class Classes:
         assert root is not None
         return_what_is_read(self.recorder)
         self._make_bodies(root)
-        if self.problems:
+        if self.refusals:
             return self
         self._collapse()
         for module in self.model.modules():
@@ -220,13 +232,16 @@ class Classes:
     def _make_bodies(self, scope: Scope) -> None:
         for step in scope.steps:
             if step.scope is not None:
+                self._calls[id(step.scope)] = step
                 self._make_bodies(step.scope)
         guards = [guard for guard in self.recorder.guards if guard[4] is scope]
         body = Body(scope, self.recorder.held, self.constants, guards, scope is self.recorder.root)
         body.build({id(step.scope): self.bodies[id(step.scope)] for step in scope.steps if step.scope is not None})
         self.bodies[id(scope)] = body
         if self.kind(scope.module) == "class":
-            self.problems += [(problem.what, problem.step) for problem in body.problems]
+            self.refusals += [
+                Refusal(problem.what, problem.step.path, problem.step.place, _MISSING) for problem in body.problems
+            ]
 
     # -- kinds --------------------------------------------------------------------------------------------------------
 
@@ -267,8 +282,10 @@ class Classes:
 
     def _find_ties(self) -> None:
         """Note parameters and modules of several names, at the innermost module that holds them all."""
-        shared = {path for paths in self.recorder.paths.values() for path in paths[1:]}
-        for names in (*self.recorder.paths.values(), *self.recorder.held.values()):
+        several = [paths for paths in self.recorder.paths.values() if len(paths) > 1]
+        several = [paths for paths in several if self._is_wanted(self.model.get_submodule(paths[0]))]
+        shared = {path for paths in several for path in paths[1:]}
+        for names in (*several, *self.recorder.held.values()):
             for name in names[1:]:
                 if not any(name.startswith(f"{path}.") for path in shared):
                     self._tie(names[0], name)
@@ -311,15 +328,21 @@ class Classes:
         scopes = self.recorder.scopes.get(id(module), [])
         bodies = [self.bodies[id(scope)] for scope in scopes]
         base = next((name for name, container in _CONTAINERS.items() if isinstance(module, container)), "Module")
-        init = self._init(module, path, base, bodies)
+        if is_leaf(module):
+            made = constructor(module)
+            base = text_of(made.function)
+            init = [Line("run", (), replace(made, function=Text("super().__init__")))]
+        else:
+            init = self._init(module, path, base, bodies)
         if not bodies or (base == "Sequential" and type(module).forward is nn.Sequential.forward):
             return Draft(module, path, base, init, [], None, {}, _shapes(scopes))
         several = [_lines(body) for body in bodies]
         if any(lines != several[0] for lines in several):
-            step = bodies[0].scope.steps[0]
-            self.problems.append(
-                (f"{type(module).__name__}, which is called {len(several)} times, in different ways", step)
-            )
+            self.summary = "calls a module in several ways"
+            ways = [several.index(lines) for lines in several]
+            for way in dict.fromkeys(ways):
+                call = self._calls[id(scopes[way])]
+                self.refusals.append(Refusal(f"a call of {type(module).__name__}", path, call.place, _SEVERAL))
         names = [name for name, _, _ in bodies[0].parameters]
         return Draft(module, path, base, init, names, several[0], bodies[0].attributes, _shapes(scopes))
 
@@ -388,11 +411,8 @@ class Classes:
         args = []
         for argument in group.arguments:
             value = argument.values[number]
-            if argument.default is not ... and type(value) is type(argument.default) and value == argument.default:
-                continue
-            if value is None and argument.default is None:
-                continue
-            args.append((argument.name, value if isinstance(value, Expression) else Number(value, argument.name)))
+            node = value if isinstance(value, Expression) else Number(value, argument.name, default=argument.default)
+            args.append((argument.name, node))
         return New(group, tuple(args))
 
     # -- groups -------------------------------------------------------------------------------------------------------
@@ -404,39 +424,35 @@ class Classes:
             kinds.setdefault(draft.key(), []).append(draft)
         variants = sorted(kinds.values(), key=lambda those: -len(those[0].lines or ()))
         while variants:
-            first, *others = variants
-            model, kept = first[0], []
-            lacking: dict[int, frozenset[str]] = {id(draft): frozenset() for draft in first}
+            members, *others = variants
+            model, kept = members[0], []
             for those in others:
-                merged, swapped = _merged(model, those[0]), False
-                if merged is None:
-                    merged, swapped = _merged(those[0], model), True
+                merged = _merged(model, those[0], members, those) or _merged(those[0], model, those, members)
                 if merged is None:
                     kept.append(those)
-                    continue
-                lines, children = merged
-                if swapped:
-                    lacking = {draft: names | children for draft, names in lacking.items()}
-                lacking.update({id(draft): frozenset() if swapped else children for draft in those})
-                model = replace(those[0] if swapped else model, lines=lines)
-                first = [*first, *those]
-            self._finish(model, first, lacking)
+                else:
+                    model, members = merged, [*members, *those]
+            self._finish(model, members)
             variants = kept
 
-    def _finish(self, model: Draft, drafts: list[Draft], lacking: dict[int, frozenset[str]]) -> None:
+    def _finish(self, model: Draft, drafts: list[Draft]) -> None:
         order = {path: i for i, (path, _) in enumerate(self.model.named_modules())}
         drafts = sorted(drafts, key=lambda draft: order[draft.path])
         group = Group(self._class_name(model.module), drafts)
         self.groups.append(group)
         for number, draft in enumerate(drafts):
             self._placed[id(draft.module)] = (group, number)
-        _fill(group, model, lacking)
+        _fill(group, model)
 
     def _class_name(self, module: nn.Module) -> str:
         wanted = self.name if module is self.model else class_name(module).rpartition(".")[2]
+        if is_observed(module) and type(module).__module__.startswith("torch.nn."):
+            wanted = f"FakeQuantized{wanted}"
         wanted = wanted if wanted.isidentifier() and not keyword.iskeyword(wanted) else f"{wanted}_"
         taken = {group.name for group in self.groups}
         name, i = wanted, 2
+        if is_leaf(module):  # the model itself, of a module that trtnn has
+            name = wanted = f"{wanted}Net"
         while name in taken or name in self._imported or name in _IMPORTED:
             name, i = f"{wanted}{i}", i + 1
         return name
@@ -577,7 +593,7 @@ def _lines(body: Body) -> list[Line]:
             None if statement.place is None else body.named(statement.place),
             statement.sign,
             statement.unpacks,
-            step=_step_of(statement, body),
+            steps=_steps_of(statement, body),
         )
         for statement in body.statements
     ]
@@ -592,11 +608,10 @@ def _lines(body: Body) -> list[Line]:
     return _rolled(kept)
 
 
-def _step_of(statement: Statement, body: Body) -> Step | None:
+def _steps_of(statement: Statement, body: Body) -> tuple[Step, ...]:
     """Return what a line came of; a return holds no less than the last step."""
-    if statement.kind == "return" and body.scope.steps:
-        return body.scope.steps[-1]
-    return statement.step
+    steps = statement.inlined if statement.step is None else [*statement.inlined, statement.step]
+    return tuple(steps or (body.scope.steps[-1:] if statement.kind == "return" else ()))
 
 
 def _rolled(lines: list[Line]) -> list[Line]:
@@ -660,7 +675,7 @@ def _loop(lines: list[Line], inside: list[list[Member]], start: int, period: int
             end = "" if first + count == total else str(first + count)
             source = Text(f"{text_of(source)}[{first or ''}:{end}]")
         sources.append(source)
-    return Line("for", tuple(variables), containers=tuple(sources), body=body, step=block[0].step), count * period
+    return Line("for", tuple(variables), containers=tuple(sources), body=body, steps=block[0].steps), count * period
 
 
 def _members_below(node: Expression) -> bool:
@@ -705,40 +720,153 @@ def _loop_names(members: list[Member], block: list[Line]) -> list[str]:
     return names
 
 
-# -- optional children ------------------------------------------------------------------------------------------------
+# -- instances that differ -------------------------------------------------------------------------------------------
 
 
-def _merged(whole: Draft, part: Draft) -> tuple[list[Line], frozenset[str]] | None:
-    """Return lines that serve two instances, and the children that the second has not; None where that is not all.
+def _merged(whole: Draft, part: Draft, with_it: list[Draft], without: list[Draft]) -> Draft | None:
+    """Return what two instances have in common, with Slots for the children that differ; None where that is not all.
 
-    What the first does more is to call such children, each under a condition. What the second does more is to give a
-    value another name, which the first has another value for before it is read.
+    What the first does more is to call children that the second has not, or what an attribute of both, a truth, says.
+    What the second does more is to give a value another name, which the first has another value for before it is read.
+
+    Args:
+        whole, part: the two.
+        with_it, without: all that are as the one and as the other.
     """
-    if whole.lines is None or part.lines is None or whole.base != "Module" or whole.parameters != part.parameters:
+    if whole.base != part.base or whole.parameters != part.parameters or (whole.lines is None) != (part.lines is None):
         return None
-    lacking: set[str] = set()
+    if any(line.optional or line.flag for line in part.lines or ()):
+        return None
+    lines = whole.lines
+    if whole.lines is not None and part.lines is not None:
+        lines = _merged_lines(whole, part, with_it, without)
+        if lines is None:
+            return None
+    init = _merged_init(whole, part, {line.optional for line in lines or ()})
+    return None if init is None else replace(whole, init=init, lines=lines)
+
+
+def _merged_lines(whole: Draft, part: Draft, with_it: list[Draft], without: list[Draft]) -> list[Line] | None:
+    assert whole.lines is not None
+    assert part.lines is not None
     lines: list[Line] = []
     mine = [_without_numbers(line) for line in part.lines]
     k = 0
     for i, line in enumerate(whole.lines):
-        while k < len(mine) and _without_numbers(line) != mine[k] and _is_alias(part.lines[k], whole.lines[i:]):
+        bare = replace(_without_numbers(line), optional="", flag="")
+        while k < len(mine) and bare != mine[k] and _is_alias(part.lines[k], whole.lines[i:]):
             lines.append(part.lines[k])
             k += 1
-        if k < len(mine) and _without_numbers(line) == mine[k]:
+        if k < len(mine) and bare == mine[k]:
+            if line.flag and not _all_say(line.flag, without, True):
+                return None
             lines.append(line)
             k += 1
             continue
-        child = _called_child(line)
-        if child is None or any(isinstance(node, Number) for node in line.walk()):
+        conditional = _conditional(line, part, with_it, without)
+        if conditional is None:
             return None
-        lacking.add(child)
-        lines.append(line)
-    if k < len(mine) or not lacking:
+        lines.append(conditional)
+    return None if k < len(mine) else lines
+
+
+def _conditional(line: Line, part: Draft, with_it: list[Draft], without: list[Draft]) -> Line | None:
+    """Return a line that one of two instances has, with what says so; None where nothing does."""
+    if line.flag:
+        return line if _all_say(line.flag, without, False) else None
+    if any(isinstance(node, Number) for node in line.walk()):
         return None
-    own = [_without_numbers(line) for line in whole.init if _child_of(line) not in lacking]
-    others = [_without_numbers(line) for line in part.init if _child_of(line) not in lacking]
-    there = {_child_of(line) for line in part.init} & lacking
-    return (lines, frozenset(lacking)) if own == others and not there else None
+    child = line.optional or _called_child(line)
+    if child is not None and child not in map(_child_of, part.init):
+        return replace(line, optional=child)
+    if line.kind == "assign" and not line.unpacks and isinstance(line.expression, Text):  # a name that it reads nowhere
+        texts = {node.text for other in part.lines or () for node in other.walk() if isinstance(node, Text)}
+        targets = {target for other in part.lines or () for target in other.targets}
+        return line if not {*line.targets} & (texts | targets) else None
+    flag = next((name for name in vars(part.module) if _is_flag(name, with_it, without)), None)
+    return replace(line, flag=flag) if flag is not None else None
+
+
+def _all_say(flag: str, drafts: list[Draft], truth: bool) -> bool:
+    return all(vars(draft.module).get(flag) is truth for draft in drafts)
+
+
+def _is_flag(name: str, with_it: list[Draft], without: list[Draft]) -> bool:
+    named = not name.startswith("_") and name not in names_in(without[0].module)
+    return named and _all_say(name, with_it, True) and _all_say(name, without, False)
+
+
+def _merged_init(whole: Draft, part: Draft, optional: set[str]) -> list[Line] | None:
+    theirs = {_child_of(line): line for line in part.init if _child_of(line)}
+    others = [line for line in part.init if not _child_of(line)]
+    found: list[Line] = []
+    used = 0
+    for line in whole.init:
+        child = _child_of(line)
+        if child and child not in theirs:
+            if child not in optional or line.kind != "set":
+                return None
+            found.append(replace(line, expression=Slot(child)))
+            continue
+        if not child and used == len(others):
+            return None
+        other = theirs[child] if child else others[used]
+        used += not child
+        if line.kind != other.kind or line.place != other.place or line.expression is None or other.expression is None:
+            return None
+        node = _in_common(line.expression, other.expression, child)
+        if node is None:
+            return None
+        found.append(replace(line, expression=node))
+    there = [_child_of(line) for line in whole.init if _child_of(line)]
+    return found if used == len(others) and [name for name in there if name in theirs] == list(theirs) else None
+
+
+def _in_common(a: Expression, b: Expression, name: str = "") -> Expression | None:
+    """Return the tree that two are instances of, or None; ``name`` is the child or argument that they are."""
+    if isinstance(a, Slot) or isinstance(b, Slot):
+        return a if isinstance(a, Slot) and _fits(b) else b if _fits(a) else None
+    if isinstance(a, Number) and isinstance(b, Number):
+        return a
+    found: Expression | None = None
+    if isinstance(a, New) and isinstance(b, New) and a.group is b.group:
+        pairs = zip(a.args, b.args, strict=True)
+        args = [(key, _in_common(value, other, key)) for (key, value), (_, other) in pairs]
+        if all(node is not None for _, node in args):
+            found = New(a.group, tuple(args))  # type: ignore[arg-type]
+    elif isinstance(a, Call) and isinstance(b, Call) and a.function == b.function and len(a.args) == len(b.args):
+        nodes = [_in_common(x, y) for x, y in zip(a.args, b.args, strict=True)]
+        if [key for key, _ in a.kwargs] == [key for key, _ in b.kwargs]:
+            pairs = zip(a.kwargs, b.kwargs, strict=True)
+            kwargs = [(key, _in_common(value, other)) for (key, value), (_, other) in pairs]
+            if all(node is not None for node in (*nodes, *(node for _, node in kwargs))):
+                found = Call(a.function, tuple(nodes), tuple(kwargs))  # type: ignore[arg-type]
+    elif _blank(a) == _blank(b):
+        found = a
+    if found is None and name and (NOTHING in (a, b) or (_fits(a) and _fits(b))):
+        return Slot(name)
+    return found
+
+
+def _blank(node: Expression) -> Expression:
+    return node.map(lambda part: Number(type(part.value).__name__) if isinstance(part, Number) else None)
+
+
+def _fits(node: Expression) -> bool:
+    """Whether a module is made in so few words that a constructor may be given it."""
+    if isinstance(node, New):
+        return not any(isinstance(part, (New, Call)) for _, value in node.args for part in value.walk())
+    made = isinstance(node, Call) and isinstance(node.function, Text) and node.function.text in _LIGHT
+    return made or node == NOTHING
+
+
+def _captured(template: Expression, tree: Expression) -> Iterator[Expression]:
+    """Yield what stands in a tree where what it is an instance of has a Number or a Slot."""
+    if isinstance(template, (Number, Slot)):
+        yield tree
+        return
+    for part, own in zip(template.parts(), tree.parts(), strict=True):
+        yield from _captured(part, own)
 
 
 def _is_alias(line: Line, following: list[Line]) -> bool:
@@ -755,9 +883,7 @@ def _is_alias(line: Line, following: list[Line]) -> bool:
 
 
 def _without_numbers(line: Line) -> Line:
-    return line.map(
-        lambda node: Number(type(node.value).__name__, "", node.attribute) if isinstance(node, Number) else None
-    )
+    return line.map(lambda node: Number(type(node.value).__name__, "") if isinstance(node, Number) else None)
 
 
 def _called_child(line: Line) -> str | None:
@@ -777,44 +903,34 @@ def _child_of(line: Line) -> str:
 # -- arguments --------------------------------------------------------------------------------------------------------
 
 
-def _fill(group: Group, first: Draft, lacking: dict[int, frozenset[str]]) -> None:
-    """Find the arguments of a class, and write its lines with them: those of the instance that has every child."""
-    optional = frozenset().union(*lacking.values())
-    children: dict[str, list[Any]] = {name: [] for name in optional}
-    columns: list[list[Number]] = []
-    for draft in group.drafts:
-        without = lacking[id(draft)]
-        for name in optional:
-            line = next((line for line in draft.init if _child_of(line) == name), None)
-            children[name].append(None if name in without or line is None else line.expression)
-        kept = [line for line in draft.init if _child_of(line) not in optional]
-        columns.append([n for line in (*kept, *(draft.lines or ())) for n in line.walk() if isinstance(n, Number)])
-    # Lines of optional children hold no numbers, so that the columns of all instances are of one length.
+def _fill(group: Group, model: Draft) -> None:
+    """Find the arguments of a class, and write its lines with them.
+
+    Args:
+        model: what its instances have in common.
+    """
+    nodes = [node for line in (*model.init, *(model.lines or ())) for node in line.walk() if isinstance(node, _VARYING)]
+    in_init = sum(isinstance(node, _VARYING) for line in model.init for node in line.walk())
+    columns = zip(*(_values_of(draft, model) for draft in group.drafts), strict=True)
+    instances = [draft.module for draft in group.drafts]
     resolved: list[Expression] = []
-    in_init = sum(
-        isinstance(node, Number) for line in first.init if _child_of(line) not in optional for node in line.walk()
-    )
-    modules_ = [draft.module for draft in group.drafts]
-    for position, column in enumerate(zip(*columns, strict=True)):
-        in_forward = position >= in_init
-        resolved.append(_resolve(group, list(column), modules_, in_forward))
-    for name, trees in children.items():
-        group.arguments.append(Argument(name, trees, None))
+    for position, (node, column) in enumerate(zip(nodes, columns, strict=True)):
+        if isinstance(node, Slot):
+            resolved.append(_resolve_child(group, node, list(column)))
+        else:
+            resolved.append(_resolve(group, list(column), instances, position >= in_init))  # type: ignore[arg-type]
+    for flag in dict.fromkeys(line.flag for line in model.lines or () if line.flag):
+        values = [vars(module)[flag] for module in instances]
+        group.arguments.append(Argument(flag, values, False))
+        group.stored[flag] = Text(flag)
+    resolved = _named_by_place(group, resolved)
     it = iter(resolved)
 
     def fill(line: Line) -> Line:
-        filled = line.map(lambda node: next(it) if isinstance(node, Number) else None)
-        return filled.map(without_defaults)
+        return line.map(lambda node: next(it) if isinstance(node, _VARYING) else None).map(without_defaults)
 
-    group.init = []
-    for line in first.init:
-        name = _child_of(line)
-        group.init.append(Line("set", (), Text(name), line.place) if name in optional else fill(line))
-    group.lines = None if first.lines is None else []
-    for line in first.lines or ():
-        filled = fill(line)
-        child = _called_child(line)
-        group.lines.append(replace(filled, optional=child) if child in optional else filled)  # type: ignore[union-attr,arg-type]
+    group.init = [fill(line) for line in model.init]
+    group.lines = None if model.lines is None else [fill(line) for line in model.lines]
     for argument in group.arguments:
         usual = _DEFAULTS.get(argument.name.rstrip("0123456789").rpartition("_")[2] or argument.name, ...)
         if argument.default is ... and usual is not ... and any(value == usual for value in argument.values):
@@ -822,10 +938,65 @@ def _fill(group: Group, first: Draft, lacking: dict[int, frozenset[str]]) -> Non
     group.arguments.sort(key=lambda argument: argument.default is not ...)
 
 
+_VARYING = (Number, Slot)
+
+
+def _values_of(draft: Draft, model: Draft) -> list[Expression]:
+    """Return what an instance has where its class has a Number or a Slot, in the order of the text."""
+    own = {_child_of(line): line for line in draft.init if _child_of(line)}
+    others = iter([line for line in draft.init if not _child_of(line)])
+    found: list[Expression] = []
+    for line in model.init:
+        assert line.expression is not None
+        child = _child_of(line)
+        mine = own.get(child) if child else next(others)
+        if mine is None:
+            found.append(NOTHING)
+        else:
+            assert mine.expression is not None
+            found += _captured(line.expression, mine.expression)
+    return found + [node for line in draft.lines or () for node in line.walk() if isinstance(node, Number)]
+
+
+def _resolve_child(group: Group, slot: Slot, column: list[Expression]) -> Expression:
+    """Return what stands for a child: an argument; one that other children are as well where it holds no weights."""
+    if all(_is_light(node) for node in column):
+        for argument in group.arguments:
+            if argument.values == column:
+                return Text(argument.name)
+    taken = {argument.name for argument in group.arguments}
+    name, i = slot.name, 2
+    while name in taken:
+        name, i = f"{slot.name}{i}", i + 1
+    group.arguments.append(Argument(name, column, None if NOTHING in column else ...))
+    return Text(name)
+
+
+def _is_light(node: Expression) -> bool:
+    return node == NOTHING or (
+        isinstance(node, Call) and isinstance(node.function, Text) and node.function.text in _LIGHT
+    )
+
+
+def _named_by_place(group: Group, resolved: list[Expression]) -> list[Expression]:
+    """Return expressions in which, of two widths that a class goes through, the last is ``out_channels``."""
+    for kind in ("channels", "features"):
+        first, last, middle = f"out_{kind}", f"out_{kind}2", f"mid_{kind}"
+        names = {argument.name: argument for argument in group.arguments}
+        if last not in names or f"out_{kind}3" in names or middle in names or {first, last} & {*group.stored}:
+            continue
+        names[first].name, names[last].name = middle, first
+        new = {first: Text(middle), last: Text(first)}
+        resolved = [
+            node.map(lambda part, new=new: new.get(part.text) if isinstance(part, Text) else None) for node in resolved
+        ]
+    return resolved
+
+
 def _resolve(group: Group, column: list[Number], instances: list[nn.Module], in_forward: bool) -> Expression:
     """Return what stands for a number: a literal where all instances have one, else an argument."""
     values = [number.value for number in column]
-    first = column[0]
+    first = replace(column[0], attribute=_attribute(column, values, instances))
     if all(type(value) is type(values[0]) and value == values[0] for value in values):
         if in_forward and first.attribute:
             known = group.stored.get(first.attribute)
@@ -844,6 +1015,15 @@ def _resolve(group: Group, column: list[Number], instances: list[nn.Module], in_
     for name in names:
         group.stored.setdefault(name, Text(name))
     return node.map(lambda part: Attribute(SELF, part.text) if isinstance(part, Text) else None)
+
+
+def _attribute(column: list[Number], values: list[Any], instances: list[nn.Module]) -> str:
+    """Return the attribute that a number is read from: where one instance leaves it open, what the others say."""
+    names = {number.attribute for number in column} - {""}
+    if len(names) != 1:
+        return ""
+    (name,) = names
+    return name if _is_column([vars(module).get(name) for module in instances], values) else ""
 
 
 def _is_width(name: str) -> bool:
@@ -873,7 +1053,11 @@ def _of_argument(group: Group, number: Number, values: list[Any]) -> Expression 
                 for kernel, value in zip(argument.values, values, strict=True)
             ):
                 return Binary(Text(argument.name), "//", Number(2))
-    if not all(type(value) is int and value > 0 for value in values) or not _is_width(number.hint):
+    if all(type(value) is tuple and len(value) == 1 for value in values):
+        inner = _of_argument(group, Number(values[0][0], "dim"), [value[0] for value in values])
+        return None if inner is None else Sequence((inner,))
+    groups = number.hint == "groups" and len(set(values)) > 1
+    if not all(type(value) is int and value > 0 for value in values) or not (groups or _is_width(number.hint)):
         return None
     for argument in group.arguments:
         others = argument.values

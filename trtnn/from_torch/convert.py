@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import itertools
 import linecache
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
@@ -16,17 +18,18 @@ from torch import nn
 
 from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError, where
 from trtnn.from_torch.bodies import Constants
-from trtnn.from_torch.classes import Classes
+from trtnn.from_torch.classes import Classes, class_name
 from trtnn.from_torch.converters import is_leaf
 from trtnn.from_torch.expressions import quoted
 from trtnn.from_torch.frames import OURS, TORCH
-from trtnn.from_torch.record import Recorder, Refusal, Scope, Step, refused, tensors_in, values_in
+from trtnn.from_torch.lengths import Real, Whole
+from trtnn.from_torch.record import Recorder, Scope, Step, parts_in, refused, tensors_in, values_in
 from trtnn.from_torch.verify import largest_difference, mapped, second_example
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
 from trtnn.network import Network
 from trtnn.shapes.spec import Input
-from trtnn.shapes.symbolic import Dim
+from trtnn.shapes.symbolic import Dim, Size
 
 _MOST_TRIALS = 40
 _MOST_KEPT = 100  # items of a dict or a list that a module keeps, and that are looked at
@@ -38,6 +41,10 @@ class _Function(nn.Module):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
         self.forward = function  # type: ignore[method-assign]
+
+    def type_name(self) -> str:
+        """Return the function's full name."""
+        return f"{self.forward.__module__}.{getattr(self.forward, '__qualname__', type(self).__name__)}"
 
 
 class Conversion:
@@ -72,6 +79,7 @@ class Conversion:
         self.name = _class_name(module)
         self.dynamic = dynamic
         self.constants = Constants()
+        self._brought: dict[int, tuple[torch.Tensor, Any]] = {}
         self.record(args, kwargs)
         self.write()
 
@@ -105,14 +113,13 @@ class Conversion:
 
     def _copied(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return an example for the module to keep or change: a forward may write into its inputs."""
-        copies: dict[int, torch.Tensor] = {}
-        self._given: dict[int, torch.Tensor] = {}  # of each copy
+        self._copies: list[torch.Tensor] = []  # one for each place: a network's inputs are not the same tensor
+        self._given: list[torch.Tensor] = []
 
         def copied(tensor: torch.Tensor) -> torch.Tensor:
-            if id(tensor) not in copies:
-                copies[id(tensor)] = tensor.detach().clone()
-                self._given[id(copies[id(tensor)])] = tensor
-            return copies[id(tensor)]
+            self._given.append(tensor)
+            self._copies.append(tensor.detach().clone())
+            return self._copies[-1]
 
         return mapped((args, kwargs), copied)
 
@@ -122,6 +129,13 @@ class Conversion:
             return refused(self.recorder, self.recorder.refusals, "does what no network can")
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((TORCH, OURS))]
         lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-1:]]
+        branches = re.search(r"no rule registered for HigherOrderOperator (\w+)", str(error))
+        if branches:
+            return UnsupportedError(
+                f"{type(self.torch_module).__name__} does what no network can",
+                f"torch.{branches[1]}: in {where(self.recorder.failed)}: which way it goes is known only when it runs",
+                *lines,
+            )
         return ArgumentError(
             f"torch's own forward raised {type(error).__name__}: {error}",
             f"in {where(self.recorder.failed)}, with the example",
@@ -138,17 +152,12 @@ class Conversion:
         self.constants.tensors.clear()
         self.constants.of_parameters.clear()
         self.classes = Classes(self.recorder, self.constants, self.name).build()
-        if self.classes.problems:
-            refusals = [
-                Refusal(what, step.path, step.place, "trtnn has not, and no converter is for it")
-                for what, step in self.classes.problems
-            ]
-            raise refused(self.recorder, refusals, "takes what is not there")
+        if self.classes.refusals:
+            raise refused(self.recorder, self.classes.refusals, self.classes.summary)
         self.source = Source(self.classes.groups, self.inputs(), self.header())
 
     def header(self) -> str:
-        kind = type(self.torch_module)
-        return f"{self.name}, converted from {kind.__module__}.{kind.__qualname__}."
+        return f"{self.name}, converted from {class_name(self.torch_module)}."
 
     def inputs(self) -> list[tuple[str, str]]:
         """Return the inputs by name, as source."""
@@ -188,8 +197,13 @@ class Conversion:
 
     def input_tensors(self) -> list[torch.Tensor]:
         """Return the example's tensors in the order of the inputs."""
+        return [self._given[place] for place in self._places()]
+
+    def _places(self) -> list[int]:
+        """Return of each input its place among the example's tensors."""
         assert self.recorder.root is not None
-        return [self._given[id(value.tensor)] for value in _values_of(self.recorder.root.arguments)]
+        places = {id(copy): place for place, copy in enumerate(self._copies)}
+        return [places[id(value.tensor)] for value in _values_of(self.recorder.root.arguments)]
 
     def execute(self) -> Module:
         """Run the source, and return its module with the weights."""
@@ -203,13 +217,23 @@ class Conversion:
         return model
 
     def state(self, model: Module) -> dict[str, Any]:
-        """Return the weights under the names of the source's module; they share torch's memory."""
+        """Return the weights under the names of the source's module; they share torch's memory on a CPU.
+
+        Those on a GPU come over once, however often the source is executed.
+        """
         tensors: dict[str, Any] = {}
         for named in (self.torch_module.named_parameters, self.torch_module.named_buffers):
             tensors.update(named(remove_duplicate=False))
         for path, constants in self.constants.tensors.items():
             tensors.update({f"{path}.{name}" if path else name: tensor for name, tensor in constants.items()})
-        return {name: _shared(tensors[name]) for name in model._state() if name in tensors}
+        return {name: self._on_cpu(tensors[name]) for name in model._state() if name in tensors}
+
+    def _on_cpu(self, tensor: torch.Tensor) -> Any:
+        if tensor.device.type == "cpu":
+            return _shared(tensor)
+        if id(tensor) not in self._brought:
+            self._brought[id(tensor)] = tensor, _shared(tensor.detach().cpu())  # kept, so that no other takes its id
+        return self._brought[id(tensor)][1]
 
     def trial(self) -> Module:
         """Execute and trace; what trtnn cannot compute of constants becomes a Buffer, and the source is written anew.
@@ -226,14 +250,21 @@ class Conversion:
                 step = self._step_of(error)
                 if step is None:
                     raise
-                values = _values_of(step.result) + ([step.writes] if step.writes is not None else [])
-                if values and not any(value.depends for value in values) and step.number not in self.constants.forced:
+                if self._may_be_folded(step):
                     self.constants.forced.add(step.number)
                     self.write()
                     continue
                 raise _placed(error, step) from error
             return model
         raise TrtnnError("the constants of this model cannot be written")  # each trial folds one
+
+    def _may_be_folded(self, step: Step) -> bool:
+        """Whether what a step gives may be a Buffer: it is of constants, and not of lengths that vary."""
+        values = _values_of(step.result) + ([step.writes] if step.writes is not None else [])
+        if not values or any(value.depends for value in values) or step.number in self.constants.forced:
+            return False
+        of_lengths = any(isinstance(part, (Whole, Real)) for part in parts_in((step.args, step.kwargs)))
+        return not (of_lengths and any(isinstance(length, Size) for shape in self.shapes() for length in shape))
 
     def verify(self) -> float:
         """Compare with torch on the example and on a second input; return the largest difference.
@@ -273,8 +304,9 @@ class Conversion:
             return copy.deepcopy(self.torch_module).double()(*args, **kwargs)
 
     def _with(self, tensors: list[torch.Tensor]) -> Any:
-        instead = {id(old): new for old, new in zip(self.input_tensors(), tensors, strict=True)}
-        return mapped((self.args, self.kwargs), lambda tensor: instead[id(tensor)].clone())
+        by_place = dict(zip(self._places(), tensors, strict=True))
+        places = itertools.count()
+        return mapped((self.args, self.kwargs), lambda tensor: by_place[next(places)].clone())
 
     def run(self, verify: bool) -> Module:
         """Check, try and verify the source, and return its module.
@@ -336,18 +368,20 @@ class Conversion:
     def _first_difference(self, other: Conversion) -> list[str]:
         pairs = zip(self.source.text.splitlines(), other.source.text.splitlines(), strict=False)
         for number, (mine, yours) in enumerate(pairs, 1):
-            step = self.source.places.get(number)
-            if mine != yours and step is not None:
-                return [f"it was: {mine.strip()}", f"and is: {yours.strip()}", f"  {step.place}"]
+            steps = self.source.places.get(number)
+            if mine != yours and steps:
+                return [f"it was: {mine.strip()}", f"and is: {yours.strip()}", f"  {steps[-1].place}"]
         return []
 
     def _step_of(self, error: Exception) -> Any:
         file = f"<trtnn source of {self.name}>"
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        for frame in reversed(frames):
-            if frame.lineno in self.source.places:
-                return self.source.places[frame.lineno]
-        if frames or self.recorder.root is None:
+        frames = traceback.extract_tb(error.__traceback__)
+        for i in range(len(frames) - 1, -1, -1):
+            steps = self.source.places.get(frames[i].lineno or 0) if frames[i].filename == file else None
+            if steps:
+                within = [frame.name for frame in frames[i + 1 :]]  # of trtnn's functions, which have torch's names
+                return next((step for step in steps if step.name.strip("_") in within), steps[-1])
+        if any(frame.filename == file for frame in frames) or self.recorder.root is None:
             return None
         # An output is refused behind the last line, for what was written to.
         steps = [step for step in _steps_of(self.recorder.root) if step.writes is not None and step.scope is None]
@@ -499,14 +533,19 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 def _class_name(module: Any) -> str:
     if isinstance(module, nn.Module):
-        return type(module).__name__
+        return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
     if type(module).__name__ == "ExportedProgram":
         return "Exported"
-    name = getattr(module, "__name__", "Function")
+    own = "name" if isinstance(module, torch.jit.ScriptFunction) else "__name__"
+    name = str(getattr(module, own, "Function"))
     return "".join(part.capitalize() for part in name.strip("<>_").split("_")) or "Function"
 
 
 def _as_module(module: Any) -> nn.Module:
+    if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
+        from trtnn.from_torch.traced import as_module as module_of_trace  # it writes functions, which few need
+
+        return module_of_trace(module)
     if isinstance(module, nn.Module):
         return module
     if type(module).__name__ == "ExportedProgram":
@@ -518,10 +557,18 @@ def _as_module(module: Any) -> nn.Module:
             f"from_torch takes a torch module or a function, not {module!r:.80}",
             *(["make one: from_torch(Net(), x)"] if isinstance(module, type) else []),
         )
-    return _Function(module).eval()
+    return type(_class_name(module), (_Function,), {})(module).eval()
 
 
 def _check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    held = [name for named in (module.named_parameters, module.named_buffers) for name, t in named() if t.is_meta]
+    if held or any(tensor.is_meta for tensor in tensors_in((args, dict(kwargs)))):
+        more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+        what = f"{type(module).__name__}'s {', '.join(held[:3])}{more}" if held else "the example"
+        raise ArgumentError(
+            f"{what} {'are' if len(held) > 1 else 'is'} on torch's meta device, which holds no numbers",
+            "model.to_empty(device='cpu') and load_state_dict give it weights" if held else "give tensors with numbers",
+        )
     if not any(True for _ in tensors_in((args, dict(kwargs)))):
         names = list(inspect.signature(module.forward).parameters)
         raise ArgumentError(

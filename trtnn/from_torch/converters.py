@@ -32,6 +32,7 @@ from trtnn.from_torch.expressions import (
     parse,
     text_of,
 )
+from trtnn.from_torch.quantised import is_observed
 from trtnn.from_torch.record import Listed, Step, Value
 from trtnn.graph.tensor import Tensor
 
@@ -101,7 +102,8 @@ _HOW = frozenset((
 ))  # fmt: skip
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "matmul": "@", "pow": "**",
-    "and": "&", "or": "|", "xor": "^", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+    "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
 }  # fmt: skip
 # Operators come under the names of methods.
 _WHERE = frozenset(("contiguous", "cpu", "cuda", "detach", "pin_memory"))  # of memory, which a network has none of
@@ -110,6 +112,7 @@ _SYMBOLS = {"add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "matmul"
 _ASSIGNED = {f"{name}_": _INFIX[_SYMBOLS[name]] for name in ("add", "sub", "mul", "div")}
 _ASSIGNED |= {f"__i{name}__": sign for name, sign in _INFIX.items()}
 _ALIASES = {"special_expit": "sigmoid", "_transformer_encoder_layer_fwd": "", "type_as": "type_as"}
+_OF_INTEGERS = frozenset(("quantize_per_tensor", "quantize_per_channel", "dequantize", "int_repr"))
 # Modules that are one operation each have a module of the same name here, but for these: they hold modules.
 _NO_LEAVES = frozenset((
     "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Transformer", "TransformerEncoder",
@@ -150,6 +153,8 @@ def is_leaf(module: nn.Module) -> bool:
         return True
     name = kind.__name__
     if not kind.__module__.startswith("torch.nn.modules") or name in _NO_LEAVES or name not in modules.__all__:
+        return False
+    if is_observed(module):
         return False
     if name.startswith("Transformer"):
         return _activation(module) is not None
@@ -195,11 +200,27 @@ def convert(step: Step, express: Express) -> Expression:
         return Call(Attribute(express(args[0]), "clone"), ()) if copied else express(args[0])
     if name == "__iter__":
         return Call(Attribute(express(args[0]), "unbind"), ())
+    if name == "fused_moving_avg_obs_fake_quant":
+        return _fused_fake_quantize(step, express)
     if name.startswith("get:"):
         if not hasattr(Tensor, name[4:]):
             raise Missing(f"torch.Tensor.{name[4:]}")
         return Attribute(express(args[0]), name[4:])
     return _call(step, _without_how(args), kwargs, express)
+
+
+def _fused_fake_quantize(step: Step, express: Express) -> Expression:
+    """Return what torch's step of training with quantisation does where it measures nothing."""
+    x, measuring, quantising, _, _, scale, zero_point, _, low, high, axis, *per_channel = step.args
+    if measuring.tensor.any():
+        raise Missing(f"{step.owner}.{step.name} with its observer on")
+    if not quantising.tensor.any():
+        return express(x)
+    channels = bool(per_channel) and per_channel[0]
+    function = Attribute(Text("F"), f"fake_quantize_per_{'channel' if channels else 'tensor'}_affine")
+    axes = (express(axis, "axis"),) if channels else ()
+    ends = (express(low, "quant_min"), express(high, "quant_max"))
+    return Call(function, (express(x), express(scale), express(zero_point), *axes, *ends))
 
 
 def _without_how(args: list[Any]) -> list[Any]:
@@ -212,6 +233,9 @@ def _binary(name: str, left: Any, right: Any, express: Express) -> Expression:
 
 def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express) -> Expression:
     name, owner = _ALIASES.get(step.name, step.name), step.owner
+    if name.endswith("_with_indices"):  # torch's own name of max_pool2d(..., return_indices=True)
+        name = name.removesuffix("_with_indices")
+        kwargs = {**kwargs, "return_indices": True}
     if owner in ("torch.linalg", "torch.fft"):
         space = owner.rpartition(".")[2]
         short = name.removeprefix(f"{space}_")
@@ -225,7 +249,9 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
         name = name.removeprefix("special_") if owner == "torch.special" else name
         method = hasattr(Tensor, name) and not (owner != "torch.Tensor" and _is_function(name))
         if not method and not _is_function(name):
-            raise Missing(f"{owner}.{step.name}")
+            quantised = name in _OF_INTEGERS or owner in ("torch.ops.quantized", "torch.ops.quantized_decomposed")
+            hint = " (convert the module as it is before torch.ao.quantization.convert)" if quantised else ""
+            raise Missing(f"{owner}.{step.name}{hint}")
         function = getattr(Tensor if method else F, name)
         callee = Attribute(express(args[0]) if method and args else Text("F"), name)
     known = list(inspect.signature(function).parameters.values())
@@ -259,9 +285,9 @@ def _is_function(name: str) -> bool:
 
 def _is_default(known: list[inspect.Parameter], key: str, value: Any) -> bool:
     default = next((p.default for p in known if p.name == key), inspect.Parameter.empty)
-    return (default is value or (type(default) is type(value) and default == value)) or (
-        key == "training" and value is False
-    )
+    if key == "training" and value is False:
+        return default is not True
+    return default is value or (type(default) is type(value) and default == value)
 
 
 def _converted(own: Callable[..., str], step: Step, express: Express) -> Expression:

@@ -154,7 +154,8 @@ def constructor(kind: str, step: Step) -> Call | None:
         inplace = (("inplace", Text("True")),) if step.name.endswith("_") else ()
         return Call(Text(kind), (), inplace) if step.name.rstrip("_") == kind.lower() else None
     find = {"conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "linear": _linear, "layer_norm": _layer_normalization,
-            "batch_norm": _batch_normalization, "embedding": _lookup}.get(step.name)  # fmt: skip
+            "batch_norm": _batch_normalization, "embedding": _lookup, "max_pool2d": _max_pool,
+            "adaptive_avg_pool2d": _adaptive_pool}.get(step.name)  # fmt: skip
     return None if find is None else find(kind, x, *args)
 
 
@@ -212,6 +213,23 @@ def _batch_normalization(
     if not kind.startswith("BatchNorm") or weight is None or bias is None or mean is None or training:
         return None
     return Call(Text(kind), (Number(_shape(weight)[0], "num_features"),), (_number(eps, "eps", 1e-5),))
+
+
+def _max_pool(
+    kind: str, x: Any, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Call | None:
+    if kind != "MaxPool2d":
+        return None
+    size = _number(kernel, "kernel_size", ...)[1]
+    step = size if stride in ((), []) else _number(stride, "stride", ...)[1]
+    options = (_number(padding, "padding", 0), _number(dilation, "dilation", 1), _number(ceil_mode, "ceil_mode", False))
+    return Call(Text(kind), (size,), (*(() if step.value == size.value else (("stride", step),)), *options))
+
+
+def _adaptive_pool(kind: str, x: Any, size: Any) -> Call | None:
+    if kind != "AdaptiveAvgPool2d" or any(type(length) is not int for length in size):
+        return None
+    return Call(Text(kind), (_number(size, "output_size", ...)[1],))
 
 
 def _lookup(kind: str, weight: Any, indices: Any, *_: Any) -> Call | None:

@@ -100,6 +100,13 @@ class Number(Expression):
         return text, _UNARY if text[0] == "-" else _PRIMARY
 
 
+@dataclass(frozen=True)
+class Slot(Expression):
+    """A module that is another in another instance of the same class, or None: an argument of its constructor."""
+
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Ref(Expression):
     """A value that has no name yet."""
@@ -244,6 +251,9 @@ class New(Expression):
         return text_of(as_call(self)), _PRIMARY
 
 
+NOTHING = Text("None")  # for a child that is not there, which is the default of its argument
+
+
 def without_defaults(node: Expression) -> Expression:
     """Return a tree without the keyword arguments that are what they would be if they were left out."""
 
@@ -257,7 +267,9 @@ def without_defaults(node: Expression) -> Expression:
 
 
 def _is_left_out(node: Expression) -> bool:
-    return isinstance(node, Number) and type(node.value) is type(node.default) and node.value == node.default
+    return node is NOTHING or (
+        isinstance(node, Number) and type(node.value) is type(node.default) and node.value == node.default
+    )
 
 
 def text_of(node: Expression, above: int = 0) -> str:
@@ -268,11 +280,12 @@ def text_of(node: Expression, above: int = 0) -> str:
 
 def as_call(node: New) -> Call:
     """Return the call that makes a module: one or two arguments stand by position, more by name."""
-    positional = 2 if len(node.args) <= 2 else 0
-    plain = [value for name, value in node.args[:positional] if name in node.group.positional]
-    if len(plain) < positional and len(node.args) > len(plain):
-        plain = plain[: next((i for i, (n, _) in enumerate(node.args) if n not in node.group.positional), 0)]
-    return Call(Text(node.group.name), tuple(plain), node.args[len(plain) :])
+    args = [(name, value) for name, value in node.args if not _is_left_out(value)]
+    positional = 2 if len(args) <= 2 else 0
+    plain = [value for name, value in args[:positional] if name in node.group.positional]
+    if len(plain) < positional and len(args) > len(plain):
+        plain = plain[: next((i for i, (n, _) in enumerate(args) if n not in node.group.positional), 0)]
+    return Call(Text(node.group.name), tuple(plain), tuple(args[len(plain) :]))
 
 
 def arguments(node: Call) -> list[str]:
@@ -337,6 +350,7 @@ def parse(source: str, names: dict[str, Expression]) -> Expression:
 _SIGNS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.MatMult: "@",
     ast.Pow: "**", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
+    ast.LShift: "<<", ast.RShift: ">>",
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
 }  # fmt: skip
 

@@ -37,6 +37,14 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}, in {self.function}" + (f": {text}" if text else "")
 
 
+_PLACES: dict[str, dict[int, Place]] = {}
+
+
+def stands_for(file: str, places: dict[int, Place]) -> None:
+    """Let the lines of source that was written stand for the user's."""
+    _PLACES[file] = places
+
+
 class _Line(NamedTuple):
     """What a code object has up to each instruction: its instructions, their places, and where each line begins."""
 
@@ -93,6 +101,10 @@ def place_of(frame: FrameType | None) -> Place:
     """Return the line that a frame is at."""
     if frame is None:
         return Place("?", 0, "?")
+    places = _PLACES.get(frame.f_code.co_filename)
+    if places:
+        line = max((line for line in places if line <= frame.f_lineno), default=min(places))
+        return places[line]
     return Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 

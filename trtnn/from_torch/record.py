@@ -16,12 +16,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]  # it has no stub
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trtnn.errors import UnsupportedError, where
 from trtnn.from_torch.frames import Place, caller, place_of, read_names, stored_names, user_frame
 from trtnn.from_torch.lengths import Origin, Real, Whole, plain, with_origin
+from trtnn.from_torch.quantised import is_observing, measures
 
 # What gives Python a tensor's numbers, or a shape that depends on them.
 _LEAVES_THE_GRAPH = frozenset((
@@ -45,6 +47,7 @@ _OF_ITS_SHAPE = frozenset((
 _ITSELF = frozenset(("contiguous", "detach", "cpu", "cuda", "to", "requires_grad_"))
 
 
+_TRANSFORMED = "it calls a function with tensors of its own, which no source can name: write what it computes"
 _KNOWN_LATER = "what comes of it depends on numbers that are known only when the network runs"
 
 
@@ -156,11 +159,16 @@ class _Watch(TorchDispatchMode):
             recorder.refuse(str(func), "it runs where it cannot be recorded, such as in a script function")
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        before = torch.get_rng_state()
+        before = _states_of_randomness()
         result = func(*args, **kwargs)
-        if not torch.equal(before, torch.get_rng_state()):
+        if not all(map(torch.equal, before, _states_of_randomness())):
             recorder.refuse(str(func), "an engine draws no random numbers: give them as an input")
         return result
+
+
+def _states_of_randomness() -> list[torch.Tensor]:
+    """Return the states of torch's generators, on the CPU and on GPUs that are in use."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
@@ -242,9 +250,9 @@ class Recorder(TorchFunctionMode):
         """Whether an operation took a tensor."""
         return id(tensor) in self.values
 
-    def refuse(self, what: str, why: str) -> None:
-        """Note what cannot be converted; the call runs on, so that all such are told."""
-        path = self._stack[-1].path if self._stack else ""
+    def refuse(self, what: str, why: str, path: str | None = None) -> None:
+        """Note what cannot be converted, in the module at hand or at a path; the call runs on, so that all are told."""
+        path = (self._stack[-1].path if self._stack else "") if path is None else path
         self.refusals.append(Refusal(what, path, place_of(user_frame(2)), why))
 
     def compared(self, sign: str, a: Any, b: Any, outcome: bool) -> None:
@@ -377,6 +385,7 @@ class Recorder(TorchFunctionMode):
             self.depth -= 1
 
     def _function(self, func: Any, name: str, owner: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._refuse_transforms(args, kwargs)
         before = self.snapshot((args, kwargs))
         depends = any(value.depends for value in values_in(before))
         self._refuse_autocast(args, kwargs, depends)
@@ -410,6 +419,19 @@ class Recorder(TorchFunctionMode):
         writes = self._write(before, written[0], depends, name) if written else None
         self._add("function", func, name, owner, before, result, writes)
         return iter(result) if name == "__iter__" else result
+
+    def _refuse_transforms(self, args: Any, kwargs: Any) -> None:
+        """Refuse what vmap, grad and their like compute of the inputs: their tensors stand for others."""
+        transform = _functorch.peek_interpreter_stack()
+        if transform is None:
+            return
+        for tensor in tensors_in((args, kwargs)):
+            inner = tensor
+            while _functorch.is_functorch_wrapped_tensor(inner):
+                inner = _functorch.get_unwrapped(inner)
+            self._value(tensor).depends |= self.depends(inner)
+        if any(map(self.depends, tensors_in((args, kwargs)))):
+            self.refuse(f"torch.func.{transform.key().name.lower()}", _TRANSFORMED)
 
     def _refuse_autocast(self, args: Any, kwargs: Any, depends: bool) -> None:
         """Refuse what autocast may compute in types that nothing in forward names."""
@@ -464,6 +486,8 @@ class Recorder(TorchFunctionMode):
         path = self._path_within(module)
         if path is None or self.depth:
             return original(module, *args, **kwargs)
+        if (measured := measures(module)) is not None:
+            return self._measuring(original, module, path, measured, args, kwargs)
         if module._forward_hooks or module._forward_pre_hooks:
             with self._watched_hooks(module, path):
                 return self._call_itself(original, module, path, args, kwargs)
@@ -472,11 +496,32 @@ class Recorder(TorchFunctionMode):
     def _call_itself(
         self, original: Any, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if self.is_leaf(module) and module is not self.model:
+        if not self.is_leaf(module):
+            return self._scope(original, module, path, args, kwargs)
+
+        def leaf(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             self._refuse_others_weights(module)
             with torch._C.DisableTorchFunction():
                 return self._leaf(original, module, args, kwargs)
-        return self._scope(original, module, path, args, kwargs)
+
+        if module is self.model:  # a scope of one step, which is the module itself
+            return self._scope(leaf, module, path, args, kwargs)
+        return leaf(module, *args, **kwargs)
+
+    def _measuring(
+        self, original: Any, module: nn.Module, path: str, measured: tuple[str, str], args: Any, kwargs: Any
+    ) -> Any:
+        """Refuse a module that measures as it is called, and none of what it does within."""
+        self.refuse(measured[0], measured[1], path)
+        self.depth += 1
+        try:
+            with torch._C.DisableTorchFunction():
+                result = original(module, *args, **kwargs)
+        finally:
+            self.depth -= 1
+        for tensor in tensors_in(result):
+            self._value(tensor).depends = True
+        return result
 
     def _refuse_others_weights(self, module: nn.Module) -> None:
         """Refuse a module that is one step and computes with tensors that are not the weights it holds."""
@@ -494,6 +539,9 @@ class Recorder(TorchFunctionMode):
         """Let a module's hooks look at what goes by, and refuse one that changes it or computes something."""
 
         def watched(hook: Callable[..., Any]) -> Callable[..., Any]:
+            if is_observing(hook):  # what it computes is recorded as a part of the module
+                return hook
+
             def call(*args: Any, **kwargs: Any) -> Any:
                 before = self._count
                 result = hook(*args, **kwargs)
@@ -546,7 +594,7 @@ class Recorder(TorchFunctionMode):
         names = _bound(module, args, kwargs)
         inner = {name: self._rerooted(value, name) for name, value in names.items()} if names is not None else None
         if inner is not None:
-            args, kwargs = _unbound(module, inner)
+            args, kwargs = _as_called(module, args, kwargs, inner)
         scope = Scope(module, path, self.snapshot(inner if inner is not None else dict(enumerate(args))))
         self._stack.append(scope)
         first = self._count
@@ -561,7 +609,8 @@ class Recorder(TorchFunctionMode):
         if self.root is None and not self._stack:
             self.root = scope
         looked = scope.steps or any(guard[4] is scope for guard in self.guards)
-        if args and result is args[0] and not looked and self._stack:
+        first_argument = next(iter((*args, *kwargs.values())), None)
+        if result is not None and result is first_argument and not looked and self._stack:
             return result  # it does nothing in evaluation
         self.scopes[id(module)].append(scope)
         written = {storage_of(inner.writes.tensor) for inner in scope.steps if inner.writes is not None}
@@ -639,7 +688,15 @@ def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return None  # torch says it in its own words
 
 
-def _unbound(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    bound = inspect.signature(module.forward).bind_partial()
-    bound.arguments.update(arguments)  # type: ignore[attr-defined]
-    return bound.args, bound.kwargs
+def _as_called(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments by name as they were passed: decorators may take one by position or by keyword alone."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    more = {p.kind: arguments.get(p.name) for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    args = tuple(arguments[name] for name in positional[: len(args)]) + tuple(
+        more.get(inspect.Parameter.VAR_POSITIONAL) or ()
+    )
+    others = more.get(inspect.Parameter.VAR_KEYWORD) or {}
+    return args, {name: others[name] if name in others else arguments[name] for name in kwargs}

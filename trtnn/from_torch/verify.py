@@ -14,7 +14,7 @@ from trtnn.shapes.symbolic import Dim, Size, evaluate
 TOLERANCE = 1e-3  # of the largest magnitude of an output: weights and inputs are whatever they are
 _HALF_TOLERANCE = 5e-2  # where torch itself computes in 16 bits
 _TIMES_TORCH = 10  # times torch's own distance from its result in fp64, where that is larger
-_UNCLEAR = 0.1  # of the largest magnitude: where torch itself is that far off, nothing can be compared
+_UNCLEAR = 0.01  # of the largest magnitude: where torch itself is that far off, nothing can be compared
 
 
 def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:

@@ -34,77 +34,79 @@ class Source:
 
     Attributes:
         text: the file.
-        places: of each line number of the text the recorded step that it came of.
+        places: of each line number of the text the recorded steps that it came of.
         classes: the names of the classes.
     """
 
     def __init__(self, groups: Sequence[Group], inputs: Sequence[tuple[str, str]], header: str) -> None:
         self.classes = [group.name for group in groups]
-        self.places: dict[int, Step] = {}
+        self.places: dict[int, tuple[Step, ...]] = {}
         self._inputs = inputs
         self._root = groups[-1]
-        lines: list[tuple[str, Step | None]] = []
+        lines: list[tuple[str, tuple[Step, ...]]] = []
         for group in groups:
-            lines += [("", None), ("", None), *self._class(group)]
+            lines += [("", ()), ("", ()), *self._class(group)]
         body = "\n".join(line for line, _ in lines)
         head = [f'"""{header}"""', "", *_imports(body, self.classes)]
-        for number, (_, step) in enumerate(lines, len(head) + 1):
-            if step is not None:
-                self.places[number] = step
+        for number, (_, steps) in enumerate(lines, len(head) + 1):
+            if steps:
+                self.places[number] = steps
         self.text = "\n".join([*head, body]) + "\n"
 
-    def _class(self, group: Group) -> Iterator[tuple[str, Step | None]]:
+    def _class(self, group: Group) -> Iterator[tuple[str, tuple[Step, ...]]]:
         given = [
             argument.name if argument.default is ... else f"{argument.name}={_default(argument.default)}"
             for argument in group.arguments
         ]
-        yield f"class {group.name}({group.base}):", None
+        yield f"class {group.name}({group.base}):", ()
         for line in _docstring(group):
-            yield line, None
-        yield "", None
+            yield line, ()
+        yield "", ()
         for line in _signature("__init__", given):
-            yield line, None
+            yield line, ()
         if group.base == "Module":
-            yield "        super().__init__()", None
+            yield "        super().__init__()", ()
             init = group.init
         else:
             for line in self._lines(group.init[:1], 8):
                 yield line
             init = group.init[1:]
         for name, node in group.stored.items():
-            yield f"        self.{name} = {text_of(node)}", None
+            yield f"        self.{name} = {text_of(node)}", ()
         yield from self._lines(init, 8)
         if group is self._root:
             items = ", ".join(f"{quoted(name)}: {spec}" for name, spec in self._inputs)
             one = f"        self.inputs = {{{items}}}"
             if len(one) <= WIDTH:
-                yield one, None
+                yield one, ()
             else:
-                yield "        self.inputs = {", None
+                yield "        self.inputs = {", ()
                 for name, spec in self._inputs:
-                    yield f"            {quoted(name)}: {spec},", None
-                yield "        }", None
+                    yield f"            {quoted(name)}: {spec},", ()
+                yield "        }", ()
         if group.lines is None:
             return
-        yield "", None
+        yield "", ()
         for line in _signature("forward", group.drafts[0].parameters):
-            yield line, None
+            yield line, ()
         yield from self._lines(group.lines, 8)
 
-    def _lines(self, lines: Sequence[Line], indent: int) -> Iterator[tuple[str, Step | None]]:
+    def _lines(self, lines: Sequence[Line], indent: int) -> Iterator[tuple[str, tuple[Step, ...]]]:
+        before = ""
         for line in lines:
-            inner = indent
-            if line.optional:
-                yield f"{' ' * indent}if self.{line.optional} is not None:", line.step
-                inner += 4
+            condition = f"self.{line.optional} is not None" if line.optional else line.flag and f"self.{line.flag}"
+            if condition and condition != before:
+                yield f"{' ' * indent}if {condition}:", line.steps
+            inner = indent + 4 if condition else indent
+            before = condition
             if line.kind == "for":
                 sources = [text_of(container) for container in line.containers]
                 source = sources[0] if len(sources) == 1 else f"zip({', '.join(sources)}, strict=True)"
-                yield f"{' ' * inner}for {', '.join(line.targets)} in {source}:", line.step
+                yield f"{' ' * inner}for {', '.join(line.targets)} in {source}:", line.steps
                 yield from self._lines(line.body, inner + 4)
                 continue
             for text in _statement(line, inner):
-                yield text, line.step
+                yield text, line.steps
 
 
 def _statement(line: Line, indent: int) -> list[str]:

@@ -77,7 +77,7 @@ class Deferred:
         return tensor.copy()
 
     def later(
-        self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType, known: bool = False
+        self, make: Callable[..., Tensor], shape: tuple[Length, ...], dtype: DType, constant: bool = False
     ) -> Tensor:
         """Return a Tensor whose layer is added when something asks for it, in the module that is running now."""
         scope = Scope(self._graph.scopes[-1].path, self._graph.scopes[-1].compute, user_line())
@@ -89,7 +89,7 @@ class Deferred:
             finally:
                 self._graph.scopes.pop()
 
-        return Tensor(self._graph, Value(make=make_there, known=known), shape, dtype)
+        return Tensor(self._graph, Value(make=make_there, constant=constant), shape, dtype)
 
     def settle(self) -> None:
         """Add the layer that was postponed, if there is one."""

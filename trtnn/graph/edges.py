@@ -58,6 +58,6 @@ def to_compute(value: Tensor, dtype: DType, graph: Graph) -> Tensor:
     if value.dtype is dtype:
         return value
     value = graph.deferred.snapshot("cast", value)
-    cast = graph.deferred.later(lambda: graph.cast(value, dtype), value.shape, dtype, value.value.known)
+    cast = graph.deferred.later(lambda: graph.cast(value, dtype), value.shape, dtype, value.value.constant)
     cast.value.unrounded = value
     return cast

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trtnn.dtypes import NARROW, float16, float32
+from trtnn.dtypes import NARROW, as_dtype, float16, float32
 from trtnn.errors import ArgumentError, named
 from trtnn.graph.edges import to_compute
 from trtnn.graph.failures import outdated, too_deep
 from trtnn.graph.graph import Graph
 from trtnn.graph.tensor import Tensor
+from trtnn.parameter import Parameter
 from trtnn.shapes.spec import MOST_DIMENSIONS, TensorSpec
 from trtnn.shapes.symbolic import Dim, Size
 from trtnn.structure import flatten
@@ -41,7 +42,7 @@ def add_input(graph: Graph, name: str, spec: TensorSpec) -> Tensor:
 
 
 def set_outputs(graph: Graph, result: Any, inner: Sequence[str] = ()) -> None:
-    """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32.
+    """Mark what ``forward`` returned as the network's outputs; fp16 ones leave as fp32, Parameters as constants.
 
     Args:
         result: what it returned.
@@ -60,6 +61,9 @@ def set_outputs(graph: Graph, result: Any, inner: Sequence[str] = ()) -> None:
         leaves |= more
         graph.structure = {"tuple": [graph.structure, structure]}
     marked: set[str] = set(graph.inputs)
+    for name, leaf in leaves.items():
+        if isinstance(leaf, Parameter):
+            leaves[name] = _constant(leaf, graph)
     for name, leaf in leaves.items():
         if not isinstance(leaf, Tensor) or leaf.graph is not graph:
             whose = " of another trace" * isinstance(leaf, Tensor)
@@ -80,3 +84,8 @@ def set_outputs(graph: Graph, result: Any, inner: Sequence[str] = ()) -> None:
         graph.definition.mark_output(tensor.raw)
         graph.outputs[name] = TensorSpec(tensor.shape, tensor.dtype)
     graph.finish()
+
+
+def _constant(parameter: Parameter, graph: Graph) -> Tensor:
+    held = graph.held(parameter)
+    return graph.constant(held, float32 if held.dtype.kind == "f" else as_dtype(held.dtype))

@@ -170,7 +170,7 @@ class Graph:
             return narrowed(tensor, dtype, self)
         stored = self.stored_dtype(dtype)
         if self.stored_dtype(tensor.dtype) is stored:
-            return Tensor(self, Value(tensor.raw, known=tensor.value.known), tensor.shape, dtype)
+            return Tensor(self, Value(tensor.raw, constant=tensor.value.constant), tensor.shape, dtype)
         result = self.emit("cast", tensor, self.backend.data_type(stored), traced_as=dtype)
         if result.dtype is not dtype:
             raise UnsupportedError(
@@ -300,11 +300,11 @@ class Graph:
             name = self._unique_name(kind)
             layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
             traced_as = traced_as or floating_dtype(inputs) or narrow_dtype(inputs)
-            known = loop is None
+            constant = loop is None
             for tensor in inputs:
-                known = known and tensor.value.known
+                constant = constant and tensor.value.constant
             outputs = [
-                self._output(kind, layer.get_output(i), f"{name}:{i}", inputs, traced_as, known)
+                self._output(kind, layer.get_output(i), f"{name}:{i}", inputs, traced_as, constant)
                 for i in range(layer.num_outputs)
             ]
         except (TypeError, ValueError, RuntimeError) as error:
@@ -346,7 +346,7 @@ class Graph:
         return where(self.scopes[-1].path)
 
     def _output(
-        self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None, known: bool
+        self, kind: str, raw: Any, name: str, inputs: Sequence[Tensor], traced_as: DType | None, constant: bool
     ) -> Tensor:
         try:
             dims = raw.shape
@@ -360,7 +360,7 @@ class Graph:
         dtype = self.backend.dtype(raw.dtype)
         if traced_as is not None and self.stored_dtype(traced_as) is dtype:
             dtype = traced_as
-        return Tensor(self, Value(raw, known=known), shape, dtype)
+        return Tensor(self, Value(raw, constant=constant), shape, dtype)
 
     def _settled(
         self, kind: str, output: Tensor, expected: Sequence[Length] | None, inputs: Sequence[Tensor]
@@ -369,13 +369,13 @@ class Graph:
         shape = settled_shape(kind, output.shape, expected, inputs, self.scopes[-1].path)
         if shape is None:
             raise self.failure(f"{kind} gives {expected} by its formula and {output.shape} in TensorRT", inputs)
-        return output if shape is output.shape else self.wrap(output.raw, shape, output.dtype, output.value.known)
+        return output if shape is output.shape else self.wrap(output.raw, shape, output.dtype, output.value.constant)
 
-    def wrap(self, raw: Any, shape: tuple[Length, ...], dtype: DType, known: bool = False) -> Tensor:
+    def wrap(self, raw: Any, shape: tuple[Length, ...], dtype: DType, constant: bool = False) -> Tensor:
         """Return an ITensor of this graph as a Tensor of a shape, which :meth:`shape_of` then gives."""
         if not is_static(shape):
             self._dynamic_shapes[raw.name] = shape
-        return Tensor(self, Value(raw, known=known), shape, dtype)
+        return Tensor(self, Value(raw, constant=constant), shape, dtype)
 
     def shape_of(self, raw: Any) -> tuple[Length, ...]:
         """Return the shape of an ITensor of this graph, with Sizes where it is dynamic."""

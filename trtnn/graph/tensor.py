@@ -30,16 +30,16 @@ class Value:
     Attributes:
         raw: the ITensor; None while its layer is not in the network.
         make: adds that layer and returns its output, see :meth:`trtnn.graph.deferred.Deferred.postpone`.
-        known: whether its numbers depend on constants alone, so that they are known while tracing.
+        constant: whether its numbers depend on constants alone, so that they are known while tracing.
         unrounded: see :class:`Tensor`.
     """
 
-    __slots__ = ("known", "make", "raw", "unrounded")
+    __slots__ = ("constant", "make", "raw", "unrounded")
 
-    def __init__(self, raw: Any = None, make: Callable[..., Tensor] | None = None, known: bool = False) -> None:
+    def __init__(self, raw: Any = None, make: Callable[..., Tensor] | None = None, constant: bool = False) -> None:
         self.raw = raw
         self.make = make
-        self.known = known
+        self.constant = constant
         self.unrounded: Tensor | None = None
 
 
@@ -123,7 +123,7 @@ class Tensor:
             self.graph.deferred.settle()  # in the order of the calls; it may be this one
         if value.raw is None and value.make is not None:
             made = value.make()
-            value.raw, value.make, value.known = made.raw, None, made.value.known
+            value.raw, value.make, value.constant = made.raw, None, made.value.constant
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ class FunctionModule(Module):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if not hasattr(cls, "function"):
+        if "function" not in vars(cls):  # one of a user's own, whose constructor may take anything
             return
         of_function = cls.__init__ is FunctionModule.__init__
         parameters = inspect.signature(cls.function if of_function else cls.__init__).parameters

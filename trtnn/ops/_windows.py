@@ -29,6 +29,17 @@ def window(
     return kernel, kernel if stride is None or stride in ((), []) else ntuple(stride, n, "stride"), padding
 
 
+def kernel_within(
+    images: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the kernel of a pooling with ``ceil_mode``, no longer than a side that its only window reaches beyond.
+
+    TensorRT refuses windows of many elements, and those beyond the input are none.
+    """
+    sides = zip(images.shape[2:], kernel, stride, padding, strict=False)
+    return tuple(n if not isinstance(n, Size) and p == 0 and n < k < n + s else k for n, k, s, p in sides)
+
+
 def padding_after(
     images: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil_mode: bool, what: str
 ) -> tuple[tuple[int, ...], tuple[Length, ...]]:

@@ -20,8 +20,8 @@ from trtnn.dtypes import DType, result_type
 from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, named
 from trtnn.graph.tensor import Tensor
 from trtnn.ops.complex import Complex
+from trtnn.ops.constants import constant_array
 from trtnn.ops.creation import of_array
-from trtnn.ops.known import known_array
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.floats import SymFloat
 from trtnn.shapes.symbolic import Dim, Size
@@ -48,8 +48,8 @@ _HOW = {
     ),
     **dict.fromkeys(
         (
-            "bfloat16", "bool", "clone", "contiguous", "cpu", "cuda", "double", "float", "half", "int", "long", "to",
-            "type",
+            "bfloat16", "bool", "byte", "clone", "contiguous", "cpu", "cuda", "double", "float", "half", "int", "long",
+            "to", "type",
         ),
         _OF_PLACES,
     ),
@@ -238,11 +238,11 @@ class _Door:
             return type(value)(self._of_tensors(name, item, like) for item in value)
         words = set(re.findall(r"\w+", annotation))
         if isinstance(value, Tensor) and "Array" in words and "Operand" not in words:
-            return self._known(name, value)
+            return self._constant(name, value)
         return self._plain(value, keeps=not words.isdisjoint(("Operand", "Array", "Parameter")))
 
-    def _known(self, name: str, value: Tensor) -> np.ndarray:
-        array = known_array(value)
+    def _constant(self, name: str, value: Tensor) -> np.ndarray:
+        array = constant_array(value)
         if array is None:
             raise UnsupportedError(
                 f"{self.name} with a {name} that is known only when the engine runs",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.dtypes import bfloat16, float32
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import (
     Array,
@@ -25,8 +25,14 @@ from trtnn.ops._arguments import (
 from trtnn.ops._promotion import cast
 from trtnn.ops._spatial import as_images, as_sides
 from trtnn.ops.arithmetic import add
-from trtnn.ops.shaping import reshape
-from trtnn.shapes.symbolic import Length, same
+from trtnn.ops.creation import of_array
+from trtnn.ops.gathering import taps_of
+from trtnn.ops.indexing import take
+from trtnn.ops.constants import constant_array
+from trtnn.ops.matrix import matmul
+from trtnn.ops.padding import pad
+from trtnn.ops.shaping import permute, reshape, unsqueeze
+from trtnn.shapes.symbolic import Length, is_static, same
 
 _APART: contextvars.ContextVar[bool] = contextvars.ContextVar("trtnn_apart", default=False)
 
@@ -48,7 +54,7 @@ def _conv(
     n: int,
     what: str,
     input: Tensor,
-    weight: Array,
+    weight: Array | Tensor,
     bias: Array | Tensor | None = None,
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence[int] = 0,
@@ -64,7 +70,8 @@ def _conv(
 
     Args:
         input: (batch, in_channels, *sides), floating; the batch may be missing.
-        weight: (out_channels, in_channels / groups, *kernel), of numbers that are known while tracing.
+        weight: (out_channels, in_channels / groups, *kernel). A Tensor that is known only when the engine runs makes of
+            the convolution a product with the windows written out, which takes as many times the input's memory.
         bias: (out_channels,).
         stride: elements from one window to the next.
         padding: zeros at both ends of each side; ``"valid"`` for none; or ``"same"`` for as many as keep the lengths,
@@ -81,10 +88,13 @@ def _conv(
         DTypeError: the input holds no fractions.
         ArgumentError: an argument is not an int for each side, or is too small; padding is another word, or ``"same"``
             beside a stride.
+        UnsupportedError: weight is known only when the engine runs, and so are its lengths.
     """
     if isinstance(bias, Tensor):
         result = _conv(n, what, input, weight, None, stride, padding, dilation, groups)
         return add(result, reshape(bias, (-1, *(1,) * n)))
+    if isinstance(weight, Tensor) and (numbers := constant_array(weight)) is not None:
+        weight = numbers
     out_channels, in_channels, *kernel = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images = as_images(input, n, what)
     expect_floating(input, what)
@@ -103,6 +113,9 @@ def _conv(
         before = after = (0,) * n
     else:
         before = after = ntuple(padding, n, "padding")
+    if isinstance(weight, Tensor):
+        result = _product(n, what, input, weight, stride, before, after, dilation, groups)
+        return result if bias is None else add(result, reshape(of_array(bias, result.dtype), (-1, *(1,) * n)))
     taps, lengths = input.graph.held(weight), input.shape[-n:]
     if _is_slow_stem(taps, groups, stride, dilation) and all(
         same((length + begin + end) % 2, 0) for length, begin, end in zip(lengths, before, after, strict=True)
@@ -115,6 +128,52 @@ def _conv(
     lengths = [count_windows(length, k, s, begin + end, d) for length, k, s, begin, end, d in sides]
     how = {"stride": stride, "dilation": dilation, "before": before, "after": after, "groups": groups}
     return _layer("convolution_nd", input, images, taps, bias, (out_channels, 1, 1), lengths, **how)
+
+
+def _product(
+    n: int,
+    what: str,
+    input: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    before: Sequence[int],
+    after: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """Convolve with a kernel that the network computes, which TensorRT's layer does not take: a product for each group.
+
+    Of one group it is weight (out_channels, in_channels · taps) times windows (batch, in_channels · taps, places).
+
+    Args:
+        before, after: the padding at the two ends of each side.
+
+    Raises:
+        UnsupportedError: a length of the kernel is known only when the network runs.
+    """
+    if not is_static((*weight.shape, groups)):
+        raise UnsupportedError(
+            f"{what} in {input.graph.where} with a kernel whose lengths are known only when the network runs",
+            f"it has shape {weight.shape}, in {groups} groups",
+        )
+    out_channels, in_channels, *kernel = weight.shape
+    batched = input if input.ndim == n + 2 else unsqueeze(input, 0)
+    windows = pad(batched, [end for ends in zip(before[::-1], after[::-1], strict=True) for end in ends])
+    lengths = []
+    sides = zip(windows.shape[2:], kernel, stride, dilation, strict=True)
+    for axis, (length, k, s, d) in reversed(list(enumerate(sides, 2))):
+        places = count_windows(length, k, s, 0, d)
+        if isinstance(places, int) and places < 1:
+            raise ShapeError(
+                f"{what} in {input.graph.where}: the kernel {kernel} is larger than its input {input.shape}"
+            )
+        lengths.insert(0, places)
+        windows = take(windows, taps_of(places, k, s, d), axis)  # (..., k, places, ...)
+    windows = permute(windows, (0, 1, *range(2, 2 + 2 * n, 2), *range(3, 3 + 2 * n, 2)))
+    batch = batched.shape[0]
+    columns = reshape(windows, (batch, groups, in_channels * math.prod(kernel), -1))
+    result = matmul(reshape(weight, (groups, out_channels // groups, -1)), columns)
+    return reshape(result, (*([batch] if batched is input else []), out_channels, *lengths))
 
 
 def _layer(

@@ -16,11 +16,12 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
 from trtnn.ops._promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
 from trtnn.ops._sizes import shape_tensor
-from trtnn.ops.arithmetic import add, mul, sub
-from trtnn.ops.comparison import where
+from trtnn.ops.arithmetic import add, maximum, mul, sub
+from trtnn.ops.comparison import eq, logical_or, lt, where
 from trtnn.ops.division import div
 from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.tiling import expand
+from trtnn.ops.unary import floor
 from trtnn.parameter import Parameter
 from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, ranges
 
@@ -161,7 +162,7 @@ def arange(
     """Return start, start + step, ... up to before end, as ``torch.arange``; ``arange(end)`` begins at 0.
 
     Args:
-        start, end, step: numbers, or ints and Sizes such as ``x.shape[2]``; step is above 0 where one is a Size.
+        start, end, step: numbers, or ints and Sizes such as ``x.shape[2]``; a step that is a Size is above 0.
         dtype: the type of whole numbers where all are, else the floating type that the network computes in.
 
     Raises:
@@ -184,9 +185,12 @@ def arange(
         if not numbers.size:
             raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
         return graph.constant(numbers, kind)
-    if not (_is_length(first) and _is_length(last) and _is_length(step) and step >= 1):
-        raise ArgumentError(f"arange from {first} to {last} by {step}", "beside a Size all are whole, and step above 0")
-    count = ceil_divide(last - first, step)
+    down = isinstance(step, int) and step < 0
+    if not (_is_length(first) and _is_length(last) and _is_length(step) and (down or step >= 1)):
+        raise ArgumentError(
+            f"arange from {first} to {last} by {step}", "beside a Size all are whole, and a step that is one is above 0"
+        )
+    count = ceil_divide(first - last, -step) if down else ceil_divide(last - first, step)
     if not count >= 1:
         raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
     if bounds(count)[1] > _EXACT:
@@ -224,17 +228,23 @@ def _first_numbers(graph: Graph, count: Length) -> Tensor:
     )
 
 
-def linspace(start: float | Tensor, end: float | Tensor, steps: int, *, dtype: Any = None) -> Tensor:
+def linspace(start: float | Tensor, end: float | Tensor, steps: Length, *, dtype: Any = None) -> Tensor:
     """Return ``steps`` numbers from start to end, both included, at equal distances.
 
     As whole numbers they begin and end at the whole parts of the two, and what lies between is cut off, as in torch.
 
+    Args:
+        steps: how many; a Size such as ``x.shape[2]`` is of floating numbers alone.
+
     Raises:
         ArgumentError: there are no steps.
+        DTypeError: they are whole numbers, of which it is known only when the network runs how many there are.
     """
     if steps < 1:
         raise ArgumentError(f"linspace takes steps from 1 on, not {steps}", "TensorRT has no empty tensors here")
     kind = default_dtype(0.0, here()) if dtype is None else as_dtype(dtype)
+    if isinstance(steps, Size):
+        return _as_many_as(steps, start, end, kind)
     at = np.arange(steps)
     late = at >= steps // 2  # from there on torch counts back from the end
     if isinstance(start, Tensor) or isinstance(end, Tensor):
@@ -244,6 +254,19 @@ def linspace(start: float | Tensor, end: float | Tensor, steps: int, *, dtype: A
     step = (end - start) / max(steps - 1, 1)
     numbers = np.where(late & (steps > 1), end - step * at[::-1], start + step * at)
     return here().constant(converted(numbers, kind), kind)
+
+
+def _as_many_as(steps: Size, start: Operand, end: Operand, kind: DType) -> Tensor:
+    """Return :func:`linspace` of as many numbers as a length says when the network runs."""
+    if not kind.is_floating_point:
+        raise DTypeError(f"linspace of {steps} numbers as {kind.name}", "give the floating ones, and round those")
+    first, last = (cast(tensor, float32) for tensor in promote(start, end, graph=here()))
+    count = cast(shape_tensor(first.graph, [steps]), float32)
+    at = _first_numbers(first.graph, steps)
+    behind = sub(sub(count, 1.0), at)  # how many follow
+    step = div(sub(last, first), maximum(sub(count, 1.0), 1.0))
+    early = logical_or(lt(at, floor(mul(count, 0.5))), eq(count, 1.0))  # later torch counts back from the end
+    return cast(where(early, add(first, mul(step, at)), sub(last, mul(step, behind))), kind)
 
 
 def _between(start: Operand, end: Operand, at: np.ndarray, late: np.ndarray, kind: DType) -> Tensor:

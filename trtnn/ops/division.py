@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trtnn.dtypes import DType, bfloat16, float16, float32
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.dtypes import DType, bfloat16, float16, float32, int32, int64
+from trtnn.errors import ArgumentError, DTypeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_number
 from trtnn.ops._promotion import align, cast, wide
@@ -49,6 +49,44 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
         whole, rest = _of_integers(a, b, other)
         return where(_apart(rest, a, b), add(whole, 1), whole)
     return trunc(cast(quotient(wide(a), wide(b)), a.dtype))  # torch cuts off what it has rounded
+
+
+def _bits(input: Tensor, other: int, sign: str) -> int:
+    """Return how many bits the numbers of an operand of a shift have.
+
+    Raises:
+        DTypeError: it holds no whole numbers.
+        ArgumentError: it is shifted by a number below 0.
+    """
+    if input.dtype not in (int32, int64):
+        raise DTypeError(f"{sign} in {input.graph.where} takes int32 or int64, not {input.dtype.name}")
+    if other < 0:
+        raise ArgumentError(f"{sign} by {other}: a shift is from 0 on")
+    return 64 if input.dtype is int64 else 32
+
+
+def bitwise_right_shift(input: Tensor, other: int) -> Tensor:
+    """Return ``>>`` by a number: the largest whole number that is not above input / 2^other.
+
+    Raises:
+        DTypeError: the input holds no int32 or int64.
+        ArgumentError: the number is negative.
+    """
+    if other < _bits(input, other, ">>") - 1:
+        return floor_divide(input, 2**other)
+    return where(lt(input, 0), sub(mul(input, 0), 1), mul(input, 0))
+
+
+def bitwise_left_shift(input: Tensor, other: int) -> Tensor:
+    """Return ``<<`` by a number: input · 2^other, of which the upper bits are lost.
+
+    Raises:
+        DTypeError: the input holds no int32 or int64.
+        ArgumentError: the number is negative.
+    """
+    bits = _bits(input, other, "<<")
+    factor = 2**other if other < bits - 1 else -(2**other) if other == bits - 1 else 0
+    return mul(input, factor)
 
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:

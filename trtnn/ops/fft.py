@@ -112,13 +112,13 @@ def _axis(input: Tensor | Complex, dim: int, what: str) -> int:
     return normalize_dim(dim, input.ndim)
 
 
-def _known(input: Tensor, axis: int, what: str) -> int:
+def _static_length(input: Tensor, axis: int, what: str) -> int:
     return _length(input.shape[axis], input, what)
 
 
 def _real_to_half(input: Tensor, n: int | None, dim: int, norm: str | None, what: str, whole: bool) -> Complex:
     axis = _axis(input, dim, what)
-    length = _known(input, axis, what)
+    length = _static_length(input, axis, what)
     n = length if n is None else _length(n, input, what)
     line = _rows(input, axis, n)
     count = n if whole else n // 2 + 1
@@ -129,7 +129,7 @@ def _real_to_half(input: Tensor, n: int | None, dim: int, norm: str | None, what
 
 def _complex_to_complex(input: Complex, n: int | None, dim: int, norm: str | None, what: str, inverse: bool) -> Complex:
     axis = _axis(input, dim, what)
-    length = _known(input.real, axis, what)
+    length = _static_length(input.real, axis, what)
     n = length if n is None else _length(n, input.real, what)
     real, imag = (_rows(part, axis, n) for part in (input.real, input.imag))
     matrix = (spectrum_matrix(n, real.shape[-1], n) * _scale(n, norm, inverse)).astype(np.float32)
@@ -166,7 +166,7 @@ def ifft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: str
     """
     if not isinstance(input, Complex):
         spectrum = _real_to_half(input, n, dim, None, "ifft", True)
-        return spectrum.conj() * _scale(_known(spectrum.real, _axis(input, dim, "ifft"), "ifft"), norm, True)
+        return spectrum.conj() * _scale(_static_length(spectrum.real, _axis(input, dim, "ifft"), "ifft"), norm, True)
     return _complex_to_complex(input, n, dim, norm, "ifft", True)
 
 
@@ -183,7 +183,7 @@ def irfft(input: Tensor | Complex, n: int | None = None, dim: int = -1, norm: st
     """
     axis = _axis(input, dim, "irfft")
     real, imag = (input.real, input.imag) if isinstance(input, Complex) else (input, None)
-    places = _known(real, axis, "irfft")
+    places = _static_length(real, axis, "irfft")
     n = _length(2 * (places - 1) if n is None else n, real, "irfft")
     parts = [_rows(part, axis, n // 2 + 1) for part in (real, imag) if part is not None]
     count = parts[0].shape[-1]

@@ -7,7 +7,7 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Array, expect_floating, shape_of_weights
 from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add
-from trtnn.ops.matrix import einsum
+from trtnn.ops.matrix import einsum, matmul
 from trtnn.ops.shaping import reshape, with_ndim
 from trtnn.shapes.symbolic import same
 
@@ -17,17 +17,20 @@ def linear(input: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = 
 
     Args:
         input: (..., in_features).
-        weight: (out_features, in_features).
+        weight: (out_features, in_features); or (in_features,), of an output without a dimension for it.
         bias: (out_features,).
 
     Returns:
-        (..., out_features).
+        (..., out_features); or (...).
 
     Raises:
-        ShapeError: the input has another number of features.
+        ShapeError: the input has another number of features, or there is a bias beside a weight of one dimension.
         DTypeError: it holds no fractions.
     """
-    out_features, in_features = shape_of_weights(weight, 2, "the weight of linear")
+    is_vector = len(weight.shape) == 1
+    if is_vector and bias is not None:
+        raise ShapeError("linear takes no bias beside a weight of one dimension", "add it to the result")
+    *outputs, in_features = shape_of_weights(weight, 1 if is_vector else 2, "the weight of linear")
     expect_floating(input, "linear")
     if not input.shape or not same(input.shape[-1], in_features):
         raise ShapeError(
@@ -36,6 +39,9 @@ def linear(input: Tensor, weight: Array | Tensor, bias: Array | Tensor | None = 
             f"received an input of shape {input.shape}",
         )
     graph, trt = input.graph, input.graph.trt
+    if is_vector:
+        return matmul(input, _as_operand(weight, input, 1))
+    (out_features,) = outputs
     ndim = max(input.ndim, 2)
     input_nd = with_ndim(input, ndim)
     product = graph.emit(

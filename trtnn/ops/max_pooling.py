@@ -16,6 +16,7 @@ from trtnn.ops._windows import (
     adaptive_windows,
     dynamic_to_one,
     emit_pooling,
+    kernel_within,
     output_sides,
     padding_after,
     regular_windows,
@@ -72,6 +73,7 @@ def _max_pool(
     expect_floating(input, what)
     kernel, stride, padding = window(n, kernel_size, stride, padding)
     dilation = ntuple(dilation, n, "dilation")
+    kernel = kernel_within(images, kernel, stride, padding) if ceil_mode and max(dilation) == 1 else kernel
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     after, shape = padding_after(images, reach, stride, padding, ceil_mode, what)
     if max(dilation) == 1 and not return_indices:

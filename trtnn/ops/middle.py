@@ -60,7 +60,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 def _median(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     expect_number(input, "median")
-    length = _known_length(input, dim, "median")
+    length = _static_length(input, dim, "median")
     values, indices = _at_rank(input, (length + 1) // 2, dim, keepdim)
     if not input.dtype.is_floating_point or not input.shape:
         return Extremes(values, indices)
@@ -81,7 +81,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> T
 def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     if not input.dtype.is_floating_point or not input.shape:
         return _median(input, dim, keepdim)
-    _known_length(input, dim, "nanmedian")
+    _static_length(input, dim, "nanmedian")
     axis = normalize_dim(dim, input.ndim)
     unknown = isnan(input)
     indices = sort(where(unknown, math.inf, input), axis).indices
@@ -92,7 +92,7 @@ def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     return result if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in result))
 
 
-def _known_length(input: Tensor, dim: int, what: str) -> int:
+def _static_length(input: Tensor, dim: int, what: str) -> int:
     if not input.shape:
         normalize_dim(dim, 1)
         return 1
@@ -118,7 +118,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
     if input.dtype is bool_:
         values, indices = mode(cast(input, int32), dim, keepdim)
         return Extremes(cast(values, bool_), indices)
-    _known_length(input, dim, "mode")
+    _static_length(input, dim, "mode")
     axis = normalize_dim(dim, input.ndim)
     values, indices = (movedim(tensor, axis, -1) for tensor in sort(input, axis))
     alike = eq(unsqueeze(values, -1), unsqueeze(values, -2))

@@ -92,11 +92,6 @@ KINDS = (
         " special.spherical_bessel_j0 special.xlog1py special.zeta",
     ),
     Kind(
-        "TensorRT has no bitwise arithmetic",
-        "a shift by n is a product with 2**n, or floor_divide by it",
-        "bitwise_left_shift bitwise_right_shift",
-    ),
-    Kind(
         "it is another name of a function in torch itself",
         "the function of that name in trtnn.functional: sigmoid for expit",
         "special.erf special.erfc special.exp2 special.expit special.expm1 special.log1p special.log_softmax"
@@ -122,8 +117,8 @@ KINDS = (
     Kind(
         "of torch's own quantisation",
         "build with int8 and a calibration: see trtnn.build.build",
-        "choose_qparams_optimized dequantize empty_quantized fake_quantize_per_channel_affine"
-        " fake_quantize_per_tensor_affine fbgemm_linear_fp16_weight fbgemm_linear_fp16_weight_fp32_activation"
+        "choose_qparams_optimized dequantize empty_quantized fbgemm_linear_fp16_weight"
+        " fbgemm_linear_fp16_weight_fp32_activation"
         " fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation fbgemm_linear_quantize_weight"
         " fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix fused_moving_avg_obs_fake_quant int_repr"
         " q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qscheme"

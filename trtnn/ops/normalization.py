@@ -57,7 +57,7 @@ def batch_norm(
     """
     expect_ndim(input, (2, 3, 4, 5), "batch_norm", "(batch, channels, ...)")
     expect_floating(input, "batch_norm")
-    if training and input.value.known:
+    if training and input.value.constant:
         return _by_own_statistics(input, weight, bias, eps)
     if training or running_mean is None or running_var is None:
         raise UnsupportedError("batch_norm without stored statistics", "an engine's result depends on no batch")

@@ -83,7 +83,7 @@ def pad(input: Tensor, pad: Sequence[Length], mode: str = "constant", value: flo
         pad: how many before and after the last dimension, then the one before it, and so on; below 0 cuts off. Sizes
             may come to 0: ``pad(x, (0, -x.shape[-1] % 8))`` makes the last dimension a multiple of 8.
         mode: ``"constant"``; ``"reflect"``, without the edge itself; ``"replicate"``, the edge; or ``"circular"``.
-        value: of ``"constant"``; 0 where None.
+        value: of ``"constant"``; 0 where None, as it has to be for other modes.
 
     Raises:
         ArgumentError: ``pad`` is no list of pairs, or the mode is unknown or takes no value.
@@ -93,7 +93,7 @@ def pad(input: Tensor, pad: Sequence[Length], mode: str = "constant", value: flo
         raise ArgumentError(f"no padding mode {mode!r}", f"known: {', '.join(SLICE_MODES)}")
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ArgumentError(f"pad takes pairs, at most {input.ndim} of them, not {tuple(pad)}")
-    if mode != "constant" and value is not None:
+    if mode != "constant" and value:
         raise ArgumentError(f"padding mode {mode!r} takes no value")
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     sides = [(0, 0)] * (input.ndim - len(pairs)) + pairs[::-1]

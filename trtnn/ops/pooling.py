@@ -16,6 +16,7 @@ from trtnn.ops._windows import (
     adaptive_windows,
     dynamic_to_one,
     emit_pooling,
+    kernel_within,
     output_sides,
     padding_after,
     regular_windows,
@@ -68,6 +69,7 @@ def _avg_pool(
     images, undo = as_images(input, n, what)
     expect_floating(input, what)
     kernel, stride, padding = window(n, kernel_size, stride, padding)
+    kernel = kernel_within(images, kernel, stride, padding) if ceil_mode else kernel
     after, shape = padding_after(images, kernel, stride, padding, ceil_mode, what)
     if divisor_override == 0:
         raise ArgumentError("divisor_override is not 0")

@@ -14,8 +14,8 @@ from trtnn.ops._promotion import cast, wide
 from trtnn.ops.arithmetic import clamp, maximum, mul, sub
 from trtnn.ops.blending import lerp
 from trtnn.ops.comparison import isnan, logical_not, lt, where
+from trtnn.ops.constants import constant_array
 from trtnn.ops.gathering import gather
-from trtnn.ops.known import known_array
 from trtnn.ops.ordering import sort
 from trtnn.ops.reduction import any, sum
 from trtnn.ops.shaping import flatten, movedim, reshape, squeeze
@@ -98,7 +98,7 @@ def _shares(input: Tensor, q: Operand, what: str) -> tuple[Tensor, bool]:
             raise ShapeError(f"{what} takes q as a number or a vector, not of shape {q.shape}")
         if q.dtype is not input.dtype:
             raise DTypeError(f"{what} of {input.dtype.name} at q of {q.dtype.name}", "they have one type, as in torch")
-        array = known_array(q)
+        array = constant_array(q)
         if array is None:
             return reshape(clamp(wide(q), 0.0, 1.0), (-1,)), bool(q.ndim)
         q = array

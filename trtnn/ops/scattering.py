@@ -76,7 +76,7 @@ def scatter_reduce(
         reduce: ``"sum"``, ``"prod"``, ``"mean"``, ``"amax"`` or ``"amin"``; of whole numbers the mean is rounded down.
         include_self: whether what was there is one of them; where nothing comes, it stays in any case.
     """
-    _expect_known(reduce, _REDUCTIONS, "scatter_reduce")
+    _expect_reduction(reduce, _REDUCTIONS, "scatter_reduce")
     if reduce == "mean":
         expect_number(input, "scatter_reduce by the mean")
     return _scattered(input, dim, index, src, reduce, include_self, "scatter_reduce")
@@ -94,7 +94,7 @@ def index_reduce(
         source: of ``input``'s type and shape, but as long as ``index`` along ``dim``.
         reduce: ``"prod"``, ``"mean"``, ``"amax"`` or ``"amin"``.
     """
-    _expect_known(reduce, _REDUCTIONS[1:], "index_reduce")
+    _expect_reduction(reduce, _REDUCTIONS[1:], "index_reduce")
     if not input.shape:
         vectors = (reshape(tensor, (-1,)) for tensor in (input, source))
         result = index_reduce(next(vectors), dim, index, next(vectors), reduce, include_self=include_self)
@@ -107,7 +107,7 @@ def index_reduce(
     return _scattered(input, axis, spread, source, reduce, include_self, "index_reduce")
 
 
-def _expect_known(reduce: str, reductions: tuple[str, ...], what: str) -> None:
+def _expect_reduction(reduce: str, reductions: tuple[str, ...], what: str) -> None:
     if reduce not in reductions:
         raise ArgumentError(f"{what} knows no reduce={reduce!r}", f"known: {', '.join(reductions)}")
 

@@ -11,9 +11,9 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, normalize_dim
 from trtnn.ops._inplace import viewing
 from trtnn.ops._promotion import promote
+from trtnn.ops.constants import numbers_of
 from trtnn.ops.indexing import getitem
 from trtnn.ops.joining import cat
-from trtnn.ops.known import numbers_of
 from trtnn.ops.padding import pad
 from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.tiling import expand

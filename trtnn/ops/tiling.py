@@ -10,8 +10,8 @@ import numpy as np
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import normalize_dim, normalize_dims
+from trtnn.ops.constants import numbers_of
 from trtnn.ops.indexing import cut, take
-from trtnn.ops.known import numbers_of
 from trtnn.ops.shaping import flatten, is_open, reshape, unpacked, unsqueeze, with_ndim
 from trtnn.shapes.symbolic import Length, same, same_shape
 

@@ -322,7 +322,7 @@ class LengthReader:
 
     def __init__(self, dims: Mapping[str, Length]) -> None:
         self._dims = dims
-        self._known: dict[str, Length] = {}
+        self._parsed: dict[str, Length] = {}
         self._text = ""  # that is being read
         self._work = 0
 
@@ -332,9 +332,9 @@ class LengthReader:
         Raises:
             ValueError: the text is no length, names an unknown dimension, or is too complicated.
         """
-        if text not in self._known:
-            self._known[text] = self._parse(text)
-        return self._known[text]
+        if text not in self._parsed:
+            self._parsed[text] = self._parse(text)
+        return self._parsed[text]
 
     def _parse(self, text: str) -> Length:
         try:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, BackendError, ShapeError
 from trtnn.vision.boxes import check_boxes
-from trtnn.vision.preprocessing import Placement
+from trtnn.vision.placing import Placement
 
 
 class Detection(NamedTuple):
@@ -82,6 +83,25 @@ class Detections:
                 row["label"] = label_of(index, labels)
             rows.append(row)
         return {"detections": rows}
+
+    def to_supervision(self, labels: Sequence[str] | None = None) -> Any:
+        """Return them as ``supervision.Detections``, Roboflow's, which draws, tracks, counts and saves them.
+
+        Args:
+            labels: the classes' names; with them ``data["class_name"]`` has the name of each.
+
+        Raises:
+            BackendError: supervision is not installed.
+            ArgumentError: a class has no name in ``labels``.
+        """
+        try:
+            theirs = importlib.import_module("supervision").Detections
+        except ImportError as error:
+            raise BackendError(f"supervision cannot be imported: {error}", "pip install supervision") from error
+        data = {}
+        if labels is not None:
+            data = {"class_name": np.array([label_of(index, labels) for index in self.classes.tolist()], str)}
+        return theirs(xyxy=self.boxes, confidence=self.scores, class_id=self.classes, data=data)
 
 
 def label_of(class_index: int, labels: Sequence[str] | None) -> str:

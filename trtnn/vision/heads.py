@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.boxes import check_boxes
 from trtnn.vision.detections import Detections
-from trtnn.vision.postprocessing import check_batch, check_thresholds, postprocess, suppress
-from trtnn.vision.preprocessing import Placement
+from trtnn.vision.placing import Placement
+from trtnn.vision.postprocessing import check_batch, check_thresholds, postprocess
+from trtnn.vision.suppression import suppress
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Head:
             than the number of classes, other words are any length. A lone output may have any name.
         thresholds: what :attr:`detect` takes by name, with the values that the project itself uses.
         detect: from the outputs, arrays by name, and the placements of the images to their detections.
+        evaluation: the thresholds that are others where the project measures mAP.
     """
 
     outputs: Mapping[str, tuple[str, ...]]
     thresholds: Mapping[str, Any]
     detect: Callable[..., list[Detections]]
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         forms = [f"({', '.join(words)})" for words in self.outputs.values()]
@@ -130,7 +133,7 @@ def _detect_retinanet(
     for boxes, scores, placement in zip(outputs["boxes"], outputs["scores"], placements, strict=True):
         best = [
             start * scores.shape[1] + _best(scores[start:end].ravel(), confidence, max_candidates)
-            for start, end in _levels(placement.canvas_size, len(scores))
+            for start, end in levels(placement.canvas_size, len(scores))
         ]
         anchors, indices = np.divmod(np.concatenate(best), scores.shape[1])
         x1, y1, x2, y2 = placement.area
@@ -153,7 +156,7 @@ RETINANET_STRIDES = (8, 16, 32, 64, 128)
 RETINANET_ANCHORS = 9  # a cell
 
 
-def _levels(canvas_size: tuple[int, int], anchors: int) -> list[tuple[int, int]]:
+def levels(canvas_size: tuple[int, int], anchors: int) -> list[tuple[int, int]]:
     """Return the first anchor of each level, and the first after it.
 
     Raises:
@@ -203,11 +206,17 @@ _NMS = {
 }
 #: YOLOv5 and YOLOv3: centre x, centre y, width, height in px, objectness and class scores.
 YOLOV5 = Head(
-    {"prediction": ("batch", "boxes", "5 + classes")}, {"confidence": 0.25, "iou": 0.45, **_NMS}, _detect_yolov5
+    {"prediction": ("batch", "boxes", "5 + classes")},
+    {"confidence": 0.25, "iou": 0.45, **_NMS},
+    _detect_yolov5,
+    {"confidence": 0.001, "iou": 0.6, "multi_label": True},
 )
 #: YOLOv8: centre x, centre y, width, height in px and class scores, a row each; no objectness.
 YOLOV8 = Head(
-    {"prediction": ("batch", "4 + classes", "boxes")}, {"confidence": 0.25, "iou": 0.7, **_NMS}, _detect_yolov8
+    {"prediction": ("batch", "4 + classes", "boxes")},
+    {"confidence": 0.25, "iou": 0.7, **_NMS},
+    _detect_yolov8,
+    {"confidence": 0.001, "multi_label": True},
 )
 #: torchvision's RetinaNet: boxes xyxy in px, and class scores, of each anchor: level by level, cell by cell.
 RETINANET = Head(
@@ -220,10 +229,12 @@ CENTERNET = Head(
     {"prediction": ("batch", "boxes", "6")},
     {"confidence": 0.3, "max_detections": 100, "classes": None},
     _detect_picked,
+    {"confidence": 0.0},
 )
 #: YOLO with its suppression inside, or without the need of any: each box x1, y1, x2, y2 in px, score and class.
 END2END = Head(
     {"prediction": ("batch", "boxes", "6")},
     {"confidence": 0.25, "max_detections": 300, "classes": None},
     _detect_picked,
+    {"confidence": 0.001},
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError, named
 from trtnn.files import atomic_write
 from trtnn.vision.headers import scans_in, size_in_header
 from trtnn.vision.opencv import opencv
@@ -30,30 +30,63 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
 
     Raises:
         ShapeError: another shape; what makes one of three channels of it is said.
-        DTypeError: another element type, or a path.
+        DTypeError: another element type, or no array at all.
     """
     if isinstance(image, str | os.PathLike):
         raise DTypeError(f"a picture is an array, not a path: {image}", "trtnn.vision.read_image(path) reads one")
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        ways = {1: "of a grey one: image.repeat(3, 2)", 4: "without its fourth channel: image[..., :3]"}
-        way = ways.get(image.shape[2]) if image.ndim == 3 else None
-        if image.ndim == 2:
-            way = "of a grey one: image[..., None].repeat(3, 2)"
-        received = f"received: {image.shape}"
-        raise ShapeError("a picture must have the shape (height, width, 3)", received, *([way] if way else []))
-    if image.dtype != np.uint8:
-        raise DTypeError("a picture must be uint8, RGB in 0..255", f"received: {image.dtype}")
-    return image
+    try:
+        array = np.asarray(image)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"a picture is an array, not {named(image)}")
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ShapeError(
+            "a picture must have the shape (height, width, 3)", f"received: {array.shape}", *_ways(array.shape)
+        )
+    if array.dtype != np.uint8:
+        way = ["of one of 16 bits: (image >> 8).astype(numpy.uint8)"] if array.dtype == np.uint16 else []
+        raise DTypeError("a picture must be uint8, RGB in 0..255", f"received: {array.dtype}", *way)
+    return array
 
 
-def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
+def _ways(shape: tuple[int, ...]) -> list[str]:
+    """Return what makes an image of an array of another shape, in words; nothing where that cannot be told."""
+    if len(shape) == 2:
+        return ["of a grey one: image[..., None].repeat(3, 2)"]
+    ways = {1: "of a grey one: image.repeat(3, 2)", 4: "without its fourth channel: image[..., :3]"}
+    return [ways[shape[2]]] if len(shape) == 3 and shape[2] in ways else []
+
+
+def check_images(images: Iterable[npt.ArrayLike], first: int = 0) -> list[np.ndarray]:
+    """Return all ``images`` as :func:`check_image` does.
+
+    Args:
+        images: any number.
+        first: the index of the first, which errors count from.
+
+    Raises:
+        ShapeError, DTypeError: one is not an image; with its index.
+    """
+    checked = []
+    for index, image in enumerate(images, first):
+        try:
+            checked.append(check_image(image))
+        except (ShapeError, DTypeError) as error:
+            raise type(error)(f"image {index} of those given: {error.summary}", *error.details) from None
+    return checked
+
+
+def find_images(
+    source: str | os.PathLike[str], recursive: bool = False, suffixes: Collection[str] = SUFFIXES
+) -> list[Path]:
     """Return the images that ``source`` stands for, sorted by path.
 
     Args:
         source: a file (taken whatever its suffix), a folder (its images by suffix) or a glob such as
             ``"holiday/**/*.jpg"`` (its matches by suffix). Hidden files are left out of folders and globs.
         recursive: whether a folder's subfolders count, but for hidden ones and links.
+        suffixes: of what is taken from folders and globs.
 
     Raises:
         ImageError: there is no image at all.
@@ -69,13 +102,13 @@ def find_images(source: str | os.PathLike[str], recursive: bool = False) -> list
         raise ImageError(f"no picture at {path}: it is neither a regular file nor a folder")
     else:
         candidates = [Path(match) for match in glob.glob(os.fspath(source), recursive=True)]
-    paths = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    paths = sorted(entry for entry in candidates if entry.suffix.lower() in suffixes and entry.is_file())
     if paths:
         return paths
     if path.is_dir() or candidates:
         place = f"the folder {path}" if path.is_dir() else f"what {source} matches"
         below = ["its subfolders were left out: -r, or recursive=True, takes them too"] if subfolders(path) else []
-        details = [f"known suffixes: {' '.join(sorted(SUFFIXES))}", *([] if recursive else below)]
+        details = [f"known suffixes: {' '.join(sorted(suffixes))}", *([] if recursive else below)]
         raise ImageError(f"no picture in {place}", *details)
     raise ImageError(f"no picture at {source}", "it is neither a file, nor a folder, nor a glob that matches anything")
 
@@ -113,38 +146,58 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
             more pixels.
         ArgumentError: ``max_pixels`` is no positive number.
     """
+    most = most_bytes(max_pixels)
+    return decode_image(_read_bytes(Path(path), most), path, max_pixels)
+
+
+def most_bytes(max_pixels: int) -> int:
+    """Return how many bytes an image of so many pixels may have.
+
+    Raises:
+        ArgumentError: it is no positive number.
+    """
     if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
         raise ArgumentError(f"max_pixels is a positive int, not {max_pixels!r}")
-    path = Path(path)
-    data = _read_bytes(path, max_pixels)
+    return max(_LEAST_BYTES, max_pixels * _BYTES_A_PIXEL)
+
+
+def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return the image that ``data``, the content of a file, is; see :func:`read_image`.
+
+    Args:
+        data: its bytes.
+        name: what errors call it.
+        max_pixels: the most that it may have.
+    """
+    if not data:
+        raise ImageError(f"cannot read the picture {name}: the file is empty")
     size = size_in_header(data)
     if size is None:
-        raise _does_not_decode(path, data)
+        raise _does_not_decode(name, data)
     if size[0] * size[1] > max_pixels:
         raise ImageError(
-            f"the picture {path} is too large: {size[0]:,}×{size[1]:,} pixels",
+            f"the picture {name} is too large: {size[0]:,}×{size[1]:,} pixels",
             f"the most is {max_pixels:,}; where the file is trusted, raise it: read_image(path, max_pixels=...), or "
             "trtnn detect --max-pixels",
         )
     scans = scans_in(data)
     if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
         raise ImageError(
-            f"the picture {path} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",
+            f"the picture {name} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",
             f"the most is {_MOST_SCANS * max_pixels // (size[0] * size[1]):,} of so many; most JPEGs have up to 10",
         )
     cv2 = opencv()
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f"cannot read the picture {path}", f"OpenCV: {error.err}") from error
+        raise ImageError(f"cannot read the picture {name}", f"OpenCV: {error.err}") from error
     if image is None:
-        raise _does_not_decode(path, data)
+        raise _does_not_decode(name, data)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def _read_bytes(path: Path, max_pixels: int) -> bytes:
+def _read_bytes(path: Path, most: int) -> bytes:
     """Return the bytes of a regular file: a pipe may never give any, and a device never end."""
-    most = max(_LEAST_BYTES, max_pixels * _BYTES_A_PIXEL)
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:  # it fails for a folder
@@ -153,19 +206,16 @@ def _read_bytes(path: Path, max_pixels: int) -> bytes:
                 raise ImageError(f"cannot read the picture {path}: it is no regular file")
             if status.st_size > most:
                 raise ImageError(f"cannot read the picture {path}: its {status.st_size:,} bytes are more than {most:,}")
-            data = file.read(status.st_size)
+            return file.read(status.st_size)
     except FileNotFoundError:
         raise ImageError(f"no picture at {path}: the file does not exist") from None
     except OSError as error:
         raise ImageError(f"cannot read the picture {path}", f"{type(error).__name__}: {error.strerror}") from error
-    if not data:
-        raise ImageError(f"cannot read the picture {path}: the file is empty")
-    return data
 
 
-def _does_not_decode(path: Path, data: bytes) -> ImageError:
+def _does_not_decode(name: str | os.PathLike[str], data: bytes) -> ImageError:
     return ImageError(
-        f"cannot read the picture {path}: it does not decode",
+        f"cannot read the picture {name}: it does not decode",
         f"size: {len(data)} bytes, the first: {data[:8].hex(' ')}",
         "the file is damaged, or of another kind than BMP, JPEG, PNG, PPM, TIFF and WebP",
     )

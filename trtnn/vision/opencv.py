@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from typing import Any
 
 from trtnn.errors import ImageError
@@ -25,3 +26,9 @@ def opencv() -> Any:
             "pip install opencv-python-headless",
             "beside opencv-python it breaks: pip uninstall opencv-python opencv-contrib-python first",
         ) from error
+
+
+def quiet_opencv() -> Any:
+    """Return the module ``cv2``, whose FFmpeg prints nothing of what it meets in videos unless it was told to."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when the first video is opened
+    return opencv()

@@ -34,10 +34,10 @@ class Pipeline:
     head: Head | None
 
     def preprocess(
-        self, images: Iterable[npt.ArrayLike], size: int | Size, dtype: npt.DTypeLike = np.float32
+        self, images: Iterable[npt.ArrayLike], size: int | Size, dtype: npt.DTypeLike = np.float32, **options: Any
     ) -> tuple[np.ndarray, list[Placement]]:
-        """Make one batch of images; see :func:`trtnn.vision.preprocess`."""
-        return preprocess(images, size, dtype, self.preprocessing)
+        """Make one batch of images; see :func:`trtnn.vision.preprocess`, also for the ``options``."""
+        return preprocess(images, size, dtype, self.preprocessing, **options)
 
     def thresholds(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return all thresholds: those given, and the project's own for the rest.

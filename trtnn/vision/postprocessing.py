@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.vision.boxes import box_iou
 from trtnn.vision.detections import Detections
-from trtnn.vision.preprocessing import Placement
-
-BLOCK = 256  # candidates compared at a time: the fastest for 400 to 30000 candidates
+from trtnn.vision.placing import Placement
+from trtnn.vision.suppression import suppress
 
 
 def non_max_suppression(
@@ -95,31 +93,6 @@ def _is_number(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def suppress(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    indices: np.ndarray,
-    iou: float,
-    max_detections: int,
-    classes: Iterable[int] | None = None,
-    agnostic: bool = False,
-    max_candidates: int | None = None,
-) -> Detections:
-    """Return the best of one image's candidates, from the highest score downwards, by non-maximum suppression.
-
-    Args:
-        boxes: (n, 4) xyxy.
-        scores: (n,)
-        indices: (n,), their classes.
-        iou, max_detections, classes, agnostic, max_candidates: as for :func:`non_max_suppression`.
-    """
-    order = np.arange(len(boxes)) if classes is None else np.flatnonzero(np.isin(indices, list(classes)))
-    order = order[np.argsort(-scores[order], kind="stable")][:max_candidates]
-    boxes, scores, indices = boxes[order], scores[order], indices[order]
-    kept = _greedy(boxes, np.zeros_like(indices) if agnostic else indices, iou, max_detections)
-    return Detections(boxes[kept], scores[kept], indices[kept])
-
-
 def postprocess(prediction: npt.ArrayLike, placements: Sequence[Placement], **thresholds: Any) -> list[Detections]:
     """From the network's output for a batch to the detections in every image's own pixels.
 
@@ -173,29 +146,3 @@ def _candidates(
         index = np.flatnonzero(scores[np.arange(len(scores)), indices] > confidence)
         indices = indices[index]
     return boxes[index], scores[index, indices], indices
-
-
-def _greedy(boxes: np.ndarray, groups: np.ndarray, iou: float, limit: int) -> np.ndarray:
-    """Of boxes sorted by score, the first ``limit`` kept: their IoU with every one kept of their group is <= ``iou``.
-
-    Not cv2.dnn.NMSBoxes: it drops the second of two boxes without area, which torchvision keeps, rounds differently,
-    and has no limit on kept boxes, so that it takes seconds where many candidates overlap little.
-    """
-    kept = np.empty(0, np.int64)
-    threshold = np.array([iou])  # an array, so that the comparison is in float64, as torchvision's is on the CPU
-
-    def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (box_iou(boxes[a], boxes[b]) > threshold) & (groups[a, None] == groups[b])
-
-    for start in range(0, len(boxes), BLOCK):
-        block = np.arange(start, min(start + BLOCK, len(boxes)))
-        block = block[~overlap(kept, block).any(axis=0)]
-        overlaps = overlap(block, block)
-        alive = np.ones(len(block), bool)
-        for i in range(len(block)):
-            if alive[i]:
-                alive[i + 1 :] &= ~overlaps[i, i + 1 :]
-        kept = np.concatenate([kept, block[alive]])
-        if len(kept) >= limit:
-            break
-    return kept[:limit]

@@ -2,156 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, DTypeError, ImageError, nearest
-from trtnn.vision.boxes import check_boxes
-from trtnn.vision.images import check_image
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, nearest
+from trtnn.vision.fits import FITS, Fitted, Placement, Size, check_size, letterbox, scratch
+from trtnn.vision.images import check_images
 from trtnn.vision.opencv import opencv
 
-Size = tuple[int, int]
-Color = int | tuple[float, float, float]
-_LONGEST_WARPED = 32766  # of cv2.warpAffine
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How an image lies on its canvas: x on the canvas = x in the image · scale + offset, and so for y.
-
-    Attributes:
-        source_size: the image's (height, width) in px.
-        canvas_size: the canvas's (height, width) in px.
-        scale: canvas pixels per image pixel, (x, y).
-        offset: of the image's top left corner on the canvas in px, (x, y); it may be a fraction.
-    """
-
-    source_size: Size
-    canvas_size: Size
-    scale: tuple[float, float]
-    offset: tuple[float, float]
-
-    @property
-    def area(self) -> tuple[float, float, float, float]:
-        """The box of the whole image on the canvas, xyxy in px."""
-        (height, width), (x, y) = self.source_size, self.offset
-        return x, y, x + width * self.scale[0], y + height * self.scale[1]
-
-    def to_source(self, boxes: npt.ArrayLike) -> np.ndarray:
-        """Map boxes from the canvas to the image: (x - offset) / scale, clipped to the image.
-
-        Args:
-            boxes: (n, 4) xyxy in px of the canvas.
-
-        Returns:
-            (n, 4) float32 xyxy in px of the image.
-
-        Raises:
-            ShapeError: boxes of another shape.
-        """
-        boxes = check_boxes(boxes).astype(np.float64)
-        height, width = self.source_size
-        boxes = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
-        return np.clip(boxes, 0, np.tile((width, height), 2)).astype(np.float32)
-
-
-def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tuple[np.ndarray, Placement]:
-    """Put an image, scaled to fit, into the middle of a canvas of fixed size.
-
-    The canvas is that of YOLOv5's own input pipeline with a fixed size: the image is resized bilinearly to
-    (round(w * ratio), round(h * ratio)), enlarged too if it is small, and put at the offset round(rest / 2 - 0.1).
-    The placement says where the pixels are: at whole pixels, each side with the scale that rounding gave it.
-
-    Args:
-        image: uint8 (height, width, 3) RGB.
-        size: the canvas's (height, width) in px, or one number for a square.
-        color: the filling, one grey value or (red, green, blue).
-
-    Returns:
-        The canvas, uint8 (*size, 3) RGB, and how the image lies on it.
-
-    Raises:
-        ArgumentError: the size is not positive.
-        ShapeError, DTypeError: ``image`` is not an image.
-    """
-    image, size = check_image(image), _check_size(size)
-    ratio = _ratio(image, size)
-    height, width = (max(1, round(side * ratio)) for side in image.shape[:2])
-    top, left = (round((canvas - side) / 2 - 0.1) for canvas, side in zip(size, (height, width), strict=True))
-    canvas = np.empty((*size, 3), np.uint8)
-    canvas[:] = color
-    canvas[top : top + height, left : left + width] = _resize(image, height, width)
-    return canvas, _placed(image, size, (height, width), (top, left))
-
-
-def _corner(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
-    """Put an image, scaled to fit, at the top left, as torchvision's detectors do: it is resized in float32.
-
-    Its sides are cut to whole pixels, and each side has the scale that comes of that.
-    """
-    ratio = _ratio(image, size)
-    height, width = (max(1, int(side * ratio + 1e-6)) for side in image.shape[:2])
-    canvas = np.empty((*size, 3), np.float32)
-    canvas[:] = fill
-    canvas[:height, :width] = _resize(image.astype(np.float32), height, width)
-    return canvas, _placed(image, size, (height, width))
-
-
-def _warp(image: np.ndarray, size: Size, fill: Color) -> tuple[np.ndarray, Placement]:
-    """Put an image, scaled to fit, in the middle to the fraction of a pixel, by one affine map, as CenterNet does.
-
-    CenterNet moves boxes, in training and back, by the map that moves the centres of pixels: so does the placement.
-
-    Raises:
-        ImageError: the image is longer than OpenCV can map.
-    """
-    if max(*image.shape[:2], *size) > _LONGEST_WARPED:
-        raise ImageError(
-            f"a picture of {image.shape[0]}×{image.shape[1]} is too long for this network's preprocessing",
-            f"OpenCV maps pictures of up to {_LONGEST_WARPED} pixels a side",
-        )
-    cv2, ratio = opencv(), _ratio(image, size)
-    x, y = _middle(image, size, ratio)
-    matrix = np.array([[ratio, 0, x], [0, ratio, y]])
-    canvas = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
-    return canvas, Placement(image.shape[:2], size, (ratio, ratio), (x, y))
-
-
-def _stretch(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
-    """Fill the whole canvas with an image, whatever that does to its proportions."""
-    return _resize(image, *size), _placed(image, size, size)
-
-
-def _crop(image: np.ndarray, size: Size, _: Color) -> tuple[np.ndarray, Placement]:
-    """Cut the middle out of an image, as torchvision's transform for classification does.
-
-    The image's shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut to a
-    whole number. The offset of the crop is round(rest / 2). Only what is on the canvas is computed.
-    """
-    sides = image.shape[:2]
-    shorter = round(max(size) * 256 / 224)
-    height, width = (shorter * side // min(sides) for side in sides)
-    top, left = (round((side - canvas) / 2) for side, canvas in zip((height, width), size, strict=True))
-    rows, columns = range(top, top + size[0]), range(left, left + size[1])
-    canvas = image[_under(sides[0], height, rows), _under(sides[1], width, columns)]
-    canvas = _average(canvas, sides[0], height, rows).transpose(1, 0, 2)
-    canvas = _average(canvas, sides[1], width, columns).transpose(1, 0, 2)
-    return np.rint(canvas), _placed(image, size, (height, width), (-top, -left))
-
-
-#: How an image may lie on its canvas.
-FITS: dict[str, Callable[[np.ndarray, Size, Color], tuple[np.ndarray, Placement]]] = {
-    "letterbox": letterbox,
-    "corner": _corner,
-    "warp": _warp,
-    "stretch": _stretch,
-    "crop": _crop,
-}
+__all__ = ["FITS", "YOLO", "Placement", "Preprocessing", "Size", "letterbox", "preprocess"]
 
 
 @dataclass(frozen=True)
@@ -219,93 +85,121 @@ def preprocess(
     size: int | Size,
     dtype: npt.DTypeLike = np.float32,
     how: Preprocessing = YOLO,
+    *,
+    out: np.ndarray | None = None,
+    first: int = 0,
 ) -> tuple[np.ndarray, list[Placement]]:
     """Make one batch of images of any sizes: each on a canvas of its own, normalised, channels first.
+
+    Images are prepared side by side, by as many threads as there are processors.
 
     Args:
         images: uint8 (height, width, 3) RGB each.
         size: the canvas's (height, width) in px, or one number for a square.
         dtype: float32 or float16.
         how: YOLO's way by default: letterboxed, RGB in 0..1.
+        out: the array to write the batch into, of its shape and type, contiguous; None for a new one.
+        first: the index of the first image, which errors count from.
 
     Returns:
         The batch (N, 3, *size), and how every image lies on its canvas, for :func:`postprocess`.
 
     Raises:
         ArgumentError: the size is not positive.
-        DTypeError: a ``dtype`` other than float32 and float16, or an image that is not uint8.
-        ShapeError: an image of another shape.
+        DTypeError: a ``dtype`` other than float32 and float16, ``out`` of another type, or an image that is not uint8.
+        ShapeError: an image, or ``out``, of another shape.
     """
-    dtype = np.dtype(dtype)
+    dtype, canvas_size, checked = np.dtype(dtype), check_size(size), check_images(images, first)
     if dtype not in (np.float32, np.float16):
         raise DTypeError("a batch of pictures is float32 or float16", f"received: {dtype}")
-    canvas_size, placements, fit = _check_size(size), [], FITS[how.fit]
-    images = [check_image(image) for image in images]
-    batch = np.empty((len(images), 3, *canvas_size), dtype)
-    mean, std = (np.reshape(np.float32(numbers), (3, 1, 1)) for numbers in (how.mean, how.std))
-    for planes, image in zip(batch, images, strict=True):
-        ordered = image if how.channels == "RGB" else np.ascontiguousarray(image[..., ::-1])
-        canvas, placement = fit(ordered, canvas_size, how.fill)
-        values = np.divide(canvas.transpose(2, 0, 1), 255, dtype=np.float32)
-        values -= mean
-        np.divide(values, std, out=planes, casting="same_kind")
-        placements.append(placement)
-    return batch, placements
+    shape = (len(checked), 3, *canvas_size)
+    batch = np.empty(shape, dtype) if out is None else _check_out(out, shape, dtype)
+
+    def prepare(planes: np.ndarray, image: np.ndarray) -> Placement:
+        return _prepare(planes, image, how)
+
+    if len(checked) > 1:
+        return batch, list(_threads().map(prepare, batch, checked))
+    return batch, list(map(prepare, batch, checked))
 
 
-def _check_size(size: int | Size) -> Size:
-    height, width = (size, size) if isinstance(size, (int, np.integer)) else size
-    if height <= 0 or width <= 0:
-        raise ArgumentError("the size of a canvas must be positive", f"received: height {height}, width {width}")
-    return int(height), int(width)
+def _check_out(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if out.dtype != dtype:
+        raise DTypeError(f"out is to be {dtype}, as the batch is", f"received: {out.dtype}")
+    if out.shape != shape or not out.flags.c_contiguous:
+        layout = "" if out.flags.c_contiguous else ", not contiguous"
+        raise ShapeError("out does not fit the batch", f"expected: {shape}", f"received: {out.shape}{layout}")
+    return out
 
 
-def _ratio(image: np.ndarray, size: Size) -> float:
-    """Canvas pixels per image pixel where the whole image fits: min(canvas height / height, and so for width)."""
-    return min(canvas / source for canvas, source in zip(size, image.shape[:2], strict=True))
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Return the threads that prepare images; OpenCV and NumPy let go of Python's lock while they work."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(count, "trtnn-preprocess")
 
 
-def _middle(image: np.ndarray, size: Size, ratio: float) -> tuple[float, float]:
-    """Return the (x, y) at which an image, scaled by ``ratio``, is in the middle of a canvas."""
-    (height, width), (canvas_height, canvas_width) = image.shape[:2], size
-    return (canvas_width - width * ratio) / 2, (canvas_height - height * ratio) / 2
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has none of its parent's threads
 
 
-def _placed(image: np.ndarray, canvas_size: Size, resized: Size, corner: tuple[int, int] = (0, 0)) -> Placement:
-    """Return the placement of an image that was resized to (height, width) and has its top left at (top, left)."""
-    (height, width), (top, left) = image.shape[:2], corner
-    scale = resized[1] / width, resized[0] / height
-    return Placement((height, width), canvas_size, scale, (float(left), float(top)))
+def _prepare(planes: np.ndarray, image: np.ndarray, how: Preprocessing) -> Placement:
+    """Fit one image, and write it, normalised, into its (3, height, width) of the batch.
 
-
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return an image of another size, bilinear; what has that size as it is."""
-    if image.shape[:2] == (height, width):
-        return image
-    cv2 = opencv()
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _under(side: int, length: int, wanted: range) -> slice:
-    """Return the pixels of a side that the ``wanted`` ones are made of, where it is resized to ``length``."""
-    ratio = side / length
-    reach = max(ratio, 1) + 0.5
-    first, last = ((index + 0.5) * ratio for index in (wanted[0], wanted[-1]))
-    return slice(max(0, math.floor(first - reach)), min(side, math.ceil(last + reach)))
-
-
-def _average(part: np.ndarray, side: int, length: int, wanted: range) -> np.ndarray:
-    """Resize the first axis, bilinear, in float32: from the pixels :func:`_under` the ``wanted`` ones to those.
-
-    A smaller image's pixel is a weighted mean of all that lie under it. Weights fall linearly from the pixel's centre
-    to zero at a distance of one pixel of the coarser of the two.
+    What is fitted in uint8 has 256 values, and what each becomes in each channel stands in a table.
     """
-    ratio, start = side / length, _under(side, length, wanted).start
-    result = np.empty((len(wanted), *part.shape[1:]), np.float32)
-    for row, index in enumerate(wanted):
-        under = _under(side, length, range(index, index + 1))
-        distances = np.abs(np.arange(under.start, under.stop) + 0.5 - (index + 0.5) * ratio)
-        weights = np.maximum(0, 1 - distances / max(ratio, 1))
-        pixels = part[under.start - start : under.stop - start].astype(np.float32)
-        result[row] = np.tensordot((weights / weights.sum()).astype(np.float32), pixels, 1)
-    return result
+    cv2, turn = opencv(), 1 if how.channels == "RGB" else -1
+    planes, fill = planes[::turn], how.fill[::turn]  # in the image's order, which is RGB
+    fitted = FITS[how.fit](image, planes.shape[1:], fill)
+    if fitted.pixels.dtype == np.float32:
+        return _normalise(planes, fitted, how, fill)
+    height, width, _ = fitted.pixels.shape
+    channels = cv2.split(fitted.pixels, list(scratch("channels", (3, height, width), np.uint8)))
+    tables = _tables(how.mean[::turn], how.std[::turn], planes.dtype.str)
+    for plane, channel, table, level in zip(planes, channels, tables, np.array(fill).astype(np.uint8), strict=True):
+        _surround(plane, fitted, table[level])
+        # OpenCV's tables of 16 bits are whole numbers: it moves them as they are.
+        part = _covered(plane, fitted)
+        cv2.LUT(channel, *(x if x.itemsize == 4 else x.view(np.uint16) for x in (table, part)))
+    return fitted.placement
+
+
+@functools.lru_cache(maxsize=64)
+def _tables(mean: tuple[float, ...], std: tuple[float, ...], dtype: str) -> np.ndarray:
+    """Return what each uint8 value becomes in each channel: (3, 256) of the batch's type."""
+    levels, tables = np.tile(np.arange(256, dtype=np.float32), (3, 1)), np.empty((3, 256), dtype)
+    _normalised(levels, np.reshape(mean, (3, 1)), np.reshape(std, (3, 1)), tables)
+    return tables
+
+
+def _normalise(planes: np.ndarray, fitted: Fitted, how: Preprocessing, fill: tuple[float, ...]) -> Placement:
+    """Write what was fitted in float32 into the batch, normalised."""
+    turn = 1 if how.channels == "RGB" else -1
+    height, width, _ = fitted.pixels.shape
+    channels = opencv().split(fitted.pixels, list(scratch("values", (3, height, width), np.float32)))
+    for plane, channel, level, mean, std in zip(planes, channels, fill, how.mean[::turn], how.std[::turn], strict=True):
+        border = np.empty((), plane.dtype)
+        _normalised(np.array(level, np.float32), mean, std, border)
+        _surround(plane, fitted, border)
+        _normalised(channel, mean, std, _covered(plane, fitted))
+    return fitted.placement
+
+
+def _normalised(values: np.ndarray, mean: npt.ArrayLike, std: npt.ArrayLike, out: np.ndarray) -> None:
+    """Write (values / 255 - mean) / std into ``out``; ``values``, in float32 as all of this is, are used up."""
+    np.divide(values, np.float32(255), out=values)
+    np.subtract(values, np.asarray(mean, np.float32), out=values)
+    np.divide(values, np.asarray(std, np.float32), out=out, casting="same_kind")
+
+
+def _covered(plane: np.ndarray, fitted: Fitted) -> np.ndarray:
+    """Return the part of a channel's canvas that an image covers."""
+    height, width, _ = fitted.pixels.shape
+    return plane[fitted.top : fitted.top + height, fitted.left : fitted.left + width]
+
+
+def _surround(plane: np.ndarray, fitted: Fitted, value: npt.ArrayLike) -> None:
+    """Write a value to all of a channel's canvas around an image."""
+    (height, width, _), top, left = fitted.pixels.shape, fitted.top, fitted.left
+    plane[:top] = plane[top + height :] = value
+    plane[top : top + height, :left] = plane[top : top + height, left + width :] = value

@@ -63,6 +63,7 @@ CASES = {
     **{name: case(arrays(), DTYPES) for name in ("to", "type")},
     **{name: case(arrays(), arrays()) for name in ("to: like", "type_as")},
     **{name: case(arrays()) for name in ("int", "float", "bool", "clone", "detach", "contiguous")},
+    "byte": case(arrays(low=0)),
     "long": case(arrays(), refuses={"has no int64": lambda _: not get_backend().capabilities.int64}),
     "half": case(arrays(), function=lambda ops, x: x.half().float()),
     **{

@@ -47,6 +47,10 @@ UNARY = {
         )
         for name in ("isnan", "isinf", "isfinite")
     },
+    **{
+        f"bitwise_{side}_shift": case(arrays(WHOLE, low=-9, high=9), st.sampled_from([0, 1, 5, 30, 31, 40, 70]))
+        for side in ("left", "right")
+    },
     "bitwise_not": case(
         arrays(WHOLE + BOOL), refuses={"TensorRT has no bitwise arithmetic": lambda c: c.arrays[0].kind in WHOLE}
     ),

@@ -25,9 +25,11 @@ from tests.ops.calls import (
     Case,
     arrays,
     case,
+    exactly,
     maybe,
     mostly,
     other,
+    weights,
 )
 from tests.ops.table import elementwise
 
@@ -133,6 +135,25 @@ CASES = {
     ),
     "isclose: what is none": case(
         ODD, ODD, BOOLS, function=lambda ops, x, y, nan: ops.isclose(x / x / x, y / y / y, equal_nan=nan)
+    ),
+    "fake_quantize_per_tensor_affine": case(
+        arrays(FLOATS), st.sampled_from([0.25, 0.1, 0.037]), st.integers(-3, 4), st.just(-8), st.sampled_from([7, 20])
+    ),
+    "fake_quantize_per_tensor_affine: held": case(
+        arrays(FLOATS),
+        weights(1, **POSITIVE),
+        exactly(1, kinds=("int32",), weights=True, low=-8, high=7),
+        st.just(-8),
+        st.just(7),
+        function=lambda ops, *args: ops.fake_quantize_per_tensor_affine(*args),
+    ),
+    "fake_quantize_per_channel_affine": case(
+        arrays(FLOATS, (1, 2, 3)),
+        lambda x: weights(x.shape[0], **POSITIVE),
+        lambda x, _: exactly(x.shape[0], kinds=("int32", "float32"), weights=True, low=-2.75, high=3.25),
+        st.just(0),
+        st.sampled_from([-8, -4]),
+        st.just(7),
     ),
     "lerp": case(
         arrays(),

@@ -198,8 +198,8 @@ def resized(draw: Any, x: Array) -> dict[str, Any]:
 
 
 @st.composite
-def convolved(draw: Any, n: int, transposed: bool) -> Together:
-    """An input, weights that fit, and how one goes over the other."""
+def convolved(draw: Any, n: int, transposed: bool, computed: bool = False) -> Together:
+    """An input, weights that fit, known while tracing or computed, and how one goes over the other."""
     groups = draw(st.sampled_from([1, 1, 2]))
     inner, outer = (draw(st.integers(1, 2)) for _ in range(2))
     kernel = draw(st.tuples(*[st.integers(1, 3)] * n))
@@ -207,7 +207,7 @@ def convolved(draw: Any, n: int, transposed: bool) -> Together:
     batch = draw(st.sampled_from([(2,), (1,), ()]))
     x = draw(exactly(*batch, inner * groups, *sides, kinds=FLOAT))
     shape = (inner * groups, outer) if transposed else (outer * groups, inner)
-    weight = draw(weights(*shape, *kernel))
+    weight = draw(exactly(*shape, *kernel, kinds=FLOAT) if computed else weights(*shape, *kernel))
     how: dict[str, Any] = {"groups": groups}
     for name, least in (("stride", 1), ("dilation", 1), ("padding", 0)):
         if draw(BOOLS):
@@ -313,6 +313,7 @@ LAYERS = {
     ),
     "interpolate": case(arrays(FLOATS, shapes(3, 4, 5, most=5)), resized, half=MATRICES),
     **{f"conv{n}d": case(convolved(n, False), half=MATRICES) for n in (1, 2, 3)},
+    **{f"conv{n}d: computed": case(convolved(n, False, True), half=MATRICES) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": case(convolved(n, True), half=MATRICES) for n in (1, 2, 3)},
     **{f"max_pool{n}d": pooled(n, dilation=maybe(st.integers(1, 2)), return_indices=maybe(BOOLS)) for n in (1, 2, 3)},
     "avg_pool1d": pooled(1, count_include_pad=maybe(BOOLS), half=MATRICES),

@@ -118,7 +118,7 @@ def paddings(draw: Any, x: Array) -> dict[str, Any]:
     sides = draw(st.integers(1, x.ndim)) if mode == "constant" else max(1, x.ndim - draw(st.integers(1, 2)))
     found = draw(st.lists(st.integers(-1, 3), min_size=2 * sides, max_size=2 * sides))
     how = {"pad": draw(mostly(st.just(found), st.just([1]))), "mode": mode}
-    return how | ({"value": draw(SCALARS)} if mode == "constant" and draw(BOOLS) else {})
+    return how | ({"value": draw(SCALARS if mode == "constant" else st.just(0.0))} if draw(BOOLS) else {})
 
 
 def swallowed(c: Any) -> bool:

@@ -90,6 +90,7 @@ CASES = {
     ),
     "einsum": case(arrays(FLOATS, (3,)), st.sampled_from(EQUATIONS), function=einsum, half=MATRICES),
     "linear": case(arrays(FLOAT, (1, 2, 3)), lambda x: weights(3, x.shape[-1]), bias=maybe(weights(3)), half=MATRICES),
+    "linear: a vector": case(arrays(FLOAT, (1, 2, 3)), lambda x: weights(x.shape[-1]), half=MATRICES),
     "bilinear": case(
         exactly(2, 3, kinds=FLOAT), exactly(2, 4, kinds=FLOAT), weights(5, 3, 4), bias=maybe(weights(5)), half=MATRICES
     ),

@@ -29,13 +29,17 @@ FINITE = {
     "cdist": "torch's maximum forgets NaN for p=inf",
     **dict.fromkeys(("linalg.matrix_power", "matrix_power", "linalg.multi_dot"), "infinity or NaN: by the order"),
     **dict.fromkeys(
-        ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        (
+            *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+            *("conv1d: computed", "conv2d: computed", "conv3d: computed"),
+        ),
         "what no input reaches is left out, or multiplied by 0, which makes NaN of infinity",
     ),
     **dict.fromkeys(
         ("view_as_complex: sums", "view_as_complex: products", "view_as_complex: quotients"),
         "torch multiplies the part that is 0 as well, and divides by its own scaling",
     ),
+    "fake_quantize_per_channel_affine": "torch takes what is beyond int64 for the least number: here it is the nearest",
     "std_mean": "torch's mean is NaN here beside infinity, and infinity when it is asked for alone",
     "var_mean": "as std_mean",
     "searchsorted": "a sequence with these in between is not in order",

@@ -11,10 +11,10 @@ from trtnn.errors import ArgumentError, BackendError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 
 
-def known_array(tensor: Tensor) -> np.ndarray | None:
+def constant_array(tensor: Tensor) -> np.ndarray | None:
     """Return the numbers of a Tensor that depends on constants alone, computed by the CPU reference; else None."""
     tensor.ensure()
-    if not tensor.value.known:
+    if not tensor.value.constant:
         return None
     tensor.graph.fill()
     try:
@@ -35,7 +35,7 @@ def numbers_of(input: Tensor, what: str) -> np.ndarray:
     Raises:
         UnsupportedError: they are known only when the engine runs.
     """
-    numbers = known_array(input)
+    numbers = constant_array(input)
     if numbers is None:
         raise UnsupportedError(
             f"{what} of a trtnn Tensor in {input.graph.where} whose numbers are known only when the engine runs",
@@ -72,7 +72,7 @@ def truth(input: Tensor) -> bool:
     Raises:
         ArgumentError: it is known only when the engine runs, or there are several.
     """
-    if not input.value.known:
+    if not input.value.constant:
         raise ArgumentError(
             "a trtnn Tensor has no truth value while it is traced",
             "its numbers are known only when the engine runs; decide by its shape, or by a Python value",

@@ -1,0 +1,91 @@
+"""Models of others, with random weights and an example for each: what `benchmarks/coverage.py` converts.
+
+>>> names("torchvision")[0]
+'torchvision:alexnet'
+>>> model, args, kwargs = make("torchvision:alexnet")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_FADING = 0.25  # times 1 / sqrt(inputs): below it signals fade from layer to layer
+SOURCES = ("torchvision", "timm", "transformers", "diffusers")
+
+
+def names(source: str) -> list[str]:
+    """Return the names of a source's models, with the source in front."""
+    return [f"{source}:{name}" for name in _module(source).names()]
+
+
+def load(source: str) -> None:
+    """Import what a source's models are of."""
+    _module(source).load()
+
+
+def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return a model in evaluation, and the arguments of an example for it.
+
+    Raises:
+        Exception: whatever its package raises where the model cannot be made.
+    """
+    import torch
+
+    torch.manual_seed(0)
+    source, _, short = name.partition(":")
+    model, args, kwargs = _module(source).make(short)
+    return randomised(model.eval()), args, kwargs
+
+
+def _module(source: str) -> Any:
+    if source == "diffusers":
+        from benchmarks.zoo import diffusers_models as module
+    elif source == "timm":
+        from benchmarks.zoo import timm_models as module
+    elif source == "torchvision":
+        from benchmarks.zoo import torchvision_models as module
+    elif source == "transformers":
+        from benchmarks.zoo import transformers_models as module
+    else:
+        raise ValueError(f"{source!r} is none of {', '.join(SOURCES)}")
+    return module
+
+
+def randomised(model: Any) -> Any:
+    """Give what initialisation leaves constant random values, so that nothing hides behind zeros and ones.
+
+    A bias of one number becomes positive: mostly it is that of an only output, such as a depth, and a ReLU may follow.
+    Weights under which a signal fades from layer to layer, as those of small models that are drawn with the deviation
+    of large ones, get the deviation sqrt(2 / inputs) of https://arxiv.org/abs/1502.01852; else biases alone are left.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(tensor: Any) -> Any:
+        return torch.randn(tensor.shape, generator=generator)
+
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if not tensor.numel() or not tensor.is_floating_point():
+                continue
+            if not bool((tensor == tensor.flatten()[0]).all()):
+                inputs = tensor[0].numel()
+                if tensor.ndim > 1 and float(tensor.std()) * inputs**0.5 < _FADING:
+                    tensor.mul_((2 / inputs) ** 0.5 / tensor.std())
+                elif tensor.ndim == 1 and name.endswith("weight") and float(tensor.abs().mean()) < _FADING:
+                    tensor.add_(1)  # of a normalisation, which some draw around 0
+                continue
+            value = float(tensor.flatten()[0])
+            if value == 0 and tensor.numel() == 1:
+                tensor.fill_(0.1)
+            elif value == 0:
+                tensor.copy_(drawn(tensor) * 0.02)
+            else:
+                tensor.copy_((0.15 if abs(value) < 0.05 else value) * (1 + 0.1 * drawn(tensor)))
+        for name, tensor in model.named_buffers():
+            if name.endswith("running_mean"):
+                tensor.copy_(drawn(tensor) * 0.1)
+            elif name.endswith("running_var"):
+                tensor.copy_(0.5 + drawn(tensor).abs())
+    return model

@@ -1,0 +1,209 @@
+"""The run over models of others, with models of our own in their place, and the table that is written of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import coverage, zoo
+from benchmarks.zoo import timm_models
+from benchmarks.zoo.torchvision_models import import_torchvision
+from trtnn.from_torch.converters import _REGISTERED
+
+
+class Sum(nn.Module):
+    """The sum of a linear layer's outputs, behind a ReLU, and numbers that no input changes."""
+
+    def __init__(self, bias: float = 100.0, scale: float = 1.0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.bias, self.scale = bias, scale
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (self.linear(x) * self.scale + self.bias).relu(), torch.arange(3.0, device=x.device)
+
+
+class Large(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ones(2**28)[:4] + x
+
+
+class Masked(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[x > 0]
+
+
+class Halved(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+
+class Holds(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Halved()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + 1
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Return a function that puts a model in the place of all others."""
+    threads = torch.get_num_threads()
+
+    def put(model: nn.Module) -> None:
+        monkeypatch.setattr(zoo, "make", lambda name: (model.eval(), (torch.rand(2, 4),), {}))
+
+    yield put
+    torch.set_num_threads(threads)
+
+
+def test_what_is_right_is_equal(made):
+    made(Sum())
+    row = coverage.convert("ours:sum", None)
+    assert row["outcome"] == "equal"
+    assert (row["parameters"], row["outputs"], row["still"], row["classes"]) == (15, 2, 1, 1)
+    assert row["difference"] < 1e-6
+    assert row["change"] > 1e-4
+    assert "fp16" not in row
+
+
+@pytest.mark.parametrize("model", [Sum(bias=-100), Sum(scale=0), Sum(scale=1e-5)], ids=["zero", "constant", "nearly"])
+def test_outputs_that_no_input_changes_are_unclear(made, model):
+    made(model)
+    row = coverage.convert("ours:sum", 1e9)
+    assert row["outcome"] == "unclear"
+    assert row["why"].startswith("no output changes with the input by more than ")
+
+
+def test_what_no_network_can_is_refused(made):
+    made(Masked())
+    row = coverage.convert("ours:masked", None)
+    assert row["outcome"] == "refused"
+    assert "__getitem__ of a mask" in row["why"]
+
+
+def test_another_result_is_wrong(made, monkeypatch):
+    made(Holds())
+    monkeypatch.setitem(_REGISTERED, Halved, lambda module: "Identity()")
+    row = coverage.convert("ours:holds", None)
+    assert row["outcome"] == "wrong"
+    assert "differs from torch's" in row["why"]
+
+
+def test_an_error_of_the_package_is_told(monkeypatch):
+    def fail(name: str) -> None:
+        raise RuntimeError(f"no {name}")
+
+    monkeypatch.setattr(zoo, "make", fail)
+    assert coverage.convert("ours:none", None)["why"] == "RuntimeError: no ours:none"
+
+
+def test_engines_are_built_of_models_up_to_a_size(made):
+    pytest.importorskip("tensorrt_rtx")
+    made(Sum())
+    assert "fp16" not in coverage.convert("ours:sum", 14)
+    row = coverage.convert("ours:sum", 15)
+    assert (row["fp32"], row["fp16"]) == ("built", "built")
+
+
+@pytest.mark.parametrize(("one", "other", "by"), [
+    ([1.0, -4.0], [1.0, -3.0], 0.25), ([0.0, 0.0], [0.0, 0.0], 0.0), ([float("inf"), 2.0], [1.0, 1.0], 0.5),
+    ([float("nan")], [1.0], 0.0), ([1, 2], [1, 2], 0.0), ([True, False], [False, False], 1.0),
+])  # fmt: skip
+def test_how_much_an_output_changes(one, other, by):
+    assert coverage.changed(torch.tensor(one), torch.tensor(other)) == by
+
+
+# -- the run ----------------------------------------------------------------------------------------------------------
+
+
+def options(**more):
+    plain = {"sources": ["transformers"], "most": None, "seed": 0, "again": [], "build": False, "build_most": 1000.0}
+    return argparse.Namespace(**{**plain, "timeout": 60.0, "memory": 32.0, **more})
+
+
+def test_a_run_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "names", lambda source: [f"{source}:{name}" for name in "abcd"])
+    results = tmp_path / "rows.jsonl"
+    rows = [("a", "failed"), ("b", "equal"), ("c", "wrong"), ("c", "equal")]
+    results.write_text("".join(json.dumps({"model": f"timm:{n}", "outcome": o}) + "\n" for n, o in rows))
+    read = coverage.read(results)
+    assert coverage.wanted_of(options(sources=["timm"]), read) == ["timm:d"]
+    assert coverage.wanted_of(options(sources=["timm"], again=["failed", "wrong"]), read) == ["timm:a", "timm:d"]
+    assert coverage.wanted_of(options(sources=["timm:b"]), read) == ["timm:b"]
+
+
+def test_each_model_gets_a_row(tmp_path, made, capsys):
+    made(Sum())
+    results = tmp_path / "of" / "rows.jsonl"
+    coverage.run(["ours:sum"], results, options())
+    row = coverage.read(results)["ours:sum"]
+    assert row["outcome"] == "equal"
+    assert row["commit"]
+    assert row["date"].startswith("20")
+    assert "1/1 ours:sum: equal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("more", "why"), [
+    ({"timeout": 0.0}, "took more than 0 s"), ({"memory": 1e-4}, "allocate memory"),
+])  # fmt: skip
+def test_a_model_that_takes_too_much_fails_alone(tmp_path, made, more, why):
+    made(Large())
+    results = tmp_path / "rows.jsonl"
+    coverage.run(["ours:sum", "ours:other"], results, options(**more))
+    rows = coverage.read(results)
+    assert [row["outcome"] for row in rows.values()] == ["failed", "failed"]
+    assert why in rows["ours:sum"]["why"]
+
+
+def test_timm_is_drawn_from_all_of_its_files():
+    try:
+        import_torchvision()
+        import timm
+    except ImportError:
+        pytest.skip("torchvision and timm are not installed here")
+    drawn = timm_models.chosen(400, 0)
+    assert len(set(drawn)) == 400
+    assert drawn == timm_models.chosen(400, 0)
+    assert drawn != timm_models.chosen(400, 1)
+    for module in timm.list_modules():
+        variants = set(timm.list_models(module=module))
+        assert variants & set(drawn), module
+    assert not any(timm_models.is_large(name) for name in timm_models.chosen(50, 0))
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+ROW = {"parameters": 2_500_000, "seconds": 1.5, "lines": 90, "classes": 4, "layers": 70, "difference": 3e-7,
+       "outcome": "equal", "change": 0.5, "outputs": 2, "still": 0, "fp32": "built", "fp32_seconds": 2.0,
+       "fp16": "built", "fp16_seconds": 3.0, "commit": "abc", "date": "2030-01-02T03:04+00:00"}  # fmt: skip
+
+
+def test_the_table_tells_all():
+    refused = {"outcome": "refused", "why": "Net does what no network can\nitem: once\n  /home/me/net.py:3", **{
+               "commit": "def", "date": "2030-02-03T00:00+00:00"}}  # fmt: skip
+    text = coverage.report({
+        "timm:one": {**ROW, "model": "timm:one"},
+        "timm:two": {**ROW, "still": 1, "fp16": "BuildError: no tactic"},
+        "torchvision:detection.ssd": refused,
+        "torchvision:detection.ssd.backbone": {**ROW, "fp32": "x", "fp16": "x"},
+        "torchvision:none": {"outcome": "not made"},
+    })  # fmt: skip
+    assert "2030-01-02 to 2030-02-03, torch " in text
+    assert "rows from abc (3), def (1)." in text
+    assert "| timm | 2 | 2 (100.0%) | 0 | 0 | 0 | 0 | 2 of 2 | 1 of 2 |" in text
+    assert "| torchvision | 1 | 1 (100.0%) | 0 | 0 | 0 | 0 | 0 of 1 | 0 of 1 |" in text
+    assert "| torchvision, whole detectors | 1 | 0 (0.0%) | 0 | 0 | 1 | 0 |  |  |" in text
+    assert "- `torchvision:detection.ssd`: refused: Net does what no network can item: once\n" in text
+    assert "/home" not in text
+    assert "- `timm:two` in fp16: BuildError: no tactic\n" in text
+    assert "- `torchvision:detection.ssd.backbone` in fp32 and fp16: x\n" in text
+    assert "| timm:one | 2.5 | 90 | 4 | 70 | 3e-07 |  | 1.5 | 2.0 | 3.0 |" in text
+    assert "| timm:two | 2.5 | 90 | 4 | 70 | 3e-07 | 1 of 2 | 1.5 | 2.0 | no |" in text
+    assert "torchvision:none" not in text

@@ -1,0 +1,125 @@
+"""A lane by a driver that only keeps a list of what it was asked for, and copies on the host."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+
+import numpy as np
+import pytest
+
+import trtnn.cuda
+import trtnn.engine.memory
+from tests.helpers import message_of
+from trtnn.engine.lane import Lane
+from trtnn.errors import EngineError
+
+MADE = {"cuStreamCreate": 3, "cuEventCreate": 4, "cuDevicePrimaryCtxRetain": 5}
+
+
+class Driver:
+    """What it makes has a number; memory is the host's."""
+
+    def __init__(self):
+        self.calls, self.failing, self.memory = [], {}, {}
+
+    def __getattr__(self, name):
+        def function(*args):
+            self.calls.append((name, *(arg.value for arg in args if getattr(arg, "value", None) is not None)))
+            if name in self.failing:
+                return self.failing[name]
+            if name in MADE:
+                args[0]._obj.value = MADE[name]
+            if name in ("cuMemAlloc_v2", "cuMemHostAlloc"):
+                made = ctypes.create_string_buffer(args[1].value)
+                args[0]._obj.value = ctypes.addressof(made)
+                self.memory[ctypes.addressof(made)] = made
+            if name in ("cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"):
+                ctypes.memmove(args[0].value, args[1].value, args[2].value)
+            return 0
+
+        return function
+
+    def cuGetErrorString(self, code, text):
+        text._obj.value = b"some reason"
+
+    def names(self):
+        return [name for name, *_ in self.calls]
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    made = Driver()
+    monkeypatch.setattr(trtnn.cuda, "driver", lambda: made)
+    trtnn.cuda._primary_context.cache_clear()
+    yield made
+    gc.collect()
+    trtnn.cuda._primary_context.cache_clear()
+
+
+def test_what_goes_up_comes_down_in_the_streams_order(driver):
+    lane = Lane()
+    assert lane.handle == 3
+    address, array = lane.allocate(24), np.arange(6, dtype=np.int32)
+    pinned = lane.pinned(24)
+    lane.upload(address, array)
+    lane.download(pinned, address)
+    lane.synchronize()
+    np.testing.assert_array_equal(pinned.view(np.int32), array)
+    copies = [call for call in driver.calls if call[0].startswith("cuMemcpy")]
+    assert [(call[0], *call[-2:]) for call in copies] == [
+        ("cuMemcpyHtoDAsync_v2", 24, 3),
+        ("cuMemcpyDtoHAsync_v2", 24, 3),
+    ]
+    assert driver.calls[-1] == ("cuStreamSynchronize", 3)
+
+
+def test_each_thread_enters_the_primary_context_which_is_retained_once(driver):
+    lane = Lane()
+    lane.enter()
+    assert driver.names().count("cuDevicePrimaryCtxRetain") == 1
+    assert [call for call in driver.calls if call[0] == "cuCtxSetCurrent"] == [("cuCtxSetCurrent", 5)] * 2
+
+
+def test_it_waits_for_another_stream_by_an_event(driver):
+    lane = Lane()
+    driver.calls.clear()
+    lane.wait_for(8)
+    assert driver.calls == [("cuEventRecord", 4, 8), ("cuStreamWaitEvent", 3, 4, 0)]
+
+
+def test_what_nobody_holds_is_freed_once_the_stream_is_done(driver):
+    lane = Lane()
+    first, second, pinned = lane.allocate(8), lane.allocate(16), lane.pinned(8).ctypes.data
+    lane.release(first)
+    assert driver.calls[-2:] == [("cuStreamSynchronize", 3), ("cuMemFree_v2", first)]
+    driver.calls.clear()
+    del lane
+    gc.collect()
+    assert driver.calls == [
+        ("cuCtxSetCurrent", 5),
+        ("cuThreadExchangeStreamCaptureMode",),
+        ("cuStreamSynchronize", 3),
+        ("cuMemFree_v2", second),
+        ("cuMemFreeHost", pinned),
+        ("cuEventDestroy_v2", 4),
+        ("cuStreamDestroy_v2", 3),
+        ("cuThreadExchangeStreamCaptureMode",),
+    ]
+
+
+def test_a_full_gpu_is_told_with_what_was_wanted(driver, monkeypatch):
+    monkeypatch.setattr(trtnn.engine.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+    lane = Lane()
+    driver.failing = {"cuMemAlloc_v2": 2}
+    assert message_of(EngineError, lane.allocate, 48 << 20).splitlines() == [
+        "cuMemAlloc_v2 failed: some reason (2)",
+        "  wanted: 48.0 MiB",
+        "  memory of the GPU: 24 MiB free of 81,920",
+    ]
+
+
+def test_without_a_driver_that_is_told(monkeypatch):
+    monkeypatch.setattr(trtnn.cuda, "driver", lambda: None)
+    trtnn.cuda._primary_context.cache_clear()
+    assert "there is no CUDA driver here" in message_of(EngineError, Lane)

@@ -1,0 +1,160 @@
+"""Modules of torch.jit.trace: their classes, variables and lines are the author's; control flow is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import trtnn
+from tests.from_torch.models import images, make
+from tests.helpers import assert_close
+from trtnn.errors import ArgumentError, UnsupportedError
+
+# torch says that TorchScript is at its end, and of each length that a trace keeps as a number.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+
+NAMES = (
+    "residual",
+    "transformer",
+    "dense",
+    "tied",
+    "shared",
+    "buffers",
+    "in place",
+    "passes",
+    "wrapped",
+    "stage",
+    "names",
+)
+
+
+def traced(name: str):
+    model, args, _ = make(name)
+    return model, torch.jit.trace(model, args), args
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_computes_what_torch_does(name):
+    model, trace, args = traced(name)
+    converted = trtnn.from_torch(trace, *args)
+    assert converted.source.startswith(f'"""{type(model).__name__}, converted from tests.from_torch.models.')
+    with torch.no_grad():
+        assert_close(converted.trace().run(*(tensor.numpy() for tensor in args)), model(*args), 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_checkpoint_of_the_module_loads(name):
+    model, trace, args = traced(name)
+    converted = trtnn.from_torch(trace, *args, verify=False)
+    converted.load_state_dict(model.state_dict(), strict=name not in ("shared", "buffers"))
+    converted.load_state_dict(trace.state_dict())  # with one name for one module, and all buffers
+
+
+def test_the_source_is_as_the_author_wrote_it():
+    _, trace, args = traced("transformer")
+    source = trtnn.from_torch(trace, *args).source
+    assert (
+        "    def forward(self, x):\n"
+        "        B, N, C = x.shape\n"
+        "        qkv = self.qkv(x).reshape(B, N, 3, 4, C // 4).permute(2, 0, 3, 1, 4)\n"
+        "        q, k, v = qkv.unbind()\n"
+        "        attn = q * 0.5 @ k.transpose(-2, -1)\n"
+        "        attn = attn.softmax(-1)\n"
+        "        return self.proj((attn @ v).transpose(1, 2).reshape(B, N, C))\n"
+    ) in source
+    assert "self.blocks = ModuleList(Layer() for _ in range(3))" in source
+    assert "for block in self.blocks[1:]:" in source
+    assert "self.mlp = Sequential(Linear(16, 32), GELU(), Linear(32, 16))" in source
+
+
+def test_modules_of_torchs_own_are_its_own():
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, ceil_mode=True), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+    ).eval()
+    x = images(1, 3, 12, 12)
+    source = trtnn.from_torch(torch.jit.trace(model, x), x).source
+    assert source.count("class ") == 1
+    for line in (
+        "Conv2d(3, 4, 3)",
+        "MaxPool2d(3, stride=2, padding=1)",
+        "MaxPool2d(2, ceil_mode=True)",
+        "ReLU()",
+        "AdaptiveAvgPool2d(1)",
+    ):
+        assert line in source
+
+
+def test_a_dynamic_batch():
+    model, trace, args = traced("transformer")
+    converted = trtnn.from_torch(trace, *args, dynamic=trtnn.Dim("batch", 1, 2, 8))
+    other = images(5, 3, 16, 16)
+    with torch.no_grad():
+        assert_close(converted.trace().run(other.numpy()), model(other), 1e-5)
+
+
+def test_one_that_was_saved(tmp_path):
+    model, trace, args = traced("residual")
+    trace.save(tmp_path / "net.pt")
+    converted = trtnn.from_torch(torch.jit.load(tmp_path / "net.pt"), *args)
+    with torch.no_grad():
+        assert_close(converted.trace().run(*(tensor.numpy() for tensor in args)), model(*args), 1e-5)
+
+
+def test_a_function():
+    def soft_cap(x, y):
+        top, _ = (torch.tanh(x / 5) * 5 + y).topk(2, dim=1)
+        return top, x.to(torch.float64).mean((0, 1), keepdim=True)
+
+    args = (images(2, 3), images(3))
+    converted = trtnn.from_torch(torch.jit.trace(soft_cap, args), *args)
+    assert "class SoftCap(Module)" in converted.source
+    top, mean = soft_cap(*args)
+    assert_close(converted.trace().run(*(tensor.numpy() for tensor in args)), (top, mean.float()), 1e-5)
+
+
+def test_what_is_missing_is_told_with_the_authors_line():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(4, 4), Odd())
+
+        def forward(self, x):
+            return self.inner(x)
+
+    class Odd(nn.Module):
+        def forward(self, x):
+            x = x + 1
+            return torch.linalg.svdvals(x) * 2  # here
+
+    with pytest.raises(UnsupportedError) as caught:
+        trtnn.from_torch(torch.jit.trace(Model().eval(), images(4, 4)), images(4, 4))
+    said = str(caught.value)
+    assert "Model takes what is not there\n  torch.ops.aten.linalg_svdvals: once, in inner.1: " in said
+    assert f"{__file__}:" in said
+    assert "# here" in said
+
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        if x.sum() > 0:  # here
+            x = self.fc(x)
+        return x
+
+
+def test_control_flow_of_a_script():
+    with pytest.raises(ArgumentError) as caught:
+        trtnn.from_torch(torch.jit.script(Branches().eval()), images(2, 4))
+    said = str(caught.value)
+    assert "prim::If in the model's own forward: of torch.jit.script, whose control flow no trace shows" in said
+    assert "if x.sum() > 0:  # here" in said
+    assert "give the nn.Module that it was made of, or torch.export.export of that" in said
+
+
+def test_a_trace_in_training():
+    with pytest.raises(UnsupportedError, match="in training mode"):
+        trtnn.from_torch(torch.jit.trace(nn.Sequential(nn.Linear(4, 4)), images(2, 4)), images(2, 4))

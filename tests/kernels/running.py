@@ -1,0 +1,81 @@
+"""Batches through the kernels alone, on a lane of a GPU or of one that is stood in for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trtnn.vision import Detections, Placement, Preprocessing
+from trtnn.vision.gpu_postprocessing import PLACE, GpuPostprocessing, describe
+from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels
+from trtnn.vision.heads import Head
+
+KernelsOf = Callable[[str], Any]
+
+
+def upload(lane: Any, array: np.ndarray) -> int:
+    """Return the address of a copy on the GPU."""
+    address = lane.allocate(max(array.nbytes, 1))
+    lane.upload(address, np.ascontiguousarray(array))
+    return address
+
+
+def prepare_by_kernel(
+    lane: Any,
+    kernels_of: KernelsOf,
+    images: Sequence[np.ndarray],
+    size: tuple[int, int],
+    dtype: npt.DTypeLike = np.float32,
+    how: Preprocessing | None = None,
+) -> tuple[np.ndarray, list[Placement]]:
+    """Return the batch as the kernel makes it, its memory begun as NaN; rows of images may be apart."""
+    preprocessing = GpuPreprocessing(Preprocessing() if how is None else how, size, dtype)
+    pixels = []
+    for image in images:
+        height, width, _ = image.shape
+        flat = np.lib.stride_tricks.as_strided(image, (image.strides[0] * (height - 1) + 3 * width,), (1,))
+        pixels.append(Pixels(upload(lane, flat), height, width, image.strides[0]))
+    described, output = np.zeros(len(images), IMAGE), np.full((len(images), 3, *size), np.nan, dtype)
+    placements = preprocessing.describe(pixels, described)
+    table, target = upload(lane, preprocessing.table), upload(lane, output)
+    kernels = kernels_of("preprocessing")
+    preprocessing.launch(kernels, lane.handle, upload(lane, described), table, target, len(images))
+    lane.download(output, target)
+    lane.synchronize()
+    return output, placements
+
+
+def pick_by_kernels(
+    lane: Any,
+    kernels_of: KernelsOf,
+    head: Head,
+    outputs: Mapping[str, np.ndarray],
+    size: tuple[int, int],
+    placements: Sequence[Placement],
+    thresholds: Mapping[str, Any],
+) -> list[Detections] | None:
+    """Return the detections by the kernels, tile by tile; None where they ask for the CPU."""
+    shapes, count = {name: output.shape for name, output in outputs.items()}, len(placements)
+    dtype = next(iter(outputs.values())).dtype
+    picking = GpuPostprocessing(head, shapes, dtype, size, {**head.thresholds, **thresholds})
+    memory, places = lane.allocate(picking.memory_bytes), np.zeros(count, PLACE)
+    describe(placements, places)
+    addresses = {name: upload(lane, output) for name, output in outputs.items()}
+    wanted, placed, results = (
+        upload(lane, picking.wanted),
+        upload(lane, places),
+        np.empty(picking.result_bytes, np.uint8),
+    )
+    tile = 0
+    while True:
+        picking.launch(kernels_of("postprocessing"), lane.handle, addresses, wanted, placed, memory, count, tile)
+        lane.download(results, memory)
+        lane.synchronize()
+        if not picking.is_good(results, count):
+            return None
+        if picking.is_done(results, count):
+            return picking.read(results, count)
+        tile += 1

@@ -1,0 +1,332 @@
+"""The GPU's way from images to detections, on a GPU that is stood in for, beside the CPU's way."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import trtnn.on_gpu
+from tests.helpers import ONE_TARGET, message_of, trace
+from tests.standin import Lane, stand_in, stand_in_kernels
+from trtnn import Detector, Dim, Input
+from trtnn import functional as F
+from trtnn.dtypes import float16, float32
+from trtnn.engine import lane
+from trtnn.errors import ArgumentError, DTypeError, EngineError, ShapeError
+from trtnn.on_gpu import OnGpu, why_not
+
+SIDE, ROWS = 32, 384
+SCALES = np.array([32, 32, 16, 16, 1, 1, 1, 1], np.float32)
+ANCHORS = 207  # of RetinaNet, for 32 x 32
+
+
+def yolov5(x):
+    """A network whose output is the pixels of its input: boxes from some, scores from others."""
+    return x.reshape(-1, ROWS, 8) * SCALES
+
+
+def yolov8(x):
+    return yolov5(x).transpose(1, 2)
+
+
+def retinanet(x):
+    values = F.sigmoid(x).reshape(-1, 3 * SIDE * SIDE)  # it is normalised
+    boxes, scores = values[:, : ANCHORS * 4], values[:, ANCHORS * 4 : ANCHORS * 6]
+    corners = boxes.reshape(-1, ANCHORS, 4) * np.array([16, 16, 32, 32], np.float32)
+    return {"boxes": corners, "scores": scores.reshape(-1, ANCHORS, 2) * 0.9}
+
+
+def end2end(x):
+    rows = x.reshape(-1, ROWS, 8)[:, :40, :6]
+    return F.cat([rows[..., :4] * 32.0, rows[..., 4:5], F.floor(rows[..., 5:] * 3.0)], 2)
+
+
+HEADS = {"yolov5": yolov5, "yolov8": yolov8, "retinanet": retinanet, "end2end": end2end}
+
+
+def spec(batch, dtype="float32"):
+    length = batch if isinstance(batch, int) else Dim("batch", *batch)
+    return Input((length, 3, SIDE, SIDE), dtype)
+
+
+@pytest.fixture
+def log():
+    """What the lane, the kernels and the runtime are asked for, in order."""
+    return []
+
+
+@pytest.fixture
+def engine_of(log, monkeypatch):
+    """Return the engine of a function of an input, on a GPU that is stood in for."""
+
+    def make(function, batch=(1, 2, 4), dtype="float32"):
+        network = trace(function, spec(batch, dtype))
+        stand_in(monkeypatch, network).log = log
+        stand_in_kernels(monkeypatch, log)
+        return network.build(**ONE_TARGET)
+
+    return make
+
+
+def pictures(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (*rng.integers(1, 90, 2), 3), dtype=np.uint8) for _ in range(count)]
+
+
+def check_same(actual, expected):
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(one.scores, other.scores)
+        np.testing.assert_array_equal(one.classes, other.classes)
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+
+
+def both(engine, images, on_gpu=None, **options):
+    """Detect on either way, find the same, and return it."""
+    cpu, gpu = Detector(engine, device="cpu", **options), Detector(engine, **options)
+    assert isinstance(gpu._steps, OnGpu)
+    expected = cpu(images)
+    check_same(gpu(images if on_gpu is None else on_gpu), expected)
+    return gpu, expected
+
+
+@pytest.mark.parametrize("pipeline", HEADS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_both_ways_find_the_same(engine_of, pipeline, dtype):
+    gpu, expected = both(engine_of(HEADS[pipeline], dtype=dtype), pictures(11), pipeline=pipeline)
+    assert sum(map(len, expected)) > 20
+    check_same(gpu(pictures(11)), expected)  # by graphs
+    check_same(list(gpu.stream(iter(pictures(11)))), expected)
+
+
+def test_a_static_batch_that_is_not_full(engine_of):
+    both(engine_of(yolov5, batch=4), pictures(5), pipeline="yolov5", confidence=0.5)
+
+
+def test_thresholds_go_along(engine_of):
+    engine = engine_of(yolov5)
+    for options in ({"multi_label": True, "confidence": 0.8}, {"classes": [1]}, {"iou": 0.1, "max_detections": 3}):
+        _, expected = both(engine, pictures(3), pipeline="yolov5", **options)
+        assert sum(map(len, expected)) > 2
+
+
+def test_a_second_batch_is_one_graph_and_takes_no_memory(engine_of, log):
+    detector = Detector(engine_of(yolov5, batch=1), pipeline="yolov5")
+    (image,) = pictures(1)
+    detector([image])
+    assert [entry for entry in log if entry[0] in ("launch", "run")] == [
+        ("launch", "bytes_to_float32"),
+        ("run", None),
+        *(("launch", name) for name in ("begin", "candidates_yolov5_float32", "rank", "sort", "overlaps", "suppress")),
+    ]
+    detector([image])
+    log.clear()
+    detector([image[:20, :30]])
+    kinds = [entry[0] for entry in log]
+    assert "allocate" not in kinds
+    assert kinds.count("synchronize") == 1
+    assert kinds.count("upload") == 2  # the image, and what is said of it
+    (download,) = (entry[1] for entry in log if entry[0] == "download")
+    assert download < 300 * 24 + 1024  # boxes, and no outputs
+
+
+def test_memory_for_images_grows_and_is_given_back(engine_of, log):
+    detector = Detector(engine_of(yolov5, batch=1), pipeline="yolov5")
+    for side in (10, 40, 20):
+        detector([np.zeros((side, side, 3), np.uint8)])
+    assert [entry for entry in log if entry == ("release",)] == [("release",)]
+
+
+def test_batches_of_few_sizes_are_kept(engine_of):
+    detector = Detector(engine_of(yolov5, batch=(1, 4, 9)), pipeline="yolov5", confidence=0.6)
+    expected = Detector(engine_of(yolov5, batch=(1, 4, 9)), device="cpu", pipeline="yolov5", confidence=0.6)
+    for count in (1, 2, 3, 5, 7, 9, 20):
+        check_same(detector(pictures(count)), expected(pictures(count)))
+    assert {count: len(batches) for count, batches in detector._steps._idle.items()} == {1: 1, 2: 1, 4: 1, 8: 1, 9: 1}
+
+
+def test_threads_share_a_detector(engine_of):
+    engine = engine_of(yolov5)
+    gpu, expected = both(engine, pictures(6), pipeline="yolov5", confidence=0.6)
+    lock = threading.Lock()
+    run = gpu._steps.compute
+
+    def compute(prepared):
+        with lock:  # the reference that is stood in with is not for several threads
+            return run(prepared)
+
+    gpu._steps.compute = compute
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: gpu(pictures(6)), range(8)):
+            check_same(found, expected)
+
+
+class Interface:
+    """An image on the GPU as CuPy shows one."""
+
+    def __init__(self, array, **more):
+        self.array = array
+        strides = None if array.flags.c_contiguous else array.strides
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (array.ctypes.data, False),
+            "strides": strides,
+            "version": 3,
+            **more,
+        }
+
+
+class Packed:
+    """An image on the GPU as one library hands it to another; the capsule is NumPy's, of the host."""
+
+    def __init__(self, array, device=(2, 0)):
+        self.array, self.device, self.asked = array, device, []
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, stream=None):
+        self.asked.append(stream)
+        return self.array.__dlpack__()
+
+
+class Tensor:
+    """torch's tensor on a GPU, its memory on the host."""
+
+    is_cuda = True
+
+    def __init__(self, tensor, ordinal=0):
+        self.tensor, self.device = tensor, SimpleNamespace(index=ordinal)
+        self.shape, self.dtype, self.data_ptr = tensor.shape, tensor.dtype, tensor.data_ptr
+
+    def stride(self, *axis):
+        return self.tensor.stride(*axis)
+
+    def contiguous(self):
+        return Tensor(self.tensor.contiguous())
+
+
+@pytest.fixture
+def current_stream(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=77))
+
+
+def test_images_that_lie_on_the_gpu_stay_there(engine_of, log, current_stream):
+    images, engine = pictures(6), engine_of(yolov5)
+    wide = np.zeros((50, 70, 3), np.uint8)
+    wide[3:33, 5:46] = pictures(1, seed=5)[0][0, 0]
+    images.append(wide[3:33, 5:46])
+    kinds = [Interface, Packed, lambda a: Tensor(torch.from_numpy(a)), lambda a: a, Interface, Packed, Interface]
+    on_gpu = [kind(image) for kind, image in zip(kinds, images, strict=True)]
+    on_gpu[4].__cuda_array_interface__["stream"] = 55
+    both(engine, images, on_gpu, pipeline="yolov5")
+    uploads = [size for kind, size in (entry for entry in log if len(entry) == 2) if kind == "upload"]
+    assert images[3].nbytes in uploads
+    assert not {image.nbytes for image in images[:3]} & set(uploads)
+    assert [entry for entry in log if entry[0] == "wait for"] == [("wait for", 77), ("wait for", 55)]
+    assert on_gpu[1].asked == [Lane.handle]
+
+
+def test_a_tensor_that_is_not_contiguous_is_copied_there(engine_of, current_stream):
+    image = pictures(1)[0]
+    planar = Tensor(torch.from_numpy(image.transpose(2, 0, 1).copy()).permute(1, 2, 0))
+    both(engine_of(yolov5), [image], [planar], pipeline="yolov5")
+
+
+IMAGE = np.zeros((4, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "words"),
+    [
+        (Interface(IMAGE[:, :, 0]), ShapeError, ["image 1 of those given", "(height, width, 3)", "(4, 5)"]),
+        (Interface(IMAGE.astype(np.float32)), DTypeError, ["image 1 of those given", "uint8", "float32"]),
+        (Interface(IMAGE[:, ::-1]), ArgumentError, ["image 1", "not beside each other", "(15, -3, 1)"]),
+        (Interface(np.zeros((0, 5, 3), np.uint8)), ShapeError, ["image 1", "(0, 5, 3)"]),
+        (Packed(IMAGE, (2, 1)), ArgumentError, ["image 1", "another GPU", "Packed on GPU 1"]),
+        (Packed(IMAGE.astype(np.uint16)), DTypeError, ["image 1", "uint16"]),
+        (Tensor(torch.zeros(4, 5, 3, dtype=torch.uint8), 2), ArgumentError, ["another GPU", "GPU 2", "cuda:0"]),
+        (Tensor(torch.zeros(4, 5, 3, dtype=torch.bfloat16)), DTypeError, ["image 1", "bfloat16"]),
+        (Tensor(torch.zeros(4, 5, 4, dtype=torch.uint8)), ShapeError, ["image 1", "(4, 5, 4)"]),
+        ("street.jpg", DTypeError, ["image 1", "not a path"]),
+        (np.zeros((4, 5), np.uint8), ShapeError, ["image 1", "(4, 5)"]),
+    ],
+)
+def test_what_is_no_image_is_told_with_its_index(engine_of, current_stream, image, error, words):
+    detector = Detector(engine_of(yolov5), pipeline="yolov5")
+    message = message_of(error, detector, [IMAGE, image])
+    assert all(word in message for word in words), message
+    check_same(detector(pictures(3)), Detector(engine_of(yolov5), device="cpu", pipeline="yolov5")(pictures(3)))
+
+
+def test_scores_that_are_none_are_told_as_on_the_cpu(engine_of):
+    engine = engine_of(lambda x: yolov5(x) * 2.0)
+    messages = [
+        message_of(ArgumentError, Detector(engine, device=device, pipeline="yolov5"), [IMAGE + 255])
+        for device in ("cpu", None)
+    ]
+    assert messages[0] == messages[1]
+    assert "scores are in 0..1" in messages[0]
+
+
+def test_the_gpu_is_not_taken_where_it_cannot_be(engine_of, monkeypatch):
+    engine = engine_of(yolov5)
+    with monkeypatch.context() as changed:
+        changed.setattr(trtnn.on_gpu, "gpus", lambda: ())
+        assert not isinstance(Detector(engine, pipeline="yolov5")._steps, OnGpu)  # and nothing is said
+        message = message_of(ArgumentError, lambda: Detector(engine, device="cuda", pipeline="yolov5"))
+        assert message.splitlines() == ["images cannot be prepared on the GPU", "  there is no GPU here"]
+    monkeypatch.setattr(trtnn.on_gpu, "is_ready", lambda name, arch: False)
+    with pytest.warns(UserWarning, match=r"prepared on the CPU: cuda-core.*pip install 'trtnn\[cuda\]'") as warned:
+        detector = Detector(engine, pipeline="yolov5")
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    assert not isinstance(detector._steps, OnGpu)
+    assert "pip install 'trtnn[cuda]'" in message_of(
+        ArgumentError, lambda: Detector(engine, device="cuda", pipeline="yolov5")
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Detector(engine, device="cpu", pipeline="yolov5")
+
+
+def test_types_that_kernels_do_not_take_are_told():
+    types = {"boxes": float32, "scores": float16}
+    reason, can_install = why_not(SimpleNamespace(dtype=np.dtype(np.float32), types=types))
+    assert "an input of float32 and outputs of float16, float32" in reason
+    assert not can_install
+
+
+def test_devices_are_checked(engine_of):
+    network = trace(yolov5, spec(1))
+    for device, words in (("gpu", ["no device 'gpu'", "cpu, cuda"]), ("cuda", ["needs an Engine", "on the CPU"])):
+        message = message_of(ArgumentError, lambda device=device: Detector(network, device=device, pipeline="yolov5"))
+        assert all(word in message for word in words), message
+
+
+def test_a_closed_engine_is_told(engine_of):
+    engine = engine_of(yolov5)
+    detector = Detector(engine, pipeline="yolov5")
+    engine.close()
+    assert "closed" in message_of(EngineError, detector, [IMAGE])
+
+
+def test_a_batch_that_failed_is_not_used_again(engine_of, log, monkeypatch):
+    detector = Detector(engine_of(yolov5, batch=1), pipeline="yolov5")
+    expected = detector(pictures(1))
+    with monkeypatch.context() as changed:
+        changed.setattr(Lane, "synchronize", lambda self: (_ for _ in ()).throw(EngineError("the work failed")))
+        assert message_of(EngineError, detector, pictures(1)) == "the work failed"
+    check_same(detector(pictures(1)), expected)
+
+
+def test_the_lane_that_stands_in_has_the_methods_of_the_real_one():
+    public = {name for name in vars(lane.Lane) if not name.startswith("_")}
+    assert public <= {name for name in vars(Lane) if not name.startswith("_")}

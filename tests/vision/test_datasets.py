@@ -1,0 +1,211 @@
+"""Images with true boxes: COCO's annotations and YOLO's labels."""
+
+import json
+
+import numpy as np
+import pytest
+
+from trtnn.errors import ArgumentError
+from trtnn.vision import write_image
+from trtnn.vision.coco import match_categories
+from trtnn.vision.datasets import read_dataset
+
+
+def image_at(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, np.zeros((10, 20, 3), np.uint8))
+    return path
+
+
+def annotations(**changes):
+    return {
+        "images": [{"id": 7, "file_name": "a.png", "width": 20, "height": 10}, {"id": 3, "file_name": "b.png"}],
+        "categories": [{"id": 5, "name": "dog"}, {"id": 2, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4], "area": 6.5, "iscrowd": 1},
+            {"id": 2, "image_id": 7, "category_id": 2, "bbox": [0, 0, 2.5, 4]},
+        ],
+        **changes,
+    }
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A folder as COCO's own are."""
+    for name in ("a.png", "b.png"):
+        image_at(tmp_path / "val2017" / name)
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(annotations()))
+    return path
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    for name in ("a", "b"):
+        image_at(tmp_path / "images" / "val" / f"{name}.png")
+    labels = tmp_path / "labels" / "val"
+    labels.mkdir(parents=True)
+    (labels / "a.txt").write_text("1 0.5 0.5 0.2 0.4\n\n0 0.1 0.2 0.3 0.2 0.3 0.6\n")
+    (tmp_path / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n")
+    return tmp_path
+
+
+def test_coco_s_annotations(coco):
+    for place in (coco, coco.parent.parent):
+        data = read_dataset(place)
+        assert data.categories == {2: "cat", 5: "dog"}
+        first, second = data.images
+        assert (first.path, first.number, first.relative) == (coco.parent.parent / "val2017" / "a.png", 7, False)
+        assert first.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 2.5, 4]]
+        assert (first.categories.tolist(), first.crowds.tolist()) == ([5, 2], [True, False])
+        assert first.areas.tolist() == [6.5, 10]
+        assert (second.number, second.boxes.shape) == (3, (0, 4))
+
+
+@pytest.mark.parametrize("place", ["images", ".", "elsewhere"])
+def test_where_coco_s_images_are(tmp_path, place):
+    image_at(tmp_path / place / "a.png")
+    path = tmp_path / "_annotations.coco.json"
+    path.write_text(json.dumps(annotations()))
+    if place == "elsewhere":
+        with pytest.raises(ArgumentError, match=r"are not to be found: a\.png\n  looked in .*\n  --images says where"):
+            read_dataset(path)
+    data = read_dataset(tmp_path, tmp_path / place if place == "elsewhere" else None)
+    assert data.images[0].path == tmp_path / place / "a.png"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": None}, "it has no list of images"),
+        ({"images": []}, "an annotation is of image 7 and category 5, and one of them is missing"),
+        ({"images": [{"id": 7, "file_name": "a.png"}] * 2}, "a number is there twice"),
+        ({"images": [{"id": i, "file_name": "a.png"} for i in (7, 8)]}, "a file is there twice"),
+        ({"images": [{"id": "7", "file_name": "a.png"}]}, "id is a whole number, not '7'"),
+        ({"categories": [{"id": 5}]}, "name is text, not None"),
+        ({"annotations": [{"image_id": 7, "category_id": 9, "bbox": [0, 0, 1, 1]}]}, "image 7 and category 9"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1]}]},
+            r"a bbox is four numbers, not \[0, 0, 1\]",
+        ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 1], "area": "a"}]},
+            "an area is a number",
+        ),
+    ],
+)
+def test_damaged_annotations(coco, changes, words):
+    coco.write_text(json.dumps(annotations(**changes)))
+    with pytest.raises(ArgumentError, match=words):
+        read_dataset(coco)
+
+
+def test_yolo_s_labels(yolo):
+    for place in (yolo, yolo / "data.yaml"):
+        data = read_dataset(place)
+        assert data.categories == {0: "cat", 1: "dog"}
+        first, second = data.images
+        assert (first.path, first.relative) == (yolo / "images" / "val" / "a.png", True)
+        np.testing.assert_allclose(first.boxes, [[0.4, 0.3, 0.2, 0.4], [0.1, 0.2, 0.2, 0.4]], atol=1e-12)
+        np.testing.assert_allclose(first.areas, [0.08, 0.08])
+        assert first.categories.tolist() == [1, 0]
+        assert len(second.boxes) == 0
+    (yolo / "data.yaml").unlink()
+    assert read_dataset(yolo).categories is None
+
+
+def test_labels_beside_images_and_lists_of_images(yolo):
+    (yolo / "images" / "val").rename(yolo / "both")
+    (yolo / "labels" / "val" / "a.txt").rename(yolo / "both" / "a.txt")
+    assert len(read_dataset(yolo / "both").images[0].boxes) == 2
+    (yolo / "some.txt").write_text("both/a.png\n")
+    for value in ("some.txt", "[both, some.txt]", "../some.txt"):
+        (yolo / "data.yaml").write_text(f"test: {value}\nnames: [cat, dog]\n")
+        data = read_dataset(yolo, split="test")
+        assert [image.path.name for image in data.images] == (["a.png", "b.png"] if "[" in value else ["a.png"])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("2 0.5 0.5 0.2 0.4", "2 is no class of 0 to 1"),
+        ("0.5 0.5 0.5 0.2 0.4", "0.5 is no class"),
+        ("-1 0.5 0.5 0.2 0.4", "-1 is no class"),
+        ("1 0.5 0.5 0.2", "4 numbers are neither a box nor a polygon"),
+        ("1 0.5 0.5 0.2 0.4 0.9", "six numbers are a detection with its score, and labels have five"),
+        ("1 250 100 20 40", "what stands behind the class is in 0..1"),
+        ("cat 0.5 0.5 0.2 0.4", "could not convert string to float"),
+        ("nan 0.5 0.5 0.2 0.4", "cannot convert float NaN"),
+        ("1 nan 0.5 0.2 0.4", "what stands behind the class is in 0..1"),
+    ],
+)
+def test_lines_that_are_no_labels(yolo, line, words):
+    (yolo / "labels" / "val" / "a.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(ArgumentError, match=rf"a\.txt:2 is no label: .*{words}"):
+        read_dataset(yolo)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("names: [cat, dog]\ntrain: images/val\n", "names no images for val\n  it has train"),
+        ("names: [cat, dog]\nval: 3\n", "names no images for val\n  it has val"),
+        ("names: [cat, dog]\nval: gone\n", "names images that are not there\n  looked at .*gone"),
+        ("val: images/val\n", "gives no names of classes: it has no names"),
+    ],
+)
+def test_descriptions_that_say_too_little(yolo, text, words):
+    (yolo / "data.yaml").write_text(text)
+    with pytest.raises(ArgumentError, match=words):
+        read_dataset(yolo)
+
+
+def test_several_data_sets_and_none(yolo):
+    (yolo / "a.json").touch()
+    with pytest.raises(ArgumentError, match=r"has several data sets\n  give one of them: data\.yaml, a\.json"):
+        read_dataset(yolo)
+    with pytest.raises(ArgumentError, match="there is no data set at"):
+        read_dataset(yolo / "gone")
+    with pytest.raises(ArgumentError, match="is no data set\n  a file of one is JSON"):
+        read_dataset(yolo / "images" / "val" / "a.png")
+    with pytest.raises(ArgumentError, match="a folder of images goes with COCO's annotations"):
+        read_dataset(yolo / "data.yaml", yolo)
+    (yolo / "labels" / "val" / "a.txt").unlink()
+    with pytest.raises(ArgumentError, match=r"have no labels\n  .* a file of its own, such as .*labels/val/a\.txt for"):
+        read_dataset(yolo / "data.yaml")
+
+
+# -- classes and categories -------------------------------------------------------------------------------------------
+
+NAMES = {2: "cat", 5: "dog"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "labels", "classes", "expected"),
+    [
+        (NAMES, ["dog", "bird", "cat"], 3, [5, None, 2]),
+        (NAMES, ["N/A", "cat", "N/A", "dog"], 4, [None, 2, None, 5]),
+        (NAMES, None, 2, [2, 5]),
+        (NAMES, None, None, [2, 5]),
+        (None, ["a", "b", "c"], 3, [0, 1, 2]),
+        (None, None, None, [0, 1]),
+    ],
+)
+def test_classes_are_matched_by_name_and_else_by_order(categories, labels, classes, expected):
+    assert match_categories(categories, labels, classes, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("categories", "labels", "classes", "words"),
+    [
+        (NAMES, ["dog", "bird"], 2, "not once: cat\n  the detector's classes are dog, bird\n  --names gives"),
+        (NAMES, ["dog", "cat", "dog"], 3, "not once: dog"),
+        ({1: "cat", 2: "cat"}, ["cat"], 1, "not each one of the detector's classes"),
+        (NAMES, None, 3, "has 2 categories, the detector 3 classes, without names\n  the data set's are cat, dog"),
+        (None, None, 1, "the labels have class 1, and the detector has 1: 0 to 0"),
+    ],
+)
+def test_classes_that_cannot_be_matched(categories, labels, classes, words):
+    with pytest.raises(ArgumentError, match=words):
+        match_categories(categories, labels, classes, 1)

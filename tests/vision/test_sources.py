@@ -1,0 +1,406 @@
+"""Where images come from: files, lists, addresses, videos, cameras and standard input."""
+
+import http.server
+import io
+import itertools
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from trtnn.errors import ArgumentError, ImageError
+from trtnn.vision import sources as sources_module
+from trtnn.vision.images import encode_image
+from trtnn.vision.sources import Source, find_sources, read_frames
+
+MOST = 1 << 20  # pixels
+
+
+def image(seed=0, height=48, width=64):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def video(path, frames, code="MJPG", size=(48, 64)):
+    """Write a video whose frames are of one grey each: 0, 20, 40, ..."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 5, size[::-1])
+    for index in range(frames):
+        writer.write(np.full((*size, 3), 20 * index % 256, np.uint8))
+    writer.release()
+    return path
+
+
+def greys(frames):
+    return [round(float(frame.image.mean()) / 20) for frame in frames]
+
+
+def read(text, most=MOST):
+    (source,) = find_sources(str(text))
+    return list(source.read(most))
+
+
+@pytest.fixture
+def png(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode_image("a.png", image()))
+    return path
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_is_one_frame_without_a_number(png):
+    (frame,) = read(png)
+    np.testing.assert_array_equal(frame.image, image())
+    assert frame.index is None
+
+
+def test_a_folder_has_images_and_videos_by_path(tmp_path, png):
+    video(tmp_path / "b.avi", 2)
+    (tmp_path / "c.jpg").write_bytes(encode_image("c.jpg", image()))
+    (tmp_path / "d.md").touch()
+    for text in (tmp_path, tmp_path / "*"):
+        assert [source.name for source in find_sources(str(text))] == [
+            str(tmp_path / n) for n in ("a.png", "b.avi", "c.jpg")
+        ]
+
+
+@pytest.mark.parametrize(("name", "code"), [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.MOV", "mp4v")])
+def test_a_video_gives_its_frames_in_order_with_numbers_and_rate(tmp_path, name, code):
+    frames = read(video(tmp_path / name, 7, code))
+    assert [frame.index for frame in frames] == list(range(7))
+    assert greys(frames) == list(range(7))
+    assert {frame.rate for frame in frames} == {5}
+    assert frames[0].image.shape == (48, 64, 3)
+
+
+def test_the_channels_of_a_video_are_rgb(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 48))
+    writer.write(np.full((48, 64, 3), (0, 0, 250), np.uint8))  # red, as OpenCV has it
+    writer.release()
+    (frame,) = read(tmp_path / "a.avi")
+    np.testing.assert_allclose(frame.image.mean((0, 1)), (250, 0, 0), atol=8)
+
+
+def test_a_video_that_ends_early_gives_what_it_has(tmp_path):
+    whole = video(tmp_path / "a.avi", 100).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 2 // 5])
+    (source,) = find_sources(str(tmp_path / "cut.avi"))
+    frames = []
+    with pytest.raises(
+        ImageError, match=r"the video .*cut\.avi ended early: (\d+) of its 100 frames could be read"
+    ) as info:
+        frames.extend(iter_into(frames, source.read(MOST)))
+    assert 20 < len(frames) < 45
+    assert f": {len(frames)} of" in str(info.value)
+
+
+def iter_into(frames, iterator):
+    """Move what an iterator gives into a list as it comes."""
+    for frame in iterator:
+        frames.append(frame)
+    return ()
+
+
+def test_what_is_no_video(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"none" * 100)
+    with pytest.raises(ImageError, match=r"cannot open the video .*a\.mp4\n  the file is damaged, or of a kind that"):
+        read(tmp_path / "a.mp4")
+
+
+def test_frames_of_too_many_pixels(tmp_path):
+    with pytest.raises(ImageError, match=r"the video .*a\.avi is too large: 48×64 pixels a frame"):
+        read(video(tmp_path / "a.avi", 2), 48 * 64 - 1)
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_names_sources_from_its_own_folder(tmp_path, png, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    video(tmp_path / "inner" / "b.avi", 1)
+    path = tmp_path / "list.txt"
+    path.write_text(f"\ufeffa.png\n\n  inner\n{png}\nhttps://example.org/c.jpg\n3\n", encoding="utf-8")
+    monkeypatch.chdir("/")
+    names = [source.name for source in find_sources(str(path))]
+    assert names == [str(png), str(tmp_path / "inner" / "b.avi"), str(png), "https://example.org/c.jpg", "3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no picture in the list .*: it is empty"),
+        (b"\xff\xfe\x00", "the list .* is not text in UTF-8"),
+        (b"gone.png", "no picture at .*gone.png"),
+        (b"other.txt", "names other.txt\n  a list holds no lists"),
+        (b"-", "a list holds no lists, and not standard input"),
+    ],
+)
+def test_lists_that_are_none(tmp_path, content, words):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises((ImageError, ArgumentError), match=words):
+        find_sources(str(tmp_path / "list.txt"))
+
+
+# -- standard input, cameras and other words --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_image_on_standard_input(monkeypatch, broken):
+    data = b"none" if broken else encode_image("a.png", image())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    if broken:
+        with pytest.raises(ImageError, match="cannot read the picture on standard input: it does not decode"):
+            read("-")
+    else:
+        np.testing.assert_array_equal(read("-")[0].image, image())
+
+
+def test_a_number_that_is_a_file_as_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").touch()
+    with pytest.raises(ArgumentError, match=r"0 is a camera's number, and a file here\n  \./0 is the file"):
+        find_sources("0")
+
+
+def test_a_camera_that_is_not_there():
+    with pytest.raises(ImageError, match="cannot open the camera 99\n  it is not there, is used by another program"):
+        read("99")
+
+
+def test_addresses_of_other_kinds():
+    for text in ("ftp://example.org/a.jpg", "file:///etc/a.jpg"):
+        with pytest.raises(ArgumentError, match=rf"no images are read from {text.split(':')[0]}://\n  known: http://"):
+            find_sources(text)
+
+
+def test_a_password_is_not_shown():
+    (source,) = find_sources("rtsp://me:secret@camera.local/stream")
+    assert source.name == "rtsp://me:***@camera.local/stream"
+
+
+# -- streams, by a stand-in for OpenCV's reader -----------------------------------------------------------------------
+
+
+class Capture:
+    """A reader that gives some frames, and tells how many there are where it has an end."""
+
+    def __init__(self, frames, count=0):
+        self.frames, self.count, self.released = list(frames), count, False
+
+    def isOpened(self):
+        return self.frames is not None
+
+    def get(self, key):
+        return {cv2.CAP_PROP_FRAME_COUNT: self.count, cv2.CAP_PROP_FPS: 30, cv2.CAP_PROP_FRAME_HEIGHT: 8}.get(key, 8)
+
+    def read(self):
+        return (True, np.full((8, 8, 3), self.frames.pop(0), np.uint8)) if self.frames else (False, None)
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """Have readers opened one after another, and the pauses between them noted."""
+    opened, pauses = [], []
+
+    def arrange(*readers):
+        left = iter(readers)
+        monkeypatch.setattr(sources_module, "_open", lambda place: opened.append(next(left)) or opened[-1])
+        monkeypatch.setattr(sources_module.time, "sleep", pauses.append)
+        return opened, pauses
+
+    return arrange
+
+
+@pytest.mark.parametrize("place", ["rtsp://camera/stream", "7"])
+def test_a_stream_that_breaks_off_is_opened_again(captures, place):
+    opened, pauses = captures(
+        Capture([0, 20]), Capture([]), Capture([]), Capture([40]), *(Capture([]) for _ in sources_module.PAUSES_S)
+    )
+    frames, reader = [], find_sources(place)[0].read(MOST)
+    with pytest.raises(ImageError, match=r"(stream|camera) .* broke off after 3 frames, and did not come back"):
+        iter_into(frames, reader)
+    assert greys(frames) == [0, 1, 2]
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    once = sources_module.PAUSES_S
+    assert pauses == [*once[:3], *once]  # a frame that comes begins them anew
+    assert all(capture.released for capture in opened)
+
+
+def test_a_stream_that_never_was_there(captures):
+    nothing = Capture([])
+    nothing.frames = None
+    opened, pauses = captures(nothing)
+    with pytest.raises(ImageError, match="cannot open the stream rtsp://camera/stream\n  nothing that OpenCV reads"):
+        read("rtsp://camera/stream")
+    assert pauses == []
+    assert opened[0].released
+
+
+def test_what_has_an_end_is_not_opened_again(captures):
+    opened, _ = captures(Capture([0, 20, 40], count=3))
+    assert greys(read("https://example.org/a.mp4")) == [0, 1, 2]
+    assert len(opened) == 1
+
+
+# -- addresses, by a server on this machine ---------------------------------------------------------------------------
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers by the path; a stream of images breaks off after some, and is gone after the third time."""
+
+    def do_GET(self):
+        server, path = self.server, self.path
+        server.seen.append((path, self.headers.get("User-Agent")))
+        if path in ("/gone.jpg", "/stream") and (path != "/stream" or len(server.seen) > 3):
+            self.send_error(404)
+            return
+        if path in server.moved:
+            self.send_response(302)
+            self.send_header("Location", server.moved[path])
+            self.end_headers()
+            return
+        self.send_response(200)
+        if path == "/stream":
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+            self.end_headers()
+            for seed in range(30):
+                data = encode_image("a.jpg", np.full((48, 64, 3), 20 * (seed % 2), np.uint8))
+                self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
+                self.wfile.write(data + b"\r\n")
+            return
+        data = server.files[path]
+        self.send_header("Content-Type", "video/x-msvideo" if path == "/video" else "application/octet-stream")
+        self.send_header("Content-Length", str(len(data) * (2 if path == "/cut.png" else 1)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(sources_module, "PAUSES_S", (0, 0))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    data = encode_image("a.png", image())
+    film = video(tmp_path / "film.avi", 3).read_bytes()
+    server.files = {
+        "/a": data,
+        "/a.png?size=1": data,
+        "/cut.png": data,
+        "/text": b"<html>",
+        "/film.avi": film,
+        "/video": film,
+    }
+    server.moved, server.seen = {"/moved": "/a", "/away": "file:///etc/passwd", "/ftp": "ftp://127.0.0.1/a"}, []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("path", ["/a", "/a.png?size=1", "/moved"])
+def test_an_image_at_an_address(server, path):
+    (frame,) = read(server.url + path)
+    np.testing.assert_array_equal(frame.image, image())
+    assert frame.index is None
+    assert server.seen[0] == (path, "trtnn")
+
+
+@pytest.mark.parametrize("path", ["/film.avi", "/video"])
+def test_a_video_at_an_address_by_its_suffix_or_by_what_the_server_says(server, path):
+    assert greys(read(server.url + path)) == [0, 1, 2]
+
+
+def test_images_that_a_server_sends_without_an_end(server):
+    """A camera's stream: what breaks off is opened again, and what came until it is gone is kept."""
+    frames = []
+    with pytest.raises(ImageError, match=r"the stream .* broke off after \d+ frames, and did not come back"):
+        iter_into(frames, find_sources(f"{server.url}/stream")[0].read(MOST))
+    assert set(greys(frames)) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/gone.jpg", "HTTP 404 Not Found"),
+        ("/text", "it does not decode"),
+        ("/cut.png", r"(\d+ of its|more expected|IncompleteRead)"),
+        ("/away", "HTTP 302 .*|redirect|unknown url type"),
+        ("/ftp", "HTTP 302 .*|redirect|unknown url type"),
+    ],
+)
+def test_what_is_no_image_at_an_address(server, path, words):
+    with pytest.raises(ImageError, match=rf"cannot read the picture {server.url}{path}: .*({words})"):
+        read(server.url + path)
+
+
+def test_an_image_of_too_many_bytes(server, monkeypatch):
+    monkeypatch.setattr(sources_module, "most_bytes", lambda _: 1000)
+    with pytest.raises(ImageError, match="it has more than 1,000 bytes"):
+        read(f"{server.url}/a")
+
+
+def test_an_image_that_does_not_come_in_time(server, monkeypatch):
+    monkeypatch.setattr(sources_module, "LONGEST_S", -1)
+    with pytest.raises(ImageError, match="it was not there within -1 s"):
+        read(f"{server.url}/a")
+
+
+def test_a_server_that_is_not_there():
+    with pytest.raises(ImageError, match=r"cannot read the picture http://127\.0\.0\.1:9/a\.jpg: .*refused"):
+        read("http://127.0.0.1:9/a.jpg")
+
+
+# -- several, read ahead ----------------------------------------------------------------------------------------------
+
+
+def test_frames_of_several_sources_come_in_order_and_errors_in_theirs(tmp_path):
+    for index in range(12):
+        (tmp_path / f"{index:02}.png").write_bytes(b"none" if index % 5 == 3 else encode_image("a.png", image(index)))
+    video(tmp_path / "05-film.avi", 2)
+    seen, sources = [], find_sources(str(tmp_path))
+    frames = read_frames(sources, lambda source, error: seen.append((source.name, "error")), MOST, threads=3)
+    for source, frame in frames:
+        seen.append((source.name, frame.index))
+    names = [f"{index:02}.png" for index in range(12)]
+    expected = [(name, "error" if int(name[:2]) % 5 == 3 else None) for name in names]
+    expected[6:6] = [("05-film.avi", 0), ("05-film.avi", 1)]
+    expected.sort(key=lambda row: row[0])
+    assert [(name.rpartition("/")[2], what) for name, what in seen] == expected
+
+
+def test_no_more_are_read_ahead_than_it_takes():
+    started = []
+
+    class File(Source):
+        pass
+
+    def source(index, path):
+        def read(most):
+            started.append(index)
+            yield sources_module.Frame(image())
+
+        return Source(str(index), read, path)
+
+    frames = read_frames(
+        [source(i, image_path) for i, image_path in zip(range(100), itertools.repeat(sources_module.Path("a.png")))],
+        print,
+        MOST,
+        2,
+    )
+    for index in range(5):
+        next(frames)
+        assert len(started) <= index + 1 + 4
+    frames.close()

@@ -1,0 +1,132 @@
+"""Batches under way: their order, how many there are, and what becomes of errors."""
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+
+from trtnn.vision import Detections
+from trtnn.vision.stream import IN_FLIGHT, call, stream
+
+NONE = np.zeros((0, 4)), [], []
+
+
+class Numbers:
+    """Steps whose images are numbers, and whose detections tell them; what each step is doing is noted."""
+
+    def __init__(self, batch=2):
+        self.batch, self.firsts, self.held, self.most_held = batch, [], 0, 0
+        self.busy = {"prepare": 0, "compute": 0, "finish": 0}
+        self.seen = {name: [] for name in self.busy}
+        self.lock = threading.Lock()
+
+    def step(self, name, images):
+        with self.lock:
+            self.busy[name] += 1
+            assert self.busy[name] == 1  # a step is never called twice at a time
+            self.seen[name] += images
+        with self.lock:
+            self.busy[name] -= 1
+        return images
+
+    def prepare(self, images, first):
+        self.firsts.append(first)
+        self.held += 1
+        self.most_held = max(self.most_held, self.held)
+        return self.step("prepare", images)
+
+    def compute(self, images):
+        return self.step("compute", images)
+
+    def finish(self, images):
+        self.held -= 1
+        return [Detections([[0, 0, i, i]], [1], [i]) for i in self.step("finish", images)]
+
+
+def threads():
+    """The threads of streams that are there."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("trtnn-stream")]
+
+
+def indices(detections):
+    return [index for found in detections for index in found.classes.tolist()]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 29])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_every_image_comes_once_and_in_order(count, batch):
+    for way in (stream, call):
+        steps = Numbers(batch)
+        assert indices(way(steps, range(count))) == list(range(count))
+        assert all(seen == list(range(count)) for seen in steps.seen.values())
+        assert steps.firsts == list(range(0, count, batch))
+        assert steps.held == 0
+
+
+def test_a_stream_without_an_end_is_read_a_few_batches_ahead():
+    taken = []
+    steps = Numbers(3)
+    found = stream(steps, (taken.append(i) or i for i in itertools.count()))
+    for expected in range(100):
+        assert next(found).classes.tolist() == [expected]
+        assert len(taken) <= (expected // 3 + 1 + IN_FLIGHT) * 3
+    found.close()
+    assert steps.most_held <= IN_FLIGHT
+    before = len(taken)
+    assert threads() == []
+    assert len(taken) == before  # nobody takes any more of what the caller has for itself again
+
+
+def test_steps_overlap():
+    """The first batch is being finished once the second computes and the third is prepared: none waits for another."""
+    meeting = threading.Barrier(3, timeout=60)
+
+    class Meeting(Numbers):
+        def prepare(self, images, first):
+            if first == 2:
+                meeting.wait()
+            return images
+
+        def compute(self, images):
+            if images == [1]:
+                meeting.wait()
+            return images
+
+        def finish(self, images):
+            if images == [0]:
+                meeting.wait()
+            return [Detections(*NONE) for _ in images]
+
+    assert len(list(stream(Meeting(1), range(5)))) == 5
+
+
+@pytest.mark.parametrize("place", ["source", "prepare", "compute", "finish"])
+def test_an_error_comes_in_its_turn(place):
+    """Behind all that is done, and once; no thread is left."""
+
+    class Broken(Numbers):
+        def step(self, name, images):
+            if name == place and 7 in images:
+                raise ValueError(f"{name} of {images}")
+            return super().step(name, images)
+
+    def source():
+        for i in range(20):
+            if place == "source" and i == 7:
+                raise ValueError("source of [7]")
+            yield i
+
+    found, seen = stream(Broken(2), source()), []
+    with pytest.raises(ValueError, match=rf"^{place} of \[.*7\]$"):
+        seen.extend(iter(lambda: indices([next(found)])[0], None))
+    assert list(found) == []
+    assert threads() == []
+
+
+def test_errors_before_others_are_told_first():
+    found = stream(Numbers(1), iter([0, 1, None]))
+    assert next(found).classes.tolist() == [0]
+    assert next(found).classes.tolist() == [1]
+    with pytest.raises(TypeError):
+        next(found)

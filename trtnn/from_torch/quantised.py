@@ -1,0 +1,34 @@
+"""Modules of torch's quantisation: fake quantisation is computed, and what measures for it is refused."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+_OFF = "an engine measures nothing: model.apply(torch.ao.quantization.disable_observer)"
+_CALIBRATION = "it measures for a calibration, and an engine stays as it is: convert the module that prepare was given"
+
+
+def measures(module: nn.Module) -> tuple[str, str] | None:
+    """Return what a module of torch's quantisation measures as it is called, and what to do; None where it does not."""
+    observers, fakes = sys.modules.get("torch.ao.quantization.observer"), "torch.ao.quantization.fake_quantize"
+    if observers is None or fakes not in sys.modules:
+        return None  # nobody made such a module
+    name = type(module).__name__
+    if isinstance(module, sys.modules[fakes].FakeQuantizeBase):
+        return (f"{name} whose observer is on", _OFF) if module.observer_enabled.any() else None  # type: ignore[operator,union-attr]
+    idle = (observers.NoopObserver, observers.PlaceholderObserver)
+    return (name, _CALIBRATION) if isinstance(module, observers.ObserverBase) and not isinstance(module, idle) else None
+
+
+def is_observing(hook: Callable[..., Any]) -> bool:
+    """Whether a hook is the one by which torch's quantisation calls a module's ``activation_post_process``."""
+    return getattr(hook, "__module__", None) == "torch.ao.quantization.quantize"
+
+
+def is_observed(module: nn.Module) -> bool:
+    """Whether torch's quantisation put a hook to a module, so that its call is more than its forward."""
+    return any(map(is_observing, (*module._forward_hooks.values(), *module._forward_pre_hooks.values())))

@@ -1,0 +1,427 @@
+"""Traced modules: graphs of TorchScript, written as Python functions, which are then called and recorded as others are.
+
+A trace keeps the modules with their classes, the author's variables, and his lines. So each method's graph becomes a
+function with those variables, whose lines stand for the author's.
+"""
+
+from __future__ import annotations
+
+import functools
+import keyword
+import linecache
+import math
+import re
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from trtnn.errors import ArgumentError, where
+from trtnn.from_torch import exported as _converters_of_aten  # noqa: F401  registers what ATen's operations are
+from trtnn.from_torch.frames import TORCH, Place, stands_for
+
+_DTYPES = (
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64,
+    torch.complex32, torch.complex64, torch.complex128, torch.bool, None, None, None, torch.bfloat16,
+)  # fmt: skip
+_HOW = frozenset(("device", "layout", "pin_memory", "memory_format", "non_blocking", "copy", "generator"))
+_SIGNS = {"add": "+", "sub": "-", "rsub": "-", "mul": "*", "div": "/", "floor_divide": "//", "floordiv": "//",
+          "remainder": "%", "matmul": "@", "pow": "**"}  # fmt: skip
+_ITSELF = frozenset(("contiguous", "detach", "alias", "lift_fresh"))
+_OF_NUMBERS = frozenset(("prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::FloatImplicit",
+                         "aten::ScalarImplicit", "aten::Float"))  # fmt: skip
+_LENGTHS = frozenset(("reshape", "view", "permute", "expand", "repeat"))  # whose lengths stand one by one
+_OTHERWISE = frozenset(("norm", "where", "istft", "stft", "unique", "type_as"))  # methods with arguments of their own
+_NO_NAMES = frozenset(("self", "torch", "math", "values", "input"))  # the last is torch's own
+_WRITTEN_LATER = frozenset((
+    "prim::ListConstruct", "prim::TupleConstruct", "prim::DictConstruct", "aten::size", "aten::to", "aten::slice",
+    "aten::dropout", "aten::feature_dropout", *(f"aten::{name}" for name in _ITSELF),
+))  # fmt: skip
+_END = 2**63 - 1
+_INSTEAD = "give the nn.Module that it was made of, or torch.export.export of that"
+_CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
+
+
+class Traced(nn.Module):
+    """A module of a trace; ``forward`` is a function written of its graph."""
+
+    def type_name(self) -> str:
+        """Return the full name of the class that was traced."""
+        raise NotImplementedError
+
+
+def as_module(traced: Any) -> nn.Module:
+    """Return the modules of a trace, or of a function that was traced.
+
+    Raises:
+        ArgumentError: it holds control flow, which torch.jit.script leaves in.
+    """
+    if not isinstance(traced, torch.jit.ScriptFunction):
+        return _made(traced, "", {})
+    module = _class_of(traced.qualified_name.removeprefix("__torch__."))()
+    module.training = False
+    module.forward = _forward(module, {"forward": _Method(None, module, "", traced.graph)})  # type: ignore[method-assign]
+    return module
+
+
+@functools.cache
+def _class_of(kind: str) -> type[Traced]:
+    """Return a class of the name that was traced."""
+    return type(kind.rpartition(".")[2], (Traced,), {"type_name": lambda self: kind})
+
+
+def _kind(script: Any) -> str:
+    """Return the full name of a traced module's class, without what TorchScript puts in it."""
+    name = script._c._type().qualified_name()
+    return re.sub(r"___torch_mangle_\d+\.", "", name.removeprefix("__torch__."))
+
+
+def _made(script: Any, path: str, shared: dict[Any, Any]) -> nn.Module:
+    children = {
+        name: _made(child, f"{path}.{name}" if path else name, shared) for name, child in script.named_children()
+    }
+    kind = _kind(script)
+    container = _CONTAINERS.get(kind.removeprefix("torch.nn.modules.container."))
+    if container is nn.Sequential and _calls_in_a_row(script):
+        return _in_evaluation(nn.Sequential(), children)
+    if container in (nn.ModuleList, nn.ModuleDict):
+        return _in_evaluation(container(), children)
+    module = _class_of(kind)()
+    module.training = script.training
+    for name, tensor in script.named_parameters(recurse=False):
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        module.register_parameter(name, shared.setdefault(key, nn.Parameter(tensor.detach(), requires_grad=False)))
+    for name, tensor in script.named_buffers(recurse=False):
+        module.register_buffer(name, shared.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor))
+    for name, child in children.items():
+        module.add_module(name, child)
+    methods = {
+        name: _Method(script, module, path, script._c._get_method(name).graph) for name in script._c._method_names()
+    }
+    if methods:
+        module.forward = _forward(module, methods)  # type: ignore[method-assign]
+    return module
+
+
+def _in_evaluation(container: Any, children: dict[str, nn.Module]) -> nn.Module:
+    for name, child in children.items():
+        container.add_module(name, child)
+    container.training = False
+    return container
+
+
+def _calls_in_a_row(script: Any) -> bool:
+    """Whether all that a module does is to call what it holds one after another."""
+    nodes = [node for node in script.graph.nodes() if node.kind() != "prim::GetAttr"]
+    return [node.kind() for node in nodes] == ["prim::CallMethod"] * len(script._modules) and "forward1" not in {
+        node.s("name") for node in nodes
+    }
+
+
+def _forward(module: Traced, methods: dict[str, _Method]) -> Any:
+    """Return a module's forward: a function of all methods, of which a second call of the module has another."""
+    file = f"traced {module.type_name()} {id(module)}"
+    lines: list[str] = []
+    places: dict[int, Place] = {}
+    for name, method in methods.items():
+        lines.append(f"def {name}({', '.join(method.parameters)}):")
+        for text, place in method.lines:
+            lines.append(f"    {text}")
+            if place is not None:
+                places[len(lines)] = place
+    source = "\n".join(lines) + "\n"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    stands_for(file, places)
+    namespace = {"torch": torch, "math": math, "self": module}
+    exec(compile(source, file, "exec"), namespace)
+    for name in methods:
+        if name != "forward":
+            vars(module)[f"_{name}"] = namespace[name]
+    return namespace["forward"]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (bool, int, float) or (isinstance(value, torch.Tensor) and value.ndim == 0)
+
+
+class _Method:
+    """One graph as the lines of a function.
+
+    Attributes:
+        parameters: the function's.
+        lines: its body, each with the author's line.
+    """
+
+    def __init__(self, script: Any, module: nn.Module, path: str, graph: Any) -> None:
+        self.script, self.module, self.path = script, module, path
+        self.lines: list[tuple[str, Place | None]] = []
+        self._texts: dict[str, str] = {}
+        self._numbers: set[str] = set()
+        self._bound: dict[str, str] = {}
+        self._last: dict[str, int] = {}
+        self._uses: Counter[str] = Counter()
+        nodes = list(graph.nodes())
+        self._look(nodes, graph.return_node())
+        inputs = list(graph.inputs())
+        if script is not None:
+            self._texts[inputs.pop(0).debugName()] = "self"
+        self.parameters = []
+        for i, value in enumerate(inputs):  # a trace knows the names of those of the model alone
+            name = None if path else self._name(value, -1)
+            self.parameters.append(name or ("x" if i == 0 else f"x{i + 1}"))
+            self._bound[self.parameters[-1]] = value.debugName()
+            self._texts[value.debugName()] = self.parameters[-1]
+        for i, node in enumerate(nodes):
+            self._write(node, i)
+        result = [self._texts[value.debugName()] for value in graph.outputs()]
+        self.lines.append((f"return {result[0] if len(result) == 1 else f'({chr(44).join(result)})'}", None))
+
+    def _look(self, nodes: list[Any], returned: Any) -> None:
+        """Note which values are numbers, how often each is used, and up to which node it is read.
+
+        What is written where it is used reads what it is of as late as that.
+        """
+        late = []
+        for i, node in enumerate([*nodes, returned]):
+            names = [value.debugName() for value in node.inputs()]
+            for name in names:
+                self._last[name] = i
+                self._uses[name] += 1
+            number = node.kind() in _OF_NUMBERS or (
+                node.kind().startswith("aten::") and names and self._numbers >= {*names}
+            )
+            number = number or (node.kind() == "aten::size" and len(names) == 2)
+            number = number or (node.kind() == "prim::Constant" and _is_number(node.output().toIValue()))
+            if number:
+                self._numbers.add(node.output().debugName())
+            if number or node.kind() in _WRITTEN_LATER:
+                late.append(node)
+        for node in reversed(late):
+            until = max((self._last.get(value.debugName(), -1) for value in node.outputs()), default=-1)
+            for value in node.inputs():
+                self._last[value.debugName()] = max(self._last[value.debugName()], until)
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def _name(self, value: Any, at: int) -> str | None:
+        """Return the author's name of a value, or None; a name whose value is still read is not bound anew."""
+        name = value.debugName()
+        stem = name.rpartition(".")[0] or name
+        if stem.isdigit() or not stem.isidentifier() or keyword.iskeyword(stem) or stem in _NO_NAMES:
+            return None
+        found, i = stem, 2
+        while found in self._bound and self._last.get(self._bound[found], -1) > at:
+            found, i = f"{stem}{i}", i + 1
+        self._bound[found] = name
+        return found
+
+    def _place(self, node: Any) -> Place | None:
+        for line in node.sourceRange().splitlines():
+            match = re.match(r"(.+)\((\d+)\): (.+)", line) or re.match(
+                r' *File "(.+)", line (\d+)()', line
+            )  # of a script
+            if match and not match[1].startswith((TORCH, "<")):
+                return Place(match[1], int(match[2]), match[3] or "forward")
+        return None
+
+    def _assign(self, node: Any, text: str, i: int, otherwise: str | None = None) -> None:
+        value = node.output()
+        name = self._name(value, i) or otherwise
+        if name is None:
+            name = f"values[{i}]"  # under which nobody takes it for the author's
+            if not any(line == "values = {}" for line, _ in self.lines):
+                self.lines.insert(0, ("values = {}", None))
+        self.lines.append((f"{name} = {text}", self._place(node)))
+        self._texts[value.debugName()] = name
+
+    # -- nodes --------------------------------------------------------------------------------------------------------
+
+    def _write(self, node: Any, i: int) -> None:
+        kind = node.kind()
+        outputs = [value.debugName() for value in node.outputs()]
+        texts = [self._texts.get(value.debugName(), "None") for value in node.inputs()]
+        if kind == "prim::Constant":
+            self._texts[outputs[0]] = self._constant(node)
+        elif kind == "prim::GetAttr":
+            self._texts[outputs[0]] = self._attribute(node, texts[0])
+        elif kind == "prim::ListConstruct":
+            self._texts[outputs[0]] = f"[{', '.join(texts)}]"
+        elif kind == "prim::TupleConstruct":
+            self._texts[outputs[0]] = f"({''.join(f'{text}, ' for text in texts)})"
+        elif kind == "prim::DictConstruct":
+            pairs = zip(texts[::2], texts[1::2], strict=True)
+            self._texts[outputs[0]] = f"{{{', '.join(f'{key}: {value}' for key, value in pairs)}}}"
+        elif kind in ("prim::ListUnpack", "prim::TupleUnpack"):
+            self._unpack(node, texts[0], i)
+        elif kind in _OF_NUMBERS:
+            self._number(node, texts[0], i)
+        elif kind == "prim::CallMethod":
+            method = node.s("name")
+            callee = texts[0] if method == "forward" else f"{texts[0]}._{method}"
+            self._assign(node, f"{callee}({', '.join(texts[1:])})", i, self._in_its_place(node, texts, i))
+        elif not kind.startswith("prim::"):
+            self._operation(node, kind.removeprefix("aten::"), texts, i)
+        else:
+            place = self._place(node)
+            raise ArgumentError(
+                f"{kind} in {where(self.path)}: of torch.jit.script, whose control flow no trace shows",
+                *([f"  {place}"] if place else []),
+                _INSTEAD,
+            )
+
+    def _attribute(self, node: Any, base: str) -> str:
+        name = node.s("name")
+        value = getattr(self.script, name, None) if base == "self" else None
+        if isinstance(value, (bool, int, float, str)):
+            if _is_number(value):
+                self._numbers.add(node.output().debugName())
+            return repr(value)
+        plain = name.isidentifier() and not keyword.iskeyword(name)
+        return f"{base}.{name}" if plain else f"getattr({base}, {name!r})"
+
+    def _in_its_place(self, node: Any, texts: list[str], i: int) -> str | None:
+        """Return the variable for what a module of a list gives: that of what it took, so that a loop can do it."""
+        if len(texts) != 2 or not texts[0].startswith("getattr("):
+            return None
+        name = texts[1] if texts[1].isidentifier() else "x"
+        if self._last.get(self._bound.get(name, ""), -1) > i:
+            return None
+        self._bound[name] = node.output().debugName()
+        return name
+
+    def _constant(self, node: Any) -> str:
+        output = node.output()
+        value = output.toIValue()
+        if isinstance(value, torch.Tensor):
+            if value.ndim:
+                i = 1
+                while hasattr(self.module, name := f"constant{i if i > 1 else ''}"):
+                    i += 1
+                setattr(self.module, name, value)
+                return f"self.{name}"
+            value = value.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            return f'float("{value}")'
+        return "None" if isinstance(value, torch.device) else repr(value)
+
+    def _unpack(self, node: Any, text: str, i: int) -> None:
+        targets = []
+        for k, value in enumerate(node.outputs()):
+            targets.append(self._name(value, i) or f"part{i}_{k}")
+            self._texts[value.debugName()] = targets[-1]
+        producer = node.input().node()
+        place = self._place(node)
+        if self.lines and self.lines[-1][0].startswith(f"{text} = ") and self._uses[node.input().debugName()] == 1:
+            line, place = self.lines.pop()
+            text = line.removeprefix(f"{text} = ")
+        self.lines.append(
+            (f"{', '.join(targets)}{',' if len(targets) == 1 else ''} = {text}", place or self._place(producer))
+        )
+
+    def _number(self, node: Any, text: str, i: int) -> None:
+        """Write what is a number, in a trace's own eyes a tensor, and is a number again."""
+        source = node.input()
+        if source.debugName() not in self._numbers:
+            text = f"{'float' if node.kind() == 'aten::Float' else 'int'}({text})"
+        if source.node().kind() != "aten::size":
+            self._texts[node.output().debugName()] = text
+            return
+        self._assign(node, text, i)
+        rank = len(source.node().inputsAt(0).type().sizes() or ())
+        found = [re.fullmatch(r"(\w+) = (.+)\.shape\[(\d+)\]", line) for line, _ in self.lines[-rank:]] if rank else []
+        sizes = [match.groups() for match in found if match is not None]
+        of = sizes[0][1] if sizes else ""
+        if len(sizes) == rank > 1 and [size[1:] for size in sizes] == [(of, str(k)) for k in range(rank)]:
+            place = self.lines[-rank][1]
+            self.lines[-rank:] = [(f"{', '.join(size[0] for size in sizes)} = {of}.shape", place)]
+
+    def _operation(self, node: Any, name: str, texts: list[str], i: int) -> None:
+        names = [value.debugName() for value in node.inputs()]
+        output = node.output().debugName() if node.outputsSize() == 1 else ""
+        if name == "size" and len(texts) == 2:
+            text = f"{texts[0]}.shape[{texts[1]}]"
+            if all(use.user.kind() == "prim::NumToTensor" for use in node.output().uses()):
+                self._texts[output] = text
+            else:
+                self._assign(node, text, i)
+            return
+        positional, keywords = self._arguments(node, texts)
+        if output in self._numbers:
+            two = len(names) > 1 and name in _SIGNS
+            words = " ".join(self._in_order(name, texts[0], _SIGNS[name], texts[1])) if two else ""
+            self._texts[output] = f"({words})" if two else f"math.{name}({texts[0]})"
+            return
+        text = self._spelled(name, texts, positional, keywords, node)
+        if output and text == texts[0]:
+            self._texts[output] = text
+        elif output:
+            self._assign(node, text, i)
+        else:
+            targets = [self._name(value, i) or f"part{i}_{k}" for k, value in enumerate(node.outputs())]
+            self._texts.update(zip((value.debugName() for value in node.outputs()), targets, strict=True))
+            self.lines.append((f"{', '.join(targets)} = {text}" if targets else text, self._place(node)))
+
+    def _in_order(self, name: str, left: str, sign: str, right: str) -> tuple[str, str, str]:
+        return (right, sign, left) if name == "rsub" else (left, sign, right)
+
+    def _arguments(self, node: Any, texts: list[str]) -> tuple[list[str], dict[str, str]]:
+        """Return an operation's arguments as source, without those that are their defaults, and where it is."""
+        schema = torch._C.parse_schema(node.schema())
+        positional: list[str] = []
+        keywords: dict[str, str] = {}
+        kept = 0
+        for argument, value, own in zip(schema.arguments, node.inputs(), texts, strict=True):
+            if argument.name in _HOW or argument.name == "requires_grad":
+                continue
+            constant = value.toIValue() if value.node().kind() == "prim::Constant" else ...
+            text = str(_DTYPES[constant]) if argument.name == "dtype" and isinstance(constant, int) else own
+            default = argument.has_default_value() and constant is not ... and constant == argument.default_value
+            if argument.kwarg_only:
+                if not default:
+                    keywords[argument.name] = text
+                continue
+            positional.append(text)
+            kept = kept if default else len(positional)
+        return positional[:kept], keywords
+
+    def _spelled(self, name: str, texts: list[str], args: list[str], keywords: dict[str, str], node: Any) -> str:
+        """Return an operation as a person writes it."""
+        inputs = list(node.inputs())
+        constants = [value.toIValue() if value.node().kind() == "prim::Constant" else None for value in inputs]
+        if name in _ITSELF or (name in ("dropout", "feature_dropout") and constants[2] is False):
+            return texts[0]
+        if name in _SIGNS and len(args) == 2 and not keywords:
+            return " ".join(self._in_order(name, args[0], _SIGNS[name], args[1]))
+        if name == "_convolution":
+            return self._convolution(node, texts, constants)
+        if name == "to":
+            kinds = [text for text in (*args[1:], *keywords.values()) if text.startswith("torch.")]
+            others = [text for value, text in zip(inputs[1:], texts[1:], strict=True) if str(value.type()) == "Tensor"]
+            return f"{args[0]}.to({kinds[0]})" if kinds else f"{args[0]}.type_as({others[0]})" if others else args[0]
+        if name == "slice" and type(constants[1]) is int and constants[1] >= 0:
+            start, stop = ("" if constants[k] in (0, _END) or texts[k] == "None" else texts[k] for k in (2, 3))
+            start = "" if texts[2] in ("0", "None") else start
+            step = "" if constants[4] == 1 else f":{texts[4]}"
+            return texts[0] if not start + stop + step else f"{texts[0]}[{':, ' * constants[1]}{start}:{stop}{step}]"
+        if name == "select" and type(constants[1]) is int and constants[1] >= 0:
+            return f"{texts[0]}[{':, ' * constants[1]}{texts[2]}]"
+        if name == "index":
+            return f"{texts[0]}[{texts[1][1:-1].replace('None', ':')}]"
+        if name == "size":
+            return f"{texts[0]}.shape"
+        words = [*args[1:], *(f"{key}={value}" for key, value in keywords.items())]
+        if name in _LENGTHS and len(args) == 2 and args[1][0] == "[":
+            words[0] = args[1][1:-1]
+        if hasattr(torch.Tensor, name) and name not in _OTHERWISE and str(inputs[0].type()) != "Tensor[]":
+            return f"{args[0]}.{name}({', '.join(words)})"
+        space = "torch.ops" if "::" in name else "torch" if name in ("cat", "stack") else "torch.ops.aten"
+        function = f"{space}.{name.replace('::', '.')}"
+        return f"{function}({', '.join([*args[:1], *words])})"
+
+    def _convolution(self, node: Any, texts: list[str], constants: list[Any]) -> str:
+        """Return a convolution; a trace has one operation for all of them."""
+        x, weight, bias, stride, padding, dilation, _, output_padding, groups, *_ = texts
+        name = f"{'conv_transpose' if constants[6] else 'conv'}{len(list(list(node.inputs())[3].node().inputs()))}d"
+        rest = [output_padding, groups, dilation] if constants[6] else [dilation, groups]
+        return f"torch.{name}({', '.join([x, weight, bias, stride, padding, *rest])})"

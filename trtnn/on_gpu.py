@@ -1,0 +1,228 @@
+"""The steps from images to detections on the GPU: an image goes up once, and only boxes come back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trtnn.cuda import gpus
+from trtnn.engine.cuda_graph import CapturedGraph
+from trtnn.engine.engine import Engine
+from trtnn.engine.lane import Lane
+from trtnn.image_network import ImageNetwork
+from trtnn.kernels import INSTALL, is_ready, kernels
+from trtnn.vision.detections import Detections
+from trtnn.vision.device_images import device_image
+from trtnn.vision.gpu_postprocessing import PLACE, GpuPostprocessing, describe, has_kernels
+from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels
+from trtnn.vision.images import check_images
+from trtnn.vision.pipelines import Pipeline
+from trtnn.vision.placing import Placement
+
+_ALIGNMENT = 256  # of each image in the memory that they are uploaded to
+
+
+def why_not(network: ImageNetwork) -> tuple[str, bool]:
+    """Return why images cannot be prepared and boxes picked on the GPU here, and whether installing helps.
+
+    Returns:
+        Nothing where they can be; where what lacks could be installed, the line for pip.
+    """
+    outputs = {str(dtype.numpy) for dtype in network.types.values()}
+    if not outputs | {str(network.dtype)} <= {"float32", "float16"} or len(outputs) > 1:
+        received = f"an input of {network.dtype} and outputs of {', '.join(sorted(outputs))}"
+        return f"the kernels take float32 or float16, all outputs the same, and this network has {received}", False
+    if not gpus():
+        return "there is no GPU here", False
+    arch = gpus()[0].replace("sm", "sm_")
+    if not all(is_ready(name, arch) for name in ("preprocessing", "postprocessing")):
+        return f"cuda-core, which compiles the kernels, is not installed: {INSTALL}", True
+    return "", False
+
+
+class OnGpu:
+    """The steps of a batch whose images are prepared, and whose boxes are picked, by kernels on the GPU.
+
+    From the second batch of a size on, all from the images on the GPU to the boxes is one CUDA graph. Several batches
+    may be under way: each has a stream, an execution context and memory of its own, which are kept for later ones.
+
+    Args:
+        engine: what computes the network.
+        network: the same, as it takes images.
+        pipeline: the pre- and post-processing.
+        thresholds: all that the pipeline's head takes.
+    """
+
+    def __init__(
+        self, engine: Engine, network: ImageNetwork, pipeline: Pipeline, thresholds: Mapping[str, Any]
+    ) -> None:
+        self.batch = network.batch
+        self.engine, self.network, self.pipeline, self.thresholds = engine, network, pipeline, thresholds
+        self._idle: dict[int, list[_Batch]] = {}  # by how many images they take
+        self._lock = threading.Lock()
+
+    def prepare(self, images: Sequence[Any], first: int) -> _Batch:
+        """Begin to copy images to the GPU; those that lie there stay where they are."""
+        count = self._count(len(images))
+        with self._lock:
+            idle = self._idle.setdefault(count, [])
+            batch = idle.pop() if idle else None
+        batch = batch or _Batch(self, count)
+        batch.begin(images, first)
+        return batch
+
+    def compute(self, prepared: _Batch) -> _Batch:
+        """Put all the work on the batch's stream."""
+        prepared.run()
+        return prepared
+
+    def finish(self, computed: _Batch) -> list[Detections]:
+        """Wait for the boxes."""
+        detections = computed.finish()
+        with self._lock:
+            self._idle[computed.count].append(computed)
+        return detections
+
+    def _count(self, images: int) -> int:
+        """Return how many images the network takes for a batch: powers of two below the most, so that sizes are few."""
+        return min(self.network.taken(1 << (images - 1).bit_length()), self.network.taken(self.batch))
+
+
+class _Batch:
+    """A batch on its way, and what it needs on the GPU.
+
+    Attributes:
+        count: how many images the network takes.
+    """
+
+    def __init__(self, way: OnGpu, count: int) -> None:
+        network, pipeline = way.network, way.pipeline
+        assert pipeline.head is not None  # Detector says so
+        self.count, self._way, self._head = count, way, pipeline.head
+        height, width = network.size
+        self._lane = lane = Lane()
+        shapes, self._worker = way.engine.attach((count, 3, height, width), lane.handle)
+        (self._input,) = (self._worker.addresses[name] for name in shapes.inputs)
+        self._outputs = {name: (spec.shape, spec.dtype.numpy) for name, spec in shapes.outputs.items()}
+        self._addresses = self._named({name: self._worker.addresses[name] for name in shapes.outputs})
+        self._preprocessing = GpuPreprocessing(pipeline.preprocessing, (height, width), network.dtype)
+        self._table = self._uploaded(self._preprocessing.table)
+        self._described = lane.pinned(count * (IMAGE.itemsize + PLACE.itemsize))
+        self._images = self._described[: count * IMAGE.itemsize].view(IMAGE)
+        self._places = self._described[count * IMAGE.itemsize :].view(PLACE)
+        self._described_at = lane.allocate(self._described.nbytes)
+        self._postprocessing, self._memory, self._wanted = None, 0, 0
+        if has_kernels(self._head):
+            named = self._named(self._outputs)
+            (dtype,) = {dtype for _, dtype in named.values()}
+            output_shapes = {name: shape for name, (shape, _) in named.items()}
+            self._postprocessing = after = GpuPostprocessing(
+                self._head, output_shapes, dtype, (height, width), way.thresholds
+            )
+            self._memory = lane.allocate(after.memory_bytes)
+            self._results, self._wanted = lane.pinned(after.result_bytes), self._uploaded(after.wanted)
+        self._graph: CapturedGraph | None = None
+        self._has_run = False
+        self._pixels_at, self._pixels_bytes = 0, 0
+        self._placements: list[Placement] = []
+        self._owners: list[Any] = []
+
+    def _named(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        named = self._head.name_outputs(outputs)
+        assert named is not None  # Detector has read them
+        return named
+
+    def _uploaded(self, array: np.ndarray) -> int:
+        address = self._lane.allocate(array.nbytes)
+        self._lane.upload(address, np.ascontiguousarray(array))
+        return address
+
+    def begin(self, images: Sequence[Any], first: int) -> None:
+        """Bring images to the GPU, and say what they are."""
+        lane = self._lane
+        lane.enter()
+        on_gpu = [device_image(image, index, lane.handle) for index, image in enumerate(images, first)]
+        host = {
+            index: np.ascontiguousarray(check_images([image], first + index)[0])
+            for index, (image, known) in enumerate(zip(images, on_gpu, strict=True))
+            if known is None
+        }
+        offsets, end = {}, 0
+        for index, image in host.items():
+            offsets[index] = end
+            end += -(-image.nbytes // _ALIGNMENT) * _ALIGNMENT
+        if end > self._pixels_bytes:
+            if self._pixels_at:
+                lane.release(self._pixels_at)
+            self._pixels_at, self._pixels_bytes = 0, 0
+            self._pixels_at, self._pixels_bytes = lane.allocate(end), end
+        pixels = []
+        for index, known in enumerate(on_gpu):
+            if known is not None:
+                if known.stream is not None:
+                    lane.wait_for(known.stream)
+                pixels.append(known.pixels)
+                continue
+            image, address = host[index], self._pixels_at + offsets[index]
+            lane.upload(address, image)
+            height, width, _ = image.shape
+            pixels.append(Pixels(address, height, width, image.strides[0]))
+        self._described[:] = 0  # what is behind the images is an image of no size: all of its canvas is the fill
+        self._placements = self._preprocessing.describe(pixels, self._images)
+        describe(self._placements, self._places)
+        lane.upload(self._described_at, self._described)
+        self._owners = [known.owner for known in on_gpu if known is not None] + list(host.values())
+
+    def run(self) -> None:
+        """Put the work on the stream: at first piece by piece, and from the second time on as one graph."""
+        lane = self._lane
+        lane.enter()
+        if self._has_run and self._graph is None:
+            self._graph = CapturedGraph(self._enqueue)
+        if self._graph is None:  # TensorRT finishes its set-up in the first run, which cannot be captured
+            self._enqueue(lane.handle)
+        else:
+            self._graph.launch(lane.handle)
+        self._has_run = True
+        if self._postprocessing is not None:
+            lane.download(self._results, self._memory)
+
+    def _enqueue(self, stream: int) -> None:
+        before, places = self._preprocessing, self._described_at + self._images.nbytes
+        before.launch(kernels("preprocessing"), stream, self._described_at, self._table, self._input, self.count)
+        self._worker.enqueue(stream)
+        self._pick(stream, places, 0)
+
+    def _pick(self, stream: int, places: int, tile: int) -> None:
+        after, outputs, memory = self._postprocessing, self._addresses, self._memory
+        if after is not None:
+            after.launch(kernels("postprocessing"), stream, outputs, self._wanted, places, memory, self.count, tile)
+
+    def finish(self) -> list[Detections]:
+        """Wait for the detections, and pick what is left to be picked."""
+        lane, after, count = self._lane, self._postprocessing, len(self._placements)
+        lane.enter()
+        lane.synchronize()
+        self._owners = []
+        if after is None or not after.is_good(self._results, count):
+            return self._on_cpu()
+        tile = 0
+        while not after.is_done(self._results, count):
+            tile += 1
+            self._pick(lane.handle, self._described_at + self._images.nbytes, tile)
+            lane.download(self._results, self._memory)
+            lane.synchronize()
+        return after.read(self._results, count)
+
+    def _on_cpu(self) -> list[Detections]:
+        """Return what the CPU makes of the outputs: they are the boxes already, or it has to say what they are."""
+        outputs = {}
+        for name, (shape, dtype) in self._outputs.items():
+            whole = np.empty(shape, dtype)
+            self._lane.download(whole, self._worker.addresses[name])
+            outputs[name] = whole[: len(self._placements)]
+        self._lane.synchronize()
+        return self._head.detect(self._named(outputs), self._placements, **self._way.thresholds)

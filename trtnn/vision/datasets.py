@@ -1,0 +1,312 @@
+"""Images with true boxes: COCO's annotations, and YOLO's files of labels with their data.yaml."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtnn.errors import ArgumentError, BackendError, harmless_text
+from trtnn.files import open_regular
+from trtnn.strict_json import parse_object
+from trtnn.vision.images import find_images
+from trtnn.vision.names import read_names
+
+_MOST_BYTES = 1 << 31  # of annotations: those of COCO's training images have 450 MB
+_MOST_LABEL_BYTES = 1 << 24  # of one image's labels
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class TrueImage:
+    """An image, and what is in it.
+
+    Attributes:
+        path: of the image.
+        number: what tells it from others.
+        boxes: (n, 4) float64: x1, y1, width and height in px; in parts of the image where it is ``relative``.
+        categories: (n,) int64, their numbers.
+        areas: (n,) float64, of the objects themselves, which may be smaller than the boxes; else the boxes' own.
+        crowds: (n,) bool: whether a box is of many objects, which COCO's measure leaves out.
+        relative: whether boxes and areas are parts of the image.
+    """
+
+    path: Path
+    number: int
+    boxes: np.ndarray
+    categories: np.ndarray
+    areas: np.ndarray
+    crowds: np.ndarray
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images with true boxes.
+
+    Attributes:
+        path: of the file or the folder that says so.
+        images: at least one.
+        categories: the names by number, ascending; None where nothing names them, and numbers are those of classes.
+    """
+
+    path: Path
+    images: list[TrueImage]
+    categories: dict[int, str] | None
+
+
+def read_dataset(path: Path, images: Path | None = None, split: str = "val") -> DataSet:
+    """Read a data set.
+
+    Args:
+        path: a JSON file with COCO's annotations; YOLO's data.yaml; or a folder with one of these, or with images and
+            YOLO's labels: ``images/a.jpg`` and ``labels/a.txt``, or both beside each other.
+        images: the folder that COCO's file names are from; where it is None, those where one usually lies are tried.
+        split: which images of a data.yaml: ``train``, ``val`` or ``test``.
+
+    Raises:
+        ArgumentError: there is none, it can be read in several ways, or it is damaged.
+        BackendError: it is YAML, and PyYAML is missing.
+    """
+    if not path.exists():
+        raise ArgumentError(f"there is no data set at {path}", "give a JSON file, a data.yaml, or a folder with images")
+    place = path if path.is_file() else _description_in(path)
+    if place is not None and place.suffix.lower() == ".json":
+        return _read_coco(place, images)
+    if images is not None:
+        raise ArgumentError("a folder of images goes with COCO's annotations", f"{place or path} has its own")
+    if place is None:
+        return DataSet(
+            path, _read_labels(path, _pictures([path / "images" if (path / "images").is_dir() else path])), None
+        )
+    if place.suffix.lower() not in _SUFFIXES:
+        raise ArgumentError(
+            f"{place} is no data set", "a file of one is JSON with COCO's annotations, or YOLO's data.yaml"
+        )
+    names = dict(enumerate(read_names(place)))
+    return DataSet(place, _read_labels(place, _pictures(_folders(place, split)), names), names)
+
+
+def _description_in(folder: Path) -> Path | None:
+    """Return the file in a folder that says what the data set is, None where there is none."""
+    named = [folder / name for name in ("data.yaml", "dataset.yaml") if (folder / name).is_file()]
+    yaml = named[:1] or sorted(path for suffix in _SUFFIXES for path in folder.glob(f"*{suffix}"))
+    annotations = folder / "annotations"
+    json = sorted(annotations.glob("instances_*.json")) or sorted([*annotations.glob("*.json"), *folder.glob("*.json")])
+    found = [*yaml, *json]
+    if len(found) > 1:
+        names = [str(path.relative_to(folder)) for path in found]
+        raise ArgumentError(f"{folder} has several data sets", f"give one of them: {', '.join(names[:8])}")
+    return found[0] if found else None
+
+
+# -- COCO -------------------------------------------------------------------------------------------------------------
+
+
+def _read_coco(path: Path, root: Path | None) -> DataSet:
+    try:
+        content = parse_object(_read(path, _MOST_BYTES))
+        listed, annotations, categories = (_rows(content, key) for key in ("images", "annotations", "categories"))
+        files = {_whole(row, "id"): _text(row, "file_name") for row in listed}
+        names = {_whole(row, "id"): harmless_text(_text(row, "name")) for row in categories}
+        if len(files) < len(listed) or len(names) < len(categories):
+            raise ValueError("a number is there twice")
+        if len(set(files.values())) < len(files):
+            raise ValueError("a file is there twice")
+        by_image: dict[int, list[_Row]] = {number: [] for number in files}
+        for row in annotations:
+            image, category, box = _whole(row, "image_id"), _whole(row, "category_id"), row.get("bbox")
+            if image not in files or category not in names:
+                raise ValueError(
+                    f"an annotation is of image {image} and category {category}, and one of them is missing"
+                )
+            if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+                raise ValueError(f"a bbox is four numbers, not {box!r:.80}")
+            area = row.get("area", box[2] * box[3])
+            if not _is_number(area):
+                raise ValueError(f"an area is a number, not {area!r:.80}")
+            by_image[image].append((box, category, area, bool(row.get("iscrowd", 0))))
+    except ValueError as error:
+        raise ArgumentError(f"{path} has no annotations as COCO's: {error}") from None
+    if not files:
+        raise ArgumentError(f"{path} has no images")
+    folder = root or _image_folder(path, next(iter(files.values())))
+    images = [_true_image(folder / file, number, by_image[number]) for number, file in files.items()]
+    return DataSet(path, images, dict(sorted(names.items())))
+
+
+_Row = tuple[list[float], int, float, bool]  # box, category, area, and whether it is a crowd
+
+
+def _true_image(path: Path, number: int, rows: Sequence[_Row], relative: bool = False) -> TrueImage:
+    boxes, categories, areas, crowds = zip(*rows, strict=True) if rows else ([], [], [], [])
+    return TrueImage(
+        path,
+        number,
+        np.array(boxes, np.float64).reshape(-1, 4),
+        np.array(categories, np.int64),
+        np.array(areas, np.float64),
+        np.array(crowds, bool),
+        relative,
+    )
+
+
+def _image_folder(path: Path, first: str) -> Path:
+    """Return the folder that holds the first image of COCO's annotations: beside them, or where COCO's own are."""
+    split = path.stem.removeprefix("instances_")
+    places = [path.parent, path.parent / "images"]
+    places += [path.parent.parent / name for name in ("images", split, f"images/{split}", ".")]
+    for place in places:
+        if (place / first).is_file():
+            return place
+    tried = [str(place) for place in places]
+    raise ArgumentError(
+        f"the images of {path} are not to be found: {first}",
+        f"looked in {', '.join(tried)}",
+        "--images says where they are",
+    )
+
+
+def _rows(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    rows = content.get(key)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"it has no list of {key}")
+    return rows
+
+
+def _whole(row: Mapping[str, Any], key: str) -> int:
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{key} is a whole number, not {value!r:.80}")
+    return value
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is text, not {value!r:.80}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# -- YOLO -------------------------------------------------------------------------------------------------------------
+
+
+def _folders(path: Path, split: str) -> list[Path]:
+    """Return the folders and lists of images that a data.yaml names for a split."""
+    try:
+        import yaml
+    except ImportError:
+        raise BackendError("data.yaml is read by PyYAML, which is missing", "pip install pyyaml") from None
+    try:
+        content = yaml.safe_load(_read(path, _MOST_LABEL_BYTES))
+    except (yaml.YAMLError, ValueError) as error:
+        raise ArgumentError(
+            f"{path} is no data set: {next(iter(str(error).splitlines()), 'it does not parse')}"
+        ) from None
+    value = content.get(split) if isinstance(content, dict) else None
+    entries = [entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, str)]
+    if not entries or (isinstance(value, list) and len(entries) < len(value)):
+        keys = ", ".join(key for key in ("train", "val", "test") if isinstance(content, dict) and content.get(key))
+        raise ArgumentError(f"{path} names no images for {split}", f"it has {keys or 'none of train, val and test'}")
+    root = content.get("path") if isinstance(content, dict) else None
+    roots = [path.parent / root, path.parent] if isinstance(root, str) else [path.parent]
+    folders = []
+    for entry in entries:
+        # Some exports say ../val/images where val lies beside the file.
+        names = [entry, *([entry[3:]] if entry.startswith("../") else [])]
+        tried = [place / name for place in roots for name in names]
+        there = next((place for place in tried if place.exists()), None)
+        if there is None:
+            raise ArgumentError(f"{path} names images that are not there", f"looked at {', '.join(map(str, tried))}")
+        folders.append(there)
+    return folders
+
+
+def _pictures(places: Iterable[Path]) -> list[Path]:
+    """Return all images in folders, below them too, and in lists of images."""
+    paths: list[Path] = []
+    for place in places:
+        if place.is_file() and place.suffix.lower() == ".txt":
+            lines = _read(place, _MOST_BYTES).decode("utf-8-sig", "replace").splitlines()
+            paths += [place.parent / line.strip() for line in lines if line.strip()]
+        else:
+            paths += find_images(place, recursive=True)
+    return list(dict.fromkeys(paths))
+
+
+def _read_labels(source: Path, paths: Sequence[Path], names: Mapping[int, str] | None = None) -> list[TrueImage]:
+    """Return images with the labels beside them; one without a file of labels has nothing in it.
+
+    Raises:
+        ArgumentError: none has any.
+    """
+    images, files = [], 0
+    for number, path in enumerate(paths, 1):
+        label_path = _label_path(path)
+        rows = []
+        if label_path.is_file():
+            files += 1
+            rows = _read_label_file(label_path, names)
+        images.append(_true_image(path, number, rows, relative=True))
+    if not files:
+        where = f"such as {_label_path(paths[0])} for {paths[0]}"
+        raise ArgumentError(f"the images of {source} have no labels", f"each has a file of its own, {where}")
+    return images
+
+
+def _label_path(path: Path) -> Path:
+    """Return where an image's labels are: in ``labels`` in place of ``images``, or beside it."""
+    parts = list(path.parts)
+    at = next((i for i in range(len(parts) - 2, -1, -1) if parts[i] == "images"), None)
+    if at is not None:
+        parts[at] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _read_label_file(path: Path, names: Mapping[int, str] | None) -> list[_Row]:
+    """Return the rows of a file of labels: class, centre x, centre y, width and height; or class and a polygon."""
+    rows = []
+    text = _read(path, _MOST_LABEL_BYTES).decode("utf-8-sig", "replace")
+    for line, words in enumerate(map(str.split, text.splitlines()), 1):
+        if not words:
+            continue
+        try:
+            numbers = [float(word) for word in words]
+            index = int(numbers[0])
+            if index != numbers[0] or index < 0 or (names is not None and index not in names):
+                raise ValueError(f"{words[0]} is no class" + (f" of 0 to {len(names) - 1}" if names else ""))
+            if len(numbers) == 6:
+                raise ValueError("six numbers are a detection with its score, and labels have five")
+            if len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
+                raise ValueError(f"{len(numbers)} numbers are neither a box nor a polygon")
+            if not all(-1e-3 <= number <= 1.001 for number in numbers[1:]):
+                raise ValueError("what stands behind the class is in 0..1, in parts of the image")
+        except (ValueError, OverflowError) as error:
+            raise ArgumentError(f"{path}:{line} is no label: {error}", "class x y width height") from None
+        if len(numbers) == 5:
+            x, y, width, height = numbers[1:]
+            box = [x - width / 2, y - height / 2, width, height]
+        else:
+            xs, ys = numbers[1::2], numbers[2::2]
+            box = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+        rows.append((box, index, box[2] * box[3], False))
+    return rows
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with open_regular(path) as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise ArgumentError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > most:
+        raise ArgumentError(f"{path} has more than {most:,} bytes")
+    return data

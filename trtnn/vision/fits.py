@@ -1,0 +1,208 @@
+"""The ways to fit an image to a canvas of fixed size: what becomes of its pixels."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trtnn.errors import ArgumentError
+from trtnn.vision.images import check_image
+from trtnn.vision.opencv import opencv
+from trtnn.vision.placing import Placement, Size, place
+
+Color = int | tuple[float, ...]
+_MOST_KEPT = 1 << 26  # bytes of a scratch array that stay for the next image
+
+
+class Fitted(NamedTuple):
+    """An image that was fitted: what of its canvas it covers, and the pixels there.
+
+    Attributes:
+        pixels: (height, width, 3), uint8 in 0..255, or float32 of the same range; it may be the image itself, or memory
+            that the next image of this thread is fitted in.
+        top, left: where they begin on the canvas; the rest of the canvas is the fill.
+        placement: how the image lies there.
+    """
+
+    pixels: np.ndarray
+    top: int
+    left: int
+    placement: Placement
+
+
+class _Scratch(threading.local):
+    """A thread's memory for what each image passes through, kept from one to the next."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __call__(self, use: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
+        """Return an uninitialised array that is valid until the next of the same use."""
+        dtype = np.dtype(dtype)
+        size_bytes = math.prod(shape) * dtype.itemsize
+        if size_bytes > _MOST_KEPT:
+            return np.empty(shape, dtype)
+        kept = self._kept.get(use)
+        if kept is None or kept.nbytes < size_bytes:
+            kept = self._kept[use] = np.empty(size_bytes, np.uint8)
+        return kept[:size_bytes].view(dtype).reshape(shape)
+
+
+scratch = _Scratch()
+
+
+def letterbox(image: npt.ArrayLike, size: int | Size, color: Color = 114) -> tuple[np.ndarray, Placement]:
+    """Put an image, scaled to fit, into the middle of a canvas of fixed size.
+
+    The canvas is that of YOLOv5's own input pipeline with a fixed size: the image is resized bilinearly to
+    (round(w * ratio), round(h * ratio)), enlarged too if it is small, and put at the offset round(rest / 2 - 0.1).
+    The placement says where the pixels are: at whole pixels, each side with the scale that rounding gave it.
+
+    Args:
+        image: uint8 (height, width, 3) RGB.
+        size: the canvas's (height, width) in px, or one number for a square.
+        color: the filling, one grey value or (red, green, blue).
+
+    Returns:
+        The canvas, uint8 (*size, 3) RGB, and how the image lies on it.
+
+    Raises:
+        ArgumentError: the size is not positive.
+        ShapeError, DTypeError: ``image`` is not an image.
+    """
+    image, size = check_image(image), check_size(size)
+    pixels, top, left, placement = _letterbox(image, size, (0, 0, 0))
+    canvas = np.empty((*size, 3), np.uint8)
+    canvas[:] = color
+    canvas[top : top + len(pixels), left : left + pixels.shape[1]] = pixels
+    return canvas, placement
+
+
+def _letterbox(image: np.ndarray, size: Size, _: Color) -> Fitted:
+    """Put an image, scaled to fit, into the middle, as :func:`letterbox` says."""
+    placement = place("letterbox", image.shape[:2], size)
+    return Fitted(_resize(image, placement.inner_size), *placement.corner, placement)
+
+
+def _corner(image: np.ndarray, size: Size, _: Color) -> Fitted:
+    """Put an image, scaled to fit, at the top left, as torchvision's detectors do: it is resized in float32.
+
+    Its sides are cut to whole pixels, and each side has the scale that comes of that.
+    """
+    placement = place("corner", image.shape[:2], size)
+    floats = scratch("floats", image.shape, np.float32)
+    floats[:] = image
+    return Fitted(_resize(floats, placement.inner_size), 0, 0, placement)
+
+
+def _warp(image: np.ndarray, size: Size, fill: Color) -> Fitted:
+    """Put an image, scaled to fit, in the middle to the fraction of a pixel, by one affine map, as CenterNet does.
+
+    CenterNet moves boxes, in training and back, by the map that moves the centres of pixels: so does the placement.
+
+    Raises:
+        ImageError: the image is longer than OpenCV can map.
+    """
+    cv2, placement = opencv(), place("warp", image.shape[:2], size)
+    (ratio, _), (x, y) = placement.scale, placement.offset
+    matrix, canvas = np.array([[ratio, 0, x], [0, ratio, y]]), scratch("resized", (*size, 3), np.uint8)
+    cv2.warpAffine(image, matrix, size[::-1], canvas, cv2.INTER_LINEAR, borderValue=fill)
+    return Fitted(canvas, 0, 0, placement)
+
+
+def _stretch(image: np.ndarray, size: Size, _: Color) -> Fitted:
+    """Fill the whole canvas with an image, whatever that does to its proportions."""
+    return Fitted(_resize(image, size), 0, 0, place("stretch", image.shape[:2], size))
+
+
+def _crop(image: np.ndarray, size: Size, _: Color) -> Fitted:
+    """Cut the middle out of an image, as torchvision's transform for classification does.
+
+    The image's shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut to a
+    whole number. The offset of the crop is round(rest / 2). Only what is on the canvas is computed, first the rows and
+    then the columns, in float32; what comes of it is rounded.
+    """
+    sides, placement = image.shape[:2], place("crop", image.shape[:2], size)
+    (height, width), (top, left) = placement.inner_size, placement.corner
+    rows = _weights(sides[0], height, -top, size[0])
+    columns = _weights(sides[1], width, -left, size[1])
+    under = image[rows[0][0] : rows[-1][0] + len(rows[-1][1]), columns[0][0] : columns[-1][0] + len(columns[-1][1])]
+    canvas = _average(under, rows, "rows").transpose(1, 0, 2)
+    canvas = _average(canvas, columns, "columns").transpose(1, 0, 2)
+    pixels = scratch("resized", (*size, 3), np.uint8)
+    pixels[:] = np.rint(canvas, out=canvas)
+    return Fitted(pixels, 0, 0, placement)
+
+
+#: How an image may lie on its canvas: a function of an image, the canvas's size and the fill in the image's channels.
+FITS: dict[str, Callable[[np.ndarray, Size, Color], Fitted]] = {
+    "letterbox": _letterbox,
+    "corner": _corner,
+    "warp": _warp,
+    "stretch": _stretch,
+    "crop": _crop,
+}
+
+
+def check_size(size: int | Size) -> Size:
+    """Return the (height, width) of a canvas, of one number that of a square.
+
+    Raises:
+        ArgumentError: it is not positive.
+    """
+    height, width = (size, size) if isinstance(size, (int, np.integer)) else size
+    if height <= 0 or width <= 0:
+        raise ArgumentError("the size of a canvas must be positive", f"received: height {height}, width {width}")
+    return int(height), int(width)
+
+
+def _resize(image: np.ndarray, size: Size) -> np.ndarray:
+    """Return an image of another (height, width), bilinear; what has that size as it is."""
+    if image.shape[:2] == size:
+        return image
+    cv2, resized = opencv(), scratch("resized", (*size, 3), image.dtype)
+    return cv2.resize(image, size[::-1], resized, interpolation=cv2.INTER_LINEAR)
+
+
+@functools.lru_cache(maxsize=64)  # of images of one size they are the same
+def _weights(side: int, length: int, start: int, count: int) -> list[tuple[int, np.ndarray]]:
+    """Return how each pixel of ``start`` and the ``count`` from there is made, where a side is resized to ``length``.
+
+    A smaller image's pixel is a weighted mean of all that lie under it. Weights fall linearly from the pixel's centre
+    to zero at a distance of one pixel of the coarser of the two.
+
+    Returns:
+        For each pixel the first under it, and the weights of that and those behind it, float32.
+    """
+    ratio = side / length
+    reach = max(ratio, 1) + 0.5
+    rows = []
+    for index in range(start, start + count):
+        centre = (index + 0.5) * ratio
+        first, end = max(0, math.floor(centre - reach)), min(side, math.ceil(centre + reach))
+        weights = np.maximum(0, 1 - np.abs(np.arange(first, end) + 0.5 - centre) / max(ratio, 1))
+        rows.append((first, (weights / weights.sum()).astype(np.float32)))
+    return rows
+
+
+def _average(part: np.ndarray, weights: list[tuple[int, np.ndarray]], use: str) -> np.ndarray:
+    """Resize the first axis, bilinear, in float32: from the pixels under the wanted ones to those.
+
+    Args:
+        part: (n, other, 3), from the first pixel under the first of the wanted ones on.
+        weights: of :func:`_weights`.
+        use: of the scratch memory.
+    """
+    (start, _), inner = weights[0], part.shape[1:]
+    pixels = scratch(f"{use} under", part.shape, np.float32)
+    pixels[:] = part
+    lines, result = pixels.reshape(len(part), -1), scratch(use, (len(weights), *inner), np.float32)
+    for row, (first, factors) in zip(result.reshape(len(weights), -1), weights, strict=True):
+        np.dot(factors, lines[first - start : first - start + len(factors)], out=row)
+    return result

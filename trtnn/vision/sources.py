@@ -1,0 +1,302 @@
+"""Where images come from: files, folders, globs, lists, addresses, videos, cameras and standard input."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trtnn.errors import ArgumentError, ImageError
+from trtnn.files import open_regular
+from trtnn.vision.images import MAX_PIXELS, SUFFIXES, decode_image, find_images, most_bytes, read_image
+from trtnn.vision.opencv import opencv, quiet_opencv
+
+#: The suffixes by which videos are known in folders, globs and addresses.
+VIDEO_SUFFIXES = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+STREAM_SCHEMES = ("rtmp", "rtsp", "rtsps", "srt", "tcp", "udp")
+STANDARD_INPUT = "-"
+TIMEOUT_S = 10  # to connect, and for what is then to come
+LONGEST_S = 60  # for an image as a whole
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a stream that broke off is opened again, once after each
+_MOST_LISTED = 1 << 20  # sources in a list
+_MOST_LIST_BYTES = 1 << 26
+
+
+class Frame(NamedTuple):
+    """One image of a source.
+
+    Attributes:
+        image: uint8 (height, width, 3) RGB.
+        index: of a video's frame, from 0; None where the source is a single image.
+        rate: of a video in frames a second, 0 where it does not tell.
+    """
+
+    image: np.ndarray
+    index: int | None = None
+    rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """What gives one image, or a video's frames.
+
+    Attributes:
+        name: what messages and results call it: a path, an address without its password, a camera's number, or ``-``.
+        read: a function of the most pixels that an image may have, which yields the frames; what ends them early is an
+            ImageError.
+        path: of a file, None for anything else.
+    """
+
+    name: str
+    read: Callable[[int], Iterator[Frame]]
+    path: Path | None = None
+
+
+def find_sources(text: str, recursive: bool = False) -> list[Source]:
+    """Return the sources that a text stands for.
+
+    Args:
+        text: a file, a folder or a glob of images and videos, see :func:`trtnn.vision.find_images`; a ``.txt`` file
+            with one such a line, relative to its own folder; ``http://`` or ``https://`` to an image or a video,
+            ``rtsp://`` and other streams; a camera's number; or ``-`` for an image on standard input.
+        recursive: whether a folder's subfolders count.
+
+    Raises:
+        ImageError: there is none.
+        ArgumentError: the text can be read in two ways, or is an address of another kind.
+    """
+    if text == STANDARD_INPUT:
+        return [Source(STANDARD_INPUT, _read_standard_input)]
+    if text.isascii() and text.isdecimal():
+        if os.path.lexists(text):
+            raise ArgumentError(f"{text} is a camera's number, and a file here", f"./{text} is the file")
+        return [Source(text, lambda max_pixels: _read_video(int(text), text, max_pixels))]
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
+    if scheme:
+        return [_address(text, scheme[1].lower())]
+    if text.lower().endswith(".txt") and os.path.isfile(text):
+        return _listed(Path(text), recursive)
+    return [file_source(path) for path in find_images(text, recursive, SUFFIXES | VIDEO_SUFFIXES)]
+
+
+def file_source(path: Path) -> Source:
+    """Return the source that a file is: a video by its suffix, else an image."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return Source(str(path), lambda max_pixels: _read_video(str(path), str(path), max_pixels), path)
+    return Source(str(path), lambda max_pixels: iter([Frame(read_image(path, max_pixels))]), path)
+
+
+def _address(url: str, scheme: str) -> Source:
+    name = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
+    if scheme in STREAM_SCHEMES:
+        return Source(name, lambda max_pixels: _read_video(url, name, max_pixels))
+    if scheme not in ("http", "https"):
+        known = ", ".join(f"{word}://" for word in ("http", "https", *STREAM_SCHEMES))
+        raise ArgumentError(f"no images are read from {scheme}://", f"known: {known}", "a file is given by its path")
+    return Source(name, lambda max_pixels: _read_address(url, name, max_pixels))
+
+
+def _listed(path: Path, recursive: bool) -> list[Source]:
+    """Return the sources in a list, one a line."""
+    try:
+        with open_regular(path) as file:
+            text = file.read(_MOST_LIST_BYTES + 1).decode("utf-8-sig")
+    except OSError as error:
+        raise ImageError(f"cannot read the list {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ImageError(f"the list {path} is not text in UTF-8") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines or len(text) > _MOST_LIST_BYTES or len(lines) > _MOST_LISTED:
+        why = f"it has more than {_MOST_LISTED:,} lines" if lines else "it is empty"
+        raise ImageError(f"no picture in the list {path}: {why}")
+    sources = []
+    for line in lines:
+        if line == STANDARD_INPUT or line.lower().endswith(".txt"):
+            raise ArgumentError(f"the list {path} names {line}", "a list holds no lists, and not standard input")
+        here = line if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|\d+$", line) else str(path.parent / line)
+        if os.path.isfile(here):
+            sources.append(file_source(Path(here)))
+        else:
+            sources += find_sources(here, recursive)
+    return sources
+
+
+def _read_standard_input(max_pixels: int) -> Iterator[Frame]:
+    most = most_bytes(max_pixels)
+    data = sys.stdin.buffer.read(most + 1)
+    if len(data) > most:
+        raise ImageError(f"cannot read the picture on standard input: it has more than {most:,} bytes")
+    yield Frame(decode_image(data, "on standard input", max_pixels))
+
+
+def _read_address(url: str, name: str, max_pixels: int) -> Iterator[Frame]:
+    """Yield the image at an address, or the frames where it is a video by its suffix or by what the server says."""
+    path = re.split(r"[?#]", url)[0].lower()
+    if path.endswith((*VIDEO_SUFFIXES, ".m3u8")):
+        yield from _read_video(url, name, max_pixels)
+        return
+    data = _fetch(url, name, most_bytes(max_pixels))
+    if data is None:
+        yield from _read_video(url, name, max_pixels)
+    else:
+        yield Frame(decode_image(data, name, max_pixels))
+
+
+def _fetch(url: str, name: str, most: int) -> bytes | None:
+    """Return what is at an address, or None where that is a video, or a stream of images.
+
+    Raises:
+        ImageError: nothing is there within the time, or more bytes than ``most``.
+    """
+    import http.client
+    import urllib.error
+    from urllib import request
+
+    opener, end = request.OpenerDirector(), time.monotonic() + LONGEST_S
+    for handler in (
+        *(request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPRedirectHandler),
+        *(request.HTTPErrorProcessor, request.HTTPDefaultErrorHandler, request.UnknownHandler),
+    ):  # those of files and of FTP are not among them
+        opener.add_handler(handler())
+    try:
+        asked = request.Request(url, headers={"User-Agent": "trtnn", "Accept": "image/*, */*;q=0.5"})
+        with opener.open(asked, timeout=TIMEOUT_S) as answer:
+            kind = answer.headers.get_content_type()
+            if kind.startswith(("video/", "multipart/")) or kind.endswith("mpegurl"):
+                return None
+            parts, count = [], 0
+            while part := answer.read1(1 << 16):
+                parts.append(part)
+                count += len(part)
+                if count > most:
+                    raise ImageError(f"cannot read the picture {name}: it has more than {most:,} bytes")
+                if time.monotonic() > end:
+                    raise ImageError(f"cannot read the picture {name}: it was not there within {LONGEST_S} s")
+            length = answer.headers.get("Content-Length", "")
+            if length.isdecimal() and count < int(length):
+                raise ImageError(f"cannot read the picture {name}: {count:,} of its {int(length):,} bytes came")
+            return b"".join(parts)
+    except urllib.error.HTTPError as error:
+        raise ImageError(f"cannot read the picture {name}: HTTP {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        raise ImageError(f"cannot read the picture {name}: {reason}") from error
+
+
+def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]:
+    """Yield the frames of a video file, a camera or a stream; a stream that breaks off is opened again.
+
+    What has an end tells how many frames it has. Without that it is a stream: where it gives no more, it is opened
+    again, after longer and longer pauses, until it gives a frame or the pauses are at an end.
+
+    Raises:
+        ImageError: it cannot be opened, its frames are too large, it has fewer than it says, or it did not come back.
+    """
+    index, pauses = 0, iter(PAUSES_S)
+    while True:
+        capture = _open(place)
+        try:
+            if index == 0 and not capture.isOpened():
+                raise ImageError(f"cannot open the {_kind(place)} {name}", *_advice(place))
+            cv2 = opencv()
+            rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            height, width = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+            if height * width > max_pixels:
+                raise ImageError(f"the {_kind(place)} {name} is too large: {height:,}×{width:,} pixels a frame")
+            while True:
+                taken, image = capture.read()
+                if not taken:
+                    break
+                yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), index, rate if rate > 0 else 0.0)
+                index, pauses = index + 1, iter(PAUSES_S)
+        finally:
+            capture.release()
+        if count > 0 and isinstance(place, str):  # it has an end
+            if index < count - max(1, count // 100):  # some kinds of file only estimate how many they have
+                raise ImageError(f"the video {name} ended early: {index:,} of its {count:,} frames could be read")
+            return
+        pause = next(pauses, None)
+        if pause is None:
+            raise ImageError(f"the {_kind(place)} {name} broke off after {index:,} frames, and did not come back")
+        time.sleep(pause)
+
+
+def _kind(place: str | int) -> str:
+    if isinstance(place, int):
+        return "camera"
+    return "stream" if "://" in place else "video"
+
+
+def _advice(place: str | int) -> list[str]:
+    if isinstance(place, int):
+        return ["it is not there, is used by another program, or this user may not use it"]
+    if "://" in place:
+        return [f"nothing that OpenCV reads was there within {TIMEOUT_S} s"]
+    return ["the file is damaged, or of a kind that OpenCV does not read"]
+
+
+def _open(place: str | int) -> Any:
+    """Return OpenCV's reader of a video; it does not print what went wrong."""
+    cv2 = quiet_opencv()
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        if isinstance(place, int):
+            return cv2.VideoCapture(place)
+        times = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 1000 * TIMEOUT_S, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * TIMEOUT_S]
+        return cv2.VideoCapture(place, cv2.CAP_FFMPEG, times)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def readers() -> list[str]:
+    """Return what images and videos are read by, in words."""
+    return ["OpenCV"]
+
+
+def read_frames(
+    sources: list[Source],
+    on_error: Callable[[Source, ImageError], None],
+    max_pixels: int = MAX_PIXELS,
+    threads: int = 4,
+) -> Iterator[tuple[Source, Frame]]:
+    """Yield the frames of sources, in order; images behind are read ahead by several threads.
+
+    Args:
+        sources: any number; files that are images are read ahead, at most twice as many as there are threads.
+        on_error: called, in order as well, with a source that cannot be read, or not to its end; the next one follows.
+        max_pixels: the most that an image may have.
+        threads: how many read.
+    """
+    from collections import deque
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    ahead: deque[tuple[Source, Future[Frame] | None]] = deque()
+    rest = iter(sources)
+    with ThreadPoolExecutor(threads, "trtnn-read") as pool:
+        try:
+            while True:
+                while len(ahead) < 2 * threads and (source := next(rest, None)) is not None:
+                    is_image = source.path is not None and source.path.suffix.lower() not in VIDEO_SUFFIXES
+                    future = pool.submit(lambda source=source: next(source.read(max_pixels))) if is_image else None
+                    ahead.append((source, future))
+                if not ahead:
+                    return
+                source, future = ahead.popleft()
+                try:
+                    if future is not None:
+                        yield source, future.result()
+                    else:
+                        for frame in source.read(max_pixels):
+                            yield source, frame
+                except ImageError as error:
+                    on_error(source, error)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
