@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.zoo import import_torchvision
+from benchmarks.zoo.torchvision_models import import_torchvision
 from tests.helpers import load_random
 from trtnn.from_torch.convert import Conversion
 
