@@ -40,7 +40,7 @@ RESULTS = Path("build/coverage.jsonl")
 TIMEOUT_S = 240
 MEMORY_GIB = 12
 _TOLD = 10  # times the difference: by less an output must not change with the input, or the comparison tells nothing
-_ROUNDING = 1e-6  # of an output's largest magnitude: what fp32 leaves of equal results
+_ROUNDING = 1e-7  # of an output's largest magnitude: what fp32 leaves of equal results
 PRECISIONS = ("fp32", "fp16")
 OUTCOMES = ("equal", "wrong", "unclear", "refused", "failed")
 

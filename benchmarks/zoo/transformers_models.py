@@ -331,7 +331,7 @@ MODELS: dict[str, Model] = {
     "deberta-v2": Model("DebertaV2Model", Config("DebertaV2Config", {**_LANGUAGE, "relative_attention": True,
                         "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]}), _masked),
     "modernbert": Model("ModernBertModel", Config("ModernBertConfig", {**_LANGUAGE, "pad_token_id": 0}), _tokens),
-    "squeezebert": Model("SqueezeBertModel", Config("SqueezeBertConfig", {**_LANGUAGE, "embedding_size": 32}), _tokens),
+    "squeezebert": Model("SqueezeBertModel", Config("SqueezeBertConfig", {**_LANGUAGE, "embedding_size": 32}), _masked),
     "t5-encoder": Model("T5EncoderModel", Config("T5Config", {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2,
                         "num_heads": 4, "vocab_size": 100}), _tokens),
     "gpt2": Model("GPT2Model", Config("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100,
