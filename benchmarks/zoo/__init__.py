@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 _FADING = 0.25  # times 1 / sqrt(inputs): below it signals fade from layer to layer
@@ -34,7 +35,8 @@ def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     torch.manual_seed(0)
     source, _, short = name.partition(":")
     model, args, kwargs = _module(source).make(short)
-    return randomised(model.eval()), args, kwargs
+    settle(randomised(model.eval()), args, kwargs)
+    return model, args, kwargs
 
 
 def _module(source: str) -> Any:
@@ -89,3 +91,26 @@ def randomised(model: Any) -> Any:
             elif name.endswith("running_var"):
                 tensor.copy_(0.5 + drawn(tensor).abs())
     return model
+
+
+def settle(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Give BatchNorms the statistics that they meet on the example, with which signals neither fade nor grow.
+
+    Those that a call does not reach, or that meet one number for each channel, keep theirs.
+    """
+    import torch
+
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    norms = [module for module in model.modules() if isinstance(module, kind) and module.running_var is not None]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad(), contextlib.suppress(ValueError):  # of one number torch has no deviation
+        model(*args, **kwargs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+        norm.running_var.clamp_(min=max(1e-3, 0.1 * float(norm.running_var.mean())))
