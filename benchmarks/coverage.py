@@ -41,6 +41,7 @@ TIMEOUT_S = 240
 MEMORY_GIB = 12
 _TOLD = 10  # times the difference: by less an output must not change with the input, or the comparison tells nothing
 _ROUNDING = 1e-7  # of an output's largest magnitude: what fp32 leaves of equal results
+_MOST_TOLD = 4000  # characters of an error
 PRECISIONS = ("fp32", "fp16")
 OUTCOMES = ("equal", "wrong", "unclear", "refused", "failed")
 
@@ -82,13 +83,13 @@ def convert(name: str, build_most: float | None) -> dict[str, Any]:
             row.update(built(converted))
     except VerificationError as error:
         unclear = "nothing can be compared" in str(error)
-        row.update(outcome="unclear" if unclear else "wrong", why=str(error)[:1000])
+        row.update(outcome="unclear" if unclear else "wrong", why=str(error)[:_MOST_TOLD])
     except UnsupportedError as error:
-        row.update(outcome="refused", why=str(error)[:1000])
+        row.update(outcome="refused", why=str(error)[:_MOST_TOLD])
     except TrtnnError as error:
-        row.update(outcome="refused", why=f"{type(error).__name__}: {error}"[:1000])
+        row.update(outcome="refused", why=f"{type(error).__name__}: {error}"[:_MOST_TOLD])
     except Exception as error:
-        row.update(outcome="failed", why=f"{type(error).__name__}: {error}"[:1000])
+        row.update(outcome="failed", why=f"{type(error).__name__}: {error}"[:_MOST_TOLD])
     if "allocate memory" in row.get("why", ""):
         row["outcome"] = "failed"
     return row
@@ -284,9 +285,16 @@ def _reasons(made: dict[str, dict[str, Any]]) -> list[str]:
     text = ["## What is not converted", ""]
     for name, row in made.items():
         if row["outcome"] != "equal":
-            why = re.sub(r" /\S+.*", "", " ".join(row.get("why", "").split()))  # the lines of who ran it
-            text.append(f"- `{name}`: {row['outcome']}: {why[:240]}")
+            text.append(f"- `{name}`: {row['outcome']}: {_shortened(row.get('why', ''))}")
     return [*text, ""]
+
+
+def _shortened(why: str) -> str:
+    """Return what an error says first, and which parts can be converted; without lines of files of who ran it."""
+    lines = [line.strip() for line in why.splitlines() if line.strip() and not re.match(r"\s*/\S+:\d+", line)]
+    parts = [line for line in lines if line.startswith("parts without it")]
+    said = "; ".join(line for line in lines if line not in parts)
+    return "; ".join([said if len(said) <= 240 else f"{said[:240].rstrip()} …", *parts])
 
 
 def _builds(made: dict[str, dict[str, Any]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import re
 from typing import Any
 
 from benchmarks.zoo.torchvision_models import import_torchvision
@@ -48,8 +49,8 @@ def chosen(most: int, seed: int) -> list[str]:
 
 
 def is_large(name: str) -> bool:
-    """Return whether a model is one of the largest, by its name."""
-    return any(word in name for word in _LARGE)
+    """Return whether a model is one of the largest, by its name: ``vit_412m`` has 412 million parameters."""
+    return any(word in name for word in _LARGE) or bool(re.search(r"(?<!\d)(1[5-9]|[2-9]\d)\dm(_|$)", name))
 
 
 def _size(name: str) -> int:

@@ -186,8 +186,11 @@ ROW = {"parameters": 2_500_000, "seconds": 1.5, "lines": 90, "classes": 4, "laye
 
 
 def test_the_table_tells_all():
-    refused = {"outcome": "refused", "why": "Net does what no network can\nitem: once\n  /home/me/net.py:3", **{
-               "commit": "def", "date": "2030-02-03T00:00+00:00"}}  # fmt: skip
+    why = [
+        "Net does what no network can", "  item: once", "    /home/me/net.py:3, in f: x.item()", "long " * 60,
+        "  parts without it: body: from_torch(model.body, ...)",
+    ]  # fmt: skip
+    refused = {"outcome": "refused", "why": "\n".join(why), "commit": "def", "date": "2030-02-03T00:00+00:00"}
     text = coverage.report({
         "timm:one": {**ROW, "model": "timm:one"},
         "timm:two": {**ROW, "still": 1, "fp16": "BuildError: no tactic"},
@@ -200,7 +203,8 @@ def test_the_table_tells_all():
     assert "| timm | 2 | 2 (100.0%) | 0 | 0 | 0 | 0 | 2 of 2 | 1 of 2 |" in text
     assert "| torchvision | 1 | 1 (100.0%) | 0 | 0 | 0 | 0 | 0 of 1 | 0 of 1 |" in text
     assert "| torchvision, whole detectors | 1 | 0 (0.0%) | 0 | 0 | 1 | 0 |  |  |" in text
-    assert "- `torchvision:detection.ssd`: refused: Net does what no network can item: once\n" in text
+    assert "- `torchvision:detection.ssd`: refused: Net does what no network can; item: once; long long" in text
+    assert " …; parts without it: body: from_torch(model.body, ...)\n" in text
     assert "/home" not in text
     assert "- `timm:two` in fp16: BuildError: no tactic\n" in text
     assert "- `torchvision:detection.ssd.backbone` in fp32 and fp16: x\n" in text
