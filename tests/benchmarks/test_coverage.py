@@ -175,7 +175,7 @@ def test_timm_is_drawn_from_all_of_its_files():
     for module in timm.list_modules():
         variants = set(timm.list_models(module=module))
         assert variants & set(drawn), module
-    assert not any(timm_models.is_large(name) for name in timm_models.chosen(50, 0))
+    assert sum(map(timm_models.is_large, timm_models.chosen(50, 0))) < 5  # of files that hold no other
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
