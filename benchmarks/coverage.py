@@ -55,16 +55,23 @@ def convert(name: str, build_most: float | None) -> dict[str, Any]:
     Args:
         name: the model's, with its source in front.
         build_most: how many parameters a model may have to be built as well; None builds none.
+
+    A model whose comparison tells nothing is made once more, with settled statistics.
     """
+    row = _convert(name, build_most, settled=False)
+    return _convert(name, build_most, settled=True) if row["outcome"] == "unclear" else row
+
+
+def _convert(name: str, build_most: float | None, settled: bool) -> dict[str, Any]:
     import torch
 
     from trtnn.errors import TrtnnError, UnsupportedError, VerificationError
     from trtnn.from_torch.convert import Conversion
 
     torch.set_num_threads(1)
-    row: dict[str, Any] = {"model": name}
+    row: dict[str, Any] = {"model": name, "settled": settled}
     try:
-        model, args, kwargs = zoo.make(name)
+        model, args, kwargs = zoo.make(name, settled)
         row["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     except Exception as error:
         return {**row, "outcome": "not made", "why": f"{type(error).__name__}: {error}"[:500]}
@@ -246,7 +253,9 @@ def _head(made: dict[str, dict[str, Any]]) -> list[str]:
         + ", ".join(f"{commit} ({count})" for commit, count in commits.most_common())
         + ".",
         "",
-        "Weights are random, also where initialisation leaves zeros and ones; models of transformers and diffusers are",
+        "Weights are random, also where initialisation leaves zeros and ones, and so are BatchNorms' statistics; in",
+        f"{sum(row.get('settled', False) for row in made.values())} models, of which the comparison told nothing",
+        "otherwise, they are those of the example. Models of transformers and diffusers are",
         "in small configurations (`benchmarks/zoo`). Of timm's architectures there are some of each file: first",
         "those that are small by their names; the seed is 0.",
         "",

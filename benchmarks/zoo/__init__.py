@@ -24,8 +24,12 @@ def load(source: str) -> None:
     _module(source).load()
 
 
-def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def make(name: str, settled: bool = False) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return a model in evaluation, and the arguments of an example for it.
+
+    Args:
+        name: the model's, with its source in front.
+        settled: whether BatchNorms get the statistics that they meet on the example, and not random ones.
 
     Raises:
         Exception: whatever its package raises where the model cannot be made.
@@ -35,7 +39,9 @@ def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     torch.manual_seed(0)
     source, _, short = name.partition(":")
     model, args, kwargs = _module(source).make(short)
-    settle(randomised(model.eval()), args, kwargs)
+    randomised(model.eval())
+    if settled:
+        settle(model, args, kwargs)
     return model, args, kwargs
 
 

@@ -57,7 +57,7 @@ def made(monkeypatch):
     threads = torch.get_num_threads()
 
     def put(model: nn.Module) -> None:
-        monkeypatch.setattr(zoo, "make", lambda name: (model.eval(), (torch.rand(2, 4),), {}))
+        monkeypatch.setattr(zoo, "make", lambda name, settled: (model.eval(), (torch.rand(2, 4),), {}))
 
     yield put
     torch.set_num_threads(threads)
@@ -81,6 +81,38 @@ def test_outputs_that_no_input_changes_are_unclear(made, model):
     assert row["why"].startswith("no output changes with the input by more than ")
 
 
+def test_an_unclear_model_is_made_again_with_settled_statistics(monkeypatch):
+    def make(name: str, settled: bool):
+        return Sum(bias=100.0 if settled else -100.0).eval(), (torch.rand(2, 4),), {}
+
+    monkeypatch.setattr(zoo, "make", make)
+    row = coverage.convert("ours:sum", None)
+    assert (row["outcome"], row["settled"]) == ("equal", True)
+
+
+def test_statistics_settle_on_those_of_the_example():
+    x = torch.rand(8, 4) * 3
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.BatchNorm1d(4)).eval()
+    zoo.settle(model, (x,), {})
+    torch.testing.assert_close(model[0].running_mean, x.mean(0))
+    torch.testing.assert_close(model[0].running_var, x.var(0))
+    torch.testing.assert_close(
+        model[2].running_mean, torch.batch_norm(x, None, None, None, None, True, 0, 1e-5, False).relu().mean(0)
+    )
+    assert not any(module.training for module in model.modules())
+    assert model[0].momentum == 0.1
+
+
+def test_signals_do_not_fade_in_random_models():
+    model = nn.Sequential(*(nn.Linear(32, 32) for _ in range(8)))
+    for layer in model:
+        nn.init.normal_(layer.weight, std=0.02)
+        nn.init.zeros_(layer.bias)
+    assert model(torch.ones(2, 32)).std() < 1e-5
+    zoo.randomised(model)
+    assert model(torch.ones(2, 32)).std() > 0.1
+
+
 def test_what_no_network_can_is_refused(made):
     made(Masked())
     row = coverage.convert("ours:masked", None)
@@ -97,7 +129,7 @@ def test_another_result_is_wrong(made, monkeypatch):
 
 
 def test_an_error_of_the_package_is_told(monkeypatch):
-    def fail(name: str) -> None:
+    def fail(name: str, settled: bool) -> None:
         raise RuntimeError(f"no {name}")
 
     monkeypatch.setattr(zoo, "make", fail)
