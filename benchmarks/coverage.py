@@ -287,7 +287,13 @@ def _summary(made: dict[str, dict[str, Any]]) -> list[str]:
             tried = [row[precision] == "built" for row in those if precision in row]
             cells.append(f"{sum(tried)} of {len(tried)}" if tried else "")
         text.append(f"| {' | '.join(cells)} |")
-    return [*text, ""]
+    sizes: dict[str, float] = {}
+    for name, row in made.items():
+        if any(precision in row for precision in PRECISIONS):
+            source = name.partition(":")[0]
+            sizes[source] = max(sizes.get(source, 0), row["parameters"] / 1e6)
+    limits = ", ".join(f"{size:.3g} million of {source}" for source, size in sorted(sizes.items()))
+    return [*text, "", *([f"Built were models of up to so many parameters: {limits}.", ""] if limits else [])]
 
 
 def _reasons(made: dict[str, dict[str, Any]]) -> list[str]:

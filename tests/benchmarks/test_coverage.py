@@ -240,6 +240,7 @@ def test_the_table_tells_all():
     assert "/home" not in text
     assert "- `timm:two` in fp16: BuildError: no tactic\n" in text
     assert "- `torchvision:detection.ssd.backbone` in fp32 and fp16: x\n" in text
+    assert "Built were models of up to so many parameters: 2.5 million of timm, 2.5 million of torchvision." in text
     assert "| timm:one | 2.5 | 90 | 4 | 70 | 3e-07 |  | 1.5 | 2.0 | 3.0 |" in text
     assert "| timm:two | 2.5 | 90 | 4 | 70 | 3e-07 | 1 of 2 | 1.5 | 2.0 | no |" in text
     assert "torchvision:none" not in text
