@@ -140,13 +140,27 @@ _OF_MODULES = frozenset((*dir(Module), "inputs", "metadata", "source", "training
 class Body:
     """The statements of one call of a module's forward.
 
+    Args:
+        scope, held, constants, guards: the call, and what was recorded beside it.
+        root: whether the module is the model itself.
+        mixed: the ids of modules that are called on constants as well as on what depends on the input; such a call is
+            written on constants too, for all calls of a module are one forward.
+
     Attributes:
         parameters: the arguments of forward: the name, and what was passed.
         statements: what it does.
         problems: the operations without a counterpart.
     """
 
-    def __init__(self, scope: Scope, held: dict[int, list[str]], constants: Constants, guards: list[Any], root: bool):
+    def __init__(
+        self,
+        scope: Scope,
+        held: dict[int, list[str]],
+        constants: Constants,
+        guards: list[Any],
+        root: bool,
+        mixed: frozenset[int],
+    ) -> None:
         self.scope, self.module, self.path = scope, scope.module, scope.path
         self.prefix = f"{self.path}." if self.path else ""
         self.held, self.constants = held, constants
@@ -170,6 +184,8 @@ class Body:
         self._step: Step | None = None
         self._guards = guards
         self._own = {step.number: i for i, step in enumerate(scope.steps)}
+        calls = [step for step in scope.steps if step.scope is not None and id(step.scope.module) in mixed]
+        self._returned = {id(value): step for step in calls for value in values_in(step.result)}
         self.is_root = root
 
     # -- what is needed -----------------------------------------------------------------------------------------------
@@ -345,15 +361,15 @@ class Body:
         if known is not None:
             return known
         names = self.held.get(id(value.tensor))
+        step = self._returned.get(id(value), value.step)
         if names:
-            inside = any(name.startswith(self.prefix) for name in names)
+            inside = id(value) in self._known or any(name.startswith(self.prefix) for name in names)
             info = _Info(frozenset(), True, False, inside)
-        elif value.step is None or value.step.number not in self._own or id(value) in self._known:
+        elif step is None or step.number not in self._own or id(value) in self._known:
             inside = id(value) in self._known
             info = _Info(frozenset(), False, inside, inside)
         else:
             self._infos[id(value)] = _Info(frozenset(), False, False, False)  # until it is known
-            step = value.step
             memory = storage_of(value.tensor)
             written = [s for s in self.scope.steps if s.writes is not None and storage_of(s.writes.tensor) == memory]
             makers = [step, *written]

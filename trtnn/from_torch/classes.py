@@ -36,7 +36,7 @@ from trtnn.from_torch.expressions import (
     text_of,
     without_defaults,
 )
-from trtnn.from_torch.record import Recorder, Scope, Step, Value, name_of
+from trtnn.from_torch.record import Recorder, Scope, Step, Value, name_of, values_in
 
 _COUNTER = "num_batches_tracked"
 _WIDTHS = ("channels", "features", "dim", "size", "width", "planes", "shape", "embed", "hidden", "d_model")
@@ -198,6 +198,11 @@ class Classes:
         root = self.recorder.root
         assert root is not None
         return_what_is_read(self.recorder)
+        depends = {
+            identity: {any(value.depends for value in values_in(scope.result)) for scope in scopes}
+            for identity, scopes in self.recorder.scopes.items()
+        }
+        self._mixed = frozenset(identity for identity, outcomes in depends.items() if len(outcomes) == 2)
         self._make_bodies(root)
         if self.problems:
             return self
@@ -222,7 +227,8 @@ class Classes:
             if step.scope is not None:
                 self._make_bodies(step.scope)
         guards = [guard for guard in self.recorder.guards if guard[4] is scope]
-        body = Body(scope, self.recorder.held, self.constants, guards, scope is self.recorder.root)
+        root = scope is self.recorder.root
+        body = Body(scope, self.recorder.held, self.constants, guards, root, self._mixed)
         body.build({id(step.scope): self.bodies[id(step.scope)] for step in scope.steps if step.scope is not None})
         self.bodies[id(scope)] = body
         if self.kind(scope.module) == "class":
