@@ -25,6 +25,7 @@ import re
 import resource
 import subprocess
 import sys
+import textwrap
 import time
 import warnings
 from collections import Counter
@@ -248,16 +249,22 @@ def _head(made: dict[str, dict[str, Any]]) -> list[str]:
     return [
         "# What `from_torch` converts",
         "",
-        f"{days}, {', '.join(versions)}, Python {platform.python_version()}.",
-        "Written by `python benchmarks/coverage.py --report`, of rows from "
-        + ", ".join(f"{commit} ({count})" for commit, count in commits.most_common())
-        + ".",
+        *textwrap.wrap(
+            f"{days}, {', '.join(versions)}, Python {platform.python_version()}. Written by "
+            "`python benchmarks/coverage.py --report`, of rows from "
+            f"{', '.join(f'{commit} ({count})' for commit, count in commits.most_common())}.",
+            118,
+        ),
         "",
-        "Weights are random, also where initialisation leaves zeros and ones, and so are BatchNorms' statistics; in",
-        f"{sum(row.get('settled', False) for row in made.values())} models, of which the comparison told nothing",
-        "otherwise, they are those of the example. Models of transformers and diffusers are",
-        "in small configurations (`benchmarks/zoo`). Of timm's architectures there are some of each file: first",
-        "those that are small by their names; the seed is 0.",
+        *textwrap.wrap(
+            "Weights are random, also where initialisation leaves zeros and ones, and so are BatchNorms' statistics; "
+            f"of {sum(row.get('settled', False) for row in made.values())} models, of which the comparison else told "
+            "nothing, they are those of a few examples. Models of transformers and diffusers have small configurations "
+            "(`benchmarks/zoo`). Of timm's architectures there are some of each file: first those that are small by "
+            "their names; the seed is 0. Detectors pick boxes by their scores, which no network does; their backbones "
+            "are listed beside the whole.",
+            118,
+        ),
         "",
         "- `equal`: every output is within 1e-3 of its largest magnitude on the example and on a second input, or",
         "  within ten times what torch's own fp32 differs from its fp64, and outputs do change with the input.",

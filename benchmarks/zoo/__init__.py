@@ -100,11 +100,15 @@ def randomised(model: Any) -> Any:
 
 
 def settle(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Give BatchNorms the statistics that they meet on the example, with which signals neither fade nor grow.
+    """Give BatchNorms the statistics that they meet on a few examples, with which signals neither fade nor grow.
 
-    Those that a call does not reach, or that meet one number for each channel, keep theirs.
+    Of inputs that are a batch of one there are four, of other means and deviations: what is alike all over one image
+    may be another in the next. Weights are halved, so that what rounding does grows less along residual paths.
+    BatchNorms that a call does not reach, or that meet one number for each channel, keep their statistics.
     """
     import torch
+
+    from trtnn.from_torch.verify import mapped
 
     kind = torch.nn.modules.batchnorm._BatchNorm
     norms = [module for module in model.modules() if isinstance(module, kind) and module.running_var is not None]
@@ -114,6 +118,21 @@ def settle(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     for norm in norms:
         norm.train()
         norm.momentum = 1.0
+        if norm.weight is not None:
+            norm.weight.data.mul_(0.5)
+    generator = torch.Generator().manual_seed(0)
+
+    def several(tensor: Any) -> Any:
+        if not tensor.ndim or tensor.shape[0] != 1:
+            return tensor
+        if not tensor.is_floating_point():
+            return tensor.repeat(4, *(1,) * (tensor.ndim - 1))
+        mean, deviation = tensor.mean(), tensor.std(correction=0)
+        drawn = [torch.randn(tensor.shape, generator=generator) for _ in range(3)]
+        scaled = zip(drawn, (0.7, 1.0, 1.3), (1.0, 0.7, 1.3), strict=True)
+        return torch.cat([tensor, *(mean * shift + deviation * scale * noise for noise, shift, scale in scaled)])
+
+    args, kwargs = mapped((args, kwargs), several)
     with torch.no_grad(), contextlib.suppress(ValueError):  # of one number torch has no deviation
         model(*args, **kwargs)
     for norm, momentum in zip(norms, momenta, strict=True):
