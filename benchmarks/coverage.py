@@ -217,9 +217,9 @@ def wanted_of(options: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> l
             continue
         mine = zoo.names(source)
         if source == "timm" and options.most:
-            from benchmarks.zoo.timm_models import chosen, is_large
+            from benchmarks.zoo.timm_models import chosen, size
 
-            mine = [f"timm:{name}" for name in sorted(chosen(options.most, options.seed), key=is_large)]
+            mine = [f"timm:{name}" for name in sorted(chosen(options.most, options.seed), key=size)]
         elif options.most:
             mine = random.Random(options.seed).sample(sorted(mine), min(options.most, len(mine)))
         found += [name for name in mine if name not in rows or rows[name]["outcome"] in options.again]

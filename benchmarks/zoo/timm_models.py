@@ -43,7 +43,7 @@ def chosen(most: int, seed: int) -> list[str]:
     for module in sorted(timm.list_modules()):
         variants = sorted(timm.list_models(module=module))
         order.shuffle(variants)
-        files.append(sorted(variants, key=_size))
+        files.append(sorted(variants, key=size))
     rounds = range(max(map(len, files)))
     return [variants[i] for i in rounds for variants in files if i < len(variants)][:most]
 
@@ -53,7 +53,8 @@ def is_large(name: str) -> bool:
     return any(word in name for word in _LARGE) or bool(re.search(r"(?<!\d)(1[5-9]|[2-9]\d)\dm(_|$)", name))
 
 
-def _size(name: str) -> int:
+def size(name: str) -> int:
+    """Return how large a model is by its name: 0 of small ones, 2 of the largest, 1 of all others."""
     return 2 if is_large(name) else 0 if any(word in name for word in _SMALL) else 1
 
 
