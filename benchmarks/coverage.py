@@ -25,6 +25,7 @@ import re
 import resource
 import subprocess
 import sys
+import textwrap
 import time
 import warnings
 from collections import Counter
@@ -40,7 +41,8 @@ RESULTS = Path("build/coverage.jsonl")
 TIMEOUT_S = 240
 MEMORY_GIB = 12
 _TOLD = 10  # times the difference: by less an output must not change with the input, or the comparison tells nothing
-_ROUNDING = 1e-6  # of an output's largest magnitude: what fp32 leaves of equal results
+_ROUNDING = 1e-7  # of an output's largest magnitude: what fp32 leaves of equal results
+_MOST_TOLD = 4000  # characters of an error
 PRECISIONS = ("fp32", "fp16")
 OUTCOMES = ("equal", "wrong", "unclear", "refused", "failed")
 
@@ -54,16 +56,23 @@ def convert(name: str, build_most: float | None) -> dict[str, Any]:
     Args:
         name: the model's, with its source in front.
         build_most: how many parameters a model may have to be built as well; None builds none.
+
+    A model whose comparison tells nothing is made once more, with settled statistics.
     """
+    row = _convert(name, build_most, settled=False)
+    return _convert(name, build_most, settled=True) if row["outcome"] == "unclear" else row
+
+
+def _convert(name: str, build_most: float | None, settled: bool) -> dict[str, Any]:
     import torch
 
     from trtnn.errors import TrtnnError, UnsupportedError, VerificationError
     from trtnn.from_torch.convert import Conversion
 
     torch.set_num_threads(1)
-    row: dict[str, Any] = {"model": name}
+    row: dict[str, Any] = {"model": name, "settled": settled}
     try:
-        model, args, kwargs = zoo.make(name)
+        model, args, kwargs = zoo.make(name, settled)
         row["parameters"] = sum(parameter.numel() for parameter in model.parameters())
     except Exception as error:
         return {**row, "outcome": "not made", "why": f"{type(error).__name__}: {error}"[:500]}
@@ -82,13 +91,13 @@ def convert(name: str, build_most: float | None) -> dict[str, Any]:
             row.update(built(converted))
     except VerificationError as error:
         unclear = "nothing can be compared" in str(error)
-        row.update(outcome="unclear" if unclear else "wrong", why=str(error)[:1000])
+        row.update(outcome="unclear" if unclear else "wrong", why=str(error)[:_MOST_TOLD])
     except UnsupportedError as error:
-        row.update(outcome="refused", why=str(error)[:1000])
+        row.update(outcome="refused", why=str(error)[:_MOST_TOLD])
     except TrtnnError as error:
-        row.update(outcome="refused", why=f"{type(error).__name__}: {error}"[:1000])
+        row.update(outcome="refused", why=f"{type(error).__name__}: {error}"[:_MOST_TOLD])
     except Exception as error:
-        row.update(outcome="failed", why=f"{type(error).__name__}: {error}"[:1000])
+        row.update(outcome="failed", why=f"{type(error).__name__}: {error}"[:_MOST_TOLD])
     if "allocate memory" in row.get("why", ""):
         row["outcome"] = "failed"
     return row
@@ -208,9 +217,9 @@ def wanted_of(options: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> l
             continue
         mine = zoo.names(source)
         if source == "timm" and options.most:
-            from benchmarks.zoo.timm_models import chosen, is_large
+            from benchmarks.zoo.timm_models import chosen, size
 
-            mine = [f"timm:{name}" for name in sorted(chosen(options.most, options.seed), key=is_large)]
+            mine = [f"timm:{name}" for name in sorted(chosen(options.most, options.seed), key=size)]
         elif options.most:
             mine = random.Random(options.seed).sample(sorted(mine), min(options.most, len(mine)))
         found += [name for name in mine if name not in rows or rows[name]["outcome"] in options.again]
@@ -240,14 +249,22 @@ def _head(made: dict[str, dict[str, Any]]) -> list[str]:
     return [
         "# What `from_torch` converts",
         "",
-        f"{days}, {', '.join(versions)}, Python {platform.python_version()}.",
-        "Written by `python benchmarks/coverage.py --report`, of rows from "
-        + ", ".join(f"{commit} ({count})" for commit, count in commits.most_common())
-        + ".",
+        *textwrap.wrap(
+            f"{days}, {', '.join(versions)}, Python {platform.python_version()}. Written by "
+            "`python benchmarks/coverage.py --report`, of rows from "
+            f"{', '.join(f'{commit} ({count})' for commit, count in commits.most_common())}.",
+            118,
+        ),
         "",
-        "Weights are random, also where initialisation leaves zeros and ones; models of transformers and diffusers are",
-        "in small configurations (`benchmarks/zoo`). Of timm's architectures there are some of each file: first",
-        "those that are small by their names; the seed is 0.",
+        *textwrap.wrap(
+            "Weights are random, also where initialisation leaves zeros and ones, and so are BatchNorms' statistics; "
+            f"of {sum(row.get('settled', False) for row in made.values())} models, of which the comparison else told "
+            "nothing, they are those of a few examples. Models of transformers and diffusers have small configurations "
+            "(`benchmarks/zoo`). Of timm's architectures there are some of each file: first those that are small by "
+            "their names; the seed is 0. Detectors pick boxes by their scores, which no network does; their backbones "
+            "are listed beside the whole.",
+            118,
+        ),
         "",
         "- `equal`: every output is within 1e-3 of its largest magnitude on the example and on a second input, or",
         "  within ten times what torch's own fp32 differs from its fp64, and outputs do change with the input.",
@@ -277,16 +294,29 @@ def _summary(made: dict[str, dict[str, Any]]) -> list[str]:
             tried = [row[precision] == "built" for row in those if precision in row]
             cells.append(f"{sum(tried)} of {len(tried)}" if tried else "")
         text.append(f"| {' | '.join(cells)} |")
-    return [*text, ""]
+    sizes: dict[str, float] = {}
+    for name, row in made.items():
+        if any(precision in row for precision in PRECISIONS):
+            source = name.partition(":")[0]
+            sizes[source] = max(sizes.get(source, 0), row["parameters"] / 1e6)
+    limits = ", ".join(f"{size:.3g} million of {source}" for source, size in sorted(sizes.items()))
+    return [*text, "", *([f"Built were models of up to so many parameters: {limits}.", ""] if limits else [])]
 
 
 def _reasons(made: dict[str, dict[str, Any]]) -> list[str]:
     text = ["## What is not converted", ""]
     for name, row in made.items():
         if row["outcome"] != "equal":
-            why = re.sub(r" /\S+.*", "", " ".join(row.get("why", "").split()))  # the lines of who ran it
-            text.append(f"- `{name}`: {row['outcome']}: {why[:240]}")
+            text.append(f"- `{name}`: {row['outcome']}: {_shortened(row.get('why', ''))}")
     return [*text, ""]
+
+
+def _shortened(why: str) -> str:
+    """Return what an error says first, and which parts can be converted; without lines of files of who ran it."""
+    lines = [line.strip() for line in why.splitlines() if line.strip() and not re.match(r"\s*/\S+:\d+", line)]
+    parts = [line for line in lines if line.startswith("parts without it")]
+    said = "; ".join(line for line in lines if line not in parts)
+    return "; ".join([said if len(said) <= 240 else f"{said[:240].rstrip()} …", *parts])
 
 
 def _builds(made: dict[str, dict[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 _FADING = 0.25  # times 1 / sqrt(inputs): below it signals fade from layer to layer
@@ -23,8 +24,12 @@ def load(source: str) -> None:
     _module(source).load()
 
 
-def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def make(name: str, settled: bool = False) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return a model in evaluation, and the arguments of an example for it.
+
+    Args:
+        name: the model's, with its source in front.
+        settled: whether BatchNorms get the statistics that they meet on the example, and not random ones.
 
     Raises:
         Exception: whatever its package raises where the model cannot be made.
@@ -34,7 +39,10 @@ def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     torch.manual_seed(0)
     source, _, short = name.partition(":")
     model, args, kwargs = _module(source).make(short)
-    return randomised(model.eval()), args, kwargs
+    randomised(model.eval())
+    if settled:
+        settle(model, args, kwargs)
+    return model, args, kwargs
 
 
 def _module(source: str) -> Any:
@@ -89,3 +97,45 @@ def randomised(model: Any) -> Any:
             elif name.endswith("running_var"):
                 tensor.copy_(0.5 + drawn(tensor).abs())
     return model
+
+
+def settle(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Give BatchNorms the statistics that they meet on a few examples, with which signals neither fade nor grow.
+
+    Of inputs that are a batch of one there are four, of other means and deviations: what is alike all over one image
+    may be another in the next. Weights are halved, so that what rounding does grows less along residual paths.
+    BatchNorms that a call does not reach, or that meet one number for each channel, keep their statistics.
+    """
+    import torch
+
+    from trtnn.from_torch.verify import mapped
+
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    norms = [module for module in model.modules() if isinstance(module, kind) and module.running_var is not None]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+        if norm.weight is not None:
+            norm.weight.data.mul_(0.5)
+    generator = torch.Generator().manual_seed(0)
+
+    def several(tensor: Any) -> Any:
+        if not tensor.ndim or tensor.shape[0] != 1:
+            return tensor
+        if not tensor.is_floating_point():
+            return tensor.repeat(4, *(1,) * (tensor.ndim - 1))
+        mean, deviation = tensor.mean(), tensor.std(correction=0)
+        drawn = [torch.randn(tensor.shape, generator=generator) for _ in range(3)]
+        scaled = zip(drawn, (0.7, 1.0, 1.3), (1.0, 0.7, 1.3), strict=True)
+        return torch.cat([tensor, *(mean * shift + deviation * scale * noise for noise, shift, scale in scaled)])
+
+    args, kwargs = mapped((args, kwargs), several)
+    with torch.no_grad(), contextlib.suppress(ValueError):  # of one number torch has no deviation
+        model(*args, **kwargs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+        norm.running_var.clamp_(min=max(1e-3, 0.1 * float(norm.running_var.mean())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import re
 from typing import Any
 
 from benchmarks.zoo.torchvision_models import import_torchvision
@@ -42,17 +43,18 @@ def chosen(most: int, seed: int) -> list[str]:
     for module in sorted(timm.list_modules()):
         variants = sorted(timm.list_models(module=module))
         order.shuffle(variants)
-        files.append(sorted(variants, key=_size))
+        files.append(sorted(variants, key=size))
     rounds = range(max(map(len, files)))
     return [variants[i] for i in rounds for variants in files if i < len(variants)][:most]
 
 
 def is_large(name: str) -> bool:
-    """Return whether a model is one of the largest, by its name."""
-    return any(word in name for word in _LARGE)
+    """Return whether a model is one of the largest, by its name: ``vit_412m`` has 412 million parameters."""
+    return any(word in name for word in _LARGE) or bool(re.search(r"(?<!\d)(1[5-9]|[2-9]\d)\dm(_|$)", name))
 
 
-def _size(name: str) -> int:
+def size(name: str) -> int:
+    """Return how large a model is by its name: 0 of small ones, 2 of the largest, 1 of all others."""
     return 2 if is_large(name) else 0 if any(word in name for word in _SMALL) else 1
 
 

@@ -522,6 +522,39 @@ class Branches(nn.Module):
         return self.blocks(self.stem(x))
 
 
+class Queried(nn.Module):
+    """A head that is called on learned queries alone, and then on what they become."""
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(Residue(4) for _ in range(2))
+
+        def forward(self, queries, features):
+            for layer in self.layers:
+                queries = layer(queries)
+            return queries @ features
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Embedding(3, 4)
+        self.head = self.Head()
+        self.project = nn.Linear(5, 4)
+
+    def forward(self, x):
+        first = self.head(self.queries.weight, x)
+        return first, self.head(self.project(first), x)
+
+
+class Residue(nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, features)
+
+    def forward(self, x):
+        return x + self.linear(x).relu()
+
+
 def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
@@ -550,6 +583,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "mobile": (Mobile, (images(1, 4, 16, 16),), {}),
     "branches": (Branches, (images(1, 3, 8, 8),), {}),
     "keywords": (Keywords, (images(3, 4),), {}),
+    "queried": (Queried, (images(4, 5),), {}),
     "decorated": (Decorated, (images(3, 1, 4),), {}),
 }
 

@@ -144,13 +144,24 @@ _OF_MODULES = frozenset((*dir(Module), "inputs", "metadata", "source", "training
 class Body:
     """The statements of one call of a module's forward.
 
+    Args:
+        scope, held, constants, guards: the call, and what was recorded beside it.
+        root: whether the module is the model itself.
+
     Attributes:
         parameters: the arguments of forward: the name, and what was passed.
         statements: what it does.
         problems: the operations without a counterpart.
     """
 
-    def __init__(self, scope: Scope, held: dict[int, list[str]], constants: Constants, guards: list[Any], root: bool):
+    def __init__(
+        self,
+        scope: Scope,
+        held: dict[int, list[str]],
+        constants: Constants,
+        guards: list[Any],
+        root: bool,
+    ) -> None:
         self.scope, self.module, self.path = scope, scope.module, scope.path
         self.prefix = f"{self.path}." if self.path else ""
         self.held, self.constants = held, constants

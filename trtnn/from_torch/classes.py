@@ -237,7 +237,8 @@ class Classes:
                 self._calls[id(step.scope)] = step
                 self._make_bodies(step.scope)
         guards = [guard for guard in self.recorder.guards if guard[4] is scope]
-        body = Body(scope, self.recorder.held, self.constants, guards, scope is self.recorder.root)
+        root = scope is self.recorder.root
+        body = Body(scope, self.recorder.held, self.constants, guards, root)
         body.build({id(step.scope): self.bodies[id(step.scope)] for step in scope.steps if step.scope is not None})
         self.bodies[id(scope)] = body
         if self.kind(scope.module) == "class":

@@ -85,9 +85,9 @@ def ravel(input: Tensor) -> Tensor:
     return flatten(input)
 
 
-def broadcast_to(input: Tensor, size: Sequence[Length]) -> Tensor:
+def broadcast_to(input: Tensor, *size: Length | Sequence[Length]) -> Tensor:
     """Repeat dimensions of length 1 to ``size``; -1 keeps a length, and further dimensions come in front."""
-    return expand(input, size)
+    return expand(input, *size)
 
 
 def split_with_sizes(input: Tensor, split_sizes: Sequence[Length], dim: int = 0) -> tuple[Tensor, ...]:

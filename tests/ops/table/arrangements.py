@@ -148,6 +148,9 @@ CASES = {
         function=lambda ops, *tensors: ops.broadcast_tensors(*tensors),
     ),
     "broadcast_to": case(ANY, table.expanded),
+    "broadcast_to: one by one": case(
+        ANY, table.expanded, function=lambda ops, x, size: x.broadcast_to(*(size or [()]))
+    ),
     "tensor_split": case(arrays(shape=(1, 2, 3)), parts, dim=maybe(dim)),
     **{name: case(ANY, parts) for name in ("hsplit", "vsplit", "dsplit")},
     "split_with_sizes": case(
