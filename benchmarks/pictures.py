@@ -52,6 +52,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, bench
 PICTURE, SIDE = (720, 1280), 640
 ROUNDS = 5
 PARTS = ("kernel", "suppress", "one", "batch", "stream", "memory", "torch")
+MODELS = ("yolov5s", "digits")  # random weights and thousands of candidates, and a few
 
 
 class Rows:
@@ -368,6 +369,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument(
         "--engines", type=Path, default=Path("build/pictures"), help="the folder where engines are kept"
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=MODELS,
+        default=MODELS,
+        metavar="MODEL",
+        help=f"of {', '.join(MODELS)} (default: all)",
     )
     parser.add_argument("--batch", type=int, default=32, help="of the stream (default 32)")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default 1)")
