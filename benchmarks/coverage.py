@@ -252,7 +252,8 @@ def _head(made: dict[str, dict[str, Any]]) -> list[str]:
         *textwrap.wrap(
             f"{days}, {', '.join(versions)}, Python {platform.python_version()}. Written by "
             "`python benchmarks/coverage.py --report`, of rows from "
-            f"{', '.join(f'{commit} ({count})' for commit, count in commits.most_common())}.",
+            f"{', '.join(f'{commit} ({count})' for commit, count in commits.most_common())}; a plus "
+            "is for changes that were no commit yet.",
             118,
         ),
         "",

@@ -237,7 +237,7 @@ def test_the_table_tells_all():
         "torchvision:none": {"outcome": "not made"},
     })  # fmt: skip
     assert "2030-01-02 to 2030-02-03, torch " in text.replace("\n", " ")
-    assert "rows from abc (3), def (1)." in text.replace("\n", " ")
+    assert "rows from abc (3), def (1); a plus" in text.replace("\n", " ")
     assert "| timm | 2 | 2 (100.0%) | 0 | 0 | 0 | 0 | 2 of 2 | 1 of 2 |" in text
     assert "| torchvision | 1 | 1 (100.0%) | 0 | 0 | 0 | 0 | 0 of 1 | 0 of 1 |" in text
     assert "| torchvision, whole detectors | 1 | 0 (0.0%) | 0 | 0 | 1 | 0 |  |  |" in text
