@@ -7,11 +7,9 @@ import importlib.util
 import inspect
 
 import numpy as np
-import pytest
 import torch
 
 import trtnn.cuda
-from tests.engine.test_lane import Driver
 from tests.helpers import message_of
 from trtnn import Input
 from trtnn.engine.driver_memory import DriverMemory
@@ -19,16 +17,6 @@ from trtnn.engine.memory import DeviceMemory, TorchMemory, device_memory
 from trtnn.errors import EngineError
 
 SPEC = Input((4, 6), "float32")
-
-
-@pytest.fixture
-def driver(monkeypatch):
-    made = Driver()
-    monkeypatch.setattr(trtnn.cuda, "driver", lambda: made)
-    trtnn.cuda._primary_context.cache_clear()
-    yield made
-    gc.collect()
-    trtnn.cuda._primary_context.cache_clear()
 
 
 def test_it_is_what_is_left_without_torch_and_pycuda(driver, monkeypatch):

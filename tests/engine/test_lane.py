@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 
 import numpy as np
-import pytest
 
 import trtnn.cuda
 import trtnn.engine.memory
 from tests.helpers import message_of
 from trtnn.engine.lane import Lane
 from trtnn.errors import EngineError
-
-MADE = {"cuStreamCreate": 3, "cuEventCreate": 4, "cuDevicePrimaryCtxRetain": 5}
-
-
-class Driver:
-    """What it makes has a number; memory is the host's."""
-
-    def __init__(self):
-        self.calls, self.failing, self.memory = [], {}, {}
-
-    def __getattr__(self, name):
-        def function(*args):
-            self.calls.append((name, *(arg.value for arg in args if getattr(arg, "value", None) is not None)))
-            if name in self.failing:
-                return self.failing[name]
-            if name in MADE:
-                args[0]._obj.value = MADE[name]
-            if name in ("cuMemAlloc_v2", "cuMemHostAlloc"):
-                made = ctypes.create_string_buffer(args[1].value)
-                args[0]._obj.value = ctypes.addressof(made)
-                self.memory[ctypes.addressof(made)] = made
-            if name in ("cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"):
-                ctypes.memmove(args[0].value, args[1].value, args[2].value)
-            return 0
-
-        return function
-
-    def cuGetErrorString(self, code, text):
-        text._obj.value = b"some reason"
-
-    def names(self):
-        return [name for name, *_ in self.calls]
-
-
-@pytest.fixture
-def driver(monkeypatch):
-    made = Driver()
-    monkeypatch.setattr(trtnn.cuda, "driver", lambda: made)
-    trtnn.cuda._primary_context.cache_clear()
-    yield made
-    gc.collect()
-    trtnn.cuda._primary_context.cache_clear()
 
 
 def test_what_goes_up_comes_down_in_the_streams_order(driver):
