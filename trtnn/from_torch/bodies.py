@@ -173,7 +173,7 @@ class Body:
         self.used_modules: set[str] = set()
         self.attributes: dict[str, Any] = {}
         self.computes_constants = False
-        self._known: dict[int, Expression] = {}  # by the id of a Value
+        self._nodes: dict[int, Expression] = {}  # by the id of a Value
         self._values: dict[Variable, int] = {}  # of each Variable the id of its Value
         self._numbers: dict[int, Expression] = {}
         self._arguments: dict[Any, Expression] = {}  # numbers of arguments and results, by root and path
@@ -238,11 +238,11 @@ class Body:
 
     def _take_arguments(self) -> None:
         try:
-            known = inspect.signature(self.module.forward).parameters
+            parameters = inspect.signature(self.module.forward).parameters
         except (TypeError, ValueError):
-            known = {}  # type: ignore[assignment]
+            parameters = {}  # type: ignore[assignment]
         for name, value in self.scope.arguments.items():
-            kind = known[name].kind if name in known else None
+            kind = parameters[name].kind if name in parameters else None
             if kind is inspect.Parameter.VAR_POSITIONAL:
                 graph = getattr(self.module, "graph", None)  # of an exported program, which knows the names
                 inputs = [node.name for node in graph.nodes if node.op == "placeholder"] if graph is not None else []
@@ -293,7 +293,7 @@ class Body:
     def _bind(self, node: Expression, value: Any, root: Any, path: tuple[Any, ...]) -> None:
         """Know what lies in a structure by how it is reached."""
         if isinstance(value, Value):
-            if not self._is_held_here(value) and id(value) not in self._known:
+            if not self._is_held_here(value) and id(value) not in self._nodes:
                 self._know(value, node)
         elif isinstance(value, (Whole, Real)):
             self._arguments[(id(root) if isinstance(root, Step) else root, path)] = node
@@ -307,7 +307,7 @@ class Body:
                 self._bind(Item(node, (Text(str(i)),)), item, root, (*path, i))
 
     def _know(self, value: Value, node: Expression) -> None:
-        self._known[id(value)] = node
+        self._nodes[id(value)] = node
         if isinstance(node, Ref):
             self._values[node.value] = id(value)
 
@@ -361,15 +361,15 @@ class Body:
 
     def _info(self, value: Value) -> _Info:
         """Return how a value that depends on no input comes about."""
-        known = self._infos.get(id(value))
-        if known is not None:
-            return known
+        earlier = self._infos.get(id(value))
+        if earlier is not None:
+            return earlier
         names = self.held.get(id(value.tensor))
         if names:
-            inside = id(value) in self._known or any(name.startswith(self.prefix) for name in names)
+            inside = id(value) in self._nodes or any(name.startswith(self.prefix) for name in names)
             info = _Info(frozenset(), True, False, inside)
-        elif value.step is None or id(value) not in self._made or id(value) in self._known:
-            inside = id(value) in self._known
+        elif value.step is None or id(value) not in self._made or id(value) in self._nodes:
+            inside = id(value) in self._nodes
             info = _Info(frozenset(), False, inside, inside)
         else:
             self._infos[id(value)] = _Info(frozenset(), False, False, False)  # until it is known
@@ -391,7 +391,7 @@ class Body:
 
     def _is_folded(self, value: Value) -> bool:
         """Whether a value becomes a Buffer: a constant that cannot be written, or only at length."""
-        if value.depends or self.held.get(id(value.tensor)) or id(value) in self._known:
+        if value.depends or self.held.get(id(value.tensor)) or id(value) in self._nodes:
             return False
         info = self._info(value)
         long = len(info.steps) > _FEW and not value.tensor.is_complex()  # no Buffer holds complex numbers
@@ -447,7 +447,7 @@ class Body:
         read = [(steps[i].args, steps[i].kwargs) for i in needed] + [self.scope.result]
         read += [guard[1:3] for guard in self._guards]
         wanted = {id(inner): inner for part in read for n in _numbers_in(part) for inner in _with_operands(n)}
-        found: dict[int, list[tuple[Any, str]]] = {}
+        named: dict[int, list[tuple[Any, str]]] = {}
         done: set[int] = set()
         for i, step in enumerate(steps):
             if step.kind == "lengths":
@@ -458,8 +458,8 @@ class Body:
             for identity, names in step.names.items() if step.own else ():
                 if identity in wanted and identity not in done:
                     done.add(identity)
-                    found.setdefault(i, []).append((wanted[identity], names[0]))
-        return found
+                    named.setdefault(i, []).append((wanted[identity], names[0]))
+        return named
 
     def _name_number(self, number: Any, name: str) -> None:
         if id(number) in self._numbers:
@@ -475,9 +475,9 @@ class Body:
         self._numbers[id(number)] = Ref(variable)
 
     def _number(self, number: Any) -> Expression:
-        known = self._numbers.get(id(number))
-        if known is not None:
-            return known
+        node = self._numbers.get(id(number))
+        if node is not None:
+            return node
         origin = number.origin
         if origin.sign == "shape":
             value, dim = origin.operands
@@ -573,7 +573,7 @@ class Body:
             return False
         items = index if type(index) is tuple else (index,)
         place = Item(self._value(whole), tuple(self._express(item) for item in items))
-        self._known[id(part)] = place
+        self._nodes[id(part)] = place
         sign = augmented_sign(step)
         if sign is not None:
             node: Expression = Binary(place, sign, self._express(step.args[1]))
@@ -620,12 +620,12 @@ class Body:
         """Bind what a step returns."""
         result = step.result
         if isinstance(result, Value):
-            if id(result) in self._known and (step.writes is result or isinstance(self._known[id(result)], Ref)):
+            if id(result) in self._nodes and (step.writes is result or isinstance(self._nodes[id(result)], Ref)):
                 if step.writes is result:  # the same tensor, changed
                     self._changed(step, node, result)
                 return
             if isinstance(node, Ref):  # the same tensor, elsewhere in memory
-                self._known[id(result)] = node
+                self._nodes[id(result)] = node
                 return
             variable = self._variable(step, result)
             self.statements.append(Statement("assign", [variable], node, step))
@@ -650,9 +650,9 @@ class Body:
     def _changed(self, step: Step, node: Expression, value: Value) -> None:
         """Write a call that changes a tensor in place and returns it."""
         variable = Variable(step.stored, True) if isinstance(step.stored, str) else Variable(None)
-        known = self._known[id(value)]
-        if isinstance(known, Ref) and not variable.authors:
-            variable.preferred = known.value.preferred
+        before = self._nodes[id(value)]
+        if isinstance(before, Ref) and not variable.authors:
+            variable.preferred = before.value.preferred
         self.statements.append(Statement("assign", [variable], node, step))
         self._know(value, Ref(variable))
 
@@ -690,9 +690,9 @@ class Body:
     # -- values -------------------------------------------------------------------------------------------------------
 
     def _value(self, value: Value) -> Expression:
-        known = self._known.get(id(value))
-        if known is not None:
-            return known
+        node = self._nodes.get(id(value))
+        if node is not None:
+            return node
         if value.tensor.is_complex() and not value.depends:
             raise Missing("a complex constant (hold torch.view_as_real of it, and view_as_complex it in forward)")
         names = self.held.get(id(value.tensor), [])
@@ -714,8 +714,8 @@ class Body:
                 return self._number(value)
             except Missing:
                 return self._literal(plain(value), hint)
-        if isinstance(value, Listed) and (known := self._list(value)) is not None:
-            return known
+        if isinstance(value, Listed) and (node := self._list(value)) is not None:
+            return node
         return self._structure(value, hint, self._express)
 
     def _list(self, value: Listed) -> Expression | None:
@@ -725,8 +725,8 @@ class Body:
         """
         identity, items = id(value.source), list(map(_key, value))
         step = self._step
-        known = self._lists.get(identity)
-        if known is None:
+        listed = self._lists.get(identity)
+        if listed is None:
             if step is None or not step.own or identity not in step.names or self._listed[identity] < 2:
                 return None
             tree = Sequence(tuple(map(self._express, value)), "[]")
@@ -734,7 +734,7 @@ class Body:
             self.statements.append(Statement("assign", [variable], tree, step))
             self._lists[identity] = (Ref(variable), items)
             return Ref(variable)
-        node, before = known
+        node, before = listed
         if before != items[: len(before)] or (len(items) > len(before) and not isinstance(node, Ref)):
             return None
         for item in value[len(before) :]:

@@ -537,7 +537,7 @@ def _named_items(items: dict[str, Expression]) -> Expression:
 
 def _repeated(items: list[Expression]) -> list[Expression]:
     """Return the items with runs of three or more, or two long ones, as comprehensions."""
-    found: list[Expression] = []
+    written: list[Expression] = []
     i = 0
     while i < len(items):
         best = 1
@@ -551,12 +551,12 @@ def _repeated(items: list[Expression]) -> list[Expression]:
             assert item is not None
             variable = "_" if same else "i"
             count = Call(Text("range"), (Number(best, "depth"),))
-            found.append(Starred(Comprehension(item, variable, count)))
+            written.append(Starred(Comprehension(item, variable, count)))
             i += best
         else:
-            found.append(items[i])
+            written.append(items[i])
             i += 1
-    return found
+    return written
 
 
 def _progression(items: list[Expression]) -> Expression | None:
@@ -620,19 +620,19 @@ def _steps_of(statement: Statement, body: Body) -> tuple[Step, ...]:
 def _rolled(lines: list[Line]) -> list[Line]:
     """Return the lines with repeats over a container's modules as loops."""
     members = [_members(line) for line in lines]
-    found: list[Line] = []
+    written: list[Line] = []
     i = 0
     while i < len(lines):
         periods = range(1, _LONGEST_LOOP + 1) if members[i] else ()
         loop = next((made for period in periods if (made := _loop(lines, members, i, period)) is not None), None)
         if loop is None:
-            found.append(lines[i])
+            written.append(lines[i])
             i += 1
         else:
             line, length = loop
-            found.append(line)
+            written.append(line)
             i += length
-    return found
+    return written
 
 
 def _members(line: Line) -> list[Member]:
@@ -803,15 +803,15 @@ def _deciding_child(line: Line, whole: Draft, with_it: list[Draft], without: lis
     inits = [{*map(_child_of, draft.init)} for draft in with_it]
     others = [{*map(_child_of, draft.init)} for draft in without]
     reads = {node.text for node in line.walk() if isinstance(node, Text)}
-    found = None
+    chosen = None
     for other in whole.lines or ():
         child = other.optional or _called_child(other)
         if child is None or any(child in init for init in others) or not all(child in init for init in inits):
             continue
         if reads & {*other.targets}:
             return child
-        found = found or child
-    return found
+        chosen = chosen or child
+    return chosen
 
 
 def _all_say(flag: str, drafts: list[Draft], truth: bool) -> bool:
@@ -826,14 +826,14 @@ def _is_flag(name: str, with_it: list[Draft], without: list[Draft]) -> bool:
 def _merged_init(whole: Draft, part: Draft, optional: set[str]) -> list[Line] | None:
     theirs = {_child_of(line): line for line in part.init if _child_of(line)}
     others = [line for line in part.init if not _child_of(line)]
-    found: list[Line] = []
+    written: list[Line] = []
     used = 0
     for line in whole.init:
         child = _child_of(line)
         if child and child not in theirs:
             if child not in optional or line.kind != "set":
                 return None
-            found.append(replace(line, expression=Slot(child, True)))
+            written.append(replace(line, expression=Slot(child, True)))
             continue
         if not child and used == len(others):
             return None
@@ -844,9 +844,9 @@ def _merged_init(whole: Draft, part: Draft, optional: set[str]) -> list[Line] | 
         node = _in_common(line.expression, other.expression, child)
         if node is None:
             return None
-        found.append(replace(line, expression=node))
+        written.append(replace(line, expression=node))
     there = [_child_of(line) for line in whole.init if _child_of(line)]
-    return found if used == len(others) and [name for name in there if name in theirs] == list(theirs) else None
+    return written if used == len(others) and [name for name in there if name in theirs] == list(theirs) else None
 
 
 def _in_common(a: Expression, b: Expression, name: str = "") -> Expression | None:
@@ -857,24 +857,24 @@ def _in_common(a: Expression, b: Expression, name: str = "") -> Expression | Non
         return replace(slot, optional=slot.optional or other == NOTHING) if slot.optional or _fits(other) else None
     if isinstance(a, Number) and isinstance(b, Number):
         return a
-    found: Expression | None = None
+    merged: Expression | None = None
     if isinstance(a, New) and isinstance(b, New) and a.group is b.group:
         pairs = zip(a.args, b.args, strict=True)
         args = [(key, _in_common(value, other, key)) for (key, value), (_, other) in pairs]
         if all(node is not None for _, node in args):
-            found = New(a.group, tuple(args))  # type: ignore[arg-type]
+            merged = New(a.group, tuple(args))  # type: ignore[arg-type]
     elif isinstance(a, Call) and isinstance(b, Call) and a.function == b.function and _are_as_long(a, b):
         nodes = [_item_in_common(x, y) for x, y in itertools.zip_longest(a.args, b.args, fillvalue=NOTHING)]
         if [key for key, _ in a.kwargs] == [key for key, _ in b.kwargs]:
             pairs = zip(a.kwargs, b.kwargs, strict=True)
             kwargs = [(key, _in_common(value, other)) for (key, value), (_, other) in pairs]
             if all(node is not None for node in (*nodes, *(node for _, node in kwargs))):
-                found = Call(a.function, tuple(nodes), tuple(kwargs))  # type: ignore[arg-type]
+                merged = Call(a.function, tuple(nodes), tuple(kwargs))  # type: ignore[arg-type]
     elif _blank(a) == _blank(b):
-        found = a
-    if found is None and name and (NOTHING in (a, b) or (_fits(a) and _fits(b))):
+        merged = a
+    if merged is None and name and (NOTHING in (a, b) or (_fits(a) and _fits(b))):
         return Slot(name, NOTHING in (a, b))
-    return found
+    return merged
 
 
 def _are_as_long(a: Call, b: Call) -> bool:
@@ -1003,18 +1003,18 @@ def _values_of(draft: Draft, model: Draft) -> list[Expression]:
     """Return what an instance has where its class has a Number or a Slot, in the order of the text."""
     own = {_child_of(line): line for line in draft.init if _child_of(line)}
     others = iter([line for line in draft.init if not _child_of(line)])
-    found: list[Expression] = []
+    nodes: list[Expression] = []
     for line in model.init:
         assert line.expression is not None
         child = _child_of(line)
         mine = own.get(child) if child else next(others)
         if mine is None:
-            found.append(NOTHING)
+            nodes.append(NOTHING)
         else:
             assert mine.expression is not None
-            found += _captured(line.expression, mine.expression)
+            nodes += _captured(line.expression, mine.expression)
     lines = model.lines if draft.lines is None else draft.lines  # of one that is not called, as of the others
-    return found + [node for line in lines or () for node in line.walk() if isinstance(node, Number)]
+    return nodes + [node for line in lines or () for node in line.walk() if isinstance(node, Number)]
 
 
 def _resolve_child(group: Group, slot: Slot, column: list[Expression]) -> Expression:
@@ -1058,8 +1058,8 @@ def _resolve(group: Group, column: list[Number], instances: list[nn.Module], in_
     first = replace(column[0], attribute=_attribute(column, values, instances))
     if all(type(value) is type(values[0]) and value == values[0] for value in values):
         if in_forward and first.attribute:
-            known = group.stored.get(first.attribute)
-            if known is None or known == Number(values[0]):
+            stored = group.stored.get(first.attribute)
+            if stored is None or stored == Number(values[0]):
                 group.stored[first.attribute] = Number(values[0])
                 return Attribute(SELF, first.attribute)
         return Number(values[0], default=first.default)
@@ -1202,11 +1202,11 @@ def _twin(scopes: list[Scope]) -> Expression | None:
 def _makes_the_call(kind: Any, twin: nn.Module, scope: Scope) -> bool:
     if len(scope.steps) != 1 or scope.result is not scope.steps[0].result:
         return False
-    given = [value.tensor if isinstance(value, Value) else value for value in scope.arguments.values()]
+    arguments = [value.tensor if isinstance(value, Value) else value for value in scope.arguments.values()]
     mode = _FirstCall()
     try:
         with mode:
-            kind.forward(twin, *given)
+            kind.forward(twin, *arguments)
     except _FirstCall.Caught:
         func, args, kwargs = mode.call
     except Exception:

@@ -163,12 +163,12 @@ class Conversion:
 
     def inputs(self) -> list[tuple[str, str]]:
         """Return the inputs by name, as source."""
-        found = []
+        declared = []
         for (name, tensor), shape in zip(self.named_tensors(), self.shapes(), strict=True):
             dtype = _dtype_name(tensor.dtype)
             lengths = ", ".join(map(_length, shape)) + ("," if len(shape) == 1 else "")
-            found.append((name, f"Input(({lengths}){'' if dtype == 'float32' else f', {quoted(dtype)}'})"))
-        return found
+            declared.append((name, f"Input(({lengths}){'' if dtype == 'float32' else f', {quoted(dtype)}'})"))
+        return declared
 
     def named_tensors(self) -> list[tuple[str, torch.Tensor]]:
         """Return the example's tensors by the names of the inputs."""
@@ -406,12 +406,12 @@ class _State:
         self.before = self._read()
 
     def _read(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        state: dict[str, Any] = {}
         for path, module in self.model.named_modules():
             for name, value in (*vars(module).items(), *module._parameters.items(), *module._buffers.items()):
                 if name not in ("_parameters", "_buffers", "_modules"):
-                    _note(found, f"{path}.{name}".lstrip("."), value)
-        return found
+                    _note(state, f"{path}.{name}".lstrip("."), value)
+        return state
 
     def changes(self, read: Callable[[torch.Tensor], bool]) -> list[str]:
         """Return what is another now, a line each.
@@ -438,15 +438,15 @@ class _State:
         return both and not before.is_held and not read(before.tensor)
 
 
-def _note(found: dict[str, Any], name: str, value: Any) -> None:
+def _note(state: dict[str, Any], name: str, value: Any) -> None:
     """Note a plain value, a tensor, or what a dict or a list holds of such."""
     if isinstance(value, torch.Tensor):
-        found[name] = _Same(value, isinstance(value, nn.Parameter))
+        state[name] = _Same(value, isinstance(value, nn.Parameter))
     elif type(value) in (int, float, bool, str, torch.Size) or value is None:
-        found[name] = value
+        state[name] = value
     elif type(value) in (dict, list) and len(value) <= _MOST_KEPT:
         for key, item in value.items() if type(value) is dict else enumerate(value):
-            _note(found, f"{name}[{key!r}]", item)
+            _note(state, f"{name}[{key!r}]", item)
 
 
 class _Same:

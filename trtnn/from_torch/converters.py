@@ -164,8 +164,8 @@ def is_leaf(module: nn.Module) -> bool:
 
 
 def _activation(module: nn.Module) -> str | None:
-    known = {torch.nn.functional.relu: "relu", torch.nn.functional.gelu: "gelu"}
-    return known.get(module.activation)  # type: ignore[arg-type]
+    functions = {torch.nn.functional.relu: "relu", torch.nn.functional.gelu: "gelu"}
+    return functions.get(module.activation)  # type: ignore[arg-type]
 
 
 # -- functions --------------------------------------------------------------------------------------------------------
@@ -254,16 +254,16 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
             raise Missing(f"{owner}.{step.name}{hint}")
         function = getattr(Tensor if method else F, name)
         callee = Attribute(express(args[0]) if method and args else Text("F"), name)
-    known = list(inspect.signature(function).parameters.values())
-    known = known[1:] if method else known
-    kwargs = {key: value for key, value in kwargs.items() if not _is_default(known, key, value)}
+    parameters = list(inspect.signature(function).parameters.values())
+    parameters = parameters[1:] if method else parameters
+    kwargs = {key: value for key, value in kwargs.items() if not _is_default(parameters, key, value)}
     if "dtype" in kwargs and kwargs["dtype"] is None:
         del kwargs["dtype"]
     if method and args:
         args = args[1:]
     elif method:
         callee = Attribute(express(kwargs.pop("input")), name)
-    names = [p.name for p in known if p.kind is not p.VAR_POSITIONAL]
+    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
     hints = [*names[: len(args)], *["size"] * len(args)]
     return Call(
         callee,
@@ -283,8 +283,8 @@ def _is_function(name: str) -> bool:
         return False
 
 
-def _is_default(known: list[inspect.Parameter], key: str, value: Any) -> bool:
-    default = next((p.default for p in known if p.name == key), inspect.Parameter.empty)
+def _is_default(parameters: list[inspect.Parameter], key: str, value: Any) -> bool:
+    default = next((p.default for p in parameters if p.name == key), inspect.Parameter.empty)
     if key == "training" and value is False:
         return default is not True
     return default is value or (type(default) is type(value) and default == value)
@@ -320,22 +320,22 @@ def constructor(module: nn.Module) -> Call:
     """Return the call that makes trtnn's module of a torch module that is one operation."""
     own = _REGISTERED.get(type(module))
     if own is not None:
-        found = parse(own(module), {})
-        if not isinstance(found, Call):
-            raise ArgumentError(f"the converter of {type(module).__name__} returned {text_of(found)}, which is no call")
-        return found
+        call = parse(own(module), {})
+        if not isinstance(call, Call):
+            raise ArgumentError(f"the converter of {type(module).__name__} returned {text_of(call)}, which is no call")
+        return call
     name = type(module).__name__
-    known = inspect.signature(getattr(modules, name)).parameters
-    given = _arguments(module, name)
+    declared = inspect.signature(getattr(modules, name)).parameters
+    arguments = _arguments(module, name)
     args: list[Expression] = []
     kwargs: list[tuple[str, Expression]] = []
-    for key, parameter in known.items():
-        if key not in given or parameter.kind is parameter.VAR_POSITIONAL or key in ("momentum", "device", "dtype"):
+    for key, parameter in declared.items():
+        if key not in arguments or parameter.kind is parameter.VAR_POSITIONAL or key in ("momentum", "device", "dtype"):
             continue
-        value = given[key] if key in ("normalized_shape", "unflattened_size") else _one_of_equals(given[key])
+        value = arguments[key] if key in ("normalized_shape", "unflattened_size") else _one_of_equals(arguments[key])
         if key == "normalized_shape" and len(value) == 1:
             value = value[0]
-        if key == "stride" and "Pool" in name and value == _one_of_equals(given.get("kernel_size")):
+        if key == "stride" and "Pool" in name and value == _one_of_equals(arguments.get("kernel_size")):
             continue
         if key == "p" and "Dropout" in name:
             value = float(value)
@@ -358,32 +358,32 @@ def _arguments(module: Any, name: str) -> dict[str, Any]:
     """Return the constructor's arguments of a torch module, of those that trtnn's takes."""
     if name in ("TransformerEncoderLayer", "TransformerDecoderLayer"):
         attention = module.self_attn
-        found = {
+        arguments = {
             "d_model": attention.embed_dim, "nhead": attention.num_heads,
             "dim_feedforward": module.linear1.out_features, "activation": _activation(module),
             "layer_norm_eps": module.norm1.eps, "batch_first": attention.batch_first,
             "norm_first": module.norm_first, "bias": module.linear1.bias is not None,
         }  # fmt: skip
-        if found["activation"] == "relu":
-            del found["activation"]
-        return found
-    found = {}
+        if arguments["activation"] == "relu":
+            del arguments["activation"]
+        return arguments
+    arguments = {}
     for key in inspect.signature(getattr(modules, name)).parameters:
         if key == "bias":
             if name == "MultiheadAttention":
-                found[key] = module.in_proj_bias is not None
+                arguments[key] = module.in_proj_bias is not None
             elif isinstance(module, nn.RNNBase):
-                found[key] = module.bias
+                arguments[key] = module.bias
             elif getattr(module, "weight", None) is not None or "weight" not in module._parameters:
-                found[key] = getattr(module, "bias", None) is not None
+                arguments[key] = getattr(module, "bias", None) is not None
         elif key == "add_bias_kv":
-            found[key] = module.bias_k is not None
+            arguments[key] = module.bias_k is not None
         elif key in ("kdim", "vdim"):
             if getattr(module, key) != module.embed_dim:
-                found[key] = getattr(module, key)
+                arguments[key] = getattr(module, key)
         elif hasattr(module, key) and not isinstance(getattr(module, key), (torch.Tensor, nn.Module)):
-            found[key] = getattr(module, key)
-    return found
+            arguments[key] = getattr(module, key)
+    return arguments
 
 
 def _one_of_equals(value: Any) -> Any:

@@ -52,12 +52,12 @@ class Expression:
         changed = change(self)
         if changed is not None:
             return changed
-        found = {}
+        changed = {}
         for name, value in vars(self).items():
             new = _mapped(value, change)
             if new is not value:
-                found[name] = new
-        return replace(self, **found) if found else self  # type: ignore[type-var]
+                changed[name] = new
+        return replace(self, **changed) if changed else self  # type: ignore[type-var]
 
 
 def _mapped(value: Any, change: Callable[[Expression], Expression | None]) -> Any:

@@ -55,16 +55,16 @@ class _Line(NamedTuple):
 
 @functools.cache
 def _read(code: CodeType) -> _Line:
-    found, lines, line = [], [], code.co_firstlineno
+    instructions, lines, line = [], [], code.co_firstlineno
     for instruction in dis.get_instructions(code):
         number = instruction.starts_line
         if sys.version_info >= (3, 13):
             number = instruction.line_number
         line = number if isinstance(number, int) and not isinstance(number, bool) else line
         if instruction.opname not in _NO_CODE:
-            found.append(instruction)
+            instructions.append(instruction)
             lines.append(line)
-    return _Line(found, {instruction.offset: i for i, instruction in enumerate(found)}, lines)
+    return _Line(instructions, {instruction.offset: i for i, instruction in enumerate(instructions)}, lines)
 
 
 def _position(frame: FrameType) -> int | None:

@@ -263,14 +263,14 @@ class Recorder(TorchFunctionMode):
 
     def parts_without(self, paths: set[str]) -> Iterator[str]:
         """Yield the paths of the outermost modules with parameters that were called and hold none of the paths."""
-        found: list[str] = []
+        yielded: list[str] = []
         for path, module in self.model.named_modules():
-            if not path or any(path.startswith(f"{other}.") for other in found):
+            if not path or any(path.startswith(f"{other}.") for other in yielded):
                 continue
             holds = any(other == path or other.startswith(f"{path}.") for other in paths)
             called = id(module) in self.scopes and any(True for _ in module.parameters())
             if called and not holds:
-                found.append(path)
+                yielded.append(path)
                 yield path
 
     def escaped(self, number: Any) -> None:
@@ -329,9 +329,9 @@ class Recorder(TorchFunctionMode):
         if frame is not None:
             for name, value in frame.f_locals.items():
                 if isinstance(value, torch.Tensor):
-                    known = self.values.get(id(value))
-                    if known is not None:
-                        names.setdefault(id(known), []).append(name)
+                    recorded = self.values.get(id(value))
+                    if recorded is not None:
+                        names.setdefault(id(recorded), []).append(name)
                 elif isinstance(value, (Whole, Real)):
                     self.numbers.append(value)
                     names.setdefault(id(value), []).append(name)
@@ -365,13 +365,13 @@ class Recorder(TorchFunctionMode):
         return step
 
     def _results(self, step: Step, result: Any, before: Any) -> Any:
-        found = self.snapshot(result)
+        snapshot = self.snapshot(result)
         depends = any(value.depends for value in values_in(before)) and step.name not in _OF_ITS_SHAPE
-        for value in values_in(found):
+        for value in values_in(snapshot):
             if value.step is None and id(value.tensor) not in self.held and not value.depends:
                 value.step = step
                 value.depends = depends or (step.scope is not None and value.depends)
-        return found
+        return snapshot
 
     # -- functions ----------------------------------------------------------------------------------------------------
 
@@ -448,12 +448,12 @@ class Recorder(TorchFunctionMode):
         if isinstance(result, int):
             dim = plain(dims[0])
             return with_origin(result, "shape", value, dim if dim >= 0 else dim + value.tensor.ndim, watcher=self)
-        found = torch.Size([with_origin(n, "shape", value, i, watcher=self) for i, n in enumerate(result)])
+        lengths = torch.Size([with_origin(n, "shape", value, i, watcher=self) for i, n in enumerate(result)])
         frame = caller()
         if frame is not None and isinstance(stored_names(frame), list):  # B, C, H, W = x.shape
-            self.numbers += found
-            self._add("lengths", None, "shape", "torch.Tensor", (args, {}), tuple(found), None)
-        return found
+            self.numbers += lengths
+            self._add("lengths", None, "shape", "torch.Tensor", (args, {}), tuple(lengths), None)
+        return lengths
 
     def _write(self, before: Any, tensor: torch.Tensor, depends: bool, name: str) -> Value:
         value = self._value(tensor)

@@ -212,11 +212,11 @@ class _Method:
         stem = name.rpartition(".")[0] or name
         if stem.isdigit() or not stem.isidentifier() or keyword.iskeyword(stem) or stem in _NO_NAMES:
             return None
-        found, i = stem, 2
-        while found in self._bound and self._last.get(self._bound[found], -1) > at:
-            found, i = f"{stem}{i}", i + 1
-        self._bound[found] = name
-        return found
+        free, i = stem, 2
+        while free in self._bound and self._last.get(self._bound[free], -1) > at:
+            free, i = f"{stem}{i}", i + 1
+        self._bound[free] = name
+        return free
 
     def _place(self, node: Any) -> Place | None:
         for line in node.sourceRange().splitlines():
@@ -336,8 +336,10 @@ class _Method:
             return
         self._assign(node, text, i)
         rank = len(source.node().inputsAt(0).type().sizes() or ())
-        found = [re.fullmatch(r"(\w+) = (.+)\.shape\[(\d+)\]", line) for line, _ in self.lines[-rank:]] if rank else []
-        sizes = [match.groups() for match in found if match is not None]
+        matches = (
+            [re.fullmatch(r"(\w+) = (.+)\.shape\[(\d+)\]", line) for line, _ in self.lines[-rank:]] if rank else []
+        )
+        sizes = [match.groups() for match in matches if match is not None]
         of = sizes[0][1] if sizes else ""
         if len(sizes) == rank > 1 and [size[1:] for size in sizes] == [(of, str(k)) for k in range(rank)]:
             place = self.lines[-rank][1]

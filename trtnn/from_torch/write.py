@@ -54,7 +54,7 @@ class Source:
         self.text = "\n".join([*head, body]) + "\n"
 
     def _class(self, group: Group) -> Iterator[tuple[str, tuple[Step, ...]]]:
-        given = [
+        arguments = [
             argument.name if argument.default is ... else f"{argument.name}={_default(argument.default)}"
             for argument in group.arguments
         ]
@@ -62,7 +62,7 @@ class Source:
         for line in _docstring(group):
             yield line, ()
         yield "", ()
-        for line in _signature("__init__", given):
+        for line in _signature("__init__", arguments):
             yield line, ()
         if group.base == "Module":
             yield "        super().__init__()", ()
@@ -200,14 +200,14 @@ def _brackets(node: Expression) -> tuple[str, list[tuple[str, Expression]], str]
     return None
 
 
-def _signature(name: str, given: Sequence[str]) -> list[str]:
-    one = f"    def {name}({', '.join(['self', *given])}):"
+def _signature(name: str, arguments: Sequence[str]) -> list[str]:
+    one = f"    def {name}({', '.join(['self', *arguments])}):"
     if len(one) <= WIDTH:
         return [one]
-    inner = f"        {', '.join(['self', *given])}"
+    inner = f"        {', '.join(['self', *arguments])}"
     if len(inner) <= WIDTH:
         return [f"    def {name}(", inner, "    ):"]
-    return [f"    def {name}(", "        self,", *(f"        {item}," for item in given), "    ):"]
+    return [f"    def {name}(", "        self,", *(f"        {item}," for item in arguments), "    ):"]
 
 
 def _default(value: Any) -> str:
@@ -251,13 +251,13 @@ def _imports(body: str, own: Sequence[str]) -> Iterator[str]:
         yield f"from trtnn import {', '.join(names)}"
     if re.search(r"(?<![\w.])F\.", body):
         yield "from trtnn import functional as F"
-    found = sorted((name for name in called if name in modules.__all__ and name not in own), key=_isort_key)
-    one = f"from trtnn.modules import {', '.join(found)}"
+    names = sorted((name for name in called if name in modules.__all__ and name not in own), key=_isort_key)
+    one = f"from trtnn.modules import {', '.join(names)}"
     if len(one) <= WIDTH:
         yield one
     else:
         yield "from trtnn.modules import ("
-        yield from (f"    {name}," for name in found)
+        yield from (f"    {name}," for name in names)
         yield ")"
 
 
