@@ -242,7 +242,7 @@ def test_what_a_forward_raises_is_told_with_the_lines_that_it_came_by(run, mine,
     result = run("build", "fails.py:Net")
     assert (result.code, result.out) == (1, "")
     assert result.err == (
-        "error: AttributeError: Tensor has no sigmoidd: nearest: sigmoid\n"
+        "error: AttributeError: 'Tensor' object has no attribute 'sigmoidd'\n"
         "  fails.py:14: return self.inner(x)\n  fails.py:6: return x.sigmoidd()\n"
     )
 

@@ -273,7 +273,8 @@ def test_what_cannot_be_counted():
 
     assert "arange from 3 to 3 by 1 holds nothing" in message(lambda x: F.arange(3, 3))
     assert "beside a Size all are whole" in message(lambda x: F.arange(0, x.shape[2], 0.5))
-    assert "step above 0" in message(lambda x: F.arange(x.shape[2], 0, -1))
+    assert "arange from height to 0 by 0" in message(lambda x: F.arange(x.shape[2], 0, 0))
+    assert "arange from 0 to height by -1 holds nothing" in message(lambda x: F.arange(0, x.shape[2], -1))
     assert "height" in message(lambda x: F.arange(10, x.shape[2]), ShapeError)
     assert "call it within forward" in message_of(ArgumentError, F.arange, 3)
     big = message_of(ArgumentError, trace, lambda x: F.arange(x.shape[0] * x.shape[0]), (Dim("n", 1, 2, 5000), 1))

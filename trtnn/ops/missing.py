@@ -190,7 +190,7 @@ KINDS = (
         "pow",
         "float_power",
     ),
-    Kind("TensorRT has no such element type", "int(), half() or float()", "byte char short"),
+    Kind("TensorRT has no such element type", "int(), half() or float()", "char short"),
 )
 
 MISSING = {name: (kind.why, kind.instead) for kind in KINDS for name in kind.names.split()}
