@@ -101,6 +101,19 @@ def test_damaged_annotations(coco, changes, words):
         read_dataset(coco)
 
 
+def test_annotations_without_images_or_that_cannot_be_read(coco, monkeypatch):
+    coco.write_text(json.dumps(annotations(images=[], annotations=[])))
+    with pytest.raises(ArgumentError, match="instances_val2017.json has no images"):
+        read_dataset(coco)
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("trtnn.vision.datasets.open_regular", refused)
+    with pytest.raises(ArgumentError, match=r"cannot read .*instances_val2017.json: Permission denied"):
+        read_dataset(coco)
+
+
 def test_yolo_s_labels(yolo):
     for place in (yolo, yolo / "data.yaml"):
         data = read_dataset(place)
