@@ -103,7 +103,7 @@ def test_damaged_annotations(coco, changes, words):
 
 def test_annotations_without_images_or_that_cannot_be_read(coco, monkeypatch):
     coco.write_text(json.dumps(annotations(images=[], annotations=[])))
-    with pytest.raises(ArgumentError, match="instances_val2017.json has no images"):
+    with pytest.raises(ArgumentError, match=r"instances_val2017\.json has no images"):
         read_dataset(coco)
 
     def refused(path):
