@@ -10,7 +10,7 @@ import numpy as np
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
-from trtnn.image_network import ImageNetwork
+from trtnn.image_network import ImageNetwork, Runnable
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.vision import pipeline_of
@@ -51,7 +51,7 @@ class Classifier:
             is no positive number.
     """
 
-    def __init__(self, source: Engine | Network | Module, top: int = 5) -> None:
+    def __init__(self, source: Engine | Network | Module | Runnable, top: int = 5) -> None:
         self._network = network = ImageNetwork(source, "Classifier")
         metadata, shapes = network.metadata, list(network.shapes.values())
         name = metadata.get("model", "this network")

@@ -12,7 +12,7 @@ import numpy as np
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import class_count, class_names
 from trtnn.errors import ArgumentError
-from trtnn.image_network import ImageNetwork, Prepared
+from trtnn.image_network import ImageNetwork, Prepared, Runnable
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.vision import Detections, Pipeline, pipeline_of
@@ -54,7 +54,7 @@ class Detector:
 
     def __init__(
         self,
-        source: Engine | Network | Module,
+        source: Engine | Network | Module | Runnable,
         *,
         pipeline: str | None = None,
         device: str | None = None,
@@ -81,7 +81,7 @@ class Detector:
         self.labels = class_names(metadata)
         self._steps = self._choose(source, device)
 
-    def _choose(self, source: Engine | Network | Module, device: str | None) -> Steps:
+    def _choose(self, source: Engine | Network | Module | Runnable, device: str | None) -> Steps:
         """Return the way that images go."""
         if device not in (None, "cpu", "cuda"):
             raise ArgumentError(f"a Detector has no device {device!r}", "known: cpu, cuda")

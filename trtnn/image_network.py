@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,10 +12,37 @@ from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError
 from trtnn.modules import Module
 from trtnn.network import Network
-from trtnn.shapes.profiles import lengths_in
-from trtnn.shapes.spec import Input
+from trtnn.shapes.profiles import Ranges, lengths_in
+from trtnn.shapes.spec import Input, TensorSpec
 from trtnn.shapes.symbolic import Dim, at_opt
 from trtnn.vision import Pipeline, Placement
+
+
+@runtime_checkable
+class Runnable(Protocol):
+    """What computes a network: a Network does on the CPU, a :class:`trtnn.triton.TritonModel` on a server.
+
+    Attributes:
+        inputs, outputs: their shapes and types by name.
+        profiles: the ranges of dynamic dimensions.
+        metadata: what is said of the network.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]: ...
+
+    @property
+    def profiles(self) -> Sequence[Ranges]: ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+    def run_flat(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the outputs for inputs by position or name."""
+        ...
 
 
 class ImageNetwork:
@@ -23,7 +50,7 @@ class ImageNetwork:
 
     Args:
         source: an Engine; or a Network, which computes on the CPU; or a Module with its weights, which is traced at the
-            inputs that it declares and computes on the CPU as well.
+            inputs that it declares and computes on the CPU as well; or anything else that is :class:`Runnable`.
         kind: what is made of it, for messages: ``"Detector"``.
 
     Attributes:
@@ -39,10 +66,10 @@ class ImageNetwork:
         ArgumentError: the source is none of these, or takes something else.
     """
 
-    def __init__(self, source: Engine | Network | Module, kind: str) -> None:
+    def __init__(self, source: Engine | Network | Module | Runnable, kind: str) -> None:
         if isinstance(source, Module):
             source = source.trace()
-        if not isinstance(source, Engine | Network):
+        if not isinstance(source, Engine | Runnable):
             raise ArgumentError(
                 f"a {kind} is made of an Engine, a Network or a Module, not of {source!r}",
                 "an engine file is read by trtnn.Engine.load(path)",
@@ -56,7 +83,7 @@ class ImageNetwork:
             raise ArgumentError(
                 f"this is not a {kind.lower()}", "expected one input (batch, 3, height, width)", received
             )
-        self.metadata = source.metadata if isinstance(source, Network) else source.description
+        self.metadata = source.description if isinstance(source, Engine) else source.metadata
         self.shapes = {name: tuple(map(at_opt, spec.shape)) for name, spec in source.outputs.items()}
         self.types = {name: spec.dtype for name, spec in source.outputs.items()}
         self.gives = ", ".join(map(str, source.outputs.values()))

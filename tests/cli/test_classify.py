@@ -85,4 +85,4 @@ def test_a_detector_is_no_classifier_nor_the_other_way(run, weights, tmp_path, m
     result = run("detect", PICTURE, "--weights", weights, *SIZE)
     assert result.err.startswith("error: resnet18 is not a detector\n")
     assert "trtnn classify" in result.err
-    assert run("classify", PICTURE).err == "error: classify takes one of --engine and --weights\n"
+    assert run("classify", PICTURE).err == "error: classify takes one of --engine, --weights and --triton\n"

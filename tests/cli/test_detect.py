@@ -346,7 +346,11 @@ class TestBeforeAnyWork:
 
     @pytest.mark.parametrize("options", [[], ["--weights", WEIGHTS, "--engine", "x.engine"]])
     def test_both_or_neither_of_engine_and_weights(self, run, options):
-        assert run("detect", PICTURE, *options) == (1, "", "error: detect takes one of --engine and --weights\n")
+        assert run("detect", PICTURE, *options) == (
+            1,
+            "",
+            "error: detect takes one of --engine, --weights and --triton\n",
+        )
 
     def test_options_that_would_change_nothing(self, run, engine):
         message = "error: --reference takes --weights\n  an engine runs on a GPU alone\n"

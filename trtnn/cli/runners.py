@@ -1,4 +1,4 @@
-"""What runs in ``trtnn detect`` and ``classify``: an engine file, or a checkpoint's network, built or on the CPU."""
+"""What runs in ``trtnn detect`` and ``classify``: an engine file, a server's model, or a checkpoint's network."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from trtnn.cli.options import Batch, Cache, Half, ModelName, Size, refuse, resiz
 from trtnn.cli.sources import load_model
 from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError
+from trtnn.image_network import Runnable
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".npz", ".wts", ".weights")
 Source = Annotated[str, typer.Argument(help="A picture, a folder of pictures, or a quoted glob.")]
@@ -41,6 +42,12 @@ class Runner:
         Path | None,
         typer.Option("--weights", help="A checkpoint; its engine is built first, or with --reference none."),
     ] = None
+    triton: Annotated[
+        str | None,
+        typer.Option(
+            "--triton", metavar="URL", help="A model on a Triton server, such as http://localhost:8000/yolov5s."
+        ),
+    ] = None
     reference: Annotated[bool, typer.Option("--reference", help="Run the network of --weights on the CPU.")] = False
     model: ModelName = None
     size: Size = None
@@ -49,23 +56,26 @@ class Runner:
     cache: Cache = None
 
     def __post_init__(self) -> None:
-        if (self.engine and self.weights) or not (self.engine or self.weights or self.model):
-            raise ArgumentError(f"{self.command} takes one of --engine and --weights")
-        if self.engine is None:
+        several = sum(bool(place) for place in (self.engine, self.weights, self.triton)) > 1
+        if several or not (self.engine or self.weights or self.triton or self.model):
+            raise ArgumentError(f"{self.command} takes one of --engine, --weights and --triton")
+        if self.engine is None and self.triton is None:
             if self.reference:
                 refuse({"--cache": self.cache}, "--reference builds no engine")
             return
-        if self.engine.suffix.lower() in CHECKPOINTS:
+        if self.engine and self.engine.suffix.lower() in CHECKPOINTS:
             summary = f"{self.engine} is not an engine file: {self.engine.suffix} is the suffix of a checkpoint"
             raise ArgumentError(summary, "give it with --weights")
         if self.reference:
-            raise ArgumentError("--reference takes --weights", "an engine runs on a GPU alone")
+            reason = "an engine runs on a GPU alone" if self.engine else "a server's model runs where the server does"
+            raise ArgumentError("--reference takes --weights", reason)
         build_options = {"--model": self.model, "--size": self.size, "--batch": self.batch}
         build_options |= {"--fp16": self.fp16, "--cache": self.cache}
         refuse(build_options, "this is settled when an engine is built; it goes with --weights")
 
-    def open(self) -> trtnn.Engine | trtnn.Network:
-        """Return the engine of a file, or the network that is yet to be built; all that keeps it from running is told.
+    def open(self) -> trtnn.Engine | Runnable:
+        """Return the engine of a file, a server's model, or the network that is yet to be built; all that keeps it from
+        running is told.
 
         Raises:
             TrtnnError: it cannot be read, or cannot run here.
@@ -74,14 +84,18 @@ class Runner:
             engine = trtnn.Engine.load(self.engine)
             engine.check_runnable()
             return engine
+        if self.triton is not None:
+            from trtnn.triton import TritonModel
+
+            return TritonModel(self.triton)
         if not self.reference:
             check_gpu()
         network = load_model(self.weights, self.model)
         return network.trace(resized_inputs(network, self.size, self.batch), fp16=self.fp16)
 
-    def ready(self, opened: trtnn.Engine | trtnn.Network) -> trtnn.Engine | trtnn.Network:
+    def ready(self, opened: trtnn.Engine | Runnable) -> trtnn.Engine | Runnable:
         """Return what runs: an engine, which is built of a network unless it is to run on the CPU."""
-        if isinstance(opened, trtnn.Engine) or self.reference:
+        if self.reference or not isinstance(opened, trtnn.Network):
             return opened
         return opened.build(cache_dir=self.cache)
 

@@ -1,0 +1,192 @@
+"""Model repositories, read by Triton's own protocol buffers."""
+
+import ast
+import os
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+import trtnn
+from tests.engine.tiny import loaded_net
+from tests.helpers import ONE_TARGET, message_of
+from trtnn import Dim, Input, Module
+from trtnn import functional as F
+from trtnn.errors import ArgumentError
+from trtnn.triton import write_repository
+from trtnn.triton.text_format import Word, to_text
+
+
+def read_config(folder):
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def test_the_config_says_what_the_engine_is(repository, engine):
+    config = read_config(repository / "digits")
+    assert (config.name, config.platform, config.max_batch_size) == ("digits", "tensorrt_plan", 4)
+    assert config.default_model_filename == "model.plan"
+    (image,), (prediction,) = config.input, config.output
+    assert (image.name, image.data_type, list(image.dims)) == ("images", model_config_pb2.TYPE_FP32, [3, 160, 160])
+    (name,) = engine.outputs
+    assert (prediction.name, prediction.data_type) == (name, model_config_pb2.TYPE_FP32)
+    assert list(prediction.dims) == [3 * (20 * 20 + 10 * 10 + 5 * 5), 15]
+    assert prediction.label_filename == ""
+    assert list(config.dynamic_batching.preferred_batch_size) == [2]
+    assert config.dynamic_batching.max_queue_delay_microseconds == 250
+    (group,) = config.instance_group
+    assert (group.count, group.kind, list(group.gpus)) == (2, model_config_pb2.ModelInstanceGroup.KIND_GPU, [0, 1])
+    assert list(group.profile) == ["0"]
+    (warm_up,) = config.model_warmup
+    assert warm_up.batch_size == 2
+    assert warm_up.inputs["images"].data_type == model_config_pb2.TYPE_FP32
+    assert list(warm_up.inputs["images"].dims) == [3, 160, 160]
+    assert warm_up.inputs["images"].random_data
+
+
+def test_the_files_are_the_plan_and_the_names_of_classes(repository, engine):
+    folder = repository / "digits"
+    assert (folder / "1" / "model.plan").read_bytes() == bytes(engine.plan)
+    assert (folder / "labels.txt").read_text().split("\n") == [*"0123456789", ""]
+    assert sorted(os.listdir(repository)) == ["digits", "digits-detector"]  # nothing half-written stays behind
+
+
+def test_what_the_model_says_of_itself_is_a_literal_as_ultralytics_client_reads_it(repository):
+    metadata = ast.literal_eval(read_config(repository / "digits").parameters["metadata"].string_value)
+    assert metadata["names"] == dict(enumerate("0123456789"))
+    assert (metadata["task"], metadata["stride"], metadata["imgsz"]) == ("detect", 32, [160, 160])
+    assert metadata["pipeline"] == "yolov5"
+    assert not {"plan_digest", "structure", "trtnn"} & metadata.keys()
+
+
+def test_the_detector_s_config_and_files(repository, engine):
+    folder = repository / "digits-detector"
+    config = read_config(folder)
+    assert (config.name, config.backend, config.max_batch_size) == ("digits-detector", "python", 4)
+    assert [(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.input] == [
+        ("image", model_config_pb2.TYPE_STRING, [1])
+    ]
+    assert {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in config.output} == {
+        "num_dets": (model_config_pb2.TYPE_INT32, [1]),
+        "det_boxes": (model_config_pb2.TYPE_FP32, [300, 4]),
+        "det_scores": (model_config_pb2.TYPE_FP32, [300]),
+        "det_classes": (model_config_pb2.TYPE_INT32, [300]),
+    }
+    assert config.parameters["max_detections"].string_value == "300"
+    assert bytes(trtnn.Engine.load(folder / "1" / "model.engine").plan) == bytes(engine.plan)
+    space: dict = {}
+    exec((folder / "1" / "model.py").read_text(), space)
+    assert callable(space["TritonPythonModel"].execute)
+
+
+class Several(Module):
+    """Two profiles, an input in half precision beside one of whole numbers, and a length of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = {
+            "x": [
+                Input((Dim("batch", 1, 1, 1), Dim("n", 2, 4, 8)), "float16"),
+                Input((Dim("batch", 1, 8, 16), Dim("n", 2, 6, 8)), "float16"),
+            ],
+            "index": [Input((Dim("batch", 1, 1, 1), 1), "int32"), Input((Dim("batch", 1, 8, 16), 1), "int32")],
+        }
+        self.metadata = {"model": "several", "task": "classify", "names": ['a "cat"', "new\nline", "Käse", "\x07"]}
+
+    def forward(self, x, index):
+        return F.cat([x * 2, x], 1) + index
+
+
+def test_profiles_types_and_labels(tmp_path):
+    engine = Several().trace().build(**ONE_TARGET)
+    (folder,) = write_repository(engine, tmp_path)
+    config = read_config(folder)
+    assert folder.name == "several"
+    assert config.max_batch_size == 16
+    assert {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in config.input} == {
+        "x": (model_config_pb2.TYPE_FP16, [-1]),
+        "index": (model_config_pb2.TYPE_INT32, [1]),
+    }
+    assert [list(tensor.dims) for tensor in config.output] == [[-1]]
+    assert config.output[0].label_filename == "labels.txt"
+    assert list(config.dynamic_batching.preferred_batch_size) == [1, 8]
+    assert list(config.instance_group[0].profile) == ["0", "1"]
+    assert list(config.instance_group[0].gpus) == []
+    sizes = [(sample.batch_size, list(sample.inputs["x"].dims)) for sample in config.model_warmup]
+    assert sizes == [(1, [4]), (8, [6])]
+    assert (folder / "labels.txt").read_text() == 'a "cat"\nnew line\nKäse\n\x07\n'
+    metadata = ast.literal_eval(config.parameters["metadata"].string_value)
+    assert metadata["names"] == dict(enumerate(['a "cat"', "new\nline", "Käse", "\x07"]))
+
+
+def test_text_is_what_protocol_buffers_read():
+    text = "\\ \" ' \n\t\r \x00 \x7f é 猫 \u2028"
+    message = {"name": text, "max_batch_size": 3, "instance_group": [{"kind": Word("KIND_CPU"), "passive": True}]}
+    config = text_format.Parse(to_text(message), model_config_pb2.ModelConfig())
+    assert (config.name, config.max_batch_size) == (text, 3)
+    assert (config.instance_group[0].kind, config.instance_group[0].passive) == (2, True)
+
+
+def test_an_engine_of_one_batch_is_refused(tmp_path):
+    engine = loaded_net().compile(**ONE_TARGET)
+    message = message_of(ArgumentError, write_repository, engine, tmp_path / "models")
+    assert "this engine has no profile of batches" in message
+    assert "images float32[1, 3, 8, 8]" in message
+    assert "--batch 1,8,32" in message
+    assert not (tmp_path / "models").exists()
+
+
+def test_an_engine_that_takes_no_single_image_is_refused(tmp_path):
+    net = loaded_net()
+    net.inputs = {"images": (Dim("batch", 4, 4, 8), 3, 8, 8)}
+    message = message_of(ArgumentError, write_repository, net.compile(**ONE_TARGET), tmp_path)
+    assert "Triton may send a single request" in message
+    assert "4" in message
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "with space", "ü", "x" * 200, "a\n"])
+def test_a_name_that_triton_does_not_take(engine, tmp_path, name):
+    message = message_of(ArgumentError, write_repository, engine, tmp_path, name)
+    assert f"Triton takes no model of the name {name!r}" in message
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_queue_us": -1}, "not for -1"),
+        ({"instances": 0}, "at least one instance of a model, not 0"),
+        ({"gpus": [1, 1]}, "each once, not [1, 1]"),
+    ],
+)
+def test_numbers_out_of_range(engine, tmp_path, options, words):
+    assert words in message_of(ArgumentError, write_repository, engine, tmp_path, **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_model_that_is_there_is_kept_unless_forced(engine, tmp_path):
+    (tmp_path / "digits-detector").mkdir()
+    (tmp_path / "digits-detector" / "mine").write_text("mine")
+    message = message_of(ArgumentError, write_repository, engine, tmp_path, "digits", with_detector=True)
+    assert f"{tmp_path / 'digits-detector'} is there already" in message
+    assert "--force" in message
+    assert os.listdir(tmp_path) == ["digits-detector"]
+    write_repository(engine, tmp_path, "digits", with_detector=True, force=True)
+    assert sorted(os.listdir(tmp_path)) == ["digits", "digits-detector"]
+    assert sorted(os.listdir(tmp_path / "digits-detector")) == ["1", "config.pbtxt"]
+
+
+def test_what_fails_on_the_way_leaves_what_was_there(engine, tmp_path, monkeypatch):
+    (folder,) = write_repository(engine, tmp_path, "digits")
+    before = (folder / "config.pbtxt").read_bytes()
+    real = os.rename
+
+    def fail(source, target, **more):
+        if str(target) == str(folder) and str(source).endswith("new"):
+            raise OSError(28, "No space left on device")
+        return real(source, target, **more)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_repository(engine, tmp_path, "digits", max_queue_us=1, force=True)
+    assert (folder / "config.pbtxt").read_bytes() == before
+    assert os.listdir(tmp_path) == ["digits"]

@@ -1,0 +1,183 @@
+"""What ``config.pbtxt`` says of a model.
+
+Fields are those of Triton's ``model_config.proto``: https://github.com/triton-inference-server/common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from trtnn.dtypes import DType
+from trtnn.engine.engine import Engine
+from trtnn.engine.file import WRITTEN
+from trtnn.engine.metadata import class_names
+from trtnn.errors import ArgumentError
+from trtnn.shapes.profiles import lengths_in
+from trtnn.shapes.spec import TensorSpec
+from trtnn.shapes.symbolic import Dim, Length
+from trtnn.triton.text_format import Message, Word
+
+PLAN, LABELS = "model.plan", "labels.txt"
+METADATA = "metadata"  # the parameter under which Ultralytics' client looks for what a model says of itself
+#: Triton's types by ours.
+TYPES = {
+    **{name: f"TYPE_{name.upper()}" for name in ("bool", "uint8", "int8", "int32", "int64")},
+    **{"float16": "TYPE_FP16", "float32": "TYPE_FP32", "bfloat16": "TYPE_BF16"},
+}
+# What of a file's description is of the plan and not of the model.
+_OF_PLAN = WRITTEN | {"profiles", "inner_outputs", "plugins", "engine_cache"}
+
+
+class Service(NamedTuple):
+    """How a model is to be served.
+
+    Attributes:
+        max_queue_us: microseconds that a request waits for others to make a batch with.
+        instances: execution contexts on each GPU.
+        gpus: the indices of the GPUs; none is all of them.
+    """
+
+    max_queue_us: int = 500
+    instances: int = 1
+    gpus: Sequence[int] = ()
+
+    def check(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ArgumentError: one is out of range.
+        """
+        if self.max_queue_us < 0:
+            raise ArgumentError(f"a request waits for 0 microseconds or more, not for {self.max_queue_us}")
+        if self.instances < 1:
+            raise ArgumentError(f"a GPU has at least one instance of a model, not {self.instances}")
+        if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
+            raise ArgumentError(f"GPUs are named by their index, each once, not {list(self.gpus)}")
+
+    def group(self, **more: Any) -> Message:
+        """Return the instance group."""
+        gpus = {"gpus": list(self.gpus)} if self.gpus else {}
+        return {"count": self.instances, "kind": Word("KIND_GPU"), **gpus, **more}
+
+
+def plan_config(engine: Engine, name: str, service: Service) -> Message:
+    """Return the config of an engine that Triton's TensorRT backend runs.
+
+    Batches are as large as the engine's profiles take, and best as large as these are fastest at; before a model takes
+    requests, one such batch of random numbers runs on each profile.
+
+    Raises:
+        ArgumentError: the engine takes no batches of several sizes, or a type is none of Triton's.
+    """
+    batch = batch_of(engine)
+    profiles = engine.profiles
+    best = sorted({profile[batch.name].opt for profile in profiles})
+    most = max(profile[batch.name].max for profile in profiles)
+    names = [str(index) for index in range(len(profiles))]
+    return {
+        "name": name,
+        "platform": "tensorrt_plan",
+        "default_model_filename": PLAN,
+        "max_batch_size": most,
+        "input": [_tensor(key, spec) for key, spec in engine.inputs.items()],
+        "output": [_tensor(key, spec, **_labels(engine)) for key, spec in engine.outputs.items()],
+        "dynamic_batching": {"preferred_batch_size": best, "max_queue_delay_microseconds": service.max_queue_us},
+        "instance_group": [service.group(profile=names)],
+        "parameters": [_parameter(METADATA, repr(metadata_of(engine)))],
+        "model_warmup": [_warm_up(engine, index, batch) for index in range(len(profiles))],
+    }
+
+
+def detector_config(name: str, engine: Engine, most_detections: int, service: Service) -> Message:
+    """Return the config of the detector that Triton's Python backend runs: encoded images in, boxes out.
+
+    Outputs are named as those of TensorRT's EfficientNMS plugin; of ``max_detections`` rows the first ``num_dets`` are
+    detections, boxes in pixels of the image.
+    """
+    batch = batch_of(engine)
+    most = max(profile[batch.name].max for profile in engine.profiles)
+    rows = most_detections
+    return {
+        "name": name,
+        "backend": "python",
+        "max_batch_size": most,
+        "input": [{"name": "image", "data_type": Word("TYPE_STRING"), "dims": [1]}],
+        "output": [
+            {"name": "num_dets", "data_type": Word("TYPE_INT32"), "dims": [1]},
+            {"name": "det_boxes", "data_type": Word("TYPE_FP32"), "dims": [rows, 4]},
+            {"name": "det_scores", "data_type": Word("TYPE_FP32"), "dims": [rows]},
+            {"name": "det_classes", "data_type": Word("TYPE_INT32"), "dims": [rows]},
+        ],
+        "dynamic_batching": {"max_queue_delay_microseconds": service.max_queue_us},
+        "instance_group": [service.group()],
+        "parameters": [_parameter("max_detections", str(rows))],
+    }
+
+
+def batch_of(engine: Engine) -> Dim:
+    """Return the dimension that is the batch of all inputs and outputs.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    specs = [*engine.inputs.values(), *engine.outputs.values()]
+    first = {spec.shape[0] if spec.shape else 1 for spec in specs}
+    batch = next(iter(first))
+    if len(first) != 1 or not isinstance(batch, Dim):
+        raise ArgumentError(
+            "Triton makes batches of requests, and this engine has no profile of batches",
+            f"it takes {_in_words(engine.inputs)}, and gives {_in_words(engine.outputs)}",
+            "build it for several: trtnn build ... --batch 1,8,32",
+        )
+    if any(profile[batch.name].min > 1 or batch.multiple_of > 1 for profile in engine.profiles):
+        raise ArgumentError(
+            "Triton may send a single request, and this engine takes more at a time",
+            batch.describe(),
+            "build it for one and more: trtnn build ... --batch 1,8,32",
+        )
+    return batch
+
+
+def metadata_of(engine: Engine) -> dict[str, Any]:
+    """Return what an engine says of its model, in the form that Ultralytics' client reads: names by index."""
+    said = {key: value for key, value in engine.description.items() if key not in _OF_PLAN}
+    names = class_names(engine.description)
+    return {**said, **({} if names is None else {"names": dict(enumerate(names))})}
+
+
+def _tensor(name: str, spec: TensorSpec, **more: Any) -> Message:
+    return {"name": name, "data_type": _type(name, spec.dtype), "dims": [_length(n) for n in spec.shape[1:]], **more}
+
+
+def _length(length: Length) -> int:
+    return length if isinstance(length, int) else -1
+
+
+def _type(name: str, dtype: DType) -> Word:
+    if dtype.name not in TYPES:
+        raise ArgumentError(f"{name!r} is of {dtype.name}, a type that Triton lacks", f"it has: {', '.join(TYPES)}")
+    return Word(TYPES[dtype.name])
+
+
+def _labels(engine: Engine) -> Mapping[str, Any]:
+    """Return the file of labels where each number of the one output is the score of a class."""
+    classifies = engine.description.get("task") == "classify" and len(engine.outputs) == 1
+    return {"label_filename": LABELS} if classifies and class_names(engine.description) else {}
+
+
+def _parameter(key: str, value: str) -> Message:
+    return {"key": key, "value": {"string_value": value}}
+
+
+def _warm_up(engine: Engine, index: int, batch: Dim) -> Message:
+    profile = engine.profiles[index]
+    inputs = []
+    for name, spec in engine.inputs.items():
+        dims = list(lengths_in(profile, spec.shape, "opt")[1:])
+        inputs.append({"key": name, "value": {"data_type": _type(name, spec.dtype), "dims": dims, "random_data": True}})
+    return {"name": f"profile {index}", "batch_size": profile[batch.name].opt, "inputs": inputs}
+
+
+def _in_words(specs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(f"{name} {spec}" for name, spec in specs.items())

@@ -1,0 +1,126 @@
+"""Model repositories: the folders that Triton serves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trtnn.detector import Detector
+from trtnn.engine.engine import Engine
+from trtnn.engine.metadata import class_names
+from trtnn.errors import ArgumentError
+from trtnn.files import file_name, make_folder
+from trtnn.triton.config import LABELS, PLAN, Service, detector_config, plan_config
+from trtnn.triton.text_format import Message, to_text
+
+ENGINE = "model.engine"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PYTHON_MODEL = '''"""A detector for Triton's Python backend: {name}. It needs trtnn in the Python that Triton runs."""
+
+from trtnn.triton.python_model import TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def write_repository(
+    engine: Engine,
+    repository: str | os.PathLike[str],
+    name: str | None = None,
+    *,
+    max_queue_us: int = 500,
+    instances: int = 1,
+    gpus: Sequence[int] = (),
+    with_detector: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Write an engine into a model repository of Triton Inference Server: ``<name>/config.pbtxt``,
+    ``<name>/1/model.plan`` and the names of classes, ``<name>/labels.txt``.
+
+    The folder of a model is there whole or not at all.
+
+    Args:
+        engine: of any batches from 1 on: its profiles say how many requests become one.
+        repository: the folder of models; it is made where it is missing.
+        name: of the model; the engine's own by default.
+        max_queue_us: microseconds that a request waits for others to make a batch with.
+        instances: execution contexts on each GPU.
+        gpus: the indices of the GPUs that serve it; none is all of them.
+        with_detector: write ``<name>-detector`` as well, which takes encoded images and gives boxes, by Triton's Python
+            backend; trtnn has to be installed for that.
+        force: replace models of that name.
+
+    Returns:
+        The folders of the models.
+
+    Raises:
+        ArgumentError: the engine has no profile of batches, the name is none for Triton, a model of that name is there,
+            a number is out of range, or the engine is no detector's.
+    """
+    name = name or file_name(str(engine.description.get("model", ""))) or "model"
+    if not _NAME.fullmatch(name):
+        raise ArgumentError(
+            f"Triton takes no model of the name {name!r}",
+            "it stands in addresses and is a folder: letters, digits, ., _ and -, the first a letter or a digit",
+        )
+    service = Service(max_queue_us, instances, gpus)
+    service.check()
+    engine.check_plan()
+    written: dict[str, dict[str, str | bytes | memoryview]] = {}
+    config = plan_config(engine, name, service)
+    labels = class_names(engine.description)
+    written[name] = {"config.pbtxt": to_text(config), f"1/{PLAN}": engine.plan}
+    if labels is not None:
+        written[name][LABELS] = "".join(f"{label}\n" for label in map(_one_line, labels))
+    if with_detector:
+        own = f"{name}-detector"
+        written[own] = {"config.pbtxt": to_text(_config_of_detector(engine, own, service))}
+        written[own]["1/model.py"] = _PYTHON_MODEL.format(name=own)
+    folder = Path(repository)
+    there = [folder / model for model in written if (folder / model).exists() or (folder / model).is_symlink()]
+    if there and not force:
+        raise ArgumentError(f"{there[0]} is there already", "choose another --name, or replace it with --force")
+    make_folder(folder)
+    for model, files in written.items():
+        with _replaced(folder / model) as place:
+            for path, content in files.items():
+                target = place / path
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(content.encode() if isinstance(content, str) else content)
+            if model != name:
+                engine.save(place / "1" / ENGINE)
+    return [folder / model for model in written]
+
+
+def _config_of_detector(engine: Engine, name: str, service: Service) -> Message:
+    most = Detector(engine, device="cpu").thresholds["max_detections"]
+    return detector_config(name, engine, most, service)
+
+
+def _one_line(label: str) -> str:
+    return " ".join(label.split())
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Give a new folder, and put it in place of ``path`` in the end; whatever fails leaves what was there."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
+    new, old = aside / "new", aside / "old"
+    try:
+        new.mkdir()
+        yield new
+        if path.exists() or path.is_symlink():
+            path.rename(old)
+        try:
+            new.rename(path)
+        except BaseException:
+            if old.exists():
+                old.rename(path)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
