@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -80,6 +81,42 @@ class Detector:
         self.thresholds = self.pipeline.thresholds(thresholds)
         self.labels = class_names(metadata)
         self._steps = self._choose(source, device)
+
+    @classmethod
+    def from_weights(
+        cls,
+        path: str | os.PathLike[str],
+        model: str | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        fp16: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        reference: bool = False,
+        **options: Any,
+    ) -> Detector:
+        """Return the detector of a checkpoint, with an engine that is built for the GPU and the TensorRT here.
+
+        Args:
+            path: the checkpoint.
+            model: the model's name, where the checkpoint does not tell it.
+            inputs: in place of those that the model declares, by name.
+            fp16: build in half precision.
+            cache_dir: a folder of engines, which several processes and machines may share: each GPU and TensorRT finds
+                its own there, and one builds while others wait. None keeps none.
+            reference: compute on the CPU, and build nothing.
+            **options: of the Detector.
+
+        Raises:
+            TrtnnError: the file cannot be read, is of no model that is known, or an engine cannot run here.
+        """
+        from trtnn import checkpoint, models
+        from trtnn.engine.engine import check_gpu
+
+        if not reference:
+            check_gpu()
+        network = models.from_state_dict(checkpoint.load(path), model)
+        traced = network.trace(inputs, fp16=fp16)
+        return cls(traced if reference else traced.build(cache_dir=cache_dir), **options)
 
     def _choose(self, source: Engine | Network | Module | Runnable, device: str | None) -> Steps:
         """Return the way that images go."""

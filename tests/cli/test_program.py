@@ -21,7 +21,7 @@ from trtnn.errors import ArgumentError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
 COMMANDS = (
-    *("bench", "build", "classify", "compare", "convert", "demo", "detect", "fp16", "from-torch"),
+    *("bench", "build", "classify", "compare", "convert", "demo", "detect", "export", "fp16", "from-torch"),
     *("inspect", "models", "profile", "val"),
 )
 

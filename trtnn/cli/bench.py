@@ -10,7 +10,6 @@ import typer
 
 import trtnn
 from trtnn.cli.options import (
-    ENGINE_SUFFIXES,
     AuxStreams,
     Batch,
     Half,
@@ -28,6 +27,7 @@ from trtnn.cli.options import (
 from trtnn.cli.program import command, log, print_line
 from trtnn.engine.bench import ROUNDS, RUNS, bench_engine, circumstances
 from trtnn.engine.engine import check_gpu
+from trtnn.engine.file import SUFFIXES
 
 
 @command(
@@ -60,7 +60,7 @@ def bench(
     waited for. --json writes them with the GPU, the versions, the date and the command.
     """
     about: dict[str, Any] = {}
-    if Path(what).suffix.lower() in ENGINE_SUFFIXES:
+    if Path(what).suffix.lower() in SUFFIXES:
         options = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
         options |= {"--fp16": fp16, "--level": level, "--aux-streams": aux_streams}
         refuse(options, "this is settled when an engine is built; it goes with a checkpoint")

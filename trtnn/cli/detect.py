@@ -18,8 +18,9 @@ import typer
 from rich.progress import track
 
 from trtnn.cli.images import find_all, tell_unread
-from trtnn.cli.options import Confidence, MaxPixels, Names, Overlap, PipelineName, given_names
+from trtnn.cli.options import Confidence, MaxPixels, Names, Overlap, PipelineName, given_names, refuse
 from trtnn.cli.program import command, log, print_line, print_note
+from trtnn.cli.ray import detect_by_ray
 from trtnn.cli.results import LABELS, REPORTS, Format, Result, Writer, Yolo, open_writers
 from trtnn.cli.runners import Recursive, Runner, with_runner
 from trtnn.cli.tables import MAX_ROWS, counted, print_detections
@@ -49,6 +50,7 @@ class Drawn(str, Enum):
     "trtnn detect photos/ --engine other.engine --names data.yaml",
     "trtnn detect street.mp4 more.txt https://a.org/b.jpg --engine a.engine",
     "trtnn detect 0 --engine a.engine --format csv --format yolo",
+    "trtnn detect photos/ --engine a.engine --ray auto -o s3://bucket/found",
 )
 @with_runner
 def detect(
@@ -60,15 +62,13 @@ def detect(
             "cameras' numbers, or - for a picture on standard input."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for pictures and results.")] = Path(
-        "detections"
-    ),
+    output: Annotated[str, typer.Option("--output", "-o", help="The folder for pictures and results.")] = "detections",
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that detect did not write.")] = False,
     recursive: Recursive = False,
     format: Annotated[
-        list[Format],
-        typer.Option(help="The format of results, written as they come; may be repeated."),
-    ] = [Format.json],  # noqa: B006  nobody changes it
+        list[Format] | None,
+        typer.Option(help="The format of results, written as they come; may be repeated.", show_default="json"),
+    ] = None,
     draw: Annotated[Drawn | None, typer.Option(help="The format of drawn pictures.", show_default="theirs")] = None,
     no_draw: Annotated[bool, typer.Option("--no-draw", help="Draw no pictures: write results alone.")] = False,
     confidence: Confidence = None,
@@ -79,6 +79,14 @@ def detect(
     names: Names = None,
     pipeline: PipelineName = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Let a Ray cluster do it, a GPU each worker: host:port, auto for the one that runs here, local for "
+            "one of this machine. --output may then be s3://bucket/folder, which gets Parquet files.",
+        ),
+    ] = None,
 ) -> None:
     """Detect objects in pictures and videos: draws them into copies and writes detections.json.
 
@@ -88,27 +96,34 @@ def detect(
     """
     if draw and no_draw:
         raise ArgumentError("detect takes one of --draw and --no-draw")
+    options: dict[str, Any] = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
+    options = {name: value for name, value in {**options, "pipeline": pipeline}.items() if value is not None}
+    if ray is not None:
+        refuse({"--draw": draw, "--no-draw": no_draw}, "--ray draws no pictures")
+        detect_by_ray(
+            ray, runner, sources, output, recursive=recursive, formats=format or (), names=names,
+            max_pixels=max_pixels, force=force, options=options,
+        )  # fmt: skip
+        return
+    formats = format or [Format.json]
     found = find_all(sources, recursive)
 
     # All that can be known to fail is found out before an engine is built, and all of that before a picture is read.
     opened = runner.open()
-    thresholds = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
-    options: dict[str, Any] = {name: value for name, value in thresholds.items() if value is not None}
-    options |= {} if pipeline is None else {"pipeline": pipeline}
     detector = Detector(opened, **options)
     labels = detector.labels if names is None else given_names(names, detector.classes)
-    folder = ResultFolder(output)
-    places = _places(found, output, draw and f".{draw.value}")
-    written = [output / name for kind in dict.fromkeys(format) for name in REPORTS[kind]]
-    written += [] if no_draw else [path for place in places.values() for path in place.drawn]
-    written += [output / LABELS / place.labels for place in places.values()] if Format.yolo in format else []
+    folder, place = ResultFolder(Path(output)), Path(output)
+    places = _places(found, place, draw and f".{draw.value}")
+    written = [place / name for kind in dict.fromkeys(formats) for name in REPORTS[kind]]
+    written += [] if no_draw else [path for one in places.values() for path in one.drawn]
+    written += [place / LABELS / one.labels for one in places.values()] if Format.yolo in formats else []
     folder.check(written, force)
     ready = runner.ready(opened)
     if ready is not opened:
         detector = Detector(ready, **options)
 
     paths = [source.path for source, _ in found if source.path is not None and not _is_video(source.path)]
-    writers = open_writers(format, folder, labels, detector.classes, paths if len(paths) == len(found) else None)
+    writers = open_writers(formats, folder, labels, detector.classes, paths if len(paths) == len(found) else None)
     results = _Detected(folder, places, not no_draw, force, labels, list(writers))
     unread: list[str] = []
     under_way: deque[tuple[Source, Frame]] = deque()

@@ -21,8 +21,8 @@ class Form(str, Enum):
 
 @command(
     "trtnn export triton yolov5s.engine models/",
-    "trtnn export triton yolov5s.engine models/ --name street --max-queue-us 2000 --instances 2",
-    "trtnn export triton yolov5s.engine models/ --with-detector --gpu 0 --gpu 1",
+    "trtnn export triton a.engine models/ --name street --max-queue-us 2000",
+    "trtnn export triton a.engine models/ --with-detector --gpu 0 --gpu 1",
 )
 def export(
     form: Annotated[Form, typer.Argument(help="What is written: triton, a model repository.")],

@@ -11,10 +11,11 @@ import typer
 
 import trtnn
 from trtnn import models
-from trtnn.cli.options import ENGINE_SUFFIXES, Batch, Half, Json, Size, refuse, resized_inputs, write_json
+from trtnn.cli.options import Batch, Half, Json, Size, refuse, resized_inputs, write_json
 from trtnn.cli.program import command, print_line
 from trtnn.cli.sources import check_exists, fill_empty, is_model, make_model
 from trtnn.cli.tables import print_engine, print_state_dict
+from trtnn.engine.file import SUFFIXES
 
 
 @command(
@@ -46,7 +47,7 @@ def inspect(
     else:
         check_exists(what)
         refuse({"--size": size, "--batch": batch, "--fp16": fp16, "--depth": depth}, "this is for a model")
-        if Path(what).suffix.lower() in ENGINE_SUFFIXES:
+        if Path(what).suffix.lower() in SUFFIXES:
             engine = trtnn.Engine.load(what)
             engine.check_plan()
             print_engine(engine)

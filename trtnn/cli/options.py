@@ -116,7 +116,6 @@ Cache = Annotated[
 ]
 
 _NAMES_SUFFIXES = (".txt", ".names", ".yaml", ".yml", ".json", ".csv")
-ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
 def load_what(what: str, weights: Path | None, model: str | None) -> trtnn.Module:

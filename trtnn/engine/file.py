@@ -34,6 +34,7 @@ from trtnn.shapes.symbolic import LengthReader, bounds
 from trtnn.strict_json import check_value, parse_object
 from trtnn.structure import unflatten
 
+SUFFIXES = (".engine", ".plan", ".trt")
 MAX_DESCRIPTION_BYTES = 1 << 22
 MAX_VALUES = 200_000  # of a description: each may take a hundred bytes of memory
 _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many

@@ -1,0 +1,131 @@
+"""The class for map_batches, called without Ray, held against a Detector on the same images."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import trtnn
+from tests.helpers import ONE_TARGET, message_of
+from trtnn import Detector, Dim, models
+from trtnn.errors import ArgumentError
+from trtnn.examples.digits import PICTURE, WEIGHTS
+from trtnn.ray import Detect
+from trtnn.vision import read_image
+from trtnn.vision.images import encode_image
+
+INPUTS = {"images": (2, 3, 160, 160)}
+
+
+@pytest.fixture(scope="module")
+def images():
+    image = read_image(PICTURE)
+    return [image, np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(image[: len(image) // 2])]
+
+
+@pytest.fixture(scope="module")
+def expected(images):
+    model = models.from_state_dict(trtnn.load(WEIGHTS))
+    return Detector(model.trace(INPUTS), confidence=0.3)(images)
+
+
+@pytest.fixture(scope="module")
+def detect():
+    return Detect(WEIGHTS, "photo", reference=True, inputs=INPUTS, confidence=0.3)
+
+
+def check(table, expected, images):
+    assert table.num_rows == len(expected)
+    assert sum(len(found) for found in expected) > 5
+    for row, found, image in zip(table.to_pylist(), expected, images, strict=True):
+        np.testing.assert_array_equal(np.reshape(row["boxes"], (-1, 4)).astype(np.float32), found.boxes)
+        np.testing.assert_array_equal(np.array(row["scores"], np.float32), found.scores)
+        assert row["classes"] == found.classes.tolist()
+        assert (row["height"], row["width"]) == image.shape[:2]
+        assert row["error"] is None
+
+
+def test_bytes(detect, images, expected):
+    data = [encode_image("a.png", image) for image in images]
+    table = detect({"photo": np.array(data, object), "id": np.arange(3)})
+    check(table, expected, images)
+    assert table.column("id").to_pylist() == [0, 1, 2]
+    assert "photo" not in table.column_names
+
+
+def test_paths_are_kept(detect, images, expected, tmp_path):
+    paths = [str(tmp_path / f"{index}.png") for index in range(3)]
+    for path, image in zip(paths, images, strict=True):
+        trtnn.vision.write_image(path, image)
+    check(detect(pa.table({"photo": [*paths[:2], f"file://{paths[2]}"]})), expected, images)
+    table = detect({"photo": np.array(paths)})
+    check(table, expected, images)
+    assert table.column("photo").to_pylist() == paths
+
+
+def test_arrays_of_one_size(detect, images):
+    pair = images[:2]
+    own = [np.ascontiguousarray(image[::2, ::2]) for image in pair]
+    expected = detect.detector(own)
+    check(detect({"photo": np.stack(own)}), expected, own)
+
+
+def test_dicts_as_hugging_face_has_them(detect, images, expected, tmp_path):
+    trtnn.vision.write_image(tmp_path / "a.png", images[1])
+    rows = [
+        {"bytes": encode_image("a.png", images[0]), "path": None},
+        {"bytes": None, "path": str(tmp_path / "a.png")},
+        {"bytes": encode_image("a.png", images[2]), "path": "elsewhere.png"},
+    ]
+    check(detect(pa.table({"photo": rows})), expected, images)
+
+
+def test_what_is_no_image_is_a_row_with_an_error(detect, images, expected):
+    good = encode_image("a.png", images[0])
+    table = detect({"photo": np.array([b"nothing", good, None, good[:100]], object)})
+    errors = table.column("error").to_pylist()
+    assert "cannot read the picture of a row" in errors[0]
+    assert errors[1] is None
+    assert "a row has no image, but NoneType" in errors[2]
+    assert errors[3]
+    assert [len(scores) for scores in table.column("scores").to_pylist()] == [0, len(expected[0]), 0, 0]
+    assert table.column("height").to_pylist() == [None, images[0].shape[0], None, None]
+    missing = detect({"photo": np.array(["none.png", "nothing://a/b", "memory://none.png"])})
+    assert [bool(error) for error in missing.column("error").to_pylist()] == [True] * 3
+
+
+def test_no_rows(detect):
+    table = detect(pa.table({"photo": pa.array([], pa.string())}))
+    assert table.num_rows == 0
+    assert table.schema.field("boxes").type == pa.list_(pa.list_(pa.float32(), 4))
+
+
+def test_names_of_classes(images):
+    model = models.from_state_dict(trtnn.load(WEIGHTS), names=[f"digit {i}" for i in range(10)])
+    detect = Detect(WEIGHTS, "photo", reference=True, inputs=INPUTS)
+    detect.detector = Detector(model.trace(INPUTS))
+    table = detect({"photo": np.array([encode_image("a.png", images[0])], object)})
+    (row,) = table.to_pylist()
+    assert row["labels"] == [f"digit {i}" for i in row["classes"]]
+    assert len(row["labels"]) > 3
+
+
+def test_a_column_that_is_not_there(detect):
+    message = message_of(ArgumentError, detect, {"id": np.arange(2)})
+    assert "there is no column 'photo'" in message
+    assert "there are: id" in message
+    assert "not list" in message_of(ArgumentError, detect, [1])
+
+
+def test_options_for_map_batches(tmp_path):
+    model = models.from_state_dict(trtnn.load(WEIGHTS))
+    engine = model.trace({"images": (Dim("batch", 1, 8, 32), 3, 64, 64)}).build(**ONE_TARGET, optimization_level=0)
+    file = engine.save(tmp_path / "digits.engine")
+    assert Detect.options(file, "jpeg", confidence=0.5) == {
+        "fn_constructor_args": (str(file), "jpeg"),
+        "fn_constructor_kwargs": {"confidence": 0.5},
+        "batch_size": 8 * 32,
+        "batch_format": "pyarrow",
+        "num_gpus": 1,
+    }
+    assert "num_gpus" not in Detect.options(WEIGHTS, reference=True)
+    assert "the CPU takes a checkpoint" in message_of(ArgumentError, Detect, file, reference=True)

@@ -1,0 +1,191 @@
+"""Jobs in a Ray cluster of this machine, held against a Detector in this process, image by image."""
+
+import json
+import os
+import socket
+
+import numpy as np
+import pytest
+import ray
+
+import trtnn.ray.job
+from tests.helpers import message_of
+from tests.ray.workers import DiesOnce
+from trtnn import Detector, models
+from trtnn.errors import ArgumentError, BackendError
+from trtnn.examples.digits import WEIGHTS
+from trtnn.examples.digits.scenes import validation_set
+from trtnn.ray import Detect, Job, Progress
+from trtnn.ray.job import connect
+from trtnn.vision import read_image, write_image
+
+INPUTS = {"images": (2, 3, 96, 96)}
+MAKE = {"reference": True, "inputs": INPUTS, "confidence": 0.2}
+COUNT = 18
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's and pandas' own
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Two workers on the loopback address."""
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    ray.init(
+        address="local", num_cpus=2, _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False,
+        logging_level="error",
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for index, scene in enumerate(validation_set(COUNT - 2)):
+        write_image(folder / f"{index:02}.png", scene.image[:: 1 + index % 2])
+    (folder / "07b.png").write_bytes(b"no picture")
+    (folder / "11b.png").write_bytes((folder / "11.png").read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(folder):
+    return sorted(str(path) for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def expected(images):
+    detector = Detector(models.from_state_dict(trtnn.load(WEIGHTS)).trace(INPUTS), confidence=0.2)
+    good = [image for image in images if "b.png" not in image]
+    return dict(zip(good, detector(map(read_image, good)), strict=True))
+
+
+def check(job, images, expected):
+    rows = [row for table in job.tables() for row in table.to_pylist()]
+    assert [row["source"] for row in rows] == images
+    for row in rows:
+        if row["source"] not in expected:
+            assert row["error"]
+            assert row["scores"] == []
+            continue
+        found = expected[row["source"]]
+        assert row["error"] is None
+        np.testing.assert_array_equal(np.reshape(row["boxes"], (-1, 4)).astype(np.float32), found.boxes)
+        np.testing.assert_array_equal(np.array(row["scores"], np.float32), found.scores)
+        assert row["classes"] == found.classes.tolist()
+
+
+def test_a_worker_that_dies_is_started_again_and_all_is_written_once(images, expected, tmp_path):
+    output = tmp_path / "found"
+    job = Job(images, output, Detect.options(WEIGHTS, **MAKE), part=4)
+    assert (job.open(), job.parts) == (0, 5)
+    done = sum(job.run(workers=2, worker=DiesOnce), Progress())
+    assert (tmp_path / "died").exists()
+    total = sum(len(found) for found in expected.values())
+    assert done == Progress(COUNT, total, 2)
+    assert total > COUNT
+    assert sorted(os.listdir(output)) == ["manifest.json", *(f"part-{part:06}.parquet" for part in range(5))]
+    check(job, images, expected)
+
+    # What was stopped goes on: two parts are missing, and the others are not touched.
+    before = {name: (output / name).stat().st_mtime_ns for name in os.listdir(output)}
+    for part in (1, 3):
+        os.remove(output / f"part-{part:06}.parquet")
+    again = Job(images, output, Detect.options(WEIGHTS, **MAKE), part=4)
+    assert again.open() == 4 * 2 + 2
+    assert [progress.images for progress in again.run()] == [4, 4]
+    check(again, images, expected)
+    changed = {name for name, time in before.items() if (output / name).stat().st_mtime_ns != time}
+    assert changed == {"part-000001.parquet", "part-000003.parquet"}
+    assert list(again.run()) == []
+
+    # The results of anything else are not mixed with these.
+    for others, options in ((images[1:], MAKE), (images, {**MAKE, "confidence": 0.3})):
+        other = Job(others, output, Detect.options(WEIGHTS, **options), part=4)
+        assert "holds the results of other images" in message_of(ArgumentError, other.open)
+    assert other.open(force=True) == 0
+    assert os.listdir(output) == ["manifest.json"]
+
+
+def test_a_data_set_of_ray_s(images, expected):
+    rows = ray.data.from_items([{"path": image, "id": index} for index, image in enumerate(images[:6])])
+    options = {**Detect.options(WEIGHTS, "path", **MAKE), "batch_size": 3, "concurrency": 1}
+    found = sorted(rows.map_batches(Detect, **options).take_all(), key=lambda row: row["id"])
+    assert [row["path"] for row in found] == images[:6]
+    for row in found:
+        np.testing.assert_array_equal(np.array(row["scores"], np.float32), expected[row["path"]].scores)
+
+
+def test_a_cluster_without_gpus(images, tmp_path):
+    job = Job(images, tmp_path / "found", Detect.options("a.engine.pt"))
+    job._manifest = dict
+    job.open()
+    message = message_of(BackendError, lambda: list(job.run()))
+    assert "this cluster has no GPU, and an engine needs one for each worker" in message
+    assert "there is: 2 CPU" in message
+    assert "--reference" in message
+
+
+def test_a_folder_that_is_there(images, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    job = Job(images, tmp_path, Detect.options(WEIGHTS, **MAKE))
+    assert f"{tmp_path} is there already, and no job wrote it" in message_of(ArgumentError, job.open)
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+def test_nothing_to_do(tmp_path):
+    options = Detect.options(WEIGHTS, **MAKE)
+    assert "there are no images" in message_of(ArgumentError, Job, [], tmp_path, options)
+    assert "at least one image, not 0" in message_of(ArgumentError, Job, ["a"], tmp_path, options, part=0)
+
+
+def test_an_address_where_nobody_answers(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        message = message_of(BackendError, connect, address)
+        assert f"nobody answers at {address}, after 0." in message
+        assert "start it: ray start --head --port=6379" in message
+        assert "nobody answers at ray://" in message_of(BackendError, connect, f"ray://{address}")
+    for address in ("here", "host:", ":1", "host:x"):
+        message = message_of(ArgumentError, connect, address)
+        assert f"{address!r} is no address of a Ray cluster" in message
+
+
+def test_detect_by_ray(images, folder, expected, tmp_path, monkeypatch, capfd):
+    import sys
+
+    from trtnn.cli import main
+
+    output = tmp_path / "found"
+    arguments = [
+        "detect", str(folder), "--weights", str(WEIGHTS), "--reference", "--size", "96", "--confidence", "0.2",
+        "--ray", "auto", "-o", str(output), "--format", "coco", "--format", "json",
+    ]  # fmt: skip
+    monkeypatch.setattr(trtnn.ray.job, "PART", 8)
+    monkeypatch.setattr(sys, "argv", ["trtnn", *arguments])
+    main()
+    out, err = capfd.readouterr()
+    assert f"{COUNT} pictures, {sum(map(len, expected.values()))} detections: {output}" in out
+    assert "2 pictures could not be read" in err
+    detections = json.loads((output / "detections.json").read_text())
+    assert {name: len(row["detections"]) for name, row in detections.items()} == {
+        name: len(found) for name, found in expected.items()
+    }
+    boxes = json.loads((output / "coco.json").read_text())
+    assert len(boxes) == sum(map(len, expected.values()))
+    assert len(json.loads((output / "coco_images.json").read_text())["images"]) == COUNT - 2
+
+    for more, words in (
+        (["--draw", "png"], "--ray draws no pictures"),
+        (["--format", "yolo"], "--ray writes no YOLO files"),
+        (["--triton", "http://h/m"], "detect takes one of"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["trtnn", *arguments, *more])
+        with pytest.raises(SystemExit):
+            main()
+        assert words in capfd.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["trtnn", "detect", "0", *arguments[2:]])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--ray takes pictures, and not 0" in capfd.readouterr().err

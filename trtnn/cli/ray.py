@@ -1,0 +1,122 @@
+"""``trtnn detect --ray``: detection by the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtnn.cli.images import find_all
+from trtnn.cli.options import given_names, refuse, resized_inputs
+from trtnn.cli.program import print_line, print_note
+from trtnn.cli.results import REPORTS, Format, Result, open_writers
+from trtnn.cli.runners import Runner
+from trtnn.cli.sources import is_model, load_model
+from trtnn.cli.tables import counted
+from trtnn.cli.written import ResultFolder
+from trtnn.errors import ArgumentError
+from trtnn.progress import progress_bar
+from trtnn.ray import Detect, Job, Progress
+from trtnn.ray.job import SOURCE
+from trtnn.vision import Detections
+from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES
+
+_MOST_SHOWN = 5  # images that could not be read
+
+
+def detect_by_ray(
+    address: str,
+    runner: Runner,
+    sources: Sequence[str],
+    output: str,
+    *,
+    recursive: bool,
+    formats: Sequence[Format],
+    names: str | None,
+    max_pixels: int,
+    force: bool,
+    options: dict[str, Any],
+) -> None:
+    """Detect in images by a cluster, into a folder of Parquet files, and write them in further formats at the end.
+
+    Raises:
+        TrtnnError: a source is no image, the folder holds something else, or nobody answers at the address.
+    """
+    refuse({"--triton": runner.triton}, "--ray runs engines, one on each GPU")
+    if Format.yolo in formats:
+        raise ArgumentError("--ray writes no YOLO files, one for each picture", "formats are json, coco and csv")
+    images = [_image_of(source.name, source.path) for source, _ in find_all(sources, recursive)]
+    make = {**options, "max_pixels": max_pixels}
+    source = runner.engine or runner.weights
+    if source is None or (runner.model is not None and is_model(runner.model) and ":" in runner.model):
+        raise ArgumentError("--ray takes --engine or --weights", "workers know models by their checkpoints")
+    if runner.engine is None:
+        make |= {"reference": runner.reference, "model": runner.model, "fp16": runner.fp16, "cache_dir": runner.cache}
+        if runner.size or runner.batch:
+            make["inputs"] = resized_inputs(load_model(runner.weights, runner.model), runner.size, runner.batch)
+    job = Job(images, output, Detect.options(source, **make))
+    before = job.open(force)
+    if before:
+        print_note("going on", "cyan", f"{counted(before, 'picture')} of {len(images):,} are done already")
+    done = Progress()
+    try:
+        with progress_bar("detecting", total=job.parts - len(job.done())) as advance:
+            for progress in job.run(address):
+                done += progress
+                advance()
+    except KeyboardInterrupt:
+        of = f"{before + done.images:,} of {counted(len(images), 'picture')}"
+        print_note("interrupted", "yellow", f"{of} are in {output}; the same command goes on")
+        raise
+    labels = None if names is None else given_names(names, None)
+    unread = _write(job, formats, labels, images)
+    total = counted(done.detections, "detection")
+    print_line(f"{counted(done.images, 'picture')}, {total}: {output}")
+    if unread:
+        more = ", ..." if len(unread) > _MOST_SHOWN else ""
+        shown = ", ".join(unread[:_MOST_SHOWN])
+        print_note("unread", "yellow", f"{counted(len(unread), 'picture')} could not be read: {shown}{more}")
+
+
+def _image_of(name: str, path: Path | None) -> str:
+    """Return the place of an image as workers read it.
+
+    Raises:
+        ArgumentError: it is a video, a camera or standard input.
+    """
+    suffix = (path.suffix if path else Path(name.partition("?")[0]).suffix).lower()
+    if path is not None and suffix not in VIDEO_SUFFIXES:
+        return str(path.resolve())  # workers run elsewhere
+    if path is None and name.startswith(("http://", "https://")) and suffix not in VIDEO_SUFFIXES:
+        return name
+    what = "standard input" if name == STANDARD_INPUT else name
+    raise ArgumentError(f"--ray takes pictures, and not {what}", "files and addresses that all workers can read")
+
+
+def _write(job: Job, formats: Sequence[Format], labels: Sequence[str] | None, images: Sequence[str]) -> list[str]:
+    """Write what is in the parts in other formats beside them; return the images that could not be read."""
+    unread: list[str] = []
+    paths = [Path(image) for image in images if "://" not in image]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = ResultFolder(Path(temporary))
+        folder.check([])
+        names, classes = job.classes()
+        all_files = paths if len(paths) == len(images) else None
+        writers = list(open_writers(formats, folder, labels or names, classes, all_files))
+        for table in job.tables():
+            for row in table.to_pylist():
+                if row["error"] is not None:
+                    unread.append(row[SOURCE])
+                    continue
+                boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
+                found = Detections(boxes, np.array(row["scores"], np.float32), np.array(row["classes"], np.int64))
+                result = Result(row[SOURCE], None, (row["height"], row["width"]), found, None, Path())
+                for writer in writers:
+                    writer.add(result)
+        for writer in writers:
+            writer.close()
+        job.put([Path(temporary, name) for form in formats for name in REPORTS[form]])
+    return unread

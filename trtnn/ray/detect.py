@@ -1,0 +1,242 @@
+"""A class for Ray Data's ``map_batches``: rows with images in, the same rows with what was detected out."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trtnn.detector import Detector
+from trtnn.engine.engine import Engine
+from trtnn.engine.file import SUFFIXES
+from trtnn.errors import ArgumentError, BackendError, ImageError, TrtnnError
+from trtnn.vision import Detections
+from trtnn.vision.detections import label_of
+from trtnn.vision.images import MAX_PIXELS, check_image, decode_image, most_bytes, read_image
+from trtnn.vision.sources import find_sources
+
+if TYPE_CHECKING:
+    import pyarrow
+
+READERS = 4  # threads that decode images, for each detector
+BATCHES_A_CALL = 8  # of the network, so that what is read, computed and finished overlaps
+COLUMNS = ("boxes", "scores", "classes", "labels", "height", "width", "error")
+
+
+class Detect:
+    """A detector for the rows of a data set, one on each GPU.
+
+    >>> rows = ray.data.read_parquet("s3://bucket/photos/")
+    >>> found = rows.map_batches(Detect, **Detect.options("yolov5s.engine", column="jpeg"))
+    >>> found.write_parquet("s3://bucket/found/")
+
+    A column holds the images: paths and addresses (http, https, or what fsspec knows, such as s3), bytes of image
+    files, arrays (height, width, 3) uint8 RGB, or dicts with ``bytes`` or ``path`` as Hugging Face's data sets have
+    them.
+
+    Args:
+        source: an engine file; or a checkpoint, of which each worker builds an engine for its own GPU and TensorRT.
+        column: the name of the images' column.
+        reference: compute a checkpoint's network on the CPU.
+        model: the model's name, where the checkpoint does not tell it.
+        inputs: of a checkpoint's network, by name, in place of those that it declares.
+        fp16: build a checkpoint in half precision.
+        cache_dir: where engines of checkpoints are kept; machines may share it.
+        max_pixels: the most that an image may have.
+        **thresholds: the detector's own, such as ``confidence=0.25``.
+
+    Raises:
+        TrtnnError: the detector cannot be made here.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        column: str = "image",
+        *,
+        reference: bool = False,
+        model: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        fp16: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        **thresholds: Any,
+    ) -> None:
+        self.column, self.max_pixels = column, max_pixels
+        if Path(source).suffix.lower() in SUFFIXES:
+            if reference:
+                raise ArgumentError(f"{source} is an engine, which runs on a GPU alone", "the CPU takes a checkpoint")
+            self.detector = Detector(Engine.load(source), **thresholds)
+        else:
+            self.detector = Detector.from_weights(
+                source, model, inputs=inputs, fp16=fp16, cache_dir=cache_dir, reference=reference, **thresholds
+            )
+
+    @staticmethod
+    def options(source: str | os.PathLike[str], column: str = "image", **more: Any) -> dict[str, Any]:
+        """Return what ``Dataset.map_batches`` takes beside the class: a GPU for each worker, and enough rows a call.
+
+        Args:
+            source, column, **more: what the class takes.
+        """
+        batch = 1
+        if Path(source).suffix.lower() in SUFFIXES:
+            engine = Engine.load(source)
+            batch = Detector(engine, device="cpu").batch if engine.description.get("trtnn") else 1
+        return {
+            "fn_constructor_args": (os.fspath(source), column),
+            "fn_constructor_kwargs": more,
+            "batch_size": max(64, BATCHES_A_CALL * batch),
+            "batch_format": "pyarrow",
+            **({} if more.get("reference") else {"num_gpus": 1}),
+        }
+
+    def __call__(self, batch: pyarrow.Table | Mapping[str, Any]) -> pyarrow.Table:
+        """Detect in the images of a batch of rows.
+
+        Returns:
+            The rows with ``boxes`` (x1, y1, x2, y2 in px), ``scores`` in 0..1 and ``classes``, a list each;
+            ``labels``, where the model has names; ``height`` and ``width`` of the image; and ``error``, the
+            reason where it could not be read, which has no detections. Images themselves are left out, and paths kept.
+
+        Raises:
+            ArgumentError: there is no such column.
+        """
+        table = _as_table(batch)
+        if self.column not in table.column_names:
+            raise ArgumentError(f"there is no column {self.column!r}", f"there are: {', '.join(table.column_names)}")
+        values = table.column(self.column).to_pylist() if table.num_rows else []
+        found: list[Detections | None] = [None] * len(values)
+        sizes: list[tuple[int, int] | None] = [None] * len(values)
+        errors: list[str | None] = [None] * len(values)
+        under_way: deque[int] = deque()
+
+        def images() -> Iterator[np.ndarray]:
+            for index, image in enumerate(self._read(values)):
+                if isinstance(image, str):
+                    errors[index] = image
+                    continue
+                height, width = image.shape[:2]
+                sizes[index] = height, width
+                under_way.append(index)
+                yield image
+
+        for detections in self.detector.stream(images()):
+            found[under_way.popleft()] = detections
+        return self._with_results(table, found, sizes, errors)
+
+    def _read(self, values: Sequence[Any]) -> Iterator[np.ndarray | str]:
+        """Yield the image of each value, or what is wrong with it; several threads read ahead."""
+        ahead: deque[Future[np.ndarray | str]] = deque()
+        rest = iter(values)
+        with ThreadPoolExecutor(READERS, "trtnn-read") as pool:
+            for value in rest:
+                ahead.append(pool.submit(self._image, value))
+                if len(ahead) == 2 * READERS:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _image(self, value: Any) -> np.ndarray | str:
+        try:
+            return open_image(value, self.max_pixels)
+        except TrtnnError as error:
+            return str(error)
+
+    def _with_results(
+        self,
+        table: pyarrow.Table,
+        found: Sequence[Detections | None],
+        sizes: Sequence[tuple[int, int] | None],
+        errors: Sequence[str | None],
+    ) -> pyarrow.Table:
+        import pyarrow as pa
+
+        labels = self.detector.labels
+        none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+        each = [none if detections is None else detections for detections in found]
+        kept = [name for name in table.column_names if name not in COLUMNS]
+        is_text = pa.types.is_string(table.schema.field(self.column).type)
+        kept = kept if is_text else [name for name in kept if name != self.column]
+        columns = {name: table.column(name) for name in kept}
+        columns["boxes"] = pa.array([d.boxes.tolist() for d in each], pa.list_(pa.list_(pa.float32(), 4)))
+        columns["scores"] = pa.array([d.scores for d in each], pa.list_(pa.float32()))
+        columns["classes"] = pa.array([d.classes for d in each], pa.list_(pa.int64()))
+        if labels is not None:
+            named = [[label_of(index, labels) for index in d.classes.tolist()] for d in each]
+            columns["labels"] = pa.array(named, pa.list_(pa.string()))
+        columns["height"] = pa.array([size and size[0] for size in sizes], pa.int32())
+        columns["width"] = pa.array([size and size[1] for size in sizes], pa.int32())
+        columns["error"] = pa.array(errors, pa.string())
+        return pa.table(columns)
+
+
+def open_image(value: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return the image that a value of a data set is, uint8 (height, width, 3) RGB.
+
+    Raises:
+        ImageError: it cannot be read, is a video, or is none.
+        ShapeError, DTypeError: an array that is no image.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return decode_image(bytes(value), "of a row", max_pixels)
+    if isinstance(value, str):
+        return _read_place(value, max_pixels)
+    if isinstance(value, (np.ndarray, list)):
+        return check_image(np.asarray(value, np.uint8) if isinstance(value, list) else value)
+    raise ImageError(f"a row has no image, but {type(value).__name__}", "expected a path, bytes or an array")
+
+
+def _read_place(place: str, max_pixels: int) -> np.ndarray:
+    """Return the image at a path or an address."""
+    scheme, separator, _ = place.partition("://")
+    if not separator:
+        return read_image(place, max_pixels)
+    if scheme in ("http", "https"):
+        (source,) = find_sources(place)
+        return next(source.read(max_pixels)).image
+    import fsspec
+
+    try:
+        opened: Any = fsspec.open(place, "rb")
+        with opened as file:
+            return decode_image(file.read(most_bytes(max_pixels)), place, max_pixels)
+    except (OSError, ValueError, ImportError) as error:  # the last where fsspec needs a package for the scheme
+        raise ImageError(f"cannot read the picture {place}: {error}") from error
+
+
+def _as_table(batch: Any) -> pyarrow.Table:
+    import pyarrow as pa
+
+    if isinstance(batch, pa.Table):
+        return batch
+    if not isinstance(batch, Mapping):
+        raise ArgumentError(f"a batch is a table or a dict of columns, not {type(batch).__name__}")
+    columns = {}
+    for name, values in batch.items():
+        several = isinstance(values, np.ndarray) and values.ndim > 1
+        columns[name] = pa.array([row.tolist() for row in values] if several else list(values))
+    return pa.table(columns)
+
+
+def check_ray() -> Any:
+    """Return the module ``ray``, with Ray Data.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    try:
+        import fsspec  # noqa: F401
+        import pyarrow  # noqa: F401
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise BackendError(f"Ray cannot be imported: {error}", 'pip install "trtnn[ray]"') from error
+    return ray

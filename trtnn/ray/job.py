@@ -1,0 +1,296 @@
+"""A job: detection in many images by the workers of a Ray cluster, in parts that are written once.
+
+Each part of the images is one row of a data set: a worker detects in its images and writes what was detected into a
+file of its own, whole or not at all. So a worker that dies is started again by Ray, its part is done again, and nothing
+is there twice; and a job that was stopped goes on with the parts that are missing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trtnn.digest import digest
+from trtnn.errors import ArgumentError, BackendError
+from trtnn.files import atomic_write
+from trtnn.ray.detect import Detect, check_ray
+
+PART = 1000  # images
+RESTARTS = 4  # of a worker that dies, before the job fails
+CONNECT_S = 5.0
+LOCAL, AUTO = "local", "auto"
+_MANIFEST = "manifest.json"
+_SAID = b"trtnn"  # the key of a part's metadata
+SOURCE = "source"  # the column of paths and addresses
+
+
+class Progress(NamedTuple):
+    """How far a job is.
+
+    Attributes:
+        images, detections, errors: of the parts that are done; errors are images that could not be read.
+    """
+
+    images: int = 0
+    detections: int = 0
+    errors: int = 0
+
+    def __add__(self, other: Progress) -> Progress:  # type: ignore[override]  of tuples it would be a longer one
+        return Progress(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+class Job:
+    """Detection in images, in parts, into a folder of Parquet files.
+
+    >>> job = Job(paths, "s3://bucket/found", Detect.options("yolov5s.engine"))
+    >>> for progress in job.run("ray-head:6379"): ...
+
+    Args:
+        images: paths and addresses, which all workers can read.
+        output: a folder, or what fsspec knows, such as ``s3://bucket/found``.
+        options: what ``Detect.options`` gives; the column does not count.
+        part: images in a file.
+
+    Raises:
+        ArgumentError: there are no images, or ``output`` holds something else.
+    """
+
+    def __init__(
+        self, images: Sequence[str], output: str | os.PathLike[str], options: Mapping[str, Any], part: int = PART
+    ) -> None:
+        check_ray()
+        import fsspec
+
+        if not images:
+            raise ArgumentError("there are no images to detect in")
+        if part < 1:
+            raise ArgumentError(f"a part has at least one image, not {part}")
+        self.images, self.output, self.part = list(images), os.fspath(output), part
+        (source, _), kwargs = options["fn_constructor_args"], options["fn_constructor_kwargs"]
+        self.make = {"source": source, "column": SOURCE, **kwargs}
+        self.gpus = options.get("num_gpus", 0)
+        self._files, root = fsspec.core.url_to_fs(self.output)
+        self.root = root.rstrip("/")
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def open(self, force: bool = False) -> int:
+        """Take the folder for this job, and return how many images are done there already.
+
+        Args:
+            force: remove what else is there.
+
+        Raises:
+            ArgumentError: it holds the parts of another job, or something else.
+        """
+        manifest = json.dumps(self._manifest(), indent=1).encode()
+        place = f"{self.root}/{_MANIFEST}"
+        if self._files.exists(place):
+            if self._files.cat_file(place) == manifest:
+                return sum(len(self._images_of(part)) for part in self.done())
+            if not force:
+                raise ArgumentError(
+                    f"{self.output} holds the results of other images, or of another detector",
+                    "choose another --output, or --force to remove them",
+                )
+        elif self._files.exists(self.root) and self._files.ls(self.root) and not force:
+            raise ArgumentError(f"{self.output} is there already, and no job wrote it", "choose another --output")
+        if self._files.exists(self.root):
+            self._files.rm(self.root, recursive=True)
+        self._files.makedirs(self.root, exist_ok=True)
+        self._files.pipe_file(place, manifest)
+        return 0
+
+    def _manifest(self) -> dict[str, Any]:
+        """Return what results are of: they are those of this job where all of it is the same."""
+        source = self.make["source"]
+        options = {key: repr(value) for key, value in sorted(self.make.items()) if key not in ("source", "cache_dir")}
+        return {
+            "trtnn": "detections",
+            "images": len(self.images),
+            "digest": digest("\0".join(self.images).encode()),
+            "part": self.part,
+            "source": digest(Path(source).read_bytes()),
+            "options": options,
+        }
+
+    @property
+    def parts(self) -> int:
+        """How many there are."""
+        return -(-len(self.images) // self.part)
+
+    def done(self) -> list[int]:
+        """Return the parts whose files are there."""
+        names = {name.rpartition("/")[2] for name in self._files.ls(self.root, detail=False)}
+        return [part for part in range(self.parts) if part_name(part) in names]
+
+    def tables(self) -> Iterator[Any]:
+        """Yield the table of each part that is done, in the order of the images."""
+        import pyarrow.parquet as pq
+
+        for part in self.done():
+            yield pq.read_table(io.BytesIO(self._files.cat_file(f"{self.root}/{part_name(part)}")))
+
+    def classes(self) -> tuple[list[str] | None, int | None]:
+        """Return the names of the detector's classes, and how many there are, as the first part says; None unsaid."""
+        import pyarrow.parquet as pq
+
+        for part in self.done()[:1]:
+            schema = pq.read_schema(io.BytesIO(self._files.cat_file(f"{self.root}/{part_name(part)}")))
+            said = json.loads((schema.metadata or {}).get(_SAID, b"{}"))
+            return said.get("labels"), said.get("classes")
+        return None, None
+
+    def put(self, files: Sequence[Path]) -> None:
+        """Copy files into the folder."""
+        for file in files:
+            self._files.put_file(str(file), f"{self.root}/{file.name}")
+
+    def _images_of(self, part: int) -> list[str]:
+        return self.images[part * self.part : (part + 1) * self.part]
+
+    # -- the run ------------------------------------------------------------------------------------------------------
+
+    def run(
+        self, address: str = LOCAL, workers: int | None = None, worker: Callable[..., Any] | None = None
+    ) -> Iterator[Progress]:
+        """Detect in the images of the parts that are not done, and yield what each part adds as it is written.
+
+        Args:
+            address: of the cluster: ``"local"`` starts one here, ``"auto"`` is the one that runs here, and else
+                ``host:port`` or ``ray://host:port``. Where Ray is connected already, that one is used.
+            workers: how many detectors; by default one for each GPU, or on the CPU one for every two cores.
+            worker: the class of workers, :class:`PartWorker` by default.
+
+        Raises:
+            BackendError: nobody answers at the address, or the cluster has no GPU.
+        """
+        ray = check_ray()
+        connect(address)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        missing = sorted(set(range(self.parts)) - set(self.done()))
+        if not missing:
+            return
+        workers = min(workers or self._workers(ray), len(missing))
+        rows = [{"part": part, "images": self._images_of(part)} for part in missing]
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            worker or PartWorker,
+            fn_constructor_args=(self.output, self.make),
+            batch_size=1,
+            concurrency=workers,
+            num_gpus=self.gpus or None,
+            max_restarts=RESTARTS,
+            max_task_retries=RESTARTS,
+        )
+        for row in done.iter_rows():
+            yield Progress(*(int(row[name]) for name in Progress._fields))
+
+    def _workers(self, ray: Any) -> int:
+        resources = ray.cluster_resources()
+        if not self.gpus:
+            return max(1, int(resources.get("CPU", 1)) // 2)
+        gpus = int(resources.get("GPU", 0))
+        if not gpus:
+            there = ", ".join(f"{value:g} {name}" for name, value in sorted(resources.items()) if name == "CPU")
+            raise BackendError(
+                "this cluster has no GPU, and an engine needs one for each worker",
+                f"there is: {there or 'nothing'}",
+                "start workers with GPUs, or give a checkpoint with --reference, which computes on the CPU",
+            )
+        return gpus
+
+
+class PartWorker:
+    """What a worker does: it detects in the images of a part, and writes the part's file.
+
+    Args:
+        output: the job's folder.
+        make: what :class:`Detect` takes.
+    """
+
+    def __init__(self, output: str, make: Mapping[str, Any]) -> None:
+        import fsspec
+
+        self.files, root = fsspec.core.url_to_fs(output)
+        self.root = root.rstrip("/")
+        self.detect = Detect(**make)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
+        """Do one part, whose row is the batch."""
+        import pyarrow as pa
+
+        (part,), (images,) = batch["part"], batch["images"]
+        table = self.detect(pa.table({SOURCE: pa.array(list(images), pa.string())}))
+        self.write(int(part), table)
+        detections = sum(len(scores) for scores in table.column("scores"))
+        errors = table.num_rows - table.column("error").null_count
+        return {"images": [table.num_rows], "detections": [detections], "errors": [errors]}
+
+    def write(self, part: int, table: Any) -> None:
+        """Write a part's file, whole or not at all: object stores put a file in one request."""
+        import pyarrow.parquet as pq
+
+        said = {"labels": self.detect.detector.labels, "classes": self.detect.detector.classes}
+        table = table.replace_schema_metadata({_SAID: json.dumps(said)})
+        data = io.BytesIO()
+        pq.write_table(table, data, compression="zstd")
+        path = f"{self.root}/{part_name(part)}"
+        if "file" in _protocols(self.files):
+            with atomic_write(path) as file:
+                file.write(data.getvalue())
+        else:
+            self.files.pipe_file(path, data.getvalue())
+
+
+def part_name(part: int) -> str:
+    """Return the name of a part's file."""
+    return f"part-{part:06}.parquet"
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
+
+
+def connect(address: str) -> None:
+    """Connect to a cluster, unless this process is connected already.
+
+    Raises:
+        BackendError: nobody answers there.
+    """
+    ray = check_ray()
+    if ray.is_initialized():
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+    if address == LOCAL:
+        ray.init(address=LOCAL, **quiet)
+        return
+    start = "start it: ray start --head --port=6379"
+    if address != AUTO:
+        host, port = _host(address)
+        began = time.monotonic()
+        try:
+            socket.create_connection((host, port), CONNECT_S).close()
+        except OSError as error:
+            took = time.monotonic() - began
+            raise BackendError(f"nobody answers at {address}, after {took:.1f} s: {error}", start) from error
+    quiet.pop("include_dashboard")  # the cluster's own affair
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise BackendError(f"no Ray cluster at {address}: {error}", start) from error
+
+
+def _host(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ArgumentError(f"{address!r} is no address of a Ray cluster", "such as local, auto, or 10.0.0.1:6379")
+    return host.strip("[]"), int(port)
