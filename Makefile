@@ -1,11 +1,12 @@
 # make demo   builds an engine of a trained YOLOv5 and shows what it detects in a picture
 # make test   runs the linter, the type checker and the tests, and says which lines and branches they come through
 # All set up .venv by themselves. PYTHON and TORCH choose another interpreter or torch.
-# Models of others that from_torch is tested with come without what they ask for: that would be another torch.
+# Models of others that tests compare with come without what they ask for, where that would be another torch.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-MODELS ?= torchvision==0.28.0 timm==1.0.31 huggingface_hub packaging
+MODELS ?= torchvision==0.28.0 timm==1.0.31
+TRANSFORMERS ?= transformers==5.24.0
 BIN := .venv/bin
 
 # Tests start many processes, which would compile the package anew.
@@ -29,6 +30,7 @@ test: .venv/ready .venv/bindings/ready
 	$(BIN)/pip install --quiet $(TORCH)
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[rtx,test]"
 	$(BIN)/pip install --quiet --no-deps $(MODELS)
+	$(BIN)/pip install --quiet $(TRANSFORMERS)  # with huggingface_hub, which timm takes as well
 	touch $@
 
 # The Python bindings of TensorRTs that are not installed, which tests/bindings/test_bindings.py looks at.

@@ -26,6 +26,7 @@ setup(
         "trtnn": ["py.typed", "*.pyi"],
         "trtnn.graph": ["*.pyi"],
         "trtnn.kernels": ["csrc/*"],
+        "trtnn.viewer": ["static/*"],
         "trtnn.examples.digits": ["*.safetensors", "*.png", "*.jpg", "*.json"],
         "trtnn.plugins.dcnv2": ["csrc/*"],
     },

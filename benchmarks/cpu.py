@@ -88,6 +88,10 @@ def twin_diffusion(name: str) -> Any:
 FAMILIES = {  # by how the models' names begin
     "yolov5": registered("benchmarks.twins.yolov5", "YOLOv5", "yolov5s"),
     "yolov8": registered("benchmarks.twins.yolov8", "YOLOv8", "yolov8s"),
+    "yolov9": registered("benchmarks.twins.yolov9", "YOLOv9", "yolov9t"),
+    "yolo12": registered("benchmarks.twins.yolo12", "YOLO12", "yolo12n"),
+    "yolo11": registered("benchmarks.twins.yolo_tasks", "YOLO", "yolo11n"),
+    "yolo26": registered("trtnn.examples.digits.yolo26", "YOLO26", "yolo26n"),
     "yolov3": registered("benchmarks.twins.yolov3", "YOLOv3", "yolov3", "yolov3-tiny", version="9.0"),
     "resnet": registered("benchmarks.twins.resnet", "ResNet", "resnet50"),
     "retinanet": registered(

@@ -6,11 +6,14 @@ what it measured. Peers that are not installed are named and left out.
   kernel     the preprocessing of 32 pictures of 1280 x 720 at 640, fp16: beside what the GPU's memory can move in the
              same time, OpenCV on all cores, and CV-CUDA's resize
   suppress   8,000 and 30,000 candidates of one picture, with 300 detections: beside torchvision.ops.nms, and the CPU
+  steps      where the time of one picture goes: each kernel, the network, the graph of all, and each step of a call
   one        one picture of 1280 x 720, from NumPy's memory, page-locked memory and a CUDA tensor, to Detections: beside
              the engine's CUDA graph alone, the CPU's way around the same engine, and OpenCV with torchvision.ops.nms
              around it. YOLOv5s has random weights and thousands of candidates, the digits' YOLOv5n a few.
   batch      the same of 8 pictures
-  stream     2,000 pictures that lie decoded in memory: beside the engine's own pictures a second
+  stream     2,000 pictures that lie decoded in memory: beside the engine's own pictures a second; and as JPEG files,
+             read as trtnn detect reads them: beside reading them alone
+  threads    8 threads with a Detector each, and with one for all: whether they find what one finds alone, and how fast
   memory     10,000 pictures of random sizes: the GPU's memory before and after
   torch      the picture through OpenCV's letterbox, a compiled torch twin in fp16, and torchvision.ops.nms (a minute)
 
@@ -25,11 +28,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib
+import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,7 +55,7 @@ from trtnn.vision.heads import YOLOV5
 sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
 PICTURE, SIDE = (720, 1280), 640
 ROUNDS = 5
-PARTS = ("kernel", "suppress", "one", "batch", "stream", "memory", "torch")
+PARTS = ("kernel", "suppress", "steps", "one", "batch", "stream", "threads", "memory", "torch")
 MODELS = ("yolov5s", "digits")  # random weights and thousands of candidates, and a few
 
 
@@ -180,11 +184,12 @@ def part_suppress(rows: Rows, args: argparse.Namespace) -> None:
         describe(placements, places)
         addresses = put(lane, whole), put(lane, after.wanted), put(lane, places), lane.allocate(after.memory_bytes)
         first, wanted, placed, memory = addresses
-        module = kernels("postprocessing")
+        lane.upload(memory, np.zeros(after.cleared_bytes, np.uint8))
+        module, results = kernels("postprocessing"), lane.pinned(after.result_bytes).ctypes.data
 
         def enqueue(stream: int) -> None:
             outputs = {"prediction": first}  # noqa: B023
-            after.launch(module, stream, outputs, wanted, placed, memory, 1)  # noqa: B023
+            after.launch(module, stream, outputs, wanted, placed, memory, results, 1)  # noqa: B023
 
         name = f"{candidates} candidates of {boxes} boxes"
         rows.add("suppress", f"{name}: all from the output to the boxes", graph_ms(lane, enqueue))
@@ -294,6 +299,100 @@ def ways(rows: Rows, args: argparse.Namespace, part: str, batch: int) -> None:
         rows.add(part, f"{label}: OpenCV and torchvision around it", milliseconds(peer, 3, 10, 3))
 
 
+class Stamped:
+    """Kernels, and whatever else is put on a stream, with an event of CUDA behind each.
+
+    Args:
+        stream: its handle.
+    """
+
+    def __init__(self, stream: int) -> None:
+        import torch
+
+        self._torch, self.stream = torch, torch.cuda.ExternalStream(stream)
+        self.events: list[tuple[str, Any]] = []
+
+    def stamp(self, name: str) -> None:
+        event = self._torch.cuda.Event(enable_timing=True)
+        event.record(self.stream)
+        self.events.append((name, event))
+
+    def after(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a call that puts work on the stream, with an event behind it."""
+
+        def stamped(*args: Any, **options: Any) -> None:
+            call(*args, **{**options, "follows": False} if "follows" in options else options)
+            self.stamp(name or str(args[0]))
+
+        return stamped
+
+    def microseconds(self, enqueue: Callable[[], object], times: int = 30) -> dict[str, float]:
+        """Return what each part takes, in the median; the GPU is held up until all is on the stream."""
+        taken: dict[str, list[float]] = {}
+        for _ in range(times):
+            self.events.clear()
+            with self._torch.cuda.stream(self.stream):
+                self._torch.cuda._sleep(4_000_000)
+            self.stamp("")
+            self.stamp("an event alone")
+            enqueue()
+            self.stream.synchronize()
+            for (_, before), (name, event) in itertools.pairwise(self.events):
+                taken.setdefault(name, []).append(before.elapsed_time(event) * 1e3)
+        return {name: median(values) for name, values in taken.items()}
+
+
+def part_steps(rows: Rows, args: argparse.Namespace) -> None:
+    import torch
+
+    import trtnn.on_gpu
+    from trtnn import Detector
+
+    image = noise(*PICTURE)
+    for name in args.models:
+        engine = engine_of(args, name, 1)
+        detector = Detector(engine, device="cuda")
+        steps: Any = detector._steps
+        pinned = torch.from_numpy(image).pin_memory()
+        sources = {"ordinary memory": image, "pinned memory": pinned.numpy(), "a CUDA tensor": pinned.cuda()}
+        for _ in range(3):
+            detector([image])
+        (batch,) = steps._idle[1]
+        lane = batch._lane
+        rows.add("steps", f"{name}: the engine's CUDA graph alone", 1e3 * graph_of(engine), "us")
+        whole = milliseconds(lambda: batch._graph.launch(lane.handle), ROUNDS, 20, 5, lane.synchronize)  # noqa: B023
+        rows.add("steps", f"{name}: the graph of all from the image on the GPU to boxes", 1e3 * whole, "us")
+        stamped = Stamped(lane.handle)
+        kept, enqueue = trtnn.on_gpu.kernels, batch._worker.enqueue
+        try:
+            made = {}
+            for source in ("preprocessing", "postprocessing"):
+                made[source] = argparse.Namespace(launch=stamped.after("", kept(source).launch))
+            trtnn.on_gpu.kernels = made.__getitem__  # type: ignore[assignment]
+            batch._worker.enqueue = stamped.after("the network", enqueue)
+            for what, took in stamped.microseconds(lambda: batch._enqueue(lane.handle)).items():  # noqa: B023
+                rows.add("steps", f"{name}: {what}, launched alone", took, "us")
+        finally:
+            trtnn.on_gpu.kernels, batch._worker.enqueue = kept, enqueue
+        for source, given in sources.items():
+            moments = []
+            for _ in range(200):
+                at = [time.perf_counter()]
+                prepared = steps.prepare([given], 0)
+                at.append(time.perf_counter())
+                computed = steps.compute(prepared)
+                at.append(time.perf_counter())
+                lane.synchronize()
+                at.append(time.perf_counter())
+                steps.finish(computed)
+                at.append(time.perf_counter())
+                moments.append(np.diff(at) * 1e6)
+            for what, took in zip(
+                ("prepare", "compute", "the wait", "finish behind it"), np.median(moments, 0), strict=True
+            ):
+                rows.add("steps", f"{name}, from {source}: {what}", float(took), "us")
+
+
 def part_one(rows: Rows, args: argparse.Namespace) -> None:
     ways(rows, args, "one", 1)
 
@@ -302,24 +401,90 @@ def part_batch(rows: Rows, args: argparse.Namespace) -> None:
     ways(rows, args, "batch", 8)
 
 
+def rate_of(pictures: Callable[[int], Iterable[Any]], count: int) -> float:
+    """The pictures a second that an iterable of so many gives, in the median of three times."""
+    rates = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert sum(1 for _ in pictures(count)) == count
+        rates.append(count / (time.perf_counter() - start))
+    return median(rates)
+
+
 def part_stream(rows: Rows, args: argparse.Namespace) -> None:
     from trtnn import Detector
+    from trtnn.vision import write_image
+    from trtnn.vision.sources import file_source, read_frames
 
     count, image = 2000, noise(*PICTURE)
     pictures = [image.copy() for _ in range(64)]
+    folder = make_folder(args.engines / "jpeg")
+    sources = [file_source(folder / f"{index}.jpg") for index in range(64)]
+    for source in sources:
+        write_image(source.path, image)
+
+    def read(count: int, by_gpu: bool = False) -> Iterator[Any]:
+        files = [sources[i % 64] for i in range(count)]
+        for _, frame in read_frames(files, lambda source, error: print(source.name, error), by_gpu=by_gpu):
+            assert (frame.reader == "nvImageCodec") is by_gpu
+            yield frame.image
+
+    readers = {"OpenCV": False, "nvImageCodec": True} if try_import("nvidia.nvimgcodec") else {"OpenCV": False}
+    for reader, by_gpu in readers.items():
+        rate = rate_of(lambda count: read(count, by_gpu), count)  # noqa: B023
+        rows.add("stream", f"JPEG files of 1280 x 720, by {reader}: read alone", rate, "pictures/s")
     for name in args.models:
         engine = engine_of(args, name, args.batch)
         alone = args.batch / graph_of(engine) * 1000
         rows.add("stream", f"{name}, batch {args.batch}: the engine alone", alone, "pictures/s")
         detector = Detector(engine, device="cuda")
-        list(detector.stream(pictures[i % 64] for i in range(4 * args.batch)))
-        rates = []
-        for _ in range(3):
-            start = time.perf_counter()
-            assert sum(1 for _ in detector.stream(pictures[i % 64] for i in range(count))) == count
-            rates.append(count / (time.perf_counter() - start))
-        rows.add("stream", f"{name}, batch {args.batch}: Detector.stream", median(rates), "pictures/s")
-        rows.add("stream", f"{name}, batch {args.batch}: of the engine's own", 100 * median(rates) / alone, "%")
+
+        def stream(count: int) -> Iterable[Any]:
+            return detector.stream(pictures[i % 64] for i in range(count))  # noqa: B023
+
+        list(stream(8 * args.batch))
+        rate = rate_of(stream, count)
+        rows.add("stream", f"{name}, batch {args.batch}: Detector.stream", rate, "pictures/s")
+        rows.add("stream", f"{name}, batch {args.batch}: of the engine's own", 100 * rate / alone, "%")
+        for reader, by_gpu in readers.items():
+            rate = rate_of(lambda count: detector.stream(read(count, by_gpu)), count)  # noqa: B023
+            what = f"{name}, batch {args.batch}: Detector.stream of JPEG files by {reader}"
+            rows.add("stream", what, rate, "pictures/s")
+
+
+def part_threads(rows: Rows, args: argparse.Namespace) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from trtnn import Detector
+
+    many, threads = 40, 8
+    image = noise(1500, 1500)
+    rng = np.random.default_rng(1)
+    pictures = [image[top:, left:] for top, left in rng.integers(0, 1400, (threads, 2))]
+    for name in args.models:
+        engine = engine_of(args, name, 1)
+        cpu, shared = Detector(engine, device="cpu"), Detector(engine, device="cuda")
+        expected = [cpu([picture])[0] for picture in pictures]
+
+        def look(index: int, detector: Any = None) -> bool:
+            detector = detector or Detector(engine, device="cuda")  # noqa: B023
+            found = [detector([pictures[index]])[0] for _ in range(many)]
+            wanted = expected[index]  # noqa: B023
+            return all(
+                np.array_equal(one.boxes, wanted.boxes)
+                and np.array_equal(one.scores, wanted.scores)
+                and np.array_equal(one.classes, wanted.classes)
+                for one in found
+            )
+
+        with ThreadPoolExecutor(threads) as pool:
+            for what, detector in (("a Detector each", None), ("one Detector", shared)):
+                for turn in ("at first", "again"):
+                    start = time.perf_counter()
+                    same = list(pool.map(lambda index: look(index, detector), range(threads)))  # noqa: B023
+                    rate = threads * many / (time.perf_counter() - start)
+                    assert all(same), f"{what}: threads find other boxes"
+                    rows.add("threads", f"{name}, 8 threads, {what}, exact, {turn}", rate, "pictures/s")
 
 
 def part_memory(rows: Rows, args: argparse.Namespace) -> None:

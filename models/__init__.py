@@ -1,5 +1,15 @@
 """The networks that come with trtnn: a file for each family, and the table of their names."""
 
-from trtnn.models.registry import FAMILIES, by_name, create, describe, families, from_state_dict, identify, shaped
+from trtnn.models.registry import (
+    FAMILIES,
+    by_name,
+    by_task,
+    create,
+    describe,
+    families,
+    from_state_dict,
+    identify,
+    shaped,
+)
 
-__all__ = ["FAMILIES", "by_name", "create", "describe", "families", "from_state_dict", "identify", "shaped"]
+__all__ = ["FAMILIES", "by_name", "by_task", "create", "describe", "families", "from_state_dict", "identify", "shaped"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
-from trtnn.modules import BatchNorm2d, Conv2d, Identity, MaxPool2d, Module, ReLU, SiLU
+from trtnn.modules import BatchNorm2d, Conv2d, Identity, MaxPool2d, Module, ModuleList, ReLU, SiLU
 from trtnn.parameter import Parameter
 
 
@@ -17,6 +17,7 @@ class Conv(Module):
         c_in, c_out: channels.
         k, s: the kernel's side and the stride.
         p: padding on each side; half of the kernel where None.
+        g: groups.
         eps: of BatchNorm; Ultralytics trains with 1e-3.
         act: makes the activation.
     """
@@ -28,11 +29,12 @@ class Conv(Module):
         k: int = 1,
         s: int = 1,
         p: int | None = None,
+        g: int = 1,
         eps: float = 1e-3,
         act: Callable[[], Module] = SiLU,
     ) -> None:
         super().__init__()
-        self.conv = Conv2d(c_in, c_out, k, s, k // 2 if p is None else p, bias=False)
+        self.conv = Conv2d(c_in, c_out, k, s, k // 2 if p is None else p, groups=g, bias=False)
         self.bn: Module = BatchNorm2d(c_out, eps=eps, momentum=0.03)
         self.act = act()
 
@@ -73,14 +75,20 @@ def without_norms(model: Module) -> None:
 class Bottleneck(Module):
     """A convolution with a kernel of ``k`` and one of 3×3, with a residual path round them where ``shortcut``.
 
+    Args:
+        c: channels.
+        inner: channels between the two; ``c`` where None.
+        c_out: channels behind them; ``c`` where None.
+
     Attributes:
         add: whether it has that path; Ultralytics' name.
     """
 
-    def __init__(self, c: int, k: int, shortcut: bool) -> None:
+    def __init__(self, c: int, k: int, shortcut: bool, inner: int | None = None, c_out: int | None = None) -> None:
         super().__init__()
-        self.cv1 = Conv(c, c, k)
-        self.cv2 = Conv(c, c, 3)
+        inner = c if inner is None else inner
+        self.cv1 = Conv(c, inner, k)
+        self.cv2 = Conv(inner, c if c_out is None else c_out, 3)
         self.add = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,20 +96,40 @@ class Bottleneck(Module):
         return x + y if self.add else y
 
 
-class SPPF(Module):
-    """Spatial pyramid pooling with windows of 5, 9 and 13, from one pool of 5 applied again and again.
+class SPP(Module):
+    """Spatial pyramid pooling (https://arxiv.org/abs/1406.4729): maxima of windows of several sizes, side by side."""
 
-    Attributes:
-        n: how often it is applied; Ultralytics' name.
-        add: whether the input is added to the result, which newer networks than those here do.
-    """
-
-    n, add = 3, False
-
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, windows: tuple[int, ...]) -> None:
         super().__init__()
         c = c_in // 2
         self.cv1 = Conv(c_in, c)
+        self.cv2 = Conv(c * (len(windows) + 1), c_out)
+        self.m = ModuleList(MaxPool2d(k, 1, k // 2) for k in windows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.cv1(x)
+        return self.cv2(F.cat([x, *(pool(x) for pool in self.m)], 1))
+
+
+class SPPF(Module):
+    """Spatial pyramid pooling with windows of 5, 9 and 13, from one pool of 5 applied again and again.
+
+    Args:
+        c_in, c_out: channels.
+        act: makes the activation before the pools.
+        add: whether the input is added to the result.
+
+    Attributes:
+        n: how often it is applied; Ultralytics' name, as ``add`` is.
+    """
+
+    n = 3
+
+    def __init__(self, c_in: int, c_out: int, act: Callable[[], Module] = SiLU, add: bool = False) -> None:
+        super().__init__()
+        self.add = add
+        c = c_in // 2
+        self.cv1 = Conv(c_in, c, act=act)
         self.cv2 = Conv(c * 4, c_out)
         self.m = MaxPool2d(5, 1, 2)
 

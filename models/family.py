@@ -11,7 +11,7 @@ from trtnn.errors import ArgumentError, StateDictError, harmless_text
 from trtnn.models import following
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.names import unknown_name
-from trtnn.models.registry import describe, own_part
+from trtnn.models.registry import by_name, describe, identify, own_part
 from trtnn.models.strangers import stranger
 from trtnn.modules import Module
 from trtnn.modules.module import LoadResult
@@ -30,17 +30,19 @@ class Family(Module):
         variants: what makes each size, by its name.
         pipeline: a key of :data:`trtnn.vision.PIPELINES`, which says how images become inputs and outputs become
             detections.
-        task: ``"detect"`` or ``"classify"``.
+        task: ``"detect"``, ``"segment"``, ``"pose"``, ``"obb"`` or ``"classify"``.
         heads: what the option ``head`` may be.
         sources: for each layer of ``model`` the number of the layer, or the numbers, that it takes, where the project
             that trains them numbers them so.
+        fused: whether BatchNorm is folded into the convolutions.
     """
 
     variants: ClassVar[Mapping[str, Any]]
-    pipeline: ClassVar[str]
-    task: ClassVar[str] = "detect"
-    heads: ClassVar[tuple[str, ...]] = ("decoded", "raw")
+    pipeline: str
+    task: str = "detect"
+    heads: tuple[str, ...] = ("decoded", "raw")
     sources: Sequence[int | list[int]] = ()
+    fused: bool = False
     _names_of_file: list[str] | None = None  # those in ``metadata`` that the last state dict brought
     _followed: Sequence[following.Change] = ()  # what else it brought
 
@@ -87,6 +89,11 @@ class Family(Module):
             **({"stride": stride or strides[-1], "strides": list(strides)} if strides else {}),
             **({"names": list(names)} if names is not None else {}),
         }
+
+    @classmethod
+    def task_of(cls, name: str) -> str:
+        """Return the task of a variant."""
+        return cls.task
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -212,9 +219,17 @@ class Family(Module):
         described = describe(state_dict)
         if described is None:
             named = stranger(state_dict)
-            more = f": it is {named}" if named else ""
+            more = f": it looks like {named}" if named else ""
             return f"this does not look like a {type(self).__name__}, nor like another model of trtnn{more}"
-        return f"this looks like {described}"
+        arguments = identify(state_dict) or {}
+        lines = [f"this looks like {described}"]
+        task = by_name()[arguments["name"]].task_of(arguments["name"])
+        if task != self.metadata.get("task", task):
+            lines.append(f"its task is {task}, that of {self.metadata['model']} is {self.metadata['task']}")
+        elif arguments.get("fused", False) != self.fused:
+            folded, how = ("is", "with") if arguments.get("fused") else ("is not", "without")
+            lines.append(f"BatchNorm {folded} folded into its convolutions: create the model {how} fused=True")
+        return "\n  ".join(lines)
 
 
 def _absolute(source: following.Plain, number: int) -> Any:

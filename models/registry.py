@@ -22,11 +22,18 @@ Identify = Callable[[Mapping[str, Any]], dict[str, Any] | None]  # Family.identi
 # The file of each family and its class. They are imported when a model is first looked up, not before.
 FAMILIES = (
     ("yolov5", "YOLOv5"),
+    ("yolov5u", "YOLOv5u"),
     ("yolov8", "YOLOv8"),
+    ("yolov9", "YOLOv9"),
+    ("yolo11", "YOLO11"),
+    ("yolo12", "YOLO12"),
+    ("yolo26", "YOLO26"),
     ("yolov3", "YOLOv3"),
+    ("yolov3u", "YOLOv3u"),
     ("resnet", "ResNet"),
     ("retinanet", "RetinaNet"),
     ("centernet", "CenterNet"),
+    ("rtdetr", "RTDETR"),
 )
 
 
@@ -40,6 +47,14 @@ def families() -> tuple[type[Family], ...]:
 def by_name() -> dict[str, type[Family]]:
     """Return the family of each model, by the model's name."""
     return {name: family for family in families() for name in family.variants}
+
+
+def by_task() -> dict[tuple[type[Family], str], list[str]]:
+    """Return the names of the models of each family and task."""
+    grouped: dict[tuple[type[Family], str], list[str]] = {}
+    for name, family in by_name().items():
+        grouped.setdefault((family, family.task_of(name)), []).append(name)
+    return grouped
 
 
 def create(name: str, **options: Any) -> Family:
@@ -130,12 +145,12 @@ def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
         family.canonical(state_dict)  # raises where the names are of a form it knows, and the numbers are not
     if network := stranger(state_dict):
         return StateDictError(
-            f"this is {network}, which trtnn has no model for", "trtnn models lists those that it has"
+            f"this looks like {network}, which trtnn has no model for", "trtnn models lists those that it has"
         )
     sample = ", ".join(list(state_dict)[:3])
     return StateDictError(
         f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
-        f"known: {', '.join(by_name())}",
+        f"known: {', '.join(name for _, name in FAMILIES)}; trtnn models lists their models",
     )
 
 

@@ -16,22 +16,41 @@ _TASKS = {
     "classify": "for classification",
     "detect": "for detection",
 }
-# A pattern of a name, and what has such a name; the first that is found says it. Layers are Ultralytics' numbers.
+# A pattern of a name, and what has such a name; the first that is found says it. Layers are numbered in the YOLOs that
+# are made of lists of them.
 _SIGNS = (
-    (r"model\.6\.m\.0\.0\.attn\.", "YOLO12"),
-    (r"model\.10\.m\.0\.attn\.", "YOLO11 or a later one"),
+    (r"model\.6\.m\.0\.0\.attn\.qk\.", "YOLOv12 in the form of its authors' release"),
+    (r"model\.6\.m\.0\.0\.attn\.", "YOLO12 in another form"),
+    (r"model\.\d+\.(reprta|savpe|lrpc)\.", "YOLOE"),
+    (r"model\.\d+\.cv4\.0\.(logit_scale|bias)$", "YOLO-World"),
+    (r"model\.10\.m\.0\.attn\.", "YOLO11 or a later one in another form"),
     (r"model\.10\.attn\.", "YOLOv10"),
-    (r"model\.2\.cv2\.0\.m\.0\.cv1\.(conv1|conv2)\.", "YOLOv9"),
-    (r"model\.2\.cv[23]\.0\.cv1\.", "YOLOv9"),
-    (r"model\.105\.m\.0\.", "YOLOv7"),
-    (r"model\.77\.m\.0\.", "YOLOv7-tiny"),
-    (r"model\.28\.cv3\.3\.", "YOLOv8 with a fourth level"),
-    (r"model\.22\.cv4\.", "YOLOv8"),
+    (r"model\.2\.m\.0\.conv\.0\.cv1\.", "a YOLO of Ghost blocks"),
+    (r"model\.\d+\.cv2\.0\.cv1\.", "YOLOv9 in the form of its authors' release"),
+    (r"model\.105\.i?m\.0\.", "YOLOv7"),
+    (r"model\.121\.i?m\.0\.", "YOLOv7x"),
+    (r"model\.118\.i?m2?\.0\.", "YOLOv7-W6"),
+    (r"model\.77\.i?m\.0\.", "YOLOv7-tiny"),
+    (r"model\.\d+\.dec_score_head\.", "Ultralytics' RT-DETR"),
     (r"model\.\d+\.cv3\.0\.2\.bias", "a YOLO with YOLOv8's head"),
     (r"model\.(24|33)\.proto\.", "YOLOv5"),
+    (r"model\.\d+\.m\.0\.bias", "a YOLO with YOLOv5's head"),
     (r"model\.\d+\.linear\.weight", "a YOLO"),
-    (r"backbone\.backbone\.stem\.conv\.conv\.", "YOLOX"),
-    (r"transformer\.decoder\.layers\.0\.", "a DETR"),
+    (r"backbone\.ERBlock_2\.", "YOLOv6"),
+    (r"backbone\.backbone\.stem\.conv\.conv\.|bbox_head\.multi_level_cls_convs\.", "YOLOX"),
+    (r"backbone\.stem\.conv\.branch_3x3\.", "YOLO-NAS"),
+    (r"backbone\.block_list\.0\.", "DAMO-YOLO"),
+    (r"bbox_head\.rtm_cls\.", "RTMDet"),
+    (r"(backbone\.)?down1\.conv1\.conv\.0\.", "YOLOv4"),
+    (r"(fpn\.cell\.0\.fnode|bifpn)\.", "EfficientDet"),
+    (r"(model\.)?decoder\.(decoder\.)?lqe_layers\.", "D-FINE"),
+    (r"(model\.)?encoder\.lateral_convs\.0\.conv\.weight", "an RT-DETR in another form"),
+    (r"backbone\.0\.encoder\.encoder\.embeddings\.|model\.backbone\.backbone\.embeddings\.cls_token", "RF-DETR"),
+    (r"(model|transformer)\.level_embed$", "a Deformable DETR"),
+    (r"vit\.embeddings\.detection_tokens", "YOLOS"),
+    (r"transformer\.decoder\.layers\.0\.|model\.decoder\.layers\.0\.encoder_attn\.", "a DETR"),
+    (r"image_encoder\.(trunk|patch_embed)\.", "a Segment Anything model"),
+    (r"proposal_generator\.rpn_head\.", "a detector of Detectron2"),
     (r"roi_heads\.mask_predictor\.", "a Mask R-CNN"),
     (r"roi_heads\.keypoint_predictor\.", "a Keypoint R-CNN"),
     (r"(roi_heads|roi_head)\.", "a Faster R-CNN"),
@@ -45,15 +64,12 @@ _HEADS = ((r"model\.\d+\.proto\.", "segment"), (r"model\.\d+\.linear\.weight", "
 
 
 def stranger(state_dict: Mapping[str, Any]) -> str | None:
-    """Return what a state dict of no model here is, such as ``yolo11n for segmentation``, or None."""
+    """Return what a state dict of no model here is, such as ``yolov10n for detection``, or None."""
     said = metadata_of(state_dict)
     task = said.get("task") or _task(state_dict)
     family = said.get("architecture") if said.get("modules") else None
     family = None if str(family).endswith("Model") else family  # a class, which may be any network's
-    sign = next((what for sign, what in _SIGNS if _has(state_dict, sign)), None)
-    if family and sign and "head" in sign:  # Ultralytics train yolov3 and yolov5 with it, under those names
-        family = f"{family} with YOLOv8's head"
-    family = family or sign
+    family = family or next((what for sign, what in _SIGNS if _has(state_dict, sign)), None)
     if family is None:
         return None
     return harmless_text(f"{family} {_TASKS[task]}" if task in _TASKS else str(family))

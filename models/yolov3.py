@@ -215,6 +215,7 @@ class YOLOv3(Family):
         self.bbox_head = Head(variant, classes, original, conv)
         if anchors is not None:
             self.bbox_head.set_anchors(anchors)
+        self.fused = fused
         if fused:
             without_norms(self)
 

@@ -17,12 +17,13 @@ import numpy as np
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
-from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv, without_norms
+from trtnn.models.blocks import SPP, SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.family import Family
-from trtnn.models.panet import panet, sources
+from trtnn.models.numbered import call
+from trtnn.models.panet import sources
 from trtnn.models.sizes import expect_multiples
-from trtnn.modules import DCN, Conv2d, MaxPool2d, Module, ModuleList, Sequential, Upsample
+from trtnn.modules import DCN, Conv2d, Module, ModuleList, Sequential, Upsample
 from trtnn.ops.convolution import kept_apart
 from trtnn.parameter import Buffer
 from trtnn.shapes.symbolic import at_opt
@@ -57,21 +58,6 @@ class C3(Module):
         return channels > 64 and channels % 128 != 0 and batch * math.prod(sides) * channels > 1 << 21
 
 
-class SPP(Module):
-    """Spatial pyramid pooling (https://arxiv.org/abs/1406.4729): maxima of windows of several sizes, side by side."""
-
-    def __init__(self, c_in: int, c_out: int, windows: tuple[int, ...]) -> None:
-        super().__init__()
-        c = c_in // 2
-        self.cv1 = Conv(c_in, c)
-        self.cv2 = Conv(c * (len(windows) + 1), c_out)
-        self.m = ModuleList(MaxPool2d(k, 1, k // 2) for k in windows)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.cv1(x)
-        return self.cv2(F.cat([x, *(pool(x) for pool in self.m)], 1))
-
-
 class Focus(Module):
     """Each 2×2 square of pixels becomes one cell of four times the channels, then a convolution."""
 
@@ -103,7 +89,7 @@ class Variant(NamedTuple):
     width: float
 
 
-_SIZES = {
+SIZES = {
     "n": Variant(0.33, 0.25),
     "s": Variant(0.33, 0.50),
     "m": Variant(0.67, 0.75),
@@ -123,59 +109,35 @@ _ANCHORS_P6 = (
 )
 
 
-class YOLOv5(Family):
-    """YOLOv5 in any of its sizes.
+class Layers(NamedTuple):
+    """All layers before the head.
 
     Args:
-        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for images of 1280 pixels, or with -dcn those
-            of deformable convolutions, which are of version 6.0 alone.
-        classes: the number of classes.
-        version: ``"6.0"`` (also 6.x and 7.0) or ``"5.0"``, by the release that trained the checkpoint.
-        head: ``"decoded"`` gives (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels, objectness
-            and class scores in 0..1, with 25200 boxes at 640 pixels. ``"raw"`` gives a list of maps
-            (batch, 3 · (5 + classes), rows, columns), one for each stride.
-        depth, width: in place of the size's own multiples.
-        names: of the classes, for the engine file.
-        fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
-
-    Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
+        depth, width: multiples of the size.
+        levels: 3, or 4 in the P6 models.
+        version: ``"6.0"`` or ``"5.0"``.
+        deformable: how many of the backbone's halvings behind the stem are.
     """
 
-    pipeline = "yolov5"
-    variants = {f"yolov5{size}{kind}": variant for kind in ("", "6", "-dcn") for size, variant in _SIZES.items()}
+    depth: float
+    width: float
+    levels: int
+    version: str = "6.0"
+    deformable: int = 0
 
-    def __init__(
-        self,
-        name: str = "yolov5s",
-        classes: int = 80,
-        version: str = "6.0",
-        head: str = "decoded",
-        depth: float | None = None,
-        width: float | None = None,
-        names: Sequence[str] | None = None,
-        fused: bool = False,
-    ) -> None:
-        p6 = name.endswith("6")
-        super().__init__()
-        self.declare(name, classes, head, names, 1280 if p6 else 640, (8, 16, 32, 64) if p6 else (8, 16, 32))
-        if version not in ("5.0", "6.0"):
-            raise ArgumentError(f"YOLOv5 version {version!r}", "known: '6.0', which 6.x and 7.0 share, and '5.0'")
-        if name.endswith("-dcn") and version != "6.0":
-            raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
-        self.head, self.version = head, version
-        self.deformable = 3 if name.endswith("-dcn") else 0  # of the backbone's halvings behind the stem
-        self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
-        anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, 3, 2)
+    @property
+    def head_channels(self) -> list[int]:
+        """The channels of the maps that the head takes, the finest first."""
+        return [self._channels(c) for c in self._stages[1:]]
 
-        lower, top = [128, 256, 512, *([768] if p6 else [])], 1024
-        self.model = ModuleList([*self._backbone([*lower, top]), *self._neck(lower[1:], top)])
-        heads = [self._channels(c) for c in (*lower[1:], top)]
-        self.model.append(Detect(heads, classes, anchors, self.strides))
-        if version == "5.0":  # those checkpoints hold the anchors twice, here in pixels
-            self.model[-1].anchor_grid = Buffer(len(anchors), 1, 3, 1, 1, 2, optional=True)
-        self.sources = sources(len(self.strides), narrow=True)
-        if fused:
-            without_norms(self)
+    def make(self) -> list[Module]:
+        """Return them."""
+        *lower, top = self._stages
+        return [*self._backbone(self._stages), *self._neck(lower[1:], top)]
+
+    @property
+    def _stages(self) -> list[int]:
+        return [128, 256, 512, *([768] if self.levels == 4 else []), 1024]
 
     def _channels(self, c: int) -> int:
         return math.ceil(c * self.width / 8) * 8
@@ -219,11 +181,62 @@ class YOLOv5(Family):
             layers += [self._conv(c, c, 3, 2), Concat(), self._c3(2 * c, above, 3, False)]
         return layers
 
+
+class YOLOv5(Family):
+    """YOLOv5 in any of its sizes.
+
+    Args:
+        name: yolov5n, s, m, l or x, or with a 6 behind it the P6 models for images of 1280 pixels, or with -dcn those
+            of deformable convolutions, which are of version 6.0 alone.
+        classes: the number of classes.
+        version: ``"6.0"`` (also 6.x and 7.0) or ``"5.0"``, by the release that trained the checkpoint.
+        head: ``"decoded"`` gives (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels, objectness
+            and class scores in 0..1, with 25200 boxes at 640 pixels. ``"raw"`` gives a list of maps
+            (batch, 3 · (5 + classes), rows, columns), one for each stride.
+        depth, width: in place of the size's own multiples.
+        names: of the classes, for the engine file.
+        fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
+
+    Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
+    """
+
+    pipeline = "yolov5"
+    variants = {f"yolov5{size}{kind}": variant for kind in ("", "6", "-dcn") for size, variant in SIZES.items()}
+
+    def __init__(
+        self,
+        name: str = "yolov5s",
+        classes: int = 80,
+        version: str = "6.0",
+        head: str = "decoded",
+        depth: float | None = None,
+        width: float | None = None,
+        names: Sequence[str] | None = None,
+        fused: bool = False,
+    ) -> None:
+        p6 = name.endswith("6")
+        super().__init__()
+        self.declare(name, classes, head, names, 1280 if p6 else 640, (8, 16, 32, 64) if p6 else (8, 16, 32))
+        if version not in ("5.0", "6.0"):
+            raise ArgumentError(f"YOLOv5 version {version!r}", "known: '6.0', which 6.x and 7.0 share, and '5.0'")
+        if name.endswith("-dcn") and version != "6.0":
+            raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
+        self.head, self.version = head, version
+        self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
+        anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, 3, 2)
+        layers = Layers(self.depth, self.width, len(self.strides), version, 3 if name.endswith("-dcn") else 0)
+        self.model = ModuleList([*layers.make(), Detect(layers.head_channels, classes, anchors, self.strides)])
+        if version == "5.0":  # those checkpoints hold the anchors twice, here in pixels
+            self.model[-1].anchor_grid = Buffer(len(anchors), 1, 3, 1, 1, 2, optional=True)
+        self.sources = sources(len(self.strides), narrow=True)
+        self.fused = fused
+        if fused:
+            without_norms(self)
+
     def forward(self, images: Tensor) -> Any:
         expect_multiples(images.shape[2:], self.strides[-1], self.name)
         *layers, detect = self.model
-        maps = panet(layers, images, len(self.strides), narrow=True)
-        return detect(*maps, decode=self.head == "decoded")
+        return detect(*call(layers, self.sources, images), decode=self.head == "decoded")
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -238,7 +251,7 @@ class YOLOv5(Family):
             return None
         width = math.prod(stem.shape) / 108 / 64  # either stem has 108 weights a channel
         depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3
-        size = min(_SIZES, key=lambda s: abs(_SIZES[s].width - width) + abs(_SIZES[s].depth - depth))
+        size = min(SIZES, key=lambda s: abs(SIZES[s].width - width) + abs(SIZES[s].depth - depth))
         classes = math.prod(bias.shape) // 3 - 5
         fused = {} if f"{'model.0.conv' if old else 'model.0'}.bn.weight" in state_dict else {"fused": True}
         return {"name": f"yolov5{size}{kind}", "classes": classes, "version": "5.0" if old else "6.0", **fused}

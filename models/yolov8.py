@@ -7,20 +7,14 @@ sides of a box, each as a distribution (https://arxiv.org/abs/2006.04388), besid
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
-from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv, without_norms
-from trtnn.models.boxes import cells_of, join
-from trtnn.models.family import Family
-from trtnn.models.panet import panet, sources
-from trtnn.models.sizes import expect_multiples
-from trtnn.modules import Conv2d, Module, ModuleList, Sequential, Upsample
-
-BINS = 16  # a distance is told as how likely it is 0, 1, ... 15 cells
+from trtnn.models.blocks import SPPF, Bottleneck, Concat, Conv
+from trtnn.models.yolo_family import TASKS, YOLO, Scale
+from trtnn.modules import Module, ModuleList, Sequential, Upsample
 
 
 class C2f(Module):
@@ -42,149 +36,112 @@ class C2f(Module):
         return self.cv2(F.cat(kept, 1))
 
 
-class DFL(Module):
-    """The mean of a distribution over 0, 1, ... 15, those numbers being the weights of a 1×1 convolution."""
+class C2(Module):
+    """A cross-stage partial block: half of the channels go through ``n`` bottlenecks, half past them."""
 
-    def __init__(self) -> None:
+    def __init__(self, c_in: int, c_out: int, n: int) -> None:
         super().__init__()
-        self.conv = Conv2d(BINS, 1, 1, bias=False)
+        c = c_out // 2
+        self.cv1 = Conv(c_in, 2 * c)
+        self.cv2 = Conv(2 * c, c_out)
+        self.m = Sequential(*(Bottleneck(c, 3, False) for _ in range(n)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn (batch, 64, cells) into (batch, 4, cells)."""
-        batch, _, cells = x.shape
-        likely = x.view(batch, 4, BINS, cells).softmax(2)
-        return (likely * self.conv.weight.numpy().reshape(BINS, 1)).sum(2)
+        through, past = self.cv1(x).chunk(2, 1)
+        return self.cv2(F.cat([self.m(through), past], 1))
 
 
-class Detect(Module):
-    """The head: on each level two branches, for the sides of a box and for the classes.
-
-    With l, t, r, b the distances in cells from the middle of a cell to the left, top, right and bottom side:
-    centre = (cell + ½ + ((r, b) - (l, t)) / 2) · stride and size = ((l, t) + (r, b)) · stride, in pixels.
-    """
-
-    def __init__(self, channels: Sequence[int], classes: int, strides: tuple[int, ...]) -> None:
-        super().__init__()
-        self.strides = strides
-        sides = max(16, channels[0] // 4, 4 * BINS)
-        scores = max(channels[0], min(classes, 100))
-        self.cv2 = ModuleList(self._branch(c, sides, 4 * BINS) for c in channels)
-        self.cv3 = ModuleList(self._branch(c, scores, classes) for c in channels)
-        self.dfl = DFL()
-
-    def _branch(self, c_in: int, c: int, c_out: int) -> Sequential:
-        return Sequential(Conv(c_in, c, 3), Conv(c, c, 3), Conv2d(c, c_out, 1))
-
-    def forward(self, *levels: Tensor, decode: bool = True) -> Any:
-        sides = [branch(x) for branch, x in zip(self.cv2, levels, strict=True)]
-        scores = [branch(x) for branch, x in zip(self.cv3, levels, strict=True)]
-        return self.boxes(sides, scores) if decode else [F.cat(maps, 1) for maps in zip(sides, scores, strict=True)]
-
-    def boxes(self, sides: Sequence[Tensor], scores: Sequence[Tensor]) -> Tensor:
-        """Turn maps (batch, 64, rows, columns) and (batch, classes, rows, columns) into (batch, 4 + classes, boxes)."""
-        cells = [cells_of(*x.shape[2:]) for x in sides]
-        strides = [part[:, :1] * 0 + stride for part, stride in zip(cells, self.strides, strict=True)]
-        middles = [(part + 0.5) * stride for part, stride in zip(cells, self.strides, strict=True)]
-        strides, middles = (join(parts, 0).transpose(1, 0) for parts in (strides, middles))
-
-        distances = self.dfl(F.cat([x.flatten(2) for x in sides], 2).float())
-        near, far = distances.chunk(2, 1)
-        centre, size = (far - near) * (strides / 2) + middles, (near + far) * strides
-        return F.cat([centre, size, F.cat([x.flatten(2) for x in scores], 2).sigmoid().float()], 1)
+# What a name may end with, and the tasks that there are of it: with a level of stride 4 or 64 more.
+_KINDS = {"": tuple(TASKS), "-p2": ("",), "-p6": ("", "-seg", "-pose")}
+_HEADS = {"model.22.": "", "model.9.": "", "model.28.": "-p2", "model.30.": "-p6"}  # by where the head stands
 
 
-class Variant(NamedTuple):
-    """How deep and wide a model is, and how many channels it has before it is made wide at most."""
-
-    depth: float
-    width: float
-    most: int
+def _kind_of(name: str) -> str:
+    return next((kind for kind in _KINDS if kind and name.endswith(kind)), "")
 
 
-class YOLOv8(Family):
-    """YOLOv8 in any of its sizes.
+class YOLOv8(YOLO):
+    """YOLOv8 in any of its sizes and tasks.
 
     Args:
-        name: yolov8n, s, m, l or x.
-        classes: the number of classes.
+        name: yolov8n, s, m, l or x, or with -seg, -pose, -obb or -cls behind it those of the other tasks; -p2 behind a
+            detector's name, as in yolov8n-p2, is the one with a level of stride 4 more, and -p6, as in yolov8n-p6 or
+            yolov8x-pose-p6, the one with a level of stride 64 more, for images of 1280 pixels.
+        classes: the number of classes; where None, that of the published checkpoints: 80, for poses 1, for oriented
+            boxes 15, for images 1000.
         head: ``"decoded"`` gives (batch, 4 + classes, boxes): centre x, centre y, width, height in pixels, and class
             scores in 0..1, with 8400 boxes at 640 pixels. ``"raw"`` gives a list of maps
-            (batch, 64 + classes, rows, columns), one for each stride.
+            (batch, 64 + classes, rows, columns), one for each stride. What the task has more stands behind the
+            classes: the coefficients of a mask, key points in pixels, an angle in radians; see
+            :mod:`trtnn.models.yolo_heads`. For masks either is ``"prediction"`` in a dict, beside ``"prototypes"``
+            (batch, 32, rows, columns). For images ``"probabilities"`` or ``"logits"``, (batch, classes).
         names: of the classes, for the engine file.
         fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
+        kpt_shape: how many key points, and 2 numbers for each, x and y, or 3, with visibility; (17, 3) where None.
 
-    Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32.
+    Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32, with -p6 of 64, and for -cls
+    any.
     """
 
-    pipeline = "yolov8"
     variants = {
-        "yolov8n": Variant(0.33, 0.25, 1024),
-        "yolov8s": Variant(0.33, 0.50, 1024),
-        "yolov8m": Variant(0.67, 0.75, 768),
-        "yolov8l": Variant(1.00, 1.00, 512),
-        "yolov8x": Variant(1.00, 1.25, 512),
+        f"yolov8{size}{suffix}{kind}": scale._replace(most=1024) if suffix == "-cls" else scale
+        for kind, suffixes in _KINDS.items()
+        for suffix in suffixes
+        for size, scale in {
+            "n": Scale(0.33, 0.25, 1024),
+            "s": Scale(0.33, 0.50, 1024),
+            "m": Scale(0.67, 0.75, 768),
+            "l": Scale(1.00, 1.00, 512),
+            "x": Scale(1.00, 1.25, 512),
+        }.items()
     }
 
     def __init__(
         self,
         name: str = "yolov8s",
-        classes: int = 80,
-        head: str = "decoded",
+        classes: int | None = None,
+        head: str | None = None,
         names: Sequence[str] | None = None,
         fused: bool = False,
+        kpt_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.head = head
-        self.declare(name, classes, head, names, 640, (8, 16, 32))
-        depth, width, most = self.variants[name]
-        c1, c2, c3, c4, c5 = (math.ceil(min(c, most) * width / 8) * 8 for c in (64, 128, 256, 512, 1024))
-        few, many = (max(round(n * depth), 1) for n in (3, 6))
-        self.model = ModuleList(
-            [
-                Conv(3, c1, 3, 2),
-                Conv(c1, c2, 3, 2),
-                C2f(c2, c2, few, True),
-                Conv(c2, c3, 3, 2),
-                C2f(c3, c3, many, True),  # 4: stride 8
-                Conv(c3, c4, 3, 2),
-                C2f(c4, c4, many, True),  # 6: stride 16
-                Conv(c4, c5, 3, 2),
-                C2f(c5, c5, few, True),
-                SPPF(c5, c5),  # 9: stride 32
-                Upsample(scale_factor=2),
-                Concat(),
-                C2f(c5 + c4, c4, few, False),
-                Upsample(scale_factor=2),
-                Concat(),
-                C2f(c4 + c3, c3, few, False),
-                Conv(c3, c3, 3, 2),
-                Concat(),
-                C2f(c3 + c4, c4, few, False),
-                Conv(c4, c4, 3, 2),
-                Concat(),
-                C2f(c4 + c5, c5, few, False),
-                Detect((c3, c4, c5), classes, self.strides),
-            ]
-        )
-        self.sources = sources(len(self.strides), narrow=False)
-        if fused:
-            without_norms(self)
+        kind = _kind_of(name)
+        strides = {"-p2": (4, 8, 16, 32), "-p6": (8, 16, 32, 64)}.get(kind, (8, 16, 32))
+        self.set_up(name, classes, head, names, fused, kpt_shape, strides, 1280 if kind == "-p6" else None)
 
-    def forward(self, images: Tensor) -> Any:
-        expect_multiples(images.shape[2:], self.strides[-1], self.name)
-        *layers, detect = self.model
-        maps = panet(layers, images, len(self.strides), narrow=False)
-        return detect(*maps, decode=self.head == "decoded")
+    def backbone(self, scale: Scale) -> tuple[list[Module], list[int]]:
+        few, many = map(scale.repeats, (3, 6))
+        deep = _kind_of(self.name) == "-p6"
+        channels = [scale.channels(c) for c in (128, 256, 512, *((768,) if deep else ()), 1024)]
+        current = scale.channels(64)
+        layers: list[Module] = [Conv(3, current, 3, 2)]
+        for c, n in zip(channels, (few, many, many, *((few,) if deep else ()), few), strict=True):
+            layers += [Conv(current, c, 3, 2), C2f(c, c, n, True)]
+            current = c
+        return layers, channels[-len(self.strides) :]
+
+    def neck(self, scale: Scale, channels: Sequence[int]) -> tuple[list[Module], list[int]]:
+        *finer, top = channels
+        n = scale.repeats(3)
+
+        def block(c_in: int, c_out: int) -> Module:
+            return C2(c_in, c_out, n) if _kind_of(self.name) == "-p6" else C2f(c_in, c_out, n, False)
+
+        layers: list[Module] = [SPPF(top, top)]
+        current = top
+        for c in reversed(finer):
+            layers += [Upsample(scale_factor=2), Concat(), block(current + c, c)]
+            current = c
+        for c, above in zip(finer, channels[1:], strict=True):
+            layers += [Conv(c, c, 3, 2), Concat(), block(c + above, above)]
+        return layers, [*channels]
 
     @classmethod
-    def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the arguments of the YOLOv8 that a state dict's names and sizes tell of, or None."""
-        stem, bias = state_dict.get("model.0.conv.weight"), state_dict.get("model.22.cv3.0.2.bias")
-        is_c2f = "model.2.m.0.cv1.conv.weight" in state_dict  # YOLOv9 has its head at 22 too
-        is_detector = not any(name.startswith("model.22.cv4") for name in state_dict)  # of masks or key points
-        if stem is None or bias is None or not (is_c2f and is_detector):
-            return None
-        width = math.prod(stem.shape) / 27 / 64
-        name = min(cls.variants, key=lambda name: abs(cls.variants[name].width - width))
-        fused = {} if "model.0.bn.weight" in state_dict else {"fused": True}
-        return {"name": name, "classes": math.prod(bias.shape), **fused}
+    def is_own(cls, state_dict: Mapping[str, Any], head: str) -> bool:
+        return head in _HEADS and "model.6.m.0.cv1.conv.weight" in state_dict  # a C2f, unlike YOLOv9 and YOLO12
+
+    @classmethod
+    def nearest(cls, state_dict: Mapping[str, Any], head: str, names: Sequence[str]) -> str | None:
+        alike = [name for name in names if _kind_of(name) == _HEADS[head]]
+        return super().nearest(state_dict, head, alike) if alike else None

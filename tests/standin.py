@@ -250,6 +250,7 @@ class Lane:
     def __init__(self, log: list[tuple[Any, ...]]) -> None:
         self.log = log
         self.allocated: dict[int, np.ndarray] = {}
+        self.locked: dict[int, np.ndarray] = {}
 
     def enter(self) -> None:
         pass
@@ -266,7 +267,16 @@ class Lane:
         del self.allocated[address]
 
     def pinned(self, size_bytes: int) -> np.ndarray:
-        return np.full(size_bytes + 8, 255, np.uint8)[:size_bytes]
+        memory = np.full(size_bytes + 8, 255, np.uint8)[:size_bytes]
+        self.locked[memory.ctypes.data] = memory
+        return memory
+
+    def release_pinned(self, memory: np.ndarray) -> None:
+        self.log.append(("release pinned",))
+        del self.locked[memory.ctypes.data]
+
+    def is_pinned(self, array: np.ndarray) -> bool:
+        return array.ctypes.data in self.locked
 
     def upload(self, address: int, array: np.ndarray) -> None:
         assert array.flags.c_contiguous

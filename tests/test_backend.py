@@ -25,7 +25,7 @@ class Members:
 
 def fake_tensorrt(
     version, flags, builder_flags, config=(), module=(), network=(), types=(), unary=(), engine=(), preview=(),
-    activations=(),
+    activations=(), quantize=(),
 ):  # fmt: skip
     class Logger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)
@@ -40,6 +40,7 @@ def fake_tensorrt(
         DataType=Members(*types),
         UnaryOperation=Members(*unary),
         ActivationType=Members("RELU", *activations),
+        IQuantizeLayer=SimpleNamespace(**dict.fromkeys(quantize)),
         ICudaEngine=SimpleNamespace(**dict.fromkeys(engine)),
         ComputeCapability=Members("NONE", "CURRENT", "SM120", "SM75", "SM86"),
         ILogger=Logger,
@@ -55,10 +56,11 @@ def fake_tensorrt(
                 "8.6.1",
                 ["EXPLICIT_BATCH"],
                 ["FP16", "INT8"],
-                network=["add_plugin_v2"],
+                network=["add_plugin_v2", "add_quantize"],
+                types=["FP8"],
                 preview=["PROFILE_SHARING_0806"],
             ),
-            {"needs_explicit_batch", "plugin_v2", "needs_profile_sharing"},
+            {"needs_explicit_batch", "plugin_v2", "int8", "needs_profile_sharing"},
         ),
         (
             fake_tensorrt(
@@ -66,8 +68,9 @@ def fake_tensorrt(
                 ["EXPLICIT_BATCH", "STRONGLY_TYPED"],
                 ["FP16"],
                 module=["IProgressMonitor"],
-                network=["add_plugin_v2", "add_plugin_v3", "add_cumulative"],
-                types=["INT64"],
+                network=["add_plugin_v2", "add_plugin_v3", "add_cumulative", "add_quantize"],
+                types=["INT64", "FP8"],
+                quantize=["to_type"],
                 unary=["ISNAN"],
                 engine=["device_memory_size", "device_memory_size_v2"],
                 activations=["GELU_ERF", "GELU_TANH"],
@@ -81,6 +84,9 @@ def fake_tensorrt(
                 "isnan",
                 "cumulative",
                 "gelu",
+                "int8",
+                "fp8",
+                "typed_quantize",
                 "device_memory_v2",
             },
         ),

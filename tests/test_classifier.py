@@ -90,3 +90,46 @@ def test_other_outputs_and_single_pictures():
 
     assert "expected one output (batch, classes)" in message_of(ArgumentError, trtnn.Classifier, Maps())
     assert "a Classifier takes a list of pictures" in message_of(ArgumentError, trtnn.Classifier(Net()), PICTURES[0])
+
+
+class Probabilities(Net):
+    """The same, with the softmax inside, as YOLO's classifiers have it."""
+
+    def __init__(self, **metadata):
+        super().__init__(**{"pipeline": "yolo-classify", **metadata})
+
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+def test_probabilities_are_taken_as_they_are():
+    model = Probabilities()
+    for image, best in zip(PICTURES, trtnn.Classifier(model)(PICTURES), strict=True):
+        pixels, _ = PIPELINES["yolo-classify"].preprocess([image], (32, 48))
+        logits = torch.from_numpy(model.fc.weight.data) @ torch.from_numpy(pixels[0].mean((1, 2)))
+        scores, indices = logits.softmax(0).topk(5)
+        assert [row.class_index for row in best] == indices.tolist()
+        np.testing.assert_allclose([row.score for row in best], scores, rtol=1e-4)
+
+
+def test_logits_are_no_probabilities():
+    model = Net(pipeline="yolo-classify")
+    message = message_of(ArgumentError, trtnn.Classifier(model), PICTURES)
+    assert message.startswith("the outputs of a picture are from -")
+    assert 'the pipeline is "imagenet"' in message
+    model = Probabilities()
+    model.fc.bias.data = np.full(7, np.nan, np.float32)
+    assert "sum to nan" in message_of(ArgumentError, trtnn.Classifier(model), PICTURES)
+
+
+def test_another_tool_s_classifier_and_a_pipeline_that_is_named():
+    theirs = Probabilities(imgsz="[32, 48]", names="{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e', 5: 'f', 6: 'g'}")
+    del theirs.metadata["pipeline"]
+    expected = trtnn.Classifier(Probabilities())(PICTURES)
+    classifier = trtnn.Classifier(theirs)
+    assert classifier(PICTURES) == expected
+    assert classifier.labels == list("abcdefg")
+    del theirs.metadata["imgsz"]
+    assert '{"pipeline": "yolo-classify"}' in message_of(ArgumentError, trtnn.Classifier, theirs)
+    assert trtnn.Classifier(theirs, pipeline="yolo-classify")(PICTURES) == expected
+    assert "is not a classifier" in message_of(ArgumentError, trtnn.Classifier, theirs, pipeline="yolov8")

@@ -17,7 +17,7 @@ from tests.standin import Lane, stand_in, stand_in_kernels
 from trtnn import Detector, Dim, Input
 from trtnn import functional as F
 from trtnn.dtypes import float16, float32
-from trtnn.engine import lane
+from trtnn.engine import lane, staging
 from trtnn.errors import ArgumentError, DTypeError, EngineError, ShapeError
 from trtnn.on_gpu import OnGpu, why_not
 
@@ -123,7 +123,7 @@ def test_a_second_batch_is_one_graph_and_takes_no_memory(engine_of, log):
     assert [entry for entry in log if entry[0] in ("launch", "run")] == [
         ("launch", "bytes_to_float32"),
         ("run", None),
-        *(("launch", name) for name in ("begin", "candidates_yolov5_float32", "rank", "sort", "overlaps", "suppress")),
+        *(("launch", name) for name in ("candidates_yolov5_float32", "group", "rank", "overlaps", "suppress")),
     ]
     detector([image])
     log.clear()
@@ -136,11 +136,11 @@ def test_a_second_batch_is_one_graph_and_takes_no_memory(engine_of, log):
     detector([image[:20, :30] // 2])
     assert [entry[0] for entry in log].count("upload") == 1  # the same is said of it
     assert "launch" in [entry[0] for entry in log]
-    (download,) = (entry[1] for entry in log if entry[0] == "download")
-    assert download < 300 * 24 + 1024  # boxes, and no outputs
+    assert "download" not in [entry[0] for entry in log]  # the kernels write boxes to the host's memory, and no outputs
 
 
-def test_memory_for_images_grows_and_is_given_back(engine_of, log):
+def test_memory_for_images_grows_and_is_given_back(engine_of, log, monkeypatch):
+    monkeypatch.setattr(staging, "_GRAIN_BYTES", 256)
     detector = Detector(engine_of(yolov5, batch=1), pipeline="yolov5")
     for side in (10, 40, 20):
         detector([np.zeros((side, side, 3), np.uint8)])

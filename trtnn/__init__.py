@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trtnn.detector import Detector
     from trtnn.engine.engine import Engine
     from trtnn.engine.timing import EngineTiming
+    from trtnn.quantization.quantizing import quantize
 
     __version__: str
 
@@ -52,6 +53,7 @@ _LATER = {
     "Fp16Report": "trtnn.accuracy.report",
     "from_torch": "",
     "models": "",
+    "quantize": "trtnn.quantization.quantizing",
     "save_source": "trtnn.from_torch.saving",
     "vision": "",
 }
@@ -104,6 +106,7 @@ __all__ = [
     "int64",
     "load",
     "modules",
+    "quantize",
     "save",
     "sym_max",
     "sym_min",

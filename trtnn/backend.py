@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from trtnn.cuda import gpus
-from trtnn.dtypes import ALL, DType, as_dtype
+from trtnn.dtypes import ALL, DType, as_dtype, float8_e4m3fn
 from trtnn.errors import BackendError, DTypeError
 from trtnn.signals import held_signals
 
@@ -42,6 +42,9 @@ class Capabilities:
         isnan: it can ask whether a number is one.
         cumulative: it has a layer for running sums.
         gelu: it has that activation.
+        int8: it quantises to that, by a Quantize and a Dequantize layer.
+        fp8: it quantises to float8_e4m3fn likewise.
+        typed_quantize: these layers are told the type that they give (TensorRT 10 and later).
         device_memory_v2: an engine tells the memory of its contexts by ``device_memory_size_v2``.
         needs_profile_sharing: contexts share an optimisation profile only where PROFILE_SHARING_0806 is set
             (TensorRT 8.6; 10 has the feature by that name and does so anyway).
@@ -58,6 +61,9 @@ class Capabilities:
     isnan: bool
     cumulative: bool
     gelu: bool
+    int8: bool
+    fp8: bool
+    typed_quantize: bool
     device_memory_v2: bool
     needs_profile_sharing: bool
 
@@ -97,11 +103,15 @@ class Backend:
             isnan="ISNAN" in trt.UnaryOperation.__members__,
             cumulative=hasattr(trt.INetworkDefinition, "add_cumulative"),
             gelu="GELU_ERF" in trt.ActivationType.__members__,
+            int8=hasattr(trt.INetworkDefinition, "add_quantize"),
+            fp8="FP8" in trt.DataType.__members__ and hasattr(trt.IQuantizeLayer, "to_type"),
+            typed_quantize=hasattr(trt.IQuantizeLayer, "to_type"),
             device_memory_v2=hasattr(trt.ICudaEngine, "device_memory_size_v2"),
             needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
         )
         self.logger = _make_logger(trt)
-        members = [(getattr(trt.DataType, dtype.tensorrt, None), dtype) for dtype in ALL]  # hashing one may load torch
+        # A list of pairs, for hashing a DType may load torch.
+        members = [(getattr(trt.DataType, dtype.tensorrt, None), dtype) for dtype in (*ALL, float8_e4m3fn)]
         self._dtypes = {int(member): dtype for member, dtype in members if member is not None}
 
     def __repr__(self) -> str:

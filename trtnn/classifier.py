@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trtnn.engine.engine import Engine
-from trtnn.engine.metadata import class_count, class_names
+from trtnn.engine.metadata import class_count, class_names, told
 from trtnn.errors import ArgumentError
 from trtnn.image_network import ImageNetwork, Runnable
 from trtnn.modules import Module
@@ -21,7 +21,7 @@ class Classification(NamedTuple):
 
     Attributes:
         class_index: the class's index.
-        score: its probability in 0..1: the softmax of the logits.
+        score: its probability in 0..1.
     """
 
     class_index: int
@@ -36,7 +36,9 @@ class Classifier:
 
     Args:
         source: an Engine, a Network or a Module, as for :class:`trtnn.Detector`. Its one output is (batch, classes),
-            logits, and its metadata name the pipeline ``"imagenet"``.
+            and its metadata name the pipeline: ``"imagenet"`` gives logits, of which the softmax makes probabilities,
+            and ``"yolo-classify"`` probabilities. Engines of Ultralytics' classifiers, which name none, are read so.
+        pipeline: its name, in place of what the metadata name.
         top: how many classes to give for each image, the likeliest first.
 
     Attributes:
@@ -51,10 +53,16 @@ class Classifier:
             is no positive number.
     """
 
-    def __init__(self, source: Engine | Network | Module | Runnable, top: int = 5) -> None:
+    def __init__(
+        self, source: Engine | Network | Module | Runnable, top: int = 5, *, pipeline: str | None = None
+    ) -> None:
         self._network = network = ImageNetwork(source, "Classifier")
         metadata, shapes = network.metadata, list(network.shapes.values())
         name = metadata.get("model", "this network")
+        if pipeline is not None:
+            metadata = {**metadata, "pipeline": pipeline}
+        elif "pipeline" not in metadata and metadata.get("task") == "classify" and told(metadata, "imgsz") is not None:
+            metadata = {**metadata, "pipeline": "yolo-classify"}  # those are Ultralytics' words
         self.pipeline = pipeline_of({**metadata, "pipeline": metadata.get("pipeline", "imagenet")})
         if metadata.get("task", "classify") != "classify" or self.pipeline.head is not None:
             raise ArgumentError(
@@ -65,16 +73,17 @@ class Classifier:
             raise ArgumentError(
                 f"nothing tells how pictures are prepared for {name}",
                 'where it is as for torchvision\'s ResNets, name it: metadata = {"pipeline": "imagenet"}',
+                'where it is as for Ultralytics\' classifiers: {"pipeline": "yolo-classify"}',
             )
         if len(shapes) != 1 or len(shapes[0]) != 2:
             raise ArgumentError(
                 f"{name} is not a classifier", "expected one output (batch, classes)", f"received {network.gives}"
             )
-        told, self.classes = class_count(metadata), shapes[0][1]
-        if told not in (None, self.classes):
+        count, self.classes = class_count(metadata), shapes[0][1]
+        if count not in (None, self.classes):
             raise ArgumentError(
                 "what this network says of itself and its outputs contradict each other",
-                f"its metadata are of {told} classes",
+                f"its metadata are of {count} classes",
                 f"its output is of {self.classes}: {network.gives}",
             )
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
@@ -86,23 +95,41 @@ class Classifier:
         """Return the likeliest classes of each image, uint8 (height, width, 3) RGB of any sizes.
 
         Raises:
-            ArgumentError: a single image, not a list of them; or logits that are not finite.
+            ArgumentError: a single image, not a list of them; logits that are not finite; or probabilities that are
+                none.
             ShapeError, DTypeError: one of them is not an image.
         """
         results = []
         for outputs, _ in self._network.run(images, self.pipeline):
-            (logits,) = outputs.values()
-            results += [self._best(row.astype(np.float64)) for row in logits]
+            (rows,) = outputs.values()
+            scores_of = _softmax if self.pipeline.are_logits else _probabilities
+            results += [self._best(scores_of(row.astype(np.float64))) for row in rows]
         return results
 
-    def _best(self, logits: np.ndarray) -> list[Classification]:
-        """Return the classes with the highest logits, the first of equal ones first."""
-        if not np.isfinite(logits.max()):
-            raise ArgumentError(
-                f"the logits of a picture reach {logits.max()}, of which no probabilities come",
-                "in half precision numbers may overflow: trtnn fp16 shows where; --fp32-module keeps modules from it",
-            )
-        powers = np.exp(logits - logits.max())
-        scores = powers / powers.sum()
+    def _best(self, scores: np.ndarray) -> list[Classification]:
+        """Return the likeliest classes, the first of equal ones first."""
         best = np.argsort(-scores, kind="stable")[: self.top]
         return [Classification(int(index), float(scores[index])) for index in best]
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    if not np.isfinite(logits.max()):
+        raise ArgumentError(
+            f"the logits of a picture reach {logits.max()}, of which no probabilities come",
+            "in half precision numbers may overflow: trtnn fp16 shows where; --fp32-module keeps modules from it",
+        )
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def _probabilities(outputs: np.ndarray) -> np.ndarray:
+    low, total = outputs.min(), outputs.sum()
+    if not (low >= -_TOLERANCE and abs(total - 1) <= _TOLERANCE):
+        raise ArgumentError(
+            f"the outputs of a picture are from {low:.4g} up and sum to {total:.4g}, and probabilities sum to 1",
+            'where they are logits, the pipeline is "imagenet", or another that has them',
+        )
+    return outputs
+
+
+_TOLERANCE = 0.01  # half precision rounds each of some thousand numbers

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtnn.errors import ArgumentError
 from trtnn.graph.precision import TOLERANCE
 from trtnn.network import Network
 from trtnn.structure import leaves_of
+
+if TYPE_CHECKING:
+    from trtnn.table import Content
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,19 @@ class Comparison:
         """The first output whose error is beyond the tolerance, or None: what went wrong went wrong there."""
         return next((row for row in self.outputs if not row.error <= self.tolerance), None)
 
+    @property
+    def measures(self) -> str:
+        """What the errors are of, for :meth:`trtnn.Engine.view`."""
+        return "engine"
+
+    @property
+    def module_errors(self) -> dict[str, float]:
+        """The largest error of each module's outputs, by its path."""
+        errors: dict[str, float] = {}
+        for row in self.outputs:
+            errors[row.path] = max(row.error, errors.get(row.path, 0.0))
+        return errors
+
     def table(self, limit: int | None = None) -> str:
         """Return a table of the outputs, with a mark at the first beyond the tolerance and the verdict below.
 
@@ -57,6 +73,14 @@ class Comparison:
         """
         from trtnn.table import render
 
+        return render(**self._content(limit))
+
+    def _repr_html_(self) -> str:
+        from trtnn.table import MOST_IN_NOTEBOOK, render_html
+
+        return render_html("An engine beside the reference", **self._content(MOST_IN_NOTEBOOK))
+
+    def _content(self, limit: int | None) -> Content:
         first = self.first
         end = self.outputs.index(first) + 1 if first else len(self.outputs)
         rows = self.outputs if limit is None else self.outputs[max(end - limit, 0) : end]
@@ -75,7 +99,8 @@ class Comparison:
         verdict = f"all within {self.tolerance:g}: the largest error is {worst:.1e}"
         if first:
             verdict = f"they part in {first.path or 'the outputs of forward'}: error {first.error:.1e}"
-        return render(header, cells, 2, verdict, hidden=len(self.outputs) - len(rows))
+        hidden = len(self.outputs) - len(rows)
+        return {"header": header, "rows": cells, "left": 2, "total": verdict, "hidden": hidden}
 
     def __str__(self) -> str:
         return self.table()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from trtnn.errors import EngineError
 
 _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+_MEMORY_TYPE, _HOST = 2, 1  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_MEMORYTYPE_HOST
 
 
 @functools.cache
@@ -44,6 +45,13 @@ def call(name: str, *args: object, memory: Callable[[], list[str]] = list) -> No
         cuda.cuGetErrorString(code, ctypes.byref(text))
         lines = memory() if code == _OUT_OF_MEMORY else []
         raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *lines)
+
+
+@functools.cache
+def driver_version() -> int:
+    """Return the newest CUDA that the driver knows, such as 12040 for 12.4, or 0 where there is no driver."""
+    cuda, version = driver(), ctypes.c_int()
+    return version.value if cuda is not None and cuda.cuDriverGetVersion(ctypes.byref(version)) == 0 else 0
 
 
 @functools.cache
@@ -88,9 +96,25 @@ def gpu_name() -> str:
     return name.value.decode() if cuda.cuDeviceGetName(name, len(name), device) == 0 else ""
 
 
+def gpu_attribute(attribute: int) -> int | None:
+    """Return an attribute of the first GPU by the number of its ``CUdevice_attribute``, or None where none is told."""
+    cuda, device, value = driver(), ctypes.c_int(), ctypes.c_int()
+    if cuda is None or cuda.cuDeviceGet(ctypes.byref(device), 0) != 0:
+        return None
+    return value.value if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) == 0 else None
+
+
 def gpu_memory() -> tuple[int, int] | None:
     """Return the free and the total bytes of the GPU in use, or None where none is."""
     cuda, free, total = driver(), ctypes.c_size_t(), ctypes.c_size_t()
     if cuda is None or cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) != 0:
         return None
     return free.value, total.value
+
+
+def is_page_locked(address: int) -> bool:
+    """Tell whether memory of the host is page-locked, so that the GPU fetches it by itself."""
+    cuda, kind = driver(), ctypes.c_uint()
+    if cuda is None or cuda.cuPointerGetAttribute(ctypes.byref(kind), _MEMORY_TYPE, ctypes.c_uint64(address)) != 0:
+        return False
+    return kind.value == _HOST

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ class Detector:
 
     Attributes:
         pipeline: the pre- and post-processing.
+        task: what is found: ``"detect"`` boxes, ``"segment"`` masks too, ``"pose"`` key points too, ``"obb"`` rotated
+            boxes.
+        device: where images are prepared and boxes picked, ``"cuda"`` or ``"cpu"``.
         batch: the most images at a time.
         size: (height, width) of the input in pixels.
         classes: the number of classes, None where nothing tells.
@@ -65,22 +69,25 @@ class Detector:
         metadata = network.metadata if pipeline is None else {**network.metadata, "pipeline": pipeline}
         self.batch, self.size = network.batch, network.size
         if "pipeline" not in metadata:
-            check_metadata(metadata)
             metadata = {**metadata, "pipeline": recognise(metadata, self.size, network.shapes)}
-        self.pipeline = pipeline_of(metadata)
-        if self.pipeline.head is None:
+        made = pipeline_of(metadata)
+        if made.head is None:
             raise ArgumentError(
                 f"{metadata.get('model', 'this network')} is not a detector",
                 f"it gives {network.gives}, which are no boxes",
                 "trtnn.Classifier(...) and trtnn classify name what is in a picture",
             )
-        check_metadata(metadata)
+        check_metadata(metadata, made.head.task)
+        self.pipeline = replace(made, head=made.head.renamed(network.shapes))
+        self.task = made.head.task
         self.classes = self.pipeline.read(network.shapes).get("classes")
         check_classes(metadata, self.classes, network.shapes)
+        self._are_classes_sure = self.classes is not None  # by a shape
         self.classes = class_count(metadata) if self.classes is None else self.classes
         self.thresholds = self.pipeline.thresholds(thresholds)
         self.labels = class_names(metadata)
         self._steps = self._choose(source, device)
+        self.device = "cpu" if isinstance(self._steps, OnCpu) else "cuda"
 
     @classmethod
     def from_weights(
@@ -118,6 +125,21 @@ class Detector:
         traced = network.trace(inputs, fp16=fp16)
         return cls(traced if reference else traced.build(cache_dir=cache_dir), **options)
 
+    def check_boxes_alone(self, what: str) -> None:
+        """Check that boxes are all that is found, for what has no place for masks, key points and angles.
+
+        Args:
+            what: in words, with its verb: ``"Triton's detector gives"``.
+
+        Raises:
+            ArgumentError: the task is another one.
+        """
+        if self.task != "detect":
+            raise ArgumentError(
+                f"{what} boxes alone, and the task of this network is {self.task}",
+                "trtnn detect and Detector give all of it",
+            )
+
     def _choose(self, source: Engine | Network | Module | Runnable, device: str | None) -> Steps:
         """Return the way that images go."""
         if device not in (None, "cpu", "cuda"):
@@ -146,7 +168,9 @@ class Detector:
             ArgumentError: a single image, not a list of them; or the outputs are not what the pipeline reads.
             ShapeError, DTypeError: one of them is not an image; with its index.
         """
-        return [self._checked(found) for found in call(self._steps, list(self._network.check_several(images)))]
+        several = list(self._network.check_several(images))
+        found = map(self._checked, call(self._steps, several))
+        return [one.found_in(image, self.labels) for one, image in zip(found, several, strict=True)]
 
     def stream(self, images: Iterable[np.ndarray]) -> Generator[Detections, None, None]:
         """Yield the detections in each image, in order, while those behind it are read, prepared and computed.
@@ -170,8 +194,10 @@ class Detector:
 
     def _checked(self, detections: Detections) -> Detections:
         """Return detections, once their classes are of those that there are, where no shape tells how many."""
+        if self._are_classes_sure or self.classes is None:
+            return detections
         highest = detections.classes.max(initial=-1)
-        if self.classes is not None and highest >= self.classes:
+        if highest >= self.classes:
             raise ArgumentError(
                 "what this network says of itself and its outputs contradict each other",
                 f"its metadata are of {self.classes} classes",

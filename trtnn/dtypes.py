@@ -52,8 +52,8 @@ class DType:
     def __hash__(self) -> int:
         return _hash(self.name)
 
-    def __reduce__(self) -> tuple:  # copies and pickles are the one that there is
-        return as_dtype, (self.name,)
+    def __reduce__(self) -> str | tuple:  # copies and pickles are the one that there is
+        return "float8_e4m3fn" if self.tensorrt == "FP8" else (as_dtype, (self.name,))
 
 
 @functools.cache
@@ -61,7 +61,7 @@ def _hash(name: str) -> int:
     try:
         return hash(getattr(importlib.import_module("torch"), name))
     except ModuleNotFoundError:
-        return hash(name) if name == "bfloat16" else hash(np.dtype(name))
+        return hash(name) if name in ("bfloat16", "float8_e4m3fn") else hash(np.dtype(name))
 
 
 def _dtype(name: str, numpy: Any, tensorrt: str) -> DType:
@@ -79,12 +79,14 @@ int32 = _dtype("int32", np.int32, "INT32")
 int8 = _dtype("int8", np.int8, "INT8")
 uint8 = _dtype("uint8", np.uint8, "UINT8")
 bool_ = _dtype("bool", np.bool_, "BOOL")
+# Between Quantize and Dequantize alone, so nothing can be cast to it: it is in none of the tables of names below.
+float8_e4m3fn = DType("float8_e4m3fn", None, "FP8", 1, True)
 
 ALL = (float32, float16, bfloat16, int64, int32, int8, uint8, bool_)
 NARROW = (int8, uint8)  # TensorRT has them at the edges of a network, and computes nothing in them
 
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
-_BY_TENSORRT = {dtype.tensorrt: dtype for dtype in ALL}
+_BY_TENSORRT = {dtype.tensorrt: dtype for dtype in (*ALL, float8_e4m3fn)}
 
 
 def as_dtype(value: Any) -> DType:

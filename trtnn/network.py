@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,13 @@ from trtnn.structure import map_leaves, unflatten
 # What only some of a network's uses need is imported there, so that ``import trtnn`` loads little.
 if TYPE_CHECKING:
     from trtnn.accuracy.report import Fp16Report
+    from trtnn.accuracy.rounding import PrecisionReport
     from trtnn.build.config import BuildConfig
     from trtnn.engine.engine import Engine
+    from trtnn.graph.quantization import Declared, Placement
     from trtnn.shapes.call import Shapes
+    from trtnn.table import Content
+    from trtnn.viewer.facts import Facts
 
 
 def trace(
@@ -37,6 +43,7 @@ def trace(
     paths: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     outputs: Sequence[str] = (),
+    declared: Mapping[str, Declared] | None = None,
 ) -> Network:
     """Run ``forward`` once with symbolic Tensors and return the network that it wrote.
 
@@ -47,6 +54,8 @@ def trace(
         paths: the path of each module that forward may call, by its ``id``.
         metadata: JSON values for the engine file.
         outputs: paths of modules, or patterns of them, whose outputs are outputs of the network as well.
+        declared: what modules declare to be quantised, by their paths. ``forward`` then runs twice: where Quantize and
+            Dequantize layers go depends on the layers behind.
 
     Raises:
         ArgumentError: the metadata are no JSON, or an engine file says itself what they say.
@@ -57,7 +66,17 @@ def trace(
     merged, profiles = merge_profiles(inputs)
 
     def write(precision: Precision) -> Graph:
-        graph = Graph(get_backend(), precision, paths or {}, profiles)
+        if not declared:
+            return write_layers(precision, None)
+        from trtnn.graph.placement import place
+
+        return write_layers(precision, place(write_layers(precision, None), declared))
+
+    def write_layers(precision: Precision, placement: Placement | None) -> Graph:
+        graph = Graph(get_backend(), precision, paths or {}, profiles, placement)
+        if placement is not None:
+            for path, dtype in placement.modules.items():
+                graph.choices[f"quantised to {dtype.name}"].append(path)
         with graph.tracing():
             result = forward(**{name: add_input(graph, name, spec) for name, spec in merged.items()})
             set_outputs(graph, result, outputs)
@@ -158,6 +177,15 @@ class Network:
         """
         from trtnn.table import render
 
+        chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
+        return "\n".join([render(**self._content(depth)), *chosen])
+
+    def _repr_html_(self) -> str:
+        from trtnn.table import MOST_IN_NOTEBOOK, render_html
+
+        return render_html(repr(self), **self._content(2, MOST_IN_NOTEBOOK))
+
+    def _content(self, depth: int | None, limit: int | None = None) -> Content:
         rows = layers = self.layers()
         if depth is not None:
             rows = _by_module(layers, depth)
@@ -174,8 +202,69 @@ class Network:
         ]
         total_parameters, total_flops = sum(r.parameters for r in rows), sum(r.flops for r in rows)
         total = ("total", f"{len(layers)} layers", "", f"{total_parameters:,}", f"{total_flops:,}")
-        chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
-        return "\n".join([render(header, cells, 3, total), *chosen])
+        return {"header": header, "rows": cells, "left": 3, "total": total, "limit": limit}
+
+    def facts(self, reports: Sequence[Any] = (), weights: bool = True) -> Facts:
+        """Return what a page shows of the network, see :meth:`view`, as plain values; ``to_json()`` gives all of it.
+
+        Args:
+            reports: of errors by module: an Fp16Report, a Comparison.
+            weights: whether the weights are a model's, and not stand-ins of which nothing is to be shown.
+        """
+        from trtnn.viewer.errors import with_errors
+        from trtnn.viewer.network import network_facts
+        from trtnn.viewer.roofline import gpu_roofline
+
+        facts = network_facts(self.graph, self.retrace, self.metadata, weights)
+        return with_errors(facts, reports, gpu_roofline())
+
+    def view(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        reports: Sequence[Any] = (),
+        against: Any = None,
+        open: bool = False,
+    ) -> Path:
+        """Write a page that shows the network: a map, a graph and a table of its layers, with what each costs.
+
+        >>> network.view("yolov5s.html", reports=[network.fp16_report(samples)])
+
+        It is one file of HTML that needs nothing else.
+
+        Args:
+            path: of the page; where None it goes to a temporary folder, and a browser is opened.
+            reports: of errors by module: an Fp16Report, a Comparison.
+            against: another Network or Engine, or the ``facts`` of one, to show beside this one.
+            open: open the page in a browser.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            ArgumentError: the path cannot be written, a report is of another network, or there is no browser to open.
+            BackendError: what the page is made of is not installed: ``pip install trtnn[view]``.
+        """
+        from trtnn.viewer.page import facts_of, write_page
+
+        return write_page(path, lambda: [self.facts(reports), *facts_of(against)], open)
+
+    def to_onnx_graph(self, path: str | os.PathLike[str]) -> Path:
+        """Write a picture of the network as an ONNX file, which Netron opens; it cannot be run, and has no weights.
+
+        Its nodes are TensorRT's layers by their type, with their tensors' shapes and types, the module that made each
+        and what it costs.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            ArgumentError: the path cannot be written.
+            BackendError: onnx is not installed: ``pip install trtnn[onnx]``.
+        """
+        from trtnn.viewer.onnx_graph import write_onnx_graph
+
+        return write_onnx_graph(path, self.facts())
 
     # -- running on the CPU -------------------------------------------------------------------------------------------
 
@@ -286,12 +375,42 @@ class Network:
             comparison = trials.Comparison(self.graph, precision.layers, tensors, advance)
             return make_report(self.graph, precision, comparison, advance)
 
+    def precision_report(self, samples: Iterable[Any]) -> PrecisionReport:
+        """Measure what quantisation does to this network: by module, the error that quantising it alone brings.
+
+        It runs on the CPU reference, once for each module and sample. Take other samples than the calibration's.
+
+        >>> report = trtnn.quantize(model, samples).trace().precision_report(others)
+        >>> print(report)
+        >>> trtnn.quantize(model, samples, skip=report.suggested_skip(tolerance=0.02))
+
+        Args:
+            samples: inputs, each an array, a tuple or list of arrays in order, or a dict of them by name.
+
+        Raises:
+            ArgumentError: there are no samples, or nothing of the network is quantised.
+            ShapeError, DTypeError: a sample does not fit; with its number.
+        """
+        return _import_torch("trtnn.accuracy.rounding").make_precision_report(self, self._read_samples(samples))
+
     def _read_samples(self, samples: Iterable[Any]) -> list[dict[str, Any]]:
+        return list(self.stream_samples(samples))
+
+    def stream_samples(self, samples: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """Yield samples one after another as checked torch tensors by name, as the reference takes them.
+
+        Args:
+            samples: inputs, each an array, a tuple or list of arrays in order, or a dict of them by name.
+
+        Raises:
+            ArgumentError: there are none, or what is given is one itself.
+            ShapeError, DTypeError: a sample does not fit; with its number.
+        """
         if hasattr(samples, "shape") or isinstance(samples, (str, Mapping)) or not isinstance(samples, Iterable):
             raise ArgumentError(
                 f"samples are an iterable of inputs, not a {type(samples).__name__}", "a single one: samples=[images]"
             )
-        read = []
+        number = -1
         for number, sample in enumerate(samples):
             args, kwargs = (), {}
             if isinstance(sample, Mapping):
@@ -299,12 +418,12 @@ class Network:
             else:
                 args = sample if isinstance(sample, (tuple, list)) else (sample,)
             try:
-                read.append(self._read_inputs(args, kwargs)[0])
+                tensors = self._read_inputs(args, kwargs)[0]
             except TrtnnError as error:
                 raise type(error)(f"sample {number}: {error.summary}", *error.details) from None
-        if not read:
+            yield tensors
+        if number < 0:
             raise ArgumentError("there are no samples", "give a few inputs like those that the network will see")
-        return read
 
     # -- building -----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from trtnn.cuda import gpus
 from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.engine.engine import Engine
 from trtnn.engine.lane import Lane
+from trtnn.engine.staging import Staging
 from trtnn.image_network import ImageNetwork
 from trtnn.kernels import INSTALL, is_ready, kernels
 from trtnn.vision.detections import Detections
@@ -22,7 +23,6 @@ from trtnn.vision.images import check_images
 from trtnn.vision.pipelines import Pipeline
 from trtnn.vision.placing import Placement
 
-_ALIGNMENT = 256  # of each image in the memory that they are uploaded to
 _NOWHERE = Pixels(0, 0, 0, 0)
 
 
@@ -123,11 +123,13 @@ class _Batch:
             self._postprocessing = after = GpuPostprocessing(
                 self._head, output_shapes, dtype, (height, width), way.thresholds
             )
-            self._memory = lane.allocate(after.memory_bytes)
-            self._results, self._wanted = lane.pinned(after.result_bytes), self._uploaded(after.wanted)
+            self._memory, self._wanted = lane.allocate(after.memory_bytes), self._uploaded(after.wanted)
+            lane.upload(self._memory, np.zeros(after.cleared_bytes, np.uint8))
+            self._pinned = lane.pinned(after.result_bytes)
+            self._results = after.results(self._pinned)
         self._graph: CapturedGraph | None = None
         self._has_run = False
-        self._room_at, self._room_bytes = 0, 0
+        self._staging = Staging(lane)
         self._pixels: list[Pixels] = []  # what was described last
         self._placements: list[Placement] = []
         self._owners: list[Any] = []
@@ -148,25 +150,23 @@ class _Batch:
         lane.enter()
         pixels: list[Pixels] = []
         owners: list[Any] = []
-        host: list[tuple[int, np.ndarray]] = []
+        host: list[np.ndarray] = []
+        places: list[int] = []  # of these
         for index, image in enumerate(images, first):
             there = device_image(image, index, lane.handle)
             if there is None:
-                (array,) = check_images([image], index)
-                host.append((len(pixels), np.ascontiguousarray(array)))
+                host += check_images([image], index)
+                places.append(len(pixels))
                 pixels.append(_NOWHERE)
                 continue
             if there.stream is not None:
                 lane.wait_for(there.stream)
             pixels.append(there.pixels)
             owners.append(there.owner)
-        address = self._room(sum(_aligned(array.nbytes) for _, array in host))
-        for place, array in host:
-            lane.upload(address, array)
+        for place, array, address in zip(places, host, self._staging.upload(host), strict=True):
             height, width, _ = array.shape
-            pixels[place] = Pixels(address, height, width, array.strides[0])
-            address += _aligned(array.nbytes)
-        self._owners = [*owners, *(array for _, array in host)]
+            pixels[place] = Pixels(address, height, width, 3 * width)
+        self._owners = [*owners, *host]
         if pixels != self._pixels:  # what is said of them is there already where nothing changed
             self._pixels = []
             self._described[:] = 0  # behind the images is one of no size: all of its canvas is the fill
@@ -174,15 +174,6 @@ class _Batch:
             describe(self._placements, self._places)
             lane.upload(self._described_at, self._described)
             self._pixels = pixels
-
-    def _room(self, size_bytes: int) -> int:
-        """Return the address of memory for images, which grows where it has to."""
-        if size_bytes > self._room_bytes:
-            if self._room_at:
-                self._lane.release(self._room_at)
-            self._room_at, self._room_bytes = 0, 0
-            self._room_at, self._room_bytes = self._lane.allocate(size_bytes), size_bytes
-        return self._room_at
 
     def run(self) -> None:
         """Put the work on the stream: at first piece by piece, and from the second time on as one graph."""
@@ -195,8 +186,6 @@ class _Batch:
         else:
             self._graph.launch(lane.handle)
         self._has_run = True
-        if self._postprocessing is not None:
-            lane.download(self._results, self._memory)
 
     def _enqueue(self, stream: int) -> None:
         before, places = self._preprocessing, self._described_at + self._images.nbytes
@@ -207,7 +196,8 @@ class _Batch:
     def _pick(self, stream: int, places: int, tile: int) -> None:
         after, outputs, memory = self._postprocessing, self._addresses, self._memory
         if after is not None:
-            after.launch(kernels("postprocessing"), stream, outputs, self._wanted, places, memory, self.count, tile)
+            to = self._pinned.ctypes.data
+            after.launch(kernels("postprocessing"), stream, outputs, self._wanted, places, memory, to, self.count, tile)
 
     def finish(self) -> list[Detections]:
         """Wait for the detections, and pick what is left to be picked."""
@@ -215,15 +205,14 @@ class _Batch:
         lane.enter()
         lane.synchronize()
         self._owners = []
-        if after is None or not after.is_good(self._results, count):
+        if after is None or not self._results.is_good(count):
             return self._on_cpu()
         tile = 0
-        while not after.is_done(self._results, count):
+        while not self._results.is_done(count):
             tile += 1
             self._pick(lane.handle, self._described_at + self._images.nbytes, tile)
-            lane.download(self._results, self._memory)
             lane.synchronize()
-        return after.read(self._results, count)
+        return self._results.detections(count)
 
     def _on_cpu(self) -> list[Detections]:
         """Return what the CPU makes of the outputs: they are the boxes already, or it has to say what they are."""
@@ -234,7 +223,3 @@ class _Batch:
             outputs[name] = whole[: len(self._placements)]
         self._lane.synchronize()
         return self._head.detect(self._named(outputs), self._placements, **self._way.thresholds)
-
-
-def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // _ALIGNMENT) * _ALIGNMENT

@@ -11,7 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchmarks.twins.scaling import cells_of, pictures, well_scaled, without_weights
+from benchmarks.twins import numbered
+from benchmarks.twins.numbered import Numbered
+from benchmarks.twins.scaling import cells_of
 from trtnn.examples.digits.network import SPPF, Concat, Conv
 
 SCALES = {
@@ -60,12 +62,33 @@ class DFL(nn.Module):
         return self.conv(x.view(batch, 4, 16, cells).transpose(1, 2).softmax(1)).view(batch, 4, cells)
 
 
+def pair(c1: int, c2: int) -> list[nn.Module]:
+    return [Conv(c1, c2, 3), Conv(c2, c2, 3)]
+
+
+def depthwise_pair(c1: int, c2: int) -> list[nn.Module]:
+    blocks = []
+    for c in (c1, c2):
+        depthwise = Conv(c, c, 3)
+        depthwise.conv = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
+        blocks.append(nn.Sequential(depthwise, Conv(c, c2)))
+    return blocks
+
+
 class Detect(nn.Module):
-    def __init__(self, channels: list[int], classes: int) -> None:
+    def __init__(
+        self,
+        channels: list[int],
+        classes: int,
+        strides: tuple[int, ...] = (8, 16, 32),
+        depthwise: bool = False,
+    ) -> None:
         super().__init__()
+        self.strides = strides
         c2, c3 = max(16, channels[0] // 4, 64), max(channels[0], min(classes, 100))
         for name, c, out in (("cv2", c2, 64), ("cv3", c3, classes)):
-            branches = (nn.Sequential(Conv(x, c, 3), Conv(c, c, 3), nn.Conv2d(c, out, 1)) for x in channels)
+            both = depthwise_pair if depthwise and name == "cv3" else pair
+            branches = (nn.Sequential(*both(x, c), nn.Conv2d(c, out, 1)) for x in channels)
             self.add_module(name, nn.ModuleList(branches))
         self.dfl = DFL()
 
@@ -75,7 +98,7 @@ class Detect(nn.Module):
     def decode(self, raw: list[Tensor]) -> Tensor:
         """Corners first, as the usual way is: middle of the cell less (left, top), and plus (right, bottom)."""
         levels = []
-        for stride, x in zip((8, 16, 32), raw, strict=True):
+        for stride, x in zip(self.strides, raw, strict=True):
             middle = (cells_of(x) + 0.5).view(1, -1, 2).transpose(1, 2)
             left_top, right_bottom = self.dfl(x[:, :64].flatten(2)).split(2, 1)
             first, second = middle - left_top, middle + right_bottom
@@ -84,48 +107,62 @@ class Detect(nn.Module):
         return torch.cat(levels, 2)
 
 
-class YOLOv8(nn.Module):
-    """The detector; ``head`` is ``"decoded"`` or ``"raw"``, which train mode always gives."""
+class C2(nn.Module):
+    """``cv2(cat(m(a), b))`` with a and b the two halves of ``cv1(x)``."""
+
+    def __init__(self, c1: int, c2: int, n: int) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = Conv(c1, c2), Conv(c2, c2)
+        self.m = nn.Sequential(*(Bottleneck(c2 // 2, False) for _ in range(n)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.cv1(x).chunk(2, 1)
+        return self.cv2(torch.cat((self.m(a), b), 1))
+
+
+class YOLOv8(Numbered):
+    """The detector, or with -p2 or -p6 behind its name that of four levels."""
 
     def __init__(self, name: str, classes: int = 80, head: str = "decoded") -> None:
-        super().__init__()
-        depth, width, most = SCALES[name[-1]]
-        self.head = head
+        super().__init__(head)
+        depth, width, most = SCALES[name[len("yolov8")]]
+        p2, p6 = name.endswith("-p2"), name.endswith("-p6")
 
         def wide(c: int) -> int:
             return math.ceil(min(c, most) * width / 8) * 8
 
-        def c2f(c1: int, c2: int, n: int, shortcut: bool) -> C2f:
-            return C2f(c1, wide(c2), max(round(n * depth), 1), shortcut)
+        def repeats(n: int) -> int:
+            return max(round(n * depth), 1)
 
-        self.model, self.sources = nn.ModuleList([Conv(3, wide(64), 3, 2)]), [(-1,)]
-        for c1, c2, n in ((64, 128, 3), (128, 256, 6), (256, 512, 6), (512, 1024, 3)):
-            self._add(Conv(wide(c1), wide(c2), 3, 2), -1)
-            self._add(c2f(wide(c2), c2, n, True), -1)
-        self._add(SPPF(wide(1024), wide(1024)), -1)
-        for c1, c2, layer in ((1024, 512, 6), (512, 256, 4)):
-            self._add(nn.Upsample(scale_factor=2), -1)
-            self._add(Concat(), -1, layer)
-            self._add(c2f(wide(c1) + wide(c2), c2, 3, False), -1)
-        for c1, c2, layer in ((256, 512, 12), (512, 1024, 9)):
-            self._add(Conv(wide(c1), wide(c1), 3, 2), -1)
-            self._add(Concat(), -1, layer)
-            self._add(c2f(wide(c1) + wide(c2), c2, 3, False), -1)
-        self._add(Detect([wide(256), wide(512), wide(1024)], classes), 15, 18, 21)
+        self.add(Conv(3, wide(64), 3, 2))
+        current, backbone = wide(64), []
+        for c, n in ((128, 3), (256, 6), (512, 6), *(((768, 3),) if p6 else ()), (1024, 3)):
+            self.add(Conv(current, wide(c), 3, 2))
+            self.add(C2f(wide(c), wide(c), repeats(n), True))
+            current = wide(c)
+            backbone.append((len(self.model) - 1, current))
+        self.add(SPPF(current, current))
+        way, levels = [(len(self.model) - 1, current)], backbone if p2 else backbone[1:]
 
-    def _add(self, layer: nn.Module, *sources: int) -> None:
-        self.model.append(layer)
-        self.sources.append(sources)
+        def joined(current: int, layer: int, c: int, out: int) -> None:
+            self.add(Concat(), -1, layer)
+            args = (current + c, out, repeats(3))
+            self.add(C2(*args) if p6 else C2f(*args, False))
+            way.append((len(self.model) - 1, out))
 
-    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
-        seen = [images]  # so that -1 is the one before
-        for layer, sources in zip(self.model, self.sources, strict=True):
-            seen.append(layer(*(seen[-1] if source == -1 else seen[source + 1] for source in sources)))
-        return seen[-1] if self.training or self.head == "raw" else self.model[-1].decode(seen[-1])
+        for layer, c in levels[-2::-1]:
+            self.add(nn.Upsample(scale_factor=2))
+            joined(way[-1][1], layer, c, c)
+        lateral = way[:-1]
+        for layer, c in lateral[::-1]:
+            finer = way[-1][1]
+            self.add(Conv(finer, finer, 3, 2))
+            joined(finer, layer, c, c)
+        maps = way[-len(levels) :]
+        strides = tuple((4 if p2 else 8) << level for level in range(len(levels)))
+        self.add(Detect([c for _, c in maps], classes, strides), *(layer for layer, _ in maps))
 
 
-def make(name: str, classes: int, size: int = 64) -> YOLOv8:
+def make(name: str, classes: int, size: int = 64) -> Numbered:
     """Return a twin of well-scaled weights."""
-    model = without_weights(YOLOv8, name, classes)
-    last = [branch[2] for branch in (*model.model[-1].cv2, *model.model[-1].cv3)]
-    return well_scaled(model, last, pictures(4, size, size, 0))
+    return numbered.make(YOLOv8, name, classes, size)

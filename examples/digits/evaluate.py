@@ -7,6 +7,7 @@ examples:
   python -m trtnn.examples.digits.evaluate
   python -m trtnn.examples.digits.evaluate --measure torch engine-fp32 engine-fp16
   python -m trtnn.examples.digits.evaluate --weights yolov5n-dcn-digits.safetensors --out yolov5n-dcn.json
+  python -m trtnn.examples.digits.evaluate --weights yolo26n-digits.safetensors --out yolo26n.json
 """
 
 from __future__ import annotations
@@ -35,9 +36,16 @@ from trtnn.examples.digits.predictors import (
     torch_predictor,
 )
 from trtnn.examples.digits.scenes import Scene, validation_set
-from trtnn.vision import MeanAveragePrecision, mean_average_precision, non_max_suppression
+from trtnn.vision import Detections, MeanAveragePrecision, mean_average_precision, non_max_suppression
 
 RESULTS = FOLDER / "results.json"
+
+
+def detections_of(prediction: np.ndarray) -> list[Detections]:
+    """All that a detector finds: YOLOv5's boxes, (N, boxes, 15), are suppressed; YOLO26's, (N, 300, 6), are taken."""
+    if prediction.shape[2] == 6:
+        return [Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)) for rows in prediction]
+    return non_max_suppression(prediction, confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
 
 
 def measure(predict: Predictor, scenes: Sequence[Scene], batch: int = BATCH) -> MeanAveragePrecision:
@@ -45,8 +53,7 @@ def measure(predict: Predictor, scenes: Sequence[Scene], batch: int = BATCH) -> 
     found = []
     for first in range(0, len(scenes), batch):
         images = np.stack([scene.image for scene in scenes[first : first + batch]])
-        prediction = predict(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-        found += non_max_suppression(prediction, confidence=0.001, iou=0.6, max_detections=300, multi_label=True)
+        found += detections_of(predict(images.transpose(0, 3, 1, 2).astype(np.float32) / 255))
     return mean_average_precision(found, [(scene.boxes, scene.labels) for scene in scenes])
 
 

@@ -12,20 +12,22 @@ from torch import nn
 import trtnn
 from trtnn.examples.digits import CLASSES, SIZE_PX, WEIGHTS
 from trtnn.examples.digits.network import YOLOv5
+from trtnn.examples.digits.yolo26 import YOLO26
 from trtnn.network import Network
 
 BATCH = 10
 
-#: From (N, 3, h, w) float32, RGB in 0..1, to the decoded boxes, (N, boxes, 15).
+#: From (N, 3, h, w) float32, RGB in 0..1, to YOLOv5's decoded boxes, (N, boxes, 15), or to YOLO26's best, (N, 300, 6).
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 
-def load_twin(path: Path = WEIGHTS) -> YOLOv5:
-    """The torch twin of a detector's weights, which tell which YOLOv5 it is, in fp32 and eval mode."""
+def load_twin(path: Path = WEIGHTS) -> YOLOv5 | YOLO26:
+    """The torch twin of a detector's weights, which tell which model it is, in fp32 and eval mode."""
     from trtnn.models import identify  # training needs no TensorRT
 
     state = trtnn.load(path)
-    model = YOLOv5(identify(state)["name"], classes=CLASSES)
+    name = identify(state)["name"]
+    model = (YOLO26 if name.startswith("yolo26") else YOLOv5)(name, classes=CLASSES)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     return model.eval()
 

@@ -4,6 +4,7 @@ examples:
   python -m trtnn.examples.digits.train --minutes 8
   python -m trtnn.examples.digits.train --model yolov5s --minutes 20 --out yolov5s-digits.safetensors
   python -m trtnn.examples.digits.train --model yolov5n-dcn --steps 3600 --out yolov5n-dcn-digits.safetensors
+  python -m trtnn.examples.digits.train --model yolo26n --minutes 7 --out yolo26n-digits.safetensors
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,12 +25,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import trtnn
-from trtnn.examples.digits import CLASSES, WEIGHTS
+from trtnn.examples.digits import CLASSES, WEIGHTS, end_to_end_loss
 from trtnn.examples.digits.evaluate import measure
 from trtnn.examples.digits.loss import detection_loss
 from trtnn.examples.digits.network import YOLOv5
 from trtnn.examples.digits.predictors import torch_predictor
 from trtnn.examples.digits.scenes import make_scene, training_source, validation_set
+from trtnn.examples.digits.yolo26 import YOLO26
 
 WARM_UP_STEPS = 300
 PEAK_RATE, LAST_RATE = 3e-3, 3e-5
@@ -87,6 +90,28 @@ def expect_little(model: YOLOv5) -> None:
         bias[:, 5:] = -math.log(model.classes - 1)
 
 
+class Recipe(NamedTuple):
+    """How a family is trained.
+
+    Attributes:
+        make: makes a model of a name and a number of classes.
+        start: sets its last biases.
+        loss: of the model, what it gives in training, the true boxes, and how much of the training is behind.
+    """
+
+    make: Callable[..., nn.Module]
+    start: Callable[[Any], None]
+    loss: Callable[[Any, Any, Tensor, float], dict[str, Tensor]]
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a model's family."""
+    if name.startswith("yolo26"):
+        loss = end_to_end_loss.end_to_end_loss
+        return Recipe(YOLO26, end_to_end_loss.expect_little, lambda model, *rest: loss(model.detect, *rest))
+    return Recipe(YOLOv5, expect_little, lambda model, raw, targets, _: detection_loss(model.detect, raw, targets))
+
+
 def optimizer_for(model: nn.Module) -> torch.optim.AdamW:
     """AdamW, with which so short a training gets much further than with SGD; only convolutions' weights decay."""
     decaying = [p for p in model.parameters() if p.ndim > 1]
@@ -121,8 +146,9 @@ def train(name: str, minutes: float, steps: int | None, batch: int, workers: int
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(seed)
-    model = YOLOv5(name, classes=CLASSES).to(device, memory_format=torch.channels_last)
-    expect_little(model)
+    recipe = recipe_of(name)
+    model = recipe.make(name, classes=CLASSES).to(device, memory_format=torch.channels_last)
+    recipe.start(model)
     average = Average(model)
     optimizer = optimizer_for(model)
     training_source()  # read once, before the workers fork
@@ -142,7 +168,7 @@ def train(name: str, minutes: float, steps: int | None, batch: int, workers: int
         pixels = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255  # channels last as they come
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             raw = model(pixels)
-        parts = detection_loss(model.detect, raw, targets.to(device, non_blocking=True))
+        parts = recipe.loss(model, raw, targets.to(device, non_blocking=True), done)
         sum(parts.values()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
         optimizer.step()

@@ -16,7 +16,7 @@ from tests.bindings.api import Api, make_stubs
 from tests.bindings.uses import Unclear, Use, uses_of_package, uses_of_source
 from tests.bindings.versions import VERSIONS, Bindings
 from trtnn.build.config import DEFAULT_TARGETS
-from trtnn.dtypes import ALL
+from trtnn.dtypes import ALL, float8_e4m3fn
 from trtnn.ops.padding import SLICE_MODES
 from trtnn.ops.resizing import RESIZE_MODES
 from trtnn.ops.sampling import SAMPLE_MODES, SAMPLE_PADDING
@@ -34,13 +34,33 @@ NAMES = (
     "isnan",
     "cumulative",
     "gelu",
+    "int8",
+    "fp8",
+    "typed_quantize",
     "device_memory_v2",
     "needs_profile_sharing",
 )
 CAPABILITIES = {
-    "8.6.1": (False, False, True, False, False, True, False, False, False, False, False, False, True),
-    "10.13.0.35": (True, True, False, False, True, False, True, True, True, True, True, True, True),
-    "11.4.0.106": (True, False, False, False, True, False, True, True, True, True, True, True, False),
+    "8.6.1": (
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ),
+    "10.13.0.35": (True, True, False, False, True, False, True, True, True, True, True, True, True, True, True, True),
+    "11.4.0.106": (True, False, False, False, True, False, True, True, True, True, True, True, True, True, True, False),
 }
 LACKING_DTYPES = {"8.6.1": {"bfloat16", "int64"}, "10.13.0.35": set(), "11.4.0.106": set()}
 
@@ -49,6 +69,7 @@ GUARDED = {
     "NetworkDefinitionCreationFlag.EXPLICIT_BATCH": "needs_explicit_batch",
     "NetworkDefinitionCreationFlag.STRONGLY_TYPED": "needs_strong_flag",
     "BuilderFlag.FP16": "not strongly_typed",
+    "BuilderFlag.INT8": "not strongly_typed",
     "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": "not strongly_typed",
     "ILayer.precision": "not strongly_typed",
     "ILayer.reset_output_type": "not strongly_typed",
@@ -133,7 +154,8 @@ def test_capabilities(api: Api) -> None:
 
 
 def test_element_types(api: Api) -> None:
-    known = {dtype.tensorrt: dtype.name for dtype in ALL if dtype.name not in LACKING_DTYPES[api.version]}
+    types = (*ALL, float8_e4m3fn)
+    known = {dtype.tensorrt: dtype.name for dtype in types if dtype.name not in LACKING_DTYPES[api.version]}
     assert {member: name for member, name in api.dtypes.items() if name} == known
 
 

@@ -234,6 +234,7 @@ def ask(network):
         ProfilingVerbosity=SimpleNamespace(DETAILED="DETAILED"),
     )
     fake = SimpleNamespace(
+        placement=graph.placement,
         plugins={},
         backend=SimpleNamespace(capabilities=graph.backend.capabilities, trt=trt),
         trt=trt,

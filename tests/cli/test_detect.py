@@ -162,7 +162,7 @@ def test_no_label_is_guessed_from_the_number_of_classes(run, tmp_path, monkeypat
     """80 classes that nobody named are not COCO's."""
 
     class StandIn:
-        labels, batch = None, 1
+        labels, batch, task, device = None, 1, "detect", "cpu"
 
         def stream(self, images):
             return (Detections([[0, 0, 9, 9]], [0.9], [79]) for _ in images)

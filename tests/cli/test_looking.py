@@ -58,6 +58,18 @@ def test_a_profile(run, saved, network, monkeypatch, tmp_path):
     assert stood_in.runs - before == before + 5
 
 
+def test_a_profile_as_trtexec_writes_it(run, saved, network, monkeypatch, tmp_path):
+    stand_in(monkeypatch, network, lambda _: TIMES, layers=["model.0.conv"])
+    files = tmp_path / "layers.json", tmp_path / "times.json"
+    assert run("profile", saved, "--runs", 2, "--layer-info", files[0], "--times", files[1]).code == 0
+    assert json.loads(files[0].read_text()) == {"Layers": ["model.0.conv"]}
+    head, *rows = json.loads(files[1].read_text())
+    assert (head, [row["medianMs"] for row in rows]) == ({"count": 2}, [1, 3, 4])
+    result = run("profile", saved, "--times", tmp_path / "missing" / "a.json")
+    assert result.code == 1
+    assert f"cannot write {tmp_path / 'missing' / 'a.json'}" in result.err
+
+
 def test_a_profile_by_time_and_by_module(run, saved, network, monkeypatch):
     stand_in(monkeypatch, network, lambda _: TIMES)
     lines = run("profile", saved, "--by-time", "--rows", 1).out.splitlines()

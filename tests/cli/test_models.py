@@ -30,14 +30,34 @@ def test_another_size(run):
     )
 
 
-def test_all_of_them(run, monkeypatch):
-    """The widest numbers of all beside each name, on a terminal of 80 columns."""
-    row = _describe("yolov5n", ((32,), (32,))) | {"parameters": 140_794_780, "flops": 838.26e9}
-    monkeypatch.setattr("trtnn.cli.models._describe", lambda name, size: row)
-    result = run("models")
+def test_all_of_them(run, tmp_path):
+    """By family and task, on a terminal of 80 columns."""
+    result = run("models", "--json", tmp_path / "m.json")
     assert (result.code, result.err) == (0, "")
-    assert [line.split()[0].strip("│") for line in result.out.splitlines() if "│" in line] == list(models.by_name())
     assert max(map(len, result.out.splitlines())) <= 80
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.out.splitlines() if "│" in line]
+    groups = [(family.__name__, task) for family, task in models.by_task()]
+    assert [(family, task) for family, task, _ in rows if family] == groups
+    listed = ", ".join(names.rstrip(",") for *_, names in rows)
+    assert listed.split(", ") == [name for names in models.by_task().values() for name in names]
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert written["yolov8n-seg"] == {"family": "YOLOv8", "task": "segment"}
+    assert sorted(written) == sorted(models.by_name())
+
+
+def test_patterns_of_names(run):
+    result = run("models", "yolo12n-*", "yolo12n-cls", "--size", 64)
+    assert (result.code, result.err) == (0, "")
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.out.splitlines() if "│" in line]
+    tasks = [["yolo12n-seg", "segment"], ["yolo12n-pose", "pose"], ["yolo12n-obb", "obb"], ["yolo12n-cls", "classify"]]
+    assert [line[:2] for line in lines] == tasks
+    assert "no model is called 'yolo99*'" in run("models", "yolo99*").err
+
+
+def test_a_size_is_that_of_models_that_are_named(run):
+    result = run("models", "--size", 320)
+    assert result.code == 2
+    assert "it goes with the names of models" in result.err
 
 
 def test_a_name_that_there_is_not(run, tmp_path):

@@ -22,7 +22,7 @@ from trtnn.examples.digits import PICTURE, WEIGHTS
 
 COMMANDS = (
     *("bench", "build", "classify", "compare", "convert", "demo", "detect", "export", "fp16", "from-torch"),
-    *("inspect", "models", "profile", "val"),
+    *("inspect", "models", "profile", "quantize", "val", "view"),
 )
 
 

@@ -158,6 +158,88 @@ def test_rows_of_csv(folder):
     assert [float(rows[0][key]) for key in ("score", "x1", "y1", "x2", "y2")] == [0.75, 10, 20, 30, 60]
 
 
+# -- masks, key points, rotated boxes ---------------------------------------------------------------------------------
+
+MASK = np.zeros((2, 50, 80), bool)
+MASK[0, 10:21, 20:41] = MASK[1, 0, 5] = True
+KEYPOINTS = np.float32([[[40, 25, 0.9], [80, 0, 0.2]], [[8, 5, 0.5], [16, 10, 0.499]]])
+TURNED = np.float32([[40, 25, 20, 10, np.pi / 2], [0, 25, 16, 10, 0]])
+
+
+def of_a_task(**more) -> Result:
+    detections = Detections([[20, 10, 41, 21], [5, 0, 6, 1]], [0.75, 0.5], [3, 0], **more)
+    return Result("7.jpg", None, (50, 80), detections, None, Path("7.txt"))
+
+
+def written_by(writer, folder, result, name):
+    writer.add(result)
+    writer.close()
+    return (folder.path / name).read_text()
+
+
+def test_labels_of_masks_are_outlines(folder):
+    lines = written_by(Yolo(folder, NAMES), folder, of_a_task(masks=MASK), "labels/7.txt").splitlines()
+    index, *numbers = lines[0].split()
+    points = np.array(numbers, float).reshape(-1, 2) * (80, 50)
+    assert index == "3"
+    assert sorted(map(tuple, points.round(3).tolist())) == [(20, 10), (20, 20), (40, 10), (40, 20)]
+    assert lines[1].split()[0] == "0"  # of a single pixel it is the box
+    corners = np.array(lines[1].split()[1:], float).reshape(-1, 2) * (80, 50)
+    np.testing.assert_allclose(corners, [[5, 0], [6, 0], [6, 1], [5, 1]], atol=1e-4)
+
+
+def test_labels_of_key_points_follow_the_box(folder):
+    lines = written_by(Yolo(folder, NAMES), folder, of_a_task(keypoints=KEYPOINTS), "labels/7.txt").splitlines()
+    assert lines == [
+        "3 0.381250 0.310000 0.262500 0.220000 0.500000 0.500000 2 1.000000 0.000000 0",
+        "0 0.068750 0.010000 0.012500 0.020000 0.100000 0.100000 2 0.200000 0.200000 0",
+    ]
+    two = written_by(Yolo(folder, NAMES), folder, of_a_task(keypoints=KEYPOINTS[..., :2]), "labels/7.txt")
+    assert two.splitlines()[0].endswith(" 0.220000 0.500000 0.500000 1.000000 0.000000")
+
+
+def test_labels_of_rotated_boxes_are_corners_within_the_image(folder):
+    lines = written_by(Yolo(folder, NAMES), folder, of_a_task(rotated=TURNED), "labels/7.txt").splitlines()
+    corners = np.array(lines[0].split()[1:], float).reshape(4, 2) * (80, 50)
+    np.testing.assert_allclose(corners, [[45, 15], [45, 35], [35, 35], [35, 15]], atol=1e-4)
+    corners = np.array(lines[1].split()[1:], float).reshape(4, 2) * (80, 50)
+    np.testing.assert_allclose(corners, [[0, 20], [8, 20], [8, 30], [0, 30]], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+def test_coco_s_results_of_tasks_are_read_by_coco_s_tool(folder):
+    coco = pytest.importorskip("pycocotools.coco")
+    writer = Coco(folder, NAMES, None, [Path("7.jpg")])
+    rows = json.loads(written_by(writer, folder, of_a_task(masks=MASK, keypoints=KEYPOINTS), "coco.json"))
+    np.testing.assert_allclose(rows[0]["keypoints"], KEYPOINTS[0].ravel(), rtol=1e-6)
+    truth = coco.COCO()
+    truth.dataset = json.loads((folder.path / "coco_images.json").read_text())
+    truth.createIndex()
+    loaded = truth.loadRes(str(folder.path / "coco.json"))
+    for annotation, mask in zip(loaded.loadAnns(loaded.getAnnIds()), MASK, strict=True):
+        np.testing.assert_array_equal(loaded.annToMask(annotation), mask)
+    rows = json.loads(
+        written_by(Coco(folder, NAMES, None, None), folder, of_a_task(keypoints=KEYPOINTS[..., :2]), "coco.json")
+    )
+    assert rows[0]["keypoints"] == [40, 25, 1, 80, 0, 1]
+    rows = json.loads(written_by(Coco(folder, NAMES, None, None), folder, of_a_task(rotated=TURNED), "coco.json"))
+    np.testing.assert_allclose(rows[0]["segmentation"], [[45, 15, 45, 35, 35, 35, 35, 15]], atol=1e-5)
+
+
+def test_cells_of_tasks(folder):
+    def rows(task, **more):
+        text = written_by(Csv(folder, NAMES, task), folder, of_a_task(**more), "detections.csv")
+        return list(csv.DictReader(io.StringIO(text)))
+
+    assert sorted(map(float, rows("segment", masks=MASK)[0]["outline"].split())) == [10, 10, 20, 20, 20, 20, 40, 40]
+    points = np.array(rows("pose", keypoints=KEYPOINTS)[1]["keypoints"].split(), np.float32)
+    np.testing.assert_array_equal(points, KEYPOINTS[1].ravel())
+    row = rows("obb", rotated=TURNED)[0]
+    turned = [float(row[key]) for key in ("centre_x", "centre_y", "width", "height", "angle")]
+    np.testing.assert_allclose(turned, TURNED[0], rtol=1e-6)
+    assert rows("segment", masks=MASK)[0].keys() == {*Csv.COLUMNS, "outline"}
+
+
 def test_all_formats_say_the_same(run, tmp_path):
     out = tmp_path / "out"
     for _ in range(2):  # they overwrite what they wrote

@@ -42,6 +42,9 @@ from trtnn.errors import ArgumentError, EngineError
         ("[trainStation1]", []),
         ("[HostToDeviceCopy 0]", []),
         ("__myl_ConvSilu_myl0_3", []),
+        ("model.0.conv [profile 1]", ["model.0.conv"]),
+        ("model.0.conv + PWN(model.0.act) [profile 12]", ["model.0.conv", "model.0.act"]),
+        ("model.0.conv\x1fmodel.0.act", ["model.0.conv", "model.0.act"]),
         ("model.0.conv\x1emodel.0.act/activation_2\x1emodel.0.act", ["model.0.conv", "model.0.act"]),
     ],
 )

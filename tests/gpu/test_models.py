@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.twins import centernet, resnet, retinanet, yolov3, yolov8
+from benchmarks.twins import centernet, resnet, retinanet, rtdetr, yolov3, yolov8
 from tests.helpers import assert_close, message_of
 from tests.models.checks import assert_boxes_close
 from tests.models.test_retinanet import assert_detections_close
+from tests.models.test_rtdetr import assert_queries_close
 from trtnn import models
 from trtnn.detector import Detector
 from trtnn.errors import ArgumentError
@@ -19,10 +20,12 @@ from trtnn.structure import flatten
 
 RAW = {"head": "raw"}
 TOLERANCE = 1e-3  # of a logit; whole fp32, as the reference computes
+SHAPE = (2, 3, 64, 96)
+PLACES = 8 * 12 + 4 * 6 + 2 * 3
 
 # A model, its twin with 3 classes and well-scaled weights, how its outputs are compared, and options. CenterNet gives
-# raw maps, as rounding exchanges places of nearly one score. The blocks of diffusion run in
-# tests/models/test_diffusion.py.
+# raw maps, as rounding exchanges places of nearly one score; RT-DETR takes every place, so that each is in the result.
+# The blocks of diffusion run in tests/models/test_diffusion.py.
 CASES = [
     ("yolov8n", lambda: yolov8.make("yolov8n", 3), partial(assert_boxes_close, dim=1, cell=8 * 32), {}),
     ("yolov3-tiny", lambda: yolov3.make("yolov3-tiny", 3, "9.0"), assert_boxes_close, {}),
@@ -36,8 +39,11 @@ CASES = [
         (name, lambda name=name: centernet.well_scaled(centernet.CenterNet(name, 3)), assert_close, RAW)
         for name in ("centernet_resdcn18", "centernet_dla34", "centernet_resnet50")
     ),
+    *(
+        (name, lambda name=name: rtdetr.make(name, 3), assert_queries_close, {"queries": PLACES})
+        for name in ("rtdetr_r18", "rtdetr_v2_r50")
+    ),
 ]
-SHAPE = (2, 3, 64, 96)
 
 
 def check_detections(engine, network, monkeypatch):

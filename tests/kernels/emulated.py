@@ -7,6 +7,7 @@ import functools
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,18 @@ class EmulatedKernels:
     def __init__(self, name: str, threads: int = 1) -> None:
         self._library, self._threads = ctypes.CDLL(str(library(name))), threads
         self.log: list[tuple[Any, ...]] = []
+        self._lock = threading.Lock()  # the memory of a block is there once
 
-    def launch(self, name: str, grid: tuple[int, int, int], threads: int, stream: int, arguments: Any) -> None:
+    def launch(
+        self,
+        name: str,
+        grid: tuple[int, int, int],
+        threads: int,
+        stream: int,
+        arguments: Any,
+        follows: bool = False,
+    ) -> None:
         self.log.append(("launch", name))
         count = min(threads, self._threads)
-        getattr(self._library, f"launch_{name}")(*grid, count, ctypes.byref(arguments))
+        with self._lock:
+            getattr(self._library, f"launch_{name}")(*grid, count, ctypes.byref(arguments))

@@ -11,6 +11,7 @@
 
 #define DEVICE inline
 #define SHARED static
+#define UNROLL(times)
 #define KERNEL(name, Arguments, threads)                                                            \
     static void name(const Arguments& args);                                                        \
     extern "C" void launch_##name(int x, int y, int z, int count, const Arguments* args) {          \
@@ -46,7 +47,10 @@ void run(int x, int y, int z, int threads, const Body& body) {
 }  // namespace host
 
 DEVICE int thread_index() { return host::place.thread; }
-DEVICE int thread_count() { return host::place.threads; }
+template <int THREADS>
+DEVICE int thread_count() {
+    return host::place.threads;
+}
 DEVICE int block_x() { return host::place.x; }
 DEVICE int block_y() { return host::place.y; }
 DEVICE int block_z() { return host::place.z; }
@@ -54,8 +58,11 @@ DEVICE int grid_x() { return host::place.grid_x; }
 DEVICE void sync_block() { host::meeting->arrive_and_wait(); }
 
 DEVICE int count_up(int* counter) { return std::atomic_ref(*counter).fetch_add(1); }
-DEVICE void add_to(int* sum, int more) { std::atomic_ref(*sum).fetch_add(more); }
+DEVICE int add_to(int* sum, int more) { return std::atomic_ref(*sum).fetch_add(more); }
+DEVICE void or_into(unsigned* bits, unsigned more) { std::atomic_ref(*bits).fetch_or(more); }
+DEVICE void and_into(unsigned* bits, unsigned left) { std::atomic_ref(*bits).fetch_and(left); }
 DEVICE int lowest_bit(unsigned long long bits) { return __builtin_ctzll(bits); }
+DEVICE int ones_in(unsigned bits) { return __builtin_popcount(bits); }
 
 DEVICE unsigned load_word(const unsigned* from) { return *from; }
 DEVICE unsigned char load_byte(const unsigned char* from) { return *from; }

@@ -62,20 +62,24 @@ def pick_by_kernels(
     dtype = next(iter(outputs.values())).dtype
     picking = GpuPostprocessing(head, shapes, dtype, size, {**head.thresholds, **thresholds})
     memory, places = lane.allocate(picking.memory_bytes), np.zeros(count, PLACE)
+    lane.upload(memory, np.zeros(picking.cleared_bytes, np.uint8))
     describe(placements, places)
     addresses = {name: upload(lane, output) for name, output in outputs.items()}
-    wanted, placed, results = (
-        upload(lane, picking.wanted),
-        upload(lane, places),
-        np.empty(picking.result_bytes, np.uint8),
-    )
-    tile = 0
-    while True:
-        picking.launch(kernels_of("postprocessing"), lane.handle, addresses, wanted, placed, memory, count, tile)
-        lane.download(results, memory)
-        lane.synchronize()
-        if not picking.is_good(results, count):
-            return None
-        if picking.is_done(results, count):
-            return picking.read(results, count)
-        tile += 1
+    wanted, placed, pinned = upload(lane, picking.wanted), upload(lane, places), lane.pinned(picking.result_bytes)
+    results, kernels = picking.results(pinned), kernels_of("postprocessing")
+    found = []
+    for _ in range(2):  # what is counted is left as it was found
+        tile = 0
+        while True:
+            picking.launch(kernels, lane.handle, addresses, wanted, placed, memory, pinned.ctypes.data, count, tile)
+            lane.synchronize()
+            if not results.is_good(count) or results.is_done(count):
+                break
+            tile += 1
+        found.append(results.detections(count) if results.is_good(count) else None)
+    first, second = found
+    assert (first is None) == (second is None)
+    for one, other in zip(first or [], second or [], strict=True):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.scores, other.scores)
+    return first

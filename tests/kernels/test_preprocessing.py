@@ -104,7 +104,7 @@ def test_rows_may_be_apart_and_anywhere_in_memory(fit):
             check_equal([whole[3:60, left : left + width]], (40, 64), how=Preprocessing(fit))
 
 
-@pytest.mark.parametrize("fit", [*FITS, "crop"])
+@pytest.mark.parametrize("fit", [*FITS, "crop", "cover"])
 def test_threads_of_a_block_do_not_depend_on_each_others_order(fit):
     images = [noise(50, 70), noise(90, 40)]
     alone, _ = by_kernel(images, (70, 130), how=Preprocessing(fit))
@@ -112,11 +112,12 @@ def test_threads_of_a_block_do_not_depend_on_each_others_order(fit):
     np.testing.assert_array_equal(together, alone)
 
 
+@pytest.mark.parametrize("fit", ["crop", "cover"])
 @pytest.mark.parametrize(("source", "canvas"), drawn_sizes(40, 90, seed=9))
-def test_a_crop_differs_only_where_rounding_is_a_toss(source, canvas):
+def test_a_crop_differs_only_where_rounding_is_a_toss(source, canvas, fit):
     """The order of its sums is BLAS's own on the CPU: a byte may differ where the mean is half a whole number."""
     image, size = noise(*source), canvas if min(canvas) > 1 else (31, 33)
-    how = Preprocessing("crop")
+    how = Preprocessing(fit)
     actual, placements = by_kernel([image], size, how=how)
     expected, expected_placements = preprocess([image], size, np.float32, how)
     assert placements == expected_placements

@@ -29,6 +29,29 @@ def assert_boxes_close(result: Any, expected: Any, tolerance: float, dim: int = 
     assert_close(result.take(scores, dim), expected.take(scores, dim), tolerance, tolerance / 100)
 
 
+def assert_best_close(result: Any, expected: Any, tolerance: float, bounds: Any) -> None:
+    """Compare the rows of an end-to-end head: four numbers of a box, score, class, and what the task has more.
+
+    Scores are compared in order. A row may stand elsewhere among those of nearly its score, and need not be there where
+    its score is nearly the last.
+
+    Args:
+        result, expected: (batch, rows, 6 + more).
+        tolerance: how far a score may be off.
+        bounds: how far each number of a row may be off, (6 + more,); the relative bound is the tolerance.
+    """
+    expected = np.asarray(expected)
+    assert result.shape == expected.shape
+    assert_close(result[..., 4], expected[..., 4], tolerance, tolerance)
+    assert (np.diff(result[..., 4]) <= 0).all()
+    for ours, theirs in zip(result, expected, strict=True):
+        for row in theirs[theirs[:, 4] > theirs[-1, 4] + tolerance]:
+            alike = ours[(ours[:, 5] == row[5]) & (np.abs(ours[:, 4] - row[4]) <= tolerance)]
+            off = np.abs(alike - row) / (np.asarray(bounds) + tolerance * np.abs(row))
+            assert len(alike), f"no row of class {row[5]:.0f} and score {row[4]:.4f}"
+            assert off.max(1).min() <= 1, f"of the row {row[:6]} the nearest is off by {off.max(1).min():.2g} bounds"
+
+
 def outputs_of(twin: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Return a twin's decoded boxes and its maps."""
     twin.head = "raw"

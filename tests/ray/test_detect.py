@@ -6,6 +6,7 @@ import pytest
 
 import trtnn
 from tests.helpers import ONE_TARGET, message_of
+from tests.test_detecting_tasks import model
 from trtnn import Detector, Dim, models
 from trtnn.errors import ArgumentError
 from trtnn.examples.digits import PICTURE, WEIGHTS
@@ -107,6 +108,12 @@ def test_names_of_classes(images):
     (row,) = table.to_pylist()
     assert row["labels"] == [f"digit {i}" for i in row["classes"]]
     assert len(row["labels"]) > 3
+
+
+def test_a_detector_of_more_than_boxes_is_refused(monkeypatch):
+    monkeypatch.setattr(Detector, "from_weights", lambda *_, **__: Detector(model("yolov8-segment")))
+    message = message_of(ArgumentError, Detect, WEIGHTS, reference=True)
+    assert message.startswith("rows of a data set have boxes alone, and the task of this network is segment\n")
 
 
 def test_a_column_that_is_not_there(detect):

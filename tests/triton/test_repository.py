@@ -10,6 +10,8 @@ from tritonclient.grpc import model_config_pb2
 import trtnn
 from tests.engine.tiny import loaded_net
 from tests.helpers import ONE_TARGET, message_of
+from tests.standin import stand_in
+from tests.test_detecting_tasks import model
 from trtnn import Dim, Input, Module
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
@@ -133,6 +135,16 @@ def test_an_engine_of_one_batch_is_refused(tmp_path):
     assert "images float32[1, 3, 8, 8]" in message
     assert "--batch 1,8,32" in message
     assert not (tmp_path / "models").exists()
+
+
+def test_a_detector_of_more_than_boxes_is_refused_and_its_plan_is_not(tmp_path, monkeypatch):
+    network = model("yolov8-pose").trace()
+    stand_in(monkeypatch, network)
+    engine = network.build(**ONE_TARGET)
+    message = message_of(ArgumentError, write_repository, engine, tmp_path / "a", "pose", with_detector=True)
+    assert message.startswith("Triton's detector gives boxes alone, and the task of this network is pose\n")
+    assert not (tmp_path / "a").exists()
+    assert len(write_repository(engine, tmp_path / "a", "pose")) == 1
 
 
 def test_an_engine_that_takes_no_single_image_is_refused(tmp_path):

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.helpers import message_of
 from trtnn.errors import ArgumentError, BackendError, ShapeError
-from trtnn.vision import Detection, Detections, Placement
+from trtnn.vision import Detection, Detections, Masks, Placement, corners_of
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def test_arrays_must_fit_together():
 class Theirs:
     """A stand-in for supervision's class, which takes these by name and nothing else."""
 
-    def __init__(self, *, xyxy, confidence, class_id, data):
-        self.xyxy, self.confidence, self.class_id, self.data = xyxy, confidence, class_id, data
+    def __init__(self, *, xyxy, confidence, class_id, data, mask=None):
+        self.xyxy, self.confidence, self.class_id, self.data, self.mask = xyxy, confidence, class_id, data, mask
 
 
 @pytest.mark.parametrize("real", [False, True])
@@ -81,3 +82,81 @@ def test_supervision_that_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(BackendError, match=r"supervision cannot be imported: .*\n  pip install supervision"):
         Detections([], [], []).to_supervision()
+
+
+# -- masks, key points, rotated boxes ---------------------------------------------------------------------------------
+
+BOXES = [[0, 0, 4, 4], [2, 1, 8, 6], [5, 5, 9, 8]]
+MASKS = np.stack([np.tri(8, 9, k, bool) for k in (0, 2, -3)])
+POINTS = np.float32([[[x, 1, 0.25], [2, x, 0.75]] for x in (1, 5, 8)])
+ROTATED = np.float32([[2, 2, 4, 4, 0], [5, 3.5, 6, 5, 0.5], [7, 6, 4, 3, -0.25]])
+
+
+@pytest.fixture
+def three() -> Detections:
+    return Detections(BOXES, [0.9, 0.75, 0.5], [2, 0, 1], MASKS, POINTS, ROTATED)
+
+
+@pytest.mark.parametrize("index", [[2, 0], slice(1, 3), np.array([True, False, True]), []], ids=str)
+def test_all_of_it_is_picked_together(three, index):
+    picked = three[index]
+    assert isinstance(picked, Detections)
+    assert isinstance(picked.masks, Masks)
+    for name, array in {"boxes": BOXES, "masks": MASKS, "keypoints": POINTS, "rotated": ROTATED}.items():
+        np.testing.assert_array_equal(getattr(picked, name), np.array(array)[index])
+    np.testing.assert_array_equal(picked.angles, ROTATED[index][:, 4])
+    np.testing.assert_allclose(picked.corners, corners_of(ROTATED)[index])
+
+
+def test_one_that_is_picked_is_a_row(three, two):
+    assert [three[i] for i in range(-3, 3)] == [*three, *three]
+    assert type(three[np.int64(1)]) is Detection
+    with pytest.raises(IndexError):
+        three[3]
+    assert two[:1].masks is two[:1].keypoints is two[:1].rotated is two[:1].angles is two[:1].corners is None
+
+
+def test_json_has_what_there_is(three):
+    rows = json.loads(json.dumps(three.to_dict()))["detections"]
+    assert [row["mask"] for row in rows] == [three.masks.rle(i) for i in range(3)]
+    assert rows[0]["mask"]["size"] == [8, 9]
+    assert [row["keypoints"] for row in rows] == POINTS.tolist()
+    assert [row["rotated"] for row in rows] == ROTATED.tolist()
+    np.testing.assert_allclose([row["corners"] for row in rows], corners_of(ROTATED), rtol=1e-6)
+    assert set(Detections(BOXES, [1] * 3, [0] * 3).to_dict()["detections"][0]) == {"box", "score", "class"}
+
+
+def test_all_of_it_goes_back_to_the_picture(three):
+    placement = Placement((16, 18), (8, 9), (0.5, 0.5), (0, 0))
+    back = three.scaled(placement)
+    np.testing.assert_allclose(back.keypoints, POINTS * np.float32([2, 2, 1]))
+    np.testing.assert_allclose(back.rotated, ROTATED * np.float32([2, 2, 2, 2, 1]))
+    assert back.masks.size == (16, 18)
+    doubled = MASKS.repeat(2, 1).repeat(2, 2)
+    assert (np.asarray(back.masks) == doubled).mean() > 0.9
+    far = Detections([[0, 0, 1, 1]], [1], [0], keypoints=[[[99, -99], [3, 4]]]).scaled(placement)
+    assert far.keypoints.tolist() == [[[18, 0], [6, 8]]]
+
+
+def test_supervision_gets_masks_points_and_corners(three, monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=Theirs))
+    theirs = three.to_supervision()
+    assert theirs.mask.dtype == bool
+    np.testing.assert_array_equal(theirs.mask, MASKS)
+    np.testing.assert_array_equal(theirs.data["keypoints"], POINTS)
+    np.testing.assert_allclose(theirs.data["xyxyxyxy"], corners_of(ROTATED))
+    assert Detections(BOXES, [1] * 3, [0] * 3).to_supervision().mask is None
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"keypoints": np.zeros((1, 17, 3))}, "as many keypoints as boxes\n  received: 2 boxes, 1 keypoints"),
+        ({"rotated": np.zeros((3, 5))}, "as many rotated as boxes"),
+        ({"keypoints": np.zeros((2, 17, 4))}, "or (n, points, 2)\n  received: (2, 17, 4)"),
+        ({"rotated": np.zeros((2, 4))}, "rotated boxes do not have the shape (n, 5)"),
+        ({"masks": np.zeros((2, 4))}, "masks have the shape (n, height, width)"),
+    ],
+)
+def test_more_than_boxes_must_fit_them(more, words):
+    assert words in message_of(ShapeError, Detections, np.zeros((2, 4)), [0, 0], [0, 0], **more)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtnn.errors import ArgumentError, DTypeError
-from trtnn.vision import COCO, Detections, draw
+from trtnn.vision import COCO, COCO_LIMBS, Detections, corners_of, draw
 
 
 def grey(height: int, width: int) -> np.ndarray:
@@ -105,6 +105,63 @@ def test_a_long_label_is_made_to_fit():
     mask = changed(90, 104, (40, 60, 41, 61), labels=["a name that is very long"])
     columns = np.flatnonzero(mask.any(axis=0))
     assert 70 < columns[-1] - columns[0] < 103
+
+
+# -- masks, key points, rotated boxes ---------------------------------------------------------------------------------
+
+
+def test_a_mask_is_tinted_and_nothing_else():
+    mask = np.zeros((1, 90, 120), bool)
+    mask[0, 40:60, 30:80] = True
+    box = [[20, 30, 100, 80]]
+    plain = draw(grey(90, 120), Detections(box, [0.5], [3])).astype(int)
+    tinted = draw(grey(90, 120), Detections(box, [0.5], [3], masks=mask)).astype(int)
+    color = plain[80, 60]
+    assert (color != 128).any()
+    changed = (plain != tinted).any(axis=2)
+    np.testing.assert_array_equal(changed, mask[0])
+    np.testing.assert_allclose(tinted[50, 50], 128 * 0.55 + color * 0.45, atol=1)
+
+
+def test_the_higher_score_s_mask_is_tinted_last():
+    masks = np.ones((2, 60, 60), bool)
+    boxes = [[0, 0, 60, 60]] * 2
+    first, second = (draw(grey(60, 60), Detections(boxes, s, [0, 1], masks=masks)) for s in ([0.9, 0.4], [0.4, 0.9]))
+    assert (np.abs(first[40, 30].astype(int) - second[40, 30]) > 10).any()
+
+
+def test_a_rotated_box_is_drawn_as_it_lies():
+    rotated = [[160, 120, 100, 40, np.pi / 6]]
+    corners = corners_of(rotated)[0]
+    found = Detections([[*corners.min(0), *corners.max(0)]], [0.5], [3], rotated=rotated)
+    mask = (draw(grey(240, 320), found) != 128).any(axis=2)
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        along = np.linspace(start, end, 50)[5:-5].round().astype(int)
+        assert mask[along[:, 1], along[:, 0]].mean() > 0.9
+    assert not mask[115:125, 150:170].any()
+    (_, _, x2, y2) = found.boxes[0].round().astype(int)
+    assert not mask[y2, : x2 - 60].any()  # the upright one is not
+
+
+@pytest.mark.parametrize("count", [4, 17])
+def test_key_points_that_are_seen_are_dots_and_those_of_persons_are_joined(count):
+    points = np.zeros((1, count, 3), np.float32)
+    points[0, :, 0], points[0, :, 1] = np.linspace(30, 270, count), np.where(np.arange(count) % 2, 60, 160)
+    points[0, :, 2] = 0.9
+    points[0, 2, 2] = 0.49
+    found = Detections([[0, 0, 0, 0]], [0.5], [3], keypoints=points)
+    mask = (draw(grey(200, 300), found) != 128).any(axis=2)
+    seen = [mask[int(y), round(float(x))] for x, y, _ in points[0]]
+    assert seen[3:] == [True] * (count - 3)
+    assert not seen[2] or count == 17  # a line may pass
+    middles = (
+        [(points[0, a, :2] + points[0, b, :2]) / 2 for a, b in COCO_LIMBS if 2 not in (a, b)] if count == 17 else []
+    )
+    assert all(mask[int(y), int(x)] for x, y in middles)
+    if count == 4:
+        assert mask.sum() < 600
+    without = Detections([[0, 0, 0, 0]], [0.5], [3], keypoints=points[..., :2])
+    assert (draw(grey(200, 300), without) != 128).any(axis=2)[160, round(float(points[0, 2, 0]))]
 
 
 def test_errors_are_named():

@@ -85,7 +85,7 @@ def test_what_fits_nothing_is_no_detector(shape):
 
 
 def test_several_outputs_are_none_of_these():
-    for shapes in ({"a": (1, 84, 8400), "b": (1, 32, 160, 160)}, {}):
+    for shapes in ({"a": (1, 84, 8400), "b": (1, 3, 160, 160)}, {"a": (1, 84, 8400), "b": (1, 84, 8400)}, {}):
         assert "this is not a detector" in message_of(ArgumentError, recognise, {}, SIZE, shapes)
 
 
@@ -152,25 +152,82 @@ def test_an_engine_file_of_another_tool_from_the_file_to_what_is_found(names, mo
 
 
 @pytest.mark.parametrize(
-    ("task", "more", "channels"),
+    ("task", "words"),
     [
-        ("pose", {"kpt_shape": [17, 3], "names": {"0": "person"}}, 56),
-        ("obb", {"names": {str(i): f"n{i}" for i in range(15)}}, 20),
-        ("segment", {"names": COCO_NAMES}, 116),
-        ("semantic", {"names": COCO_NAMES}, 84),
-        (["detect"], {}, 84),
+        ("semantic", "a Detector reads detect, segment, pose, obb; call the engine or the network itself"),
+        ("classify", "trtnn.Classifier(...) and trtnn classify name what is in a picture"),
+        (["detect"], "a Detector reads "),
     ],
 )
-def test_another_task_is_refused_in_a_sentence(task, more, channels):
-    model = Foreign(np.zeros((channels, CELLS)), {"task": task, **more, "imgsz": [64, 96]})
+def test_a_task_that_finds_no_boxes_is_refused_in_a_sentence(task, words):
+    model = Foreign(np.zeros((84, CELLS)), {"task": task, "names": COCO_NAMES, "imgsz": [64, 96]})
     for options in ({}, {"pipeline": "yolov8"}):
         message = message_of(ArgumentError, Detector, model, **options)
-        assert message.splitlines()[0] == f"Foreign is not a detector: its task is {task}"
+        assert message.startswith(f"Foreign is not a detector: its task is {task}\n  {words}")
 
 
-def test_key_points_tell_the_task_where_it_is_not_named():
-    model = Foreign(np.zeros((56, CELLS)), {"kpt_shape": [17, 3], "task": "detect"})
-    assert "its task is pose, by its kpt_shape [17, 3]" in message_of(ArgumentError, Detector, model)
+POSE = {"task": "pose", "kpt_shape": [17, 3], "names": {"0": "person"}}
+OBB = {"task": "obb", "names": {str(i): f"n{i}" for i in range(15)}}
+SEGMENT = {"task": "segment", "names": COCO_NAMES}
+PROTOTYPES = (1, 32, 160, 160)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shapes", "name"),
+    [
+        (POSE, [(1, 56, 8400)], "yolov8-pose"),
+        ({**POSE, "task": "detect"}, [(1, 56, 8400)], "yolov8-pose"),  # key points tell it
+        ({"kpt_shape": "[17, 3]"}, [(1, 57, 8400)], "yolov8-pose"),
+        ({**POSE, "end2end": True}, [(1, 300, 57)], "end2end-pose"),
+        ({"task": "pose", "kpt_shape": [4, 2]}, [(1, 300, 14)], "end2end-pose"),
+        (OBB, [(1, 20, 8400)], "yolov8-obb"),
+        (OBB, [(1, 300, 7)], "end2end-obb"),
+        (SEGMENT, [(1, 116, 8400), PROTOTYPES], "yolov8-segment"),
+        (SEGMENT, [PROTOTYPES, (1, 116, 8500)], "yolov8-segment"),  # another level; the names say it
+        ({**SEGMENT, "args": {"nms": True}}, [(1, 300, 38), PROTOTYPES], "end2end-segment"),
+        ({}, [(1, 116, 8400), PROTOTYPES], "yolov8-segment"),  # two such outputs can be nothing else
+        ({}, [(1, 300, 38), PROTOTYPES], "end2end-segment"),
+    ],
+)
+def test_each_task_is_read(metadata, shapes, name):
+    outputs = {f"output{i}": shape for i, shape in enumerate(shapes)}
+    assert recognise({"imgsz": [640, 640], **metadata}, SIZE, outputs) == name
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shape", "words"),
+    [
+        (POSE, (1, 84, 8401), ["the task pose and 1 classes", "4 + classes + 51", "received output0 (1, 84, 8401)"]),
+        ({**POSE, "nms": True}, (1, 56, 8400), ["its boxes are picked", "expected one output (batch, boxes, 6 + 51)"]),
+        (OBB, (1, 5, 8400), ["the task obb and 15 classes", "4 + classes + 1"]),
+        (SEGMENT, (1, 116, 8400), ["the task segment and 80 classes", "'prototypes' (batch, 32, rows, columns)"]),
+    ],
+)
+def test_outputs_of_another_task_contradict_it(metadata, shape, words):
+    message = message_of(ArgumentError, recognise, metadata, SIZE, {"output0": shape})
+    assert "contradict each other" in message.splitlines()[0]
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("shape", [None, [17], [17, 4], [0, 3], "a", [17.0, 3]])
+def test_key_points_of_which_nobody_tells_the_number(shape):
+    metadata = {"task": "pose"} | ({} if shape is None else {"kpt_shape": shape})
+    message = message_of(ArgumentError, recognise, metadata, SIZE, {"output0": (1, 56, 8400)})
+    expected = "nothing tells how many key points there are" if shape is None else f"kpt_shape is no {shape!r}"
+    assert message.startswith(f"{expected}\n  its metadata have them as kpt_shape: [17, 3] is 17 points of x, y and")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "pipeline", "own"),
+    [(POSE, "yolov8", "yolov8-pose, end2end-pose"), (OBB, "end2end", "yolov8-obb, end2end-obb")],
+)
+def test_a_pipeline_of_another_task_is_refused_with_those_of_its_own(metadata, pipeline, own):
+    model = Foreign(np.zeros((84, CELLS)), {**metadata, "imgsz": [64, 96]})
+    message = message_of(ArgumentError, Detector, model, pipeline=pipeline)
+    task = metadata["task"]
+    assert message == (
+        f"Foreign is not read by a pipeline for the task detect: its task is {task}\n  pipelines for that: {own}"
+    )
 
 
 @pytest.mark.parametrize(

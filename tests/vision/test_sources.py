@@ -418,3 +418,76 @@ def test_no_more_are_read_ahead_than_it_takes():
         next(frames)
         assert len(started) <= index + 1 + 4
     frames.close()
+
+
+# -- live sources -----------------------------------------------------------------------------------------------------
+
+
+def live(steps):
+    """Frames that come when they come: each step is waited for before the next is given."""
+    for index, step in enumerate(steps):
+        if isinstance(step, Exception):
+            raise step
+        if step is not None:
+            assert step.wait(10)
+        yield sources_module.Frame(image(index), index)
+
+
+def test_of_live_frames_the_newest_is_taken_and_the_others_are_dropped():
+    come, taken = threading.Event(), threading.Event()
+    frames = sources_module.newest(live([None, come, None, None, taken, None]))
+    assert next(frames).index == 0
+    come.set()
+    while next(frames).index < 3:  # as far as they have come: some of 1, 2 and 3 may be dropped, 3 is not
+        pass
+    taken.set()
+    assert [frame.index for frame in frames][-1] == 5
+
+
+def test_what_ends_live_frames_is_raised_behind_the_last():
+    frames = sources_module.newest(live([None, ImageError("it broke off")]))
+    assert next(frames).index == 0
+    with pytest.raises(ImageError, match="it broke off"):
+        next(frames)
+    assert list(sources_module.newest(live([]))) == []
+
+
+def test_who_takes_no_more_ends_the_reading():
+    closed, go = threading.Event(), threading.Event()
+
+    def forever():
+        try:
+            for index in itertools.count():
+                yield sources_module.Frame(image(0), index)
+                go.wait(10)
+        finally:
+            closed.set()
+
+    frames = sources_module.newest(forever())
+    next(frames)
+    frames.close()
+    go.set()
+    assert closed.wait(10)
+
+
+@pytest.mark.parametrize(("place", "is_live"), [("7", True), ("rtsp://a/b", True), ("https://a.org/b.mp4", False)])
+def test_cameras_and_streams_are_live_and_files_are_not(place, is_live, tmp_path):
+    (source,) = find_sources(place)
+    assert source.is_live is is_live
+    assert not find_sources(str(video(tmp_path / "a.avi", 2)))[0].is_live
+
+
+def test_frames_of_live_sources_alone_are_dropped(monkeypatch):
+    asked = []
+
+    def newest(frames):
+        asked.append(True)
+        return frames
+
+    monkeypatch.setattr(sources_module, "newest", newest)
+    for is_live, every_frame, drops in ((True, False, 1), (True, True, 0), (False, False, 0)):
+        asked.clear()
+        source = Source("a", lambda most: live([None, None]), is_live=is_live)
+        frames = [frame.index for _, frame in read_frames([source], print, MOST, every_frame=every_frame)]
+        assert frames == [0, 1]
+        assert len(asked) == drops

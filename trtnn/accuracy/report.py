@@ -13,7 +13,7 @@ from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import TOLERANCE
 from trtnn.progress import progress_bar
-from trtnn.table import render
+from trtnn.table import MOST_IN_NOTEBOOK, Content, render, render_html
 
 if TYPE_CHECKING:
     from trtnn.accuracy.trials import Comparison
@@ -81,12 +81,28 @@ class Fp16Report:
         ]
         return sorted(rows, key=lambda row: (row.overflow > 0, row.error, row.lost), reverse=True)
 
+    @property
+    def measures(self) -> str:
+        """What the errors are of, for :meth:`trtnn.Network.view`."""
+        return "fp16"
+
+    @property
+    def module_errors(self) -> dict[str, float]:
+        """The error of each module of :attr:`modules`, by its path."""
+        return {row.path: row.error for row in self.modules}
+
     def table(self, limit: int | None = None) -> str:
         """Return a table of the modules, the worst first, and the error of the whole below it.
 
         Args:
             limit: the most rows to show; all where None.
         """
+        return render(**self._content(limit))
+
+    def _repr_html_(self) -> str:
+        return render_html("What fp16 does to a network", **self._content(MOST_IN_NOTEBOOK))
+
+    def _content(self, limit: int | None) -> Content:
         header = ("module", "layers", "max |x|", "overflow", "lost to zero", "error")
         cells = [
             (
@@ -101,7 +117,8 @@ class Fp16Report:
         ]
         errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
         samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
-        return render(header, cells, 2, f"all in fp16, on {samples}: error of {errors}", limit, rest="better ones")
+        total = f"all in fp16, on {samples}: error of {errors}"
+        return {"header": header, "rows": cells, "left": 2, "total": total, "limit": limit, "rest": "better ones"}
 
     def __str__(self) -> str:
         return self.table()

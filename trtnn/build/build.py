@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trtnn.backend import Backend
-from trtnn.build.config import BuildConfig, resolve_targets
+from trtnn.build.config import BuildConfig, check_fp8, resolve_targets
 from trtnn.build.describe import describe
 from trtnn.build.engine_cache import cache_key, find_or_build
 from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
@@ -44,6 +44,7 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     """
     metadata = check_metadata(metadata)  # they may have been changed since the trace
     targets = resolve_targets(graph.backend, config.targets)
+    check_fp8(graph, targets)
     settings, pins = _make_settings(graph, config, targets)
     show = config.progress if config.progress is not None else sys.stderr.isatty()
     name = str(metadata.get("model", "network"))

@@ -12,10 +12,15 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.cuda import gpus
+from trtnn.dtypes import float8_e4m3fn
 from trtnn.errors import ArgumentError, BackendError, nearest
+from trtnn.graph.graph import Graph
 
 # The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
+
+# https://docs.nvidia.com/deeplearning/tensorrt/latest/getting-started/support-matrix.html, supported precision modes
+_FIRST_WITH_FP8 = 89
 
 # A GPU runs no more kernels at once, which is also more than any network has side by side.
 # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#compute-capabilities, resident grids per device
@@ -100,6 +105,26 @@ class BuildConfig:
                     f"no build option is called {name!r}", *nearest(name, names), f"known: {', '.join(names)}"
                 )
         return cls(**options)
+
+
+def check_fp8(graph: Graph, targets: Sequence[str]) -> None:
+    """Check that GPUs have fp8, where something is quantised to it.
+
+    Args:
+        graph: what is to be built.
+        targets: the GPUs by compute capability, such as ``("sm86",)``.
+
+    Raises:
+        BackendError: one has not.
+    """
+    modules = {} if graph.placement is None else graph.placement.modules
+    lacking = [target for target in targets if int(target.removeprefix("sm")) < _FIRST_WITH_FP8]
+    if lacking and any(dtype is float8_e4m3fn for dtype in modules.values()):
+        raise BackendError(
+            f"{', '.join(lacking)} has no fp8, and {len(modules)} modules are quantised to it",
+            f'GPUs since sm{_FIRST_WITH_FP8} have it: targets=("sm{_FIRST_WITH_FP8}",)',
+            'int8 is for all: trtnn.quantize(model, samples, "int8")',
+        )
 
 
 def resolve_targets(backend: Backend, targets: Sequence[str] | None) -> tuple[str, ...]:

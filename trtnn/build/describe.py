@@ -21,6 +21,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         metadata: the model's own.
         plan: the serialised engine.
     """
+    modules = {} if graph.placement is None else graph.placement.modules
     return {
         **_class_keys(metadata),
         **metadata,
@@ -28,6 +29,7 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
         "inner_outputs": graph.inner_outputs,
+        **({"quantized": {path: dtype.name for path, dtype in modules.items()}} if modules else {}),
         **({"plugins": sorted({made.plugin for made in graph.plugins.values()})} if graph.plugins else {}),
         **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
         **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),

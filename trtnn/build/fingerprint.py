@@ -68,6 +68,8 @@ def _properties(kind: str, layer: Any, trt: ModuleType, plugin: PluginLayer | No
     for name in dir(type(layer)):
         if not isinstance(getattr(type(layer), name), property) or (plugin is not None and name == "plugin"):
             continue
+        if name == "block_shape" and kind in ("QUANTIZE", "DEQUANTIZE"):  # of blocks, which trtnn quantises none by
+            continue  # and where there are none, to read it is an error
         try:
             properties.append((name, _plain(getattr(layer, name))))
         except (TypeError, ValueError, RuntimeError) as error:

@@ -49,11 +49,15 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
     """Ask for fp16 in an ``IBuilderConfig``, and pin the layers of a weakly typed network to what they were traced in.
 
     Copies, such as slices, are pinned to fp32 as well: between two layers in fp32 they would round what they pass on.
+    Where something is quantised, no layer is pinned to fp16: one between a Dequantize and a Quantize belongs to an int8
+    kernel.
 
     Raises:
         BuildError: TensorRT does not keep one of them in fp32.
     """
     trt = graph.trt
+    if graph.placement is not None:
+        settings.set_flag(trt.BuilderFlag.INT8)
     half_inputs = [index for index, spec in enumerate(graph.inputs.values()) if spec.dtype is float16]
     if not half_inputs and float16 not in graph.layer_dtypes:
         return NO_PINS
@@ -81,7 +85,7 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
         beside_fp32.update(tensor.name for tensor in layer_tensors(layer))
     looped = {index for places in loop_ranges(layers) for index in places}  # what is in loops is measured as a whole
     halves = [entry for i, entry in enumerate(layers) if graph.layer_dtypes[i] is float16 and i not in looped]
-    to_fp16 = _pin_to_fp16(trt, halves, beside_fp32)
+    to_fp16 = [] if graph.placement is not None else _pin_to_fp16(trt, halves, beside_fp32)
     settings.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     return Pins(to_fp32, to_fp16)
 

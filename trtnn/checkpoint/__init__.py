@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from trtnn.checkpoint import darknet, npz, safetensors, shards, torch_file, wts
+from trtnn.checkpoint import darknet, hugging_face, npz, safetensors, shards, torch_file, wts
 from trtnn.checkpoint.prefixes import with_averages, without_wrappers
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text
@@ -62,7 +62,7 @@ def load(path: str | os.PathLike[str]) -> StateDict:
     nothing is run and no class in it is needed. In a training checkpoint averaged weights ("ema", "state_dict_ema",
     "model_ema", ...) are taken before others. What the file says beside the weights is in ``metadata``, see
     :class:`trtnn.checkpoint.StateDict`: which weights were taken, the names of classes, the task, what a pickled model
-    is made of.
+    is made of. transformers says such things in a ``config.json`` in the folder of the file, which is read as well.
 
     Every array is C-contiguous. bfloat16 and 8-bit floats, which NumPy lacks, become float32; other types stay. Complex
     and quantised tensors, and what is no tensor, are left out. Arrays of ``.safetensors`` and torch files are views of
@@ -90,7 +90,8 @@ def load(path: str | os.PathLike[str]) -> StateDict:
             raise CheckpointError(
                 f"{path} has a tensor called {name!r}", "the names of a state dict are printable text"
             )
-    return with_averages(without_wrappers(state_dict))
+    state_dict = with_averages(without_wrappers(state_dict))
+    return StateDict(state_dict, {**hugging_face.beside(path), **metadata_of(state_dict)})
 
 
 def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

@@ -46,8 +46,9 @@ _NOT_KEPT = frozenset(
         *("i", "type", "name"),
     ]
 )
-# of other projects' blocks: a residual path, the layers that a layer takes, along what it joins, how often it pools
-_OF_BLOCKS = ("add", "f", "d", "n", "eps")
+# of other projects' blocks: a residual path, the layers that a layer takes, along what it joins, how often it
+# pools, how many key points it tells
+_OF_BLOCKS = ("add", "f", "d", "n", "eps", "kpt_shape")
 _MISSING = object()
 
 

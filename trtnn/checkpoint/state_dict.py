@@ -22,7 +22,8 @@ class StateDict(dict[str, np.ndarray]):
             and width), ``architecture``, ``version``, ``train_args``; ``fused`` (BatchNorm was folded into the
             convolutions); ``activations`` and ``stretched`` (of a Darknet .cfg: those it has, and whether its heads are
             YOLOv4's); ``taken`` (where in the file the weights were) and ``others`` (where there are more);
-            ``left_out`` (by name, why a tensor is not here); ``modules`` (by path, what a pickled module is made of).
+            ``left_out`` (by name, why a tensor is not here); ``modules`` (by path, what a pickled module is made of);
+            ``config`` and ``preprocessor_config`` (what transformers says in files of these names beside it).
     """
 
     def __init__(
@@ -53,6 +54,8 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "classes": _is_length,
         "others": _is_list_of(str),
         "activations": _is_list_of(str),
+        "config": lambda value: isinstance(value, dict),
+        "preprocessor_config": lambda value: isinstance(value, dict),
     }
     for key, fits in kinds.items():
         if key in metadata and not fits(metadata[key]):

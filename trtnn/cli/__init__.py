@@ -14,7 +14,9 @@ from trtnn.cli import (
     inspect,
     models,
     profile,
+    quantize,
     val,
+    view,
 )
 from trtnn.cli.program import app, main
 
@@ -34,5 +36,7 @@ __all__ = [
     "main",
     "models",
     "profile",
+    "quantize",
     "val",
+    "view",
 ]

@@ -23,6 +23,7 @@ from trtnn.cli.options import (
 from trtnn.cli.program import command, log, out, print_line
 from trtnn.cli.runners import Recursive, Runner, Source, with_runner
 from trtnn.cli.tables import MAX_ROWS
+from trtnn.vision import PIPELINES
 from trtnn.vision.detections import label_of
 from trtnn.vision.images import MAX_PIXELS
 
@@ -39,6 +40,13 @@ def classify(
     top: Annotated[int, typer.Option(min=1, help="How many classes to show of each, the likeliest first.")] = 5,
     recursive: Recursive = False,
     names: Names = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How pictures and outputs are read: {', '.join(k for k, v in PIPELINES.items() if not v.head)}.",
+            show_default="what the model says",
+        ),
+    ] = None,
     json: Json = None,
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
@@ -49,11 +57,11 @@ def classify(
     """
     paths = find_pictures(source, recursive)
     opened = runner.open()
-    classifier = Classifier(opened, top)
+    classifier = Classifier(opened, top, pipeline=pipeline)
     labels = classifier.labels if names is None else given_names(names, classifier.classes)
     ready = runner.ready(opened)
     if ready is not opened:
-        classifier = Classifier(ready, top)
+        classifier = Classifier(ready, top, pipeline=pipeline)
 
     rows: dict[str, list[dict[str, Any]]] = {}
     skipped: list[Path] = []

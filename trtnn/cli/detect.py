@@ -79,6 +79,9 @@ def detect(
     names: Names = None,
     pipeline: PipelineName = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    every_frame: Annotated[
+        bool, typer.Option("--every-frame", help="Drop no frame of a camera or a stream, however far behind.")
+    ] = False,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -112,28 +115,30 @@ def detect(
     opened = runner.open()
     detector = Detector(opened, **options)
     labels = detector.labels if names is None else given_names(names, detector.classes)
-    folder, place = ResultFolder(Path(output)), Path(output)
-    places = _places(found, place, draw and f".{draw.value}")
-    written = [place / name for kind in dict.fromkeys(formats) for name in REPORTS[kind]]
-    written += [] if no_draw else [path for one in places.values() for path in one.drawn]
-    written += [place / LABELS / one.labels for one in places.values()] if Format.yolo in formats else []
+    folder = ResultFolder(Path(output))
+    places = _places(found, folder.path, draw and f".{draw.value}")
+    written = _written(folder.path, formats, () if no_draw else places.values(), places.values())
     folder.check(written, force)
     ready = runner.ready(opened)
     if ready is not opened:
         detector = Detector(ready, **options)
 
     paths = [source.path for source, _ in found if source.path is not None and not _is_video(source.path)]
-    writers = open_writers(formats, folder, labels, detector.classes, paths if len(paths) == len(found) else None)
+    writers = open_writers(
+        formats, folder, labels, detector.classes, paths if len(paths) == len(found) else None, detector.task
+    )
     results = _Detected(folder, places, not no_draw, force, labels, list(writers))
     unread: list[str] = []
     under_way: deque[tuple[Source, Frame]] = deque()
 
-    def images() -> Iterator[np.ndarray]:
+    def images() -> Iterator[Any]:
         def skip(source: Source, error: ImageError) -> None:
             unread.append(source.name)
             print_note("skipped", "yellow", error)
 
-        for item in read_frames([source for source, _ in found], skip, max_pixels):
+        on_gpu = detector.device == "cuda"
+        frames = read_frames([source for source, _ in found], skip, max_pixels, by_gpu=on_gpu, every_frame=every_frame)
+        for item in frames:
             under_way.append(item)
             yield item[1].image
 
@@ -188,7 +193,7 @@ class _Detected:
     def keep(self, source: Source, frame: Frame, detections: Detections) -> None:
         place, drawn = self.places[source.name], None
         if self.draws:
-            image = draw_boxes(frame.image, detections, self.labels)
+            image = draw_boxes(np.asarray(frame.image), detections, self.labels)
             drawn = place.image if frame.index is None else place.video
             assert drawn is not None
             if frame.index is None:
@@ -196,7 +201,7 @@ class _Detected:
             else:
                 self._add_to_video(drawn, image, frame.rate)
         label_path = place.labels if frame.index is None else place.labels.with_suffix("") / f"{frame.index:06}.txt"
-        result = Result(source.name, frame.index, frame.image.shape[:2], detections, drawn, label_path)
+        result = Result(source.name, frame.index, frame.size, detections, drawn, label_path)
         if frame.index is not None and any(isinstance(writer, Yolo) for writer in self.writers):
             self.folder.check([self.folder.path / LABELS / label_path], self.force)
         for writer in self.writers:
@@ -226,6 +231,16 @@ class _Detected:
             for writer in self.writers:
                 stack.callback(writer.close)
             stack.callback(self._end_video)
+
+
+def _written(
+    folder: Path, formats: Iterable[Format], drawn: Iterable[_Place], labelled: Iterable[_Place]
+) -> list[Path]:
+    """Return the files that are known to be written: reports first, then what is drawn, and labels."""
+    formats = list(dict.fromkeys(formats))
+    written = [folder / name for kind in formats for name in REPORTS[kind]]
+    written += [path for place in drawn for path in place.drawn]
+    return written + ([folder / LABELS / place.labels for place in labelled] if Format.yolo in formats else [])
 
 
 def _is_video(path: Path) -> bool:

@@ -180,8 +180,8 @@ def given_names(names: str, classes: int | None) -> list[str]:
     return labels
 
 
-def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[np.ndarray]:
-    """Return the pictures at ``source`` as batches for a network; the last is filled up with its own again.
+class Samples:
+    """The pictures at a place as batches for a network, read when asked for; the last is filled up with its own.
 
     A dynamic network gets them at the batch and size that it is fastest at.
 
@@ -189,16 +189,34 @@ def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, 
         source: a picture, a folder or a glob.
         inputs: Inputs by name, or a list of them by profile.
         metadata: the network's own; its pipeline says how pictures become the input.
+
+    Raises:
+        ArgumentError: the network takes no pictures.
+        ImageError: there are none.
     """
-    specs = [as_inputs(spec)[0].at_opt() for spec in inputs.values()]
-    if len(specs) != 1 or specs[0].shape[1:2] != (3,) or len(specs[0].shape) != 4:
-        raise ArgumentError("samples are pictures", f"this network takes {', '.join(map(str, specs))}")
-    batch, _, height, width = map(at_opt, specs[0].shape)
-    pipeline, batches = pipeline_of(metadata), []
-    for chunk in chunks(find_images(source), batch):
-        images = itertools.islice(itertools.cycle(map(read_image, chunk)), batch)
-        batches.append(pipeline.preprocess(images, (height, width), numpy_type(specs[0], "samples"))[0])
-    return batches
+
+    def __init__(self, source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        specs = [as_inputs(spec)[0].at_opt() for spec in inputs.values()]
+        if len(specs) != 1 or specs[0].shape[1:2] != (3,) or len(specs[0].shape) != 4:
+            raise ArgumentError("samples are pictures", f"this network takes {', '.join(map(str, specs))}")
+        self._batch, _, height, width = map(at_opt, specs[0].shape)
+        self._size = height, width
+        self._dtype = numpy_type(specs[0], "samples")
+        self._pipeline = pipeline_of(metadata)
+        self._chunks = list(chunks(find_images(source), self._batch))
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for chunk in self._chunks:
+            images = itertools.islice(itertools.cycle(map(read_image, chunk)), self._batch)
+            yield self._pipeline.preprocess(images, self._size, self._dtype)[0]
+
+
+def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[np.ndarray]:
+    """Return all of :class:`Samples` at once."""
+    return list(Samples(source, inputs, metadata))
 
 
 def example_inputs(

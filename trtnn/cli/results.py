@@ -8,11 +8,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
+
+import numpy as np
 
 from trtnn.cli.written import GrowingFile, ResultFolder
 from trtnn.vision import COCO, COCO_91, Detections
-from trtnn.vision.detections import label_of
+from trtnn.vision.detections import SEEN, label_of
 
 
 class Format(str, Enum):
@@ -80,7 +82,10 @@ class Json:
 class Coco:
     """``coco.json``, COCO's list of results (https://cocodataset.org/#format-results), and ``coco_images.json``.
 
-    The second has the images and categories that the numbers in the first are of, as files of annotations do. An
+    Masks are run lengths in ``segmentation``, and rotated boxes the polygons of their corners there; a key point's
+    third number is its visibility in 0..1.
+
+    The second file has the images and categories that the numbers in the first are of, as files of annotations do. An
     image's number is that in its file's name where all names are numbers, as COCO's are; else 1, 2, 3, ... in order. A
     category's number is COCO's where the names are COCO's; else the class's and 1.
 
@@ -121,8 +126,9 @@ class Coco:
                 "category_id": self._category(index),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": score,
+                **_coco_shape(result.detections, place),
             }
-            for (x1, y1, x2, y2), score, index in result.detections
+            for place, ((x1, y1, x2, y2), score, index) in enumerate(result.detections)
         ]
         if rows:
             self._results.add("\n" + ",\n".join(map(json.dumps, rows)))
@@ -132,8 +138,26 @@ class Coco:
         self._images.close()
 
 
+def _coco_shape(detections: Detections, place: int) -> dict[str, object]:
+    """Return what COCO's results have beside a box."""
+    shape: dict[str, object] = {}
+    if detections.masks is not None:
+        shape["segmentation"] = detections.masks.rle(place)
+    if detections.corners is not None:
+        shape["segmentation"] = [detections.corners[place].ravel().tolist()]
+    if detections.keypoints is not None:
+        points = detections.keypoints[place]
+        seen = points[:, 2:] if points.shape[1] == 3 else np.ones((len(points), 1), np.float32)
+        shape["keypoints"] = np.concatenate([points[:, :2], seen], axis=1).ravel().tolist()
+    return shape
+
+
 class Yolo:
     """A file of labels for each image: class, centre x, centre y, width and height in parts of the image, a line each.
+
+    Behind the class stands the outline of a mask instead, or the four corners of a rotated box, cut to the image; and
+    behind a box its key points, x and y and 2 for those that are seen, 0 for others. A mask has one outline, see
+    :meth:`trtnn.vision.Masks.polygon`.
 
     These are what YOLO is trained with, which has no place for scores. An image without detections has an empty file.
     ``classes.txt`` has the classes' names, where there are any.
@@ -145,12 +169,8 @@ class Yolo:
         folder.write(folder.path / name, "".join(f"{label}\n" for label in labels or ()).encode())
 
     def add(self, result: Result) -> None:
-        height, width = result.size
-        lines = [
-            f"{index} {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} "
-            f"{(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}\n"
-            for (x1, y1, x2, y2), _, index in result.detections
-        ]
+        found = result.detections
+        lines = [f"{index} {_yolo_shape(found, place, result.size)}\n" for place, (_, _, index) in enumerate(found)]
         path = self._folder.path / LABELS / result.label_path
         self._folder.write(path, "".join(lines).encode())
 
@@ -158,27 +178,67 @@ class Yolo:
         pass
 
 
+def _yolo_shape(detections: Detections, place: int, size: tuple[int, int]) -> str:
+    """Return what stands behind the class in a label, in parts of an image of (height, width)."""
+    height, width = size
+    (x1, y1, x2, y2), _, _ = detections[place]
+    corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    outline = detections.corners[place] if detections.corners is not None else None
+    if detections.masks is not None:
+        outline = detections.masks.polygon(place)
+        outline = outline if len(outline) > 2 else corners  # a pixel or a line of them, of which no polygon comes
+    if outline is not None:
+        return " ".join(f"{number:.6f}" for number in (outline / (width, height)).clip(0, 1).ravel())
+    (left, top), (right, bottom) = corners[0] / (width, height), corners[2] / (width, height)
+    numbers = [f"{n:.6f}" for n in ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)]
+    if detections.keypoints is not None:
+        for x, y, *seen in detections.keypoints[place].tolist():
+            numbers += [f"{x / width:.6f}", f"{y / height:.6f}", *("2" if value >= SEEN else "0" for value in seen)]
+    return " ".join(numbers)
+
+
 class Csv:
-    """``detections.csv``: a row each detection, in px of its image."""
+    """``detections.csv``: a row each detection, in px of its image.
+
+    Outlines of masks and key points are numbers with spaces between, in one cell.
+    """
 
     COLUMNS = ("source", "frame", "class", "label", "score", "x1", "y1", "x2", "y2")
+    MORE: ClassVar[dict[str, tuple[str, ...]]] = {
+        "segment": ("outline",),
+        "pose": ("keypoints",),
+        "obb": ("centre_x", "centre_y", "width", "height", "angle"),
+    }
 
-    def __init__(self, folder: ResultFolder, labels: Sequence[str] | None) -> None:
+    def __init__(self, folder: ResultFolder, labels: Sequence[str] | None, task: str = "detect") -> None:
         (name,) = REPORTS[Format.csv]
         self._labels = labels
-        self._file = GrowingFile(folder, folder.path / name, _line(self.COLUMNS), "", "")
+        columns = self.COLUMNS + self.MORE.get(task, ())
+        self._file = GrowingFile(folder, folder.path / name, _line(columns), "", "")
 
     def add(self, result: Result) -> None:
         frame = "" if result.frame is None else result.frame
         rows = [
-            (result.source, frame, index, label_of(index, self._labels) if self._labels else "", score, *box)
-            for box, score, index in result.detections
+            (
+                *(result.source, frame, index, label_of(index, self._labels) if self._labels else "", score, *box),
+                *_csv_shape(result.detections, place),
+            )
+            for place, (box, score, index) in enumerate(result.detections)
         ]
         if rows:
             self._file.add("".join(map(_line, rows)))
 
     def close(self) -> None:
         self._file.close()
+
+
+def _csv_shape(detections: Detections, place: int) -> list[object]:
+    """Return the cells behind those of a box."""
+    if detections.masks is not None:
+        return [" ".join(f"{number:g}" for number in detections.masks.polygon(place).ravel())]
+    if detections.keypoints is not None:
+        return [" ".join(map(str, detections.keypoints[place].ravel().tolist()))]
+    return [] if detections.rotated is None else detections.rotated[place].tolist()
 
 
 def _line(cells: Iterable[object]) -> str:
@@ -196,10 +256,13 @@ def open_writers(
     labels: Sequence[str] | None,
     classes: int | None,
     paths: Sequence[Path] | None,
+    task: str = "detect",
 ) -> Iterator[Writer]:
     """Yield a writer for each format, each once."""
     for format in dict.fromkeys(formats):
         if format is Format.coco:
             yield Coco(folder, labels, classes, paths)
+        elif format is Format.csv:
+            yield Csv(folder, labels, task)
         else:
-            yield {Format.json: Json, Format.yolo: Yolo, Format.csv: Csv}[format](folder, labels)
+            yield {Format.json: Json, Format.yolo: Yolo}[format](folder, labels)

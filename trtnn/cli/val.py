@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.progress import track
 
@@ -37,12 +37,13 @@ from trtnn.detector import Detector
 from trtnn.engine.bench import bench_engine
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.table import render
-from trtnn.vision.coco import CocoEvaluation, CocoResults, check_pycocotools, match_categories
-from trtnn.vision.datasets import DataSet, read_dataset
+from trtnn.vision.coco import KINDS, CocoEvaluation, CocoResults, check_pycocotools, match_categories
+from trtnn.vision.datasets import DataSet, Measured, read_dataset
 from trtnn.vision.images import MAX_PIXELS
 from trtnn.vision.sources import Source, file_source, read_frames
 
 _BENCH_ROUNDS, _BENCH_RUNS = 5, 30
+_THINGS = {"bbox": "boxes", "segm": "masks", "keypoints": "poses"}  # by the word of COCO's tool
 
 
 @command(
@@ -78,7 +79,8 @@ def val(
 
     Detections are picked as each project does for this: YOLOv5's with a confidence of 0.001, an overlap of 0.6 and all
     labels of a box. Classes are matched with the data set's by their names. Images that cannot be read are named and
-    left out, and the exit code is 1 at the end.
+    left out, and the exit code is 1 at the end. Of networks that segment or find poses masks or key points are measured
+    too, and the data have to have those.
 
     The time is from images in memory to boxes; of an engine the execution alone is timed too.
     """
@@ -88,12 +90,18 @@ def val(
         raise ArgumentError("--reference takes a checkpoint", "an engine runs on a GPU alone")
     files = (None, what) if is_checkpoint else (what, None)
     runner = Runner("val", *files, reference=reference, model=model, size=size, batch=batch, fp16=fp16, cache=cache)
-    truth = read_dataset(data, images, split)
     opened = runner.open()
     given = {"confidence": confidence, "iou": iou, "pipeline": pipeline}
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    head = Detector(opened, **chosen).pipeline.head
+    first = Detector(opened, **chosen)
+    if first.task not in KINDS:
+        raise ArgumentError(
+            f"val measures {', '.join(KINDS)}, and the task of this network is {first.task}",
+            "pycocotools measures upright boxes, masks and key points",
+        )
+    head = first.pipeline.head
     assert head is not None  # Detector says so
+    truth = read_dataset(data, images, split, Measured(first.task, head.kpt_shape or (0, 0)))
     thresholds = {**head.evaluation, **chosen}
     detector = Detector(opened, **thresholds)
     labels = detector.labels if names is None else given_names(names, detector.classes)
@@ -109,8 +117,9 @@ def val(
     seconds = _detect(detector, truth, results, unread, max_pixels)
     if len(unread) == len(truth.images):
         tell_unread(unread, len(truth.images))
-    evaluation = results.evaluate()
-    print_line(_table(evaluation, truth))
+    evaluations = {kind: results.evaluate(kind) for kind in KINDS[detector.task]}
+    for kind, evaluation in evaluations.items():
+        print_line(_table(evaluation, truth, _THINGS[kind]))
     speed: dict[str, Any] = {"batch": detector.batch, "ms_per_image": 1e3 * median(seconds)}
     rate = f"{1e3 / speed['ms_per_image']:,.1f} images a second"
     print_line(f"{speed['ms_per_image']:.3g} ms an image from memory to boxes, {rate}, batch {detector.batch}")
@@ -120,7 +129,7 @@ def val(
         print_line(str(benchmark))
         speed["engine"] = benchmark.to_json()
     if json:
-        write_json(json, _report(evaluation, truth, what, detector, speed, unread))
+        write_json(json, _report(evaluations, truth, what, detector, speed, unread))
     tell_unread(unread, len(truth.images))
 
 
@@ -138,12 +147,12 @@ def _detect(
     seconds = []
     with_progress = track(frames, "measuring", total=len(truth.images), console=log, disable=not sys.stderr.isatty())
     while part := list(itertools.islice(with_progress, detector.batch)):
-        pixels: list[np.ndarray] = [frame.image for _, frame in part]
+        pixels: list[Any] = [frame.image for _, frame in part]
         start = time.perf_counter()
         found = detector(pixels)
         seconds.append((time.perf_counter() - start) / len(part))
         for (source, frame), detections in zip(part, found, strict=True):
-            results.add(by_name[source.name], frame.image.shape[:2], detections)
+            results.add(by_name[source.name], frame.size, detections)
     return seconds
 
 
@@ -151,25 +160,39 @@ def _name(truth: DataSet, number: int) -> str:
     return str(number) if truth.categories is None else truth.categories[number]
 
 
-def _table(evaluation: CocoEvaluation, truth: DataSet) -> str:
+def _table(evaluation: CocoEvaluation, truth: DataSet, things: str) -> str:
     rows = [
         (_name(truth, number), f"{evaluation.boxes[number]:,}", f"{ap50:.4f}", f"{evaluation.ap50_95[number]:.4f}")
         for number, ap50 in evaluation.ap50.items()
     ]
     whole = [f"{evaluation.statistics[name] or 0:.4f}" for name in ("map50", "map50_95")]
     total = ("all", f"{sum(evaluation.boxes.values()):,}", *whole)
-    return render(("class", "boxes", "mAP50", "mAP50-95"), rows, 1, total)
+    return render(("class", things, "mAP50", "mAP50-95"), rows, 1, total)
 
 
 def _report(
-    evaluation: CocoEvaluation, truth: DataSet, what: Path, detector: Detector, speed: dict[str, Any], unread: list[str]
+    evaluations: Mapping[str, CocoEvaluation],
+    truth: DataSet,
+    what: Path,
+    detector: Detector,
+    speed: dict[str, Any],
+    unread: list[str],
 ) -> dict[str, Any]:
+    beside = {_THINGS[kind]: _numbers(evaluations[kind], truth) for kind in evaluations if kind != "bbox"}
     return {
         "what": str(what),
         "data": str(truth.path),
         "images": len(truth.images) - len(unread),
         "skipped": unread,
         "thresholds": detector.thresholds,
+        **_numbers(evaluations["bbox"], truth),
+        **beside,
+        "speed": speed,
+    }
+
+
+def _numbers(evaluation: CocoEvaluation, truth: DataSet) -> dict[str, Any]:
+    return {
         **evaluation.statistics,
         "classes": [
             {
@@ -181,5 +204,4 @@ def _report(
             }
             for number, ap50 in evaluation.ap50.items()
         ],
-        "speed": speed,
     }

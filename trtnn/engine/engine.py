@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from trtnn.backend import INSTALL, Backend, get_backend
 from trtnn.cuda import gpu_name, gpus
 from trtnn.engine import file as engine_file
 from trtnn.engine.calls import Call
-from trtnn.engine.inspector import EngineLayer, inspect_layers
+from trtnn.engine.inspector import EngineLayer, inspect_engine, inspect_layers
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
 from trtnn.engine.session import AttachedWorker, GraphWorker, Session
 from trtnn.engine.timing import EngineTiming, make_recorder
 from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
+from trtnn.files import atomic_write, check_writable
 from trtnn.moved import warn_renamed
 from trtnn.plugins import load_plugins
 from trtnn.shapes.call import CallShapes, Shapes, check_arrays, check_numpy_has, name_arguments
@@ -28,6 +30,10 @@ from trtnn.shapes.profiles import Ranges, lengths_in
 from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length
 from trtnn.structure import unflatten
+from trtnn.table import render_html
+
+if TYPE_CHECKING:
+    from trtnn.viewer.facts import Facts
 
 TIMING_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
 
@@ -121,6 +127,20 @@ class Engine:
             f"{', '.join(f'{n} {s}' for n, s in self.inputs.items())} -> "
             f"{', '.join(f'{n} {s}' for n, s in self.outputs.items())})"
         )
+
+    def _repr_html_(self) -> str:
+        d, shapes = self.description, self._shapes
+        keys = ("model", "precision", "fp32_modules", "backend", "tensorrt", "targets", "gpu", "description")
+        rows = [(key.replace("_", " "), _told(d[key])) for key in keys if d.get(key)]
+        if shapes is None:
+            rows.append(("inputs and outputs", "not known until it is loaded"))
+        else:
+            rows += [(f"input {name}", str(spec)) for name, spec in shapes.inputs.items()]
+            rows += [(f"output {name}", str(spec)) for name, spec in shapes.outputs.items()]
+            for index, profile in enumerate(shapes.profiles):
+                ranges = (f"{dim.describe()}, fastest at {dim.opt}" for dim in profile.values())
+                rows.append((f"profile {index}", "; ".join(ranges)))
+        return render_html("Engine", ("", ""), [*rows, ("plan", f"{self.plan.nbytes / 1e6:.1f} MB")], left=2)
 
     # -- files --------------------------------------------------------------------------------------------------------
 
@@ -305,6 +325,93 @@ class Engine:
         session = self._open()
         return inspect_layers(session.engine, session.backend.trt)
 
+    def save_layer_info(self, path: str | os.PathLike[str]) -> Path:
+        """Write what TensorRT's inspector says of the layers, as ``trtexec --exportLayerInfo`` does, for other tools.
+
+        It is JSON, ``{"Layers": [...], "Bindings": [...]}``; control characters in it are written as JSON has them.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            ArgumentError: the path cannot be written.
+            EngineError: the engine cannot be loaded here.
+        """
+        check_writable(path)
+        session = self._open()
+        with atomic_write(path) as file:
+            file.write(json.dumps(inspect_engine(session.engine, session.backend.trt), indent=2).encode() + b"\n")
+        return Path(path)
+
+    def facts(
+        self,
+        timing: EngineTiming | None = None,
+        network: Any = None,
+        reports: Sequence[Any] = (),
+        layer_info: str | os.PathLike[str] | None = None,
+    ) -> Facts:
+        """Return what a page shows of the engine, see :meth:`view`, as plain values; ``to_json()`` gives all of it."""
+        from trtnn.engine.viewing import engine_facts, read_layer_info
+        from trtnn.viewer.errors import with_errors
+        from trtnn.viewer.page import facts_of
+        from trtnn.viewer.roofline import gpu_roofline
+
+        shapes, layers, notes = self._shapes, None, []
+        try:
+            if layer_info is not None:
+                layers = read_layer_info(layer_info)
+            else:
+                session = self._open()
+                shapes, layers = self._described(), inspect_engine(session.engine, session.backend.trt)["Layers"]
+        except EngineError as error:
+            if layer_info is not None or self._closed:
+                raise
+            notes = ["Layers cannot be shown here. " + ": ".join([error.summary, "; ".join(error.details)])]
+        described = [*facts_of(network), None][0]
+        facts = engine_facts(self.description, shapes, self.plan.nbytes, layers, timing, described, notes)
+        here = gpus()[:1]
+        return with_errors(facts, reports, gpu_roofline() if here and here[0] in self.targets else None)
+
+    def view(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        timing: EngineTiming | None = None,
+        network: Any = None,
+        reports: Sequence[Any] = (),
+        layer_info: str | os.PathLike[str] | None = None,
+        against: Any = None,
+        open: bool = False,
+    ) -> Path:
+        """Write a page that shows the engine: a map, a graph and a table of its layers, with their times.
+
+        >>> engine.view("yolov5s.html", timing=engine.timing(images), network=model.trace(fp16=True))
+
+        It is one file of HTML that needs nothing else. Where the engine cannot be loaded here, the page shows what its
+        file says, and why there is no more. See :meth:`trtnn.Network.view` for that of a network.
+
+        Args:
+            path: of the page; where None it goes to a temporary folder, and a browser is opened.
+            timing: what :meth:`timing` returned, or :meth:`EngineTiming.load` read.
+            network: the Network that it was built from, which tells FLOPs, weights and the user's lines; or its facts.
+            reports: of errors by module: an Fp16Report, a Comparison.
+            layer_info: a file of :meth:`save_layer_info` or ``trtexec --exportLayerInfo``, for an engine that cannot be
+                loaded here.
+            against: another Engine or Network, or the ``facts`` of one, to show beside this one.
+            open: open the page in a browser.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            ArgumentError: the path cannot be written, the network is another one, or there is no browser to open.
+            BackendError: what the page is made of is not installed: ``pip install trtnn[view]``.
+            EngineError: the times are of another engine, or ``layer_info`` cannot be read.
+        """
+        from trtnn.viewer.page import facts_of, write_page
+
+        return write_page(path, lambda: [self.facts(timing, network, reports, layer_info), *facts_of(against)], open)
+
     def profile(self, *args: Any, **kwargs: Any) -> EngineTiming:
         """Call :meth:`timing` under the name that it had before."""
         warn_renamed("trtnn.Engine.profile", "trtnn.Engine.timing")
@@ -380,6 +487,10 @@ class Engine:
     def _result(self, outputs: dict[str, Any]) -> Any:
         """Return the outputs of a call as ``forward`` returned them."""
         return unflatten(self.description["structure"], outputs)
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 class GraphedEngine:

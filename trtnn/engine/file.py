@@ -223,6 +223,7 @@ def _check(description: Mapping[str, Any]) -> None:
         texts = description.get(key, [])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"its {key} are not a list of strings: {texts!r:.200}")
+    _check_quantized(description.get("quantized", {}))
     shown = [description["plan_digest"], *description["targets"], *description.get("plugins", [])]
     for text in (*shown, *description["inputs"], *description["outputs"]):
         if not text.isprintable():
@@ -232,6 +233,11 @@ def _check(description: Mapping[str, Any]) -> None:
         if math.prod(bounds(length)[1] for length in spec.shape) > _MAX_ELEMENTS:
             raise ValueError(f"its {name} would have more than {_MAX_ELEMENTS:,} elements")
     unflatten(description["structure"], shapes.outputs)
+
+
+def _check_quantized(quantized: Any) -> None:
+    if not isinstance(quantized, dict) or not all(isinstance(dtype, str) for dtype in quantized.values()):
+        raise TypeError(f"its quantized modules are no types by path: {quantized!r:.200}")
 
 
 def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | None = None) -> None:

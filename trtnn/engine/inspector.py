@@ -28,10 +28,12 @@ _ADDED = re.compile(
 _AROUND = re.compile(
     r"^Reformatting CopyNode for (Input|Output) Tensor \d+ (to|from) |"
     r"\{ForeignNode\[|\]\}| copy$| (input|output) reformatter \d+$|\bPWN\(|[()]|"
-    r"\b(copied_)?(re|un)?(shape|squeeze|transpose)(_node)?_(before|after)_"
+    r"\b(copied_)?(re|un)?(shape|squeeze|transpose)(_node)?_(before|after)_|"
+    r" *\[profile +\d+\]"  # of all optimisation profiles but the first
 )
-_POINTWISE = re.compile(r"\bPWN\(|\)")
-_BETWEEN = re.compile(r" \+ | \|\| |, |\.\.\.|\x1e")  # the last stands between the metadata of several layers
+_PROFILE = re.compile(r"\[profile +(\d+)\]")
+_POINTWISE = re.compile(r"\bPWN\(|\)| *\[profile +\d+\]")
+_BETWEEN = re.compile(r" \+ | \|\| |, |\.\.\.|[\x1e\x1f]")  # the last stand between the metadata of several layers
 _PRECISIONS = {
     "float32": r"FP32|Float\b",
     "float16": r"FP16|Half",
@@ -103,8 +105,8 @@ class EngineLayer:
     precision: str = ""
 
 
-def inspect_layers(engine: Any, trt: ModuleType) -> list[EngineLayer]:
-    """Return the layers of an ``ICudaEngine`` in the order in which they run.
+def inspect_engine(engine: Any, trt: ModuleType) -> dict[str, Any]:
+    """Return all that the inspector says of an ``ICudaEngine``: ``"Layers"`` in the order in which they run, and more.
 
     Engines that trtnn builds tell all of it; one built without detailed profiling verbosity tells names alone.
 
@@ -113,19 +115,56 @@ def inspect_layers(engine: Any, trt: ModuleType) -> list[EngineLayer]:
     """
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     try:
-        rows = json.loads(text, strict=False)["Layers"]  # not strict: metadata holds a control character
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise EngineError("TensorRT's inspector gave what cannot be read", reason) from error
-    return [read_layer(row) for row in rows]
+        return read_information(text)
+    except ValueError as error:
+        raise EngineError("TensorRT's inspector gave what cannot be read", str(error)) from error
+
+
+def read_information(text: str | bytes) -> dict[str, Any]:
+    """Return the inspector's JSON of an engine, as ``trtexec --exportLayerInfo`` writes it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    information = json.loads(text, strict=False)  # not strict: metadata holds a control character
+    layers = information.get("Layers") if isinstance(information, dict) else None
+    if not isinstance(layers, list) or not all(isinstance(row, (str, dict)) for row in layers):
+        raise ValueError('it has no list of layers under "Layers"')
+    return information
+
+
+def inspect_layers(engine: Any, trt: ModuleType) -> list[EngineLayer]:
+    """Return the layers of an ``ICudaEngine`` in the order in which they run; see :func:`inspect_engine`."""
+    return [read_layer(row) for row in inspect_engine(engine, trt)["Layers"]]
 
 
 def read_layer(row: Any) -> EngineLayer:
     """Return what the inspector says of a layer: its name alone, or a dict."""
     if isinstance(row, str):
         return EngineLayer(row, module_paths(row))
-    name, outputs = row.get("Name", ""), row.get("Outputs") or [{}]
+    name, first = str(row.get("Name", "")), [*layer_ends(row, "Outputs"), {}][0]
+    return EngineLayer(name, module_paths(layer_names(row)), str(row.get("LayerType", "")), tensor_type(first))
+
+
+def layer_names(row: str | dict[str, Any]) -> str:
+    """Return the text in which what the inspector says of a layer names the layers that it was made of."""
+    return row if isinstance(row, str) else str(row.get("Metadata") or row.get("Name", ""))
+
+
+def layer_profile(name: str) -> int:
+    """Return the index of the optimisation profile that an engine's layer is of; names tell all but the first."""
+    told = _PROFILE.search(name)
+    return int(told[1]) if told else 0
+
+
+def layer_ends(row: str | dict[str, Any], side: str) -> list[dict[str, Any]]:
+    """Return the tensors among the ``"Inputs"`` or ``"Outputs"`` that the inspector shows of a layer."""
+    ends = row.get(side) if isinstance(row, dict) else None
+    return [end for end in ends if isinstance(end, dict)] if isinstance(ends, list) else []
+
+
+def tensor_type(tensor: dict[str, Any]) -> str:
+    """Return torch's name of the element type of a tensor that the inspector shows; empty where it does not tell."""
     # 8.6 has both in one text, "Channel major FP16 format where channel % 8 == 0"; 10 has them apart.
-    text = str(outputs[0].get("Datatype") or outputs[0].get("Format/Datatype") or "")
-    precision = next((dtype for dtype, pattern in _PRECISIONS.items() if re.search(rf"\b({pattern})", text)), "")
-    return EngineLayer(name, module_paths(row.get("Metadata") or name), row.get("LayerType", ""), precision)
+    text = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
+    return next((dtype for dtype, pattern in _PRECISIONS.items() if re.search(rf"\b({pattern})", text)), "")

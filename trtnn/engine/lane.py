@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trtnn.cuda import call, use_first_gpu
+from trtnn.cuda import call, is_page_locked, use_first_gpu
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import EngineError
 
@@ -105,6 +105,18 @@ class Lane:
         assert address.value is not None
         self._pinned.add(address.value)
         return np.ctypeslib.as_array((ctypes.c_uint8 * size_bytes).from_address(address.value))
+
+    def release_pinned(self, memory: np.ndarray) -> None:
+        """Give memory back that :meth:`pinned` returned, once the stream is done with it."""
+        address = memory.ctypes.data
+        self._pinned.remove(address)
+        with _uncaptured():
+            _call("cuStreamSynchronize", self._stream)
+            _call("cuMemFreeHost", ctypes.c_void_p(address))
+
+    def is_pinned(self, array: np.ndarray) -> bool:
+        """Tell whether an array lies in page-locked memory, whoever locked it."""
+        return is_page_locked(array.ctypes.data)
 
     def upload(self, address: int, array: np.ndarray) -> None:
         """Copy a contiguous array to the GPU, in the stream's order.

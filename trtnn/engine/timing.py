@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from trtnn.engine.inspector import EngineLayer, read_layer
 from trtnn.errors import EngineError
-from trtnn.table import render
+from trtnn.files import atomic_write, open_regular
+from trtnn.table import MOST_IN_NOTEBOOK, Content, render, render_html
 
 WIDEST = 48  # characters of a name in a table
 OWN = "(TensorRT)"  # stands for the module of a layer that TensorRT added and that belongs to none
@@ -49,10 +54,12 @@ class LayerTime(EngineLayer):
     Attributes:
         milliseconds: the median over the runs.
         share: of the sum of all layers, 0 to 1.
+        mean: the mean of its milliseconds over the runs.
     """
 
     milliseconds: float = 0.0
     share: float = 0.0
+    mean: float = 0.0
 
     @property
     def path(self) -> str:
@@ -97,14 +104,82 @@ class EngineTiming:
                 times.setdefault((name, seen[name]), []).append(milliseconds)
                 seen[name] += 1
         by_name = {one.name: one for one in inspected}
-        medians = [(name, median(values)) for (name, _), values in times.items()]
-        total = sum(milliseconds for _, milliseconds in medians)
+        means = [(name, median(values), sum(values) / len(values)) for (name, _), values in times.items()]
+        return cls.of_means(means, len(runs), by_name)
+
+    @classmethod
+    def of_means(
+        cls, means: Sequence[tuple[str, float, float]], runs: int, inspected: Mapping[str, EngineLayer]
+    ) -> EngineTiming:
+        """Return the times of layers whose name, median and mean are known.
+
+        Args:
+            means: the three of each layer, in milliseconds.
+            runs: how many were measured.
+            inspected: what the inspector says of the layers, by name.
+        """
+        total = sum(milliseconds for _, milliseconds, _ in means)
         rows = []
-        for name, milliseconds in medians:
-            one = by_name.get(name) or read_layer(name)
+        for name, milliseconds, mean in means:
+            one = inspected.get(name) or read_layer(name)
             share = milliseconds / total if total else 0.0
-            rows.append(LayerTime(name, one.paths, one.kind, one.precision, milliseconds, share))
-        return cls(tuple(rows), len(runs))
+            rows.append(LayerTime(name, one.paths, one.kind, one.precision, milliseconds, share, mean))
+        return cls(tuple(rows), runs)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the times as ``trtexec --exportProfile`` does, for NVIDIA's own tools, and return the file's path.
+
+        That is a list of JSON: ``{"count": runs}``, then for each layer its ``"name"``, ``"timeMs"`` of all runs
+        together, ``"averageMs"``, ``"medianMs"`` and ``"percentage"`` of the time of all layers.
+        (https://github.com/NVIDIA/TensorRT/blob/main/samples/common/sampleReporting.cpp)
+
+        Raises:
+            ArgumentError: the path cannot be written.
+        """
+        whole = sum(row.mean for row in self.layers)
+        values = [
+            {"count": self.runs},
+            *(
+                {
+                    "name": row.name,
+                    "timeMs": row.mean * self.runs,
+                    "averageMs": row.mean,
+                    "medianMs": row.milliseconds,
+                    "percentage": row.mean / whole * 100 if whole else 0.0,
+                }
+                for row in self.layers
+            ),
+        ]
+        with atomic_write(path) as file:
+            file.write(json.dumps(values, indent=2).encode() + b"\n")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], inspected: Sequence[EngineLayer] = ()) -> EngineTiming:
+        """Read the times that :meth:`save`, or ``trtexec --exportProfile``, wrote.
+
+        Args:
+            path: of the file.
+            inspected: what the inspector says of the layers.
+
+        Raises:
+            EngineError: it cannot be read, is no such file, or holds no layer's time.
+        """
+        try:
+            with open_regular(path) as file:
+                head, *rows = json.loads(file.read(), strict=False)
+            means = [(str(row["name"]), _time(row, "medianMs"), _time(row, "averageMs")) for row in rows]
+            runs = int(head["count"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+            raise EngineError(
+                f"{path} does not hold times of layers",
+                reason,
+                "trtexec --exportProfile writes such a file, and timing.save(path)",
+            ) from error
+        if not means:
+            raise EngineError(f"{path} holds no layer's time, so there is nothing to show of it")
+        return cls.of_means(means, runs, {one.name: one for one in inspected})
 
     @property
     def milliseconds(self) -> float:
@@ -134,6 +209,12 @@ class EngineTiming:
             by_time: the slowest first, not in the order in which they run.
             limit: the most rows to show; all where None.
         """
+        return render(**self._content(by_time, limit))
+
+    def _repr_html_(self) -> str:
+        return render_html("Where the time of an engine goes", **self._content(True, MOST_IN_NOTEBOOK))
+
+    def _content(self, by_time: bool, limit: int | None) -> Content:
         rows = sorted(self.layers, key=lambda row: -row.milliseconds) if by_time else list(self.layers)
         header = ("module", "layer", "type", "precision", "ms", "share")
         cells = [
@@ -144,7 +225,7 @@ class EngineTiming:
             for row in rows
         ]
         total = ("total", f"{len(rows)} layers, {self.runs} runs", "", "", *_figures(self.milliseconds, 1))
-        return render(header, cells, 4, total, limit)
+        return {"header": header, "rows": cells, "left": 4, "total": total, "limit": limit}
 
     def module_table(self, depth: int | None = None, by_time: bool = False, limit: int | None = None) -> str:
         """Return a table of the modules' times, see :meth:`by_module`, with the total below it."""
@@ -172,6 +253,13 @@ class EngineTiming:
             for row in self.layers
         ]
         return {"milliseconds": self.milliseconds, "runs": self.runs, "layers": rows}
+
+
+def _time(row: Mapping[str, Any], name: str) -> float:
+    milliseconds = float(row[name])
+    if not 0 <= milliseconds < math.inf:
+        raise ValueError(f"{name} is {milliseconds}")
+    return milliseconds
 
 
 def _shown(name: str) -> str:

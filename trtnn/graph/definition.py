@@ -69,15 +69,20 @@ def flat_array(array: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,))
 
 
-def layer_arrays(kind: str, layer: Any, plugin: PluginLayer | None = None) -> list[Any]:
-    """Return the arrays that a layer holds, such as its kernel; of a plugin, those that it was made of."""
+def named_arrays(kind: str, layer: Any, plugin: PluginLayer | None = None) -> dict[str, np.ndarray]:
+    """Return the arrays that a layer holds by what they are, flat: its ``kernel``; of a plugin, what it was made of."""
     if plugin is not None:
-        return list(plugin.weights.values())
+        return plugin.weights
     holders = {
         "CONVOLUTION": ("kernel", "bias"),
         "DECONVOLUTION": ("kernel", "bias"),
         "SCALE": ("scale", "shift", "power"),
         "CONSTANT": ("weights",),
     }
-    arrays = (getattr(layer, name) for name in holders.get(kind, ()))
-    return [flat_array(array) for array in arrays if array is not None]
+    arrays = ((name, getattr(layer, name)) for name in holders.get(kind, ()))
+    return {name: flat_array(array) for name, array in arrays if array is not None}
+
+
+def layer_arrays(kind: str, layer: Any, plugin: PluginLayer | None = None) -> list[np.ndarray]:
+    """Return the arrays that a layer holds, such as its kernel; of a plugin, those that it was made of."""
+    return list(named_arrays(kind, layer, plugin).values())

@@ -22,6 +22,8 @@ def call_module(
     path = graph.paths.get(id(module))
     if path is None:  # made within forward, so no attribute leads to it
         path = f"{outer.path}.{type(module).__name__}".lstrip(".")
+    if graph.watcher is not None:
+        graph.watcher.module(path, module)
     compute = float32 if graph.precision.keeps(path) else outer.compute
     if changes := compute is not outer.compute:
         args = map_leaves(lambda value: _enter_float32(value, graph), tuple(args))

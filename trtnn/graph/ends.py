@@ -76,6 +76,7 @@ def set_outputs(graph: Graph, result: Any, inner: Sequence[str] = ()) -> None:
         tensor = graph.cast(leaf, float32) if leaf.dtype is float16 else leaf
         if leaf.dtype in NARROW:
             tensor = graph.emit("cast", leaf, graph.backend.data_type(leaf.dtype))
+        tensor = graph.rounded_output(name, tensor)
         if tensor.name in marked:
             tensor = graph.emit("identity", tensor)
         tensor.raw.name = name

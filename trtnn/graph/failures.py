@@ -65,11 +65,13 @@ def refused(summary: str, inputs: Sequence[Tensor], scope: Scope, log: Sequence[
 
 @functools.cache
 def _is_ours(file: str) -> bool:
-    return os.path.abspath(file).startswith(_PACKAGE + os.sep)
+    path = os.path.abspath(file)
+    # Models are written as users write theirs; in a clone they stand beside the package, installed within it.
+    return path.startswith(_PACKAGE + os.sep) and not path.startswith(os.path.join(_PACKAGE, "models") + os.sep)
 
 
 def user_line() -> str | None:
-    """Return ``file:line`` of the innermost caller outside trtnn's own code, or None."""
+    """Return ``file:line`` of the innermost caller that uses trtnn as its users do, or None."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename

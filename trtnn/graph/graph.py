@@ -30,6 +30,7 @@ from trtnn.graph.formulas import settled_shape
 from trtnn.graph.module_outputs import ModuleOutputs
 from trtnn.graph.plugin_layer import PluginLayer
 from trtnn.graph.precision import Precision, Scope
+from trtnn.graph.quantization import Placement, Rounder
 from trtnn.graph.tensor import Tensor, Value
 from trtnn.graph.types import floating_dtype, layer_dtype, may_leave_8_bits, narrow_dtype, narrowed
 from trtnn.graph.weights import Weights
@@ -39,12 +40,28 @@ from trtnn.shapes.spec import MOST_DIMENSIONS, TensorSpec
 from trtnn.shapes.symbolic import Length, is_static
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
+_WATCHER: contextvars.ContextVar[Any] = contextvars.ContextVar("trtnn_watcher", default=None)
 _OURS = frozenset((Tensor, list, PluginLayer))  # what TensorRT does not take as it is
 
 
 def current_graph() -> Graph | None:
     """Return the graph that is being traced here, or None."""
     return _CURRENT.get()
+
+
+@contextmanager
+def watching(watcher: Any) -> Iterator[None]:
+    """Tell an object of what the graphs that are made within the block are made of.
+
+    Args:
+        watcher: its ``layer(scope)`` is called with the Scope of each layer that was added, and its
+            ``module(path, module)`` with each module that is about to run.
+    """
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 @dataclass
@@ -56,6 +73,7 @@ class Graph:
         precision: the element type of its layers.
         paths: the path of each module that may be called, by the module's ``id``.
         profiles: what the dimensions of dynamic inputs may be, see :mod:`trtnn.shapes.profiles`.
+        placement: what is quantised, by the layers' names; None where nothing is.
 
     Attributes:
         definition: the ``INetworkDefinition``.
@@ -77,12 +95,14 @@ class Graph:
         lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops._sizes`, and
             of numbers that are computed where they are no constants, see :mod:`trtnn.graph.infinity`.
         first_input: the Tensor of the first input as it enters, while the trace runs.
+        watcher: what is told of each layer and module, see :func:`watching`; None as a rule.
     """
 
     backend: Backend
     precision: Precision = field(default_factory=Precision)
     paths: Mapping[int, str] = field(default_factory=dict)
     profiles: Sequence[Ranges] = ()
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         self.builder = self.backend.make_builder()
@@ -106,7 +126,9 @@ class Graph:
         self.deferred = Deferred(self)
         self._recurrences: dict[str, Any] = {}  # layers whose next value is yet to come, by the names of their outputs
         self.scopes = [Scope("", self.precision.compute)]
+        self._rounder = None if self.placement is None else Rounder(self, self.placement)
         self._finished = False
+        self.watcher = _WATCHER.get()
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
                 raise ArgumentError(
@@ -289,7 +311,9 @@ class Graph:
         raw_args = [self._raw(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
         shaped = len(inputs)
         raw_later = {index: self._raw(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
+        name = self._unique_name(kind)
         try:
+            raw_args = raw_args if self._rounder is None else self._quantized(name, raw_args, raw_later)
             layer = getattr(loop or self.definition, f"add_{kind}")(*raw_args)
             if layer is None:
                 raise self.failure(f"TensorRT refused {kind}", inputs)
@@ -297,7 +321,6 @@ class Graph:
                 layer.set_input(index, raw)
             for attribute, value in attributes.items():
                 setattr(layer, attribute, value)
-            name = self._unique_name(kind)
             layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
             traced_as = traced_as or floating_dtype(inputs) or narrow_dtype(inputs)
             constant = loop is None
@@ -315,17 +338,83 @@ class Graph:
         for plugin in args:
             if isinstance(plugin, PluginLayer):
                 self.plugins[name] = plugin
-        self.layer_paths.append(self.scopes[-1].path)
-        self.layer_dtypes.append(layer_dtype(kind, [*inputs, *outputs], traced_as))
+        self._note(layer_dtype(kind, [*inputs, *outputs], traced_as))
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
         if traced_as is not None and not traced_as.is_floating_point and may_leave_8_bits(kind, args, outputs, self):
             outputs[0] = narrowed(outputs[0], traced_as, self)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
+    def _note(self, dtype: DType | None) -> None:
+        """Note who made the layer that was added, and the floating type that it was traced in."""
+        self.layer_paths.append(self.scopes[-1].path)
+        self.layer_dtypes.append(dtype)
+        if self.watcher is not None:
+            self.watcher.layer(self.scopes[-1])
+
     def chose(self, what: str) -> None:
         """Note for the network's summary what an operation chose, in the module that is running."""
         self.choices[what].append(self.scopes[-1].path or "(forward)")
+
+    def _quantized(self, name: str, args: Sequence[Any], later: dict[int, Any]) -> list[Any]:
+        """Return the arguments of a layer with what it reads rounded as the placement says; a kernel goes into later.
+
+        Args:
+            name: of the layer.
+            args: as TensorRT takes them.
+            later: the inputs that are set once the layer is there, by their index.
+        """
+        rounder = self._rounder
+        if rounder is None:
+            return list(args)
+        tensor = self.trt.ITensor
+        given = [item for arg in args for item in (arg if type(arg) is list else [arg]) if isinstance(item, tensor)]
+        read = iter(rounder.reads(name, given))
+        result = [
+            [next(read) if isinstance(item, tensor) else item for item in arg]
+            if type(arg) is list
+            else (next(read) if isinstance(arg, tensor) else arg)
+            for arg in args
+        ]
+        for place, arg in enumerate(args):
+            if isinstance(arg, np.ndarray) and arg.ndim > 2 and (kernel := rounder.kernel(name, arg)) is not None:
+                later[1] = kernel
+                result[place] = self.trt.Weights()
+        return result
+
+    def rounded_output(self, name: str, tensor: Tensor) -> Tensor:
+        """Return what an output of the network is: a Tensor as it is, or rounded where the placement says so."""
+        raw = tensor.raw if self._rounder is None else self._rounder.output(name, tensor.raw)
+        return tensor if raw is tensor.raw else self.wrap(raw, tensor.shape, tensor.dtype)
+
+    def add_rounding(self, kind: str, what: str, *args: Any, **attributes: Any) -> Any:
+        """Add a layer of quantisation in the module that is running, which changes the name of no other layer.
+
+        Args:
+            kind: ``"constant"``, ``"quantize"`` or ``"dequantize"``.
+            what: the end of its name.
+            *args: as TensorRT takes them.
+            **attributes: properties of the layer to set.
+
+        Returns:
+            The ITensor that it gives.
+
+        Raises:
+            BuildError: TensorRT refused.
+        """
+        layer = getattr(self.definition, f"add_{kind}")(*args)
+        if layer is None:
+            raise self.failure(f"TensorRT refused {kind}", [])
+        for attribute, value in attributes.items():
+            setattr(layer, attribute, value)
+        path = self.scopes[-1].path
+        self._names[f"{path}/{what}"] = count = self._names[f"{path}/{what}"] + 1
+        layer.name = layer.metadata = name = f"{path}/{what}" if count == 1 else f"{path}/{what}_{count}"
+        raw = layer.get_output(0)
+        raw.name = f"{name}:0"
+        self.layer_paths.append(path)
+        self.layer_dtypes.append(None)
+        return raw
 
     def _raw(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
         """Return an argument as TensorRT takes it, and append its Tensors, whose layers come first, to ``inputs``."""

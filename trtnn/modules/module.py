@@ -19,8 +19,9 @@ from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, 
 from trtnn.graph.edges import call_module
 from trtnn.graph.graph import current_graph
 from trtnn.graph.precision import TOLERANCE, Precision
+from trtnn.graph.quantization import BUFFERS, declared_by, shown_scales
 from trtnn.modules.missing import METHODS
-from trtnn.modules.state import Match, declared_at, describe, match
+from trtnn.modules.state import Match, declared_at, describe, match, under_own_names
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.profiles import as_inputs
@@ -456,13 +457,30 @@ class Module:
 
     def _load(self, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], strict: bool) -> LoadResult:
         """Do what :meth:`load_state_dict` says; ``own`` is what :meth:`_state` gives."""
+        state_dict = under_own_names(own, state_dict)
+        scales = self._undeclared_scales(own, state_dict)
+        own = {**own, **{name: buffer for name, (_, buffer) in scales.items()}}
         matched = match(own, state_dict)
         unmet = strict and (matched.missing or matched.unexpected)
         if matched.mismatched or matched.refused or unmet:
             raise self._state_dict_error(own, state_dict, matched)
         for member, array in matched.arrays:
             member.data = array
+        for name, (module, buffer) in scales.items():
+            setattr(module, name.rpartition(".")[2], buffer)
         return LoadResult(matched.missing, matched.unexpected)
+
+    def _undeclared_scales(self, own: Mapping[str, Parameter], state_dict: Any) -> dict[str, tuple[Module, Buffer]]:
+        """Return by name the scales of a state dict that modules have not yet, each with its module.
+
+        A state dict that has scales says so that the model is quantised, see :mod:`trtnn.graph.quantization`.
+        """
+        names = [name for name in state_dict if name not in own and name.rpartition(".")[2] in BUFFERS]
+        if not names:
+            return {}
+        modules = dict(self._walk())
+        owners = ((name, modules.get(name.rpartition(".")[0])) for name in names)
+        return {name: (owner, Buffer(*np.shape(state_dict[name]))) for name, owner in owners if owner is not None}
 
     def _state_dict_error(
         self, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], matched: Match
@@ -555,7 +573,11 @@ class Module:
         if not isinstance(self.metadata, Mapping):
             raise ArgumentError(f"metadata is a dict of JSON values, not {self.metadata!r:.100}")
         metadata = {"model": type(self).__name__, **self.metadata}
-        write = partial(trace, self, self._resolve_inputs(inputs), paths=paths, metadata=metadata, outputs=outputs)
+        declared = {path: one for path, m in walked if (one := declared_by(path, m._buffers)) and paths[id(m)] == path}
+        write = partial(
+            trace, self, self._resolve_inputs(inputs),
+            paths=paths, metadata=metadata, outputs=outputs, declared=declared,
+        )  # fmt: skip
         try:
             if automatic and samples is not None:  # which go together
                 fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
@@ -631,6 +653,8 @@ class Module:
             shown = [(name, "...") for name in self._modules]
         lines = [f"({name}): " + text.replace("\n", "\n  ") for name, text in shown]
         extra = self.extra_repr()
+        if "quant_max" in self._buffers:
+            extra = ", ".join(filter(None, (extra, shown_scales(self._buffers))))
         if not lines:
             return f"{type(self).__name__}({extra})"
         body = "\n  ".join([extra, *lines] if extra else lines)

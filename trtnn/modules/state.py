@@ -42,19 +42,13 @@ class Match:
     refused: list[str] = field(default_factory=list)
 
 
-def match(own: Mapping[str, Parameter], state_dict: Any) -> Match:
+def match(own: Mapping[str, Parameter], state_dict: Mapping[str, Any]) -> Match:
     """Match a state dict with the parameters and buffers of a module.
 
     Args:
         own: the module's by name; a shared one under each of its names.
-        state_dict: what is to be a mapping of names to arrays.
-
-    Raises:
-        ArgumentError: it is no mapping of strings.
-        StateDictError: it holds a state dict instead of being one.
+        state_dict: what :func:`under_own_names` gives.
     """
-    _check_is_state_dict(own, state_dict)
-    state_dict = _under_own_names(own, state_dict)
     entries = {n: value for n, value in state_dict.items() if n in own or n.rpartition(".")[2] != _COUNTER}
     present = {id(member) for name, member in own.items() if name in entries}
     result = Match(
@@ -87,8 +81,18 @@ def match(own: Mapping[str, Parameter], state_dict: Any) -> Match:
     return result
 
 
-def _under_own_names(own: Mapping[str, Parameter], state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what of a state dict has all that a module needs, where that is under a prefix or normalised there."""
+def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[str, Any]:
+    """Return what of a state dict has all that a module needs, where that is under a prefix or normalised there.
+
+    Args:
+        own: the module's parameters and buffers by name; a shared one under each of its names.
+        state_dict: what is to be a mapping of names to arrays.
+
+    Raises:
+        ArgumentError: it is no mapping of strings.
+        StateDictError: it holds a state dict instead of being one.
+    """
+    _check_is_state_dict(own, state_dict)
     there = {id(member) for name, member in own.items() if name in state_dict}
     if not state_dict or all(id(member) in there or member.optional for member in own.values()):
         return state_dict

@@ -76,6 +76,7 @@ class Detect:
             self.detector = Detector.from_weights(
                 source, model, inputs=inputs, fp16=fp16, cache_dir=cache_dir, reference=reference, **thresholds
             )
+        self.detector.check_boxes_alone("rows of a data set have")
 
     @staticmethod
     def options(source: str | os.PathLike[str], column: str = "image", **more: Any) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def _read_place(place: str, max_pixels: int) -> np.ndarray:
         return read_image(place, max_pixels)
     if scheme in ("http", "https"):
         (source,) = find_sources(place)
-        return next(source.read(max_pixels)).image
+        return np.asarray(next(source.read(max_pixels)).image)
     import fsspec
 
     try:

@@ -98,7 +98,9 @@ def write_repository(
 
 
 def _config_of_detector(engine: Engine, name: str, service: Service) -> Message:
-    most = Detector(engine, device="cpu").thresholds["max_detections"]
+    detector = Detector(engine, device="cpu")
+    detector.check_boxes_alone("Triton's detector gives")
+    most = detector.thresholds["max_detections"]
     return detector_config(name, engine, most, service)
 
 

@@ -13,11 +13,18 @@ import numpy as np
 from trtnn.errors import ArgumentError, BackendError
 from trtnn.vision.datasets import DataSet, TrueImage
 from trtnn.vision.detections import Detections
+from trtnn.vision.labels import COCO_KEYPOINTS
 
-_STATISTICS = (  # in COCO's order
+_OF_AREAS = (  # in COCO's order
     *("map50_95", "map50", "map75", "map_small", "map_medium", "map_large"),
     *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
 )
+_OF_POINTS = (
+    *("map50_95", "map50", "map75", "map_medium", "map_large"),
+    *("ar_20", "ar_20_50", "ar_20_75", "ar_20_medium", "ar_20_large"),
+)
+#: What is measured by task, and the word of COCO's tool for it.
+KINDS = {"detect": ("bbox",), "segment": ("bbox", "segm"), "pose": ("bbox", "keypoints")}
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,10 @@ class CocoEvaluation:
     """What COCO's tool says; every number is in 0..1, or None where there is nothing to measure.
 
     Attributes:
-        statistics: the twelve numbers that it prints, by name: ``map50_95``, ``map50``, ``ar_100``, ...
-        ap50, ap50_95: the average precision by category that has boxes, at IoU 0.5, and over 0.5, 0.55, ... 0.95.
-        boxes: how many true boxes each of these has, crowds not among them.
+        statistics: the numbers that it prints, twelve or ten, by name: ``map50_95``, ``map50``, ``ar_100``, ...
+        ap50, ap50_95: the average precision by category that has boxes, at IoU 0.5, and over 0.5, 0.55, ... 0.95; of
+            key points by their similarity in place of the IoU.
+        boxes: how many true objects each of these has, crowds not among them.
     """
 
     statistics: dict[str, float | None]
@@ -65,30 +73,71 @@ class CocoResults:
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
         self._images: list[int] = []
+        self._sizes: dict[int, tuple[int, int]] = {}
 
     def add(self, image: TrueImage, size: tuple[int, int], detections: Detections) -> None:
-        """Add what was detected in an image of (height, width) px; images that are not added do not count."""
+        """Add what was detected in an image of (height, width) px; images that are not added do not count.
+
+        Raises:
+            ArgumentError: a true mask is of another size.
+        """
         height, width = size
         unit = np.array([width, height] * 2, np.float64) if image.relative else np.ones(4)
         self._images.append(image.number)
-        for box, category, area, crowd in zip(
-            (image.boxes * unit).tolist(),
-            image.categories.tolist(),
-            (image.areas * unit[0] * unit[1]).tolist(),
-            image.crowds.tolist(),
-            strict=True,
+        self._sizes[image.number] = size
+        for place, (box, category, area, crowd) in enumerate(
+            zip(
+                (image.boxes * unit).tolist(),
+                image.categories.tolist(),
+                (image.areas * unit[0] * unit[1]).tolist(),
+                image.crowds.tolist(),
+                strict=True,
+            )
         ):
             row = {"image_id": image.number, "category_id": category, "bbox": box, "area": area, "iscrowd": int(crowd)}
+            row |= self._true_shape(image, place, size)
             self._truth.append({"id": len(self._truth) + 1, **row})
-        for (x1, y1, x2, y2), score, index in detections:
+        for place, ((x1, y1, x2, y2), score, index) in enumerate(detections):
             category = self._categories[index] if index < len(self._categories) else None
             if category is not None:
                 box = [x1, y1, x2 - x1, y2 - y1]
                 row = {"image_id": image.number, "category_id": category, "bbox": box, "score": score}
+                row |= _found_shape(detections, place)
                 self._found.append({"id": len(self._found) + 1, "area": box[2] * box[3], "iscrowd": 0, **row})
 
-    def evaluate(self) -> CocoEvaluation:
+    def _true_shape(self, image: TrueImage, place: int, size: tuple[int, int]) -> dict[str, Any]:
+        """Return what COCO's tool reads of an object beside its box.
+
+        Raises:
+            ArgumentError: run lengths are of an image of another size.
+        """
+        height, width = size
+        unit = np.array([width, height], np.float64) if image.relative else np.ones(2)
+        if image.outlines is not None:
+            outline = image.outlines[place]
+            if isinstance(outline, dict):
+                if tuple(outline["size"]) != tuple(size):
+                    raise ArgumentError(
+                        f"a mask of {self._data.path} is not of the size of its image {image.path}",
+                        f"the mask is {outline['size'][0]}×{outline['size'][1]}, the image {height}×{width}",
+                    )
+                return {"segmentation": outline}
+            # What lies beside the image is nothing of it, and would cost as much memory as it is far.
+            return {"segmentation": [(part * unit).clip(0, (width, height)).ravel().tolist() for part in outline]}
+        if image.keypoints is not None:
+            points = image.keypoints[place]
+            labelled = int((points[:, 2] > 0).sum())
+            return {"keypoints": (points * (*unit, 1)).ravel().tolist(), "num_keypoints": labelled}
+        return {}
+
+    def evaluate(self, kind: str = "bbox") -> CocoEvaluation:
         """Measure what was added.
+
+        The similarity of key points is COCO's for its 17 of a person; of others each counts alike, as Ultralytics has
+        it: their sigma is 1 / points.
+
+        Args:
+            kind: ``"bbox"``, or ``"segm"`` and ``"keypoints"`` where detections and truth have those.
 
         Raises:
             ArgumentError: there are no true boxes in the images that were added.
@@ -103,7 +152,10 @@ class CocoResults:
         def collection(rows: list[dict[str, Any]]) -> Any:
             made = coco.COCO()
             made.dataset = {
-                "images": [{"id": number} for number in self._images],
+                "images": [
+                    {"id": number, "height": self._sizes[number][0], "width": self._sizes[number][1]}
+                    for number in self._images
+                ],
                 "categories": [{"id": number} for number in numbers],
                 "annotations": rows,
             }
@@ -111,21 +163,49 @@ class CocoResults:
             return made
 
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-            evaluation = cocoeval.COCOeval(collection(self._truth), collection(self._found), "bbox")
+            truth, found = (_as_measured(rows, kind) for rows in (self._truth, self._found))
+            evaluation = cocoeval.COCOeval(collection(truth), collection(found), kind)
+            points = len(truth[0].get("keypoints", ())) // 3
+            if kind == "keypoints" and points != len(COCO_KEYPOINTS):
+                evaluation.params.kpt_oks_sigmas = np.full(points, 1 / points)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
+        names = _OF_POINTS if kind == "keypoints" else _OF_AREAS
         precision = evaluation.eval["precision"][:, :, :, 0, -1]  # by threshold, recall and category; -1 is no truth
         measured = [i for i in range(len(numbers)) if (precision[:, :, i] > -1).any()]
         counts = dict.fromkeys(numbers, 0)
         for row in self._truth:
             counts[row["category_id"]] += not row["iscrowd"]
         return CocoEvaluation(
-            {name: _share(value) for name, value in zip(_STATISTICS, evaluation.stats, strict=True)},
+            {name: _share(value) for name, value in zip(names, evaluation.stats, strict=True)},
             {numbers[i]: float(precision[0, :, i].mean()) for i in measured},
             {numbers[i]: float(precision[:, :, i].mean()) for i in measured},
             {numbers[i]: counts[numbers[i]] for i in measured},
         )
+
+
+def _found_shape(detections: Detections, place: int) -> dict[str, Any]:
+    """Return what COCO's tool reads of a detection beside its box."""
+    if detections.masks is not None:
+        return {"segmentation": detections.masks.rle(place)}
+    if detections.keypoints is not None:
+        points = np.ones((detections.keypoints.shape[1], 3))
+        points[:, :2] = detections.keypoints[place, :, :2]
+        return {"keypoints": points.ravel().tolist()}
+    return {}
+
+
+def _as_measured(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Return detections with the area that COCO's tool gives them, and objects, whose area is known, as they are."""
+    if kind == "bbox" or not rows or "score" not in rows[0]:
+        return rows
+    if kind == "segm":
+        from pycocotools import mask
+
+        return [{**row, "area": float(mask.area(row["segmentation"]))} for row in rows]
+    extents = [np.ptp(np.reshape(row["keypoints"], (-1, 3)), axis=0) for row in rows]
+    return [{**row, "area": float(x * y)} for row, (x, y, _) in zip(rows, extents, strict=True)]
 
 
 def _share(value: float) -> float | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,14 @@ from trtnn.files import open_regular
 from trtnn.strict_json import parse_object
 from trtnn.vision.images import find_images
 from trtnn.vision.names import read_names
+from trtnn.vision.truth import (
+    POSE_SHARE,
+    Outline,
+    coco_keypoints,
+    coco_outline,
+    label_keypoints,
+    label_outline,
+)
 
 _MOST_BYTES = 1 << 31  # of annotations: those of COCO's training images have 450 MB
 _MOST_LABEL_BYTES = 1 << 24  # of one image's labels
@@ -32,7 +40,9 @@ class TrueImage:
         categories: (n,) int64, their numbers.
         areas: (n,) float64, of the objects themselves, which may be smaller than the boxes; else the boxes' own.
         crowds: (n,) bool: whether a box is of many objects, which COCO's measure leaves out.
-        relative: whether boxes and areas are parts of the image.
+        relative: whether boxes, areas, outlines and key points are parts of the image.
+        outlines: of each object, where masks are asked for.
+        keypoints: (n, points, 3), x, y, and 0 for those that are not labelled, where they are asked for.
     """
 
     path: Path
@@ -42,6 +52,24 @@ class TrueImage:
     areas: np.ndarray
     crowds: np.ndarray
     relative: bool = False
+    outlines: Sequence[Outline] | None = None
+    keypoints: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured beside boxes, and has to be there.
+
+    Attributes:
+        task: ``"segment"`` wants outlines, ``"pose"`` key points.
+        kpt_shape: how many key points there are, and how many numbers YOLO's labels have for each.
+    """
+
+    task: str = "detect"
+    kpt_shape: Sequence[int] = (0, 0)
+
+
+BOXES_ALONE = Measured()
 
 
 @dataclass(frozen=True)
@@ -59,7 +87,9 @@ class DataSet:
     categories: dict[int, str] | None
 
 
-def read_dataset(path: Path, images: Path | None = None, split: str = "val") -> DataSet:
+def read_dataset(
+    path: Path, images: Path | None = None, split: str = "val", measured: Measured = BOXES_ALONE
+) -> DataSet:
     """Read a data set.
 
     Args:
@@ -67,28 +97,28 @@ def read_dataset(path: Path, images: Path | None = None, split: str = "val") -> 
             YOLO's labels: ``images/a.jpg`` and ``labels/a.txt``, or both beside each other.
         images: the folder that COCO's file names are from; where it is None, those where one usually lies are tried.
         split: which images of a data.yaml: ``train``, ``val`` or ``test``.
+        measured: what is measured beside boxes.
 
     Raises:
-        ArgumentError: there is none, it can be read in several ways, or it is damaged.
+        ArgumentError: there is none, it lacks what is measured, it can be read in several ways, or it is damaged.
         BackendError: it is YAML, and PyYAML is missing.
     """
     if not path.exists():
         raise ArgumentError(f"there is no data set at {path}", "give a JSON file, a data.yaml, or a folder with images")
     place = path if path.is_file() else _description_in(path)
     if place is not None and place.suffix.lower() == ".json":
-        return _read_coco(place, images)
+        return _read_coco(place, images, measured)
     if images is not None:
         raise ArgumentError("a folder of images goes with COCO's annotations", f"{place or path} has its own")
     if place is None:
-        return DataSet(
-            path, _read_labels(path, _pictures([path / "images" if (path / "images").is_dir() else path])), None
-        )
+        pictures = _pictures([path / "images" if (path / "images").is_dir() else path])
+        return DataSet(path, _read_labels(path, pictures, None, measured), None)
     if place.suffix.lower() not in _SUFFIXES:
         raise ArgumentError(
             f"{place} is no data set", "a file of one is JSON with COCO's annotations, or YOLO's data.yaml"
         )
     names = dict(enumerate(read_names(place)))
-    return DataSet(place, _read_labels(place, _pictures(_folders(place, split)), names), names)
+    return DataSet(place, _read_labels(place, _pictures(_folders(place, split)), names, measured), names)
 
 
 def _description_in(folder: Path) -> Path | None:
@@ -107,7 +137,7 @@ def _description_in(folder: Path) -> Path | None:
 # -- COCO -------------------------------------------------------------------------------------------------------------
 
 
-def _read_coco(path: Path, root: Path | None) -> DataSet:
+def _read_coco(path: Path, root: Path | None, measured: Measured) -> DataSet:
     try:
         content = parse_object(_read(path, _MOST_BYTES))
         listed, annotations, categories = (_rows(content, key) for key in ("images", "annotations", "categories"))
@@ -129,21 +159,31 @@ def _read_coco(path: Path, root: Path | None) -> DataSet:
             area = row.get("area", box[2] * box[3])
             if not _is_number(area):
                 raise ValueError(f"an area is a number, not {area!r:.80}")
-            by_image[image].append((box, category, area, bool(row.get("iscrowd", 0))))
+            outline = coco_outline(row) if measured.task == "segment" else None
+            points = coco_keypoints(row, measured.kpt_shape[0]) if measured.task == "pose" else None
+            by_image[image].append(_Row(box, category, area, bool(row.get("iscrowd", 0)), outline, points))
     except ValueError as error:
         raise ArgumentError(f"{path} has no annotations as COCO's: {error}") from None
     if not files:
         raise ArgumentError(f"{path} has no images")
     folder = root or _image_folder(path, next(iter(files.values())))
-    images = [_true_image(folder / file, number, by_image[number]) for number, file in files.items()]
+    images = [_true_image(folder / file, number, by_image[number], measured) for number, file in files.items()]
     return DataSet(path, images, dict(sorted(names.items())))
 
 
-_Row = tuple[list[float], int, float, bool]  # box, category, area, and whether it is a crowd
+class _Row(NamedTuple):
+    """An object: its box, category and area, whether it is a crowd, and what is measured beside its box."""
+
+    box: list[float]
+    category: int
+    area: float
+    crowd: bool
+    outline: Outline | None = None
+    keypoints: np.ndarray | None = None
 
 
-def _true_image(path: Path, number: int, rows: Sequence[_Row], relative: bool = False) -> TrueImage:
-    boxes, categories, areas, crowds = zip(*rows, strict=True) if rows else ([], [], [], [])
+def _true_image(path: Path, number: int, rows: Sequence[_Row], measured: Measured, relative: bool = False) -> TrueImage:
+    boxes, categories, areas, crowds, outlines, points = zip(*rows, strict=True) if rows else ([], [], [], [], [], [])
     return TrueImage(
         path,
         number,
@@ -152,6 +192,8 @@ def _true_image(path: Path, number: int, rows: Sequence[_Row], relative: bool = 
         np.array(areas, np.float64),
         np.array(crowds, bool),
         relative,
+        [outline for outline in outlines if outline is not None] if measured.task == "segment" else None,
+        np.array(points, np.float64).reshape(-1, measured.kpt_shape[0], 3) if measured.task == "pose" else None,
     )
 
 
@@ -242,7 +284,9 @@ def _pictures(places: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _read_labels(source: Path, paths: Sequence[Path], names: Mapping[int, str] | None = None) -> list[TrueImage]:
+def _read_labels(
+    source: Path, paths: Sequence[Path], names: Mapping[int, str] | None, measured: Measured
+) -> list[TrueImage]:
     """Return images with the labels beside them; one without a file of labels has nothing in it.
 
     Raises:
@@ -254,8 +298,8 @@ def _read_labels(source: Path, paths: Sequence[Path], names: Mapping[int, str] |
         rows = []
         if label_path.is_file():
             files += 1
-            rows = _read_label_file(label_path, names)
-        images.append(_true_image(path, number, rows, relative=True))
+            rows = _read_label_file(label_path, names, measured)
+        images.append(_true_image(path, number, rows, measured, relative=True))
     if not files:
         where = f"such as {_label_path(paths[0])} for {paths[0]}"
         raise ArgumentError(f"the images of {source} have no labels", f"each has a file of its own, {where}")
@@ -271,8 +315,11 @@ def _label_path(path: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _read_label_file(path: Path, names: Mapping[int, str] | None) -> list[_Row]:
-    """Return the rows of a file of labels: class, centre x, centre y, width and height; or class and a polygon."""
+def _read_label_file(path: Path, names: Mapping[int, str] | None, measured: Measured) -> list[_Row]:
+    """Return the rows of a file of labels: class, centre x, centre y, width and height; or class and a polygon.
+
+    Behind the box stand key points, where those are measured.
+    """
     rows = []
     text = _read(path, _MOST_LABEL_BYTES).decode("utf-8-sig", "replace")
     for line, words in enumerate(map(str.split, text.splitlines()), 1):
@@ -285,19 +332,26 @@ def _read_label_file(path: Path, names: Mapping[int, str] | None) -> list[_Row]:
                 raise ValueError(f"{words[0]} is no class" + (f" of 0 to {len(names) - 1}" if names else ""))
             if len(numbers) == 6:
                 raise ValueError("six numbers are a detection with its score, and labels have five")
-            if len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
+            outline = label_outline(numbers[1:]) if measured.task == "segment" else None
+            points = label_keypoints(numbers[1:], measured.kpt_shape) if measured.task == "pose" else None
+            if points is None and len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
                 raise ValueError(f"{len(numbers)} numbers are neither a box nor a polygon")
-            if not all(-1e-3 <= number <= 1.001 for number in numbers[1:]):
+            parts = numbers[1:] if points is None else [*numbers[1:5], *points[:, :2].ravel().tolist()]
+            if not all(-1e-3 <= number <= 1.001 for number in parts):
                 raise ValueError("what stands behind the class is in 0..1, in parts of the image")
         except (ValueError, OverflowError) as error:
             raise ArgumentError(f"{path}:{line} is no label: {error}", "class x y width height") from None
-        if len(numbers) == 5:
-            x, y, width, height = numbers[1:]
+        if len(numbers) == 5 or points is not None:
+            x, y, width, height = numbers[1:5]
             box = [x - width / 2, y - height / 2, width, height]
         else:
             xs, ys = numbers[1::2], numbers[2::2]
             box = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-        rows.append((box, index, box[2] * box[3], False))
+        area = box[2] * box[3] * (1 if points is None else POSE_SHARE)
+        if outline is not None:
+            (x, y) = np.reshape(numbers[1:], (-1, 2)).T
+            area = abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2  # Gauss's formula of a polygon's
+        rows.append(_Row(box, index, area, False, outline, points))
     return rows
 
 

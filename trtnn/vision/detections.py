@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
 from trtnn.errors import ArgumentError, BackendError, ShapeError
 from trtnn.vision.boxes import check_boxes
+from trtnn.vision.masks import Masks
 from trtnn.vision.placing import Placement
+from trtnn.vision.rotated import check_rotated, corners_of
+
+SEEN = 0.5  # the least visibility of a key point that is drawn
 
 
 class Detection(NamedTuple):
@@ -32,29 +37,89 @@ class Detection(NamedTuple):
 class Detections:
     """All that was found in one image; iteration yields a :class:`Detection` each.
 
+    ``found[0]`` is one of these, and ``found[found.scores > 0.5]``, a slice or a list of indices picks several.
+
     Attributes:
-        boxes: (n, 4) float32 xyxy in px.
+        boxes: (n, 4) float32 xyxy in px; of rotated boxes the upright ones around them.
         scores: (n,) float32 in 0..1, from the highest downwards where NMS made them.
         classes: (n,) int64 indices of classes.
+        masks: :class:`trtnn.vision.Masks` where the network segments instances, else None. An array (n, height, width)
+            bool becomes them.
+        keypoints: (n, points, 3) float32, x and y in px and the visibility in 0..1, or (n, points, 2) without it, where
+            the network finds poses, else None.
+        rotated: (n, 5) float32, centre x, centre y, width, height in px, and the angle in radians by which the width's
+            side is turned from the x axis, clockwise, where the network finds rotated boxes, else None.
 
     Raises:
-        ShapeError: the three arrays do not fit together.
+        ShapeError: the arrays do not fit together.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+    masks: Masks | None = None
+    keypoints: np.ndarray | None = None
+    rotated: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "boxes", np.asarray(check_boxes(self.boxes), np.float32))
-        object.__setattr__(self, "scores", np.asarray(self.scores, np.float32))
-        object.__setattr__(self, "classes", np.asarray(self.classes, np.int64))
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        put("boxes", np.asarray(check_boxes(self.boxes), np.float32))
+        put("scores", np.asarray(self.scores, np.float32))
+        put("classes", np.asarray(self.classes, np.int64))
         if not self.scores.shape == self.classes.shape == (len(self.boxes),):
             raise ShapeError(
                 "detections need one score and one class for every box",
                 f"expected: scores and classes of shape ({len(self.boxes)},) for {len(self.boxes)} boxes",
                 f"received: scores {self.scores.shape}, classes {self.classes.shape}",
             )
+        if self.masks is not None and not isinstance(self.masks, Masks):
+            put("masks", Masks.of_array(self.masks))
+        if self.keypoints is not None:
+            put("keypoints", np.asarray(self.keypoints, np.float32))
+            if self.keypoints.ndim != 3 or self.keypoints.shape[2] not in (2, 3):
+                raise ShapeError(
+                    "key points have the shape (n, points, 3): x, y and visibility, or (n, points, 2)",
+                    f"received: {self.keypoints.shape}",
+                )
+        if self.rotated is not None:
+            put("rotated", np.asarray(check_rotated(self.rotated), np.float32))
+        for name in _MORE:
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self):
+                raise ShapeError(
+                    f"detections need as many {name} as boxes", f"received: {len(self)} boxes, {len(value)} {name}"
+                )
+
+    @property
+    def angles(self) -> np.ndarray | None:
+        """(n,) the angles of rotated boxes in radians, None where there are none."""
+        return None if self.rotated is None else self.rotated[:, 4]
+
+    @property
+    def corners(self) -> np.ndarray | None:
+        """(n, 4, 2) x and y of the corners of rotated boxes in px, None where there are none."""
+        return None if self.rotated is None else corners_of(self.rotated)
+
+    # The image that they were found in, for notebooks: weakly, so that detections keep none alive; and the labels.
+    _found_in: ClassVar[tuple[Any, Sequence[str] | None]] = (lambda: None, None)
+
+    def found_in(self, image: Any, labels: Sequence[str] | None = None) -> Detections:
+        """Remember the image and the labels that a notebook shows these with, as long as something holds the image.
+
+        Returns:
+            These detections.
+        """
+        if isinstance(image, np.ndarray):  # no other holds pixels of the host
+            object.__setattr__(self, "_found_in", (weakref.ref(image), labels))
+        return self
+
+    def _repr_html_(self) -> str:
+        from trtnn.vision.notebook import detections_html
+
+        image, labels = self._found_in
+        return detections_html(self, image(), labels)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -63,12 +128,42 @@ class Detections:
         for box, score, index in zip(self.boxes.tolist(), self.scores.tolist(), self.classes.tolist(), strict=True):
             yield Detection(tuple(box), score, index)
 
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | np.ndarray) -> Detections: ...
+    def __getitem__(self, index: Any) -> Detection | Detections:
+        picked = np.arange(len(self))[index]
+        if picked.ndim == 0:
+            return Detection(
+                tuple(self.boxes[picked].tolist()), self.scores[picked].item(), self.classes[picked].item()
+            )
+        more = {name: value[picked] for name in _MORE if (value := getattr(self, name)) is not None}
+        return Detections(self.boxes[picked], self.scores[picked], self.classes[picked], **more)
+
     def scaled(self, placement: Placement) -> Detections:
-        """Return the same detections with boxes mapped from the canvas to px of the image, clipped to it."""
-        return Detections(placement.to_source(self.boxes), self.scores, self.classes)
+        """Return the same detections mapped from the canvas to px of the image, and clipped to it.
+
+        Rotated boxes are not clipped, which would turn them.
+        """
+        keypoints = self.keypoints
+        if keypoints is not None:
+            keypoints = np.concatenate([placement.points_to_source(keypoints[..., :2]), keypoints[..., 2:]], axis=2)
+        return Detections(
+            placement.to_source(self.boxes),
+            self.scores,
+            self.classes,
+            None if self.masks is None else self.masks.scaled(placement),
+            keypoints,
+            None if self.rotated is None else placement.rotated_to_source(self.rotated),
+        )
 
     def to_dict(self, labels: Sequence[str] | None = None) -> dict[str, list[dict[str, object]]]:
         """Return them for JSON: ``{"detections": [{"box": [x1, y1, x2, y2], "score": ..., "class": ...}, ...]}``.
+
+        Where there are some, each also has its ``"mask"`` in COCO's run-length encoding (``{"size": [height, width],
+        "counts": "..."}``), its ``"keypoints"`` (``[[x, y, visibility], ...]``), or its ``"rotated"`` box (``[centre x,
+        centre y, width, height, angle]``) and the ``"corners"`` of that (``[[x, y], ...]``).
 
         Args:
             labels: the classes' names; with them every detection also has a ``"label"``.
@@ -77,15 +172,25 @@ class Detections:
             ArgumentError: a class has no name in ``labels``.
         """
         rows = []
-        for box, score, index in self:
+        for place, (box, score, index) in enumerate(self):
             row: dict[str, object] = {"box": list(box), "score": score, "class": index}
             if labels is not None:
                 row["label"] = label_of(index, labels)
+            if self.masks is not None:
+                row["mask"] = self.masks.rle(place)
+            if self.keypoints is not None:
+                row["keypoints"] = self.keypoints[place].tolist()
+            if self.rotated is not None:
+                row["rotated"] = self.rotated[place].tolist()
+                row["corners"] = corners_of(self.rotated[place : place + 1])[0].tolist()
             rows.append(row)
         return {"detections": rows}
 
     def to_supervision(self, labels: Sequence[str] | None = None) -> Any:
         """Return them as ``supervision.Detections``, Roboflow's, which draws, tracks, counts and saves them.
+
+        Masks become its ``mask``, the corners of rotated boxes its ``data["xyxyxyxy"]``, and key points
+        ``data["keypoints"]``, (n, points, 2 or 3).
 
         Args:
             labels: the classes' names; with them ``data["class_name"]`` has the name of each.
@@ -101,7 +206,15 @@ class Detections:
         data = {}
         if labels is not None:
             data = {"class_name": np.array([label_of(index, labels) for index in self.classes.tolist()], str)}
-        return theirs(xyxy=self.boxes, confidence=self.scores, class_id=self.classes, data=data)
+        if self.rotated is not None:
+            data["xyxyxyxy"] = corners_of(self.rotated)
+        if self.keypoints is not None:
+            data["keypoints"] = self.keypoints
+        masks = {} if self.masks is None else {"mask": np.asarray(self.masks)}
+        return theirs(xyxy=self.boxes, confidence=self.scores, class_id=self.classes, data=data, **masks)
+
+
+_MORE = ("masks", "keypoints", "rotated")  # what there is for some tasks alone
 
 
 def label_of(class_index: int, labels: Sequence[str] | None) -> str:

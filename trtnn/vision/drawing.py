@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,15 +11,21 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.vision.detections import Detections, label_of
+from trtnn.vision.detections import SEEN, Detections, label_of
 from trtnn.vision.images import check_image
+from trtnn.vision.labels import COCO_KEYPOINTS, COCO_LIMBS
 from trtnn.vision.opencv import opencv
 
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+TINT = 0.45  # the share of a class's colour in a mask's pixels
+_FAR = 1 << 15  # px, beyond which OpenCV's lines may overflow
 
 
 def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | None = None) -> np.ndarray:
     """Draw labelled boxes into a copy of an image, in one fixed colour per class.
+
+    Masks are tinted in it. Rotated boxes are drawn as they lie, and key points as dots where their visibility is 0.5 or
+    more; where there are 17, as COCO's of a person, lines join them.
 
     Lines and letters grow with the image. A label is the class and the score with two decimals; it stands above its
     box or, where there is no room, inside or below it, is moved and at need made smaller to lie within the image,
@@ -39,18 +46,57 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
     drawn, cv2 = np.array(check_image(image), order="C"), opencv()
     height, width = drawn.shape[:2]
     line_px = max(1, round(math.sqrt(height * width) / 350))
-    best_first = sorted(detections, key=lambda detection: -detection.score)
+    order = np.argsort(-detections.scores, kind="stable").tolist()
+    best_first = [detections[index] for index in order]
     plates: list[_Plate] = []
     for detection in best_first:
         box = np.clip(np.round(detection.box), 0, (width - 1, height - 1) * 2).astype(int).tolist()
         text = f"{label_of(detection.class_index, labels)} {detection.score:.2f}"
         plates.append(_place(text, box, (height, width), line_px, plates))
-    for detection, plate in reversed(list(zip(best_first, plates, strict=True))):
-        left, top, right, bottom = plate.box
-        cv2.rectangle(drawn, (left, top), (right, bottom), _color(detection.class_index), line_px)
+    worst_first = [(index, _color(detections.classes[index].item())) for index in reversed(order)]
+    if detections.masks is not None:
+        for index, color in worst_first:
+            _tint(drawn, *detections.masks.part(index), color)
+    for (index, color), plate in zip(worst_first, reversed(plates), strict=True):
+        if detections.corners is not None:
+            _outline(drawn, detections.corners[index], color, line_px)
+        else:
+            left, top, right, bottom = plate.box
+            cv2.rectangle(drawn, (left, top), (right, bottom), color, line_px)
+    if detections.keypoints is not None:
+        for index, color in worst_first:
+            _join(drawn, detections.keypoints[index], color, line_px)
     for detection, plate in reversed(list(zip(best_first, plates, strict=True))):
         _write(drawn, plate, _color(detection.class_index))
     return drawn
+
+
+def _tint(drawn: np.ndarray, top: int, left: int, part: np.ndarray, color: tuple[int, int, int]) -> None:
+    """Mix a colour into the pixels of a mask, in place."""
+    under = drawn[top : top + part.shape[0], left : left + part.shape[1]]
+    table = np.arange(256, dtype=np.float32)[:, None] * (1 - TINT) + np.array(color, np.float32) * TINT
+    channels = np.rint(table).astype(np.uint8)
+    for channel in range(3):
+        plane = under[..., channel]
+        plane[part] = channels[plane[part], channel]
+
+
+def _outline(drawn: np.ndarray, corners: np.ndarray, color: tuple[int, int, int], line_px: int) -> None:
+    """Draw a polygon, in place."""
+    points = np.clip(corners, -_FAR, _FAR).round().astype(np.int32)
+    opencv().polylines(drawn, [points.reshape(-1, 1, 2)], True, color, line_px, opencv().LINE_AA)
+
+
+def _join(drawn: np.ndarray, points: np.ndarray, color: tuple[int, int, int], line_px: int) -> None:
+    """Draw key points, and the lines between COCO's, in place."""
+    cv2 = opencv()
+    places = np.clip(points[:, :2], 0, (drawn.shape[1] - 1, drawn.shape[0] - 1)).round().astype(int).tolist()
+    seen = [True] * len(points) if points.shape[1] == 2 else (points[:, 2] >= SEEN).tolist()
+    for start, end in COCO_LIMBS if len(points) == len(COCO_KEYPOINTS) else ():
+        if seen[start] and seen[end]:
+            cv2.line(drawn, places[start], places[end], color, line_px, cv2.LINE_AA)
+    for place in itertools.compress(places, seen):
+        cv2.circle(drawn, place, 2 * line_px, color, cv2.FILLED, cv2.LINE_AA)
 
 
 class _Plate(NamedTuple):

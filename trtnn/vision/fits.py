@@ -121,14 +121,15 @@ def _stretch(image: np.ndarray, size: Size, _: Color) -> Fitted:
     return Fitted(_resize(image, size), 0, 0, place("stretch", image.shape[:2], size))
 
 
-def _crop(image: np.ndarray, size: Size, _: Color) -> Fitted:
-    """Cut the middle out of an image, as torchvision's transform for classification does.
+def _crop(fit: str, image: np.ndarray, size: Size, _: Color) -> Fitted:
+    """Cut the middle out of an image, as torchvision's transforms for classification do.
 
-    The image's shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut to a
-    whole number. The offset of the crop is round(rest / 2). Only what is on the canvas is computed, first the rows and
-    then the columns, in float32; what comes of it is rounded.
+    The image's shorter side becomes 256 pixels for a canvas of 224, and so in proportion, by the fit ``"crop"``, and
+    the canvas's own by ``"cover"``; the longer is cut to a whole number. The offset of the crop is round(rest / 2).
+    Only what is on the canvas is computed, first the rows and then the columns, in float32; what comes of it is
+    rounded.
     """
-    sides, placement = image.shape[:2], place("crop", image.shape[:2], size)
+    sides, placement = image.shape[:2], place(fit, image.shape[:2], size)
     (height, width), (top, left) = placement.inner_size, placement.corner
     rows = _weights(sides[0], height, -top, size[0])
     columns = _weights(sides[1], width, -left, size[1])
@@ -146,7 +147,8 @@ FITS: dict[str, Callable[[np.ndarray, Size, Color], Fitted]] = {
     "corner": _corner,
     "warp": _warp,
     "stretch": _stretch,
-    "crop": _crop,
+    "crop": functools.partial(_crop, "crop"),
+    "cover": functools.partial(_crop, "cover"),
 }
 
 #: Those in float32, where OpenCV may round a channel otherwise at another place in the pixel.

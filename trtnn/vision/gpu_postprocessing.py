@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,13 @@ from trtnn.vision.heads import RETINANET, YOLOV5, YOLOV8, Head, levels
 from trtnn.vision.placing import Placement, Size
 
 _NAMES = {id(YOLOV5): "yolov5", id(YOLOV8): "yolov8", id(RETINANET): "retinanet"}
-_THREADS, _ROW_THREADS, _BITS, _SUPPRESS_THREADS = 256, 128, 64, 256  # of a block, as in postprocessing.cu
-_TILE = 8192  # candidates whose overlaps are known at once
+# Numbers of postprocessing.cu: threads of blocks, what a block takes, bins of scores, and the most of a tile.
+_THREADS, _RANK_THREADS, _SUPPRESS_THREADS = 256, 128, 1024
+_ROWS, _SCORES = 32, 2048
+_BINS, _LEVELS = 2048, 5
+_TILE, _BITS, _OWN, _OTHERS = 2048, 32, 32, 256
+_LEAST_SCORE, _MOST_SCORE = 2.0**-16, 1.0009  # of the bins: what is lower is all in one
 _MOST_CANDIDATES = 1 << 16  # of an image; where there are more the CPU is asked
-_BLOCKS = 2048  # among which pieces of work go round
 
 #: What the kernels read of each image: ``Place`` of postprocessing.cu.
 PLACE = np.dtype(
@@ -29,9 +33,13 @@ PLACE = np.dtype(
     ],
     align=True,
 )
-_COUNTS = np.dtype([(name, np.int32) for name in ("candidates", "sorted", "kept", "is_done")])
-_DETECTION = np.dtype([("box", np.float32, 4), ("score", np.float32), ("label", np.int32)])
-_POINTERS = ("counts", "odd", "keys", "candidates", "ranks", "level_ranks", "sorted", "masks", "dropped", "kept")
+_COUNTS_BYTES = 22 * 4  # of ``Counts``
+_SUMMARY = np.dtype([(name, np.int32) for name in ("candidates", "is_odd", "kept", "is_done")])
+_ON_GPU = (
+    *("counts", "bins", "level_bins", "starts", "level_starts", "keys", "candidates", "slots", "level_slots"),
+    *("grouped", "grouped_from", "sorted", "masks", "filled", "dropped", "kept"),
+)
+_ON_HOST = ("summaries", "boxes", "best", "labels")
 
 
 class _Outputs(ctypes.Structure):
@@ -40,13 +48,15 @@ class _Outputs(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("first", "scores")),
         *((name, ctypes.c_int) for name in ("images", "rows", "classes")),
-        ("level_ends", ctypes.c_int * 5),
+        ("level_ends", ctypes.c_int * _LEVELS),
         *((name, ctypes.c_float) for name in ("confidence", "iou")),
         *((name, ctypes.c_int) for name in ("max_candidates", "max_detections")),
         *((name, ctypes.c_int) for name in ("is_agnostic", "is_multi_label", "has_levels")),
+        ("least_bits", ctypes.c_uint),
+        ("bin_shift", ctypes.c_int),
         *((name, ctypes.c_void_p) for name in ("wanted", "places")),
-        *((name, ctypes.c_int) for name in ("capacity", "sorted_capacity", "round")),
-        *((name, ctypes.c_void_p) for name in (*_POINTERS, "results")),
+        *((name, ctypes.c_int) for name in ("capacity", "sorted_capacity", "round", "tile")),
+        *((name, ctypes.c_void_p) for name in (*_ON_GPU, *_ON_HOST)),
     ]
 
 
@@ -69,7 +79,8 @@ class GpuPostprocessing:
 
     Attributes:
         memory_bytes: how much memory the kernels need on the GPU.
-        result_bytes: of its beginning, what :meth:`read` reads.
+        cleared_bytes: of its beginning, what has to be 0 before the first batch.
+        result_bytes: how much page-locked memory of the host they write to, what :meth:`results` reads.
         wanted: uint8, for each class whether it is looked for; the kernels read it on the GPU.
     """
 
@@ -82,9 +93,9 @@ class GpuPostprocessing:
         thresholds: Mapping[str, Any],
     ) -> None:
         dtype = np.dtype(dtype)
-        self._name, self._is_dense = _NAMES[id(head)], head is RETINANET
+        self._is_dense = head is RETINANET
         self._first = "boxes" if self._is_dense else "prediction"
-        (images, *_), classes = shapes[self._first], (head.read(shapes) or {})["classes"]
+        (self._images, *_), classes = shapes[self._first], (head.read(shapes) or {})["classes"]
         rows = shapes["prediction"][2] if head is YOLOV8 else shapes[self._first][1]
         multi_label = self._is_dense or bool(thresholds["multi_label"])
         capacity = min(rows * (classes if multi_label else 1), _MOST_CANDIDATES)
@@ -93,9 +104,9 @@ class GpuPostprocessing:
         sorted_capacity = min(capacity, most * (len(ends) if self._is_dense else 1))
         max_detections = min(most_detections, sorted_capacity)
         scores_type = dtype if self._is_dense else np.dtype(np.float32)
-        self._kernel = f"candidates_{self._name}_{dtype.name}"
+        self._kernel = f"candidates_{_NAMES[id(head)]}_{dtype.name}"
         self._outputs = _Outputs(
-            images=images,
+            images=self._images,
             rows=rows,
             classes=classes,
             confidence=_threshold(thresholds["confidence"], scores_type),
@@ -111,27 +122,39 @@ class GpuPostprocessing:
         self._outputs.level_ends[:] = ends
         wanted, labels = thresholds["classes"], np.arange(classes)
         self.wanted = np.ones(classes, np.uint8) if wanted is None else np.isin(labels, list(wanted)).astype(np.uint8)
-        words = _TILE // _BITS
-        tile = min(_TILE, -(-sorted_capacity // _BITS) * _BITS)  # no row of the masks behind it is written
+        self._outputs.tile = tile = min(_TILE, -(-sorted_capacity // _BITS) * _BITS)
+        least, most_bits = _bits(max(self._outputs.confidence, _LEAST_SCORE)), _bits(_MOST_SCORE)
+        self._outputs.least_bits = least
+        self._outputs.bin_shift = max(0, (max(most_bits - least, 0) // _BINS).bit_length())
+        images = self._images
+        level_bins = images * _BINS * 4 * (_LEVELS if self._is_dense else 0)
+        words, masked = _TILE // _BITS, (images - 1) * _TILE + tile  # no row of the masks behind these is written
+        cleared = {"counts": images * _COUNTS_BYTES, "bins": images * _BINS * 4, "level_bins": level_bins}
+        _, self.cleared_bytes = _laid_out(cleared)
         sizes = {
-            "counts": images * _COUNTS.itemsize,
-            "odd": 4,
-            "results": images * max_detections * _DETECTION.itemsize,
+            **cleared,
+            "starts": images * _BINS * 4,
+            "level_starts": level_bins,
             "keys": images * capacity * 8,
-            "candidates": images * capacity * 24,
-            "ranks": images * capacity * 4,
-            "level_ranks": images * capacity * 4,
-            "sorted": images * sorted_capacity * _DETECTION.itemsize,
-            "masks": ((images - 1) * _TILE + tile) * words * 8,
-            "dropped": images * words * 8,
+            "candidates": images * capacity * 32,
+            "slots": images * capacity * 4,
+            "level_slots": images * capacity * 4 * self._is_dense,
+            "grouped": images * capacity * 8,
+            "grouped_from": images * capacity * 4,
+            "sorted": images * sorted_capacity * 32,
+            "masks": masked * words * 4,
+            "filled": masked * words // 8,
+            "dropped": images * words * 4,
             "kept": images * max_detections * 4,
         }
-        self._offsets, self.memory_bytes = {}, 0
-        for name, size_bytes in sizes.items():
-            self._offsets[name] = self.memory_bytes
-            self.memory_bytes += -(-size_bytes // 256) * 256
-            if name == "results":
-                self.result_bytes = self.memory_bytes
+        results = {
+            "summaries": images * _SUMMARY.itemsize,
+            "boxes": images * max_detections * 16,
+            "best": images * max_detections * 4,
+            "labels": images * max_detections * 8,
+        }
+        self._offsets, self.memory_bytes = _laid_out(sizes)
+        self._result_offsets, self.result_bytes = _laid_out(results)
 
     def launch(
         self,
@@ -141,6 +164,7 @@ class GpuPostprocessing:
         wanted: int,
         places: int,
         memory: int,
+        results: int,
         count: int,
         tile: int = 0,
     ) -> None:
@@ -152,9 +176,10 @@ class GpuPostprocessing:
             outputs: the addresses of the outputs by the head's names.
             wanted: that of :attr:`wanted` on the GPU.
             places: that of ``count`` entries that :func:`describe` wrote, there.
-            memory: that of :attr:`memory_bytes` bytes.
+            memory: that of :attr:`memory_bytes` bytes, the first :attr:`cleared_bytes` of which were set to 0 once.
+            results: that of :attr:`result_bytes` bytes of the host's, page-locked.
             count: how many images there are.
-            tile: 0 for all that begins, the next ones as long as :meth:`is_done` says no.
+            tile: 0 for all that begins, the next ones as long as :meth:`Results.is_done` says no.
         """
         arguments = self._outputs
         arguments.images, arguments.round, arguments.first = count, tile, outputs[self._first]
@@ -162,49 +187,70 @@ class GpuPostprocessing:
         arguments.wanted, arguments.places = wanted, places
         for name, offset in self._offsets.items():
             setattr(arguments, name, memory + offset)
-        blocks, rows = max(64, _BLOCKS // count), math.ceil(arguments.rows / _ROW_THREADS)
+        for name, offset in self._result_offsets.items():
+            setattr(arguments, name, results + offset)
+        launch = functools.partial(kernels.launch, stream=stream, arguments=arguments)
+        levels = [("_in_levels", _LEVELS)] if self._is_dense and tile == 0 else []
         if tile == 0:
-            kernels.launch("begin", (1, 1, 1), _THREADS, stream, arguments)
-            kernels.launch(self._kernel, (rows, 1, count), _ROW_THREADS, stream, arguments)
-            if self._is_dense:
-                kernels.launch("rank_in_levels", (blocks, 1, count), _THREADS, stream, arguments)
-            kernels.launch("rank", (blocks, 1, count), _THREADS, stream, arguments)
-            kernels.launch("sort", (64, 1, count), _THREADS, stream, arguments)
-        else:
-            kernels.launch("overlaps_of_kept", (_TILE // _BITS, 1, count), _BITS, stream, arguments)
-        kernels.launch("overlaps", (blocks, 1, count), _BITS, stream, arguments)
-        kernels.launch("suppress", (1, 1, count), _SUPPRESS_THREADS, stream, arguments)
+            rows = arguments.rows * arguments.classes / _SCORES if self._is_dense else arguments.rows / _ROWS
+            launch(self._kernel, (math.ceil(rows), 1, count), _THREADS)
+        for within, orders in [*levels, ("", 1)]:
+            for name, blocks, threads in (("group", 64, _THREADS), ("rank", 512, _RANK_THREADS)):
+                is_first = tile > 0 and name == "group"
+                grid = max(4, blocks // (count * orders)), orders, count
+                launch(name + within, grid, threads, follows=not is_first)
+        if tile > 0:
+            launch("overlaps_of_kept", (_TILE // _BITS, 1, count), _BITS, follows=True)
+        across, down = (math.ceil(arguments.tile / length) for length in (_OTHERS, _OWN))
+        launch("overlaps", (across, down, count), _THREADS, follows=True)
+        launch("suppress", (1, 1, count), _SUPPRESS_THREADS, follows=True)
 
-    def is_good(self, results: np.ndarray, count: int) -> bool:
-        """Tell whether the kernels had room for all candidates, and took all scores for what they are.
+    def results(self, memory: np.ndarray) -> Results:
+        """Return what the kernels write to the host's memory, :attr:`result_bytes` of uint8, as arrays of it."""
+        images, most, starts = self._images, self._outputs.max_detections, self._result_offsets
+        return Results(
+            np.ndarray(images, _SUMMARY, memory, starts["summaries"]),
+            np.ndarray((images, most, 4), np.float32, memory, starts["boxes"]),
+            np.ndarray((images, most), np.float32, memory, starts["best"]),
+            np.ndarray((images, most), np.int64, memory, starts["labels"]),
+            self._outputs.capacity,
+        )
 
-        Where they had not, the CPU has to be asked.
 
-        Args:
-            results: uint8, the first :attr:`result_bytes` of the memory.
-            count: how many images there are.
+class Results(NamedTuple):
+    """What the kernels tell of a batch, in the host's memory.
+
+    Attributes:
+        summaries: ``Summary`` of postprocessing.cu for each image.
+        boxes, best, labels: of each image's detections as many as may be kept, and as many of them as the summary says.
+        capacity: for how many candidates of an image there is room.
+    """
+
+    summaries: np.ndarray
+    boxes: np.ndarray
+    best: np.ndarray
+    labels: np.ndarray
+    capacity: int
+
+    def is_good(self, count: int) -> bool:
+        """Tell whether there was room for all candidates of the first images, and all scores are what they should be.
+
+        Where that is not so, the CPU has to be asked.
         """
-        odd = results[self._offsets["odd"] :][:4].view(np.int32).item()
-        capacity = self._outputs.capacity
-        return odd == 0 and all(candidates <= capacity for candidates, *_ in self._counts(results, count))
+        return all(n <= self.capacity and not is_odd for n, is_odd, *_ in self.summaries[:count].tolist())
 
-    def is_done(self, results: np.ndarray, count: int) -> bool:
-        """Tell whether no further tile is needed."""
-        return all(is_done for *_, is_done in self._counts(results, count))
+    def is_done(self, count: int) -> bool:
+        """Tell whether the first images need no further tile."""
+        return all(is_done for *_, is_done in self.summaries[:count].tolist())
 
-    def read(self, results: np.ndarray, count: int) -> list[Detections]:
-        """Return the detections of ``count`` images; arguments as of :meth:`is_good`."""
-        most, begin = self._outputs.max_detections * _DETECTION.itemsize, self._offsets["results"]
-        detections = []
-        for image, (_, _, kept, _) in enumerate(self._counts(results, count)):
-            start = begin + image * most
-            part = results[start : start + kept * _DETECTION.itemsize].view(_DETECTION)
-            detections.append(Detections(part["box"].copy(), part["score"].copy(), part["label"]))
-        return detections
-
-    def _counts(self, results: np.ndarray, count: int) -> list[tuple[int, ...]]:
-        """Return each image's ``Counts`` of postprocessing.cu."""
-        return results[: count * _COUNTS.itemsize].view(_COUNTS).tolist()
+    def detections(self, count: int) -> list[Detections]:
+        """Return those of the first images."""
+        return [
+            Detections(
+                self.boxes[image, :kept].copy(), self.best[image, :kept].copy(), self.labels[image, :kept].copy()
+            )
+            for image, (_, _, kept, _) in enumerate(self.summaries[:count].tolist())
+        ]
 
 
 def describe(placements: Sequence[Placement], to: np.ndarray) -> None:
@@ -223,3 +269,17 @@ def _float_below(value: Any) -> float:
     """Return the highest float32 that is no higher than a number."""
     nearest = np.float32(value)
     return float(nearest if float(nearest) <= float(value) else np.nextafter(nearest, np.float32(-np.inf)))
+
+
+def _bits(value: float) -> int:
+    """Return the bits of a float32 as a number."""
+    return int(np.float32(value).view(np.uint32))
+
+
+def _laid_out(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """Return where each part of so many bytes begins, and how many bytes all take."""
+    offsets, total = {}, 0
+    for name, size_bytes in sizes.items():
+        offsets[name] = total
+        total += -(-size_bytes // 256) * 256
+    return offsets, total

@@ -16,7 +16,8 @@ from trtnn.vision.opencv import opencv
 from trtnn.vision.placing import Placement, Size, place
 from trtnn.vision.preprocessing import Preprocessing, preprocess
 
-_KERNELS = {"letterbox": "bytes", "stretch": "bytes", "corner": "floats", "warp": "warp", "crop": "average"}
+_KERNELS = {"letterbox": "bytes", "stretch": "bytes", "corner": "floats", "warp": "warp"}
+_KERNELS |= {"crop": "average", "cover": "average"}
 _COLUMNS, _ROWS, _THREADS = 64, 32, 256  # of a block, as in preprocessing.cu
 
 #: What a kernel reads of each image: ``Image`` of preprocessing.cu.
@@ -64,8 +65,9 @@ class GpuPreprocessing:
     """A preprocessing by one kernel for a whole batch; its numbers are those of :func:`trtnn.vision.preprocess`.
 
     ``letterbox`` and ``stretch`` are so bit for bit, ``warp`` too (of OpenCV 5 on canvases whose width is a multiple of
-    32), and ``corner`` to 1e-6. ``crop``, and ``warp`` elsewhere, round to bytes what they sum in another order: where
-    that is half a whole number, a byte may be the next one. ``csrc/bilinear.h`` has the arithmetic and its sources.
+    32), and ``corner`` to 1e-6. ``crop``, ``cover``, and ``warp`` elsewhere, round to bytes what they sum in another
+    order: where that is half a whole number, a byte may be the next one. ``csrc/bilinear.h`` has the arithmetic and its
+    sources.
 
     Args:
         how: the preprocessing.
@@ -116,7 +118,7 @@ class GpuPreprocessing:
             scale = scale_y * factor
             return placement, (0, 0, 0, 0, 0.0, 0.0, -scale * y, -scale * x, scale, _warp_is_exact())
         inner_height, inner_width = placement.inner_size
-        is_exact = self.how.fit == "crop" or (min(height, width) > 1 and opencv_is_exact())
+        is_exact = _KERNELS[self.how.fit] == "average" or (min(height, width) > 1 and opencv_is_exact())
         if is_exact and _KERNELS[self.how.fit] != "bytes":
             ratios = height / inner_height, width / inner_width
         else:

@@ -72,6 +72,41 @@ def scans_in(data: bytes) -> int:
         return 1  # it is cut off
 
 
+def is_plain_jpeg(data: bytes) -> bool:
+    """Tell whether an image is a JPEG of 8 bits, in luma and chroma, upright: what every decoder reads alike."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    is_plain = False
+    try:
+        for marker, place in _jpeg_segments(data):
+            body = data[place + 2 : place + 2 + 65533]
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                is_plain = (body[0], body[5]) == (8, 3)
+            elif marker == 0xEE and body[:5] == b"Adobe":
+                if body[11] != 1:  # 0 is RGB
+                    return False
+            elif marker == 0xE1 and body[:6] == b"Exif\0\0":
+                if _orientation(body[6:]) != 1:
+                    return False
+            elif marker == 0xDA:
+                return is_plain
+    except (struct.error, LookupError):
+        pass
+    return False
+
+
+def _orientation(data: bytes) -> int:
+    """Return what tag 274 of a TIFF's first folder says, as EXIF has it; 1 where there is none."""
+    order = "<" if data[:2] == b"II" else ">"
+    (folder,) = struct.unpack(order + "I", data[4:8])
+    (count,) = struct.unpack(order + "H", data[folder : folder + 2])
+    for place in range(folder + 2, folder + 2 + count * 12, 12):
+        tag, _, _, value = struct.unpack(order + "HHIH", data[place : place + 10])
+        if tag == 274:
+            return value
+    return 1
+
+
 def _pnm(data: bytes) -> Size:
     """Two numbers in text, with white space and comments before each."""
     sizes = re.match(rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+(\d+)(?:\s|#[^\n\r]*[\n\r])+(\d+)\s", data[:65536])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError, named
 from trtnn.files import atomic_write
-from trtnn.vision.headers import scans_in, size_in_header
+from trtnn.vision.headers import Size, scans_in, size_in_header
 from trtnn.vision.opencv import opencv
 
 #: The suffixes by which images are known in folders and globs; OpenCV reads and writes all of them in colour.
@@ -147,7 +147,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
         ArgumentError: ``max_pixels`` is no positive number.
     """
     most = most_bytes(max_pixels)
-    return decode_image(_read_bytes(Path(path), most), path, max_pixels)
+    return decode_image(read_bytes(Path(path), most), path, max_pixels)
 
 
 def most_bytes(max_pixels: int) -> int:
@@ -169,6 +169,23 @@ def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MA
         name: what errors call it.
         max_pixels: the most that it may have.
     """
+    check_data(data, name, max_pixels)
+    cv2 = opencv()
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"cannot read the picture {name}", f"OpenCV: {error.err}") from error
+    if image is None:
+        raise _does_not_decode(name, data)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def check_data(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> Size:
+    """Return the (height, width) that a file's header promises, once it is an image that may be decoded.
+
+    Raises:
+        ImageError: it is empty, of no known kind, too large, or would take too long.
+    """
     if not data:
         raise ImageError(f"cannot read the picture {name}: the file is empty")
     size = size_in_header(data)
@@ -186,18 +203,15 @@ def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MA
             f"the picture {name} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",
             f"the most is {_MOST_SCANS * max_pixels // (size[0] * size[1]):,} of so many; most JPEGs have up to 10",
         )
-    cv2 = opencv()
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ImageError(f"cannot read the picture {name}", f"OpenCV: {error.err}") from error
-    if image is None:
-        raise _does_not_decode(name, data)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return size
 
 
-def _read_bytes(path: Path, most: int) -> bytes:
-    """Return the bytes of a regular file: a pipe may never give any, and a device never end."""
+def read_bytes(path: Path, most: int) -> bytes:
+    """Return the bytes of a regular file: a pipe may never give any, and a device never end.
+
+    Raises:
+        ImageError: it is none, cannot be read, or has more bytes than ``most``.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:  # it fails for a folder

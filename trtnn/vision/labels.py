@@ -23,3 +23,15 @@ COCO_91 = tuple(
     "background" if number == 0 else "N/A" if number in _GAPS else COCO[number - 1 - sum(gap < number for gap in _GAPS)]
     for number in range(91)
 )
+
+#: The 17 key points of a person in COCO.
+COCO_KEYPOINTS = (
+    *("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder", "left elbow"),
+    *("right elbow", "left wrist", "right wrist", "left hip", "right hip", "left knee", "right knee", "left ankle"),
+    "right ankle",
+)
+#: Which of them are joined, by index.
+COCO_LIMBS = (
+    *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
+    *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+)

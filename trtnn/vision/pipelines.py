@@ -14,7 +14,21 @@ import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, nearest
 from trtnn.vision.detections import Detections
-from trtnn.vision.heads import CENTERNET, END2END, RETINANET, YOLOV5, YOLOV8, Head
+from trtnn.vision.heads import (
+    CENTERNET,
+    END2END,
+    END2END_OBB,
+    END2END_POSE,
+    END2END_SEGMENT,
+    RETINANET,
+    RTDETR,
+    YOLOV5,
+    YOLOV8,
+    YOLOV8_OBB,
+    YOLOV8_POSE,
+    YOLOV8_SEGMENT,
+    Head,
+)
 from trtnn.vision.postprocessing import check_thresholds
 from trtnn.vision.preprocessing import YOLO, Placement, Preprocessing, Size, preprocess
 
@@ -28,10 +42,13 @@ class Pipeline:
     Args:
         preprocessing: how images become the input.
         head: what the outputs mean; None where they are no boxes.
+        are_logits: whether the outputs of a classifier are logits, of which the softmax makes probabilities; else they
+            are the probabilities.
     """
 
     preprocessing: Preprocessing
     head: Head | None
+    are_logits: bool = True
 
     def preprocess(
         self, images: Iterable[npt.ArrayLike], size: int | Size, dtype: npt.DTypeLike = np.float32, **options: Any
@@ -70,8 +87,10 @@ class Pipeline:
             ArgumentError: outputs of another form, an unknown threshold, or one that is out of range.
             ShapeError: outputs of another number of images.
         """
-        head, arrays = self._head(), {name: np.asarray(array) for name, array in outputs.items()}
-        self.read({name: array.shape for name, array in arrays.items()})
+        arrays = {name: np.asarray(array) for name, array in outputs.items()}
+        shapes = {name: array.shape for name, array in arrays.items()}
+        self.read(shapes)
+        head = self._head().renamed(shapes)
         return head.detect(head.name_outputs(arrays), placements, **self.thresholds(thresholds))
 
     def read(self, shapes: Mapping[str, Sequence[Any]]) -> dict[str, int]:
@@ -80,7 +99,7 @@ class Pipeline:
         Raises:
             ArgumentError: they are of another form.
         """
-        sizes = self._head().read(shapes)
+        sizes = self._head().renamed(shapes).read(shapes)
         if sizes is None:
             received = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
             raise ArgumentError("this is not a detector", f"expected {self.head}", f"received {received}")
@@ -111,6 +130,14 @@ PIPELINES = {
         CENTERNET,
     ),
     "end2end": Pipeline(YOLO, END2END),
+    "yolov8-segment": Pipeline(YOLO, YOLOV8_SEGMENT),
+    "yolov8-pose": Pipeline(YOLO, YOLOV8_POSE),
+    "yolov8-obb": Pipeline(YOLO, YOLOV8_OBB),
+    "end2end-segment": Pipeline(YOLO, END2END_SEGMENT),
+    "end2end-pose": Pipeline(YOLO, END2END_POSE),
+    "end2end-obb": Pipeline(YOLO, END2END_OBB),
+    "rtdetr": Pipeline(Preprocessing("stretch"), RTDETR),
+    "yolo-classify": Pipeline(Preprocessing("cover", fill=(0, 0, 0)), None, are_logits=False),
     "imagenet": Pipeline(Preprocessing("crop", fill=(0, 0, 0), mean=_MEAN, std=_STD), None),
 }
 
@@ -135,4 +162,5 @@ def pipeline_of(metadata: Mapping[str, Any], default: str = "yolov5") -> Pipelin
     pipeline = PIPELINES[name]
     if not isinstance(changes, Mapping):
         raise ArgumentError(f"a network's preprocessing is a dict, not {changes!r}", 'such as {"fit": "stretch"}')
-    return replace(pipeline, preprocessing=pipeline.preprocessing.changed(changes))
+    head = None if pipeline.head is None else pipeline.head.with_metadata(metadata)
+    return replace(pipeline, preprocessing=pipeline.preprocessing.changed(changes), head=head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from trtnn.errors import ImageError
 from trtnn.vision.boxes import check_boxes
+from trtnn.vision.rotated import check_rotated
 
 Size = tuple[int, int]
 _LONGEST_WARPED = 32766  # of cv2.warpAffine
@@ -59,10 +61,46 @@ class Placement:
         Raises:
             ShapeError: boxes of another shape.
         """
-        boxes = check_boxes(boxes).astype(np.float64)
+        return self.points_to_source(check_boxes(boxes).reshape(-1, 2, 2)).reshape(-1, 4)
+
+    def points_to_source(self, points: npt.ArrayLike) -> np.ndarray:
+        """Map points from the canvas to the image: (x - offset) / scale, clipped to the image.
+
+        Args:
+            points: (..., 2), x and y in px of the canvas.
+
+        Returns:
+            The same shape, float32, in px of the image.
+        """
         height, width = self.source_size
-        boxes = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
-        return np.clip(boxes, 0, np.tile((width, height), 2)).astype(np.float32)
+        points = (np.asarray(points, np.float64) - self.offset) / self.scale
+        return np.clip(points, 0, (width, height)).astype(np.float32)
+
+    def rotated_to_source(self, boxes: npt.ArrayLike) -> np.ndarray:
+        """Map rotated boxes from the canvas to the image; they are not clipped, which would turn them.
+
+        Where the scales of x and y differ, a rectangle becomes a parallelogram: what is returned has its centre, the
+        lengths of its sides, and the angle of that of the width.
+
+        Args:
+            boxes: (n, 5), centre x, centre y, width, height in px of the canvas, and angle in radians.
+
+        Returns:
+            (n, 5) float32, in px of the image.
+
+        Raises:
+            ShapeError: boxes of another shape.
+        """
+        boxes = check_rotated(boxes).astype(np.float64)
+        cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
+        x_scale, y_scale = self.scale
+        mapped = np.empty(boxes.shape, np.float32)
+        mapped[:, :2] = (boxes[:, :2] - self.offset) / self.scale
+        mapped[:, 2] = boxes[:, 2] * np.hypot(cos / x_scale, sin / y_scale)
+        mapped[:, 3] = boxes[:, 3] * np.hypot(sin / x_scale, cos / y_scale)
+        turn = np.arctan2(sin / y_scale, cos / x_scale) - np.arctan2(sin, cos)
+        mapped[:, 4] = boxes[:, 4] + turn  # angles keep their whole turns
+        return mapped
 
 
 def place(fit: str, source_size: Size, canvas_size: Size) -> Placement:
@@ -117,9 +155,9 @@ def _stretch(source_size: Size, canvas_size: Size) -> Placement:
     return _placed(source_size, canvas_size, canvas_size)
 
 
-def _crop(source_size: Size, canvas_size: Size) -> Placement:
-    """The middle: the shorter side becomes 256 pixels for a canvas of 224, and so in proportion; the longer is cut."""
-    shorter = round(max(canvas_size) * 256 / 224)
+def _crop(ratio: float, source_size: Size, canvas_size: Size) -> Placement:
+    """The middle: the shorter side becomes so many times the canvas's longer one, and so in proportion; it is cut."""
+    shorter = round(max(canvas_size) * ratio)
     height, width = (shorter * side // min(source_size) for side in source_size)
     top, left = (round((side - canvas) / 2) for side, canvas in zip((height, width), canvas_size, strict=True))
     return _placed(source_size, canvas_size, (height, width), (-top, -left))
@@ -130,5 +168,6 @@ _FITS: dict[str, Callable[[Size, Size], Placement]] = {
     "corner": _corner,
     "warp": _warp,
     "stretch": _stretch,
-    "crop": _crop,
+    "crop": functools.partial(_crop, 256 / 224),
+    "cover": functools.partial(_crop, 1),
 }

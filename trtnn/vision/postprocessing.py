@@ -12,7 +12,7 @@ import numpy.typing as npt
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.detections import Detections
 from trtnn.vision.placing import Placement
-from trtnn.vision.suppression import suppress
+from trtnn.vision.rows import BOXES, pick
 
 
 def non_max_suppression(
@@ -62,11 +62,23 @@ def non_max_suppression(
     check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
     check_thresholds(classes=classes, agnostic=agnostic, multi_label=multi_label)
     classes = None if classes is None else list(classes)
-    results = []
-    for rows in prediction:
-        candidates = _candidates(rows, confidence, multi_label, objectness)
-        results.append(suppress(*candidates, iou, max_detections, classes, agnostic, max_candidates))
-    return results
+    return [
+        pick(
+            rows,
+            BOXES,
+            {},
+            (0, 0),  # boxes alone need no canvas
+            confidence=confidence,
+            iou=iou,
+            max_detections=max_detections,
+            classes=classes,
+            agnostic=agnostic,
+            multi_label=multi_label,
+            max_candidates=max_candidates,
+            objectness=objectness,
+        )
+        for rows in prediction
+    ]
 
 
 def check_thresholds(**thresholds: Any) -> None:
@@ -125,24 +137,3 @@ def check_batch(shape: Sequence[int], placements: Sequence[Placement]) -> None:
             f"expected: a prediction for {len(placements)} pictures, one for each placement",
             f"received: {tuple(shape)}, for {shape[0]}",
         )
-
-
-def _candidates(
-    rows: np.ndarray, confidence: float, multi_label: bool, objectness: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One image's boxes (n, 4) xyxy, scores (n,) and classes (n,) above the threshold, all of them finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        rows = rows.astype(np.float32, copy=False)
-        rows = rows[rows[:, 4] > confidence] if objectness else rows[(rows[:, 4:] > confidence).any(axis=1)]
-        centre, half = rows[:, :2], rows[:, 2:4] / 2
-        boxes = np.concatenate([centre - half, centre + half], axis=1)
-        scores = rows[:, 5:] * rows[:, 4:5] if objectness else rows[:, 4:]
-    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
-    boxes, scores = boxes[finite], scores[finite]
-    if multi_label:
-        index, indices = np.nonzero(scores > confidence)
-    else:
-        indices = scores.argmax(axis=1)
-        index = np.flatnonzero(scores[np.arange(len(scores)), indices] > confidence)
-        indices = indices[index]
-    return boxes[index], scores[index, indices], indices

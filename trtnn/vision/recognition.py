@@ -12,30 +12,47 @@ from typing import Any
 
 from trtnn.engine.metadata import class_count, told
 from trtnn.errors import ArgumentError
-from trtnn.vision.heads import END2END, YOLOV5, YOLOV8
+from trtnn.vision.heads import YOLOV5, YOLOV8, Head
+from trtnn.vision.pipelines import PIPELINES
 
 Shapes = Mapping[str, Sequence[int]]
 
+_TASKS = ("detect", "segment", "pose", "obb")
 _SAY_WHICH = "say which it is: Detector(source, pipeline=...), or trtnn detect --pipeline"
 _STRIDES = (8, 16, 32)  # of YOLOv8's maps
 _ANCHORED_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32))  # of YOLOv5, its P6 models, and the tiny YOLOv3
 _ANCHORS = 3  # a cell
 
 
-def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Check that nothing in the metadata of a network says that it finds something else than boxes.
+def check_metadata(metadata: Mapping[str, Any], task: str | None = None) -> str | None:
+    """Return the task of a network by its metadata, None where they do not tell.
+
+    Args:
+        metadata: of the network.
+        task: that of the pipeline by which its outputs are to be read, None where that is not known yet.
 
     Raises:
-        ArgumentError: its task is another one.
+        ArgumentError: it is none that a Detector reads, or another one than the pipeline's.
     """
-    task = metadata.get("task", "detect")
-    if "kpt_shape" in metadata and task == "detect":
-        task = f"pose, by its kpt_shape {metadata['kpt_shape']}"
-    if task != "detect":
+    told_task, name = metadata.get("task"), metadata.get("model", "this network")
+    if told_task is not None and told_task not in _TASKS:
+        classifies = told_task == "classify"
+        way = "trtnn.Classifier(...) and trtnn classify name what is in a picture"
+        other = f"a Detector reads {', '.join(_TASKS)}; call the engine or the network itself for its outputs"
+        raise ArgumentError(f"{name} is not a detector: its task is {told_task}", way if classifies else other)
+    has_points, said = "kpt_shape" in metadata, f"its task is {told_task}"
+    if has_points and told_task in (None, "detect"):
+        said, told_task = f"its task is pose, by its kpt_shape {metadata['kpt_shape']}", "pose"
+    if task is not None and told_task is not None and task != told_task:
         raise ArgumentError(
-            f"{metadata.get('model', 'this network')} is not a detector: its task is {task}",
-            "a Detector reads boxes alone; call the engine or the network itself for its outputs",
+            f"{name} is not read by a pipeline for the task {task}: {said}",
+            f"pipelines for that: {', '.join(_pipelines_of(told_task))}",
         )
+    return told_task
+
+
+def _pipelines_of(task: str) -> list[str]:
+    return [name for name, pipeline in PIPELINES.items() if pipeline.head is not None and pipeline.head.task == task]
 
 
 def check_classes(metadata: Mapping[str, Any], classes: int | None, shapes: Shapes) -> None:
@@ -62,7 +79,8 @@ def recognise(metadata: Mapping[str, Any], size: Sequence[int], shapes: Shapes) 
     """Return the name of the pipeline of a network whose metadata name none.
 
     Args:
-        metadata: of the network: ``task``, ``names``, ``imgsz``, ``end2end``, ``nms`` and ``args.nms`` count.
+        metadata: of the network: ``task``, ``names``, ``imgsz``, ``kpt_shape``, ``end2end``, ``nms`` and ``args.nms``
+            count.
         size: (height, width) of the input in px.
         shapes: of the outputs by name.
 
@@ -70,8 +88,12 @@ def recognise(metadata: Mapping[str, Any], size: Sequence[int], shapes: Shapes) 
         ArgumentError: metadata and shapes contradict each other, or leave no reading or more than one.
     """
     _check_size(metadata, size)
+    task = check_metadata(metadata)
     picked, classes = _are_picked(metadata), class_count(metadata)
-    readings = _readings(size, shapes, picked, classes if "task" in metadata else None)
+    if task in (None, "detect") and len(shapes) < 2:
+        readings = _readings(size, shapes, picked, classes if "task" in metadata else None)
+    else:
+        readings = _task_readings(task or "segment", metadata, size, shapes, picked, classes)
     if len(readings) == 1:
         return next(iter(readings))
     if readings:
@@ -82,12 +104,20 @@ def recognise(metadata: Mapping[str, Any], size: Sequence[int], shapes: Shapes) 
             _SAY_WHICH,
         )
     received = f"received {_in_words(shapes)}"
+    summary = "what this network says of itself and its outputs contradict each other"
     if picked:
         said = "its metadata say that its boxes are picked (end2end, nms)"
-        summary = "what this network says of itself and its outputs contradict each other"
-        raise ArgumentError(summary, said, f"expected {END2END}", received)
+        name = "end2end" if task in (None, "detect") else f"end2end-{task}"
+        raise ArgumentError(summary, said, f"expected {_head(name, metadata)}", received)
+    if task not in (None, "detect"):
+        count = "" if classes is None else f" and {classes} classes"
+        raise ArgumentError(
+            summary,
+            f"its metadata are of the task {task}{count}",
+            f"expected {_head(f'yolov8-{task}', metadata)}, or {_head(f'end2end-{task}', metadata)}",
+            received,
+        )
     if "task" in metadata and classes is not None:
-        summary = "what this network says of itself and its outputs contradict each other"
         raise ArgumentError(summary, f"its metadata are of the task detect and {classes} classes", received, _SAY_WHICH)
     raise ArgumentError(
         "this is not a detector", f"expected {YOLOV8}, with a box for each cell, or {YOLOV5}", received, _SAY_WHICH
@@ -114,6 +144,39 @@ def _readings(size: Sequence[int], shapes: Shapes, picked: bool | None, classes:
         if picked is None and classes is None:
             readings["centernet"] = f"{rows} peaks, on pictures as CenterNet prepares them"
     return readings
+
+
+def _task_readings(
+    task: str,
+    metadata: Mapping[str, Any],
+    size: Sequence[int],
+    shapes: Shapes,
+    picked: bool | None,
+    classes: int | None,
+) -> dict[str, str]:
+    """Return what the outputs of a task may be: the names of pipelines, and what each would make of them.
+
+    A map's cells are told by the input's size, and so is the number of classes by names; each is as good.
+    """
+    cells, readings = _cells(size, _STRIDES), {}
+    for name in (f"yolov8-{task}", f"end2end-{task}"):
+        head = _head(name, metadata).renamed(shapes)
+        read, named = head.read(shapes), head.name_outputs(shapes)
+        if read is None or named is None:
+            continue
+        prediction = next(shape for shape in named.values() if len(shape) == 3)
+        if "classes" not in read:
+            if picked is not False and (picked or prediction[1] <= cells):
+                readings[name] = f"{prediction[1]} that are picked"
+        elif not picked and (prediction[2] == cells or read["classes"] == classes):
+            readings[name] = f"{prediction[2]} boxes, {read['classes']} classes"
+    return readings
+
+
+def _head(name: str, metadata: Mapping[str, Any]) -> Head:
+    head = PIPELINES[name].head
+    assert head is not None  # it is a detector's pipeline
+    return head.with_metadata(metadata)
 
 
 def _cells(size: Sequence[int], strides: Sequence[int]) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +17,17 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.files import open_regular
-from trtnn.vision.gpu_io import PYNVVIDEOCODEC, open_video
-from trtnn.vision.images import MAX_PIXELS, SUFFIXES, decode_image, find_images, most_bytes, read_image
+from trtnn.vision.gpu_io import NVIMAGECODEC, PYNVVIDEOCODEC, GpuImage, JpegReader, open_video
+from trtnn.vision.images import (
+    MAX_PIXELS,
+    SUFFIXES,
+    check_data,
+    decode_image,
+    find_images,
+    most_bytes,
+    read_bytes,
+    read_image,
+)
 from trtnn.vision.opencv import opencv, quiet_opencv
 
 #: The suffixes by which videos are known in folders, globs and addresses.
@@ -35,16 +46,22 @@ class Frame(NamedTuple):
     """One image of a source.
 
     Attributes:
-        image: uint8 (height, width, 3) RGB.
+        image: uint8 (height, width, 3) RGB; what nvImageCodec reads lies on the GPU, and np.asarray brings it.
         index: of a video's frame, from 0; None where the source is a single image.
         rate: of a video in frames a second, 0 where it does not tell.
         reader: what read it.
     """
 
-    image: np.ndarray
+    image: np.ndarray | GpuImage
     index: int | None = None
     rate: float = 0.0
     reader: str = "OpenCV"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Its (height, width) in px."""
+        height, width, _ = self.image.shape
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -56,11 +73,13 @@ class Source:
         read: a function of the most pixels that an image may have, which yields the frames; what ends them early is an
             ImageError.
         path: of a file, None for anything else.
+        is_live: whether its frames come by themselves: of a camera, or of a stream by its scheme.
     """
 
     name: str
     read: Callable[[int], Iterator[Frame]]
     path: Path | None = None
+    is_live: bool = False
 
 
 def find_sources(text: str, recursive: bool = False) -> list[Source]:
@@ -81,7 +100,7 @@ def find_sources(text: str, recursive: bool = False) -> list[Source]:
     if text.isascii() and text.isdecimal():
         if os.path.lexists(text):
             raise ArgumentError(f"{text} is a camera's number, and a file here", f"./{text} is the file")
-        return [Source(text, lambda max_pixels: _read_video(int(text), text, max_pixels))]
+        return [Source(text, lambda max_pixels: _read_video(int(text), text, max_pixels), is_live=True)]
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
     if scheme:
         return [_address(text, scheme[1].lower())]
@@ -100,7 +119,7 @@ def file_source(path: Path) -> Source:
 def _address(url: str, scheme: str) -> Source:
     name = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
     if scheme in STREAM_SCHEMES:
-        return Source(name, lambda max_pixels: _read_video(url, name, max_pixels))
+        return Source(name, lambda max_pixels: _read_video(url, name, max_pixels), is_live=True)
     if scheme not in ("http", "https"):
         known = ", ".join(f"{word}://" for word in ("http", "https", *STREAM_SCHEMES))
         raise ArgumentError(f"no images are read from {scheme}://", f"known: {known}", "a file is given by its path")
@@ -277,7 +296,9 @@ def read_frames(
     sources: list[Source],
     on_error: Callable[[Source, ImageError], None],
     max_pixels: int = MAX_PIXELS,
-    threads: int = 4,
+    threads: int | None = None,
+    by_gpu: bool = False,
+    every_frame: bool = True,
 ) -> Iterator[tuple[Source, Frame]]:
     """Yield the frames of sources, in order; images behind are read ahead by several threads.
 
@@ -285,19 +306,23 @@ def read_frames(
         sources: any number; files that are images are read ahead, at most twice as many as there are threads.
         on_error: called, in order as well, with a source that cannot be read, or not to its end; the next one follows.
         max_pixels: the most that an image may have.
-        threads: how many read.
+        threads: how many read; by default as many as there are processors, and 16 at most.
+        by_gpu: let nvImageCodec read files that are JPEGs, where it is installed: such images lie on the GPU.
+        every_frame: take each of a live source's frames, so that who is slower than it lags more and more; else the
+            newest that there is, and those that came before it meanwhile are dropped.
     """
     from collections import deque
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    threads = min(16, os.cpu_count() or 1) if threads is None else threads
     ahead: deque[tuple[Source, Future[Frame] | None]] = deque()
-    rest = iter(sources)
+    rest, gpu = iter(sources), JpegReader() if by_gpu else None
     with ThreadPoolExecutor(threads, "trtnn-read") as pool:
         try:
             while True:
                 while len(ahead) < 2 * threads and (source := next(rest, None)) is not None:
                     is_image = source.path is not None and source.path.suffix.lower() not in VIDEO_SUFFIXES
-                    future = pool.submit(lambda source=source: next(source.read(max_pixels))) if is_image else None
+                    future = pool.submit(_read_image, source, max_pixels, gpu) if is_image else None
                     ahead.append((source, future))
                 if not ahead:
                     return
@@ -306,9 +331,71 @@ def read_frames(
                     if future is not None:
                         yield source, future.result()
                     else:
-                        for frame in source.read(max_pixels):
+                        frames = source.read(max_pixels)
+                        for frame in newest(frames) if source.is_live and not every_frame else frames:
                             yield source, frame
                 except ImageError as error:
                     on_error(source, error)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_image(source: Source, max_pixels: int, gpu: JpegReader | None) -> Frame:
+    """Return what a file holds, an image, read by the GPU where that can be."""
+    if gpu is None or source.path is None:
+        return next(source.read(max_pixels))
+    data = read_bytes(source.path, most_bytes(max_pixels))
+    by_opencv = functools.partial(decode_image, data, source.name, max_pixels)
+    image = gpu.decode(data, check_data(data, source.name, max_pixels), by_opencv)
+    return Frame(by_opencv()) if image is None else Frame(image, reader=NVIMAGECODEC)
+
+
+class _Newest:
+    """What a thread that reads frames leaves for who takes them."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.frame: Frame | None = None
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def put(self, frames: Iterator[Frame]) -> None:
+        """Read all frames, until nobody wants any more."""
+        error = None
+        try:
+            for frame in frames:
+                with self.changed:
+                    self.frame = frame
+                    self.changed.notify()
+                    if self.is_over:
+                        return
+        except BaseException as raised:  # it is raised where frames are taken
+            error = raised
+        with self.changed:
+            self.error, self.is_over = error, True
+            self.changed.notify()
+
+    def take(self) -> Frame | None:
+        """Wait for a frame, and return it; None where there is no more."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.frame is not None or self.is_over)
+            frame, self.frame = self.frame, None
+        return frame
+
+
+def newest(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Yield of frames that come by themselves the newest whenever one is asked for; those before it are dropped.
+
+    The last one is always yielded, and what ends the frames is raised behind it.
+    """
+    state = _Newest()
+    thread = threading.Thread(target=state.put, args=(frames,), name="trtnn-live", daemon=True)
+    thread.start()
+    try:
+        while (frame := state.take()) is not None:
+            yield frame
+        if state.error is not None:
+            raise state.error
+    finally:
+        with state.changed:
+            state.is_over = True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from trtnn.vision.detections import Detections
 from trtnn.vision.fits import scratch
+from trtnn.vision.rotated import normal_of, overlap_of
 
 BLOCK = 128  # candidates compared at a time: what is reckoned of their pairs stays in a processor's cache
 WIDTH = 512  # and with as many behind them
@@ -17,7 +17,7 @@ _BEHIND = np.triu(np.ones((BLOCK, BLOCK), bool), 1)
 
 
 def suppress(
-    boxes: np.ndarray,
+    shapes: np.ndarray,
     scores: np.ndarray,
     indices: np.ndarray,
     iou: float,
@@ -25,29 +25,35 @@ def suppress(
     classes: Iterable[int] | None = None,
     agnostic: bool = False,
     max_candidates: int | None = None,
-) -> Detections:
-    """Return the best of one image's candidates, from the highest score downwards, by non-maximum suppression.
+) -> np.ndarray:
+    """Return which of one image's candidates are kept, from the highest score downwards, by non-maximum suppression.
+
+    Rotated boxes overlap by :func:`trtnn.vision.rotated.prob_iou`, and of them a suppressed one suppresses others too,
+    as Ultralytics does it (Fast NMS, arXiv 1904.02689).
 
     Args:
-        boxes: (n, 4) xyxy, float32.
+        shapes: (n, 4) xyxy, or (n, 5) rotated boxes: centre x, centre y, width, height, angle. float32.
         scores: (n,)
         indices: (n,), their classes.
         iou, max_detections, classes, agnostic, max_candidates: as for :func:`trtnn.vision.non_max_suppression`.
     """
-    order = np.arange(len(boxes)) if classes is None else np.flatnonzero(np.isin(indices, list(classes)))
+    order = np.arange(len(shapes)) if classes is None else np.flatnonzero(np.isin(indices, list(classes)))
     order = order[np.argsort(-scores[order], kind="stable")][:max_candidates]
     groups = np.zeros(len(order), indices.dtype) if agnostic else indices[order]
-    kept = order[_greedy(boxes[order], groups, iou, max_detections)]
-    return Detections(boxes[kept], scores[kept], indices[kept])
+    kept = _kept_upright if shapes.shape[1] == 4 else _kept_rotated
+    return order[_first_kept(kept, shapes[order], groups, iou, max_detections)]
 
 
-def _greedy(boxes: np.ndarray, groups: np.ndarray, iou: float, limit: int) -> np.ndarray:
-    """Of boxes sorted by score, the first ``limit`` kept: their IoU with every one kept of their group is <= ``iou``.
+def _first_kept(
+    kept: Callable[[np.ndarray, np.ndarray, np.float32], np.ndarray],
+    shapes: np.ndarray,
+    groups: np.ndarray,
+    iou: float,
+    limit: int,
+) -> np.ndarray:
+    """Return the first ``limit`` that are kept of shapes sorted by score.
 
-    Whether a box is kept depends on those before it alone, so that no more are looked at than it takes.
-
-    Not cv2.dnn.NMSBoxes: it drops the second of two boxes without area, which torchvision keeps, rounds differently,
-    and has no limit on kept boxes, so that it takes seconds where many candidates overlap little.
+    Whether one is kept depends on those before it alone, so that no more are looked at than it takes.
     """
     threshold = np.float32(iou)  # the largest number of this type that is not above: what is larger is above both
     if float(threshold) > iou:
@@ -55,14 +61,51 @@ def _greedy(boxes: np.ndarray, groups: np.ndarray, iou: float, limit: int) -> np
     count = max(FIRST * limit, BLOCK)
     with np.errstate(all="ignore"):
         while True:
-            kept = _kept(boxes[:count], groups[:count], threshold)
-            if len(kept) >= limit or count >= len(boxes):
-                return kept[:limit]
+            indices = kept(shapes[:count], groups[:count], threshold)
+            if len(indices) >= limit or count >= len(shapes):
+                return indices[:limit]
             count *= FIRST
 
 
-def _kept(boxes: np.ndarray, groups: np.ndarray, threshold: np.float32) -> np.ndarray:
-    """Return the indices of all boxes that are kept, ascending."""
+def _kept_rotated(boxes: np.ndarray, groups: np.ndarray, threshold: np.float32) -> np.ndarray:
+    """Return the indices of the rotated boxes that overlap no one before them of their group too much, ascending."""
+    order = np.argsort(groups, kind="stable")
+    normals, groups = normal_of(boxes[order]), groups[order]
+    # B >= x² / (4 · the sum of both variances of x), and so for y; ProbIoU says the most that B may be.
+    reach = -4.0001 * np.log1p(-((1 - float(threshold)) ** 2))
+    ends = [*(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(groups)]
+    alive = []
+    for first, end in zip([0, *ends], ends, strict=False):
+        for start in range(first, end, BLOCK):
+            places = np.arange(start, min(start + BLOCK, end))
+            for before in range(first, places[-1], WIDTH):
+                others = np.arange(before, min(before + WIDTH, places[-1]))
+                over = _rotated_overlap(normals[:, others], normals[:, places], threshold, reach)
+                places = places[~(over & (others[:, None] < places)).any(axis=0)]
+                if not len(places):
+                    break
+            alive.append(places)
+    return np.sort(order[np.concatenate(alive)]) if alive else order
+
+
+def _rotated_overlap(a: np.ndarray, b: np.ndarray, threshold: np.float32, reach: float) -> np.ndarray:
+    """Return whether the ProbIoU of each of ``a``, (6, m), with each of ``b``, (6, n), is above a threshold, (m, n).
+
+    Most pairs lie so far apart that two differences say so.
+    """
+    near = np.square(a[0][:, None] - b[0]) <= reach * (a[2][:, None] + b[2])
+    near &= np.square(a[1][:, None] - b[1]) <= reach * (a[3][:, None] + b[3])
+    rows, columns = np.nonzero(near)
+    near[rows, columns] = overlap_of(a[:, rows], b[:, columns]) > threshold
+    return near
+
+
+def _kept_upright(boxes: np.ndarray, groups: np.ndarray, threshold: np.float32) -> np.ndarray:
+    """Return the indices of the boxes whose IoU with every one kept before them of their group is low, ascending.
+
+    Not cv2.dnn.NMSBoxes: it drops the second of two boxes without area, which torchvision keeps, rounds differently,
+    and has no limit on kept boxes, so that it takes seconds where many candidates overlap little.
+    """
     order = np.argsort(groups, kind="stable")
     groups = groups[order]
     columns = np.empty((5, len(order)), np.float32)  # x1, y1, x2, y2 and the area, each by itself

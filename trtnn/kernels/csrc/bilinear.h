@@ -23,6 +23,7 @@
 
 #include "device.h"
 
+DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 DEVICE int clamp(int v, int low, int high) { return v < low ? low : v > high ? high : v; }
 
 // Two neighbours on an axis.

@@ -8,13 +8,30 @@
 
 #define DEVICE __device__ __forceinline__
 #define SHARED __shared__
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL(times) PRAGMA(unroll times)
 
-// A kernel takes one structure. `threads` are those of a block.
-#define KERNEL(name, Arguments, threads) \
-    extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments args)
+// A kernel takes one structure. `threads` are those of a block. Where it was launched to overlap the one before, its blocks
+// come to their places while that one runs, and wait here until it is done.
+#if __CUDA_ARCH__ >= 900
+DEVICE void await_the_one_before() { asm volatile("griddepcontrol.launch_dependents; griddepcontrol.wait;" ::: "memory"); }
+#else
+DEVICE void await_the_one_before() {}
+#endif
+#define KERNEL(name, Arguments, threads)                                                                   \
+    DEVICE void body_of_##name(const Arguments& args);                                                     \
+    extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments args) {   \
+        await_the_one_before();                                                                            \
+        body_of_##name(args);                                                                              \
+    }                                                                                                      \
+    DEVICE void body_of_##name(const Arguments& args)
 
 DEVICE int thread_index() { return threadIdx.x; }
-DEVICE int thread_count() { return blockDim.x; }
+// How many threads a block has, which is said where the kernel is written, so that loops over them have known ends.
+template <int THREADS>
+DEVICE int thread_count() {
+    return THREADS;
+}
 DEVICE int block_x() { return blockIdx.x; }
 DEVICE int block_y() { return blockIdx.y; }
 DEVICE int block_z() { return blockIdx.z; }
@@ -22,8 +39,11 @@ DEVICE int grid_x() { return gridDim.x; }
 DEVICE void sync_block() { __syncthreads(); }
 
 DEVICE int count_up(int* counter) { return atomicAdd(counter, 1); }
-DEVICE void add_to(int* sum, int more) { atomicAdd(sum, more); }
+DEVICE int add_to(int* sum, int more) { return atomicAdd(sum, more); }
+DEVICE void or_into(unsigned* bits, unsigned more) { atomicOr(bits, more); }
+DEVICE void and_into(unsigned* bits, unsigned left) { atomicAnd(bits, left); }
 DEVICE int lowest_bit(unsigned long long bits) { return __ffsll(static_cast<long long>(bits)) - 1; }
+DEVICE int ones_in(unsigned bits) { return __popc(bits); }
 
 // Data that no one writes while the kernel runs.
 DEVICE unsigned load_word(const unsigned* from) { return __ldg(from); }

@@ -3,31 +3,54 @@
 // The steps and their numbers are those of the CPU (vision/postprocessing.py, vision/heads.py): each float operation is
 // rounded as NumPy's is, and where scores are equal the candidate that stands first in the output comes first.
 //
-//   begin        sets what is counted to 0
-//   candidates   each row's boxes above the threshold, in any order, with a key that tells their order
-//   rank         how many keys are higher: a candidate's place in the order, by comparing all with all
-//   sort         each candidate to its place
-//   overlaps     for a tile of the order, a bit for each pair that overlaps too much: blocks of 64 x 64
-//   suppress     one block for an image goes through the tile: what is kept drops those that it overlaps
+//   candidates  each row's boxes above the threshold, in any order, with a key that tells their order; counted by bins of
+//               scores, so that each has a place in its bin
+//   group       each key to its bin's place in the order
+//   rank        each candidate to its own place: the keys in its bin that are higher are counted
+//   overlaps    for each candidate of a tile of the order a bit for each one before it that it overlaps too much
+//   suppress    one block for an image: a candidate is kept once all before it that it overlaps are dropped, and dropped
+//               once one of them is kept; so all are decided in as many steps as the longest chain of these has links
 //
-// What is behind the first tile is looked at only where too few are kept: `overlaps` and `suppress` are launched again
-// for the next tile, behind `overlaps_of_kept`. Scores that are none, and more candidates than there is room for, are
-// told in `odd` and `counts`: the CPU is asked instead.
+// Only what can come into the tile is grouped and ranked. What is behind the first tile is looked at only where too few
+// are kept: all but `candidates` are launched again for the next tile, with `overlaps_of_kept`. Scores that are none, and
+// more candidates than there is room for, are told in the summary: the CPU is asked instead. Whoever is done with an image
+// sets what is counted back to 0 for the next.
 #include "device.h"
 
-constexpr int kThreads = 256, kRowThreads = 128, kBits = 64, kSuppressThreads = 256;
-constexpr int kTile = 8192, kWords = kTile / kBits;  // candidates whose overlaps are known at once, and their words
+constexpr int kThreads = 256, kSuppressThreads = 1024;
+constexpr int kRows = 32, kParts = 8;         // of a block that looks for candidates: YOLO's rows, and threads for each
+constexpr int kScores = 2048;                 // of RetinaNet for such a block
+constexpr int kBins = 2048, kGroups = 256;    // of scores; bins are added up in groups
+constexpr int kRankThreads = 128;
+constexpr int kBits = 32, kTile = 2048, kWords = kTile / kBits;  // candidates whose overlaps are known at once
+constexpr int kOwn = 32, kOther = 8;          // of a block that compares: candidates, and words of those before them
 constexpr float kLeastScore = -0.0009f, kMostScore = 1.0009f;  // beyond them the CPU says what that is
 constexpr int kLevels = 5;
 
-typedef unsigned long long Bits;
+typedef unsigned long long Key;
 
-struct Box {
+struct alignas(16) Box {
     float x1, y1, x2, y2;
 };
 
+// A part of an order: its first place, and that behind its last.
+struct Span {
+    int begin, end;
+
+    DEVICE bool is_empty() const { return begin >= end; }
+    DEVICE bool holds(int place) const { return begin <= place && place < end; }
+};
+
+// What is known of an image from kernel to kernel.
 struct Counts {
-    int candidates, sorted, kept, is_done;
+    int candidates, is_odd, sorted, kept, is_done;
+    int of_level[kLevels];
+    Span whole, whole_of_level[kLevels];  // what is grouped
+};
+
+// What the CPU reads of an image.
+struct Summary {
+    int candidates, is_odd, kept, is_done;
 };
 
 // How an image lies on its canvas: x on the canvas = x in the image * scale + offset.
@@ -55,33 +78,47 @@ struct Outputs {
     float confidence, iou;
     int max_candidates, max_detections;  // the former of a level
     int is_agnostic, is_multi_label, has_levels;
+    unsigned least_bits;  // of a score in the second bin; a bin has 2 ** bin_shift numbers
+    int bin_shift;
     const unsigned char* wanted;  // for each class whether it is
     const Place* places;
     int capacity, sorted_capacity;  // of an image: candidates, and those that are sorted
-    int round;                      // the tile
+    int round, tile;                // candidates of a tile, at most kTile
     Counts* counts;                 // an image each
-    int* odd;
-    Bits* keys;  // an image's each: `capacity` of them, and so on
+    int *bins, *level_bins;         // an image's kBins, and kLevels times as many: how many candidates each has
+    int *starts, *level_starts;     // so too: how many are in higher ones
+    Key* keys;                      // an image's each: `capacity` of them, and so on
     Candidate* candidates;
-    int *ranks, *level_ranks;
+    int *slots, *level_slots;  // places in their bins
+    Key* grouped;
+    int* grouped_from;
     Detection* sorted;  // `sorted_capacity` of them
-    Bits* masks;        // (kTile, kWords)
-    Bits* dropped;      // kWords
+    unsigned* masks;    // (kTile, kWords)
+    unsigned char* filled;  // (kTile, kWords / 8): a bit for each word that is not 0
+    unsigned* dropped;  // kWords
     int* kept;          // `max_detections` of them
-    Detection* results;
+    Summary* summaries;  // these and what follows are the CPU's memory
+    Box* boxes;          // `max_detections` of them
+    float* best;
+    long long* labels;
 };
 
 DEVICE float value_of(float v) { return v; }
 DEVICE float value_of(unsigned short v) { return float_of_half(v); }
 DEVICE bool is_finite(float v) { return (bits_of(v) & 0x7F800000u) != 0x7F800000u; }
 DEVICE bool is_finite(const Box& b) { return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2); }
+DEVICE int smaller(int a, int b) { return a < b ? a : b; }
 
-// A higher score has a higher key, and of equal ones that which comes first.
-DEVICE Bits key_of(float score, unsigned id) { return static_cast<Bits>(bits_of(score)) << 32 | (0xFFFFFFFFu - id); }
-DEVICE float score_of(Bits key) { return float_of(static_cast<unsigned>(key >> 32)); }
+// A higher score has a higher key, and of equal ones that which comes first. Scores are above 0 here.
+DEVICE Key key_of(float score, unsigned id) { return static_cast<Key>(bits_of(score)) << 32 | (0xFFFFFFFFu - id); }
+DEVICE float score_of(Key key) { return float_of(static_cast<unsigned>(key >> 32)); }
+DEVICE int bin_of(const Outputs& args, Key key) {
+    const unsigned bits = static_cast<unsigned>(key >> 32);
+    return bits < args.least_bits ? 0 : smaller(static_cast<int>((bits - args.least_bits) >> args.bin_shift), kBins - 1);
+}
 
-DEVICE void check_score(const Outputs& args, float score) {
-    if (!(score >= kLeastScore && score <= kMostScore)) *args.odd = 1;
+DEVICE void check_score(const Outputs& args, int image, float score) {
+    if (!(score >= kLeastScore && score <= kMostScore)) args.counts[image].is_odd = 1;
 }
 
 DEVICE int level_of(const Outputs& args, int row) {
@@ -90,59 +127,99 @@ DEVICE int level_of(const Outputs& args, int row) {
     return level;
 }
 
-DEVICE void add(const Outputs& args, int image, int row, int label, float score, const Box& box) {
-    const int slot = count_up(&args.counts[image].candidates);
+DEVICE void add(const Outputs& args, int image, int slot, int row, int label, float score, const Box& box) {
     if (slot >= args.capacity) return;
     const long long at = static_cast<long long>(image) * args.capacity + slot;
-    args.keys[at] = key_of(score, static_cast<unsigned>(row) * args.classes + label);
-    args.candidates[at] = {box, label, level_of(args, row)};
-    args.ranks[at] = 0;
-    args.level_ranks[at] = 0;
+    const Key key = key_of(score, static_cast<unsigned>(row) * args.classes + label);
+    const int bin = bin_of(args, key), level = args.has_levels ? level_of(args, row) : 0;
+    args.keys[at] = key;
+    args.candidates[at] = {box, label, level};
+    if (args.has_levels) {
+        args.slots[at] = -1;  // until it is among the best of its level
+        args.level_slots[at] = count_up(&args.level_bins[(image * kLevels + level) * kBins + bin]);
+        count_up(&args.counts[image].of_level[level]);
+    } else {
+        args.slots[at] = count_up(&args.bins[image * kBins + bin]);
+    }
 }
 
 // YOLO's rows: centre, sides, objectness where there is one, and classes, `step` apart.
 template <bool OBJECTNESS, typename Value>
-DEVICE void candidates_of_yolo(const Outputs& args, const Value* row, long long step, int image, int index) {
-    constexpr int FIRST = OBJECTNESS ? 5 : 4;
-    auto value = [&](int place) { return value_of(row[place * step]); };
-    const float objectness = OBJECTNESS ? value(4) : 1.0f;
-    if (OBJECTNESS) check_score(args, objectness);
-    const bool is_object = !OBJECTNESS || objectness > args.confidence;
-    Box box = {0, 0, 0, 0};
-    if (is_object) {
-        const float x = value(0), y = value(1), half_width = value(2) / 2, half_height = value(3) / 2;
-        box = {x - half_width, y - half_height, x + half_width, y + half_height};
+struct Row {
+    static constexpr int kFirst = OBJECTNESS ? 5 : 4;
+    const Value* values;
+    long long step;
+
+    DEVICE Row(const Outputs& args, int image, int row) {
+        const int length = kFirst + args.classes;
+        values = static_cast<const Value*>(args.first) + static_cast<long long>(image) * args.rows * length;
+        values += OBJECTNESS ? static_cast<long long>(row) * length : row;
+        step = OBJECTNESS ? 1 : args.rows;
     }
-    const bool is_good = is_object && is_finite(box);
-    float best = -1.0f;
-    int best_label = 0;
-    for (int label = 0; label < args.classes; ++label) {
-        const float of_class = value(FIRST + label);
-        check_score(args, of_class);
-        const float score = OBJECTNESS ? of_class * objectness : of_class;
-        if (args.is_multi_label) {
-            if (is_good && score > args.confidence && args.wanted[label]) add(args, image, index, label, score, box);
-        } else if (score > best) {
-            best = score;
-            best_label = label;
+    DEVICE float at(int place) const { return value_of(values[place * step]); }
+    DEVICE float objectness() const { return OBJECTNESS ? at(4) : 1.0f; }
+    DEVICE float of_class(int label) const { return at(kFirst + label); }
+    DEVICE Box box() const {
+        const float x = at(0), y = at(1), half_width = at(2) / 2, half_height = at(3) / 2;
+        return {x - half_width, y - half_height, x + half_width, y + half_height};
+    }
+};
+
+// Several threads look through a row's classes. A row has a candidate for its best class, or for each that is good.
+template <bool OBJECTNESS, typename Value>
+DEVICE void candidates_of_yolo(const Outputs& args) {
+    SHARED Key best[kRows * kParts], of_row[kRows];
+    SHARED Box boxes[kRows];
+    SHARED int slots[kRows], found, begin;
+    const int image = block_z(), first = block_x() * kRows, rows = smaller(kRows, args.rows - first);
+    if (thread_index() == 0) found = 0;
+    for (int i = thread_index(); i < kRows * kParts; i += thread_count<kThreads>()) {
+        // Neighbours read neighbouring numbers.
+        const int index = OBJECTNESS ? i / kParts : i % kRows, part = OBJECTNESS ? i % kParts : i / kRows;
+        Key key = 0;
+        if (index < rows) {
+            const Row<OBJECTNESS, Value> row(args, image, first + index);
+            const float objectness = row.objectness();
+            if (OBJECTNESS && part == 0) check_score(args, image, objectness);
+            const bool is_object = !OBJECTNESS || objectness > args.confidence;
+UNROLL(4)
+            for (int label = part; label < args.classes; label += kParts) {
+                const float of_class = row.of_class(label), score = OBJECTNESS ? of_class * objectness : of_class;
+                check_score(args, image, of_class);
+                if (!is_object || !(score > args.confidence)) continue;
+                if (args.is_multi_label) {
+                    const Box box = row.box();
+                    if (args.wanted[label] && is_finite(box))
+                        add(args, image, count_up(&args.counts[image].candidates), first + index, label, score, box);
+                } else {
+                    const Key other = key_of(score, label);
+                    key = other > key ? other : key;
+                }
+            }
         }
+        best[index * kParts + part] = key;
     }
-    if (!args.is_multi_label && is_good && best > args.confidence && args.wanted[best_label])
-        add(args, image, index, best_label, best, box);
-}
-
-template <typename Value>
-DEVICE void candidates_of_yolov5(const Outputs& args, int image, int row) {
-    const int length = 5 + args.classes;
-    const Value* of_image = static_cast<const Value*>(args.first) + static_cast<long long>(image) * args.rows * length;
-    candidates_of_yolo<true>(args, of_image + static_cast<long long>(row) * length, 1, image, row);
-}
-
-template <typename Value>
-DEVICE void candidates_of_yolov8(const Outputs& args, int image, int row) {
-    const int length = 4 + args.classes;
-    const Value* of_image = static_cast<const Value*>(args.first) + static_cast<long long>(image) * args.rows * length;
-    candidates_of_yolo<false>(args, of_image + row, args.rows, image, row);
+    if (args.is_multi_label) return;
+    sync_block();
+    for (int i = thread_index(); i < rows; i += thread_count<kThreads>()) {
+        Key key = 0;
+        for (int part = 0; part < kParts; ++part) key = best[i * kParts + part] > key ? best[i * kParts + part] : key;
+        if (key && args.wanted[0xFFFFFFFFu - static_cast<unsigned>(key)]) {
+            boxes[i] = Row<OBJECTNESS, Value>(args, image, first + i).box();
+            key = is_finite(boxes[i]) ? key : 0;
+        } else {
+            key = 0;
+        }
+        of_row[i] = key;
+        if (key) slots[i] = count_up(&found);
+    }
+    sync_block();
+    if (thread_index() == 0 && found) begin = add_to(&args.counts[image].candidates, found);
+    sync_block();
+    for (int i = thread_index(); i < rows; i += thread_count<kThreads>()) {
+        const int label = static_cast<int>(0xFFFFFFFFu - static_cast<unsigned>(of_row[i]));
+        if (of_row[i]) add(args, image, begin + slots[i], first + i, label, score_of(of_row[i]), boxes[i]);
+    }
 }
 
 DEVICE float between(float v, float low, float high) {
@@ -151,89 +228,154 @@ DEVICE float between(float v, float low, float high) {
 }
 
 template <typename Value>
-DEVICE void candidates_of_retinanet(const Outputs& args, int image, int row) {
-    const long long at = static_cast<long long>(image) * args.rows + row;
-    const Value *box = static_cast<const Value*>(args.first) + 4 * at,
-                *scores = static_cast<const Value*>(args.scores) + at * args.classes;
+DEVICE void candidates_of_retinanet(const Outputs& args) {
+    const int image = block_z();
+    const Value *boxes = static_cast<const Value*>(args.first) + 4ll * image * args.rows,
+                *scores = static_cast<const Value*>(args.scores) + static_cast<long long>(image) * args.rows * args.classes;
     const Place& place = args.places[image];
-    for (int label = 0; label < args.classes; ++label) {
-        const float score = value_of(scores[label]);
-        check_score(args, score);
-        if (score > args.confidence)
-            add(args, image, row, label, score,
-                {between(value_of(box[0]), place.x1, place.x2), between(value_of(box[1]), place.y1, place.y2),
-                 between(value_of(box[2]), place.x1, place.x2), between(value_of(box[3]), place.y1, place.y2)});
+    const long long all = static_cast<long long>(args.rows) * args.classes, first = static_cast<long long>(block_x()) * kScores;
+UNROLL(4)
+    for (int i = thread_index(); i < kScores; i += thread_count<kThreads>()) {
+        if (first + i >= all) break;
+        const float score = value_of(scores[first + i]);
+        check_score(args, image, score);
+        if (!(score > args.confidence)) continue;
+        const int row = static_cast<int>((first + i) / args.classes), label = static_cast<int>((first + i) % args.classes);
+        const Value* box = boxes + 4ll * row;
+        add(args, image, count_up(&args.counts[image].candidates), row, label, score,
+            {between(value_of(box[0]), place.x1, place.x2), between(value_of(box[1]), place.y1, place.y2),
+             between(value_of(box[2]), place.x1, place.x2), between(value_of(box[3]), place.y1, place.y2)});
     }
 }
 
-KERNEL(begin, Outputs, kThreads) {
-    for (int i = thread_index(); i < args.images; i += thread_count()) args.counts[i] = {0, 0, 0, 0};
-    for (int i = thread_index(); i < args.images * kWords; i += thread_count()) args.dropped[i] = 0;
-    if (thread_index() == 0) *args.odd = 0;
+KERNEL(candidates_yolov5_float32, Outputs, kThreads) { candidates_of_yolo<true, float>(args); }
+KERNEL(candidates_yolov5_float16, Outputs, kThreads) { candidates_of_yolo<true, unsigned short>(args); }
+KERNEL(candidates_yolov8_float32, Outputs, kThreads) { candidates_of_yolo<false, float>(args); }
+KERNEL(candidates_yolov8_float16, Outputs, kThreads) { candidates_of_yolo<false, unsigned short>(args); }
+KERNEL(candidates_retinanet_float32, Outputs, kThreads) { candidates_of_retinanet<float>(args); }
+KERNEL(candidates_retinanet_float16, Outputs, kThreads) { candidates_of_retinanet<unsigned short>(args); }
+
+// Whether nothing is left to do for an image: the CPU is asked, or an earlier tile was the last.
+DEVICE bool is_over(const Outputs& args, const Counts& counts) {
+    return counts.is_odd || counts.candidates > args.capacity || (args.round > 0 && counts.is_done);
 }
 
-#define CANDIDATES(head, name, Value)                                                              \
-    KERNEL(candidates_##head##_##name, Outputs, kRowThreads) {                                     \
-        const int first = block_x() * kRowThreads;                                                 \
-        for (int i = thread_index(); i < kRowThreads; i += thread_count())                         \
-            if (first + i < args.rows) candidates_of_##head<Value>(args, block_z(), first + i);    \
+// How many candidates are in the order; RetinaNet's are the best of each level.
+DEVICE int sorted_in(const Outputs& args, const Counts& counts) {
+    return args.has_levels ? counts.sorted : smaller(counts.candidates, args.sorted_capacity);
+}
+
+DEVICE Span tile_of(const Outputs& args, const Counts& counts) {
+    const int begin = args.round * args.tile;
+    return {begin, smaller(begin + args.tile, sorted_in(args, counts))};
+}
+
+// What is sorted: the candidates of an image, or those of a level of its, where only the best ones are wanted.
+template <bool WITHIN_LEVELS>
+struct Order {
+    int *bins, *starts;  // kBins
+    Span wanted;
+    Span* whole;  // the bins that hold what is wanted
+    long long image_at, at;  // of the image's candidates, and of those of the level
+
+    DEVICE Order(const Outputs& args, Counts& counts, int image, int level) {
+        const int bins_at = (WITHIN_LEVELS ? image * kLevels + level : image) * kBins;
+        bins = (WITHIN_LEVELS ? args.level_bins : args.bins) + bins_at;
+        starts = (WITHIN_LEVELS ? args.level_starts : args.starts) + bins_at;
+        wanted = WITHIN_LEVELS ? Span{0, smaller(args.max_candidates, counts.of_level[level])} : tile_of(args, counts);
+        whole = WITHIN_LEVELS ? &counts.whole_of_level[level] : &counts.whole;
+        image_at = at = static_cast<long long>(image) * args.capacity;
+        for (int i = 0; WITHIN_LEVELS && i < level; ++i) at += counts.of_level[i];
     }
-CANDIDATES(yolov5, float32, float)
-CANDIDATES(yolov5, float16, unsigned short)
-CANDIDATES(yolov8, float32, float)
-CANDIDATES(yolov8, float16, unsigned short)
-CANDIDATES(retinanet, float32, float)
-CANDIDATES(retinanet, float16, unsigned short)
+};
 
-DEVICE int smaller(int a, int b) { return a < b ? a : b; }
-DEVICE int candidates_in(const Outputs& args, int image) { return smaller(args.counts[image].candidates, args.capacity); }
-
-// Whether a candidate of a level is among its best, and its class and box are those that may be found. Those of YOLO are.
-DEVICE bool is_sorted(const Outputs& args, long long at) {
-    if (!args.has_levels) return true;
-    const Candidate& candidate = args.candidates[at];
-    return args.level_ranks[at] < args.max_candidates && args.wanted[candidate.label] && is_finite(candidate.box);
+// Each block adds the bins up, and takes its part of the candidates to their places.
+template <bool WITHIN_LEVELS>
+DEVICE void group_keys(const Outputs& args) {
+    constexpr int EACH = kBins / kGroups;
+    SHARED int starts[kBins + kGroups], sums[2][kGroups];  // a group has a place more, so that no two are in one bank
+    auto start_of = [](int bin) -> int& { return starts[bin + bin / EACH]; };
+    const int image = block_z(), level = block_y();
+    Counts& counts = args.counts[image];
+    if (is_over(args, counts)) return;
+    const Order<WITHIN_LEVELS> order(args, counts, image, level);
+    if (order.wanted.is_empty()) return;
+    for (int bin = thread_index(); bin < kBins; bin += thread_count<kThreads>()) start_of(bin) = order.bins[bin];
+    sync_block();
+    for (int group = thread_index(); group < kGroups; group += thread_count<kThreads>()) {
+        int sum = 0;
+        for (int i = 0; i < EACH; ++i) sum += start_of(group * EACH + i);
+        sums[0][group] = sum;
+    }
+    sync_block();
+    int from = 0;
+    for (int step = 1; step < kGroups; step *= 2, from ^= 1) {
+        for (int group = thread_index(); group < kGroups; group += thread_count<kThreads>())
+            sums[from ^ 1][group] = sums[from][group] + (group + step < kGroups ? sums[from][group + step] : 0);
+        sync_block();
+    }
+    for (int group = thread_index(); group < kGroups; group += thread_count<kThreads>()) {
+        int start = group + 1 < kGroups ? sums[from][group + 1] : 0;
+        for (int bin = (group + 1) * EACH - 1; bin >= group * EACH; --bin) {
+            const Span span = {start, start + start_of(bin)};
+            start_of(bin) = start;
+            if (block_x() == 0) {
+                order.starts[bin] = start;
+                if (span.holds(order.wanted.begin)) order.whole->begin = span.begin;
+                if (span.holds(order.wanted.end - 1)) order.whole->end = span.end;
+            }
+            start = span.end;
+        }
+    }
+    sync_block();
+    const int all = sums[from][0];
+    for (int i = block_x() * thread_count<kThreads>() + thread_index(); i < counts.candidates; i += grid_x() * thread_count<kThreads>()) {
+        if (WITHIN_LEVELS && args.candidates[order.image_at + i].level != level) continue;
+        const int slot = (WITHIN_LEVELS ? args.level_slots : args.slots)[order.image_at + i];
+        const Key key = args.keys[order.image_at + i];
+        const int bin = bin_of(args, key), start = start_of(bin), end = bin > 0 ? start_of(bin - 1) : all;
+        if (slot < 0 || start >= order.wanted.end || end <= order.wanted.begin) continue;
+        args.grouped[order.at + start + slot] = key;
+        args.grouped_from[order.at + start + slot] = i;
+    }
 }
 
-// How many keys of the image are higher than each; `WITHIN_LEVELS` of those of its own level, else of those that are
-// sorted. Pieces of 256 candidates by 1024 others go round the blocks.
+KERNEL(group_in_levels, Outputs, kThreads) { group_keys<true>(args); }
+KERNEL(group, Outputs, kThreads) { group_keys<false>(args); }
+
+// A level's best are candidates of the image, if their class and box are those that may be found.
+DEVICE void place(const Outputs& args, Counts& counts, const Order<true>&, int image, Key key, int from, int) {
+    const long long at = static_cast<long long>(image) * args.capacity + from;
+    if (!args.wanted[args.candidates[at].label] || !is_finite(args.candidates[at].box)) return;
+    args.slots[at] = count_up(&args.bins[image * kBins + bin_of(args, key)]);
+    count_up(&counts.sorted);
+}
+
+DEVICE void place(const Outputs& args, Counts&, const Order<false>&, int image, Key key, int from, int rank) {
+    const Candidate& candidate = args.candidates[static_cast<long long>(image) * args.capacity + from];
+    args.sorted[static_cast<long long>(image) * args.sorted_capacity + rank] = {candidate.box, score_of(key), candidate.label};
+}
+
 template <bool WITHIN_LEVELS>
 DEVICE void rank_keys(const Outputs& args) {
-    constexpr int OTHERS = 1024;
-    const int image = block_z(), count = candidates_in(args, image);
-    const long long of_image = static_cast<long long>(image) * args.capacity;
-    const int across = (count + OTHERS - 1) / OTHERS, pieces = (count + kThreads - 1) / kThreads * across;
-    int* ranks = WITHIN_LEVELS ? args.level_ranks : args.ranks;
-    for (int piece = block_x(); piece < pieces; piece += grid_x()) {
-        const int first = piece / across * kThreads, begin = piece % across * OTHERS, end = smaller(begin + OTHERS, count);
-        for (int i = first + thread_index(); i < smaller(first + kThreads, count); i += thread_count()) {
-            const Bits key = args.keys[of_image + i];
-            const int level = args.candidates[of_image + i].level;
-            int higher = 0;
-            for (int j = begin; j < end; ++j) {
-                if (args.keys[of_image + j] <= key) continue;
-                if (WITHIN_LEVELS ? args.candidates[of_image + j].level == level : is_sorted(args, of_image + j)) ++higher;
-            }
-            if (higher) add_to(&ranks[of_image + i], higher);
-        }
+    const int image = block_z();
+    Counts& counts = args.counts[image];
+    if (is_over(args, counts)) return;
+    const Order<WITHIN_LEVELS> order(args, counts, image, block_y());
+    if (order.wanted.is_empty()) return;
+    const Key* grouped = args.grouped + order.at;
+    const Span whole = *order.whole;
+    for (int i = whole.begin + block_x() * thread_count<kRankThreads>() + thread_index(); i < whole.end; i += grid_x() * thread_count<kRankThreads>()) {
+        const Key key = grouped[i];
+        const int bin = bin_of(args, key), start = order.starts[bin], end = start + order.bins[bin];
+        int rank = start;
+        for (int other = start; other < end; ++other) rank += grouped[other] > key;
+        if (order.wanted.holds(rank)) place(args, counts, order, image, key, args.grouped_from[order.at + i], rank);
     }
 }
 
-KERNEL(rank_in_levels, Outputs, kThreads) { rank_keys<true>(args); }
-KERNEL(rank, Outputs, kThreads) { rank_keys<false>(args); }
-
-KERNEL(sort, Outputs, kThreads) {
-    const int image = block_z(), count = candidates_in(args, image);
-    for (int first = block_x() * kThreads; first < count; first += grid_x() * kThreads)
-        for (int i = first + thread_index(); i < smaller(first + kThreads, count); i += thread_count()) {
-            const long long at = static_cast<long long>(image) * args.capacity + i;
-            if (!is_sorted(args, at) || args.ranks[at] >= args.sorted_capacity) continue;
-            const Candidate& candidate = args.candidates[at];
-            args.sorted[static_cast<long long>(image) * args.sorted_capacity + args.ranks[at]] = {
-                candidate.box, score_of(args.keys[at]), candidate.label};
-            count_up(&args.counts[image].sorted);
-        }
-}
+KERNEL(rank_in_levels, Outputs, kRankThreads) { rank_keys<true>(args); }
+KERNEL(rank, Outputs, kRankThreads) { rank_keys<false>(args); }
 
 // Whether two boxes' intersection over union is above the threshold: box_iou of vision/boxes.py, step by step.
 DEVICE bool overlap(const Outputs& args, const Detection& a, const Detection& b) {
@@ -250,50 +392,54 @@ DEVICE bool overlap(const Outputs& args, const Detection& a, const Detection& b)
 
 // Of the candidates of a tile those that a box of an earlier tile, which is kept, overlaps; a block makes a word.
 KERNEL(overlaps_of_kept, Outputs, kBits) {
-    SHARED int hits[kBits];
-    const int image = block_z(), begin = args.round * kTile, count = smaller(kTile, args.counts[image].sorted - begin);
-    if (count <= 0 || args.counts[image].is_done) return;
+    SHARED unsigned bits;
+    const int image = block_z(), first = block_x() * kBits;
+    const Counts& counts = args.counts[image];
+    if (is_over(args, counts)) return;
+    const Span tile = tile_of(args, counts);
     const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity;
     const int* kept = args.kept + static_cast<long long>(image) * args.max_detections;
-    for (int word = block_x(); word < (count + kBits - 1) / kBits; word += grid_x()) {
-        for (int i = thread_index(); i < kBits; i += thread_count()) {
-            hits[i] = 0;
-            for (int k = 0; word * kBits + i < count && k < args.counts[image].kept && !hits[i]; ++k)
-                hits[i] = overlap(args, sorted[kept[k]], sorted[begin + word * kBits + i]);
-        }
-        sync_block();
-        if (thread_index() == 0) {
-            Bits bits = 0;
-            for (int i = 0; i < kBits; ++i) bits |= static_cast<Bits>(hits[i]) << i;
-            args.dropped[static_cast<long long>(image) * kWords + word] = bits;
-        }
-        sync_block();
+    if (thread_index() == 0) bits = 0;
+    sync_block();
+    for (int i = thread_index(); i < kBits && tile.begin + first + i < tile.end; i += thread_count<kBits>()) {
+        const Detection own = sorted[tile.begin + first + i];
+        bool is_dropped = false;
+        for (int k = 0; k < counts.kept && !is_dropped; ++k) is_dropped = overlap(args, sorted[kept[k]], own);
+        if (is_dropped) or_into(&bits, 1u << i);
     }
+    sync_block();
+    if (thread_index() == 0) args.dropped[image * kWords + block_x()] = bits;
 }
 
-// For each candidate of a tile a word for each 64 others behind it: those that it overlaps.
-KERNEL(overlaps, Outputs, kBits) {
-    SHARED Detection others[kBits];
-    const int image = block_z(), begin = args.round * kTile, count = smaller(kTile, args.counts[image].sorted - begin);
-    if (count <= 0 || args.counts[image].is_done) return;
-    const Detection* tile = args.sorted + static_cast<long long>(image) * args.sorted_capacity + begin;
-    Bits* masks = args.masks + static_cast<long long>(image) * kTile * kWords;
-    const int words = (count + kBits - 1) / kBits;
-    for (int piece = block_x(); piece < words * words; piece += grid_x()) {
-        const int row = piece / words, column = piece % words;
-        if (column < row) continue;
-        const int first = column * kBits, behind = smaller(kBits, count - first);
-        sync_block();  // the piece before is done with the others
-        for (int i = thread_index(); i < behind; i += thread_count()) others[i] = tile[first + i];
-        sync_block();
-        for (int i = row * kBits + thread_index(); i < smaller(row * kBits + kBits, count); i += thread_count()) {
-            const Detection own = tile[i];
-            Bits bits = 0;
-            for (int j = row == column ? i - first + 1 : 0; j < behind; ++j)
-                if (overlap(args, own, others[j])) bits |= 1ull << j;
-            masks[static_cast<long long>(i) * kWords + column] = bits;
-        }
+// For each candidate of a tile a word for each 32 before it: those that it overlaps. Where a word is 0 it is not written.
+KERNEL(overlaps, Outputs, kThreads) {
+    SHARED Detection others[kOther * kBits];
+    SHARED unsigned filled[kOwn];
+    const int image = block_z(), first_own = block_y() * kOwn, first_other = block_x() * kOther * kBits;
+    const Counts& counts = args.counts[image];
+    if (first_other >= first_own + kOwn || is_over(args, counts)) return;
+    const Span tile = tile_of(args, counts);
+    const int count = tile.end - tile.begin;
+    if (first_own >= count) return;
+    const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity + tile.begin;
+    for (int i = thread_index(); i < kOther * kBits && first_other + i < count; i += thread_count<kThreads>())
+        others[i] = sorted[first_other + i];
+    for (int i = thread_index(); i < kOwn; i += thread_count<kThreads>()) filled[i] = 0;
+    sync_block();
+    for (int i = thread_index(); i < kOwn * kOther; i += thread_count<kThreads>()) {
+        const int index = first_own + i % kOwn, word = i / kOwn, first = first_other + word * kBits;
+        if (index >= count) continue;
+        const Detection own = sorted[index];
+        const int before = smaller(kBits, index - first);
+        unsigned bits = 0;
+        for (int j = 0; j < before; ++j) bits |= static_cast<unsigned>(overlap(args, others[word * kBits + j], own)) << j;
+        if (!bits) continue;
+        args.masks[(static_cast<long long>(image) * kTile + index) * kWords + block_x() * kOther + word] = bits;
+        or_into(&filled[i % kOwn], 1u << word);
     }
+    sync_block();
+    for (int i = thread_index(); i < kOwn && first_own + i < count; i += thread_count<kThreads>())
+        args.filled[(static_cast<long long>(image) * kTile + first_own + i) * (kWords / 8) + block_x()] = filled[i];
 }
 
 DEVICE double within(double v, double most) {
@@ -309,56 +455,91 @@ DEVICE Box to_source(const Box& box, const Place& place) {
             static_cast<float>(within((box.y2 - place.offset_y) / place.scale_y, place.height))};
 }
 
-// Goes through a tile 64 candidates at a time: one thread keeps those that are left, all drop those that they overlap.
+enum Verdict { WAITS, IS_KEPT, IS_DROPPED };
+
+// What becomes of a candidate by what is kept, and what is undecided, of those before it that it overlaps.
+DEVICE Verdict verdict_on(const Outputs& args, long long row, int index, const unsigned* kept, const unsigned* undecided) {
+    static_assert(kWords == 64 && kOther == 8, "a row's words are told in the 8 bytes of a number");
+    bool waits = false;
+    const int words = (index / (kOther * kBits) + 1) * kOther;  // what is behind was not compared
+    unsigned long long filled = reinterpret_cast<const unsigned long long*>(args.filled)[row];
+    for (filled &= words < kWords ? (1ull << words) - 1 : ~0ull; filled; filled &= filled - 1) {
+        const int word = lowest_bit(filled);
+        const unsigned bits = args.masks[row * kWords + word];
+        if (bits & kept[word]) return IS_DROPPED;
+        waits |= (bits & undecided[word]) != 0;
+    }
+    return waits ? WAITS : IS_KEPT;
+}
+
+DEVICE void clear(int* numbers, int count) {
+    for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) numbers[i] = 0;
+}
+
 KERNEL(suppress, Outputs, kSuppressThreads) {
-    SHARED Bits dropped[kWords], own[kBits], newly;
-    SHARED int total;
-    const int image = block_z(), begin = args.round * kTile, count = smaller(kTile, args.counts[image].sorted - begin);
+    SHARED unsigned kept[kWords], undecided[kWords];
+    SHARED unsigned char verdicts[kTile];
+    SHARED int someone_waits[2];
+    const int image = block_z();
     Counts& counts = args.counts[image];
-    if (counts.is_done) return;
-    const long long of_image = static_cast<long long>(image) * args.max_detections;
-    const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity;
-    const Bits* masks = args.masks + static_cast<long long>(image) * kTile * kWords;
-    const int words = count > 0 ? (count + kBits - 1) / kBits : 0, already = counts.kept;
-    for (int i = thread_index(); i < words; i += thread_count())
-        dropped[i] = args.dropped[static_cast<long long>(image) * kWords + i];
-    if (thread_index() == 0) total = already;
+    if (args.round > 0 && counts.is_done) return;
+    const bool is_none = is_over(args, counts);
+    const Span tile = is_none ? Span{0, 0} : tile_of(args, counts);
+    const int count = tile.is_empty() ? 0 : tile.end - tile.begin, already = args.round > 0 ? counts.kept : 0;
+    for (int word = thread_index(); word < kWords; word += thread_count<kSuppressThreads>()) {
+        const int behind = count - word * kBits;
+        const unsigned all = behind >= kBits ? ~0u : behind > 0 ? (1u << behind) - 1 : 0;
+        undecided[word] = args.round > 0 ? all & ~args.dropped[image * kWords + word] : all;
+        kept[word] = 0;
+    }
+    if (thread_index() == 0) someone_waits[0] = someone_waits[1] = 0;
     sync_block();
-    for (int word = 0; word < words && total < args.max_detections; ++word) {
-        const int behind = smaller(kBits, count - word * kBits);
-        const Bits all = behind == kBits ? ~0ull : (1ull << behind) - 1;
-        if ((dropped[word] & all) == all) continue;
-        for (int i = thread_index(); i < behind; i += thread_count())
-            own[i] = masks[static_cast<long long>(word * kBits + i) * kWords + word];
-        sync_block();
-        if (thread_index() == 0) {
-            Bits left = all & ~dropped[word], keeps = 0;
-            int most = args.max_detections - total;
-            while (left && most > 0) {
-                const int i = lowest_bit(left);
-                keeps |= 1ull << i;
-                args.kept[of_image + total++] = begin + word * kBits + i;
-                left &= ~(1ull << i) & ~own[i];
-                --most;
+    for (int step = 0, goes_on = count > 0; goes_on; step ^= 1) {
+        for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) {
+            if (!(undecided[i / kBits] >> i % kBits & 1)) {
+                verdicts[i] = WAITS;
+                continue;
             }
-            newly = keeps;
+            verdicts[i] = verdict_on(args, static_cast<long long>(image) * kTile + i, i, kept, undecided);
+            if (verdicts[i] == WAITS) someone_waits[step] = 1;
         }
         sync_block();
-        for (int other = word + 1 + thread_index(); other < words; other += thread_count()) {
-            Bits bits = dropped[other];
-            for (Bits keeps = newly; keeps; keeps &= keeps - 1)
-                bits |= masks[static_cast<long long>(word * kBits + lowest_bit(keeps)) * kWords + other];
-            dropped[other] = bits;
+        goes_on = someone_waits[step];
+        if (thread_index() == 0) someone_waits[step ^ 1] = 0;
+        for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) {
+            const unsigned bit = 1u << i % kBits;
+            if (verdicts[i] == IS_KEPT) or_into(&kept[i / kBits], bit);
+            if (verdicts[i] != WAITS) and_into(&undecided[i / kBits], ~bit);
         }
         sync_block();
     }
-    for (int i = already + thread_index(); i < total; i += thread_count()) {
-        const Detection& detection = sorted[args.kept[of_image + i]];
-        args.results[of_image + i] = {to_source(detection.box, args.places[image]), detection.score, detection.label};
+    const long long of_image = static_cast<long long>(image) * args.max_detections;
+    const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity + tile.begin;
+    for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) {
+        if (!(kept[i / kBits] >> i % kBits & 1)) continue;
+        int rank = already + ones_in(kept[i / kBits] & ((1u << i % kBits) - 1));
+UNROLL(8)
+        for (int word = 0; word < i / kBits; ++word) rank += ones_in(kept[word]);
+        if (rank >= args.max_detections) continue;
+        args.kept[of_image + rank] = tile.begin + i;
+        args.boxes[of_image + rank] = to_source(sorted[i].box, args.places[image]);
+        args.best[of_image + rank] = sorted[i].score;
+        args.labels[of_image + rank] = sorted[i].label;
     }
-    sync_block();
+    int total = already;
+    for (int word = 0; word < kWords; ++word) total += ones_in(kept[word]);
+    total = smaller(total, args.max_detections);
+    const bool is_done = is_none || total >= args.max_detections || tile.end >= sorted_in(args, counts);
+    sync_block();  // all have read the counts
     if (thread_index() == 0) {
+        args.summaries[image] = {counts.candidates, counts.is_odd, total, is_done};
         counts.kept = total;
-        counts.is_done = total >= args.max_detections || begin + kTile >= counts.sorted;
+        counts.is_done = is_done;
+        if (is_done) counts.candidates = counts.is_odd = counts.sorted = 0;
     }
+    if (!is_done) return;
+    clear(args.bins + image * kBins, kBins);
+    if (!args.has_levels) return;
+    clear(args.level_bins + image * kLevels * kBins, kLevels * kBins);
+    clear(counts.of_level, kLevels);
 }

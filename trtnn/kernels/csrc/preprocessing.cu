@@ -6,6 +6,7 @@
 #include "bilinear.h"
 
 constexpr int kColumns = 64, kRows = 32, kThreads = 256;
+constexpr int kAhead = 4;  // pixels of a thread that are read together
 
 struct Image {
     const unsigned char* pixels;  // (height, width, 3)
@@ -43,20 +44,17 @@ struct Pair {
     }
 };
 
-// Two neighbours are 6 bytes anywhere, within two or three aligned words: no word is read that has none of them.
-DEVICE Pair load_neighbours(const unsigned char* from) {
-    const unsigned offset = static_cast<unsigned>(reinterpret_cast<unsigned long long>(from) & 3);
-    const unsigned* words = reinterpret_cast<const unsigned*>(from - offset);
-    const unsigned w0 = load_word(words), w1 = load_word(words + 1), w2 = offset == 3 ? load_word(words + 2) : 0;
-    const unsigned low = funnel(w0, w1, 8 * offset), high = funnel(w1, w2, 8 * offset);
-    return {permuted(low, high, 0x4130), permuted(low, high, 0x5252)};
-}
-
+// Two neighbours are 6 bytes anywhere, within two or three aligned words; of an image of one column they are the same 3.
+// No word is read that has none of them, and nothing branches, so that many reads are under way at once.
 DEVICE Pair load_pair(const Image& image, int row, const Taps& column) {
-    const unsigned char* from = image.pixels + row * image.row_bytes;
-    if (column.second != column.first) return load_neighbours(from + 3 * column.first);
-    const unsigned red = load_byte(from), green = load_byte(from + 1), blue = load_byte(from + 2);
-    return {red | red << 8 | green << 16 | green << 24, blue | blue << 8};
+    const unsigned char* from = image.pixels + row * image.row_bytes + 3 * column.first;
+    const unsigned offset = static_cast<unsigned>(reinterpret_cast<unsigned long long>(from) & 3);
+    const bool is_one = column.second == column.first;
+    const unsigned end = offset + (is_one ? 3 : 6);
+    const unsigned* words = reinterpret_cast<const unsigned*>(from - offset);
+    const unsigned w0 = load_word(words), w1 = end > 4 ? load_word(words + 1) : 0, w2 = end > 8 ? load_word(words + 2) : 0;
+    const unsigned low = funnel(w0, w1, 8 * offset), high = funnel(w1, w2, 8 * offset);
+    return {permuted(low, high, is_one ? 0x1100 : 0x4130), permuted(low, high, is_one ? 0x2222 : 0x5252)};
 }
 
 DEVICE void store(unsigned short* to, float value) { *to = half_bits_of(value); }
@@ -83,8 +81,27 @@ struct Planes {
     }
 };
 
+// What is read of an image for a pixel of the canvas that is resized.
+struct Neighbours {
+    Pair upper, lower;
+
+    DEVICE void read(const Image& image, const Taps& x, const Taps& y) {
+        upper = load_pair(image, y.first, x);
+        lower = load_pair(image, y.second, x);
+    }
+};
+
+// What is read for a pixel of the canvas elsewhere is read when it is made.
+struct Nothing {
+    DEVICE void read(const Image&, const Taps&, const Taps&) {}
+};
+
 // cv2.resize of bytes.
 struct Bytes {
+    typedef Neighbours Source;
+    static constexpr bool kCoversAll = false;
+    template <typename Out>
+    DEVICE static void fill(const Planes<Out>& to) { to.fill(); }
     DEVICE static Taps column(const Image& image, int x) {
         return with_weights(within_columns(taps_at(x - image.left, image.ratio_x), image.width));
     }
@@ -92,16 +109,18 @@ struct Bytes {
         return within_rows(with_high_weights(taps_at(y - image.top, image.ratio_y)), image.height);
     }
     template <typename Out>
-    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, bool inside, const Planes<Out>& to) {
-        if (!inside) return to.fill();
-        const Pair upper = load_pair(image, y.first, x), lower = load_pair(image, y.second, x);
+    DEVICE static void pixel(const Image&, const Taps& x, const Taps& y, const Source& from, const Planes<Out>& to) {
         const unsigned weights = packed_weights(x);
-        for (int c = 0; c < 3; ++c) to.put(c, blend_bytes(upper.dot(c, weights), lower.dot(c, weights), y));
+        for (int c = 0; c < 3; ++c) to.put(c, blend_bytes(from.upper.dot(c, weights), from.lower.dot(c, weights), y));
     }
 };
 
 // cv2.resize of the same pixels in float32.
 struct Floats {
+    typedef Neighbours Source;
+    static constexpr bool kCoversAll = false;
+    template <typename Out>
+    DEVICE static void fill(const Planes<Out>& to) { to.fill_float(); }
     DEVICE static Taps at(const Image& image, int index, double ratio) {
         return image.is_exact ? exact_taps_at(index, ratio) : taps_at(index, ratio);
     }
@@ -112,11 +131,9 @@ struct Floats {
         return within_rows(at(image, y - image.top, image.ratio_y), image.height);
     }
     template <typename Out>
-    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, bool inside, const Planes<Out>& to) {
-        if (!inside) return to.fill_float();
-        const Pair upper = load_pair(image, y.first, x), lower = load_pair(image, y.second, x);
+    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, const Source& from, const Planes<Out>& to) {
         for (int c = 0; c < 3; ++c) {
-            const float a = upper.left(c), b = upper.right(c), d = lower.left(c), e = lower.right(c);
+            const float a = from.upper.left(c), b = from.upper.right(c), d = from.lower.left(c), e = from.lower.right(c);
             to.put_float(c, image.is_exact ? fused(fused(a, b, x.f), fused(d, e, x.f), y.f)
                                            : rounded(rounded(a, b, x.f), rounded(d, e, x.f), y.f));
         }
@@ -125,6 +142,10 @@ struct Floats {
 
 // cv2.warpAffine of bytes.
 struct Warp {
+    typedef Nothing Source;
+    static constexpr bool kCoversAll = true;  // of the canvas
+    template <typename Out>
+    DEVICE static void fill(const Planes<Out>&) {}
     DEVICE static Taps at(float position) {
         const float first = floorf(position);
         return {static_cast<int>(first), static_cast<int>(first) + 1, 0, 0, position - first};
@@ -145,7 +166,7 @@ struct Warp {
         for (int c = 0; c < 3; ++c) pixel[c] = inside ? load_byte(from + c) : to.args.fill_bytes[plane_of(to.args, c)];
     }
     template <typename Out>
-    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, bool, const Planes<Out>& to) {
+    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, const Source&, const Planes<Out>& to) {
         int a[3], b[3], d[3], e[3];
         corner(image, y.first, x.first, to, a);
         corner(image, y.first, x.second, to, b);
@@ -162,6 +183,10 @@ struct Warp {
 // The middle of an image as torchvision cuts it out: each pixel a weighted mean of those under it, by weights that fall
 // linearly to zero at a distance of one pixel of the coarser of the two; rounded to a byte.
 struct Average {
+    typedef Nothing Source;
+    static constexpr bool kCoversAll = true;  // of the canvas
+    template <typename Out>
+    DEVICE static void fill(const Planes<Out>&) {}
     struct Under {
         int begin, end;
         double centre, reach, sum;
@@ -186,7 +211,7 @@ struct Average {
     DEVICE static Taps column(const Image&, int x) { return {x, x, 0, 0, 0}; }
     DEVICE static Taps row(const Image&, int y) { return {y, y, 0, 0, 0}; }
     template <typename Out>
-    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, bool, const Planes<Out>& to) {
+    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, const Source&, const Planes<Out>& to) {
         const Under rows = under(y.first - image.top, image.ratio_y, image.height);
         const Under columns = under(x.first - image.left, image.ratio_x, image.width);
         float sums[3] = {};
@@ -210,24 +235,40 @@ DEVICE void preprocess(const Batch& args) {
     SHARED Out table[3 * 256];
     const Image image = args.images[block_z()];
     const int first_x = block_x() * kColumns, first_y = block_y() * kRows;
-    for (int i = thread_index(); i < 3 * 256; i += thread_count()) table[i] = static_cast<const Out*>(args.table)[i];
-    for (int i = thread_index(); i < kColumns; i += thread_count()) columns[i] = Fit::column(image, first_x + i);
-    for (int i = thread_index(); i < kRows; i += thread_count()) rows[i] = Fit::row(image, first_y + i);
+    const int end_x = smaller(kColumns, args.width - first_x), end_y = smaller(kRows, args.height - first_y);
+    // What of the tile the image covers; what is warped, or cut out of an image, covers all of it.
+    int left = 0, right = end_x, top = 0, bottom = end_y;
+    if (!Fit::kCoversAll) {
+        left = clamp(image.left - first_x, 0, end_x);
+        right = clamp(image.left + image.inner_width - first_x, 0, end_x);
+        top = clamp(image.top - first_y, 0, end_y);
+        bottom = clamp(image.top + image.inner_height - first_y, 0, end_y);
+    }
+    for (int i = thread_index(); i < 3 * 256; i += thread_count<kThreads>()) table[i] = static_cast<const Out*>(args.table)[i];
+    for (int i = left + thread_index(); i < right; i += thread_count<kThreads>()) columns[i] = Fit::column(image, first_x + i);
+    for (int i = top + thread_index(); i < bottom; i += thread_count<kThreads>()) rows[i] = Fit::row(image, first_y + i);
     sync_block();
     const long long plane = static_cast<long long>(args.height) * args.width;
+    auto planes_at = [&](int column, int row) {
+        const long long at = 3 * plane * block_z() + static_cast<long long>(first_y + row) * args.width + first_x + column;
+        return Planes<Out>{args, table, at, plane};
+    };
     // A thread stays in its column, or has several where there are few threads.
-    const int across = thread_count() < kColumns ? thread_count() : kColumns, down = (thread_count() + across - 1) / across;
-    for (int column = thread_index() % across; column < kColumns; column += across) {
-        const int x = first_x + column;
-        if (x >= args.width) continue;
-        const bool is_within = image.left <= x && x < image.left + image.inner_width;
+    const int across = smaller(thread_count<kThreads>(), kColumns), down = (thread_count<kThreads>() + across - 1) / across;
+    for (int column = thread_index() % across; column < end_x; column += across) {
+        const bool is_within = left <= column && column < right;
+        for (int row = thread_index() / across; !Fit::kCoversAll && row < end_y; row += down)
+            if (!is_within || row < top || row >= bottom) Fit::fill(planes_at(column, row));
+        if (!is_within) continue;
         const Taps taps = columns[column];
-        for (int row = thread_index() / across; row < kRows; row += down) {
-            const int y = first_y + row;
-            if (y >= args.height) break;
-            const bool inside = is_within && image.top <= y && y < image.top + image.inner_height;
-            const long long at = 3 * plane * block_z() + static_cast<long long>(y) * args.width + x;
-            Fit::pixel(image, taps, rows[row], inside, Planes<Out>{args, table, at, plane});
+        // Several pixels are read before the first is made, as memory is far away.
+        for (int row = top + thread_index() / across; row < bottom; row += kAhead * down) {
+            typename Fit::Source sources[kAhead];
+            for (int i = 0; i < kAhead; ++i) sources[i].read(image, taps, rows[smaller(row + i * down, bottom - 1)]);
+            for (int i = 0; i < kAhead; ++i) {
+                const int own = row + i * down;
+                if (own < bottom) Fit::pixel(image, taps, rows[own], sources[i], planes_at(column, own));
+            }
         }
     }
 }

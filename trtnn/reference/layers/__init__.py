@@ -4,6 +4,6 @@ The definitions are those of TensorRT's operator reference
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/operators/index.html).
 """
 
-from trtnn.reference.layers import elementwise, loops, plugins, products, reduction, shapes, sizes, spatial
+from trtnn.reference.layers import elementwise, loops, plugins, products, quantized, reduction, shapes, sizes, spatial
 
-__all__ = ["elementwise", "loops", "plugins", "products", "reduction", "shapes", "sizes", "spatial"]
+__all__ = ["elementwise", "loops", "plugins", "products", "quantized", "reduction", "shapes", "sizes", "spatial"]

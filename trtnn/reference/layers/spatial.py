@@ -36,7 +36,7 @@ def convolution(layer: Any) -> Function:
     sides = _padding(before, after)
 
     def compute(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
-        own = weights or (kernel, bias)  # those that come as inputs stand in for the layer's own
+        own = (*weights, *(kernel, bias)[len(weights) :])  # those that come as inputs stand in for the layer's own
         if before == after:
             return convolve(x, *own, padding=before, **options)
         return convolve(F.pad(x, sides), *own, **options)
@@ -54,7 +54,7 @@ def deconvolution(layer: Any) -> Function:
     convolve = _BY_SIDES["deconvolution"][len(size)]
 
     def compute(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
-        whole = convolve(x, *(weights or (kernel, bias)), **options)  # padding crops
+        whole = convolve(x, *weights, *(kernel, bias)[len(weights) :], **options)  # padding crops
         ends = zip(sides, whole.shape[2:], strict=True)
         return whole[(..., *(slice(before, length - after) for (before, after), length in ends))]
 

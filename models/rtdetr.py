@@ -1,0 +1,558 @@
+"""RT-DETR (https://arxiv.org/abs/2304.08069) and RT-DETRv2 (https://arxiv.org/abs/2407.17140), with the names of
+transformers' module.
+
+A ResNet gives maps on strides 8, 16 and 32. Attention among the places of the last one and two passes of convolutions
+through all of them make the encoder. The decoder begins with the best 300 places and refines a box for each, looking at
+the maps where its deformable attention (https://arxiv.org/abs/2010.04159) points. Nothing is suppressed afterwards.
+
+The second version is trained in other ways, and its attention has the weight of its points as a buffer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trtnn import functional as F
+from trtnn.errors import ArgumentError, ShapeError
+from trtnn.graph.tensor import Tensor
+from trtnn.models import rtdetr_names
+from trtnn.models.boxes import Numbers, count, join
+from trtnn.models.family import Family
+from trtnn.models.sizes import expect_multiples
+from trtnn.modules import (
+    GELU,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Identity,
+    LayerNorm,
+    Linear,
+    MaxPool2d,
+    Module,
+    ModuleList,
+    ReLU,
+    Sequential,
+    SiLU,
+)
+from trtnn.parameter import Buffer
+from trtnn.shapes.symbolic import Length, is_static
+
+STRIDES = (8, 16, 32)
+WIDTH = 256  # channels of the decoder
+HEADS, POINTS = 8, 4  # of an attention; and of each head on each level
+_FAR = 1e4  # a logit whose sigmoid is 1, also in fp16, whatever a head adds to it
+_MOST = math.log((1 - 1e-5) / 1e-5)  # of a logit: a coordinate that is refined lies in 1e-5 .. 1 - 1e-5
+
+Act = Callable[[], Module]
+
+
+class Block(NamedTuple):
+    """The kernels of a residual block's convolutions, which of them halves a map, and channels out for those within."""
+
+    kernels: tuple[int, ...]
+    halving: int
+    expansion: int
+
+
+BASIC, BOTTLENECK = Block((3, 3), 0, 1), Block((1, 3, 1), 1, 4)
+
+
+class Variant(NamedTuple):
+    """What makes a model.
+
+    Attributes:
+        block, repeats: of the ResNet.
+        width, inner: channels of the encoder, and those within its feed-forward network.
+        narrow: channels within a fusion's RepVGG blocks, as parts of ``width``.
+        layers: of the decoder.
+        version: 1 or 2.
+    """
+
+    block: Block
+    repeats: tuple[int, ...]
+    width: int
+    inner: int
+    narrow: float
+    layers: int
+    version: int
+
+
+# -- backbone ---------------------------------------------------------------------------------------------------------
+
+
+class Convolution(Module):
+    """A convolution, BatchNorm and an activation, under the names of the backbone."""
+
+    def __init__(self, c_in: int, c_out: int, k: int, s: int = 1, act: Act = ReLU) -> None:
+        super().__init__()
+        self.convolution = Conv2d(c_in, c_out, k, s, k // 2, bias=False)
+        self.normalization = BatchNorm2d(c_out)
+        self.activation = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.normalization(self.convolution(x)))
+
+
+class Residual(Module):
+    """A block of the ResNet; its shorter path halves a map by the mean of four places, not by leaving three out."""
+
+    def __init__(self, block: Block, c_in: int, c_out: int, stride: int, shortens: bool) -> None:
+        super().__init__()
+        inner = c_out // block.expansion
+        channels = [c_in, *[inner] * (len(block.kernels) - 1), c_out]
+        last = len(block.kernels) - 1
+        self.layer = Sequential(
+            *(
+                Convolution(
+                    channels[i],
+                    channels[i + 1],
+                    k,
+                    stride if i == block.halving else 1,
+                    Identity if i == last else ReLU,
+                )
+                for i, k in enumerate(block.kernels)
+            )
+        )
+        self.shortcut: Module = Identity()
+        if shortens:
+            narrow = Convolution(c_in, c_out, 1, act=Identity)
+            self.shortcut = Sequential(AvgPool2d(2, 2), narrow) if stride == 2 else narrow
+        self.activation = ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.layer(x) + self.shortcut(x))
+
+
+class Backbone(Module):
+    """A ResNet whose first convolution is three of 3×3 (https://arxiv.org/abs/1812.01187).
+
+    Shape: images (batch, 3, height, width) to the maps on strides 8, 16 and 32.
+
+    Attributes:
+        channels: of each map.
+    """
+
+    def __init__(self, block: Block, repeats: tuple[int, ...]) -> None:
+        super().__init__()
+        stem = Sequential(Convolution(3, 32, 3, 2), Convolution(32, 32, 3), Convolution(32, 64, 3))
+        self.embedder = Sequential({"embedder": stem, "pooler": MaxPool2d(3, 2, 1)})
+        stages: list[Module] = []
+        self.channels: list[int] = []
+        c_in = 64
+        for i, (c, n) in enumerate(zip((64, 128, 256, 512), repeats, strict=True)):
+            c_out = c * block.expansion
+            blocks = [Residual(block, c_out if j else c_in, c_out, 2 if i and not j else 1, not j) for j in range(n)]
+            stages.append(Sequential({"layers": Sequential(*blocks)}))
+            self.channels.append(c_out)
+            c_in = c_out
+        self.channels = self.channels[1:]
+        self.encoder = Sequential({"stages": ModuleList(stages)})
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.embedder(images)
+        maps: list[Tensor] = []
+        for stage in self.encoder.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps[1:]
+
+
+# -- encoder ----------------------------------------------------------------------------------------------------------
+
+
+class ConvNorm(Module):
+    """A convolution, BatchNorm and an activation, under the names of the encoder."""
+
+    def __init__(self, c_in: int, c_out: int, k: int = 1, s: int = 1, act: Act = SiLU) -> None:
+        super().__init__()
+        self.conv = Conv2d(c_in, c_out, k, s, k // 2, bias=False)
+        self.norm = BatchNorm2d(c_out)
+        self.activation = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.norm(self.conv(x)))
+
+
+class RepVGG(Module):
+    """The sum of a 3×3 and a 1×1 convolution (https://arxiv.org/abs/2101.03697), in the network one of 3×3."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(c, c, 3, act=Identity)
+        self.conv2 = ConvNorm(c, c, 1, act=Identity)
+        self.activation = SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernel, bias), (centre, more) = (_folded(x, part) for part in (self.conv1, self.conv2))
+        kernel[:, :, 1, 1] += centre[:, :, 0, 0]
+        return self.activation(F.conv2d(x, kernel, bias + more, padding=1))
+
+
+def _folded(x: Tensor, part: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
+    """Return the kernel and the bias of a convolution with its BatchNorm folded in."""
+    norm, held = part.norm, x.graph.held
+    scale = held(norm.weight) / np.sqrt(np.add(held(norm.running_var), norm.eps, dtype=np.float64))
+    shift = held(norm.bias) - held(norm.running_mean) * scale
+    kernel = held(part.conv.weight) * scale.astype(np.float32)[:, None, None, None]
+    return kernel, shift.astype(np.float32)
+
+
+class Fusion(Module):
+    """Two maps, joined along the channels, to one: three RepVGG blocks, and a path round them."""
+
+    def __init__(self, c: int, inner: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(2 * c, inner)
+        self.conv2 = ConvNorm(2 * c, inner)
+        self.bottlenecks = Sequential(*(RepVGG(inner) for _ in range(3)))
+        self.conv3: Module = Identity() if inner == c else ConvNorm(inner, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
+
+
+class SelfAttention(Module):
+    """Attention of eight heads among places or queries, whose positions the queries and the keys are told."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.k_proj, self.v_proj, self.q_proj, self.o_proj = (Linear(c, c) for _ in range(4))
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        placed = x + positions
+        query, key, value = (
+            projected.unflatten(2, (HEADS, -1)).transpose(1, 2)
+            for projected in (self.q_proj(placed), self.k_proj(placed), self.v_proj(x))
+        )
+        heads = F.scaled_dot_product_attention(query, key, value)
+        return self.o_proj(heads.transpose(1, 2).flatten(2))
+
+
+class FeedForward(Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, c: int, inner: int, act: Act) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = Linear(c, inner), Linear(inner, c)
+        self.activation = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.activation(self.fc1(x)))
+
+
+class EncoderLayer(Module):
+    """Attention among the places of a map, and a feed-forward network."""
+
+    def __init__(self, c: int, inner: int) -> None:
+        super().__init__()
+        self.self_attn, self.self_attn_layer_norm = SelfAttention(c), LayerNorm(c)
+        self.mlp, self.final_layer_norm = FeedForward(c, inner, GELU), LayerNorm(c)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        x = self.self_attn_layer_norm(x + self.self_attn(x, positions))
+        return self.final_layer_norm(x + self.mlp(x))
+
+
+class Encoder(Module):
+    """Attention within the coarsest map, then from coarse to fine and back, each map joined with its neighbour."""
+
+    def __init__(self, c: int, inner: int, narrow: float) -> None:
+        super().__init__()
+        within, ways = int(c * narrow), range(len(STRIDES) - 1)
+        self.aifi = ModuleList([Sequential({"layers": ModuleList([EncoderLayer(c, inner)])})])
+        self.lateral_convs = ModuleList(ConvNorm(c, c) for _ in ways)
+        self.fpn_blocks = ModuleList(Fusion(c, within) for _ in ways)
+        self.downsample_convs = ModuleList(ConvNorm(c, c, 3, 2) for _ in ways)
+        self.pan_blocks = ModuleList(Fusion(c, within) for _ in ways)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        x = maps[-1]
+        channels, rows, columns = x.shape[1:]
+        positions = F.tensor(positions_of(rows, columns, int(channels))).to(x.dtype)
+        places = self.aifi[0].layers[0](x.flatten(2).transpose(1, 2), positions)
+        x = places.transpose(1, 2).unflatten(2, (rows, columns))
+        narrowed: list[Tensor] = []
+        for finer, lateral, block in zip(maps[-2::-1], self.lateral_convs, self.fpn_blocks, strict=True):
+            narrowed.append(lateral(x))
+            x = block(F.cat([F.interpolate(narrowed[-1], scale_factor=2.0), finer], 1))
+        result = [x]
+        for coarser, down, block in zip(narrowed[::-1], self.downsample_convs, self.pan_blocks, strict=True):
+            result.append(block(F.cat([down(result[-1]), coarser], 1)))
+        return result
+
+
+def positions_of(rows: Length, columns: Length, channels: int) -> Numbers:
+    """Return where each place of a map is, (rows · columns, channels): an array where the map is static.
+
+    A quarter of the channels each holds sin(y · ω), cos(y · ω), sin(x · ω) and cos(x · ω), with ω from 1 down to 1e-4.
+    """
+    quarter = channels // 4
+    omega = 1e4 ** -(np.arange(quarter) / quarter)
+    if is_static((rows, columns)):
+        y, x = np.meshgrid(np.arange(int(rows)), np.arange(int(columns)), indexing="ij")
+        angles = [axis.reshape(-1, 1) * omega for axis in (y, x)]
+        return np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], 1).astype(np.float32)
+    y, x = F.arange(rows, dtype="float32").reshape(-1, 1, 1), F.arange(columns, dtype="float32").reshape(1, -1, 1)
+    angles = [axis * omega.astype(np.float32) for axis in (y, x)]
+    parts = [f(angle).expand(rows, columns, quarter) for angle in angles for f in (F.sin, F.cos)]
+    return F.cat(parts, 2).reshape(-1, channels)
+
+
+# -- decoder ----------------------------------------------------------------------------------------------------------
+
+
+class DeformableAttention(Module):
+    """Each query's mean of what lies at four points of each map, for each head; points and weights are the query's.
+
+    A point is the centre of the query's box, and an offset in parts of the box: an eighth of its side for each unit.
+
+    Args:
+        version: the second holds what offsets are divided by.
+    """
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        points = HEADS * len(STRIDES) * POINTS
+        self.sampling_offsets, self.attention_weights = Linear(WIDTH, 2 * points), Linear(WIDTH, points)
+        self.value_proj, self.output_proj = Linear(WIDTH, WIDTH), Linear(WIDTH, WIDTH)
+        self.version = version
+        if version == 2:
+            self.n_points_scale = Buffer(len(STRIDES) * POINTS)
+
+    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        batch, queries = x.shape[:2]
+        offsets = self._offsets(x).unflatten(2, (HEADS, -1, 2))
+        centre, side = boxes[:, :, None, None, :2], boxes[:, :, None, None, 2:]
+        grid = offsets.float() * side + (centre * 2 - 1)  # from -1 to 1, as grid_sample takes it
+        grid = grid.to(x.dtype).transpose(1, 2).flatten(0, 1)
+        weights = self.attention_weights(x).unflatten(2, (HEADS, -1)).softmax(-1)
+        weights = weights.transpose(1, 2).reshape(batch * HEADS, 1, queries, -1)
+        samples = [
+            F.grid_sample(self._values(y), grid[:, :, POINTS * i : POINTS * (i + 1)], align_corners=False)
+            for i, y in enumerate(maps)
+        ]
+        mean = (F.cat(samples, 3) * weights).sum(3)
+        return self.output_proj(mean.reshape(batch, WIDTH, queries).transpose(1, 2))
+
+    def _offsets(self, x: Tensor) -> Tensor:
+        """Return offsets so that a side of 1, which is 2 in a grid, is all that they are to be multiplied by."""
+        weight, bias = (x.graph.held(p) for p in (self.sampling_offsets.weight, self.sampling_offsets.bias))
+        each = x.graph.held(self.n_points_scale) if self.version == 2 else np.full(len(STRIDES) * POINTS, 1 / POINTS)
+        scale = np.tile(np.repeat(each, 2), HEADS).astype(np.float32)
+        return F.linear(x, weight * scale[:, None], bias * scale)
+
+    def _values(self, y: Tensor) -> Tensor:
+        """Return a map's values for each head, (batch · heads, channels of a head, rows, columns)."""
+        weight = y.graph.held(self.value_proj.weight)
+        values = F.conv2d(y, weight[:, :, None, None], self.value_proj.bias)
+        return values.unflatten(1, (HEADS, -1)).flatten(0, 1)
+
+
+class DecoderLayer(Module):
+    """Attention among the queries, attention to the maps, and a feed-forward network."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.self_attn, self.self_attn_layer_norm = SelfAttention(WIDTH), LayerNorm(WIDTH)
+        self.encoder_attn, self.encoder_attn_layer_norm = DeformableAttention(version), LayerNorm(WIDTH)
+        self.mlp, self.final_layer_norm = FeedForward(WIDTH, 4 * WIDTH, ReLU), LayerNorm(WIDTH)
+
+    def forward(self, x: Tensor, positions: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        x = self.self_attn_layer_norm(x + self.self_attn(x, positions))
+        x = self.encoder_attn_layer_norm(x + self.encoder_attn(x + positions, maps, boxes))
+        return self.final_layer_norm(x + self.mlp(x))
+
+
+class Perceptron(Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, *channels: int) -> None:
+        super().__init__()
+        self.layers = ModuleList(Linear(c_in, c_out) for c_in, c_out in itertools.pairwise(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            x = layer(x.relu() if i else x)
+        return x
+
+
+class Decoder(Module):
+    """Layers that refine queries and their boxes.
+
+    Shape: queries (batch, queries, 256), maps, and the logits of boxes (batch, queries, 4), to the logits of classes
+    (batch, queries, classes) and of boxes, these in fp32.
+    """
+
+    def __init__(self, classes: int, layers: int, version: int) -> None:
+        super().__init__()
+        self.layers = ModuleList(DecoderLayer(version) for _ in range(layers))
+        self.query_pos_head = Perceptron(4, 2 * WIDTH, WIDTH)
+        self.bbox_embed = ModuleList(Perceptron(WIDTH, WIDTH, WIDTH, 4) for _ in range(layers))
+        self.class_embed = ModuleList(Linear(WIDTH, classes) for _ in range(layers))  # all but the last for training
+
+    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        for layer, refine in zip(self.layers, self.bbox_embed, strict=True):
+            placed = boxes.sigmoid()
+            x = layer(x, self.query_pos_head(placed.to(x.dtype)), maps, placed)
+            boxes = boxes.clamp(-_MOST, _MOST) + refine(x).float()
+        return self.class_embed[-1](x), boxes
+
+
+def anchors_of(sizes: Sequence[Sequence[Length]]) -> tuple[Numbers, Numbers | None]:
+    """Return the box that each place begins with, as logits (places, 4), and which places count, or None where all do.
+
+    A box is at its place's centre, with sides of 0.05 on the finest map, of 0.1 on the next, and so on. Places whose
+    centre is within 0.01 of an edge do not count: 0 in (places, 1), else 1.
+    """
+    static = is_static([length for size in sizes for length in size])
+    levels = [_anchors_of_map(size, 0.05 * 2**level, static) for level, size in enumerate(sizes)]
+    anchors, counts = (join(parts, 0) for parts in zip(*levels, strict=True))
+    all_count = isinstance(counts, np.ndarray) and bool(counts.all())
+    return anchors, None if all_count else counts
+
+
+def _anchors_of_map(size: Sequence[Length], side: float, static: bool) -> tuple[Numbers, Numbers]:
+    logits: list[Numbers] = []
+    counts: list[Numbers] = []
+    for length, shape in zip(size, ((-1, 1, 1), (1, -1, 1)), strict=True):
+        odd = count(length, static).reshape(*shape) * 2 + 1  # the centre lies at odd / (2 · length)
+        rest = odd * -1 + 2 * length
+        logits.append(np.log(odd / rest) if isinstance(odd, np.ndarray) else (odd / rest).log())
+        nearest = F.minimum(odd, rest) if isinstance(odd, Tensor) else np.minimum(odd, rest)
+        counts.append((nearest * 50 - length).clip(0, 1))  # whole numbers: exact, where 0.01 is not
+    (y, x), axes = logits, np.eye(4, dtype=np.float32)
+    inside = counts[0] * counts[1]
+    boxes = x * axes[0] + y * axes[1] + (axes[2] + axes[3]) * np.float32(math.log(side / (1 - side)))
+    anchors = boxes * inside + (inside * -1 + 1) * np.float32(_FAR)
+    return anchors.reshape(-1, 4), inside.reshape(-1, 1)
+
+
+class Network(Module):
+    """Backbone, encoder and decoder; transformers calls it ``model``."""
+
+    def __init__(self, variant: Variant, classes: int, queries: int) -> None:
+        super().__init__()
+        self.queries = queries
+        backbone = Backbone(variant.block, variant.repeats)
+        self.backbone = Sequential({"model": backbone})
+        self.encoder_input_proj = ModuleList(_projection(c, variant.width) for c in backbone.channels)
+        self.encoder = Encoder(variant.width, variant.inner, variant.narrow)
+        self.enc_output = Sequential(Linear(WIDTH, WIDTH), LayerNorm(WIDTH))
+        self.enc_score_head = Linear(WIDTH, classes)
+        self.enc_bbox_head = Perceptron(WIDTH, WIDTH, WIDTH, 4)
+        self.decoder_input_proj = ModuleList(_projection(variant.width, WIDTH) for _ in STRIDES)
+        self.decoder = Decoder(classes, variant.layers, variant.version)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = [project(x) for project, x in zip(self.encoder_input_proj, self.backbone(images), strict=True)]
+        maps = [project(x) for project, x in zip(self.decoder_input_proj, self.encoder(maps), strict=True)]
+        return self.decoder(*self._queries(maps))
+
+    def _queries(self, maps: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+        """Return the places whose best class has the highest scores, the maps, and these places' boxes."""
+        anchors, counts = anchors_of([x.shape[2:] for x in maps])
+        places = F.cat([x.flatten(2) for x in maps], 2).transpose(1, 2)
+        if not self.queries <= places.shape[1]:
+            raise ShapeError(
+                f"{self.queries} queries begin at as many places, and images of this size have {places.shape[1]}",
+                "give larger images, or fewer queries: queries=...",
+            )
+        features = self.enc_output(places if counts is None else places * F.tensor(counts).to(places.dtype))
+        best = self.enc_score_head(features).amax(-1).topk(self.queries)[1]
+        x = features.gather(1, best.unsqueeze(-1).expand(-1, -1, WIDTH))
+        return x, maps, self.enc_bbox_head(x).float() + F.embedding(best, F.tensor(anchors, dtype="float32"))
+
+
+def _projection(c_in: int, c_out: int) -> Sequential:
+    return Sequential(Conv2d(c_in, c_out, 1, bias=False), BatchNorm2d(c_out))
+
+
+# -- family -----------------------------------------------------------------------------------------------------------
+
+_SIZES = {
+    "r18": (BASIC, (2, 2, 2, 2), 256, 1024, 0.5, 3),
+    "r34": (BASIC, (3, 4, 6, 3), 256, 1024, 0.5, 4),
+    "r50": (BOTTLENECK, (3, 4, 6, 3), 256, 1024, 1.0, 6),
+    "r101": (BOTTLENECK, (3, 4, 23, 3), 384, 2048, 1.0, 6),
+}
+
+
+class RTDETR(Family):
+    """RT-DETR or RT-DETRv2 on a ResNet.
+
+    Args:
+        name: rtdetr_r18, r34, r50 or r101, or rtdetr_v2_r18 and so on.
+        classes: the number of classes.
+        head: ``"decoded"`` gives a dict of ``"boxes"`` (batch, queries, 4), centre x, centre y, width and height in
+            0..1 of the image, and ``"scores"`` (batch, queries, classes) in 0..1. ``"raw"`` gives a dict of what
+            transformers' model returns: ``"logits"`` (batch, queries, classes) and ``"pred_boxes"``, which are the
+            boxes.
+        queries: how many boxes there are, at most 3840; no checkpoint tells it but by transformers' config.json.
+        names: of the classes, for the engine file.
+
+    Shape: images (batch, 3, height, width), RGB in 0..1, which were stretched to the size of training, 640×640; height
+    and width multiples of 32.
+
+    Weights of the second version that were trained with discrete sampling look like the others; they are refused where
+    a config.json says it.
+    """
+
+    pipeline = "rtdetr"
+    heads = ("decoded", "raw")
+    variants = {
+        f"rtdetr_{'v2_' if version == 2 else ''}{size}": Variant(*numbers, version=version)
+        for version in (1, 2)
+        for size, numbers in _SIZES.items()
+    }
+
+    def __init__(
+        self,
+        name: str = "rtdetr_r50",
+        classes: int = 80,
+        head: str = "decoded",
+        queries: int = 300,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(queries, bool) or not isinstance(queries, Integral) or not 1 <= queries <= 3840:
+            raise ArgumentError(f"queries is an int from 1 to 3840, not {queries!r}")
+        self.head = head
+        self.declare(name, classes, head, names, 640, STRIDES)
+        self.model = Network(self.variants[name], classes, int(queries))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        expect_multiples(images.shape[2:], STRIDES[-1], self.name)
+        logits, boxes = self.model(images)
+        boxes = boxes.sigmoid()
+        if self.head == "raw":
+            return {"logits": logits, "pred_boxes": boxes}
+        return {"boxes": boxes, "scores": logits.float().sigmoid()}
+
+    @classmethod
+    def canonical(cls, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a state dict under the names of transformers' module, without what is for training.
+
+        The names in transformers' files, which are older, are known, and those of the repository of RT-DETR's authors.
+        """
+        return rtdetr_names.canonical(state_dict)
+
+    @classmethod
+    def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the arguments of the RT-DETR that a state dict's names and sizes tell of, or None."""
+        return rtdetr_names.identify(state_dict, cls.variants)
+
+    def check(self, state_dict: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+        """Check that what a file says of its network, transformers' config.json among it, is true of this one.
+
+        Raises:
+            StateDictError: it is not; with both.
+        """
+        super().check(state_dict, said)
+        for key, theirs, ours in rtdetr_names.differences(said, self.model.queries):
+            self._contradict(key, theirs, ours)

@@ -1,0 +1,106 @@
+"""Quantised networks on a GPU: the engine's numbers are the reference's, and what was asked for in int8 is in int8."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trtnn import functional as F
+from trtnn.modules import Conv2d, ConvTranspose2d, Identity, Linear, MaxPool2d, Module, Sequential, SiLU, Upsample
+from trtnn.parameter import Buffer
+from trtnn.quantization import quantize
+
+OPTIONS = {"optimization_level": 1, "timing_cache": False, "progress": False}
+
+
+def filled(model: Module, seed: int = 0) -> Module:
+    """Give a model normal weights of variance 1 / fan-in."""
+    rng = np.random.default_rng(seed)
+    for _, parameter in model.named_parameters():
+        fan_in = max(int(np.prod(parameter.shape[1:])), 1)
+        parameter.data = (rng.standard_normal(parameter.shape) / np.sqrt(fan_in)).astype(np.float32)
+    return model
+
+
+def image(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+class Rounded(Module):
+    """Rounds its input, and computes with it so that there is a layer."""
+
+    def __init__(self, scale: float, largest: float) -> None:
+        super().__init__()
+        self.inner = Identity()
+        self.inner.output_scale = Buffer((), data=np.float32(scale))
+        self.inner.quant_max = Buffer((), data=np.float32(largest))
+
+    def forward(self, x):
+        return self.inner(x * 1.0) * 1.0
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.1, 1 / 127, 3.1e-3])
+def test_an_engine_rounds_to_int8_as_the_reference_does(scale):
+    """Halves, the ends of the range, infinities and ordinary numbers, element by element."""
+    steps = np.concatenate([np.arange(-140, 140, 0.5), image(6000) * 60, [np.inf, -np.inf, 1e9, -0.0]])
+    x = (steps * scale).astype(np.float32).reshape(1, -1)
+    model = Rounded(scale, 127)
+    model.inputs = {"x": x.shape}
+    network = model.trace()
+    with network.build(**OPTIONS) as engine:
+        result, expected = engine(x), network.run(x)
+    assert np.abs(result - expected).max() <= scale * 1.0001, "more than one step"
+    off = (np.abs(result - expected) > scale * 0.5).ravel()
+    print(f"scale {scale}: {off.sum()} of {off.size} elements are a step off, at {steps[off][:8]}")
+    assert off.mean() < 1e-3  # x / scale within an ulp of a half
+    power_of_two = scale == 0.25
+    assert not (power_of_two and off.any())
+
+
+class Chain(Module):
+    """Convolutions with SiLU, a residual sum, a concatenation, a pool and a resize, as detectors have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = Conv2d(16, 32, 3, 1, 1), Conv2d(32, 32, 1), Conv2d(32, 32, 3, 1, 1)
+        self.d, self.act = Conv2d(96, 32, 1), Sequential(SiLU())
+        self.pool, self.up, self.e = MaxPool2d(2), Upsample(scale_factor=2), Conv2d(32, 16, 3, 1, 1)
+
+    def forward(self, x):
+        x = F.silu(self.a(x))
+        y = self.act(self.c(F.silu(self.b(x)))) + x
+        z = self.up(self.pool(y))
+        return self.e(F.silu(self.d(F.cat([x, y, z], 1))))
+
+
+NETWORKS = {
+    "chain": (Chain, (2, 16, 32, 32)),
+    "transposed": (lambda: Sequential(ConvTranspose2d(16, 32, 2, 2), SiLU(), Conv2d(32, 16, 1)), (1, 16, 16, 16)),
+    "linear": (lambda: Sequential(Linear(64, 128), SiLU(), Linear(128, 32)), (8, 64)),
+    "grouped": (lambda: Sequential(Conv2d(32, 32, 3, 1, 1, groups=32), SiLU(), Conv2d(32, 32, 1)), (1, 32, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_engine_in_int8_gives_what_the_reference_does(name, fp16):
+    make, shape = NETWORKS[name]
+    model = filled(make())
+    names = {"chain": "x"}
+    model.inputs = {names.get(name, "input"): shape}
+    x = image(*shape)
+    plain = model.trace().run(x)
+    quantize(model, [x])
+    network = model.trace(fp16=fp16)
+    expected = network.run(x)
+    with network.build(**OPTIONS) as engine:
+        result = engine(x)
+        kinds = [(layer.name, layer.kind, layer.precision) for layer in engine.layers()]
+    size = np.sqrt((expected**2).mean())
+    error, of_rounding = (
+        np.sqrt(((result - expected) ** 2).mean()) / size,
+        np.sqrt(((plain - expected) ** 2).mean()) / size,
+    )
+    print(name, fp16, f"error {error:.1e} where int8 itself makes {of_rounding:.1e}")
+    print(*kinds, sep="\n")
+    assert error < of_rounding / 3  # a number beside a half may go the other way, and no more than a few do

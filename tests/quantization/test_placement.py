@@ -1,0 +1,159 @@
+"""Where networks are rounded: what the modules declare, and the places that follow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import trtnn
+from tests.helpers import ONE_TARGET, layers, message_of
+from tests.quantization.networks import Block, detector, filled, images
+from trtnn import Module, get_backend, modules
+from trtnn import functional as F
+from trtnn.errors import ArgumentError, BackendError
+from trtnn.graph import placement
+from trtnn.graph.definition import read_layers
+from trtnn.models import create
+from trtnn.modules import Conv2d, ConvTranspose2d, Linear, Sequential, SiLU
+from trtnn.quantization import quantize
+
+
+def readers(network) -> dict[str, list[str]]:
+    """Return for each layer's name the types of the layers that give what it reads."""
+    read = list(read_layers(network.graph.definition, network.graph.trt))
+    maker = {layer.get_output(i).name: kind for kind, layer in read for i in range(layer.num_outputs)}
+    return {
+        layer.name: [maker.get(layer.get_input(i).name, "input") for i in range(layer.num_inputs)] for _, layer in read
+    }
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_all_that_joins_reads_int8(fp16):
+    model = quantize(detector(), images(2, 1, 4, 16, 16))
+    reads = readers(model.trace(fp16=fp16))
+    for name in ("first.conv", "second.conv", "join.conv", "head"):
+        assert reads[name][:2] == ["DEQUANTIZE", "DEQUANTIZE"], name
+    assert reads["/cat"] == ["DEQUANTIZE"] * 3 if "/cat" in reads else reads["/concatenation"] == ["DEQUANTIZE"] * 3
+    assert reads["/elementwise"] == ["DEQUANTIZE"] * 2  # the sum, both sides
+    assert reads["pool"][0] == reads["up"][0] == "DEQUANTIZE"
+    assert reads["stem.act"] == ["CONVOLUTION"], "nothing stands between a convolution and its activation"
+    assert sorted(reads["stem.act/elementwise"]) == ["ACTIVATION", "CONVOLUTION"]
+
+
+def test_what_is_joined_shares_a_scale():
+    model = quantize(detector(), images(2, 1, 4, 16, 16))
+    scale = model.join.conv.input_scale.item()
+    assert model.first.conv.input_scale.item() == scale  # x goes into both
+    assert model.head.input_scale.item() != scale
+    assert model.second.act.output_scale.item() != scale  # a sum takes two scales
+
+
+def test_spreading_over_what_passes_numbers_on_changes_none(monkeypatch):
+    (x,) = images(1, 1, 4, 16, 16)
+    model = quantize(detector(), [x])
+    with monkeypatch.context() as patch:
+        patch.setattr(placement, "_into_sums", lambda edges, placed: None)
+        spread = model.trace().run(x)
+        patch.setattr(placement, "_before_what_passes_on", lambda edges, placed: None)
+        declared = model.trace().run(x)
+    np.testing.assert_array_equal(spread, declared)
+    count = len(layers(model.trace(), "QUANTIZE"))
+    monkeypatch.setattr(placement, "spread", lambda edges, placed: None)
+    assert count > len(layers(model.trace(), "QUANTIZE"))
+
+
+def test_a_sum_behind_a_bare_convolution_rounds_its_shortcut_alone():
+    """TensorRT takes the sum and the activation into the convolution's kernel."""
+    model = filled(create("resnet18"))
+    model.inputs = {"images": (1, 3, 32, 32)}
+    network = quantize(model, images(1, 1, 3, 32, 32)).trace()
+    reads = readers(network)
+    assert reads["layer1.0"] == ["CONVOLUTION", "DEQUANTIZE"]
+    assert reads["layer2.0"] == ["CONVOLUTION", "DEQUANTIZE"]  # the downsampled one
+    assert [n for n, _ in model.named_buffers() if n.endswith("output_scale")] == [
+        f"layer{i}.0.downsample.1.output_scale" for i in (2, 3, 4)
+    ]
+
+
+class Products(Module):
+    """Attention without projections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = {"q": (2, 8, 16), "k": (2, 8, 16), "v": (2, 8, 16)}
+
+    def forward(self, q, k, v):
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+def test_products_of_attention_are_quantised():
+    q, k, v = images(3, 2, 8, 16)
+    plain = Products().trace().run(q, k, v)
+    model = quantize(Products(), [(q, k, v)], method="max")
+    assert model.product_scale.shape == (2, 2)
+    np.testing.assert_allclose(model.product_scale.data[0, 1], np.abs(k).max() / 127, rtol=1e-6)
+    network = model.trace()
+    assert len(layers(network, "QUANTIZE")) == 5  # the keys twice: as they are, and behind the transposition
+    result = network.run(q, k, v)
+    assert 1e-4 < np.abs(result - plain).max() < 0.05
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+@pytest.mark.parametrize("fp16", [False, True])
+def test_what_is_quantised_builds(dtype, fp16):
+    parts = [Block(4, 8), ConvTranspose2d(8, 4, 2, 2), SiLU(), Linear(32, 16), modules.MaxPool2d(2)]
+    model = filled(Sequential(*parts))
+    model.inputs = {"input": (2, 4, 16, 16)}
+    samples = images(2, 2, 4, 16, 16)
+    plain = model.trace().run(samples[0])
+    network = quantize(model, samples, dtype).trace(fp16=fp16)
+    error = np.abs(network.run(samples[0]) - plain).max() / np.abs(plain).max()
+    assert 1e-4 < error < 0.15
+    engine = network.build(**BUILDS[dtype])
+    assert engine.description["quantized"] == {"0.conv": _name(dtype), "1": _name(dtype), "3": _name(dtype)}
+
+
+BUILDS = {"int8": ONE_TARGET, "fp8": {"targets": ("sm89",)} if ONE_TARGET else {}}
+
+
+def _name(dtype: str) -> str:
+    return {"int8": "int8", "fp8": "float8_e4m3fn"}[dtype]
+
+
+def test_dynamic_shapes():
+    model = detector()
+    quantize(model, images(1, 1, 4, 16, 16))
+    side = trtnn.Dim("side", 8, 16, 32, multiple_of=2)
+    network = model.trace({"x": trtnn.Input((1, 4, side, side))})
+    (x,) = images(1, 1, 4, 16, 16)
+    np.testing.assert_allclose(network.run(x), model.trace().run(x), atol=1e-5)
+    network.build(**ONE_TARGET)
+
+
+def test_a_backend_without_the_type_says_which_has_it(monkeypatch):
+    model = quantize(detector(), images(1, 1, 4, 16, 16), "fp8")
+    backend = get_backend()
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, fp8=False, int8=False))
+    assert "TensorRT since 10.0 and TensorRT-RTX have it" in message_of(BackendError, model.trace)
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, fp8=True, int8=True))
+    quantize(model, images(1, 1, 4, 16, 16), "int8")
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, int8=False))
+    assert "has no int8" in message_of(BackendError, model.trace)
+
+
+def test_a_module_is_not_in_int8_and_in_fp32():
+    model = quantize(detector(), images(1, 1, 4, 16, 16))
+    message = message_of(ArgumentError, lambda: model.trace(fp16=True, fp32_modules=("join",)))
+    assert "the module join.conv is quantised, and fp32_modules keeps it in fp32" in message or "join.conv" in message
+
+
+def test_an_output_of_the_network_is_rounded_where_its_module_says_so():
+    model = filled(Sequential(Conv2d(4, 4, 1)))
+    model.inputs = {"input": (1, 4, 4, 4)}
+    (x,) = images(1, 1, 4, 4, 4)
+    model[0].output_scale = trtnn.Buffer((), data=np.float32(0.25))
+    model[0].quant_max = trtnn.Buffer((), data=np.float32(127))
+    steps = model.trace().run(x) / 0.25
+    np.testing.assert_array_equal(steps, np.round(steps))

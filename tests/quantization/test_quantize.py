@@ -1,0 +1,267 @@
+"""From a model and samples to scales: in state dicts, files and ``repr``; what is refused, and by what message."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import trtnn
+from tests.helpers import message_of
+from tests.quantization.networks import detector, filled, images
+from trtnn.build.fingerprint import fingerprint
+from trtnn.errors import ArgumentError, CheckpointError, ShapeError, StateDictError
+from trtnn.models import create, from_state_dict, identify
+from trtnn.modules import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential
+from trtnn.quantization import calibration, quantize
+from trtnn.quantization.quantizing import forget
+
+SHAPE = (1, 4, 16, 16)
+
+
+def digest(model: Module) -> str:
+    graph = model.trace().graph
+    return fingerprint(graph.definition, graph.trt)
+
+
+def test_scales_are_the_ranges_by_the_largest_number():
+    model = filled(Sequential(Conv2d(4, 8, 3, 1, 1), ReLU(), Conv2d(8, 4, 1)))
+    model.inputs = {"input": SHAPE}
+    samples = images(3, *SHAPE)
+    inner = model.trace(outputs=["1"])
+    largest = max(np.abs(inner.run(x)[1]["1"]).max() for x in samples)
+    quantize(model, samples, method="max")
+    np.testing.assert_allclose(model[0].input_scale.item(), max(np.abs(x).max() for x in samples) / 127, rtol=1e-6)
+    np.testing.assert_allclose(model[2].input_scale.item(), largest / 127, rtol=1e-5)
+    np.testing.assert_allclose(model[0].weight_scale.data, np.abs(model[0].weight.data).max((1, 2, 3)) / 127, rtol=1e-6)
+    assert model[0].quant_max.item() == 127
+
+
+def test_weights_are_measured_with_their_batchnorm():
+    model = filled(Sequential(Conv2d(4, 8, 1, bias=False), BatchNorm2d(8)))
+    model.inputs = {"input": SHAPE}
+    quantize(model, images(1, *SHAPE))
+    factor = model[1].weight.data / np.sqrt(model[1].running_var.data + 1e-5)
+    expected = np.abs(model[0].weight.data[:, :, 0, 0] * factor[:, None]).max(1) / 127
+    np.testing.assert_allclose(model[0].weight_scale.data, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt"])
+def test_a_file_with_scales_declares_a_model_quantised(tmp_path, suffix):
+    model = quantize(detector(), images(2, *SHAPE), "fp8")
+    trtnn.save(model.state_dict(), tmp_path / f"a{suffix}")
+    other = detector()
+    before = digest(other)
+    other.load_state_dict(trtnn.load(tmp_path / f"a{suffix}"))
+    assert digest(other) == digest(model) != before
+    assert list(other.state_dict()) == list(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["yolov5n", "yolov8n", "yolov3-tiny", "resnet18"])
+def test_a_family_is_told_by_a_state_dict_with_scales(name):
+    model = filled(create(name))
+    size = 64
+    model.inputs = {"images": (1, 3, size, size)}
+    plain = identify(model.state_dict())
+    quantize(model, images(1, 1, 3, size, size))
+    state = {f"module.{key}": array for key, array in model.state_dict().items()}  # as DataParallel wraps it
+    assert identify(state) == plain
+    other = from_state_dict(state)
+    other.inputs = model.inputs
+    assert digest(other) == digest(model)
+
+
+def test_a_model_without_scales_builds_the_same_network_as_before():
+    model = detector()
+    before = digest(model)
+    quantize(model, images(1, *SHAPE))
+    assert digest(model) != before
+    forget(model)
+    assert digest(model) == before
+    assert not any("scale" in name for name in model.state_dict())
+
+
+def test_scales_are_shown():
+    model = quantize(detector(), images(1, *SHAPE))
+    assert f"int8, input_scale={model.head.input_scale.item():.4g}, weight_scale=(6,)" in repr(model.head)
+    summary = model.trace().summary()
+    assert "quantised to int8: stem.conv" in summary
+    assert "quantize" in summary
+    assert {"head.input_scale", "head.weight_scale", "head.quant_max"} <= {name for name, _ in model.named_buffers()}
+
+
+def test_quantising_again_measures_again():
+    model = quantize(detector(), images(1, *SHAPE), method="max")
+    first = dict(model.state_dict())
+    quantize(model, [x * 2 for x in images(1, *SHAPE)], "fp8", "max", skip=["head"])
+    np.testing.assert_allclose(model.stem.conv.input_scale.item(), first["stem.conv.input_scale"] * 2 * 127 / 448)
+    assert not hasattr(model.head, "input_scale")
+
+
+def test_modules_and_skip_choose():
+    model = quantize(detector(), images(1, *SHAPE), modules=["first", "second*", "head"], skip=["second"])
+    quantised = [name.removesuffix(".weight_scale") for name in model.state_dict() if name.endswith("weight_scale")]
+    assert quantised == ["first.conv", "head"]
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "entropy", "mse"])
+def test_each_method_and_numpys_own_count(method):
+    model = filled(Sequential(Linear(512, 4)))
+    model.inputs = {"input": (16, 512)}
+    samples = images(8, 16, 512)
+    samples[3][0, 0] = 30.0  # one far from all others
+    quantize(model, samples, method=method)
+    magnitudes = np.abs(np.stack(samples)).ravel()
+    reach = model[0].input_scale.item() * 127
+    if method == "max":
+        assert reach == pytest.approx(30)
+    elif method == "percentile":
+        assert reach == pytest.approx(np.percentile(magnitudes, 99.99), abs=30 / 2048 * 2)
+    elif method == "mse":
+        errors = {r: _squared_error(magnitudes, r) for r in np.linspace(1, 30, 291)}
+        assert _squared_error(magnitudes, reach) <= min(errors.values()) * 1.02
+    else:
+        assert 3 < reach < 10
+
+
+def _squared_error(values: np.ndarray, reach: float) -> float:
+    steps = np.clip(np.round(values / (reach / 127)), -128, 127)
+    return float(((steps * (reach / 127) - values) ** 2).sum())
+
+
+def test_samples_are_streamed():
+    alive, most = 0, 0
+
+    class Sample(np.ndarray):
+        def __del__(self):
+            nonlocal alive
+            alive -= self.base is None
+
+    def stream():
+        nonlocal alive, most
+        for x in images(20, *SHAPE):
+            alive, sample = alive + 1, np.array(x).view(Sample)
+            alive -= 0
+            most = max(most, alive)
+            yield sample
+            del sample
+
+    model = quantize(detector(), stream(), method="max")
+    expected = max(np.abs(x).max() for x in images(20, *SHAPE)) / 127
+    assert model.stem.conv.input_scale.item() == pytest.approx(expected)
+
+
+def test_an_interrupted_calibration_goes_on(tmp_path, monkeypatch):
+    samples = images(6, *SHAPE)
+    whole = quantize(detector(), samples).state_dict()
+    monkeypatch.setattr(calibration, "_SAVE_EVERY_S", 0.0)
+    cache, model = tmp_path / "seen.npz", detector()
+
+    def interrupted():
+        yield from samples[:4]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize(model, interrupted(), calibration_cache=cache)
+    assert not any("scale" in name for name in model.state_dict())
+    seen = []
+
+    def rest():
+        for number, sample in enumerate(samples):
+            seen.append(number)
+            yield sample if number >= 4 else sample * 100  # what was seen already is not looked at again
+
+    result = quantize(model, rest(), calibration_cache=cache).state_dict()
+    assert seen == list(range(6))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(result[name], array, err_msg=name)
+    message = message_of(CheckpointError, lambda: quantize(detector(), samples, method="max", calibration_cache=cache))
+    assert "is a calibration of another network, or by another method" in message
+    cache.write_bytes(b"no zip")
+    assert "is no calibration" in message_of(CheckpointError, lambda: quantize(model, samples, calibration_cache=cache))
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def refused(error, *args, **kwargs) -> str:
+    """Return what ``quantize`` says of arguments, which leave the scales of a model as they were."""
+    model = quantize(detector(), images(1, *SHAPE), method="max")
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    message = message_of(error, lambda: quantize(model, *args, **kwargs))
+    assert list(before) == list(model.state_dict())
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    return message
+
+
+def test_no_samples():
+    assert "there are no samples" in refused(ArgumentError, [])
+    assert "samples are an iterable of inputs" in refused(ArgumentError, images(1, *SHAPE)[0])
+
+
+def test_a_sample_of_another_shape_is_named():
+    assert "sample 2" in refused(ShapeError, [*images(2, *SHAPE), *images(1, 1, 3, 16, 16)])
+
+
+def test_samples_that_are_not_finite_are_named_with_the_module():
+    message = refused(ArgumentError, [*images(1, *SHAPE), np.full(SHAPE, np.nan, np.float32)])
+    assert "sample 1" in message
+    assert "stem.conv" in message
+
+
+def test_samples_of_zeros():
+    assert "reads nothing but zeros in 2 samples" in refused(ArgumentError, [np.zeros(SHAPE, np.float32)] * 2)
+
+
+def test_modules_that_cannot_be_quantised():
+    message = refused(ArgumentError, images(1, *SHAPE), modules=["pool"])
+    assert "'pool', which is nothing that can be quantised" in message
+    assert "stem.conv, first.conv, second.conv, join.conv, head" in message
+    assert "headd" in refused(ArgumentError, images(1, *SHAPE), skip=["headd"])
+    assert "nothing is left to quantise" in refused(ArgumentError, images(1, *SHAPE), skip=["*"])
+    assert "modules takes a list" in refused(ArgumentError, images(1, *SHAPE), modules="head")
+
+
+def test_unknown_types_and_methods():
+    assert "int8" in refused(ArgumentError, images(1, *SHAPE), "int4")
+    assert "entropy" in refused(ArgumentError, images(1, *SHAPE), method="entropie")
+    assert "fp8 has none" in refused(ArgumentError, images(1, *SHAPE), "fp8", "entropy")
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("name", ["input_scale", "weight_scale", "output_scale"])
+def test_a_scale_is_a_positive_finite_number(name, scale):
+    model = quantize(detector(), images(1, *SHAPE))
+    module, path = (model.second.act, "second.act") if name == "output_scale" else (model.head, "head")
+    getattr(module, name).data.reshape(-1)[-1] = scale
+    message = message_of(ArgumentError, model.trace)
+    assert f"{name} of" in message
+    assert path in message
+    assert f"{scale:g}" in message
+
+
+def test_scales_of_another_model():
+    model, other = detector(), detector()
+    state = quantize(other, images(1, *SHAPE)).state_dict()
+    wrong = {**state, "first.nothing.input_scale": np.float32(1), "first.nothing.quant_max": np.float32(127)}
+    assert "unexpected: first.nothing.input_scale" in message_of(StateDictError, lambda: model.load_state_dict(wrong))
+    assert not any("scale" in name for name in model.state_dict())
+    model.load_state_dict({**state, "head.weight_scale": np.ones(5, np.float32)})
+    assert "weight_scale of" in message_of(ArgumentError, model.trace)
+    assert "5 scales for 6 channels" in message_of(ArgumentError, model.trace)
+
+
+def test_half_of_the_scales_is_missing():
+    state = quantize(detector(), images(1, *SHAPE)).state_dict()
+    for gone, left in itertools.permutations(("input_scale", "weight_scale")):
+        model = detector()
+        model.load_state_dict({name: array for name, array in state.items() if name != f"head.{gone}"})
+        assert f"has a{'n' if left[0] == 'i' else ''} {left} and no {gone}" in message_of(ArgumentError, model.trace)
+    model = detector()
+    model.load_state_dict({name: array for name, array in state.items() if name != "head.quant_max"})
+    assert "127 for int8, 448 for fp8" in message_of(ArgumentError, model.trace)
+    quantised = quantize(detector(), images(1, *SHAPE))
+    plain = {name: array for name, array in state.items() if "scale" not in name and "quant_max" not in name}
+    assert "missing: head.input_scale" in message_of(StateDictError, lambda: quantised.load_state_dict(plain))

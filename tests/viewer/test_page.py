@@ -1,0 +1,490 @@
+"""The page in a real browser: with the mouse, with the keyboard alone, narrow, dark, and two side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.viewer.engines import DYNAMIC, loaded
+from trtnn.viewer.facts import Facts, ModuleFacts, Roofline, RowFacts, TensorFacts
+
+IMAGES = np.zeros((1, 3, 32, 32), np.float32)
+FUSED = "stem.conv + stem.act"
+ROOFLINE = Roofline("NVIDIA H200", {"float32": 494e12, "float16": 989e12}, 4.8e12)
+
+
+@pytest.fixture
+def timed(engine, half_network):
+    """An engine's facts, with its times and its network's own."""
+    facts = engine.facts(engine.timing(IMAGES, runs=1), half_network)
+    return dataclasses.replace(facts, roofline=ROOFLINE)
+
+
+def title(page):
+    return page.inner_text("#details-title")
+
+
+def detail(page, name):
+    """Return what the panel says under a name."""
+    return (
+        page.locator("#details-body dt", has_text=re.compile(f"^{name}$"))
+        .locator("xpath=following-sibling::dd[1]")
+        .inner_text()
+    )
+
+
+def selected_rows(page):
+    return [line.split("\t")[0] for line in page.locator("#table tr[aria-selected=true]").all_inner_texts()]
+
+
+def search(page, text):
+    page.fill("#search", text)
+    page.press("#search", "Enter")
+
+
+def area(page, label):
+    """Return the place of an area's label on the map."""
+    return page.locator("#map-panes svg text", has_text=re.compile(f"^{re.escape(label)}")).first.bounding_box()
+
+
+def marked_area(page):
+    """Return the box of what is marked on the map; that of the drawn line would have the line's width too."""
+    (d,) = [one.get_attribute("d") for one in page.locator("#map-panes svg path[stroke-dasharray]").all()]
+    x, y, width, height = map(float, re.match(r"M([\d.]+),([\d.]+)h([\d.]+)v([\d.]+)", d).groups())
+    corner = page.locator("#map-panes svg").bounding_box()
+    return {"x": corner["x"] + x, "y": corner["y"] + y, "width": width, "height": height}
+
+
+def holds(box, inner):
+    across = box["x"] <= inner["x"] + 1 and inner["x"] + inner["width"] <= box["x"] + box["width"] + 1
+    return across and box["y"] <= inner["y"] + 1 and inner["y"] + inner["height"] <= box["y"] + box["height"] + 1
+
+
+def chosen_nodes(page):
+    return page.locator("#graph .node.chosen .first").all_text_contents()
+
+
+# -- selecting in one selects in all ----------------------------------------------------------------------------------
+
+
+def test_a_search_selects_everywhere(open_page, network):
+    page = open_page(network.facts())
+    search(page, "body.1.conv")
+    assert title(page) == "body.1.conv"
+    assert [network.layers()[int(number) - 1].path for number in selected_rows(page)] == ["body.1.conv"]
+    assert chosen_nodes(page) == ["body"]
+    assert holds(marked_area(page), area(page, "1"))
+    assert page.url.endswith("#body.1.conv")
+    assert page.inner_text("#said").startswith("body.1.conv, Conv2d, FLOPs 295 k")
+
+
+def test_a_search_shows_what_it_finds_first(open_page, network):
+    page = open_page(network.facts())
+    page.type("#search", "stem")
+    found = page.locator("#found li").all_inner_texts()
+    assert found[0] == "stem Block"
+    assert "stem.conv Conv2d" in found
+    assert page.get_attribute("#search", "aria-expanded") == "true"
+    page.press("#search", "ArrowDown")
+    assert page.get_attribute("#search", "aria-activedescendant") == "found-1"
+    page.press("#search", "Enter")
+    assert title(page) == found[1].split()[0]
+    page.fill("#search", "linear")
+    assert page.locator("#found li").first.inner_text() == "head Linear"  # by its class
+    page.fill("#search", "nothing")
+    assert page.is_hidden("#found")
+    assert page.inner_text("#said") == "Nothing is called nothing"
+
+
+def test_a_click_on_the_map_selects(open_page, network):
+    page = open_page(network.facts())
+    box = area(page, "stem")
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    assert title(page).startswith("stem")
+    assert chosen_nodes(page) == ["stem"]
+
+
+def test_a_click_on_a_line_of_the_table_selects(open_page, timed):
+    page = open_page(timed)
+    page.locator("#table tbody tr", has_text="stem.conv + stem.act").click()
+    assert title(page) == FUSED
+    assert chosen_nodes(page) == ["stem"]
+    assert holds(marked_area(page), area(page, "conv + act"))
+
+
+def test_a_click_on_the_graph_selects(open_page, network):
+    page = open_page(network.facts())
+    page.locator("#graph .node", has_text="head").first.click()
+    assert title(page) == "head"
+    rows = [network.layers()[int(number) - 1].path for number in selected_rows(page)]
+    assert set(rows) == {"head"}
+
+
+def test_an_address_leads_to_what_it_names(open_page, network):
+    page = open_page(network.facts())
+    page.goto(page.url.split("#")[0] + "#body.0")
+    assert title(page) == "body.0"
+    page.reload()
+    assert title(page) == "body.0"
+
+
+# -- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_the_facts_of_a_layer(open_page, timed):
+    page = open_page(timed)
+    search(page, FUSED)
+    (row,) = [row for row in timed.rows if row.name == FUSED]
+    assert detail(page, "Module") == "stem"
+    assert detail(page, "Class") == "Block"
+    assert detail(page, "Line") == row.line
+    assert detail(page, "Precision asked") == "float16"
+    assert detail(page, "Precision built") == "float16"
+    assert detail(page, "Time") == f"{row.milliseconds:.2f} ms, {100 * row.share:.1f} % of all"
+    assert detail(page, "Parameters").startswith("224, ")
+    assert detail(page, "FLOPs per byte") == f"{row.flops / row.moved_bytes:.1f}"
+    assert detail(page, "On this GPU") == "bound by memory: the ridge is at 206 FLOPs per byte"
+    most = row.flops / row.moved_bytes * ROOFLINE.bytes_per_second
+    assert detail(page, "Of the roofline") == f"{100 * row.flops / (row.milliseconds / 1000) / most:.1f} %"
+    assert "Fused of 2 modules" in page.locator("#details h3").all_inner_texts()
+    assert page.locator("#details-body dd", has_text="8×3×3×3 float").count() == 1
+    counts = page.locator("#details .bins").first.get_attribute("aria-label")
+    assert counts == f"Histogram of kernel: {', '.join(map(str, row.weights[0].counts))}"
+    page.locator("#details button", has_text=re.compile("^stem.act$")).click()
+    assert title(page) == "stem.act"
+    assert "It has no layers of its own" in page.inner_text("#details-body")
+
+
+def test_shapes_at_the_ends_of_a_profile(open_page):
+    page = open_page(loaded().trace(DYNAMIC).facts())
+    page.locator("#table tbody tr", has_text="stem.conv").first.click()
+    lines = page.locator("#details table tr").all_inner_texts()
+    assert lines[0].split("\t")[1:] == ["Tensor", "Shape", "min", "opt", "max"]
+    assert lines[1].split("\t") == ["input", "images", "batch×3×32×32 float32", "1×3×32×32", "2×3×32×32", "4×3×32×32"]
+
+
+def test_edges_have_shapes_and_types(open_page, network):
+    page = open_page(network.facts())
+    nodes = page.locator("#graph .node .first").all_text_contents()
+    assert {"stem", "body", "head", "input images", "output output"} <= set(nodes)
+    labels = page.locator("#graph .edge text").all_text_contents()
+    assert labels.count("1×8×16×16 float32") == 4  # stem to body and to the sum, body to the sum, the sum to the mean
+    assert "1×3×32×32 float32" in labels
+    page.check("#every")
+    assert page.locator("#graph .node.row").count() == len(network.layers())
+
+
+def test_a_module_is_opened_and_left(open_page, network):
+    page = open_page(network.facts())
+    page.locator("#graph .node", has_text="body").first.dblclick()
+    assert page.inner_text("#graph-title") == "Graph of body"
+    assert {"body.0", "body.1"} <= set(page.locator("#graph .node .first").all_text_contents())
+    assert page.locator("#graph .node.outside .first").all_text_contents() == ["from stem.act", "to /elementwise"]
+    assert page.inner_text("#trail") == "small\n›\nbody"
+    page.check("#inside")
+    assert page.inner_text("#count") == f"4 of {len(network.layers())} layers"
+    page.locator("#trail button", has_text="small").click()
+    assert page.inner_text("#graph-title") == "Graph of small"
+    assert page.inner_text("#count").startswith(f"{len(network.layers())} of ")
+
+
+def test_the_table_is_sorted_and_filtered(open_page, timed):
+    page = open_page(timed)
+    names = [row.name for row in timed.rows]
+
+    def column():
+        lines = page.locator("#table tbody tr:not([hidden])").all_inner_texts()
+        return [int(line.split("\t")[0]) for line in lines]
+
+    assert column() == [index + 1 for index in range(len(names))]
+    page.click("#table th button:has-text('Time')")
+    assert column() == [index + 1 for index in reversed(range(len(names)))]
+    assert page.locator("#table th", has_text="Time").get_attribute("aria-sort") == "descending"
+    page.click("#table th button:has-text('Time')")
+    assert column() == [index + 1 for index in range(len(names))]
+    page.fill("#filter", "CASK stem")
+    assert [names[number - 1] for number in column()] == [FUSED]
+    page.fill("#filter", "")
+    page.click("#table th button:has-text('FLOPs')")
+    unknown = {index + 1 for index, row in enumerate(timed.rows) if row.flops is None}
+    assert set(column()[len(names) - len(unknown) :]) == unknown  # what is unknown is no 0: it stands at the end
+
+
+def test_sizes_and_colours_are_chosen(open_page, timed):
+    errors = [dataclasses.replace(m, errors={"fp16": 1e-4} if m.path == "stem" else {}) for m in timed.modules]
+    page = open_page(dataclasses.replace(timed, modules=errors))
+    sizes = page.locator("#size option").all_inner_texts()
+    assert sizes == ["Time", "FLOPs", "Parameters", "Activations", "Bytes moved"]
+    kinds = page.locator("#color option").all_inner_texts()
+    assert kinds == ["Time", "Precision", "Error of fp16", "Intensity / roofline's ridge"]
+    for size in sizes:
+        page.select_option("#size", label=size)
+        for kind in kinds:
+            page.select_option("#color", label=kind)
+            assert page.locator("#legend svg").count() == 1
+    page.select_option("#size", label="Parameters")
+    page.select_option("#color", label="Error of fp16")
+    search(page, "stem")
+    assert detail(page, "Error of fp16") == "1.0e-4"
+    assert "on the map" in page.inner_text("#map-panes")  # some have no parameters
+
+
+def test_areas_are_as_large_as_what_they_stand_for(open_page, timed):
+    page = open_page(timed)
+    page.select_option("#depth", label="1")
+    label = lambda name: page.locator("#map-panes svg text", has_text=re.compile(f"^{name}$")).first  # noqa: E731
+    sums = {}
+    for path in ("stem", "body"):
+        box = area(page, path)
+        page.mouse.click(box["x"] + 3, box["y"] + 3)
+        assert title(page).startswith(path)
+        found = marked_area(page)
+        sums[path] = found["width"] * found["height"]
+        assert label(path).is_visible()
+    times = {p: sum(r.milliseconds for r in timed.rows if r.module and r.module.startswith(p)) for p in sums}
+    assert sums["body"] / sums["stem"] == pytest.approx(times["body"] / times["stem"], rel=0.15)
+
+
+# -- the keyboard alone -----------------------------------------------------------------------------------------------
+
+
+def test_tab_reaches_all_that_can_be_used(open_page, network):
+    page = open_page(network.facts())
+    reached = []
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                """() => {
+                    const at = document.activeElement;
+                    const around = at.closest('thead') ?? at.closest('tr, .map, #trail') ?? at;
+                    return at.closest('svg') ? 'node' : at.id || around.tagName;
+                }"""
+            )
+        )
+    told = list(dict.fromkeys(reached))
+    expected = ["search", "size", "color", "depth", "theme", "NAV", "DIV", "every", "smaller", "larger", "node"]
+    assert told[: len(expected)] == expected
+    rest = told[len(expected) :]
+    assert [name for name in rest if name in ("filter", "inside", "THEAD", "TR")] == ["filter", "inside", "THEAD", "TR"]
+    assert reached.count("node") == 1  # arrows go on from there
+    assert reached.count("TR") == 1
+
+
+def test_keys_on_the_map(open_page, network):
+    page = open_page(network.facts())
+    page.focus(".map")
+    page.keyboard.press("ArrowRight")
+    assert title(page) == "small"
+    page.keyboard.press("ArrowDown")
+    assert title(page) == "body"  # the largest
+    page.keyboard.press("ArrowRight")
+    assert title(page) == "stem"
+    page.keyboard.press("ArrowLeft")
+    assert title(page) == "body"
+    page.keyboard.press("ArrowDown")
+    assert title(page).startswith("body.")
+    page.keyboard.press("ArrowUp")
+    assert title(page) == "body"
+    page.keyboard.press("Enter")
+    assert page.inner_text("#graph-title") == "Graph of body"
+    assert page.evaluate("document.activeElement.className") == "map"
+    page.keyboard.press("Escape")
+    assert page.inner_text("#graph-title") == "Graph of small"
+    assert page.evaluate("document.activeElement.className") == "map"
+
+
+def test_keys_on_the_graph(open_page, network):
+    page = open_page(network.facts())
+    page.focus("#graph .node[aria-label^='input images']")
+    page.keyboard.press("ArrowDown")
+    assert title(page) == "stem"
+    page.keyboard.press("ArrowDown")
+    assert title(page) == "body"
+    page.keyboard.press("ArrowUp")
+    assert title(page) == "stem"
+    page.keyboard.press("Enter")
+    assert page.inner_text("#graph-title") == "Graph of stem"
+    page.keyboard.press("Escape")
+    assert page.inner_text("#graph-title") == "Graph of small"
+    assert page.evaluate("document.activeElement.classList.contains('node')")
+
+
+def test_keys_on_the_table(open_page, network):
+    page = open_page(network.facts())
+    page.focus("#table tr[tabindex='0']")
+    first = network.layers()[0].path
+    page.keyboard.press("Enter")
+    assert title(page).startswith(first)
+    page.keyboard.press("ArrowDown")
+    assert selected_rows(page) == ["2"]
+    page.keyboard.press("End")
+    assert selected_rows(page) == [str(len(network.layers()))]
+    page.keyboard.press("Home")
+    assert selected_rows(page) == ["1"]
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+
+
+# -- narrow, dark, without colour -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_it_fits_and_is_readable(open_page, timed, width, theme):
+    page = open_page(timed, width=width, theme=theme)
+    search(page, FUSED)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for place in ("body", ".hint", "#details dt", "#details dd", "#table td", "thead th", "#graph .node text"):
+        assert contrast(page, place) >= 4.5, place
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("L")
+    histogram = np.array(picture.histogram()) / (picture.width * picture.height)
+    lightest = histogram[200:].sum()
+    assert lightest > 0.5 if theme == "light" else lightest < 0.3
+    assert (histogram > 1e-4).sum() > 20  # something is drawn
+
+
+def contrast(page, place):
+    """Return the contrast of a text with what is behind it, by WCAG 2.1."""
+    colors = page.locator(place).first.evaluate(
+        """(one) => {
+            const style = getComputedStyle(one), ink = one.namespaceURI.includes('svg') ? style.fill : style.color;
+            let at = one.closest('.node')?.querySelector('rect') ?? one, ground;
+            do {
+                const own = getComputedStyle(at);
+                ground = at.tagName === 'rect' ? own.fill : own.backgroundColor;
+                at = at.parentElement;
+            } while (at && /rgba\\(.*, 0\\)|transparent/.test(ground));
+            return [ink, ground];
+        }"""
+    )
+    lights = []
+    for color in colors:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        lights.append(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    low, high = sorted(lights)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_theme_is_chosen(open_page, network):
+    page = open_page(network.facts())
+    dark = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")  # noqa: E731
+    before = dark()
+    page.select_option("#theme", label="dark")
+    assert dark() != before
+    page.select_option("#theme", label="system")
+    assert dark() == before
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"getComputedStyle(document.body).backgroundColor !== '{before}'")
+
+
+def test_precisions_are_told_apart_without_colour(open_page, timed):
+    rows = [dataclasses.replace(row, built="float32") if row.module == "head" else row for row in timed.rows]
+    page = open_page(dataclasses.replace(timed, rows=rows))
+    page.select_option("#color", label="Precision")
+    fills = page.eval_on_selector_all("#map-panes svg path", "(all) => all.map((one) => one.getAttribute('fill'))")
+    assert {"url(#pattern-float16)", "url(#pattern-float32)"} <= set(fills)
+    assert page.locator("#pattern-float16 path").get_attribute("d") != page.locator(
+        "#pattern-float32 path"
+    ).get_attribute("d")
+    texts = " ".join(page.locator("#map-panes svg text").all_text_contents())
+    assert "float16" in texts
+
+
+# -- two side by side -------------------------------------------------------------------------------------------------
+
+
+def test_where_two_engines_part(open_page, timed):
+    slower = [
+        dataclasses.replace(row, milliseconds=row.milliseconds * (3 if row.module and "body" in row.module else 1))
+        for row in timed.rows
+    ]
+    page = open_page(timed, dataclasses.replace(timed, title="other", rows=slower))
+    assert page.locator(".map").count() == 2
+    page.select_option("#depth", label="1")
+    first = page.locator("#difference-table tbody tr").first.inner_text().split("\t")
+    own = sum(row.milliseconds for row in timed.rows if row.module and row.module.startswith("body"))
+    assert [first[0], first[4]] == ["body", "3.00"]
+    assert (own, first[1:4]) == (9, ["9.00 ms", "27.0 ms", "+18.0 ms"])
+    page.locator("#difference-table button", has_text="body").first.click()
+    assert title(page) == "body"
+    assert page.locator("#map-panes svg path[stroke-dasharray]").count() == 2  # it is marked in both
+    page.select_option("#graph-side", label="B: other")
+    assert chosen_nodes(page) == ["body"]
+    page.select_option("#table-side", label="B: other")
+    page.locator("#table tbody tr", has_text="head").first.click()
+    assert title(page).startswith("head")
+
+
+def test_a_module_of_one_alone_is_said_so(open_page, network):
+    facts = network.facts()
+    fewer = dataclasses.replace(facts, rows=[row for row in facts.rows if row.module != "head"])
+    page = open_page(facts, fewer)
+    page.select_option("#depth", label="1")
+    line = page.locator("#difference-table tbody tr", has_text="head").inner_text().split("\t")
+    assert line[2] == "not there"
+
+
+# -- odd facts --------------------------------------------------------------------------------------------------------
+
+HOSTILE = "</script><script>console.error('run')</script><img src=x onerror=\"console.error('run')\">"
+
+
+def test_text_is_never_run(open_page):
+    rows = [
+        RowFacts(
+            HOSTILE, HOSTILE, [HOSTILE], HOSTILE, [HOSTILE], ["b"], flops=5, moved_bytes=2, details={HOSTILE: HOSTILE}
+        ),
+        RowFacts("b", "m", ["m"], "conv", ["b"], ["c"], flops=3, moved_bytes=2),
+    ]
+    facts = Facts(
+        f"{HOSTILE}!", "engine", {HOSTILE: HOSTILE}, [HOSTILE], ["c"], [{HOSTILE: HOSTILE}],
+        [ModuleFacts("m", HOSTILE, HOSTILE, {HOSTILE: 0.5})],
+        [TensorFacts(HOSTILE, HOSTILE, [HOSTILE, -1]), TensorFacts("b", "int8", [1])], rows, [HOSTILE],
+    )  # fmt: skip
+    page = open_page(facts, facts)
+    search(page, HOSTILE)
+    assert detail(page, "Module") == HOSTILE
+    assert page.locator("img").count() == 0
+    assert page.title() == f"{HOSTILE}! and {HOSTILE}!"
+
+
+def test_an_engine_of_elsewhere(open_page, built):
+    from tests.viewer.test_engine_facts import elsewhere
+
+    page = open_page(elsewhere(built).facts())
+    assert "cannot run here" in page.inner_text(".notes")
+    assert page.inner_text("#count") == "0 of 0 layers"
+    assert "There are no layers to show" in page.inner_text("#map-panes")
+    assert "images: 1×3×32×32 float32" in page.inner_text("#about")
+
+
+def test_rows_in_a_circle_are_drawn(open_page):
+    rows = [
+        RowFacts("a", "m", ["m"], "recurrence", ["y"], ["x"], flops=1),
+        RowFacts("b", "m", ["m"], "conv", ["x"], ["y"], flops=1),
+        RowFacts("c", None, [], "Reformat", ["y"], ["z"], milliseconds=1.0),
+    ]
+    page = open_page(Facts("loop", "engine", {}, ["in"], ["z"], rows=rows))
+    page.check("#every")
+    assert page.locator("#graph .node.row").count() == 3
+    search(page, "(TensorRT)")
+    assert title(page) == "(TensorRT)"
+    assert detail(page, "Time") == "1.00 ms, 100.0 % of all" or "unknown" in detail(page, "Time")
+
+
+def test_values_that_are_not_finite(open_page, network):
+    facts = network.facts()
+    modules = [
+        dataclasses.replace(m, errors={"fp16": float("inf") if m.path == "stem" else 0.0}) for m in facts.modules
+    ]
+    page = open_page(dataclasses.replace(facts, modules=modules))
+    page.select_option("#color", label="Error of fp16")
+    search(page, "stem")
+    assert detail(page, "Error of fp16") == "overflows"

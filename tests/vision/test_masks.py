@@ -1,0 +1,153 @@
+"""Instance masks beside torch's resizing, COCO's tool, OpenCV's polygons, and plain arrays."""
+
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from trtnn.errors import ShapeError
+from trtnn.vision import Detections, Masks
+from trtnn.vision.placing import place
+
+
+def blobs(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Masks of several parts with holes in them, (count, height, width) bool."""
+    rng = np.random.default_rng((seed, count, height, width))
+    return np.stack([cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), 3) > 0.03 for _ in range(count)])
+
+
+def prototypes_of(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    noise = rng.standard_normal((32, rows, columns)).astype(np.float32)
+    return np.stack([10 * cv2.GaussianBlur(plane, (0, 0), 2) for plane in noise])
+
+
+def plainly(prototypes, coefficients, boxes, window, size):
+    """All the image lies on resized by torch, and then cut to boxes in px of the image."""
+    sums = np.einsum("nc,crs->nrs", coefficients.astype(np.float64), prototypes.astype(np.float64))
+    (top, bottom), (left, right) = window
+    part = torch.from_numpy(sums[:, top:bottom, left:right])[None]
+    resized = torch.nn.functional.interpolate(part, size, mode="bilinear", align_corners=False)[0].numpy()
+    ys, xs = np.arange(size[0])[:, None], np.arange(size[1])
+    inside = [(xs >= x1) & (xs < x2) & (ys >= y1) & (ys < y2) for x1, y1, x2, y2 in boxes]
+    return (resized > 0) & np.array(inside), np.abs(resized)
+
+
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [((128, 192), ((0, 32), (0, 48))), ((100, 192), ((4, 28), (0, 48))), ((300, 225), ((0, 32), (12, 36)))],
+    ids=["as it is", "margins above and below", "margins beside, enlarged"],
+)
+def test_masks_are_prototypes_resized_and_cut(size, window):
+    rng, canvas = np.random.default_rng(1), (128, 192)
+    prototypes, coefficients = prototypes_of(rng, 32, 48), rng.standard_normal((9, 32)).astype(np.float32)
+    (top, bottom), (left, right) = window
+    scale = (right - left) * 4 / size[1], (bottom - top) * 4 / size[0]
+    placement = place("letterbox", size, canvas)
+    if size == (100, 192):  # a whole number of cells above, as where a side is a multiple of 8
+        size, scale = (96, 192), (1.0, 1.0)
+        placement = place("letterbox", size, canvas)
+    assert placement.scale == pytest.approx(scale)
+    corners, sides = rng.uniform(-10, 150, (9, 2)), rng.uniform(1, 120, (9, 2))
+    boxes = np.concatenate([corners, corners + sides], 1).astype(np.float32)
+    boxes[0], boxes[1], boxes[2] = (0, 0, 192, 128), (20.5, 30.2, 20.9, 31.1), (-9, -9, -1, -1)
+    masks = Masks.of_prototypes(prototypes, coefficients, boxes, canvas).scaled(placement)
+    expected, far = plainly(prototypes, coefficients, placement.to_source(boxes), window, size)
+    actual = np.asarray(masks)
+    assert masks.shape == actual.shape == expected.shape
+    assert expected[0].any()
+    assert not actual[2].any()
+    np.testing.assert_array_equal(actual | (far < 1e-4), expected | (far < 1e-4))  # but for where it is a toss
+    assert (far < 1e-4).mean() < 1e-3
+
+
+def test_a_part_is_what_lies_within_the_box():
+    rng = np.random.default_rng(2)
+    boxes = np.float32([[10.2, 20, 30, 41.5], [0, 0, 64, 64]])
+    masks = Masks.of_prototypes(prototypes_of(rng, 16, 16), rng.standard_normal((2, 32)), boxes, (64, 64))
+    top, left, part = masks.part(0)
+    assert (top, left, part.shape) == (20, 11, (22, 19))
+    np.testing.assert_array_equal(masks[0][20:42, 11:30], part)
+    assert masks[0].sum() == part.sum() > 0
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 50), (2, 1, 60), (2, 60, 1), (0, 5, 6), (1, 3, 4)])
+def test_arrays_are_kept_as_they_are(shape):
+    array = blobs(*shape) if shape[0] else np.zeros(shape, bool)
+    masks = Masks.of_array(array)
+    np.testing.assert_array_equal(masks, array)
+    assert (len(masks), masks.size, masks.shape) == (shape[0], shape[1:], shape)
+    assert all((one == other).all() for one, other in zip(masks, array, strict=True))
+    assert Masks.of_array(np.zeros((2, 4, 5))).are_empty().tolist() == [True, True]
+    assert Masks.of_array(np.ones((2, 4, 5))).are_empty().tolist() == [False, False]
+
+
+def test_masks_are_picked_as_the_first_axis_of_an_array():
+    array = blobs(5, 20, 30)
+    masks = Masks.of_array(array)
+    for index in ([3, 1], slice(1, 4), np.array([True, False, True, False, True]), [], np.array([-1])):
+        np.testing.assert_array_equal(masks[index], array[index])
+    np.testing.assert_array_equal(masks[-1], array[-1])
+    assert repr(masks) == "Masks(5 of 20×30 px)"
+    assert np.asarray(masks, np.uint8).dtype == np.uint8
+    with pytest.raises(IndexError):
+        masks[5]
+
+
+def test_run_lengths_are_coco_s():
+    coder = pytest.importorskip("pycocotools.mask")
+    full, empty = np.ones((1, 7, 9), bool), np.zeros((1, 7, 9), bool)
+    corner = empty.copy()
+    corner[0, -1, -1] = True
+    for array in (blobs(6, 60, 83), blobs(2, 300, 200), full, empty, corner, blobs(3, 1, 50), blobs(3, 50, 1)):
+        masks = Masks.of_array(array)
+        for index, mask in enumerate(array):
+            theirs = coder.encode(np.asfortranarray(mask, np.uint8))
+            assert masks.rle(index) == {"size": list(mask.shape), "counts": theirs["counts"].decode()}
+
+
+def filled(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    canvas = np.zeros(size, np.uint8)
+    cv2.fillPoly(canvas, [points.round().astype(np.int32).reshape(-1, 1, 2)], 1)
+    return canvas.astype(bool)
+
+
+def test_an_outline_fills_to_all_parts_of_the_mask():
+    for array in blobs(8, 70, 90):
+        contours, _ = cv2.findContours(array.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        whole = np.zeros(array.shape, np.uint8)
+        cv2.drawContours(whole, contours, -1, 1, cv2.FILLED)
+        polygon = Masks.of_array(array[None]).polygon(0)
+        assert polygon.dtype == np.float32
+        assert len(contours) > 2
+        assert (filled(polygon, array.shape) >= whole.astype(bool)).all()  # lines between parts are more
+        assert filled(polygon, array.shape).sum() < 1.2 * whole.sum()
+    assert Masks.of_array(np.zeros((1, 4, 5))).polygon(0).shape == (0, 2)
+    square = np.zeros((1, 30, 40), bool)
+    square[0, 5:11, 20:31] = True
+    points = Masks.of_array(square).polygon(0)
+    assert sorted(map(tuple, points.tolist())) == [(20, 5), (20, 10), (30, 5), (30, 10)]
+
+
+def test_three_hundred_masks_of_a_large_image_are_small_until_they_are_asked_for():
+    rng, size = np.random.default_rng(0), (2160, 3840)
+    prototypes, coefficients = prototypes_of(rng, 96, 160), rng.standard_normal((300, 32)).astype(np.float32)
+    boxes = np.tile(np.float32([[0, 0, 640, 360]]), (300, 1))
+    placement = place("letterbox", size, (384, 640))
+    tracemalloc.start()
+    masks = Masks.of_prototypes(prototypes, coefficients, boxes, (384, 640)).scaled(placement)
+    for mask in masks[:3]:
+        assert mask.shape == size
+    part = masks.rle(5)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 300e6  # all of them would be 2,488 MB
+    assert len(part["counts"]) < 100_000
+
+
+def test_masks_of_another_shape():
+    with pytest.raises(ShapeError, match=r"masks have the shape \(n, height, width\)\n.*received: \(4, 5\)"):
+        Masks.of_array(np.zeros((4, 5)))
+    with pytest.raises(ShapeError, match=r"as many masks as boxes\n.*2 boxes, 1 masks"):
+        Detections(np.zeros((2, 4)), [0.5, 0.5], [0, 0], masks=np.zeros((1, 4, 5)))

@@ -1,0 +1,78 @@
+"""What lies beside the weights in a folder of transformers: config.json, and preprocessor_config.json.
+
+Weights alone do not tell the names of classes, nor which activations, epsilons and queries a network has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trtnn.checkpoint.state_dict import check_metadata
+from trtnn.errors import CheckpointError
+from trtnn.strict_json import parse_object
+
+_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_LIMIT_BYTES = 4_000_000
+_MOST_VALUES = 200_000
+
+
+def beside(path: Path) -> dict[str, Any]:
+    """Return metadata of what lies beside a file of weights; nothing where that is no folder of transformers.
+
+    A config.json is transformers' where it is an object with a ``model_type``. Of what it says ``config`` holds all,
+    ``names`` the classes', ``architecture`` the class; ``preprocessor_config`` holds all of the other file, ``imgsz``
+    the height and width in it.
+
+    Raises:
+        CheckpointError: one of them has names of classes, and is not sound.
+    """
+    config = _read(path.parent / _CONFIG)
+    if not isinstance(config.get("model_type"), str):
+        return {}
+    said: dict[str, Any] = {"config": config}
+    if names := _names(config.get("id2label")):
+        said["names"] = names
+    architectures = config.get("architectures")
+    if isinstance(architectures, list) and len(architectures) == 1 and isinstance(architectures[0], str):
+        said["architecture"] = architectures[0]
+    if preprocessor := _read(path.parent / _PREPROCESSOR):
+        said["preprocessor_config"] = preprocessor
+        size = preprocessor.get("size")
+        if isinstance(size, dict) and size.keys() == {"height", "width"}:
+            said["imgsz"] = [size["height"], size["width"]]
+    try:
+        return check_metadata(said)
+    except ValueError:  # an image size that is none
+        said.pop("imgsz")
+        return said
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the object in a file; nothing where there is none: files of these names are others' too.
+
+    Raises:
+        CheckpointError: it has names of classes, and is not sound.
+    """
+    if not path.is_file() or path.stat().st_size > _LIMIT_BYTES:
+        return {}
+    text = path.read_bytes()
+    try:
+        return parse_object(text, _MOST_VALUES)
+    except ValueError as error:
+        if b'"id2label"' not in text:
+            return {}
+        raise CheckpointError(
+            f"{path}, which tells what the weights beside it are of, is not sound JSON: {error}",
+            "mend it, or move the weights to another folder",
+        ) from error
+
+
+def _names(labels: Any) -> list[str] | None:
+    """Return the names of classes, where each has one that is not the number that transformers gives without any."""
+    if not isinstance(labels, dict) or labels.keys() != {str(i) for i in range(len(labels))}:
+        return None
+    names = [labels[str(i)] for i in range(len(labels))]
+    if not all(isinstance(name, str) for name in names) or names == [f"LABEL_{i}" for i in range(len(names))]:
+        return None
+    return names

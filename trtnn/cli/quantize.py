@@ -1,0 +1,82 @@
+"""``trtnn quantize``: a checkpoint in int8 or fp8, with its scales."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import trtnn
+from trtnn.checkpoint.state_dict import StateDict, metadata_of
+from trtnn.cli.options import ModelName, Samples, Size, Weights, What, load_what, resized_inputs
+from trtnn.cli.program import command, print_line
+from trtnn.cli.sources import source_path
+from trtnn.cli.tables import counted, megabytes
+from trtnn.errors import ArgumentError
+from trtnn.files import check_writable
+
+
+class DTypeName(str, Enum):
+    """The types that are quantised to."""
+
+    int8 = "int8"
+    fp8 = "fp8"
+
+
+class Method(str, Enum):
+    """How a range comes of what was seen."""
+
+    max = "max"
+    percentile = "percentile"
+    entropy = "entropy"
+    mse = "mse"
+
+
+@command(
+    "trtnn quantize yolov5s.pt --samples photos/ -o yolov5s-int8.safetensors",
+    "trtnn quantize yolov5s.pt --samples 'photos/*.jpg' --skip model.24",
+)
+def quantize(
+    what: What,
+    samples: Annotated[str, typer.Option(help="A picture, a folder of pictures, or a quoted glob.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The checkpoint to write.", show_default="beside WHAT, -int8.safetensors"),
+    ] = None,
+    weights: Weights = None,
+    model: ModelName = None,
+    dtype: Annotated[DTypeName, typer.Option(help="The type to quantise to.")] = DTypeName.int8,
+    method: Annotated[Method, typer.Option(help="How a range comes of the numbers that were seen.")] = Method.mse,
+    module: Annotated[
+        list[str] | None,
+        typer.Option(help="A module to quantise, or a pattern; may be repeated.", show_default="all that can be"),
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="A module not to quantise, or a pattern; may be repeated.")
+    ] = None,
+    size: Size = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A file that keeps what was seen, so that an interrupted command goes on.")
+    ] = None,
+) -> None:
+    """Measure the ranges of a model's numbers on pictures, and write a checkpoint that is quantised.
+
+    What is written is a checkpoint like any other: trtnn build --fp16, trtnn val and the rest take it. Its scales stand
+    beside the weights. The CPU runs the network on the pictures; a few hundred are usual, and no GPU is needed.
+    """
+    network = load_what(what, weights, model)
+    source = weights or source_path(what)
+    path = check_writable(output or source.with_name(f"{source.stem}-{dtype.value}.safetensors"))
+    if path.resolve() == source.resolve():
+        raise ArgumentError(f"the checkpoint would take the place of {source}", "give another file with --output")
+    inputs = resized_inputs(network, size, batch=None)
+    read = Samples(samples, inputs, network.metadata)
+    declared, network.inputs = network.inputs, inputs
+    trtnn.quantize(network, read, dtype.value, method.value, module or None, skip or (), calibration)
+    network.inputs = declared
+    said = metadata_of(trtnn.load(source)) if source.exists() and source.suffix != ".py" else {}
+    trtnn.save(StateDict(network.state_dict(), said), path)
+    scales = sum(name.endswith(".weight_scale") for name in network.state_dict())
+    print_line(f"{path}, {megabytes(path.stat().st_size)}, {counted(scales, 'module')} in {dtype.value}")

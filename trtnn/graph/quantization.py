@@ -1,0 +1,219 @@
+"""Quantisation as modules declare it, and the Quantize and Dequantize layers that a trace writes for it.
+
+A quantised number is q = round(x / scale), halves to the even number, held to the ends of its type; it stands for
+q · scale. A module says by buffers of its own what is rounded so:
+
+- ``input_scale``: of what its layer reads, one number.
+- ``weight_scale``: of its weights, one number for each output channel.
+- ``product_scale``: of the two operands of each product of matrices in its forward, in their order, (products, 2).
+- ``output_scale``: of what it returns, one number.
+- ``quant_max``: the largest q: 127 for int8, 448 for float8_e4m3fn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trtnn.dtypes import DType, float8_e4m3fn, int8
+from trtnn.errors import ArgumentError, BackendError, where
+
+if TYPE_CHECKING:
+    from trtnn.graph.graph import Graph
+
+#: The types that are quantised to, by the largest number of each.
+TYPES = {127.0: int8, 448.0: float8_e4m3fn}
+SCALES = ("input_scale", "weight_scale", "product_scale", "output_scale")
+BUFFERS = (*SCALES, "quant_max")
+
+
+def largest_of(dtype: DType) -> float:
+    """Return the largest number of a type that is quantised to."""
+    return 448.0 if dtype is float8_e4m3fn else 127.0
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a tensor is rounded.
+
+    Attributes:
+        dtype: int8 or float8_e4m3fn.
+        scale: one number, or a tuple of one for each channel.
+        axis: the dimension of the channels; None of one number.
+    """
+
+    dtype: DType
+    scale: float | tuple[float, ...]
+    axis: int | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.scale, self.axis))  # to hash a DType may load torch
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a module declares to be quantised; see the head of this file.
+
+    Attributes:
+        dtype: int8 or float8_e4m3fn.
+        input, output: the scale, or None where it is not rounded.
+        weight: the scales of output channels, or None.
+        products: the scales of the operands of each product.
+    """
+
+    dtype: DType
+    input: float | None = None
+    weight: tuple[float, ...] | None = None
+    products: tuple[tuple[float, float], ...] = ()
+    output: float | None = None
+
+    @property
+    def is_rounded_behind_alone(self) -> bool:
+        """Whether nothing is declared but how what it returns is rounded."""
+        return self.input is None and self.weight is None and not self.products
+
+
+@dataclass
+class Placement:
+    """Which inputs of a network's layers are rounded, by the name of the layer and the index of its input.
+
+    Attributes:
+        reads: of tensors; of the weights that a layer of matrix products reads as well.
+        kernels: of the arrays that convolutions hold, by the layer's name.
+        owners: for each of ``reads`` the path of the module that declares its scale.
+        outputs: of the network's outputs, by name.
+        modules: the type that each module is quantised to, by its path.
+    """
+
+    reads: dict[tuple[str, int], Rounding] = field(default_factory=dict)
+    kernels: dict[str, Rounding] = field(default_factory=dict)
+    owners: dict[tuple[str, int], str] = field(default_factory=dict)
+    outputs: dict[str, Rounding] = field(default_factory=dict)
+    modules: dict[str, DType] = field(default_factory=dict)
+
+
+def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:
+    """Return what a module declares by its buffers, or None where it has no scale.
+
+    Args:
+        path: of the module, for messages.
+        buffers: by name.
+
+    Raises:
+        ArgumentError: a scale is empty, or no positive finite number; or the largest number is of no type.
+    """
+    if not any(name in buffers for name in BUFFERS):
+        return None
+    named = {name: _numbers(path, name, buffers[name]) for name in BUFFERS if buffers.get(name) is not None}
+    if not any(name in named for name in SCALES):
+        return None
+    if "quant_max" not in named:
+        raise ArgumentError(
+            f"{where(path)} has scales, and nothing says of which type",
+            "quant_max says it: 127 for int8, 448 for fp8",
+        )
+    largest = float(named.pop("quant_max").item())
+    if largest not in TYPES:
+        raise ArgumentError(f"quant_max of {where(path)} is {largest:g}", "127 is int8, 448 is fp8")
+    for name, scales in named.items():
+        wrong = ~((scales > 0) & np.isfinite(scales))
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ArgumentError(
+                f"{name} of {where(path)} holds {scales.flat[at]:g}, at {at} of {scales.size}",
+                "a scale is a positive finite number: calibrate again, trtnn.quantize(model, samples)",
+            )
+    products = named.get("product_scale")
+    return Declared(
+        TYPES[largest],
+        _one(named.get("input_scale")),
+        None if "weight_scale" not in named else tuple(map(float, named["weight_scale"].reshape(-1))),
+        () if products is None else tuple((float(a), float(b)) for a, b in products.reshape(-1, 2)),
+        _one(named.get("output_scale")),
+    )
+
+
+def shown_scales(buffers: Mapping[str, Any]) -> str:
+    """Return what ``repr`` shows of a quantised module, such as ``int8, input_scale=0.0472, weight_scale=(32,)``."""
+
+    def shown(name: str) -> str:
+        data = buffers[name].data
+        value = "empty" if data is None else f"{float(data):.4g}" if np.size(data) == 1 else str(np.shape(data))
+        return f"{name}={value}".replace(" ", "")
+
+    largest = buffers["quant_max"].data
+    dtype = None if largest is None else TYPES.get(float(largest))
+    names = [name for name in SCALES if buffers.get(name) is not None]
+    return ", ".join(["quantised" if dtype is None else dtype.name, *map(shown, names)])
+
+
+def _numbers(path: str, name: str, buffer: Any) -> np.ndarray:
+    if buffer.data is None:
+        raise ArgumentError(f"{name} of {where(path)} is empty", "load a state dict, or trtnn.quantize(model, samples)")
+    return np.asarray(buffer.data, np.float32)
+
+
+def _one(scale: np.ndarray | None) -> float | None:
+    return None if scale is None else float(scale.item())
+
+
+def check_backend(graph: Graph, declared: Iterable[Declared]) -> None:
+    """Check that a TensorRT has the types that modules are quantised to.
+
+    Raises:
+        BackendError: it has not; with one that has.
+    """
+    capabilities = graph.backend.capabilities
+    kinds = [one.dtype for one in declared]
+    if any(kind is int8 for kind in kinds) and not capabilities.int8:
+        raise BackendError(f"{graph.backend} has no int8", "TensorRT since 8.0 and TensorRT-RTX have it")
+    if any(kind is float8_e4m3fn for kind in kinds) and not capabilities.fp8:
+        raise BackendError(f"{graph.backend} has no fp8", "TensorRT since 10.0 and TensorRT-RTX have it; here is int8")
+
+
+class Rounder:
+    """Writes the Quantize and Dequantize layers of a placement, each pair once for all that read it."""
+
+    def __init__(self, graph: Graph, placement: Placement) -> None:
+        self._graph = graph
+        self._placement = placement
+        self._rounded: dict[tuple[str, Rounding], Any] = {}
+        self._scales: dict[Any, Any] = {}
+
+    def reads(self, name: str, raws: Sequence[Any]) -> list[Any]:
+        """Return the ITensors that a layer reads, those that are rounded for it as their Dequantize gives them."""
+        roundings = (self._placement.reads.get((name, index)) for index in range(len(raws)))
+        return [raw if how is None else self._round(raw, how) for raw, how in zip(raws, roundings, strict=True)]
+
+    def output(self, name: str, raw: Any) -> Any:
+        """Return the ITensor that is an output of the network in place of another: rounded where it is to be."""
+        how = self._placement.outputs.get(name)
+        return raw if how is None else self._round(raw, how)
+
+    def kernel(self, name: str, array: np.ndarray) -> Any:
+        """Return the rounded kernel of a convolution as an ITensor, or None where it is not rounded."""
+        how = self._placement.kernels.get(name)
+        if how is None:
+            return None
+        return self._round(self._graph.add_rounding("constant", "weight", array.shape, array), how)
+
+    def _round(self, raw: Any, how: Rounding) -> Any:
+        key = raw.name, how
+        if key not in self._rounded:
+            graph, scale = self._graph, self._scale(how)
+            typed = graph.backend.capabilities.typed_quantize
+            to, back = ([graph.backend.data_type(how.dtype)], [raw.dtype]) if typed else ([], [])
+            along = {} if how.axis is None else {"axis": how.axis}
+            narrow = graph.add_rounding("quantize", "quantize", raw, scale, *to, **along)
+            self._rounded[key] = graph.add_rounding("dequantize", "dequantize", narrow, scale, *back, **along)
+        return self._rounded[key]
+
+    def _scale(self, how: Rounding) -> Any:
+        if how.scale not in self._scales:
+            array = np.array(how.scale, np.float32)
+            self._graph.weights.arrays.append(array)
+            self._scales[how.scale] = self._graph.add_rounding("constant", "scale", array.shape, array)
+        return self._scales[how.scale]

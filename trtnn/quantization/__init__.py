@@ -1,0 +1,5 @@
+"""Quantisation of a model: its scales, measured on samples and declared in the modules."""
+
+from trtnn.quantization.quantizing import quantize
+
+__all__ = ["quantize"]

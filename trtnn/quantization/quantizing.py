@@ -1,0 +1,150 @@
+"""The door to quantisation: a model and samples in, the same model with its scales declared out."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from trtnn.dtypes import DType, float8_e4m3fn, int8
+from trtnn.errors import ArgumentError, nearest, where
+from trtnn.graph.precision import check_paths
+from trtnn.graph.quantization import BUFFERS, largest_of
+from trtnn.modules import Module
+from trtnn.parameter import Buffer
+from trtnn.quantization.calibration import Calibration
+from trtnn.quantization.ranges import METHODS
+from trtnn.quantization.sites import Site, Sites
+
+M = TypeVar("M", bound=Module)
+DTYPES = {"int8": int8, "fp8": float8_e4m3fn}
+
+
+def quantize(
+    model: M,
+    samples: Iterable[Any],
+    dtype: Literal["int8", "fp8"] = "int8",
+    method: Literal["max", "percentile", "entropy", "mse"] = "mse",
+    modules: Sequence[str] | None = None,
+    skip: Sequence[str] = (),
+    calibration_cache: str | os.PathLike[str] | None = None,
+) -> M:
+    """Measure the ranges of a model's numbers on samples, and declare it quantised, in place.
+
+    >>> trtnn.quantize(model, samples, skip=["model.24"])
+    >>> trtnn.save(model.state_dict(), "model-int8.safetensors")
+    >>> engine = model.compile(fp16=True)
+
+    Convolutions and their transposes, linear layers and products of matrices then compute in int8 or fp8, wherever the
+    model is traced. What they read, and their weights, are rounded to q = round(x / scale). The scales are buffers of
+    the modules: ``input_scale`` (one number), ``weight_scale`` (one for each output channel, of the weights with the
+    BatchNorm behind folded in), ``product_scale`` of products, ``output_scale`` of what else a sum needs in int8, and
+    ``quant_max``, 127 or 448, the largest q. They are in the state dict, and a model that loads one with scales is
+    quantised as well. Tensors that are joined, as by a concatenation, share a scale, so that no kernel stands between.
+
+    The samples are run on the CPU reference, one after another, and none is kept. All scales that the model has already
+    are measured anew.
+
+    Args:
+        model: its weights are loaded.
+        samples: inputs like those that the network will see, each an array, a tuple or list of arrays in order, or a
+            dict of them by name; a few hundred images are usual.
+        dtype: ``"int8"``, or ``"fp8"``, which is E4M3: TensorRT since 10 and TensorRT-RTX have it.
+        method: how a range comes of what was seen: ``"max"``, the largest magnitude; ``"percentile"``, what holds
+            99.99 % of the numbers; ``"mse"``, the least squared error of the rounded numbers; ``"entropy"``, the least
+            Kullback-Leibler divergence, of int8 alone. Weights have the largest magnitude of each channel.
+        modules: paths of modules, or patterns such as ``"model.2.*"``, to quantise with all that they hold; all that
+            can be where None.
+        skip: likewise, what not to quantise.
+        calibration_cache: a file that keeps what was seen, so that an interrupted calibration goes on where it stopped.
+
+    Returns:
+        The model.
+
+    Raises:
+        ArgumentError: there are no samples, a path names nothing that can be quantised, or the numbers of a module are
+            not finite, or all zero.
+        ShapeError, DTypeError: a sample does not fit; with its number.
+        CheckpointError: the file of the calibration is damaged, or of another network.
+    """
+    for name, value, known in (("dtype", dtype, list(DTYPES)), ("method", method, list(METHODS))):
+        if value not in known:
+            raise ArgumentError(f"{name} {value!r}", *nearest(str(value), known), f"known: {', '.join(known)}")
+    if method == "entropy" and dtype == "fp8":
+        raise ArgumentError("the entropy is of int8's even steps, and fp8 has none", 'method="mse" is for both')
+    for name, paths in (("modules", modules), ("skip", skip)):
+        if paths is not None:
+            check_paths(paths, f"{name} takes a list of module paths")
+    before = forget(model)
+    try:
+        network = model.trace()
+        sites = Sites(network.graph, modules, skip)
+        calibration = Calibration(network, sites, with_histograms=method != "max")
+        calibration.run(samples, None if calibration_cache is None else Path(calibration_cache))
+        ranges = _ranges(sites, calibration, method, DTYPES[dtype])
+    except BaseException:
+        restore(before)
+        raise
+    largest = largest_of(DTYPES[dtype])
+    for path, site in sites.by_path.items():
+        _declare(model.get_submodule(path), site, ranges, largest)
+    for name, path in sites.outputs.items():
+        module = model.get_submodule(path)
+        module.output_scale = _buffer(ranges[name] / largest)
+        module.quant_max = _buffer(largest)
+    return model
+
+
+def _ranges(sites: Sites, calibration: Calibration, method: str, dtype: DType) -> dict[str, float]:
+    """Return the range of each tensor that is rounded, by its name.
+
+    Raises:
+        ArgumentError: one was zero in all samples.
+    """
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in sorted(sites.observed()):
+        groups[sites.group(name)].append(name)
+    ranges = {}
+    for names in groups.values():
+        seen = calibration.of_group(names)
+        if not seen.largest:
+            path = sites.reader_of(names[0])
+            raise ArgumentError(
+                f"{where(path)} reads nothing but zeros in {calibration.samples} samples",
+                f'no scale comes of that: give other samples, or skip=["{path}"]',
+            )
+        ranges |= dict.fromkeys(names, METHODS[method](seen, dtype))
+    return ranges
+
+
+def forget(model: Module) -> list[tuple[Module, str, Buffer]]:
+    """Take the scales out of a model, in place, and return them with their modules and names."""
+    held = [(m, name, m._buffers[name]) for m in model.modules() for name in BUFFERS if name in m._buffers]
+    for module, name, _ in held:
+        delattr(module, name)
+    return held
+
+
+def restore(held: Sequence[tuple[Module, str, Buffer]]) -> None:
+    """Put back what :func:`forget` took."""
+    for module, name, buffer in held:
+        setattr(module, name, buffer)
+
+
+def _declare(module: Module, site: Site, ranges: dict[str, float], largest: float) -> None:
+    if site.weight is not None:
+        module.input_scale = _buffer(ranges[site.inputs[0]] / largest)
+        channels = np.abs(site.weight).max(1)
+        module.weight_scale = _buffer(np.where(channels > 0, channels, largest) / largest)  # zeros are exact by any
+    if site.products:
+        module.product_scale = _buffer(np.array([[ranges[a], ranges[b]] for a, b in site.products]) / largest)
+    module.quant_max = _buffer(largest)
+
+
+def _buffer(value: Any) -> Buffer:
+    array = np.asarray(value, np.float32)
+    return Buffer(array.shape, data=array)

@@ -1,0 +1,57 @@
+// Two side by side: where their measures part, module by module.
+
+function differences() {
+  const [a, b] = models, depth = openModule(a).path.split(".").filter(Boolean).length + state.depth;
+  const paths = new Set([...a.modules.keys(), ...b.modules.keys()]);
+  const cut = (path) => path.split(".").slice(0, depth).join(".");
+  const sums = new Map();
+  const add = (model, index) => {
+    for (const row of rowsOf(model.modules.get(state.open) ?? model.root)) {
+      const path = cut(pathOf(row));
+      if (!sums.has(path)) sums.set(path, { path, values: [0, 0], unknown: [0, 0], has: [false, false] });
+      const sum = sums.get(path);
+      sum.values[index] += row[state.size] ?? 0;
+      sum.unknown[index] += row[state.size] == null ? 1 : 0;
+      sum.has[index] = true;
+    }
+  };
+  add(a, 0); add(b, 1);
+  return [...sums.values()].map((sum) => ({ ...sum, difference: sum.unknown[0] || sum.unknown[1] ? null : sum.values[1] - sum.values[0] }))
+    .sort((x, y) => Math.abs(y.difference ?? 0) - Math.abs(x.difference ?? 0));
+}
+
+function signed(value, text) { return value > 0 ? `+${text(value)}` : value < 0 ? `−${text(-value)}` : text(0); }
+
+function drawDifference() {
+  document.getElementById("difference").hidden = models.length < 2;
+  if (models.length < 2) return;
+  const { label, text } = SIZES[state.size], all = differences();
+  const head = ["Module", `A: ${models[0].title}`, `B: ${models[1].title}`, "B − A", "B / A"];
+  const shownAs = (one, index) => (!one.has[index] ? "not there" : one.unknown[index] ? "unknown" : text(one.values[index]));
+  const pick = (path) => select(models[0].modules.get(path) ?? models[1].modules.get(path));
+  const rows = all.map((one) => element("tr", { "data-path": one.path, onclick: () => pick(one.path) },
+    element("td", {}, element("button", { type: "button", onclick: (event) => { event.stopPropagation(); pick(one.path); } }, one.path || "(forward)")),
+    ...[shownAs(one, 0), shownAs(one, 1), one.difference === null ? "unknown" : signed(one.difference, text), one.difference === null || !one.values[0] ? "" : figure(one.values[1] / one.values[0])].map((cell) => element("td", { class: "number" }, cell))));
+  document.getElementById("difference-table").replaceChildren(
+    element("caption", {}, `${label}: A ${totalText(models[0].root, state.size)}, B ${totalText(models[1].root, state.size)}`),
+    element("thead", {}, element("tr", {}, ...head.map((cell, index) => element("th", { scope: "col", class: index ? "number" : null }, cell)))), element("tbody", {}, ...rows));
+  drawDifferenceChart(all.filter((one) => one.difference).slice(0, 12), label);
+}
+
+function drawDifferenceChart(rows, label) {
+  const box = document.getElementById("difference-chart");
+  box.replaceChildren();
+  if (!rows.length) { box.append(element("p", { class: "hint" }, `No ${label} parts them.`)); return; }
+  const values = rows.map((one) => ({ path: one.path || "(forward)", key: one.path, difference: one.difference, more: one.difference > 0 }));
+  const axis = { labelColor: ink("ink"), domainColor: ink("line"), tickColor: ink("line"), titleColor: ink("ink"), labelLimit: 150 };
+  const view = viewIn(box, {
+    width: Math.max(120, Math.min(520, box.clientWidth - 170)), height: values.length * 20, padding: 4,
+    data: [{ name: "rows", values }],
+    scales: [{ name: "x", type: "linear", domain: { data: "rows", field: "difference" }, range: "width", zero: true, nice: true }, { name: "y", type: "band", domain: { data: "rows", field: "path" }, range: "height", padding: 0.2 }],
+    axes: [{ orient: "bottom", scale: "x", title: `B − A: ${label}${state.size === "milliseconds" ? " in ms" : ""}`, tickCount: 4, format: state.size === "milliseconds" ? ".2~r" : ".2~s", ...axis }, { orient: "left", scale: "y", ...axis }],
+    marks: [{ type: "rect", from: { data: "rows" }, encode: { enter: {
+      y: { scale: "y", field: "path" }, height: { scale: "y", band: 1 }, x: { scale: "x", field: "difference" }, x2: { scale: "x", value: 0 },
+      fill: [{ test: "datum.more", value: ink("accent") }, { value: ink("mark") }], tooltip: { field: "path" } } } }],
+  });
+  view.addEventListener("click", (event, item) => { if (item?.datum?.key !== undefined) select(models[0].modules.get(item.datum.key) ?? models[1].modules.get(item.datum.key)); });
+}
