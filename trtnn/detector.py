@@ -19,7 +19,7 @@ from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.vision import Detections, Pipeline, pipeline_of
 from trtnn.vision.recognition import check_classes, check_metadata, recognise
-from trtnn.vision.stream import Steps, call, stream
+from trtnn.vision.stream import IN_FLIGHT, Steps, call, stream
 
 
 class Detector:
@@ -29,16 +29,18 @@ class Detector:
     >>> for detections in detector([trtnn.vision.read_image("street.jpg")]): ...
 
     Args:
-        source: an Engine; or a Network, which computes on the CPU; or a Module with its weights, which is traced at the
-            inputs that it declares and computes on the CPU as well. It takes one input (batch, 3, height, width). Its
-            metadata name its pipeline, see :data:`trtnn.vision.PIPELINES`; other tools' engines, which name none, are
-            read by what else they say and by the shape of the output, see :func:`trtnn.vision.recognise`. Of a dynamic
-            one the first profile is used: images at the height and width that it is fastest at, as many at a time as
-            it takes.
+        source: an Engine, or the path of its file; or a Network, which computes on the CPU; or a Module with its
+            weights, which is traced at the inputs that it declares and computes on the CPU as well. It takes one input
+            (batch, 3, height, width). Its metadata name its pipeline, see :data:`trtnn.vision.PIPELINES`; other tools'
+            engines, which name none, are read by what else they say and by the shape of the output, see
+            :func:`trtnn.vision.recognise`. Of a dynamic one the first profile is used: images at the height and width
+            that it is fastest at, as many at a time as it takes.
         pipeline: the name of the pipeline, in place of what the metadata name.
         device: ``"cuda"`` prepares images and picks boxes on the GPU, beside an Engine, ``"cpu"`` on the CPU; both find
             the same. By default it is the GPU where it can be: there kernels are compiled at first use, by the extra
             ``trtnn[cuda]``, and without that a warning says so.
+        devices: the indices of GPUs that take batches in turn, each in a process of its own, beside an Engine. By
+            default it is one GPU, in this process.
         **thresholds: what the pipeline picks detections by, such as ``confidence=0.25``; the project's own by default.
 
     Attributes:
@@ -59,12 +61,15 @@ class Detector:
 
     def __init__(
         self,
-        source: Engine | Network | Module | Runnable,
+        source: Engine | Network | Module | Runnable | str | os.PathLike[str],
         *,
         pipeline: str | None = None,
         device: str | None = None,
+        devices: Sequence[int] | None = None,
         **thresholds: Any,
     ) -> None:
+        if isinstance(source, (str, os.PathLike)):
+            source = Engine.load(source)
         self._network = network = ImageNetwork(source, "Detector")
         metadata = network.metadata if pipeline is None else {**network.metadata, "pipeline": pipeline}
         self.batch, self.size = network.batch, network.size
@@ -86,7 +91,9 @@ class Detector:
         self.classes = class_count(metadata) if self.classes is None else self.classes
         self.thresholds = self.pipeline.thresholds(thresholds)
         self.labels = class_names(metadata)
-        self._steps = self._choose(source, device)
+        self._steps = (
+            self._choose(source, device) if devices is None else self._spread(source, device, devices, pipeline)
+        )
         self.device = "cpu" if isinstance(self._steps, OnCpu) else "cuda"
 
     @classmethod
@@ -158,6 +165,15 @@ class Detector:
             raise ArgumentError('device="cuda" needs an Engine', f"received: {source!r}, which computes on the CPU")
         return OnCpu(self._network, self.pipeline, self.thresholds)
 
+    def _spread(self, source: Any, device: str | None, devices: Sequence[int], pipeline: str | None) -> Steps:
+        """Return the way over several GPUs."""
+        if not isinstance(source, Engine):
+            raise ArgumentError("devices=... needs an Engine", f"received: {source!r}, which computes on the CPU")
+        from trtnn.several_gpus import SeveralGpus
+
+        make = {"pipeline": pipeline, "device": device, **self.thresholds}
+        return SeveralGpus.of_engine(source, make, devices, self.batch)
+
     def __call__(self, images: Iterable[np.ndarray]) -> list[Detections]:
         """Detect in images, uint8 (height, width, 3) RGB of any sizes; boxes are in each image's own pixels.
 
@@ -217,7 +233,7 @@ class OnCpu:
 
     def __init__(self, network: ImageNetwork, pipeline: Pipeline, thresholds: Mapping[str, Any]) -> None:
         assert pipeline.head is not None  # Detector says so
-        self.batch = network.batch
+        self.batch, self.in_flight = network.batch, IN_FLIGHT
         self._network, self._pipeline, self._head, self._thresholds = network, pipeline, pipeline.head, thresholds
 
     def prepare(self, images: Sequence[np.ndarray], first: int) -> Prepared:

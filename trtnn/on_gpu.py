@@ -22,6 +22,7 @@ from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels
 from trtnn.vision.images import check_images
 from trtnn.vision.pipelines import Pipeline
 from trtnn.vision.placing import Placement
+from trtnn.vision.stream import IN_FLIGHT
 
 _NOWHERE = Pixels(0, 0, 0, 0)
 
@@ -60,7 +61,7 @@ class OnGpu:
     def __init__(
         self, engine: Engine, network: ImageNetwork, pipeline: Pipeline, thresholds: Mapping[str, Any]
     ) -> None:
-        self.batch = network.batch
+        self.batch, self.in_flight = network.batch, IN_FLIGHT
         self.engine, self.network, self.pipeline, self.thresholds = engine, network, pipeline, thresholds
         self._idle: dict[int, list[_Batch]] = {}  # by how many images they take
         self._lock = threading.Lock()

@@ -10,7 +10,7 @@ import ray
 
 import trtnn.ray.job
 from tests.helpers import message_of
-from tests.ray.workers import DiesOnce
+from tests.ray.workers import DiesAlways, DiesOnce
 from trtnn import Detector, models
 from trtnn.errors import ArgumentError, BackendError
 from trtnn.examples.digits import WEIGHTS
@@ -106,9 +106,23 @@ def test_a_worker_that_dies_is_started_again_and_all_is_written_once(images, exp
     assert os.listdir(output) == ["manifest.json"]
 
 
+def test_a_part_at_which_workers_always_die_is_rows_with_errors(images, expected, tmp_path):
+    job = Job(images[:6], tmp_path / "found", Detect.options(WEIGHTS, **MAKE), part=3)
+    job.open()
+    done = sum(job.run(workers=1, worker=DiesAlways), Progress())
+    good = images[:3]
+    assert done == Progress(6, sum(len(expected[image]) for image in good), 3)
+    rows = [row for table in job.tables() for row in table.to_pylist()]
+    assert [row["error"] for row in rows[:3]] == [None] * 3
+    assert {row["error"] for row in rows[3:]} == {"the worker died at this part of 3 images, 4 times"}
+    assert [len(row["scores"]) for row in rows[3:]] == [0, 0, 0]
+    assert sorted(os.listdir(job.root)) == ["manifest.json", "part-000000.parquet", "part-000001.parquet"]
+
+
 def test_a_data_set_of_ray_s(images, expected):
     rows = ray.data.from_items([{"path": image, "id": index} for index, image in enumerate(images[:6])])
-    options = {**Detect.options(WEIGHTS, "path", **MAKE), "batch_size": 3, "concurrency": 1}
+    workers = ray.data.ActorPoolStrategy(size=1)
+    options = {**Detect.options(WEIGHTS, "path", **MAKE), "batch_size": 3, "compute": workers}
     found = sorted(rows.map_batches(Detect, **options).take_all(), key=lambda row: row["id"])
     assert [row["path"] for row in found] == images[:6]
     for row in found:

@@ -112,6 +112,11 @@ class Engine:
         return self._described().profiles
 
     @property
+    def path(self) -> Path | None:
+        """The file that it was read from, None for one that was built here."""
+        return self._file
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The GPUs it is for, by compute capability; empty where nothing tells."""
         return tuple(self.description.get("targets", ()))

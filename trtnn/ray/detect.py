@@ -131,6 +131,11 @@ class Detect:
             found[under_way.popleft()] = detections
         return self._with_results(table, found, sizes, errors)
 
+    def failed(self, table: pyarrow.Table, why: str) -> pyarrow.Table:
+        """Return rows without detections, each with an error."""
+        count = table.num_rows
+        return self._with_results(table, [None] * count, [None] * count, [why] * count)
+
     def _read(self, values: Sequence[Any]) -> Iterator[np.ndarray | str]:
         """Yield the image of each value, or what is wrong with it; several threads read ahead."""
         ahead: deque[Future[np.ndarray | str]] = deque()

@@ -23,7 +23,7 @@ from trtnn.files import atomic_write
 from trtnn.ray.detect import Detect, check_ray
 
 PART = 1000  # images
-RESTARTS = 4  # of a worker that dies, before the job fails
+MOST_TRIES = 4  # of a part at which workers die
 CONNECT_S = 5.0
 LOCAL, AUTO = "local", "auto"
 _MANIFEST = "manifest.json"
@@ -186,10 +186,8 @@ class Job:
             worker or PartWorker,
             fn_constructor_args=(self.output, self.make),
             batch_size=1,
-            concurrency=workers,
+            compute=ray.data.ActorPoolStrategy(size=workers),
             num_gpus=self.gpus or None,
-            max_restarts=RESTARTS,
-            max_task_retries=RESTARTS,
         )
         for row in done.iter_rows():
             yield Progress(*(int(row[name]) for name in Progress._fields))
@@ -229,8 +227,17 @@ class PartWorker:
         import pyarrow as pa
 
         (part,), (images,) = batch["part"], batch["images"]
-        table = self.detect(pa.table({SOURCE: pa.array(list(images), pa.string())}))
+        rows = pa.table({SOURCE: pa.array(list(images), pa.string())})
+        # Ray starts a worker that died again and again; one image may be what it dies of.
+        tries = f"{self.root}/.{part_name(int(part))}.tries"
+        count = int(self.files.cat_file(tries)) if self.files.exists(tries) else 0
+        if count < MOST_TRIES:
+            self.files.pipe_file(tries, str(count + 1).encode())
+            table = self.detect(rows)
+        else:
+            table = self.detect.failed(rows, f"the worker died at this part of {len(rows):,} images, {count} times")
         self.write(int(part), table)
+        self.files.rm_file(tries)
         detections = sum(len(scores) for scores in table.column("scores"))
         errors = table.num_rows - table.column("error").null_count
         return {"images": [table.num_rows], "detections": [detections], "errors": [errors]}

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from trtnn.vision.detections import Detections
 
-IN_FLIGHT = 4  # batches: one for each step, reading among them
+IN_FLIGHT = 4  # batches on one GPU, or on the CPU: one for each step, reading among them
 
 
 class Steps(Protocol):
@@ -26,9 +26,11 @@ class Steps(Protocol):
 
     Attributes:
         batch: the most images in a batch.
+        in_flight: how many batches may be under way in one stream.
     """
 
     batch: int
+    in_flight: int
 
     def prepare(self, images: Sequence[Any], first: int) -> Any:
         """Begin a batch: make the network's input of images, or start that.
@@ -63,7 +65,7 @@ def call(steps: Steps, images: Sequence[Any]) -> list[Detections]:
 def stream(steps: Steps, images: Iterable[Any]) -> Generator[Detections, None, None]:
     """Yield the detections in each image, in order, while batches behind it are under way.
 
-    At most :data:`IN_FLIGHT` batches are read and not yet yielded. What fails, ``images`` among it, raises its error
+    At most ``steps.in_flight`` batches are read and not yet yielded. What fails, ``images`` among it, raises its error
     where its batch's detections would come, behind all before it.
 
     Args:
@@ -83,7 +85,7 @@ def stream(steps: Steps, images: Iterable[Any]) -> Generator[Detections, None, N
     under_way: deque[Future[list[Detections] | None]] = deque()
     try:
         while True:
-            while len(under_way) < IN_FLIGHT:
+            while len(under_way) < steps.in_flight:
                 future: Future[Any] = threads[0].submit(take)
                 for thread, step in zip(threads[1:], (prepare, steps.compute, steps.finish), strict=True):
                     future = thread.submit(_after, future, step)

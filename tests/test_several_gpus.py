@@ -1,0 +1,171 @@
+"""Batches over several processes, each with a network on the CPU, held against a Detector in this one."""
+
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
+from multiprocessing.shared_memory import SharedMemory
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import trtnn.gpu_worker
+from tests.helpers import ONE_TARGET, message_of
+from trtnn import Detector, models
+from trtnn.errors import ArgumentError, EngineError
+from trtnn.examples.digits import PICTURE, WEIGHTS
+from trtnn.several_gpus import VISIBLE, SeveralGpus, _Slot
+from trtnn.vision import read_image
+from trtnn.vision.stream import call, stream
+
+INPUTS = {"images": (2, 3, 96, 96)}
+MAKE = {"weights": str(WEIGHTS), "reference": True, "inputs": INPUTS, "confidence": 0.1}
+
+
+@pytest.fixture(scope="module")
+def images():
+    image = read_image(PICTURE)
+    return [np.ascontiguousarray(image[start : start + 300, :: 1 + start % 2]) for start in range(0, 9)] + [image[::2]]
+
+
+@pytest.fixture(scope="module")
+def expected(images):
+    detector = Detector(models.from_state_dict(trtnn.load(WEIGHTS)).trace(INPUTS), confidence=0.1)
+    return detector(images)
+
+
+@pytest.fixture(scope="module")
+def way():
+    return SeveralGpus(MAKE, [0, 1], 2)
+
+
+def check(found, expected):
+    assert len(found) == len(expected)
+    assert sum(len(one) for one in expected) > len(expected)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.scores, other.scores)
+        np.testing.assert_array_equal(one.classes, other.classes)
+
+
+def test_all_find_the_same_in_order(way, images, expected):
+    check(call(way, images), expected)
+    check(list(stream(way, iter(images * 3))), expected * 3)
+    assert way.in_flight == 6
+
+
+def test_batches_go_to_the_processes_in_turn(way, images, expected):
+    sent = [way.prepare(images[start : start + 2], start) for start in range(0, 8, 2)]
+    assert [batch._worker.device for batch in sent] in ([0, 1, 0, 1], [1, 0, 1, 0])
+    check([one for batch in sent for one in way.finish(way.compute(batch))], expected[:8])
+
+
+def test_what_is_no_image_is_told_here(way, images, expected):
+    with pytest.raises(trtnn.errors.DTypeError, match="image 7 of those given"):
+        way.prepare([images[0], images[0].astype(np.float32)], 6)
+    check(call(way, images), expected)  # and the next batch goes on
+
+
+def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
+    """What runs in a process, run here in a thread, with steps that fail in every way."""
+
+    class Unsendable(Exception):
+        def __init__(self, one, two):
+            super().__init__(f"{one} and {two}")
+
+    class Steps:
+        def prepare(self, images, first):
+            if len(images) == 1:
+                raise ArgumentError("not this one", "give two")
+            return images
+
+        def compute(self, images):
+            return images
+
+        def finish(self, images):
+            if len(images) == 3:
+                raise Unsendable(1, 2)
+            return [image.shape for image in images]
+
+    monkeypatch.setattr(trtnn.gpu_worker, "make_detector", lambda **_: SimpleNamespace(_steps=Steps()))
+    here, there = Pipe()
+    thread = threading.Thread(target=trtnn.gpu_worker.serve, args=(there,))
+    thread.start()
+    slot = _Slot(ThreadPoolExecutor(1))
+    try:
+        here.send({})
+        assert here.recv() is None
+        answers = []
+        for count in (2, 1, 3, 2):
+            here.send(slot.fill(images[:count]))
+            answers.append(here.recv())
+    finally:
+        here.close()
+        thread.join()
+        slot.close()
+    assert answers[0] == answers[3] == [image.shape for image in images[:2]]
+    assert isinstance(answers[1], ArgumentError)
+    assert "not this one" in str(answers[1])
+    assert isinstance(answers[2], EngineError)
+    assert "Unsendable: 1 and 2" in str(answers[2])
+
+
+def test_a_process_that_ends(images):
+    way = SeveralGpus(MAKE, [0], 2)
+    process = way._workers[0]._process
+    assert len(way.finish(way.prepare(images[:2], 0))) == 2
+    process.kill()
+    process.wait()
+    for _ in range(2):  # once sent to it, and once known before
+        assert "the process for GPU 0 has ended" in message_of(EngineError, lambda: way.finish(way.prepare(images, 0)))
+
+
+def test_a_process_that_cannot_begin(tmp_path):
+    make = {"weights": str(tmp_path / "none.safetensors"), "reference": True}
+    message = message_of(trtnn.errors.TrtnnError, SeveralGpus, make, [0], 2)
+    assert "none.safetensors" in message
+
+
+def test_processes_and_memory_go_with_the_way(images):
+    way = SeveralGpus(MAKE, [0], 2)
+    way.finish(way.prepare(images[:2], 0))
+    worker = way._workers[0]
+    process, name = worker._process, worker._slots[0].memory.name
+    del way, worker
+    gc.collect()
+    assert process.poll() is not None
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(name)
+
+
+@pytest.mark.parametrize("devices", [[], [0, 0], [-1]])
+def test_devices_that_are_none(devices):
+    assert f"each once, not {devices}" in message_of(ArgumentError, SeveralGpus, MAKE, devices, 2)
+
+
+def test_a_gpu_that_is_not_shown(monkeypatch):
+    monkeypatch.setenv(VISIBLE, "3")
+    assert f"{VISIBLE}=3 shows 1" in message_of(ArgumentError, SeveralGpus, MAKE, [1], 2)
+
+
+def test_a_detector_of_a_file_and_of_devices(tmp_path, monkeypatch):
+    model = models.from_state_dict(trtnn.load(WEIGHTS))
+    engine = model.trace(INPUTS).build(**ONE_TARGET, optimization_level=0)
+    file = engine.save(tmp_path / "digits.engine")
+    assert Detector(file, device="cpu").batch == 2
+    assert "needs an Engine" in message_of(ArgumentError, Detector, model.trace(INPUTS), devices=[0, 1])
+    made = []
+
+    class Noted:
+        def __init__(self, *arguments):
+            (make, *_) = arguments
+            made.append((*arguments, trtnn.Engine.load(make["engine"]).path))
+
+    monkeypatch.setattr(trtnn.several_gpus, "SeveralGpus", type("Noting", (Noted, SeveralGpus), {}))
+    assert engine.path is None
+    for source, devices in ((file, [0, 1]), (engine, [1])):
+        Detector(source, devices=devices, confidence=0.5)
+    (first, devices, batch, path), (second, *_, written) = made
+    assert (first["engine"], first["confidence"], devices, batch, path) == (str(file), 0.5, [0, 1], 2, file)
+    assert second["engine"] == str(written) != str(file)

@@ -1,0 +1,102 @@
+"""What runs in the process of one GPU, see :mod:`trtnn.several_gpus`: ``python -m trtnn.gpu_worker ADDRESS``."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import sys
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Client, Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+
+from trtnn.cuda import call, gpus, use_first_gpu
+from trtnn.detector import Detector
+from trtnn.engine.engine import Engine
+from trtnn.errors import EngineError
+from trtnn.several_gpus import KEY, UNDER_WAY
+
+
+def make_detector(engine: str | None = None, weights: str | None = None, **options: Any) -> Detector:
+    """Return the detector of an engine file, or of a checkpoint; the options are the Detector's own."""
+    return Detector(Engine.load(engine), **options) if engine else Detector.from_weights(weights or "", **options)
+
+
+class _Views:
+    """The shared memory of batches, page-locked where there is a GPU."""
+
+    def __init__(self) -> None:
+        self._memories: dict[str, SharedMemory] = {}
+
+    def images(self, name: str, places: Sequence[tuple[int, tuple[int, ...]]]) -> list[np.ndarray]:
+        memory = self._memories.get(name)
+        if memory is None:
+            memory = self._memories[name] = _attached(name)
+            _lock_pages(memory)
+        return [np.ndarray(shape, np.uint8, memory.buf, start) for start, shape in places]
+
+
+def _attached(name: str) -> SharedMemory:
+    """Return memory that the other process made and removes, which Python's own tracker knows nothing of here."""
+    register, resource_tracker.register = resource_tracker.register, lambda *_: None
+    try:
+        return SharedMemory(name)
+    finally:
+        resource_tracker.register = register
+
+
+def _lock_pages(memory: SharedMemory) -> None:
+    """Lock memory for the GPU, so that it is fetched without another copy; what the driver refuses is copied."""
+    if gpus():
+        with contextlib.suppress(EngineError):
+            use_first_gpu()
+            address = ctypes.addressof(ctypes.c_char.from_buffer(memory.buf))
+            call("cuMemHostRegister_v2", ctypes.c_void_p(address), ctypes.c_size_t(memory.size), ctypes.c_uint(0))
+
+
+def serve(connection: Connection) -> None:
+    """Make a detector of what comes first, and detect in batch after batch; a few are under way at once."""
+    try:
+        detector = make_detector(**connection.recv())
+        steps, views = detector._steps, _Views()
+    except BaseException as error:
+        connection.send(_sendable(error))
+        return
+    connection.send(None)
+    under_way: deque[Any] = deque()
+    while True:
+        while len(under_way) < UNDER_WAY and (not under_way or connection.poll()):
+            try:
+                name, places = connection.recv()
+            except EOFError:  # the other process is gone
+                return
+            try:
+                under_way.append(steps.compute(steps.prepare(views.images(name, places), 0)))
+            except Exception as error:
+                under_way.append(_sendable(error))
+        begun = under_way.popleft()
+        try:
+            answer = begun if isinstance(begun, BaseException) else steps.finish(begun)
+        except Exception as error:
+            answer = _sendable(error)
+        connection.send(answer)
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """Return an error that can be sent: itself, or its words."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return EngineError(f"{type(error).__name__}: {error}")
+    return error
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+        serve(Client(sys.argv[1], authkey=os.environ.pop(KEY).encode()))

@@ -1,0 +1,259 @@
+"""Several GPUs of this machine: a process for each, which has an engine of its own and takes batches in turn.
+
+Images go there through shared memory, which each process page-locks, so that its GPU fetches them from where they were
+put. A process has its GPU alone (``CUDA_VISIBLE_DEVICES``) and an interpreter of its own, and ends with the one that
+began it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trtnn.engine.engine import Engine
+from trtnn.errors import ArgumentError, EngineError
+from trtnn.vision.detections import Detections
+from trtnn.vision.images import check_images
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+UNDER_WAY = 3  # batches of one process: one going up, one computed, one coming back
+KEY = "TRTNN_WORKER_KEY"
+_START_S = 120.0  # to import, load an engine and answer
+_GRAIN_BYTES = 1 << 22  # shared memory grows by as many
+_COPIERS = 8  # threads
+
+
+class SeveralGpus:
+    """The steps of batches that go to several GPUs in turn, see :class:`trtnn.vision.stream.Steps`.
+
+    Args:
+        make: what :func:`trtnn.gpu_worker.make_detector` takes, in each process.
+        devices: the indices of the GPUs, as this process sees them.
+        batch: the most images in a batch.
+
+    Raises:
+        ArgumentError: there are no devices, or one twice.
+        EngineError, TrtnnError: a process could not begin; with what it said.
+    """
+
+    def __init__(self, make: Mapping[str, Any], devices: Sequence[int], batch: int) -> None:
+        if not devices or len(set(devices)) < len(devices) or any(device < 0 for device in devices):
+            raise ArgumentError(f"devices are the indices of GPUs, each once, not {list(devices)}")
+        self.batch = batch
+        self.in_flight = UNDER_WAY * len(devices)
+        self._copiers = ThreadPoolExecutor(_COPIERS, "trtnn-copy")
+        self._workers = [_Worker(make, device, self._copiers) for device in devices]
+        for worker in self._workers:
+            worker.wait_until_ready()
+        self._turns = itertools.cycle(self._workers)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of_engine(cls, engine: Engine, make: Mapping[str, Any], devices: Sequence[int], batch: int) -> SeveralGpus:
+        """Return the way of an engine, whose file each process reads; one that has none is written into one."""
+        if engine.path is not None:
+            return cls({"engine": str(engine.path), **make}, devices, batch)
+        with tempfile.TemporaryDirectory() as folder:  # each process has read it before this ends
+            return cls({"engine": str(engine.save(Path(folder, "model.engine"))), **make}, devices, batch)
+
+    def prepare(self, images: Sequence[Any], first: int) -> _Sent:
+        """Copy images to the process whose turn it is."""
+        checked = [check_images([image], index)[0] for index, image in enumerate(images, first)]
+        with self._lock:
+            worker = next(self._turns)
+        return worker.send(checked)
+
+    def compute(self, prepared: _Sent) -> _Sent:
+        """Do nothing: the process has begun."""
+        return prepared
+
+    def finish(self, computed: _Sent) -> list[Detections]:
+        """Wait for the detections."""
+        return computed.receive()
+
+
+class _Sent:
+    """A batch that a process works on."""
+
+    def __init__(self, worker: _Worker, slot: _Slot) -> None:
+        self._worker, self._slot = worker, slot
+        self.answered = threading.Event()
+        self.answer: Any = None
+
+    def receive(self) -> list[Detections]:
+        self.answered.wait()
+        self._worker.give_back(self._slot)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+class _Slot:
+    """Shared memory for the images of one batch, which is kept and grows."""
+
+    def __init__(self, copiers: ThreadPoolExecutor) -> None:
+        self._copiers = copiers
+        self.memory: SharedMemory | None = None
+
+    def fill(self, images: Sequence[np.ndarray]) -> tuple[str, list[tuple[int, tuple[int, ...]]]]:
+        """Copy images into the memory; return its name, and the place and the shape of each image."""
+        starts = [0, *itertools.accumulate(-(-image.nbytes // 256) * 256 for image in images)]
+        if self.memory is None or self.memory.size < starts[-1]:
+            self.close()
+            size = -(-max(starts[-1], 1) // _GRAIN_BYTES) * _GRAIN_BYTES
+            self.memory = SharedMemory(create=True, size=size)
+        places = list(zip(starts, (image.shape for image in images), strict=False))
+        memory = self.memory
+
+        def copy(place: tuple[int, tuple[int, ...]], image: np.ndarray) -> None:
+            start, shape = place
+            np.copyto(np.ndarray(shape, np.uint8, memory.buf, start), image)
+
+        list(self._copiers.map(copy, places, images))
+        return memory.name, places
+
+    def close(self) -> None:
+        memory, self.memory = self.memory, None
+        if memory is not None:
+            memory.close()
+            memory.unlink()
+
+
+class _Worker:
+    """A process, as the one that began it sees it.
+
+    Args:
+        make: what it makes its detector of.
+        device: the index of its GPU.
+        copiers: threads that copy images.
+    """
+
+    def __init__(self, make: Mapping[str, Any], device: int, copiers: ThreadPoolExecutor) -> None:
+        self.device, self._copiers = device, copiers
+        visible = os.environ.get(VISIBLE)
+        names = visible.split(",") if visible else None
+        if names is not None and device >= len(names):
+            raise ArgumentError(f"there is no GPU {device}", f"{VISIBLE}={visible} shows {len(names)}")
+        key = secrets.token_hex(32)
+        self._listener = Listener(authkey=key.encode())
+        environment = {**os.environ, VISIBLE: names[device] if names else str(device), KEY: key}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trtnn.gpu_worker", str(self._listener.address)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        self._make = dict(make)
+        self._sent: deque[_Sent] = deque()
+        self._idle: list[_Slot] = []
+        self._slots: list[_Slot] = []
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._end = weakref.finalize(self, _end, self._process, self._listener, self._slots)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process has its detector.
+
+        Raises:
+            TrtnnError: it has none; with what it said.
+        """
+        accepted: deque[Connection] = deque()
+        listener = self._listener
+
+        def accept() -> None:
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):  # where the process ends before
+                accepted.append(listener.accept())
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        waited = 0.0
+        while not accepted and waited < _START_S and self._process.poll() is None:
+            thread.join(0.1)
+            waited += 0.1
+        if not accepted:
+            self._end()
+            raise EngineError(f"the process for GPU {self.device} did not begin", f"waited {waited:.0f} s")
+        self._connection = accepted[0]
+        self._listener.close()
+        self._connection.send(self._make)
+        answer = self._received()
+        if isinstance(answer, BaseException):
+            self._end()
+            raise answer
+        threading.Thread(target=_listen, args=(self._connection, self._sent, self.device), daemon=True).start()
+
+    def _received(self) -> Any:
+        assert self._connection is not None
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):
+            return _ended(self.device)
+
+    def send(self, images: Sequence[np.ndarray]) -> _Sent:
+        """Give the process a batch."""
+        with self._lock:
+            slot = self._idle.pop() if self._idle else None
+            if slot is None:
+                slot = _Slot(self._copiers)
+                self._slots.append(slot)
+        message = slot.fill(images)
+        sent = _Sent(self, slot)
+        assert self._connection is not None
+        with self._lock:  # answers come in the order of what was sent
+            self._sent.append(sent)
+            try:
+                self._connection.send(message)
+            except OSError:
+                self._sent.remove(sent)
+                raise _ended(self.device) from None
+        return sent
+
+    def give_back(self, slot: _Slot) -> None:
+        """Take the memory of a batch that is done."""
+        with self._lock:
+            self._idle.append(slot)
+
+
+def _listen(connection: Connection, sent: deque[_Sent], device: int) -> None:
+    """Hand each answer to the batch that it is of, until the process ends."""
+    while True:
+        try:
+            answer = connection.recv()
+        except (EOFError, OSError):
+            while sent:
+                _answer(sent.popleft(), _ended(device))
+            return
+        _answer(sent.popleft(), answer)
+
+
+def _answer(sent: _Sent, answer: Any) -> None:
+    sent.answer = answer
+    sent.answered.set()
+
+
+def _ended(device: int) -> EngineError:
+    return EngineError(f"the process for GPU {device} has ended", "what it said stands above, on standard error")
+
+
+def _end(process: subprocess.Popen, listener: Listener, slots: Sequence[_Slot]) -> None:
+    process.kill()
+    process.wait()
+    listener.close()
+    for slot in slots:
+        slot.close()
