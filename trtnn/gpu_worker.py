@@ -56,7 +56,7 @@ def _lock_pages(memory: SharedMemory) -> None:
     if gpus():
         with contextlib.suppress(EngineError):
             use_first_gpu()
-            address = ctypes.addressof(ctypes.c_char.from_buffer(memory.buf))
+            address = np.ndarray(memory.size, np.uint8, memory.buf).ctypes.data
             call("cuMemHostRegister_v2", ctypes.c_void_p(address), ctypes.c_size_t(memory.size), ctypes.c_uint(0))
 
 

@@ -16,7 +16,8 @@ class Numbers:
     """Steps whose images are numbers, and whose detections tell them; what each step is doing is noted."""
 
     def __init__(self, batch=2):
-        self.batch, self.firsts, self.held, self.most_held = batch, [], 0, 0
+        self.batch, self.in_flight = batch, IN_FLIGHT
+        self.firsts, self.held, self.most_held = [], 0, 0
         self.busy = {"prepare": 0, "compute": 0, "finish": 0}
         self.seen = {name: [] for name in self.busy}
         self.lock = threading.Lock()
