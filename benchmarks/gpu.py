@@ -16,6 +16,7 @@ examples:
   python benchmarks/gpu.py --out results --model yolov5s:1,8,32 yolov5x:1,8 --torch yolov5s:1
   python benchmarks/gpu.py --out results --trt-python /opt/trt86/bin/python --seconds 600
   python benchmarks/gpu.py --out results --model yolov5s:1,8 yolov5s-dcn:1,8 yolov5x:1,8 yolov5x-dcn:1,8 --gpus 4
+  python benchmarks/gpu.py --out results --model yolo11s:1,8,32 yolo26s:1,8,32 rtdetr_r18:1,8,32 --models-only
   python benchmarks/gpu.py --out results --levels 0 1 2 3 4 5      # how long yolov5s:1 takes to build, and to run then
   python benchmarks/gpu.py --out results-3 --aux-streams 3         # layers side by side
 """
@@ -79,14 +80,22 @@ def pictures(batch: int):
     return np.random.default_rng(0).random((batch, 3, SIZE_PX, SIZE_PX), np.float32)
 
 
+def make_twin(model: str):
+    """The torch twin of a model; that of YOLO26 sorts no more than TensorRT's layer for it takes."""
+    from benchmarks.twins import rtdetr, yolo_tasks, yolov5
+    from trtnn.examples.digits.yolo26 import YOLO26
+
+    twins = {"rtdetr": rtdetr.RTDETR, "yolo26": YOLO26, "yolov5": yolov5.YOLOv5}
+    return next((twin for start, twin in twins.items() if model.startswith(start)), yolo_tasks.YOLO)(model)
+
+
 def load_twin(args: argparse.Namespace):
     """The torch twin with the weights that every peer gets."""
     import torch
 
     import trtnn
-    from benchmarks.twins.yolov5 import YOLOv5
 
-    twin = YOLOv5(args.task.model)
+    twin = make_twin(args.task.model)
     weights = trtnn.load(args.out / f"{args.task.model}.npz")
     twin.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()}, strict=False)
     return twin.eval()
@@ -164,11 +173,17 @@ def build_small():
 def task_weights(args: argparse.Namespace) -> dict:
     """Random weights of reasonable size, for every peer."""
     import trtnn
-    from benchmarks.twins.yolov5 import YOLOv5, well_scaled
+    from benchmarks.twins import rtdetr, yolo_tasks, yolov5
 
-    twin = well_scaled(YOLOv5(args.task.model), 128)
+    model = args.task.model
+    if model.startswith("rtdetr"):
+        twin = rtdetr.make(model)
+    elif model.startswith("yolov5"):
+        twin = yolov5.well_scaled(yolov5.YOLOv5(model), 128)
+    else:
+        twin = yolo_tasks.make(model, 80)
     state = {name: tensor for name, tensor in twin.state_dict().items() if "num_batches" not in name}
-    trtnn.save(state, args.out / f"{args.task.model}.npz")
+    trtnn.save(state, args.out / f"{model}.npz")
     return {}
 
 
@@ -179,8 +194,9 @@ def task_export(args: argparse.Namespace) -> dict:
     start = time.perf_counter()
     example = torch.zeros(args.task.batch, 3, SIZE_PX, SIZE_PX)
     path = str(args.out / f"{args.task.model}-{args.task.batch}.onnx")
-    names = {"input_names": ["images"], "output_names": ["output"]}
-    torch.onnx.export(load_twin(args), (example,), path, dynamo=False, **names)
+    twin = load_twin(args)
+    outputs = ["boxes", "scores"] if args.task.model.startswith("rtdetr") else ["output"]
+    torch.onnx.export(twin, (example,), path, dynamo=False, input_names=["images"], output_names=outputs)
     return {"seconds": time.perf_counter() - start}
 
 
@@ -249,8 +265,7 @@ def task_time(args: argparse.Namespace) -> dict:
             continue
         with trtnn.Engine.load(engine_file(args, road)) as engine:
             images = pictures(args.task.batch).astype("float16" if "half" in road else "float32")
-            result = engine(images)
-            result = np.asarray(result[0] if isinstance(result, tuple) else result)
+            result = np.asarray(next(iter(engine.run_flat(images).values())))
             expected = result if expected is None else expected
             timings = bench_engine(engine, dict.fromkeys(engine.inputs, images), ROUNDS, RUNS).to_json()["timings"]
             figures[road] = {name: timing["ms"] for name, timing in timings.items()}
@@ -263,6 +278,34 @@ def task_time(args: argparse.Namespace) -> dict:
                 continue
             figures[road]["kernels"] = sum(row.milliseconds > 0 for row in timing.layers)
             (args.out / f"{args.task.model}-{args.task.batch}-{road}.txt").write_text(str(timing))
+    return figures
+
+
+def task_boxes(args: argparse.Namespace) -> dict:
+    """From images of 1280 by 720 to boxes, by a Detector with trtnn's engine: at a threshold that leaves 300 of each.
+
+    So a head whose boxes are suppressed and one whose are not have as many; random weights find something everywhere.
+    """
+    import numpy as np
+
+    import trtnn
+
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (720, 1280, 3), np.uint8) for _ in range(args.task.batch)]
+    road = next(road for road in roads_of(args.task.model) if road.startswith("trtnn"))
+    with trtnn.Engine.load(engine_file(args, road)) as engine:
+        scores = np.concatenate([found.scores for found in trtnn.Detector(engine, confidence=0.01)(images)])
+        confidence = float(np.sort(scores)[-300 * len(images) :][0])
+        figures = {}
+        for device in ("cuda", "cpu"):
+            try:
+                detector = trtnn.Detector(engine, confidence=confidence, device=device)
+            except ArgumentError as error:  # this head's boxes are picked on the CPU alone
+                figures[device] = str(error)
+                continue
+            found = detector(images)
+            figures[device] = {"ms": milliseconds(lambda: detector(images), 3, 10, 3), "boxes": sum(map(len, found))}  # noqa: B023
+    print(args.task, figures, flush=True)
     return figures
 
 
@@ -465,6 +508,7 @@ def main() -> None:
         help="the first model at these optimisation levels: how long it takes to build, cold and again, and to run",
     )
     parser.add_argument("--gpus", type=int, default=1, help="as many GPUs are used side by side (default: %(default)s)")
+    parser.add_argument("--models-only", action="store_true", help="leave out what copies and calls cost")
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
     parser.add_argument("--aux-streams", type=int, help="every road's max_aux_streams (default: TensorRT's own choice)")
@@ -546,8 +590,10 @@ def run_all(args: argparse.Namespace) -> None:
         return text
 
     table()
-    others["copies"] = run_tasks([Task("copies", *wanted[0])], args)
-    others["overhead"] = run_tasks([Task("overhead", "small")], args)
+    others["boxes"] = run_tasks([task._replace(kind="boxes") for task in timings], args)
+    if not args.models_only:
+        others["copies"] = run_tasks([Task("copies", *wanted[0])], args)
+        others["overhead"] = run_tasks([Task("overhead", "small")], args)
     torches |= run_tasks([Task("torch", *pair) for pair in for_torch], args)
     table()
     others["cold"] = run_tasks([Task("cold", *wanted[0], str(level)) for level in args.levels], args)

@@ -63,6 +63,7 @@ def image(batch: int) -> Any:
 def trace(name: str, batch: int, way: str, args: argparse.Namespace) -> Any:
     """Return the network of one way."""
     import trtnn
+    from trtnn.build import pinning
     from trtnn.graph import placement
     from trtnn.graph.quantization import Placement
     from trtnn.parameter import Buffer
@@ -87,7 +88,8 @@ def trace(name: str, batch: int, way: str, args: argparse.Namespace) -> Any:
             tensors += [layer.get_output(i) for i in range(layer.num_outputs)]
         for tensor in tensors:
             tensor.dynamic_range = (-RANGE, RANGE)
-        graph.placement = Placement({("none", 0): None})  # which sets the flag INT8 and leaves the layers unpinned
+        graph.placement = Placement()  # which sets the flag INT8
+        pinning._pin_to_fp16 = lambda *given: []
     return network
 
 
@@ -180,7 +182,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
     parser.add_argument("--model", nargs="+", default=["yolov5s:1,8,32"], help="models with batches")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=["fp16", "implicit", "naive", "ours"])
-    parser.add_argument("--skip", nargs="*", default=[], help="modules that are not quantised")
+    parser.add_argument("--skip", nargs="*", help="modules that are not quantised (default: the last layers)")
     parser.add_argument("--level", type=int, default=1, help="optimisation level")
     parser.add_argument("--aux-streams", type=int, default=1, help="0 to have the time of each layer as well")
     parser.add_argument("--verbose", action="store_true", help="keep what TensorRT says of fusions, in NAME.log")

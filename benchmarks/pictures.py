@@ -33,6 +33,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import median
@@ -41,7 +42,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.cuda import gpu_memory, gpu_name
-from trtnn.engine.bench import milliseconds
+from trtnn.engine.bench import latencies, milliseconds
 from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.engine.lane import Lane
 from trtnn.errors import TrtnnError
@@ -277,8 +278,8 @@ def ways(rows: Rows, args: argparse.Namespace, part: str, batch: int) -> None:
         rows.add(part, f"{label}: one pinned upload of a picture", upload)
         sources = {"ordinary memory": image, "pinned memory": pinned.numpy(), "a CUDA tensor": pinned.cuda()}
         for source, given in sources.items():
-            took = milliseconds(lambda: gpu([given] * batch), ROUNDS)  # noqa: B023
-            rows.add(part, f"{label}: Detector, from {source}", took)
+            took, *_ = latencies(lambda: gpu([given] * batch), 300)  # noqa: B023
+            rows.add(part, f"{label}: Detector, from {source}, median", took)
             bound = alone + (batch * upload if source == "pinned memory" else 0)
             rows.add(part, f"{label}: Detector, from {source}, to the bound", took / bound, "x")
         rows.add(part, f"{label}: Detector(device='cpu')", milliseconds(lambda: cpu([image] * batch), 3, 5, 2))  # noqa: B023
@@ -401,10 +402,10 @@ def part_batch(rows: Rows, args: argparse.Namespace) -> None:
     ways(rows, args, "batch", 8)
 
 
-def rate_of(pictures: Callable[[int], Iterable[Any]], count: int) -> float:
-    """The pictures a second that an iterable of so many gives, in the median of three times."""
+def rate_of(pictures: Callable[[int], Iterable[Any]], count: int, times: int = 3) -> float:
+    """The pictures a second that an iterable of so many gives, in the median of several times."""
     rates = []
-    for _ in range(3):
+    for _ in range(times):
         start = time.perf_counter()
         assert sum(1 for _ in pictures(count)) == count
         rates.append(count / (time.perf_counter() - start))
@@ -431,7 +432,7 @@ def part_stream(rows: Rows, args: argparse.Namespace) -> None:
 
     readers = {"OpenCV": False, "nvImageCodec": True} if try_import("nvidia.nvimgcodec") else {"OpenCV": False}
     for reader, by_gpu in readers.items():
-        rate = rate_of(lambda count: read(count, by_gpu), count)  # noqa: B023
+        rate = rate_of(lambda count: read(count, by_gpu), count, 1)  # noqa: B023
         rows.add("stream", f"JPEG files of 1280 x 720, by {reader}: read alone", rate, "pictures/s")
     for name in args.models:
         engine = engine_of(args, name, args.batch)
@@ -447,7 +448,7 @@ def part_stream(rows: Rows, args: argparse.Namespace) -> None:
         rows.add("stream", f"{name}, batch {args.batch}: Detector.stream", rate, "pictures/s")
         rows.add("stream", f"{name}, batch {args.batch}: of the engine's own", 100 * rate / alone, "%")
         for reader, by_gpu in readers.items():
-            rate = rate_of(lambda count: detector.stream(read(count, by_gpu)), count)  # noqa: B023
+            rate = rate_of(lambda count: detector.stream(read(count, by_gpu)), count, 1)  # noqa: B023
             what = f"{name}, batch {args.batch}: Detector.stream of JPEG files by {reader}"
             rows.add("stream", what, rate, "pictures/s")
 
@@ -557,6 +558,7 @@ def main() -> None:
         try:
             globals()[f"part_{part}"](rows, args)
         except (TrtnnError, RuntimeError, ImportError, AssertionError) as error:
+            traceback.print_exc()
             rows.add(part, "failed", str(error).splitlines()[0])
 
 

@@ -95,6 +95,8 @@ def changes(
     needed: list[Change] = []
     differences: list[str] = []
     for path, ours_path in _paths(described, entries, own):
+        if not ours_path:  # the model as a whole, which each project calls as it likes
+            continue
         try:
             needed += _follow(ours, ours_path, described[path])
         except _Differs as difference:

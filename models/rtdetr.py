@@ -501,6 +501,10 @@ class RTDETR(Family):
 
     Weights of the second version that were trained with discrete sampling look like the others; they are refused where
     a config.json says it.
+
+    In fp16 places of nearly one score follow one another in another order, and so do the queries, which are the same
+    but for fp16's rounding. ``fp16_report`` and ``fp16="auto"``, which compare query by query, take that for an error:
+    give ``fp16=True``.
     """
 
     pipeline = "rtdetr"

@@ -60,6 +60,7 @@ _SIGNS = (
     (r"blocks\.0\.attn\.qkv\.", "a vision transformer"),
     (r"(^|\.)lora_[AB]\.", "a LoRA, which goes with another network's weights"),
 )
+_FORM = " in "  # what follows is how it differs from the network of that name
 _HEADS = ((r"model\.\d+\.proto\.", "segment"), (r"model\.\d+\.linear\.weight", "classify"))
 
 
@@ -69,7 +70,10 @@ def stranger(state_dict: Mapping[str, Any]) -> str | None:
     task = said.get("task") or _task(state_dict)
     family = said.get("architecture") if said.get("modules") else None
     family = None if str(family).endswith("Model") else family  # a class, which may be any network's
-    family = family or next((what for sign, what in _SIGNS if _has(state_dict, sign)), None)
+    told = next((what for sign, what in _SIGNS if _has(state_dict, sign)), None)
+    if family and told and _FORM in told:  # the name alone may be that of a model here
+        family = f"{family}{_FORM}{told.partition(_FORM)[2]}"
+    family = family or told
     if family is None:
         return None
     return harmless_text(f"{family} {_TASKS[task]}" if task in _TASKS else str(family))

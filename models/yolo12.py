@@ -149,7 +149,7 @@ class YOLO12(YOLO):
     def neck(self, scale: Scale, channels: Sequence[int]) -> tuple[list[Module], list[int]]:
         n = scale.repeats(2)
         c3, c4, c5 = map(scale.channels, (256, 512, 1024))
-        layers = [
+        layers: list[Module] = [
             Upsample(scale_factor=2),
             Concat(),
             A2C2f(c5 + c4, c4, n, C3k),
@@ -165,7 +165,7 @@ class YOLO12(YOLO):
         ]
         return layers, [c3, c4, c5]
 
-    def head_options(self, scale: Scale) -> dict[str, Any]:
+    def head_options(self, variant: Scale) -> dict[str, Any]:
         return {"depthwise": True}
 
     def forward(self, images: Tensor) -> Any:

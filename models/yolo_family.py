@@ -186,7 +186,10 @@ class YOLO(Family):
             options["prototypes"] = self.prototypes(variant)
         if self.task == "pose":
             options["kpt_shape"] = self.kpt_shape
-        return self.head_classes[self.task](channels, classes, self.strides, **options)
+        head = self.head_classes[self.task](channels, classes, self.strides, **options)
+        if self.end2end:  # who trained one set of branches alone has no others
+            head.let_lack(MANY if self.head == "end2end" else ONE)
+        return head
 
     def forward(self, images: Tensor) -> Any:
         *layers, head = self.model

@@ -112,6 +112,11 @@ class Detect(Module):
         for prefix in self.branches:
             self.add_module(prefix + name, ModuleList(make(c) for c in channels))
 
+    def let_lack(self, prefix: str) -> None:
+        """Let a state dict lack one set of branches, which is not asked."""
+        for name, member in (*self.named_parameters(), *self.named_buffers()):
+            member.optional |= name.startswith(f"{prefix}cv")
+
     def forward(self, *levels: Tensor, head: str = "decoded") -> Any:
         """Return what the head tells of the maps of all levels.
 
@@ -194,7 +199,7 @@ class Detect(Module):
         cell = of_each(scores.amax(1).topk(count).indices, classes)  # the 300 best pairs are of these
         logits, pair = scores.gather(2, cell).flatten(1).topk(count)
         cell = cell.flatten(1).gather(1, pair)
-        label = ((pair.float() + 0.5) / count).floor()  # dividing integers, right for all of them, takes 20 layers
+        label = ((pair.float() + 0.5) / count).floor()  # exact for 20,000 classes; of integers it takes 20 layers
         box, *more = (part.gather(2, of_each(cell, part.shape[1])) for part in (boxes, *rest))
         return F.cat([box, logits.float().sigmoid().unsqueeze(1), label.unsqueeze(1), *more], 1).transpose(1, 2)
 

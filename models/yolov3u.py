@@ -39,8 +39,8 @@ class YOLOv3u(YOLO):
         strides = (16, 32) if name == "yolov3-tinyu" else (8, 16, 32)
         self.set_up(name, classes, head, names, fused, strides=strides)
 
-    def body(self, kind: str) -> Body:
-        return _tiny() if kind == "tiny" else _full(spp=kind == "spp")
+    def body(self, variant: str) -> Body:
+        return _tiny() if variant == "tiny" else _full(spp=variant == "spp")
 
     @classmethod
     def is_own(cls, state_dict: Mapping[str, Any], head: str) -> bool:
@@ -70,7 +70,7 @@ def _upsampled(layers: Layers, narrow: Conv, source: int, finer: int) -> None:
 def _full(spp: bool) -> Body:
     layers = Layers()
     layers.append(Conv(3, 32, 3))
-    ends = []
+    ends: list[int] = []
     for c, n in ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)):
         layers.append(Conv(c // 2, c, 3, 2))
         ends.append(layers.append(_blocks(c, c, n, True)))

@@ -117,6 +117,8 @@ def test_logits_are_no_probabilities():
     message = message_of(ArgumentError, trtnn.Classifier(model), PICTURES)
     assert message.startswith("the outputs of a picture are from -")
     assert 'the pipeline is "imagenet"' in message
+    model.fc.bias.data = np.full(7, 9, np.float32)  # none of them negative
+    assert "and probabilities sum to 1" in message_of(ArgumentError, trtnn.Classifier(model), PICTURES)
     model = Probabilities()
     model.fc.bias.data = np.full(7, np.nan, np.float32)
     assert "sum to nan" in message_of(ArgumentError, trtnn.Classifier(model), PICTURES)

@@ -15,9 +15,12 @@ from trtnn import Dim, models
 from trtnn.build.describe import describe
 from trtnn.cli import main
 from trtnn.engine import file as engine_file
-from trtnn.vision import write_image
+from trtnn.vision import Masks, write_image
 
-FAMILIES = ("yolov5n", "yolov8n", "yolov3-tiny", "retinanet_resnet50_fpn", "centernet_resdcn18")
+FAMILIES = (
+    *("yolov5n", "yolov8n", "yolov3-tiny", "retinanet_resnet50_fpn", "centernet_resdcn18"),
+    *("yolov8n-pose", "yolo11n-obb", "yolo12n-seg"),  # random masks of others are mostly empty
+)
 SHAPES = {
     "static": ["--size", "64x96"],
     "dynamic batch": ["--size", "64x96", "--batch", "1,2,4"],
@@ -59,6 +62,14 @@ def check(found, expected):
         np.testing.assert_allclose(one["scores"], other.scores, rtol=1e-3)
         np.testing.assert_allclose(one["boxes"], other.boxes, atol=0.02)
         assert list(one["classes"]) == other.classes.tolist()
+        for name in ("keypoints", "rotated"):
+            assert (one.get(name) is None) == (getattr(other, name) is None)
+            if one.get(name) is not None:
+                np.testing.assert_allclose(one[name], getattr(other, name), atol=0.02)
+        if isinstance(one.get("masks"), Masks):
+            assert (np.asarray(one["masks"]) != np.asarray(other.masks)).mean() < 1e-3
+        elif other.masks is not None:
+            assert [mask["size"] for mask in one["masks"]] == [list(other.masks.size)] * len(other)
 
 
 def dims(options):
@@ -106,6 +117,11 @@ def test_what_is_found_is_the_same_by_every_way(family, kind, monkeypatch, tmp_p
         main()
         report = json.loads((out / "detections.json").read_text())
         rows = [report[str(folder / "pictures" / f"{index}.png")]["detections"] for index in range(2)]
-        keys = {"scores": "score", "boxes": "box", "classes": "class"}
+        keys = {"scores": "score", "boxes": "box", "classes": "class", "masks": "mask"}
+        keys = {
+            key: word
+            for key, word in {**keys, "keypoints": "keypoints", "rotated": "rotated"}.items()
+            if word in rows[0][0]
+        }
         check([{key: [row[word] for row in found] for key, word in keys.items()} for found in rows], expected)
         assert capfd.readouterr().err == ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -155,6 +157,19 @@ def test_batches_of_few_sizes_are_kept(engine_of):
     assert {count: len(batches) for count, batches in detector._steps._idle.items()} == {1: 1, 2: 1, 4: 1, 8: 1, 9: 1}
 
 
+def test_what_a_detector_holds_is_freed_with_it(engine_of):
+    """At once, by counting: the garbage collector would free a context in any thread, also in one that captures."""
+    detector = Detector(engine_of(yolov5), pipeline="yolov5")
+    detector(pictures(3))
+    (batch,) = (weakref.ref(batch) for batches in detector._steps._idle.values() for batch in batches)
+    gc.disable()
+    try:
+        del detector
+        assert batch() is None
+    finally:
+        gc.enable()
+
+
 def test_threads_share_a_detector(engine_of):
     engine = engine_of(yolov5)
     gpu, expected = both(engine, pictures(6), pipeline="yolov5", confidence=0.6)
@@ -208,7 +223,7 @@ class Tensor:
 
     def __init__(self, tensor, ordinal=0):
         self.tensor, self.device = tensor, SimpleNamespace(index=ordinal)
-        self.shape, self.dtype, self.data_ptr = tensor.shape, tensor.dtype, tensor.data_ptr
+        self.shape, self.dtype, self.data_ptr, self.ndim = tensor.shape, tensor.dtype, tensor.data_ptr, tensor.ndim
 
     def stride(self, *axis):
         return self.tensor.stride(*axis)
@@ -219,7 +234,7 @@ class Tensor:
 
 @pytest.fixture
 def current_stream(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=77))
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda ordinal: 77, raising=False)
 
 
 def test_images_that_lie_on_the_gpu_stay_there(engine_of, log, current_stream):

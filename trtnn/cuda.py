@@ -48,13 +48,6 @@ def call(name: str, *args: object, memory: Callable[[], list[str]] = list) -> No
 
 
 @functools.cache
-def driver_version() -> int:
-    """Return the newest CUDA that the driver knows, such as 12040 for 12.4, or 0 where there is no driver."""
-    cuda, version = driver(), ctypes.c_int()
-    return version.value if cuda is not None and cuda.cuDriverGetVersion(ctypes.byref(version)) == 0 else 0
-
-
-@functools.cache
 def _primary_context() -> ctypes.c_void_p:
     device, context = ctypes.c_int(), ctypes.c_void_p()
     call("cuDeviceGet", ctypes.byref(device), 0)
@@ -118,3 +111,9 @@ def is_page_locked(address: int) -> bool:
     if cuda is None or cuda.cuPointerGetAttribute(ctypes.byref(kind), _MEMORY_TYPE, ctypes.c_uint64(address)) != 0:
         return False
     return kind.value == _HOST
+
+
+def is_done(stream: int) -> bool:
+    """Tell whether all that was put on a stream, by its handle, is done; no where the driver does not say."""
+    cuda = driver()
+    return cuda is not None and cuda.cuStreamQuery(ctypes.c_void_p(stream)) == 0

@@ -406,10 +406,7 @@ class Network:
             ArgumentError: there are none, or what is given is one itself.
             ShapeError, DTypeError: a sample does not fit; with its number.
         """
-        if hasattr(samples, "shape") or isinstance(samples, (str, Mapping)) or not isinstance(samples, Iterable):
-            raise ArgumentError(
-                f"samples are an iterable of inputs, not a {type(samples).__name__}", "a single one: samples=[images]"
-            )
+        check_samples(samples)
         number = -1
         for number, sample in enumerate(samples):
             args, kwargs = (), {}
@@ -435,6 +432,18 @@ class Network:
         if config is not None and options:
             raise ArgumentError("build takes a BuildConfig or options, not both")
         return build(self.graph, config or BuildConfig.from_options(options), self.metadata)
+
+
+def check_samples(samples: Any) -> None:
+    """Check that samples are an iterable of inputs, and not one itself.
+
+    Raises:
+        ArgumentError: they are not.
+    """
+    if hasattr(samples, "shape") or isinstance(samples, (str, Mapping)) or not isinstance(samples, Iterable):
+        raise ArgumentError(
+            f"samples are an iterable of inputs, not a {type(samples).__name__}", "a single one: samples=[images]"
+        )
 
 
 def _by_module(layers: Sequence[LayerSummary], depth: int) -> list[LayerSummary]:

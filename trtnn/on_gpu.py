@@ -63,16 +63,15 @@ class OnGpu:
     ) -> None:
         self.batch, self.in_flight = network.batch, IN_FLIGHT
         self.engine, self.network, self.pipeline, self.thresholds = engine, network, pipeline, thresholds
-        self._idle: dict[int, list[_Batch]] = {}  # by how many images they take
-        self._lock = threading.Lock()
+        self._idle: dict[int, list[_Batch]] = {}  # by how many images they take; threads take from it and give back
 
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to the GPU; those that lie there stay where they are."""
         count = self._count(len(images))
-        with self._lock:
-            idle = self._idle.setdefault(count, [])
-            batch = idle.pop() if idle else None
-        batch = batch or _Batch(self, count)
+        try:
+            batch = self._idle.setdefault(count, []).pop()
+        except IndexError:  # all are under way
+            batch = _Batch(self.engine, self.network, self.pipeline, self.thresholds, count)
         batch.begin(images, first)
         return batch
 
@@ -84,8 +83,7 @@ class OnGpu:
     def finish(self, computed: _Batch) -> list[Detections]:
         """Wait for the boxes."""
         detections = computed.finish()
-        with self._lock:
-            self._idle[computed.count].append(computed)
+        self._idle[computed.count].append(computed)
         return detections
 
     def _count(self, images: int) -> int:
@@ -100,13 +98,14 @@ class _Batch:
         count: how many images the network takes.
     """
 
-    def __init__(self, way: OnGpu, count: int) -> None:
-        network, pipeline = way.network, way.pipeline
+    def __init__(
+        self, engine: Engine, network: ImageNetwork, pipeline: Pipeline, thresholds: Mapping[str, Any], count: int
+    ) -> None:
         assert pipeline.head is not None  # Detector says so
-        self.count, self._way, self._head = count, way, pipeline.head
+        self.count, self._thresholds, self._head = count, thresholds, pipeline.head
         height, width = network.size
         self._lane = lane = Lane()
-        shapes, self._worker = way.engine.attach((count, 3, height, width), lane.handle)
+        shapes, self._worker = engine.attach((count, 3, height, width), lane.handle)
         (self._input,) = (self._worker.addresses[name] for name in shapes.inputs)
         self._outputs = {name: (spec.shape, spec.dtype.numpy) for name, spec in shapes.outputs.items()}
         self._addresses = self._named({name: self._worker.addresses[name] for name in shapes.outputs})
@@ -122,13 +121,14 @@ class _Batch:
             (dtype,) = {dtype for _, dtype in named.values()}
             output_shapes = {name: shape for name, (shape, _) in named.items()}
             self._postprocessing = after = GpuPostprocessing(
-                self._head, output_shapes, dtype, (height, width), way.thresholds
+                self._head, output_shapes, dtype, (height, width), thresholds
             )
             self._memory, self._wanted = lane.allocate(after.memory_bytes), self._uploaded(after.wanted)
             lane.upload(self._memory, np.zeros(after.cleared_bytes, np.uint8))
             self._pinned = lane.pinned(after.result_bytes)
             self._results = after.results(self._pinned)
         self._graph: CapturedGraph | None = None
+        self._thread = 0  # in which it was begun
         self._has_run = False
         self._staging = Staging(lane)
         self._pixels: list[Pixels] = []  # what was described last
@@ -149,6 +149,7 @@ class _Batch:
         """Bring images to the GPU, and say what they are."""
         lane = self._lane
         lane.enter()
+        self._thread = threading.get_ident()
         pixels: list[Pixels] = []
         owners: list[Any] = []
         host: list[np.ndarray] = []
@@ -164,9 +165,10 @@ class _Batch:
                 lane.wait_for(there.stream)
             pixels.append(there.pixels)
             owners.append(there.owner)
-        for place, array, address in zip(places, host, self._staging.upload(host), strict=True):
-            height, width, _ = array.shape
-            pixels[place] = Pixels(address, height, width, 3 * width)
+        if host:
+            for place, array, address in zip(places, host, self._staging.upload(host), strict=True):
+                height, width, _ = array.shape
+                pixels[place] = Pixels(address, height, width, 3 * width)
         self._owners = [*owners, *host]
         if pixels != self._pixels:  # what is said of them is there already where nothing changed
             self._pixels = []
@@ -179,7 +181,7 @@ class _Batch:
     def run(self) -> None:
         """Put the work on the stream: at first piece by piece, and from the second time on as one graph."""
         lane = self._lane
-        lane.enter()
+        self._enter()
         if self._has_run and self._graph is None:
             self._graph = CapturedGraph(self._enqueue)
         if self._graph is None:  # TensorRT finishes its set-up in the first run, which cannot be captured
@@ -202,18 +204,24 @@ class _Batch:
 
     def finish(self) -> list[Detections]:
         """Wait for the detections, and pick what is left to be picked."""
-        lane, after, count = self._lane, self._postprocessing, len(self._placements)
-        lane.enter()
+        lane, after, count, tile = self._lane, self._postprocessing, len(self._placements), 0
+        self._enter()
         lane.synchronize()
         self._owners = []
-        if after is None or not self._results.is_good(count):
+        if after is None:
             return self._on_cpu()
-        tile = 0
-        while not self._results.is_done(count):
+        found = self._results.read(count)
+        while found.is_good and not found.is_done:
             tile += 1
             self._pick(lane.handle, self._described_at + self._images.nbytes, tile)
             lane.synchronize()
-        return self._results.detections(count)
+            found = self._results.read(count)
+        return found.detections() if found.is_good else self._on_cpu()
+
+    def _enter(self) -> None:
+        """Make the GPU the calling thread's own, unless it is since :meth:`begin`."""
+        if threading.get_ident() != self._thread:
+            self._lane.enter()
 
     def _on_cpu(self) -> list[Detections]:
         """Return what the CPU makes of the outputs: they are the boxes already, or it has to say what they are."""
@@ -223,4 +231,4 @@ class _Batch:
             self._lane.download(whole, self._worker.addresses[name])
             outputs[name] = whole[: len(self._placements)]
         self._lane.synchronize()
-        return self._head.detect(self._named(outputs), self._placements, **self._way.thresholds)
+        return self._head.detect(self._named(outputs), self._placements, **self._thresholds)

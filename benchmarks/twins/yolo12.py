@@ -13,47 +13,7 @@ from torch import Tensor, nn
 from benchmarks.twins.numbered import Numbered
 from benchmarks.twins.yolov8 import Detect
 from trtnn.examples.digits.network import Concat, Conv
-
-SCALES = {
-    "n": (0.5, 0.25, 1024),
-    "s": (0.5, 0.5, 1024),
-    "m": (0.5, 1, 512),
-    "l": (1, 1, 512),
-    "x": (1, 1.5, 512),
-}
-
-
-class Bottleneck(nn.Module):
-    def __init__(self, c: int, hidden: int) -> None:
-        super().__init__()
-        self.cv1, self.cv2 = Conv(c, hidden, 3), Conv(hidden, c, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.cv2(self.cv1(x))
-
-
-class C3k(nn.Module):
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.cv1, self.cv2, self.cv3 = Conv(c, c // 2), Conv(c, c // 2), Conv(c, c)
-        self.m = nn.Sequential(*(Bottleneck(c // 2, c // 2) for _ in range(2)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
-
-
-class C3k2(nn.Module):
-    def __init__(self, c1: int, c2: int, n: int, deep: bool, e: float) -> None:
-        super().__init__()
-        c = int(c2 * e)
-        self.cv1, self.cv2 = Conv(c1, 2 * c), Conv((2 + n) * c, c2)
-        self.m = nn.ModuleList(C3k(c) if deep else Bottleneck(c, c // 2) for _ in range(n))
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = list(self.cv1(x).chunk(2, 1))
-        for block in self.m:
-            parts.append(block(parts[-1]))
-        return self.cv2(torch.cat(parts, 1))
+from trtnn.examples.digits.yolo26 import SCALES, C3k, C3k2, narrow
 
 
 def plain(*args: int) -> Conv:
@@ -126,12 +86,12 @@ class YOLO12(Numbered):
 
         few, many = (max(round(n * depth), 1) for n in (2, 4))
         c1, c2, c3, c4, c5 = (wide(c) for c in (64, 128, 256, 512, 1024))
-        deep = size in "mlx"
+        block = C3k if size in "mlx" else narrow
         self.add(Conv(3, c1, 3, 2))
         self.add(Conv(c1, c2, 3, 2))
-        self.add(C3k2(c2, c3, few, deep, 0.25))
+        self.add(C3k2(c2, c3, few, block, 0.25))
         self.add(Conv(c3, c3, 3, 2))
-        self.add(C3k2(c3, c4, few, deep, 0.25))
+        self.add(C3k2(c3, c4, few, block, 0.25))
         self.add(Conv(c4, c4, 3, 2))
         self.add(A2C2f(c4, c4, many, 4, residual, ratio))
         self.add(Conv(c4, c5, 3, 2))
@@ -145,5 +105,5 @@ class YOLO12(Numbered):
         self.add(A2C2f(c3 + c4, c4, few, None, False, ratio))
         self.add(Conv(c4, c4, 3, 2))
         self.add(Concat(), -1, 8)
-        self.add(C3k2(c4 + c5, c5, few, True, 0.5))
+        self.add(C3k2(c4 + c5, c5, few, C3k))
         self.add(Detect([c3, c4, c5], classes, depthwise=True), 14, 17, 20)

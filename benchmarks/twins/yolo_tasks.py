@@ -67,7 +67,7 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.classes, self.task, self.new, self.kpt_shape = classes, task, family == "yolo26", kpt_shape
-        self.sides = 4 if self.new else 64
+        self.sides, self._cells = 4 if self.new else 64, {}
         points, each = kpt_shape
         self.more = {"detect": 0, "segment": 32, "pose": points * each, "obb": 1}[task]
         c2, c3 = max(16, channels[0] // 4, self.sides), max(channels[0], min(classes, 100))
@@ -106,6 +106,13 @@ class Head(nn.Module):
             maps[-1] = getattr(self, f"{name}cv4_kpts")[level](maps[-1])
         return torch.cat(maps, 1)
 
+    def cells(self, level: Tensor) -> Tensor:
+        """Column and row of each cell, (2, cells), made once for a device: a CUDA graph can make none."""
+        key = level.shape[2:], level.device, level.dtype
+        if key not in self._cells:
+            self._cells[key] = cells_of(level).reshape(-1, 2).T.to(level)
+        return self._cells[key]
+
     def last(self) -> list[nn.Conv2d]:
         """The convolutions that give the outputs."""
         return [m for name, m in self.named_modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
@@ -114,7 +121,7 @@ class Head(nn.Module):
         """All boxes, (batch, 4 + classes + more, cells): centre and size, or with ``upright`` x1, y1, x2, y2."""
         levels = []
         for stride, level in zip((8, 16, 32), maps, strict=True):
-            cell = cells_of(level).reshape(-1, 2).T
+            cell = self.cells(level)
             sides, logits, more = level.flatten(2).split([self.sides, self.classes, self.more], 1)
             left, top, right, bottom = (sides if self.new else self.dfl(sides)).unbind(1)
             x_middle, y_middle = cell + 0.5

@@ -7,6 +7,7 @@ Written from the published facts: the layer table, the size multiples, the param
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from benchmarks.twins import numbered
 from benchmarks.twins.numbered import Numbered
 from benchmarks.twins.scaling import cells_of
 from trtnn.examples.digits.network import SPPF, Concat, Conv
+from trtnn.examples.digits.yolo26 import apart
 
 SCALES = {
     "n": (0.33, 0.25, 1024),
@@ -62,19 +64,6 @@ class DFL(nn.Module):
         return self.conv(x.view(batch, 4, 16, cells).transpose(1, 2).softmax(1)).view(batch, 4, cells)
 
 
-def pair(c1: int, c2: int) -> list[nn.Module]:
-    return [Conv(c1, c2, 3), Conv(c2, c2, 3)]
-
-
-def depthwise_pair(c1: int, c2: int) -> list[nn.Module]:
-    blocks = []
-    for c in (c1, c2):
-        depthwise = Conv(c, c, 3)
-        depthwise.conv = nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)
-        blocks.append(nn.Sequential(depthwise, Conv(c, c2)))
-    return blocks
-
-
 class Detect(nn.Module):
     def __init__(
         self,
@@ -87,8 +76,8 @@ class Detect(nn.Module):
         self.strides = strides
         c2, c3 = max(16, channels[0] // 4, 64), max(channels[0], min(classes, 100))
         for name, c, out in (("cv2", c2, 64), ("cv3", c3, classes)):
-            both = depthwise_pair if depthwise and name == "cv3" else pair
-            branches = (nn.Sequential(*both(x, c), nn.Conv2d(c, out, 1)) for x in channels)
+            block = apart if depthwise and name == "cv3" else partial(Conv, k=3)
+            branches = (nn.Sequential(block(x, c), block(c, c), nn.Conv2d(c, out, 1)) for x in channels)
             self.add_module(name, nn.ModuleList(branches))
         self.dfl = DFL()
 

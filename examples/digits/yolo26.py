@@ -159,6 +159,7 @@ class Detect(nn.Module):
     def __init__(self, classes: int, channels: Sequence[int]) -> None:
         super().__init__()
         self.classes, self.strides_px = classes, [8 << level for level in range(len(channels))]
+        self._places: dict[tuple, Tensor] = {}
         c2, c3 = max(16, channels[0] // 4), max(channels[0], min(classes, 100))
         for name in (MANY, ONE):
             sides = (nn.Sequential(Conv(c, c2, 3), Conv(c2, c2, 3), nn.Conv2d(c2, 4, 1)) for c in channels)
@@ -167,8 +168,12 @@ class Detect(nn.Module):
             self.add_module(f"{name}cv3", nn.ModuleList(scores))
 
     def forward(self, *features: Tensor) -> dict[str, list[Tensor]]:
-        """The maps of each set of branches, (batch, 4 + classes, rows, columns) of each level: sides, then scores."""
-        return {name: [self.map(name, level, x) for level, x in enumerate(features)] for name in (MANY, ONE)}
+        """The maps of each set of branches, (batch, 4 + classes, rows, columns) of each level: sides, then scores.
+
+        Eval mode has those of the second set alone.
+        """
+        sets = (MANY, ONE) if self.training else (ONE,)
+        return {name: [self.map(name, level, x) for level, x in enumerate(features)] for name in sets}
 
     def map(self, name: str, level: int, x: Tensor) -> Tensor:
         """One level's map of one set of branches."""
@@ -180,14 +185,25 @@ class Detect(nn.Module):
         Returns:
             (batch, cells, 4), (batch, cells, classes), and (cells, 3): x and y in pixels and pixels per cell.
         """
-        places = []
-        for stride_px, x in zip(self.strides_px, maps, strict=True):
-            h, w = (int(length) for length in x.shape[2:])
-            middles = np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1).reshape(-1, 2) + 0.5
-            places.append(np.column_stack((middles * stride_px, np.full(len(middles), stride_px))))
         joined = torch.cat([x.flatten(2) for x in maps], 2).transpose(1, 2).float()
-        where = torch.from_numpy(np.concatenate(places).astype(np.float32)).to(joined.device)
-        return joined[..., :4], joined[..., 4 : 4 + self.classes], where
+        sizes = tuple((int(x.shape[2]), int(x.shape[3])) for x in maps)
+        return joined[..., :4], joined[..., 4:], self.places(sizes, joined.device)
+
+    def places(self, sizes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+        """Each cell's middle and stride in pixels, (cells, 3), made once: an exported network holds them as a constant.
+
+        Args:
+            sizes: rows and columns of each level.
+            device: where they are wanted.
+        """
+        if (sizes, device) not in self._places:
+            levels = []
+            for stride_px, (h, w) in zip(self.strides_px, sizes, strict=True):
+                middles = np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1).reshape(-1, 2) + 0.5
+                levels.append(np.column_stack((middles * stride_px, np.full(len(middles), stride_px))))
+            places = np.concatenate(levels).astype(np.float32)
+            self._places[sizes, device] = torch.from_numpy(places).to(device)
+        return self._places[sizes, device]
 
     def corners(self, sides: Tensor, places: Tensor) -> Tensor:
         """Boxes x1, y1, x2, y2 in pixels, from their sides' distances."""

@@ -400,6 +400,16 @@ def test_messages_of_bad_input():
     assert "model.trace().fp16_report(samples)" in message
 
 
+def test_attention_has_the_same_layers_in_either_precision():
+    attention = Apply(lambda x: functional.scaled_dot_product_attention(x, x, x * 2))
+    x = numbers(1, 4, 8)
+    report = model(attention, shape=(1, 4, 8)).trace().fp16_report([x])
+    assert "matrix_multiply" in str(report)
+    expected = torch.nn.functional.scaled_dot_product_attention(*map(torch.from_numpy, (x, x, x * 2)))
+    half = model(attention, shape=(1, 4, 8)).trace(fp16=True).run(x)
+    assert 0 < np.abs(half - expected.numpy()).max() < 1e-2
+
+
 def test_a_forward_that_depends_on_the_precision_cannot_be_compared():
     network = model(Apply(lambda x: x * 2 if x.dtype.name == "float16" else x)).trace({"input": (1, 4)})
     assert "other layers in fp16 than in fp32" in message_of(ArgumentError, network.fp16_report, [image((1, 4))])

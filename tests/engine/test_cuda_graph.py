@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import pytest
 
@@ -71,3 +72,29 @@ def test_a_full_gpu_is_told_with_its_numbers(driver, monkeypatch):
         "cuGraphInstantiateWithFlags failed: some reason (2)",
         "  memory of the GPU: 24 MiB free of 81,920",
     ]
+
+
+def test_nothing_is_collected_while_any_thread_captures(driver):
+    """What the garbage collector frees on the GPU would spoil the capture of the thread that it runs in."""
+    seen, inner, go_on = [], threading.Event(), threading.Event()
+
+    def wait(stream):
+        inner.set()
+        assert go_on.wait(10)
+        seen.append(gc.isenabled())
+
+    other = threading.Thread(target=CapturedGraph, args=(wait,))
+    other.start()
+    assert inner.wait(10)
+    CapturedGraph(lambda stream: seen.append(gc.isenabled()))
+    seen.append(gc.isenabled())  # the other one still captures
+    go_on.set()
+    other.join()
+    assert seen == [False, False, False]
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        CapturedGraph(lambda stream: None)
+        assert not gc.isenabled()  # as it was
+    finally:
+        gc.enable()

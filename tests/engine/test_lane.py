@@ -40,8 +40,13 @@ def test_each_thread_enters_the_primary_context_which_is_retained_once(driver):
 def test_it_waits_for_another_stream_by_an_event(driver):
     lane = Lane()
     driver.calls.clear()
+    driver.failing["cuStreamQuery"] = 600  # CUDA_ERROR_NOT_READY
     lane.wait_for(8)
-    assert driver.calls == [("cuEventRecord", 4, 8), ("cuStreamWaitEvent", 3, 4, 0)]
+    assert driver.calls == [("cuStreamQuery", 8), ("cuEventRecord", 4, 8), ("cuStreamWaitEvent", 3, 4, 0)]
+    driver.failing.clear()
+    driver.calls.clear()
+    lane.wait_for(8)  # all on it is done
+    assert driver.calls == [("cuStreamQuery", 8)]
 
 
 def test_what_nobody_holds_is_freed_once_the_stream_is_done(driver):

@@ -8,9 +8,11 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.helpers import message_of
 from tests.standin import Lane
 from trtnn.engine import staging
 from trtnn.engine.staging import Staging
+from trtnn.errors import EngineError
 
 RNG = np.random.default_rng(0)
 PIECE = 3000
@@ -19,7 +21,7 @@ PIECE = 3000
 @pytest.fixture(autouse=True)
 def sizes(monkeypatch):
     """All is a thousandth of what it is, so that arrays of the tests are in several pieces."""
-    for name, value in (("_SMALL_BYTES", 500), ("_PIECE_BYTES", PIECE), ("_GRAIN_BYTES", 4096)):
+    for name, value in (("_MANY_BYTES", 9000), ("_PIECE_BYTES", PIECE), ("_GRAIN_BYTES", 4096)):
         monkeypatch.setattr(staging, name, value)
 
 
@@ -50,14 +52,31 @@ def test_arrays_of_any_sizes_and_strides_come_to_their_places():
     assert stage.upload([]) == []
 
 
-def test_a_large_array_goes_in_pieces_and_a_small_one_at_once():
+def test_much_goes_in_pieces_and_little_at_once():
     lane = Lane([])
     Staging(lane).upload([image(100, 100), image(10, 10)])
     uploads = [entry[1] for entry in lane.log if entry[0] == "upload"]
-    assert uploads[0] == 300  # the small one, which waits for no thread
-    assert sum(uploads[1:]) == 30000
+    assert sum(uploads) == 30300
     assert len(uploads) == 11
     assert max(uploads) <= PIECE
+    lane.log.clear()
+    little = Staging(lane)
+    check(lane, little, [image(50, 50), image(10, 10)[:, ::2]])
+    assert [entry[1] for entry in lane.log if entry[0] == "upload"] == [7500, 150]
+    assert len(lane.locked) == 1  # for what was much
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, 100])
+def test_any_number_of_threads_share_pieces_out(monkeypatch, threads):
+    monkeypatch.setattr(staging, "_THREADS", threads)
+    lane = Lane([])
+    check(lane, Staging(lane), [image(100, 70), image(30, 90), image(2, 3)])
+
+
+def test_what_fails_in_a_thread_is_raised(monkeypatch):
+    lane = Lane([])
+    monkeypatch.setattr(lane, "upload", lambda address, array: (_ for _ in ()).throw(EngineError("no more")))
+    assert message_of(EngineError, Staging(lane).upload, [image(100, 70)]) == "no more"
 
 
 def test_what_is_page_locked_is_not_copied_before(monkeypatch):
@@ -68,22 +87,22 @@ def test_what_is_page_locked_is_not_copied_before(monkeypatch):
     assert [entry[1] for entry in lane.log if entry[0] == "upload"] == [30000]
     assert len(lane.locked) == 1  # the one here
     lane.log.clear()
-    check(lane, Staging(lane), [memory[:, ::-1]])  # the GPU would need its strides
+    check(lane, Staging(lane), [memory[:, ::-1]])  # which has strides
     assert len([entry for entry in lane.log if entry[0] == "upload"]) == 10
 
 
 def test_memory_grows_in_grains_and_is_given_back():
     lane = Lane([])
     stage = Staging(lane)
-    for side in (30, 60, 20, 60):
+    for side in (60, 90, 40, 90):
         stage.upload([image(side, side)])
     assert [entry for entry in lane.log if entry[0] in ("allocate", "release", "release pinned")] == [
-        ("allocate", 4096),
-        ("release",),
         ("allocate", 12288),
+        ("release",),
+        ("allocate", 24576),
         ("release pinned",),
     ]
-    assert [memory.nbytes for memory in lane.locked.values()] == [12288]
+    assert [memory.nbytes for memory in lane.locked.values()] == [24576]
 
 
 def test_the_batch_before_is_not_overwritten_on_the_host_before_it_is_copied():

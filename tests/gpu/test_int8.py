@@ -5,25 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.quantization.networks import filled, images, quantize
 from trtnn import functional as F
 from trtnn.modules import Conv2d, ConvTranspose2d, Identity, Linear, MaxPool2d, Module, Sequential, SiLU, Upsample
 from trtnn.parameter import Buffer
-from trtnn.quantization import quantize
 
 OPTIONS = {"optimization_level": 1, "timing_cache": False, "progress": False}
-
-
-def filled(model: Module, seed: int = 0) -> Module:
-    """Give a model normal weights of variance 1 / fan-in."""
-    rng = np.random.default_rng(seed)
-    for _, parameter in model.named_parameters():
-        fan_in = max(int(np.prod(parameter.shape[1:])), 1)
-        parameter.data = (rng.standard_normal(parameter.shape) / np.sqrt(fan_in)).astype(np.float32)
-    return model
-
-
-def image(*shape: int, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 class Rounded(Module):
@@ -42,7 +29,7 @@ class Rounded(Module):
 @pytest.mark.parametrize("scale", [0.25, 0.1, 1 / 127, 3.1e-3])
 def test_an_engine_rounds_to_int8_as_the_reference_does(scale):
     """Halves, the ends of the range, infinities and ordinary numbers, element by element."""
-    steps = np.concatenate([np.arange(-140, 140, 0.5), image(6000) * 60, [np.inf, -np.inf, 1e9, -0.0]])
+    steps = np.concatenate([np.arange(-140, 140, 0.5), images(1, 6000)[0] * 60, [np.inf, -np.inf, 1e9, -0.0]])
     x = (steps * scale).astype(np.float32).reshape(1, -1)
     model = Rounded(scale, 127)
     model.inputs = {"x": x.shape}
@@ -88,7 +75,7 @@ def test_an_engine_in_int8_gives_what_the_reference_does(name, fp16):
     model = filled(make())
     names = {"chain": "x"}
     model.inputs = {names.get(name, "input"): shape}
-    x = image(*shape)
+    (x,) = images(1, *shape)
     plain = model.trace().run(x)
     quantize(model, [x])
     network = model.trace(fp16=fp16)

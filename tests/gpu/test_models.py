@@ -8,9 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.twins import centernet, resnet, retinanet, rtdetr, yolov3, yolov8
+from benchmarks.twins import (
+    centernet,
+    numbered,
+    resnet,
+    retinanet,
+    rtdetr,
+    yolo12,
+    yolo_tasks,
+    yolov3,
+    yolov3u,
+    yolov5u,
+    yolov8,
+    yolov9,
+)
 from tests.helpers import assert_close, message_of
-from tests.models.checks import assert_boxes_close
+from tests.models.checks import assert_boxes_close, assert_outputs_close
 from tests.models.test_retinanet import assert_detections_close
 from tests.models.test_rtdetr import assert_queries_close
 from trtnn import models
@@ -28,6 +41,30 @@ PLACES = 8 * 12 + 4 * 6 + 2 * 3
 # The blocks of diffusion run in tests/models/test_diffusion.py.
 CASES = [
     ("yolov8n", lambda: yolov8.make("yolov8n", 3), partial(assert_boxes_close, dim=1, cell=8 * 32), {}),
+    *(
+        (
+            name,
+            lambda name=name: yolo_tasks.make(name, 3),
+            lambda *args, name=name: assert_outputs_close(models.create(name, classes=3), *args),
+            {},
+        )
+        for name in ("yolo11n", "yolo26n-seg", "yolo26n-pose", "yolov8n-obb", "yolo11n-cls")
+    ),
+    *(
+        (
+            name,
+            lambda name=name, twin=twin: numbered.make(twin, name, 3),
+            partial(assert_boxes_close, dim=1, cell=256),
+            {},
+        )
+        for name, twin in (
+            ("yolo12n", yolo12.YOLO12),
+            ("yolov9t", yolov9.YOLOv9),
+            ("yolov5nu", yolov5u.YOLOv5u),
+            ("yolov3-tinyu", yolov3u.YOLOv3u),
+            ("yolov8n-p2", yolov8.YOLOv8),
+        )
+    ),
     ("yolov3-tiny", lambda: yolov3.make("yolov3-tiny", 3, "9.0"), assert_boxes_close, {}),
     ("yolov3", lambda: yolov3.make("yolov3", 3, "9.0"), assert_boxes_close, {}),
     ("resnet18", lambda: resnet.well_scaled(resnet.ResNet("resnet18", 3), 64), assert_close, {}),
@@ -68,7 +105,9 @@ def test_the_engine_agrees_with_the_reference(name, twin, compare, options, monk
     expected = network.run(images)
     with network.build(optimization_level=0, tf32=False) as engine:
         result = engine(images)
-        if name.startswith(("resnet", "centernet")):
+        if model.task not in ("detect", "classify"):
+            assert engine.description["task"] == model.task
+        elif name.startswith(("resnet", "centernet")) or model.task == "classify":
             for source in (engine, network):
                 assert "is not a detector" in message_of(ArgumentError, Detector, source)
         else:

@@ -50,15 +50,9 @@ class EmulatedKernels:
         self.log: list[tuple[Any, ...]] = []
         self._lock = threading.Lock()  # the memory of a block is there once
 
-    def launch(
-        self,
-        name: str,
-        grid: tuple[int, int, int],
-        threads: int,
-        stream: int,
-        arguments: Any,
-        follows: bool = False,
-    ) -> None:
+    has_clusters = False  # blocks run one after the other
+
+    def launch(self, name: str, grid: tuple[int, int, int], threads: int, stream: int, arguments: Any) -> None:
         self.log.append(("launch", name))
         count = min(threads, self._threads)
         with self._lock:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #define DEVICE inline
+#define NOINLINE static
 #define SHARED static
 #define UNROLL(times)
 #define KERNEL(name, Arguments, threads)                                                            \

@@ -73,10 +73,11 @@ def pick_by_kernels(
         while True:
             picking.launch(kernels, lane.handle, addresses, wanted, placed, memory, pinned.ctypes.data, count, tile)
             lane.synchronize()
-            if not results.is_good(count) or results.is_done(count):
+            told = results.read(count)
+            if told.is_done or not told.is_good:
                 break
             tile += 1
-        found.append(results.detections(count) if results.is_good(count) else None)
+        found.append(told.detections() if told.is_good else None)
     first, second = found
     assert (first is None) == (second is None)
     for one, other in zip(first or [], second or [], strict=True):

@@ -45,14 +45,6 @@ class Driver:
         self.calls.append(("launch", function.value, [size.value for size in sizes], stream.value, structure, extra))
         return 0
 
-    def cuLaunchKernelEx(self, config, function, places, extra):
-        config = config._obj
-        sizes = [getattr(config, name) for name, _ in config._fields_[:7]]
-        attributes = [(config.attributes[i].id, config.attributes[i].value) for i in range(config.attribute_count)]
-        structure = ctypes.cast(places[0], ctypes.POINTER(ctypes.c_int)).contents.value
-        self.calls.append(("launch", function.value, sizes, config.stream, structure, extra, attributes))
-        return 0
-
     def cuGetErrorString(self, code, text):
         text._obj.value = b"some reason"
 
@@ -62,7 +54,6 @@ def driver(monkeypatch):
     made = Driver()
     monkeypatch.setattr(trtnn.cuda, "driver", lambda: made)
     monkeypatch.setattr(trtnn.kernels, "gpus", lambda: ("sm90", "sm75"))
-    monkeypatch.setattr(trtnn.kernels, "driver_version", lambda: 12030)
     return made
 
 
@@ -177,21 +168,10 @@ def test_a_kernel_is_launched_with_its_structure(driver, compiled):
     ]
 
 
-@pytest.mark.parametrize(("gpu", "version", "does"), [("sm90", 12030, 1), ("sm89", 13000, 0), ("sm100", 12020, 0)])
-def test_a_kernel_begins_while_the_one_before_runs_where_that_can_be(driver, compiled, monkeypatch, gpu, version, does):
+@pytest.mark.parametrize(("gpu", "has_clusters"), [("sm89", False), ("sm90", True), ("sm120", True)])
+def test_clusters_are_there_from_hopper_on(driver, compiled, monkeypatch, gpu, has_clusters):
     monkeypatch.setattr(trtnn.kernels, "gpus", lambda: (gpu,))
-    monkeypatch.setattr(trtnn.kernels, "driver_version", lambda: version)
-    Kernels("preprocessing").launch("some_kernel", (3, 4, 5), 256, 9, Arguments(41), follows=True)
-    attributes = [[(6, 1)]] if does else []
-    assert driver.calls[-1] == ("launch", 6, [3, 4, 5, 256, 1, 1, 0], 9, 41, None, *attributes)
-
-
-def test_the_drivers_structures_are_laid_out_as_its_own():
-    """By cuda.h: a union of 64 bytes behind the name of an attribute, and pointers behind seven numbers."""
-    assert ctypes.sizeof(trtnn.kernels._Attribute) == 72
-    assert trtnn.kernels._Attribute.value.offset == 8
-    assert ctypes.sizeof(trtnn.kernels._Config) == 56
-    assert (trtnn.kernels._Config.stream.offset, trtnn.kernels._Config.attributes.offset) == (32, 40)
+    assert Kernels("preprocessing").has_clusters is has_clusters
 
 
 def test_a_kernel_that_is_not_there_is_told(driver, compiled):

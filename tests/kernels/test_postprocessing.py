@@ -120,6 +120,25 @@ def test_thousands_of_candidates_in_several_tiles(monkeypatch):
         assert check_equal(YOLOV5, outputs, options) > 100
 
 
+def test_levels_whose_best_are_several_tiles():
+    outputs = retinanet(np.random.default_rng(1), images=3)
+    options = {"confidence": 0.0, "iou": 0.3, "max_candidates": 5000, "max_detections": 3000}
+    assert check_equal(RETINANET, outputs, options) > 3000
+
+
+@pytest.mark.parametrize("head", [YOLOV5, YOLOV8], ids=["yolov5", "yolov8"])
+def test_all_candidates_in_one_bin_of_scores(head):
+    """Scores that are equal, or almost, so that nothing but the order of rows tells the candidates apart."""
+    outputs = yolo(head, np.random.default_rng(1), images=2, boxes=3000, classes=2)
+    prediction = outputs["prediction"] if head is YOLOV5 else outputs["prediction"].transpose(0, 2, 1)
+    prediction[..., 4:] = 0.75
+    prediction[1, ::3, 4:] = np.nextafter(np.float32(0.75), np.float32(1))
+    for options in ({"confidence": 0.0}, {"confidence": 0.5, "iou": 0.05, "max_detections": 3000}):
+        assert check_equal(head, outputs, options) > 50
+    prediction[..., 4:] = 1e-30  # below the lowest bin
+    assert (check_equal(head, outputs, {"confidence": 0.0}) > 50) is (head is YOLOV8)  # a square of that is 0
+
+
 def test_images_are_done_at_tiles_of_their_own():
     rng = np.random.default_rng(2)
     outputs = yolo(YOLOV5, rng, images=2, boxes=9000, classes=1)
@@ -172,7 +191,9 @@ def test_more_candidates_than_there_is_room_for_are_left_to_the_cpu(monkeypatch)
     outputs["prediction"][..., 4:] = 0.9
     for room, is_room in ((399, False), (400, True)):
         monkeypatch.setattr(trtnn.vision.gpu_postprocessing, "_MOST_CANDIDATES", room)
-        assert (by_kernels(YOLOV5, outputs, PLACEMENTS[:2], {}) is not None) is is_room
+        for options in ({"multi_label": True}, {}):  # a row has one candidate at most, or may have several
+            found = by_kernels(YOLOV5, outputs, PLACEMENTS[:2], options)
+            assert (found is not None) is (is_room or not options)
 
 
 @pytest.mark.parametrize("confidence", [0.1, np.float32(0.1), np.float64(0.1), np.float16(0.1), 0, 1, 0.3])

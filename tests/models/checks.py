@@ -52,6 +52,46 @@ def assert_best_close(result: Any, expected: Any, tolerance: float, bounds: Any)
             assert off.max(1).min() <= 1, f"of the row {row[:6]} the nearest is off by {off.max(1).min():.2g} bounds"
 
 
+def _bounds_of(model: Any, tolerance: float) -> tuple[list[float], list[float]]:
+    """Return how far the numbers of a box, and what a task has more, may be off.
+
+    For each unit of a logit a centre moves by four cells of 32 pixels, where sides are the means of distributions; of a
+    rotated box it also moves as that turns. A score moves by a quarter, a key point by two cells, and an angle by one.
+    """
+    box, more = tolerance * 128 * (4 if model.task == "obb" else 1), []
+    if model.task == "segment":
+        more = [tolerance] * 32
+    elif model.task == "pose":
+        more = [tolerance * 64, tolerance * 64, tolerance][: model.kpt_shape[1]] * model.kpt_shape[0]
+    elif model.task == "obb":
+        more = [tolerance]
+    return [box] * 4, more
+
+
+def assert_outputs_close(model: Any, result: Any, expected: Any, tolerance: float) -> None:
+    """Compare what a YOLO gives in any task, under any head but ``"raw"``.
+
+    Args:
+        model: ours, which says its task and head.
+        tolerance: how far a logit may be off.
+    """
+    if model.task == "classify":
+        assert_close(result, expected, tolerance)
+        return
+    if model.task == "segment":
+        assert set(result) == {"prediction", "prototypes"}
+        assert_close(result["prototypes"], np.asarray(expected["prototypes"]), tolerance, tolerance * 4)
+        result, expected = result["prediction"], expected["prediction"]
+    expected = np.asarray(expected)
+    box, more = _bounds_of(model, tolerance)
+    if model.head == "end2end":
+        assert_best_close(result, expected, tolerance, [*box, tolerance, 0.5, *more])
+        return
+    bounds = np.array([*box, *[tolerance] * (expected.shape[1] - 4 - len(more)), *more])
+    assert result.shape == expected.shape
+    assert (np.abs(result - expected) <= bounds[:, None] + 2 * tolerance * np.abs(expected)).all()
+
+
 def outputs_of(twin: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Return a twin's decoded boxes and its maps."""
     twin.head = "raw"

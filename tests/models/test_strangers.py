@@ -81,3 +81,11 @@ def test_what_a_file_says_goes_before_names():
     said = {"architecture": "yolov10s", "task": "detect", "modules": modules}
     message = message_of(StateDictError, models.from_state_dict, StateDict(state_of(STRANGERS["YOLOv10"]), said))
     assert "this looks like yolov10s for detection, which trtnn has no model for" in message
+
+
+def test_a_form_that_is_not_here_is_told_beside_the_name_that_a_file_says():
+    modules = {"model.0": {"class": "ultralytics.nn.modules.conv.Conv"}}
+    said = {"architecture": "yolov12m", "task": "detect", "modules": modules}
+    state = StateDict(state_of(["model.6.m.0.0.attn.qk.conv.weight"]), said)
+    message = message_of(StateDictError, models.from_state_dict, state)
+    assert "this looks like yolov12m in the form of its authors' release for detection, which trtnn has no" in message

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from benchmarks.twins import numbered, yolo12, yolov3u, yolov5u, yolov8, yolov9
@@ -18,7 +19,10 @@ from tests.models.checks import any_size, assert_boxes_close, outputs_of
 from tests.models.names import digest
 from trtnn import Input, models
 from trtnn.errors import ShapeError, StateDictError
+from trtnn.models.blocks import Bottleneck
+from trtnn.models.yolo12 import A2C2f, ABlock
 from trtnn.models.yolov9 import RepConv
+from trtnn.modules import Sequential
 
 CLASSES = 3
 FP32_TOLERANCE, FP16_TOLERANCE = 1e-4, 0.1  # of a logit
@@ -112,6 +116,31 @@ def test_two_backbones():
     boxes, _ = outputs_of(theirs, images)
     network = ours.trace({"images": tuple(images.shape)})
     assert_boxes_close(network.run(images.numpy()), boxes, FP32_TOLERANCE, dim=1, cell=CELL)
+
+
+def test_a_residual_block_of_the_large_yolo12():
+    """It multiplies what it adds with a number for each channel."""
+    theirs = yolo12.A2C2f(64, 64, 2, 4, True, 1.2).eval()
+    generator = torch.Generator().manual_seed(0)
+    for tensor in theirs.state_dict().values():
+        if tensor.is_floating_point():
+            drawn = torch.rand(tensor.shape, generator=generator)
+            tensor.copy_((drawn - 0.5) * (12 / tensor[0].numel()) ** 0.5 if tensor.ndim > 1 else drawn + 0.5)
+    ours = A2C2f(64, 64, 2, lambda c: Sequential(ABlock(c, 38, 4), ABlock(c, 38, 4)), residual=True)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 64, 4, 6, generator=generator)
+    with torch.no_grad():
+        expected = theirs(x)
+        assert (expected - x).abs().mean() > 0.1
+    assert_close(ours.trace({"x": (2, 64, 4, 6)}).run(x.numpy()), expected, 1e-4, 1e-4)
+
+
+def test_which_blocks_of_yolov3u_have_residual_paths():
+    blocks = {path: m.add for path, m in models.create("yolov3-sppu").named_modules() if isinstance(m, Bottleneck)}
+    assert len(blocks) == 1 + 2 + 8 + 8 + 4 + 6
+    assert {path for path, add in blocks.items() if not add} == {
+        f"model.{layer}" for layer in ("11", "19", "20", "26", "27.0", "27.1")
+    }
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -230,6 +259,7 @@ def test_a_fused_state_dict_is_a_fused_model(name):
     assert_boxes_close(result, boxes, FP32_TOLERANCE, dim=1, cell=8 * 64)
     message = message_of(StateDictError, models.create(name, classes=CLASSES).load_state_dict, state)
     assert f'this looks like {type(models.create(name)).__name__}("{name}", classes={CLASSES}, fused=True)' in message
+    assert "BatchNorm is folded into its convolutions: create the model with fused=True" in message
 
 
 def test_a_pair_of_convolutions_is_one_layer():

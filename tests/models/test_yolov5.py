@@ -459,13 +459,12 @@ def test_what_is_no_yolov5():
     assert "unexpected: fc.weight (10, 512)" in message
 
 
-@pytest.mark.parametrize("make", [YOLOv5, create])
-def test_an_unknown_name_has_a_nearest(make):
-    message = message_of(ArgumentError, make, "yolo5s")
+def test_an_unknown_name_has_a_nearest():
+    message = message_of(ArgumentError, YOLOv5, "yolo5s")
     assert "no model is called 'yolo5s'" in message
     assert "nearest: yolov5s" in message
     assert "known: yolov5n, yolov5s, yolov5m, yolov5l, yolov5x, yolov5n6" in message
-    assert "nearest: yolov5x-dcn" in message_of(ArgumentError, make, "yolov5xdcn")
+    assert "nearest: yolov5x-dcn" in message_of(ArgumentError, YOLOv5, "yolov5xdcn")
 
 
 @pytest.mark.parametrize(

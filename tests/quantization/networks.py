@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
+import trtnn.quantization
 from trtnn import functional as F
 from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, SiLU, Upsample
 
@@ -23,6 +26,9 @@ def filled(model: Module, seed: int = 0) -> Module:
 def images(count: int, *shape: int, seed: int = 1) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.standard_normal(shape).astype(np.float32) for _ in range(count)]
+
+
+quantize = functools.partial(trtnn.quantization.quantize, skip=())  # the last layers as well
 
 
 class Block(Module):

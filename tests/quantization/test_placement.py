@@ -9,7 +9,7 @@ import pytest
 
 import trtnn
 from tests.helpers import ONE_TARGET, layers, message_of
-from tests.quantization.networks import Block, detector, filled, images
+from tests.quantization.networks import Block, detector, filled, images, quantize
 from trtnn import Module, get_backend, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BackendError
@@ -17,7 +17,6 @@ from trtnn.graph import placement
 from trtnn.graph.definition import read_layers
 from trtnn.models import create
 from trtnn.modules import Conv2d, ConvTranspose2d, Linear, Sequential, SiLU
-from trtnn.quantization import quantize
 
 
 def readers(network) -> dict[str, list[str]]:

@@ -9,12 +9,12 @@ import pytest
 
 import trtnn
 from tests.helpers import message_of
-from tests.quantization.networks import detector, filled, images
+from tests.quantization.networks import detector, filled, images, quantize
 from trtnn.build.fingerprint import fingerprint
 from trtnn.errors import ArgumentError, CheckpointError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential
-from trtnn.quantization import calibration, quantize
+from trtnn.quantization import calibration
 from trtnn.quantization.quantizing import forget
 
 SHAPE = (1, 4, 16, 16)
@@ -31,7 +31,7 @@ def test_scales_are_the_ranges_by_the_largest_number():
     samples = images(3, *SHAPE)
     inner = model.trace(outputs=["1"])
     largest = max(np.abs(inner.run(x)[1]["1"]).max() for x in samples)
-    quantize(model, samples, method="max")
+    quantize(model, samples, method="max", skip=())
     np.testing.assert_allclose(model[0].input_scale.item(), max(np.abs(x).max() for x in samples) / 127, rtol=1e-6)
     np.testing.assert_allclose(model[2].input_scale.item(), largest / 127, rtol=1e-5)
     np.testing.assert_allclose(model[0].weight_scale.data, np.abs(model[0].weight.data).max((1, 2, 3)) / 127, rtol=1e-6)
@@ -97,6 +97,15 @@ def test_quantising_again_measures_again():
     quantize(model, [x * 2 for x in images(1, *SHAPE)], "fp8", "max", skip=["head"])
     np.testing.assert_allclose(model.stem.conv.input_scale.item(), first["stem.conv.input_scale"] * 2 * 127 / 448)
     assert not hasattr(model.head, "input_scale")
+
+
+def test_the_last_layers_stay_as_they_are_where_nothing_is_said():
+    model = trtnn.quantize(detector(), images(1, *SHAPE))
+    assert not hasattr(model.head, "input_scale")
+    assert hasattr(model.join.conv, "input_scale")
+    alone = filled(Sequential(Conv2d(4, 8, 1)))
+    alone.inputs = {"input": SHAPE}
+    assert hasattr(trtnn.quantize(alone, images(1, *SHAPE))[0], "input_scale"), "nothing else would be left"
 
 
 def test_modules_and_skip_choose():

@@ -14,6 +14,7 @@ from tests.helpers import ONE_TARGET, message_of
 from tests.standin import stand_in
 from tests.viewer.engines import DYNAMIC, inspected, loaded, times_of
 from trtnn import Dim, Engine, Input, compare
+from trtnn.compare import ComparedOutput, Comparison
 from trtnn.engine.inspector import EngineLayer
 from trtnn.engine.timing import EngineTiming
 from trtnn.engine.viewing import engine_facts
@@ -39,6 +40,18 @@ def test_what_was_fused_is_one_row_of_its_modules(engine, half_network, timing):
     assert row.layers == ["stem.conv", "stem.act"]
     assert (row.kind, row.asked, row.built) == ("CaskConvolution", "float16", "float16")
     assert row.details == {"TacticName": "sm86_xmma_fprop"}
+
+
+def test_a_row_is_built_in_the_type_of_its_weights(built):
+    """What it gives may be of another type: a kernel in int8 may write fp16."""
+    end = {"Name": "y", "Dimensions": [1], "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}
+    weights = {"Type": "Int8", "Count": 8}
+    rows = [
+        {"Name": "stem.conv", "Outputs": [end], "Weights": weights},
+        {"Name": "head", "Outputs": [end], "Weights": {"Type": "Float", "Count": 0}},
+    ]
+    facts = engine_facts(built.description, built._shapes, 1, rows, None, None, [])
+    assert [row.built for row in facts.rows] == ["int8", "float16"]
 
 
 def test_figures_of_a_fused_row_are_sums_over_the_layers_in_it(engine, half_network, timing):
@@ -80,11 +93,12 @@ def test_a_layer_in_two_rows_or_a_run_of_layers_has_no_flops(built, half_network
         {"Name": "{ForeignNode[body.0.conv...body.1.act]}"},
         {"Name": "body.1.conv"},
         {"Name": "not.there"},
+        {"Name": "body.0.act + not.there"},
     ]
     facts = engine_facts(built.description, built._shapes, 1, rows, None, half_network.facts(), [])
-    assert [row.flops is None for row in facts.rows] == [True, True, True, False, True]
+    assert [row.flops is None for row in facts.rows] == [True, True, True, False, True, True]
     assert [list(row.modules) for row in facts.rows[2:3]] == [["body.0.conv", "body.1.act"]]
-    assert any(note.startswith("FLOPs of 4 of 5 layers are unknown") for note in facts.notes)
+    assert any(note.startswith("FLOPs of 5 of 6 layers are unknown") for note in facts.notes)
 
 
 def test_dynamic_lengths_are_the_networks(monkeypatch):
@@ -181,6 +195,16 @@ def test_the_errors_of_a_comparison(engine, half_network):
     facts = engine.facts(network=half_network, reports=[comparison])
     (root,) = [module for module in facts.modules if module.path == ""]
     assert root.errors == {"engine": comparison.outputs[0].error}
+
+
+def test_the_errors_of_a_module_of_several_outputs_is_the_largest():
+    outputs = [
+        ComparedOutput("a", "a/0", 0.25, 1.0),
+        ComparedOutput("a", "a/1", 0.5, 1.0),
+        ComparedOutput("", "o", 0.1, 1),
+    ]
+    comparison = Comparison(tuple(outputs), 0.01)
+    assert (comparison.measures, comparison.module_errors) == ("engine", {"a": 0.5, "": 0.1})
 
 
 # -- engines of elsewhere -----------------------------------------------------------------------------------------

@@ -16,9 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.helpers import numbers, trace
 from tests.viewer.engines import DYNAMIC, Net, loaded
 from trtnn import Dim, Input, functional, modules
+from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError
+from trtnn.quantization import quantize
 from trtnn.viewer.facts import Facts, RowFacts, TensorFacts
-from trtnn.viewer.network import BINS, weight_facts
+from trtnn.viewer.network import BINS, bytes_each, weight_facts
 
 
 class Twin(nn.Module):
@@ -103,6 +105,13 @@ def test_half_precision_takes_half(network, half_network):
         assert half[name].activation_bytes * 2 == single[name].activation_bytes
         assert half[name].moved_bytes * 2 == single[name].moved_bytes
         assert (single[name].asked, half[name].asked) == ("float32", "float16")
+
+
+def test_weights_in_fp32_of_what_was_traced_in_fp16_count_as_fp16():
+    """TensorRT 8.6's definitions are in fp32 throughout."""
+    array = np.zeros(3, np.float32)
+    assert [bytes_each(array, asked) for asked in (float16, float32, None)] == [2, 4, 4]
+    assert bytes_each(np.zeros(3, np.int8), float16) == 1
 
 
 def test_dynamic_shapes_are_torchs_at_the_ends_of_the_profile():
@@ -258,6 +267,23 @@ def test_errors_of_fp16_are_the_reports(network):
     facts = network.facts([report])
     told = {module.path: module.errors for module in facts.modules if module.errors}
     assert told == {row.path: {"fp16": row.error} for row in report.modules}
+
+
+def test_a_quantised_network():
+    """It is written twice, and its kernels are what layers of quantisation give."""
+    samples = [numbers(1, 3, 32, 32)]
+    network = quantize(loaded(), samples, skip=["head"]).trace(fp16=True)
+    report = network.precision_report(samples)
+    facts = network.facts([report])
+    assert [row.flops for row in facts.rows] == [row.flops for row in network.layers()]
+    convolutions = [row for row in facts.rows if row.kind == "convolution"]
+    assert [(row.asked, [weight.name for weight in row.weights]) for row in convolutions] == [("int8", ["bias"])] * 3
+    assert {row.asked for row in facts.rows if row.module == "head" and row.kind == "matrix_multiply"} == {"float16"}
+    assert all(row.line.rpartition(":")[0].endswith("engines.py") for row in facts.rows if row.module)
+    kinds = [row.kind for row in facts.rows if row.module == "stem.conv"]
+    assert kinds.count("quantize") == kinds.count("dequantize") == 2
+    told = {module.path: module.errors for module in facts.modules if module.errors}
+    assert told == {row.path: {"int8": row.error} for row in report.modules}
 
 
 class Report:

@@ -16,6 +16,7 @@ from tests.viewer.engines import DYNAMIC, loaded
 from trtnn import Engine, compare
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.models import from_state_dict
+from trtnn.quantization import quantize
 from trtnn.table import MOST_IN_NOTEBOOK, render_html
 from trtnn.vision import Detections, draw, read_image
 from trtnn.vision.images import decode_image
@@ -84,6 +85,13 @@ def test_a_report_of_fp16(network):
     rows = Tables(report._repr_html_()).rows
     assert [row[0] for row in rows[1:-1]] == [row.path or "(forward)" for row in report.modules]
     assert rows[-1][0].startswith("all in fp16, on 1 sample: error of output ")
+
+
+def test_a_report_of_quantisation():
+    report = quantize(loaded(), [IMAGES]).trace().precision_report([IMAGES])
+    rows = Tables(report._repr_html_()).rows
+    assert [row[:2] for row in rows[1:-1]] == [[row.path, "int8"] for row in report.modules]
+    assert rows[-1][0].startswith("all of them, on 1 sample: error of output ")
 
 
 def test_a_comparison(half_network, engine):

@@ -150,7 +150,8 @@ def test_the_facts_of_a_layer(open_page, timed):
     assert detail(page, "FLOPs per byte") == f"{row.flops / row.moved_bytes:.1f}"
     assert detail(page, "On this GPU") == "bound by memory: the ridge is at 206 FLOPs per byte"
     most = row.flops / row.moved_bytes * ROOFLINE.bytes_per_second
-    assert detail(page, "Of the roofline") == f"{100 * row.flops / (row.milliseconds / 1000) / most:.1f} %"
+    reached = float(detail(page, "Of the roofline").removesuffix(" %"))
+    assert reached == pytest.approx(100 * row.flops / (row.milliseconds / 1000) / most, rel=0.005)
     assert "Fused of 2 modules" in page.locator("#details h3").all_inner_texts()
     assert page.locator("#details-body dd", has_text="8×3×3×3 float").count() == 1
     counts = page.locator("#details .bins").first.get_attribute("aria-label")
@@ -191,6 +192,31 @@ def test_a_module_is_opened_and_left(open_page, network):
     page.locator("#trail button", has_text="small").click()
     assert page.inner_text("#graph-title") == "Graph of small"
     assert page.inner_text("#count").startswith(f"{len(network.layers())} of ")
+
+
+def test_what_is_selected_outside_the_open_module_opens_what_holds_it(open_page, network):
+    page = open_page(network.facts())
+    page.locator("#graph .node", has_text="body").first.dblclick()
+    search(page, "body.1.act")
+    assert page.inner_text("#graph-title") == "Graph of body"
+    search(page, "stem.conv")
+    assert page.inner_text("#graph-title") == "Graph of stem"
+    assert chosen_nodes(page) == ["stem.conv"]
+
+
+def test_what_is_not_known_is_said_and_no_zero(open_page, timed):
+    rows = [dataclasses.replace(row, flops=None) if row.module == "body.0" else row for row in timed.rows]
+    facts = dataclasses.replace(timed, rows=rows)
+    page = open_page(facts, timed)
+    search(page, "body")
+    known = sum(row.flops for row in rows if row.module == "body.1")
+    assert detail(page, "FLOPs") == f"{known / 1000:.0f} k and 1 layer unknown"
+    search(page, "body.0")
+    assert detail(page, "FLOPs") == "unknown"
+    assert page.locator("#details-body dt", has_text="FLOPs per byte").count() == 0
+    page.select_option("#size", label="FLOPs")
+    line = page.locator("#difference-table tbody tr", has_text="body.0").inner_text().split("\t")
+    assert (line[1], line[3]) == ("unknown", "unknown")
 
 
 def test_the_table_is_sorted_and_filtered(open_page, timed):

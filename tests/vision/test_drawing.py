@@ -121,6 +121,8 @@ def test_a_mask_is_tinted_and_nothing_else():
     changed = (plain != tinted).any(axis=2)
     np.testing.assert_array_equal(changed, mask[0])
     np.testing.assert_allclose(tinted[50, 50], 128 * 0.55 + color * 0.45, atol=1)
+    beside = Detections([[500, 500, 600, 600]], [0.5], [3], masks=np.zeros((1, 90, 120), bool))
+    assert draw(grey(90, 120), beside).shape == (90, 120, 3)
 
 
 def test_the_higher_score_s_mask_is_tinted_last():

@@ -95,6 +95,21 @@ def test_masks_are_picked_as_the_first_axis_of_an_array():
         masks[5]
 
 
+def test_masks_without_a_pixel_are_told_from_those_that_have_one():
+    """Also where a cell beside a small box is positive, or one pixel of a large box alone is set."""
+    rng, placement = np.random.default_rng(3), place("letterbox", (90, 150), (64, 96))
+    corners = rng.uniform(-5, 95, (400, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(0, 9, (400, 2))], 1).astype(np.float32)
+    masks = Masks.of_prototypes(prototypes_of(rng, 16, 24), rng.standard_normal((400, 32)), boxes, (64, 96))
+    masks = masks.scaled(placement)
+    expected = [not mask.any() for mask in masks]
+    assert 50 < sum(expected) < 350
+    assert masks.are_empty().tolist() == expected
+    single = np.zeros((3, 200, 300), bool)
+    single[0, 77, 131], single[1, 0, 0], single[1, -1, -1] = True, True, True
+    assert Masks.of_array(single).are_empty().tolist() == [False, False, True]
+
+
 def test_run_lengths_are_coco_s():
     coder = pytest.importorskip("pycocotools.mask")
     full, empty = np.ones((1, 7, 9), bool), np.zeros((1, 7, 9), bool)

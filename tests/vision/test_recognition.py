@@ -199,6 +199,7 @@ def test_each_task_is_read(metadata, shapes, name):
     [
         (POSE, (1, 84, 8401), ["the task pose and 1 classes", "4 + classes + 51", "received output0 (1, 84, 8401)"]),
         ({**POSE, "nms": True}, (1, 56, 8400), ["its boxes are picked", "expected one output (batch, boxes, 6 + 51)"]),
+        ({"task": "pose", "kpt_shape": [4, 2]}, (1, 8401, 14), ["the task pose\n", "(1, 8401, 14)"]),  # more than cells
         (OBB, (1, 5, 8400), ["the task obb and 15 classes", "4 + classes + 1"]),
         (SEGMENT, (1, 116, 8400), ["the task segment and 80 classes", "'prototypes' (batch, 32, rows, columns)"]),
     ],

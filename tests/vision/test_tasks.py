@@ -232,7 +232,9 @@ def test_half_precision_is_computed_in_single():
     np.testing.assert_array_equal(half.masks, full.masks)
     rows = np.zeros((1, 300, 7), np.float16)
     rows[0, 0] = [20, 30, 10, 6, 0.75, 2, 0.5]
-    assert found_in("end2end-obb", {"x": rows}).rotated.dtype == np.float32
+    rows[0, 1] = [601, 403.5, 55.5, 31, 0.5, 1, 0.7]
+    found = found_in("end2end-obb", {"x": rows})
+    np.testing.assert_allclose(found.boxes, enclosing(rows[0, :2, [0, 1, 2, 3, 6]].T.astype(np.float64)), atol=1e-4)
 
 
 def test_what_is_not_finite_is_left_out():

@@ -16,12 +16,13 @@ from trtnn.graph.graph import Graph
 from trtnn.graph.quantization import Placement
 from trtnn.progress import progress_bar
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
-from trtnn.table import render
+from trtnn.table import MOST_IN_NOTEBOOK, Content, render, render_html
 
 if TYPE_CHECKING:
     from trtnn.network import Network
 
 Inputs = Mapping[str, torch.Tensor]
+Look = Callable[[int, Step, list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]
 
 
 class RoundingTrials:
@@ -53,9 +54,23 @@ class RoundingTrials:
                 if (layer.name, place) in placement.owners:
                     self._owners[index, place] = placement.owners[layer.name, place]
         self.paths = tuple(dict.fromkeys(self._owners.values()))
-        self._true = [self._run(sample, ()) for sample in samples]
+        self._true = [self.run_true(sample) for sample in samples]
 
-    def _run(self, sample: Inputs, rounding: Collection[str]) -> Inputs:
+    def owner(self, index: int, place: int) -> str | None:
+        """Return the path of the module whose scale an input of a layer is rounded by, or None."""
+        return self._owners.get((index, place))
+
+    def run_true(self, sample: Inputs, look: Look | None = None) -> Inputs:
+        """Run a sample without rounding, and return the outputs.
+
+        Args:
+            sample: the network's inputs by name.
+            look: called for each layer with its index, its step, what it would read with rounding and what it reads,
+                and its first output.
+        """
+        return self._run(sample, (), look)
+
+    def _run(self, sample: Inputs, rounding: Collection[str], look: Look | None = None) -> Inputs:
         before: dict[str, torch.Tensor] = {}  # what was rounded, by the name of what came of it
 
         def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
@@ -64,11 +79,14 @@ class RoundingTrials:
                 results = run_step(step.function, reads)
                 before[step.outputs[0]] = reads[0] if kind == "QUANTIZE" else before.pop(step.inputs[0])
                 return results
-            given = (
+            given = [
                 before[name] if name in before and self._owners.get((index, place)) not in rounding else value
                 for place, (name, value) in enumerate(zip(step.inputs, reads, strict=True))
-            )
-            return run_step(step.function, given)
+            ]
+            results = run_step(step.function, given)
+            if look is not None:
+                look(index, step, reads, given, results[0])
+            return results
 
         outputs = self._interpreter(sample, self._outputs, compute)
         return outputs if rounding else {name: before.get(name, value) for name, value in outputs.items()}
@@ -121,17 +139,34 @@ class PrecisionReport:
     samples: int
     _trials: RoundingTrials = field(repr=False, compare=False)
 
+    @property
+    def measures(self) -> str:
+        """What the errors are of, for :meth:`trtnn.Network.view`."""
+        return " and ".join(dict.fromkeys(row.dtype for row in self.modules))
+
+    @property
+    def module_errors(self) -> dict[str, float]:
+        """The error of each module of :attr:`modules`, by its path."""
+        return {row.path: row.error for row in self.modules}
+
     def table(self, limit: int | None = None) -> str:
         """Return a table of the modules, the worst first, and the error of the whole below it.
 
         Args:
             limit: the most rows to show; all where None.
         """
+        return render(**self._content(limit))
+
+    def _repr_html_(self) -> str:
+        return render_html("What quantisation does to a network", **self._content(MOST_IN_NOTEBOOK))
+
+    def _content(self, limit: int | None) -> Content:
+        header = ("module", "type", "error alone", "share")
         cells = [(row.path or "(forward)", row.dtype, f"{row.error:.1e}", f"{row.share:.1%}") for row in self.modules]
         errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
         samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
         total = f"all of them, on {samples}: error of {errors}"
-        return render(("module", "type", "error alone", "share"), cells, 2, total, limit, rest="better ones")
+        return {"header": header, "rows": cells, "left": 2, "total": total, "limit": limit, "rest": "better ones"}
 
     def __str__(self) -> str:
         return self.table()

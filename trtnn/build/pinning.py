@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 from trtnn.dtypes import as_dtype, float16, float32
 from trtnn.engine.inspector import network_parts
 from trtnn.errors import BuildError
-from trtnn.graph.definition import layer_tensors, loop_ranges, read_layers
+from trtnn.graph.definition import layer_tensors, loop_ranges, present_inputs, read_layers
 from trtnn.graph.graph import Graph
 
 # What TensorRT has kernels of either type for, all of which it would measure; but not for groups of a few channels.
 _MEASURED = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "POOLING")
 
+
+# What TensorRT makes an int8 kernel of: convolutions and products, and pointwise layers behind them.
+_IN_ONE_KERNEL = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "SCALE")
 
 _NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
 _MOST_SHOWN = 5
@@ -49,8 +52,7 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
     """Ask for fp16 in an ``IBuilderConfig``, and pin the layers of a weakly typed network to what they were traced in.
 
     Copies, such as slices, are pinned to fp32 as well: between two layers in fp32 they would round what they pass on.
-    Where something is quantised, no layer is pinned to fp16: one between a Dequantize and a Quantize belongs to an int8
-    kernel.
+    Where something is quantised, what may belong to an int8 kernel is not pinned: see :func:`_of_int8_kernels`.
 
     Raises:
         BuildError: TensorRT does not keep one of them in fp32.
@@ -85,24 +87,43 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
         beside_fp32.update(tensor.name for tensor in layer_tensors(layer))
     looped = {index for places in loop_ranges(layers) for index in places}  # what is in loops is measured as a whole
     halves = [entry for i, entry in enumerate(layers) if graph.layer_dtypes[i] is float16 and i not in looped]
-    to_fp16 = [] if graph.placement is not None else _pin_to_fp16(trt, halves, beside_fp32)
+    free = beside_fp32 if graph.placement is None else beside_fp32 | _of_int8_kernels(layers)
+    to_fp16 = _pin_to_fp16(trt, halves, free)
     settings.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     return Pins(to_fp32, to_fp16)
 
 
-def _pin_to_fp16(trt: Any, layers: Iterable[tuple[str, Any]], beside_fp32: Container[str]) -> list[Any]:
+def _of_int8_kernels(layers: Sequence[tuple[str, Any]]) -> set[str]:
+    """Return the names of the tensors around layers that TensorRT may make int8 kernels of.
+
+    These are what a Dequantize gives or a Quantize reads; what a convolution or a product that reads the former gives;
+    and what pointwise layers make of that, for they go into the same kernel. Other layers are in fp16: where they are
+    left free, TensorRT 8.6 was seen to take a first convolution to fp32 in front of a Quantize, at four times the time.
+    """
+    names: set[str] = set()
+    for kind, layer in layers:
+        reads = [layer.get_input(i).name for i in present_inputs(layer)]
+        gives = [layer.get_output(i).name for i in range(layer.num_outputs)]
+        if kind == "QUANTIZE":
+            names.add(reads[0])
+        elif kind == "DEQUANTIZE" or (kind in _IN_ONE_KERNEL and names.intersection(reads)):
+            names.update(gives)
+    return names
+
+
+def _pin_to_fp16(trt: Any, layers: Iterable[tuple[str, Any]], free: Container[str]) -> list[Any]:
     """Pin layers that TensorRT would measure in fp32 too, which takes more than twice as long; return those.
 
     Args:
         layers: those that were traced in fp16, but for what is in loops, as :func:`read_layers` yields them.
-        beside_fp32: the names of what layers in fp32 read and give. What touches that stays free: TensorRT may make one
-            kernel of both layers, for which it finds no type where they are pinned to two.
+        free: the names of tensors whose layers stay free, such as what layers in fp32 read and give: TensorRT may make
+            one kernel of both layers, for which it finds no type where they are pinned to two.
     """
     pinned = []
     for kind, layer in layers:
         outputs = _floating_outputs(layer)
-        free = kind not in _MEASURED or getattr(layer, "num_groups", 1) > 1 or not outputs
-        if free or any(tensor.name in beside_fp32 for tensor in layer_tensors(layer)):
+        unmeasured = kind not in _MEASURED or getattr(layer, "num_groups", 1) > 1 or not outputs
+        if unmeasured or any(tensor.name in free for tensor in layer_tensors(layer)):
             continue
         layer.precision = trt.float16
         for index, output in outputs.items():

@@ -16,6 +16,7 @@ from trtnn.cli.sources import source_path
 from trtnn.cli.tables import counted, megabytes
 from trtnn.errors import ArgumentError
 from trtnn.files import check_writable
+from trtnn.graph.quantization import TOLERANCE
 
 
 class DTypeName(str, Enum):
@@ -51,11 +52,29 @@ def quantize(
     method: Annotated[Method, typer.Option(help="How a range comes of the numbers that were seen.")] = Method.mse,
     module: Annotated[
         list[str] | None,
-        typer.Option(help="A module to quantise, or a pattern; may be repeated.", show_default="all that can be"),
+        typer.Option(
+            help="A module to quantise, or a pattern; may be repeated. auto: all that --tolerance allows. "
+            "fastest: of these all that are faster so on the GPU here.",
+            show_default="all that can be",
+        ),
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(help="A module not to quantise, or a pattern; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="A module not to quantise, or a pattern; may be repeated. none: quantise all.",
+            show_default="the last layers, which no other quantised one comes behind",
+        ),
     ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="For auto and fastest: the largest error of any output.")
+    ] = TOLERANCE,
+    correct_bias: Annotated[
+        bool, typer.Option("--correct-bias", help="Take from the biases what rounding adds on average.")
+    ] = False,
+    adaptive_rounding: Annotated[
+        bool, typer.Option("--adaptive-rounding", help="Round weights so that the layers' outputs stay.")
+    ] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Run the pictures by an engine, not on the CPU.")] = False,
     size: Size = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A file that keeps what was seen, so that an interrupted command goes on.")
@@ -74,7 +93,12 @@ def quantize(
     inputs = resized_inputs(network, size, batch=None)
     read = Samples(samples, inputs, network.metadata)
     declared, network.inputs = network.inputs, inputs
-    trtnn.quantize(network, read, dtype.value, method.value, module or None, skip or (), calibration)
+    chosen = module[0] if module in (["auto"], ["fastest"]) else module or None
+    trtnn.quantize(
+        network, read, dtype.value, method.value, chosen, () if skip == ["none"] else skip or None,
+        tolerance=tolerance, correct_bias=correct_bias, adaptive_rounding=adaptive_rounding, on_gpu=gpu,
+        calibration_cache=calibration,
+    )  # fmt: skip
     network.inputs = declared
     said = metadata_of(trtnn.load(source)) if source.exists() and source.suffix != ".py" else {}
     trtnn.save(StateDict(network.state_dict(), said), path)

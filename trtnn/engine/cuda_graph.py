@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from trtnn.cuda import call
 from trtnn.engine.memory import describe_gpu_memory
@@ -24,6 +26,32 @@ _call = functools.partial(call, memory=describe_gpu_memory)
 def _destroy(executable: ctypes.c_void_p) -> None:
     with contextlib.suppress(EngineError):  # nobody is there to hear of it
         _call("cuGraphExecDestroy", executable)
+
+
+class _Collector:
+    """The garbage collector, which must not run in a thread that captures: what it frees spoils the capture."""
+
+    def __init__(self) -> None:
+        self._lock, self._pauses, self._was_enabled = threading.Lock(), 0, True
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep it from running, in any thread, until the last of those that want that is through."""
+        with self._lock:
+            if self._pauses == 0:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._pauses += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pauses -= 1
+                if self._pauses == 0 and self._was_enabled:
+                    gc.enable()
+
+
+_collector = _Collector()
 
 
 class CapturedGraph:
@@ -41,14 +69,15 @@ class CapturedGraph:
         stream, graph = ctypes.c_void_p(), ctypes.c_void_p()
         _call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(_NON_BLOCKING))
         try:
-            _call("cuStreamBeginCapture_v2", stream, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
-            try:
-                enqueue(stream.value or 0)
-            except BaseException:  # which says why; the error that a spoilt capture ends with says nothing more
-                with contextlib.suppress(EngineError):
-                    _call("cuStreamEndCapture", stream, ctypes.byref(graph))
-                raise
-            _call("cuStreamEndCapture", stream, ctypes.byref(graph))
+            with _collector.paused():
+                _call("cuStreamBeginCapture_v2", stream, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
+                try:
+                    enqueue(stream.value or 0)
+                except BaseException:  # which says why; the error that a spoilt capture ends with says nothing more
+                    with contextlib.suppress(EngineError):
+                        _call("cuStreamEndCapture", stream, ctypes.byref(graph))
+                    raise
+                _call("cuStreamEndCapture", stream, ctypes.byref(graph))
             _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))
         finally:
             if graph:

@@ -39,7 +39,7 @@ _PRECISIONS = {
     "float16": r"FP16|Half",
     "bfloat16": r"BF16|BFloat16",
     "int8": r"Int8|INT8",
-    "fp8": r"FP8",
+    "float8_e4m3fn": r"FP8",
     "int32": r"Int32|INT32",
     "int64": r"Int64|INT64",
     "bool": r"Bool|BOOL",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trtnn.cuda import call, is_page_locked, use_first_gpu
+from trtnn.cuda import call, is_done, is_page_locked, use_first_gpu
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import EngineError
 
@@ -133,6 +133,8 @@ class Lane:
 
     def wait_for(self, stream: int) -> None:
         """Let this lane go on only after what is on another stream now, by that one's handle."""
+        if is_done(stream):
+            return
         _call("cuEventRecord", self._event, ctypes.c_void_p(stream))
         _call("cuStreamWaitEvent", self._stream, self._event, ctypes.c_uint(0))
 

@@ -1,26 +1,30 @@
 """Arrays of the host on their way to the GPU.
 
-What lies in page-locked memory the GPU fetches by itself. All else is copied to such memory first, by several threads,
-since one alone, the driver's own way, is slower than the GPU fetches.
+What lies in page-locked memory the GPU fetches by itself, and a few arrays the driver brings. Many are copied to
+page-locked memory first, by several threads, since one alone, the driver's own way, is slower than the GPU fetches.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from trtnn.engine.lane import Lane
 
 _THREADS = int(os.environ.get("TRTNN_STAGE_THREADS", "8"))
-_SMALL_BYTES = 1 << 18  # less is left to the driver
-_PIECE_BYTES = int(os.environ.get("TRTNN_STAGE_PIECE", str(1 << 19)))  # at least so many are worth a thread
+_MANY_BYTES = int(os.environ.get("TRTNN_STAGE_MANY", str(1 << 23)))  # less is there before threads have begun
+_PIECE_BYTES = 1 << 22  # of an array that several threads copy
 _ALIGNMENT = 256  # of each array on the GPU
 _GRAIN_BYTES = 1 << 22  # memory grows by as many
+
+
+_Piece = tuple[np.ndarray, np.ndarray, int]  # its page-locked memory, itself, and its address on the GPU
 
 
 @functools.cache
@@ -49,38 +53,41 @@ class Staging:
         Args:
             arrays: of at least one dimension, of any strides.
         """
-        sizes = [-(-array.nbytes // _ALIGNMENT) * _ALIGNMENT for array in arrays]
-        base = self._room(sum(sizes))
-        addresses = [base + sum(sizes[:index]) for index in range(len(sizes))]
-        staged: list[tuple[np.ndarray, int]] = []
+        places = list(itertools.accumulate((-(-a.nbytes // _ALIGNMENT) * _ALIGNMENT for a in arrays), initial=0))
+        size_bytes = places.pop()
+        base = self._room(size_bytes)
+        addresses = [base + place for place in places]
+        staged = []
         for array, address in zip(arrays, addresses, strict=True):
-            if array.flags.c_contiguous and (array.nbytes < _SMALL_BYTES or self._lane.is_pinned(array)):
-                self._lane.upload(address, array)
-            elif _THREADS == 0:
-                self._lane.upload(address, np.ascontiguousarray(array))
-            else:
+            is_contiguous = array.flags.c_contiguous
+            if size_bytes >= _MANY_BYTES and not (is_contiguous and self._lane.is_pinned(array)):
                 staged.append((array, address))
+            else:
+                self._lane.upload(address, array if is_contiguous else np.ascontiguousarray(array))
         if staged:
             self._stage(staged, base)
         return addresses
 
     def _stage(self, staged: Sequence[tuple[np.ndarray, int]], base: int) -> None:
-        lane, pinned = self._lane, self._pinned_room()
-        least = max(_PIECE_BYTES, sum(array.nbytes for array, _ in staged) // (2 * _THREADS))
-        pieces: list[tuple[np.ndarray, np.ndarray, int]] = []
+        """Share arrays out among threads, each of which copies and sends its pieces one after the other."""
+        pinned = self._pinned_room()
+        pieces: list[_Piece] = []
         for array, address in staged:
             whole = np.ndarray(array.shape, array.dtype, pinned, address - base)
-            rows = math.ceil(len(array) / max(1, round(array.nbytes / least)))
+            rows = math.ceil(len(array) / max(1, round(array.nbytes / _PIECE_BYTES)))
             for row in range(0, len(array), rows):
-                target = whole[row : row + rows]
-                pieces.append((target, array[row : row + rows], address + row * whole.strides[0]))
-        own, *others = pieces
-        copies: list[Future[None]] = [_threads().submit(np.copyto, target, source) for target, source, _ in others]
-        np.copyto(own[0], own[1])
-        lane.upload(own[2], own[0])
-        for copy, (target, _, address) in zip(copies, others, strict=True):
-            copy.result()
-            lane.upload(address, target)
+                pieces.append((whole[row : row + rows], array[row : row + rows], address + row * whole.strides[0]))
+        own, *others = [pieces[share::_THREADS] for share in range(min(_THREADS, len(pieces)))]
+        under_way = [_threads().submit(self._send, share) for share in others]
+        self._send(own)
+        for share in under_way:
+            share.result()
+
+    def _send(self, pieces: Sequence[_Piece]) -> None:
+        self._lane.enter()
+        for target, source, address in pieces:
+            np.copyto(target, source)
+            self._lane.upload(address, target)
 
     def _room(self, size_bytes: int) -> int:
         """Return the address of memory for arrays."""

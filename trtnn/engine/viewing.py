@@ -194,7 +194,7 @@ def _row(row: Any, tensors: Mapping[str, TensorFacts], profile: int) -> RowFacts
         outputs=outputs,
         activation_bytes=written,
         moved_bytes=_sum([written, read, held]),
-        built=one.precision or None,
+        built=_weight_type(row) or one.precision or None,
         layers=layers,
         details={key: str(row[key]) for key in _DETAILS if row.get(key) not in (None, "")},
     )
@@ -209,12 +209,18 @@ def _size(tensor: TensorFacts, profile: int) -> int | None:
 
 
 def _itemsize(name: str) -> int | None:
-    if name == "fp8":
+    if name == "float8_e4m3fn":
         return 1
     try:
         return as_dtype(name).itemsize if name else None
     except DTypeError:
         return None
+
+
+def _weight_type(row: Mapping[str, Any]) -> str:
+    """Return the element type of a layer's weights, which it multiplies in; its output may be of another."""
+    weights = row.get("Weights")
+    return tensor_type({"Datatype": weights.get("Type")}) if isinstance(weights, dict) and weights.get("Count") else ""
 
 
 def _weight_size(held: Any) -> int | None:

@@ -54,7 +54,7 @@ def watching(watcher: Any) -> Iterator[None]:
     """Tell an object of what the graphs that are made within the block are made of.
 
     Args:
-        watcher: its ``layer(scope)`` is called with the Scope of each layer that was added, and its
+        watcher: its ``layer(graph)`` is called for each layer that was added to a graph, and its
             ``module(path, module)`` with each module that is about to run.
     """
     token = _WATCHER.set(watcher)
@@ -350,7 +350,7 @@ class Graph:
         self.layer_paths.append(self.scopes[-1].path)
         self.layer_dtypes.append(dtype)
         if self.watcher is not None:
-            self.watcher.layer(self.scopes[-1])
+            self.watcher.layer(self)
 
     def chose(self, what: str) -> None:
         """Note for the network's summary what an operation chose, in the module that is running."""
@@ -412,8 +412,7 @@ class Graph:
         layer.name = layer.metadata = name = f"{path}/{what}" if count == 1 else f"{path}/{what}_{count}"
         raw = layer.get_output(0)
         raw.name = f"{name}:0"
-        self.layer_paths.append(path)
-        self.layer_dtypes.append(None)
+        self._note(None)
         return raw
 
     def _raw(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:

@@ -24,6 +24,9 @@ from trtnn.errors import ArgumentError, BackendError, where
 if TYPE_CHECKING:
     from trtnn.graph.graph import Graph
 
+#: How far outputs may be from those without quantisation, by root mean squares: rms(difference) / rms(output).
+TOLERANCE = 2e-2
+
 #: The types that are quantised to, by the largest number of each.
 TYPES = {127.0: int8, 448.0: float8_e4m3fn}
 SCALES = ("input_scale", "weight_scale", "product_scale", "output_scale")

@@ -11,12 +11,11 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
-from trtnn.cuda import call, driver_version, gpus
+from trtnn.cuda import call, gpus
 from trtnn.digest import digest
 from trtnn.errors import BuildError, EngineError
 from trtnn.files import atomic_write, check_trusted, default_cache_dir, locked, make_cache_folder, open_regular
@@ -26,28 +25,8 @@ INSTALL = "pip install 'trtnn[cuda]'"
 # Each step is rounded, as on the CPU: a product and a sum are one step only where the source says fmaf.
 _OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False, "ftz": False, "prec_div": True, "prec_sqrt": True}
 _LOG_LINES = 40
-_OVERLAPS = 6  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+_FIRST_WITH_CLUSTERS = 90  # sm_90, Hopper
 _lock = threading.RLock()
-
-
-class _Attribute(ctypes.Structure):
-    """``CUlaunchAttribute`` of the driver."""
-
-    _fields_ = [("id", ctypes.c_int), ("padding", ctypes.c_int), ("value", ctypes.c_int), ("rest", ctypes.c_char * 60)]
-
-
-class _Config(ctypes.Structure):
-    """``CUlaunchConfig`` of the driver."""
-
-    _fields_ = [
-        *(
-            (name, ctypes.c_uint)
-            for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared_bytes")
-        ),
-        ("stream", ctypes.c_void_p),
-        ("attributes", ctypes.POINTER(_Attribute)),
-        ("attribute_count", ctypes.c_uint),
-    ]
 
 
 class CompilerMissingError(BuildError):
@@ -131,6 +110,9 @@ class Kernels:
     Args:
         name: of the source, such as ``"preprocessing"``.
 
+    Attributes:
+        has_clusters: whether those are there whose blocks work in clusters.
+
     Raises:
         EngineError: there is no GPU, or the driver does not take them.
         CompilerMissingError, BuildError: as :func:`compile_source`.
@@ -146,25 +128,12 @@ class Kernels:
         except EngineError:  # a file of the cache may be damaged
             self._load(cubin(name, arch, fresh=True))
         self._functions: dict[str, ctypes.c_void_p] = {}
-        # Both came later than the driver's function for it: the GPU's with Hopper, in CUDA graphs with CUDA 12.3.
-        self._can_overlap = (
-            int(arch.removeprefix("sm_")) >= 90
-            and driver_version() >= 12030
-            and os.environ.get("TRTNN_PDL", "1") == "1"
-        )
+        self.has_clusters = int(arch.removeprefix("sm_")) >= _FIRST_WITH_CLUSTERS
 
     def _load(self, code: bytes) -> None:
         call("cuModuleLoadData", ctypes.byref(self._module), code)
 
-    def launch(
-        self,
-        name: str,
-        grid: tuple[int, int, int],
-        threads: int,
-        stream: int,
-        arguments: Any,
-        follows: bool = False,
-    ) -> None:
+    def launch(self, name: str, grid: tuple[int, int, int], threads: int, stream: int, arguments: Any) -> None:
         """Put a kernel on a stream.
 
         Args:
@@ -173,8 +142,6 @@ class Kernels:
             threads: how many a block has.
             stream: its handle.
             arguments: the ctypes structure that the kernel takes; it is copied.
-            follows: what is on the stream before it is a kernel of this package, which it need not wait for to begin:
-                it waits by itself before it reads anything.
 
         Raises:
             EngineError: the driver refuses.
@@ -185,11 +152,6 @@ class Kernels:
             call("cuModuleGetFunction", ctypes.byref(function), self._module, name.encode())
             self._functions[name] = function
         places = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
-        if follows and self._can_overlap:
-            attribute = _Attribute(id=_OVERLAPS, value=1)
-            config = _Config(*grid, threads, 1, 1, 0, stream, ctypes.pointer(attribute), 1)
-            call("cuLaunchKernelEx", ctypes.byref(config), function, places, None)
-            return
         sizes = (*map(ctypes.c_uint, (*grid, threads, 1, 1)), ctypes.c_uint(0))
         call("cuLaunchKernel", function, *sizes, ctypes.c_void_p(stream), places, None)
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from trtnn.dtypes import bool_, float32
+from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
@@ -33,10 +33,8 @@ def attention_weights(
     """
     lengths, dtype = (query.shape[-2], key.shape[-2]), query.dtype
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    if dtype is float32:
-        scores = matmul(mul(query, factor), transpose(key, -2, -1))
-    else:  # scaled behind the product: before it they would be numbers that TF32 rounds
-        scores = mul(matmul(wide(query), transpose(wide(key), -2, -1)), factor)
+    # Scaled behind the product: before it they would be numbers that TF32 rounds.
+    scores = mul(matmul(wide(query), transpose(wide(key), -2, -1)), factor)
     if is_causal:
         scores = _blind(lower_triangle(*lengths), scores)
     if attn_mask is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ import numpy as np
 import torch
 
 from trtnn.build.fingerprint import fingerprint
+from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError, CheckpointError, where
 from trtnn.files import atomic_write
+from trtnn.graph.definition import read_layers
 from trtnn.network import Network
 from trtnn.progress import progress_bar
 from trtnn.quantization.ranges import Seen
 from trtnn.quantization.sites import Sites
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
+from trtnn.shapes.spec import TensorSpec
+
+Look = Callable[[int, Mapping[str, torch.Tensor]], None]  # at the sample of a number
 
 _SAVE_EVERY_S = 10.0  # of a calibration that is kept in a file
 
@@ -50,27 +56,34 @@ class Calibration:
             together.merge(self.seen[name])
         return together
 
-    def run(self, samples: Iterable[Any], cache: Path | None = None) -> None:
+    def run(
+        self, samples: Iterable[Any], total: int | None = None, cache: Path | None = None, on_gpu: bool = False
+    ) -> None:
         """Run all samples, and see what there is.
 
         Args:
             samples: the inputs of the network, one after another.
+            total: their number, where it is known.
             cache: a file that keeps what was seen; where it is there, its samples are passed over.
+            on_gpu: by an engine that gives the tensors, in whole fp32, and not by the reference.
 
         Raises:
             ArgumentError: there are no samples, or a number of one comes to NaN or infinity, with its number.
             ShapeError, DTypeError: a sample does not fit, with its number.
             CheckpointError: the file is damaged, or of another network or method.
+            EngineError: a GPU is asked for, and there is none.
         """
-        graph = self._network.graph
-        interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
         done = 0 if cache is None else self._restore(cache)
         last = time.monotonic()
-        total = len(samples) if hasattr(samples, "__len__") else None  # type: ignore[arg-type]
-        with progress_bar("calibrating", total) as advance:
+        with (
+            self._on_gpu() if on_gpu else nullcontext(self._on_cpu()) as look,
+            progress_bar("calibrating", total) as advance,
+        ):
             for number, tensors in enumerate(self._network.stream_samples(samples)):
                 if number >= done:
-                    interpreter(tensors, (), self._look_at(number, tensors))
+                    for name, value in tensors.items():
+                        self._add(number, name, value)
+                    look(number, tensors)
                     self.samples = number + 1
                     if cache is not None and time.monotonic() - last > _SAVE_EVERY_S:
                         self._save(cache)
@@ -79,17 +92,42 @@ class Calibration:
         if cache is not None:
             self._save(cache)
 
-    def _look_at(self, number: int, inputs: Mapping[str, torch.Tensor]) -> Any:
-        for name, value in inputs.items():
-            self._add(number, name, value)
+    def _on_cpu(self) -> Look:
+        """Return what runs a sample on the reference, and looks at each tensor as it is made."""
+        graph = self._network.graph
+        interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
 
-        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
-            results = run_step(step.function, reads)
-            for name, value in zip(step.outputs, results, strict=True):
-                self._add(number, name, value)
-            return results
+        def look(number: int, tensors: Mapping[str, torch.Tensor]) -> None:
+            def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
+                results = run_step(step.function, reads)
+                for name, value in zip(step.outputs, results, strict=True):
+                    self._add(number, name, value)
+                return results
 
-        return compute
+            interpreter(tensors, (), compute)
+
+        return look
+
+    @contextmanager
+    def _on_gpu(self) -> Iterator[Look]:
+        """Build an engine that gives every tensor that is looked at, and yield what runs a sample on it."""
+        check_gpu()
+        graph = self._network.retrace(self._network.graph.precision)
+        for _, layer in read_layers(graph.definition, graph.trt):
+            for raw in (layer.get_output(i) for i in range(layer.num_outputs)):
+                if raw.name in self.seen and raw.name not in graph.outputs:
+                    graph.definition.mark_output(raw)
+                    graph.outputs[raw.name] = TensorSpec(graph.shape_of(raw), raw.dtype)
+        network = Network(graph, self._network.retrace, self._network.metadata)
+        with network.build(optimization_level=0, tf32=False) as engine:
+
+            def look(number: int, tensors: Mapping[str, torch.Tensor]) -> None:
+                on_gpu = torch.cuda.is_available()
+                given = {name: value.cuda() if on_gpu else value.numpy() for name, value in tensors.items()}
+                for name, value in engine.run_flat(**given).items():
+                    self._add(number, name, torch.as_tensor(value))
+
+            yield look
 
     def _add(self, number: int, name: str, value: torch.Tensor) -> None:
         seen = self.seen.get(name)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from trtnn.accuracy.choice import patterns as glob_paths
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, nearest, where
 from trtnn.graph.precision import check_paths
-from trtnn.graph.quantization import BUFFERS, largest_of
+from trtnn.graph.quantization import BUFFERS, TOLERANCE, largest_of
 from trtnn.modules import Module
+from trtnn.network import check_samples
 from trtnn.parameter import Buffer
 from trtnn.quantization.calibration import Calibration
+from trtnn.quantization.choosing import engine_speed, not_faster, too_sensitive
 from trtnn.quantization.ranges import METHODS
 from trtnn.quantization.sites import Site, Sites
+from trtnn.quantization.weights import correct_biases, round_adaptively
 
 M = TypeVar("M", bound=Module)
 DTYPES = {"int8": int8, "fp8": float8_e4m3fn}
+
+_LOOKED_AT_AGAIN = 32  # samples that are kept where weights or the choice of modules depend on them
+_TRIED = 4  # of these, that the choice of modules is tried on, once for each module
 
 
 def quantize(
@@ -29,13 +36,18 @@ def quantize(
     samples: Iterable[Any],
     dtype: Literal["int8", "fp8"] = "int8",
     method: Literal["max", "percentile", "entropy", "mse"] = "mse",
-    modules: Sequence[str] | None = None,
-    skip: Sequence[str] = (),
+    modules: Sequence[str] | Literal["auto", "fastest"] | None = None,
+    skip: Sequence[str] | None = None,
+    *,
+    tolerance: float = TOLERANCE,
+    correct_bias: bool = False,
+    adaptive_rounding: bool = False,
+    on_gpu: bool = False,
     calibration_cache: str | os.PathLike[str] | None = None,
 ) -> M:
     """Measure the ranges of a model's numbers on samples, and declare it quantised, in place.
 
-    >>> trtnn.quantize(model, samples, skip=["model.24"])
+    >>> trtnn.quantize(model, samples)
     >>> trtnn.save(model.state_dict(), "model-int8.safetensors")
     >>> engine = model.compile(fp16=True)
 
@@ -46,8 +58,8 @@ def quantize(
     ``quant_max``, 127 or 448, the largest q. They are in the state dict, and a model that loads one with scales is
     quantised as well. Tensors that are joined, as by a concatenation, share a scale, so that no kernel stands between.
 
-    The samples are run on the CPU reference, one after another, and none is kept. All scales that the model has already
-    are measured anew.
+    The samples are run one after another, and but for the first 32, where they are looked at again, none is kept. All
+    scales that the model has already are measured anew.
 
     Args:
         model: its weights are loaded.
@@ -58,8 +70,17 @@ def quantize(
             99.99 % of the numbers; ``"mse"``, the least squared error of the rounded numbers; ``"entropy"``, the least
             Kullback-Leibler divergence, of int8 alone. Weights have the largest magnitude of each channel.
         modules: paths of modules, or patterns such as ``"model.2.*"``, to quantise with all that they hold; all that
-            can be where None.
-        skip: likewise, what not to quantise.
+            can be where None. ``"auto"``: all but those that it takes to be within ``tolerance``, see
+            :meth:`trtnn.Network.precision_report`. ``"fastest"``: of these all that are faster so than in fp16 on the
+            GPU here, for which engines are built and timed; the result is not slower than fp16.
+        skip: paths or patterns likewise, what not to quantise. Where None, the last layers, which no other quantised
+            one comes behind, such as a detector's convolutions to boxes and scores: what they lose goes straight into
+            the result, and they are few. ``()`` quantises them as well.
+        tolerance: for ``"auto"`` and ``"fastest"``: the largest rms(difference) / rms(output) of any output.
+        correct_bias: take from the biases what rounding adds to the mean of each output channel.
+        adaptive_rounding: round weights so that the layers' outputs on the samples stay, not each to its nearest
+            number. The weights of the model are changed.
+        on_gpu: run the samples by an engine with inner outputs, which is built here, not on the CPU reference.
         calibration_cache: a file that keeps what was seen, so that an interrupted calibration goes on where it stopped.
 
     Returns:
@@ -70,33 +91,99 @@ def quantize(
             not finite, or all zero.
         ShapeError, DTypeError: a sample does not fit; with its number.
         CheckpointError: the file of the calibration is damaged, or of another network.
+        EngineError: a GPU is asked for, and there is none.
     """
+    _check(dtype, method, modules, skip, tolerance)
+    check_samples(samples)
+    automatic = modules if isinstance(modules, str) else None
+    paths = None if isinstance(modules, str) else modules
+    before = forget(model)
+    first = _First(samples, _LOOKED_AT_AGAIN if automatic or correct_bias or adaptive_rounding else 0)
+    try:
+        network = model.trace()
+        last = Sites(network.graph).last() if skip is None and paths is None else ()
+        skip = glob_paths(last) if skip is None else skip
+        sites = Sites(network.graph, paths, skip)
+        calibration = Calibration(network, sites, with_histograms=method != "max")
+        cache = None if calibration_cache is None else Path(calibration_cache)
+        calibration.run(first, first.total, cache, on_gpu)
+
+        def declare(skipped: Sequence[str]) -> list[str]:
+            forget(model)
+            try:
+                chosen = Sites(network.graph, paths, [*skip, *skipped])
+            except ArgumentError:  # nothing is left
+                return []
+            ranges = _ranges(chosen, calibration, method, DTYPES[dtype])
+            declare_quantised(model, chosen, ranges, largest_of(DTYPES[dtype]))
+            return [*chosen.by_path, *chosen.outputs.values()]
+
+        declare(())
+        left_out: Sequence[str] = ()
+        if automatic:
+            left_out = glob_paths(too_sensitive(model, first.kept[:_TRIED], tolerance))
+            declare(left_out)
+        if automatic == "fastest":
+            also = not_faster(
+                model, lambda more: declare([*left_out, *glob_paths(more)]), lambda: forget(model), engine_speed
+            )
+            declare([*left_out, *glob_paths(also)])
+        if adaptive_rounding:
+            round_adaptively(model, first.kept)
+        if correct_bias:
+            correct_biases(model, first.kept)
+    except BaseException:
+        forget(model)
+        restore(before)
+        raise
+    return model
+
+
+def _check(dtype: str, method: str, modules: Any, skip: Any, tolerance: float) -> None:
     for name, value, known in (("dtype", dtype, list(DTYPES)), ("method", method, list(METHODS))):
         if value not in known:
             raise ArgumentError(f"{name} {value!r}", *nearest(str(value), known), f"known: {', '.join(known)}")
     if method == "entropy" and dtype == "fp8":
         raise ArgumentError("the entropy is of int8's even steps, and fp8 has none", 'method="mse" is for both')
-    for name, paths in (("modules", modules), ("skip", skip)):
-        if paths is not None:
-            check_paths(paths, f"{name} takes a list of module paths")
-    before = forget(model)
-    try:
-        network = model.trace()
-        sites = Sites(network.graph, modules, skip)
-        calibration = Calibration(network, sites, with_histograms=method != "max")
-        calibration.run(samples, None if calibration_cache is None else Path(calibration_cache))
-        ranges = _ranges(sites, calibration, method, DTYPES[dtype])
-    except BaseException:
-        restore(before)
-        raise
-    largest = largest_of(DTYPES[dtype])
+    if modules is not None and modules not in ("auto", "fastest"):
+        check_paths(modules, 'modules takes a list of module paths, "auto" or "fastest"')
+    if skip is not None:
+        check_paths(skip, "skip takes a list of module paths")
+    if not tolerance >= 0:
+        raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+
+
+class _First:
+    """Samples as they come, of which the first are kept."""
+
+    def __init__(self, samples: Iterable[Any], count: int) -> None:
+        self._samples, self._count = samples, count
+        self.kept: list[Any] = []
+        self.total = len(samples) if isinstance(samples, Sized) else None
+
+    def __iter__(self) -> Iterator[Any]:
+        self.kept.clear()
+        for sample in self._samples:
+            if len(self.kept) < self._count:
+                self.kept.append(sample)
+            yield sample
+
+
+def declare_quantised(model: Module, sites: Sites, ranges: dict[str, float], largest: float) -> None:
+    """Give the modules of a model their scales.
+
+    Args:
+        model: it has none.
+        sites: what is quantised of it.
+        ranges: of each tensor that is rounded, by its name.
+        largest: the largest number of the type.
+    """
     for path, site in sites.by_path.items():
         _declare(model.get_submodule(path), site, ranges, largest)
     for name, path in sites.outputs.items():
         module = model.get_submodule(path)
         module.output_scale = _buffer(ranges[name] / largest)
         module.quant_max = _buffer(largest)
-    return model
 
 
 def _ranges(sites: Sites, calibration: Calibration, method: str, dtype: DType) -> dict[str, float]:

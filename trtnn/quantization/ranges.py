@@ -54,7 +54,7 @@ class Seen:
         self.largest = max(self.largest, largest)
         if self.counts.size and largest:
             self._widen(max(self.width, 2.0 ** math.ceil(math.log2(largest / BINS))))
-            self.counts += torch.histc(values.float().abs(), BINS, 0, self.width * BINS).double().numpy()
+            self.counts += torch.histc(values.float().abs(), BINS, 0, self.width * BINS).double().cpu().numpy()
 
     def _widen(self, width: float) -> None:
         """Make bins as wide as this, which is no less than they are."""

@@ -64,6 +64,20 @@ class Sites:
         self.outputs = {name: path for name, path in self.outputs.items() if path not in skipped}
         self._root = self._join()
 
+    def last(self) -> tuple[str, ...]:
+        """Return the paths of the modules that no other of the sites comes behind, unless that is all of them."""
+        read = {path: set(tensors_of(site)) for path, site in self.by_path.items()}
+        before: set[str] = set()  # the tensors that a site is behind of
+        last = dict.fromkeys(self.by_path)
+        for edge in reversed(self._edges.layers):
+            leads_on = bool(before.intersection(edge.gives))
+            is_site = edge.path in read and bool(read[edge.path].intersection(edge.reads))
+            if is_site and leads_on:
+                last.pop(edge.path, None)
+            if is_site or leads_on:
+                before.update(edge.reads)
+        return tuple(last) if len(last) < len(self.by_path) else ()
+
     def _choose(self, sites: dict[str, Site]) -> None:
         """Take these sites, and find what else they need."""
         self.by_path = sites

@@ -71,7 +71,8 @@ class RowFacts:
         parameters: the numbers that it holds.
         activation_bytes: what its outputs take.
         moved_bytes: what it reads and writes, weights among it, where nothing stays in the GPU's caches.
-        asked, built: the floating type that it was traced in, and the one that TensorRT chose for its first output.
+        asked: the type that it was traced in, or that its inputs are quantised to.
+        built: what TensorRT chose: the type of its weights, or where that is not told of its first output.
         milliseconds, share: its time, and the part that is of the time of all.
         weights: what it holds.
         layers: of an engine's row the names of the network's layers that it was made of.

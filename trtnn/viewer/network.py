@@ -109,9 +109,10 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
     rows = []
     for index, (kind, layer) in enumerate(read):
         plugin, asked = graph.plugins.get(layer.name), graph.layer_dtypes[index]
-        arrays = named_arrays(kind, layer, plugin)
+        # A kernel that is quantised is what another layer gives, and the layer holds none.
+        arrays = {name: array for name, array in named_arrays(kind, layer, plugin).items() if array.size}
         times, parameters = at_opt(trips[index]), sum(array.size for array in arrays.values())
-        weight_bytes = sum(array.size * _itemsize(array, asked) for array in arrays.values())
+        weight_bytes = sum(array.size * bytes_each(array, asked) for array in arrays.values())
         reads = [layer.get_input(i).name for i in present_inputs(layer)]
         writes = [raw.name for raw in outputs[index]]
         written = 0 if kind == "CONSTANT" else sum(map(tensors.size, writes))  # it is its weights, and moves nothing
@@ -130,7 +131,7 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
                 parameters=parameters,
                 activation_bytes=written,
                 moved_bytes=moved,
-                asked=asked.name if asked else None,
+                asked=_rounded_to(graph, layer) or (asked.name if asked else None),
                 weights=[weight_facts(name, array, _shape(kind, name, layer, array)) for name, array in arrays.items()]
                 if has_weights
                 else [],
@@ -139,7 +140,16 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
     return rows
 
 
-def _itemsize(array: np.ndarray, asked: DType | None) -> int:
+def _rounded_to(graph: Graph, layer: Any) -> str | None:
+    """Return the name of the type that a layer's inputs are quantised to, None where they are not."""
+    if graph.placement is None:
+        return None
+    ways = (graph.placement.reads.get((layer.name, index)) for index in range(layer.num_inputs))
+    return next((way.dtype.name for way in ways if way is not None), None)
+
+
+def bytes_each(array: np.ndarray, asked: DType | None) -> int:
+    """Return the bytes of an element of weights in an engine; definitions of TensorRT 8.6 have fp16's as fp32."""
     return 2 if asked is float16 and array.dtype == np.float32 else array.itemsize
 
 

@@ -8,27 +8,31 @@ import os
 from typing import Any
 
 from trtnn.graph.failures import user_line
-from trtnn.graph.precision import Scope
+from trtnn.graph.graph import Graph
 
 
 class Origins:
     """What :func:`trtnn.graph.graph.watching` tells of a trace that is run where this is made.
 
     Attributes:
-        lines: for each layer ``file:line`` of the innermost code of the user's, or None where it is not within forward.
+        lines: ``file:line`` of the innermost code of the user's for each layer, or None where it is not within forward;
+            of the graph that was written last, as that of a quantised network is written twice.
         classes: for each module's path the name of its class.
         defined: for each module's path ``file:line`` where its class is defined, where Python can tell.
     """
 
     def __init__(self) -> None:
         self._outside = user_line()  # who asks for the trace: no layer comes from there
+        self._graph: Graph | None = None
         self.lines: list[str | None] = []
         self.classes: dict[str, str] = {}
         self.defined: dict[str, str | None] = {}
 
-    def layer(self, scope: Scope) -> None:
+    def layer(self, graph: Graph) -> None:
         """Take a layer that was added just now."""
-        line = scope.line or user_line()
+        if graph is not self._graph:
+            self._graph, self.lines = graph, []
+        line = graph.scopes[-1].line or user_line()
         self.lines.append(None if line is None or line == self._outside else _shown(line))
 
     def module(self, path: str, module: Any) -> None:

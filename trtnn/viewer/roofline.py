@@ -12,10 +12,10 @@ _PER_CLOCK = {
     "sm75": {"float32": 128, "float16": 1024, "int8": 2048},
     "sm80": {"float32": 1024, "float16": 2048, "bfloat16": 2048, "int8": 4096},
     "sm86": {"float32": 256, "float16": 1024, "bfloat16": 512, "int8": 2048},
-    "sm89": {"float32": 256, "float16": 1024, "bfloat16": 512, "int8": 2048, "fp8": 2048},
-    "sm90": {"float32": 2048, "float16": 4096, "bfloat16": 4096, "int8": 8192, "fp8": 8192},
-    "sm100": {"float32": 4096, "float16": 8192, "bfloat16": 8192, "int8": 16384, "fp8": 16384},
-    "sm120": {"float32": 256, "float16": 1024, "bfloat16": 512, "int8": 2048, "fp8": 2048},
+    "sm89": {"float32": 256, "float16": 1024, "bfloat16": 512, "int8": 2048, "float8_e4m3fn": 2048},
+    "sm90": {"float32": 2048, "float16": 4096, "bfloat16": 4096, "int8": 8192, "float8_e4m3fn": 8192},
+    "sm100": {"float32": 4096, "float16": 8192, "bfloat16": 8192, "int8": 16384, "float8_e4m3fn": 16384},
+    "sm120": {"float32": 256, "float16": 1024, "bfloat16": 512, "int8": 2048, "float8_e4m3fn": 2048},
 }
 _CLOCK_KHZ, _MULTIPROCESSORS, _MEMORY_CLOCK_KHZ, _BUS_BITS = 13, 16, 36, 37  # of CUdevice_attribute
 

@@ -121,6 +121,13 @@ class Detections:
         image, labels = self._found_in
         return detections_html(self, image(), labels)
 
+    @classmethod
+    def of_arrays(cls, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> Detections:
+        """Return detections of arrays that are what they should be, without a look at them."""
+        made = object.__new__(cls)
+        made.__dict__.update(boxes=boxes, scores=scores, classes=classes)
+        return made
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -139,7 +146,9 @@ class Detections:
                 tuple(self.boxes[picked].tolist()), self.scores[picked].item(), self.classes[picked].item()
             )
         more = {name: value[picked] for name in _MORE if (value := getattr(self, name)) is not None}
-        return Detections(self.boxes[picked], self.scores[picked], self.classes[picked], **more)
+        several = Detections(self.boxes[picked], self.scores[picked], self.classes[picked], **more)
+        object.__setattr__(several, "_found_in", self._found_in)
+        return several
 
     def scaled(self, placement: Placement) -> Detections:
         """Return the same detections mapped from the canvas to px of the image, and clipped to it.

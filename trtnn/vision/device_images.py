@@ -72,11 +72,16 @@ def device_image(image: Any, index: int, stream: int) -> DeviceImage | None:
     if getattr(image, "is_cuda", False):
         torch = sys.modules["torch"]  # who has a tensor has imported it
         _check_gpu(image.device.index, image, index)
-        _check(tuple(image.shape), str(image.dtype).removeprefix("torch."), index)
-        image = image if image.stride(2) == 1 and image.stride(1) == 3 and image.stride(0) > 0 else image.contiguous()
-        current = torch.cuda.current_stream(image.device).cuda_stream
-        pixels = _pixels(image.data_ptr(), tuple(image.shape), image.stride(), image, index)
-        return DeviceImage(pixels, image, current)
+        if image.dtype is not torch.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            _check(tuple(image.shape), str(image.dtype).removeprefix("torch."), index)
+        row, column, channel = image.stride()
+        if (column, channel) != (3, 1) or row < 0:
+            image = image.contiguous()
+            row = image.stride(0)
+        height, width, _ = image.shape
+        # As trtnn.engine.memory asks for it: a Stream object takes longer than all else here.
+        current = torch._C._cuda_getCurrentRawStream(0)
+        return DeviceImage(Pixels(image.data_ptr(), height, width, row), image, current)
     interface = getattr(image, "__cuda_array_interface__", None)
     if interface is not None:
         shape = tuple(interface["shape"])
@@ -102,8 +107,6 @@ def _check(shape: tuple[int, ...], dtype: str, index: int) -> None:
     Raises:
         ShapeError, DTypeError: they are no image's.
     """
-    if dtype == "uint8" and len(shape) == 3 and shape[2] == 3 and shape[0] > 0 and shape[1] > 0:
-        return
     try:
         like = np.zeros((), dtype)
     except TypeError:

@@ -73,12 +73,12 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
 
 def _tint(drawn: np.ndarray, top: int, left: int, part: np.ndarray, color: tuple[int, int, int]) -> None:
     """Mix a colour into the pixels of a mask, in place."""
-    under = drawn[top : top + part.shape[0], left : left + part.shape[1]]
+    if not part.size:
+        return
+    cv2, under = opencv(), drawn[top : top + part.shape[0], left : left + part.shape[1]]
     table = np.arange(256, dtype=np.float32)[:, None] * (1 - TINT) + np.array(color, np.float32) * TINT
-    channels = np.rint(table).astype(np.uint8)
-    for channel in range(3):
-        plane = under[..., channel]
-        plane[part] = channels[plane[part], channel]
+    tinted = cv2.LUT(under, np.rint(table).astype(np.uint8)[None])
+    under[:] = cv2.copyTo(tinted, part.view(np.uint8), under.copy())
 
 
 def _outline(drawn: np.ndarray, corners: np.ndarray, color: tuple[int, int, int], line_px: int) -> None:

@@ -18,10 +18,11 @@ from trtnn.vision.placing import Placement, Size
 
 _NAMES = {id(YOLOV5): "yolov5", id(YOLOV8): "yolov8", id(RETINANET): "retinanet"}
 # Numbers of postprocessing.cu: threads of blocks, what a block takes, bins of scores, and the most of a tile.
-_THREADS, _RANK_THREADS, _SUPPRESS_THREADS = 256, 128, 1024
+_THREADS, _RANK_THREADS, _MANY_THREADS = 256, 128, 1024
 _ROWS, _SCORES = 32, 2048
 _BINS, _LEVELS = 2048, 5
-_TILE, _BITS, _OWN, _OTHERS = 2048, 32, 32, 256
+_TILE, _BITS, _CLUSTER = 2048, 32, 8
+_FIRST_TILE = 704  # as many as the threads of a cluster compare at once, a word each
 _LEAST_SCORE, _MOST_SCORE = 2.0**-16, 1.0009  # of the bins: what is lower is all in one
 _MOST_CANDIDATES = 1 << 16  # of an image; where there are more the CPU is asked
 
@@ -37,7 +38,7 @@ _COUNTS_BYTES = 22 * 4  # of ``Counts``
 _SUMMARY = np.dtype([(name, np.int32) for name in ("candidates", "is_odd", "kept", "is_done")])
 _ON_GPU = (
     *("counts", "bins", "level_bins", "starts", "level_starts", "keys", "candidates", "slots", "level_slots"),
-    *("grouped", "grouped_from", "sorted", "masks", "filled", "dropped", "kept"),
+    *("grouped", "grouped_from", "sorted", "masks", "dropped", "kept"),
 )
 _ON_HOST = ("summaries", "boxes", "best", "labels")
 
@@ -51,11 +52,11 @@ class _Outputs(ctypes.Structure):
         ("level_ends", ctypes.c_int * _LEVELS),
         *((name, ctypes.c_float) for name in ("confidence", "iou")),
         *((name, ctypes.c_int) for name in ("max_candidates", "max_detections")),
-        *((name, ctypes.c_int) for name in ("is_agnostic", "is_multi_label", "has_levels")),
+        *((name, ctypes.c_int) for name in ("is_agnostic", "is_multi_label", "has_levels", "are_all_wanted")),
         ("least_bits", ctypes.c_uint),
         ("bin_shift", ctypes.c_int),
         *((name, ctypes.c_void_p) for name in ("wanted", "places")),
-        *((name, ctypes.c_int) for name in ("capacity", "sorted_capacity", "round", "tile")),
+        *((name, ctypes.c_int) for name in ("capacity", "sorted_capacity", "round", "first_tile", "tile")),
         *((name, ctypes.c_void_p) for name in (*_ON_GPU, *_ON_HOST)),
     ]
 
@@ -98,7 +99,7 @@ class GpuPostprocessing:
         (self._images, *_), classes = shapes[self._first], (head.read(shapes) or {})["classes"]
         rows = shapes["prediction"][2] if head is YOLOV8 else shapes[self._first][1]
         multi_label = self._is_dense or bool(thresholds["multi_label"])
-        capacity = min(rows * (classes if multi_label else 1), _MOST_CANDIDATES)
+        capacity = min(rows * classes, _MOST_CANDIDATES) if multi_label else rows
         most, most_detections = int(thresholds["max_candidates"]), int(thresholds["max_detections"])
         ends = [end for _, end in levels(size, rows)] if self._is_dense else [0, 0, 0, 0, rows]
         sorted_capacity = min(capacity, most * (len(ends) if self._is_dense else 1))
@@ -116,19 +117,21 @@ class GpuPostprocessing:
             is_agnostic=bool(thresholds.get("agnostic", False)),
             is_multi_label=multi_label,
             has_levels=self._is_dense,
+            are_all_wanted=thresholds["classes"] is None,
+            first_tile=_FIRST_TILE,
+            tile=_TILE,
             capacity=capacity,
             sorted_capacity=sorted_capacity,
         )
         self._outputs.level_ends[:] = ends
         wanted, labels = thresholds["classes"], np.arange(classes)
         self.wanted = np.ones(classes, np.uint8) if wanted is None else np.isin(labels, list(wanted)).astype(np.uint8)
-        self._outputs.tile = tile = min(_TILE, -(-sorted_capacity // _BITS) * _BITS)
         least, most_bits = _bits(max(self._outputs.confidence, _LEAST_SCORE)), _bits(_MOST_SCORE)
         self._outputs.least_bits = least
         self._outputs.bin_shift = max(0, (max(most_bits - least, 0) // _BINS).bit_length())
         images = self._images
         level_bins = images * _BINS * 4 * (_LEVELS if self._is_dense else 0)
-        words, masked = _TILE // _BITS, (images - 1) * _TILE + tile  # no row of the masks behind these is written
+        words = _TILE // _BITS
         cleared = {"counts": images * _COUNTS_BYTES, "bins": images * _BINS * 4, "level_bins": level_bins}
         _, self.cleared_bytes = _laid_out(cleared)
         sizes = {
@@ -142,8 +145,7 @@ class GpuPostprocessing:
             "grouped": images * capacity * 8,
             "grouped_from": images * capacity * 4,
             "sorted": images * sorted_capacity * 32,
-            "masks": masked * words * 4,
-            "filled": masked * words // 8,
+            "masks": images * words * _TILE * 4,
             "dropped": images * words * 4,
             "kept": images * max_detections * 4,
         }
@@ -179,7 +181,7 @@ class GpuPostprocessing:
             memory: that of :attr:`memory_bytes` bytes, the first :attr:`cleared_bytes` of which were set to 0 once.
             results: that of :attr:`result_bytes` bytes of the host's, page-locked.
             count: how many images there are.
-            tile: 0 for all that begins, the next ones as long as :meth:`Results.is_done` says no.
+            tile: 0 for all that begins, the next ones as long as :attr:`Found.is_done` says no.
         """
         arguments = self._outputs
         arguments.images, arguments.round, arguments.first = count, tile, outputs[self._first]
@@ -190,20 +192,22 @@ class GpuPostprocessing:
         for name, offset in self._result_offsets.items():
             setattr(arguments, name, results + offset)
         launch = functools.partial(kernels.launch, stream=stream, arguments=arguments)
-        levels = [("_in_levels", _LEVELS)] if self._is_dense and tile == 0 else []
         if tile == 0:
             rows = arguments.rows * arguments.classes / _SCORES if self._is_dense else arguments.rows / _ROWS
             launch(self._kernel, (math.ceil(rows), 1, count), _THREADS)
-        for within, orders in [*levels, ("", 1)]:
-            for name, blocks, threads in (("group", 64, _THREADS), ("rank", 512, _RANK_THREADS)):
-                is_first = tile > 0 and name == "group"
-                grid = max(4, blocks // (count * orders)), orders, count
-                launch(name + within, grid, threads, follows=not is_first)
+            if self._is_dense:
+                launch("group_in_levels", (max(4, 16 // count), _LEVELS, count), _THREADS)
+                launch("rank_in_levels", (max(4, 128 // count), _LEVELS, count), _RANK_THREADS)
+            if kernels.has_clusters:
+                launch("pick", (_CLUSTER, 1, count), _MANY_THREADS)
+                return
+        launch("group", (max(4, 64 // count), 1, count), _THREADS)
+        launch("rank", (max(4, 512 // count), 1, count), _RANK_THREADS)
         if tile > 0:
-            launch("overlaps_of_kept", (_TILE // _BITS, 1, count), _BITS, follows=True)
-        across, down = (math.ceil(arguments.tile / length) for length in (_OTHERS, _OWN))
-        launch("overlaps", (across, down, count), _THREADS, follows=True)
-        launch("suppress", (1, 1, count), _SUPPRESS_THREADS, follows=True)
+            launch("overlaps_of_kept", (_TILE // _BITS, 1, count), _BITS)
+        words = (_FIRST_TILE if tile == 0 else _TILE) // _BITS
+        launch("overlaps", (math.ceil(words * (words + 1) / 2 * _BITS / _THREADS), 1, count), _THREADS)
+        launch("suppress", (1, 1, count), _MANY_THREADS)
 
     def results(self, memory: np.ndarray) -> Results:
         """Return what the kernels write to the host's memory, :attr:`result_bytes` of uint8, as arrays of it."""
@@ -232,24 +236,39 @@ class Results(NamedTuple):
     labels: np.ndarray
     capacity: int
 
-    def is_good(self, count: int) -> bool:
-        """Tell whether there was room for all candidates of the first images, and all scores are what they should be.
+    def read(self, count: int) -> Found:
+        """Return what is told of the first images."""
+        return Found(self, self.summaries[:count].tolist())
 
-        Where that is not so, the CPU has to be asked.
-        """
-        return all(n <= self.capacity and not is_odd for n, is_odd, *_ in self.summaries[:count].tolist())
 
-    def is_done(self, count: int) -> bool:
-        """Tell whether the first images need no further tile."""
-        return all(is_done for *_, is_done in self.summaries[:count].tolist())
+class Found(NamedTuple):
+    """What is told of some images.
 
-    def detections(self, count: int) -> list[Detections]:
-        """Return those of the first images."""
+    Attributes:
+        results: where their detections are.
+        rows: their summaries.
+    """
+
+    results: Results
+    rows: list[tuple[int, int, int, int]]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there was room for all candidates, and all scores are what they should be; else the CPU is asked."""
+        capacity = self.results.capacity
+        return all(candidates <= capacity and not is_odd for candidates, is_odd, _, _ in self.rows)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no image needs a further tile."""
+        return all(is_done for _, _, _, is_done in self.rows)
+
+    def detections(self) -> list[Detections]:
+        """Return a copy of those of each image."""
+        _, boxes, best, labels, _ = self.results
         return [
-            Detections(
-                self.boxes[image, :kept].copy(), self.best[image, :kept].copy(), self.labels[image, :kept].copy()
-            )
-            for image, (_, _, kept, _) in enumerate(self.summaries[:count].tolist())
+            Detections.of_arrays(boxes[image, :kept].copy(), best[image, :kept].copy(), labels[image, :kept].copy())
+            for image, (_, _, kept, _) in enumerate(self.rows)
         ]
 
 

@@ -18,7 +18,8 @@ from trtnn.vision.preprocessing import Preprocessing, preprocess
 
 _KERNELS = {"letterbox": "bytes", "stretch": "bytes", "corner": "floats", "warp": "warp"}
 _KERNELS |= {"crop": "average", "cover": "average"}
-_COLUMNS, _ROWS, _THREADS = 64, 32, 256  # of a block, as in preprocessing.cu
+_COLUMNS, _ROWS, _FEW_ROWS, _THREADS = 64, 32, 8, 256  # of a block, as in preprocessing.cu
+_MANY_BLOCKS = 1024  # more than a GPU has at the same time
 
 #: What a kernel reads of each image: ``Image`` of preprocessing.cu.
 IMAGE = np.dtype(
@@ -40,7 +41,7 @@ class _Batch(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("images", "output", "table")),
-        *((name, ctypes.c_int) for name in ("height", "width", "is_bgr")),
+        *((name, ctypes.c_int) for name in ("height", "width", "is_bgr", "rows")),
         ("fill_bytes", ctypes.c_int * 3),
         *((name, ctypes.c_float * 3) for name in ("fill", "mean", "std")),
     ]
@@ -138,8 +139,9 @@ class GpuPreprocessing:
         """
         batch, (height, width) = self._batch, self.size
         batch.images, batch.table, batch.output = images, table, output
-        grid = math.ceil(width / _COLUMNS), math.ceil(height / _ROWS), count
-        kernels.launch(self._kernel, grid, _THREADS, stream, batch)
+        across = math.ceil(width / _COLUMNS)
+        batch.rows = _ROWS if across * math.ceil(height / _ROWS) * count >= _MANY_BLOCKS else _FEW_ROWS
+        kernels.launch(self._kernel, (across, math.ceil(height / batch.rows), count), _THREADS, stream, batch)
 
 
 @functools.cache

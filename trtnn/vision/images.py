@@ -22,6 +22,7 @@ MAX_PIXELS = 1 << 27  # what a medium-format camera gives, and 400 MB in memory
 _BYTES_A_PIXEL = 16  # more than any format takes
 _LEAST_BYTES = 1 << 26  # small images may have much beside them
 _MOST_SCANS = 20  # of a JPEG of the most pixels, and of smaller ones more
+_SCAN = b"\xff\xda"  # the marker that a JPEG's scan begins with
 _QUALITY = 95  # of JPEG and WebP, where 100 is the best
 
 
@@ -32,6 +33,10 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
         ShapeError: another shape; what makes one of three channels of it is said.
         DTypeError: another element type, or no array at all.
     """
+    if type(image) is np.ndarray and image.dtype == np.uint8 and image.ndim == 3:
+        height, width, channels = image.shape
+        if channels == 3 and height and width:
+            return image
     if isinstance(image, str | os.PathLike):
         raise DTypeError(f"a picture is an array, not a path: {image}", "trtnn.vision.read_image(path) reads one")
     try:
@@ -197,7 +202,9 @@ def check_data(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> Si
             f"the most is {max_pixels:,}; where the file is trusted, raise it: read_image(path, max_pixels=...), or "
             "trtnn detect --max-pixels",
         )
-    scans = scans_in(data)
+    scans = data.count(_SCAN) + 1  # at most; to tell how many there are takes as long as to decode some
+    if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
+        scans = scans_in(data)
     if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
         raise ImageError(
             f"the picture {name} would take too long: {scans:,} scans of {size[0]:,}×{size[1]:,} pixels",

@@ -12,6 +12,7 @@ from trtnn.errors import ShapeError
 from trtnn.vision.opencv import opencv
 from trtnn.vision.placing import Placement, Size
 
+_LOOKED_AT = 16  # pixels a side of a box, to see whether a mask has any
 _AT_ONCE = 64  # masks whose numbers are computed together: a few MB
 
 
@@ -141,12 +142,19 @@ class Masks:
         return Masks(self._parts, self._corners, boxes, placement.source_size, scale, offset)
 
     def are_empty(self) -> np.ndarray:
-        """Return which have no pixel within their box, or no positive number: (n,) bool.
+        """Return which have no pixel, (n,) bool.
 
-        A box of few pixels may have none that is set although a cell beside them is positive.
+        Most are told by some of their pixels; all are looked at where none of these is set.
         """
-        sides = np.ceil(self._boxes[:, 2:]) - np.ceil(self._boxes[:, :2])
-        return (sides <= 0).any(axis=1) | np.array([not (part > 0).any() for part in self._parts], bool)
+        return np.array([not (self._has_pixel(i, _LOOKED_AT) or self._has_pixel(i)) for i in range(len(self))], bool)
+
+    def _has_pixel(self, index: int, looked_at: int | None = None) -> bool:
+        """Tell whether any pixel is set, or any of at least so many a side."""
+        if not (self._parts[index] > 0).any():
+            return False
+        x1, y1, x2, y2 = self._extent(index)
+        steps = (1, 1) if looked_at is None else (max(1, (y2 - y1) // looked_at), max(1, (x2 - x1) // looked_at))
+        return bool(self._pixels(index, np.arange(y1, y2, steps[0]), np.arange(x1, x2, steps[1])).any())
 
     def part(self, index: int) -> tuple[int, int, np.ndarray]:
         """Return what lies within the box of one mask.
@@ -154,22 +162,31 @@ class Masks:
         Returns:
             The first row and the first column in px of the image, and (height, width) bool from there.
         """
+        x1, y1, x2, y2 = self._extent(index)
+        return y1, x1, self._pixels(index, np.arange(y1, y2), np.arange(x1, x2))
+
+    def _extent(self, index: int) -> tuple[int, int, int, int]:
+        """Return the first column and row of pixels within a box, and those behind the last."""
         height, width = self.size
         x1, y1, x2, y2 = np.clip(np.ceil(self._boxes[index]), 0, (width, height) * 2).astype(int).tolist()
+        return x1, y1, x2, y2
+
+    def _pixels(self, index: int, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+        """Return whether pixels of rows and columns, within the box, are set: (rows, columns) bool."""
         numbers, (top, left) = self._parts[index], self._corners[index]
-        rows = self._places(y1, y2, height, 1, numbers.shape[0], top)
-        columns = self._places(x1, x2, width, 0, numbers.shape[1], left)
-        return y1, x1, _between(_between(numbers, rows), columns, axis=1) > 0
+        rows = self._places(ys, self.size[0], 1, numbers.shape[0], top)
+        columns = self._places(xs, self.size[1], 0, numbers.shape[1], left)
+        return _between(_between(numbers, rows), columns, axis=1) > 0
 
     def _places(
-        self, start: int, end: int, length: int, axis: int, cells: int, first: int
+        self, pixels: np.ndarray, length: int, axis: int, cells: int, first: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return for pixels of an axis the cells before and behind them in a part, and the weight of those behind.
 
         Cells that lie beside the image do not count: the canvas is filled there.
         """
         scale, offset = self._scale[axis], self._offset[axis]
-        places = (np.arange(start, end) + 0.5) * scale + offset - 0.5
+        places = (pixels + 0.5) * scale + offset - 0.5
         places = np.clip(places, offset, max(offset, offset + length * scale - 1))
         places = np.clip(places - first, 0, cells - 1)
         before = np.floor(places).astype(int)
@@ -209,7 +226,7 @@ class Masks:
         """Return the outline of one mask, (points, 2) float32 x and y in px; parts of it are joined, holes are filled.
 
         The points are the outer pixels' own indices, as OpenCV's contours have them. From each further part a line goes
-        to the nearest point of what is there already, and back, so that what is within is all parts.
+        to a near point of what is there already, and back, so that what is within is all parts.
         """
         top, left, part = self.part(index)
         cv2 = opencv()
@@ -219,11 +236,16 @@ class Masks:
             return np.zeros((0, 2), np.float32)
         whole = outlines[0].astype(np.float32)
         for outline in outlines[1:]:
-            gaps = np.square(whole[:, None] - outline).sum(axis=2)
-            at, to = np.unravel_index(gaps.argmin(), gaps.shape)
+            at = _nearest(whole, outline[0])
+            to = _nearest(outline, whole[at])
+            at = _nearest(whole, outline[to])
             there_and_back = [np.roll(outline, -to, axis=0), outline[to : to + 1], whole[at : at + 1]]
             whole = np.concatenate([whole[: at + 1], *there_and_back, whole[at + 1 :]])
         return whole.astype(np.float32) + np.array([left, top], np.float32)
+
+
+def _nearest(points: np.ndarray, point: np.ndarray) -> int:
+    return int(np.square(points - point).sum(axis=1).argmin())
 
 
 def _between(numbers: np.ndarray, places: tuple[np.ndarray, np.ndarray, np.ndarray], axis: int = 0) -> np.ndarray:

@@ -7,24 +7,24 @@
 #else
 
 #define DEVICE __device__ __forceinline__
+#define NOINLINE __device__ __noinline__
 #define SHARED __shared__
 #define PRAGMA(text) _Pragma(#text)
 #define UNROLL(times) PRAGMA(unroll times)
 
-// A kernel takes one structure. `threads` are those of a block. Where it was launched to overlap the one before, its blocks
-// come to their places while that one runs, and wait here until it is done.
+// A kernel takes one structure. `threads` are those of a block.
+#define KERNEL(name, Arguments, threads) \
+    extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments args)
+
+// From Hopper on the blocks of a cluster run at the same time, and can wait for each other: those beside each other in x.
 #if __CUDA_ARCH__ >= 900
-DEVICE void await_the_one_before() { asm volatile("griddepcontrol.launch_dependents; griddepcontrol.wait;" ::: "memory"); }
-#else
-DEVICE void await_the_one_before() {}
+#define CLUSTER_KERNEL(name, Arguments, threads, blocks)                                   \
+    extern "C" __global__ void __cluster_dims__(blocks, 1, 1) __launch_bounds__(threads)   \
+        name(const __grid_constant__ Arguments args)
+DEVICE void sync_cluster() {
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
 #endif
-#define KERNEL(name, Arguments, threads)                                                                   \
-    DEVICE void body_of_##name(const Arguments& args);                                                     \
-    extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments args) {   \
-        await_the_one_before();                                                                            \
-        body_of_##name(args);                                                                              \
-    }                                                                                                      \
-    DEVICE void body_of_##name(const Arguments& args)
 
 DEVICE int thread_index() { return threadIdx.x; }
 // How many threads a block has, which is said where the kernel is written, so that loops over them have known ends.

@@ -3,13 +3,14 @@
 // The steps and their numbers are those of the CPU (vision/postprocessing.py, vision/heads.py): each float operation is
 // rounded as NumPy's is, and where scores are equal the candidate that stands first in the output comes first.
 //
-//   candidates  each row's boxes above the threshold, in any order, with a key that tells their order; counted by bins of
-//               scores, so that each has a place in its bin
+//   candidates  each row's boxes above the threshold, with a key that tells their order; counted by bins of scores, so that
+//               each has a place in its bin
 //   group       each key to its bin's place in the order
 //   rank        each candidate to its own place: the keys in its bin that are higher are counted
 //   overlaps    for each candidate of a tile of the order a bit for each one before it that it overlaps too much
 //   suppress    one block for an image: a candidate is kept once all before it that it overlaps are dropped, and dropped
 //               once one of them is kept; so all are decided in as many steps as the longest chain of these has links
+//   pick        all of these behind the first by the few blocks of a cluster, where there are clusters
 //
 // Only what can come into the tile is grouped and ranked. What is behind the first tile is looked at only where too few
 // are kept: all but `candidates` are launched again for the next tile, with `overlaps_of_kept`. Scores that are none, and
@@ -17,13 +18,12 @@
 // sets what is counted back to 0 for the next.
 #include "device.h"
 
-constexpr int kThreads = 256, kSuppressThreads = 1024;
-constexpr int kRows = 32, kParts = 8;         // of a block that looks for candidates: YOLO's rows, and threads for each
-constexpr int kScores = 2048;                 // of RetinaNet for such a block
-constexpr int kBins = 2048, kGroups = 256;    // of scores; bins are added up in groups
-constexpr int kRankThreads = 128;
+constexpr int kThreads = 256, kRankThreads = 128, kManyThreads = 1024;
+constexpr int kRows = 32, kParts = 8, kAtOnce = 10;  // YOLO's rows of a block, threads for each, and classes read together
+constexpr int kScores = 2048;                        // of RetinaNet for a block
+constexpr int kBins = 2048, kGroups = 1024;          // of scores; bins are added up in groups
 constexpr int kBits = 32, kTile = 2048, kWords = kTile / kBits;  // candidates whose overlaps are known at once
-constexpr int kOwn = 32, kOther = 8;          // of a block that compares: candidates, and words of those before them
+constexpr int kCluster = 8;                                      // blocks
 constexpr float kLeastScore = -0.0009f, kMostScore = 1.0009f;  // beyond them the CPU says what that is
 constexpr int kLevels = 5;
 
@@ -43,7 +43,8 @@ struct Span {
 
 // What is known of an image from kernel to kernel.
 struct Counts {
-    int candidates, is_odd, sorted, kept, is_done;
+    int candidates;  // where rows may have several, or levels are sorted
+    int is_odd, sorted, kept, is_done;
     int of_level[kLevels];
     Span whole, whole_of_level[kLevels];  // what is grouped
 };
@@ -77,13 +78,13 @@ struct Outputs {
     int level_ends[kLevels];  // rows; of YOLO the last is all of them
     float confidence, iou;
     int max_candidates, max_detections;  // the former of a level
-    int is_agnostic, is_multi_label, has_levels;
+    int is_agnostic, is_multi_label, has_levels, are_all_wanted;
     unsigned least_bits;  // of a score in the second bin; a bin has 2 ** bin_shift numbers
     int bin_shift;
     const unsigned char* wanted;  // for each class whether it is
     const Place* places;
     int capacity, sorted_capacity;  // of an image: candidates, and those that are sorted
-    int round, tile;                // candidates of a tile, at most kTile
+    int round, first_tile, tile;    // candidates of the first tile and of others, at most kTile
     Counts* counts;                 // an image each
     int *bins, *level_bins;         // an image's kBins, and kLevels times as many: how many candidates each has
     int *starts, *level_starts;     // so too: how many are in higher ones
@@ -93,8 +94,7 @@ struct Outputs {
     Key* grouped;
     int* grouped_from;
     Detection* sorted;  // `sorted_capacity` of them
-    unsigned* masks;    // (kTile, kWords)
-    unsigned char* filled;  // (kTile, kWords / 8): a bit for each word that is not 0
+    unsigned* masks;    // (kWords, kTile)
     unsigned* dropped;  // kWords
     int* kept;          // `max_detections` of them
     Summary* summaries;  // these and what follows are the CPU's memory
@@ -117,9 +117,8 @@ DEVICE int bin_of(const Outputs& args, Key key) {
     return bits < args.least_bits ? 0 : smaller(static_cast<int>((bits - args.least_bits) >> args.bin_shift), kBins - 1);
 }
 
-DEVICE void check_score(const Outputs& args, int image, float score) {
-    if (!(score >= kLeastScore && score <= kMostScore)) args.counts[image].is_odd = 1;
-}
+DEVICE bool is_score(float score) { return score >= kLeastScore && score <= kMostScore; }
+DEVICE bool is_wanted(const Outputs& args, int label) { return args.are_all_wanted || args.wanted[label]; }
 
 DEVICE int level_of(const Outputs& args, int row) {
     int level = 0;
@@ -127,13 +126,13 @@ DEVICE int level_of(const Outputs& args, int row) {
     return level;
 }
 
-DEVICE void add(const Outputs& args, int image, int slot, int row, int label, float score, const Box& box) {
-    if (slot >= args.capacity) return;
+// Of rows that have one candidate at most the slot is the row, and a key of 0 is none.
+DEVICE void put(const Outputs& args, int image, int slot, Key key, int label, int level, const Box& box) {
     const long long at = static_cast<long long>(image) * args.capacity + slot;
-    const Key key = key_of(score, static_cast<unsigned>(row) * args.classes + label);
-    const int bin = bin_of(args, key), level = args.has_levels ? level_of(args, row) : 0;
     args.keys[at] = key;
+    if (!key) return;
     args.candidates[at] = {box, label, level};
+    const int bin = bin_of(args, key);
     if (args.has_levels) {
         args.slots[at] = -1;  // until it is among the best of its level
         args.level_slots[at] = count_up(&args.level_bins[(image * kLevels + level) * kBins + bin]);
@@ -141,6 +140,13 @@ DEVICE void add(const Outputs& args, int image, int slot, int row, int label, fl
     } else {
         args.slots[at] = count_up(&args.bins[image * kBins + bin]);
     }
+}
+
+DEVICE void add(const Outputs& args, int image, int row, int label, float score, const Box& box) {
+    const int slot = count_up(&args.counts[image].candidates);
+    if (slot >= args.capacity) return;
+    const Key key = key_of(score, static_cast<unsigned>(row) * args.classes + label);
+    put(args, image, slot, key, label, args.has_levels ? level_of(args, row) : 0, box);
 }
 
 // YOLO's rows: centre, sides, objectness where there is one, and classes, `step` apart.
@@ -159,66 +165,63 @@ struct Row {
     DEVICE float at(int place) const { return value_of(values[place * step]); }
     DEVICE float objectness() const { return OBJECTNESS ? at(4) : 1.0f; }
     DEVICE float of_class(int label) const { return at(kFirst + label); }
-    DEVICE Box box() const {
-        const float x = at(0), y = at(1), half_width = at(2) / 2, half_height = at(3) / 2;
-        return {x - half_width, y - half_height, x + half_width, y + half_height};
-    }
 };
+
+DEVICE Box box_of(float x, float y, float width, float height) {
+    const float half_width = width / 2, half_height = height / 2;
+    return {x - half_width, y - half_height, x + half_width, y + half_height};
+}
 
 // Several threads look through a row's classes. A row has a candidate for its best class, or for each that is good.
 template <bool OBJECTNESS, typename Value>
 DEVICE void candidates_of_yolo(const Outputs& args) {
-    SHARED Key best[kRows * kParts], of_row[kRows];
-    SHARED Box boxes[kRows];
-    SHARED int slots[kRows], found, begin;
+    SHARED Key best[kParts][kRows + 1];  // by one more, so that fewer of those written together are in one bank
+    SHARED float sides[4][kRows];
     const int image = block_z(), first = block_x() * kRows, rows = smaller(kRows, args.rows - first);
-    if (thread_index() == 0) found = 0;
+    bool is_odd = false;
     for (int i = thread_index(); i < kRows * kParts; i += thread_count<kThreads>()) {
         // Neighbours read neighbouring numbers.
         const int index = OBJECTNESS ? i / kParts : i % kRows, part = OBJECTNESS ? i % kParts : i / kRows;
+        if (index >= rows) continue;
+        const Row<OBJECTNESS, Value> row(args, image, first + index);
+        const float objectness = row.objectness(), side = row.at(part & 3);  // used behind all reads, which go together
         Key key = 0;
-        if (index < rows) {
-            const Row<OBJECTNESS, Value> row(args, image, first + index);
-            const float objectness = row.objectness();
-            if (OBJECTNESS && part == 0) check_score(args, image, objectness);
+        const int last = args.classes - 1;  // which is looked at again where a part has fewer
+        for (int from = part; from < args.classes; from += kAtOnce * kParts) {
+            float values[kAtOnce];
+UNROLL(kAtOnce)
+            for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(smaller(from + k * kParts, last));
             const bool is_object = !OBJECTNESS || objectness > args.confidence;
-UNROLL(4)
-            for (int label = part; label < args.classes; label += kParts) {
-                const float of_class = row.of_class(label), score = OBJECTNESS ? of_class * objectness : of_class;
-                check_score(args, image, of_class);
-                if (!is_object || !(score > args.confidence)) continue;
-                if (args.is_multi_label) {
-                    const Box box = row.box();
-                    if (args.wanted[label] && is_finite(box))
-                        add(args, image, count_up(&args.counts[image].candidates), first + index, label, score, box);
-                } else {
-                    const Key other = key_of(score, label);
-                    key = other > key ? other : key;
-                }
+UNROLL(kAtOnce)
+            for (int k = 0; k < kAtOnce; ++k) {
+                const int label = smaller(from + k * kParts, last);
+                const float score = OBJECTNESS ? values[k] * objectness : values[k];
+                is_odd |= !is_score(values[k]);
+                const Key other = is_object && score > args.confidence ? key_of(score, label) : 0;
+                key = other > key ? other : key;
             }
         }
-        best[index * kParts + part] = key;
+        best[part][index] = key;
+        if (part < 4) sides[part][index] = side;
+        is_odd |= !is_score(objectness);
+        if (!args.is_multi_label || !key) continue;
+        const Box box = box_of(row.at(0), row.at(1), row.at(2), row.at(3));
+        for (int label = part; label < args.classes; label += kParts) {
+            const float score = OBJECTNESS ? row.of_class(label) * objectness : row.of_class(label);
+            if (score > args.confidence && is_wanted(args, label) && is_finite(box))
+                add(args, image, first + index, label, score, box);
+        }
     }
+    if (is_odd) args.counts[image].is_odd = 1;
     if (args.is_multi_label) return;
     sync_block();
     for (int i = thread_index(); i < rows; i += thread_count<kThreads>()) {
         Key key = 0;
-        for (int part = 0; part < kParts; ++part) key = best[i * kParts + part] > key ? best[i * kParts + part] : key;
-        if (key && args.wanted[0xFFFFFFFFu - static_cast<unsigned>(key)]) {
-            boxes[i] = Row<OBJECTNESS, Value>(args, image, first + i).box();
-            key = is_finite(boxes[i]) ? key : 0;
-        } else {
-            key = 0;
-        }
-        of_row[i] = key;
-        if (key) slots[i] = count_up(&found);
-    }
-    sync_block();
-    if (thread_index() == 0 && found) begin = add_to(&args.counts[image].candidates, found);
-    sync_block();
-    for (int i = thread_index(); i < rows; i += thread_count<kThreads>()) {
-        const int label = static_cast<int>(0xFFFFFFFFu - static_cast<unsigned>(of_row[i]));
-        if (of_row[i]) add(args, image, begin + slots[i], first + i, label, score_of(of_row[i]), boxes[i]);
+        for (int part = 0; part < kParts; ++part) key = best[part][i] > key ? best[part][i] : key;
+        const int label = static_cast<int>(0xFFFFFFFFu - static_cast<unsigned>(key));
+        const Box box = box_of(sides[0][i], sides[1][i], sides[2][i], sides[3][i]);
+        const bool is_good = key && is_wanted(args, label) && is_finite(box);
+        put(args, image, first + i, is_good ? key_of(score_of(key), first + i) : 0, label, 0, box);
     }
 }
 
@@ -234,18 +237,20 @@ DEVICE void candidates_of_retinanet(const Outputs& args) {
                 *scores = static_cast<const Value*>(args.scores) + static_cast<long long>(image) * args.rows * args.classes;
     const Place& place = args.places[image];
     const long long all = static_cast<long long>(args.rows) * args.classes, first = static_cast<long long>(block_x()) * kScores;
+    bool is_odd = false;
 UNROLL(4)
     for (int i = thread_index(); i < kScores; i += thread_count<kThreads>()) {
         if (first + i >= all) break;
         const float score = value_of(scores[first + i]);
-        check_score(args, image, score);
+        is_odd |= !is_score(score);
         if (!(score > args.confidence)) continue;
         const int row = static_cast<int>((first + i) / args.classes), label = static_cast<int>((first + i) % args.classes);
         const Value* box = boxes + 4ll * row;
-        add(args, image, count_up(&args.counts[image].candidates), row, label, score,
+        add(args, image, row, label, score,
             {between(value_of(box[0]), place.x1, place.x2), between(value_of(box[1]), place.y1, place.y2),
              between(value_of(box[2]), place.x1, place.x2), between(value_of(box[3]), place.y1, place.y2)});
     }
+    if (is_odd) args.counts[image].is_odd = 1;
 }
 
 KERNEL(candidates_yolov5_float32, Outputs, kThreads) { candidates_of_yolo<true, float>(args); }
@@ -260,37 +265,35 @@ DEVICE bool is_over(const Outputs& args, const Counts& counts) {
     return counts.is_odd || counts.candidates > args.capacity || (args.round > 0 && counts.is_done);
 }
 
-// How many candidates are in the order; RetinaNet's are the best of each level.
-DEVICE int sorted_in(const Outputs& args, const Counts& counts) {
-    return args.has_levels ? counts.sorted : smaller(counts.candidates, args.sorted_capacity);
-}
-
-DEVICE Span tile_of(const Outputs& args, const Counts& counts) {
-    const int begin = args.round * args.tile;
-    return {begin, smaller(begin + args.tile, sorted_in(args, counts))};
+// A tile of so many that are sorted.
+DEVICE Span tile_of(const Outputs& args, int sorted) {
+    const int begin = args.round > 0 ? args.first_tile + (args.round - 1) * args.tile : 0;
+    return {begin, smaller(begin + (args.round > 0 ? args.tile : args.first_tile), sorted)};
 }
 
 // What is sorted: the candidates of an image, or those of a level of its, where only the best ones are wanted.
 template <bool WITHIN_LEVELS>
 struct Order {
     int *bins, *starts;  // kBins
-    Span wanted;
-    Span* whole;  // the bins that hold what is wanted
+    Span* whole;         // the bins that hold what is wanted
     long long image_at, at;  // of the image's candidates, and of those of the level
 
     DEVICE Order(const Outputs& args, Counts& counts, int image, int level) {
         const int bins_at = (WITHIN_LEVELS ? image * kLevels + level : image) * kBins;
         bins = (WITHIN_LEVELS ? args.level_bins : args.bins) + bins_at;
         starts = (WITHIN_LEVELS ? args.level_starts : args.starts) + bins_at;
-        wanted = WITHIN_LEVELS ? Span{0, smaller(args.max_candidates, counts.of_level[level])} : tile_of(args, counts);
         whole = WITHIN_LEVELS ? &counts.whole_of_level[level] : &counts.whole;
         image_at = at = static_cast<long long>(image) * args.capacity;
         for (int i = 0; WITHIN_LEVELS && i < level; ++i) at += counts.of_level[i];
     }
+    // What is wanted of all; the best of all levels together are as many as may be sorted.
+    DEVICE Span wanted(const Outputs& args, int all) const {
+        return WITHIN_LEVELS ? Span{0, smaller(args.max_candidates, all)} : tile_of(args, smaller(args.sorted_capacity, all));
+    }
 };
 
 // Each block adds the bins up, and takes its part of the candidates to their places.
-template <bool WITHIN_LEVELS>
+template <bool WITHIN_LEVELS, int THREADS>
 DEVICE void group_keys(const Outputs& args) {
     constexpr int EACH = kBins / kGroups;
     SHARED int starts[kBins + kGroups], sums[2][kGroups];  // a group has a place more, so that no two are in one bank
@@ -299,87 +302,103 @@ DEVICE void group_keys(const Outputs& args) {
     Counts& counts = args.counts[image];
     if (is_over(args, counts)) return;
     const Order<WITHIN_LEVELS> order(args, counts, image, level);
-    if (order.wanted.is_empty()) return;
-    for (int bin = thread_index(); bin < kBins; bin += thread_count<kThreads>()) start_of(bin) = order.bins[bin];
+UNROLL(1)
+    for (int bin = thread_index(); bin < kBins; bin += thread_count<THREADS>()) start_of(bin) = order.bins[bin];
     sync_block();
-    for (int group = thread_index(); group < kGroups; group += thread_count<kThreads>()) {
+UNROLL(1)
+    for (int group = thread_index(); group < kGroups; group += thread_count<THREADS>()) {
         int sum = 0;
         for (int i = 0; i < EACH; ++i) sum += start_of(group * EACH + i);
         sums[0][group] = sum;
     }
     sync_block();
     int from = 0;
+UNROLL(1)
     for (int step = 1; step < kGroups; step *= 2, from ^= 1) {
-        for (int group = thread_index(); group < kGroups; group += thread_count<kThreads>())
+UNROLL(1)
+        for (int group = thread_index(); group < kGroups; group += thread_count<THREADS>())
             sums[from ^ 1][group] = sums[from][group] + (group + step < kGroups ? sums[from][group + step] : 0);
         sync_block();
     }
-    for (int group = thread_index(); group < kGroups; group += thread_count<kThreads>()) {
+    const int all = sums[from][0];
+    const Span wanted = order.wanted(args, all);
+    if (block_x() == 0 && thread_index() == 0 && !WITHIN_LEVELS) counts.sorted = smaller(all, args.sorted_capacity);
+    if (wanted.is_empty()) return;
+UNROLL(1)
+    for (int group = thread_index(); group < kGroups; group += thread_count<THREADS>()) {
         int start = group + 1 < kGroups ? sums[from][group + 1] : 0;
         for (int bin = (group + 1) * EACH - 1; bin >= group * EACH; --bin) {
             const Span span = {start, start + start_of(bin)};
             start_of(bin) = start;
             if (block_x() == 0) {
                 order.starts[bin] = start;
-                if (span.holds(order.wanted.begin)) order.whole->begin = span.begin;
-                if (span.holds(order.wanted.end - 1)) order.whole->end = span.end;
+                if (span.holds(wanted.begin)) order.whole->begin = span.begin;
+                if (span.holds(wanted.end - 1)) order.whole->end = span.end;
             }
             start = span.end;
         }
     }
     sync_block();
-    const int all = sums[from][0];
-    for (int i = block_x() * thread_count<kThreads>() + thread_index(); i < counts.candidates; i += grid_x() * thread_count<kThreads>()) {
+    const int entries = args.is_multi_label ? counts.candidates : args.rows;
+UNROLL(2)
+    for (int i = block_x() * thread_count<THREADS>() + thread_index(); i < entries; i += grid_x() * thread_count<THREADS>()) {
         if (WITHIN_LEVELS && args.candidates[order.image_at + i].level != level) continue;
-        const int slot = (WITHIN_LEVELS ? args.level_slots : args.slots)[order.image_at + i];
         const Key key = args.keys[order.image_at + i];
+        const int slot = (WITHIN_LEVELS ? args.level_slots : args.slots)[order.image_at + i];
+        if (!key || slot < 0) continue;
         const int bin = bin_of(args, key), start = start_of(bin), end = bin > 0 ? start_of(bin - 1) : all;
-        if (slot < 0 || start >= order.wanted.end || end <= order.wanted.begin) continue;
+        if (start >= wanted.end || end <= wanted.begin) continue;
         args.grouped[order.at + start + slot] = key;
         args.grouped_from[order.at + start + slot] = i;
     }
 }
 
-KERNEL(group_in_levels, Outputs, kThreads) { group_keys<true>(args); }
-KERNEL(group, Outputs, kThreads) { group_keys<false>(args); }
+KERNEL(group_in_levels, Outputs, kThreads) { group_keys<true, kThreads>(args); }
+KERNEL(group, Outputs, kThreads) { group_keys<false, kThreads>(args); }
 
 // A level's best are candidates of the image, if their class and box are those that may be found.
-DEVICE void place(const Outputs& args, Counts& counts, const Order<true>&, int image, Key key, int from, int) {
+DEVICE void place(const Outputs& args, const Order<true>&, int image, Key key, int from, int) {
     const long long at = static_cast<long long>(image) * args.capacity + from;
-    if (!args.wanted[args.candidates[at].label] || !is_finite(args.candidates[at].box)) return;
+    if (!is_wanted(args, args.candidates[at].label) || !is_finite(args.candidates[at].box)) return;
     args.slots[at] = count_up(&args.bins[image * kBins + bin_of(args, key)]);
-    count_up(&counts.sorted);
 }
 
-DEVICE void place(const Outputs& args, Counts&, const Order<false>&, int image, Key key, int from, int rank) {
+DEVICE void place(const Outputs& args, const Order<false>&, int image, Key key, int from, int rank) {
     const Candidate& candidate = args.candidates[static_cast<long long>(image) * args.capacity + from];
     args.sorted[static_cast<long long>(image) * args.sorted_capacity + rank] = {candidate.box, score_of(key), candidate.label};
 }
 
-template <bool WITHIN_LEVELS>
+template <bool WITHIN_LEVELS, int THREADS>
 DEVICE void rank_keys(const Outputs& args) {
-    const int image = block_z();
+    const int image = block_z(), level = block_y();
     Counts& counts = args.counts[image];
     if (is_over(args, counts)) return;
-    const Order<WITHIN_LEVELS> order(args, counts, image, block_y());
-    if (order.wanted.is_empty()) return;
+    const Order<WITHIN_LEVELS> order(args, counts, image, level);
+    const Span wanted = order.wanted(args, WITHIN_LEVELS ? counts.of_level[level] : counts.sorted);
+    if (wanted.is_empty()) return;
     const Key* grouped = args.grouped + order.at;
     const Span whole = *order.whole;
-    for (int i = whole.begin + block_x() * thread_count<kRankThreads>() + thread_index(); i < whole.end; i += grid_x() * thread_count<kRankThreads>()) {
+    const int first = whole.begin + block_x() * thread_count<THREADS>() + thread_index();
+    for (int i = first; i < whole.end; i += grid_x() * thread_count<THREADS>()) {
         const Key key = grouped[i];
+        const int from = args.grouped_from[order.at + i];
         const int bin = bin_of(args, key), start = order.starts[bin], end = start + order.bins[bin];
         int rank = start;
+UNROLL(8)
         for (int other = start; other < end; ++other) rank += grouped[other] > key;
-        if (order.wanted.holds(rank)) place(args, counts, order, image, key, args.grouped_from[order.at + i], rank);
+        if (wanted.holds(rank)) place(args, order, image, key, from, rank);
     }
 }
 
-KERNEL(rank_in_levels, Outputs, kRankThreads) { rank_keys<true>(args); }
-KERNEL(rank, Outputs, kRankThreads) { rank_keys<false>(args); }
+KERNEL(rank_in_levels, Outputs, kRankThreads) { rank_keys<true, kRankThreads>(args); }
+KERNEL(rank, Outputs, kRankThreads) { rank_keys<false, kRankThreads>(args); }
+
+DEVICE bool may_drop(const Outputs& args, const Detection& a, const Detection& b) {
+    return a.label == b.label || args.is_agnostic;
+}
 
 // Whether two boxes' intersection over union is above the threshold: box_iou of vision/boxes.py, step by step.
 DEVICE bool overlap(const Outputs& args, const Detection& a, const Detection& b) {
-    if (a.label != b.label && !args.is_agnostic) return false;
     const float right = a.box.x2 < b.box.x2 ? a.box.x2 : b.box.x2, left = a.box.x1 > b.box.x1 ? a.box.x1 : b.box.x1;
     const float bottom = a.box.y2 < b.box.y2 ? a.box.y2 : b.box.y2, top = a.box.y1 > b.box.y1 ? a.box.y1 : b.box.y1;
     const float width = right - left, height = bottom - top;
@@ -396,7 +415,7 @@ KERNEL(overlaps_of_kept, Outputs, kBits) {
     const int image = block_z(), first = block_x() * kBits;
     const Counts& counts = args.counts[image];
     if (is_over(args, counts)) return;
-    const Span tile = tile_of(args, counts);
+    const Span tile = tile_of(args, counts.sorted);
     const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity;
     const int* kept = args.kept + static_cast<long long>(image) * args.max_detections;
     if (thread_index() == 0) bits = 0;
@@ -404,68 +423,70 @@ KERNEL(overlaps_of_kept, Outputs, kBits) {
     for (int i = thread_index(); i < kBits && tile.begin + first + i < tile.end; i += thread_count<kBits>()) {
         const Detection own = sorted[tile.begin + first + i];
         bool is_dropped = false;
-        for (int k = 0; k < counts.kept && !is_dropped; ++k) is_dropped = overlap(args, sorted[kept[k]], own);
+        for (int k = 0; k < counts.kept && !is_dropped; ++k) 
+            is_dropped = may_drop(args, sorted[kept[k]], own) && overlap(args, sorted[kept[k]], own);
         if (is_dropped) or_into(&bits, 1u << i);
     }
     sync_block();
     if (thread_index() == 0) args.dropped[image * kWords + block_x()] = bits;
 }
 
-// For each candidate of a tile a word for each 32 before it: those that it overlaps. Where a word is 0 it is not written.
-KERNEL(overlaps, Outputs, kThreads) {
-    SHARED Detection others[kOther * kBits];
-    SHARED unsigned filled[kOwn];
-    const int image = block_z(), first_own = block_y() * kOwn, first_other = block_x() * kOther * kBits;
+// For each candidate of a tile a word for each 32 of those before it, its own among them: those that it overlaps. Of 32
+// candidates side by side each is compared with the same 32 others.
+template <int THREADS>
+DEVICE void compare(const Outputs& args) {
+    const int image = block_z();
     const Counts& counts = args.counts[image];
-    if (first_other >= first_own + kOwn || is_over(args, counts)) return;
-    const Span tile = tile_of(args, counts);
-    const int count = tile.end - tile.begin;
-    if (first_own >= count) return;
+    if (is_over(args, counts)) return;
+    const Span tile = tile_of(args, counts.sorted);
+    const int count = tile.end - tile.begin, words = (count + kBits - 1) / kBits;
     const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity + tile.begin;
-    for (int i = thread_index(); i < kOther * kBits && first_other + i < count; i += thread_count<kThreads>())
-        others[i] = sorted[first_other + i];
-    for (int i = thread_index(); i < kOwn; i += thread_count<kThreads>()) filled[i] = 0;
-    sync_block();
-    for (int i = thread_index(); i < kOwn * kOther; i += thread_count<kThreads>()) {
-        const int index = first_own + i % kOwn, word = i / kOwn, first = first_other + word * kBits;
+    unsigned* masks = args.masks + static_cast<long long>(image) * kTile * kWords;
+    const int first = block_x() * thread_count<THREADS>() + thread_index();
+UNROLL(1)
+    for (int i = first; i < words * (words + 1) / 2 * kBits; i += grid_x() * thread_count<THREADS>()) {
+        // Those of candidates 0 to 31 are one word, those of the next 32 two, and so on.
+        const int task = i / kBits;
+        int party = 0;
+        while ((party + 1) * (party + 2) / 2 <= task) ++party;
+        const int word = task - party * (party + 1) / 2, index = party * kBits + i % kBits;
         if (index >= count) continue;
         const Detection own = sorted[index];
-        const int before = smaller(kBits, index - first);
-        unsigned bits = 0;
-        for (int j = 0; j < before; ++j) bits |= static_cast<unsigned>(overlap(args, others[word * kBits + j], own)) << j;
-        if (!bits) continue;
-        args.masks[(static_cast<long long>(image) * kTile + index) * kWords + block_x() * kOther + word] = bits;
-        or_into(&filled[i % kOwn], 1u << word);
+        const Detection* others = sorted + word * kBits;
+        const int before = smaller(kBits, index - word * kBits);
+        unsigned like = 0, bits = 0;  // those of its class, and of these those that overlap it
+UNROLL(8)
+        for (int j = 0; j < kBits; ++j) like |= static_cast<unsigned>(j < before && may_drop(args, others[j], own)) << j;
+UNROLL(1)
+        for (; like; like &= like - 1)
+            if (overlap(args, others[lowest_bit(like)], own)) bits |= like & -like;
+        masks[word * kTile + index] = bits;
     }
-    sync_block();
-    for (int i = thread_index(); i < kOwn && first_own + i < count; i += thread_count<kThreads>())
-        args.filled[(static_cast<long long>(image) * kTile + first_own + i) * (kWords / 8) + block_x()] = filled[i];
 }
 
-DEVICE double within(double v, double most) {
-    v = v < 0 ? 0 : v;
-    return v > most ? most : v;
+KERNEL(overlaps, Outputs, kThreads) { compare<kThreads>(args); }
+
+// Placement.to_source, of vision: in double, and cut to the image. It is there once, as code has to be fetched as well.
+NOINLINE float on_source(float v, double offset, double scale, double most) {
+    const double source = (v - offset) / scale, above = source < 0 ? 0 : source;
+    return static_cast<float>(above > most ? most : above);
 }
 
-// Placement.to_source, of vision: in double, and cut to the image.
 DEVICE Box to_source(const Box& box, const Place& place) {
-    return {static_cast<float>(within((box.x1 - place.offset_x) / place.scale_x, place.width)),
-            static_cast<float>(within((box.y1 - place.offset_y) / place.scale_y, place.height)),
-            static_cast<float>(within((box.x2 - place.offset_x) / place.scale_x, place.width)),
-            static_cast<float>(within((box.y2 - place.offset_y) / place.scale_y, place.height))};
+    return {on_source(box.x1, place.offset_x, place.scale_x, place.width),
+            on_source(box.y1, place.offset_y, place.scale_y, place.height),
+            on_source(box.x2, place.offset_x, place.scale_x, place.width),
+            on_source(box.y2, place.offset_y, place.scale_y, place.height)};
 }
 
 enum Verdict { WAITS, IS_KEPT, IS_DROPPED };
 
 // What becomes of a candidate by what is kept, and what is undecided, of those before it that it overlaps.
-DEVICE Verdict verdict_on(const Outputs& args, long long row, int index, const unsigned* kept, const unsigned* undecided) {
-    static_assert(kWords == 64 && kOther == 8, "a row's words are told in the 8 bytes of a number");
+DEVICE Verdict verdict_on(const unsigned* masks, int index, const unsigned* kept, const unsigned* undecided) {
     bool waits = false;
-    const int words = (index / (kOther * kBits) + 1) * kOther;  // what is behind was not compared
-    unsigned long long filled = reinterpret_cast<const unsigned long long*>(args.filled)[row];
-    for (filled &= words < kWords ? (1ull << words) - 1 : ~0ull; filled; filled &= filled - 1) {
-        const int word = lowest_bit(filled);
-        const unsigned bits = args.masks[row * kWords + word];
+UNROLL(8)
+    for (int word = 0; word <= index / kBits; ++word) {
+        const unsigned bits = masks[word * kTile + index];
         if (bits & kept[word]) return IS_DROPPED;
         waits |= (bits & undecided[word]) != 0;
     }
@@ -473,20 +494,25 @@ DEVICE Verdict verdict_on(const Outputs& args, long long row, int index, const u
 }
 
 DEVICE void clear(int* numbers, int count) {
-    for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) numbers[i] = 0;
+UNROLL(1)
+    for (int i = thread_index(); i < count; i += thread_count<kManyThreads>()) numbers[i] = 0;
 }
 
-KERNEL(suppress, Outputs, kSuppressThreads) {
+DEVICE void decide(const Outputs& args) {
     SHARED unsigned kept[kWords], undecided[kWords];
+    SHARED int before[kWords + 1];  // how many are kept before a word
     SHARED unsigned char verdicts[kTile];
     SHARED int someone_waits[2];
     const int image = block_z();
     Counts& counts = args.counts[image];
     if (args.round > 0 && counts.is_done) return;
     const bool is_none = is_over(args, counts);
-    const Span tile = is_none ? Span{0, 0} : tile_of(args, counts);
-    const int count = tile.is_empty() ? 0 : tile.end - tile.begin, already = args.round > 0 ? counts.kept : 0;
-    for (int word = thread_index(); word < kWords; word += thread_count<kSuppressThreads>()) {
+    const int sorted_count = is_none ? 0 : counts.sorted, already = args.round > 0 ? counts.kept : 0;
+    const Span tile = tile_of(args, sorted_count);
+    const int count = tile.is_empty() ? 0 : tile.end - tile.begin;
+    const unsigned* masks = args.masks + static_cast<long long>(image) * kTile * kWords;
+UNROLL(1)
+    for (int word = thread_index(); word < kWords; word += thread_count<kManyThreads>()) {
         const int behind = count - word * kBits;
         const unsigned all = behind >= kBits ? ~0u : behind > 0 ? (1u << behind) - 1 : 0;
         undecided[word] = args.round > 0 ? all & ~args.dropped[image * kWords + word] : all;
@@ -495,47 +521,53 @@ KERNEL(suppress, Outputs, kSuppressThreads) {
     if (thread_index() == 0) someone_waits[0] = someone_waits[1] = 0;
     sync_block();
     for (int step = 0, goes_on = count > 0; goes_on; step ^= 1) {
-        for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) {
-            if (!(undecided[i / kBits] >> i % kBits & 1)) {
-                verdicts[i] = WAITS;
-                continue;
-            }
-            verdicts[i] = verdict_on(args, static_cast<long long>(image) * kTile + i, i, kept, undecided);
+UNROLL(1)
+        for (int i = thread_index(); i < count; i += thread_count<kManyThreads>()) {
+            verdicts[i] = WAITS;
+            if (!(undecided[i / kBits] >> i % kBits & 1)) continue;
+            verdicts[i] = verdict_on(masks, i, kept, undecided);
             if (verdicts[i] == WAITS) someone_waits[step] = 1;
         }
         sync_block();
         goes_on = someone_waits[step];
         if (thread_index() == 0) someone_waits[step ^ 1] = 0;
-        for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) {
+UNROLL(1)
+        for (int i = thread_index(); i < count; i += thread_count<kManyThreads>()) {
             const unsigned bit = 1u << i % kBits;
             if (verdicts[i] == IS_KEPT) or_into(&kept[i / kBits], bit);
             if (verdicts[i] != WAITS) and_into(&undecided[i / kBits], ~bit);
         }
         sync_block();
     }
+UNROLL(1)
+    for (int word = thread_index(); word <= kWords; word += thread_count<kManyThreads>()) {
+        int sum = already;
+UNROLL(8)
+        for (int i = 0; i < word; ++i) sum += ones_in(kept[i]);
+        before[word] = sum;
+    }
+    sync_block();
     const long long of_image = static_cast<long long>(image) * args.max_detections;
     const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity + tile.begin;
-    for (int i = thread_index(); i < count; i += thread_count<kSuppressThreads>()) {
-        if (!(kept[i / kBits] >> i % kBits & 1)) continue;
-        int rank = already + ones_in(kept[i / kBits] & ((1u << i % kBits) - 1));
-UNROLL(8)
-        for (int word = 0; word < i / kBits; ++word) rank += ones_in(kept[word]);
-        if (rank >= args.max_detections) continue;
+UNROLL(1)
+    for (int i = thread_index(); i < count; i += thread_count<kManyThreads>()) {
+        const unsigned word = kept[i / kBits], bit = 1u << i % kBits;
+        const int rank = before[i / kBits] + ones_in(word & (bit - 1));
+        if (!(word & bit) || rank >= args.max_detections) continue;
+        const Detection own = sorted[i];
         args.kept[of_image + rank] = tile.begin + i;
-        args.boxes[of_image + rank] = to_source(sorted[i].box, args.places[image]);
-        args.best[of_image + rank] = sorted[i].score;
-        args.labels[of_image + rank] = sorted[i].label;
+        args.boxes[of_image + rank] = to_source(own.box, args.places[image]);
+        args.best[of_image + rank] = own.score;
+        args.labels[of_image + rank] = own.label;
     }
-    int total = already;
-    for (int word = 0; word < kWords; ++word) total += ones_in(kept[word]);
-    total = smaller(total, args.max_detections);
-    const bool is_done = is_none || total >= args.max_detections || tile.end >= sorted_in(args, counts);
+    const int total = smaller(before[kWords], args.max_detections);
+    const bool is_done = is_none || total >= args.max_detections || tile.end >= sorted_count;
     sync_block();  // all have read the counts
     if (thread_index() == 0) {
         args.summaries[image] = {counts.candidates, counts.is_odd, total, is_done};
         counts.kept = total;
         counts.is_done = is_done;
-        if (is_done) counts.candidates = counts.is_odd = counts.sorted = 0;
+        if (is_done) counts.candidates = counts.is_odd = 0;
     }
     if (!is_done) return;
     clear(args.bins + image * kBins, kBins);
@@ -543,3 +575,17 @@ UNROLL(8)
     clear(args.level_bins + image * kLevels * kBins, kLevels * kBins);
     clear(counts.of_level, kLevels);
 }
+
+KERNEL(suppress, Outputs, kManyThreads) { decide(args); }
+
+#ifdef CLUSTER_KERNEL
+CLUSTER_KERNEL(pick, Outputs, kManyThreads, kCluster) {
+    group_keys<false, kManyThreads>(args);
+    sync_cluster();
+    rank_keys<false, kManyThreads>(args);
+    sync_cluster();
+    compare<kManyThreads>(args);
+    sync_cluster();
+    if (block_x() == 0) decide(args);
+}
+#endif

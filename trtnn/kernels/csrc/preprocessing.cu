@@ -6,7 +6,7 @@
 #include "bilinear.h"
 
 constexpr int kColumns = 64, kRows = 32, kThreads = 256;
-constexpr int kAhead = 4;  // pixels of a thread that are read together
+constexpr int kAhead = 2;  // pixels of a thread that are read together
 
 struct Image {
     const unsigned char* pixels;  // (height, width, 3)
@@ -23,6 +23,7 @@ struct Batch {
     void* output;       // (images, 3, height, width)
     const void* table;  // (3, 256): what a byte of the canvas becomes in each plane
     int height, width, is_bgr;
+    int rows;  // of a block, at most kRows: fewer where there are few images, so that there are blocks enough
     int fill_bytes[3];  // the fill as a canvas of bytes has it
     float fill[3], mean[3], std[3];  // by plane
 };
@@ -234,8 +235,8 @@ DEVICE void preprocess(const Batch& args) {
     SHARED Taps columns[kColumns], rows[kRows];
     SHARED Out table[3 * 256];
     const Image image = args.images[block_z()];
-    const int first_x = block_x() * kColumns, first_y = block_y() * kRows;
-    const int end_x = smaller(kColumns, args.width - first_x), end_y = smaller(kRows, args.height - first_y);
+    const int first_x = block_x() * kColumns, first_y = block_y() * args.rows;
+    const int end_x = smaller(kColumns, args.width - first_x), end_y = smaller(args.rows, args.height - first_y);
     // What of the tile the image covers; what is warped, or cut out of an image, covers all of it.
     int left = 0, right = end_x, top = 0, bottom = end_y;
     if (!Fit::kCoversAll) {
@@ -244,8 +245,11 @@ DEVICE void preprocess(const Batch& args) {
         top = clamp(image.top - first_y, 0, end_y);
         bottom = clamp(image.top + image.inner_height - first_y, 0, end_y);
     }
+UNROLL(3)
     for (int i = thread_index(); i < 3 * 256; i += thread_count<kThreads>()) table[i] = static_cast<const Out*>(args.table)[i];
+UNROLL(1)
     for (int i = left + thread_index(); i < right; i += thread_count<kThreads>()) columns[i] = Fit::column(image, first_x + i);
+UNROLL(1)
     for (int i = top + thread_index(); i < bottom; i += thread_count<kThreads>()) rows[i] = Fit::row(image, first_y + i);
     sync_block();
     const long long plane = static_cast<long long>(args.height) * args.width;
@@ -255,13 +259,16 @@ DEVICE void preprocess(const Batch& args) {
     };
     // A thread stays in its column, or has several where there are few threads.
     const int across = smaller(thread_count<kThreads>(), kColumns), down = (thread_count<kThreads>() + across - 1) / across;
+UNROLL(1)
     for (int column = thread_index() % across; column < end_x; column += across) {
         const bool is_within = left <= column && column < right;
+UNROLL(1)
         for (int row = thread_index() / across; !Fit::kCoversAll && row < end_y; row += down)
             if (!is_within || row < top || row >= bottom) Fit::fill(planes_at(column, row));
         if (!is_within) continue;
         const Taps taps = columns[column];
         // Several pixels are read before the first is made, as memory is far away.
+UNROLL(1)
         for (int row = top + thread_index() / across; row < bottom; row += kAhead * down) {
             typename Fit::Source sources[kAhead];
             for (int i = 0; i < kAhead; ++i) sources[i].read(image, taps, rows[smaller(row + i * down, bottom - 1)]);

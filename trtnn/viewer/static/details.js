@@ -23,7 +23,7 @@ function bound(entry) {
   if (!peak) return lines;
   const most = Math.min(peak, own * roof.bytes_per_second), { sum, unknown } = total(entry, "milliseconds");
   lines.push(["On this GPU", `${own < peak / roof.bytes_per_second ? "bound by memory" : "bound by arithmetic"}: the ridge is at ${figure(peak / roof.bytes_per_second)} FLOPs per byte`]);
-  if (sum && !unknown) lines.push(["Of the roofline", percent(total(entry, "flops").sum / (sum / 1000) / most)]);
+  if (sum && !unknown) lines.push(["Of the roofline", `${figure((100 * total(entry, "flops").sum) / (sum / 1000) / most)} %`]);
   return lines;
 }
 
@@ -91,11 +91,10 @@ function drawDetails() {
     return;
   }
   const from = entry.modules.map((path) => model.modules.get(path)).filter(Boolean);
-  const differs = entry.asked && entry.built && entry.asked !== entry.built;
   body.replaceChildren(
     pairs([
       ["Module", entry.module === null ? `${TENSORRT}: it belongs to none` : entry.module || "(forward)"], ["Class", module.kind], ["Line", entry.line],
-      ["Layer", entry.kind], ["Precision asked", entry.asked], ["Precision built", entry.built && entry.built + (differs ? ", which is not what was asked" : "")],
+      ["Layer", entry.kind], ["Precision asked", entry.asked], ["Precision built", entry.built],
       ...common, ...Object.entries(entry.details),
     ]),
     ...(from.length > 1 ? [element("h3", {}, `Fused of ${from.length} modules`), element("p", {}, ...from.flatMap((one) => [link(one, one.path || "(forward)"), " "]))] : []),

@@ -42,7 +42,7 @@ function graphOf(module, every) {
 function linesOf(node) {
   if (!node.entry) return [node.outside];
   const { entry } = node, cost = total(entry, state.size).sum ? SIZES[state.size].text(total(entry, state.size).sum) : "";
-  const kind = isModule(entry) ? `${entry.kind || "module"}, ${rowsOf(entry).length} layers` : entry.kind;
+  const kind = isModule(entry) ? `${entry.kind || "module"}, ${layerCount(rowsOf(entry).length)}` : entry.kind;
   const several = !isModule(entry) && entry.modules.length > 1 ? [`fused of ${entry.modules.length} modules`] : [];
   return [shorten(nameOf(entry)), [kind, precision(entry) === "none" ? "" : precision(entry), cost].filter(Boolean).join(" "), ...several];
 }

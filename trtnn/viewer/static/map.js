@@ -1,18 +1,18 @@
 // The map: modules as nested areas, drawn by Vega. What has no size is not on it; how much that is, is said.
 
 const PATTERNS = { // of precisions, so that they can be told apart without colour
-  float32: "", float16: "M0 8L8 0", bfloat16: "M0 4H8", int8: "M0 0L8 8M0 8L8 0", fp8: "M4 0V8M0 4H8", int32: "M4 0V8",
+  float32: "", float16: "M0 8L8 0", bfloat16: "M0 4H8", int8: "M0 0L8 8M0 8L8 0", float8_e4m3fn: "M4 0V8M0 4H8", int32: "M4 0V8",
   int64: "M2 0V8M6 0V8", bool: "M0 2H8M0 6H8", mixed: "M0 8L8 0M0 4H8", none: "M4 4h1",
 };
 const PRECISION_COLORS = {
-  float32: "#4477aa", float16: "#ccbb44", bfloat16: "#66ccee", int8: "#ee6677", fp8: "#aa3377", int32: "#999933",
+  float32: "#4477aa", float16: "#ccbb44", bfloat16: "#66ccee", int8: "#ee6677", float8_e4m3fn: "#aa3377", int32: "#999933",
   int64: "#777722", bool: "#bbbbbb", mixed: "#228833", none: "#dddddd",
 };
 
 function drawPatterns() {
   const patterns = Object.entries(PATTERNS).map(([name, d]) =>
     drawing("pattern", { id: `pattern-${name}`, width: 8, height: 8, patternUnits: "userSpaceOnUse" },
-      drawing("path", { d, stroke: "rgba(0,0,0,.45)", "stroke-width": 1.4, fill: "none" })));
+      drawing("path", { d, stroke: "rgba(0,0,0,.3)", "stroke-width": 1.4, fill: "none" })));
   document.getElementById("patterns").replaceChildren(...patterns);
 }
 
@@ -67,7 +67,7 @@ function mapSpec(rows, scale, width, height) {
   const fits = (w, h) => `datum.x1 - datum.x0 > ${w} && datum.y1 - datum.y0 > ${h}`;
   const room = { signal: "datum.x1 - datum.x0 - 8" };
   const fill = [{ test: "datum.color === null", value: ink("raised") }, { scale: "color", field: "color" }];
-  const dark = { signal: "datum.color === null ? '" + ink("ink") + "' : luminance(scale('color', datum.color)) > 0.3 ? '#000' : '#fff'" };
+  const dark = { signal: "datum.color === null ? '" + ink("ink") + "' : luminance(scale('color', datum.color)) > 0.179 ? '#000' : '#fff'" };
   const text = (dy, name, weight, when) => ({
     type: "text", from: { data: "leaves" }, interactive: false,
     encode: { update: {
@@ -125,7 +125,7 @@ function drawMaps() {
       "aria-label": `Map of ${model.title}: ${rows.length} areas by ${label}`,
     });
     pane.append(box);
-    if (hidden) pane.append(element("p", { class: "hint" }, `${hidden} layers without ${label} are not on the map.`));
+    if (hidden) pane.append(element("p", { class: "hint" }, `${layerCount(hidden)} without ${label} ${hidden === 1 ? "is" : "are"} not on the map.`));
     return box;
   });
   boxes.forEach((box, index) => {

@@ -18,6 +18,7 @@ const bytes = (value) => scaled(value, "B", ["", "k", "M", "G", "T"], 1000);
 const milliseconds = (value) => `${value.toPrecision(3)} ms`;
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 const figure = (value) => (Number.isFinite(value) ? value.toPrecision(3) : String(value));
+const layerCount = (count) => `${count} layer${count === 1 ? "" : "s"}`;
 const error = (value) => (Number.isFinite(value) ? value.toExponential(1) : "overflows");
 
 // What a row or a module can be measured by; a sum is known where that of every row is.
@@ -98,7 +99,7 @@ function total(entry, measure) {
 function totalText(entry, measure) {
   const { sum, unknown, rows } = total(entry, measure);
   if (unknown === rows) return "unknown";
-  return SIZES[measure].text(sum) + (unknown ? ` and ${unknown} layer${unknown > 1 ? "s" : ""} unknown` : "");
+  return SIZES[measure].text(sum) + (unknown ? ` and ${layerCount(unknown)} unknown` : "");
 }
 
 const isMeasured = (model, measure) => model.rows.some((row) => row[measure] != null);
@@ -109,6 +110,7 @@ function intensity(entry) {
   return flops.unknown || moved.unknown || !moved.sum ? null : flops.sum / moved.sum;
 }
 
+// What it computes in: what was built, or where nothing was, what was asked.
 const precisionOf = (row) => row.built ?? row.asked ?? "none";
 
 function precision(entry) {

@@ -1,0 +1,200 @@
+"""Scales of ModelOpt and pytorch-quantization, of torch.ao and of ONNX files, by the paths of modules."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from torch import nn
+
+from tests.helpers import ONE_TARGET, assert_close, layers, message_of
+from tests.quantization.networks import detector, filled, images, quantize
+from trtnn import modules
+from trtnn.errors import ArgumentError, CheckpointError
+from trtnn.modules import Conv2d, Linear, ReLU, Sequential
+from trtnn.quantization import take_scales
+
+SHAPE = (1, 4, 16, 16)
+
+
+def two() -> Sequential:
+    model = filled(Sequential(Conv2d(4, 8, 3, 1, 1), ReLU(), Conv2d(8, 4, 1)))
+    model.inputs = {"input": SHAPE}
+    return model
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("int8", 127), ("fp8", 448)])
+def test_ranges_of_modelopt(dtype, largest):
+    model = two()
+    state = {
+        "0.input_quantizer._amax": torch.tensor(3.0),
+        "0.weight_quantizer._amax": torch.full((8, 1, 1, 1), 2.0),
+        "2.input_quantizer._amax": torch.tensor(5.0),
+        "2.weight_quantizer._amax": torch.tensor(1.5),  # of all channels together
+    }
+    take_scales(model, {**{n: torch.from_numpy(a) for n, a in model.state_dict().items()}, **state}, dtype)
+    assert model[0].input_scale.item() == pytest.approx(3 / largest)
+    np.testing.assert_allclose(model[0].weight_scale.data, np.full(8, 2 / largest), rtol=1e-6)
+    assert model[2].weight_scale.shape == (1,)
+    assert len(layers(model.trace(), "QUANTIZE")) == 4
+
+
+def prepared(symmetric: bool = True):
+    """Return a module that was trained with torch's quantisation, in eager mode, with its observers off."""
+    from torch.ao import quantization as tq
+
+    def fake(scheme, **how):
+        return tq.FakeQuantize.with_args(
+            observer=how.pop("observer"), quant_min=-128, quant_max=127, dtype=torch.qint8, qscheme=scheme, **how
+        )
+
+    activation = torch.per_tensor_symmetric if symmetric else torch.per_tensor_affine
+    config = tq.QConfig(
+        fake(activation, observer=tq.MovingAverageMinMaxObserver),
+        fake(torch.per_channel_symmetric, observer=tq.MovingAveragePerChannelMinMaxObserver, ch_axis=0),
+    )
+    torch.manual_seed(0)
+    parts = tq.QuantStub(), nn.Conv2d(4, 8, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 1), tq.DeQuantStub()
+    model = nn.Sequential(*parts).train()
+    model.qconfig = config
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tq.prepare_qat(model, inplace=True)
+    for x in images(4, *SHAPE):
+        model(torch.from_numpy(x))
+    model.eval().apply(tq.disable_observer)
+    return model
+
+
+def test_a_module_trained_with_torchs_quantisation_gives_the_same_numbers():
+    twin = prepared()
+    parts = modules.Identity(), Conv2d(4, 8, 3, 1, 1), ReLU(), modules.MaxPool2d(2), Conv2d(8, 4, 1), modules.Identity()
+    model = Sequential(*parts)
+    model.inputs = {"input": SHAPE}
+    state = twin.state_dict()
+    model.load_state_dict({n: state[n] for n in ("1.weight", "1.bias", "4.weight", "4.bias")})
+    take_scales(model, state)
+    (x,) = images(1, *SHAPE, seed=9)
+    with torch.no_grad():
+        expected = twin(torch.from_numpy(x))
+    network = model.trace()
+    kernels = [layer for layer in layers(network, "CONVOLUTION") if layer.num_inputs > 1]
+    assert len(kernels) == 2
+    step = float(state["4.activation_post_process.scale"])
+    difference = np.abs(network.run(x) - expected.numpy())
+    # torch's scale of a channel is its largest weight by 127.5, which lies on a half: torch, which multiplies by the
+    # inverse, may go the other way there, so that a few outputs are a step off.
+    assert difference.max() <= step * 1.01
+    assert (difference > step / 2).mean() < 0.06
+    network.build(**ONE_TARGET)
+
+
+def test_other_zeros_are_refused():
+    message = message_of(CheckpointError, lambda: take_scales(two(), prepared(symmetric=False).state_dict()))
+    assert "rounds around another number than 0" in message
+    assert "torch.per_tensor_symmetric" in message
+
+
+def test_observers_that_no_fake_quantisation_uses():
+    model = filled(Sequential(modules.Identity(), Conv2d(4, 8, 1)))
+    model.inputs = {"input": SHAPE}
+    ends = {"min_val": torch.tensor(-1.0), "max_val": torch.tensor(2.5)}
+    take_scales(model, {f"0.activation_post_process.{name}": value for name, value in ends.items()})
+    assert model[1].input_scale.item() == pytest.approx(2.5 / 127)
+
+
+# -- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+def onnx_file(path, model, zero: int = 0):
+    """Write a file as torch's exporter does: Q/DQ before a convolution and before a Gemm, and on their weights."""
+    nodes, arrays = [], []
+
+    def held(name: str, array) -> str:
+        arrays.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def rounded(name: str, scale: str, zero: str, **axis) -> str:
+        nodes.append(helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_q"], **axis))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", scale, zero], [f"{name}_dq"], **axis))
+        return f"{name}_dq"
+
+    nothing = held("zero", np.int8(zero))
+    eight, five = held("zeros8", np.zeros(8, np.int8)), held("zeros5", np.zeros(5, np.int8))
+    x = rounded("input", held("sx", np.float32(0.05)), nothing)
+    w = held("0.weight", model[0].weight.data)
+    w = rounded(w, held("sw", np.linspace(0.01, 0.02, 8).astype(np.float32)), eight, axis=0)
+    nodes.append(helper.make_node("Conv", [x, w, held("0.bias", model[0].bias.data)], ["y"], name="/0/Conv"))
+    nodes.append(helper.make_node("Flatten", ["y"], ["flat"]))
+    y = rounded("flat", held("sy", np.float32(0.125)), nothing)
+    v = rounded(held("onnx::Gemm_7", model[2].weight.data), held("sv", np.full(5, 0.02, np.float32)), five, axis=0)
+    nodes.append(helper.make_node("Gemm", [y, v], ["z"], name="/2/Gemm", transB=1))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 4, 4, 4])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 5])],
+        arrays,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)]), path)
+
+
+def small() -> Sequential:
+    model = filled(Sequential(Conv2d(4, 8, 1), modules.Flatten(), Linear(128, 5)))
+    model.inputs = {"input": (1, 4, 4, 4)}
+    return model
+
+
+def test_an_onnx_file_with_quantize_layers(tmp_path):
+    model = small()
+    onnx_file(tmp_path / "a.onnx", model)
+    take_scales(model, tmp_path / "a.onnx")
+    assert model[0].input_scale.item() == pytest.approx(0.05)
+    np.testing.assert_allclose(model[0].weight_scale.data, np.linspace(0.01, 0.02, 8), rtol=1e-6)
+    assert model[2].input_scale.item() == pytest.approx(0.125)
+    evaluator = ReferenceEvaluator(str(tmp_path / "a.onnx"))
+    (x,) = images(1, 1, 4, 4, 4)
+    (expected,) = evaluator.run(None, {"input": x})
+    bias = model[2].bias.data
+    assert_close(model.trace().run(x), expected + bias, 1e-5)
+
+
+def test_bad_onnx_files(tmp_path):
+    model = small()
+    onnx_file(tmp_path / "a.onnx", model, zero=3)
+    message = message_of(CheckpointError, lambda: take_scales(model, tmp_path / "a.onnx"))
+    assert "rounds around another number than 0" in message
+    (tmp_path / "b.onnx").write_bytes(b"\xff\x00\x01")
+    assert "is no ONNX file" in message_of(CheckpointError, lambda: take_scales(model, tmp_path / "b.onnx"))
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def refused(state, **options) -> str:
+    """Return what is said of scales, which leave those of a model as they were."""
+    model = quantize(two(), images(1, *SHAPE))
+    before = model[0].input_scale.item()
+    message = message_of(ArgumentError, lambda: take_scales(model, state, **options))
+    assert model[0].input_scale.item() == before
+    return message
+
+
+def test_bad_input():
+    weight = {"0.weight_quantizer._amax": np.ones(8, np.float32)}
+    assert "there are no scales in it" in refused(two().state_dict())
+    assert "'9', which the model has not" in refused({"9.input_quantizer._amax": np.float32(1)})
+    assert "none for what it reads" in refused(weight)
+    assert "0.input_quantizer._amax holds 0" in refused({"0.input_quantizer._amax": np.float32(0)})
+    assert "holds nan" in refused({"0.input_quantizer._amax": np.float32(np.nan)})
+    assert "TensorRT takes one for a tensor" in refused({**weight, "0.input_quantizer._amax": np.ones(4, np.float32)})
+    five = {"0.input_quantizer._amax": np.float32(1), "0.weight_quantizer._amax": np.ones(5, np.float32)}
+    assert "5 scales for 8 channels" in refused(five)
+    assert "not in a list" in refused([1])
+    assert "int4" in refused(weight, dtype="int4")
+    assert "not in a" in message_of(ArgumentError, lambda: take_scales(detector(), None))

@@ -1,0 +1,146 @@
+"""What each module's rounding does to the outputs, held against networks that are quantised in one module alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.helpers import message_of
+from tests.quantization.networks import detector, images, quantize
+from trtnn.errors import ArgumentError, ShapeError
+from trtnn.quantization.choosing import Speed, not_faster
+from trtnn.quantization.quantizing import forget
+
+SHAPE = (1, 4, 16, 16)
+
+
+def rms(difference: np.ndarray, of: np.ndarray) -> float:
+    return float(np.sqrt((difference.astype(np.float64) ** 2).sum() / (of.astype(np.float64) ** 2).sum()))
+
+
+def error_of(samples, plain, **choice) -> float:
+    """Return the error of a model that is quantised in some modules, by a trace of its own."""
+    network = quantize(detector(), samples, method="max", **choice).trace()
+    results = np.stack([network.run(x) for x in samples])
+    return rms(results - plain, plain)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_each_module_alone_and_all_of_them(fp16):
+    samples = images(2, *SHAPE)
+    plain = np.stack([detector().trace(fp16=fp16).run(x) for x in samples])
+    report = quantize(detector(), samples, method="max").trace(fp16=fp16).precision_report(samples)
+    by_path = {row.path: row for row in report.modules}
+    assert list(by_path) == sorted(by_path, key=lambda path: -by_path[path].error)
+    if not fp16:
+        for path in ("first.conv", "second.conv", "head"):  # whose scales are the same alone
+            alone = error_of(samples, plain, modules=[path])
+            if path == "first.conv":  # alone its sum is not in int8 as well
+                assert by_path[path].error >= alone * 0.9
+            else:
+                assert by_path[path].error == pytest.approx(alone, rel=1e-4)
+        assert report.errors["output"] == pytest.approx(error_of(samples, plain), rel=1e-5)
+    total = sum(row.error**2 for row in report.modules)
+    for row in report.modules:
+        assert row.share == pytest.approx(row.error**2 / total)
+        assert row.dtype == "int8"
+    assert report.samples == 2
+    table = str(report)
+    assert "error alone" in table
+    assert "all of them, on 2 samples: error of output" in table
+    assert "more" not in table
+    assert "worse" not in report.table(2)
+
+
+def test_just_enough_modules_are_left_out():
+    samples = images(2, *SHAPE)
+    report = quantize(detector(), samples).trace().precision_report(samples)
+    whole = report.errors["output"]
+    assert report.suggested_skip(whole * 1.01) == ()
+    plain = np.stack([detector().trace().run(x) for x in samples])
+    for part in (0.8, 0.5, 0.3):
+        skip = report.suggested_skip(whole * part)
+        assert skip
+        left = [row.path for row in report.modules if row.path not in skip]
+        assert max(report._trials.errors(left).values()) <= whole * part
+        for path in skip:
+            assert max(report._trials.errors([*left, path]).values()) > whole * part, f"{path} was not needed"
+    everything = report.suggested_skip(0.0)
+    assert {row.path for row in report.modules if row.error} <= set(everything)
+    model = quantize(detector(), samples, skip=report.suggested_skip(whole * 0.5))
+    results = np.stack([model.trace().run(x) for x in samples])
+    assert rms(results - plain, plain) < whole * 0.7  # scales are others where less is joined
+
+
+def test_bad_input():
+    assert "no module of this network is quantised" in message_of(
+        ArgumentError, lambda: detector().trace().precision_report(images(1, *SHAPE))
+    )
+    network = quantize(detector(), images(1, *SHAPE)).trace()
+    assert "there are no samples" in message_of(ArgumentError, lambda: network.precision_report([]))
+    assert "sample 1" in message_of(
+        ShapeError, lambda: network.precision_report([*images(1, *SHAPE), *images(1, 1, 4, 8, 8)])
+    )
+    report = network.precision_report(images(1, *SHAPE))
+    assert "a tolerance is not negative" in message_of(ArgumentError, lambda: report.suggested_skip(-1))
+
+
+# -- what is chosen by itself -----------------------------------------------------------------------------------------
+
+
+def test_auto_keeps_within_the_tolerance():
+    samples = images(4, *SHAPE)
+    plain = np.stack([detector().trace().run(x) for x in samples])
+    whole = error_of(samples, plain)
+    model = quantize(detector(), samples, modules="auto", tolerance=whole / 2)
+    results = np.stack([model.trace().run(x) for x in samples])
+    assert 0 < rms(results - plain, plain) < whole * 0.7
+    count = sum(name.endswith("weight_scale") for name in model.state_dict())
+    assert 0 < count < 5
+    everything = quantize(detector(), samples, modules="auto", tolerance=1.0)
+    assert sum(name.endswith("weight_scale") for name in everything.state_dict()) == 5
+    assert "a tolerance is not negative" in message_of(
+        ArgumentError, lambda: quantize(detector(), samples, modules="auto", tolerance=-1)
+    )
+
+
+class Clock:
+    """Times a model by the types of its modules: what each takes in int8 and in fp16."""
+
+    def __init__(self, model, in_int8: dict[str, float], extra: float = 0.0) -> None:
+        self.model, self.in_int8, self.extra, self.asked = model, in_int8, extra, 0
+
+    def __call__(self, model) -> Speed:
+        self.asked += 1
+        quantised = {path: hasattr(m, "input_scale") for path, m in model.named_modules()}
+        times = {path: self.in_int8[path] if quantised[f"{path}.conv"] else 1.0 for path in self.in_int8}
+        return Speed(sum(times.values()) + self.extra * any(quantised.values()), times)
+
+
+def chosen(in_int8: dict[str, float], extra: float = 0.0) -> tuple[list[str], float]:
+    """Return what is quantised in the end, and its time."""
+    samples, model = images(1, *SHAPE), detector()
+
+    def declare(skipped) -> list[str]:
+        forget(model)
+        left = [path for path in in_int8 if f"{path}.conv" not in skipped]
+        if left:
+            quantize(model, samples, modules=left)
+        return [f"{path}.conv" for path in left]
+
+    clock = Clock(model, in_int8, extra)
+    skipped = not_faster(model, declare, lambda: forget(model), clock)
+    left = declare(skipped)
+    return left, clock(model).milliseconds
+
+
+def test_what_is_no_faster_is_given_back():
+    left, time = chosen({"stem": 2.0, "first": 0.4, "second": 0.5, "join": 1.5})
+    assert left == ["first.conv", "second.conv"]
+    assert time == pytest.approx(2.9)
+
+
+def test_the_whole_is_never_slower_than_fp16():
+    assert chosen({"stem": 0.9, "first": 0.9}, extra=1.0) == ([], 2.0)
+    assert chosen({"stem": 3.0, "first": 3.0}) == ([], 2.0)
+    assert chosen({"stem": 0.5, "first": 0.5})[0] == ["stem.conv", "first.conv"]

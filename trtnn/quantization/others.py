@@ -1,0 +1,256 @@
+"""Scales that others measured or trained: of ModelOpt and pytorch-quantization, of torch.ao, and of ONNX files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from trtnn.checkpoint import load
+from trtnn.errors import ArgumentError, CheckpointError, nearest
+from trtnn.graph.placement import Edges
+from trtnn.graph.quantization import largest_of
+from trtnn.modules import Module
+from trtnn.modules.state import as_array
+from trtnn.parameter import Buffer
+from trtnn.quantization.quantizing import DTYPES, forget, restore
+from trtnn.quantization.sites import Site, Sites
+
+M = TypeVar("M", bound=Module)
+
+# What each project's names end in: of the range, that is the magnitude of the largest number, and of the scale itself.
+_RANGES = {
+    ".input_quantizer._amax": "input",
+    ".weight_quantizer._amax": "weight",
+    ".output_quantizer._amax": "output",
+}
+_SCALES = {
+    ".weight_fake_quant.scale": "weight",
+    ".activation_post_process.scale": "output",
+    ".input_scale": "input",
+    ".weight_scale": "weight",
+}
+_ZERO_POINTS = (".weight_fake_quant.zero_point", ".activation_post_process.zero_point")
+_OBSERVED = (".activation_post_process.min_val", ".activation_post_process.max_val")
+
+
+class Found(NamedTuple):
+    """A scale: of the input, the weight or the output of the module at a path."""
+
+    path: str
+    what: str
+    scale: np.ndarray
+
+
+def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -> M:
+    """Declare a model quantised by scales that others measured, or trained with, in place.
+
+    >>> model.load_state_dict(trtnn.load("qat.pt"), strict=False)
+    >>> trtnn.quantization.take_scales(model, "qat.pt")
+
+    They are found by the paths of the modules: ``*_quantizer._amax`` of NVIDIA's ModelOpt and pytorch-quantization,
+    ``weight_fake_quant`` and ``activation_post_process`` of torch.ao, and what Quantize layers of an ONNX file say of
+    the convolutions and products behind them. torch.ao rounds what modules return: a layer that reads it is rounded by
+    the same scale. Weights without a scale get one for each output channel, by their largest magnitude.
+
+    Args:
+        model: its weights are loaded; scales that it has already are replaced.
+        source: a state dict, or a file: a checkpoint, or an ONNX file, which takes the package onnx (``trtnn[onnx]``).
+        dtype: what the scales are of; no state dict tells it.
+
+    Returns:
+        The model.
+
+    Raises:
+        ArgumentError: there are no scales, one is not of this model, or the half of a module's is missing.
+        CheckpointError: numbers are rounded around another zero than 0, which TensorRT does not, or the file cannot be
+            read.
+    """
+    if dtype not in DTYPES:
+        raise ArgumentError(f"dtype {dtype!r}", *nearest(str(dtype), DTYPES), f"known: {', '.join(DTYPES)}")
+    largest = largest_of(DTYPES[dtype])
+    found = list(_read(source, largest))
+    if not found:
+        raise ArgumentError(
+            "there are no scales in it",
+            f"known are names that end in {', '.join((*_RANGES, *_SCALES))}, and Quantize layers of ONNX files",
+        )
+    before = forget(model)
+    try:
+        _declare(model, found, largest)
+        model.trace()  # which checks all of them
+    except BaseException:
+        forget(model)
+        restore(before)
+        raise
+    return model
+
+
+def _read(source: Any, largest: float) -> Iterator[Found]:
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        source = dict(_read_onnx(path)) if path.suffix == ".onnx" else load(path)
+        if path.suffix == ".onnx":
+            yield from (Found(*key, scale) for key, scale in source.items())
+            return
+    if not isinstance(source, Mapping):
+        raise ArgumentError(f"scales are in a state dict or a file, not in a {type(source).__name__}")
+    for name, value in source.items():
+        for suffix, what in _RANGES.items():
+            if name.endswith(suffix):
+                yield Found(name.removesuffix(suffix), what, _positive(name, value) / largest)
+        for suffix, what in _SCALES.items():
+            if name.endswith(suffix):
+                yield Found(name.removesuffix(suffix), what, _positive(name, value))
+        if name.endswith(_ZERO_POINTS) and as_array(value).any():
+            raise CheckpointError(
+                f"{name} is {as_array(value).ravel()[0]}: it rounds around another number than 0",
+                "TensorRT does not; train or measure with a symmetric scheme, torch.per_tensor_symmetric",
+            )
+    yield from _observed(source, largest)
+
+
+def _observed(source: Mapping[str, Any], largest: float) -> Iterator[Found]:
+    """Yield the scales of observers of torch.ao, which hold the least and the largest number that they saw."""
+    for name, least in source.items():
+        path = name.removesuffix(_OBSERVED[0])
+        inner = path.endswith((".activation_post_process", ".weight_fake_quant"))  # a fake quantisation's own
+        if path == name or inner or f"{path}.activation_post_process.scale" in source:
+            continue
+        ends = as_array(least), as_array(source[path + _OBSERVED[1]])
+        if all(end.size == 1 for end in ends):
+            yield Found(path, "output", _positive(name, np.maximum(-ends[0], ends[1])) / largest)
+
+
+def _positive(name: str, value: Any) -> np.ndarray:
+    array = as_array(value).astype(np.float32).reshape(-1)
+    if not array.size or not ((array > 0) & np.isfinite(array)).all():
+        shown = array[~((array > 0) & np.isfinite(array))][:1]
+        raise ArgumentError(f"{name} holds {f'{shown[0]:g}' if shown.size else 'nothing'}", "a scale is positive")
+    return array
+
+
+def _declare(model: Module, found: list[Found], largest: float) -> None:
+    graph = model.trace().graph
+    sites = Sites(graph)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    scales: dict[str, dict[str, np.ndarray]] = {}
+    for path, what, scale in found:
+        if path not in modules:
+            raise ArgumentError(
+                f"a scale is of the module {path!r}, which the model has not", *nearest(path, modules, most=3)
+            )
+        if what != "weight" and scale.size != 1:
+            raise ArgumentError(f"the {what} of {path!r} has {scale.size} scales", "TensorRT takes one for a tensor")
+        scales.setdefault(path, {})[what] = scale
+    returned = {
+        raw.name: path
+        for path, raw in graph.module_outputs.items()
+        if hasattr(raw, "name") and "output" in scales.get(path, {})
+    }
+    edges = Edges(graph)
+    for path, site in sites.by_path.items():
+        own = scales.get(path, {})
+        if site.weight is None or not site.inputs:
+            continue
+        behind = _returned_by(edges, site.inputs[0], returned)
+        scale = own.get("input")
+        if scale is None and behind is not None:
+            scale = scales[behind]["output"]
+        if scale is not None and (own.get("weight") is not None or "input" in own or behind is not None):
+            _give(modules[path], site, scale, own.get("weight"), largest)
+        elif "weight" in own:
+            raise ArgumentError(f"{path!r} has a scale for its weights, and none for what it reads")
+    for path, own in scales.items():
+        if "output" in own:
+            modules[path].output_scale = _buffer(own["output"].reshape(()))
+            modules[path].quant_max = _buffer(largest)
+
+
+def _returned_by(edges: Edges, name: str, returned: Mapping[str, str]) -> str | None:
+    """Return the module, of those whose output is rounded, that a tensor's numbers come from as they are, or as 0."""
+    while name not in returned:
+        index = edges.maker.get(name)
+        if index is None:
+            return None
+        edge = edges.layers[index]
+        if not _is_relu(edge.kind, edge.layer) and (not edges.passes_on(index) or len(edges.data_reads(index)) != 1):
+            return None
+        name = edge.reads[0]
+    return returned[name]
+
+
+def _is_relu(kind: str, layer: Any) -> bool:
+    if kind == "ACTIVATION":
+        return layer.type.name == "RELU"
+    return False
+
+
+def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | None, largest: float) -> None:
+    measured = np.abs(site.weight).max(1) if site.weight is not None else np.zeros(0)
+    module.input_scale = _buffer(scale.reshape(()))
+    module.weight_scale = _buffer(np.where(measured > 0, measured, largest) / largest if weight is None else weight)
+    module.quant_max = _buffer(largest)
+
+
+def _buffer(value: Any) -> Buffer:
+    array = np.asarray(value, np.float32)
+    return Buffer(array.shape, data=array)
+
+
+# -- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+def _read_onnx(path: Path) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    """Yield the scales of an ONNX file by the path of the module and what they are of.
+
+    A module's path is the name of its weight without the end, as torch's exporter keeps it; else that of the node,
+    ``/model.0/conv/Conv``.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise ArgumentError(f"{path} takes the package onnx", "pip install 'trtnn[onnx]'") from error
+    try:
+        graph = onnx.load(path).graph
+    except Exception as error:  # of protobuf, of many kinds
+        raise CheckpointError(f"{path} is no ONNX file: {error}") from error
+    arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    arrays |= {
+        node.output[0]: numpy_helper.to_array(node.attribute[0].t)
+        for node in graph.node
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t")
+    }
+    makers = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            continue
+        module, scales = _onnx_path(node, makers, arrays), []
+        for name in node.input[:2]:
+            maker = makers.get(name)
+            while maker is not None and maker.op_type in ("Transpose", "Reshape"):
+                maker = makers.get(maker.input[0])
+            if maker is None or maker.op_type != "DequantizeLinear":
+                break
+            if len(maker.input) > 2 and maker.input[2] in arrays and arrays[maker.input[2]].any():
+                raise CheckpointError(
+                    f"{maker.name or name} rounds around another number than 0",
+                    "TensorRT does not: quantise symmetrically",
+                )
+            scales.append(_positive(maker.input[1], arrays.get(maker.input[1], np.zeros(0))))
+        if len(scales) == 2:
+            yield (module, "input"), scales[0]
+            yield (module, "weight"), scales[1]
+
+
+def _onnx_path(node: Any, makers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    name = node.input[1]
+    while name not in arrays and name in makers and makers[name].input:
+        name = makers[name].input[0]
+    if name in arrays and name.endswith(".weight"):
+        return name.removesuffix(".weight")
+    return ".".join(part for part in node.name.split("/")[:-1] if part)

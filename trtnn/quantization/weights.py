@@ -1,0 +1,214 @@
+"""Better than the nearest number for each weight: adaptive rounding, and biases that make up for what rounding shifts.
+
+Both look at what the layers of the quantised model read on samples, each layer given its true inputs, rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from trtnn.accuracy.rounding import RoundingTrials
+from trtnn.dtypes import DType
+from trtnn.graph.definition import read_layers
+from trtnn.graph.placement import WITH_KERNEL
+from trtnn.modules import Conv2d, Linear, Module
+from trtnn.network import Network
+from trtnn.parameter import Parameter
+from trtnn.reference.layers.quantized import rounded_steps
+
+_WIDEST = 4608  # weights of an output channel, 512 channels of 3×3; more take minutes each
+_MOST_BYTES = 1 << 30  # of the matrices that are kept in one run over the samples
+_PLACES = 2048  # of each sample that a layer is looked at
+_DAMPING = 0.01  # of the mean of the diagonal, so that the matrix can be inverted
+_BLOCK = 128  # columns whose errors are passed on together
+_SAMPLES = 32  # that are enough for both
+
+
+class Seen(NamedTuple):
+    """A layer of a quantised module as it runs: what it reads, rounded and not, and what it gives without rounding."""
+
+    path: str
+    function: Callable[..., torch.Tensor]
+    rounded: list[torch.Tensor]
+    true: list[torch.Tensor]
+    output: torch.Tensor
+
+
+def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
+    """Yield each quantised layer with weights, for each sample."""
+    graph = network.graph
+    trials = RoundingTrials(graph, (), lambda: None)
+    weighted = {
+        index: graph.layer_paths[index]
+        for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt))
+        if (kind in WITH_KERNEL or kind == "MATRIX_MULTIPLY") and trials.owner(index, 1) == graph.layer_paths[index]
+    }
+    for tensors in network.stream_samples(samples):
+        seen: list[Seen] = []
+
+        def look(index: int, step: Any, rounded: list[torch.Tensor], true: list[torch.Tensor], output: Any) -> None:
+            if index in weighted:
+                seen.append(Seen(weighted[index], step.function, rounded, true, output))  # noqa: B023  used at once
+
+        trials.run_true(tensors, look)
+        yield from seen
+
+
+# -- biases -----------------------------------------------------------------------------------------------------------
+
+
+def correct_biases(model: Module, samples: Sequence[Any]) -> list[str]:
+    """Take from each bias what rounding adds to the mean of its output channel, in place.
+
+    b' = b - E[Q(W) Q(x) - W x], over samples and places, with the true x of each layer
+    (M. Nagel et al., Data-free quantization through weight equalization and bias correction,
+    https://arxiv.org/abs/1906.04721, chapter 4.2). Where a BatchNorm was folded in, it is that one's bias.
+
+    Args:
+        model: quantised.
+        samples: as for ``quantize``.
+
+    Returns:
+        The paths of the modules that have a bias to correct.
+    """
+    network = model.trace()
+    folded = dict(network.graph.folded)
+    shifts: dict[str, torch.Tensor] = {}
+    runs: dict[str, int] = {}
+    for seen in _runs(network, samples):
+        difference = seen.function(*seen.rounded).double() - seen.output.double()
+        axis = -1 if isinstance(model.get_submodule(seen.path), Linear) else 1
+        over = [i for i in range(difference.ndim) if i != axis % difference.ndim]
+        shift = difference.mean(over)
+        shifts[seen.path] = shifts[seen.path] + shift if seen.path in shifts else shift
+        runs[seen.path] = runs.get(seen.path, 0) + 1
+    corrected = []
+    for path, shift in shifts.items():
+        bias = getattr(model.get_submodule(folded.get(path, path)), "bias", None)
+        if isinstance(bias, Parameter) and bias.data is not None:
+            mean = (shift / runs[path]).numpy()
+            bias.data = (np.asarray(bias.data, np.float64) - mean).astype(np.float32)
+            corrected.append(path)
+    return corrected
+
+
+# -- adaptive rounding ------------------------------------------------------------------------------------------------
+
+
+def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
+    """Round weights so that a layer's output on the samples stays, not each weight to its nearest number, in place.
+
+    That the nearest is not the best, and that second moments of what a layer reads tell what is, is AdaRound's finding
+    (M. Nagel et al., Up or down? Adaptive rounding for post-training quantization, https://arxiv.org/abs/2004.10568).
+    The choice is made weight by weight, with each error passed on to the weights that are yet to be rounded, as in
+    E. Frantar et al., OPTQ (https://arxiv.org/abs/2210.17323): no training, and the same result each time.
+
+    Args:
+        model: quantised.
+        samples: as for ``quantize``.
+
+    Returns:
+        The paths of the modules whose weights were rounded so: convolutions of one group and linear layers, of up to
+        4608 weights for an output.
+    """
+    network = model.trace()
+    placement = network.graph.placement
+    modules = {path: model.get_submodule(path) for path in (placement.modules if placement else ())}
+    pending = {
+        path: _width(module)
+        for path, module in modules.items()
+        if isinstance(module, (Conv2d, Linear)) and "weight_scale" in module._buffers and _is_whole(module)
+    }
+    pending = {path: width for path, width in pending.items() if width <= _WIDEST}
+    done = []
+    while pending:
+        moments: dict[str, torch.Tensor] = {}
+        room = _MOST_BYTES
+        for path, width in pending.items():
+            if not moments or width * width * 4 <= room:
+                moments[path] = torch.zeros(width, width)
+                room -= width * width * 4
+        kernels: dict[str, torch.Tensor] = {}
+        for seen in _runs(network, samples):
+            module = modules[seen.path]
+            if seen.path in moments and seen.true[1].numel() == module.weight.numel():  # a stem may have been widened
+                columns = _columns(module, seen.rounded[0])
+                moments[seen.path].addmm_(columns.T, columns)
+                kernels[seen.path] = seen.true[1]
+        for path, moment in moments.items():
+            del pending[path]
+            if path in kernels and placement is not None:
+                _adapt(
+                    modules[path], kernels[path].reshape(modules[path].weight.shape), moment, placement.modules[path]
+                )
+                done.append(path)
+    return done
+
+
+def _is_whole(module: Conv2d | Linear) -> bool:
+    return isinstance(module, Linear) or (module.groups == 1 and module.padding_mode == "zeros")
+
+
+def _width(module: Conv2d | Linear) -> int:
+    return math.prod(module.weight.shape[1:])
+
+
+def _columns(module: Conv2d | Linear, x: torch.Tensor) -> torch.Tensor:
+    """Return what each output of a layer is the product of weights with, (places, weights), of up to 2048 places."""
+    if isinstance(module, Linear):
+        columns = x.reshape(-1, x.shape[-1]).float()
+    else:
+        padding = module.padding
+        if isinstance(padding, str):
+            before = [d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+            padding = (0, 0) if padding == "valid" else before
+        columns = F.unfold(x.float(), module.kernel_size, module.dilation, padding, module.stride)
+        columns = columns.transpose(1, 2).reshape(-1, columns.shape[1])
+    step = -(-len(columns) // _PLACES)
+    return columns[::step]
+
+
+def _adapt(module: Conv2d | Linear, kernel: torch.Tensor, moment: torch.Tensor, dtype: DType) -> None:
+    """Choose the rounded weights of a module, and give it weights that are rounded to these.
+
+    Args:
+        kernel: its weights as the layer has them, with a BatchNorm folded in.
+        moment: X.T X of the columns that it multiplies.
+        dtype: what they are rounded to.
+    """
+    rows = kernel.reshape(len(kernel), -1).double()
+    before = torch.from_numpy(np.asarray(module.weight.data, np.float64).reshape(rows.shape))
+    # What the folded BatchNorm multiplies each output channel by: the weights are divided by it again.
+    factor = (rows * before).sum(1, keepdim=True) / before.square().sum(1, keepdim=True).clamp_min(1e-300)
+    scale = torch.from_numpy(np.asarray(module.weight_scale.data, np.float64)).reshape(-1, 1)
+    rounded = _passed_on(rows, scale, moment.double(), dtype)
+    usable = factor.abs() > 1e-12
+    after = torch.where(usable, rounded / torch.where(usable, factor, 1.0), before)
+    module.weight.data = after.numpy().astype(np.float32).reshape(module.weight.shape)
+
+
+def _passed_on(rows: torch.Tensor, scale: torch.Tensor, moment: torch.Tensor, dtype: DType) -> torch.Tensor:
+    """Return rows of weights rounded one column after another, each error made up for by the columns behind."""
+    dead = moment.diagonal() == 0
+    moment.diagonal()[dead] = 1.0
+    moment.diagonal().add_(_DAMPING * moment.diagonal().mean())
+    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(moment)), upper=True)
+    rows, result = rows.clone(), torch.empty_like(rows)
+    width = rows.shape[1]
+    for start in range(0, width, _BLOCK):
+        end = min(start + _BLOCK, width)
+        errors = torch.zeros(len(rows), end - start, dtype=rows.dtype)
+        for i in range(start, end):
+            steps = rows[:, i : i + 1] / scale
+            result[:, i : i + 1] = rounded_steps(steps, dtype).double() * scale
+            error = (rows[:, i] - result[:, i]) / inverse[i, i]
+            rows[:, i:end] -= error[:, None] * inverse[i, i:end]
+            errors[:, i - start] = error
+        rows[:, end:] -= errors @ inverse[start:end, end:]
+    return result
