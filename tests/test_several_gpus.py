@@ -2,7 +2,7 @@
 
 import gc
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import Pipe
 from multiprocessing.shared_memory import SharedMemory
 from types import SimpleNamespace
@@ -98,7 +98,9 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
         assert here.recv() is None
         answers = []
         for count in (2, 1, 3, 2):
-            here.send(slot.fill(images[:count]))
+            message, copies = slot.fill(images[:count])
+            wait(copies)
+            here.send(message)
             answers.append(here.recv())
     finally:
         here.close()
@@ -114,11 +116,11 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
 def test_a_process_that_ends(images):
     way = SeveralGpus(MAKE, [0], 2)
     process = way._workers[0]._process
-    assert len(way.finish(way.prepare(images[:2], 0))) == 2
+    assert len(way.finish(way.compute(way.prepare(images[:2], 0)))) == 2
     process.kill()
     process.wait()
     for _ in range(2):  # once sent to it, and once known before
-        assert "the process for GPU 0 has ended" in message_of(EngineError, lambda: way.finish(way.prepare(images, 0)))
+        assert "the process for GPU 0 has ended" in message_of(EngineError, lambda: call(way, images))
 
 
 def test_a_process_that_cannot_begin(tmp_path):
@@ -129,7 +131,7 @@ def test_a_process_that_cannot_begin(tmp_path):
 
 def test_processes_and_memory_go_with_the_way(images):
     way = SeveralGpus(MAKE, [0], 2)
-    way.finish(way.prepare(images[:2], 0))
+    call(way, images[:2])
     worker = way._workers[0]
     process, name = worker._process, worker._slots[0].memory.name
     del way, worker

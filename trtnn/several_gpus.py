@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from multiprocessing.shared_memory import SharedMemory
@@ -37,7 +37,12 @@ UNDER_WAY = 3  # batches of one process: one going up, one computed, one coming 
 KEY = "TRTNN_WORKER_KEY"
 _START_S = 120.0  # to import, load an engine and answer
 _GRAIN_BYTES = 1 << 22  # shared memory grows by as many
-_COPIERS = 8  # threads
+_COPIERS = 16  # threads, which several batches share
+
+
+_Message = tuple[
+    str, list[tuple[int, tuple[int, ...]]]
+]  # shared memory's name, and where each image lies, in its shape
 
 
 class SeveralGpus:
@@ -73,29 +78,36 @@ class SeveralGpus:
         with tempfile.TemporaryDirectory() as folder:  # each process has read it before this ends
             return cls({"engine": str(engine.save(Path(folder, "model.engine"))), **make}, devices, batch)
 
-    def prepare(self, images: Sequence[Any], first: int) -> _Sent:
-        """Copy images to the process whose turn it is."""
+    def prepare(self, images: Sequence[Any], first: int) -> _Batch:
+        """Begin to copy images to where the process whose turn it is finds them."""
         checked = [check_images([image], index)[0] for index, image in enumerate(images, first)]
         with self._lock:
             worker = next(self._turns)
-        return worker.send(checked)
+        return _Batch(worker, checked)
 
-    def compute(self, prepared: _Sent) -> _Sent:
-        """Do nothing: the process has begun."""
+    def compute(self, prepared: _Batch) -> _Batch:
+        """Tell the process, once its images are there."""
+        prepared.send()
         return prepared
 
-    def finish(self, computed: _Sent) -> list[Detections]:
+    def finish(self, computed: _Batch) -> list[Detections]:
         """Wait for the detections."""
         return computed.receive()
 
 
-class _Sent:
-    """A batch that a process works on."""
+class _Batch:
+    """A batch on its way to a process, and back."""
 
-    def __init__(self, worker: _Worker, slot: _Slot) -> None:
-        self._worker, self._slot = worker, slot
+    def __init__(self, worker: _Worker, images: Sequence[np.ndarray]) -> None:
+        self._worker, self._slot = worker, worker.slot()
+        self._message, self._copies = self._slot.fill(images)
         self.answered = threading.Event()
         self.answer: Any = None
+
+    def send(self) -> None:
+        for copy in self._copies:
+            copy.result()
+        self._worker.send(self, self._message)
 
     def receive(self) -> list[Detections]:
         self.answered.wait()
@@ -112,8 +124,9 @@ class _Slot:
         self._copiers = copiers
         self.memory: SharedMemory | None = None
 
-    def fill(self, images: Sequence[np.ndarray]) -> tuple[str, list[tuple[int, tuple[int, ...]]]]:
-        """Copy images into the memory; return its name, and the place and the shape of each image."""
+    def fill(self, images: Sequence[np.ndarray]) -> tuple[_Message, list[Future[None]]]:
+        """Begin to copy images into the memory; return its name, the place and the shape of each image, and the
+        copies."""
         starts = [0, *itertools.accumulate(-(-image.nbytes // 256) * 256 for image in images)]
         if self.memory is None or self.memory.size < starts[-1]:
             self.close()
@@ -126,8 +139,8 @@ class _Slot:
             start, shape = place
             np.copyto(np.ndarray(shape, np.uint8, memory.buf, start), image)
 
-        list(self._copiers.map(copy, places, images))
-        return memory.name, places
+        copies = [self._copiers.submit(copy, *both) for both in zip(places, images, strict=True)]
+        return (memory.name, places), copies
 
     def close(self) -> None:
         memory, self.memory = self.memory, None
@@ -160,7 +173,7 @@ class _Worker:
             stdin=subprocess.DEVNULL,
         )
         self._make = dict(make)
-        self._sent: deque[_Sent] = deque()
+        self._sent: deque[_Batch] = deque()
         self._idle: list[_Slot] = []
         self._slots: list[_Slot] = []
         self._lock = threading.Lock()
@@ -205,24 +218,24 @@ class _Worker:
         except (EOFError, OSError):
             return _ended(self.device)
 
-    def send(self, images: Sequence[np.ndarray]) -> _Sent:
-        """Give the process a batch."""
+    def slot(self) -> _Slot:
+        """Return memory for a batch."""
         with self._lock:
-            slot = self._idle.pop() if self._idle else None
-            if slot is None:
-                slot = _Slot(self._copiers)
-                self._slots.append(slot)
-        message = slot.fill(images)
-        sent = _Sent(self, slot)
+            if self._idle:
+                return self._idle.pop()
+            self._slots.append(_Slot(self._copiers))
+            return self._slots[-1]
+
+    def send(self, batch: _Batch, message: _Message) -> None:
+        """Tell the process of a batch whose images are in its memory."""
         assert self._connection is not None
         with self._lock:  # answers come in the order of what was sent
-            self._sent.append(sent)
+            self._sent.append(batch)
             try:
                 self._connection.send(message)
             except OSError:
-                self._sent.remove(sent)
+                self._sent.remove(batch)
                 raise _ended(self.device) from None
-        return sent
 
     def give_back(self, slot: _Slot) -> None:
         """Take the memory of a batch that is done."""
@@ -230,7 +243,7 @@ class _Worker:
             self._idle.append(slot)
 
 
-def _listen(connection: Connection, sent: deque[_Sent], device: int) -> None:
+def _listen(connection: Connection, sent: deque[_Batch], device: int) -> None:
     """Hand each answer to the batch that it is of, until the process ends."""
     while True:
         try:
@@ -242,7 +255,7 @@ def _listen(connection: Connection, sent: deque[_Sent], device: int) -> None:
         _answer(sent.popleft(), answer)
 
 
-def _answer(sent: _Sent, answer: Any) -> None:
+def _answer(sent: _Batch, answer: Any) -> None:
     sent.answer = answer
     sent.answered.set()
 
