@@ -34,6 +34,7 @@ FAMILIES = (
     ("retinanet", "RetinaNet"),
     ("centernet", "CenterNet"),
     ("rtdetr", "RTDETR"),
+    ("dfine", "DFINE"),
 )
 
 

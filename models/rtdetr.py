@@ -47,9 +47,9 @@ STRIDES = (8, 16, 32)
 WIDTH = 256  # channels of the decoder
 HEADS, POINTS = 8, 4  # of an attention; and of each head on each level
 _FAR = 1e4  # a logit whose sigmoid is 1, also in fp16, whatever a head adds to it
-_MOST = math.log((1 - 1e-5) / 1e-5)  # of a logit: a coordinate that is refined lies in 1e-5 .. 1 - 1e-5
+MOST = math.log((1 - 1e-5) / 1e-5)  # of a logit: a coordinate that is refined lies in 1e-5 .. 1 - 1e-5
 
-Act = Callable[[], Module]
+Make = Callable[[], Module]
 
 
 class Block(NamedTuple):
@@ -89,7 +89,7 @@ class Variant(NamedTuple):
 class Convolution(Module):
     """A convolution, BatchNorm and an activation, under the names of the backbone."""
 
-    def __init__(self, c_in: int, c_out: int, k: int, s: int = 1, act: Act = ReLU) -> None:
+    def __init__(self, c_in: int, c_out: int, k: int, s: int = 1, act: Make = ReLU) -> None:
         super().__init__()
         self.convolution = Conv2d(c_in, c_out, k, s, k // 2, bias=False)
         self.normalization = BatchNorm2d(c_out)
@@ -169,9 +169,9 @@ class Backbone(Module):
 class ConvNorm(Module):
     """A convolution, BatchNorm and an activation, under the names of the encoder."""
 
-    def __init__(self, c_in: int, c_out: int, k: int = 1, s: int = 1, act: Act = SiLU) -> None:
+    def __init__(self, c_in: int, c_out: int, k: int = 1, s: int = 1, act: Make = SiLU, groups: int = 1) -> None:
         super().__init__()
-        self.conv = Conv2d(c_in, c_out, k, s, k // 2, bias=False)
+        self.conv = Conv2d(c_in, c_out, k, s, k // 2, groups=groups, bias=False)
         self.norm = BatchNorm2d(c_out)
         self.activation = act()
 
@@ -204,14 +204,19 @@ def _folded(x: Tensor, part: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Fusion(Module):
-    """Two maps, joined along the channels, to one: three RepVGG blocks, and a path round them."""
+    """RepVGG blocks, and a path round them.
 
-    def __init__(self, c: int, inner: int) -> None:
+    Args:
+        c_in, c_out, inner: channels of what comes in, two maps joined, of what goes out, and of the blocks.
+        blocks: how many.
+    """
+
+    def __init__(self, c_in: int, c_out: int, inner: int, blocks: int = 3) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(2 * c, inner)
-        self.conv2 = ConvNorm(2 * c, inner)
-        self.bottlenecks = Sequential(*(RepVGG(inner) for _ in range(3)))
-        self.conv3: Module = Identity() if inner == c else ConvNorm(inner, c)
+        self.conv1 = ConvNorm(c_in, inner)
+        self.conv2 = ConvNorm(c_in, inner)
+        self.bottlenecks = Sequential(*(RepVGG(inner) for _ in range(blocks)))
+        self.conv3: Module = Identity() if inner == c_out else ConvNorm(inner, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
@@ -237,7 +242,7 @@ class SelfAttention(Module):
 class FeedForward(Module):
     """Two linear layers with an activation between them."""
 
-    def __init__(self, c: int, inner: int, act: Act) -> None:
+    def __init__(self, c: int, inner: int, act: Make) -> None:
         super().__init__()
         self.fc1, self.fc2 = Linear(c, inner), Linear(inner, c)
         self.activation = act()
@@ -249,10 +254,10 @@ class FeedForward(Module):
 class EncoderLayer(Module):
     """Attention among the places of a map, and a feed-forward network."""
 
-    def __init__(self, c: int, inner: int) -> None:
+    def __init__(self, c: int, mlp: Module) -> None:
         super().__init__()
         self.self_attn, self.self_attn_layer_norm = SelfAttention(c), LayerNorm(c)
-        self.mlp, self.final_layer_norm = FeedForward(c, inner, GELU), LayerNorm(c)
+        self.mlp, self.final_layer_norm = mlp, LayerNorm(c)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         x = self.self_attn_layer_norm(x + self.self_attn(x, positions))
@@ -260,16 +265,22 @@ class EncoderLayer(Module):
 
 
 class Encoder(Module):
-    """Attention within the coarsest map, then from coarse to fine and back, each map joined with its neighbour."""
+    """Attention within the coarsest map, then from coarse to fine and back, each map joined with its neighbour.
 
-    def __init__(self, c: int, inner: int, narrow: float) -> None:
+    Args:
+        layer: that attention.
+        ways: how many neighbours there are.
+        lateral, fuse, down: make what a map goes through before it is enlarged, what two that are joined go through,
+            and what halves one.
+    """
+
+    def __init__(self, layer: EncoderLayer, ways: int, lateral: Make, fuse: Make, down: Make) -> None:
         super().__init__()
-        within, ways = int(c * narrow), range(len(STRIDES) - 1)
-        self.aifi = ModuleList([Sequential({"layers": ModuleList([EncoderLayer(c, inner)])})])
-        self.lateral_convs = ModuleList(ConvNorm(c, c) for _ in ways)
-        self.fpn_blocks = ModuleList(Fusion(c, within) for _ in ways)
-        self.downsample_convs = ModuleList(ConvNorm(c, c, 3, 2) for _ in ways)
-        self.pan_blocks = ModuleList(Fusion(c, within) for _ in ways)
+        self.aifi = ModuleList([Sequential({"layers": ModuleList([layer])})])
+        self.lateral_convs = ModuleList(lateral() for _ in range(ways))
+        self.fpn_blocks = ModuleList(fuse() for _ in range(ways))
+        self.downsample_convs = ModuleList(down() for _ in range(ways))
+        self.pan_blocks = ModuleList(fuse() for _ in range(ways))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         x = maps[-1]
@@ -307,25 +318,33 @@ def positions_of(rows: Length, columns: Length, channels: int) -> Numbers:
 # -- decoder ----------------------------------------------------------------------------------------------------------
 
 
-class DeformableAttention(Module):
-    """Each query's mean of what lies at four points of each map, for each head; points and weights are the query's.
+class Sampling(Module):
+    """Each query's mean of what lies at some points of each map, for each head; points and weights are the query's.
 
-    A point is the centre of the query's box, and an offset in parts of the box: an eighth of its side for each unit.
+    A point is the centre of the query's box, and an offset in halves of the box's sides, divided by how many points
+    there are on the level.
 
     Args:
-        version: the second holds what offsets are divided by.
+        c: channels of a query.
+        points: of each head, on each level.
+        scale: the name of the buffer of what offsets are multiplied by, if there is one.
     """
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, c: int, points: Sequence[int], scale: str | None) -> None:
         super().__init__()
-        points = HEADS * len(STRIDES) * POINTS
-        self.sampling_offsets, self.attention_weights = Linear(WIDTH, 2 * points), Linear(WIDTH, points)
-        self.value_proj, self.output_proj = Linear(WIDTH, WIDTH), Linear(WIDTH, WIDTH)
-        self.version = version
-        if version == 2:
-            self.n_points_scale = Buffer(len(STRIDES) * POINTS)
+        self.points, self.scale, total = tuple(points), scale, HEADS * sum(points)
+        self.sampling_offsets, self.attention_weights = Linear(c, 2 * total), Linear(c, total)
+        if scale is not None:
+            self.register_buffer(scale, Buffer(sum(points)))
 
-    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, values: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        """Return the means, (batch, queries, channels).
+
+        Args:
+            x: queries, (batch, queries, c).
+            values: of each level, (batch, channels, rows, columns).
+            boxes: of the queries, (batch, queries, 4), in parts of the image.
+        """
         batch, queries = x.shape[:2]
         offsets = self._offsets(x).unflatten(2, (HEADS, -1, 2))
         centre, side = boxes[:, :, None, None, :2], boxes[:, :, None, None, 2:]
@@ -333,25 +352,35 @@ class DeformableAttention(Module):
         grid = grid.to(x.dtype).transpose(1, 2).flatten(0, 1)
         weights = self.attention_weights(x).unflatten(2, (HEADS, -1)).softmax(-1)
         weights = weights.transpose(1, 2).reshape(batch * HEADS, 1, queries, -1)
-        samples = [
-            F.grid_sample(self._values(y), grid[:, :, POINTS * i : POINTS * (i + 1)], align_corners=False)
-            for i, y in enumerate(maps)
-        ]
+        samples: list[Tensor] = []
+        for y, end, n in zip(values, itertools.accumulate(self.points), self.points, strict=True):
+            heads = y.unflatten(1, (HEADS, -1)).flatten(0, 1)
+            samples.append(F.grid_sample(heads, grid[:, :, end - n : end], align_corners=False))
         mean = (F.cat(samples, 3) * weights).sum(3)
-        return self.output_proj(mean.reshape(batch, WIDTH, queries).transpose(1, 2))
+        return mean.reshape(batch, -1, queries).transpose(1, 2)
 
     def _offsets(self, x: Tensor) -> Tensor:
         """Return offsets so that a side of 1, which is 2 in a grid, is all that they are to be multiplied by."""
         weight, bias = (x.graph.held(p) for p in (self.sampling_offsets.weight, self.sampling_offsets.bias))
-        each = x.graph.held(self.n_points_scale) if self.version == 2 else np.full(len(STRIDES) * POINTS, 1 / POINTS)
+        if self.scale is None:
+            each = np.repeat([1 / n for n in self.points], self.points)
+        else:
+            each = x.graph.held(getattr(self, self.scale))
         scale = np.tile(np.repeat(each, 2), HEADS).astype(np.float32)
         return F.linear(x, weight * scale[:, None], bias * scale)
 
-    def _values(self, y: Tensor) -> Tensor:
-        """Return a map's values for each head, (batch · heads, channels of a head, rows, columns)."""
-        weight = y.graph.held(self.value_proj.weight)
-        values = F.conv2d(y, weight[:, :, None, None], self.value_proj.bias)
-        return values.unflatten(1, (HEADS, -1)).flatten(0, 1)
+
+class DeformableAttention(Sampling):
+    """:class:`Sampling` of projected maps, with another projection behind it."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(WIDTH, [POINTS] * len(STRIDES), "n_points_scale" if version == 2 else None)
+        self.value_proj, self.output_proj = Linear(WIDTH, WIDTH), Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor, values: Sequence[Tensor], boxes: Tensor) -> Tensor:
+        weight = x.graph.held(self.value_proj.weight)[:, :, None, None]
+        values = [F.conv2d(y, weight, self.value_proj.bias) for y in values]
+        return self.output_proj(super().forward(x, values, boxes))
 
 
 class DecoderLayer(Module):
@@ -370,15 +399,16 @@ class DecoderLayer(Module):
 
 
 class Perceptron(Module):
-    """Linear layers with ReLU between them."""
+    """Linear layers with an activation between them."""
 
-    def __init__(self, *channels: int) -> None:
+    def __init__(self, *channels: int, act: Make = ReLU) -> None:
         super().__init__()
         self.layers = ModuleList(Linear(c_in, c_out) for c_in, c_out in itertools.pairwise(channels))
+        self.act = act()
 
     def forward(self, x: Tensor) -> Tensor:
         for i, layer in enumerate(self.layers):
-            x = layer(x.relu() if i else x)
+            x = layer(self.act(x) if i else x)
         return x
 
 
@@ -386,7 +416,7 @@ class Decoder(Module):
     """Layers that refine queries and their boxes.
 
     Shape: queries (batch, queries, 256), maps, and the logits of boxes (batch, queries, 4), to the logits of classes
-    (batch, queries, classes) and of boxes, these in fp32.
+    (batch, queries, classes), and to boxes in parts of the image, these in fp32.
     """
 
     def __init__(self, classes: int, layers: int, version: int) -> None:
@@ -400,8 +430,8 @@ class Decoder(Module):
         for layer, refine in zip(self.layers, self.bbox_embed, strict=True):
             placed = boxes.sigmoid()
             x = layer(x, self.query_pos_head(placed.to(x.dtype)), maps, placed)
-            boxes = boxes.clamp(-_MOST, _MOST) + refine(x).float()
-        return self.class_embed[-1](x), boxes
+            boxes = boxes.clamp(-MOST, MOST) + refine(x).float()
+        return self.class_embed[-1](x), boxes.sigmoid()
 
 
 def anchors_of(sizes: Sequence[Sequence[Length]]) -> tuple[Numbers, Numbers | None]:
@@ -434,20 +464,39 @@ def _anchors_of_map(size: Sequence[Length], side: float, static: bool) -> tuple[
 
 
 class Network(Module):
-    """Backbone, encoder and decoder; transformers calls it ``model``."""
+    """Backbone, encoder and decoder; transformers calls it ``model``.
 
-    def __init__(self, variant: Variant, classes: int, queries: int) -> None:
+    Args:
+        backbone: from images to maps.
+        channels: of these maps.
+        encoder, decoder: of that many levels.
+        projections: what each map goes through between them.
+        encoder_width, width: channels of the encoder and of the decoder.
+        classes, queries: how many.
+    """
+
+    def __init__(
+        self,
+        backbone: Module,
+        channels: Sequence[int],
+        encoder: Encoder,
+        decoder: Module,
+        projections: Sequence[Module],
+        encoder_width: int,
+        width: int,
+        classes: int,
+        queries: int,
+    ) -> None:
         super().__init__()
-        self.queries = queries
-        backbone = Backbone(variant.block, variant.repeats)
+        self.queries, self.width = queries, width
         self.backbone = Sequential({"model": backbone})
-        self.encoder_input_proj = ModuleList(_projection(c, variant.width) for c in backbone.channels)
-        self.encoder = Encoder(variant.width, variant.inner, variant.narrow)
-        self.enc_output = Sequential(Linear(WIDTH, WIDTH), LayerNorm(WIDTH))
-        self.enc_score_head = Linear(WIDTH, classes)
-        self.enc_bbox_head = Perceptron(WIDTH, WIDTH, WIDTH, 4)
-        self.decoder_input_proj = ModuleList(_projection(variant.width, WIDTH) for _ in STRIDES)
-        self.decoder = Decoder(classes, variant.layers, variant.version)
+        self.encoder_input_proj = ModuleList(projection(c, encoder_width) for c in channels)
+        self.encoder = encoder
+        self.enc_output = Sequential(Linear(width, width), LayerNorm(width))
+        self.enc_score_head = Linear(width, classes)
+        self.enc_bbox_head = Perceptron(width, width, width, 4)
+        self.decoder_input_proj = ModuleList(projections)
+        self.decoder = decoder
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = [project(x) for project, x in zip(self.encoder_input_proj, self.backbone(images), strict=True)]
@@ -465,11 +514,11 @@ class Network(Module):
             )
         features = self.enc_output(places if counts is None else places * F.tensor(counts).to(places.dtype))
         best = self.enc_score_head(features).amax(-1).topk(self.queries)[1]
-        x = features.gather(1, best.unsqueeze(-1).expand(-1, -1, WIDTH))
+        x = features.gather(1, best.unsqueeze(-1).expand(-1, -1, self.width))
         return x, maps, self.enc_bbox_head(x).float() + F.embedding(best, F.tensor(anchors, dtype="float32"))
 
 
-def _projection(c_in: int, c_out: int) -> Sequential:
+def projection(c_in: int, c_out: int) -> Sequential:
     return Sequential(Conv2d(c_in, c_out, 1, bias=False), BatchNorm2d(c_out))
 
 
@@ -483,7 +532,47 @@ _SIZES = {
 }
 
 
-class RTDETR(Family):
+class QueryDetector(Family):
+    """What the families of such detectors share: the options, the outputs, and what transformers' files say."""
+
+    pipeline = "rtdetr"
+
+    def declare_queries(
+        self, name: str, classes: int, head: str, queries: int, names: Sequence[str] | None, strides: Sequence[int]
+    ) -> None:
+        """Check the options, and set what :meth:`Family.declare` sets, ``head`` and ``queries``.
+
+        Raises:
+            ArgumentError: one of them is not what it may be.
+        """
+        if isinstance(queries, bool) or not isinstance(queries, Integral) or not 1 <= queries <= 3840:
+            raise ArgumentError(f"queries is an int from 1 to 3840, not {queries!r}")
+        self.head, self.queries = head, int(queries)
+        self.declare(name, classes, head, names, 640, strides)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        expect_multiples(images.shape[2:], STRIDES[-1], self.name)
+        logits, boxes = self.model(images)
+        if self.head == "raw":
+            return {"logits": logits, "pred_boxes": boxes}
+        return {"boxes": boxes, "scores": logits.float().sigmoid()}
+
+    def config(self) -> Mapping[str, Any]:
+        """Return what transformers' config.json says of this network, but for what shapes tell."""
+        return rtdetr_names.CONFIG
+
+    def check(self, state_dict: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+        """Check that what a file says of its network, transformers' config.json among it, is true of this one.
+
+        Raises:
+            StateDictError: it is not; with both.
+        """
+        super().check(state_dict, said)
+        for key, theirs, ours in rtdetr_names.differences(said, {**self.config(), "num_queries": self.queries}):
+            self._contradict(key, theirs, ours)
+
+
+class RTDETR(QueryDetector):
     """RT-DETR or RT-DETRv2 on a ResNet.
 
     Args:
@@ -507,8 +596,6 @@ class RTDETR(Family):
     give ``fp16=True``.
     """
 
-    pipeline = "rtdetr"
-    heads = ("decoded", "raw")
     variants = {
         f"rtdetr_{'v2_' if version == 2 else ''}{size}": Variant(*numbers, version=version)
         for version in (1, 2)
@@ -524,19 +611,22 @@ class RTDETR(Family):
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(queries, bool) or not isinstance(queries, Integral) or not 1 <= queries <= 3840:
-            raise ArgumentError(f"queries is an int from 1 to 3840, not {queries!r}")
-        self.head = head
-        self.declare(name, classes, head, names, 640, STRIDES)
-        self.model = Network(self.variants[name], classes, int(queries))
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        expect_multiples(images.shape[2:], STRIDES[-1], self.name)
-        logits, boxes = self.model(images)
-        boxes = boxes.sigmoid()
-        if self.head == "raw":
-            return {"logits": logits, "pred_boxes": boxes}
-        return {"boxes": boxes, "scores": logits.float().sigmoid()}
+        self.declare_queries(name, classes, head, queries, names, STRIDES)
+        variant = self.variants[name]
+        c, inner = variant.width, int(variant.width * variant.narrow)
+        backbone = Backbone(variant.block, variant.repeats)
+        encoder = Encoder(
+            EncoderLayer(c, FeedForward(c, variant.inner, GELU)),
+            len(STRIDES) - 1,
+            lateral=lambda: ConvNorm(c, c),
+            fuse=lambda: Fusion(2 * c, c, inner),
+            down=lambda: ConvNorm(c, c, 3, 2),
+        )
+        decoder = Decoder(classes, variant.layers, variant.version)
+        projections = [projection(c, WIDTH) for _ in STRIDES]
+        self.model = Network(
+            backbone, backbone.channels, encoder, decoder, projections, c, WIDTH, classes, self.queries
+        )
 
     @classmethod
     def canonical(cls, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -550,13 +640,3 @@ class RTDETR(Family):
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the arguments of the RT-DETR that a state dict's names and sizes tell of, or None."""
         return rtdetr_names.identify(state_dict, cls.variants)
-
-    def check(self, state_dict: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-        """Check that what a file says of its network, transformers' config.json among it, is true of this one.
-
-        Raises:
-            StateDictError: it is not; with both.
-        """
-        super().check(state_dict, said)
-        for key, theirs, ours in rtdetr_names.differences(said, self.model.queries):
-            self._contradict(key, theirs, ours)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from trtnn.checkpoint.state_dict import metadata_of
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 _STEM = "model.backbone.model.embedder.embedder.0.convolution.weight"
 _AUTHORS_STEM = "backbone.conv1.conv1_1.conv.weight"
+Table = Sequence[tuple[str, str]]  # patterns of a name, and what stands in their place
 _STAGES = "model.backbone.model.encoder.stages"
 
-# Patterns of a name and what stands in their place, one after another.
-_TRANSFORMERS = (
+# What transformers' files have otherwise than its module, but for the names within a feed-forward network.
+COMMON: Table = (
     (r"^(class_embed|bbox_embed)\.", r"model.decoder.\1."),  # of the second version, which has them twice
     (r"\.out_proj\.", ".o_proj."),
-    (r"\.layers\.(\d+)\.fc([12])\.", r".layers.\1.mlp.fc\2."),
     (r"^model\.encoder\.encoder\.", "model.encoder.aifi."),
 )
-_AUTHORS = (
+_TRANSFORMERS: Table = (*COMMON, (r"\.layers\.(\d+)\.fc([12])\.", r".layers.\1.mlp.fc\2."))
+_AUTHORS: Table = (
     (r"^backbone\.conv1\.conv1_1\.", "backbone.conv1.0."),
     (r"^backbone\.conv1\.conv1_2\.", "backbone.conv1.1."),
     (r"^backbone\.conv1\.conv1_3\.", "backbone.conv1.2."),
@@ -61,12 +62,14 @@ _AUTHORS = (
     (r"\.norm[23]\.", ".final_layer_norm."),
 )
 # What is for training, or is made anew for each size of images.
-_IDLE = re.compile(r"^(model|decoder)\.(denoising_class_embed\.weight|anchors|valid_mask)$|^encoder\.pos_embed\d$")
+_IDLE = re.compile(
+    r"^(model\.|decoder\.|model\.decoder\.)(denoising_class_embed\.weight|anchors|valid_mask)$|^encoder\.pos_embed\d$"
+)
 _TOGETHER = re.compile(r"(.*\.self_attn)\.in_proj_(weight|bias)")
 
 # What transformers' config.json says of a network with the same weights, where it is another than this. What it does
 # not say is so.
-_CONFIG: Mapping[str, Any] = {
+CONFIG: Mapping[str, Any] = {
     "activation_function": "silu",
     "batch_norm_eps": 1e-5,
     "decoder_activation_function": "relu",
@@ -103,11 +106,15 @@ _PREPROCESSING: Mapping[str, Any] = {
 def canonical(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a state dict under the names of transformers' module, without what is for training; see RTDETR."""
     if _AUTHORS_STEM in state_dict:
-        table = _AUTHORS
-    elif _STEM in state_dict:
-        table = _TRANSFORMERS
-    else:
-        return state_dict
+        return renamed(state_dict, _AUTHORS)
+    return renamed(state_dict, _TRANSFORMERS) if _STEM in state_dict else state_dict
+
+
+def renamed(state_dict: Mapping[str, Any], table: Table) -> Mapping[str, Any]:
+    """Return a state dict with its names changed by patterns, one after another, and without what is for training.
+
+    Where queries, keys and values are projected together, the three are parted.
+    """
     arrays: dict[str, Any] = {}
     for name, array in state_dict.items():
         if _IDLE.match(name):
@@ -129,54 +136,75 @@ def identify(state_dict: Mapping[str, Any], variants: Mapping[str, Variant]) -> 
     if _STEM not in state_dict and _AUTHORS_STEM not in state_dict:
         return None
     own = canonical(state_dict)
-    stages = [_count(own, f"{_STAGES}.{i}.layers.{{}}.layer.0.convolution.weight") for i in range(4)]
-    told = {
-        "kernels": _count(own, f"{_STAGES}.0.layers.0.layer.{{}}.convolution.weight"),
-        "repeats": tuple(stages),
-        "width": _length(own, "model.encoder.lateral_convs.0.norm.weight"),
-        "inner": _length(own, "model.encoder.aifi.0.layers.0.mlp.fc1.bias"),
-        "within": _length(own, "model.encoder.fpn_blocks.0.conv1.norm.weight"),
-        "layers": _count(own, "model.decoder.layers.{}.encoder_attn.sampling_offsets.bias"),
-        "version": 2 if "model.decoder.layers.0.encoder_attn.n_points_scale" in own else 1,
+    told = (
+        count_of(own, f"{_STAGES}.0.layers.0.layer.{{}}.convolution.weight"),
+        tuple(count_of(own, f"{_STAGES}.{i}.layers.{{}}.layer.0.convolution.weight") for i in range(4)),
+        length_of(own, "model.encoder.lateral_convs.0.norm.weight"),
+        length_of(own, "model.encoder.aifi.0.layers.0.mlp.fc1.bias"),
+        length_of(own, "model.encoder.fpn_blocks.0.conv1.norm.weight"),
+        count_of(own, "model.decoder.layers.{}.encoder_attn.sampling_offsets.bias"),
+        length_of(own, "model.decoder.layers.0.encoder_attn.sampling_offsets.bias"),
+        2 if "model.decoder.layers.0.encoder_attn.n_points_scale" in own else 1,
+    )
+    ours = {
+        name: (
+            len(variant.block.kernels),
+            variant.repeats,
+            variant.width,
+            variant.inner,
+            int(variant.width * variant.narrow),
+            variant.layers,
+            8 * 3 * 4 * 2,  # heads, levels, points, x and y
+            variant.version,
+        )
+        for name, variant in variants.items()
     }
-    classes = _length(own, "model.enc_score_head.bias")
-    if not classes or _length(own, "model.decoder.layers.0.encoder_attn.sampling_offsets.bias") != 8 * 3 * 4 * 2:
+    return arguments(state_dict, own, told, ours)
+
+
+def arguments(
+    state_dict: Mapping[str, Any], own: Mapping[str, Any], told: Any, ours: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the arguments of the model whose numbers are those that a state dict tells, or None.
+
+    Args:
+        state_dict: as it came, with metadata.
+        own: the same, under the model's names.
+        told: the numbers.
+        ours: those of each model, by name.
+    """
+    name, classes = next((n for n, numbers in ours.items() if numbers == told), None), "model.enc_score_head.bias"
+    if name is None or classes not in own:
         return None
-    for name, variant in variants.items():
-        ours = {
-            "kernels": len(variant.block.kernels),
-            "repeats": variant.repeats,
-            "width": variant.width,
-            "inner": variant.inner,
-            "within": int(variant.width * variant.narrow),
-            "layers": variant.layers,
-            "version": variant.version,
-        }
-        if ours == told:
-            queries = metadata_of(state_dict).get("config", {}).get("num_queries", 300)
-            return {"name": name, "classes": classes, **({"queries": queries} if queries != 300 else {})}
-    return None
+    queries = metadata_of(state_dict).get("config", {}).get("num_queries", 300)
+    more = {"queries": queries} if queries != 300 else {}
+    return {"name": name, "classes": length_of(own, classes), **more}
 
 
-def differences(said: Mapping[str, Any], queries: int) -> Iterator[tuple[str, Any, Any]]:
-    """Yield what transformers' files say otherwise than the network is: the key, its value and ours."""
+def differences(said: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what transformers' files say otherwise than the network is: the key, its value and ours.
+
+    Args:
+        said: metadata.
+        ours: what config.json would say of the network.
+    """
     config: Mapping[str, Any] = said.get("config", {})
     backbone = config.get("backbone_config")
     parts: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
-        ("", config, {**_CONFIG, "num_queries": queries}),
+        ("", config, ours),
         ("backbone_config.", cast("dict[str, Any]", backbone if isinstance(backbone, dict) else {}), _BACKBONE_CONFIG),
         ("preprocessor_config.", said.get("preprocessor_config", {}), _PREPROCESSING),
     )
-    for prefix, theirs, ours in parts:
-        for key, mine in ours.items():
+    for prefix, theirs, expected in parts:
+        for key, mine in expected.items():
             if theirs.get(key, mine) != mine:
                 yield f"{prefix}{key}", theirs[key], mine
 
 
-def _count(names: Mapping[str, Any], pattern: str) -> int:
+def count_of(names: Mapping[str, Any], pattern: str) -> int:
     """Return how many numbers from 0 on stand in a name for ``{}``."""
     return next(i for i in range(len(names) + 1) if pattern.format(i) not in names)
 
 
-def _length(arrays: Mapping[str, Any], name: str) -> int:
+def length_of(arrays: Mapping[str, Any], name: str) -> int:
     return math.prod(arrays[name].shape) if name in arrays else 0

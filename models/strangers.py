@@ -43,7 +43,7 @@ _SIGNS = (
     (r"bbox_head\.rtm_cls\.", "RTMDet"),
     (r"(backbone\.)?down1\.conv1\.conv\.0\.", "YOLOv4"),
     (r"(fpn\.cell\.0\.fnode|bifpn)\.", "EfficientDet"),
-    (r"(model\.)?decoder\.(decoder\.)?lqe_layers\.", "D-FINE"),
+    (r"(model\.)?decoder\.(decoder\.)?lqe_layers\.", "D-FINE in another form"),
     (r"(model\.)?encoder\.lateral_convs\.0\.conv\.weight", "an RT-DETR in another form"),
     (r"backbone\.0\.encoder\.encoder\.embeddings\.|model\.backbone\.backbone\.embeddings\.cls_token", "RF-DETR"),
     (r"(model|transformer)\.level_embed$", "a Deformable DETR"),

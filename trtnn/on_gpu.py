@@ -210,13 +210,13 @@ class _Batch:
         self._owners = []
         if after is None:
             return self._on_cpu()
-        found = self._results.read(count)
-        while found.is_good and not found.is_done:
+        while (found := self._results.read(count)).is_good:
+            if found.is_done:
+                return found.detections()
             tile += 1
             self._pick(lane.handle, self._described_at + self._images.nbytes, tile)
             lane.synchronize()
-            found = self._results.read(count)
-        return found.detections() if found.is_good else self._on_cpu()
+        return self._on_cpu()
 
     def _enter(self) -> None:
         """Make the GPU the calling thread's own, unless it is since :meth:`begin`."""

@@ -319,18 +319,19 @@ class RTDETR(nn.Module):
 def well_scaled(model: nn.Module, seed: int = 0) -> nn.Module:
     """Give random weights, under which features, scores and boxes differ from place to place.
 
-    It takes any module with these names, transformers' as well. Offsets reach beyond the image from boxes at its edges.
+    It takes any module with these names, transformers' as well, D-FINE among them. Offsets reach beyond the image from
+    boxes at its edges.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point() or name.endswith("n_points_scale"):
+        if not tensor.is_floating_point() or name.endswith(("_points_scale", "decoder.up", "reg_scale")):
             continue
         drawn = torch.randn(tensor.shape, generator=generator)
         if tensor.ndim > 1:
             drawn *= tensor[0].numel() ** -0.5
         elif name.endswith("running_var"):
             drawn = 0.6 + 0.2 * drawn.abs()
-        elif name.endswith("weight"):
+        elif name.endswith(("weight", "scale")):
             drawn = 1 + 0.2 * drawn
         elif "sampling_offsets" not in name:
             drawn *= 0.2

@@ -36,6 +36,24 @@ TOLERANCE = 1e-3  # of a logit; whole fp32, as the reference computes
 SHAPE = (2, 3, 64, 96)
 PLACES = 8 * 12 + 4 * 6 + 2 * 3
 
+
+class Drawn:
+    """Weights of a model of ours, to be drawn, where its twin is transformers' module."""
+
+    def __init__(self, name, classes):
+        model = models.create(name, classes=classes)
+        known = {"num_points_scale": 1 / torch.repeat_interleave(*[torch.tensor(model.variants[name].points)] * 2)}
+        known |= {"up": torch.tensor([0.5]), "reg_scale": torch.tensor([4.0])}
+        shapes = {key: member.shape for key, member in model._state().items()}
+        self.state = {key: known.get(key.rpartition(".")[2], torch.empty(shape)) for key, shape in shapes.items()}
+
+    def state_dict(self):
+        return self.state
+
+    def eval(self):
+        return self
+
+
 # A model, its twin with 3 classes and well-scaled weights, how its outputs are compared, and options. CenterNet gives
 # raw maps, as rounding exchanges places of nearly one score; RT-DETR takes every place, so that each is in the result.
 # The blocks of diffusion run in tests/models/test_diffusion.py.
@@ -80,6 +98,7 @@ CASES = [
         (name, lambda name=name: rtdetr.make(name, 3), assert_queries_close, {"queries": PLACES})
         for name in ("rtdetr_r18", "rtdetr_v2_r50")
     ),
+    ("dfine_s", lambda: rtdetr.well_scaled(Drawn("dfine_s", 3)), assert_queries_close, {"queries": PLACES}),
 ]
 
 

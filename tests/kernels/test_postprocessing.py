@@ -182,8 +182,11 @@ def test_scores_that_are_none_are_left_to_the_cpu(value):
         scores = outputs["scores"] if head is RETINANET else outputs["prediction"]
         scores = scores.transpose(0, 2, 1) if head is YOLOV8 else scores
         assert by_kernels(head, outputs, PLACEMENTS[:2], {}) is not None
-        scores[1, -1, -1] = value
-        assert by_kernels(head, outputs, PLACEMENTS[:2], {}) is None
+        for column in (-1, 4) if head is YOLOV5 else (-1,):  # a class's, and whether there is an object
+            was, scores[1, -1, column] = scores[1, -1, column], value
+            assert by_kernels(head, outputs, PLACEMENTS[:2], {}) is None
+            scores[1, -1, column] = was
+        assert by_kernels(head, outputs, PLACEMENTS[:2], {}) is not None
 
 
 def test_more_candidates_than_there_is_room_for_are_left_to_the_cpu(monkeypatch):

@@ -14,6 +14,7 @@ from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed, 
 from tests.models.checks import zeros_of
 from trtnn import Dim, Engine, Input, load, save
 from trtnn.checkpoint import StateDict
+from trtnn.detector import Detector
 from trtnn.errors import ArgumentError, CheckpointError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
 from trtnn.models.rtdetr import RTDETR, anchors_of, positions_of
@@ -32,12 +33,18 @@ needs_transformers = pytest.mark.skipif(
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def transformers_module(name, classes=CLASSES, **options):
-    """transformers' module of a model, with its own random weights."""
+def import_transformers():
+    """Import transformers, which imports torchvision by itself, where it may not load."""
     if importlib.util.find_spec("torchvision"):
-        import_torchvision()  # transformers imports it by itself, where it may not load
+        import_torchvision()
     import transformers
 
+    return transformers
+
+
+def transformers_module(name, classes=CLASSES, **options):
+    """transformers' module of a model, with its own random weights."""
+    transformers = import_transformers()
     *_, expansion, repeats, width, inner, within, layers = twin.SIZES[name.rpartition("_")[2]]
     kind = "RTDetrV2" if "_v2_" in name else "RTDetr"
     backbone = transformers.RTDetrResNetConfig(
@@ -409,6 +416,31 @@ def test_a_folder_of_transformers(name, tmp_path):
     assert_queries_close(result, {"boxes": expected.pred_boxes, "scores": expected.logits.sigmoid()})
 
 
+@needs_transformers
+@pytest.mark.filterwarnings("ignore")
+def test_a_detector_finds_what_transformers_does():
+    """Images that are smaller than the canvas, whose pixels transformers and OpenCV make alike but for rounding."""
+    transformers = import_transformers()
+    theirs = twin.well_scaled(transformers_module("rtdetr_r18"))
+    processor = transformers.RTDetrImageProcessor(size={"height": 160, "width": 192})
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
+    image = np.ascontiguousarray(coarse.repeat(24, 0).repeat(20, 1))
+    with torch.no_grad():
+        output = theirs(**processor(images=image, return_tensors="pt"))
+    sizes = [image.shape[:2]]
+    expected = processor.post_process_object_detection(output, threshold=0.5, target_sizes=sizes)[0]
+    found = Detector(from_state_dict(theirs.state_dict()).trace({"images": (1, 3, 160, 192)}))([image])[0]
+    assert len(found) == len(expected["scores"]) > 100
+    height, width = image.shape[:2]
+    inside = np.clip(expected["boxes"].numpy(), 0, np.float32([width, height] * 2))
+    apart = np.abs(found.boxes[:, None] - inside).max(-1)
+    apart[found.classes[:, None] != expected["labels"].numpy()] = np.inf
+    nearest = apart.argmin(1)
+    assert len({*nearest}) > 0.98 * len(found)  # at the threshold, or the end of 300, others may be taken
+    assert np.quantile(apart.min(1), 0.98) < 1.0  # px
+    assert np.quantile(np.abs(found.scores - expected["scores"].numpy()[nearest]), 0.98) < 5e-3
+
+
 CONFIG = {
     "model_type": "rt_detr",
     "architectures": ["RTDetrForObjectDetection"],
@@ -452,7 +484,7 @@ def test_queries_of_the_config(tmp_path):
     state = folder(tmp_path, CONFIG | {"num_queries": 100})
     message = message_of(StateDictError, RTDETR("rtdetr_r18", CLASSES).load_state_dict, state)
     assert "num_queries: 100 in the file, 300 here" in message
-    assert from_state_dict(state).model.queries == 100
+    assert from_state_dict(state).queries == 100
 
 
 def test_what_a_config_says_is_kept(tmp_path):
@@ -499,21 +531,21 @@ def test_an_image_size_that_is_none(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"model.decoder.lqe_layers.0.reg_conf.layers.0.weight": (64, 20)}, "D-FINE"),
+        ({"model.decoder.lqe_layers.0.reg_conf.layers.0.weight": (64, 20)}, "D-FINE in another form"),
         (
             {"model.backbone.model.encoder.stages.2.layers.2.layer.0.convolution.weight": (256,)},
-            "an RT-DETR of another",
+            "an RT-DETR in another",
         ),
-        ({"model.decoder.layers.3.encoder_attn.sampling_offsets.bias": (192,)}, "an RT-DETR of another form"),
-        ({"model.decoder.layers.0.encoder_attn.sampling_offsets.bias": (96,)}, "an RT-DETR of another form"),
+        ({"model.decoder.layers.3.encoder_attn.sampling_offsets.bias": (192,)}, "an RT-DETR in another form"),
+        ({"model.decoder.layers.0.encoder_attn.sampling_offsets.bias": (96,)}, "an RT-DETR in another form"),
     ],
 )
 def test_a_form_that_is_not_here_is_named(changes, what):
     state = zeros("rtdetr_r18") | {name: np.zeros(shape, np.float32) for name, shape in changes.items()}
-    if what == "D-FINE":
+    if "D-FINE" in what:
         del state["model.enc_score_head.bias"]
     message = message_of(StateDictError, from_state_dict, state)
-    assert message.startswith(f"this is {what}")
+    assert message.startswith(f"this looks like {what}")
 
 
 def test_ultralytics_form_is_named():
@@ -522,7 +554,7 @@ def test_ultralytics_form_is_named():
         "model.0.stem1.conv.weight": np.zeros((32, 3, 3, 3)),
     }
     message = message_of(StateDictError, from_state_dict, state)
-    assert message.startswith("this is Ultralytics' RT-DETR, which trtnn has no model for")
+    assert message.startswith("this looks like Ultralytics' RT-DETR, which trtnn has no model for")
 
 
 def test_the_wrong_checkpoint_is_recognised():

@@ -28,7 +28,10 @@ STRANGERS = {
     "YOLOX": ("backbone.backbone.stem.conv.conv.weight", "head.cls_convs.0.0.conv.weight"),
     "YOLO-NAS": ("backbone.stem.conv.branch_3x3.conv.weight", "heads.head1.cls_pred.weight"),
     "RTMDet": ("backbone.stem.0.conv.weight", "bbox_head.rtm_cls.0.weight"),
-    "D-FINE": ("model.decoder.lqe_layers.0.reg_conf.layers.0.weight", "model.encoder.lateral_convs.0.conv.weight"),
+    "D-FINE in another form": (
+        "model.decoder.lqe_layers.0.reg_conf.layers.0.weight",
+        "model.encoder.lateral_convs.0.conv.weight",
+    ),
     "RF-DETR": ("backbone.0.encoder.encoder.embeddings.cls_token", "transformer.decoder.layers.0.norm1.weight"),
     "a Deformable DETR": ("model.level_embed", "model.decoder.layers.0.encoder_attn.value_proj.weight"),
     "a DETR": ("transformer.decoder.layers.0.multihead_attn.in_proj_weight", "class_embed.weight"),

@@ -17,8 +17,8 @@ import numpy as np
 
 from trtnn.engine.lane import Lane
 
-_THREADS = int(os.environ.get("TRTNN_STAGE_THREADS", "8"))
-_MANY_BYTES = int(os.environ.get("TRTNN_STAGE_MANY", str(1 << 23)))  # less is there before threads have begun
+_THREADS = 8  # the calling one among them
+_MANY_BYTES = 1 << 23  # less is there before threads have begun
 _PIECE_BYTES = 1 << 22  # of an array that several threads copy
 _ALIGNMENT = 256  # of each array on the GPU
 _GRAIN_BYTES = 1 << 22  # memory grows by as many

@@ -170,7 +170,7 @@ def _lengths(dimensions: Any) -> list[int]:
 
 def _of_one_profile(layers: Sequence[Any], timing: EngineTiming | None) -> tuple[int, list[Any]]:
     """Return an optimisation profile and its layers: the one whose layers were timed, or the first."""
-    profile = max((layer_profile(layer.name) for layer in timing.layers), default=0) if timing is not None else 0
+    profile = max((layer_profile(timed.name) for timed in timing.layers), default=0) if timing is not None else 0
     return profile, [row for row in layers if layer_profile(read_layer(row).name) == profile]
 
 
@@ -239,9 +239,9 @@ def _sum(sizes: Sequence[int | None]) -> int | None:
 def _timed(rows: list[RowFacts], timing: EngineTiming) -> list[RowFacts]:
     """Return the rows with their times; layers that were timed and that the inspector does not show come at the end."""
     times: dict[str, tuple[float, float]] = {}
-    for layer in timing.layers:  # one within a loop is reported each time that it runs
-        milliseconds, share = times.get(layer.name, (0.0, 0.0))
-        times[layer.name] = milliseconds + layer.milliseconds, share + layer.share
+    for timed in timing.layers:  # one within a loop is reported each time that it runs
+        milliseconds, share = times.get(timed.name, (0.0, 0.0))
+        times[timed.name] = milliseconds + timed.milliseconds, share + timed.share
     names = Counter(row.name for row in rows)
     if rows and times.keys().isdisjoint(names):
         raise EngineError(
@@ -249,25 +249,25 @@ def _timed(rows: list[RowFacts], timing: EngineTiming) -> list[RowFacts]:
             f"the engine has such as {rows[0].name}",
             f"the times are of such as {timing.layers[0].name}",
         )
-    timed = []
+    result = []
     for row in rows:  # of layers of one name nobody can tell whose the time is: it comes as a row of its own
         milliseconds, share = times.pop(row.name, (None, None)) if names[row.name] == 1 else (None, None)
-        timed.append(dataclasses.replace(row, milliseconds=milliseconds, share=share))
-    for layer in timing.layers:
-        if layer.name in times:
-            milliseconds, share = times.pop(layer.name)
-            timed.append(
+        result.append(dataclasses.replace(row, milliseconds=milliseconds, share=share))
+    for timed in timing.layers:
+        if timed.name in times:
+            milliseconds, share = times.pop(timed.name)
+            result.append(
                 RowFacts(
-                    layer.name,
-                    holder(layer.paths) if layer.paths else None,
-                    layer.paths,
-                    layer.kind,
-                    built=layer.precision or None,
+                    timed.name,
+                    holder(timed.paths) if timed.paths else None,
+                    timed.paths,
+                    timed.kind,
+                    built=timed.precision or None,
                     milliseconds=milliseconds,
                     share=share,
                 )
             )
-    return timed
+    return result
 
 
 def _joined(rows: Sequence[RowFacts], network: Facts) -> list[RowFacts]:

@@ -159,10 +159,13 @@ def _shape(kind: str, name: str, layer: Any, array: np.ndarray) -> Sequence[int]
         return tuple(layer.shape)
     if name != "kernel":
         return array.shape
-    window, maps = tuple(layer.kernel_size_nd), layer.num_output_maps
-    first, each = (maps, -1) if kind == "CONVOLUTION" else (-1, maps // layer.num_groups)
-    known = math.prod(window) * (first if first > 0 else each)
-    return tuple(array.size // known if length < 0 else length for length in (first, each, *window))
+    if kind == "CONVOLUTION":
+        window, maps = tuple(layer.kernel_size_nd), layer.num_output_maps
+        return (maps, array.size // (maps * math.prod(window)), *window)
+    if kind == "DECONVOLUTION":
+        window, maps = tuple(layer.kernel_size_nd), layer.num_output_maps // layer.num_groups
+        return (array.size // (maps * math.prod(window)), maps, *window)
+    return array.shape
 
 
 def weight_facts(name: str, array: np.ndarray, shape: Sequence[int]) -> WeightFacts:

@@ -20,9 +20,10 @@ class Masks:
     """The masks of instances in one image.
 
     Each is kept as the numbers of its grid's cells under its box, which are positive where the instance is: for
-    YOLO a quarter of the canvas a side, so that three hundred instances of an image of any size take some MB. A mask in
-    px of the image is made when it is asked for: numbers are taken between cells bilinearly, each pixel's at its own
-    place on the grid, and pixels are set where they are positive and within the box.
+    YOLO a quarter of the canvas a side, so that three hundred instances of an image of any size take 30 MB at most, of
+    a canvas of 640 px. A mask in px of the image is made when it is asked for: numbers are taken between cells
+    bilinearly, each pixel's at its own place on the grid, and pixels are set where they are positive and within the
+    box.
 
     ``len(masks)``, ``masks[0]``, (height, width) bool, and iteration make one at a time; ``numpy.asarray(masks)`` makes
     all, (n, height, width) bool. Slices, indices and masks of bools pick, as an array's first axis does.
