@@ -1,5 +1,6 @@
 # make demo   builds an engine of a trained YOLOv5 and shows what it detects in a picture
 # make test   runs the linter, the type checker and the tests, and says which lines and branches they come through
+# make docs   builds the site into build/site, strictly, and opens its pages in Chromium where there is one
 # All set up .venv by themselves. PYTHON and TORCH choose another interpreter or torch.
 # Models of others that tests compare with come without what they ask for, where that would be another torch.
 
@@ -12,7 +13,7 @@ BIN := .venv/bin
 # Tests start many processes, which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: .venv/ready
 	$(BIN)/trtnn demo --output build/demo
@@ -23,6 +24,10 @@ test: .venv/ready .venv/bindings/ready
 	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/python -W 'ignore:Unable to activate pytest' -m slipcover -m pytest -n 2 --dist worksteal
 	@sed -n '2p;$$p' build/coverage.txt  # a figure to look at, not a bound
+
+docs: .venv/docs/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	$(BIN)/python -m website.browse build/site
 
 .venv/ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -37,6 +42,11 @@ test: .venv/ready .venv/bindings/ready
 .venv/bindings/ready: tests/bindings/versions.py | .venv/ready
 	mkdir -p $(@D)
 	$(BIN)/python -m tests.bindings
+	touch $@
+
+.venv/docs/ready: pyproject.toml | .venv/ready
+	mkdir -p $(@D)
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[docs]"
 	touch $@
 
 clean:

@@ -332,7 +332,7 @@ class Stamped:
         """Return a call that puts work on the stream, with an event behind it."""
 
         def stamped(*args: Any, **options: Any) -> None:
-            call(*args, **{**options, "follows": False} if "follows" in options else options)
+            call(*args, **options)
             self.stamp(name or str(args[0]))
 
         return stamped
@@ -378,7 +378,9 @@ def part_steps(rows: Rows, args: argparse.Namespace) -> None:
         try:
             made = {}
             for source in ("preprocessing", "postprocessing"):
-                made[source] = argparse.Namespace(launch=stamped.after("", kept(source).launch))
+                real = kept(source)
+                launch = stamped.after("", real.launch)
+                made[source] = argparse.Namespace(launch=launch, has_clusters=real.has_clusters)
             trtnn.on_gpu.kernels = made.__getitem__  # type: ignore[assignment]
             batch._worker.enqueue = stamped.after("the network", enqueue)
             for what, took in stamped.microseconds(lambda: batch._enqueue(lane.handle)).items():  # noqa: B023

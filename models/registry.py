@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Identify = Callable[[Mapping[str, Any]], dict[str, Any] | None]  # Family.identify of one family
 
-# The file of each family and its class. They are imported when a model is first looked up, not before.
+#: The file of each family and its class. They are imported when a model is first looked up, not before.
 FAMILIES = (
     ("yolov5", "YOLOv5"),
     ("yolov5u", "YOLOv5u"),

@@ -99,6 +99,7 @@ _PREPROCESSING: Mapping[str, Any] = {
     "do_pad": False,
     "do_rescale": True,
     "do_resize": True,
+    "resample": 2,  # bilinear
     "rescale_factor": 1 / 255,
 }
 

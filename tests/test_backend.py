@@ -35,6 +35,7 @@ def fake_tensorrt(
         NetworkDefinitionCreationFlag=Members(*flags),
         BuilderFlag=Members(*builder_flags),
         PreviewFeature=Members(*preview),
+        HardwareCompatibilityLevel=Members("NONE", "AMPERE_PLUS"),
         IBuilderConfig=SimpleNamespace(**dict.fromkeys(config)),
         INetworkDefinition=SimpleNamespace(**dict.fromkeys(network)),
         DataType=Members(*types),
@@ -60,7 +61,7 @@ def fake_tensorrt(
                 types=["FP8"],
                 preview=["PROFILE_SHARING_0806"],
             ),
-            {"needs_explicit_batch", "plugin_v2", "int8", "needs_profile_sharing"},
+            {"needs_explicit_batch", "plugin_v2", "int8", "needs_profile_sharing", "hardware_compatible"},
         ),
         (
             fake_tensorrt(
@@ -88,11 +89,12 @@ def fake_tensorrt(
                 "fp8",
                 "typed_quantize",
                 "device_memory_v2",
+                "hardware_compatible",
             },
         ),
         (
             fake_tensorrt("11.4.0.106", ["STRONGLY_TYPED"], [], module=["IProgressMonitor"], network=["add_plugin_v3"]),
-            {"strongly_typed", "progress", "plugin_v3"},
+            {"strongly_typed", "progress", "plugin_v3", "hardware_compatible"},
         ),
         (
             fake_tensorrt("1.7.1.116", ["STRONGLY_TYPED"], [], ["set_compute_capability"], ["IProgressMonitor"]),

@@ -12,7 +12,7 @@ import trtnn
 from tests.helpers import ONE_TARGET, RUNS_HERE, message_of, trace
 from trtnn import models
 from trtnn.detector import Detector
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, EngineError, ShapeError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.examples.digits.picture import TRUTH
 from trtnn.models.yolov5 import YOLOv5
@@ -162,7 +162,12 @@ def test_one_picture_is_no_list_of_them(model, one):
     assert f"received: one {type(one).__name__}" in message_of(ArgumentError, detector, one)
 
 
-@pytest.mark.parametrize("source", ["yolov5s.engine", None, YOLOv5])
+def test_a_path_is_that_of_an_engine_file(tmp_path):
+    message = message_of(EngineError, Detector, str(tmp_path / "yolov5s.engine"))
+    assert "cannot read the engine file" in message
+
+
+@pytest.mark.parametrize("source", [3, None, YOLOv5])
 def test_what_a_detector_is_not_made_of(source):
     message = message_of(ArgumentError, Detector, source)
     assert f"not of {source!r}\n  an engine file is read by trtnn.Engine.load(path)" in message

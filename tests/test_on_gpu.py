@@ -21,7 +21,8 @@ from trtnn import functional as F
 from trtnn.dtypes import float16, float32
 from trtnn.engine import lane, staging
 from trtnn.errors import ArgumentError, DTypeError, EngineError, ShapeError
-from trtnn.on_gpu import OnGpu, why_not
+from trtnn.on_gpu import OnGpu, _Batch, why_not
+from trtnn.vision import gpu_postprocessing
 
 SIDE, ROWS = 32, 384
 SCALES = np.array([32, 32, 16, 16, 1, 1, 1, 1], np.float32)
@@ -118,6 +119,31 @@ def test_thresholds_go_along(engine_of):
         assert sum(map(len, expected)) > 2
 
 
+def test_what_is_behind_the_first_tile_is_looked_at_where_too_few_are_kept(engine_of, log, monkeypatch):
+    monkeypatch.setattr(gpu_postprocessing, "_FIRST_TILE", 64)
+    gpu, expected = both(engine_of(yolov5), pictures(11), pipeline="yolov5", iou=0.2)
+    assert sum(map(len, expected)) > 64
+    assert ("launch", "overlaps_of_kept") in log
+    check_same(gpu(pictures(11)), expected)  # by graphs
+    log.clear()
+    both(engine_of(yolov5), pictures(4), pipeline="yolov5", max_detections=2)
+    assert ("launch", "overlaps_of_kept") not in log
+
+
+def test_a_batch_leaves_nothing_behind_whatever_became_of_its_images(engine_of, monkeypatch):
+    """One is left to the CPU, one needs several tiles, and one that the network takes nobody gave."""
+    monkeypatch.setattr(gpu_postprocessing, "_FIRST_TILE", 64)
+    engine = engine_of(lambda x: yolov5(x) * 1.00095, batch=4)  # white is just beyond what the kernels take for a score
+    cpu, gpu = (Detector(engine, device=device, pipeline="yolov5", iou=0.3) for device in ("cpu", None))
+    good = [np.minimum(image, 250) for image in pictures(3)]
+    odd = [*good[:2], np.full((SIDE, SIDE, 3), 255, np.uint8)]
+    asked = []
+    monkeypatch.setattr(_Batch, "_on_cpu", lambda self, ask=_Batch._on_cpu: asked.append(True) or ask(self))
+    for images in (good, odd, good, odd, good):
+        check_same(gpu(images), cpu(images))
+    assert len(asked) == 2
+
+
 def test_a_second_batch_is_one_graph_and_takes_no_memory(engine_of, log):
     detector = Detector(engine_of(yolov5, batch=1), pipeline="yolov5")
     (image,) = pictures(1)
@@ -155,6 +181,19 @@ def test_batches_of_few_sizes_are_kept(engine_of):
     for count in (1, 2, 3, 5, 7, 9, 20):
         check_same(detector(pictures(count)), expected(pictures(count)))
     assert {count: len(batches) for count, batches in detector._steps._idle.items()} == {1: 1, 2: 1, 4: 1, 8: 1, 9: 1}
+
+
+def test_batches_of_before_a_refit_are_let_go(engine_of):
+    engine = engine_of(yolov5)
+    detector = Detector(engine, pipeline="yolov5")
+    found = detector(pictures(1))
+    (before,) = detector._steps._idle[1]
+    engine.refits += 1  # as Engine.refit does, beside the session that it puts in place
+    check_same(detector(pictures(1)), found)
+    (after,) = detector._steps._idle[1]
+    assert after is not before
+    check_same(detector(pictures(1)), found)
+    assert detector._steps._idle[1] == [after]
 
 
 def test_what_a_detector_holds_is_freed_with_it(engine_of):

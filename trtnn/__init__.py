@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trtnn import vision as vision
     from trtnn.accuracy.report import Fp16Report
     from trtnn.build.config import BuildConfig
+    from trtnn.checkpoint.lora import merge_lora
     from trtnn.classifier import Classifier
     from trtnn.compare import Comparison
     from trtnn.detector import Detector
@@ -52,6 +53,7 @@ _LATER = {
     "EngineTiming": "trtnn.engine.timing",
     "Fp16Report": "trtnn.accuracy.report",
     "from_torch": "",
+    "merge_lora": "trtnn.checkpoint.lora",
     "models": "",
     "quantize": "trtnn.quantization.quantizing",
     "save_source": "trtnn.from_torch.saving",
@@ -105,6 +107,7 @@ __all__ = [
     "int32",
     "int64",
     "load",
+    "merge_lora",
     "modules",
     "quantize",
     "save",

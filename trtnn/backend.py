@@ -48,6 +48,7 @@ class Capabilities:
         device_memory_v2: an engine tells the memory of its contexts by ``device_memory_size_v2``.
         needs_profile_sharing: contexts share an optimisation profile only where PROFILE_SHARING_0806 is set
             (TensorRT 8.6; 10 has the feature by that name and does so anyway).
+        hardware_compatible: it builds engines for all GPUs since Ampere (TensorRT-RTX ignores the setting).
     """
 
     strongly_typed: bool
@@ -66,6 +67,7 @@ class Capabilities:
     typed_quantize: bool
     device_memory_v2: bool
     needs_profile_sharing: bool
+    hardware_compatible: bool
 
     @property
     def plugins(self) -> bool:
@@ -108,6 +110,8 @@ class Backend:
             typed_quantize=hasattr(trt.IQuantizeLayer, "to_type"),
             device_memory_v2=hasattr(trt.ICudaEngine, "device_memory_size_v2"),
             needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
+            hardware_compatible="AMPERE_PLUS" in trt.HardwareCompatibilityLevel.__members__
+            and not hasattr(trt.IBuilderConfig, "set_compute_capability"),
         )
         self.logger = _make_logger(trt)
         # A list of pairs, for hashing a DType may load torch.

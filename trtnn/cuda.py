@@ -117,3 +117,23 @@ def is_done(stream: int) -> bool:
     """Tell whether all that was put on a stream, by its handle, is done; no where the driver does not say."""
     cuda = driver()
     return cuda is not None and cuda.cuStreamQuery(ctypes.c_void_p(stream)) == 0
+
+
+def is_capturing(stream: int) -> bool:
+    """Tell whether work on a stream, by its handle, is being captured in a CUDA graph; no where there is no driver."""
+    cuda, status = driver(), ctypes.c_int()
+    return (
+        cuda is not None
+        and cuda.cuStreamIsCapturing(ctypes.c_void_p(stream), ctypes.byref(status)) == 0
+        and status.value != 0
+    )
+
+
+def wait_for_all() -> None:
+    """Wait until all work of the current context is done; nothing where there is no driver.
+
+    Raises:
+        EngineError: the GPU reported an error.
+    """
+    if driver() is not None:
+        call("cuCtxSynchronize")

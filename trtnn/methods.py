@@ -113,7 +113,21 @@ def _filled(input: Tensor, value: Any) -> Tensor:
 
 
 def _to_type(dtype: DType) -> Callable[[Tensor], Tensor]:
-    return lambda input: cast(input, dtype)
+    def method(input: Tensor) -> Tensor:
+        return cast(input, dtype)
+
+    method.__doc__ = f"Return the elements as {dtype.name}."
+    return method
+
+
+def _copied(input: Tensor, src: Any) -> Tensor:
+    """Return the elements of another tensor, in the shape and type of ``input``."""
+    return cast(expand(src, input.shape), input.dtype)
+
+
+def _is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
+    """Return True: what lies how in memory is the engine's to decide."""
+    return True
 
 
 # The functions that are methods under the same name.
@@ -176,18 +190,18 @@ METHODS: dict[str, Any] = {
     **{f"__r{name}__": _swapped(function) for name, function in OPERATORS_OF_TWO.items()},
     "__getitem__": getitem,
     "__setitem__": setitem,
-    "T": property(lambda input: permute(input, range(input.ndim)[::-1])),
-    "mT": property(lambda input: transpose(input, -2, -1)),
-    "H": property(lambda input: permute(input, range(input.ndim)[::-1])),
-    "mH": property(lambda input: transpose(input, -2, -1)),
+    "T": property(lambda input: permute(input, range(input.ndim)[::-1]), doc="It with its dimensions reversed."),
+    "mT": property(lambda input: transpose(input, -2, -1), doc="It with its last two dimensions exchanged."),
+    "H": property(lambda input: permute(input, range(input.ndim)[::-1]), doc="T, as no element is complex."),
+    "mH": property(lambda input: transpose(input, -2, -1), doc="mT, as no element is complex."),
     "bfloat16": _to_type(bfloat16),
     "bool": _to_type(bool_),
     "byte": _to_type(uint8),
     **dict.fromkeys(("contiguous", "cpu", "cuda", "requires_grad_", "detach_"), _as_it_is),
     "expand_as": expand_as,
-    "device": property(lambda input: DEVICE),
-    "is_cuda": property(lambda input: True),
-    "requires_grad": property(lambda input: False),
+    "device": property(lambda input: DEVICE, doc="The GPU that the engine runs on."),
+    "is_cuda": property(lambda input: True, doc="True: an engine runs on a GPU."),
+    "requires_grad": property(lambda input: False, doc="False: nothing is learned in an engine."),
     "data": property(_as_it_is),
     "double": double,
     "element_size": element_size,
@@ -195,7 +209,7 @@ METHODS: dict[str, Any] = {
     "half": _to_type(float16),
     "imag": property(imag),
     "int": _to_type(int32),
-    "is_contiguous": lambda input, memory_format=None: True,
+    "is_contiguous": _is_contiguous,
     "is_floating_point": is_floating_point,
     "item": item,
     "long": _to_type(int64),
@@ -240,7 +254,7 @@ METHODS_IN_PLACE: dict[str, Any] = {
         f"{name}_": reshaping_in_place(METHODS[name])
         for name in ("squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze")
     },
-    "copy_": in_place(lambda input, src: cast(expand(src, input.shape), input.dtype)),
+    "copy_": in_place(_copied),
     "fill_": in_place(_filled),
     "fill_diagonal_": in_place(fill_diagonal),
     "put_": in_place(put),

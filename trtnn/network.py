@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trtnn.accuracy.rounding import PrecisionReport
     from trtnn.build.config import BuildConfig
     from trtnn.engine.engine import Engine
+    from trtnn.engine.refitting import Refittable
     from trtnn.graph.quantization import Declared, Placement
     from trtnn.shapes.call import Shapes
     from trtnn.table import Content
@@ -432,6 +433,12 @@ class Network:
         if config is not None and options:
             raise ArgumentError("build takes a BuildConfig or options, not both")
         return build(self.graph, config or BuildConfig.from_options(options), self.metadata)
+
+    def refittable(self) -> Refittable:
+        """Return the arrays that a refit of an engine of this network exchanges, by layer and role."""
+        from trtnn.build.refitting import refittable
+
+        return refittable(self.graph)
 
 
 def check_samples(samples: Any) -> None:

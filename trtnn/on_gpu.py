@@ -68,12 +68,20 @@ class OnGpu:
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to the GPU; those that lie there stay where they are."""
         count = self._count(len(images))
-        try:
-            batch = self._idle.setdefault(count, []).pop()
-        except IndexError:  # all are under way
-            batch = _Batch(self.engine, self.network, self.pipeline, self.thresholds, count)
+        batch = self._take(count) or _Batch(self.engine, self.network, self.pipeline, self.thresholds, count)
         batch.begin(images, first)
         return batch
+
+    def _take(self, count: int) -> _Batch | None:
+        """Return a batch that is idle, and none whose weights were exchanged since; None where all are under way."""
+        idle = self._idle.setdefault(count, [])
+        while True:
+            try:
+                batch = idle.pop()
+            except IndexError:
+                return None
+            if batch.refits == self.engine.refits:
+                return batch
 
     def compute(self, prepared: _Batch) -> _Batch:
         """Put all the work on the batch's stream."""
@@ -104,6 +112,7 @@ class _Batch:
         assert pipeline.head is not None  # Detector says so
         self.count, self._thresholds, self._head = count, thresholds, pipeline.head
         height, width = network.size
+        self.refits = engine.refits  # before a worker is made: a refit between the two is seen the next time
         self._lane = lane = Lane()
         shapes, self._worker = engine.attach((count, 3, height, width), lane.handle)
         (self._input,) = (self._worker.addresses[name] for name in shapes.inputs)
@@ -210,13 +219,13 @@ class _Batch:
         self._owners = []
         if after is None:
             return self._on_cpu()
-        while (found := self._results.read(count)).is_good:
-            if found.is_done:
-                return found.detections()
+        # Each of the network's images, also one that nobody gave: what is counted is 0 again only where one is done.
+        while not self._results.read(self.count).is_done:
             tile += 1
             self._pick(lane.handle, self._described_at + self._images.nbytes, tile)
             lane.synchronize()
-        return self._on_cpu()
+        found = self._results.read(count)
+        return found.detections() if found.is_good else self._on_cpu()
 
     def _enter(self) -> None:
         """Make the GPU the calling thread's own, unless it is since :meth:`begin`."""

@@ -16,6 +16,7 @@ from tests.bindings.api import Api, make_stubs
 from tests.bindings.uses import Unclear, Use, uses_of_package, uses_of_source
 from tests.bindings.versions import VERSIONS, Bindings
 from trtnn.build.config import DEFAULT_TARGETS
+from trtnn.build.refitting import ROLES
 from trtnn.dtypes import ALL, float8_e4m3fn
 from trtnn.ops.padding import SLICE_MODES
 from trtnn.ops.resizing import RESIZE_MODES
@@ -39,6 +40,7 @@ NAMES = (
     "typed_quantize",
     "device_memory_v2",
     "needs_profile_sharing",
+    "hardware_compatible",
 )
 CAPABILITIES = {
     "8.6.1": (
@@ -58,9 +60,46 @@ CAPABILITIES = {
         False,
         False,
         True,
+        True,
     ),
-    "10.13.0.35": (True, True, False, False, True, False, True, True, True, True, True, True, True, True, True, True),
-    "11.4.0.106": (True, False, False, False, True, False, True, True, True, True, True, True, True, True, True, False),
+    "10.13.0.35": (
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+    ),
+    "11.4.0.106": (
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        True,
+        False,
+        True,
+    ),
 }
 LACKING_DTYPES = {"8.6.1": {"bfloat16", "int64"}, "10.13.0.35": set(), "11.4.0.106": set()}
 
@@ -77,6 +116,8 @@ GUARDED = {
     "ILayer.set_output_type": "not strongly_typed",
     "ITensor.dtype =": "not strongly_typed",
     "ComputeCapability": "targets",
+    "HardwareCompatibilityLevel.AMPERE_PLUS": "hardware_compatible",
+    "IBuilderConfig.hardware_compatibility_level =": "hardware_compatible",
     "IBuilderConfig.num_compute_capabilities": "targets",
     "IBuilderConfig.set_compute_capability": "targets",
     "ICudaEngine.device_memory_size": "not device_memory_v2",
@@ -102,6 +143,7 @@ OPEN = {
     "trt.*": (),
     "trt.InterpolationMode.*": (*(name for _, name in RESIZE_MODES.values()), *SAMPLE_MODES.values()),
     "trt.SampleMode.*": ("STRICT_BOUNDS", *SLICE_MODES.values(), *SAMPLE_PADDING.values()),
+    "trt.WeightsRole.*": tuple(role for roles in ROLES.values() for role in roles.values()),
     "trt.ComputeCapability.*": tuple(target.upper() for target in DEFAULT_TARGETS),
 }
 

@@ -1,5 +1,6 @@
 """Building: targets, options, progress, and what is said when it fails."""
 
+import dataclasses
 import enum
 import sys
 from types import SimpleNamespace
@@ -262,3 +263,25 @@ def test_a_plugin_brings_no_libraries_along():
     settings = SimpleNamespace(get_tactic_sources=lambda: 0b1111, set_tactic_sources=kept.append)
     leave_out_libraries(settings, SimpleNamespace(TacticSource=Source))
     assert kept == [1 << Source.EDGE_MASK_CONVOLUTIONS]
+
+
+@named_targets
+def test_an_engine_for_all_gpus_since_ampere(net, monkeypatch):
+    message = message_of(BackendError, net.compile, targets=("sm86",), hardware_compatible=True)
+    assert "ignores hardware_compatible" in message
+    assert "name the GPUs: targets=" in message
+    backend = get_backend()  # it takes the setting as others do, and does nothing with it
+    able = dataclasses.replace(backend.capabilities, hardware_compatible=True)
+    monkeypatch.setattr(backend, "capabilities", able)
+    assert net.compile(targets=("sm86",), hardware_compatible=True).description["hardware_compatible"] == "ampere_plus"
+    graph = net.trace().graph  # whose builder is one that remembers: TensorRT-RTX shows the level as it was
+    for config, given in ((BuildConfig(hardware_compatible=True), True), (BuildConfig(), False)):
+        settings = SimpleNamespace(set_compute_capability=lambda *_: None)
+        graph.builder = SimpleNamespace(create_builder_config=lambda settings=settings: settings)
+        trtnn.build.build._make_settings(graph, config, ("sm86",))
+        level = getattr(settings, "hardware_compatibility_level", None)
+        assert level == (backend.trt.HardwareCompatibilityLevel.AMPERE_PLUS if given else None)
+    assert "hardware_compatible" not in net.compile(targets=("sm86",)).description
+    message = message_of(BackendError, net.compile, targets=("sm75",), hardware_compatible=True)
+    assert "for GPUs since sm80, and the one here is sm75" in message
+    assert "hardware_compatible is True or False" in message_of(ArgumentError, BuildConfig, hardware_compatible=1)

@@ -16,6 +16,7 @@ import trtnn.build.timing_cache
 import trtnn.files
 from tests import ROOT
 from tests.helpers import ONE_TARGET, message_of, trace
+from tests.quantization.networks import detector, images, quantize
 from trtnn import BuildConfig, get_backend
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
 from trtnn.errors import BackendError
@@ -204,7 +205,8 @@ def measuring():
 
 
 def found(backend, **options):
-    file = trtnn.build.build._find_timing_cache(backend, BuildConfig(**options))
+    graph = SimpleNamespace(backend=backend, placement=None)
+    file = trtnn.build.build._find_timing_cache(graph, BuildConfig(**options))
     return None if file is None else file.parent
 
 
@@ -225,6 +227,19 @@ def test_a_home_that_cannot_be_written_is_a_warning(measuring, monkeypatch, tmp_
         assert found(measuring) is None
 
 
+def test_quantised_networks_have_files_of_their_own(measuring, tmp_path):
+    """TensorRT 8.6 drops a timing cache in which another of them left something."""
+    plain, (x,) = detector(), images(1, 1, 4, 16, 16)
+    graphs = [quantize(detector(), [x * factor]).trace().graph for factor in (1, 1, 2)]
+    files = []
+    for graph in (plain.trace().graph, *graphs):
+        object.__setattr__(graph, "backend", SimpleNamespace(**vars(measuring), trt=graph.trt))
+        files.append(trtnn.build.build._find_timing_cache(graph, BuildConfig(timing_cache=tmp_path)).name)
+    assert "quantized" not in files[0]
+    assert files[1] == files[2]
+    assert len(set(files)) == 3
+
+
 @pytest.mark.skipif(not get_backend().capabilities.targets, reason="this TensorRT measures")
 def test_tensorrt_rtx_measures_nothing(tmp_path):
     network = trace(lambda x: x + 1, (4,))
@@ -238,7 +253,7 @@ def test_tensorrt_rtx_measures_nothing(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_build_goes_through_tensorrts_own_timing_cache(monkeypatch, path):
-    monkeypatch.setattr(trtnn.build.build, "_find_timing_cache", lambda backend, config: path)
+    monkeypatch.setattr(trtnn.build.build, "_find_timing_cache", lambda graph, config: path)
     for _ in range(2):
         engine = trace(lambda x: x + 1, (4,)).build(**ONE_TARGET)
         assert engine.plan.nbytes > 0

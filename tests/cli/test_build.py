@@ -14,6 +14,7 @@ from trtnn import get_backend
 from trtnn.cli.options import resized_inputs
 from trtnn.cli.sources import fill_empty, make_model
 from trtnn.cli.values import read_size
+from trtnn.errors import BuildError
 from trtnn.examples.digits import WEIGHTS
 
 TARGET = [word for target in ONE_TARGET.get("targets", ()) for word in ("--target", target)]
@@ -43,6 +44,20 @@ def test_how_it_is_built(run, tmp_path, monkeypatch):
         assert (result.code, result.err) == (0, "")
     options = [(c.optimization_level, c.workspace_bytes, c.max_aux_streams, c.tf32) for c in built]
     assert options == [(None, None, None, True), (0, 64 << 20, 3, False)]
+
+
+def test_engines_that_take_weights_or_other_gpus(run, tmp_path, monkeypatch):
+    built = []
+
+    def stop(graph, config, metadata):
+        built.append((config.refittable, config.hardware_compatible))
+        raise BuildError("as far as this")
+
+    monkeypatch.setattr(trtnn.build.build, "build", stop)
+    common = ["build", WEIGHTS, "-o", tmp_path / "a.engine", "--size", 32, *TARGET]
+    for options in ([], ["--refittable"], ["--hardware-compatible"]):
+        assert "as far as this" in run(*common, *options).err
+    assert built == [(False, False), (True, False), (False, True)]
 
 
 def test_an_engine_for_a_range_of_sizes(run, tmp_path):
@@ -194,12 +209,14 @@ class TestNothingIsBuilt:
         result = run("build", path)
         assert result.code == 1
         assert "no model of trtnn has parameters named like these: fc.weight, fc.bias" in result.err
-        assert "known: yolov5n, yolov5s" in result.err
+        assert "known: YOLOv5, YOLOv5u, " in result.err
 
     def test_of_a_model_that_there_is_not(self, run):
         result = run("build", WEIGHTS, "--model", "yolo5s")
         assert result.code == 1
-        assert result.err.startswith("error: no model is called 'yolo5s'\n  nearest: yolov5s\n  known: yolov5n, ")
+        assert result.err.startswith(
+            "error: no model is called 'yolo5s'\n  nearest: yolov5s\n  trtnn models lists all "
+        )
 
     def test_of_weights_of_another_model(self, run):
         result = run("build", WEIGHTS, "--model", "yolov5s")

@@ -54,7 +54,9 @@ def test_a_training_checkpoint_says_what_was_taken_and_more(run, tmp_path):
         "model: none that trtnn knows",
     ]
     torch.save({"model.10.m.0.attn.qkv.conv.weight": torch.ones(1)}, tmp_path / "b.pt")
-    assert run("inspect", tmp_path / "b.pt").out.endswith("model: YOLO11 or a later one, which trtnn has not\n")
+    assert run("inspect", tmp_path / "b.pt").out.endswith(
+        "model: YOLO11 or a later one in another form, which trtnn has not\n"
+    )
 
 
 def test_a_model_s_name(run):
@@ -162,7 +164,9 @@ def test_an_engine_whose_plan_was_changed(run, tmp_path):
 def test_nothing_of_that_name(run):
     result = run("inspect", "yolov5z6")
     assert result.code == 1
-    message = "error: there is no file yolov5z6, and no model of that name\n  nearest: yolov5x6\n  known: yolov5n, "
+    message = (
+        "error: there is no file yolov5z6, and no model of that name\n  nearest: yolov5x6\n  trtnn models lists all "
+    )
     assert result.err.startswith(message)
     assert run("inspect", "n" * 5000).code == 1
 
@@ -170,3 +174,23 @@ def test_nothing_of_that_name(run):
 def test_options_of_a_name_are_not_for_files(run):
     result = run("inspect", WEIGHTS, "--size", 64, "--fp16")
     assert result == (1, "", "error: --size, --fp16 would change nothing here\n  this is for a model\n")
+
+
+def test_whether_an_engine_runs_there(run, tmp_path):
+    path = tmp_path / "a.engine"
+    module = Linear(3, 2)
+    fill_empty(module)
+    engine = module.compile({"input": (1, 3)}, **ONE_TARGET)
+    engine.save(path)
+    (gpu,) = engine.targets
+    result = run("inspect", path, "--for", f"{gpu},driver=580", "--json", tmp_path / "a.json")
+    assert result.code == 0
+    assert "nothing speaks against it\n" in result.out
+    said = json.loads((tmp_path / "a.json").read_text())["can_run"]
+    assert (said["on"], said["can_run"], said["problems"]) == (f"{gpu},driver=580", True, [])
+    result = run("inspect", path, "--for", "sm61", "--json", tmp_path / "a.json")
+    assert result.code == 1
+    assert "it cannot run\n  the GPU there is sm61: build it again for this one\n" in result.out
+    assert json.loads((tmp_path / "a.json").read_text())["can_run"]["problems"]
+    assert "this is for an engine" in run("inspect", WEIGHTS, "--for", "sm61").err
+    assert "'sm' tells nothing of a machine" in run("inspect", path, "--for", "sm").err

@@ -9,7 +9,7 @@ from tests.helpers import ONE_TARGET, message_of, trace
 from tests.standin import stand_in
 from trtnn import Engine
 from trtnn.engine.engine import TIMING_WARM_UP
-from trtnn.engine.inspector import EngineLayer, module_paths, read_layer
+from trtnn.engine.inspector import EngineLayer, module_paths, quantized_as, read_layer
 from trtnn.engine.timing import EngineTiming, holder
 from trtnn.errors import ArgumentError, EngineError
 
@@ -246,3 +246,23 @@ def test_engines_are_built_to_be_looked_into(network, monkeypatch):
     definition = network.graph.definition
     for index in range(definition.num_layers):
         assert definition.get_layer(index).metadata == definition.get_layer(index).name
+
+
+def test_what_a_quantised_module_was_built_as():
+    rows = [
+        {"Name": "a.conv/quantize", "LayerType": "Reformat", "Inputs": [{"Format/Datatype": "Row major linear FP32"}]},
+        {
+            "Name": "a.conv/weight + a.conv/quantize_2 + a.conv + PWN(a.act, a.act/elementwise)",
+            "LayerType": "CaskConvolution",
+            "Inputs": [{"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format"}],
+            "Outputs": [{"Format/Datatype": "Row major linear FP32"}],
+        },
+        {
+            "Name": "b + PWN(b.act)",
+            "LayerType": "CaskConvolution",
+            "Inputs": [{"Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}],
+        },
+        {"Name": "__myl_c", "Metadata": "c", "LayerType": "kgen", "Inputs": [{"Datatype": "FP8"}]},
+    ]
+    built = quantized_as(map(read_layer, rows), ["a.conv", "a.act", "b", "c", "d"])
+    assert built == {"a.conv": "int8", "a.act": "int8", "b": "float16", "c": "float8_e4m3fn", "d": ""}

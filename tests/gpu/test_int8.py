@@ -82,6 +82,7 @@ def test_an_engine_in_int8_gives_what_the_reference_does(name, fp16):
     expected = network.run(x)
     with network.build(**OPTIONS) as engine:
         result = engine(x)
+        built = engine.quantized_as()
         kinds = [(layer.name, layer.kind, layer.precision) for layer in engine.layers()]
     size = np.sqrt((expected**2).mean())
     error, of_rounding = (
@@ -90,4 +91,6 @@ def test_an_engine_in_int8_gives_what_the_reference_does(name, fp16):
     )
     print(name, fp16, f"error {error:.1e} where int8 itself makes {of_rounding:.1e}")
     print(*kinds, sep="\n")
+    if name == "chain" and fp16:
+        assert set(built.values()) == {"int8"}, built
     assert error < of_rounding / 3  # a number beside a half may go the other way, and no more than a few do

@@ -74,7 +74,7 @@ def pick_by_kernels(
             picking.launch(kernels, lane.handle, addresses, wanted, placed, memory, pinned.ctypes.data, count, tile)
             lane.synchronize()
             told = results.read(count)
-            if told.is_done or not told.is_good:
+            if told.is_done:
                 break
             tile += 1
         found.append(told.detections() if told.is_good else None)

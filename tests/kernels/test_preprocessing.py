@@ -13,7 +13,7 @@ from trtnn.vision import Preprocessing, preprocess
 from trtnn.vision.gpu_preprocessing import opencv_is_exact
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FITS = ["letterbox", "stretch", "corner", "warp"]
+FITS = ["letterbox", "stretch", "stretch-antialias", "corner", "warp"]
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

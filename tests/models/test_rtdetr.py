@@ -18,6 +18,7 @@ from trtnn.detector import Detector
 from trtnn.errors import ArgumentError, CheckpointError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
 from trtnn.models.rtdetr import RTDETR, anchors_of, positions_of
+from trtnn.vision.pipelines import PIPELINES
 
 NAMES = list(RTDETR.variants)
 CLASSES = 7
@@ -418,13 +419,28 @@ def test_a_folder_of_transformers(name, tmp_path):
 
 @needs_transformers
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("source", [(1200, 1600), (97, 131), (721, 333), (320, 192), (1, 9)])
+def test_images_are_prepared_as_by_transformers(source):
+    """As by its processor that uses torchvision, to the byte; by Pillow's within one, as other sums are rounded."""
+    transformers = import_transformers()
+    image = np.random.default_rng(0).integers(0, 256, (*source, 3), np.uint8)
+    ours, _ = PIPELINES["rtdetr"].preprocess([image], (320, 192))
+    for name, most in (("RTDetrImageProcessor", 0.001), ("RTDetrImageProcessorPil", 1.001)):
+        processor = getattr(transformers, name)(size={"height": 320, "width": 192})
+        # Of one row or column it would guess which axis has the channels.
+        theirs = processor(images=image, return_tensors="np", input_data_format="channels_last")["pixel_values"]
+        assert theirs.shape == ours.shape
+        assert np.abs(255 * (ours - theirs)).max() < most
+
+
+@needs_transformers
+@pytest.mark.filterwarnings("ignore")
 def test_a_detector_finds_what_transformers_does():
-    """Images that are smaller than the canvas, whose pixels transformers and OpenCV make alike but for rounding."""
     transformers = import_transformers()
     theirs = twin.well_scaled(transformers_module("rtdetr_r18"))
     processor = transformers.RTDetrImageProcessor(size={"height": 160, "width": 192})
     coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
-    image = np.ascontiguousarray(coarse.repeat(24, 0).repeat(20, 1))
+    image = coarse.repeat(97, 0).repeat(83, 1)
     with torch.no_grad():
         output = theirs(**processor(images=image, return_tensors="pt"))
     sizes = [image.shape[:2]]
@@ -472,10 +488,17 @@ def test_a_config_that_says_otherwise_is_refused(changes, words, tmp_path):
     assert f"the checkpoint does not fit rtdetr_r18: {words}; nothing was loaded" in message
 
 
-def test_images_that_are_prepared_otherwise_are_refused(tmp_path):
-    state = folder(tmp_path, CONFIG, {"do_normalize": True})
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"do_normalize": True}, "do_normalize: True in the file, False here"),
+        ({"resample": 3}, "resample: 3 in the file, 2 here"),
+    ],
+)
+def test_images_that_are_prepared_otherwise_are_refused(changes, words, tmp_path):
+    state = folder(tmp_path, CONFIG, changes)
     message = message_of(StateDictError, from_state_dict, state)
-    assert "preprocessor_config.do_normalize: True in the file, False here; nothing was loaded" in message
+    assert f"preprocessor_config.{words}; nothing was loaded" in message
     assert "model.load_state_dict(dict(state_dict))" in message
     assert from_state_dict(dict(state)).name == "rtdetr_r18"
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import trtnn
 from tests.helpers import ONE_TARGET, layers, message_of
@@ -114,6 +115,55 @@ def test_what_is_quantised_builds(dtype, fp16):
     assert engine.description["quantized"] == {"0.conv": _name(dtype), "1": _name(dtype), "3": _name(dtype)}
 
 
+def test_attention_with_its_projections():
+    """Its forward has three layers of parts of one weight, and two products."""
+    torch.manual_seed(0)
+    twin = torch.nn.MultiheadAttention(16, 4, batch_first=True).eval()
+    model = modules.MultiheadAttention(16, 4, batch_first=True)
+    model.load_state_dict(twin.state_dict())
+    model.inputs = {"query": (2, 6, 16), "key": (2, 8, 16), "value": (2, 8, 16)}
+    q, k, v = images(1, 2, 6, 16)[0], *images(2, 2, 8, 16, seed=3)
+    quantize(model, [(q, k, v * 3)], method="max")
+    assert model.input_scale.shape == (3,)
+    assert model.weight_scale.shape == (48,)
+    for number, x in enumerate((q, k, v * 3)):
+        assert model.input_scale.data[number] == pytest.approx(np.abs(x).max() / 127)
+    expected_scales = twin.in_proj_weight.detach().abs().amax(1).numpy() / 127
+    np.testing.assert_allclose(model.weight_scale.data, expected_scales, rtol=1e-6)
+    network = model.trace()
+    with torch.no_grad():
+        expected, _ = twin(*map(torch.from_numpy, (q, k, v * 3)))
+    result = network.run(q, k, v * 3)[0]
+    error = np.abs(result - expected.numpy()).max() / np.abs(expected.numpy()).max()
+    assert 1e-4 < error < 0.03
+    reads = readers(network)
+    assert sum(kinds[:2] == ["DEQUANTIZE", "DEQUANTIZE"] for kinds in reads.values()) == 6
+    network.build(**ONE_TARGET)
+    wrong = model.product_scale.data[:1]
+    model.product_scale = trtnn.Buffer(1, 2, data=wrong)
+    assert "has scales for 1 products of matrices, and runs 2" in message_of(ArgumentError, model.trace)
+    model.input_scale = trtnn.Buffer((), data=np.float32(1))
+    del model.product_scale
+    assert "holds 1 scales for 3 layers" in message_of(ArgumentError, model.trace)
+
+
+def test_a_layer_that_is_called_twice_has_one_scale_for_both():
+    class Twice(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs, self.shared = {"x": (2, 8)}, Linear(8, 8)
+
+        def forward(self, x):
+            return self.shared(F.relu(self.shared(x)) * 10)
+
+    (x,) = images(1, 2, 8)
+    model = filled(Twice())
+    largest = np.abs(10 * np.maximum(x @ model.shared.weight.data.T + model.shared.bias.data, 0)).max()
+    quantize(model, [x], method="max")
+    assert model.shared.input_scale.item() == pytest.approx(max(largest, np.abs(x).max()) / 127, rel=1e-5)
+    assert len(layers(model.trace(), "QUANTIZE")) >= 3
+
+
 BUILDS = {"int8": ONE_TARGET, "fp8": {"targets": ("sm89",)} if ONE_TARGET else {}}
 
 
@@ -146,6 +196,15 @@ def test_a_module_is_not_in_int8_and_in_fp32():
     model = quantize(detector(), images(1, 1, 4, 16, 16))
     message = message_of(ArgumentError, lambda: model.trace(fp16=True, fp32_modules=("join",)))
     assert "the module join.conv is quantised, and fp32_modules keeps it in fp32" in message or "join.conv" in message
+
+
+def test_fp32_modules_by_themselves_leave_alone_what_is_quantised():
+    samples = images(1, 1, 4, 16, 16)
+    model = quantize(detector(), samples, modules=["first", "second"])
+    network = model.trace(fp16=True, fp32_modules="auto", samples=samples, tolerance=0.0)
+    assert "join.conv" in network.graph.precision.fp32_modules
+    assert "first.conv" not in network.graph.precision.fp32_modules
+    assert readers(network)["first.conv"][:2] == ["DEQUANTIZE", "DEQUANTIZE"]
 
 
 def test_an_output_of_the_network_is_rounded_where_its_module_says_so():

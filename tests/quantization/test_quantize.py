@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import trtnn
-from tests.helpers import message_of
+from tests.helpers import RUNS_HERE, message_of
 from tests.quantization.networks import detector, filled, images, quantize
 from trtnn.build.fingerprint import fingerprint
-from trtnn.errors import ArgumentError, CheckpointError, ShapeError, StateDictError
+from trtnn.errors import ArgumentError, CheckpointError, EngineError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential
 from trtnn.quantization import calibration
@@ -99,9 +99,10 @@ def test_quantising_again_measures_again():
     assert not hasattr(model.head, "input_scale")
 
 
-def test_the_last_layers_stay_as_they_are_where_nothing_is_said():
+def test_both_ends_stay_as_they_are_where_nothing_is_said():
     model = trtnn.quantize(detector(), images(1, *SHAPE))
     assert not hasattr(model.head, "input_scale")
+    assert not hasattr(model.stem.conv, "input_scale"), "it reads 4 channels"
     assert hasattr(model.join.conv, "input_scale")
     alone = filled(Sequential(Conv2d(4, 8, 1)))
     alone.inputs = {"input": SHAPE}
@@ -274,3 +275,44 @@ def test_half_of_the_scales_is_missing():
     quantised = quantize(detector(), images(1, *SHAPE))
     plain = {name: array for name, array in state.items() if "scale" not in name and "quant_max" not in name}
     assert "missing: head.input_scale" in message_of(StateDictError, lambda: quantised.load_state_dict(plain))
+
+
+# -- on a GPU ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_with_inner_outputs_gives_the_same_scales(monkeypatch):
+    """The engine is stood in for by the reference of the network that it would be built of."""
+    built = []
+
+    class Engine:
+        def __init__(self, network) -> None:
+            self.network = network
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_) -> None:
+            pass
+
+        def run_flat(self, **arrays):
+            return self.network.run_flat(**arrays)
+
+    def build(network, **options) -> Engine:
+        built.append(options)
+        return Engine(network)
+
+    monkeypatch.setattr(calibration, "check_gpu", lambda: None)
+    monkeypatch.setattr(calibration.Network, "build", build)
+    samples = images(3, *SHAPE)
+    expected = quantize(detector(), samples).state_dict()
+    result = quantize(detector(), samples, on_gpu=True).state_dict()
+    assert built == [{"optimization_level": 0, "tf32": False}]
+    assert list(result) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_allclose(result[name], array, rtol=1e-6, err_msg=name)
+
+
+def test_a_gpu_that_is_not_there():
+    if not RUNS_HERE:
+        assert "no GPU was found" in refused(EngineError, images(1, *SHAPE), on_gpu=True)
+        assert "no GPU was found" in refused(EngineError, images(1, *SHAPE), modules="fastest")

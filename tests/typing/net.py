@@ -1,4 +1,4 @@
-"""The README's network, as a user writes it: checked in strict mode, and never run."""
+"""A network as a user writes it: checked in strict mode, and never run."""
 
 import numpy as np
 

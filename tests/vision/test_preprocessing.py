@@ -137,7 +137,7 @@ def seen_and_true(source: tuple[int, int], canvas: tuple[int, int], fit: str, at
     found = []
     for axis in (1, 0):  # x, and then y
         place = at * source[axis]
-        scale = canvas[axis] / source[axis] if fit == "stretch" else ratio
+        scale = canvas[axis] / source[axis] if fit.startswith("stretch") else ratio
         line = ramp(source[axis], place, scale)
         line = line if axis == 1 else line[:, None]
         image = np.broadcast_to(line[..., None], (*source, 3))
@@ -161,12 +161,13 @@ UNUSUAL = [
 ]
 
 
-@pytest.mark.parametrize("fit", ["letterbox", "corner", "stretch"])
+@pytest.mark.parametrize("fit", ["letterbox", "corner", "stretch", "stretch-antialias"])
 def test_markers_come_back_to_where_they_are(fit):
     """To 0.1 px of the canvas: what 8 bits of the ramp, and OpenCV's weights of 11 bits, leave of a place."""
     for index, (source, canvas) in enumerate([*RANDOM, *UNUSUAL]):
         tall = max(source[0] / source[1], source[1] / source[0])
-        if min(source) * min(canvas[0] / source[0], canvas[1] / source[1]) < 24 or (fit == "stretch" and tall > 4):
+        room = min(source) * min(canvas[0] / source[0], canvas[1] / source[1])
+        if room < 24 or (fit.startswith("stretch") and tall > 4):
             continue  # no room for the ramp
         for back, place, scale in seen_and_true(source, tuple(map(int, canvas)), fit, (0.3, 0.5, 0.7)[index % 3]):
             assert abs(back - place) < 0.1 / min(scale, 1), (source, canvas, back, place)
@@ -182,7 +183,7 @@ def test_markers_of_centernet_come_back_to_where_its_own_project_has_them():
 
 
 def test_a_long_thin_picture_is_prepared_without_the_memory_for_all_of_it():
-    for fit in ("letterbox", "corner", "stretch", "crop", "cover"):
+    for fit in ("letterbox", "corner", "stretch", "stretch-antialias", "crop", "cover"):
         for shape in ((1, 400_000), (400_000, 1)):
             image = np.full((*shape, 3), 77, np.uint8)
             tracemalloc.start()
@@ -216,6 +217,14 @@ def reduced(image: np.ndarray, side: int, length: int, wanted: range) -> np.ndar
     return np.array(rows)
 
 
+def by_torch(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image's bytes as torch resizes them with antialiasing, and torchvision by it."""
+    planes = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", antialias=True)
+    assert resized.dtype == torch.uint8
+    return resized[0].permute(1, 2, 0).numpy()
+
+
 def canvas_of(image: np.ndarray, size: tuple[int, int], how: Preprocessing) -> np.ndarray:
     """An image on its canvas, in the order of its channels that the network takes."""
     image = np.ascontiguousarray(image if how.channels == "RGB" else image[..., ::-1])
@@ -223,6 +232,8 @@ def canvas_of(image: np.ndarray, size: tuple[int, int], how: Preprocessing) -> n
     ratio = min(size[0] / height, size[1] / width)
     if how.fit == "stretch":
         return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    if how.fit == "stretch-antialias":
+        return by_torch(image, size)
     if how.fit == "warp":
         x, y = ((canvas - side * ratio) / 2 for canvas, side in ((size[1], width), (size[0], height)))
         return cv2.warpAffine(image, np.array([[ratio, 0, x], [0, ratio, y]]), size[::-1], borderValue=how.fill)
@@ -405,6 +416,17 @@ class TestWaysToLie:
         np.testing.assert_allclose(pixels, normalised(expected), atol=1e-5)
         assert placement.area == pytest.approx((0, 0, size[1], size[0]))
 
+    def test_stretched_with_antialiasing(self, source, size):
+        """As torch resizes bytes, to the byte; by the mean in double within one of 255."""
+        image = noise(*source)
+        pixels, placement = prepared(image, size, "stretch-antialias")
+        np.testing.assert_allclose(pixels, normalised(by_torch(image, size)), atol=1e-5)
+        planes = torch.from_numpy(image).permute(2, 0, 1)[None].double()
+        exact = torch.nn.functional.interpolate(planes, size=size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        canvas = (pixels * PLAIN["std"] + PLAIN["mean"]) * 255
+        assert np.abs(canvas - exact.numpy()).max() < 1.001
+        assert placement == Placement(source, size, (size[1] / source[1], size[0] / source[0]), (0, 0))
+
     @pytest.mark.parametrize(("fit", "share"), [("crop", 256 / 224), ("cover", 1)])
     def test_the_middle_cut_out(self, source, size, fit, share):
         image = noise(*source)
@@ -420,7 +442,7 @@ class TestWaysToLie:
         assert placement.offset == (-left, -top)
         assert placement.scale == (width / source[1], height / source[0])
 
-    @pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "crop", "cover"])
+    @pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "stretch-antialias", "crop", "cover"])
     def test_boxes_come_back(self, source, size, fit):
         _, placement = prepared(noise(*source), size, fit)
         boxes = np.array([[0, 0, source[1], source[0]], [3, 4, 20, 11.5]])
@@ -429,7 +451,7 @@ class TestWaysToLie:
         np.testing.assert_allclose(placement.to_source(on_canvas), boxes, atol=1e-4)
 
 
-@pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "crop", "cover"])
+@pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "stretch-antialias", "crop", "cover"])
 def test_what_is_seen_is_where_the_placement_says(fit):
     image = np.zeros((240, 320, 3), np.uint8)
     image[90:150, 120:200] = 255
@@ -439,7 +461,7 @@ def test_what_is_seen_is_where_the_placement_says(fit):
     np.testing.assert_allclose(seen, [[120, 90, 200, 150]], atol=1.5 / min(placement.scale))
 
 
-@pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "crop", "cover"])
+@pytest.mark.parametrize("fit", ["letterbox", "corner", "warp", "stretch", "stretch-antialias", "crop", "cover"])
 def test_blue_comes_first_where_it_is_to(fit):
     image, numbers = noise(60, 80), {"fill": (1, 2, 3), "mean": (0.1, 0.2, 0.3), "std": (1, 2, 4)}
     (rgb,), _ = preprocess([image], 64, how=Preprocessing(fit, **{n: v[::-1] for n, v in numbers.items()}))
@@ -462,7 +484,8 @@ def test_a_fixed_square_canvas_is_centernets():
     [
         (
             {"fit": "lettrbox"},
-            "preprocessing has no fit 'lettrbox'\n  known: letterbox, corner, warp, stretch, crop, cover",
+            "preprocessing has no fit 'lettrbox'\n"
+            "  known: letterbox, corner, warp, stretch, stretch-antialias, crop, cover",
         ),
         ({"channels": "GBR"}, "preprocessing has no channels 'GBR'\n  known: RGB, BGR"),
         ({"mean": (1, 2)}, r"mean of preprocessing is a number for each channel\n  got: \(1, 2\)"),

@@ -1,1 +1,1 @@
-"""What half precision does to a network, and which modules are better kept out of it."""
+"""What half precision and quantisation do to a network, and which modules are better kept out of them."""

@@ -10,11 +10,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from trtnn.backend import Backend
-from trtnn.build.config import BuildConfig, check_fp8, resolve_targets
+from trtnn.build.config import BuildConfig, check_compatible, check_fp8, resolve_targets
 from trtnn.build.describe import describe
 from trtnn.build.engine_cache import cache_key, find_or_build
+from trtnn.build.fingerprint import fingerprint
 from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
+from trtnn.build.refitting import describe_refittable
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
 from trtnn.build.watching import watched
 from trtnn.engine.engine import Engine
@@ -22,12 +23,15 @@ from trtnn.engine.file import read_shapes
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.engine.metadata import check_metadata
 from trtnn.engine.plan import deserialize
+from trtnn.engine.preflight import AMPERE_PLUS
 from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.files import default_cache_dir, make_cache_folder
 from trtnn.graph.graph import Graph
 from trtnn.shapes.profiles import lengths_in
 from trtnn.shapes.symbolic import is_static
 from trtnn.signals import held_signals
+
+_DIGITS = 16  # of a digest that are enough to tell a user's networks apart
 
 # The options that an engine does not depend on; its description has the targets, resolved.
 _NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
@@ -45,12 +49,21 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     metadata = check_metadata(metadata)  # they may have been changed since the trace
     targets = resolve_targets(graph.backend, config.targets)
     check_fp8(graph, targets)
+    if config.hardware_compatible:
+        check_compatible(graph.backend, targets)
+    exchangeable = describe_refittable(graph) if config.refittable else None  # before layers are pinned
     settings, pins = _make_settings(graph, config, targets)
     show = config.progress if config.progress is not None else sys.stderr.isatty()
     name = str(metadata.get("model", "network"))
 
+    said = {
+        **({} if config.tf32 else {"tf32": False}),
+        **({"hardware_compatible": AMPERE_PLUS} if config.hardware_compatible else {}),
+        **({"refittable": exchangeable} if exchangeable else {}),
+    }
+
     def described(plan: Any) -> dict[str, Any]:
-        return {**describe(graph, targets, metadata, plan), **({} if config.tf32 else {"tf32": False})}
+        return {**describe(graph, targets, metadata, plan), **said}
 
     described_now = described(b"")
     try:
@@ -90,6 +103,10 @@ def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) ->
         settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_bytes)
     if config.max_aux_streams is not None:
         settings.max_aux_streams = config.max_aux_streams
+    if config.hardware_compatible:
+        settings.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if config.refittable:
+        settings.set_flag(trt.BuilderFlag.REFIT)
     if graph.plugins:
         leave_out_libraries(settings, trt)
     _add_profiles(graph, settings)
@@ -124,7 +141,7 @@ def _add_profiles(graph: Graph, settings: Any) -> None:
 
 def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins) -> Any:
     backend = graph.backend
-    file = _find_timing_cache(backend, config)
+    file = _find_timing_cache(graph, config)
     measured = timing_cache(settings, file) if file else nullcontext()
     watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
@@ -141,8 +158,9 @@ def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, sho
     return plan
 
 
-def _find_timing_cache(backend: Backend, config: BuildConfig) -> Path | None:
+def _find_timing_cache(graph: Graph, config: BuildConfig) -> Path | None:
     """Return the file of the timing cache, or None for a build without one."""
+    backend = graph.backend
     if backend.capabilities.targets:  # what builds for GPUs that are not here cannot measure on them
         if config.timing_cache:
             raise BackendError(
@@ -153,10 +171,12 @@ def _find_timing_cache(backend: Backend, config: BuildConfig) -> Path | None:
     if config.timing_cache is False:
         return None
     folder = config.timing_cache or config.cache_dir
+    is_quantized = graph.placement is not None
+    network = fingerprint(graph.definition, graph.trt, graph.plugins)[:_DIGITS] if is_quantized else ""
     if folder is not None:
-        return timing_cache_file(make_cache_folder(folder), backend)
+        return timing_cache_file(make_cache_folder(folder), backend, network)
     try:
-        return timing_cache_file(make_cache_folder(default_cache_dir()), backend)
+        return timing_cache_file(make_cache_folder(default_cache_dir()), backend, network)
     except ArgumentError as error:  # nobody asked for this one
         warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)
         return None

@@ -22,6 +22,8 @@ DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
 # https://docs.nvidia.com/deeplearning/tensorrt/latest/getting-started/support-matrix.html, supported precision modes
 _FIRST_WITH_FP8 = 89
 
+_FIRST_COMPATIBLE = 80  # Ampere, of HardwareCompatibilityLevel.AMPERE_PLUS
+
 # A GPU runs no more kernels at once, which is also more than any network has side by side.
 # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#compute-capabilities, resident grids per device
 MOST_STREAMS = 128
@@ -49,6 +51,10 @@ class BuildConfig:
         max_aux_streams: how many CUDA streams beside the caller's TensorRT may use for layers that do not wait for each
             other, which takes more memory; as many as it thinks fit where None. One pays at small batches; more cost
             time but in a CUDA graph. TensorRT 8.6 cannot profile an engine that uses any.
+        hardware_compatible: build for all GPUs since Ampere (sm80), with kernels that each of them has, which may be
+            slower. TensorRT-RTX builds for named ``targets`` instead.
+        refittable: build an engine that :meth:`trtnn.Engine.refit` gives new weights. It may be slower, since TensorRT
+            does without kernels that weights are built into.
         progress: show a progress bar; where None, if standard error is a terminal.
         cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
             options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
@@ -64,6 +70,8 @@ class BuildConfig:
     tf32: bool = True
     workspace_bytes: int | None = None
     max_aux_streams: int | None = None
+    hardware_compatible: bool = False
+    refittable: bool = False
     progress: bool | None = None
     cache_dir: str | os.PathLike[str] | None = None
     timing_cache: str | os.PathLike[str] | Literal[False] | None = None
@@ -77,6 +85,9 @@ class BuildConfig:
             raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level!r}")
         if not isinstance(self.tf32, bool):
             raise ArgumentError(f"tf32 is True or False, not {self.tf32!r}")
+        for name in ("hardware_compatible", "refittable"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(f"{name} is True or False, not {getattr(self, name)!r}")
         if self.progress is not None and not isinstance(self.progress, bool):
             raise ArgumentError(f"progress is True, False or None, not {self.progress!r}")
         limit = self.workspace_bytes
@@ -124,6 +135,25 @@ def check_fp8(graph: Graph, targets: Sequence[str]) -> None:
             f"{', '.join(lacking)} has no fp8, and {len(modules)} modules are quantised to it",
             f'GPUs since sm{_FIRST_WITH_FP8} have it: targets=("sm{_FIRST_WITH_FP8}",)',
             'int8 is for all: trtnn.quantize(model, samples, "int8")',
+        )
+
+
+def check_compatible(backend: Backend, targets: Sequence[str]) -> None:
+    """Check that an engine for all GPUs since Ampere can be built.
+
+    Raises:
+        BackendError: this TensorRT has no such engines, or the GPU here is an older one.
+    """
+    if not backend.capabilities.hardware_compatible:
+        raise BackendError(
+            f"{backend} does not build one engine for all GPUs since Ampere: it ignores hardware_compatible",
+            f"name the GPUs: targets={DEFAULT_TARGETS}",
+        )
+    older = [target for target in targets if int(target.removeprefix("sm")) < _FIRST_COMPATIBLE]
+    if older:
+        raise BackendError(
+            f"hardware_compatible is for GPUs since sm{_FIRST_COMPATIBLE}, and the one here is {', '.join(older)}",
+            "build without it, for this GPU alone",
         )
 
 

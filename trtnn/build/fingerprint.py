@@ -7,7 +7,7 @@ TensorRT adds to a layer can be forgotten here. What cannot be compared is an er
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +21,12 @@ from trtnn.graph.plugin_layer import PluginLayer
 _TENSOR_PROPERTIES = ("name", "dtype", "shape", "location", "allowed_formats", "dynamic_range")
 
 
-def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLayer] | None = None) -> str:
+def fingerprint(
+    definition: Any,
+    trt: ModuleType,
+    plugins: Mapping[str, PluginLayer] | None = None,
+    shapes_alone: Mapping[str, Collection[str]] | None = None,
+) -> str:
     """Return the digest of all that a network definition holds: layers, weights, connections, inputs and outputs.
 
     Args:
@@ -29,6 +34,7 @@ def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLa
         trt: the TensorRT module that it came from.
         plugins: what its plugins were made of, by the names of their layers; their libraries' content counts as well.
             Of others what they serialise to counts, which only plugins of TensorRT 8 show.
+        shapes_alone: by layer type the arrays of which type and length count, and not what they hold.
 
     Raises:
         BuildError: it holds something that cannot be compared.
@@ -40,7 +46,9 @@ def fingerprint(definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLa
         for kind, layer in read_layers(definition, trt):
             inputs = [_name(layer.get_input(i)) for i in range(layer.num_inputs)]
             outputs = [(_tensor(layer.get_output(i)), _is_pinned(layer, i)) for i in range(layer.num_outputs)]
-            properties = _properties(kind, layer, trt, (plugins or {}).get(layer.name))
+            properties = _properties(
+                kind, layer, trt, (plugins or {}).get(layer.name), (shapes_alone or {}).get(kind, ())
+            )
             content.append((kind, inputs, properties, outputs))
     content += [("output", _name(definition.get_output(i))) for i in range(definition.num_outputs)]
     return digest(repr(content).encode())
@@ -60,7 +68,9 @@ def _is_pinned(layer: Any, index: int) -> bool:
     return hasattr(layer, "output_type_is_set") and layer.output_type_is_set(index)
 
 
-def _properties(kind: str, layer: Any, trt: ModuleType, plugin: PluginLayer | None) -> list[tuple[str, Any]]:
+def _properties(
+    kind: str, layer: Any, trt: ModuleType, plugin: PluginLayer | None, shapes_alone: Collection[str]
+) -> list[tuple[str, Any]]:
     """Return the name and the value of each property of a layer, and for a plugin what it was made of."""
     if type(layer) is trt.ILayer:
         raise BuildError(f"two networks with a layer of type {kind} cannot be compared", "build without cache_dir")
@@ -71,7 +81,9 @@ def _properties(kind: str, layer: Any, trt: ModuleType, plugin: PluginLayer | No
         if name == "block_shape" and kind in ("QUANTIZE", "DEQUANTIZE"):  # of blocks, which trtnn quantises none by
             continue  # and where there are none, to read it is an error
         try:
-            properties.append((name, _plain(getattr(layer, name))))
+            value = getattr(layer, name)
+            is_left_out = name in shapes_alone and isinstance(value, np.ndarray)
+            properties.append((name, (value.dtype.str, value.shape) if is_left_out else _plain(value)))
         except (TypeError, ValueError, RuntimeError) as error:
             raise BuildError(
                 f"two networks with a layer like {layer.name!r} cannot be compared",

@@ -21,9 +21,16 @@ from trtnn.files import atomic_write, check_trusted, file_name, locked, open_reg
 _MAGIC = b"trtnn timing cache 1\n"
 
 
-def timing_cache_file(folder: Path, backend: Backend) -> Path:
-    """Return where the measurements of this TensorRT on this GPU are kept."""
-    of = (backend.name, backend.version, *gpus()[:1], gpu_name())
+def timing_cache_file(folder: Path, backend: Backend, quantized: str = "") -> Path:
+    """Return where the measurements of this TensorRT on this GPU are kept.
+
+    Args:
+        folder: of timing caches.
+        backend: what measures.
+        quantized: of a network with Quantize layers its digest, for a file of its own: TensorRT 8.6 drops a cache that
+            another such network left something in ("Myelin error from unknown graph").
+    """
+    of = (backend.name, backend.version, *gpus()[:1], gpu_name(), *([f"quantized-{quantized}"] if quantized else []))
     return folder / f"timing-{'-'.join(map(file_name, of))}.cache"
 
 

@@ -85,6 +85,12 @@ def build(
         ),
     ] = None,
     aux_streams: AuxStreams = None,
+    refittable: Annotated[
+        bool, typer.Option("--refittable", help="Build an engine that takes new weights; it may be slower.")
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="Build for all GPUs since Ampere; it may be slower.")
+    ] = False,
     cache: Cache = None,
 ) -> None:
     """Build an engine of a checkpoint, or of a model with its weights. With TensorRT-RTX this needs no GPU.
@@ -111,6 +117,8 @@ def build(
         optimization_level=level,
         workspace_bytes=None if workspace is None else workspace << 20,
         max_aux_streams=aux_streams,
+        refittable=refittable,
+        hardware_compatible=hardware_compatible,
         cache_dir=cache,
     )
     engine.save(path)

@@ -79,6 +79,9 @@ def detect(
     names: Names = None,
     pipeline: PipelineName = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    gpu_jpeg: Annotated[
+        bool, typer.Option("--gpu-jpeg", help="Let nvImageCodec decode JPEG files on the GPU, where it is installed.")
+    ] = False,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="Drop no frame of a camera or a stream, however far behind.")
     ] = False,
@@ -136,7 +139,7 @@ def detect(
             unread.append(source.name)
             print_note("skipped", "yellow", error)
 
-        on_gpu = detector.device == "cuda"
+        on_gpu = gpu_jpeg and detector.device == "cuda"
         frames = read_frames([source for source, _ in found], skip, max_pixels, by_gpu=on_gpu, every_frame=every_frame)
         for item in frames:
             under_way.append(item)

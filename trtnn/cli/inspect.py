@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,12 +17,14 @@ from trtnn.cli.program import command, print_line
 from trtnn.cli.sources import check_exists, fill_empty, is_model, make_model
 from trtnn.cli.tables import print_engine, print_state_dict
 from trtnn.engine.file import SUFFIXES
+from trtnn.errors import escape_controls
 
 
 @command(
     "trtnn inspect yolov5s.pt",
     "trtnn inspect yolov5s --fp16 --depth 2",
     "trtnn inspect yolov5s.engine --json engine.json",
+    "trtnn inspect yolov5s.engine --for sm86,driver=550,tensorrt=10.13",
     "trtnn inspect mine.py:Net",
 )
 def inspect(
@@ -32,14 +35,25 @@ def inspect(
     depth: Annotated[
         int | None, typer.Option(min=1, help="Sum up by module, told apart by this many names of its path.")
     ] = None,
+    there: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="MACHINE",
+            help="For an engine: whether it will run there, such as sm86,driver=550,tensorrt=10.13; or here.",
+        ),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Show what a checkpoint, a network or an engine holds.
 
     A checkpoint gives its tensors and the model they belong to, a model's name or FILE.py:CLASS the layers of its
-    network, an engine file its description. --size, --batch, --fp16 and --depth are for models.
+    network, an engine file its description. --size, --batch, --fp16 and --depth are for models. With --for an engine
+    that cannot run there is the exit status 1.
     """
+    found = None
     if is_model(what):
+        refuse({"--for": there}, "this is for an engine")
         model = fill_empty(make_model(what))
         network = model.trace(resized_inputs(model, size, batch), fp16=fp16)
         print_line(network.summary(depth))
@@ -52,12 +66,19 @@ def inspect(
             engine.check_plan()
             print_engine(engine)
             values = {**engine.description, "plan_bytes": engine.plan.nbytes}
+            if there is not None:
+                found = engine.can_run(None if there == "here" else there)
+                print_line(escape_controls(str(found), keep="\n"))
+                values["can_run"] = {"on": there, "can_run": bool(found), **dataclasses.asdict(found)}
         else:
+            refuse({"--for": there}, "this is for an engine")
             state_dict = trtnn.load(what)
             print_state_dict(state_dict)
             values = _checkpoint_values(state_dict)
     if json:
         write_json(json, values)
+    if found is not None and not found:
+        raise typer.Exit(1)
 
 
 def _network_values(network: trtnn.Network) -> dict[str, Any]:

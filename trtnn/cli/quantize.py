@@ -62,7 +62,7 @@ def quantize(
         list[str] | None,
         typer.Option(
             help="A module not to quantise, or a pattern; may be repeated. none: quantise all.",
-            show_default="the last layers, which no other quantised one comes behind",
+            show_default="the last layers, and convolutions over up to 4 channels",
         ),
     ] = None,
     tolerance: Annotated[

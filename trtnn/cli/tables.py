@@ -21,7 +21,7 @@ from trtnn.vision.detections import label_of
 
 MAX_ROWS = 50
 _LONGEST_LINE = 160  # characters of one in a table's cell; training arguments are some thousands
-_NOT_SHOWN = ("structure", "plan_bytes", "plan_digest", "modules")
+_NOT_SHOWN = ("structure", "plan_bytes", "plan_digest", "modules", "refittable")
 
 
 def counted(number: int, thing: str) -> str:

@@ -6,19 +6,23 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trtnn.backend import INSTALL, Backend, get_backend
-from trtnn.cuda import gpu_name, gpus
+from trtnn.cuda import gpu_memory, gpu_name, gpus, is_capturing, wait_for_all
+from trtnn.digest import digest
 from trtnn.engine import file as engine_file
 from trtnn.engine.calls import Call
-from trtnn.engine.inspector import EngineLayer, inspect_engine, inspect_layers
+from trtnn.engine.inspector import EngineLayer, inspect_engine, inspect_layers, quantized_as
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
+from trtnn.engine.preflight import Place, Preflight, check_place, describe_gpus
+from trtnn.engine.refitting import Key, Refittable, digests_of, exchange, find_changed, inputs_of, shown
 from trtnn.engine.session import AttachedWorker, GraphWorker, Session
 from trtnn.engine.timing import EngineTiming, make_recorder
 from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
@@ -29,6 +33,7 @@ from trtnn.shapes.call import CallShapes, Shapes, check_arrays, check_numpy_has,
 from trtnn.shapes.profiles import Ranges, lengths_in
 from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length
+from trtnn.signals import held_signals
 from trtnn.structure import unflatten
 from trtnn.table import render_html
 
@@ -64,6 +69,8 @@ class Engine:
 
     Attributes:
         description: the JSON values of the file: versions, targets, precision, inputs, outputs and the model's own.
+        retracer: what traces the model that it was built of with other weights, None where it was read from a file.
+        refits: how often :meth:`refit` changed it; who holds a worker or a graph of it takes a new one then.
     """
 
     def __init__(self, plan: Any, description: Mapping[str, Any]) -> None:
@@ -74,6 +81,10 @@ class Engine:
         self._session: Session | None = None
         self._closed = self._checked = False
         self._lock = threading.RLock()
+        self.retracer: Any = None
+        self.refits = 0
+        self._refitting = threading.Lock()
+        self._retired: Session | None = None  # of before the last refit, for calls that it interrupted
 
     def _described(self) -> Shapes:
         """Return the inputs and the outputs, of which TensorRT is asked where the description is not ours."""
@@ -194,7 +205,7 @@ class Engine:
         d = self.description
         is_described = self._shapes is not None
         if is_described:
-            needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU of {', '.join(self.targets)}"
+            needs = f"it needs {d['backend']} {d['tensorrt']} and a GPU {describe_gpus(d)}"
             install = f"install it: {INSTALL[d['backend']]}=={d['tensorrt']}"
         else:
             needs = "a plan without trtnn's description tells nothing until the TensorRT and the GPU it is for are here"
@@ -204,25 +215,61 @@ class Engine:
             raise EngineError(
                 "this engine cannot run here: no TensorRT", needs, install if is_described else error.summary
             ) from error
-        problems = []
-        if is_described and backend.name != d["backend"]:
-            problems.append(f"the TensorRT here is {backend}; TRTNN_BACKEND chooses between those installed")
-        elif is_described and backend.version != d["tensorrt"]:
-            problems.append(f"the version here is {backend.version}: build it again, or install the engine's version")
-        if is_described and (backend.name, backend.version) != (d["backend"], d["tensorrt"]):
-            problems.append(install)
-        if not gpus():
-            problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
-        elif is_described and gpus()[0] not in self.targets:
-            problems.append(f"the GPU here is {gpus()[0]}: build it again for this one")
-        if problems:
-            raise EngineError(f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *problems)
+        here = Place("here", (*gpus(), "")[0], backend.name, backend.version)
+        found = check_place(d, 0, here) if is_described else _check_bare(here)
+        if not found:
+            raise EngineError(
+                f"this engine, of {d.get('model', 'a network')}, cannot run here", needs, *found.problems, *found.build
+            )
         return backend
+
+    def can_run(self, there: str | None = None) -> Preflight:
+        """Tell, without loading the plan, whether this engine will run here, or on another machine.
+
+        >>> engine.can_run("sm86,driver=550,tensorrt=10.13")
+        >>> if not (found := engine.can_run()):
+        ...     print(found)
+
+        Plans run in the very version of TensorRT that built them. What neither the description nor ``there`` tells is
+        in ``unknown``, and does not count.
+
+        Args:
+            there: what is known of a machine: the GPU's compute capability, ``driver``, ``tensorrt`` or
+                ``tensorrt_rtx`` with its version or the beginning of one, ``memory`` of the GPU, such as ``8GB``. None
+                for this one.
+
+        Returns:
+            What is true where nothing speaks against it, with what does, what is not known, and what to build.
+
+        Raises:
+            ArgumentError: a part of ``there`` tells nothing of a machine.
+        """
+        place = self._here() if there is None else Place.parse(there)
+        if self._shapes is None:
+            return _check_bare(place)
+        found = check_place(self.description, self.plan.nbytes, place)
+        if found and there is None and self.description.get("plugins"):
+            try:
+                load_plugins(self.description["plugins"])
+            except (BackendError, EngineError) as error:
+                return Preflight((error.summary, *error.details), found.unknown, found.build)
+            return Preflight((), tuple(line for line in found.unknown if "plugins" not in line), ())
+        return found
+
+    def _here(self) -> Place:
+        gpu, memory = (*gpus(), "")[0], gpu_memory()
+        free = None if memory is None else memory[0]
+        try:
+            backend = get_backend()
+        except BackendError:
+            return Place("here", gpu, "no TensorRT", "", memory_bytes=free)
+        return Place("here", gpu, backend.name, backend.version, memory_bytes=free)
 
     def _check_gpu_name(self) -> None:
         """Warn where the GPU here is of the right capability and another model, which TensorRT runs engines on."""
         built, here = harmless_text(str(self.description.get("gpu") or "")), gpu_name()
-        if built and here and built != here:
+        compatible = "hardware_compatible" in self.description
+        if built and here and built != here and not compatible:
             warnings.warn(
                 f"this engine was built on {built}, and this is {here}: TensorRT chose its kernels for the other; "
                 "build it again if it is slow or fails",
@@ -257,7 +304,8 @@ class Engine:
     def run_flat(self, *args: Any, out: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Run the engine and return its outputs by name, and not as ``forward`` does; see :meth:`__call__`."""
         call = self._call(args, kwargs, out)
-        return call.run(self._open().worker(call.shapes.profile))
+        session = self._open()  # held to the end of the call: a refit may put another in its place
+        return call.run(session.worker(call.shapes.profile))
 
     def pinned_inputs(self, profile: int = 0) -> dict[str, np.ndarray]:
         """Return uninitialised arrays in page-locked memory for the inputs, by name, as large as a profile takes.
@@ -417,6 +465,19 @@ class Engine:
 
         return write_page(path, lambda: [self.facts(timing, network, reports, layer_info), *facts_of(against)], open)
 
+    def quantized_as(self) -> dict[str, str]:
+        """Return what TensorRT made of each module that was quantised, by path: the type that its kernel reads.
+
+        It is ``"int8"`` or ``"float8_e4m3fn"``, another type where TensorRT built it otherwise, and empty where the
+        engine does not tell.
+
+        >>> {path: dtype for path, dtype in engine.quantized_as().items() if dtype not in ("int8", "float8_e4m3fn")}
+
+        Raises:
+            EngineError: the engine cannot be loaded here.
+        """
+        return quantized_as(self.layers(), self.description.get("quantized", {}))
+
     def profile(self, *args: Any, **kwargs: Any) -> EngineTiming:
         """Call :meth:`timing` under the name that it had before."""
         warn_renamed("trtnn.Engine.profile", "trtnn.Engine.timing")
@@ -459,11 +520,98 @@ class Engine:
             )
         return EngineTiming.of_runs(times[TIMING_WARM_UP:], self.layers())
 
+    # -- new weights --------------------------------------------------------------------------------------------------
+
+    def refit(self, weights: Any) -> list[str]:
+        """Give the engine new weights without building it again: all of them, or on any error none.
+
+        >>> engine = model.compile(refittable=True)
+        >>> engine.refit(trtnn.load("newer.pt"))
+        >>> engine.refit({"model.24.m.0.bias": bias})
+
+        The model is traced again with the weights, and TensorRT is given the arrays of the network that changed, such
+        as a convolution's into which a BatchNorm is folded. Other threads may call the engine meanwhile: calls that
+        have begun end on the old weights, and later ones have the new. While it works the GPU holds the engine twice.
+        CUDA graphs of :meth:`cuda_graph` and of Detectors are captured again at their next call; graphs that were
+        captured otherwise keep the old weights. ``save`` writes the new ones.
+
+        Args:
+            weights: a state dict by the model's own names, of which what is not there stays; or a model that has one.
+                An engine that was read from a file takes the model, a trtnn Module with all of its weights.
+
+        Returns:
+            The arrays of the network that changed, by layer and role: ``"model.0.conv KERNEL"``.
+
+        Raises:
+            EngineError: it was not built refittable, cannot run here, was closed, or TensorRT does not exchange an
+                array; or the calling thread captures a CUDA graph; or with the weights the network is another.
+            StateDictError: a name or a shape is not the model's; all are listed.
+            DTypeError: a weight does not fit in fp16.
+            ArgumentError: it is no state dict and no model.
+        """
+        if "refittable" not in self.description:
+            raise EngineError(
+                "this engine was not built to take new weights", "build it so: model.compile(..., refittable=True)"
+            )
+        with self._refitting, self._traced(weights) as network:
+            fresh = network.refittable()
+            changed = find_changed(self.description["refittable"], fresh)
+            if changed:
+                self._exchange(changed, fresh)
+            return list(map(shown, changed))
+
+    @contextmanager
+    def _traced(self, weights: Any) -> Iterator[Any]:
+        """Yield the network with other weights."""
+        if self.retracer is not None:
+            with self.retracer.traced(weights) as network:
+                yield network
+            return
+        if not callable(getattr(weights, "trace", None)):
+            raise ArgumentError(
+                "an engine that was read from a file, or built of a Network, does not know its model",
+                "give the model: model.load_state_dict(weights); engine.refit(model)",
+            )
+        shapes, d = self._described(), self.description
+        inputs = {name: inputs_of(spec, shapes.profiles) for name, spec in shapes.inputs.items()}
+        yield weights.trace(
+            inputs,
+            fp16=d.get("precision") == "float16",
+            fp32_modules=d.get("fp32_modules", ()),
+            outputs=d.get("inner_outputs", ()),
+        )
+
+    def _exchange(self, changed: list[Key], fresh: Refittable) -> None:
+        backend, shapes = self.check_runnable(), self._described()
+        self._open()  # it says so where the engine was closed, and checks the plan
+        if is_capturing(device_memory().current_handle()):
+            raise EngineError(
+                "an engine takes no new weights while this thread captures a CUDA graph", "refit it before, or after"
+            )
+        session = Session(backend, self.plan, shapes)
+        exchange(backend, session.engine, changed, fresh.arrays)
+        with held_signals():
+            plan = session.engine.serialize()
+        if plan is None:
+            raise EngineError("TensorRT could not write the engine with its new weights", *backend.logger.take())
+        plan = memoryview(bytes(plan))
+        said = {"plan_bytes": plan.nbytes, "plan_digest": digest(plan)}
+        refittable = {**self.description["refittable"], "arrays": digests_of(fresh.arrays)}
+        wait_for_all()  # who still holds the session of the refit before may have work there
+        with self._lock:
+            if self._closed:
+                session.close()
+                raise EngineError("this engine was closed", "load it again")
+            self._retired, self._session, self.plan, self._file = self._session, session, plan, None
+            self.description |= {**said, "refittable": refittable}
+            self.refits += 1
+
     def close(self) -> None:
         """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
         with self._lock:
-            session, self._session, self._closed = self._session, None, True
-        if session is not None:
+            sessions, self._closed = (self._session, self._retired), True
+            self._session = self._retired = None
+        for session in filter(None, sessions):
             session.close()
 
     def __enter__(self) -> Engine:
@@ -494,6 +642,13 @@ class Engine:
         return unflatten(self.description["structure"], outputs)
 
 
+def _check_bare(place: Place) -> Preflight:
+    """Tell whether a plan that nothing describes will run."""
+    lacks = ("no GPU was found here; without one, model.trace().run(...) computes on the CPU",)
+    what = "what a plan without trtnn's description needs: TensorRT tells where it can load it"
+    return Preflight(lacks if place.gpu == "" else (), (what,), ())
+
+
 def _told(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
@@ -511,6 +666,7 @@ class GraphedEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._workers: dict[tuple[tuple[Length, ...], ...], GraphWorker] = {}
+        self._refits = engine.refits
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run the graph; see :meth:`Engine.__call__`."""
@@ -523,7 +679,11 @@ class GraphedEngine:
         return self._worker(shapes).bare(shapes)
 
     def _worker(self, shapes: CallShapes) -> GraphWorker:
+        refits = self.engine.refits  # before the session, so that a refit between the two is seen the next time
         session = self.engine._open()  # it says so where the engine was closed, which freed the workers as well
+        if refits != self._refits:
+            self._workers.clear()
+            self._refits = refits
         key = tuple(spec.shape for spec in shapes.inputs.values())
         if key not in self._workers:
             self._workers[key] = session.capture(shapes)

@@ -224,6 +224,7 @@ def _check(description: Mapping[str, Any]) -> None:
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"its {key} are not a list of strings: {texts!r:.200}")
     _check_quantized(description.get("quantized", {}))
+    _check_refittable(description.get("refittable"))
     shown = [description["plan_digest"], *description["targets"], *description.get("plugins", [])]
     for text in (*shown, *description["inputs"], *description["outputs"]):
         if not text.isprintable():
@@ -238,6 +239,15 @@ def _check(description: Mapping[str, Any]) -> None:
 def _check_quantized(quantized: Any) -> None:
     if not isinstance(quantized, dict) or not all(isinstance(dtype, str) for dtype in quantized.values()):
         raise TypeError(f"its quantized modules are no types by path: {quantized!r:.200}")
+
+
+def _check_refittable(refittable: Any) -> None:
+    if refittable is None:
+        return
+    arrays = refittable.get("arrays") if isinstance(refittable, dict) else None
+    texts = [refittable.get("skeleton"), *arrays.values()] if isinstance(arrays, dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"what can be exchanged in it is no table of digests: {refittable!r:.200}")
 
 
 def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | None = None) -> None:

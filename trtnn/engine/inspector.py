@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ _AROUND = re.compile(
     r"\b(copied_)?(re|un)?(shape|squeeze|transpose)(_node)?_(before|after)_|"
     r" *\[profile +\d+\]"  # of all optimisation profiles but the first
 )
+_QUANTISED = ("int8", "float8_e4m3fn")
+_MOVING = ("Reformat", "NoOp", "Shuffle", "Constant")  # layers of an engine that compute nothing
 _PROFILE = re.compile(r"\[profile +(\d+)\]")
 _POINTWISE = re.compile(r"\bPWN\(|\)| *\[profile +\d+\]")
 _BETWEEN = re.compile(r" \+ | \|\| |, |\.\.\.|[\x1e\x1f]")  # the last stand between the metadata of several layers
@@ -97,12 +100,14 @@ class EngineLayer:
         paths: of the modules that it comes from; none where TensorRT added it for itself.
         kind: TensorRT's type of it, such as ``"CaskConvolution"``; empty where the engine does not tell.
         precision: the element type of its first output, such as ``"float16"``; empty where the engine does not tell.
+        reads: likewise of its first input.
     """
 
     name: str
     paths: tuple[str, ...]
     kind: str = ""
     precision: str = ""
+    reads: str = ""
 
 
 def inspect_engine(engine: Any, trt: ModuleType) -> dict[str, Any]:
@@ -142,8 +147,9 @@ def read_layer(row: Any) -> EngineLayer:
     """Return what the inspector says of a layer: its name alone, or a dict."""
     if isinstance(row, str):
         return EngineLayer(row, module_paths(row))
-    name, first = str(row.get("Name", "")), [*layer_ends(row, "Outputs"), {}][0]
-    return EngineLayer(name, module_paths(layer_names(row)), str(row.get("LayerType", "")), tensor_type(first))
+    reads, gives = (tensor_type([*layer_ends(row, side), {}][0]) for side in ("Inputs", "Outputs"))
+    kind = str(row.get("LayerType", ""))
+    return EngineLayer(str(row.get("Name", "")), module_paths(layer_names(row)), kind, gives, reads)
 
 
 def layer_names(row: str | dict[str, Any]) -> str:
@@ -168,3 +174,23 @@ def tensor_type(tensor: dict[str, Any]) -> str:
     # 8.6 has both in one text, "Channel major FP16 format where channel % 8 == 0"; 10 has them apart.
     text = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
     return next((dtype for dtype, pattern in _PRECISIONS.items() if re.search(rf"\b({pattern})", text)), "")
+
+
+def quantized_as(layers: Iterable[EngineLayer], asked: Iterable[str]) -> dict[str, str]:
+    """Return what the layers of modules that were to be quantised read in an engine, by path.
+
+    Of a module with several layers, such as a convolution with what brings data into its format, it is int8 or fp8
+    where one that computes reads that; empty where the engine has no layer of the module, or does not tell.
+
+    Args:
+        layers: of the engine.
+        asked: the paths of the modules.
+    """
+    types: dict[str, str] = dict.fromkeys(asked, "")
+    for built in layers:
+        if built.kind in _MOVING:
+            continue
+        for path in built.paths:
+            if path in types and types[path] not in _QUANTISED:
+                types[path] = built.reads
+    return types

@@ -123,7 +123,7 @@ class EngineTiming:
         for name, milliseconds, mean in means:
             one = inspected.get(name) or read_layer(name)
             share = milliseconds / total if total else 0.0
-            rows.append(LayerTime(name, one.paths, one.kind, one.precision, milliseconds, share, mean))
+            rows.append(LayerTime(name, one.paths, one.kind, one.precision, one.reads, milliseconds, share, mean))
         return cls(tuple(rows), runs)
 
     def save(self, path: str | os.PathLike[str]) -> Path:

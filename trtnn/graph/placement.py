@@ -16,8 +16,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from trtnn.errors import ArgumentError, where
-from trtnn.graph.definition import loop_ranges, present_inputs, read_layers
+from trtnn.graph.definition import flat_array, loop_ranges, present_inputs, read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.quantization import Declared, Placement, Rounding, check_backend
 
@@ -82,6 +84,11 @@ class Edges:
         maker = self.made_by(name)
         return maker is not None and maker.kind in WITH_KERNEL and len(self.readers[name]) == 1
 
+    def is_product(self, index: int) -> bool:
+        """Whether a layer multiplies two matrices neither of which is known while tracing."""
+        edge = self.layers[index]
+        return edge.kind == "MATRIX_MULTIPLY" and not any(map(self.is_constant, edge.reads))
+
     def passes_on(self, index: int) -> bool:
         """Whether a layer gives only numbers that it was given, so that it may round before or after."""
         return index not in self.looped and _gives_its_input(self.layers[index].kind, self.layers[index].layer)
@@ -142,59 +149,126 @@ def demands(graph: Graph, edges: Edges, declared: Mapping[str, Declared]) -> Pla
                 f"{where(path)} is quantised, and fp32_modules keeps it in fp32",
                 "leave it out of one of them: fp32_modules=..., or trtnn.quantize(..., skip=[...])",
             )
-    placement, seen, products = Placement(), set[str](), defaultdict[str, int](int)
+    placement, weighted = Placement(), weighted_layers(edges)
     placement.modules = {path: module.dtype for path, module in declared.items()}
-    for index, (kind, layer, name, path, reads, _) in enumerate(edges.layers):
-        module = declared.get(path)
-        if module is None or index in edges.looped or kind not in (*WITH_KERNEL, "MATRIX_MULTIPLY"):
-            continue
-        if module.is_rounded_behind_alone:
-            continue
-        if kind == "MATRIX_MULTIPLY" and not edges.is_constant(reads[1]):
-            placement.reads |= _of_product(module, path, name, products[path])
-            placement.owners |= {(name, 0): path, (name, 1): path}
-            products[path] += 1
-        else:
-            how = _of_weights(module, path, *channels_of(kind, layer))
+    products: defaultdict[str, list[str]] = defaultdict(list)  # the names of the layers
+    for index, edge in enumerate(edges.layers):
+        if index not in edges.looped and edges.is_product(index):
+            products[edge.path].append(edge.name)
+    for path, module in declared.items():
+        own = weighted.get(path, Weighted([], {}))
+        _check_counts(module, path, [len(weights) for weights in own.weights], len(products[path]))
+        for name, scales in zip(products[path], module.products, strict=bool(module.products)):
+            for place, scale in enumerate(scales):
+                _add(placement, (name, place), Rounding(module.dtype, scale), path)
+        for index, number in own.numbers.items() if module.input else ():
+            kind, layer, name, *_ = edges.layers[index]
+            how = _of_weights(module, own.weights, number, channels_of(kind, layer)[0])
             if kind == "MATRIX_MULTIPLY":
-                placement.reads[name, 1] = how
-                placement.owners[name, 1] = path
+                _add(placement, (name, 1), how, path)
             else:
                 placement.kernels[name] = how
-            placement.reads[name, 0] = _of_input(module, path)
-            placement.owners[name, 0] = path
-        seen.add(path)
+            _add(placement, (name, 0), Rounding(module.dtype, module.input[number]), path)
     for path, module in declared.items():
         if module.output is not None:
             _demand_output(graph, edges, path, Rounding(module.dtype, module.output), placement)
-        elif path not in seen:
-            raise ArgumentError(
-                f"{where(path)} has scales, and its forward runs no layer that is quantised",
-                "convolutions, transposed convolutions, linear layers and products of matrices are",
-            )
     return placement
 
 
-def _of_product(module: Declared, path: str, name: str, number: int) -> dict[tuple[str, int], Rounding]:
-    """Return how a product of two matrices rounds its operands, the so manieth of its module."""
-    if number >= len(module.products):
-        raise ArgumentError(f"{where(path)} has scales for {len(module.products)} products of matrices, and runs more")
-    return {(name, place): Rounding(module.dtype, scale) for place, scale in enumerate(module.products[number])}
+class Weighted(NamedTuple):
+    """The layers with weights of one module's own forward.
+
+    Attributes:
+        weights: each as (output channels, rest), in the order of the layers; that of several calls once.
+        numbers: which of them a layer has, by the layer's index.
+    """
+
+    weights: list[np.ndarray]
+    numbers: dict[int, int]
 
 
-def _of_input(module: Declared, path: str) -> Rounding:
-    if module.input is None:
-        raise ArgumentError(f"{where(path)} has a weight_scale and no input_scale", "half of its scales are missing")
-    return Rounding(module.dtype, module.input)
+def weighted_layers(edges: Edges) -> dict[str, Weighted]:
+    """Return the layers whose weights are known while tracing, by the path of the module that made them."""
+    found: dict[str, Weighted] = {}
+    for index, edge in enumerate(edges.layers):
+        weights = None if index in edges.looped else _weights_of(edges, edge)
+        if weights is None:
+            continue
+        own = found.setdefault(edge.path, Weighted([], {}))
+        same = (i for i, one in enumerate(own.weights) if one.shape == weights.shape and np.array_equal(one, weights))
+        own.numbers[index] = number = next(same, len(own.weights))
+        if number == len(own.weights):
+            own.weights.append(weights)
+    return found
 
 
-def _of_weights(module: Declared, path: str, axis: int, channels: int) -> Rounding:
-    if module.weight is None:
+def _weights_of(edges: Edges, edge: LayerEdges) -> np.ndarray | None:
+    """Return the weights of a convolution, its transpose, or a product with a constant, as (output channels, rest)."""
+    if edge.kind in WITH_KERNEL and len(edge.reads) == 1:
+        return _kernel(edge.kind, edge.layer)
+    if edge.kind != "MATRIX_MULTIPLY" or edges.is_constant(edge.reads[0]):
+        return None
+    maker = edges.made_by(edge.reads[1])
+    if maker is None or maker.kind != "CONSTANT":
+        return None
+    axis, channels = channels_of(edge.kind, edge.layer)
+    array = _constant(maker.kind, maker.layer).reshape(tuple(edge.layer.get_input(1).shape))
+    return np.moveaxis(array, axis, 0).reshape(channels, -1)
+
+
+def _kernel(kind: str, layer: Any) -> np.ndarray:
+    if kind == "CONVOLUTION":
+        return flat_array(layer.kernel).reshape(layer.num_output_maps, -1)
+    if kind == "DECONVOLUTION":
+        channels = layer.num_output_maps // layer.num_groups
+        kernel = flat_array(layer.kernel).reshape(-1, channels, *layer.kernel_size_nd)
+        return kernel.swapaxes(0, 1).reshape(channels, -1)
+    raise ValueError(f"a layer of type {kind} has no kernel")
+
+
+def _constant(kind: str, layer: Any) -> np.ndarray:
+    if kind == "CONSTANT":
+        return flat_array(layer.weights)
+    raise ValueError(f"a layer of type {kind} is no constant")
+
+
+def _check_counts(module: Declared, path: str, channels: list[int], products: int) -> None:
+    """Check that a module has as many scales as its layers take, or none.
+
+    Args:
+        module: its scales.
+        path: of it.
+        channels: how many outputs each of its weights has.
+        products: how many products of matrices it runs.
+    """
+    if module.products and len(module.products) != products:
+        count = f"{len(module.products)} products of matrices, and runs {products}"
+        raise ArgumentError(f"{where(path)} has scales for {count}")
+    if not module.input and not module.weight:
+        return
+    if not module.weight:
         raise ArgumentError(f"{where(path)} has an input_scale and no weight_scale", "half of its scales are missing")
-    scales = module.weight
-    if len(scales) not in (1, channels):
-        raise ArgumentError(f"weight_scale of {where(path)} holds {len(scales)} scales for {channels} channels")
-    return Rounding(module.dtype, scales * (channels // len(scales)), axis)
+    if not module.input:
+        raise ArgumentError(f"{where(path)} has a weight_scale and no input_scale", "half of its scales are missing")
+    if not channels:
+        raise ArgumentError(
+            f"{where(path)} has scales, and its forward runs no layer that is quantised",
+            "convolutions, transposed convolutions, linear layers and products of matrices are",
+        )
+    if len(module.input) != len(channels):
+        raise ArgumentError(f"input_scale of {where(path)} holds {len(module.input)} scales for {len(channels)} layers")
+    if len(module.weight) not in (1, sum(channels)):
+        raise ArgumentError(
+            f"weight_scale of {where(path)} holds {len(module.weight)} scales for {sum(channels)} channels"
+        )
+
+
+def _of_weights(module: Declared, weights: list[np.ndarray], number: int, axis: int) -> Rounding:
+    channels = len(weights[number])
+    if len(module.weight) == 1:
+        return Rounding(module.dtype, module.weight * channels, axis)
+    start = sum(map(len, weights[:number]))
+    return Rounding(module.dtype, module.weight[start : start + channels], axis)
 
 
 def _demand_output(graph: Graph, edges: Edges, path: str, rounding: Rounding, placement: Placement) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,11 +53,27 @@ class Precision:
 
     def keeps(self, path: str) -> bool:
         """Return whether the module at ``path``, or one that holds it, was asked to stay in fp32."""
-        if not self.fp32_modules:
-            return False
-        parts = path.split(".")
-        holders = ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
-        return any(map(self._matcher.fullmatch, holders))
+        return bool(self.fp32_modules) and any(map(self._matcher.fullmatch, _holders(path)))
+
+
+def keeps(pattern: str, path: str) -> bool:
+    """Return whether a pattern of modules names the one at ``path``, or one that holds it."""
+    return any(fnmatch.fnmatchcase(holder, pattern) for holder in _holders(path))
+
+
+def beside(quantised: Collection[str], patterns: Iterable[str], paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths that patterns name, with all within, of modules that neither are nor hold quantised ones."""
+    import glob  # not for who only imports trtnn
+
+    patterns = list(patterns)
+    free = [path for path in paths if not any(path in _holders(inner) for inner in quantised)]
+    return tuple(glob.escape(path) for path in free if any(keeps(pattern, path) for pattern in patterns))
+
+
+def _holders(path: str) -> list[str]:
+    """Return a path and those of all modules that hold it, the model first."""
+    parts = path.split(".")
+    return ["", *(".".join(parts[: i + 1]) for i in range(len(parts)))]
 
 
 @dataclass(slots=True)

@@ -3,8 +3,9 @@
 A quantised number is q = round(x / scale), halves to the even number, held to the ends of its type; it stands for
 q · scale. A module says by buffers of its own what is rounded so:
 
-- ``input_scale``: of what its layer reads, one number.
-- ``weight_scale``: of its weights, one number for each output channel.
+- ``input_scale``: of what its layer reads, one number; of a module whose forward has layers of several weights, such
+  as attention's projections, one for each of these, (layers,).
+- ``weight_scale``: of its weights, one number for each output channel; of several weights one after another.
 - ``product_scale``: of the two operands of each product of matrices in its forward, in their order, (products, 2).
 - ``output_scale``: of what it returns, one number.
 - ``quant_max``: the largest q: 127 for int8, 448 for float8_e4m3fn.
@@ -31,6 +32,7 @@ TOLERANCE = 2e-2
 TYPES = {127.0: int8, 448.0: float8_e4m3fn}
 SCALES = ("input_scale", "weight_scale", "product_scale", "output_scale")
 BUFFERS = (*SCALES, "quant_max")
+_BUFFERS = frozenset(BUFFERS)
 
 
 def largest_of(dtype: DType) -> float:
@@ -62,21 +64,22 @@ class Declared:
 
     Attributes:
         dtype: int8 or float8_e4m3fn.
-        input, output: the scale, or None where it is not rounded.
-        weight: the scales of output channels, or None.
+        input: the scales of what layers with weights read, one for each of the weights.
+        weight: the scales of output channels, one after another.
+        output: the scale of what it returns, or None where it is not rounded.
         products: the scales of the operands of each product.
     """
 
     dtype: DType
-    input: float | None = None
-    weight: tuple[float, ...] | None = None
+    input: tuple[float, ...] = ()
+    weight: tuple[float, ...] = ()
     products: tuple[tuple[float, float], ...] = ()
     output: float | None = None
 
     @property
     def is_rounded_behind_alone(self) -> bool:
         """Whether nothing is declared but how what it returns is rounded."""
-        return self.input is None and self.weight is None and not self.products
+        return not (self.input or self.weight or self.products)
 
 
 @dataclass
@@ -108,7 +111,7 @@ def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:
     Raises:
         ArgumentError: a scale is empty, or no positive finite number; or the largest number is of no type.
     """
-    if not any(name in buffers for name in BUFFERS):
+    if _BUFFERS.isdisjoint(buffers):
         return None
     named = {name: _numbers(path, name, buffers[name]) for name in BUFFERS if buffers.get(name) is not None}
     if not any(name in named for name in SCALES):
@@ -129,13 +132,15 @@ def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:
                 f"{name} of {where(path)} holds {scales.flat[at]:g}, at {at} of {scales.size}",
                 "a scale is a positive finite number: calibrate again, trtnn.quantize(model, samples)",
             )
-    products = named.get("product_scale")
+    flat = {name: tuple(map(float, scales.reshape(-1))) for name, scales in named.items()}
+    operands = iter(flat.get("product_scale", ()))
+    output = flat.get("output_scale")
     return Declared(
         TYPES[largest],
-        _one(named.get("input_scale")),
-        None if "weight_scale" not in named else tuple(map(float, named["weight_scale"].reshape(-1))),
-        () if products is None else tuple((float(a), float(b)) for a, b in products.reshape(-1, 2)),
-        _one(named.get("output_scale")),
+        flat.get("input_scale", ()),
+        flat.get("weight_scale", ()),
+        tuple(zip(operands, operands, strict=True)),
+        None if output is None else output[0],
     )
 
 
@@ -157,10 +162,6 @@ def _numbers(path: str, name: str, buffer: Any) -> np.ndarray:
     if buffer.data is None:
         raise ArgumentError(f"{name} of {where(path)} is empty", "load a state dict, or trtnn.quantize(model, samples)")
     return np.asarray(buffer.data, np.float32)
-
-
-def _one(scale: np.ndarray | None) -> float | None:
-    return None if scale is None else float(scale.item())
 
 
 def check_backend(graph: Graph, declared: Iterable[Declared]) -> None:

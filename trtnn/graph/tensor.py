@@ -108,10 +108,12 @@ class Tensor:
 
     @property
     def unrounded(self) -> Tensor | None:
+        """The fp32 Tensor that an edge of precision made this one of, or None."""
         return self.value.unrounded
 
     @property
     def raw(self) -> Any:
+        """TensorRT's ITensor; to ask for it adds the layer."""
         if self.value.raw is None:
             self.ensure()
         return self.value.raw
@@ -127,10 +129,12 @@ class Tensor:
 
     @property
     def name(self) -> str:
+        """The name of TensorRT's ITensor."""
         return self.raw.name
 
     @property
     def ndim(self) -> int:
+        """The number of dimensions."""
         return len(self.shape)
 
     def dim(self) -> int:

@@ -18,7 +18,7 @@ from trtnn.dtypes import DType, as_dtype, float16, float32
 from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, UnsupportedError, nearest
 from trtnn.graph.edges import call_module
 from trtnn.graph.graph import current_graph
-from trtnn.graph.precision import TOLERANCE, Precision
+from trtnn.graph.precision import TOLERANCE, Precision, beside
 from trtnn.graph.quantization import BUFFERS, declared_by, shown_scales
 from trtnn.modules.missing import METHODS
 from trtnn.modules.state import Match, declared_at, describe, match, under_own_names
@@ -580,7 +580,8 @@ class Module:
         )  # fmt: skip
         try:
             if automatic and samples is not None:  # which go together
-                fp32_modules = write().fp16_report(samples).suggested_fp32_modules(tolerance)
+                suggested = write(declared={}).fp16_report(samples).suggested_fp32_modules(tolerance)
+                fp32_modules = suggested if not declared else beside(declared, suggested, paths.values())
             return write(Precision(float16 if fp16 else float32, fp32_modules))
         except RecursionError:
             raise TrtnnError(
@@ -609,7 +610,13 @@ class Module:
         network = self.trace(
             inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance, outputs=outputs
         )
-        return network.build(config)
+        engine = network.build(config)
+        if config.refittable:
+            from trtnn.modules.refitting import Retracer
+
+            kept = network.graph.precision.fp32_modules
+            engine.retracer = Retracer(self, inputs=inputs, fp16=fp16, fp32_modules=kept, outputs=outputs)
+        return engine
 
     def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, tuple[Input, ...]]:
         parameters = inspect.signature(self.forward).parameters.values()

@@ -91,5 +91,5 @@ def engine_speed(model: Module) -> Speed:
     engine = model.compile(fp16=True, max_aux_streams=0)  # TensorRT 8.6 times the layers of no other
     inputs = {name: np.zeros(spec.at_opt().shape, spec.dtype.numpy) for name, spec in engine.inputs.items()}
     with engine:
-        timing = engine.timing(**inputs)
+        timing = engine.timing(*inputs.values())
         return Speed(milliseconds(engine.cuda_graph().bare(**inputs)), timing.by_module())

@@ -16,7 +16,7 @@ from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
 from trtnn.modules.state import as_array
 from trtnn.parameter import Buffer
-from trtnn.quantization.quantizing import DTYPES, forget, restore
+from trtnn.quantization.quantizing import DTYPES, forget, restore, weight_ranges
 from trtnn.quantization.sites import Site, Sites
 
 M = TypeVar("M", bound=Module)
@@ -94,7 +94,7 @@ def _read(source: Any, largest: float) -> Iterator[Found]:
         path = Path(source)
         source = dict(_read_onnx(path)) if path.suffix == ".onnx" else load(path)
         if path.suffix == ".onnx":
-            yield from (Found(*key, scale) for key, scale in source.items())
+            yield from (Found(path, what, scale) for (path, what), scale in source.items())
             return
     if not isinstance(source, Mapping):
         raise ArgumentError(f"scales are in a state dict or a file, not in a {type(source).__name__}")
@@ -154,9 +154,13 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
     edges = Edges(graph)
     for path, site in sites.by_path.items():
         own = scales.get(path, {})
-        if site.weight is None or not site.inputs:
+        if not site.weights:
             continue
-        behind = _returned_by(edges, site.inputs[0], returned)
+        if len(site.weights) > 1 and own:
+            raise ArgumentError(
+                f"{path!r} has layers of several weights, and scales for one", "trtnn.quantize has more"
+            )
+        behind = _returned_by(edges, site.inputs[0][0], returned)
         scale = own.get("input")
         if scale is None and behind is not None:
             scale = scales[behind]["output"]
@@ -190,9 +194,8 @@ def _is_relu(kind: str, layer: Any) -> bool:
 
 
 def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | None, largest: float) -> None:
-    measured = np.abs(site.weight).max(1) if site.weight is not None else np.zeros(0)
     module.input_scale = _buffer(scale.reshape(()))
-    module.weight_scale = _buffer(np.where(measured > 0, measured, largest) / largest if weight is None else weight)
+    module.weight_scale = _buffer(weight_ranges(site, largest) / largest if weight is None else weight)
     module.quant_max = _buffer(largest)
 
 

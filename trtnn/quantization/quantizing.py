@@ -73,9 +73,10 @@ def quantize(
             can be where None. ``"auto"``: all but those that it takes to be within ``tolerance``, see
             :meth:`trtnn.Network.precision_report`. ``"fastest"``: of these all that are faster so than in fp16 on the
             GPU here, for which engines are built and timed; the result is not slower than fp16.
-        skip: paths or patterns likewise, what not to quantise. Where None, the last layers, which no other quantised
-            one comes behind, such as a detector's convolutions to boxes and scores: what they lose goes straight into
-            the result, and they are few. ``()`` quantises them as well.
+        skip: paths or patterns likewise, what not to quantise. Where None, and ``modules`` are not named, the two ends:
+            the last layers, which no other quantised one comes behind, such as a detector's convolutions to boxes and
+            scores, since what they lose goes straight into the result; and convolutions over up to 4 channels, which
+            read images, since TensorRT 8.6 is slower at them in int8 than in fp16. ``()`` quantises them as well.
         tolerance: for ``"auto"`` and ``"fastest"``: the largest rms(difference) / rms(output) of any output.
         correct_bias: take from the biases what rounding adds to the mean of each output channel.
         adaptive_rounding: round weights so that the layers' outputs on the samples stay, not each to its nearest
@@ -97,12 +98,13 @@ def quantize(
     check_samples(samples)
     automatic = modules if isinstance(modules, str) else None
     paths = None if isinstance(modules, str) else modules
+    weights = [(parameter, parameter.data) for parameter in model.parameters()]
     before = forget(model)
     first = _First(samples, _LOOKED_AT_AGAIN if automatic or correct_bias or adaptive_rounding else 0)
     try:
         network = model.trace()
-        last = Sites(network.graph).last() if skip is None and paths is None else ()
-        skip = glob_paths(last) if skip is None else skip
+        ends = Sites(network.graph).ends() if skip is None and paths is None else ()
+        skip = glob_paths(ends) if skip is None else skip
         sites = Sites(network.graph, paths, skip)
         calibration = Calibration(network, sites, with_histograms=method != "max")
         cache = None if calibration_cache is None else Path(calibration_cache)
@@ -135,6 +137,8 @@ def quantize(
     except BaseException:
         forget(model)
         restore(before)
+        for parameter, data in weights:
+            parameter.data = data
         raise
     return model
 
@@ -223,13 +227,19 @@ def restore(held: Sequence[tuple[Module, str, Buffer]]) -> None:
 
 
 def _declare(module: Module, site: Site, ranges: dict[str, float], largest: float) -> None:
-    if site.weight is not None:
-        module.input_scale = _buffer(ranges[site.inputs[0]] / largest)
-        channels = np.abs(site.weight).max(1)
-        module.weight_scale = _buffer(np.where(channels > 0, channels, largest) / largest)  # zeros are exact by any
+    if site.weights:
+        inputs = np.array([ranges[names[0]] for _, names in sorted(site.inputs.items())])
+        module.input_scale = _buffer((inputs if len(inputs) > 1 else inputs.reshape(())) / largest)
+        module.weight_scale = _buffer(weight_ranges(site, largest) / largest)
     if site.products:
         module.product_scale = _buffer(np.array([[ranges[a], ranges[b]] for a, b in site.products]) / largest)
     module.quant_max = _buffer(largest)
+
+
+def weight_ranges(site: Site, largest: float) -> np.ndarray:
+    """Return the largest magnitude of each output channel of a site's weights; ``largest`` where all are zero."""
+    channels = np.concatenate([np.abs(weights).max(1) for weights in site.weights])
+    return np.where(channels > 0, channels, largest)  # zeros are exact by any scale
 
 
 def _buffer(value: Any) -> Buffer:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ArgumentError, nearest
-from trtnn.graph.definition import flat_array
 from trtnn.graph.graph import Graph
-from trtnn.graph.placement import WITH_KERNEL, Edges, channels_of
+from trtnn.graph.placement import Edges, weighted_layers
 
+_NARROW = 4  # channels, as images have them
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE", "SCALE")
 
 
@@ -23,14 +23,16 @@ class Site:
 
     Attributes:
         path: of the module.
-        weight: the array that its layers multiply by, (channels, rest); of several layers the same. None of products.
-        inputs: the names of the tensors that its layers read.
+        weights: what its layers multiply by, each as (output channels, rest).
+        inputs: the names of the tensors that the layers of each of these weights read, by its number.
+        layers: the names of the layers with weights.
         products: the names of the two operands of each product of matrices.
     """
 
     path: str
-    weight: np.ndarray | None = None
-    inputs: list[str] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
+    inputs: dict[int, list[str]] = field(default_factory=dict)
+    layers: list[str] = field(default_factory=list)
     products: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -64,8 +66,22 @@ class Sites:
         self.outputs = {name: path for name, path in self.outputs.items() if path not in skipped}
         self._root = self._join()
 
-    def last(self) -> tuple[str, ...]:
-        """Return the paths of the modules that no other of the sites comes behind, unless that is all of them."""
+    def ends(self) -> tuple[str, ...]:
+        """Return the paths of the modules that are better left as they are: the last layers, and narrow first ones.
+
+        What the last lose goes straight into the result. Of convolutions over up to 4 channels, which read images,
+        TensorRT 8.6 was seen to make int8 kernels four times as slow as those that it has for them in fp16.
+        """
+        narrow = [
+            edge.path
+            for edge in self._edges.layers
+            if edge.path in self.by_path and _input_channels(edge.kind, edge.layer) <= _NARROW
+        ]
+        ends = dict.fromkeys([*narrow, *self._last()])
+        return tuple(path for path in self.by_path if path in ends) if len(ends) < len(self.by_path) else ()
+
+    def _last(self) -> tuple[str, ...]:
+        """Return the paths of the modules that no other of the sites comes behind."""
         read = {path: set(tensors_of(site)) for path, site in self.by_path.items()}
         before: set[str] = set()  # the tensors that a site is behind of
         last = dict.fromkeys(self.by_path)
@@ -76,7 +92,7 @@ class Sites:
                 last.pop(edge.path, None)
             if is_site or leads_on:
                 before.update(edge.reads)
-        return tuple(last) if len(last) < len(self.by_path) else ()
+        return tuple(last)
 
     def _choose(self, sites: dict[str, Site]) -> None:
         """Take these sites, and find what else they need."""
@@ -103,29 +119,20 @@ class Sites:
     def _read(self) -> Iterator[tuple[str, Site]]:
         edges, sites = self._edges, dict[str, Site]()
         modules = set(self._graph.paths.values())
+        weighted = weighted_layers(edges)
         for index, edge in enumerate(edges.layers):
-            if index in edges.looped or edge.path not in modules:
+            own = weighted.get(edge.path)
+            is_weighted = own is not None and index in own.numbers
+            is_product = edges.is_product(index)
+            if index in edges.looped or edge.path not in modules or not (is_weighted or is_product):
                 continue
-            site = sites.get(edge.path) or Site(edge.path)
-            if edge.kind in WITH_KERNEL and len(edge.reads) == 1:
-                site.weight = _kernel(edge.kind, edge.layer)
-                site.inputs.append(edge.reads[0])
-            elif edge.kind != "MATRIX_MULTIPLY":
-                continue
-            elif edges.is_constant(edge.reads[1]):
-                maker = edges.made_by(edge.reads[1])
-                if maker is None or maker.kind != "CONSTANT" or edges.is_constant(edge.reads[0]):
-                    continue
-                if site.weight is not None:  # several weights, and one place for their scales
-                    continue
-                axis, channels = channels_of(edge.kind, edge.layer)
-                shape = tuple(edge.layer.get_input(1).shape)
-                array = _constant(maker.kind, maker.layer).reshape(shape)
-                site.weight = np.moveaxis(array, axis, 0).reshape(channels, -1)
-                site.inputs.append(edge.reads[0])
-            elif not edges.is_constant(edge.reads[0]):
+            site = sites.setdefault(edge.path, Site(edge.path))
+            if is_product:
                 site.products.append((edge.reads[0], edge.reads[1]))
-            sites[edge.path] = site
+            elif own is not None:
+                site.weights = own.weights
+                site.inputs.setdefault(own.numbers[index], []).append(edge.reads[0])
+                site.layers.append(edge.name)
         yield from sites.items()
 
     def _flow(self) -> set[str]:
@@ -150,13 +157,11 @@ class Sites:
     def _reads(self) -> set[tuple[str, int]]:
         """The (name of a layer, index of its input) of all that is quantised."""
         reads = set()
-        for edge in self._edges.layers:
+        for index, edge in enumerate(self._edges.layers):
             site = self.by_path.get(edge.path)
-            if site is None or (edge.kind not in WITH_KERNEL and edge.kind != "MATRIX_MULTIPLY"):
-                continue
-            if edge.reads[0] in site.inputs:
+            if site is not None and edge.name in site.layers:
                 reads.add((edge.name, 0))
-            elif (edge.reads[0], edge.reads[1]) in site.products:
+            elif site is not None and self._edges.is_product(index):
                 reads |= {(edge.name, 0), (edge.name, 1)}
         return reads
 
@@ -208,31 +213,22 @@ class Sites:
             if self._edges.passes_on(index) and edge.gives[0] in self._flowing:
                 union([edge.gives[0], *(name for _, name in self._edges.data_reads(index))])
         for site in self.by_path.values():
-            union(site.inputs)
+            for names in site.inputs.values():
+                union(names)
         return root
+
+
+def _input_channels(kind: str, layer: Any) -> int:
+    """Return how many channels a convolution reads, and more than any does of other layers."""
+    if kind == "CONVOLUTION":
+        return layer.get_input(0).shape[1]
+    return _NARROW + 1
 
 
 def tensors_of(site: Site) -> list[str]:
     """Return the names of the tensors that are rounded for a site."""
-    return [*site.inputs, *(name for product in site.products for name in product)]
-
-
-def _kernel(kind: str, layer: Any) -> np.ndarray:
-    """Return the kernel of a convolution, or of its transpose, as (output channels, rest)."""
-    if kind == "CONVOLUTION":
-        return flat_array(layer.kernel).reshape(layer.num_output_maps, -1)
-    if kind == "DECONVOLUTION":
-        channels = layer.num_output_maps // layer.num_groups
-        kernel = flat_array(layer.kernel).reshape(-1, channels, *layer.kernel_size_nd)
-        return kernel.swapaxes(0, 1).reshape(channels, -1)
-    raise ValueError(f"a layer of type {kind} has no kernel")
-
-
-def _constant(kind: str, layer: Any) -> np.ndarray:
-    """Return the numbers of a constant, flat."""
-    if kind == "CONSTANT":
-        return flat_array(layer.weights)
-    raise ValueError(f"a layer of type {kind} is no constant")
+    inputs = (name for names in site.inputs.values() for name in names)
+    return [*inputs, *(name for product in site.products for name in product)]
 
 
 def _named(possible: Collection[str], patterns: Sequence[str], argument: str) -> set[str]:

@@ -119,11 +119,12 @@ def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
     """
     network = model.trace()
     placement = network.graph.placement
-    modules = {path: model.get_submodule(path) for path in (placement.modules if placement else ())}
+    quantised = ((path, model.get_submodule(path)) for path in (placement.modules if placement else ()))
+    modules = {path: module for path, module in quantised if isinstance(module, (Conv2d, Linear))}
     pending = {
         path: _width(module)
         for path, module in modules.items()
-        if isinstance(module, (Conv2d, Linear)) and "weight_scale" in module._buffers and _is_whole(module)
+        if "weight_scale" in module._buffers and _is_whole(module)
     }
     pending = {path: width for path, width in pending.items() if width <= _WIDEST}
     done = []
@@ -136,8 +137,10 @@ def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
                 room -= width * width * 4
         kernels: dict[str, torch.Tensor] = {}
         for seen in _runs(network, samples):
-            module = modules[seen.path]
-            if seen.path in moments and seen.true[1].numel() == module.weight.numel():  # a stem may have been widened
+            module = modules.get(seen.path)
+            if module is None or seen.path not in moments:
+                continue
+            if seen.true[1].numel() == module.weight.numel():  # a stem may have been widened
                 columns = _columns(module, seen.rounded[0])
                 moments[seen.path].addmm_(columns.T, columns)
                 kernels[seen.path] = seen.true[1]
@@ -152,7 +155,8 @@ def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
 
 
 def _is_whole(module: Conv2d | Linear) -> bool:
-    return isinstance(module, Linear) or (module.groups == 1 and module.padding_mode == "zeros")
+    plain = isinstance(module, Linear) or (module.groups == 1 and module.padding_mode == "zeros")
+    return plain and getattr(module, "padding", 0) != "same"
 
 
 def _width(module: Conv2d | Linear) -> int:
@@ -164,10 +168,7 @@ def _columns(module: Conv2d | Linear, x: torch.Tensor) -> torch.Tensor:
     if isinstance(module, Linear):
         columns = x.reshape(-1, x.shape[-1]).float()
     else:
-        padding = module.padding
-        if isinstance(padding, str):
-            before = [d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-            padding = (0, 0) if padding == "valid" else before
+        padding = tuple(module.padding) if not isinstance(module.padding, str) else (0, 0)  # "valid"
         columns = F.unfold(x.float(), module.kernel_size, module.dilation, padding, module.stride)
         columns = columns.transpose(1, 2).reshape(-1, columns.shape[1])
     step = -(-len(columns) // _PLACES)

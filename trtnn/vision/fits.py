@@ -18,6 +18,8 @@ from trtnn.vision.placing import Placement, Size, place
 
 Color = int | tuple[float, ...]
 _MOST_KEPT = 1 << 26  # bytes of a scratch array that stay for the next image
+_BAND = 1 << 22  # bytes of rows that are resized in one go
+_SUMMED = 1 << 17  # numbers that are summed in one go
 
 
 class Fitted(NamedTuple):
@@ -121,6 +123,32 @@ def _stretch(image: np.ndarray, size: Size, _: Color) -> Fitted:
     return Fitted(_resize(image, size), 0, 0, place("stretch", image.shape[:2], size))
 
 
+def _stretch_antialias(image: np.ndarray, size: Size, _: Color) -> Fitted:
+    """Fill the whole canvas with an image by weighted means, as torchvision's Resize does to bytes, with its numbers.
+
+    First the columns and then the rows are averaged by :func:`whole_weights`, and each is rounded to bytes. Sums are of
+    whole numbers in float64: exact in any order. An image is resized band by band, as a long thin one would become a
+    large one between the two.
+
+    Source: ``upsample_avx_bilinear_bicubic_uint8`` of torch's UpSampleKernelAVXAntialias.h.
+    """
+    (height, width), pixels = image.shape[:2], scratch("resized", (*size, 3), np.uint8)
+    (row_bits, rows), (column_bits, columns) = whole_weights(height, size[0]), whole_weights(width, size[1])
+    most, top = max(1, _BAND // (3 * size[1])), 0
+    while top < size[0]:
+        first, bottom = rows[top][0], top + 1
+        while bottom < size[0] and rows[bottom][0] + len(rows[bottom][1]) - first <= most:
+            bottom += 1
+        band = image[first : rows[bottom - 1][0] + len(rows[bottom - 1][1])]
+        if width != size[1]:
+            resized = scratch("turned columns", (size[1], len(band), 3), np.uint8)
+            _average_bytes(_transposed(band, "turned"), columns, column_bits, resized)
+            band = _transposed(resized, "band")
+        _average_bytes(band, [(start - first, weights) for start, weights in rows[top:bottom]], row_bits, pixels[top:])
+        top = bottom
+    return Fitted(pixels, 0, 0, place("stretch-antialias", image.shape[:2], size))
+
+
 def _crop(fit: str, image: np.ndarray, size: Size, _: Color) -> Fitted:
     """Cut the middle out of an image, as torchvision's transforms for classification do.
 
@@ -147,6 +175,7 @@ FITS: dict[str, Callable[[np.ndarray, Size, Color], Fitted]] = {
     "corner": _corner,
     "warp": _warp,
     "stretch": _stretch,
+    "stretch-antialias": _stretch_antialias,
     "crop": functools.partial(_crop, "crop"),
     "cover": functools.partial(_crop, "cover"),
 }
@@ -211,3 +240,66 @@ def _average(part: np.ndarray, weights: list[tuple[int, np.ndarray]], use: str) 
     for row, (first, factors) in zip(result.reshape(len(weights), -1), weights, strict=True):
         np.dot(factors, lines[first - start : first - start + len(factors)], out=row)
     return result
+
+
+@functools.lru_cache(maxsize=64)
+def whole_weights(side: int, length: int) -> tuple[int, list[tuple[int, np.ndarray]]]:
+    """Return how each pixel of a side that is resized to ``length`` is made of bytes, in torch's whole numbers.
+
+    Weights are those of :func:`_weights`, times 2**bits and rounded, halves up, where the largest still has 15 bits.
+    Each step in double is torch's, its order as well: a sum whose last digit is another may round otherwise.
+
+    Returns:
+        The bits, 14 to 22. For each pixel the first under it, and the weights of that and those behind it, whole
+        numbers in float64.
+    """
+    ratio = side / length
+    reach, centres = max(ratio, 1.0), ratio * (np.arange(length) + 0.5)
+    firsts = np.maximum((centres - reach + 0.5).astype(np.int64), 0)
+    ends = np.minimum((centres + reach + 0.5).astype(np.int64), side)
+    under = firsts[:, None] + np.arange((ends - firsts).max())
+    weights = under - centres[:, None]
+    weights += 0.5
+    weights *= 1 / reach
+    np.abs(weights, out=weights)
+    np.maximum(np.subtract(1, weights, out=weights), 0, out=weights)
+    weights[under >= ends[:, None]] = 0
+    weights /= np.add.accumulate(weights, axis=1)[:, -1:]
+    bits, largest = 0, weights.max()
+    while bits < 22 and int(0.5 + largest * (1 << (bits + 1))) < 1 << 15:
+        bits += 1
+    weights *= 1 << bits
+    np.floor(np.add(weights, 0.5, out=weights), out=weights)
+    counts = (ends - firsts).tolist()
+    return bits, [(first, row[:count]) for first, row, count in zip(firsts.tolist(), weights, counts, strict=True)]
+
+
+def _transposed(image: np.ndarray, use: str) -> np.ndarray:
+    """Return an image with rows for columns, in the scratch memory of a use."""
+    height, width, _ = image.shape
+    return opencv().transpose(image, scratch(use, (width, height, 3), np.uint8))
+
+
+def _average_bytes(part: np.ndarray, weights: list[tuple[int, np.ndarray]], bits: int, to: np.ndarray) -> None:
+    """Write the weighted means of an image's rows, rounded to bytes, halves up.
+
+    Args:
+        part: uint8 (n, other, 3).
+        weights: for each wanted row the first of ``part`` under it, and the weights, whole numbers.
+        bits: what the weights are to be divided by: 2**bits.
+        to: uint8 (at least as many as the weights, other, 3), contiguous.
+    """
+    lines, results = part.reshape(len(part), -1), to.reshape(len(to), -1)
+    wide = lines.shape[1]
+    sums, some = scratch("byte sums", (wide,), np.float64), scratch("some sums", (wide,), np.float64)
+    step = max(1, _SUMMED // wide)
+    floats = scratch("summed", (step, wide), np.float64)
+    for row, (first, factors) in zip(results, weights, strict=False):
+        sums.fill(0.5 * (1 << bits))
+        for start in range(0, len(factors), step):
+            count = min(step, len(factors) - start)
+            floats[:count] = lines[first + start : first + start + count]
+            sums += np.dot(factors[start : start + count], floats[:count], out=some)
+        np.multiply(sums, 0.5**bits, out=sums)
+        np.minimum(np.floor(sums, out=sums), 255, out=sums)
+        np.copyto(row, sums, casting="unsafe")

@@ -181,7 +181,8 @@ class GpuPostprocessing:
             memory: that of :attr:`memory_bytes` bytes, the first :attr:`cleared_bytes` of which were set to 0 once.
             results: that of :attr:`result_bytes` bytes of the host's, page-locked.
             count: how many images there are.
-            tile: 0 for all that begins, the next ones as long as :attr:`Found.is_done` says no.
+            tile: 0 for all that begins, the next ones as long as :attr:`Found.is_done` says no, of each of the images:
+                what is counted is set back only where an image is done.
         """
         arguments = self._outputs
         arguments.images, arguments.round, arguments.first = count, tile, outputs[self._first]

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.kernels import Kernels
+from trtnn.vision.fits import whole_weights
 from trtnn.vision.opencv import opencv
 from trtnn.vision.placing import Placement, Size, place
 from trtnn.vision.preprocessing import Preprocessing, preprocess
 
 _KERNELS = {"letterbox": "bytes", "stretch": "bytes", "corner": "floats", "warp": "warp"}
-_KERNELS |= {"crop": "average", "cover": "average"}
+_KERNELS |= {"crop": "average", "cover": "average", "stretch-antialias": "average_bytes"}
 _COLUMNS, _ROWS, _FEW_ROWS, _THREADS = 64, 32, 8, 256  # of a block, as in preprocessing.cu
 _MANY_BLOCKS = 1024  # more than a GPU has at the same time
 
@@ -30,7 +31,7 @@ IMAGE = np.dtype(
         ("ratio_y", np.float64),
         ("ratio_x", np.float64),
         *((name, np.float64) for name in ("warp_y", "warp_x", "warp_scale")),
-        ("is_exact", np.int32),
+        *((name, np.int32) for name in ("is_exact", "bits_y", "bits_x")),
     ],
     align=True,
 )
@@ -65,10 +66,10 @@ class Pixels(NamedTuple):
 class GpuPreprocessing:
     """A preprocessing by one kernel for a whole batch; its numbers are those of :func:`trtnn.vision.preprocess`.
 
-    ``letterbox`` and ``stretch`` are so bit for bit, ``warp`` too (of OpenCV 5 on canvases whose width is a multiple of
-    32), and ``corner`` to 1e-6. ``crop``, ``cover``, and ``warp`` elsewhere, round to bytes what they sum in another
-    order: where that is half a whole number, a byte may be the next one. ``csrc/bilinear.h`` has the arithmetic and its
-    sources.
+    ``letterbox``, ``stretch`` and ``stretch-antialias`` are so bit for bit, ``warp`` too (of OpenCV 5 on canvases whose
+    width is a multiple of 32), and ``corner`` to 1e-6. ``crop``, ``cover``, and ``warp`` elsewhere, round to bytes what
+    they sum in another order: where that is half a whole number, a byte may be the next one. ``csrc/bilinear.h`` has
+    OpenCV's arithmetic and its sources.
 
     Args:
         how: the preprocessing.
@@ -117,14 +118,18 @@ class GpuPreprocessing:
         if self.how.fit == "warp":  # the inverse of the map, in the steps of cv2.warpAffine
             factor = 1 / (scale_x * scale_y)
             scale = scale_y * factor
-            return placement, (0, 0, 0, 0, 0.0, 0.0, -scale * y, -scale * x, scale, _warp_is_exact())
+            return placement, (0, 0, 0, 0, 0.0, 0.0, -scale * y, -scale * x, scale, _warp_is_exact(), 0, 0)
         inner_height, inner_width = placement.inner_size
+        if self.how.fit == "stretch-antialias":
+            ratios = height / inner_height, width / inner_width
+            bits = whole_weights(height, inner_height)[0], whole_weights(width, inner_width)[0]
+            return placement, (0, 0, inner_height, inner_width, *ratios, 0.0, 0.0, 0.0, 0, *bits)
         is_exact = _KERNELS[self.how.fit] == "average" or (min(height, width) > 1 and opencv_is_exact())
         if is_exact and _KERNELS[self.how.fit] != "bytes":
             ratios = height / inner_height, width / inner_width
         else:
             ratios = 1 / (inner_height / height), 1 / (inner_width / width)
-        return placement, (*placement.corner, inner_height, inner_width, *ratios, 0.0, 0.0, 0.0, is_exact)
+        return placement, (*placement.corner, inner_height, inner_width, *ratios, 0.0, 0.0, 0.0, is_exact, 0, 0)
 
     def launch(self, kernels: Kernels, stream: int, images: int, table: int, output: int, count: int) -> None:
         """Put the kernel for a batch on a stream.

@@ -136,7 +136,8 @@ PIPELINES = {
     "end2end-segment": Pipeline(YOLO, END2END_SEGMENT),
     "end2end-pose": Pipeline(YOLO, END2END_POSE),
     "end2end-obb": Pipeline(YOLO, END2END_OBB),
-    "rtdetr": Pipeline(Preprocessing("stretch"), RTDETR),
+    # transformers' RTDetrImageProcessor and the authors' own: torchvision's Resize, of bytes.
+    "rtdetr": Pipeline(Preprocessing("stretch-antialias"), RTDETR),
     "yolo-classify": Pipeline(Preprocessing("cover", fill=(0, 0, 0)), None, are_logits=False),
     "imagenet": Pipeline(Preprocessing("crop", fill=(0, 0, 0), mean=_MEAN, std=_STD), None),
 }

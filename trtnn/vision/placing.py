@@ -168,6 +168,7 @@ _FITS: dict[str, Callable[[Size, Size], Placement]] = {
     "corner": _corner,
     "warp": _warp,
     "stretch": _stretch,
+    "stretch-antialias": _stretch,
     "crop": functools.partial(_crop, 256 / 224),
     "cover": functools.partial(_crop, 1),
 }

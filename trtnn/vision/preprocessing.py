@@ -26,8 +26,10 @@ class Preprocessing:
 
     Args:
         fit: ``"letterbox"`` scales the image to fit, in the middle; ``"corner"`` at the top left, in float32;
-            ``"warp"`` in the middle by one affine map; ``"stretch"`` fills the canvas; ``"crop"`` covers it with the
-            middle of the image, of which the shorter side is 8/7 as long as the canvas, and ``"cover"`` as long.
+            ``"warp"`` in the middle by one affine map; ``"stretch"`` fills the canvas by OpenCV's INTER_LINEAR, and
+            ``"stretch-antialias"`` by torchvision's Resize, where each pixel is a weighted mean of all that lie under
+            it; ``"crop"`` covers it with the middle of the image, of which the shorter side is 8/7 as long as the
+            canvas, and ``"cover"`` as long.
         channels: their order in the input, ``"RGB"`` or ``"BGR"``; the numbers below are in this order.
         fill: what else is on the canvas, in 0..255.
         mean: what is subtracted, in 0..1.

@@ -16,6 +16,7 @@ struct Image {
     double ratio_y, ratio_x;                   // its pixels per pixel of the canvas
     double warp_y, warp_x, warp_scale;         // of the inverse map: y' = warp_scale * y + warp_y
     int is_exact;                              // floats as IPP has them, or a warp as OpenCV 5 has it
+    int bits_y, bits_x;                        // of weights in whole numbers, by which torch averages bytes
 };
 
 struct Batch {
@@ -230,6 +231,54 @@ struct Average {
     }
 };
 
+// An image as torch resizes bytes with antialiasing: the weights in whole numbers, and columns rounded to bytes before
+// rows. fits.py has the arithmetic, step by step in double, and its source.
+struct AverageBytes {
+    typedef Nothing Source;
+    static constexpr bool kCoversAll = true;  // of the canvas
+    template <typename Out>
+    DEVICE static void fill(const Planes<Out>&) {}
+    struct Under {
+        int begin, end, bits;
+        double centre, inverse, sum;
+
+        DEVICE Under(int index, double ratio, int length, int bits) : bits(bits), sum(0) {
+            const double reach = ratio > 1 ? ratio : 1;
+            centre = ratio * (index + 0.5);
+            inverse = 1 / reach;
+            begin = static_cast<int>(centre - reach + 0.5);
+            end = smaller(static_cast<int>(centre + reach + 0.5), length);
+            begin = begin < 0 ? 0 : begin;
+            for (int i = begin; i < end; ++i) sum += exact(i);
+        }
+        DEVICE double exact(int i) const {
+            const double distance = fabs(i - centre + 0.5) * inverse;
+            return distance < 1 ? 1 - distance : 0;
+        }
+        DEVICE int weight(int i) const { return static_cast<int>(exact(i) / sum * (1 << bits) + 0.5); }
+        // Where a batch has no image its numbers are zero, the bits as well.
+        DEVICE int half() const { return (1 << bits) >> 1; }
+    };
+    DEVICE static Taps column(const Image&, int x) { return {x, x, 0, 0, 0}; }
+    DEVICE static Taps row(const Image&, int y) { return {y, y, 0, 0, 0}; }
+    template <typename Out>
+    DEVICE static void pixel(const Image& image, const Taps& x, const Taps& y, const Source&, const Planes<Out>& to) {
+        const Under rows(y.first, image.ratio_y, image.height, image.bits_y);
+        const Under columns(x.first, image.ratio_x, image.width, image.bits_x);
+        int sums[3] = {rows.half(), rows.half(), rows.half()};
+        for (int i = rows.begin; i < rows.end; ++i) {
+            int row[3] = {columns.half(), columns.half(), columns.half()};
+            for (int j = columns.begin; j < columns.end; ++j) {
+                const int weight = columns.weight(j);
+                for (int c = 0; c < 3; ++c) row[c] += weight * load_byte(image.pixels + i * image.row_bytes + 3 * j + c);
+            }
+            const int weight = rows.weight(i);
+            for (int c = 0; c < 3; ++c) sums[c] += weight * smaller(row[c] >> columns.bits, 255);
+        }
+        for (int c = 0; c < 3; ++c) to.put(c, smaller(sums[c] >> rows.bits, 255));
+    }
+};
+
 template <typename Fit, typename Out>
 DEVICE void preprocess(const Batch& args) {
     SHARED Taps columns[kColumns], rows[kRows];
@@ -288,3 +337,5 @@ KERNEL(warp_to_float32, Batch, kThreads) { preprocess<Warp, float>(args); }
 KERNEL(warp_to_float16, Batch, kThreads) { preprocess<Warp, unsigned short>(args); }
 KERNEL(average_to_float32, Batch, kThreads) { preprocess<Average, float>(args); }
 KERNEL(average_to_float16, Batch, kThreads) { preprocess<Average, unsigned short>(args); }
+KERNEL(average_bytes_to_float32, Batch, kThreads) { preprocess<AverageBytes, float>(args); }
+KERNEL(average_bytes_to_float16, Batch, kThreads) { preprocess<AverageBytes, unsigned short>(args); }

@@ -1,0 +1,99 @@
+"""Biases that make up for rounding, and weights rounded so that outputs stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.quantization.networks import Block, detector, filled, images, quantize
+from trtnn.modules import Conv2d, Linear, ReLU, Sequential
+from trtnn.quantization.quantizing import forget
+
+SHAPE = (1, 4, 16, 16)
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt((np.asarray(values, np.float64) ** 2).mean()))
+
+
+def correlated(count: int, *shape: int, seed: int = 5) -> list[np.ndarray]:
+    """Return inputs whose features go together, as those of a network do, and whose mean is not zero."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(0).standard_normal((3, shape[-1]))
+    return [(rng.standard_normal((*shape[:-1], 3)) @ mixing + 0.7).astype(np.float32) for _ in range(count)]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+def test_adaptive_rounding_keeps_outputs_better_than_the_nearest_numbers(dtype):
+    samples, others = correlated(8, 64, 48), correlated(1, 256, 48, seed=11)[0]
+
+    def model() -> Sequential:
+        made = filled(Sequential(Linear(48, 32)))
+        made.inputs = {"input": (64, 48)}
+        return made
+
+    before = model()[0].weight.data
+    nearest, adaptive = quantize(model(), samples, dtype), quantize(model(), samples, dtype, adaptive_rounding=True)
+    scale, largest = nearest[0].weight_scale.data[:, None], nearest[0].quant_max.item()
+    np.testing.assert_array_equal(adaptive[0].weight_scale.data[:, None], scale)
+    rounded = adaptive[0].weight.data / scale
+    if largest == 127:
+        np.testing.assert_allclose(rounded, np.round(rounded), atol=1e-3)
+        assert np.abs(adaptive[0].weight.data - before).max() < scale.max() * 6
+        naive = np.clip(np.round(before / scale), -128, 127) * scale
+    else:
+        steps = torch.from_numpy(before / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float().numpy()
+        naive = steps * scale
+    lost = {name: rms(others @ (w - before).T) for name, w in (("naive", naive), ("adaptive", adaptive[0].weight.data))}
+    assert lost["adaptive"] < lost["naive"] / 2
+    again = quantize(model(), samples, dtype, adaptive_rounding=True)
+    np.testing.assert_array_equal(again[0].weight.data, adaptive[0].weight.data)
+
+
+def test_weights_with_a_batchnorm_behind_are_rounded_as_they_are_folded():
+    model = filled(Sequential(Block(4, 8), Conv2d(8, 8, 3, 2, 1), ReLU(), Conv2d(8, 4, 1)))
+    model.inputs = {"input": SHAPE}
+    samples = images(4, *SHAPE)
+    plain = [model.trace().run(x) for x in samples]
+    quantize(model, samples, adaptive_rounding=True)
+    norm = model[0].bn
+    factor = norm.weight.data / np.sqrt(norm.running_var.data + norm.eps)
+    steps = (
+        model[0].conv.weight.data * factor[:, None, None, None] / model[0].conv.weight_scale.data[:, None, None, None]
+    )
+    np.testing.assert_allclose(steps, np.round(steps), atol=2e-3)
+    errors = [rms(model.trace().run(x) - y) / rms(y) for x, y in zip(samples, plain, strict=True)]
+    nearest = filled(Sequential(Block(4, 8), Conv2d(8, 8, 3, 2, 1), ReLU(), Conv2d(8, 4, 1)))
+    nearest.inputs = {"input": SHAPE}
+    quantize(nearest, samples)
+    before = [rms(nearest.trace().run(x) - y) / rms(y) for x, y in zip(samples, plain, strict=True)]
+    assert np.mean(errors) < np.mean(before) * 1.02
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+def test_corrected_biases_bring_the_mean_of_each_channel_back(dtype):
+    samples = [x + 0.5 for x in images(6, *SHAPE)]
+    model, alone = detector(), ["stem"]
+    true = np.stack([model.trace(outputs=["stem.bn"]).run(x)[1]["stem.bn"] for x in samples])
+
+    def shift(**how) -> np.ndarray:
+        quantised = quantize(detector(), samples, dtype, "max", modules=alone, **how)
+        values = np.stack([quantised.trace(outputs=["stem.bn"]).run(x)[1]["stem.bn"] for x in samples])
+        return np.abs((values - true).mean((0, 1, 3, 4)))
+
+    plain, corrected = shift(), shift(correct_bias=True)
+    assert plain.max() > 1e-4
+    assert corrected.max() < plain.max() / 50
+
+
+def test_what_fails_on_the_way_leaves_no_scales():
+    model = detector()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(Exception, match="sample 1"):
+        quantize(model, [images(1, *SHAPE)[0], np.zeros((1, 4, 8, 8), np.float32)], correct_bias=True)
+    assert list(before) == list(model.state_dict())
+    quantize(model, images(1, *SHAPE))
+    forget(model)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

@@ -1,0 +1,48 @@
+"""What is told of a site in a browser; where Chromium or Playwright is not installed, these are skipped."""
+
+import pytest
+
+pytest.importorskip("playwright", reason="the extra trtnn[docs] is not installed")
+from playwright.sync_api import sync_playwright
+
+from website import browse
+
+CHROMIUM = browse.find_browser()
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium was found ({', '.join(browse.BROWSERS)})")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("<p id='a'>well</p><a href='#a'>a</a><a href='b.html?h=x#c'>c</a><img src='a.svg'>", ""),
+        ("<script src='https://a.org/x.js'></script>", "index.html asks for https://a.org/x.js"),
+        ("<script>console.error('no')</script>", "index.html says: no"),
+        ("<script>nothing()</script>", "index.html raises: nothing is not defined"),
+        ("<a href='none.html'>x</a>", "which is not there"),
+        ("<a href='b.html#none'>x</a>", "which has no such place"),
+        ("<meta name=viewport content='width=device-width'><pre style='width: 500px'>x</pre>", "px wide, on 400"),
+        ("<img src='none.png'>", "index.html shows no file:"),
+    ],
+)
+def test_what_is_told_of_a_page(chromium, tmp_path, body, told):
+    (tmp_path / "index.html").write_text(f"<!doctype html><title>x</title>{body}")
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+    (tmp_path / "b.html").write_text("<!doctype html><title>b</title><p id='c'>c</p>")
+    wrong = browse.page_faults(chromium, tmp_path)
+    assert bool(wrong) == bool(told)
+    assert told in "\n".join(wrong)
+
+
+def test_without_a_browser_that_is_said(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(browse, "find_browser", lambda: None)
+    assert browse.main([str(tmp_path)]) == 0
+    assert "the pages were not opened" in capsys.readouterr().out
