@@ -1,8 +1,7 @@
-"""What the tests of the page share: networks, an engine, and a browser."""
+"""What the tests of the page share: networks, an engine, and pages in a browser."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from tests.viewer.engines import inspected, loaded, times_of
 from trtnn import Engine, Network
 from trtnn.viewer.facts import Facts
 from trtnn.viewer.page import render
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -40,20 +37,6 @@ def engine(built: Engine, half_network: Network, monkeypatch: pytest.MonkeyPatch
     rows = inspected(half_network)
     stand_in(monkeypatch, half_network, lambda run: times_of(rows), rows)
     return Engine(built.plan, built.description)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium; the tests of the page are skipped where there is none."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser is installed, none of {', '.join(BROWSERS)}: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -3,23 +3,9 @@
 import pytest
 
 pytest.importorskip("playwright", reason="the extra trtnn[docs] is not installed")
-from playwright.sync_api import sync_playwright
-
 from website import browse
 
-CHROMIUM = browse.find_browser()
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium was found ({', '.join(browse.BROWSERS)})")
 
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@needs_chromium
 @pytest.mark.parametrize(
     ("body", "told"),
     [
