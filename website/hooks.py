@@ -16,9 +16,13 @@ _LOG = logging.getLogger("mkdocs.hooks.trtnn")  # a warning fails a strict build
 _ASSETS = ("website/extra.css", "website/iframe-worker.js")
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Write what griffe reads, and say what nothing documents."""
+def on_startup(**_: object) -> None:
+    """Write what griffe reads, before mkdocstrings looks for the folder: one that is not there it leaves out."""
     definitions.write_documented()
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Say what nothing documents."""
     for name in undocumented():
         _LOG.warning("nothing documents %s", name)
     return config
