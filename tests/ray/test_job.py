@@ -199,7 +199,15 @@ def test_detect_by_ray(images, folder, expected, tmp_path, monkeypatch, capfd):
         with pytest.raises(SystemExit):
             main()
         assert words in capfd.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["trtnn", "detect", "0", *arguments[2:]])
+    for source, words in (
+        ("0", "--ray takes pictures, and not 0"),
+        ("http://me:secret@h/a.jpg", "--ray gives no password to workers: http://me:***@h/a.jpg"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["trtnn", "detect", source, *arguments[2:]])
+        with pytest.raises(SystemExit):
+            main()
+        assert words in capfd.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["trtnn", *arguments, "--names", "one,two"])
     with pytest.raises(SystemExit):
         main()
-    assert "--ray takes pictures, and not 0" in capfd.readouterr().err
+    assert "--names gives 2 names for 10 classes" in capfd.readouterr().err

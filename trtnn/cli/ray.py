@@ -71,7 +71,7 @@ def detect_by_ray(
         of = f"{before + done.images:,} of {counted(len(images), 'picture')}"
         print_note("interrupted", "yellow", f"{of} are in {output}; the same command goes on")
         raise
-    labels = None if names is None else given_names(names, None)
+    labels = None if names is None else given_names(names, job.classes()[1])
     unread = _write(job, formats, labels, images)
     total = counted(done.detections, "detection")
     print_line(f"{counted(done.images, 'picture')}, {total}: {output}")
@@ -91,6 +91,8 @@ def _image_of(name: str, path: Path | None) -> str:
     if path is not None and suffix not in VIDEO_SUFFIXES:
         return str(path.resolve())  # workers run elsewhere
     if path is None and name.startswith(("http://", "https://")) and suffix not in VIDEO_SUFFIXES:
+        if ":***@" in name:
+            raise ArgumentError(f"--ray gives no password to workers: {name}", "their results would hold it")
         return name
     what = "standard input" if name == STANDARD_INPUT else name
     raise ArgumentError(f"--ray takes pictures, and not {what}", "files and addresses that all workers can read")
