@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import Pipe
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
     here, there = Pipe()
     thread = threading.Thread(target=trtnn.gpu_worker.serve, args=(there,))
     thread.start()
-    slot = _Slot(ThreadPoolExecutor(1))
+    slot = _Slot(0, ThreadPoolExecutor(1))
     try:
         here.send({})
         assert here.recv() is None
@@ -127,6 +128,16 @@ def test_a_process_that_cannot_begin(tmp_path):
     make = {"weights": str(tmp_path / "none.safetensors"), "reference": True}
     message = message_of(trtnn.errors.TrtnnError, SeveralGpus, make, [0], 2)
     assert "none.safetensors" in message
+
+
+def test_memory_that_was_too_small_is_let_go_of(images):
+    way = SeveralGpus(MAKE, [0], 1)
+    maps = Path(f"/proc/{way._workers[0]._process.pid}/maps")
+    for side in (100, 1300, 2600, 3900):
+        call(way, [np.zeros((side, side, 3), np.uint8)])
+    name = way._workers[0]._slots[0].memory.name.lstrip("/")
+    mapped = {line.split("/")[-1] for line in maps.read_text().splitlines() if "/psm_" in line}
+    assert mapped == {name}
 
 
 def test_processes_and_memory_go_with_the_way(images):

@@ -29,15 +29,19 @@ def make_detector(engine: str | None = None, weights: str | None = None, **optio
 
 
 class _Views:
-    """The shared memory of batches, page-locked where there is a GPU."""
+    """The shared memory of batches, page-locked where there is a GPU: one for each slot of the other process."""
 
     def __init__(self) -> None:
-        self._memories: dict[str, SharedMemory] = {}
+        self._memories: dict[int, SharedMemory] = {}
 
-    def images(self, name: str, places: Sequence[tuple[int, tuple[int, ...]]]) -> list[np.ndarray]:
-        memory = self._memories.get(name)
-        if memory is None:
-            memory = self._memories[name] = _attached(name)
+    def images(self, slot: int, name: str, places: Sequence[tuple[int, tuple[int, ...]]]) -> list[np.ndarray]:
+        memory = self._memories.get(slot)
+        if memory is None or memory.name != name:
+            if memory is not None:  # it was too small for this batch, and nobody looks at it any more
+                _unlock_pages(memory)
+                with contextlib.suppress(BufferError):  # the error of a batch before may still hold its images
+                    memory.close()
+            memory = self._memories[slot] = _attached(name)
             _lock_pages(memory)
         return [np.ndarray(shape, np.uint8, memory.buf, start) for start, shape in places]
 
@@ -56,8 +60,18 @@ def _lock_pages(memory: SharedMemory) -> None:
     if gpus():
         with contextlib.suppress(EngineError):
             use_first_gpu()
-            address = np.ndarray(memory.size, np.uint8, memory.buf).ctypes.data
-            call("cuMemHostRegister_v2", ctypes.c_void_p(address), ctypes.c_size_t(memory.size), ctypes.c_uint(0))
+            call("cuMemHostRegister_v2", _address(memory), ctypes.c_size_t(memory.size), ctypes.c_uint(0))
+
+
+def _unlock_pages(memory: SharedMemory) -> None:
+    if gpus():
+        with contextlib.suppress(EngineError):  # it was not locked
+            use_first_gpu()
+            call("cuMemHostUnregister", _address(memory))
+
+
+def _address(memory: SharedMemory) -> ctypes.c_void_p:
+    return ctypes.c_void_p(np.ndarray(memory.size, np.uint8, memory.buf).ctypes.data)
 
 
 def serve(connection: Connection) -> None:
@@ -73,11 +87,11 @@ def serve(connection: Connection) -> None:
     while True:
         while len(under_way) < UNDER_WAY and (not under_way or connection.poll()):
             try:
-                name, places = connection.recv()
+                message = connection.recv()
             except EOFError:  # the other process is gone
                 return
             try:
-                under_way.append(steps.compute(steps.prepare(views.images(name, places), 0)))
+                under_way.append(steps.compute(steps.prepare(views.images(*message), 0)))
             except Exception as error:
                 under_way.append(_sendable(error))
         begun = under_way.popleft()

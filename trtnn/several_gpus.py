@@ -40,9 +40,8 @@ _GRAIN_BYTES = 1 << 22  # shared memory grows by as many
 _COPIERS = 16  # threads, which several batches share
 
 
-_Message = tuple[
-    str, list[tuple[int, tuple[int, ...]]]
-]  # shared memory's name, and where each image lies, in its shape
+# The number of a slot, its shared memory's name, and where each image lies, in its shape.
+_Message = tuple[int, str, list[tuple[int, tuple[int, ...]]]]
 
 
 class SeveralGpus:
@@ -120,13 +119,12 @@ class _Batch:
 class _Slot:
     """Shared memory for the images of one batch, which is kept and grows."""
 
-    def __init__(self, copiers: ThreadPoolExecutor) -> None:
-        self._copiers = copiers
+    def __init__(self, number: int, copiers: ThreadPoolExecutor) -> None:
+        self._number, self._copiers = number, copiers
         self.memory: SharedMemory | None = None
 
     def fill(self, images: Sequence[np.ndarray]) -> tuple[_Message, list[Future[None]]]:
-        """Begin to copy images into the memory; return its name, the place and the shape of each image, and the
-        copies."""
+        """Begin to copy images into the memory; return what tells the process of them, and the copies."""
         starts = [0, *itertools.accumulate(-(-image.nbytes // 256) * 256 for image in images)]
         if self.memory is None or self.memory.size < starts[-1]:
             self.close()
@@ -140,7 +138,7 @@ class _Slot:
             np.copyto(np.ndarray(shape, np.uint8, memory.buf, start), image)
 
         copies = [self._copiers.submit(copy, *both) for both in zip(places, images, strict=True)]
-        return (memory.name, places), copies
+        return (self._number, memory.name, places), copies
 
     def close(self) -> None:
         memory, self.memory = self.memory, None
@@ -223,7 +221,7 @@ class _Worker:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-            self._slots.append(_Slot(self._copiers))
+            self._slots.append(_Slot(len(self._slots), self._copiers))
             return self._slots[-1]
 
     def send(self, batch: _Batch, message: _Message) -> None:
