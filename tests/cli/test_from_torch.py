@@ -70,6 +70,11 @@ def test_named_lengths_and_types(run, tmp_path):
         (("no.py:thing", "--input", "1"), "there is no file no.py"),
         (("tests.from_torch.models:Residul", "--input", "1"), "has no Residul\n  near: Residual"),
         (("tests.from_torch.models:CASES", "--input", "1"), "gives no torch module, but dict"),
+        (("gc:collect", "--input", "1"), "gc:collect gives no torch module, but int"),
+        (
+            ("tests.from_torch.models:Block", "--input", "1"),
+            "Block needs arguments: inplanes, planes\n  write a function",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(run, tmp_path, args, said):

@@ -10,7 +10,7 @@ import trtnn
 from tests.from_torch.models import images
 from tests.helpers import assert_close
 from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
-from trtnn.from_torch import converters
+from trtnn.from_torch.operations import converters
 from trtnn.from_torch.verify import largest_difference
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from trtnn.from_torch.frames import place_of, read_names, stored_names
+from trtnn.from_torch.recording.frames import place_of, read_names, stored_names
 
 CALLS: list = []
 

@@ -252,6 +252,33 @@ def test_two_classes_of_one_name():
     assert "class Block2(Module)" in source
 
 
+def test_an_operation_of_atens_that_is_called_itself():
+    """In a process of its own: nothing else there has registered what ATen's operations are."""
+    code = (
+        "import torch, trtnn\n"
+        "weights = [torch.rand(3) + 1 for _ in range(4)]\n"
+        "x = torch.rand(2, 3, 4)\n"
+        "print(trtnn.from_torch(lambda x: torch.ops.aten.batch_norm(x, *weights, False, 0.1, 1e-5, False), x).source)"
+    )
+    source = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "F.batch_norm(x, " in source
+
+
+def test_a_child_that_is_called_self():
+    class Attention(torch.nn.Module):
+        def __init__(self, act):
+            super().__init__()
+            self.self = act
+            self.output = torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.output(self.self(x))
+
+    model = torch.nn.Sequential(Attention(torch.nn.GELU()), Attention(torch.nn.SiLU())).eval()
+    source = trtnn.from_torch(model, images(2, 4)).source
+    assert "def __init__(self, self2):\n        super().__init__()\n        self.self = self2\n" in source
+
+
 def test_names_are_the_authors():
     model, args, _ = make("transformer")
     source = trtnn.from_torch(model, *args).source

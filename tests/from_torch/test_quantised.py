@@ -1,4 +1,4 @@
-"""Models that were prepared by torch's quantisation: they compute what torch does in evaluation, or are refused."""
+"""Models that torch's quantisation prepared and that stay operations: they compute what torch does, or are refused."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import trtnn
 from tests.from_torch.models import images, make
 from tests.helpers import assert_close
 from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
-from trtnn.from_torch import traced as traced_module
+from trtnn.from_torch.graphs import torchscript
 
 # torch says that TorchScript is at its end, and of each length that a trace keeps as a number.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
@@ -104,7 +104,7 @@ def test_one_that_was_saved(tmp_path):
 
 def test_it_is_compared_with_the_trace_itself(monkeypatch):
     trace = torch.jit.trace(lambda x: x - 2, images(2, 3))
-    monkeypatch.setitem(traced_module._SIGNS, "sub", "+")
+    monkeypatch.setitem(torchscript._SIGNS, "sub", "+")
     with pytest.raises(VerificationError, match="on the example output differs from torch's"):
         trtnn.from_torch(trace, images(2, 3))
 

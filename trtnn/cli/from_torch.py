@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from trtnn.files import atomic_write
 from trtnn.shapes.symbolic import Dim
 
 _INPUT = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>[A-Za-z0-9_]+)(?::(?P<dtype>\w+))?")
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _COUNTER = "num_batches_tracked"
 
 
@@ -80,7 +82,7 @@ def from_torch(
     halves = {dtype for _, _, dtype in inputs if dtype in ("float16", "bfloat16")}
     if halves and not any(dtype == "float32" for _, _, dtype in inputs):
         made = made.to(getattr(torch, halves.pop()))
-    from trtnn.from_torch.convert import Conversion
+    from trtnn.from_torch.declared import convert
     from trtnn.from_torch.saving import check_free, save_source
     from trtnn.from_torch.side_by_side import side_by_side as page_of
 
@@ -95,14 +97,13 @@ def from_torch(
     def told(stage: str) -> None:
         log.print(stage, markup=False, highlight=False)
 
-    conversion = Conversion(made, args, kwargs, partial(_shapes, inputs, dims), told)
-    model = conversion.run(verify)
+    conversion, model = convert(made, args, kwargs, partial(_shapes, inputs, dims), told, verify)
     save_source(model, path, force)
     if side_by_side is not None:
         with atomic_write(side_by_side) as file:
             file.write(page_of(conversion).encode())
     network = conversion.network or model.trace()
-    _print_result(conversion, len(network.graph.layer_paths), path)
+    _print_result(conversion, model, len(network.graph.layer_paths), path)
 
 
 def _import_torch() -> Any:
@@ -194,12 +195,35 @@ def _make(factory: str, torch: Any) -> Any:
     if not hasattr(module, name):
         raise ArgumentError(f"{place} has no {name}", *nearest(name, vars(module), most=3))
     found = getattr(module, name)
-    made = found if isinstance(found, torch.nn.Module) else found() if callable(found) else None
-    if not isinstance(made, torch.nn.Module):
+    if not isinstance(found, torch.nn.Module):
+        found = _called(factory, found)
+    if not isinstance(found, torch.nn.Module):
+        raise ArgumentError(f"{factory} gives no torch module, but {type(found).__name__}")
+    return found
+
+
+def _called(factory: str, function: Any) -> Any:
+    """Return what a factory makes.
+
+    Raises:
+        ArgumentError: it is none, or needs arguments.
+    """
+    if not callable(function):
+        return function
+    try:
+        needed = [
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.default is parameter.empty and parameter.kind not in _ANY_NUMBER
+        ]
+    except ValueError:  # of what is not Python's nothing is said
+        needed = []
+    if needed:
         raise ArgumentError(
-            f"{factory} gives no torch module, but {type(made if made is not None else found).__name__}"
+            f"{factory} needs arguments: {', '.join(needed)}",
+            "write a function without any that gives them, in a file: net.py:make",
         )
-    return made
+    return function()
 
 
 def _load(module: Any, weights: Path, torch: Any) -> None:
@@ -219,7 +243,7 @@ def _load(module: Any, weights: Path, torch: Any) -> None:
         )
 
 
-def _print_result(conversion: Any, layers: int, path: Path) -> None:
+def _print_result(conversion: Any, model: trtnn.Module, layers: int, path: Path) -> None:
     table = Table(show_header=False)
     rows = {
         "modules": sum(1 for _ in conversion.torch_module.modules()),
@@ -230,6 +254,11 @@ def _print_result(conversion: Any, layers: int, path: Path) -> None:
         if conversion.difference is None
         else f"{conversion.difference:.1e} of the largest magnitude, on two inputs",
     }
+    quantised = sum(1 for module in model.modules() if "quant_max" in module._buffers)
+    if quantised:
+        rows["quantised"] = f"{quantised} modules, as torch rounds"
+    if conversion.in_forward is not None:
+        rows["quantised"] = f"in forward, by operations: {conversion.in_forward}"
     for name, value in rows.items():
         table.add_row(name, str(value))
     out.print(table)

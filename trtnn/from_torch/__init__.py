@@ -10,6 +10,7 @@ one's own is. torch is imported by the first of these calls.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -46,13 +47,16 @@ class _FromTorch(ModuleType):
             ArgumentError: there is no example, or the module is none.
             VerificationError: the result differs from torch's.
         """
-        from trtnn.from_torch.convert import from_torch
+        from trtnn.from_torch.declared import convert
 
-        return from_torch(module, inputs, named_inputs, dynamic=dynamic, verify=verify)
+        conversion, model = convert(module, inputs, named_inputs, dynamic, verify=verify)
+        if conversion.in_forward is not None:
+            warnings.warn(f"rounding stays in forward, and fp16 around it: {conversion.in_forward}", stacklevel=2)
+        return model
 
     def converter(self, target: Any) -> Callable[[Callable[..., str]], Callable[..., str]]:
-        """Register a converter; see :func:`trtnn.from_torch.converters.converter`."""
-        from trtnn.from_torch.converters import converter
+        """Register a converter; see :func:`trtnn.from_torch.operations.converters.converter`."""
+        from trtnn.from_torch.operations.converters import converter
 
         return converter(target)
 

@@ -37,7 +37,8 @@ def second_example(
 ) -> list[torch.Tensor]:
     """Return inputs like an example's, of other values, and of other lengths where those are dynamic.
 
-    Floats are drawn with the example's mean and deviation; whole numbers and truths are drawn from those it holds.
+    Floats are drawn with the example's mean and deviation, between its least and its largest: a module may take images
+    in 0..1 alone. Whole numbers and truths are drawn from those it holds, and so are floats beside infinity.
 
     Args:
         tensors: the example's.
@@ -69,10 +70,14 @@ def _another(dim: Any, now: int | None, times: int) -> int:
 
 
 def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    if tensor.is_floating_point():
+    if tensor.is_floating_point() and bool(tensor.isfinite().all()):
         numbers = tensor.detach().float()
-        mean, deviation = float(numbers.mean()), float(numbers.std(correction=0))
-        drawn = torch.randn(tuple(shape), generator=generator) * (deviation or 1.0) + mean
+        mean, least, largest = float(numbers.mean()), float(numbers.min()), float(numbers.max())
+        deviation = float(numbers.std(correction=0)) if least != largest else 1.0
+        drawn = torch.randn(tuple(shape), generator=generator) * deviation + mean
+        if least != largest:
+            within = torch.rand(tuple(shape), generator=generator) * (largest - least) + least
+            drawn = torch.where((drawn < least) | (drawn > largest), within, drawn)
         return drawn.to(tensor.device, tensor.dtype)
     held = tensor.detach().flatten()
     picked = torch.randint(held.numel(), tuple(shape), generator=generator)

@@ -32,3 +32,14 @@ def is_observing(hook: Callable[..., Any]) -> bool:
 def is_observed(module: nn.Module) -> bool:
     """Whether torch's quantisation put a hook to a module, so that its call is more than its forward."""
     return any(map(is_observing, (*module._forward_hooks.values(), *module._forward_pre_hooks.values())))
+
+
+def in_double(model: nn.Module) -> nn.Module:
+    """Turn a model to fp64, in place, and return it; scales stay fp32, since torch rounds by no others."""
+    scales = {path: buffer for path, buffer in model.named_buffers() if path.endswith(".scale")}
+    model.double()
+    for path, scale in scales.items():
+        holder, _, name = path.rpartition(".")
+        if hasattr(model.get_submodule(holder), "fake_quant_enabled"):
+            setattr(model.get_submodule(holder), name, scale)
+    return model

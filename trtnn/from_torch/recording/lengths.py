@@ -123,6 +123,20 @@ def plain(value: Any) -> Any:
     return float.__add__(value, 0.0) if isinstance(value, Real) else value
 
 
+def without_origins(value: Any) -> Any:
+    """Return a structure whose numbers have no origins, as torch's own functions take it."""
+    if isinstance(value, (Whole, Real)):
+        return plain(value)
+    if isinstance(value, slice):
+        return slice(*map(without_origins, (value.start, value.stop, value.step)))
+    if isinstance(value, (tuple, list)):
+        if not any(isinstance(item, (Whole, Real, slice, tuple, list)) for item in value):
+            return value
+        items = [without_origins(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return {key: without_origins(item) for key, item in value.items()} if type(value) is dict else value
+
+
 def with_origin(value: Any, sign: str, *operands: Any, watcher: Any) -> Any:
     """Return a number with its origin; what is no int and no float as it is."""
     if type(value) is int:

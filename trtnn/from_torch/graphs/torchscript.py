@@ -1,14 +1,7 @@
-"""Traced modules: graphs of TorchScript, written as Python functions, which are then called and recorded as others are.
-
-A trace keeps the modules with their classes, the author's variables, and his lines. So each method's graph becomes a
-function with those variables, whose lines stand for the author's.
-"""
+"""A graph of TorchScript as the lines of a Python function, with the author's variables and places."""
 
 from __future__ import annotations
 
-import functools
-import keyword
-import linecache
 import math
 import re
 from collections import Counter
@@ -18,8 +11,8 @@ import torch
 from torch import nn
 
 from trtnn.errors import ArgumentError, where
-from trtnn.from_torch import exported as _converters_of_aten  # noqa: F401  registers what ATen's operations are
-from trtnn.from_torch.frames import TORCH, Place, stands_for
+from trtnn.from_torch.recording.frames import TORCH, Place
+from trtnn.from_torch.source.names import free_name, is_name
 
 _DTYPES = (
     torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64,
@@ -40,113 +33,13 @@ _WRITTEN_LATER = frozenset((
 ))  # fmt: skip
 _END = 2**63 - 1
 _INSTEAD = "give the nn.Module that it was made of, or torch.export.export of that"
-_CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
-
-
-class Traced(nn.Module):
-    """A module of a trace; ``forward`` is a function written of its graph."""
-
-    def type_name(self) -> str:
-        """Return the full name of the class that was traced."""
-        raise NotImplementedError
-
-
-def as_module(traced: Any) -> nn.Module:
-    """Return the modules of a trace, or of a function that was traced.
-
-    Raises:
-        ArgumentError: it holds control flow, which torch.jit.script leaves in.
-    """
-    if not isinstance(traced, torch.jit.ScriptFunction):
-        return _made(traced, "", {})
-    module = _class_of(traced.qualified_name.removeprefix("__torch__."))()
-    module.training = False
-    module.forward = _forward(module, {"forward": _Method(None, module, "", traced.graph)})  # type: ignore[method-assign]
-    return module
-
-
-@functools.cache
-def _class_of(kind: str) -> type[Traced]:
-    """Return a class of the name that was traced."""
-    return type(kind.rpartition(".")[2], (Traced,), {"type_name": lambda self: kind})
-
-
-def _kind(script: Any) -> str:
-    """Return the full name of a traced module's class, without what TorchScript puts in it."""
-    name = script._c._type().qualified_name()
-    return re.sub(r"___torch_mangle_\d+\.", "", name.removeprefix("__torch__."))
-
-
-def _made(script: Any, path: str, shared: dict[Any, Any]) -> nn.Module:
-    children = {
-        name: _made(child, f"{path}.{name}" if path else name, shared) for name, child in script.named_children()
-    }
-    kind = _kind(script)
-    container = _CONTAINERS.get(kind.removeprefix("torch.nn.modules.container."))
-    called = "forward" in script._c._method_names()
-    if container is nn.Sequential and (not called or _calls_in_a_row(script)):
-        return _in_evaluation(nn.Sequential(), children)
-    if container in (nn.ModuleList, nn.ModuleDict):
-        return _in_evaluation(container(), children)
-    module = _class_of(kind)()
-    module.training = script.training
-    for name, tensor in script.named_parameters(recurse=False):
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        module.register_parameter(name, shared.setdefault(key, nn.Parameter(tensor.detach(), requires_grad=False)))
-    for name, tensor in script.named_buffers(recurse=False):
-        module.register_buffer(name, shared.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor))
-    for name, child in children.items():
-        module.add_module(name, child)
-    methods = {
-        name: _Method(script, module, path, script._c._get_method(name).graph) for name in script._c._method_names()
-    }
-    if methods:
-        module.forward = _forward(module, methods)  # type: ignore[method-assign]
-    return module
-
-
-def _in_evaluation(container: Any, children: dict[str, nn.Module]) -> nn.Module:
-    for name, child in children.items():
-        container.add_module(name, child)
-    container.training = False
-    return container
-
-
-def _calls_in_a_row(script: Any) -> bool:
-    """Whether all that a module does is to call what it holds one after another."""
-    nodes = [node for node in script.graph.nodes() if node.kind() != "prim::GetAttr"]
-    return [node.kind() for node in nodes] == ["prim::CallMethod"] * len(script._modules) and "forward1" not in {
-        node.s("name") for node in nodes
-    }
-
-
-def _forward(module: Traced, methods: dict[str, _Method]) -> Any:
-    """Return a module's forward: a function of all methods, of which a second call of the module has another."""
-    file = f"traced {module.type_name()} {id(module)}"
-    lines: list[str] = []
-    places: dict[int, Place] = {}
-    for name, method in methods.items():
-        lines.append(f"def {name}({', '.join(method.parameters)}):")
-        for text, place in method.lines:
-            lines.append(f"    {text}")
-            if place is not None:
-                places[len(lines)] = place
-    source = "\n".join(lines) + "\n"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    stands_for(file, places)
-    namespace = {"torch": torch, "math": math, "self": module}
-    exec(compile(source, file, "exec"), namespace)
-    for name in methods:
-        if name != "forward":
-            vars(module)[f"_{name}"] = namespace[name]
-    return namespace["forward"]
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (bool, int, float) or (isinstance(value, torch.Tensor) and value.ndim == 0)
 
 
-class _Method:
+class Method:
     """One graph as the lines of a function.
 
     Attributes:
@@ -210,11 +103,9 @@ class _Method:
         """Return the author's name of a value, or None; a name whose value is still read is not bound anew."""
         name = value.debugName()
         stem = name.rpartition(".")[0] or name
-        if stem.isdigit() or not stem.isidentifier() or keyword.iskeyword(stem) or stem in _NO_NAMES:
+        if not is_name(stem) or stem in _NO_NAMES:
             return None
-        free, i = stem, 2
-        while free in self._bound and self._last.get(self._bound[free], -1) > at:
-            free, i = f"{stem}{i}", i + 1
+        free = free_name(stem, lambda wanted: wanted in self._bound and self._last.get(self._bound[wanted], -1) > at)
         self._bound[free] = name
         return free
 
@@ -279,8 +170,7 @@ class _Method:
             if _is_number(value):
                 self._numbers.add(node.output().debugName())
             return repr(value)
-        plain = name.isidentifier() and not keyword.iskeyword(name)
-        return f"{base}.{name}" if plain else f"getattr({base}, {name!r})"
+        return f"{base}.{name}" if is_name(name) else f"getattr({base}, {name!r})"
 
     def _in_its_place(self, node: Any, texts: list[str], i: int) -> str | None:
         """Return the variable for what a module of a list gives: that of what it took, so that a loop can do it."""

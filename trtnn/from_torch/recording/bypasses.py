@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from torch import nn
 
-from trtnn.from_torch.record import Recorder, Scope, Step, Value, values_in
+from trtnn.from_torch.recording.steps import Scope, Step, Value, values_in
+from trtnn.from_torch.recording.tape import Tape
 
 
-def return_what_is_read(recorder: Recorder) -> None:
+def return_what_is_read(tape: Tape) -> None:
     """Let scopes return what scopes around them read, and steps of theirs give it."""
-    _Bypasses(recorder).find()
+    _Bypasses(tape).find()
 
 
 class _Bypasses:
-    def __init__(self, recorder: Recorder) -> None:
-        self.held = recorder.held
+    def __init__(self, tape: Tape) -> None:
+        self.held = tape.held
         self.calls: dict[int, Step] = {}  # of each scope the step that called it
         self.owners: dict[int, Scope] = {}  # of each step the scope that it is in
         self.scopes: list[Scope] = []
         self.there: dict[int, set[int]] = {}  # of each scope the values that its source can name
         self.returned: set[int] = set()  # the scopes that return more than their result
-        assert recorder.root is not None
-        self._walk(recorder.root)
+        assert tape.root is not None
+        self._walk(tape.root)
 
     def _walk(self, scope: Scope) -> None:
         self.scopes.append(scope)

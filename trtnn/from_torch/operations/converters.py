@@ -15,12 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from trtnn import functional as F
-from trtnn import modules
 from trtnn.errors import ArgumentError
-from trtnn.from_torch.expressions import (
+from trtnn.from_torch.recording.steps import Listed, Step, Value
+from trtnn.from_torch.source.expressions import (
     Attribute,
     Binary,
     Call,
@@ -29,11 +28,8 @@ from trtnn.from_torch.expressions import (
     Negative,
     Number,
     Text,
-    parse,
-    text_of,
 )
-from trtnn.from_torch.quantised import is_observed
-from trtnn.from_torch.record import Listed, Step, Value
+from trtnn.from_torch.source.parsing import parse
 from trtnn.graph.tensor import Tensor
 
 Express = Callable[..., Expression]  # of a recorded value, and what an argument of it would be called
@@ -69,6 +65,11 @@ def converter(target: Any) -> Callable[[Callable[..., str]], Callable[..., str]]
         return function
 
     return register
+
+
+def registered(target: Any) -> Callable[..., str] | None:
+    """Return the converter that was registered for a function or a class, or None."""
+    return _REGISTERED.get(_key(target))
 
 
 def _key(target: Any) -> Any:
@@ -112,12 +113,8 @@ _SYMBOLS = {"add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "matmul"
 _ASSIGNED = {f"{name}_": _INFIX[_SYMBOLS[name]] for name in ("add", "sub", "mul", "div")}
 _ASSIGNED |= {f"__i{name}__": sign for name, sign in _INFIX.items()}
 _ALIASES = {"special_expit": "sigmoid", "_transformer_encoder_layer_fwd": "", "type_as": "type_as"}
+_JOINS = frozenset(("cat", "concat", "concatenate", "hstack"))  # here without what holds no elements
 _OF_INTEGERS = frozenset(("quantize_per_tensor", "quantize_per_channel", "dequantize", "int_repr"))
-# Modules that are one operation each have a module of the same name here, but for these: they hold modules.
-_NO_LEAVES = frozenset((
-    "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Transformer", "TransformerEncoder",
-    "TransformerDecoder", "Module",
-))  # fmt: skip
 
 
 def augmented_sign(step: Step) -> str | None:
@@ -141,43 +138,13 @@ def dtype_text(dtype: torch.dtype) -> Text:
     return Text(f"trtnn.{_DTYPES[dtype]}")
 
 
-def is_registered(module: nn.Module) -> bool:
-    """Whether a converter of the user's own is for a module."""
-    return type(module) in _REGISTERED
-
-
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is one operation: one of torch's that trtnn has, or one that a converter is for."""
-    kind = type(module)
-    if kind in _REGISTERED:
-        return True
-    name = kind.__name__
-    if not kind.__module__.startswith("torch.nn.modules") or name in _NO_LEAVES or name not in modules.__all__:
-        return False
-    if is_observed(module):
-        return False
-    if name.startswith("Transformer"):
-        return _activation(module) is not None
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return module.running_mean is not None  # else it is of the batch, and forward says so
-    return True
-
-
-def _activation(module: nn.Module) -> str | None:
-    functions = {torch.nn.functional.relu: "relu", torch.nn.functional.gelu: "gelu"}
-    return functions.get(module.activation)  # type: ignore[arg-type]
-
-
-# -- functions --------------------------------------------------------------------------------------------------------
-
-
 def convert(step: Step, express: Express) -> Expression:
     """Return the expression that a recorded function is in trtnn.
 
     Raises:
         Missing: it has none.
     """
-    if (own := _REGISTERED.get(_key(step.function))) is not None:
+    if (own := registered(step.function)) is not None:
         return _converted(own, step, express)
     args, kwargs = list(step.args), {key: value for key, value in step.kwargs.items() if key not in _HOW}
     name = step.name
@@ -200,13 +167,13 @@ def convert(step: Step, express: Express) -> Expression:
         return Call(Attribute(express(args[0]), "clone"), ()) if copied else express(args[0])
     if name == "__iter__":
         return Call(Attribute(express(args[0]), "unbind"), ())
-    if name == "fused_moving_avg_obs_fake_quant":
-        return _fused_fake_quantize(step, express)
+    if name in _SPELT_OUT:
+        return _SPELT_OUT[name](step, express)
     if name.startswith("get:"):
         if not hasattr(Tensor, name[4:]):
             raise Missing(f"torch.Tensor.{name[4:]}")
         return Attribute(express(args[0]), name[4:])
-    return _call(step, _without_how(args), kwargs, express)
+    return _call(step, _without_how(_with_elements(args) if name in _JOINS else args), kwargs, express)
 
 
 def _fused_fake_quantize(step: Step, express: Express) -> Expression:
@@ -221,6 +188,44 @@ def _fused_fake_quantize(step: Step, express: Express) -> Expression:
     axes = (express(axis, "axis"),) if channels else ()
     ends = (express(low, "quant_min"), express(high, "quant_max"))
     return Call(function, (express(x), express(scale), express(zero_point), *axes, *ends))
+
+
+def _weight_norm(step: Step, express: Express) -> Expression:
+    """Return a direction times a length: the norm that divides it is over all dimensions but one."""
+    direction, length, *rest = step.args
+    dim = step.kwargs.get("dim", rest[0] if rest else 0)
+    others = tuple(i for i in range(direction.tensor.ndim) if i != dim)
+    norm = Call(
+        Attribute(Attribute(Text("F"), "linalg"), "vector_norm"),
+        (express(direction),),
+        (("dim", Number(others, "dim")), ("keepdim", Text("True"))),
+    )
+    return Binary(express(direction), "*", Binary(express(length), "/", norm))
+
+
+def _mse_loss(step: Step, express: Express) -> Expression:
+    """Return a mean squared error: models that quantise vectors return one beside their outputs."""
+    input, target, *rest = step.args
+    how = rest[2] if len(rest) > 2 else step.kwargs.get("reduction", "mean")
+    if how not in ("mean", "sum", "none") or step.kwargs.get("weight") is not None:
+        raise Missing(f"{step.owner}.{step.name} with reduction={how!r}")
+    square = Binary(Binary(express(input), "-", express(target)), "**", Text("2"))
+    return square if how == "none" else Call(Attribute(square, how), ())
+
+
+# What is one operation of torch's, and several here.
+_SPELT_OUT: dict[str, Callable[[Step, Express], Expression]] = {
+    "fused_moving_avg_obs_fake_quant": _fused_fake_quantize,
+    "_weight_norm": _weight_norm,
+    "mse_loss": _mse_loss,
+}
+
+
+def _with_elements(args: list[Any]) -> list[Any]:
+    """Return the arguments of a join without the tensors that hold nothing, of which a network has none."""
+    tensors = args[0] if args and isinstance(args[0], tuple) else ()
+    there = tuple(item for item in tensors if isinstance(item, Value) and item.tensor.numel())
+    return [there, *args[1:]] if 0 < len(there) < len(tensors) else args
 
 
 def _without_how(args: list[Any]) -> list[Any]:
@@ -311,87 +316,3 @@ def _converted(own: Callable[..., str], step: Step, express: Express) -> Express
         return parse(text, names)
     except SyntaxError as error:
         raise ArgumentError(f"the converter of {step.owner}.{step.name} returned {text!r}", str(error)) from None
-
-
-# -- modules ----------------------------------------------------------------------------------------------------------
-
-
-def constructor(module: nn.Module) -> Call:
-    """Return the call that makes trtnn's module of a torch module that is one operation."""
-    own = _REGISTERED.get(type(module))
-    if own is not None:
-        call = parse(own(module), {})
-        if not isinstance(call, Call):
-            raise ArgumentError(f"the converter of {type(module).__name__} returned {text_of(call)}, which is no call")
-        return call
-    name = type(module).__name__
-    declared = inspect.signature(getattr(modules, name)).parameters
-    arguments = _arguments(module, name)
-    args: list[Expression] = []
-    kwargs: list[tuple[str, Expression]] = []
-    for key, parameter in declared.items():
-        if key not in arguments or parameter.kind is parameter.VAR_POSITIONAL or key in ("momentum", "device", "dtype"):
-            continue
-        value = arguments[key] if key in ("normalized_shape", "unflattened_size") else _one_of_equals(arguments[key])
-        if key == "normalized_shape" and len(value) == 1:
-            value = value[0]
-        if key == "stride" and "Pool" in name and value == _one_of_equals(arguments.get("kernel_size")):
-            continue
-        if key == "p" and "Dropout" in name:
-            value = float(value)
-        default = parameter.default
-        if isinstance(value, (str, type(None))):
-            if value == default:
-                continue
-            node: Expression = Text(text_of(Number(value)))
-        else:
-            node = Number(tuple(value) if isinstance(value, torch.Size) else value, key, default=default)
-        required = default is parameter.empty
-        if required and not kwargs:
-            args.append(node)
-        else:
-            kwargs.append((key, node))
-    return Call(Text(name), tuple(args), tuple(kwargs))
-
-
-def _arguments(module: Any, name: str) -> dict[str, Any]:
-    """Return the constructor's arguments of a torch module, of those that trtnn's takes."""
-    if name in ("TransformerEncoderLayer", "TransformerDecoderLayer"):
-        attention = module.self_attn
-        arguments = {
-            "d_model": attention.embed_dim, "nhead": attention.num_heads,
-            "dim_feedforward": module.linear1.out_features, "activation": _activation(module),
-            "layer_norm_eps": module.norm1.eps, "batch_first": attention.batch_first,
-            "norm_first": module.norm_first, "bias": module.linear1.bias is not None,
-        }  # fmt: skip
-        if arguments["activation"] == "relu":
-            del arguments["activation"]
-        return arguments
-    arguments = {}
-    for key in inspect.signature(getattr(modules, name)).parameters:
-        if key == "bias":
-            if name == "MultiheadAttention":
-                arguments[key] = module.in_proj_bias is not None
-            elif isinstance(module, nn.RNNBase):
-                arguments[key] = module.bias
-            elif getattr(module, "weight", None) is not None or "weight" not in module._parameters:
-                arguments[key] = getattr(module, "bias", None) is not None
-        elif key == "add_bias_kv":
-            arguments[key] = module.bias_k is not None
-        elif key in ("kdim", "vdim"):
-            if getattr(module, key) != module.embed_dim:
-                arguments[key] = getattr(module, key)
-        elif hasattr(module, key) and not isinstance(getattr(module, key), (torch.Tensor, nn.Module)):
-            arguments[key] = getattr(module, key)
-    return arguments
-
-
-def _one_of_equals(value: Any) -> Any:
-    """Return the one number of a tuple of equal ones, such as 3 of (3, 3), and anything else as it is."""
-    if (
-        isinstance(value, (tuple, list))
-        and value
-        and all(type(item) is type(value[0]) and item == value[0] for item in value)
-    ):
-        return value[0] if isinstance(value[0], (int, float)) else value
-    return value

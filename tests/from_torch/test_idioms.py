@@ -1,0 +1,385 @@
+"""What people write in models of their own: each idiom converts and computes what torch does, on inputs of its own."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+import trtnn
+from tests.from_torch.models import images
+from tests.helpers import assert_close
+
+
+def converted(model, *inputs, **options):
+    """Return what a model becomes, once it computes what torch does on other numbers than the example's."""
+    model = model.eval() if isinstance(model, nn.Module) else model
+    result = trtnn.from_torch(model, *inputs, **options)
+    others = [tensor * 0.7 + 0.1 if tensor.is_floating_point() else tensor.flip(0) for tensor in inputs]
+    with torch.no_grad():
+        expected = model(*(tensor.clone() for tensor in others))
+    assert_close(result.trace().run(*(tensor.numpy() for tensor in others)), expected, 1e-5)
+    return result
+
+
+# -- weights that are computed ----------------------------------------------------------------------------------------
+
+
+def with_old_norm(norm, module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return norm(module)
+
+
+class Scaled:
+    """A hook that puts a weight of its own in place, as StyleGAN's equalised learning rate does it."""
+
+    def __call__(self, module, inputs):
+        module.weight = module.weight_orig * math.sqrt(2 / module.weight_orig[0].numel())
+
+
+def equalised(module):
+    weight = module.weight
+    del module._parameters["weight"]
+    module.register_parameter("weight_orig", nn.Parameter(weight.detach()))
+    module.weight = weight.detach()
+    module.register_forward_pre_hook(Scaled())
+    return module
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda module: with_old_norm(nn.utils.weight_norm, module),
+        lambda module: with_old_norm(lambda m: nn.utils.weight_norm(m, dim=None), module),
+        lambda module: with_old_norm(nn.utils.spectral_norm, module),
+        parametrizations.weight_norm,
+        lambda module: parametrizations.weight_norm(module, dim=1),
+        parametrizations.spectral_norm,
+        equalised,
+    ],
+    ids=["old weight", "old weight, whole", "old spectral", "weight", "weight, inputs", "spectral", "equalised"],
+)
+def test_weights_that_a_norm_computes(norm):
+    torch.manual_seed(0)
+    model = nn.Sequential(norm(nn.Conv1d(3, 4, 3, padding=2)), nn.ReLU(), norm(nn.Conv1d(4, 5, 3, padding=2)))
+    result = converted(model, images(2, 3, 7))
+    assert set(result.state_dict()) == set(model.state_dict())
+    assert result.source.count("(Module):") + result.source.count("(ModuleList):") <= 3  # one class for the two
+    other = {name: tensor * 0.5 + 0.1 for name, tensor in model.state_dict().items()}
+    model.load_state_dict(other)
+    result.load_state_dict(other)
+    x = images(2, 3, 7)
+    assert_close(result.trace().run(x.numpy()), model(x).detach(), 1e-5)
+
+
+def test_a_constant_of_a_module_with_two_names():
+    class Inner(nn.Module):
+        def forward(self, x):
+            return x + torch.from_numpy(np.float32([[1, 2], [3, 4]]))
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = Inner()
+            self.all = nn.Sequential(self.first, nn.Tanh())
+
+        def forward(self, x):
+            return self.all(x)
+
+    converted(Outer(), images(2, 2))
+
+
+def test_a_tensor_in_an_attribute_is_a_buffer_of_its_name():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.randn(1, 9, 4)
+
+        def forward(self, x):
+            return x + self.table[:, : x.shape[1]]
+
+    length = {"x": (2, trtnn.Dim("length", 2, 5, 9), 4)}
+    model = Positions()
+    result = converted(model, images(2, 5, 4), dynamic=length)
+    assert "x + self.table[:, : x.shape[1]]" in result.source
+    assert_close(result.trace().run(images(2, 8, 4).numpy()), model(images(2, 8, 4)), 1e-6)
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_of_numpy_and_numbers_that_formatters_write_otherwise(tmp_path):
+    def function(x):
+        x = x * (1 + np.log(7)) + np.float32(0.5) * np.int64(3)
+        x = torch.where(x > 1, torch.full_like(x, float("nan")), x)
+        return torch.cat([x.nan_to_num(float("nan"), 2.0), x.new_full((2, np.int64(3)), torch.finfo(x.dtype).min)])
+
+    source = converted(function, images(4, 3)).source
+    assert "-3.4028234663852886e38" in source
+    assert "np." not in source
+
+
+def test_an_argument_that_is_not_a_number():
+    class Fills(nn.Module):
+        def __init__(self, value):
+            super().__init__()
+            self.value = value
+
+        def forward(self, x):
+            return torch.where(x > 0, torch.full_like(x, self.value), x)
+
+    converted(nn.Sequential(Fills(float("nan")), Fills(float("nan")), Fills(2.0)), images(3, 4))
+
+
+def test_names_that_linters_refuse():
+    def function(x):
+        b, l, d = x.shape  # noqa: E741
+        I = x.reshape(b, l * d)  # noqa: E741
+        return I + I[:, :l].sum(1, keepdim=True)
+
+    source = converted(function, images(2, 3, 4)).source
+    assert "b, l_, d = x.shape" in source
+    assert "I_ = " in source
+
+
+def test_a_declaration_that_is_longer_than_a_line():
+    sides = [trtnn.Dim(name, 16, 32, 128, multiple_of=16) for name in ("height_of_image", "width_of_image")]
+    shape = (trtnn.Dim("batch", 1, 1, 2), 3, *sides)
+    source = converted(nn.Conv2d(3, 4, 3), images(1, 3, 32, 32), dynamic={"input": shape}).source
+    assert max(map(len, source.splitlines())) <= 120
+
+
+# -- functions --------------------------------------------------------------------------------------------------------
+
+
+def test_products_of_matrices():
+    converted(lambda x, y: torch.mm(x, y) + x.mm(y) + torch.addmm(x[:, :2], x, y), images(3, 4), images(4, 2))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_mean_squared_errors(reduction):
+    converted(lambda x, y: F.mse_loss(x, y, reduction=reduction), images(3, 4), images(3, 4) * 2)
+
+
+def test_joins_of_what_holds_nothing():
+    """Llama's own mask has as many columns in front as there were tokens before, of which there are none here."""
+
+    def function(x):
+        length = x.shape[1]
+        mask = torch.full((length, length), float("-inf")).triu(1)
+        joined = torch.hstack([torch.zeros((length, 0)), mask])
+        joined += 1.0
+        rest = x[:, length:].flip(1)
+        return torch.softmax(x @ x.mT + joined, -1), mask.exp(), torch.cat((x, rest), dim=1)
+
+    dynamic = {"x": (trtnn.Dim("batch", 1, 2, 4), trtnn.Dim("length", 2, 5, 9), 3)}
+    converted(function, images(2, 5, 3), dynamic=dynamic)
+
+
+# -- containers -------------------------------------------------------------------------------------------------------
+
+
+class Named(nn.ModuleList):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Linear(4, 4)
+        self.rest = nn.ModuleList([nn.Linear(4, 4), None, nn.Linear(4, 4)])
+
+    def forward(self, x):
+        x = self.stem(x)
+        for layer in self.rest:
+            x = x if layer is None else layer(x).relu()
+        return x
+
+
+def test_a_list_that_has_names_and_one_with_gaps():
+    model = Named()
+    result = converted(model, images(3, 4))
+    assert set(result.state_dict()) == set(model.state_dict())
+    assert "self.stem(x)" in result.source
+
+
+def test_lists_of_lists_of_parameters():
+    class Lists(nn.Module):
+        def __init__(self):
+            super().__init__()
+            pairs = ([nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))] for _ in range(3))
+            self.scales = nn.ParameterList([nn.ParameterList(pair) for pair in pairs])
+
+        def forward(self, x):
+            for scale, shift in self.scales:
+                x = x * scale + shift
+            return x
+
+    model = Lists()
+    assert set(converted(model, images(3, 4)).state_dict()) == set(model.state_dict())
+
+
+# -- complex numbers --------------------------------------------------------------------------------------------------
+
+
+class Rotary(nn.Module):
+    """Positions as turns, which Llama's own code keeps as complex numbers in an attribute."""
+
+    def __init__(self, is_buffer):
+        super().__init__()
+        angles = torch.outer(torch.arange(9).float(), 1 / 10.0 ** torch.arange(2))
+        turns = torch.polar(torch.ones_like(angles), angles)
+        if is_buffer:
+            self.register_buffer("turns", turns, persistent=False)
+        else:
+            self.turns = turns
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        turned = torch.view_as_complex(self.linear(x).reshape(*x.shape[:-1], -1, 2)) * self.turns[: x.shape[1]].conj()
+        return torch.view_as_real(turned).flatten(2)
+
+
+@pytest.mark.parametrize("is_buffer", [True, False])
+def test_complex_constants_are_held_as_their_parts(is_buffer):
+    model = Rotary(is_buffer)
+    result = converted(model, images(2, 5, 4))
+    assert "self.turns = Buffer(9, 2, 2, optional=True)" in result.source
+    assert "F.view_as_complex(self.turns)" in result.source
+    result.load_state_dict(model.state_dict())
+    length = {"x": (2, trtnn.Dim("length", 2, 5, 9), 4)}
+    assert_close(
+        converted(model, images(2, 5, 4), dynamic=length).trace().run(images(2, 8, 4).numpy()),
+        model(images(2, 8, 4)).detach(),
+        1e-5,
+    )
+
+
+# -- script functions -------------------------------------------------------------------------------------------------
+
+
+def _snake(x: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    shape = x.shape
+    x = x.reshape(shape[0], shape[1], -1)
+    x = x + (alpha + 1e-9).reciprocal() * torch.sin(alpha * x).pow(2)
+    return x.reshape(shape)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of script functions
+    snake = torch.jit.script(_snake)
+
+
+def test_script_functions_are_the_python_that_they_were_written_in():
+    class Snake(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.alpha = nn.Parameter(torch.rand(1, 3, 1))
+
+        def forward(self, x):
+            return snake(x, self.alpha)
+
+    call = torch.jit.ScriptFunction.__call__
+    source = converted(Snake(), images(2, 3, 4)).source
+    assert "(self.alpha + 1e-09).reciprocal() * F.sin(self.alpha * x" in source
+    assert torch.jit.ScriptFunction.__call__ is call
+
+
+# -- lengths and numbers that the example does not have ---------------------------------------------------------------
+
+
+def test_two_lengths_of_one_name():
+    rows = trtnn.Dim("rows", 1, 3, 8)
+    with pytest.raises(trtnn.errors.ArgumentError, match=r"example of y has shape \(4, 2\), which .*\n  rows is 3 in"):
+        trtnn.from_torch(lambda x, y: (x, y), images(3, 2), images(4, 2), dynamic=rows)
+
+
+def test_a_module_that_takes_some_numbers_alone():
+    class Strict(nn.Module):
+        def __init__(self, most):
+            super().__init__()
+            self.most = most
+
+        def forward(self, x):
+            torch._assert_async(((x >= 0) & (x <= self.most)).all(), "give images in 0..1")
+            return x.sqrt()
+
+    trtnn.from_torch(Strict(1.0).eval(), torch.rand(2, 3, 8, 8))
+    with pytest.raises(trtnn.errors.ArgumentError) as caught:
+        trtnn.from_torch(Strict(0.4).eval(), torch.full((4, 3), 0.4))  # all equal, so that others are drawn anyhow
+    assert "torch's own forward raised RuntimeError: give images in 0..1\n  with a second input" in str(caught.value)
+
+
+def test_lengths_that_torch_itself_refuses():
+    sizes = {"x": (trtnn.Dim("rows", 1, 3, 8), 4), "y": (4, trtnn.Dim("columns", 1, 3, 8))}
+    with pytest.raises(trtnn.errors.ArgumentError, match=r"with other lengths that the shapes allow: x of \(2, 4\), y"):
+        trtnn.from_torch(lambda x, y: (x @ y).view(3, 3), images(3, 4), images(4, 3), dynamic=sizes)
+
+
+# -- masks ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_mask_picks_of_one_goes_to_the_same_places_of_another():
+    def function(x, y):
+        x, rows = x.clone(), y.sum(-1) > 0
+        mask = x > y
+        x[mask] = y[mask]
+        x[rows] = (y * 2)[rows]
+        return x, mask
+
+    source = converted(function, images(3, 4, 2), images(3, 4, 2).flip(0)).source
+    assert "x[...] = F.where(mask, y, x)" in source
+    assert "x[...] = F.where(rows[..., None], y * 2, x)" in source
+
+
+def _picked_and_read(x, y):
+    picked = y[x > y]
+    x = x.clone()
+    x[x > y] = picked  # another mask, whatever it holds
+    return x
+
+
+def _written_between(x, y):
+    x, y, mask = x.clone(), y.clone(), x > y
+    picked = y[mask]
+    y += 1
+    x[mask] = picked
+    return x
+
+
+def _read_twice(x, y):
+    x, mask = x.clone(), x > y
+    picked = y[mask]
+    x[mask] = picked
+    return x + picked.sum()
+
+
+@pytest.mark.parametrize("function", [_picked_and_read, _written_between, _read_twice])
+def test_what_a_mask_picks_goes_elsewhere(function):
+    with pytest.raises(trtnn.errors.UnsupportedError, match=r"__getitem__ of a mask: once|index that is a bool"):
+        trtnn.from_torch(function, images(3, 4), images(3, 4).flip(0))
+
+
+# -- what calls return ------------------------------------------------------------------------------------------------
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 3, bidirectional=True, batch_first=True)
+
+    def forward(self, x):
+        encoded, (h, _c) = self.lstm(x)
+        state = torch.tanh(h[-2] + h[-1])
+        best = encoded.max(dim=1)[0]
+        return best * 2 + best.abs(), state, (state * 3).sort(dim=-1)[1]
+
+
+def test_names_of_what_is_unpacked_within_and_of_one_that_is_picked():
+    source = converted(Encoder(), images(2, 5, 4)).source
+    assert "encoded, states = self.lstm(x)\n        h, _ = states\n" in source
+    assert "best = encoded.max(dim=1)[0]\n" in source
+    assert "outputs" not in source

@@ -1,0 +1,307 @@
+"""Which classes the source has: module instances grouped by what they are.
+
+Instances of one torch class with the same text but for numbers are one class; the numbers that differ are arguments of
+its constructor. A child that some have and some have not is an argument as well, None where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from trtnn.from_torch.classes.arguments import write_with_arguments
+from trtnn.from_torch.classes.groups import Draft, Group, class_name
+from trtnn.from_torch.classes.kinds import CONTAINERS, COUNTER, Kinds, base_of
+from trtnn.from_torch.classes.merging import merged
+from trtnn.from_torch.classes.ties import ties_of
+from trtnn.from_torch.classes.twins import ACTIVATIONS
+from trtnn.from_torch.forward.attributes import SELF, path_expression
+from trtnn.from_torch.forward.body import Body
+from trtnn.from_torch.forward.constants import Constants
+from trtnn.from_torch.operations.constructors import constructor, is_leaf
+from trtnn.from_torch.recording.bypasses import return_what_is_read
+from trtnn.from_torch.recording.hooks import norm_of
+from trtnn.from_torch.recording.observers import is_observed
+from trtnn.from_torch.recording.steps import Refusal, Scope, Step, Value
+from trtnn.from_torch.recording.tape import Tape
+from trtnn.from_torch.source.comprehensions import contents
+from trtnn.from_torch.source.expressions import (
+    Attribute,
+    Call,
+    Dictionary,
+    Expression,
+    New,
+    Number,
+    Sequence,
+    Text,
+    quoted,
+    text_of,
+)
+from trtnn.from_torch.source.lines import Line
+from trtnn.from_torch.source.names import free_name, is_name
+
+_MISSING = "trtnn has not, and no converter is for it"
+_SEVERAL = "what it is called with decides what it does, and source has one forward: give each way a module of its own"
+_IMPORTED = frozenset(("Parameter", "Buffer", "Input", "Dim", "F", "trtnn", "math", "Module", "Identity", "LayerNorm",
+                       "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"))  # fmt: skip
+
+
+class Classes:
+    """The classes of a recorded model, the innermost first.
+
+    Args:
+        tape: the recorded call.
+        constants: takes the numbers of what becomes a Buffer.
+        name: the name of the model's own class.
+
+    Attributes:
+        groups: the classes.
+        bodies: the forward of each scope, by the scope's id.
+        refusals: why there are none, where the source would call what is not there; ``summary`` is what they are of.
+    """
+
+    def __init__(self, tape: Tape, constants: Constants, name: str) -> None:
+        self.tape, self.constants, self.name = tape, constants, name
+        self.model = tape.model
+        self.groups: list[Group] = []
+        self.bodies: dict[int, Body] = {}
+        self.refusals: list[Refusal] = []
+        self.summary = "takes what is not there"
+        self._kinds = Kinds(tape)
+        self._calls: dict[int, Step] = {}  # of each scope within another
+        self._placed: dict[int, tuple[Group, int]] = {}  # of each instance its class, and its number there
+        self._instances: dict[Any, list[nn.Module]] = {}  # of each torch class
+        self._under_way: set[Any] = set()  # the torch classes whose instances are being drafted
+        self._ties: dict[str, list[tuple[str, str]]] = {}
+        leaves = [module for module in self.model.modules() if is_leaf(module)]
+        self._imported = {*_IMPORTED, *(kind.__name__ for kind in (*map(type, leaves), *ACTIVATIONS.values()))}
+
+    def build(self) -> Classes:
+        """Make the classes of all modules that are needed."""
+        assert self.tape.root is not None
+        return_what_is_read(self.tape)
+        self._make_bodies(self.tape.root)
+        if self.refusals:
+            return self
+        self._kinds.find_twins()
+        for made in self._kinds.twins.values():
+            self._imported.update(node.text for node in made.walk() if isinstance(node, Text))
+        for module in self.model.modules():
+            if self._kinds.kind(module) == "class":
+                self._instances.setdefault(_torch_class(module), []).append(module)
+        self._ties = ties_of(self.tape, self._kinds)
+        self._group_of(self.model)
+        return self
+
+    @property
+    def compute_constants(self) -> bool:
+        """Whether a forward computes something of constants alone."""
+        return any(body.computes_constants for body in self.bodies.values())
+
+    def _make_bodies(self, scope: Scope) -> None:
+        """Write the forward of a scope, after those of the scopes within."""
+        children: dict[int, Body] = {}
+        for step in scope.steps:
+            if step.scope is not None:
+                self._calls[id(step.scope)] = step
+                self._make_bodies(step.scope)
+                children[id(step.scope)] = self.bodies[id(step.scope)]
+        guards = [guard for guard in self.tape.guards if guard.scope is scope]
+        body = Body(scope, self.tape.held, self.constants, guards, children, scope is self.tape.root)
+        self.bodies[id(scope)] = body
+        if self._kinds.kind(scope.module) == "class":
+            self.refusals += [
+                Refusal(problem.what, problem.step.path, problem.step.place, _MISSING) for problem in body.problems
+            ]
+
+    # -- drafts -------------------------------------------------------------------------------------------------------
+
+    def _group_of(self, module: nn.Module) -> tuple[Group, int]:
+        """Return the class of a module, and the module's number there."""
+        if id(module) in self._placed:
+            return self._placed[id(module)]
+        torch_class = _torch_class(module)
+        if torch_class in self._under_way:  # a class within itself: each such instance is a class by itself
+            self._place([self._draft(module)])
+            return self._placed[id(module)]
+        self._under_way.add(torch_class)
+        drafts = []
+        for instance in self._instances.get(torch_class, [module]):
+            if id(instance) not in self._placed:
+                draft = self._draft(instance)
+                if id(instance) not in self._placed:  # as one within another of its class
+                    drafts.append(draft)
+        self._place(drafts)
+        self._under_way.discard(torch_class)
+        return self._placed[id(module)]
+
+    def _draft(self, module: nn.Module) -> Draft:
+        path = self.tape.paths[id(module)][0]
+        scopes = self.tape.scopes.get(id(module), [])
+        bodies = [self.bodies[id(scope)] for scope in scopes]
+        base = base_of(module)
+        if is_leaf(module):
+            made = constructor(module)
+            base = text_of(made.function)
+            init = [Line("run", (), Call(Text("super().__init__"), made.args, made.kwargs))]
+        else:
+            init = self._init(module, path, base)
+        if not bodies or (base == "Sequential" and type(module).forward is nn.Sequential.forward):
+            return Draft(module, path, base, init, [], None, _shapes(scopes))
+        ways = [body.lines() for body in bodies]
+        if any(lines != ways[0] for lines in ways):
+            self.summary = "calls a module in several ways"
+            for way in dict.fromkeys(ways.index(lines) for lines in ways):
+                call = self._calls[id(scopes[way])]
+                self.refusals.append(Refusal(f"a call of {type(module).__name__}", path, call.place, _SEVERAL))
+        names = [parameter.name for parameter in bodies[0].parameters]
+        return Draft(module, path, base, init, names, ways[0], _shapes(scopes))
+
+    def _init(self, module: nn.Module, path: str, base: str) -> list[Line]:
+        """Return the lines of a constructor: parameters, buffers, constants, children, and what is tied."""
+        lines = []
+        transient = module._non_persistent_buffers_set
+        prefix = f"{path}." if path else ""
+        used = {name for body in self.bodies.values() for name in body.used_state} if transient else set()
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                lines.append(_assigned(name, Call(Text("Parameter"), _sizes(parameter))))
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name != COUNTER and (name not in transient or prefix + name in used):
+                lines.append(_assigned(name, _buffer(buffer, name in transient)))
+        for name, tensor in self.constants.tensors.get(path, {}).items():
+            lines.append(_assigned(name, _buffer(tensor, (path, name) not in self.constants.of_parameters)))
+        if base == "Module":
+            for name, child in module._modules.items():
+                if child is not None and self._kinds.is_wanted(child):
+                    lines.append(_assigned(name, self._construct(child, f"{prefix}{name}")))
+        else:
+            items = contents(base, self._items(module, path))
+            lines.insert(0, Line("run", (), Call(Text("super().__init__"), items)))
+        for first, second in self._ties.get(path, ()):
+            lines.append(Line("set", (), path_expression(module, first), path_expression(module, second)))
+        return lines
+
+    def _items(self, module: nn.Module, path: str) -> dict[str, Expression]:
+        """Return what makes the modules that a container holds; a None in a row keeps its place."""
+        prefix = f"{path}." if path else ""
+        empty = {} if isinstance(module, nn.ModuleDict) else {None: Call(Text("Identity"), ())}
+        return {
+            name: self._construct(child, f"{prefix}{name}") if child is not None else empty[child]
+            for name, child in module._modules.items()
+            if child is not None or child in empty
+        }
+
+    def _construct(self, module: nn.Module, path: str) -> Expression:
+        """Return the expression that makes a module."""
+        paths = self.tape.paths[id(module)]
+        if paths[0] != path and path in paths:
+            return Call(Text("Identity"), ())  # another name of a module: it is assigned behind
+        kind = self._kinds.kind(module)
+        if kind == "twin":
+            return self._kinds.twins[id(module)]
+        if kind == "nothing":
+            return Call(Text("Identity"), ())
+        if kind == "leaf":
+            return constructor(module)
+        if kind in CONTAINERS:
+            return Call(Text(kind), contents(kind, self._items(module, path)))
+        if kind == "ParameterList":
+            nodes = tuple(self._item(item, f"{path}.{i}") for i, item in enumerate(module))  # type: ignore[arg-type]
+            holder = "ModuleList" if any(isinstance(item, nn.Module) for item in module) else kind  # type: ignore[attr-defined]
+            return Call(Text(holder), (Sequence(nodes, "[]"),))
+        if kind == "ParameterDict":
+            pairs = tuple((key, self._item(item, f"{path}.{key}")) for key, item in module.items())  # type: ignore[operator]
+            return Call(Text(kind), (Dictionary(pairs),))
+        group, number = self._group_of(module)
+        args = []
+        for argument in group.arguments:
+            value = argument.values[number]
+            node = value if isinstance(value, Expression) else Number(value, argument.name, default=argument.default)
+            args.append((argument.name, node))
+        return New(group, tuple(args))
+
+    def _item(self, item: Any, path: str) -> Expression:
+        """Return what makes an item of a list of parameters: a list of its own, or a parameter."""
+        return self._construct(item, path) if isinstance(item, nn.Module) else Call(Text("Parameter"), _sizes(item))
+
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def _place(self, drafts: list[Draft]) -> None:
+        """Make classes of the instances of one torch class."""
+        alike: dict[Any, list[Draft]] = {}
+        for draft in drafts:
+            alike.setdefault(draft.key(), []).append(draft)
+        variants = sorted(alike.values(), key=lambda those: -len(those[0].lines or ()))
+        while variants:
+            members, *others = variants
+            model, kept = members[0], []
+            for those in others:
+                both = merged(model, those[0], members, those) or merged(those[0], model, those, members)
+                if both is None:
+                    kept.append(those)
+                else:
+                    model, members = both, [*members, *those]
+            self._finish(model, members)
+            variants = kept
+
+    def _finish(self, model: Draft, drafts: list[Draft]) -> None:
+        """Make one class of drafts."""
+        order = {path: i for i, (path, _) in enumerate(self.model.named_modules())}
+        drafts = sorted(drafts, key=lambda draft: order[draft.path])
+        group = Group(self._class_name(model.module), drafts)
+        self.groups.append(group)
+        for number, draft in enumerate(drafts):
+            self._placed[id(draft.module)] = (group, number)
+        write_with_arguments(group, model)
+
+    def _class_name(self, module: nn.Module) -> str:
+        wanted = self.name if module is self.model else class_name(module).rpartition(".")[2]
+        if type(module).__module__.startswith("torch.nn."):
+            wanted = f"{'FakeQuantized' if is_observed(module) else norm_of(module)}{wanted}"
+        wanted = wanted if is_name(wanted) else f"{wanted}_"
+        if is_leaf(module):  # the model itself, of a module that trtnn has
+            wanted = f"{wanted}Net"
+        taken = self._imported | {group.name for group in self.groups}
+        return free_name(wanted, taken.__contains__)
+
+
+def _torch_class(module: nn.Module) -> Any:
+    """Return what instances of one torch class have in common; torch makes a class of each that is parametrised."""
+    kind = type(module)
+    return kind.__mro__[1] if is_parametrized(module) else kind, class_name(module)
+
+
+def _assigned(name: str, node: Expression) -> Line:
+    """Return the line that gives ``self`` an attribute; one whose name is none in Python is registered."""
+    if is_name(name):
+        return Line("set", (), node, Attribute(SELF, name))
+    made = text_of(node.function) if isinstance(node, Call) else ""
+    register = {"Parameter": "register_parameter", "Buffer": "register_buffer"}.get(made, "add_module")
+    return Line("run", (), Call(Attribute(SELF, register), (Text(quoted(name)), node)))
+
+
+def _buffer(tensor: torch.Tensor, optional: bool) -> Call:
+    return Call(Text("Buffer"), _sizes(tensor), (("optional", Text("True")),) if optional else ())
+
+
+def _sizes(tensor: torch.Tensor) -> tuple[Expression, ...]:
+    return tuple(Number(int(n), "dim") for n in tensor.shape)
+
+
+def _shapes(scopes: list[Scope]) -> tuple[str, str]:
+    """Return the shapes that a module takes and gives, of its first call, as text."""
+
+    def shown(value: Any) -> str:
+        if isinstance(value, Value):
+            return str(tuple(value.tensor.shape))
+        if isinstance(value, dict):
+            return ", ".join(f"{key} {text}" for key, item in value.items() if (text := shown(item)))
+        if isinstance(value, tuple):
+            return ", ".join(text for item in value if (text := shown(item)))
+        return ""
+
+    return (shown(scopes[0].arguments), shown(scopes[0].result)) if scopes else ("", "")

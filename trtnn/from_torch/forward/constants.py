@@ -1,0 +1,163 @@
+"""Constants of a forward: which are computed where they are used, and which become Buffers.
+
+A Buffer holds what trtnn cannot compute, or only in many lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from trtnn.from_torch.forward.attributes import Weights, names_in
+from trtnn.from_torch.forward.structures import structure
+from trtnn.from_torch.operations.converters import Missing, convert
+from trtnn.from_torch.recording.steps import Scope, Step, Value, numbers_in, storage_of, values_in
+from trtnn.from_torch.source.expressions import Expression, Number, Text
+from trtnn.from_torch.source.names import free_name
+
+_FEW = 4  # steps that make a constant and are written out
+
+
+@dataclass
+class Constants:
+    """Tensors that are computed once and held in Buffers, by the module's path and the name there.
+
+    Attributes:
+        tensors: the numbers.
+        of_parameters: those that depend on parameters, so that another checkpoint needs others.
+        forced: the numbers of the steps that trtnn cannot run on constants, found by a trace.
+    """
+
+    tensors: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    of_parameters: set[tuple[str, str]] = field(default_factory=set)
+    forced: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """How a constant comes about: by which steps, of what, and whether source can say so."""
+
+    steps: frozenset[int]
+    of_parameters: bool
+    of_lengths: bool
+    written: bool
+
+
+class Folding:
+    """What of one forward becomes a Buffer.
+
+    Args:
+        scope: the forward.
+        weights: the model's parameters and buffers.
+        constants: takes the numbers of what is folded.
+        nodes: how values are reached, by id: those that have a way are not looked into. It grows meanwhile.
+    """
+
+    def __init__(self, scope: Scope, weights: Weights, constants: Constants, nodes: dict[int, Expression]) -> None:
+        self._scope, self._weights, self._constants, self._nodes = scope, weights, constants, nodes
+        self._names: dict[int, str] = {}
+        self._makings: dict[int, _Making] = {}
+        self._made: dict[int, Step] = {}  # of a value the step that first gave it: of what a module made, its call
+        for step in scope.steps:
+            for value in values_in(step.result):
+                self._made.setdefault(id(value), step)
+
+    def is_of_parameters(self, value: Value) -> bool:
+        """Whether a constant depends on parameters."""
+        return self._making(value).of_parameters
+
+    def is_folded(self, value: Value) -> bool:
+        """Whether a value becomes a Buffer: a constant that cannot be written, or only at length."""
+        if value.depends or self._weights.holds(value) or id(value) in self._nodes:
+            return False
+        making = self._making(value)
+        long = len(making.steps) > _FEW and not value.tensor.is_complex()  # no Buffer holds complex numbers
+        return not making.written or (long and not making.of_parameters and not making.of_lengths)
+
+    def _making(self, value: Value) -> _Making:
+        """Return how a value that depends on no input comes about."""
+        earlier = self._makings.get(id(value))
+        if earlier is not None:
+            return earlier
+        there = id(value) in self._nodes
+        if self._weights.holds(value):
+            making = _Making(frozenset(), True, False, there or self._weights.name(value) is not None)
+        elif there or value.step is None or id(value) not in self._made:
+            making = _Making(frozenset(), False, there, True)  # what was there before is held as it is
+        else:
+            self._makings[id(value)] = _Making(frozenset(), False, False, False)  # until it is known
+            making = self._by_steps(value)
+        self._makings[id(value)] = making
+        return making
+
+    def _by_steps(self, value: Value) -> _Making:
+        memory = storage_of(value.tensor)
+        steps = self._scope.steps
+        written = [s for s in steps if s.writes is not None and storage_of(s.writes.tensor) == memory]
+        makers = [self._made[id(value)], *written]
+        parts = [self._making(v) for s in makers for v in values_in((s.args, s.kwargs)) if v is not value]
+        numbers = any(True for s in makers for _ in numbers_in((s.args, s.kwargs)))
+        runs = all(s.number not in self._constants.forced and _is_convertible(s) for s in makers)
+        return _Making(
+            frozenset(s.number for s in makers).union(*(part.steps for part in parts)),
+            any(part.of_parameters for part in parts) or any(s.kind != "function" for s in makers),
+            numbers or any(part.of_lengths for part in parts),
+            runs and all(part.written for part in parts),
+        )
+
+    def fold(self, value: Value) -> str:
+        """Hold a value in a Buffer, and return its name."""
+        name = self._names.get(id(value))
+        if name is None:
+            path = self._scope.home
+            held = self._constants.tensors.setdefault(path, {})
+            tensor = value.tensor  # no Buffer holds complex numbers: their parts are its last dimension
+            tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+            name = free_name(self._wanted_name(value), lambda name: name in held and not _equal(held[name], tensor))
+            held[name] = tensor
+            self._names[id(value)] = name
+            is_weight = self._weights.holds(value)  # a complex buffer
+            if not is_weight and (self.is_of_parameters(value) or self._is_kept_aside(value)):
+                self._constants.of_parameters.add((path, name))
+        return name
+
+    def _is_kept_aside(self, value: Value) -> bool:
+        """Whether a tensor was there before the call, in no attribute: in a cache, computed of who knows what."""
+        return value.step is None and not any(held is value.tensor for held in vars(self._scope.module).values())
+
+    def _wanted_name(self, value: Value) -> str:
+        module = self._scope.module
+        own = next((key for key, held in module._buffers.items() if held is value.tensor), None)
+        if own is not None:  # which stands in its place
+            return own
+        attributes = [key for key, held in vars(module).items() if held is value.tensor]
+        names = [name for step in self._scope.steps for name in step.names.get(id(value), ())]
+        stored = value.step.stored if value.step is not None else None
+        names = [*attributes, *names, *([stored] if isinstance(stored, str) else [])]
+        taken = names_in(module)
+        return next((name for name in names if name not in taken and name.isidentifier()), "constant")
+
+
+def _is_convertible(step: Step) -> bool:
+    if step.kind != "function" or step.name == "__setitem__":
+        return True
+    try:
+        convert(step, _any_expression)
+    except Missing:
+        return False
+    return True
+
+
+def _any_expression(value: Any, hint: str = "") -> Expression:
+    """Return an expression of the kind that a value's is, whatever it is of.
+
+    Raises:
+        Missing: it has none.
+    """
+    return Text("x") if isinstance(value, Value) else structure(value, "", _any_expression, Number)
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a is b or (a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all()))

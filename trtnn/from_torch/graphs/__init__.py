@@ -1,0 +1,1 @@
+"""Graphs that torch made of modules, traces and exported programs, as modules again."""

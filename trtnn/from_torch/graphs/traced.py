@@ -1,0 +1,120 @@
+"""Traced modules: what TorchScript holds of each, put together again; its graphs are functions, recorded as others are.
+
+A trace keeps the modules with their classes, the author's variables, and his lines. So each method's graph becomes a
+function with those variables, whose lines stand for the author's.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import math
+import re
+from typing import Any
+
+import torch
+from torch import nn
+
+from trtnn.from_torch.graphs.torchscript import Method
+from trtnn.from_torch.recording.frames import Place, stands_for
+
+_CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
+
+
+class Traced(nn.Module):
+    """A module of a trace; ``forward`` is a function written of its graph."""
+
+    def type_name(self) -> str:
+        """Return the full name of the class that was traced."""
+        raise NotImplementedError
+
+
+def as_module(traced: Any) -> nn.Module:
+    """Return the modules of a trace, or of a function that was traced.
+
+    Raises:
+        ArgumentError: it holds control flow, which torch.jit.script leaves in.
+    """
+    if not isinstance(traced, torch.jit.ScriptFunction):
+        return _made(traced, "", {})
+    module = _class_of(traced.qualified_name.removeprefix("__torch__."))()
+    module.training = False
+    module.forward = _forward(module, {"forward": Method(None, module, "", traced.graph)})  # type: ignore[method-assign]
+    return module
+
+
+@functools.cache
+def _class_of(kind: str) -> type[Traced]:
+    """Return a class of the name that was traced."""
+    return type(kind.rpartition(".")[2], (Traced,), {"type_name": lambda self: kind})
+
+
+def _kind(script: Any) -> str:
+    """Return the full name of a traced module's class, without what TorchScript puts in it."""
+    name = script._c._type().qualified_name()
+    return re.sub(r"___torch_mangle_\d+\.", "", name.removeprefix("__torch__."))
+
+
+def _made(script: Any, path: str, shared: dict[Any, Any]) -> nn.Module:
+    children = {
+        name: _made(child, f"{path}.{name}" if path else name, shared) for name, child in script.named_children()
+    }
+    kind = _kind(script)
+    container = _CONTAINERS.get(kind.removeprefix("torch.nn.modules.container."))
+    called = "forward" in script._c._method_names()
+    if container is nn.Sequential and (not called or _calls_in_a_row(script)):
+        return _in_evaluation(nn.Sequential(), children)
+    if container in (nn.ModuleList, nn.ModuleDict):
+        return _in_evaluation(container(), children)
+    module = _class_of(kind)()
+    module.training = script.training
+    for name, tensor in script.named_parameters(recurse=False):
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        module.register_parameter(name, shared.setdefault(key, nn.Parameter(tensor.detach(), requires_grad=False)))
+    for name, tensor in script.named_buffers(recurse=False):
+        module.register_buffer(name, shared.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor))
+    for name, child in children.items():
+        module.add_module(name, child)
+    methods = {
+        name: Method(script, module, path, script._c._get_method(name).graph) for name in script._c._method_names()
+    }
+    if methods:
+        module.forward = _forward(module, methods)  # type: ignore[method-assign]
+    return module
+
+
+def _in_evaluation(container: Any, children: dict[str, nn.Module]) -> nn.Module:
+    for name, child in children.items():
+        container.add_module(name, child)
+    container.training = False
+    return container
+
+
+def _calls_in_a_row(script: Any) -> bool:
+    """Whether all that a module does is to call what it holds one after another."""
+    nodes = [node for node in script.graph.nodes() if node.kind() != "prim::GetAttr"]
+    return [node.kind() for node in nodes] == ["prim::CallMethod"] * len(script._modules) and "forward1" not in {
+        node.s("name") for node in nodes
+    }
+
+
+def _forward(module: Traced, methods: dict[str, Method]) -> Any:
+    """Return a module's forward: a function of all methods, of which a second call of the module has another."""
+    file = f"traced {module.type_name()} {id(module)}"
+    lines: list[str] = []
+    places: dict[int, Place] = {}
+    for name, method in methods.items():
+        lines.append(f"def {name}({', '.join(method.parameters)}):")
+        for text, place in method.lines:
+            lines.append(f"    {text}")
+            if place is not None:
+                places[len(lines)] = place
+    source = "\n".join(lines) + "\n"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    stands_for(file, places)
+    namespace = {"torch": torch, "math": math, "self": module}
+    exec(compile(source, file, "exec"), namespace)
+    for name in methods:
+        if name != "forward":
+            vars(module)[f"_{name}"] = namespace[name]
+    return namespace["forward"]

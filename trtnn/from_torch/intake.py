@@ -1,0 +1,88 @@
+"""What from_torch takes: a module, a function, a trace or an exported program, each as a module that is recorded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from trtnn.errors import ArgumentError, UnsupportedError, where
+from trtnn.from_torch.graphs import exported, traced
+from trtnn.from_torch.recording.steps import tensors_in
+
+
+class _Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.forward = function  # type: ignore[method-assign]
+
+    def type_name(self) -> str:
+        """Return the function's full name."""
+        return f"{self.forward.__module__}.{getattr(self.forward, '__qualname__', type(self).__name__)}"
+
+
+def as_module(module: Any) -> nn.Module:
+    """Return what was given as a module.
+
+    Raises:
+        ArgumentError: it is none, and none can be made of it.
+    """
+    if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
+        return traced.as_module(module)
+    if isinstance(module, nn.Module):
+        return module
+    if type(module).__name__ == "ExportedProgram":
+        return exported.as_module(module)
+    if isinstance(module, type) or not callable(module):
+        raise ArgumentError(
+            f"from_torch takes a torch module or a function, not {module!r:.80}",
+            *(["make one: from_torch(Net(), x)"] if isinstance(module, type) else []),
+        )
+    return type(name_of_class(module), (_Function,), {})(module).eval()
+
+
+def name_of_class(module: Any) -> str:
+    """Return what the source's class of something that was given is called."""
+    if isinstance(module, nn.Module):
+        return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
+    if type(module).__name__ == "ExportedProgram":
+        return "Exported"
+    own = "name" if isinstance(module, torch.jit.ScriptFunction) else "__name__"
+    name = str(getattr(module, own, "Function"))
+    return "".join(part.capitalize() for part in name.strip("<>_").split("_")) or "Function"
+
+
+def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Check that a module and an example hold numbers, and that the module is in evaluation.
+
+    Raises:
+        ArgumentError: a tensor is on torch's meta device, or there is no example.
+        UnsupportedError: a module is in training mode.
+    """
+    held = [name for named in (module.named_parameters, module.named_buffers) for name, t in named() if t.is_meta]
+    if held or any(tensor.is_meta for tensor in tensors_in((args, dict(kwargs)))):
+        more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+        what = f"{type(module).__name__}'s {', '.join(held[:3])}{more}" if held else "the example"
+        raise ArgumentError(
+            f"{what} {'are' if len(held) > 1 else 'is'} on torch's meta device, which holds no numbers",
+            "model.to_empty(device='cpu') and load_state_dict give it weights" if held else "give tensors with numbers",
+        )
+    if not any(True for _ in tensors_in((args, dict(kwargs)))):
+        names = list(inspect.signature(module.forward).parameters)
+        raise ArgumentError(
+            "from_torch needs an example of each input",
+            f"forward takes: {', '.join(names) or 'nothing'}",
+            "such as from_torch(model, torch.rand(1, 3, 224, 224))",
+        )
+    training = [path for path, inner in module.named_modules() if inner.training]
+    if training:
+        raise UnsupportedError(
+            f"{type(module).__name__} is in training mode: {', '.join(map(where, training[:5]))}"
+            + (f" and {len(training) - 5} more" if len(training) > 5 else ""),
+            "an engine does not train: model.eval()",
+        )

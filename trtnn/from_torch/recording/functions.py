@@ -1,0 +1,181 @@
+"""Every function of torch's that a call runs, under torch's own name: noted on the tape, or refused."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from trtnn.from_torch.recording.arguments import Arguments
+from trtnn.from_torch.recording.frames import caller, place_of, stored_names, user_frame
+from trtnn.from_torch.recording.lengths import plain, with_origin, without_origins
+from trtnn.from_torch.recording.steps import Callee, Refusal, Value, tensors_in
+from trtnn.from_torch.recording.tape import Tape
+
+_functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  # of vmap, grad and their like
+# What gives Python a tensor's numbers, or a shape that depends on them.
+_LEAVES_THE_GRAPH = frozenset((
+    "item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__", "__complex__",
+    "__contains__", "is_nonzero", "equal", "allclose", "data_ptr", "__dlpack__", "untyped_storage", "storage",
+    "nonzero", "argwhere", "nonzero_static", "unique", "unique_consecutive", "masked_select", "bincount",
+))  # fmt: skip
+# What a tensor is asked for that says nothing of its numbers.
+_SAYS_NOTHING = frozenset((
+    "dim", "ndimension", "is_contiguous", "is_floating_point", "is_complex", "element_size", "stride", "storage_offset",
+    "is_same_size", "get_device", "has_names", "is_signed", "is_inference", "is_conj", "is_neg", "is_pinned",
+    "__format__", "__repr__", "__str__", "__hash__", "__len__", "requires_grad_", "result_type", "can_cast",
+    "promote_types", "is_tensor", "is_storage", "finfo", "iinfo", "is_grad_enabled", "is_autocast_enabled",
+    "broadcast_shapes", "__deepcopy__", "type", "_is_view",
+))  # fmt: skip
+_TRANSFORMED = "it calls a function with tensors of its own, which no source can name: write what it computes"
+_KNOWN_LATER = "what comes of it depends on numbers that are known only when the network runs"
+
+
+class FunctionCalls(TorchFunctionMode):
+    """Notes the functions that are called while it is entered."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self.tape = tape
+        self._picked: dict[int, _Picked] = {}  # by the id of what a mask picked
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tape = self.tape
+        tape.depth += 1
+        try:
+            return self._run(func, args, kwargs or {})
+        finally:
+            tape.depth -= 1
+
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function, and note what it did."""
+        tape, (name, owner) = self.tape, name_of(func)
+        self._refuse_transforms(args, kwargs)
+        args = self._as_choice(args) if name == "__setitem__" else args
+        before = Arguments(tape, args, kwargs)
+        first = next(iter((*before.args, *before.kwargs.values())), None)
+        if before.depends:
+            self._refuse_numbers(name, owner, before.args)
+        if name == "__iter__":
+            result: Any = args[0].unbind(0)
+        else:
+            result = func(*without_origins(args), **without_origins(kwargs))
+        if name == "__getitem__" and before.depends and _picks_by_a_mask(name, before.args):
+            tensors = (result, *args)
+            self._picked[id(result)] = _Picked(tensors, tuple(map(_version, tensors)), tape.refusals[-1])
+        if name in ("get:shape", "size"):
+            return self._lengths(first, result, before.args[1:] or tuple(before.kwargs.values()))
+        if name in ("numel", "nelement", "get:nbytes"):
+            return with_origin(result, "numel", first, watcher=tape)
+        if name == "item" and not before.depends and self._is_parameter(first):
+            return with_origin(result, "item", first, watcher=tape)
+        if name == "__len__" and tape.scope is not None:
+            tape.escapes.append(place_of(user_frame()))
+        written = before.written()
+        if written is None and not any(True for _ in tensors_in(result)):
+            return result
+        if name in _SAYS_NOTHING or name in ("get:grad", "__setstate__"):
+            return result
+        if isinstance(result, torch.Tensor) and written is None and any(result is a for a in args):
+            return result  # itself: a tensor that was contiguous, or in the type that was asked for
+        if name == "get:data" and isinstance(result, torch.Tensor):
+            name = "detach"
+        writes = None if written is None else tape.written(written, before.depends, name)
+        tape.add(Callee("function", func, name, owner), (before.args, before.kwargs), result, writes)
+        return iter(result) if name == "__iter__" else result
+
+    def _refuse_transforms(self, args: Any, kwargs: Any) -> None:
+        """Refuse what vmap, grad and their like compute of the inputs: their tensors stand for others."""
+        transform = _functorch.peek_interpreter_stack()
+        if transform is None:
+            return
+        for tensor in tensors_in((args, kwargs)):
+            inner = tensor
+            while _functorch.is_functorch_wrapped_tensor(inner):
+                inner = _functorch.get_unwrapped(inner)
+            self.tape.value(tensor).depends |= self.tape.depends(inner)
+        if any(map(self.tape.depends, tensors_in((args, kwargs)))):
+            self.tape.refuse(f"torch.func.{transform.key().name.lower()}", _TRANSFORMED)
+
+    def _refuse_numbers(self, name: str, owner: str, args: Any) -> None:
+        """Refuse what asks for numbers that depend on the inputs, or for as many elements as a mask is true for."""
+        if name in _LEAVES_THE_GRAPH:
+            self.tape.refuse(f"{owner}.{name}", _KNOWN_LATER)
+        if name in ("__getitem__", "where") and _picks_by_a_mask(name, args):
+            self.tape.refuse(f"{owner}.{name} of a mask", _KNOWN_LATER)
+
+    def _as_choice(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return ``x[mask] = y[mask]`` as ``x[...] = where(mask, y, x)``, and the arguments of others as they are.
+
+        How many elements the mask picks is no matter then, and what was noted against it is taken back.
+        """
+        x, index, value = args
+        picked = self._picked.get(id(value))
+        if picked is None or picked.versions != tuple(map(_version, picked.tensors)):
+            return args
+        _, y, mask = picked.tensors
+        if index is not mask or x.shape != y.shape:
+            return args
+        self.tape.refusals.remove(picked.refusal)
+        if mask.ndim < x.ndim:
+            mask = self._run(torch.Tensor.__getitem__, (mask, (..., *[None] * (x.ndim - mask.ndim))), {})
+        return x, ..., self._run(torch.where, (mask, y, x), {})
+
+    def _is_parameter(self, value: Any) -> bool:
+        return isinstance(value, Value) and bool(self.tape.held.get(id(value.tensor)))
+
+    def _lengths(self, value: Any, result: Any, dims: tuple[Any, ...]) -> Any:
+        """Return the lengths of a tensor as numbers that know it."""
+        if not isinstance(value, Value):
+            return result
+        if isinstance(result, int):
+            dim = plain(dims[0])
+            return with_origin(result, "shape", value, dim if dim >= 0 else dim + value.tensor.ndim, watcher=self.tape)
+        lengths = torch.Size([with_origin(n, "shape", value, i, watcher=self.tape) for i, n in enumerate(result)])
+        frame = caller()
+        if frame is not None and isinstance(stored_names(frame), list):  # B, C, H, W = x.shape
+            self.tape.add(Callee("lengths", None, "shape", "torch.Tensor"), ((value,), {}), tuple(lengths))
+        return lengths
+
+
+class _Picked(NamedTuple):
+    """What a mask picked.
+
+    Attributes:
+        tensors: the elements, what they were picked of, and the mask.
+        versions: of these, so that it shows whether one was written to.
+        refusal: what was noted against it.
+    """
+
+    tensors: tuple[Any, ...]
+    versions: tuple[int, ...]
+    refusal: Refusal
+
+
+def _version(value: Any) -> int:
+    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else -1
+
+
+def _picks_by_a_mask(name: str, args: Any) -> bool:
+    """Whether an operation picks by a mask of the inputs: how many elements there are depends on their numbers."""
+    if name == "where":
+        return len(args) == 1 and args[0].depends
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    return any(isinstance(v, Value) and v.depends and v.tensor.dtype is torch.bool for v in index)
+
+
+def name_of(func: Any) -> tuple[str, str]:
+    """Return the last name of a function of torch's, and what it is a function of."""
+    name = getattr(func, "__name__", str(func))
+    if name in ("__get__", "__set__"):
+        return f"{name[2:5]}:{getattr(func.__self__, '__name__', '?')}", "torch.Tensor"
+    if isinstance(func, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+        packet = func.overloadpacket if isinstance(func, torch._ops.OpOverload) else func
+        namespace, _, short = packet._qualified_op_name.partition("::")
+        return short, f"torch.ops.{namespace}"
+    if getattr(torch, name, None) is func:  # the table takes torch.mm for torch.spmm, which is the same in C
+        return name, "torch"
+    full = resolve_name(func) or f"{getattr(func, '__module__', None) or 'torch'}.{name}"
+    owner, _, short = full.rpartition(".")
+    return short, owner

@@ -1,0 +1,45 @@
+"""The error that tells all that was refused, and which parts of the model hold none of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from trtnn.errors import UnsupportedError, where
+from trtnn.from_torch.recording.steps import Refusal
+from trtnn.from_torch.recording.tape import Tape
+
+
+def refused(tape: Tape, refusals: Sequence[Refusal], summary: str) -> UnsupportedError:
+    """Return the error that tells all refusals: each once, with how often, in which modules, and at which line.
+
+    At the end are the largest parts of the model that hold none of them.
+    """
+    grouped: dict[tuple[str, str], list[Refusal]] = defaultdict(list)
+    for refusal in refusals:
+        grouped[refusal.what, refusal.why].append(refusal)
+    lines = []
+    for (what, why), those in grouped.items():
+        paths = list(dict.fromkeys(where(refusal.path) for refusal in those))
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        times = "once" if len(those) == 1 else f"{len(those)} times"
+        lines.append(f"{what}: {times}, in {', '.join(paths[:3])}{more}: {why}")
+        lines += [f"  {place}" for place in list(dict.fromkeys(str(refusal.place) for refusal in those))[:3]]
+    parts = list(_parts_without(tape, {refusal.path for refusal in refusals}))
+    if parts:
+        more = f" and {len(parts) - 5} more" if len(parts) > 5 else ""
+        lines.append(f"parts without it: {', '.join(parts[:5])}{more}: from_torch(model.{parts[0]}, ...)")
+    return UnsupportedError(f"{type(tape.model).__name__} {summary}", *lines)
+
+
+def _parts_without(tape: Tape, paths: set[str]) -> Iterator[str]:
+    """Yield the paths of the outermost modules with parameters that were called and hold none of the paths."""
+    yielded: list[str] = []
+    for path, module in tape.model.named_modules():
+        if not path or any(path.startswith(f"{other}.") for other in yielded):
+            continue
+        holds = any(other == path or other.startswith(f"{path}.") for other in paths)
+        called = id(module) in tape.scopes and any(True for _ in module.parameters())
+        if called and not holds:
+            yielded.append(path)
+            yield path

@@ -1,0 +1,253 @@
+"""The tape of a call: what the watchers of functions and of modules note as it runs, each tensor as one Value.
+
+It holds no way to record. :mod:`~trtnn.from_torch.recording.functions` and
+:mod:`~trtnn.from_torch.recording.module_calls` write on it, and what they saw is read from it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from trtnn.from_torch.recording.frames import Place, caller, place_of, read_names, stored_names, user_frame
+from trtnn.from_torch.recording.lengths import Real, Whole
+from trtnn.from_torch.recording.steps import (
+    Callee,
+    Fields,
+    Guard,
+    Listed,
+    Refusal,
+    Scope,
+    Step,
+    Value,
+    storage_of,
+    values_in,
+)
+
+# What takes the shape of a tensor, and none of its numbers.
+_OF_ITS_SHAPE = frozenset((
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "new_tensor",
+))  # fmt: skip
+
+
+class Tape:
+    """What was recorded of one call of a module.
+
+    Args:
+        model: the module.
+
+    Attributes:
+        root: the scope of the model itself, once it was called.
+        refusals: what cannot be converted.
+        guards: the comparisons of lengths that decided something.
+        escapes: the lines where Python took a length without a trace.
+        scopes: of each module, by id, its calls.
+        called_leaves: the ids of the modules that were called and are not looked into.
+        paths: of each module, by id, its paths, the first first.
+        held: of each parameter and buffer, by id, its names.
+        values: the Value of each tensor, by id.
+        count: how many steps there were.
+        depth: how many recorded calls are under way: what runs within one is no step of its own.
+        failed: the path of the module in whose forward torch raised an error.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.paths: dict[int, list[str]] = defaultdict(list)
+        for path, module in model.named_modules(remove_duplicate=False):
+            self.paths[id(module)].append(path)
+        self.held: dict[int, list[str]] = defaultdict(list)
+        for named in (model.named_parameters, model.named_buffers):
+            for name, tensor in named(remove_duplicate=False):
+                self.held[id(tensor)].append(name)
+        self._storages = {storage_of(t) for named in (model.parameters, model.buffers) for t in named()}
+        self.values: dict[int, Value] = {}
+        self.scopes: dict[int, list[Scope]] = defaultdict(list)
+        self.refusals: list[Refusal] = []
+        self.guards: list[Guard] = []
+        self.escapes: list[Place] = []
+        self.called_leaves: set[int] = set()
+        self.root: Scope | None = None
+        self.count = 0
+        self.depth = 0
+        self.failed = ""
+        self._numbers: list[Whole | Real] = []  # kept, so that no other takes their id
+        self._under_way: list[Scope] = []
+
+    @property
+    def scope(self) -> Scope | None:
+        """The module's forward that runs now."""
+        return self._under_way[-1] if self._under_way else None
+
+    @property
+    def path(self) -> str:
+        """The path of the module whose forward runs now."""
+        return self._under_way[-1].path if self._under_way else ""
+
+    def depends(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor's numbers depend on the inputs."""
+        value = self.values.get(id(tensor))
+        return value is not None and value.depends
+
+    def has_read(self, tensor: torch.Tensor) -> bool:
+        """Whether an operation took a tensor."""
+        return id(tensor) in self.values
+
+    # -- what is noted ------------------------------------------------------------------------------------------------
+
+    def refuse(self, what: str, why: str, path: str | None = None) -> None:
+        """Note what cannot be converted, in the module at hand or at a path; the call runs on, so that all are told."""
+        self.refusals.append(Refusal(what, self.path if path is None else path, place_of(user_frame(2)), why))
+
+    def compared(self, sign: str, a: Any, b: Any, outcome: bool) -> None:
+        """Note that a comparison of lengths decided something."""
+        scope = self.scope
+        if scope is not None and self.depth == 0:
+            self.guards.append(Guard(sign, a, b, outcome, scope, place_of(user_frame(2)), len(scope.steps)))
+
+    def escaped(self, number: Whole | Real) -> None:
+        """Note that Python took a length as a plain number."""
+        if self._under_way and self.depth == 0:
+            self.escapes.append(place_of(user_frame(2)))
+
+    def add(
+        self, callee: Callee, before: Any, result: Any, writes: Value | None = None, scope: Scope | None = None
+    ) -> Step:
+        """Note a step of the module at hand.
+
+        Args:
+            callee: what was called.
+            before: its arguments by position and by name, as :meth:`snapshot` took them before the call.
+            result: what it returned.
+            writes: the Value that it changed in place.
+            scope: of a module's call what happened within.
+        """
+        step = Step()
+        step.number, self.count = self.count, self.count + 1
+        step.kind, step.function, step.name, step.owner = callee
+        step.scope, step.writes = scope, writes
+        step.args, step.kwargs = before
+        frame, around = caller(2), self.scope
+        step.own = frame is not None
+        if frame is None:
+            step.stored, step.reads, step.attributes, step.literals = None, frozenset(), (), frozenset()
+            step.names = {}
+        else:
+            step.stored = stored_names(frame)
+            step.reads, step.attributes, step.literals = read_names(frame)
+            step.names = self._names(frame)
+            if around is None or frame.f_locals.get("self") is not around.module:
+                step.attributes = ()
+        step.place = place_of(user_frame(2))
+        step.path = self.path
+        step.result = self._results(step, result, before)
+        if around is not None:
+            around.steps.append(step)
+        return step
+
+    def _names(self, frame: FrameType) -> dict[int, list[str]]:
+        """Return by which names a frame has recorded values, numbers and lists, by their ids."""
+        names: dict[int, list[str]] = {}
+        for name, value in frame.f_locals.items():
+            if isinstance(value, torch.Tensor):
+                recorded = self.values.get(id(value))
+                if recorded is not None:
+                    names.setdefault(id(recorded), []).append(name)
+            elif isinstance(value, (Whole, Real)):
+                self.keep(value)
+                names.setdefault(id(value), []).append(name)
+            elif type(value) is list:
+                names.setdefault(id(value), []).append(name)
+        return names
+
+    def _results(self, step: Step, result: Any, before: Any) -> Any:
+        """Return what a step gave, with the step as what made those tensors that are new."""
+        snapshot = self.snapshot(result)
+        depends = step.name not in _OF_ITS_SHAPE and any(value.depends for value in values_in(before))
+        for value in values_in(snapshot):
+            if value.step is None and id(value.tensor) not in self.held and not value.depends:
+                value.step = step
+                value.depends = depends
+        return snapshot
+
+    def written(self, tensor: torch.Tensor, depends: bool, name: str) -> Value:
+        """Note that an operation changed a tensor in place, and with it all that shares its memory; return its Value.
+
+        Args:
+            tensor: what was changed.
+            depends: whether by what depends on the inputs.
+            name: the operation.
+        """
+        value = self.value(tensor)
+        storage = storage_of(tensor)
+        if storage in self._storages:
+            model = self.model
+            names = self.held.get(id(tensor)) or [
+                name
+                for named in (model.named_parameters, model.named_buffers)
+                for name, held in named(remove_duplicate=False)
+                if storage_of(held) == storage
+            ]
+            changed = names[0] if names else "a parameter"
+            self.refuse(name, f"it changes {changed} in place, and weights stay as they are")
+        elif value.step is None and not value.depends:
+            self.refuse(name, "it changes in place a tensor that was made before the call")
+        for other in list(self.values.values()):
+            if storage_of(other.tensor) == storage:
+                other.depends = other.depends or depends
+                other.last_write = self.count
+        return value
+
+    @contextmanager
+    def within(self, scope: Scope) -> Iterator[None]:
+        """Note what runs as steps of a module's forward."""
+        self._under_way.append(scope)
+        try:
+            yield
+        except Exception:
+            self.failed = max(self.failed, scope.path, key=len)
+            raise
+        finally:
+            self._under_way.pop()
+
+    # -- what is kept of it -------------------------------------------------------------------------------------------
+
+    def value(self, tensor: torch.Tensor) -> Value:
+        """Return the Value that stands for a tensor."""
+        value = self.values.get(id(tensor))
+        if value is None:
+            value = self.values[id(tensor)] = Value(tensor)  # which keeps the tensor, and so its id
+        return value
+
+    def keep(self, number: Whole | Real) -> None:
+        """Keep a number, so that no other takes its id."""
+        self._numbers.append(number)
+
+    def snapshot(self, value: Any) -> Any:
+        """Return what a structure holds now, with Values for tensors."""
+        if isinstance(value, torch.Tensor):
+            return self.value(value)
+        if isinstance(value, list):
+            listed = Listed(map(self.snapshot, value))
+            listed.source = value
+            return listed
+        if isinstance(value, tuple):
+            return tuple(map(self.snapshot, value))
+        if isinstance(value, Mapping):
+            items = {key: self.snapshot(item) for key, item in value.items()}
+            return items if type(value) is dict else Fields(items)
+        if isinstance(value, slice):
+            return slice(*map(self.snapshot, (value.start, value.stop, value.step)))
+        if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+            return Fields({name: self.snapshot(getattr(value, name)) for name in value.__dataclass_fields__})
+        if isinstance(value, (Whole, Real)):
+            self.keep(value)
+        return value.item() if isinstance(value, np.generic) else value
