@@ -49,6 +49,9 @@ class Capabilities:
         needs_profile_sharing: contexts share an optimisation profile only where PROFILE_SHARING_0806 is set
             (TensorRT 8.6; 10 has the feature by that name and does so anyway).
         hardware_compatible: it builds engines for all GPUs since Ampere (TensorRT-RTX ignores the setting).
+        refit_individual: single weights of an engine can be let change (TensorRT 10 and later).
+        include_refit: an engine that takes new weights has to be written with the flag INCLUDE_REFIT to take others
+            after that (TensorRT 10.14 and later).
     """
 
     strongly_typed: bool
@@ -68,6 +71,8 @@ class Capabilities:
     device_memory_v2: bool
     needs_profile_sharing: bool
     hardware_compatible: bool
+    refit_individual: bool
+    include_refit: bool
 
     @property
     def plugins(self) -> bool:
@@ -112,6 +117,8 @@ class Backend:
             needs_profile_sharing="PROFILE_SHARING_0806" in trt.PreviewFeature.__members__,
             hardware_compatible="AMPERE_PLUS" in trt.HardwareCompatibilityLevel.__members__
             and not hasattr(trt.IBuilderConfig, "set_compute_capability"),
+            refit_individual="REFIT_INDIVIDUAL" in trt.BuilderFlag.__members__,
+            include_refit=hasattr(trt, "SerializationFlag") and "INCLUDE_REFIT" in trt.SerializationFlag.__members__,
         )
         self.logger = _make_logger(trt)
         # A list of pairs, for hashing a DType may load torch.

@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 from trtnn.errors import EngineError
 
+MULTIPROCESSORS = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 _OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _MEMORY_TYPE, _HOST = 2, 1  # CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_MEMORYTYPE_HOST
+_VERSION_BYTES = 80  # NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
 
 
 @functools.cache
@@ -95,6 +97,23 @@ def gpu_attribute(attribute: int) -> int | None:
     if cuda is None or cuda.cuDeviceGet(ctypes.byref(device), 0) != 0:
         return None
     return value.value if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) == 0 else None
+
+
+def driver_version() -> str:
+    """Return the version of NVIDIA's driver, such as ``"550.54.15"``, or an empty string where nothing tells it.
+
+    https://docs.nvidia.com/deploy/nvml-api
+    """
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return ""
+    if nvml.nvmlInit_v2() != 0:
+        return ""
+    text = ctypes.create_string_buffer(_VERSION_BYTES)
+    code = nvml.nvmlSystemGetDriverVersion(text, len(text))
+    nvml.nvmlShutdown()
+    return text.value.decode() if code == 0 else ""
 
 
 def gpu_memory() -> tuple[int, int] | None:

@@ -21,7 +21,6 @@ from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
 from trtnn.shapes.profiles import Ranges, merge_profiles
 from trtnn.shapes.spec import TensorSpec
-from trtnn.shapes.symbolic import at_opt
 from trtnn.structure import map_leaves, unflatten
 
 # What only some of a network's uses need is imported there, so that ``import trtnn`` loads little.
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from trtnn.engine.engine import Engine
     from trtnn.engine.refitting import Refittable
     from trtnn.graph.quantization import Declared, Placement
+    from trtnn.graph.summary import LayerSummary
     from trtnn.shapes.call import Shapes
-    from trtnn.table import Content
     from trtnn.viewer.facts import Facts
 
 
@@ -86,21 +85,6 @@ def trace(
     return Network(write(precision or Precision()), write, checked)
 
 
-@dataclass(frozen=True)
-class LayerSummary:
-    """One layer of a network: who made it, what it is, what it gives and what it costs.
-
-    A loop's limit gives nothing. FLOPs within a loop are those of all its trips, and FLOPs of a dynamic network those
-    at the lengths that its first profile is fastest at.
-    """
-
-    path: str
-    kind: str
-    output: TensorSpec | None
-    parameters: int
-    flops: int
-
-
 @dataclass
 class Network:
     """A traced network: a real TensorRT network definition, ready to be looked at, run on the CPU or built.
@@ -141,20 +125,9 @@ class Network:
 
     def layers(self) -> list[LayerSummary]:
         """Return what each layer is and costs, in order."""
-        from trtnn.graph.costs import count_flops, count_parameters, count_trips
-        from trtnn.graph.definition import read_layers
+        from trtnn.graph.summary import layers_of
 
-        rows = []
-        shape_of = self.graph.shape_of
-        read = list(read_layers(self.graph.definition, self.graph.trt))
-        trips = count_trips(read, shape_of)
-        for path, (kind, layer), times in zip(self.graph.layer_paths, read, trips, strict=True):
-            output = layer.get_output(0) if layer.num_outputs else None
-            plugin = self.graph.plugins.get(layer.name)
-            spec = TensorSpec(shape_of(output), output.dtype) if output is not None else None
-            flops = at_opt(times * count_flops(kind, layer, shape_of, plugin))
-            rows.append(LayerSummary(path, kind, spec, count_parameters(kind, layer, plugin), flops))
-        return rows
+        return layers_of(self.graph)
 
     @property
     def flops(self) -> int:
@@ -176,34 +149,17 @@ class Network:
         Raises:
             ArgumentError: ``depth`` is no positive int.
         """
+        from trtnn.graph.summary import table_of
         from trtnn.table import render
 
         chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
-        return "\n".join([render(**self._content(depth)), *chosen])
+        return "\n".join([render(**table_of(self.layers(), depth)), *chosen])
 
     def _repr_html_(self) -> str:
+        from trtnn.graph.summary import table_of
         from trtnn.table import MOST_IN_NOTEBOOK, render_html
 
-        return render_html(repr(self), **self._content(2, MOST_IN_NOTEBOOK))
-
-    def _content(self, depth: int | None, limit: int | None = None) -> Content:
-        rows = layers = self.layers()
-        if depth is not None:
-            rows = _by_module(layers, depth)
-        header = ("module", "layer", "output", "parameters", "FLOPs")
-        cells = [
-            (
-                row.path or "(forward)",
-                row.kind.lower() if depth is None else row.kind,
-                str(row.output or ""),
-                _count(row.parameters),
-                _count(row.flops),
-            )
-            for row in rows
-        ]
-        total_parameters, total_flops = sum(r.parameters for r in rows), sum(r.flops for r in rows)
-        total = ("total", f"{len(layers)} layers", "", f"{total_parameters:,}", f"{total_flops:,}")
-        return {"header": header, "rows": cells, "left": 3, "total": total, "limit": limit}
+        return render_html(repr(self), **table_of(self.layers(), 2, MOST_IN_NOTEBOOK))
 
     def facts(self, reports: Sequence[Any] = (), weights: bool = True) -> Facts:
         """Return what a page shows of the network, see :meth:`view`, as plain values; ``to_json()`` gives all of it.
@@ -453,25 +409,6 @@ def check_samples(samples: Any) -> None:
         )
 
 
-def _by_module(layers: Sequence[LayerSummary], depth: int) -> list[LayerSummary]:
-    """Return the sums of the layers of each module, told apart by the first ``depth`` names of its path."""
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-        raise ArgumentError(f"depth is a positive int, not {depth!r}")
-    groups: dict[str, list[LayerSummary]] = {}
-    for row in layers:
-        groups.setdefault(".".join(row.path.split(".")[:depth]), []).append(row)
-    return [
-        LayerSummary(
-            path,
-            f"{len(rows)} layer{'' if len(rows) == 1 else 's'}",
-            next((row.output for row in reversed(rows) if row.output), None),
-            sum(row.parameters for row in rows),
-            sum(row.flops for row in rows),
-        )
-        for path, rows in groups.items()
-    ]
-
-
 def _import_torch(name: str = "torch") -> ModuleType:
     """Import torch, or a module of ours that needs it."""
     try:
@@ -480,7 +417,3 @@ def _import_torch(name: str = "torch") -> ModuleType:
         if error.name != "torch":
             raise
         raise BackendError("the CPU reference needs torch", "pip install torch") from error
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number else ""

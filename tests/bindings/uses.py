@@ -28,7 +28,7 @@ INSTANCES_OF_FILE = {
     "session.py": {"engine": "ICudaEngine"},
     "profiling.py": {"engine": "ICudaEngine"},
     "plan.py": {"engine": "ICudaEngine", "runtime": "Runtime"},
-    "refitting.py": {"refitter": "Refitter"},
+    "refitting.py": {"refitter": "Refitter", "_refitter": "Refitter", "engine": "ICudaEngine"},
     "inspector.py": {"engine": "ICudaEngine", "inspector": "EngineInspector"},
 }
 

@@ -229,7 +229,7 @@ def test_what_cannot_be_compared_is_refused():
         message = message_of(BuildError, fingerprint, network.graph.definition, trt)
         assert "two networks with a layer like 'brain' cannot be compared" in message
         assert "its weights: " in message
-        assert "build without cache_dir" in message
+        assert "build without cache_dir, lock and refittable" in message
 
 
 def test_a_layer_of_unknown_type_is_refused(monkeypatch):

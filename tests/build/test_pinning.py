@@ -276,6 +276,16 @@ def test_layers_are_pinned_with_their_outputs(weak):
     assert all(pin.outputs == (by_name[pin.name].get_output(0).name,) for pin in asked.pins.to_fp32)
 
 
+def test_what_is_pinned_is_no_part_of_what_a_refit_compares(weak):
+    network, other = (Block().trace(fp16=True) for _ in range(2))
+    skeleton = network.refittable().skeleton
+    for one in network, other:
+        one.graph.is_pinned = ask(one).graph.is_pinned
+        one.graph.definition.get_layer(0).name += "pinned"
+    assert network.refittable().skeleton == skeleton
+    assert "trace it again" in message_of(BuildError, other.refittable)
+
+
 @pytest.mark.parametrize(
     ("kept", "expected"),
     [

@@ -1,5 +1,6 @@
 """``trtnn build``, to a file, and everything that keeps it from starting."""
 
+import importlib
 import os
 import re
 import shutil
@@ -254,3 +255,54 @@ def test_an_unknown_target_is_told_with_the_known(run, tmp_path):
         assert "does not build for sm_89" in result.err
         assert f"known: {', '.join(get_backend().targets)}" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+# -- locks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not TARGET, reason="this TensorRT measures, see tests/gpu/test_lock.py")
+def test_a_build_is_done_again_under_a_lock(run, tmp_path):
+    lock, path = tmp_path / "digits.lock", tmp_path / "a.engine"
+    common = ["build", WEIGHTS, "-o", path, "--size", 32, *TARGET, "--lock", lock]
+    told = []
+    for _ in range(2):
+        result = run(*common)
+        assert (result.code, result.err) == (0, "")
+        told.append(result.out.splitlines()[1])
+    assert told == [
+        f"{lock}: written; TensorRT-RTX tells no tactics",
+        f"{lock}: what goes in is the same; the plan is too",
+    ]
+    engine = path.read_bytes()
+    result = run(*common, "--fp16", "--level", 1)
+    assert result.code == 1
+    for line in ("options.optimization_level: none in the lock, 1 in this build", f"remove {lock}, and build again"):
+        assert line in " ".join(result.err.split())
+    assert path.read_bytes() == engine
+
+
+def test_a_lock_that_an_engine_would_replace(run, tmp_path):
+    for lock, path in (("a", "a"), ("a", "a.timing"), ("b/../a", "a")):
+        result = run("build", WEIGHTS, "-o", tmp_path / path, "--size", 32, *TARGET, "--lock", tmp_path / lock)
+        assert result.code == 1
+        assert "the engine would take the place of the lock" in result.err
+
+
+@pytest.mark.usefixtures("no_build")
+def test_a_lock_that_cannot_be_written(run, tmp_path):
+    lock = tmp_path / "nowhere" / "a.lock"
+    result = run("build", WEIGHTS, "-o", tmp_path / "a.engine", "--size", 32, *TARGET, "--lock", lock)
+    assert result.code == 1
+    assert f"the folder {lock.parent} does not exist" in " ".join(result.err.split())
+
+
+def test_what_is_said_of_a_lock():
+    told = importlib.import_module("trtnn.cli.build")._told_of_lock
+    measured = {"tactics": 61, "new_weights": 0, "same_plan": False}
+    assert told(measured, True) == "written, with the tactics of 61 layers"
+    assert told(measured, False) == "the tactics of 61 layers are the same"
+    trained = {"tactics": 61, "new_weights": 3}
+    assert told(trained, False) == "the tactics of 61 layers are the same; 3 arrays of new weights"
+    rtx = {"new_weights": 0, "same_plan": False}
+    assert told(rtx, False) == "what goes in is the same; the plan is not, and TensorRT-RTX tells no tactics"
+    assert told({"new_weights": 1}, False) == "what goes in is the same; 1 array of new weights"

@@ -80,12 +80,12 @@ def test_nothing_is_collected_while_any_thread_captures(driver):
 
     def wait(stream):
         inner.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         seen.append(gc.isenabled())
 
     other = threading.Thread(target=CapturedGraph, args=(wait,))
     other.start()
-    assert inner.wait(10)
+    assert inner.wait(60)
     CapturedGraph(lambda stream: seen.append(gc.isenabled()))
     seen.append(gc.isenabled())  # the other one still captures
     go_on.set()

@@ -10,7 +10,8 @@ from trtnn.build.build import BuildConfig, _make_settings, resolve_targets
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.shapes.call import Shapes
 from trtnn.shapes.profiles import as_inputs, merge_profiles
-from trtnn.shapes.symbolic import LengthReader, same_shape
+from trtnn.shapes.reading import LengthReader
+from trtnn.shapes.symbolic import same_shape
 
 
 def images(batch=(1, 2, 4), height=(32, 64, 128), **options):

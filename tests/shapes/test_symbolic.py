@@ -13,7 +13,8 @@ from tests.helpers import message_of
 from trtnn import Dim, sym_max, sym_min
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.shapes.floats import SymFloat
-from trtnn.shapes.symbolic import LengthReader, Size, at_opt, bounds, broadcast, evaluate, pieces, same
+from trtnn.shapes.reading import LengthReader
+from trtnn.shapes.symbolic import Size, at_opt, bounds, broadcast, evaluate, pieces, same
 
 BATCH = Dim("batch", 1, 4, 8)
 HEIGHT = Dim("height", 320, 640, 1280, multiple_of=32)

@@ -10,12 +10,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from trtnn.build.config import BuildConfig, check_compatible, check_fp8, resolve_targets
+from trtnn.build.config import BuildConfig, check_compatible, check_fp8, check_individual, resolve_targets
 from trtnn.build.describe import describe
 from trtnn.build.engine_cache import cache_key, find_or_build
 from trtnn.build.fingerprint import fingerprint
+from trtnn.build.lock import Lock, describe_build
 from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
-from trtnn.build.refitting import describe_refittable
+from trtnn.build.refitting import describe_refittable, marked
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
 from trtnn.build.watching import watched
 from trtnn.engine.engine import Engine
@@ -24,6 +25,7 @@ from trtnn.engine.memory import describe_gpu_memory
 from trtnn.engine.metadata import check_metadata
 from trtnn.engine.plan import deserialize
 from trtnn.engine.preflight import AMPERE_PLUS
+from trtnn.engine.refitting import BUILD_OPTIONS
 from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.files import default_cache_dir, make_cache_folder
 from trtnn.graph.graph import Graph
@@ -34,15 +36,16 @@ from trtnn.signals import held_signals
 _DIGITS = 16  # of a digest that are enough to tell a user's networks apart
 
 # The options that an engine does not depend on; its description has the targets, resolved.
-_NOT_IN_CACHE_KEY = ("targets", "progress", "cache_dir", "timing_cache")
+_NOT_IN_ENGINE = ("targets", "progress", "cache_dir", "timing_cache", "lock")
 
 
 def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Engine:
     """Build a graph into an engine, or find it in the cache that ``config`` names.
 
     Raises:
-        ArgumentError: the metadata are none that an engine file holds.
-        BuildError: TensorRT could not, with its own words; or an engine file could not hold the shapes.
+        ArgumentError: the metadata are none that an engine file holds, or the lock cannot be written.
+        BuildError: TensorRT could not, with its own words; an engine file could not hold the shapes; or the build is
+            not the one that the lock holds.
         KeyboardInterrupt: Ctrl-C was pressed; nothing half-done is left. So it is with whatever the handler of another
             signal raises.
     """
@@ -51,12 +54,16 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     check_fp8(graph, targets)
     if config.hardware_compatible:
         check_compatible(graph.backend, targets)
-    exchangeable = describe_refittable(graph) if config.refittable else None  # before layers are pinned
+    if not isinstance(config.refittable, bool):
+        check_individual(graph.backend)
+    exchangeable = describe_refittable(graph, config.refittable) if config.refittable else {}  # before pins are set
     settings, pins = _make_settings(graph, config, targets)
+    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_ENGINE}
     show = config.progress if config.progress is not None else sys.stderr.isatty()
     name = str(metadata.get("model", "network"))
 
     said = {
+        "build": {key: int(options[key]) for key in BUILD_OPTIONS if options[key] is not None},
         **({} if config.tf32 else {"tf32": False}),
         **({"hardware_compatible": AMPERE_PLUS} if config.hardware_compatible else {}),
         **({"refittable": exchangeable} if exchangeable else {}),
@@ -71,19 +78,32 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
     except ValueError as error:
         raise BuildError(f"an engine file cannot hold the shapes of {name}: {error}") from error
 
-    def build_now() -> Engine:
-        plan = _build_plan(graph, settings, config, f"{name} for {', '.join(targets) or 'this GPU'}", show, pins)
-        if pins.to_fp32:
-            _, engine = deserialize(graph.backend, plan)
-            check_pinned(engine, graph.trt, pins.to_fp32)
-        return Engine(plan, described(plan))
+    lock = None
+    if config.lock is not None:
+        lock = Lock(config.lock, graph.backend, describe_build(graph, options, settings, pins, described_now))
+        options["lock"] = lock.digest
 
-    if config.cache_dir is None:
-        return build_now()
-    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_CACHE_KEY}
+    def with_files(engine: Engine) -> Engine:
+        engine.caches = {"cache_dir": config.cache_dir, "timing_cache": config.timing_cache, "lock": config.lock}
+        return engine
+
+    def build_now() -> Engine:
+        what = f"{name} for {', '.join(targets) or 'this GPU'}"
+        with marked(graph, exchangeable["names"]) if "names" in exchangeable else nullcontext():
+            plan = _build_plan(graph, settings, config, what, show, pins, lock)
+        engine = None
+        if pins.to_fp32 or (lock is not None and lock.measures):
+            _runtime, engine = deserialize(graph.backend, plan)
+        if pins.to_fp32:
+            check_pinned(engine, graph.trt, pins.to_fp32)
+        of_lock = {} if lock is None else {"lock": lock.settle(plan, engine)}
+        return Engine(plan, {**described(plan), **of_lock})
+
+    if config.cache_dir is None or (lock is not None and lock.is_new):
+        return with_files(build_now())
     key = cache_key(graph, described_now, options, settings.flags)
     waiting = f"waiting for another process that builds {name}" if show else ""
-    return find_or_build(config.cache_dir, name, key, build_now, waiting)
+    return with_files(find_or_build(config.cache_dir, name, key, build_now, waiting))
 
 
 def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) -> tuple[Any, Pins]:
@@ -105,8 +125,10 @@ def _make_settings(graph: Graph, config: BuildConfig, targets: Sequence[str]) ->
         settings.max_aux_streams = config.max_aux_streams
     if config.hardware_compatible:
         settings.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    if config.refittable:
+    if config.refittable is True:
         settings.set_flag(trt.BuilderFlag.REFIT)
+    elif config.refittable:
+        settings.set_flag(trt.BuilderFlag.REFIT_INDIVIDUAL)
     if graph.plugins:
         leave_out_libraries(settings, trt)
     _add_profiles(graph, settings)
@@ -139,10 +161,15 @@ def _add_profiles(graph: Graph, settings: Any) -> None:
             raise BuildError(f"{graph.backend} refused a profile", *graph.backend.logger.take())
 
 
-def _build_plan(graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins) -> Any:
+def _build_plan(
+    graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins, lock: Lock | None = None
+) -> Any:
     backend = graph.backend
-    file = _find_timing_cache(graph, config)
-    measured = timing_cache(settings, file) if file else nullcontext()
+    if lock is not None:
+        measured = lock.measuring(settings)
+    else:
+        file = _find_timing_cache(graph, config)
+        measured = timing_cache(settings, file) if file else nullcontext()
     watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
     with measured:

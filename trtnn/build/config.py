@@ -15,6 +15,7 @@ from trtnn.cuda import gpus
 from trtnn.dtypes import float8_e4m3fn
 from trtnn.errors import ArgumentError, BackendError, nearest
 from trtnn.graph.graph import Graph
+from trtnn.graph.precision import check_paths
 
 # The GPUs to build for where none was named and there is none to look at: GeForce RTX 30, 40 and 50.
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
@@ -28,8 +29,14 @@ _FIRST_COMPATIBLE = 80  # Ampere, of HardwareCompatibilityLevel.AMPERE_PLUS
 # https://docs.nvidia.com/cuda/cuda-c-programming-guide/#compute-capabilities, resident grids per device
 MOST_STREAMS = 128
 
+_INTS = {  # of options that are numbers the least and the most, and that in words
+    "optimization_level": (0, 5, "goes from 0 to 5"),
+    "workspace_bytes": (1, float("inf"), "is a positive int, such as 1 << 30"),
+    "max_aux_streams": (0, MOST_STREAMS - 1, f"is an int from 0 to {MOST_STREAMS - 1}"),
+}
 
-def _is_int(value: Any, least: int, most: float = float("inf")) -> bool:
+
+def _is_int(value: Any, least: int, most: float) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and least <= int(value) <= most
 
 
@@ -54,7 +61,8 @@ class BuildConfig:
         hardware_compatible: build for all GPUs since Ampere (sm80), with kernels that each of them has, which may be
             slower. TensorRT-RTX builds for named ``targets`` instead.
         refittable: build an engine that :meth:`trtnn.Engine.refit` gives new weights. It may be slower, since TensorRT
-            does without kernels that weights are built into.
+            does without kernels that weights are built into. Paths of modules, or patterns such as ``["model.24.*"]``:
+            the weights of these alone, with all that they hold; TensorRT 8.6 has that for all or none.
         progress: show a progress bar; where None, if standard error is a terminal.
         cache_dir: a folder of engines, made where it is missing. One that was built of the same network, weights,
             options and metadata, with the same versions of TensorRT and trtnn, for the same GPU, is loaded from there;
@@ -63,6 +71,11 @@ class BuildConfig:
         timing_cache: a folder for what TensorRT measures while it builds, in one file for each version and GPU, which
             makes later builds of like layers much faster. Where None, it is ``cache_dir``, or without one
             :func:`trtnn.files.default_cache_dir`; False keeps nothing. TensorRT-RTX measures nothing.
+        lock: a file that holds a build: TensorRT, the GPU, these options, the network, the tactic of each layer, and
+            beside it, in ``<lock>.timing``, a timing cache of its own. Where it is missing it is written. Else the
+            build is held to it: what differs is an error that lists it, and there is no engine. Weights may be new. Of
+            TensorRT-RTX, which tells no tactics, it holds all that goes in. ``cache_dir`` keeps the engines of each
+            lock apart, from its second build on.
     """
 
     targets: Sequence[str] | None = None
@@ -71,36 +84,37 @@ class BuildConfig:
     workspace_bytes: int | None = None
     max_aux_streams: int | None = None
     hardware_compatible: bool = False
-    refittable: bool = False
+    refittable: bool | Sequence[str] = False
     progress: bool | None = None
     cache_dir: str | os.PathLike[str] | None = None
     timing_cache: str | os.PathLike[str] | Literal[False] | None = None
+    lock: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.targets, str):
             object.__setattr__(self, "targets", (self.targets,))
         if self.targets is not None and not isinstance(self.targets, (list, tuple)):
             raise ArgumentError(f'targets is a list such as ("sm86", "sm89"), not {self.targets!r}')
-        if self.optimization_level is not None and not _is_int(self.optimization_level, 0, 5):
-            raise ArgumentError(f"optimization_level goes from 0 to 5, not {self.optimization_level!r}")
-        if not isinstance(self.tf32, bool):
-            raise ArgumentError(f"tf32 is True or False, not {self.tf32!r}")
-        for name in ("hardware_compatible", "refittable"):
+        for name in ("tf32", "hardware_compatible"):
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentError(f"{name} is True or False, not {getattr(self, name)!r}")
+        if not isinstance(self.refittable, bool):
+            check_paths(self.refittable, "refittable is True, False or a tuple of paths of modules")
+            object.__setattr__(self, "refittable", tuple(self.refittable))
         if self.progress is not None and not isinstance(self.progress, bool):
             raise ArgumentError(f"progress is True, False or None, not {self.progress!r}")
-        limit = self.workspace_bytes
-        if limit is not None and not _is_int(limit, 1):
-            raise ArgumentError(f"workspace_bytes is a positive int, such as 1 << 30, not {limit!r}")
-        streams = self.max_aux_streams
-        if streams is not None and not _is_int(streams, 0, MOST_STREAMS - 1):
-            raise ArgumentError(f"max_aux_streams is an int from 0 to {MOST_STREAMS - 1}, not {streams!r}")
-        for name in ("cache_dir", "timing_cache"):
-            folder = getattr(self, name)
-            nothing = folder is None or (name == "timing_cache" and folder is False)
-            if not nothing and (not isinstance(folder, (str, os.PathLike)) or folder == ""):
-                raise ArgumentError(f"{name} takes the path of a folder, not {folder!r}")
+        for name, (least, most, what) in _INTS.items():
+            number = getattr(self, name)
+            if number is not None and not _is_int(number, least, most):
+                raise ArgumentError(f"{name} {what}, not {number!r}")
+            object.__setattr__(self, name, None if number is None else int(number))  # NumPy's are no JSON
+        for name, kind in (("cache_dir", "folder"), ("timing_cache", "folder"), ("lock", "file")):
+            path = getattr(self, name)
+            nothing = path is None or (name == "timing_cache" and path is False)
+            if not nothing and (not isinstance(path, (str, os.PathLike)) or path == ""):
+                raise ArgumentError(f"{name} takes the path of a {kind}, not {path!r}")
+        if self.lock is not None and self.timing_cache is not None:
+            raise ArgumentError("a lock has a timing cache of its own, and takes no other", "leave timing_cache out")
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> BuildConfig:
@@ -154,6 +168,20 @@ def check_compatible(backend: Backend, targets: Sequence[str]) -> None:
         raise BackendError(
             f"hardware_compatible is for GPUs since sm{_FIRST_COMPATIBLE}, and the one here is {', '.join(older)}",
             "build without it, for this GPU alone",
+        )
+
+
+def check_individual(backend: Backend) -> None:
+    """Check that the weights of some modules alone can be let change.
+
+    Raises:
+        BackendError: this TensorRT lets all weights of an engine change, or none.
+    """
+    if not backend.capabilities.refit_individual:
+        raise BackendError(
+            f"{backend} lets all weights of an engine change, or none",
+            "all: refittable=True",
+            "or none, and build it again with new ones while it runs: engine.refit(weights, rebuild=True)",
         )
 
 

@@ -73,7 +73,10 @@ def _properties(
 ) -> list[tuple[str, Any]]:
     """Return the name and the value of each property of a layer, and for a plugin what it was made of."""
     if type(layer) is trt.ILayer:
-        raise BuildError(f"two networks with a layer of type {kind} cannot be compared", "build without cache_dir")
+        raise BuildError(
+            f"two networks with a layer of type {kind} cannot be compared",
+            "build without cache_dir, lock and refittable",
+        )
     properties = []
     for name in dir(type(layer)):
         if not isinstance(getattr(type(layer), name), property) or (plugin is not None and name == "plugin"):
@@ -88,7 +91,7 @@ def _properties(
             raise BuildError(
                 f"two networks with a layer like {layer.name!r} cannot be compared",
                 f"its {name}: {error}",
-                "build without cache_dir",
+                "build without cache_dir, lock and refittable",
             ) from error
     return properties if plugin is None else [*properties, ("plugin", _plugin(plugin))]
 

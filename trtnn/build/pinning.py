@@ -64,6 +64,7 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
     if not half_inputs and float16 not in graph.layer_dtypes:
         return NO_PINS
     settings.set_flag(trt.BuilderFlag.FP16)
+    graph.is_pinned = True
     for index in half_inputs:  # a network that is in fp32 throughout may read fp16, without a cast
         raw = graph.definition.get_input(index)
         raw.dtype = trt.float16

@@ -45,11 +45,9 @@ def timing_cache(settings: Any, path: Path) -> Iterator[None]:
         settings: the ``IBuilderConfig`` that the build is given.
         path: the file; it need not exist.
     """
-    cache = settings.create_timing_cache(_read(path))
-    # False: TensorRT shall refuse what was measured on a GPU of other properties.
-    if cache is None or not settings.set_timing_cache(cache, False):
+    if not attach(settings, _read(path)):
         warnings.warn(f"TensorRT does not accept the timing cache {path}; it is replaced", stacklevel=2)
-        settings.set_timing_cache(settings.create_timing_cache(b""), False)
+        attach(settings, b"")
     yield
     measured = settings.get_timing_cache()
     try:
@@ -61,9 +59,38 @@ def timing_cache(settings: Any, path: Path) -> Iterator[None]:
             after = bytes(measured.serialize())
             if after != before:
                 with atomic_write(path) as file:
-                    file.write(_MAGIC + digest(after).encode() + after)
+                    file.write(pack(after))
     except (OSError, ArgumentError) as error:
         warnings.warn(f"the timing cache was not kept: {error}", stacklevel=2)
+
+
+def attach(settings: Any, content: bytes) -> bool:
+    """Let a build use what was measured before, empty for nothing; return whether TensorRT accepts it.
+
+    Args:
+        settings: the ``IBuilderConfig`` that the build is given.
+        content: TensorRT's own bytes.
+    """
+    cache = settings.create_timing_cache(content)
+    # False: TensorRT shall refuse what was measured on a GPU of other properties.
+    return cache is not None and bool(settings.set_timing_cache(cache, False))
+
+
+def pack(content: bytes) -> bytes:
+    """Return the bytes of a file that holds TensorRT's own."""
+    return _MAGIC + digest(content).encode() + content
+
+
+def unpack(data: bytes) -> bytes | None:
+    """Return TensorRT's own bytes of a file's, None where they are not what was written."""
+    content = data[len(_MAGIC) + len(digest()) :]
+    return content if data == pack(content) else None
+
+
+def is_timing_cache(path: Path) -> bool:
+    """Return whether a file is one of these, by its beginning."""
+    with open_regular(path) as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def _read(path: Path) -> bytes:
@@ -80,9 +107,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         warnings.warn(f"the timing cache {path} cannot be read: {error.strerror}", stacklevel=2)
         return b""
-    start = len(_MAGIC) + len(digest())
-    content = data[start:]
-    if data[:start] == _MAGIC + digest(content).encode():
-        return content
-    warnings.warn(f"the timing cache {path} is damaged and is replaced", stacklevel=2)
-    return b""
+    content = unpack(data)
+    if content is None:
+        warnings.warn(f"the timing cache {path} is damaged and is replaced", stacklevel=2)
+    return content or b""

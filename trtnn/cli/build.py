@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,12 +24,12 @@ from trtnn.cli.options import (
     What,
     given_names,
     load_what,
-    read_samples,
     resized_inputs,
 )
 from trtnn.cli.program import command, print_line
+from trtnn.cli.samples import read_samples
 from trtnn.cli.sources import source_path
-from trtnn.cli.tables import megabytes, print_engine
+from trtnn.cli.tables import counted, megabytes, print_engine
 from trtnn.errors import ArgumentError
 from trtnn.files import check_writable
 
@@ -41,6 +42,7 @@ from trtnn.files import check_writable
     "trtnn build yolov5s.pt --target sm86 --target sm89",
     "trtnn build yolov5s.pt --cache ~/.cache/engines",
     "trtnn build yolov5s.pt --fp16 --fp32-module auto --samples photos/",
+    "trtnn build yolov5s.pt --fp16 --lock yolov5s.lock",
     "trtnn build mine.py:Net --weights net.safetensors",
 )
 def build(
@@ -92,6 +94,13 @@ def build(
         bool, typer.Option("--hardware-compatible", help="Build for all GPUs since Ampere; it may be slower.")
     ] = False,
     cache: Cache = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that holds the build: it is written where it is missing; else the build is done again with "
+            "the same tactics, or what differs is an error.",
+        ),
+    ] = None,
 ) -> None:
     """Build an engine of a checkpoint, or of a model with its weights. With TensorRT-RTX this needs no GPU.
 
@@ -103,6 +112,7 @@ def build(
     path = check_writable(output or source.with_suffix(".engine"))
     if path.resolve() == source.resolve():
         raise ArgumentError(f"the engine would take the place of {source}", "give another file with --output")
+    is_new = lock is not None and _is_new(lock, path)
     if names is not None:
         network.metadata = {**network.metadata, "names": given_names(names, network.metadata.get("classes"))}
     inputs = resized_inputs(network, size, batch)
@@ -120,7 +130,33 @@ def build(
         refittable=refittable,
         hardware_compatible=hardware_compatible,
         cache_dir=cache,
+        lock=lock,
     )
     engine.save(path)
     print_line(f"{path}, {megabytes(path.stat().st_size)}")
+    if lock is not None:
+        print_line(f"{lock}: {_told_of_lock(engine.description['lock'], is_new)}")
     print_engine(engine)
+
+
+def _is_new(lock: Path, output: Path) -> bool:
+    """Return whether a lock is to be written, which the engine must not replace, before the work begins."""
+    if output.resolve() in (lock.resolve(), Path(f"{lock}.timing").resolve()):
+        raise ArgumentError(f"the engine would take the place of the lock {lock}", "give another file with --output")
+    if lock.exists():
+        return False
+    check_writable(lock)
+    return True
+
+
+def _told_of_lock(told: Mapping[str, Any], is_new: bool) -> str:
+    """Return in words what an engine's description says of its lock."""
+    layers = counted(told["tactics"], "layer") if "tactics" in told else None
+    if is_new:
+        return f"written, with the tactics of {layers}" if layers else "written; TensorRT-RTX tells no tactics"
+    same = [f"the tactics of {layers} are the same" if layers else "what goes in is the same"]
+    if told["new_weights"]:
+        same.append(f"{counted(told['new_weights'], 'array')} of new weights")
+    elif not layers:
+        same.append(f"the plan {'is too' if told['same_plan'] else 'is not, and TensorRT-RTX tells no tactics'}")
+    return "; ".join(same)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.engine.lane import Lane
+from trtnn.engine.memory import PinnedArrays
 from trtnn.shapes.spec import TensorSpec
 
 
@@ -44,7 +45,7 @@ class _Owner:
     """Who keeps memory: it is freed when nobody holds this any more."""
 
 
-class DriverMemory:
+class DriverMemory(PinnedArrays):
     """The driver's memory, on a stream of its own; see :class:`trtnn.engine.memory.DeviceMemory`.
 
     Page-locked memory that is given back is kept for the next of its size: to lock it takes longer than most copies.
@@ -82,18 +83,6 @@ class DriverMemory:
         weakref.finalize(buffer, idle.append, memory).atexit = False
         dtype: Any = spec.dtype.numpy  # the caller has seen that NumPy has it
         return np.ctypeslib.as_array(buffer).view(dtype).reshape(shape)
-
-    def array(self, pinned: np.ndarray) -> np.ndarray:
-        return pinned
-
-    def direct(self, array: np.ndarray) -> np.ndarray | None:
-        return array if array.flags.c_contiguous else None
-
-    def fill(self, pinned: np.ndarray, array: np.ndarray) -> None:
-        np.copyto(pinned, array)
-
-    def read(self, pinned: np.ndarray, array: np.ndarray) -> None:
-        np.copyto(array, pinned)
 
     def pointer(self, buffer: DeviceArray) -> int:
         return buffer.address

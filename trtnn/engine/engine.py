@@ -8,8 +8,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -22,7 +23,21 @@ from trtnn.engine.inspector import EngineLayer, inspect_engine, inspect_layers, 
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
 from trtnn.engine.preflight import Place, Preflight, check_place, describe_gpus
-from trtnn.engine.refitting import Key, Refittable, digests_of, exchange, find_changed, inputs_of, shown
+from trtnn.engine.refitting import (
+    Key,
+    Refittable,
+    Turns,
+    build_options,
+    check_may_change,
+    check_takes_its_place,
+    digests_of,
+    exchange,
+    find_changed,
+    inputs_of,
+    own_copy,
+    shown,
+    written,
+)
 from trtnn.engine.session import AttachedWorker, GraphWorker, Session
 from trtnn.engine.timing import EngineTiming, make_recorder
 from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
@@ -38,6 +53,8 @@ from trtnn.structure import unflatten
 from trtnn.table import render_html
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from trtnn.viewer.facts import Facts
 
 TIMING_WARM_UP = 5  # runs that are not measured: the clocks rise, and TensorRT finishes its set-up in the first
@@ -70,6 +87,8 @@ class Engine:
     Attributes:
         description: the JSON values of the file: versions, targets, precision, inputs, outputs and the model's own.
         retracer: what traces the model that it was built of with other weights, None where it was read from a file.
+        caches: what it was built with of ``cache_dir``, ``timing_cache`` and ``lock`` of :class:`trtnn.BuildConfig`,
+            for when :meth:`refit` builds it again; empty where it was read from a file.
         refits: how often :meth:`refit` changed it; who holds a worker or a graph of it takes a new one then.
     """
 
@@ -82,9 +101,11 @@ class Engine:
         self._closed = self._checked = False
         self._lock = threading.RLock()
         self.retracer: Any = None
+        self.caches: dict[str, Any] = {}
         self.refits = 0
-        self._refitting = threading.Lock()
+        self._turns = Turns()  # of refits
         self._retired: Session | None = None  # of before the last refit, for calls that it interrupted
+        self._refittable: tuple[memoryview, Any] | None = None  # the plan before the last refit, and what it says of it
 
     def _described(self) -> Shapes:
         """Return the inputs and the outputs, of which TensorRT is asked where the description is not ours."""
@@ -419,7 +440,7 @@ class Engine:
         except EngineError as error:
             if layer_info is not None or self._closed:
                 raise
-            notes = ["Layers cannot be shown here. " + ": ".join([error.summary, "; ".join(error.details)])]
+            notes = ["Layers cannot be shown here: " + ": ".join([error.summary, "; ".join(error.details)])]
         described = [*facts_of(network), None][0]
         facts = engine_facts(self.description, shapes, self.plan.nbytes, layers, timing, described, notes)
         here = gpus()[:1]
@@ -522,40 +543,87 @@ class Engine:
 
     # -- new weights --------------------------------------------------------------------------------------------------
 
-    def refit(self, weights: Any) -> list[str]:
-        """Give the engine new weights without building it again: all of them, or on any error none.
+    @overload
+    def refit(
+        self,
+        weights: Any,
+        *,
+        rebuild: bool = False,
+        background: Literal[False] = False,
+        progress: bool | None = None,
+    ) -> list[str]: ...
+
+    @overload
+    def refit(
+        self, weights: Any, *, rebuild: bool = False, background: Literal[True], progress: bool | None = None
+    ) -> Future[list[str]]: ...
+
+    def refit(
+        self, weights: Any, *, rebuild: bool = False, background: bool = False, progress: bool | None = None
+    ) -> list[str] | Future[list[str]]:
+        """Give the engine new weights: all of them, or on any error none.
 
         >>> engine = model.compile(refittable=True)
         >>> engine.refit(trtnn.load("newer.pt"))
         >>> engine.refit({"model.24.m.0.bias": bias})
 
         The model is traced again with the weights, and TensorRT is given the arrays of the network that changed, such
-        as a convolution's into which a BatchNorm is folded. Other threads may call the engine meanwhile: calls that
-        have begun end on the old weights, and later ones have the new. While it works the GPU holds the engine twice.
-        CUDA graphs of :meth:`cuda_graph` and of Detectors are captured again at their next call; graphs that were
-        captured otherwise keep the old weights. ``save`` writes the new ones.
+        as a convolution's into which a BatchNorm is folded. An engine that was not built refittable is built again,
+        with its own options and from the timing cache, and takes the new plan when that is done:
+
+        >>> engine = model.compile()
+        >>> future = engine.refit(trtnn.load("newer.pt"), rebuild=True, background=True)
+        >>> future.result()
+
+        Other threads may call the engine meanwhile: calls that have begun end on the old weights, and later ones have
+        the new. While it works the GPU holds the engine twice. CUDA graphs of :meth:`cuda_graph` and of Detectors are
+        captured again at their next call; graphs that were captured otherwise keep the old weights. ``save`` writes the
+        new ones. Of several refits each begins when the one before has ended, in the order of the calls.
 
         Args:
             weights: a state dict by the model's own names, of which what is not there stays; or a model that has one.
-                An engine that was read from a file takes the model, a trtnn Module with all of its weights.
+                An engine that was not built refittable does not keep the weights, so that all Parameters have to be
+                there. One that was read from a file takes the model, a trtnn Module with all of its weights.
+            rebuild: build it again, which any engine can be.
+            background: do it in a thread, and return a Future at once; what it raises, the Future does. The weights are
+                copied before, so that they may change. The thread is waited for when the interpreter ends.
+            progress: of a build, show a bar; where None, if standard error is a terminal, and in the background not.
 
         Returns:
-            The arrays of the network that changed, by layer and role: ``"model.0.conv KERNEL"``.
+            The arrays of the network that changed, by layer and role: ``"model.0.conv KERNEL"``. Where it was built
+            again, all that the network has.
 
         Raises:
-            EngineError: it was not built refittable, cannot run here, was closed, or TensorRT does not exchange an
-                array; or the calling thread captures a CUDA graph; or with the weights the network is another.
+            EngineError: it was not built refittable and ``rebuild`` is False, cannot run here, was closed, or TensorRT
+                does not exchange an array; or the calling thread captures a CUDA graph; or with the weights the network
+                is another.
+            BuildError: TensorRT could not build it again.
             StateDictError: a name or a shape is not the model's; all are listed.
             DTypeError: a weight does not fit in fp16.
             ArgumentError: it is no state dict and no model.
         """
-        if "refittable" not in self.description:
+        if not rebuild and "refittable" not in self.description:
             raise EngineError(
-                "this engine was not built to take new weights", "build it so: model.compile(..., refittable=True)"
+                "this engine was not built to take new weights",
+                "build it so: model.compile(..., refittable=True)",
+                "or have it built again with them, while it runs: engine.refit(weights, rebuild=True)",
             )
-        with self._refitting, self._traced(weights) as network:
+        if not background:
+            with self._turns.of(self._turns.take()):
+                return self._refit(weights, rebuild, progress)
+        return self._turns.in_background(partial(self._refit, own_copy(weights), rebuild, bool(progress)))
+
+    def _refit(self, weights: Any, rebuild: bool, progress: bool | None) -> list[str]:
+        if self._closed:
+            raise EngineError("this engine was closed", "load it again")
+        options = build_options(self.description, get_backend()) if rebuild else {}
+        with self._traced(weights) as network:
             fresh = network.refittable()
+            if rebuild:
+                self._rebuild(network, {**options, **self.caches, "progress": progress})
+                return list(map(shown, fresh.arrays))
             changed = find_changed(self.description["refittable"], fresh)
+            check_may_change(self.description["refittable"], changed)
             if changed:
                 self._exchange(changed, fresh)
             return list(map(shown, changed))
@@ -570,7 +638,7 @@ class Engine:
         if not callable(getattr(weights, "trace", None)):
             raise ArgumentError(
                 "an engine that was read from a file, or built of a Network, does not know its model",
-                "give the model: model.load_state_dict(weights); engine.refit(model)",
+                "give the model: model.load_state_dict(weights); engine.refit(model, ...)",
             )
         shapes, d = self._described(), self.description
         inputs = {name: inputs_of(spec, shapes.profiles) for name, spec in shapes.inputs.items()}
@@ -581,30 +649,75 @@ class Engine:
             outputs=d.get("inner_outputs", ()),
         )
 
-    def _exchange(self, changed: list[Key], fresh: Refittable) -> None:
-        backend, shapes = self.check_runnable(), self._described()
-        self._open()  # it says so where the engine was closed, and checks the plan
+    def _rebuild(self, network: Any, options: Mapping[str, Any]) -> None:
+        """Build the engine again of a network, with options of BuildConfig, and put that in its place."""
+        if self._session is not None:
+            self._check_captures_nothing()
+        built = network.build(**options)
+        check_takes_its_place(self.description, built.description)
+        with self._lock:  # nobody may open the old plan meanwhile; who has it open goes on
+            session = None
+            if self._session is not None and not self._closed:
+                session = Session(self.check_runnable(), built.plan, self._described())
+                self._warm_up(session)
+            self._replace(session, built.plan, built.description)
+
+    def _check_captures_nothing(self) -> None:
         if is_capturing(device_memory().current_handle()):
             raise EngineError(
                 "an engine takes no new weights while this thread captures a CUDA graph", "refit it before, or after"
             )
+
+    def _exchange(self, changed: list[Key], fresh: Refittable) -> None:
+        """Give the Refitter a second session of the plan, and put that in the place of the first."""
+        backend, shapes = self.check_runnable(), self._described()
+        self._open()  # it says so where the engine was closed, and checks the plan
+        self._check_captures_nothing()
+        own = self.plan, self.description["refittable"]
         session = Session(backend, self.plan, shapes)
-        exchange(backend, session.engine, changed, fresh.arrays)
+        if self._refittable is not None and not session.engine.refittable:  # TensorRT wrote it so that it takes no more
+            own = self._refittable
+            session, changed = Session(backend, own[0], shapes), find_changed(own[1], fresh)
+        exchange(backend, session.engine, changed, fresh.arrays, own[1].get("names"))
+        self._warm_up(session)
         with held_signals():
-            plan = session.engine.serialize()
+            plan = written(backend, session.engine)
         if plan is None:
             raise EngineError("TensorRT could not write the engine with its new weights", *backend.logger.take())
         plan = memoryview(bytes(plan))
-        said = {"plan_bytes": plan.nbytes, "plan_digest": digest(plan)}
         refittable = {**self.description["refittable"], "arrays": digests_of(fresh.arrays)}
-        wait_for_all()  # who still holds the session of the refit before may have work there
+        said: dict[str, Any] = {"plan_bytes": plan.nbytes, "plan_digest": digest(plan), "refittable": refittable}
+        if isinstance(lock := self.description.get("lock"), dict):  # the tactics are as they were, and not the plan
+            said["lock"] = {key: value for key, value in lock.items() if key in ("digest", "tactics")}
         with self._lock:
-            if self._closed:
+            self._replace(session, plan, said)
+            self._refittable = None if backend.capabilities.include_refit else own
+
+    def _warm_up(self, session: Session) -> None:
+        """Run a session that is to take the place of another: it has to run, and calls need not wait for kernels."""
+        for shapes in self._described().at_opt():
+            session.warm_up(shapes)
+
+    def _replace(self, session: Session | None, plan: memoryview, said: Mapping[str, Any]) -> None:
+        """Put a plan in the place of the engine's, with its session where the engine's is open; the lock is held.
+
+        Args:
+            session: of the plan.
+            plan: with new weights.
+            said: what a description says of it.
+        """
+        if self._closed:
+            if session is not None:
                 session.close()
-                raise EngineError("this engine was closed", "load it again")
-            self._retired, self._session, self.plan, self._file = self._session, session, plan, None
-            self.description |= {**said, "refittable": refittable}
-            self.refits += 1
+            raise EngineError("this engine was closed", "load it again")
+        if session is not None:
+            wait_for_all()  # who still holds the session of the refit before may have work there
+        self._retired, self._session, self.plan, self._file = self._session, session, plan, None
+        self._refittable = None
+        self.description.pop("lock", None)
+        new = ("plan_bytes", "plan_digest", "refittable", "gpu", "lock")
+        self.description |= {key: said[key] for key in new if key in said}
+        self.refits += 1
 
     def close(self) -> None:
         """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
@@ -621,17 +734,19 @@ class Engine:
         self.close()
 
     def _open(self) -> Session:
-        if self._session is None:
+        session = self._session
+        if session is None:
             with self._lock:
                 if self._closed:
                     raise EngineError("this engine was closed", "load it again")
-                if self._session is None:
+                session = self._session
+                if session is None:
                     backend, shapes = self.check_runnable(), self._described()
                     self._check_gpu_name()
                     self.check_plan()
                     load_plugins(self.description.get("plugins", ()))
-                    self._session = Session(backend, self.plan, shapes)
-        return self._session
+                    session = self._session = Session(backend, self.plan, shapes)
+        return session
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any = None) -> Call:
         """Return a checked call; what does not fit is told before anything is done on the GPU."""

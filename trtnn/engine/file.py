@@ -29,8 +29,9 @@ from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, open_regular
 from trtnn.shapes.call import Shapes
 from trtnn.shapes.profiles import profiles_from_json, widest_dims
+from trtnn.shapes.reading import LengthReader
 from trtnn.shapes.spec import TensorSpec
-from trtnn.shapes.symbolic import LengthReader, bounds
+from trtnn.shapes.symbolic import bounds
 from trtnn.strict_json import check_value, parse_object
 from trtnn.structure import unflatten
 
@@ -225,6 +226,7 @@ def _check(description: Mapping[str, Any]) -> None:
             raise TypeError(f"its {key} are not a list of strings: {texts!r:.200}")
     _check_quantized(description.get("quantized", {}))
     _check_refittable(description.get("refittable"))
+    _check_build(description.get("build", {}))
     shown = [description["plan_digest"], *description["targets"], *description.get("plugins", [])]
     for text in (*shown, *description["inputs"], *description["outputs"]):
         if not text.isprintable():
@@ -248,6 +250,16 @@ def _check_refittable(refittable: Any) -> None:
     texts = [refittable.get("skeleton"), *arrays.values()] if isinstance(arrays, dict) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(f"what can be exchanged in it is no table of digests: {refittable!r:.200}")
+    names, modules = refittable.get("names", {}), refittable.get("modules", [])
+    if not isinstance(names, dict) or not isinstance(modules, list):
+        raise TypeError(f"what of it can be exchanged is no table of names: {refittable!r:.200}")
+    if not all(isinstance(text, str) for text in (*names.values(), *modules)):
+        raise TypeError(f"what of it can be exchanged has names that are no text: {refittable!r:.200}")
+
+
+def _check_build(build: Any) -> None:
+    if not isinstance(build, dict) or not all(type(value) is int for value in build.values()):
+        raise TypeError(f"how it was built is no table of whole numbers: {build!r:.200}")
 
 
 def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | None = None) -> None:

@@ -225,7 +225,23 @@ class _PrimaryContext:
 _of_thread = threading.local()
 
 
-class PycudaMemory:
+class PinnedArrays:
+    """What ways to memory have in common whose page-locked memory is NumPy arrays."""
+
+    def array(self, pinned: np.ndarray) -> np.ndarray:
+        return pinned
+
+    def direct(self, array: np.ndarray) -> np.ndarray | None:
+        return array if array.flags.c_contiguous else None
+
+    def fill(self, pinned: np.ndarray, array: np.ndarray) -> None:
+        np.copyto(pinned, array)
+
+    def read(self, pinned: np.ndarray, array: np.ndarray) -> None:
+        np.copyto(array, pinned)
+
+
+class PycudaMemory(PinnedArrays):
     """pycuda's arrays for buffers, on a stream of their own."""
 
     def __init__(self) -> None:
@@ -264,18 +280,6 @@ class PycudaMemory:
             return self._pool.allocate(spec.shape, spec.dtype.numpy)
         except self._errors as error:
             raise _refused(error, "page-lock a buffer of the host", spec) from error
-
-    def array(self, pinned: Any) -> np.ndarray:
-        return pinned
-
-    def direct(self, array: np.ndarray) -> Any:
-        return array if array.flags.c_contiguous else None
-
-    def fill(self, pinned: Any, array: np.ndarray) -> None:
-        np.copyto(pinned, array)
-
-    def read(self, pinned: Any, array: np.ndarray) -> None:
-        np.copyto(array, pinned)
 
     def pointer(self, buffer: Any) -> int:
         return int(buffer.gpudata)

@@ -16,6 +16,7 @@ _MOST_LITERAL = 1 << 17  # characters
 # What metadata may not hold, since a description says it itself.
 RESERVED = WRITTEN | {
     *("gpu", "precision", "fp32_modules", "inner_outputs", "plugins", "quantized", "profiles", "tf32", "engine_cache"),
+    *("build", "hardware_compatible", "refittable", "lock"),
 }
 
 

@@ -88,6 +88,24 @@ class Session:
         self._workers.add(worker)
         return worker
 
+    def warm_up(self, shapes: CallShapes) -> None:
+        """Run once on zeros at these shapes, in a context that goes again: first calls then find the kernels loaded.
+
+        Zeros are there for inputs that are indices. Where NumPy lacks a type nothing is run.
+
+        Raises:
+            EngineError: it does not run.
+        """
+        if any(spec.dtype.numpy is None for spec in (*shapes.inputs.values(), *shapes.outputs.values())):
+            return
+        memory = self._memory()
+        worker = StreamWorker(self, memory, shapes.profile, memory.current_handle())
+        self._workers.add(worker)
+        try:
+            worker.run_arrays(shapes, {n: np.zeros(s.shape, s.dtype.numpy) for n, s in shapes.inputs.items()}, None)
+        finally:
+            worker.close()
+
     @property
     def aux_streams(self) -> int:
         """How many streams TensorRT uses beside the caller's."""

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trtnn.dtypes import as_dtype
@@ -57,10 +57,10 @@ def engine_facts(
 
     Raises:
         EngineError: the times are of none of these layers.
-        ArgumentError: the network has other inputs or outputs than the engine.
+        ArgumentError: the network is of another model, or has other inputs or outputs, than the engine.
     """
     if network is not None and shapes is not None:
-        _check_network(network, shapes)
+        _check_network(network, shapes, description.get("model"))
     ends = [] if shapes is None else [*spec_facts({**shapes.inputs, **shapes.outputs}, shapes.profiles)]
     profile, of_profile = _of_one_profile(layers or (), timing)
     if len(of_profile) < len(layers or ()):
@@ -78,7 +78,7 @@ def engine_facts(
     about = {key.replace("_", " "): _text(description[key]) for key in keys if description.get(key)}
     about["plan"] = f"{plan_bytes / 1e6:.1f} MB"
     if timing is not None:
-        about["time of all layers"] = f"{timing.milliseconds:.4f} ms, medians of {timing.runs} runs"
+        about["time of all layers"] = f"{timing.milliseconds:.4f} ms, {_runs(timing.runs)}"
     modules = list(network.modules) if network is not None else []
     known = {module.path for module in modules}
     paths = dict.fromkeys(path for row in rows for path in (row.module, *row.modules) if path is not None)
@@ -100,11 +100,11 @@ def read_layer_info(path: str | os.PathLike[str]) -> list[Any]:
     """Return what a file of ``trtexec --exportLayerInfo`` says of each layer.
 
     Raises:
-        EngineError: it cannot be read, or is no such file.
+        EngineError: it cannot be read, is no such file, or has no layers.
     """
     try:
         with open_regular(path) as file:
-            return read_information(file.read())["Layers"]
+            layers = read_information(file.read())["Layers"]
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise EngineError(
@@ -112,12 +112,15 @@ def read_layer_info(path: str | os.PathLike[str]) -> list[Any]:
             reason,
             "trtexec --exportLayerInfo writes such a file, and engine.save_layer_info(path)",
         ) from error
+    if not layers:
+        raise EngineError(f"{path} holds no layers, so there is nothing to show of it")
+    return layers
 
 
 def _missing(rows: Sequence[RowFacts], timing: EngineTiming | None, network: Facts | None) -> list[str]:
     """Return what the page lacks for want of something that can be given."""
     if not rows:
-        return []
+        return [] if network is None else ["The network's own layers are on a page of its own: network.view()."]
     lines = []
     if timing is None:
         lines.append("Layers are without times: engine.timing(inputs) measures them on the engine's GPU.")
@@ -133,18 +136,39 @@ def _missing(rows: Sequence[RowFacts], timing: EngineTiming | None, network: Fac
     return lines
 
 
+def _runs(count: int) -> str:
+    return "of one run" if count == 1 else f"medians of {count} runs"
+
+
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _check_network(network: Facts, shapes: Shapes) -> None:
-    theirs, ours = (network.inputs, network.outputs), (list(shapes.inputs), list(shapes.outputs))
-    if any(set(a) != set(b) for a, b in zip(theirs, ours, strict=True)):
+def _check_network(network: Facts, shapes: Shapes, model: Any) -> None:
+    """Raise ArgumentError for a network of another model, or of other inputs or outputs, than the engine's."""
+    theirs = {tensor.name: tensor for tensor in network.tensors}
+    ours = {tensor.name: tensor for tensor in spec_facts({**shapes.inputs, **shapes.outputs}, ())}
+    name = network.about.get("model")
+    same_ends = set(network.inputs) == set(shapes.inputs) and set(network.outputs) == set(shapes.outputs)
+    same_shapes = same_ends and all(_may_be_equal(theirs[end].shape, one.shape) for end, one in ours.items())
+    if not same_shapes or (model and name and model != name):
         raise ArgumentError(
             "the network is not the one that this engine was built from",
-            f"the engine: {', '.join(ours[0])} -> {', '.join(ours[1])}",
-            f"the network: {', '.join(theirs[0])} -> {', '.join(theirs[1])}",
+            f"the engine: {_ends_text(model, shapes.inputs, shapes.outputs, ours)}",
+            f"the network: {_ends_text(name, network.inputs, network.outputs, theirs)}",
         )
+
+
+def _may_be_equal(a: Sequence[int | str], b: Sequence[int | str]) -> bool:
+    """Tell whether two shapes are of the same tensor; dynamic lengths may have other names."""
+    static = [[length if isinstance(length, int) and length >= 0 else None for length in shape] for shape in (a, b)]
+    return static[0] == static[1]
+
+
+def _ends_text(model: Any, inputs: Iterable[str], outputs: Iterable[str], tensors: Mapping[str, TensorFacts]) -> str:
+    """Return inputs and outputs in words: ``"yolov5n, images [1, 3, 640, 640] -> output [1, 25200, 85]"``."""
+    sides = (", ".join(f"{name} [{', '.join(map(str, tensors[name].shape))}]" for name in s) for s in (inputs, outputs))
+    return f"{f'{model}, ' if model else ''}{' -> '.join(sides)}"
 
 
 def _tensors(layers: Sequence[Any], ends: Mapping[str, TensorFacts], network: Facts | None) -> dict[str, TensorFacts]:

@@ -110,7 +110,7 @@ class Deferred:
         if not is_waiting or source.make is None or tensor.is_outdated:
             return None
         self._waiting = None
-        layers = len(self._graph.layer_paths)
         result = source.make(*what)
-        self._graph.folded.append((self._graph.layer_paths[layers], self._graph.scopes[-1].path))
+        # The last: before it may stand a cast of its input, which was postponed elsewhere.
+        self._graph.folded.append((self._graph.layer_paths[-1], self._graph.scopes[-1].path))
         return result

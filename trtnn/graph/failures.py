@@ -79,3 +79,21 @@ def user_line() -> str | None:
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None
+
+
+def of_the_user(error: Exception) -> Exception:
+    """Return an error of the user's own code without the lines of ours that ran it.
+
+    What our code has raised keeps them, but for AttributeErrors, which only say what a name could have been.
+    """
+    lines = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        lines.append((traceback, _is_ours(traceback.tb_frame.f_code.co_filename)))
+        traceback = traceback.tb_next
+    theirs = [line for line, is_ours in lines if not is_ours]
+    if not theirs or (lines[-1][1] and not isinstance(error, AttributeError)):
+        return error
+    for outer, inner in zip(theirs, [*theirs[1:], None], strict=True):
+        outer.tb_next = inner
+    return error.with_traceback(theirs[0])

@@ -96,6 +96,8 @@ class Graph:
             of numbers that are computed where they are no constants, see :mod:`trtnn.graph.infinity`.
         first_input: the Tensor of the first input as it enters, while the trace runs.
         watcher: what is told of each layer and module, see :func:`watching`; None as a rule.
+        is_pinned: whether a build asked for the types of layers, which stays in the definition.
+        skeleton: the digest of all that a refit does not exchange, once it was asked for.
     """
 
     backend: Backend
@@ -129,6 +131,8 @@ class Graph:
         self._rounder = None if self.placement is None else Rounder(self, self.placement)
         self._finished = False
         self.watcher = _WATCHER.get()
+        self.is_pinned = False
+        self.skeleton: str | None = None
         for pattern in self.precision.fp32_modules:
             if not any(fnmatch.fnmatchcase(path, pattern) for path in self.paths.values()):
                 raise ArgumentError(

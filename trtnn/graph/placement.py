@@ -7,7 +7,8 @@ there to other places where it changes no number, or where the tensor is rounded
 - A concatenation, a maximum, a slice, a reshape and a resize by nearest neighbours give numbers that they were given.
   Where all that reads their output reads it rounded by one scale, they read their inputs rounded by it.
 - A sum reads what is there in int8 already in int8, where its other side is in int8 as well, or comes straight out of
-  a convolution, which takes the sum into its kernel.
+  a convolution, which takes the sum into its kernel. Not so in fp8, whose numbers have 4 significant bits: what a
+  residual network adds up would lose some of them in each block.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trtnn.dtypes import int8
 from trtnn.errors import ArgumentError, where
 from trtnn.graph.definition import flat_array, loop_ranges, present_inputs, read_layers
 from trtnn.graph.graph import Graph
@@ -319,7 +321,9 @@ def _into_sums(edges: Edges, placement: Placement) -> None:
         there = [_in_int8(edges, read, placement) for read in edge.reads]
         for place, key in enumerate(keys):
             found, other = there[place], there[1 - place]
-            if found is not None and (other is not None or edges.is_of_kernel(edge.reads[1 - place])):
+            if found is None or found[0].dtype is not int8:
+                continue
+            if other is not None or edges.is_of_kernel(edge.reads[1 - place]):
                 _add(placement, key, *found)
 
 

@@ -76,11 +76,6 @@ class Declared:
     products: tuple[tuple[float, float], ...] = ()
     output: float | None = None
 
-    @property
-    def is_rounded_behind_alone(self) -> bool:
-        """Whether nothing is declared but how what it returns is rounded."""
-        return not (self.input or self.weight or self.products)
-
 
 @dataclass
 class Placement:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 import reprlib
 import sys
 from collections import OrderedDict
@@ -15,16 +13,16 @@ import numpy as np
 
 from trtnn.arrays import is_torch
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.errors import ArgumentError, DTypeError, StateDictError, TrtnnError, UnsupportedError, nearest
+from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, nearest
 from trtnn.graph.edges import call_module
+from trtnn.graph.failures import of_the_user
 from trtnn.graph.graph import current_graph
 from trtnn.graph.precision import TOLERANCE, Precision, beside
 from trtnn.graph.quantization import BUFFERS, declared_by, shown_scales
 from trtnn.modules.missing import METHODS
-from trtnn.modules.state import Match, declared_at, describe, match, under_own_names
+from trtnn.modules.state import match, misfit, under_own_names
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
-from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.spec import Input
 
 if TYPE_CHECKING:
@@ -46,32 +44,6 @@ def _first_of_each(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]
         if id(value) not in seen:
             seen.add(id(value))
             yield name, value
-
-
-def _of_the_user(error: Exception) -> Exception:
-    """Return an error of the user's own code without the lines of ours that ran it.
-
-    What our code has raised keeps them, but for AttributeErrors, which only say what a name could have been.
-    """
-    lines = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        lines.append((traceback, traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE)))
-        traceback = traceback.tb_next
-    theirs = [line for line, is_ours in lines if not is_ours]
-    if not theirs or (lines[-1][1] and not isinstance(error, AttributeError)):
-        return error
-    for outer, inner in zip(theirs, [*theirs[1:], None], strict=True):
-        outer.tb_next = inner
-    return error.with_traceback(theirs[0])
-
-
-_MOST_PLACES = 20  # of names whose class is looked up for a message
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 class Module:
@@ -463,7 +435,7 @@ class Module:
         matched = match(own, state_dict)
         unmet = strict and (matched.missing or matched.unexpected)
         if matched.mismatched or matched.refused or unmet:
-            raise self._state_dict_error(own, state_dict, matched)
+            raise misfit(self, own, state_dict, matched)
         for member, array in matched.arrays:
             member.data = array
         for name, (module, buffer) in scales.items():
@@ -481,25 +453,6 @@ class Module:
         modules = dict(self._walk())
         owners = ((name, modules.get(name.rpartition(".")[0])) for name in names)
         return {name: (owner, Buffer(*np.shape(state_dict[name]))) for name, owner in owners if owner is not None}
-
-    def _state_dict_error(
-        self, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], matched: Match
-    ) -> StateDictError:
-        hint = self.explain_state_dict(state_dict)
-        refused = f", {len(matched.refused)} not taken" if matched.refused else ""
-        wrong = [*matched.missing, *(line.split(": ")[1] for line in matched.mismatched)]
-        places = dict.fromkeys(filter(None, (declared_at(self, name) for name in wrong[:_MOST_PLACES])))
-        return StateDictError(
-            f"the state dict does not fit {type(self).__name__}: {len(matched.missing)} missing, "
-            f"{len(matched.unexpected)} unexpected, {len(matched.mismatched)} of the wrong shape{refused}; "
-            "nothing was loaded",
-            *([hint] if hint else []),
-            *(f"missing: {name} {own[name].shape}" for name in matched.missing),
-            *(f"unexpected: {name} {describe(state_dict[name])}" for name in matched.unexpected),
-            *matched.mismatched,
-            *matched.refused,
-            *(f"declared in {place}" for place in places),
-        )
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str | None:
         """Say in a line what a state dict that does not fit looks like; a model that can tell overrides this."""
@@ -543,22 +496,10 @@ class Module:
                 can hold.
             BuildError: TensorRT refused a layer.
         """
+        from trtnn.modules.tracing import check_is_filled, resolve_inputs
+
         walked = self._walk()
-        tables = [(path, table) for path, module in walked for table in (module._parameters, module._buffers) if table]
-        empty = [
-            f"{_below(path, name)} {member.shape}"
-            for path, table in tables
-            for name, member in table.items()
-            if member is not None and member.data is None and not member.optional
-        ]
-        if empty:
-            more = [f"... and {len(empty) - 10} more"] if len(empty) > 10 else []
-            raise ArgumentError(
-                f"{len(empty)} parameters of {type(self).__name__} are empty",
-                'load them first: model.load_state_dict(trtnn.load("weights.pt"))',
-                *empty[:10],
-                *more,
-            )
+        check_is_filled(self, walked)
         if not isinstance(fp16, (bool, np.bool_)):
             raise ArgumentError(f"fp16 is True or False, not {fp16!r}")
         automatic = isinstance(fp32_modules, str) and fp32_modules == "auto"
@@ -575,7 +516,7 @@ class Module:
         metadata = {"model": type(self).__name__, **self.metadata}
         declared = {path: one for path, m in walked if (one := declared_by(path, m._buffers)) and paths[id(m)] == path}
         write = partial(
-            trace, self, self._resolve_inputs(inputs),
+            trace, self, resolve_inputs(self, inputs),
             paths=paths, metadata=metadata, outputs=outputs, declared=declared,
         )  # fmt: skip
         try:
@@ -590,7 +531,7 @@ class Module:
                 "of the latter each takes three calls: sys.setrecursionlimit(...)",
             ) from None
         except Exception as error:
-            raise _of_the_user(error)  # noqa: B904  it is the same
+            raise of_the_user(error)  # noqa: B904  it is the same
 
     def compile(
         self,
@@ -610,37 +551,16 @@ class Module:
         network = self.trace(
             inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance, outputs=outputs
         )
-        engine = network.build(config)
-        if config.refittable:
-            from trtnn.modules.refitting import Retracer
+        from trtnn.modules.refitting import Retracer
 
-            kept = network.graph.precision.fp32_modules
-            engine.retracer = Retracer(self, inputs=inputs, fp16=fp16, fp32_modules=kept, outputs=outputs)
+        engine, kept = network.build(config), network.graph.precision.fp32_modules
+        options = {"inputs": inputs, "fp16": fp16, "fp32_modules": kept, "outputs": outputs}
+        try:
+            engine.retracer = Retracer(self, keeps=bool(config.refittable), **options)
+        except Exception:  # a module of the user's may hold what cannot be copied
+            if config.refittable:
+                raise
         return engine
-
-    def _resolve_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, tuple[Input, ...]]:
-        parameters = inspect.signature(self.forward).parameters.values()
-        variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        required = [p.name for p in parameters if p.name in names and p.default is p.empty]
-        example = ", ".join(f'"{name}": (1, 3, 640, 640)' for name in required or names or ["x"])
-        if not isinstance(inputs, Mapping | None):
-            received = inputs if isinstance(inputs, (tuple, Input)) else f"a {type(inputs).__name__}"
-            raise ArgumentError(f"inputs are shapes by name, such as inputs={{{example}}}, not {received}")
-        merged = {**self.inputs, **(inputs or {})}
-        unknown = [name for name in merged if name not in names and not variadic]
-        missing = [name for name in required if name not in merged]
-        if unknown or missing or not merged:
-            raise ArgumentError(
-                f"the inputs of {type(self).__name__} are "
-                + (
-                    f"unknown: {', '.join(map(str, unknown))}" if unknown else f"missing: {', '.join(missing) or 'all'}"
-                ),
-                f"its forward takes: {', '.join(names) or 'no names of its own'}",
-                f"pass inputs={{{example}}}, or declare self.inputs in __init__",
-            )
-        order = [name for name in names if name in merged] + [name for name in merged if name not in names]
-        return {name: as_inputs(merged[name]) for name in order}
 
     # -- looks --------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
 from trtnn.parameter import Parameter
 
+_MOST_PLACES = 20  # of names whose class is looked up for a message
 _COUNTER = "num_batches_tracked"  # of BatchNorm in training; an engine has no use for it
 # What an array that is no numbers holds, by the kind of its type.
 _NO_NUMBERS = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "text", "M": "dates", "m": "durations"}
@@ -101,6 +102,25 @@ def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[st
         if all(id(member) in inside or member.optional for member in own.values()):
             return part
     return state_dict
+
+
+def misfit(model: Any, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], matched: Match) -> StateDictError:
+    """Return the error of a state dict that does not fit a module, which lists all that does not."""
+    hint = model.explain_state_dict(state_dict)
+    refused = f", {len(matched.refused)} not taken" if matched.refused else ""
+    wrong = [*matched.missing, *(line.split(": ")[1] for line in matched.mismatched)]
+    places = dict.fromkeys(filter(None, (declared_at(model, name) for name in wrong[:_MOST_PLACES])))
+    return StateDictError(
+        f"the state dict does not fit {type(model).__name__}: {len(matched.missing)} missing, "
+        f"{len(matched.unexpected)} unexpected, {len(matched.mismatched)} of the wrong shape{refused}; "
+        "nothing was loaded",
+        *([hint] if hint else []),
+        *(f"missing: {name} {own[name].shape}" for name in matched.missing),
+        *(f"unexpected: {name} {describe(state_dict[name])}" for name in matched.unexpected),
+        *matched.mismatched,
+        *matched.refused,
+        *(f"declared in {place}" for place in places),
+    )
 
 
 def declared_at(model: Any, name: str) -> str | None:

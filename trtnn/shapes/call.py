@@ -173,6 +173,13 @@ class Shapes:
             check_is_array(name, array)
         return self._fit(*(tuple(array.shape) for array in arrays.values()))
 
+    def at_opt(self) -> list[CallShapes]:
+        """Return the shapes that each profile is fastest at; of a static network the one that it has."""
+        if self._static is not None:
+            return [self._static]
+        opts = [{name: dim.opt for name, dim in profile.items()} for profile in self.profiles]
+        return [CallShapes(i, _at(self.inputs, opt), _at(self.outputs, opt)) for i, opt in enumerate(opts)]
+
     def _fit_profile(self, *shapes: tuple[int, ...]) -> CallShapes:
         lengths_from: dict[str, tuple[int, str]] = {}  # the length of each dimension, and the input that it comes from
         for (name, spec), shape in zip(self.inputs.items(), shapes, strict=True):

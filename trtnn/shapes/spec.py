@@ -11,7 +11,7 @@ import numpy as np
 
 from trtnn.dtypes import DType, as_dtype, float32
 from trtnn.errors import ShapeError, named
-from trtnn.shapes.symbolic import Length, LengthReader, Size, at_opt, bounds, same_shape
+from trtnn.shapes.symbolic import Length, Size, at_opt, bounds, same_shape
 
 MOST_DIMENSIONS = 8  # of TensorRT
 _LONGEST = 2**63 - 1
@@ -79,8 +79,10 @@ class TensorSpec:
 
         Args:
             value: the JSON values.
-            read: gives a symbolic length of its text, such as a :class:`~trtnn.shapes.symbolic.LengthReader`.
+            read: gives a symbolic length of its text, such as a :class:`~trtnn.shapes.reading.LengthReader`.
         """
+        from trtnn.shapes.reading import LengthReader
+
         shape, read = value["shape"], read or LengthReader({})
         if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:  # before any work goes into it
             raise ShapeError(f"a shape is a list of at most {MOST_DIMENSIONS} lengths")

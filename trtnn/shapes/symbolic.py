@@ -8,7 +8,6 @@ A polynomial that is constant is a plain int.
 
 from __future__ import annotations
 
-import ast
 import keyword
 import math
 import unicodedata
@@ -22,10 +21,6 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.shapes import terms as polynomials
 from trtnn.shapes.terms import Atom, Axis, Pair, Terms, add, axes_in, cleaned, interval, key, multiply, scale, subtract
 
-_TEXT_LIMIT = 1000  # of a length that is read: a file could hold one that takes forever
-# Of all lengths that are read together: by monomials, each with what is in its floors, that operations take and give.
-# All lengths of a detector's modules come to 300 at most; a unit of the worst takes 0.13 ms.
-_WORK_LIMIT = 10_000
 LARGEST_POWER = 16  # that is multiplied out
 _LONGEST = 2**63 - 1  # that TensorRT has a number for
 _FLOATS = (float, np.floating)
@@ -66,7 +61,7 @@ class Size:
         return _binary("-", subtract, self, other, swapped=True)
 
     def __neg__(self) -> Length:
-        return _number(scale(self._terms, -1))
+        return length_of(scale(self._terms, -1))
 
     def __pos__(self) -> Size:
         return self
@@ -80,10 +75,10 @@ class Size:
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Any:
-        return _binary("//", _floor_divide, self, other)
+        return _binary("//", floor_divide, self, other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return _binary("//", _floor_divide, self, other, swapped=True)
+        return _binary("//", floor_divide, self, other, swapped=True)
 
     def __mod__(self, other: Any) -> Any:
         return _binary("%", _modulo, self, other)
@@ -219,7 +214,7 @@ def same(a: Length, b: Length) -> bool:
     """Return whether two lengths are equal whatever the dimensions are, as far as normal forms and ranges tell."""
     if type(a) is int and type(b) is int:
         return a == b
-    difference = subtract(_terms_of_length(a), _terms_of_length(b))
+    difference = subtract(terms_of_length(a), terms_of_length(b))
     if not difference:
         return True
     low, high = interval(difference)
@@ -310,97 +305,7 @@ class Piece(NamedTuple):
 
 def pieces(length: Length) -> list[Piece]:
     """Return the summands of a length, the constant last."""
-    return [_piece(monomial, factor) for monomial, factor in _in_order(_terms_of_length(length))]
-
-
-class LengthReader:
-    """Read the lengths of one file, each text once; what takes more work than the lengths of networks do is refused.
-
-    Args:
-        dims: the dimensions by the names that stand in the texts.
-    """
-
-    def __init__(self, dims: Mapping[str, Length]) -> None:
-        self._dims = dims
-        self._parsed: dict[str, Length] = {}
-        self._text = ""  # that is being read
-        self._work = 0
-
-    def __call__(self, text: str) -> Length:
-        """Return the length whose ``str`` is this text.
-
-        Raises:
-            ValueError: the text is no length, names an unknown dimension, or is too complicated.
-        """
-        if text not in self._parsed:
-            self._parsed[text] = self._parse(text)
-        return self._parsed[text]
-
-    def _parse(self, text: str) -> Length:
-        try:
-            if len(text) > _TEXT_LIMIT:
-                raise ValueError(f"it has {len(text):,} characters, {_TEXT_LIMIT:,} are read")
-            self._text = text
-            self._charge(1 + len(text) // 16)
-            return self._value(ast.parse(text, mode="eval").body)
-        except (
-            SyntaxError,
-            ZeroDivisionError,
-            RecursionError,
-            MemoryError,
-        ) as error:  # of nesting Python raises the last
-            raise ValueError(f"{text[:_TEXT_LIMIT]!r} is no length: {error or type(error).__name__}") from error
-
-    def _value(self, node: ast.expr) -> Length:
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return node.value
-        if isinstance(node, ast.Name) and node.id in self._dims:
-            return self._dims[node.id]
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -self._value(node.operand)
-        operation, operands = None, []
-        if isinstance(node, ast.BinOp):
-            operation, operands = _OPERATIONS.get(type(node.op)), [node.left, node.right]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            operation, operands = _EXTREMES.get(node.func.id), node.args
-        if operation is None or len(operands) != 2:
-            raise ValueError(f"{ast.unparse(node)!r} in the length {self._text!r}")
-        left, right = map(self._value, operands)
-        self._charge(_weight(left) * _weight(right))  # what they come to could be of any size
-        result = operation(left, right)
-        self._charge(_weight(result))
-        return result
-
-    def _charge(self, work: int) -> None:
-        self._work += work
-        if self._work > _WORK_LIMIT:
-            raise ValueError("the lengths are too complicated")
-
-
-_OPERATIONS: dict[type, Callable[[Any, Any], Length]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: lambda a, b: a // b,
-    ast.Mod: lambda a, b: a % b,
-}
-_EXTREMES: dict[str, Callable[[Length, Length], Length]] = {"min": sym_min, "max": sym_max}
-
-
-def _weight(length: Length) -> int:
-    """Return how many monomials there are in a length and in its floors.
-
-    Raises:
-        ValueError: one of them is of a power that no length has.
-    """
-    if isinstance(length, int):
-        return 1
-    if max(map(len, length._terms), default=0) > LARGEST_POWER:
-        raise ValueError("the lengths are too complicated")
-    return sum(
-        1 + sum(_weight(Size(dict(part))) for atom in monomial if isinstance(atom, Pair) for part in atom[1:])
-        for monomial in length._terms
-    )
+    return [_piece(monomial, factor) for monomial, factor in _in_order(terms_of_length(length))]
 
 
 # -- terms ------------------------------------------------------------------------------------------------------------
@@ -414,14 +319,14 @@ def _terms_of(value: Any) -> Terms | None:
     return None
 
 
-def _terms_of_length(value: Any) -> Terms:
+def terms_of_length(value: Any) -> Terms:
     terms = _terms_of(value)
     if terms is None:
         raise ShapeError(f"{value} is no whole number of elements", "lengths are ints and Sizes; divide them with //")
     return terms
 
 
-def _number(terms: Terms) -> Length:
+def length_of(terms: Terms) -> Length:
     """Return terms as a Size, or as an int where they are constant."""
     terms = cleaned(terms)
     return Size(terms) if any(terms) else terms.get((), 0)
@@ -431,7 +336,7 @@ def _binary(sign: str, operation: Callable[[Terms, Terms], Terms], a: Size, b: A
     terms = _terms_of(b)
     if terms is None:
         return _as_float(sign, *((b, a) if swapped else (a, b)))
-    return _number(operation(terms, a._terms) if swapped else operation(a._terms, terms))
+    return length_of(operation(terms, a._terms) if swapped else operation(a._terms, terms))
 
 
 def _as_float(sign: str, a: Any, b: Any) -> Any:
@@ -444,27 +349,32 @@ def _as_float(sign: str, a: Any, b: Any) -> Any:
 
 
 def _extreme(kind: str, pick: Callable[..., int], a: Length, b: Length) -> Length:
-    first, second = _terms_of_length(a), _terms_of_length(b)
-    if isinstance(_number(first), int) and isinstance(_number(second), int):
-        return pick(_number(first), _number(second))
+    first, second = terms_of_length(a), terms_of_length(b)
+    if isinstance(length_of(first), int) and isinstance(length_of(second), int):
+        return pick(length_of(first), length_of(second))
     low, high = polynomials.bounds(subtract(first, second))
     if low >= 0 or high <= 0:
-        return _number(first if (high <= 0) == (kind == "min") else second)
+        return length_of(first if (high <= 0) == (kind == "min") else second)
     return Size({(Pair(kind, *sorted((key(cleaned(first)), key(cleaned(second))), key=repr, reverse=True)),): 1})
 
 
 def _modulo(a: Terms, b: Terms) -> Terms:
-    return add(a, scale(multiply(b, _floor_divide(a, b)), -1))
+    return add(a, scale(multiply(b, floor_divide(a, b)), -1))
 
 
-def _floor_divide(a: Terms, b: Terms) -> Terms:
-    divisor = _number(b)
+def floor_divide(a: Terms, b: Terms) -> Terms:
+    """Return the floor of a quotient.
+
+    Raises:
+        ZeroDivisionError, ShapeError: the divisor is 0, or is a length that may be 0 or less.
+    """
+    divisor = length_of(b)
     if isinstance(divisor, Size):
         return _divide_by_size(a, b)
     if divisor == 0:
         raise ZeroDivisionError(f"{_text(a)} // 0")
     if divisor < 0:
-        return _floor_divide(scale(a, -1), {(): -divisor})
+        return floor_divide(scale(a, -1), {(): -divisor})
     low, high = polynomials.bounds(a)
     if divisor > 1 and low // divisor == high // divisor:
         return {(): low // divisor}
@@ -484,18 +394,18 @@ def _floor(rest: Terms, divisor: int) -> Terms:
         return {(): low // divisor}
     if 2 * max(rest.values()) > divisor and 2 * max(rest.items(), key=_order)[1] > divisor:
         # floor(7·h / 8) = h - floor((h + 7) / 8): of two forms the one with less in front
-        return scale(_floor_divide(add(scale(rest, -1), {(): divisor - 1}), {(): divisor}), -1)
+        return scale(floor_divide(add(scale(rest, -1), {(): divisor - 1}), {(): divisor}), -1)
     (monomial, factor), *others = sorted(rest.items(), key=lambda item: not item[0])
     if not others or [m for m, _ in others] == [()]:
         inner = monomial[0]
-        if factor == len(monomial) == 1 and _is_floor_by_number(inner):
+        if factor == len(monomial) == 1 and is_floor_by_number(inner):
             # floor((floor(n / d) + c) / divisor) = floor((n + d·c) / (d·divisor))
             d = dict(inner.second)[()]
-            return _floor_divide(add(dict(inner.first), {(): d * rest.get((), 0)}), {(): d * divisor})
+            return floor_divide(add(dict(inner.first), {(): d * rest.get((), 0)}), {(): d * divisor})
     return {(Pair("//", key(rest), key({(): divisor})),): 1}
 
 
-def _is_floor_by_number(atom: Atom) -> TypeGuard[Pair]:
+def is_floor_by_number(atom: Atom) -> TypeGuard[Pair]:
     return isinstance(atom, Pair) and atom.kind == "//" and not any(dict(atom.second))
 
 
@@ -546,7 +456,6 @@ _ANSWERS: dict[str, Callable[[int, int], bool | None]] = {
     ">": lambda low, high: True if low > 0 else False if high <= 0 else None,
     ">=": lambda low, high: True if low >= 0 else False if high < 0 else None,
 }
-_MULTIPLES = (2, 4, 8, 16, 32, 64)  # that are tried for what would settle an equation
 
 
 def _compare(a: Size, other: object, sign: str) -> Any:
@@ -554,18 +463,21 @@ def _compare(a: Size, other: object, sign: str) -> Any:
     if terms is None:
         return NotImplemented
     difference = subtract(a._terms, terms)
-    answer = _decided(difference, sign)
+    answer = decided(difference, sign)
     if answer is None:
+        from trtnn.shapes.settling import settled_by  # which computes with Sizes itself
+
         raise ShapeError(
             f"whether {a} {sign} {other} is known only when the network runs",
             ranges([a, other]),
-            *(_settled_by(difference, sign) or ["another range or multiple_of may settle it"]),
+            *(settled_by(difference, sign) or ["another range or multiple_of may settle it"]),
             *(["for the smaller or larger of two lengths: trtnn.sym_min, trtnn.sym_max"] if sign in "<>" else []),
         )
     return answer
 
 
-def _decided(difference: Terms, sign: str) -> bool | None:
+def decided(difference: Terms, sign: str) -> bool | None:
+    """Return whether a difference compares so with 0, such as ``"<"``; None where the ranges leave it open."""
     if not difference:
         return sign in ("==", "<=", ">=")
     decide = _ANSWERS[sign]
@@ -579,80 +491,6 @@ def _decided(difference: Terms, sign: str) -> bool | None:
     return answer
 
 
-def _settled_by(difference: Terms, sign: str) -> list[str]:
-    """Return a line for each dimension that says in which ranges of it a comparison with 0 is decided."""
-    lines = []
-    for axis in dict.fromkeys(axes_in(difference)):
-        words = _multiple(difference, sign, axis) or _ends(difference, sign, axis)
-        lines += [f"it {words}"] if words else []
-    return lines
-
-
-def _multiple(difference: Terms, sign: str, axis: Axis) -> str | None:
-    """Return in words the first multiple of a dimension at which it is decided."""
-    divisors = {dict(atom.second)[()] for monomial in difference for atom in monomial if _is_floor_by_number(atom)}
-    if sign in ("==", "!="):
-        divisors.update(_MULTIPLES)
-    for multiple in sorted(math.lcm(axis.multiple_of, divisor) for divisor in divisors):
-        low, high = -(-axis.min // multiple) * multiple, axis.max // multiple * multiple
-        if multiple > axis.multiple_of and low < high:
-            answer = _decided(_replaced(difference, axis, Axis(axis.name, low, low, high, multiple)), sign)
-            if answer is not None:
-                return f"{_HOLDS[answer]} where {axis.name} is a multiple of {multiple}"
-    return None
-
-
-_HOLDS: dict[bool | None, str] = {True: "always holds", False: "never holds"}
-
-
-def _ends(difference: Terms, sign: str, axis: Axis) -> str | None:
-    """Return in words up to which length of a dimension, and from which on, it is decided; found by halving."""
-
-    def answer(first: int, last: int) -> bool | None:
-        low, high = (axis.min + place * axis.multiple_of for place in (first, last))
-        return _decided(_replaced(difference, axis, Axis(axis.name, low, low, high, axis.multiple_of)), sign)
-
-    def furthest(decide: Callable[[int], bool | None]) -> int | None:
-        if decide(0) is None:
-            return None
-        good, bad = 0, axis.count - 1
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            good, bad = (good, middle) if decide(middle) is None else (middle, bad)
-        return good
-
-    last = axis.count - 1
-    up_to = furthest(lambda n: answer(0, n)) if last else None
-    on_from = furthest(lambda n: answer(last - n, last)) if last else None
-    words = []
-    if up_to is not None:
-        words.append(f"{_HOLDS[answer(0, up_to)]} for {axis.name} up to {axis.min + up_to * axis.multiple_of}")
-    if on_from is not None:
-        holds = _HOLDS[answer(last - on_from, last)]
-        words.append(f"{holds} for {axis.name} from {axis.max - on_from * axis.multiple_of} on")
-    return ", and ".join(words) or None
-
-
-def _replaced(terms: Terms, axis: Axis, by: Axis) -> Terms:
-    """Return terms in which a dimension has another range."""
-    total: Terms = {}
-    for monomial, factor in terms.items():
-        part: Terms = {(): factor}
-        for atom in monomial:
-            if isinstance(atom, Axis):
-                value: Terms = {(by,): by.multiple_of // axis.multiple_of} if atom == axis else {(atom,): 1}
-            else:
-                first, second = (_replaced(dict(inner), axis, by) for inner in atom[1:])
-                if atom.kind == "//":
-                    value = _floor_divide(first, second)
-                else:
-                    pick = sym_min if atom.kind == "min" else sym_max
-                    value = _terms_of_length(pick(_number(first), _number(second)))
-            part = multiply(part, value)
-        total = add(total, part)
-    return cleaned(total)
-
-
 # -- text -------------------------------------------------------------------------------------------------------------
 
 
@@ -664,7 +502,7 @@ def _piece(monomial: tuple[Atom, ...], factor: int) -> Piece:
     axes = [atom for atom in monomial if isinstance(atom, Axis)]
     share = Fraction(factor, math.prod(axis.multiple_of for axis in axes))
     parts = [
-        Part(atom.kind, _number(dict(atom.first)), _number(dict(atom.second)))
+        Part(atom.kind, length_of(dict(atom.first)), length_of(dict(atom.second)))
         for atom in monomial
         if isinstance(atom, Pair)
     ]

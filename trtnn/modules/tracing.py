@@ -1,0 +1,72 @@
+"""What a trace asks of a module before ``forward`` runs: that it holds its arrays, and which inputs there are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trtnn.errors import ArgumentError
+from trtnn.modules.module import Module
+from trtnn.shapes.profiles import as_inputs
+from trtnn.shapes.spec import Input
+
+
+def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> None:
+    """Check that all parameters and buffers of a module hold arrays, but for those that need not.
+
+    Args:
+        module: that is traced.
+        walked: itself and what is inside it, by path.
+
+    Raises:
+        ArgumentError: some are empty.
+    """
+    tables = [
+        (f"{path}." if path else "", table)
+        for path, part in walked
+        for table in (part._parameters, part._buffers)
+        if table
+    ]
+    empty = [
+        f"{start}{name} {member.shape}"
+        for start, table in tables
+        for name, member in table.items()
+        if member is not None and member.data is None and not member.optional
+    ]
+    if empty:
+        more = [f"... and {len(empty) - 10} more"] if len(empty) > 10 else []
+        raise ArgumentError(
+            f"{len(empty)} parameters of {type(module).__name__} are empty",
+            'load them first: model.load_state_dict(trtnn.load("weights.pt"))',
+            *empty[:10],
+            *more,
+        )
+
+
+def resolve_inputs(module: Module, inputs: Mapping[str, Any] | None) -> dict[str, tuple[Input, ...]]:
+    """Return the inputs that a module is traced with, as many for each argument of ``forward`` as there are profiles.
+
+    Raises:
+        ArgumentError: they are no shapes by name, or some are unknown or missing.
+    """
+    parameters = inspect.signature(module.forward).parameters.values()
+    variadic = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    required = [p.name for p in parameters if p.name in names and p.default is p.empty]
+    example = ", ".join(f'"{name}": (1, 3, 640, 640)' for name in required or names or ["x"])
+    if not isinstance(inputs, Mapping | None):
+        received = inputs if isinstance(inputs, (tuple, Input)) else f"a {type(inputs).__name__}"
+        raise ArgumentError(f"inputs are shapes by name, such as inputs={{{example}}}, not {received}")
+    merged = {**module.inputs, **(inputs or {})}
+    unknown = [name for name in merged if name not in names and not variadic]
+    missing = [name for name in required if name not in merged]
+    if unknown or missing or not merged:
+        raise ArgumentError(
+            f"the inputs of {type(module).__name__} are "
+            + (f"unknown: {', '.join(map(str, unknown))}" if unknown else f"missing: {', '.join(missing) or 'all'}"),
+            f"its forward takes: {', '.join(names) or 'no names of its own'}",
+            f"pass inputs={{{example}}}, or declare self.inputs in __init__",
+        )
+    order = [name for name in names if name in merged] + [name for name in merged if name not in names]
+    return {name: as_inputs(merged[name]) for name in order}
