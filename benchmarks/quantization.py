@@ -29,24 +29,33 @@ from trtnn.examples.digits import WEIGHTS
 from trtnn.examples.digits.evaluate import measure
 from trtnn.examples.digits.scenes import make_scene, training_source, validation_set
 from trtnn.models import from_state_dict
+from trtnn.quantization.sites import Sites
 
 sys.path.append(str(Path(__file__).parents[1]))
 CALIBRATION, BATCH, SIZE_PX = 64, 4, 320
+AS_INT8 = {"correct_bias": False, "adaptive_rounding": False, "skip": "as int8"}  # what int8 has by itself
 ROWS: dict[str, dict[str, Any] | None] = {
     "fp32": None,
     "int8, mse": {"method": "mse"},
     "int8, max": {"method": "max"},
+    "fp8": {"dtype": "fp8"},
     "fp8, mse": {"dtype": "fp8", "method": "mse"},
+    "fp8, biases kept": {"dtype": "fp8", "correct_bias": False},
+    "fp8, nearest numbers": {"dtype": "fp8", "correct_bias": False, "adaptive_rounding": False},
+    "fp8, nearest numbers, ends as int8": {**AS_INT8, "dtype": "fp8"},
     "int8, max, all layers": {"method": "max", "skip": ()},
     "int8, mse, all layers": {"method": "mse", "skip": ()},
     "int8, entropy": {"method": "entropy"},
     "int8, percentile": {"method": "percentile"},
     "int8, mse, biases corrected": {"method": "mse", "correct_bias": True},
     "int8, mse, adaptive rounding": {"method": "mse", "adaptive_rounding": True},
-    "fp8, max": {"dtype": "fp8", "method": "max"},
-    "fp8, mse, biases corrected": {"dtype": "fp8", "method": "mse", "correct_bias": True},
-    "fp8, mse, adaptive rounding": {"dtype": "fp8", "method": "mse", "adaptive_rounding": True},
 }
+
+
+def quantized(model: modules.Module, samples: list[np.ndarray], how: dict[str, Any]) -> None:
+    if how.get("skip") == "as int8":
+        how = {**how, "skip": Sites(model.trace().graph).ends()}
+    trtnn.quantize(model, samples, **how)
 
 
 # -- the detector -----------------------------------------------------------------------------------------------------
@@ -69,7 +78,7 @@ def detector_rows(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], 
             model.inputs = {"images": trtnn.Input((BATCH, 3, SIZE_PX, SIZE_PX))}
             start = time.perf_counter()
             if how is not None:
-                trtnn.quantize(model, pictures, **how)
+                quantized(model, pictures, how)
             seconds = time.perf_counter() - start
             network = model.trace({"images": (10, 3, SIZE_PX, SIZE_PX)})
             found = measure(network.run, scenes)
@@ -127,7 +136,7 @@ def classifier_rows(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[]
         model.load_state_dict(state)
         model.inputs = {"input": (50, 1, 8, 8)}
         if how is not None:
-            trtnn.quantize(model, [training[i : i + 50] for i in range(0, 600, 50)], **how)
+            quantized(model, [training[i : i + 50] for i in range(0, 600, 50)], how)
         return model.trace({"input": test.shape}).run(test)
 
     plain = logits(None)

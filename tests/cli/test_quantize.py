@@ -5,7 +5,7 @@ import pytest
 
 import trtnn
 from tests.helpers import ONE_TARGET
-from trtnn.cli.options import Samples
+from trtnn.cli.samples import Samples
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.models import from_state_dict
 from trtnn.vision.pipelines import pipeline_of
@@ -80,7 +80,7 @@ def test_bad_input(run, tmp_path):
 def test_samples_are_read_as_they_are_asked_for(monkeypatch):
     model = from_state_dict(trtnn.load(WEIGHTS))
     read = []
-    monkeypatch.setattr("trtnn.cli.options.read_image", lambda path: read.append(path) or np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr("trtnn.cli.samples.read_image", lambda path: read.append(path) or np.zeros((8, 8, 3), np.uint8))
     samples = Samples(str(PICTURE.parent / "*.jpg"), {"images": trtnn.Input((1, 3, 64, 64))}, model.metadata)
     assert (len(samples), read) == (2, [])
     next(iter(samples))

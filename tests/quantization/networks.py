@@ -8,7 +8,8 @@ import numpy as np
 
 import trtnn.quantization
 from trtnn import functional as F
-from trtnn.modules import BatchNorm2d, Conv2d, MaxPool2d, Module, SiLU, Upsample
+from trtnn.modules import BatchNorm2d, Conv2d, Identity, MaxPool2d, Module, SiLU, Upsample
+from trtnn.parameter import Buffer
 
 
 def filled(model: Module, seed: int = 0) -> Module:
@@ -29,6 +30,24 @@ def images(count: int, *shape: int, seed: int = 1) -> list[np.ndarray]:
 
 
 quantize = functools.partial(trtnn.quantization.quantize, skip=())  # the last layers as well
+
+
+class Rounded(Module):
+    """Rounds what it is given, between two layers that change nothing.
+
+    Args:
+        scale, largest: of the type that it rounds to.
+        shape: of its input x.
+    """
+
+    def __init__(self, scale: float, largest: float, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.inputs, self.inner = {"x": shape}, Identity()
+        self.inner.output_scale = Buffer((), data=np.float32(scale))
+        self.inner.quant_max = Buffer((), data=np.float32(largest))
+
+    def forward(self, x):
+        return self.inner(x * 1.0) * 1.0
 
 
 class Block(Module):

@@ -100,6 +100,15 @@ def test_products_of_attention_are_quantised():
     assert 1e-4 < np.abs(result - plain).max() < 0.05
 
 
+def test_sums_are_rounded_in_int8_and_not_in_fp8():
+    for dtype, sides in (("int8", 2), ("fp8", 0)):
+        network = quantize(detector(), images(2, 1, 4, 16, 16), dtype).trace()
+        (total,) = (layer for layer in layers(network, "ELEMENTWISE") if layer.op.name == "SUM")
+        reads = [total.get_input(i).name for i in range(2)]
+        rounded = {layer.get_output(0).name for layer in layers(network, "DEQUANTIZE")}
+        assert sum(name in rounded for name in reads) == sides
+
+
 @pytest.mark.parametrize("dtype", ["int8", "fp8"])
 @pytest.mark.parametrize("fp16", [False, True])
 def test_what_is_quantised_builds(dtype, fp16):

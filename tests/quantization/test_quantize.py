@@ -109,6 +109,69 @@ def test_both_ends_stay_as_they_are_where_nothing_is_said():
     assert hasattr(trtnn.quantize(alone, images(1, *SHAPE))[0], "input_scale"), "nothing else would be left"
 
 
+def chain(layers: int) -> Module:
+    """Return a chain of convolutions."""
+    model = filled(Sequential(*(Conv2d(8, 8, 1) for _ in range(layers))))
+    model.inputs = {"input": (1, 8, 4, 4)}
+    return model
+
+
+@pytest.mark.parametrize(("layers", "left"), [(9, 4), (8, 4), (6, 3), (5, 2), (3, 1), (2, 1)])
+def test_fp8_leaves_four_last_layers_but_not_more_than_half(layers, left):
+    model = trtnn.quantize(chain(layers), images(1, 1, 8, 4, 4), "fp8")
+    assert [hasattr(layer, "input_scale") for layer in model] == [True] * (layers - left) + [False] * left
+
+
+def test_fp8_counts_layers_on_the_shortest_way_to_a_result():
+    class Two(Module):
+        """A short way and a long one behind the same layers."""
+
+        def __init__(self):
+            super().__init__()
+            self.inputs = {"x": (1, 8, 4, 4)}
+            self.trunk, self.way, self.short = chain(12), chain(5), Conv2d(8, 8, 1)
+
+        def forward(self, x):
+            x = self.trunk(x)
+            return self.short(x), self.way(x)
+
+    model = trtnn.quantize(filled(Two()), images(1, 1, 8, 4, 4), "fp8")
+    left = [name for name, module in model.named_modules() if isinstance(module, Conv2d) and not module._buffers]
+    assert left == ["trunk.9", "trunk.10", "trunk.11", "way.1", "way.2", "way.3", "way.4", "short"]
+
+
+def test_what_fp8_does_by_itself_and_int8_does_not():
+    def state(dtype: str, **how: object) -> dict[str, np.ndarray]:
+        return dict(trtnn.quantize(chain(8), images(4, 1, 8, 4, 4), dtype, **how).state_dict())
+
+    every = {"method": "max", "adaptive_rounding": True, "correct_bias": True}
+    mine, asked = state("fp8"), state("fp8", **every)
+    assert list(mine) == list(asked)
+    for name, array in asked.items():
+        np.testing.assert_array_equal(mine[name], array)
+    before = chain(8).state_dict()
+    assert (mine["0.weight"] != before["0.weight"]).any()
+    assert (mine["0.bias"] != before["0.bias"]).any()
+    for quantised in (state("int8"), state("fp8", adaptive_rounding=False, correct_bias=False)):
+        for name, array in before.items():
+            np.testing.assert_array_equal(quantised[name], array)
+    for name, array in state("int8", method="mse").items():
+        np.testing.assert_array_equal(state("int8")[name], array)
+
+
+def test_biases_make_up_for_weights_that_were_rounded_adaptively():
+    """They are corrected to what the layers gave before their weights were changed."""
+    samples = [x + 1 for x in images(6, 1, 8, 4, 4)]
+    true = np.mean([chain(8)[0:1].trace({"input": (1, 8, 4, 4)}).run(x) for x in samples], axis=(0, 1, 3, 4))
+    errors = []
+    for corrected in (False, True):
+        model = trtnn.quantize(chain(8), samples, "fp8", modules=["0"], correct_bias=corrected)
+        mean = np.mean([model[0:1].trace({"input": (1, 8, 4, 4)}).run(x) for x in samples], axis=(0, 1, 3, 4))
+        errors.append(np.abs(mean - true).max())
+    assert errors[0] > 3e-3
+    assert errors[1] < 1e-3
+
+
 def test_modules_and_skip_choose():
     model = quantize(detector(), images(1, *SHAPE), modules=["first", "second*", "head"], skip=["second"])
     quantised = [name.removesuffix(".weight_scale") for name in model.state_dict() if name.endswith("weight_scale")]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.quantization.networks import filled, images
-from trtnn.modules import Conv2d, ConvTranspose2d, Identity, Linear, Module
+from tests.quantization.networks import Rounded, filled, images
+from trtnn.modules import Conv2d, ConvTranspose2d, Linear
 from trtnn.parameter import Buffer
 
 FP8 = torch.float8_e4m3fn
@@ -16,18 +16,6 @@ FP8 = torch.float8_e4m3fn
 def buffer(value) -> Buffer:
     array = np.asarray(value, np.float32)
     return Buffer(array.shape, data=array)
-
-
-class Rounded(Module):
-    """Rounds what it is given, between two layers that change nothing."""
-
-    def __init__(self, scale: float, largest: float, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.inputs, self.inner = {"x": shape}, Identity()
-        self.inner.output_scale, self.inner.quant_max = buffer(scale), buffer(largest)
-
-    def forward(self, x):
-        return self.inner(x * 1.0) * 1.0
 
 
 def numbers(scale: float) -> np.ndarray:

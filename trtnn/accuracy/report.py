@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trtnn.accuracy.choice import MixedPrecision, choose, patterns
+from trtnn.accuracy.module_report import ModuleReport
 from trtnn.errors import ArgumentError
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import TOLERANCE
 from trtnn.progress import progress_bar
-from trtnn.table import MOST_IN_NOTEBOOK, Content, render, render_html
 
 if TYPE_CHECKING:
     from trtnn.accuracy.trials import Comparison
@@ -41,9 +41,13 @@ class Fp16Row:
     lost: int
     error: float
 
+    def _cells(self) -> tuple[str, ...]:
+        overflow, lost = (f"{count:,}" if count else "" for count in (self.overflow, self.lost))
+        return self.kind.lower(), f"{self.largest:.3g}", overflow, lost, f"{self.error:.1e}"
+
 
 @dataclass(frozen=True)
-class Fp16Report:
+class Fp16Report(ModuleReport):
     """What fp16 does to a network, on samples: what :meth:`trtnn.Network.fp16_report` returns.
 
     In fp16 a layer rounds what it reads and its weights, carries its sums in fp32, and rounds its result. Layers that
@@ -61,6 +65,9 @@ class Fp16Report:
     samples: int
     _precision: MixedPrecision = field(repr=False, compare=False)
     _comparison: Comparison = field(repr=False, compare=False)
+    _caption = "What fp16 does to a network"
+    _header = ("layers", "max |x|", "overflow", "lost to zero", "error")
+    _all = "all in fp16"
 
     @property
     def modules(self) -> list[Fp16Row]:
@@ -86,42 +93,8 @@ class Fp16Report:
         """What the errors are of, for :meth:`trtnn.Network.view`."""
         return "fp16"
 
-    @property
-    def module_errors(self) -> dict[str, float]:
-        """The error of each module of :attr:`modules`, by its path."""
-        return {row.path: row.error for row in self.modules}
-
-    def table(self, limit: int | None = None) -> str:
-        """Return a table of the modules, the worst first, and the error of the whole below it.
-
-        Args:
-            limit: the most rows to show; all where None.
-        """
-        return render(**self._content(limit))
-
-    def _repr_html_(self) -> str:
-        return render_html("What fp16 does to a network", **self._content(MOST_IN_NOTEBOOK))
-
-    def _content(self, limit: int | None) -> Content:
-        header = ("module", "layers", "max |x|", "overflow", "lost to zero", "error")
-        cells = [
-            (
-                row.path or "(forward)",
-                row.kind.lower(),
-                f"{row.largest:.3g}",
-                f"{row.overflow:,}" if row.overflow else "",
-                f"{row.lost:,}" if row.lost else "",
-                f"{row.error:.1e}",
-            )
-            for row in self.modules
-        ]
-        errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
-        samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
-        total = f"all in fp16, on {samples}: error of {errors}"
-        return {"header": header, "rows": cells, "left": 2, "total": total, "limit": limit, "rest": "better ones"}
-
-    def __str__(self) -> str:
-        return self.table()
+    def _worst_first(self) -> list[Fp16Row]:
+        return self.modules
 
     def suggested_fp32_modules(self, tolerance: float = TOLERANCE) -> tuple[str, ...]:
         """Return what ``fp32_modules="auto"`` keeps in fp32: just enough modules for outputs that can be trusted.

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from trtnn.accuracy.deviation import Deviation
+from trtnn.accuracy.module_report import ModuleReport
 from trtnn.errors import ArgumentError
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.quantization import Placement
 from trtnn.progress import progress_bar
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
-from trtnn.table import MOST_IN_NOTEBOOK, Content, render, render_html
 
 if TYPE_CHECKING:
     from trtnn.network import Network
@@ -122,9 +122,12 @@ class PrecisionRow:
     error: float
     share: float
 
+    def _cells(self) -> tuple[str, ...]:
+        return self.dtype, f"{self.error:.1e}", f"{self.share:.1%}"
+
 
 @dataclass(frozen=True)
-class PrecisionReport:
+class PrecisionReport(ModuleReport):
     """What quantisation does to a network, on samples: what :meth:`trtnn.Network.precision_report` returns.
 
     Attributes:
@@ -138,38 +141,17 @@ class PrecisionReport:
     errors: dict[str, float]
     samples: int
     _trials: RoundingTrials = field(repr=False, compare=False)
+    _caption = "What quantisation does to a network"
+    _header = ("type", "error alone", "share")
+    _all = "all of them"
 
     @property
     def measures(self) -> str:
         """What the errors are of, for :meth:`trtnn.Network.view`."""
         return " and ".join(dict.fromkeys(row.dtype for row in self.modules))
 
-    @property
-    def module_errors(self) -> dict[str, float]:
-        """The error of each module of :attr:`modules`, by its path."""
-        return {row.path: row.error for row in self.modules}
-
-    def table(self, limit: int | None = None) -> str:
-        """Return a table of the modules, the worst first, and the error of the whole below it.
-
-        Args:
-            limit: the most rows to show; all where None.
-        """
-        return render(**self._content(limit))
-
-    def _repr_html_(self) -> str:
-        return render_html("What quantisation does to a network", **self._content(MOST_IN_NOTEBOOK))
-
-    def _content(self, limit: int | None) -> Content:
-        header = ("module", "type", "error alone", "share")
-        cells = [(row.path or "(forward)", row.dtype, f"{row.error:.1e}", f"{row.share:.1%}") for row in self.modules]
-        errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
-        samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
-        total = f"all of them, on {samples}: error of {errors}"
-        return {"header": header, "rows": cells, "left": 2, "total": total, "limit": limit, "rest": "better ones"}
-
-    def __str__(self) -> str:
-        return self.table()
+    def _worst_first(self) -> tuple[PrecisionRow, ...]:
+        return self.modules
 
     def suggested_skip(self, tolerance: float) -> tuple[str, ...]:
         """Return the paths of just enough modules not to quantise, so that no output is further off than a tolerance.

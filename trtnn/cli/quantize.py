@@ -10,8 +10,9 @@ import typer
 
 import trtnn
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
-from trtnn.cli.options import ModelName, Samples, Size, Weights, What, load_what, resized_inputs
+from trtnn.cli.options import ModelName, Size, Weights, What, load_what, resized_inputs
 from trtnn.cli.program import command, print_line
+from trtnn.cli.samples import Samples
 from trtnn.cli.sources import source_path
 from trtnn.cli.tables import counted, megabytes
 from trtnn.errors import ArgumentError
@@ -49,7 +50,10 @@ def quantize(
     weights: Weights = None,
     model: ModelName = None,
     dtype: Annotated[DTypeName, typer.Option(help="The type to quantise to.")] = DTypeName.int8,
-    method: Annotated[Method, typer.Option(help="How a range comes of the numbers that were seen.")] = Method.mse,
+    method: Annotated[
+        Method | None,
+        typer.Option(help="How a range comes of the numbers that were seen.", show_default="mse for int8, max for fp8"),
+    ] = None,
     module: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,18 +66,28 @@ def quantize(
         list[str] | None,
         typer.Option(
             help="A module not to quantise, or a pattern; may be repeated. none: quantise all.",
-            show_default="the last layers, and convolutions over up to 4 channels",
+            show_default="the last layer of each result, for fp8 the last four; convolutions over up to 4 channels",
         ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, help="For auto and fastest: the largest error of any output.")
     ] = TOLERANCE,
     correct_bias: Annotated[
-        bool, typer.Option("--correct-bias", help="Take from the biases what rounding adds on average.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--correct-bias/--keep-bias",
+            help="Take from the biases what rounding adds on average, or leave them.",
+            show_default="corrected for fp8, kept for int8",
+        ),
+    ] = None,
     adaptive_rounding: Annotated[
-        bool, typer.Option("--adaptive-rounding", help="Round weights so that the layers' outputs stay.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--adaptive-rounding/--nearest",
+            help="Round weights so that the layers' outputs stay, or each to its nearest number.",
+            show_default="adaptive for fp8, nearest for int8",
+        ),
+    ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Run the pictures by an engine, not on the CPU.")] = False,
     size: Size = None,
     calibration: Annotated[
@@ -95,8 +109,9 @@ def quantize(
     declared, network.inputs = network.inputs, inputs
     chosen = module[0] if module in (["auto"], ["fastest"]) else module or None
     trtnn.quantize(
-        network, read, dtype.value, method.value, chosen, () if skip == ["none"] else skip or None,
-        tolerance=tolerance, correct_bias=correct_bias, adaptive_rounding=adaptive_rounding, on_gpu=gpu,
+        network, read, dtype.value, None if method is None else method.value, chosen,
+        () if skip == ["none"] else skip or None, tolerance=tolerance, correct_bias=correct_bias,
+        adaptive_rounding=adaptive_rounding, on_gpu=gpu,
         calibration_cache=calibration,
     )  # fmt: skip
     network.inputs = declared

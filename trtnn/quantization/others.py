@@ -15,8 +15,7 @@ from trtnn.graph.placement import Edges
 from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
 from trtnn.modules.state import as_array
-from trtnn.parameter import Buffer
-from trtnn.quantization.quantizing import DTYPES, forget, restore, weight_ranges
+from trtnn.quantization.quantizing import DTYPES, buffer, forget, restore, weight_ranges
 from trtnn.quantization.sites import Site, Sites
 
 M = TypeVar("M", bound=Module)
@@ -160,7 +159,7 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
             raise ArgumentError(
                 f"{path!r} has layers of several weights, and scales for one", "trtnn.quantize has more"
             )
-        behind = _returned_by(edges, site.inputs[0][0], returned)
+        behind = returned_by(edges, site.inputs[0][0], returned)
         scale = own.get("input")
         if scale is None and behind is not None:
             scale = scales[behind]["output"]
@@ -170,21 +169,32 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
             raise ArgumentError(f"{path!r} has a scale for its weights, and none for what it reads")
     for path, own in scales.items():
         if "output" in own:
-            modules[path].output_scale = _buffer(own["output"].reshape(()))
-            modules[path].quant_max = _buffer(largest)
+            modules[path].output_scale = buffer(own["output"].reshape(()))
+            modules[path].quant_max = buffer(largest)
 
 
-def _returned_by(edges: Edges, name: str, returned: Mapping[str, str]) -> str | None:
-    """Return the module, of those whose output is rounded, that a tensor's numbers come from as they are, or as 0."""
+def returned_by(edges: Edges, name: str, returned: Mapping[str, str]) -> str | None:
+    """Return the module, of those whose output is rounded, that a tensor's numbers come from as they are, or as 0.
+
+    Args:
+        edges: of the network.
+        name: of the tensor.
+        returned: the paths of the modules by the names of the tensors that they return.
+    """
     while name not in returned:
         index = edges.maker.get(name)
         if index is None:
             return None
-        edge = edges.layers[index]
-        if not _is_relu(edge.kind, edge.layer) and (not edges.passes_on(index) or len(edges.data_reads(index)) != 1):
+        if not keeps_rounded(edges, index):
             return None
-        name = edge.reads[0]
+        name = edges.layers[index].reads[0]
     return returned[name]
+
+
+def keeps_rounded(edges: Edges, index: int) -> bool:
+    """Whether a layer of one input gives the numbers that it was given, or 0."""
+    edge = edges.layers[index]
+    return _is_relu(edge.kind, edge.layer) or (edges.passes_on(index) and len(edges.data_reads(index)) == 1)
 
 
 def _is_relu(kind: str, layer: Any) -> bool:
@@ -194,14 +204,9 @@ def _is_relu(kind: str, layer: Any) -> bool:
 
 
 def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | None, largest: float) -> None:
-    module.input_scale = _buffer(scale.reshape(()))
-    module.weight_scale = _buffer(weight_ranges(site, largest) / largest if weight is None else weight)
-    module.quant_max = _buffer(largest)
-
-
-def _buffer(value: Any) -> Buffer:
-    array = np.asarray(value, np.float32)
-    return Buffer(array.shape, data=array)
+    module.input_scale = buffer(scale.reshape(()))
+    module.weight_scale = buffer(weight_ranges(site, largest) / largest if weight is None else weight)
+    module.quant_max = buffer(largest)
 
 
 # -- ONNX -------------------------------------------------------------------------------------------------------------

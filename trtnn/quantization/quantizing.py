@@ -22,11 +22,12 @@ from trtnn.quantization.calibration import Calibration
 from trtnn.quantization.choosing import engine_speed, not_faster, too_sensitive
 from trtnn.quantization.ranges import METHODS
 from trtnn.quantization.sites import Site, Sites
-from trtnn.quantization.weights import correct_biases, round_adaptively
+from trtnn.quantization.weights import correct_biases, mean_outputs, round_adaptively
 
 M = TypeVar("M", bound=Module)
 DTYPES = {"int8": int8, "fp8": float8_e4m3fn}
 
+_LAST = {"int8": 1, "fp8": 4}  # layers on the way to a result that are left as they are where nothing is said
 _LOOKED_AT_AGAIN = 32  # samples that are kept where weights or the choice of modules depend on them
 _TRIED = 4  # of these, that the choice of modules is tried on, once for each module
 
@@ -35,13 +36,13 @@ def quantize(
     model: M,
     samples: Iterable[Any],
     dtype: Literal["int8", "fp8"] = "int8",
-    method: Literal["max", "percentile", "entropy", "mse"] = "mse",
+    method: Literal["max", "percentile", "entropy", "mse"] | None = None,
     modules: Sequence[str] | Literal["auto", "fastest"] | None = None,
     skip: Sequence[str] | None = None,
     *,
     tolerance: float = TOLERANCE,
-    correct_bias: bool = False,
-    adaptive_rounding: bool = False,
+    correct_bias: bool | None = None,
+    adaptive_rounding: bool | None = None,
     on_gpu: bool = False,
     calibration_cache: str | os.PathLike[str] | None = None,
 ) -> M:
@@ -68,19 +69,23 @@ def quantize(
         dtype: ``"int8"``, or ``"fp8"``, which is E4M3: TensorRT since 10 and TensorRT-RTX have it.
         method: how a range comes of what was seen: ``"max"``, the largest magnitude; ``"percentile"``, what holds
             99.99 % of the numbers; ``"mse"``, the least squared error of the rounded numbers; ``"entropy"``, the least
-            Kullback-Leibler divergence, of int8 alone. Weights have the largest magnitude of each channel.
+            Kullback-Leibler divergence, of int8 alone. Where None, ``"mse"`` for int8 and ``"max"`` for fp8, whose
+            steps are finer for smaller numbers in any case. Weights have the largest magnitude of each channel.
         modules: paths of modules, or patterns such as ``"model.2.*"``, to quantise with all that they hold; all that
             can be where None. ``"auto"``: all but those that it takes to be within ``tolerance``, see
             :meth:`trtnn.Network.precision_report`. ``"fastest"``: of these all that are faster so than in fp16 on the
             GPU here, for which engines are built and timed; the result is not slower than fp16.
         skip: paths or patterns likewise, what not to quantise. Where None, and ``modules`` are not named, the two ends:
             the last layers, which no other quantised one comes behind, such as a detector's convolutions to boxes and
-            scores, since what they lose goes straight into the result; and convolutions over up to 4 channels, which
-            read images, since TensorRT 8.6 is slower at them in int8 than in fp16. ``()`` quantises them as well.
+            scores, since what they lose goes straight into the result; of fp8, whose numbers have 4 significant bits,
+            the three before these as well, unless that is more than half of all; and convolutions over up to 4
+            channels, which read images, since TensorRT 8.6 is slower at them in int8 than in fp16. ``()`` quantises
+            them as well.
         tolerance: for ``"auto"`` and ``"fastest"``: the largest rms(difference) / rms(output) of any output.
-        correct_bias: take from the biases what rounding adds to the mean of each output channel.
+        correct_bias: take from the biases what rounding adds to the mean of each output channel. Where None, for fp8
+            and not for int8. The biases of the model are changed.
         adaptive_rounding: round weights so that the layers' outputs on the samples stay, not each to its nearest
-            number. The weights of the model are changed.
+            number. Where None, for fp8 and not for int8. The weights of the model are changed.
         on_gpu: run the samples by an engine with inner outputs, which is built here, not on the CPU reference.
         calibration_cache: a file that keeps what was seen, so that an interrupted calibration goes on where it stopped.
 
@@ -94,18 +99,23 @@ def quantize(
         CheckpointError: the file of the calibration is damaged, or of another network.
         EngineError: a GPU is asked for, and there is none.
     """
+    is_fp8 = dtype == "fp8"
+    method = ("max" if is_fp8 else "mse") if method is None else method
     _check(dtype, method, modules, skip, tolerance)
     check_samples(samples)
     automatic = modules if isinstance(modules, str) else None
     paths = None if isinstance(modules, str) else modules
+    correct_bias = is_fp8 if correct_bias is None else correct_bias
+    adaptive_rounding = is_fp8 if adaptive_rounding is None else adaptive_rounding
     weights = [(parameter, parameter.data) for parameter in model.parameters()]
     before = forget(model)
     first = _First(samples, _LOOKED_AT_AGAIN if automatic or correct_bias or adaptive_rounding else 0)
     try:
         network = model.trace()
-        ends = Sites(network.graph).ends() if skip is None and paths is None else ()
+        ends = Sites(network.graph).ends(_LAST[dtype]) if skip is None and paths is None else ()
         skip = glob_paths(ends) if skip is None else skip
-        sites = Sites(network.graph, paths, skip)
+        sums = not is_fp8  # an fp8 network adds in fp16: see trtnn.graph.placement
+        sites = Sites(network.graph, paths, skip, sums)
         calibration = Calibration(network, sites, with_histograms=method != "max")
         cache = None if calibration_cache is None else Path(calibration_cache)
         calibration.run(first, first.total, cache, on_gpu)
@@ -113,7 +123,7 @@ def quantize(
         def declare(skipped: Sequence[str]) -> list[str]:
             forget(model)
             try:
-                chosen = Sites(network.graph, paths, [*skip, *skipped])
+                chosen = Sites(network.graph, paths, [*skip, *skipped], sums)
             except ArgumentError:  # nothing is left
                 return []
             ranges = _ranges(chosen, calibration, method, DTYPES[dtype])
@@ -130,10 +140,11 @@ def quantize(
                 model, lambda more: declare([*left_out, *glob_paths(more)]), lambda: forget(model), engine_speed
             )
             declare([*left_out, *glob_paths(also)])
+        means = mean_outputs(model, first.kept) if correct_bias else {}
         if adaptive_rounding:
             round_adaptively(model, first.kept)
         if correct_bias:
-            correct_biases(model, first.kept)
+            correct_biases(model, first.kept, means)
     except BaseException:
         forget(model)
         restore(before)
@@ -186,8 +197,8 @@ def declare_quantised(model: Module, sites: Sites, ranges: dict[str, float], lar
         _declare(model.get_submodule(path), site, ranges, largest)
     for name, path in sites.outputs.items():
         module = model.get_submodule(path)
-        module.output_scale = _buffer(ranges[name] / largest)
-        module.quant_max = _buffer(largest)
+        module.output_scale = buffer(ranges[name] / largest)
+        module.quant_max = buffer(largest)
 
 
 def _ranges(sites: Sites, calibration: Calibration, method: str, dtype: DType) -> dict[str, float]:
@@ -229,11 +240,11 @@ def restore(held: Sequence[tuple[Module, str, Buffer]]) -> None:
 def _declare(module: Module, site: Site, ranges: dict[str, float], largest: float) -> None:
     if site.weights:
         inputs = np.array([ranges[names[0]] for _, names in sorted(site.inputs.items())])
-        module.input_scale = _buffer((inputs if len(inputs) > 1 else inputs.reshape(())) / largest)
-        module.weight_scale = _buffer(weight_ranges(site, largest) / largest)
+        module.input_scale = buffer((inputs if len(inputs) > 1 else inputs.reshape(())) / largest)
+        module.weight_scale = buffer(weight_ranges(site, largest) / largest)
     if site.products:
-        module.product_scale = _buffer(np.array([[ranges[a], ranges[b]] for a, b in site.products]) / largest)
-    module.quant_max = _buffer(largest)
+        module.product_scale = buffer(np.array([[ranges[a], ranges[b]] for a, b in site.products]) / largest)
+    module.quant_max = buffer(largest)
 
 
 def weight_ranges(site: Site, largest: float) -> np.ndarray:
@@ -242,6 +253,7 @@ def weight_ranges(site: Site, largest: float) -> np.ndarray:
     return np.where(channels > 0, channels, largest)  # zeros are exact by any scale
 
 
-def _buffer(value: Any) -> Buffer:
+def buffer(value: Any) -> Buffer:
+    """Return a Buffer that holds numbers, in float32."""
     array = np.asarray(value, np.float32)
     return Buffer(array.shape, data=array)

@@ -43,6 +43,7 @@ class Sites:
         graph: traced in fp32 and without quantisation.
         paths: of the modules, or patterns of them, to quantise with all that they hold; all where None.
         skip: likewise, what not to quantise.
+        sums: whether what a sum alone reads is rounded, so that the sum is computed of two rounded sides.
 
     Attributes:
         by_path: the sites by the path of their module, in the network's order.
@@ -52,9 +53,12 @@ class Sites:
         ArgumentError: a pattern names no module that can be quantised, or nothing is left.
     """
 
-    def __init__(self, graph: Graph, paths: Sequence[str] | None = None, skip: Sequence[str] = ()) -> None:
+    def __init__(
+        self, graph: Graph, paths: Sequence[str] | None = None, skip: Sequence[str] = (), sums: bool = True
+    ) -> None:
         self._edges = Edges(graph)
         self._graph = graph
+        self._sums = sums
         possible = dict(self._read())
         self._choose(possible)
         behind = [path for path in self.outputs.values() if path not in possible]
@@ -66,40 +70,49 @@ class Sites:
         self.outputs = {name: path for name, path in self.outputs.items() if path not in skipped}
         self._root = self._join()
 
-    def ends(self) -> tuple[str, ...]:
+    def ends(self, last: int = 1) -> tuple[str, ...]:
         """Return the paths of the modules that are better left as they are: the last layers, and narrow first ones.
 
         What the last lose goes straight into the result. Of convolutions over up to 4 channels, which read images,
         TensorRT 8.6 was seen to make int8 kernels four times as slow as those that it has for them in fp16.
+
+        Args:
+            last: how many layers count as last, on the shortest way from each to a result; fewer, but one, where these
+                would be more than half of all.
         """
         narrow = [
             edge.path
             for edge in self._edges.layers
             if edge.path in self.by_path and _input_channels(edge.kind, edge.layer) <= _NARROW
         ]
-        ends = dict.fromkeys([*narrow, *self._last()])
+        behind = self._sites_behind()
+        for most in range(last, 0, -1):
+            ends = {*narrow, *(path for path in self.by_path if behind[path] < most)}
+            if 2 * len(ends) <= len(self.by_path):
+                break
         return tuple(path for path in self.by_path if path in ends) if len(ends) < len(self.by_path) else ()
 
-    def _last(self) -> tuple[str, ...]:
-        """Return the paths of the modules that no other of the sites comes behind."""
+    def _sites_behind(self) -> dict[str, int]:
+        """Return how many other sites stand at least between each and a site that none comes behind, that included."""
         read = {path: set(tensors_of(site)) for path, site in self.by_path.items()}
-        before: set[str] = set()  # the tensors that a site is behind of
-        last = dict.fromkeys(self.by_path)
+        behind = dict.fromkeys(self.by_path, 0)
+        to_read: dict[str, int] = {}  # how many sites there are at least from the one that reads a tensor on
         for edge in reversed(self._edges.layers):
-            leads_on = bool(before.intersection(edge.gives))
-            is_site = edge.path in read and bool(read[edge.path].intersection(edge.reads))
-            if is_site and leads_on:
-                last.pop(edge.path, None)
-            if is_site or leads_on:
-                before.update(edge.reads)
-        return tuple(last)
+            following = min((to_read[name] for name in edge.gives if name in to_read), default=None)
+            if edge.path in read and read[edge.path].intersection(edge.reads):
+                behind[edge.path] = max(behind[edge.path], following or 0)
+                following = (following or 0) + 1
+            if following is not None:
+                for name in edge.reads:
+                    to_read[name] = min(to_read.get(name, following), following)
+        return behind
 
     def _choose(self, sites: dict[str, Site]) -> None:
         """Take these sites, and find what else they need."""
         self.by_path = sites
         self._demanded = {name for site in sites.values() for name in tensors_of(site)}
         self._flowing = self._flow()
-        self.outputs = dict(self._second_sides())
+        self.outputs = dict(self._second_sides()) if self._sums else {}
 
     def group(self, name: str) -> str:
         """Return the name that stands for all tensors which share a scale with this one."""

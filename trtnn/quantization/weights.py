@@ -6,7 +6,7 @@ Both look at what the layers of the quantised model read on samples, each layer 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from trtnn.reference.layers.quantized import rounded_steps
 _WIDEST = 4608  # weights of an output channel, 512 channels of 3×3; more take minutes each
 _MOST_BYTES = 1 << 30  # of the matrices that are kept in one run over the samples
 _PLACES = 2048  # of each sample that a layer is looked at
-_DAMPING = 0.01  # of the mean of the diagonal, so that the matrix can be inverted
+_DAMPING = 0.001  # of the mean of the diagonal, so that the matrix can be inverted
 _BLOCK = 128  # columns whose errors are passed on together
 _SAMPLES = 32  # that are enough for both
 
@@ -63,37 +63,50 @@ def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
 # -- biases -----------------------------------------------------------------------------------------------------------
 
 
-def correct_biases(model: Module, samples: Sequence[Any]) -> list[str]:
+def mean_outputs(model: Module, samples: Sequence[Any], rounded: bool = False) -> dict[str, torch.Tensor]:
+    """Return the mean of each output channel of each quantised layer with weights, over samples and places.
+
+    Args:
+        model: quantised.
+        samples: as for ``quantize``.
+        rounded: of what the layer gives of rounded weights and its true inputs, rounded; else without any rounding.
+
+    Returns:
+        (output channels,) float64 by the path of the module.
+    """
+    sums: dict[str, torch.Tensor] = {}
+    runs: dict[str, int] = {}
+    for seen in _runs(model.trace(), samples):
+        output = (seen.function(*seen.rounded) if rounded else seen.output).double()
+        axis = -1 if isinstance(model.get_submodule(seen.path), Linear) else 1
+        mean = output.mean([i for i in range(output.ndim) if i != axis % output.ndim])
+        sums[seen.path] = sums[seen.path] + mean if seen.path in sums else mean
+        runs[seen.path] = runs.get(seen.path, 0) + 1
+    return {path: total / runs[path] for path, total in sums.items()}
+
+
+def correct_biases(model: Module, samples: Sequence[Any], true: Mapping[str, torch.Tensor]) -> list[str]:
     """Take from each bias what rounding adds to the mean of its output channel, in place.
 
-    b' = b - E[Q(W) Q(x) - W x], over samples and places, with the true x of each layer
+    b' = b - (E[Q(W) Q(x)] - E[W x]), over samples and places, with the true x of each layer
     (M. Nagel et al., Data-free quantization through weight equalization and bias correction,
     https://arxiv.org/abs/1906.04721, chapter 4.2). Where a BatchNorm was folded in, it is that one's bias.
 
     Args:
         model: quantised.
         samples: as for ``quantize``.
+        true: E[W x], as :func:`mean_outputs` returned it before weights were rounded adaptively.
 
     Returns:
         The paths of the modules that have a bias to correct.
     """
-    network = model.trace()
-    folded = dict(network.graph.folded)
-    shifts: dict[str, torch.Tensor] = {}
-    runs: dict[str, int] = {}
-    for seen in _runs(network, samples):
-        difference = seen.function(*seen.rounded).double() - seen.output.double()
-        axis = -1 if isinstance(model.get_submodule(seen.path), Linear) else 1
-        over = [i for i in range(difference.ndim) if i != axis % difference.ndim]
-        shift = difference.mean(over)
-        shifts[seen.path] = shifts[seen.path] + shift if seen.path in shifts else shift
-        runs[seen.path] = runs.get(seen.path, 0) + 1
+    folded = dict(model.trace().graph.folded)
     corrected = []
-    for path, shift in shifts.items():
+    for path, mean in mean_outputs(model, samples, rounded=True).items():
         bias = getattr(model.get_submodule(folded.get(path, path)), "bias", None)
         if isinstance(bias, Parameter) and bias.data is not None:
-            mean = (shift / runs[path]).numpy()
-            bias.data = (np.asarray(bias.data, np.float64) - mean).astype(np.float32)
+            shift = (mean - true[path]).numpy()
+            bias.data = (np.asarray(bias.data, np.float64) - shift).astype(np.float32)
             corrected.append(path)
     return corrected
 
