@@ -2,9 +2,9 @@
 
 >>> python -m website.browse build/site
 
-A page has to load from its file, without an error on the console and without asking anything of anywhere, and fit a
-telephone; its links within the site have to lead to what is there, and the search has to find words of an error. Where
-no Chromium is, this says so.
+A page has to load from its file, without an error on the console and without asking anything of anywhere, fit a
+telephone, and be readable in light and dark; its links within the site have to lead to what is there, and the search
+has to find words of an error. Where no Chromium is, this says so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from playwright.sync_api import Browser, TimeoutError, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NARROW_PX = 400
+SCHEMES = (("light", "default"), ("dark", "slate"))  # with Material's names of their palettes
+LEAST_CONTRAST, OF_LARGE_TEXT = 4.5, 3.0  # by WCAG 2.1, level AA
+FAINT = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 SEARCHED = "was called outside a trace"  # of an error's text
 
 
@@ -51,6 +54,12 @@ def page_faults(chromium: Browser, site: Path) -> list[str]:
         links += [(here, link) for link in dict.fromkeys(targets) if link.startswith("file:")]
         images = page.eval_on_selector_all("img", "all => all.filter(one => !one.naturalWidth).map(one => one.src)")
         wrong += [f"{here} shows no {image}" for image in images]
+        page.add_style_tag(content="* { transition: none !important }")
+        for scheme, palette in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_function(f"[undefined, '{palette}'].includes(document.body.dataset.mdColorScheme)")
+            faint = page.evaluate(FAINT, [LEAST_CONTRAST, OF_LARGE_TEXT])
+            wrong += [f"{here} in {scheme} has text that is hard to read: {text}" for text in faint]
     for origin, link in links:
         whole, place = urldefrag(link)
         target = whole.partition("?")[0]
@@ -69,7 +78,7 @@ def search_faults(chromium: Browser, site: Path) -> list[str]:
     page.keyboard.type(SEARCHED)
     first = page.locator(".md-search-result__item").first.locator("a[href*='every_error']").first
     try:
-        first.wait_for(timeout=30_000)
+        first.wait_for(timeout=120_000)  # milliseconds
     except TimeoutError:
         return [f"the search does not come to the error: {SEARCHED}"]
     return []

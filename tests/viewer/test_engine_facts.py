@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
 
-import trtnn.cuda
-import trtnn.viewer.roofline
 from tests.helpers import ONE_TARGET, message_of
 from tests.standin import stand_in
 from tests.viewer.engines import DYNAMIC, inspected, loaded, times_of
@@ -187,7 +185,31 @@ def test_a_network_of_other_inputs_is_refused(engine):
 
     other = trace(lambda x: x.relu(), (1, 3))
     message = message_of(ArgumentError, engine.facts, network=other)
-    assert message.startswith("the network is not the one that this engine was built from\n  the engine: images -> ")
+    assert message == (
+        "the network is not the one that this engine was built from\n"
+        "  the engine: small, images [1, 3, 32, 32] -> output [1, 5]\n"
+        "  the network: Function, x0 [1, 3] -> output [1, 3]"
+    )
+
+
+def test_a_network_of_other_shapes_is_refused(engine):
+    """Its FLOPs would be those of another batch."""
+    other = loaded().trace({"images": (2, 3, 32, 32)}, fp16=True)
+    message = message_of(ArgumentError, engine.facts, network=other)
+    assert message.endswith("the network: small, images [2, 3, 32, 32] -> output [2, 5]")
+    message = message_of(ArgumentError, engine.facts, network=loaded().trace(DYNAMIC, fp16=True))
+    assert message.endswith("the network: small, images [batch, 3, 32, 32] -> output [batch, 5]")
+
+
+def test_a_network_of_another_model_is_refused(engine, half_network):
+    """It may have the same inputs, outputs and names of layers, as the sizes of a family have."""
+    facts = half_network.facts()
+    other = dataclasses.replace(facts, about={**facts.about, "model": "large"})
+    message = message_of(ArgumentError, engine.facts, network=other)
+    assert message.startswith("the network is not the one that this engine was built from\n  the engine: small, images")
+    assert "\n  the network: large, images [1, 3, 32, 32]" in message
+    nameless = dataclasses.replace(facts, about={})
+    assert engine.facts(network=nameless).rows == engine.facts(network=facts).rows
 
 
 def test_the_errors_of_a_comparison(engine, half_network):
@@ -214,13 +236,16 @@ def elsewhere(built):
     return Engine(built.plan, {**built.description, "tensorrt": "1.0", "targets": ["sm1"]})
 
 
-def test_an_engine_of_another_tensorrt_is_shown_by_its_file(built):
+def test_an_engine_of_another_tensorrt_is_shown_by_its_file(built, half_network):
     facts = elsewhere(built).facts()
     assert facts.rows == []
     assert facts.about["tensorrt"] == "1.0"
     assert [tensor.name for tensor in facts.tensors] == ["images", "output"]
     (note,) = facts.notes
-    assert note.startswith("Layers cannot be shown here. this engine, of small, cannot run here: it needs ")
+    assert note.startswith("Layers cannot be shown here: this engine, of small, cannot run here: it needs ")
+    facts = elsewhere(built).facts(network=half_network)
+    assert facts.rows == []
+    assert facts.notes == [note, "The network's own layers are on a page of its own: network.view()."]
 
 
 def test_a_bare_plan_is_shown_by_its_size(built):
@@ -309,6 +334,12 @@ def test_files_that_hold_no_times(text, message, tmp_path):
     assert message in told
 
 
+def test_a_file_of_no_layers_is_told(engine, tmp_path):
+    (tmp_path / "layers.json").write_text('{"Layers": []}')
+    told = message_of(EngineError, engine.facts, layer_info=tmp_path / "layers.json")
+    assert told == f"{tmp_path / 'layers.json'} holds no layers, so there is nothing to show of it"
+
+
 def test_files_that_are_not_there(engine, tmp_path):
     assert "No such file" in message_of(EngineError, EngineTiming.load, tmp_path / "missing.json")
     told = message_of(EngineError, engine.facts, layer_info=tmp_path / "missing.json")
@@ -328,28 +359,3 @@ def test_a_folder_that_cannot_be_written_is_told(engine, timing, network, tmp_pa
     for write in (engine.save_layer_info, timing.save, network.to_onnx_graph, network.view, engine.view):
         told = message_of(ArgumentError, write, tmp_path / "missing" / "file")
         assert told.startswith(f"cannot write {tmp_path / 'missing' / 'file'}: the folder ")
-
-
-# -- the roofline -----------------------------------------------------------------------------------------------------
-
-
-def test_the_roofline_of_an_h100(monkeypatch):
-    """NVIDIA's data sheet has 989 TFLOP/s in fp16, 1979 TOP/s in int8 and 3.35 TB/s, at 1830 MHz."""
-    told = {13: 1_830_000, 16: 132, 36: 2_619_000, 37: 5120}
-    monkeypatch.setattr(trtnn.viewer.roofline, "gpus", lambda: ("sm90",))
-    monkeypatch.setattr(trtnn.viewer.roofline, "gpu_name", lambda: "NVIDIA H100")
-    monkeypatch.setattr(trtnn.viewer.roofline, "gpu_attribute", told.get)
-    roofline = trtnn.viewer.roofline.gpu_roofline()
-    assert roofline.name == "NVIDIA H100"
-    assert roofline.flops_per_second["float16"] == pytest.approx(989e12, rel=0.005)
-    assert roofline.flops_per_second["int8"] == pytest.approx(1979e12, rel=0.005)
-    assert roofline.bytes_per_second == pytest.approx(3.35e12, rel=0.005)
-    monkeypatch.setattr(trtnn.viewer.roofline, "gpu_attribute", {**told, 37: None}.get)
-    assert trtnn.viewer.roofline.gpu_roofline() is None
-    monkeypatch.setattr(trtnn.viewer.roofline, "gpus", lambda: ("sm30",))
-    assert trtnn.viewer.roofline.gpu_roofline() is None
-
-
-def test_the_gpus_of_the_table_grow():
-    table = trtnn.viewer.roofline._PER_CLOCK
-    assert all(Counter(row)["float16"] and row["float16"] >= 2 * row["float32"] for row in table.values())

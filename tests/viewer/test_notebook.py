@@ -129,6 +129,7 @@ def test_detections_are_a_table_with_the_best_first(found):
     read = Tables(found._repr_html_())
     assert read.rows[1:] == [["1", "0.90", "30", "5", "50", "40"], ["0", "0.50", "10", "20", "60", "70"]]
     assert read.images == []
+    assert "keep it" not in found._repr_html_()  # there never was one
 
 
 def test_detections_are_drawn_into_their_image(found):
@@ -154,7 +155,9 @@ def test_detections_keep_no_image_alive(found):
     found.found_in(image)
     del image
     gc.collect()
-    assert Tables(found._repr_html_()).images == []
+    text = found[:1]._repr_html_()
+    assert Tables(text).images == []
+    assert "1 detection; to see them in their image, keep it in a variable<" in text
 
 
 def test_a_detector_tells_where_it_found_them():

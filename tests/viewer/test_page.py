@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,12 +253,15 @@ def test_sizes_and_colours_are_chosen(open_page, timed):
         page.select_option("#size", label=size)
         for kind in kinds:
             page.select_option("#color", label=kind)
-            assert page.locator("#legend svg").count() == 1
+            keys = page.locator("#legend li").all_inner_texts()
+            assert ("float16" in keys) == (kind == "Precision")
+            said = page.inner_text("#legend")  # no leaf of the map may have the error that was measured of a module
+            assert page.locator("#legend svg").count() == (len(keys) or "nothing to colour by" not in said)
     page.select_option("#size", label="Parameters")
     page.select_option("#color", label="Error of fp16")
     search(page, "stem")
     assert detail(page, "Error of fp16") == "1.0e-4"
-    assert "on the map" in page.inner_text("#map-panes")  # some have no parameters
+    assert "Not on the map: " in page.inner_text("#map-panes")  # some have no parameters
 
 
 def test_areas_are_as_large_as_what_they_stand_for(open_page, timed):
@@ -274,6 +278,141 @@ def test_areas_are_as_large_as_what_they_stand_for(open_page, timed):
         assert label(path).is_visible()
     times = {p: sum(r.milliseconds for r in timed.rows if r.module and r.module.startswith(p)) for p in sums}
     assert sums["body"] / sums["stem"] == pytest.approx(times["body"] / times["stem"], rel=0.15)
+
+
+def test_a_sum_with_something_unknown_is_told_as_the_least_that_it_can_be(open_page):
+    rows = [
+        RowFacts("a", "m", ["m"], "conv", outputs=["x"], flops=2000),
+        RowFacts("b", "m", ["m"], "relu", ["x"], ["y"], flops=0),
+        RowFacts("c", "m", ["m"], "fused", ["y"], ["z"]),
+        RowFacts("d", "n", ["n"], "conv", ["z"], ["o"], flops=1000),
+    ]
+    page = open_page(Facts("net", "engine", {}, rows=rows))
+    texts = page.locator("#map-panes svg text").all_text_contents()
+    assert {"net: ≥ 3.00 k, none", "m: ≥ 2.00 k, none", "1.00 k, none"} <= set(texts)
+    assert "Not on the map: 1 layer without FLOPs, 1 layer of unknown FLOPs." in page.inner_text("#map-panes")
+    second = page.locator("#graph .node.module .second").all_text_contents()
+    assert second == ["module, 3 layers ≥ 2.00 k", "module, 1 layer 1.00 k"]
+    page.select_option("#depth", label="1")  # of the areas one holds what is unknown
+    assert page.inner_text("#map-panes").strip().endswith("Not on the map: 1 layer of unknown FLOPs.")
+
+
+# -- many layers ------------------------------------------------------------------------------------------------------
+
+
+def chain(count, module=lambda index: ""):
+    """Return the facts of layers one behind another, every third without FLOPs; layer i gives t{i + 1}."""
+    rows = [
+        RowFacts(
+            f"layer{i}", module(i), [module(i)], "conv", [f"t{i}"], [f"t{i + 1}"],
+            flops=0 if i % 3 == 0 else i, parameters=i % 7, activation_bytes=4, moved_bytes=8 + i, asked="float16",
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    tensors = [TensorFacts(f"t{i}", "float16", [1, i]) for i in range(count + 1)]
+    return Facts("chain", "network", {}, ["t0"], [f"t{count}"], tensors=tensors, rows=rows)
+
+
+def test_of_thousands_of_layers_those_in_sight_are_in_the_table(open_page):
+    page = open_page(chain(3000))
+    lines = page.locator("#table tbody tr[data-key]")
+    assert 20 < lines.count() < 120
+    assert page.get_attribute("#table", "aria-rowcount") == "3001"
+    assert page.inner_text("#count") == "3000 of 3000 layers"
+    page.locator("#tables .scrolls").evaluate("(box) => { box.scrollTop = 1500 * 25; }")
+    page.wait_for_selector("#table tr[data-key='row:1500']")
+    in_sight = page.locator("#table tr[data-key='row:1500']").bounding_box()
+    box = page.locator("#tables .scrolls").bounding_box()
+    assert box["y"] <= in_sight["y"] <= box["y"] + 60  # below the head, where its number of 25 px lines puts it
+    assert lines.count() < 120
+
+
+def test_keys_go_through_thousands_of_layers(open_page):
+    page = open_page(chain(3000))
+    page.focus("#table tr[tabindex='0']")
+    for key, number in [("End", 2999), ("ArrowUp", 2998), ("Home", 0), ("PageDown", 20), ("ArrowDown", 21)]:
+        page.keyboard.press(key)
+        assert title(page) == f"layer{number}"
+        assert page.evaluate("document.activeElement.dataset.key") == f"row:{number}"
+        line = page.locator(f"#table tr[data-key='row:{number}']").bounding_box()
+        box, head = page.locator("#tables .scrolls").bounding_box(), page.locator("#table thead").bounding_box()
+        assert head["y"] + head["height"] <= line["y"] + 1
+        assert line["y"] + line["height"] <= box["y"] + box["height"] + 1
+    page.locator("#tables .scrolls").evaluate("(box) => { box.scrollTop = 40000; }")
+    page.wait_for_selector("#table tr[data-key='row:1600']")
+    assert page.evaluate("document.activeElement.dataset.key") == "row:21"  # what has the focus stays in the page
+
+
+def test_thousands_of_layers_are_sorted_by_their_numbers_and_filtered(open_page):
+    page = open_page(chain(3000))
+    page.click("#table th button:has-text('FLOPs') >> nth=0")
+    first = page.locator("#table tbody tr[data-key]").first
+    assert first.inner_text().split("\t")[0] == "3000"
+    page.fill("#filter", "layer29 conv")
+    assert page.inner_text("#count") == "111 of 3000 layers"  # layer29, layer290 to layer299, layer2900 to layer2999
+    search(page, "layer1234")
+    assert page.locator("#table tr[aria-selected=true]").count() == 0  # it is filtered away
+    page.fill("#filter", "")
+    assert selected_rows(page) == ["1235"]
+    page.click("#table th button:has-text('#')")
+    assert [line.split("\t")[0] for line in page.locator("#table tbody tr[data-key]").all_inner_texts()][-1] != "3000"
+
+
+def test_a_graph_of_too_many_layers_is_shown_in_parts(open_page):
+    page = open_page(chain(3000))
+    nodes = page.locator("#graph .node")
+    assert page.inner_text("#part") == "1 to 150 of 3000"
+    assert page.locator("#graph .node.row").count() == 150
+    assert page.locator("#graph .node.outside .first").all_text_contents() == ["input t0", "to layer150"]
+    assert page.is_disabled("#earlier")
+    page.click("#later")
+    assert page.inner_text("#part") == "151 to 300 of 3000"
+    assert page.locator("#graph .node.outside .first").all_text_contents() == ["from layer149", "to layer300"]
+    search(page, "layer2999")
+    assert page.inner_text("#part") == "2851 to 3000 of 3000"
+    assert chosen_nodes(page) == ["layer2999"]
+    assert page.is_disabled("#later")
+    page.focus("#graph .node[aria-label^='from layer2849']")
+    page.keyboard.press("Enter")  # what lies outside leads on, and the keyboard goes with it
+    assert page.inner_text("#part") == "2701 to 2850 of 3000"
+    assert page.evaluate("document.activeElement.dataset.key") == "row:2849"
+    assert nodes.count() == 152
+
+
+def test_a_graph_of_few_layers_is_whole(open_page):
+    page = open_page(chain(300))
+    assert page.is_hidden("#parts")
+    assert page.locator("#graph .node.row").count() == 300
+    assert page.locator("#graph .edge path").count() == 301
+
+
+def test_all_who_read_a_tensor_outside_are_in_the_graph(open_page):
+    rows = [
+        RowFacts("give", "a", ["a"], "conv", ["x"], ["y"], flops=1),
+        RowFacts("own", "a", ["a"], "conv", ["y"], ["z"], flops=1),
+        *(RowFacts(f"read{i}", "b", ["b"], "conv", ["y"], [f"r{i}"], flops=1) for i in range(3)),
+    ]
+    page = open_page(Facts("net", "network", {}, ["x"], ["y", "z"], rows=rows))
+    page.locator("#graph .node.module", has_text="a").first.dblclick()
+    outside = page.locator("#graph .node.outside .first").all_text_contents()
+    assert sorted(outside) == ["input x", "output y", "output z", "to read0", "to read1", "to read2"]
+    search(page, "read1")
+    assert page.inner_text("#graph-title") == "Graph of b"
+    assert page.locator("#graph .node.outside .first").all_text_contents() == ["from give"]
+
+
+def test_a_network_without_flops_is_sized_by_what_it_has(open_page):
+    rows = [RowFacts(f"r{i}", "", [""], "relu", flops=0, parameters=0, moved_bytes=8) for i in range(4)]
+    page = open_page(Facts("net", "network", {}, rows=rows))
+    assert page.input_value("#size") == "moved_bytes"
+    assert page.input_value("#color") == "precision"
+    assert page.locator(".map").count() == 1
+    page.select_option("#size", label="FLOPs")
+    assert page.inner_text("#map-panes").strip() == "FLOPs: 0 of all that is known of what is open."
+    assert page.locator("#legend svg").count() == 0
+    page.select_option("#size", label="Bytes moved")
+    page.select_option("#color", label="FLOPs per byte")
+    assert page.inner_text("#legend").endswith("FLOPs per byte: nothing to colour by.")
 
 
 # -- the keyboard alone -----------------------------------------------------------------------------------------------
@@ -334,11 +473,12 @@ def test_keys_on_the_graph(open_page, network):
     assert title(page) == "body"
     page.keyboard.press("ArrowUp")
     assert title(page) == "stem"
+    page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    assert page.inner_text("#graph-title") == "Graph of stem"
+    assert page.inner_text("#graph-title") == "Graph of body"
     page.keyboard.press("Escape")
     assert page.inner_text("#graph-title") == "Graph of small"
-    assert page.evaluate("document.activeElement.classList.contains('node')")
+    assert page.evaluate("document.activeElement.dataset.key") == "module:body"  # what was left
 
 
 def test_keys_on_the_table(open_page, network):
@@ -368,6 +508,9 @@ def test_it_fits_and_is_readable(open_page, timed, width, theme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for place in ("body", ".hint", "#details dt", "#details dd", "#table td", "thead th", "#graph .node text"):
         assert contrast(page, place) >= 4.5, place
+    page.fill("#search", "conv")
+    faint = (Path(__file__).parents[2] / "website/contrast.js").read_text(encoding="utf-8")  # of all text but SVG's
+    assert page.evaluate(faint, [4.5, 3.0]) == []
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("L")
     histogram = np.array(picture.histogram()) / (picture.width * picture.height)
     lightest = histogram[200:].sum()
@@ -398,6 +541,71 @@ def contrast(page, place):
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_on_the_map_is_readable_on_each_precision(open_page, theme):
+    """On the colour itself, and on the lines of its pattern."""
+    names = ["float32", "float16", "bfloat16", "int8", "float8_e4m3fn", "int32", "int64", "bool"]
+    rows = [RowFacts(f"r{i}", f"m{i}", [f"m{i}"], "conv", flops=9, asked=name) for i, name in enumerate(names)]
+    rows += [RowFacts(f"s{i}", "mixed", ["mixed"], "conv", flops=4, asked=name) for i, name in enumerate(names[:2])]
+    rows.append(RowFacts("n", "none", ["none"], "conv", flops=9))
+    page = open_page(Facts("net", "network", {}, rows=rows), theme=theme)
+    page.select_option("#color", label="Precision")
+    page.select_option("#depth", label="1")
+    fill_of = "(all) => all.map((one) => one.getAttribute('fill'))"
+    fills = set(page.eval_on_selector_all("#map-panes .mark-rect path", fill_of))
+    inks = set(page.eval_on_selector_all("#map-panes .mark-text text", fill_of))
+    grounds = {fill for fill in fills if re.fullmatch(r"#[0-9a-f]{6}", fill)} - {"#ffffff", "#14161a"}  # of the page
+    assert len(grounds) == len(names) + 2
+    assert inks - {"#16181d", "#e8eaee"} == {"#000"}
+    darkened = float(
+        re.search(r"rgba\(0,0,0,([.\d]+)\)", page.locator("#patterns path").first.get_attribute("stroke"))[1]
+    )
+    for ground in grounds:
+        parts = [int(ground[i : i + 2], 16) * (1 - darkened) for i in (1, 3, 5)]
+        assert (luminance(parts) + 0.05) / 0.05 >= 4.5, ground
+
+
+def luminance(parts):
+    linear = [part / 255 / 12.92 if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in parts]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+def test_the_legend_of_errors_tells_them_apart(open_page, network):
+    errors = {"stem": 0.0018, "body": 0.0025}
+    modules = [
+        dataclasses.replace(m, errors={"int8": errors[p]} if (p := m.path) in errors else {})
+        for m in network.facts().modules
+    ]
+    page = open_page(dataclasses.replace(network.facts(), modules=modules))
+    page.select_option("#color", label="Error of int8")
+    page.select_option("#depth", label="1")
+    ticks = [text for text in page.locator("#legend svg text").all_text_contents() if "e-" in text]
+    assert len(ticks) >= 2
+    assert len(set(ticks)) == len(ticks)
+
+
+def test_the_legend_shows_the_patterns(open_page, timed):
+    page = open_page(timed)
+    page.select_option("#color", label="Precision")
+    shown = page.locator("#legend li", has_text="float16").locator("rect").last.get_attribute("fill")
+    assert shown == "url(#pattern-float16)"
+
+
+def test_a_legend_shows_the_whole_of_its_numbers(open_page):
+    """A number at its end is wider than the place where it is: 10, where the least is 9.9."""
+    rows = [
+        RowFacts(f"r{i}", f"m{i}", [f"m{i}"], "conv", flops=flops, moved_bytes=1000)
+        for i, flops in enumerate((9900, 300_000))
+    ]
+    page = open_page(Facts("net", "network", {}, rows=rows))
+    page.select_option("#color", label="FLOPs per byte")
+    box = page.locator("#legend svg").bounding_box()
+    places = {text.text_content(): text.bounding_box() for text in page.locator("#legend svg text").all()}
+    assert {"10", "300"} <= places.keys()
+    assert all(box["x"] <= place["x"] for place in places.values())
+    assert all(place["x"] + place["width"] <= box["x"] + box["width"] for place in places.values())
+
+
 def test_the_theme_is_chosen(open_page, network):
     page = open_page(network.facts())
     dark = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")  # noqa: E731
@@ -426,6 +634,12 @@ def test_precisions_are_told_apart_without_colour(open_page, timed):
 # -- two side by side -------------------------------------------------------------------------------------------------
 
 
+def compared(page):
+    """Return what the table of differences has of the first, by module."""
+    lines = page.locator("#difference-table tbody tr").all_inner_texts()
+    return {line.split("\t")[0]: line.split("\t")[1] for line in lines}
+
+
 def test_where_two_engines_part(open_page, timed):
     slower = [
         dataclasses.replace(row, milliseconds=row.milliseconds * (3 if row.module and "body" in row.module else 1))
@@ -438,6 +652,11 @@ def test_where_two_engines_part(open_page, timed):
     own = sum(row.milliseconds for row in timed.rows if row.module and row.module.startswith("body"))
     assert [first[0], first[4]] == ["body", "3.00"]
     assert (own, first[1:4]) == (9, ["9.00 ms", "27.0 ms", "+18.0 ms"])
+    page.select_option("#depth", label="2")
+    deeper = [line.split("\t")[0] for line in page.locator("#difference-table tbody tr").all_inner_texts()]
+    assert "(forward)" in deeper
+    assert "body" not in deeper  # it has no layers beside those of its modules
+    page.select_option("#depth", label="1")
     page.locator("#difference-table button", has_text="body").first.click()
     assert title(page) == "body"
     assert page.locator("#map-panes svg path[stroke-dasharray]").count() == 2  # it is marked in both
@@ -446,6 +665,57 @@ def test_where_two_engines_part(open_page, timed):
     page.select_option("#table-side", label="B: other")
     page.locator("#table tbody tr", has_text="head").first.click()
     assert title(page).startswith("head")
+
+
+def test_what_a_module_has_beside_its_modules_is_told_from_all_of_it(open_page):
+    rows = [
+        RowFacts("a", "block.conv", ["block.conv"], "conv", milliseconds=3.0),
+        RowFacts("b", "block", ["block"], "add", milliseconds=1.0),
+        RowFacts("c", "head", ["head"], "conv", milliseconds=2.0),
+    ]
+    page = open_page(*(Facts(title, "engine", {}, rows=rows) for title in "ab"))
+    told = compared(page)
+    assert told == {"block.conv": "3.00 ms", "block, its own layers": "1.00 ms", "head": "2.00 ms"}
+    page.select_option("#depth", label="1")
+    told = compared(page)
+    assert told == {"block": "4.00 ms", "head": "2.00 ms"}
+
+
+def test_what_one_lacks_is_not_compared_with_all_of_it(open_page, network):
+    """What is open in the one and not in the other has nothing there, and not the other's whole network."""
+    facts = network.facts()
+    other = dataclasses.replace(
+        facts,
+        title="other",
+        rows=[row for row in facts.rows if row.module.startswith("head")],
+        modules=[module for module in facts.modules if module.path in ("", "head")],
+    )
+    page = open_page(facts, other)
+    assert page.inner_text("#graph-title") == "Graph of small"
+    search(page, "body.1.conv")
+    page.locator("#graph .node", has_text="body").first.dblclick()
+    told = {
+        cells[0]: cells[2]
+        for cells in (line.split("\t") for line in page.locator("#difference-table tbody tr").all_inner_texts())
+    }
+    assert told.keys() == {"body.0.conv", "body.0.act", "body.1.conv", "body.1.act"}
+    assert set(told.values()) == {"not there"}
+    search(page, "head")
+    assert {line.split("\t")[0] for line in page.locator("#difference-table tbody tr").all_inner_texts()} >= {"head"}
+
+
+def test_a_module_that_one_alone_has_is_told_of_the_other(open_page):
+    a = chain(4, lambda index: "a.x" if index < 2 else "a.y")
+    b = dataclasses.replace(chain(4, lambda index: "b"), title="other")
+    page = open_page(a, b)
+    assert page.inner_text("#map-panes .pane >> nth=1").startswith("B: other, FLOPs 3")
+    search(page, "a.x")
+    page.locator("#details button", has_text="Open it").click()
+    assert page.inner_text("#map-panes .pane >> nth=1").strip().endswith("It has no module a.x.")
+    page.select_option("#graph-side", label="B: other")
+    assert page.inner_text("#graph") == "It has no module a.x."
+    search(page, "b")
+    assert page.locator(".map").count() == 2
 
 
 def test_a_module_of_one_alone_is_said_so(open_page, network):
@@ -503,6 +773,33 @@ def test_rows_in_a_circle_are_drawn(open_page):
     search(page, "(TensorRT)")
     assert title(page) == "(TensorRT)"
     assert detail(page, "Time") == "1.00 ms, 100.0 % of all" or "unknown" in detail(page, "Time")
+
+
+def test_a_layer_without_flops_is_on_the_roofline_by_its_bytes(open_page):
+    row = RowFacts("copy", "m", ["m"], "copy", flops=0, moved_bytes=48_000_000, built="float16", milliseconds=0.02)
+    page = open_page(Facts("net", "engine", {}, rows=[row], roofline=ROOFLINE))
+    search(page, "copy")
+    assert detail(page, "On this GPU").startswith("bound by memory")
+    assert detail(page, "Of the roofline") == "50.0 %"  # 48 MB at 4.8 TB/s are 0.01 ms
+
+
+def test_what_a_screen_reader_is_told_has_no_share_of_what_is_unknown(open_page, timed):
+    rows = [dataclasses.replace(row, milliseconds=None) if row.name == FUSED else row for row in timed.rows]
+    page = open_page(dataclasses.replace(timed, rows=rows))
+    search(page, FUSED)
+    assert page.inner_text("#said") == f"{FUSED}, CaskConvolution, Time unknown, float16"
+
+
+def test_the_address_tells_a_layer_from_its_module(open_page, network):
+    page = open_page(network.facts())
+    page.locator("#table tbody tr", has_text="stem.conv").first.click()
+    assert page.url.endswith("#layer%3Astem.conv")
+    page.reload()
+    assert detail(page, "Layer") == "convolution"
+    page.goto(page.url.split("#")[0] + "#100%")  # no address of ours, and no error
+    page.goto(page.url.split("#")[0] + "#small")
+    page.reload()
+    assert title(page) == "small"
 
 
 def test_values_that_are_not_finite(open_page, network):

@@ -186,6 +186,7 @@ def test_an_engine_that_runs_is_timed(run, saved, digits, monkeypatch, tmp_path)
     assert [row["milliseconds"] for row in first["rows"]] == [time for _, time in times_of(rows)]
     assert sum(row["flops"] or 0 for row in first["rows"]) == digits.flops
     assert all(row["flops"] is None for row in second["rows"])  # --network is of the first
+    assert first["about"]["from"] == second["about"]["from"] == str(saved)
 
 
 @pytest.mark.skipif(RUNS_HERE, reason="there is a GPU here")
@@ -195,7 +196,7 @@ def test_an_engine_that_cannot_run_here(run, saved, tmp_path):  # noqa: F811
     assert (result.code, result.err) == (0, "")
     (facts,) = data_of(page)
     assert facts["rows"] == []
-    assert facts["notes"][0].startswith("Layers cannot be shown here. ")
+    assert facts["notes"][0].startswith("Layers cannot be shown here: ")
 
 
 def test_an_engine_with_files_of_trtexec(run, saved, digits, tmp_path):  # noqa: F811
@@ -208,7 +209,7 @@ def test_an_engine_with_files_of_trtexec(run, saved, digits, tmp_path):  # noqa:
     (tmp_path / "times.json").write_text(json.dumps(times))
     page = tmp_path / "p.html"
     files = ["--layer-info", tmp_path / "layers.json", "--times", tmp_path / "times.json"]
-    result = run("view", saved, "-o", page, *files, "--network", "yolov5n")
+    result = run("view", saved, "-o", page, *files, "--network", WEIGHTS)
     assert (result.code, result.err) == (0, "")
     (facts,) = data_of(page)
     assert [row["milliseconds"] for row in facts["rows"]] == [time for _, time in times_of(rows)]
@@ -252,7 +253,6 @@ def test_the_page_of_the_documentation_runs(engine, half_network, network, monke
     (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     model = SimpleNamespace(trace=lambda: network)
-    timing = engine.timing(IMAGES, runs=1)
-    names = {"model": model, "engine": engine, "timing": timing, "samples": [numbers(1, 3, 32, 32)]}
+    names = {"model": model, "engine": engine, "samples": [numbers(1, 3, 32, 32)]}
     exec(compile(code, "docs/viewer.md", "exec"), names)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["engine.html", "network.html", "network.onnx"]

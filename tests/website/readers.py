@@ -74,20 +74,6 @@ def a_torch_model() -> Names:
     return {"torch_model": torch_twin(), "images": pixels(1, 3, 32, 32)}
 
 
-def arrays_of_a_c3() -> Names:
-    """Put a C3's arrays, by the names that they have in YOLOv5, into the file that the page reads."""
-    rng = np.random.default_rng(1)
-    arrays = {}
-    for name, c_in, c_out, k in (
-        ("cv1", 64, 32, 1), ("cv2", 64, 32, 1), ("cv3", 64, 64, 1), ("m.0.cv1", 32, 32, 1), ("m.0.cv2", 32, 32, 3),
-    ):  # fmt: skip
-        arrays[f"{name}.conv.weight"] = rng.standard_normal((c_out, c_in, k, k)) * (c_in * k * k) ** -0.5
-        arrays |= {f"{name}.bn.{which}": rng.standard_normal(c_out) for which in ("weight", "bias", "running_mean")}
-        arrays[f"{name}.bn.running_var"] = rng.uniform(0.5, 2, c_out)
-    np.savez("c3.npz", **{f"model.2.{name}": array.astype(np.float32) for name, array in arrays.items()})
-    return {}
-
-
 def the_digits() -> Names:
     shutil.copy(WEIGHTS, "digits.safetensors")
     shutil.copy(PICTURE, "street.jpg")
@@ -126,12 +112,11 @@ def a_small_checkpoint_and_samples() -> Names:
     return {"samples": [pixels(1, 3, 640, 640) / 255]}
 
 
-def a_network_with_its_timing() -> Names:
+def a_network_with_its_engine() -> Names:
     model = trtnn.modules.Conv2d(3, 8, 3)
     model.inputs = {"input": (1, 3, 16, 16)}
     model.load_state_dict({name: np.ones(p.shape, np.float32) for name, p in model.named_parameters()})
-    engine, sample = model.compile(), pixels(1, 3, 16, 16)
-    return {"model": model, "engine": engine, "samples": [sample], "timing": engine.timing(sample)}
+    return {"model": model, "engine": model.compile(), "samples": [pixels(1, 3, 16, 16)]}
 
 
 BEFORE: dict[str, Callable[[], Names]] = {
@@ -143,8 +128,7 @@ BEFORE: dict[str, Callable[[], Names]] = {
     "docs/index.md": a_checkpoint,
     "docs/quantization.md": a_small_checkpoint_and_samples,
     "docs/refit.md": an_engine_and_an_adapter,
-    "docs/two_roads.md": arrays_of_a_c3,
-    "docs/viewer.md": a_network_with_its_timing,
+    "docs/viewer.md": a_network_with_its_engine,
     "docs/write_a_model.md": a_torch_model,
 }
 
@@ -190,7 +174,14 @@ def of_the_first(names: Names) -> None:
     assert names["engine"].description["precision"] == "float16"
 
 
+def of_the_lock(names: Names) -> None:
+    first, again = names["written"], names["again"]
+    assert first.description["lock"] == again.description["lock"]
+    assert again.description["lock"]["new_weights"] == 0
+
+
 AFTER: dict[str, Callable[[Names], None]] = {
+    "docs/deploy.md": of_the_lock,
     "docs/refit.md": merged,
     "docs/architecture.md": of_hypot,
     "docs/detect.md": of_the_digits,

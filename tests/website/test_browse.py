@@ -17,6 +17,12 @@ from website import browse
         ("<a href='b.html#none'>x</a>", "which has no such place"),
         ("<meta name=viewport content='width=device-width'><pre style='width: 500px'>x</pre>", "px wide, on 400"),
         ("<img src='none.png'>", "index.html shows no file:"),
+        ("<p style='color: #757575; background: #fff'>grey</p>", ""),
+        ("<p style='color: #777; background: #fff'>grey</p>", "in light has text that is hard to read: grey: 4.48"),
+        ("<p style='color: #777; background: #fff; font-size: 24px'>grey</p>", ""),
+        ("<p style='color: rgba(0, 0, 0, .5); background: #fff'>grey</p>", "hard to read: grey: 3.9"),
+        ("<style>@media (prefers-color-scheme: dark) { p { color: #ccc } }</style><p>a</p>", "in dark has text"),
+        ("<p style='color: #fff; opacity: 0'>unseen</p>", ""),
     ],
 )
 def test_what_is_told_of_a_page(chromium, tmp_path, body, told):

@@ -1,12 +1,12 @@
 // Two side by side: where their measures part, module by module.
 
 function differences() {
-  const [a, b] = models, depth = openModule(a).path.split(".").filter(Boolean).length + state.depth;
-  const paths = new Set([...a.modules.keys(), ...b.modules.keys()]);
+  const [a, b] = models, depth = firstOpen().path.split(".").filter(Boolean).length + state.depth;
   const cut = (path) => path.split(".").slice(0, depth).join(".");
   const sums = new Map();
   const add = (model, index) => {
-    for (const row of rowsOf(model.modules.get(state.open) ?? model.root)) {
+    const open = model.modules.get(state.open);
+    for (const row of open ? rowsOf(open) : []) {
       const path = cut(pathOf(row));
       if (!sums.has(path)) sums.set(path, { path, values: [0, 0], unknown: [0, 0], has: [false, false] });
       const sum = sums.get(path);
@@ -16,7 +16,9 @@ function differences() {
     }
   };
   add(a, 0); add(b, 1);
-  return [...sums.values()].map((sum) => ({ ...sum, difference: sum.unknown[0] || sum.unknown[1] ? null : sum.values[1] - sum.values[0] }))
+  const holders = new Set([...sums.keys()].flatMap((path) => path.split(".").map((_, index, parts) => parts.slice(0, index).join("."))));
+  const labelled = (path) => (path === "" ? "(forward)" : holders.has(path) ? `${path}, its own layers` : path); // others have a line each
+  return [...sums.values()].map((sum) => ({ ...sum, label: labelled(sum.path), difference: sum.unknown[0] || sum.unknown[1] ? null : sum.values[1] - sum.values[0] }))
     .sort((x, y) => Math.abs(y.difference ?? 0) - Math.abs(x.difference ?? 0));
 }
 
@@ -30,7 +32,7 @@ function drawDifference() {
   const shownAs = (one, index) => (!one.has[index] ? "not there" : one.unknown[index] ? "unknown" : text(one.values[index]));
   const pick = (path) => select(models[0].modules.get(path) ?? models[1].modules.get(path));
   const rows = all.map((one) => element("tr", { "data-path": one.path, onclick: () => pick(one.path) },
-    element("td", {}, element("button", { type: "button", onclick: (event) => { event.stopPropagation(); pick(one.path); } }, one.path || "(forward)")),
+    element("td", {}, element("button", { type: "button", onclick: (event) => { event.stopPropagation(); pick(one.path); } }, one.label)),
     ...[shownAs(one, 0), shownAs(one, 1), one.difference === null ? "unknown" : signed(one.difference, text), one.difference === null || !one.values[0] ? "" : figure(one.values[1] / one.values[0])].map((cell) => element("td", { class: "number" }, cell))));
   document.getElementById("difference-table").replaceChildren(
     element("caption", {}, `${label}: A ${totalText(models[0].root, state.size)}, B ${totalText(models[1].root, state.size)}`),
@@ -42,7 +44,7 @@ function drawDifferenceChart(rows, label) {
   const box = document.getElementById("difference-chart");
   box.replaceChildren();
   if (!rows.length) { box.append(element("p", { class: "hint" }, `No ${label} parts them.`)); return; }
-  const values = rows.map((one) => ({ path: one.path || "(forward)", key: one.path, difference: one.difference, more: one.difference > 0 }));
+  const values = rows.map((one) => ({ path: one.label, key: one.path, difference: one.difference, more: one.difference > 0 }));
   const axis = { labelColor: ink("ink"), domainColor: ink("line"), tickColor: ink("line"), titleColor: ink("ink"), labelLimit: 150 };
   const view = viewIn(box, {
     width: Math.max(120, Math.min(520, box.clientWidth - 170)), height: values.length * 20, padding: 4,

@@ -21,9 +21,10 @@ function bound(entry) {
   const peak = roof?.flops_per_second[precision(entry)];
   const lines = [["FLOPs per byte", figure(own)]];
   if (!peak) return lines;
-  const most = Math.min(peak, own * roof.bytes_per_second), { sum, unknown } = total(entry, "milliseconds");
+  const { sum, unknown } = total(entry, "milliseconds");
   lines.push(["On this GPU", `${own < peak / roof.bytes_per_second ? "bound by memory" : "bound by arithmetic"}: the ridge is at ${figure(peak / roof.bytes_per_second)} FLOPs per byte`]);
-  if (sum && !unknown) lines.push(["Of the roofline", `${figure((100 * total(entry, "flops").sum) / (sum / 1000) / most)} %`]);
+  const least = Math.max(total(entry, "flops").sum / peak, total(entry, "moved_bytes").sum / roof.bytes_per_second);
+  if (sum && !unknown) lines.push(["Of the roofline", `${figure((100 * 1000 * least) / sum)} %`]);
   return lines;
 }
 
@@ -84,7 +85,7 @@ function drawDetails() {
   if (isModule(entry)) {
     const holds = childrenOf(entry).map((child) => link(child, isModule(child) ? child.name : `${child.name}: ${child.kind}`));
     body.replaceChildren(
-      pairs([["Module", entry.path || "(forward)"], ["Class", entry.kind], ["Defined at", entry.defined], ["Layers", String(rowsOf(entry).length)], ["Precision", precision(entry)], ...common]),
+      pairs([["Module", entry.path || "(forward)"], ["Class", entry.kind], ["Defined at", entry.defined], ["Layers", String(rowsOf(entry).length)], ["Precision", precisionText(entry)], ...common]),
       element("p", {}, element("button", { type: "button", onclick: () => enter(entry) }, "Open it")),
       ...(holds.length ? [element("h3", {}, "It holds"), element("p", {}, ...holds.flatMap((one) => [one, " "]))] : [element("p", { class: "hint" }, "It has no layers of its own: it was folded into another, or only passes on what it is given.")]),
     );

@@ -1,19 +1,23 @@
 // The graph of the module that is open: what is in it, with the tensors between, placed by dagre.
 
-const LETTER = 7.3, LINE = 15, MOST_NODES = 700; // px of a letter and of a line; more nodes take seconds to place
-let zoom = 1;
+const LETTER = 7.3, LINE = 15; // px of a letter and of a line
+const MOST_NODES = 300, PART = 150; // more nodes take seconds to place: of so many a part is drawn
+const MOST_READERS = 6; // of one tensor outside of what is drawn
+let zoom = 1, part = 0;
 
 function lengthOf(text) { return text.length * LETTER; }
 
-// The nodes and edges of a module: its modules as one node each, or every layer within it.
-function graphOf(module, every) {
-  const { model } = module, rows = rowsOf(module), inside = new Set(rows), nodes = new Map(), edges = new Map();
-  const nodeOf = (row) => {
-    if (every || row.home === module) return row;
-    let at = row.home;
-    while (at.holder !== module) at = at.holder;
-    return at;
-  };
+// What a row is drawn as in the graph of a module: one of its modules, or itself.
+function nodeOf(row, module, every) {
+  if (every || row.home === module) return row;
+  let at = row.home;
+  while (at.holder !== module) at = at.holder;
+  return at;
+}
+
+// The nodes and edges of rows in the graph of a module, with what lies outside of these rows as nodes of their own.
+function graphOf(module, rows, every) {
+  const { model } = module, inside = new Set(rows), nodes = new Map(), edges = new Map(), outputs = new Set(model.facts.outputs);
   const add = (key, node) => { if (!nodes.has(key)) nodes.set(key, { key, ...node }); return key; };
   const link = (from, to, name) => {
     if (from === to) return;
@@ -21,30 +25,29 @@ function graphOf(module, every) {
     if (!edges.has(key)) edges.set(key, { from, to, names: new Set() });
     edges.get(key).names.add(name);
   };
-  const own = (row) => { const entry = nodeOf(row); return add(entry.key, { entry }); };
+  const own = (row) => { const entry = nodeOf(row, module, every); return add(entry.key, { entry }); };
   rows.forEach(own);
-  const outputs = new Set(model.facts.outputs);
   for (const row of rows) {
     for (const name of row.inputs) {
       const maker = model.producers.get(name);
       link(maker && inside.has(maker) ? own(maker) : add(`in:${name}`, { outside: maker ? `from ${nameOf(maker)}` : model.facts.inputs.includes(name) ? `input ${name}` : name, leads: maker }), own(row), name);
     }
-  }
-  const taken = new Map();
-  for (const row of model.rows) if (!inside.has(row)) for (const name of row.inputs) taken.set(name, row);
-  for (const row of rows) for (const name of row.outputs) {
-    if (outputs.has(name)) link(own(row), add(`out:${name}`, { outside: `output ${name}` }), name);
-    else if (taken.has(name)) link(own(row), add(`out:${name}`, { outside: `to ${nameOf(taken.get(name))}`, leads: taken.get(name) }), name);
+    for (const name of row.outputs) {
+      if (outputs.has(name)) link(own(row), add(`out:${name}`, { outside: `output ${name}` }), name);
+      const readers = (model.readers.get(name) ?? []).filter((reader) => !inside.has(reader)), more = readers.length - MOST_READERS;
+      for (const reader of readers.slice(0, MOST_READERS)) link(own(row), add(`to:${reader.key}`, { outside: `to ${nameOf(reader)}`, leads: reader }), name);
+      if (more > 0) link(own(row), add(`more:${name}`, { outside: `to ${more} more` }), name);
+    }
   }
   return { nodes: [...nodes.values()], edges: [...edges.values()] };
 }
 
 function linesOf(node) {
   if (!node.entry) return [node.outside];
-  const { entry } = node, cost = total(entry, state.size).sum ? SIZES[state.size].text(total(entry, state.size).sum) : "";
+  const { entry } = node, cost = total(entry, state.size).sum ? leastText(entry, state.size) : "";
   const kind = isModule(entry) ? `${entry.kind || "module"}, ${layerCount(rowsOf(entry).length)}` : entry.kind;
   const several = !isModule(entry) && entry.modules.length > 1 ? [`fused of ${entry.modules.length} modules`] : [];
-  return [shorten(nameOf(entry)), [kind, precision(entry) === "none" ? "" : precision(entry), cost].filter(Boolean).join(" "), ...several];
+  return [shorten(nameOf(entry)), [kind, precisions(entry).join("+"), cost].filter(Boolean).join(" "), ...several];
 }
 
 const shorten = (text) => (text.length > 42 ? `${text.slice(0, 20)}…${text.slice(-20)}` : text);
@@ -54,15 +57,55 @@ function textsOf(edge, model) {
   return texts.length > 2 ? [...texts.slice(0, 2), `and ${texts.length - 2} more`] : texts;
 }
 
+const graphModel = () => models[Number(document.getElementById("graph-side").value || 0)];
+const isEvery = () => document.getElementById("every").checked;
+
+// The entries that are the nodes of a module, in the order in which they run.
+function entriesOf(module) {
+  return [...new Set(rowsOf(module).map((row) => nodeOf(row, module, isEvery())))].sort((a, b) => firstOf(a) - firstOf(b));
+}
+
+const firstOf = (entry) => rowsOf(entry).reduce((least, row) => Math.min(least, row.position), Infinity);
+
+// The part that is drawn of a module of too many nodes, all of one that has fewer.
+function shownPart(module) {
+  const entries = entriesOf(module), isWhole = entries.length <= MOST_NODES;
+  part = isWhole ? 0 : Math.min(part, Math.floor((entries.length - 1) / PART));
+  const first = part * PART, last = isWhole ? entries.length : Math.min(first + PART, entries.length);
+  document.getElementById("parts").hidden = isWhole;
+  document.getElementById("part").textContent = isWhole ? "" : `${first + 1} to ${last} of ${entries.length}`;
+  document.getElementById("earlier").disabled = first === 0;
+  document.getElementById("later").disabled = last === entries.length;
+  return entries.slice(first, last);
+}
+
+function turnPart(by) { part += by; drawGraph(); }
+
+// Turn to the part that holds what is selected, and tell whether it is another one.
+function toPart() {
+  const model = graphModel(), module = openModule(model), entries = module ? entriesOf(module) : [], keys = new Set();
+  for (let at = inModel(state.selected, model); at; at = holderOf(at)) keys.add(at.key);
+  const index = entries.findIndex((entry) => keys.has(entry.key));
+  const is = index >= 0 && entries.length > MOST_NODES ? Math.floor(index / PART) : part;
+  if (is === part) return false;
+  part = is;
+  return true;
+}
+
+function noGraph(box, why) {
+  document.getElementById("graph-title").textContent = "Graph";
+  document.getElementById("parts").hidden = true;
+  box.replaceChildren(element("p", { class: "hint" }, why));
+}
+
 function drawGraph() {
   const box = document.getElementById("graph"), title = document.getElementById("graph-title");
-  const model = models[Number(document.getElementById("graph-side").value || 0)], module = openModule(model);
+  const model = graphModel(), module = openModule(model);
+  if (!module) { noGraph(box, `It has no module ${state.open}.`); return; }
   title.textContent = `Graph of ${nameOf(module)}`;
-  const { nodes, edges } = graphOf(module, document.getElementById("every").checked);
-  if (!nodes.length || nodes.length > MOST_NODES) {
-    box.replaceChildren(element("p", { class: "hint" }, nodes.length ? `${nodes.length} layers are too many for one graph: open a module of it.` : "There are no layers to show."));
-    return;
-  }
+  const drawn = shownPart(module), rows = drawn.flatMap(rowsOf).sort((a, b) => a.position - b.position);
+  const { nodes, edges } = graphOf(module, rows, isEvery());
+  if (!nodes.length) { noGraph(box, "There are no layers to show."); return; }
   for (const node of nodes) {
     node.lines = linesOf(node);
     Object.assign(node, { v: node.key, width: Math.max(...node.lines.map(lengthOf)) + 18, height: node.lines.length * LINE + 12 });
@@ -72,10 +115,10 @@ function drawGraph() {
     return { v: edge.from, w: edge.to, lines, minlen: 1, weight: 1, width: Math.max(...lines.map(lengthOf)) + 8, height: lines.length * LINE, labeloffset: 4, labelpos: "r" };
   });
   const placed = nodes.map(({ v, width, height }) => ({ v, width, height }));
-  dagre.layout(placed, links, { nodesep: 24, ranksep: 30, ...(nodes.length > 200 ? { ranker: "longest-path" } : {}) }, {});
+  dagre.layout(placed, links, { nodesep: 24, ranksep: 30, ...(nodes.length > 100 ? { ranker: "longest-path" } : {}) }, {});
   nodes.forEach((node, index) => Object.assign(node, { x: placed[index].x, y: placed[index].y }));
   box.replaceChildren(pictureOf(nodes, links, model));
-  markGraph();
+  markNodes();
 }
 
 function pictureOf(nodes, links, model) {
@@ -122,16 +165,16 @@ function walk(event, node, nodes, links) {
   const moves = {
     ArrowDown: () => focusNode(ends("v", "w", node.key)[0]), ArrowUp: () => focusNode(ends("w", "v", node.key)[0]),
     ArrowRight: () => focusNode(step(1)), ArrowLeft: () => focusNode(step(-1)),
-    " ": () => select(entry),
-    Enter: () => { if (entry && isModule(entry) && node.entry) { enter(entry); focusNode(); } else select(entry); },
-    Escape: () => { leave(); focusNode(); },
+    " ": () => { select(entry); focusChosen(); },
+    Enter: () => { if (entry && isModule(entry) && node.entry) { enter(entry); focusNode(); } else { select(entry); focusChosen(); } },
+    Escape: () => { leave(); focusChosen(); },
   };
   if (moves[event.key]) { event.preventDefault(); moves[event.key](); }
 }
 
-function focusNode(node) {
+function focusNode(node = null, chosen = null) {
   const all = [...document.querySelectorAll("#graph .node")];
-  const made = node ? all.find((one) => one.dataset.key === node.key) : all[0];
+  const made = node ? all.find((one) => one.dataset.key === node.key) : chosen ?? all[0];
   if (!made) return;
   for (const one of all) one.setAttribute("tabindex", one === made ? 0 : -1);
   made.focus();
@@ -139,10 +182,20 @@ function focusNode(node) {
   if (entry) select(entry);
 }
 
+// Where a selection had the graph drawn anew, go on from what is selected.
+function focusChosen() {
+  if (document.getElementById("graph").contains(document.activeElement)) return;
+  focusNode(null, document.querySelector("#graph .node.chosen"));
+}
+
+// Show what is selected, in its part.
 function markGraph() {
-  const side = models[Number(document.getElementById("graph-side").value || 0)];
-  const entry = inModel(state.selected, side), keys = new Set();
-  for (let at = entry; at; at = holderOf(at)) keys.add(at.key);
+  if (toPart()) drawGraph(); else markNodes();
+}
+
+function markNodes() {
+  const keys = new Set();
+  for (let at = inModel(state.selected, graphModel()); at; at = holderOf(at)) keys.add(at.key);
   let chosen = null;
   for (const node of document.querySelectorAll("#graph .node")) {
     const is = keys.has(node.dataset.key);
@@ -150,6 +203,7 @@ function markGraph() {
     node.setAttribute("aria-pressed", is);
     if (is) chosen = node;
   }
+  chosen ??= document.querySelector("#graph .node");
   if (chosen && chosen !== document.activeElement) {
     const box = document.getElementById("graph"), [inner, outer] = [chosen.getBoundingClientRect(), box.getBoundingClientRect()];
     box.scrollBy(inner.x + inner.width / 2 - outer.x - outer.width / 2, inner.y + inner.height / 2 - outer.y - outer.height / 2);

@@ -1,5 +1,10 @@
 // The page put together: its controls, and what is drawn again when something changes.
 
+// Names with what is said of each, side by side as far as there is room.
+function wideList(entries) {
+  return element("dl", {}, ...entries.filter(([, value]) => value).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+}
+
 function drawAbout() {
   document.getElementById("about").replaceChildren(...models.map((model, index) => {
     const { facts } = model, named = (names) => names.map((name) => `${name}: ${shapeText(model.tensors.get(name))}`).join("; ");
@@ -7,12 +12,12 @@ function drawAbout() {
     const roof = facts.roofline ? [["GPU", `${facts.roofline.name}: ${Object.entries(facts.roofline.flops_per_second).map(([name, value]) => `${name} ${counted(value)}FLOP/s`).join(", ")}, memory ${bytes(facts.roofline.bytes_per_second)}/s`]] : [];
     const notes = facts.notes.length ? [element("div", { class: "notes", role: "note" }, ...facts.notes.map((note) => element("p", {}, note)))] : [];
     return element("div", {}, ...(models.length > 1 ? [element("h2", {}, `${"AB"[index]}: ${model.title}`)] : []),
-      pairs([["What", facts.kind], ...Object.entries(facts.about), ["Layers", String(model.rows.length)], ["Inputs", named(facts.inputs)], ["Outputs", named(facts.outputs)], ...profiles, ...roof]), ...notes);
+      wideList([["What", facts.kind], ...Object.entries(facts.about), ["Layers", String(model.rows.length)], ["Inputs", named(facts.inputs)], ["Outputs", named(facts.outputs)], ...profiles, ...roof]), ...notes);
   }));
 }
 
 function drawTrail() {
-  const parts = openModule(models[0]).path.split(".").filter(Boolean), trail = document.getElementById("trail");
+  const parts = firstOpen().path.split(".").filter(Boolean), trail = document.getElementById("trail");
   const steps = [["", models[0].title], ...parts.map((part, index) => [parts.slice(0, index + 1).join("."), part])];
   trail.replaceChildren(...steps.flatMap(([path, name], index) => [
     ...(index ? [element("span", { "aria-hidden": "true" }, "›")] : []),
@@ -40,10 +45,12 @@ function start() {
   const sizes = Object.entries(SIZES).filter(([name]) => models.some((model) => isMeasured(model, name)));
   const kinds = Object.entries(colors(models));
   state.open = mostOf(models[0].root).path;
-  state.size = sizes[0]?.[0] ?? "parameters";
+  const isSome = (name) => models.some((model) => total(model.root, name).sum);
+  state.size = ["milliseconds", "flops", "moved_bytes"].find(isSome) ?? sizes[0]?.[0] ?? "parameters";
   const isOf = (name) => kinds.some(([kind]) => kind === name), precisions = new Set(models.flatMap((model) => model.rows.map(precisionOf)));
   precisions.delete("none");
-  state.color = isOf("milliseconds") ? "milliseconds" : precisions.size < 2 && isOf("intensity") ? "intensity" : "precision";
+  state.color = isOf("milliseconds") ? "milliseconds" : precisions.size < 2 && isOf("intensity") && isSome("flops") ? "intensity" : "precision";
+  byId("size").disabled = !sizes.length;
   options(byId("size"), sizes.map(([name, { label }]) => [name, label]), state.size);
   options(byId("color"), kinds.map(([name, { label }]) => [name, label]), state.color);
   options(byId("depth"), [["1", "1"], ["2", "2"], ["3", "3"], ["99", "all"]], String(state.depth));
@@ -55,9 +62,10 @@ function start() {
   byId("color").addEventListener("change", (event) => change({ color: event.target.value }));
   byId("depth").addEventListener("change", (event) => change({ depth: Number(event.target.value) }));
   byId("theme").addEventListener("change", () => { setTheme(); drawAll(); });
-  byId("every").addEventListener("change", drawGraph);
-  byId("graph-side").addEventListener("change", drawGraph);
+  for (const name of ["every", "graph-side"]) byId(name).addEventListener("change", () => { part = 0; toPart(); drawGraph(); });
   byId("table-side").addEventListener("change", drawTable);
+  byId("earlier").addEventListener("click", () => turnPart(-1));
+  byId("later").addEventListener("click", () => turnPart(1));
   byId("smaller").addEventListener("click", () => zoomGraph(1 / 1.25));
   byId("larger").addEventListener("click", () => zoomGraph(1.25));
   byId("filter").addEventListener("input", arrange);
@@ -74,30 +82,40 @@ function start() {
     const has = (...names) => names.some((name) => changed.has(name));
     if (has("open", "size", "color", "depth")) { drawTrail(); drawMaps(); drawDifference(); }
     else if (has("selected")) maps.forEach(mark);
+    if (has("open")) { part = 0; toPart(); }
     if (has("open", "size")) drawGraph();
     else if (has("selected")) markGraph();
     if (has("selected", "size")) drawDetails();
     if (has("open") && byId("inside").checked) arrange();
     else if (has("selected")) markTable();
-    if (has("selected") && state.selected) history.replaceState(null, "", `#${encodeURIComponent(nameOf(state.selected))}`);
+    if (has("selected") && state.selected) history.replaceState(null, "", addressOf(state.selected));
   });
   listen();
+  watchTable();
   setTheme();
   drawAll();
   fromHash();
 }
 
-// The module that is open first: as deep as one holds nearly all.
+// The module that is open first: as deep as one holds nearly all, in each of what is shown.
 function mostOf(module) {
-  const whole = rowsOf(module).length, most = module.children.find((child) => rowsOf(child).length > 0.9 * whole);
+  const holdsMost = (one) => models.every((model) => {
+    const [own, whole] = [one, module].map(({ path }) => model.modules.get(path)).map((other) => (other ? rowsOf(other).length : 0));
+    return own > 0.9 * whole;
+  });
+  const most = module.children.find(holdsMost);
   return most && most.children.length ? mostOf(most) : module;
 }
 
-// The address's last part names what is selected, so that a link leads to it.
+// The address's last part names what is selected, so that a link leads to it: a module, or a layer, which may have its module's name.
+const LAYER = "layer:";
+const addressOf = (entry) => `#${encodeURIComponent(isModule(entry) ? nameOf(entry) : LAYER + entry.name)}`;
+
 function fromHash() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  let name = location.hash.slice(1);
+  try { name = decodeURIComponent(name); } catch { /* a % that stands for itself */ }
   for (const model of models) {
-    const entry = model.modules.get(name) ?? model.rows.find((row) => row.name === name);
+    const entry = model.modules.get(name) ?? (name === model.title ? model.root : model.rows.find((row) => [row.name, LAYER + row.name].includes(name)));
     if (name && entry) { select(entry); return; }
   }
 }

@@ -4,41 +4,42 @@ const PATTERNS = { // of precisions, so that they can be told apart without colo
   float32: "", float16: "M0 8L8 0", bfloat16: "M0 4H8", int8: "M0 0L8 8M0 8L8 0", float8_e4m3fn: "M4 0V8M0 4H8", int32: "M4 0V8",
   int64: "M2 0V8M6 0V8", bool: "M0 2H8M0 6H8", mixed: "M0 8L8 0M0 4H8", none: "M4 4h1",
 };
-const PRECISION_COLORS = {
-  float32: "#4477aa", float16: "#ccbb44", bfloat16: "#66ccee", int8: "#ee6677", float8_e4m3fn: "#aa3377", int32: "#999933",
-  int64: "#777722", bool: "#bbbbbb", mixed: "#228833", none: "#dddddd",
+const PRECISION_COLORS = { // light ones, on which black text is read in light and dark, through the patterns too
+  float32: "#99bbee", float16: "#eedd88", bfloat16: "#99ddff", int8: "#ffaa88", float8_e4m3fn: "#ffaabb", int32: "#cccc88",
+  int64: "#bbaa88", bool: "#cccccc", mixed: "#88ccaa", none: "#e4e4e4",
 };
 
 function drawPatterns() {
   const patterns = Object.entries(PATTERNS).map(([name, d]) =>
     drawing("pattern", { id: `pattern-${name}`, width: 8, height: 8, patternUnits: "userSpaceOnUse" },
-      drawing("path", { d, stroke: "rgba(0,0,0,.3)", "stroke-width": 1.4, fill: "none" })));
+      drawing("path", { d, stroke: "rgba(0,0,0,.25)", "stroke-width": 1.4, fill: "none" })));
   document.getElementById("patterns").replaceChildren(...patterns);
 }
 
 // The cells of a model's map: its open module, what is in it to the chosen depth, and all deeper as one area each.
 function cells(model) {
-  const top = openModule(model), result = [], hidden = { count: 0 };
+  const top = openModule(model), result = [], hidden = { none: 0, unknown: 0 };
+  if (!top) return { rows: [], hidden };
   const coloured = colors(models)[state.color];
   const add = (entry, parent, level, prefix) => {
-    const { sum } = total(entry, state.size), children = childrenOf(entry);
+    const { sum, unknown, rows } = total(entry, state.size), children = childrenOf(entry);
     const label = `${prefix}${labelOf(entry)}`;
-    if (children.length === 1 && level > 0) return add(children[0], parent, level, isModule(children[0]) ? `${label}.` : `${label} `);
-    if (!sum) { hidden.count += total(entry, state.size).rows; return null; }
+    if (children.length === 1 && level > 0) { add(children[0], parent, level, isModule(children[0]) ? `${label}.` : `${label} `); return; }
+    if (!sum) { hidden.none += rows - unknown; hidden.unknown += unknown; return; }
     const isLeaf = !children.length || level >= state.depth;
-    const value = coloured?.value(entry) ?? null;
+    const value = coloured?.value(entry) ?? null, told = value === null ? "" : coloured.describe?.(entry) ?? coloured.text(value);
     result.push({
       id: entry.key, parent, label, leaf: isLeaf, size: isLeaf ? sum : 0, depth: level,
       color: typeof value === "number" && !(Number.isFinite(value) && (coloured.scale !== "log" || value > 0)) ? null : value,
-      second: `${SIZES[state.size].text(sum)}${value !== null && state.color !== state.size ? `, ${coloured.text(value)}` : ""}`,
-      title: `${pathOf(entry)} ${entry.kind}\n${SIZES[state.size].label}: ${totalText(entry, state.size)}\n${coloured?.label}: ${value === null ? "unknown" : coloured.text(value)}`,
+      second: `${leastText(entry, state.size)}${value !== null && state.color !== state.size ? `, ${told}` : ""}`,
+      title: `${pathOf(entry)} ${entry.kind}\n${SIZES[state.size].label}: ${totalText(entry, state.size)}\n${coloured?.label}: ${value === null ? "unknown" : told}`,
       precision: precision(entry),
     });
-    if (!isLeaf) for (const child of children) add(child, entry.key, level + 1, "");
-    return entry;
+    if (isLeaf) hidden.unknown += unknown;
+    else for (const child of children) add(child, entry.key, level + 1, "");
   };
   add(top, null, 0, "");
-  return { rows: result, hidden: hidden.count };
+  return { rows: result, hidden };
 }
 
 // The cell that stands for an entry: its own, that of what holds it, or that of the one thing which it holds.
@@ -55,7 +56,8 @@ function colorScale(rows) {
     return { name: "color", type: "ordinal", domain: names, range: names.map((name) => PRECISION_COLORS[name] ?? "#dddddd") };
   }
   const values = rows.filter((row) => row.leaf).map((row) => row.color).filter((value) => value !== null);
-  let [least, most] = values.length ? [Math.min(...values), Math.max(...values)] : [1, 10];
+  if (!values.length) return { name: "color", type: "ordinal", domain: [], range: [] };
+  let [least, most] = [Math.min(...values), Math.max(...values)];
   if (kind === "linear") least = 0;
   if (least === most) [least, most] = kind === "log" ? [least / 2, most * 2] : [0, most || 1];
   return { name: "color", type: kind, domain: [least, most], range: { scheme: "viridis" } };
@@ -68,11 +70,11 @@ function mapSpec(rows, scale, width, height) {
   const room = { signal: "datum.x1 - datum.x0 - 8" };
   const fill = [{ test: "datum.color === null", value: ink("raised") }, { scale: "color", field: "color" }];
   const dark = { signal: "datum.color === null ? '" + ink("ink") + "' : luminance(scale('color', datum.color)) > 0.179 ? '#000' : '#fff'" };
-  const text = (dy, name, weight, when) => ({
-    type: "text", from: { data: "leaves" }, interactive: false,
+  const text = (dy, name, weight, from) => ({
+    type: "text", from: { data: from }, interactive: false,
     encode: { update: {
       x: { field: "x0", offset: 4 }, y: { field: "y0", offset: dy }, text: field(name), limit: room, fontWeight: { value: weight },
-      fontSize: { value: 11 }, fill: dark, opacity: { signal: `${when} ? 1 : 0` },
+      fontSize: { value: 11 }, fill: dark,
     } },
   });
   return {
@@ -84,24 +86,36 @@ function mapSpec(rows, scale, width, height) {
         { type: "treemap", field: "size", sort: { field: "value", order: "descending" }, round: true, method: "squarify", ratio: 1.5,
           paddingInner: 2, paddingOuter: 3, paddingTop: 17, size: [width, height] }] },
       { name: "inner", source: "tree", transform: [{ type: "filter", expr: "!datum.leaf" }] },
+      { name: "titled", source: "inner", transform: [{ type: "filter", expr: fits(24, 18) }] },
       { name: "leaves", source: "tree", transform: [{ type: "filter", expr: "datum.leaf" }] },
+      { name: "labelled", source: "leaves", transform: [{ type: "filter", expr: fits(22, 15) }] },
+      { name: "measured", source: "leaves", transform: [{ type: "filter", expr: fits(30, 29) }] },
+      { name: "patterned", source: "leaves", transform: [{ type: "filter", expr: String(state.color === "precision") }] },
       { name: "marked", source: "tree", transform: [{ type: "filter", expr: "datum.id === chosen" }] },
     ],
     scales: [scale],
     marks: [
       { type: "rect", from: { data: "inner" }, encode: { update: { ...box, fill: { value: ink("ground") }, stroke: { value: ink("line") }, tooltip: field("title") } } },
-      { type: "text", from: { data: "inner" }, interactive: false, encode: { update: {
-        x: { field: "x0", offset: 4 }, y: { field: "y0", offset: 13 }, text: { signal: "datum.label + '  ' + datum.second" }, limit: room,
-        fontSize: { value: 11 }, fontWeight: { value: 600 }, fill: { value: ink("ink") }, opacity: { signal: `${fits(24, 18)} ? 1 : 0` } } } },
+      { type: "text", from: { data: "titled" }, interactive: false, encode: { update: {
+        x: { field: "x0", offset: 4 }, y: { field: "y0", offset: 13 }, text: { signal: "datum.label + ': ' + datum.second" }, limit: room,
+        fontSize: { value: 11 }, fontWeight: { value: 600 }, fill: { value: ink("ink") } } } },
       { type: "rect", from: { data: "leaves" }, encode: { update: { ...box, fill, stroke: { value: ink("ground") }, tooltip: field("title") } } },
-      { type: "rect", from: { data: "leaves" }, interactive: false, encode: { update: { ...box,
-        fill: { signal: state.color === "precision" ? "'url(#pattern-' + datum.precision + ')'" : "'transparent'" } } } },
-      text(13, "label", 600, fits(22, 15)),
-      text(26, "second", 400, fits(30, 29)),
+      { type: "rect", from: { data: "patterned" }, interactive: false, encode: { update: { ...box, fill: { signal: "'url(#pattern-' + datum.precision + ')'" } } } },
+      text(13, "label", 600, "labelled"),
+      text(26, "second", 400, "measured"),
       { type: "rect", from: { data: "marked" }, interactive: false, encode: { update: { ...box, fill: { value: "transparent" },
         stroke: { value: ink("accent") }, strokeWidth: { value: 4 }, strokeDash: { value: [9, 4] } } } },
     ],
   };
+}
+
+// Why nothing of a model is on the map.
+function whyEmpty(model) {
+  const open = openModule(model), { label } = SIZES[state.size];
+  if (!model.rows.length) return "There are no layers to show.";
+  if (!open) return `It has no module ${state.open}.`;
+  const { unknown, rows } = total(open, state.size);
+  return unknown === rows ? `${label}: unknown of all that is open.` : `${label}: 0 of all that is known of what is open.`;
 }
 
 const maps = [];
@@ -117,7 +131,7 @@ function drawMaps() {
     panes.append(pane);
     if (models.length > 1) pane.append(element("h3", {}, `${"AB"[index]}: ${model.title}, ${label} ${totalText(model.root, state.size)}`));
     if (!rows.length) {
-      pane.append(element("p", { class: "hint" }, model.rows.length ? `No ${label} is known of what is open.` : "There are no layers to show."));
+      pane.append(element("p", { class: "hint" }, whyEmpty(model)));
       return null;
     }
     const box = element("div", {
@@ -125,14 +139,15 @@ function drawMaps() {
       "aria-label": `Map of ${model.title}: ${rows.length} areas by ${label}`,
     });
     pane.append(box);
-    if (hidden) pane.append(element("p", { class: "hint" }, `${layerCount(hidden)} without ${label} ${hidden === 1 ? "is" : "are"} not on the map.`));
+    const absent = [[hidden.none, `without ${label}`], [hidden.unknown, `of unknown ${label}`]].filter(([count]) => count).map(([count, what]) => `${layerCount(count)} ${what}`);
+    if (absent.length) pane.append(element("p", { class: "hint" }, `Not on the map: ${absent.join(", ")}.`));
     return box;
   });
   boxes.forEach((box, index) => {
     if (box) drawMap(box, models[index], all[index].rows, scale);
     if (box && models[index] === focused) box.focus();
   });
-  drawLegend(scale);
+  drawLegend(scale, all.some(({ rows }) => rows.length));
 }
 
 function drawMap(box, model, rows, scale) {
@@ -178,13 +193,26 @@ function reach(entry, ids, model) {
   return key ? model.byKey.get(key) : null;
 }
 
-function drawLegend(scale) {
-  const box = document.getElementById("legend"), chosen = colors(models)[state.color];
+function drawLegend(scale, isMapped) {
+  const box = document.getElementById("legend"), chosen = colors(models)[state.color], size = SIZES[state.size].label;
   box.replaceChildren();
-  if (!chosen) return;
+  if (!chosen || !isMapped) return;
+  box.append(element("p", { class: "hint" }, `On each area: its name, ${state.color === state.size ? size : `${size}, ${chosen.label}`}. Its size is by ${size}.`));
+  if (!scale.domain.length) {
+    box.append(element("p", { class: "hint" }, `${chosen.label}: nothing to colour by.`));
+    return;
+  }
+  if (chosen.scale === "ordinal") {
+    box.append(element("ul", { "aria-label": chosen.label }, ...scale.domain.map((name, index) => element("li", {}, keyOf(name, scale.range[index]), name))));
+    return;
+  }
   const text = { labelColor: ink("ink"), titleColor: ink("ink"), labelLimit: 200, titleLimit: 300 };
-  const legend = chosen.scale === "ordinal"
-    ? { fill: "color", title: chosen.label, direction: "horizontal", orient: "none", symbolType: "square", columns: 4, ...text }
-    : { fill: "color", title: chosen.label, direction: "horizontal", orient: "none", gradientLength: 260, format: state.color.startsWith("error:") ? ".0e" : ".3~r", tickCount: 4, ...text };
-  viewIn(box, { width: 300, height: 40, padding: 2, autosize: "pad", scales: [scale], legends: [legend] });
+  const legend = { fill: "color", title: `${chosen.label}${state.color === "milliseconds" ? " in ms" : ""}`, direction: "horizontal", orient: "none", gradientLength: 260, format: state.color.startsWith("error:") ? ".1e" : ".3~r", tickCount: 4, ...text };
+  viewIn(box, { width: 300, height: 40, padding: { left: 16, top: 2, right: 16, bottom: 2 }, scales: [scale], legends: [legend] });
+}
+
+// A small area as it is on the map, of a precision.
+function keyOf(name, color) {
+  const area = (fill) => drawing("rect", { width: 28, height: 16, fill });
+  return drawing("svg", { width: 28, height: 16, "aria-hidden": "true" }, area(color), area(`url(#pattern-${name in PATTERNS ? name : "none"})`));
 }

@@ -45,8 +45,14 @@ class Model {
     });
     this.errors = [...new Set(facts.modules.flatMap((module) => Object.keys(module.errors)))];
     this.byKey = new Map([...[...this.modules.values()], ...this.rows].map((entry) => [entry.key, entry]));
-    this.producers = new Map();
-    for (const row of this.rows) for (const name of row.outputs) this.producers.set(name, row);
+    [this.producers, this.readers] = [new Map(), new Map()];
+    for (const row of this.rows) {
+      for (const name of row.outputs) this.producers.set(name, row);
+      for (const name of new Set(row.inputs)) {
+        if (!this.readers.has(name)) this.readers.set(name, []);
+        this.readers.get(name).push(row);
+      }
+    }
   }
 
   module(path) {
@@ -102,6 +108,12 @@ function totalText(entry, measure) {
   return SIZES[measure].text(sum) + (unknown ? ` and ${layerCount(unknown)} unknown` : "");
 }
 
+// Of a sum of which some is unknown the least that it can be.
+function leastText(entry, measure) {
+  const { sum, unknown } = total(entry, measure);
+  return `${unknown ? "≥ " : ""}${SIZES[measure].text(sum)}`;
+}
+
 const isMeasured = (model, measure) => model.rows.some((row) => row[measure] != null);
 
 // Floating-point operations for each byte that is moved; null where either is unknown.
@@ -113,10 +125,19 @@ function intensity(entry) {
 // What it computes in: what was built, or where nothing was, what was asked.
 const precisionOf = (row) => row.built ?? row.asked ?? "none";
 
-function precision(entry) {
-  const all = new Set(rowsOf(entry).map(precisionOf).filter((name) => name !== "none"));
-  return all.size === 0 ? "none" : all.size === 1 ? [...all][0] : "mixed";
+function precisions(entry) {
+  if (!isModule(entry)) return [precisionOf(entry)].filter((name) => name !== "none");
+  entry.precisions ??= [...new Set(rowsOf(entry).map(precisionOf))].filter((name) => name !== "none").sort();
+  return entry.precisions;
 }
+
+// One name for all that is in an entry, "mixed" where there are several; in words each of them.
+function precision(entry) {
+  const all = precisions(entry);
+  return all.length > 1 ? "mixed" : all[0] ?? "none";
+}
+
+const precisionText = (entry) => precisions(entry).join(" + ") || "none";
 
 // The largest error that was measured of the modules in an entry, or of those that a row was made of.
 function worst(entry, name) {
@@ -146,7 +167,7 @@ function colors(models) {
     const value = (entry) => { const { sum, unknown, rows } = total(entry, "milliseconds"); return unknown === rows ? null : sum; };
     result.milliseconds = { label: "Time", value, text: milliseconds, scale: "linear" };
   }
-  result.precision = { label: "Precision", value: precision, text: String, scale: "ordinal" };
+  result.precision = { label: "Precision", value: precision, text: String, describe: precisionText, scale: "ordinal" };
   for (const name of new Set(models.flatMap((model) => model.errors))) {
     result[`error:${name}`] = { label: `Error of ${name}`, value: (entry) => worst(entry, name), text: error, scale: "log" };
   }

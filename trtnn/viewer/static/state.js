@@ -16,11 +16,15 @@ function inModel(entry, model) {
   return model.modules.get(pathOf(entry)) ?? null;
 }
 
+// The module of a model that is open, or null where it has none of that path.
 function openModule(model) {
-  let module = model.modules.get(state.open) ?? model.root;
-  while (module.children.length === 1 && !module.rows.length) [module] = module.children; // what holds one thing alone
+  let module = model.modules.get(state.open) ?? null;
+  while (module?.children.length === 1 && !module.rows.length) [module] = module.children; // what holds one thing alone
   return module;
 }
+
+// The one that is open, of the first model that has it.
+const firstOpen = () => models.map(openModule).find(Boolean);
 
 // Select an entry; where it is not within the module that is open, the one that holds it is opened.
 function select(entry) {
@@ -29,9 +33,9 @@ function select(entry) {
   const isWithin = state.open === "" || path === state.open || path.startsWith(`${state.open}.`);
   change({ selected: entry, ...(isWithin ? {} : { open: holderOf(entry)?.path ?? "" }) });
   const share = total(entry, state.size), whole = total(entry.model.root, state.size);
-  const part = whole.sum ? `, ${percent(share.sum / whole.sum)}` : "";
+  const part = whole.sum && !share.unknown && !whole.unknown ? `, ${percent(share.sum / whole.sum)}` : "";
   document.getElementById("said").textContent =
-    `${nameOf(entry)}, ${entry.kind}, ${SIZES[state.size].label} ${totalText(entry, state.size)}${part}, ${precision(entry)}`;
+    `${nameOf(entry)}, ${entry.kind}, ${SIZES[state.size].label} ${totalText(entry, state.size)}${part}, ${precisionText(entry)}`;
 }
 
 // Open a module, or the one that holds an entry which is none.
@@ -41,7 +45,7 @@ function enter(entry) {
 }
 
 function leave() {
-  const module = openModule(models[0]);
+  const module = firstOpen();
   let holder = module.holder;
   while (holder?.holder && holder.children.length === 1 && !holder.rows.length) holder = holder.holder;
   if (state.open !== "" && holder) change({ open: holder.path, selected: module });
