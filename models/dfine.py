@@ -14,7 +14,7 @@ import numpy as np
 from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
 from trtnn.models import dfine_names
-from trtnn.models.rtdetr import (
+from trtnn.models.query_detector import (
     MOST,
     STRIDES,
     ConvNorm,

@@ -109,21 +109,10 @@ class YOLO12(YOLO):
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32, for -cls too.
     """
 
+    default_name = "yolo12s"
     variants = {f"yolo12{size}{suffix}": scale for suffix in TASKS for size, scale in SCALES.items()}
     tops = 0
     blocks = 2
-
-    def __init__(
-        self,
-        name: str = "yolo12s",
-        classes: int | None = None,
-        head: str | None = None,
-        names: Sequence[str] | None = None,
-        fused: bool = False,
-        kpt_shape: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.set_up(name, classes, head, names, fused, kpt_shape)
 
     def backbone(self, scale: Scale) -> tuple[list[Module], list[int]]:
         c1, c2, c3, c4, c5 = map(scale.channels, (64, 128, 256, 512, 1024))

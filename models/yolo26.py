@@ -38,21 +38,11 @@ class YOLO26(YOLO11):
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32, for -cls any.
     """
 
+    default_name = "yolo26s"
     variants = {f"yolo26{size}{suffix}": scale for suffix in TASKS for size, scale in SCALES.items()}
     heads = ("end2end", "one-to-many")
     end2end = True
     head_classes = {**YOLO11.head_classes, "segment": Segment26, "pose": Pose26, "obb": OBB26}
-
-    def __init__(
-        self,
-        name: str = "yolo26s",
-        classes: int | None = None,
-        head: str | None = None,
-        names: Sequence[str] | None = None,
-        fused: bool = False,
-        kpt_shape: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(name, classes, head, names, fused, kpt_shape)
 
     def neck(self, scale: Scale, channels: Sequence[int]) -> tuple[list[Module], list[int]]:
         n = scale.repeats(2)

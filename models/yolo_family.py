@@ -80,9 +80,12 @@ class Body(NamedTuple):
 class YOLO(Family):
     """A family whose networks are a backbone, a PANet and one of these heads.
 
-    The constructor of each calls :meth:`set_up`, which calls :meth:`backbone` and :meth:`neck`.
+    Args:
+        name: out of ``variants``; ``default_name`` where None.
+        classes, head, names, fused, kpt_shape: as :class:`trtnn.models.yolov8.YOLOv8` has them.
 
     Attributes:
+        default_name: of the variant that is made where none is named.
         head_classes: the head of each task.
         end2end: whether heads have a second set of branches, which is trained end to end.
         tops: how many modules stand between the backbone's last block and the way down the pyramid.
@@ -92,6 +95,7 @@ class YOLO(Family):
     """
 
     variants: ClassVar[Mapping[str, Any]]
+    default_name: ClassVar[str]
     head_classes: ClassVar[Mapping[str, type[Detect]]] = {
         "detect": Detect,
         "segment": Segment,
@@ -130,27 +134,17 @@ class YOLO(Family):
         """Return the options of this family's :class:`trtnn.models.yolo_heads.Detect`."""
         return {}
 
-    def set_up(
+    def __init__(
         self,
-        name: str,
-        classes: int | None,
-        head: str | None,
-        names: Sequence[str] | None,
-        fused: bool,
+        name: str | None = None,
+        classes: int | None = None,
+        head: str | None = None,
+        names: Sequence[str] | None = None,
+        fused: bool = False,
         kpt_shape: Sequence[int] | None = None,
-        strides: Sequence[int] = (8, 16, 32),
-        size: int | None = None,
     ) -> None:
-        """Build the network of a name; the arguments are those of a family's constructor.
-
-        Args:
-            name, classes, head, names, fused, kpt_shape: of the constructor.
-            strides: pixels between the cells of each level.
-            size: the usual height and width of images; that of the task where None.
-
-        Raises:
-            ArgumentError: one of them is not what it may be.
-        """
+        super().__init__()
+        name = self.default_name if name is None else name
         task = TASKS[suffix_of(name)]
         self.task, self.fused = task.name, fused
         classify = task.name == "classify"
@@ -159,7 +153,9 @@ class YOLO(Family):
         start, end = ("end2end" if head == "end2end" else "yolov8"), ("" if task.name == "detect" else f"-{task.name}")
         self.pipeline = "yolo-classify" if classify else start + end
         classes = task.classes if classes is None else classes
-        self.declare(name, classes, head, names, size or task.size, () if classify else strides)
+        strides = () if classify else self.strides_of(name)
+        size = 1280 if 64 in strides else task.size  # pixels
+        self.declare(name, classes, head, names, size, strides)
         self.kpt_shape = _checked_kpt_shape(name, kpt_shape) if task.name == "pose" or kpt_shape is not None else None
         if self.kpt_shape is not None:
             self.metadata["kpt_shape"] = list(self.kpt_shape)
@@ -175,7 +171,11 @@ class YOLO(Family):
             layers, self.sources, channels = self.body(variant)
             self.model = ModuleList([*layers, self.make_head(variant, channels, classes)])
         if fused:
-            without_norms(self)
+            self.declare_fused()
+
+    def declare_fused(self) -> None:
+        """Declare the parameters of a checkpoint whose BatchNorms are folded into the convolutions."""
+        without_norms(self)
 
     def make_head(self, variant: Any, channels: Sequence[int], classes: int) -> Detect:
         """Return the head of the task."""
@@ -200,6 +200,11 @@ class YOLO(Family):
     @classmethod
     def task_of(cls, name: str) -> str:
         return TASKS[suffix_of(name)].name
+
+    @classmethod
+    def strides_of(cls, name: str) -> tuple[int, ...]:
+        """Return the pixels between the cells of each level of a detector, the finest first."""
+        return 8, 16, 32
 
     @classmethod
     def is_own(cls, state_dict: Mapping[str, Any], head: str) -> bool:

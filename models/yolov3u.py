@@ -25,19 +25,12 @@ class YOLOv3u(YOLO):
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32.
     """
 
+    default_name = "yolov3u"
     variants = {"yolov3u": "full", "yolov3-tinyu": "tiny", "yolov3-sppu": "spp"}
 
-    def __init__(
-        self,
-        name: str = "yolov3u",
-        classes: int | None = None,
-        head: str | None = None,
-        names: Sequence[str] | None = None,
-        fused: bool = False,
-    ) -> None:
-        super().__init__()
-        strides = (16, 32) if name == "yolov3-tinyu" else (8, 16, 32)
-        self.set_up(name, classes, head, names, fused, strides=strides)
+    @classmethod
+    def strides_of(cls, name: str) -> tuple[int, ...]:
+        return (16, 32) if name == "yolov3-tinyu" else (8, 16, 32)
 
     def body(self, variant: str) -> Body:
         return _tiny() if variant == "tiny" else _full(spp=variant == "spp")

@@ -20,21 +20,13 @@ class YOLOv5u(YOLO):
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
     """
 
+    default_name = "yolov5su"
     variants = {f"yolov5{size}{p6}u": Scale(*scale, 1024) for p6 in ("", "6") for size, scale in SIZES.items()}
     stem = 6
 
-    def __init__(
-        self,
-        name: str = "yolov5su",
-        classes: int | None = None,
-        head: str | None = None,
-        names: Sequence[str] | None = None,
-        fused: bool = False,
-    ) -> None:
-        super().__init__()
-        p6 = name.endswith("6u")
-        strides = (8, 16, 32, 64) if p6 else (8, 16, 32)
-        self.set_up(name, classes, head, names, fused, strides=strides, size=1280 if p6 else None)
+    @classmethod
+    def strides_of(cls, name: str) -> tuple[int, ...]:
+        return (8, 16, 32, 64) if name.endswith("6u") else (8, 16, 32)
 
     def body(self, variant: Scale) -> Body:
         layers = Layers(variant.depth, variant.width, len(self.strides))

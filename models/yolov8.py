@@ -83,6 +83,7 @@ class YOLOv8(YOLO):
     any.
     """
 
+    default_name = "yolov8s"
     variants = {
         f"yolov8{size}{suffix}{kind}": scale._replace(most=1024) if suffix == "-cls" else scale
         for kind, suffixes in _KINDS.items()
@@ -96,19 +97,9 @@ class YOLOv8(YOLO):
         }.items()
     }
 
-    def __init__(
-        self,
-        name: str = "yolov8s",
-        classes: int | None = None,
-        head: str | None = None,
-        names: Sequence[str] | None = None,
-        fused: bool = False,
-        kpt_shape: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__()
-        kind = _kind_of(name)
-        strides = {"-p2": (4, 8, 16, 32), "-p6": (8, 16, 32, 64)}.get(kind, (8, 16, 32))
-        self.set_up(name, classes, head, names, fused, kpt_shape, strides, 1280 if kind == "-p6" else None)
+    @classmethod
+    def strides_of(cls, name: str) -> tuple[int, ...]:
+        return {"-p2": (4, 8, 16, 32), "-p6": (8, 16, 32, 64)}.get(_kind_of(name), (8, 16, 32))
 
     def backbone(self, scale: Scale) -> tuple[list[Module], list[int]]:
         few, many = map(scale.repeats, (3, 6))

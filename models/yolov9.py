@@ -258,6 +258,7 @@ class YOLOv9(YOLO):
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of 32.
     """
 
+    default_name = "yolov9s"
     variants = {
         "yolov9t": Variant.even(16, (32, 64, 96, 128), (48, 64), 3, True),
         "yolov9s": Variant.even(32, (64, 128, 192, 256), (96, 128), 3, True),
@@ -268,20 +269,11 @@ class YOLOv9(YOLO):
         "yolov9e-seg": _E,
     }
 
-    def __init__(
-        self,
-        name: str = "yolov9s",
-        classes: int | None = None,
-        head: str | None = None,
-        names: Sequence[str] | None = None,
-        fused: bool = False,
-    ) -> None:
-        super().__init__()
-        self.set_up(name, classes, head, names, fused)
-        if fused:
-            for block in list(self.modules()):
-                if isinstance(block, RepConv):
-                    block.fuse()
+    def declare_fused(self) -> None:
+        super().declare_fused()
+        for block in list(self.modules()):
+            if isinstance(block, RepConv):
+                block.fuse()
 
     def body(self, variant: Variant) -> Body:
         layers = Layers()

@@ -520,7 +520,6 @@ def test_bombs(tmp_path, pack):
     names = list(bombs())
     assert [names[int(fault[:3])] + fault[3:] for fault in found["faults"]] == []
     assert found.get("loaded", 0) == len([name for name in names if name in HARMLESS[pack]])
-    assert found["longest"][0] < 5, names[int(found["longest"][1][:3])]
 
 
 def test_every_instruction_is_either_known_or_refused(tmp_path):

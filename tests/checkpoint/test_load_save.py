@@ -163,7 +163,7 @@ def test_errors_of_load(tmp_path):
         with pytest.raises(CheckpointError, match=rf"cannot read .*missing\{suffix}: No such file"):
             load(tmp_path / f"missing{suffix}")
         (tmp_path / f"folder{suffix}").mkdir()
-        with pytest.raises(CheckpointError, match=rf"cannot read .*folder\{suffix}: Is a directory"):
+        with pytest.raises(CheckpointError, match=rf"folder\{suffix} is a folder, not a checkpoint"):
             load(tmp_path / f"folder{suffix}")
 
 
@@ -214,9 +214,11 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.pt")
     (tmp_path / "b.pt").symlink_to("/dev/zero")
     (tmp_path / "c.npz").mkdir()
-    for name, what in (("a.pt", "it is no file"), ("b.pt", "it is no file"), ("c.npz", "Is a directory")):
-        with pytest.raises(CheckpointError, match=rf"cannot read .*{name}: {what}"):
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(CheckpointError, match=rf"cannot read .*{name}: it is no file"):
             load(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"c\.npz is a folder"):
+        load(tmp_path / "c.npz")
 
 
 def test_torch_s_writer_hides_no_full_disk():

@@ -137,6 +137,19 @@ def test_an_index_that_is_not_sound(tmp_path, text, words):
     assert words in message_of(CheckpointError, load, tmp_path / "x.index.json")
 
 
+def test_a_folder_is_no_checkpoint(tmp_path):
+    assert message_of(CheckpointError, load, tmp_path).endswith(
+        "is a folder, not a checkpoint\n  there is no checkpoint in it"
+    )
+    save({"b": np.ones(1)}, tmp_path / "b.npz")
+    (tmp_path / "config.json").touch()
+    (tmp_path / "model.safetensors.index.json").touch()
+    assert message_of(CheckpointError, load, tmp_path).endswith("\n  in it: b.npz, model.safetensors.index.json")
+    for index in range(6):
+        (tmp_path / f"c{index}.pt").touch()
+    assert message_of(CheckpointError, load, tmp_path).endswith("in it: b.npz, c0.pt, c1.pt, c2.pt, c3.pt and 3 more")
+
+
 def test_an_index_is_not_written(tmp_path):
     assert "no suffix of a checkpoint" in message_of(CheckpointError, save, {}, tmp_path / "x.index.json")
 

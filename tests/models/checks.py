@@ -107,6 +107,11 @@ def any_size() -> dict[str, tuple]:
     return {"images": (Dim("batch", 1, 2, 3), 3, height, width)}
 
 
+def noise(*shape: int, seed: int = 1) -> torch.Tensor:
+    """Return noise in 0..1."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def zeros_of(module: torch.nn.Module) -> dict[str, np.ndarray]:
     """Return a state dict of zeros that takes no memory, with the names and shapes of a torch module's."""
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

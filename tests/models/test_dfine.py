@@ -8,13 +8,13 @@ import torch
 
 from benchmarks.twins.rtdetr import well_scaled
 from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed
+from tests.models.checks import noise
 from tests.models.test_rtdetr import (
     FP16_TOLERANCE,
     assert_queries_close,
     dynamic,
     import_transformers,
     needs_transformers,
-    pictures,
 )
 from trtnn import Engine, Input, load
 from trtnn.checkpoint import StateDict
@@ -93,7 +93,7 @@ def test_queries_are_transformers(name, which):
     shape = SHAPES.get(name, [(1, 3, 160, 128), (2, 3, 160, 192)])[which]
     ours, theirs = pair_of(name, "raw")
     assert ours.name == name
-    images = pictures(*shape)
+    images = noise(*shape)
     with torch.no_grad():
         expected = theirs(images)
     result = ours.trace({"images": shape}).run(images.numpy())
@@ -140,7 +140,7 @@ def test_distances():
 def test_what_bounds_the_distances_is_read():
     theirs = well_scaled(transformers_module("dfine_s", up=0.25, reg_scale=8.0))
     ours = from_state_dict(theirs.state_dict())
-    images = pictures(1, 3, 160, 128)
+    images = noise(1, 3, 160, 128)
     assert_queries_close(ours.trace({"images": (1, 3, 160, 128)}).run(images.numpy()), expected_of(theirs, images))
 
 
@@ -148,8 +148,8 @@ def test_what_bounds_the_distances_is_read():
 def test_fp16_is_near_fp32():
     """Places at the end of the 300 may be others: nine in ten queries have one near them, in both directions."""
     ours, theirs = pair_of("dfine_s")
-    expected = expected_of(theirs, pictures(1, 3, 160, 128))
-    result = ours.trace({"images": (1, 3, 160, 128)}, fp16=True).run(pictures(1, 3, 160, 128).numpy())
+    expected = expected_of(theirs, noise(1, 3, 160, 128))
+    result = ours.trace({"images": (1, 3, 160, 128)}, fp16=True).run(noise(1, 3, 160, 128).numpy())
     assert {value.dtype for value in result.values()} == {np.dtype(np.float32)}
     ours, theirs = (np.concatenate([part[key][0] for key in ("boxes", "scores")], 1) for part in (result, expected))
     distance = np.abs(ours[:, None] - theirs).max(-1)
@@ -169,7 +169,7 @@ def test_one_network_and_one_engine_for_every_size(tmp_path):
     ours, theirs = pair_of("dfine_s")
     network = ours.trace(dynamic(256))
     for shape in ((1, 3, 128, 128), (2, 3, 160, 256)):
-        assert_queries_close(network.run(pictures(*shape).numpy()), expected_of(theirs, pictures(*shape)))
+        assert_queries_close(network.run(noise(*shape).numpy()), expected_of(theirs, noise(*shape)))
     engine = ours.compile(dynamic(256), fp16=True, **ONE_TARGET)
     loaded = Engine.load(engine.save(tmp_path / "dfine.engine"))
     assert str(loaded.outputs["scores"]) == f"float32[batch, 300, {CLASSES}]"
@@ -202,7 +202,7 @@ def test_a_folder_of_transformers(tmp_path):
     assert identify(state) == {"name": "dfine_s", "classes": CLASSES, "queries": 200}
     model = from_state_dict(state)
     assert model.metadata["names"] == [f"a{i}" for i in range(CLASSES)]
-    images = pictures(1, 3, 160, 128)
+    images = noise(1, 3, 160, 128)
     result = model.trace({"images": (1, 3, 160, 128)}).run(images.numpy())
     assert_queries_close(result, expected_of(theirs, images))
 

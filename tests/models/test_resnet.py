@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.twins import resnet as twin
 from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed
+from tests.models.checks import noise, zeros_of
 from tests.models.names import digest
 from trtnn import Dim, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
@@ -47,15 +48,11 @@ def pair_of(name, head="logits"):
     return ours, theirs
 
 
-def pictures(*shape):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_depth_agrees_with_its_twin(name):
     ours, theirs = pair_of(name)
     for shape in ((1, 3, 64, 64), (2, 3, 65, 95)):
-        images = pictures(*shape)
+        images = noise(*shape)
         with torch.no_grad():
             theirs.head = "logits"
             logits = theirs(images)
@@ -89,7 +86,7 @@ def test_some_names():
 
 def test_features_are_a_dict_of_maps():
     ours, theirs = pair_of("resnet18", "features")
-    images = pictures(2, 3, 64, 96)
+    images = noise(2, 3, 64, 96)
     with torch.no_grad():
         expected = theirs(images)
     network = ours.trace({"images": tuple(images.shape)})
@@ -103,7 +100,7 @@ def test_a_backbone_with_another_norm():
     ours.load_state_dict(theirs.state_dict())
     assert ours.channels == [64, 128, 256, 512]
     assert not any("bn" in name for name, _ in ours.named_parameters())
-    images = pictures(1, 3, 64, 64)
+    images = noise(1, 3, 64, 64)
     with torch.no_grad():
         expected = list(theirs(images).values())
     assert_close(ours.trace({"images": (1, 3, 64, 64)}).run(images.numpy()), expected, FP32_TOLERANCE)
@@ -123,7 +120,7 @@ def test_no_layer_that_is_not_needed():
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_fp16_is_near_fp32(name):
     ours, theirs = pair_of(name)
-    images = pictures(2, 3, 64, 96)
+    images = noise(2, 3, 64, 96)
     with torch.no_grad():
         expected = theirs(images)
     assert_close(ours.trace({"images": (2, 3, 64, 96)}, fp16=True).run(images.numpy()), expected, FP16_TOLERANCE)
@@ -144,7 +141,7 @@ def test_one_network_for_every_size():
     shape = (Dim("batch", 1, 1, 3), 3, Dim("height", 32, 64, 128), Dim("width", 32, 64, 128))
     network = ours.trace({"images": shape})
     for size in ((1, 3, 33, 64), (3, 3, 96, 47)):
-        images = pictures(*size)
+        images = noise(*size)
         with torch.no_grad():
             assert_close(network.run(images.numpy()), theirs(images), FP32_TOLERANCE)
 
@@ -157,10 +154,6 @@ def test_inputs_and_metadata():
 
 
 # -- checkpoints, and what is wrong -----------------------------------------------------------------------------------
-
-
-def zeros_of(model):
-    return {name: np.broadcast_to(np.float32(0), tuple(value.shape)) for name, value in model.state_dict().items()}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -9,6 +9,7 @@ import torch
 from benchmarks.twins import resnet as resnet_twin
 from benchmarks.twins import retinanet as twin
 from tests.helpers import ONE_TARGET, assert_close, message_of, run, strongly_typed
+from tests.models.checks import noise, zeros_of
 from tests.models.names import digest
 from trtnn import Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
@@ -44,8 +45,7 @@ def pair_of(name, head="decoded"):
     return ours, theirs
 
 
-def pictures(*shape):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(2))
+pictures = functools.partial(noise, seed=2)
 
 
 def assert_detections_close(result, expected, tolerance=FP32_TOLERANCE):
@@ -221,10 +221,6 @@ def test_one_engine_for_every_size_builds(tmp_path):
 # -- checkpoints, and what is wrong -----------------------------------------------------------------------------------
 
 
-def state_of(model):
-    return {name: np.broadcast_to(np.float32(0), tuple(value.shape)) for name, value in model.state_dict().items()}
-
-
 def older(state_dict):
     """Give the first version the names that it had before torchvision 0.13."""
     names = {}
@@ -242,7 +238,7 @@ def older(state_dict):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_checkpoint_tells_its_model(name):
     with torch.device("meta"):
-        state = state_of(twin.RetinaNet(name, 5))
+        state = zeros_of(twin.RetinaNet(name, 5))
     assert identify(state) == {"name": name, "classes": 5}
     assert identify({key: value.reshape(-1) for key, value in state.items()}) == identify(state)
     assert isinstance(from_state_dict(state), RetinaNet)
@@ -260,7 +256,7 @@ def test_a_checkpoint_with_older_names():
 
 def test_networks_that_share_its_names_are_not_taken_for_it():
     with torch.device("meta"):
-        state = state_of(twin.RetinaNet(V1, 5))
+        state = zeros_of(twin.RetinaNet(V1, 5))
     assert RetinaNet.identify({**state, "head.regression_head.bbox_reg.bias": np.zeros(4)}) is None  # FCOS
 
 
@@ -272,7 +268,7 @@ def test_the_wrong_checkpoint_is_recognised():
     assert "0 missing, 0 unexpected, 2 of the wrong shape; nothing was loaded" in message
     assert f"expected (819,), received ({9 * CLASSES},)" in message
     with torch.device("meta"):
-        foreign = state_of(resnet_twin.ResNet("resnet50"))
+        foreign = zeros_of(resnet_twin.ResNet("resnet50"))
     message = message_of(StateDictError, RetinaNet(V1).load_state_dict, foreign)
     assert 'this looks like ResNet("resnet50", classes=1000)' in message
     assert "unexpected: fc.weight (1000, 2048)" in message

@@ -11,13 +11,14 @@ import torch
 from benchmarks.twins import rtdetr as twin
 from benchmarks.zoo.torchvision_models import import_torchvision
 from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed, trace
-from tests.models.checks import zeros_of
+from tests.models.checks import noise, zeros_of
 from trtnn import Dim, Engine, Input, load, save
 from trtnn.checkpoint import StateDict
 from trtnn.detector import Detector
 from trtnn.errors import ArgumentError, CheckpointError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
-from trtnn.models.rtdetr import RTDETR, anchors_of, positions_of
+from trtnn.models.query_detector import anchors_of, positions_of
+from trtnn.models.rtdetr import RTDETR
 from trtnn.vision.pipelines import PIPELINES
 
 NAMES = list(RTDETR.variants)
@@ -80,10 +81,6 @@ def pair_of(name, head="decoded"):
     return from_state_dict(theirs.state_dict(), head=head), theirs
 
 
-def pictures(*shape):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
-
-
 def in_order_of(expected, result):
     """Bring queries, which follow their scores, into the order of others: where two are nearly one, either may lead."""
     expected = {key: np.asarray(value) for key, value in expected.items()}
@@ -115,7 +112,7 @@ def assert_queries_close(result, expected, tolerance=FP32_TOLERANCE):
 )
 def test_queries_are_transformers(name, shape):
     theirs = twin.well_scaled(transformers_module(name))
-    images = pictures(*shape)
+    images = noise(*shape)
     with torch.no_grad():
         expected = theirs(images)
     ours = from_state_dict(theirs.state_dict(), head="raw")
@@ -137,7 +134,7 @@ def test_the_twin_is_transformers(name):
     loaded = own.load_state_dict(theirs.state_dict(), strict=False)
     assert not loaded.missing_keys
     with torch.no_grad():
-        expected, result = theirs(pictures(*WIDE)), own(pictures(*WIDE))
+        expected, result = theirs(noise(*WIDE)), own(noise(*WIDE))
     result = {key: value.numpy() for key, value in result.items()}
     assert_queries_close(result, {key: expected[key] for key in result})
 
@@ -180,7 +177,7 @@ def test_counts_are_the_published_ones(size, millions):
 @pytest.mark.parametrize("name", ["rtdetr_r18", "rtdetr_v2_r50"])
 def test_queries_are_the_twins(name, shape, head):
     ours, theirs = pair_of(name, head)
-    images = pictures(*shape)
+    images = noise(*shape)
     with torch.no_grad():
         expected = theirs(images)
     network = ours.trace({"images": shape})
@@ -202,8 +199,8 @@ def test_places_near_an_edge_do_not_count():
     ours = RTDETR("rtdetr_r18", CLASSES, queries=588)
     ours.load_state_dict(theirs.state_dict())
     with torch.no_grad():
-        expected = theirs(pictures(1, *WIDE[1:]))
-    result = ours.trace({"images": (1, *WIDE[1:])}).run(pictures(1, *WIDE[1:]).numpy())
+        expected = theirs(noise(1, *WIDE[1:]))
+    result = ours.trace({"images": (1, *WIDE[1:])}).run(noise(1, *WIDE[1:]).numpy())
     for part in ("boxes", "scores"):  # equal places are equal queries: sorted, not matched
         assert_close(np.sort(result[part], 1), np.sort(expected[part].numpy(), 1), FP32_TOLERANCE, FP32_TOLERANCE)
 
@@ -266,8 +263,8 @@ def test_fp16_is_near_fp32(name):
     """Places at the end of the 300 may be others: nine in ten queries have one near them, in both directions."""
     ours, theirs = pair_of(name)
     with torch.no_grad():
-        expected = theirs(pictures(*SMALL))
-    result = ours.trace({"images": SMALL}, fp16=True).run(pictures(*SMALL).numpy())
+        expected = theirs(noise(*SMALL))
+    result = ours.trace({"images": SMALL}, fp16=True).run(noise(*SMALL).numpy())
     assert {value.dtype for value in result.values()} == {np.dtype(np.float32)}
     ours, theirs = (np.concatenate([part[key][0] for key in ("boxes", "scores")], 1) for part in (result, expected))
     distance = np.abs(ours[:, None] - theirs).max(-1)
@@ -293,8 +290,8 @@ def test_one_network_for_every_size():
     network = ours.trace(dynamic(448))
     for shape in ((1, 3, 128, 128), (2, 3, 160, 448), (1, 3, 448, 128)):
         with torch.no_grad():
-            expected = theirs(pictures(*shape))
-        assert_queries_close(network.run(pictures(*shape).numpy()), expected)
+            expected = theirs(noise(*shape))
+        assert_queries_close(network.run(noise(*shape).numpy()), expected)
 
 
 def test_one_engine_for_every_size_builds(tmp_path):
@@ -412,8 +409,8 @@ def test_a_folder_of_transformers(name, tmp_path):
     assert model.metadata["checkpoint"]["architecture"] == type(theirs).__name__
     assert model.inputs == {"images": Input(SMALL)}
     with torch.no_grad():
-        expected = theirs(pictures(*SMALL))
-    result = model.trace().run(pictures(*SMALL).numpy())
+        expected = theirs(noise(*SMALL))
+    result = model.trace().run(noise(*SMALL).numpy())
     assert_queries_close(result, {"boxes": expected.pred_boxes, "scores": expected.logits.sigmoid()})
 
 

@@ -469,8 +469,9 @@ def test_bad_arguments():
     assert message == "YOLO26 head 'decoded'\n  known: 'end2end', 'one-to-many'"
     message = message_of(ArgumentError, models.create, "yolo26n-cls", head="end2end")
     assert message == "YOLO26 head 'end2end'\n  known: 'probabilities', 'logits'"
-    message = message_of(ArgumentError, models.create, "yolo11n", kpt_shape=(17, 3))
-    assert message == "yolo11n has no key points\n  received kpt_shape=(17, 3)"
+    for name in ("yolo11n", "yolov9t"):
+        message = message_of(ArgumentError, models.create, name, kpt_shape=(17, 3))
+        assert message == f"{name} has no key points\n  received kpt_shape=(17, 3)"
     for shape in ((17, 4), (0, 3), (17.0, 3), (1, 2, 3)):
         message = message_of(ArgumentError, models.create, "yolo11n-pose", kpt_shape=shape)
         assert message == f"kpt_shape is how many key points, and 2 or 3 numbers for each, not {shape}"

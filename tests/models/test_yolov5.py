@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks.twins import yolov5 as twin
+from benchmarks.twins.scaling import pictures
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly_typed
 from tests.models.checks import assert_boxes_close
 from trtnn import Dim, Engine, Input
@@ -43,10 +44,6 @@ def pair_of(name, version="6.0", head="decoded", width=None):
     ours = YOLOv5(name, classes=CLASSES, version=version, head=head, width=width)
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
-
-
-def pictures(batch, rows, columns, seed=1):
-    return torch.rand(batch, 3, rows, columns, generator=torch.Generator().manual_seed(seed))
 
 
 # Numbers are compared in the depth of every size. Of the larger ones the channels are few: how many they are, of every

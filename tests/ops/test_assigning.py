@@ -44,6 +44,12 @@ def test_tensors(index, shape):
     check_triangle(*[lambda x, y: assigned(x, index, y)] * 2, X, numbers(*shape, seed=1))
 
 
+def test_places_of_the_one_row():
+    x, y, places = numbers(1, 4, 5), numbers(1, 2, 5, seed=1), np.array([3, 1])
+    check_triangle(*[lambda x, y: assigned(x, (0, [3, 1]), y)] * 2, x, y)
+    check_triangle(*[lambda x, y, places: assigned(x, (0, places), y)] * 2, x, y, places)
+
+
 def test_masks():
     mask = np.array([True, False, True])
 

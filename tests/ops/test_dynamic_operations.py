@@ -39,6 +39,16 @@ def weights(ops, *shape):
     return torch.from_numpy(array) if ops is TORCH else array
 
 
+def modulated(ops, x, convolve):
+    """Convolve each image with a kernel of its own: the images are the groups, as StyleGAN2 does it."""
+    batch, channels, height, width = x.shape
+    kernel = weights(ops, 1, channels, channels, 3, 3) * x.mean((2, 3)).reshape(batch, channels, 1, 1, 1)
+    kernel = kernel.reshape(batch * channels, channels, 3, 3)
+    images = x.reshape(1, batch * channels, height, width)
+    found = convolve(images, kernel, stride=2, groups=batch)
+    return found.reshape(batch, channels, *found.shape[2:])
+
+
 def ones(ops, x):
     """A batch of square matrices as many as x has, all of ones."""
     return (x[:, :, :1] * 0 + 1) @ (x[:, :, :1].mT * 0 + 1)
@@ -215,6 +225,7 @@ OF_IMAGES = {
         ops.pad(x, (1, 2, 3, 0)), ops.pad(x, (1, 1, 2, 2), "reflect"), ops.pad(x, (-1, 0, -2, 1))
     ],
     "without a batch": lambda ops, x: [ops.max_pool2d(x[0], 2), ops.conv2d(x[0], weights(ops, 3, 4, 3, 3))],
+    "kernels of each image": lambda ops, x: [modulated(ops, x, ops.conv2d), modulated(ops, x, ops.conv_transpose2d)],
     "windows": lambda ops, x: [
         ops.softmax(x.unflatten(2, (-1, 4)).unflatten(-1, (-1, 4)).movedim(3, 4).flatten(-2), -1)
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import assert_close, message_of, numbers, run, trace
+from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
 from trtnn import functional as F
 from trtnn import modules
 from trtnn.errors import DTypeError, ShapeError, UnsupportedError
@@ -272,3 +272,34 @@ def test_a_parameter_stays_as_it_is():
     net = Net()
     net.load_state_dict({"weight": np.ones(2, np.float32)})
     assert "a Parameter changed in place" in message_of(UnsupportedError, net.trace, {"x": (2,)})
+
+
+COPIES = {
+    "cat": lambda ops, x: ops.cat([x], 1),
+    "hstack": lambda ops, x: ops.hstack((x,)),
+    "vstack": lambda ops, x: ops.vstack([x]),
+    "repeat": lambda ops, x: x.repeat(1, 1),
+    "tile": lambda ops, x: ops.tile(x, (1,)),
+    "repeat_interleave": lambda ops, x: ops.repeat_interleave(x, 1, 1),
+    "roll": lambda ops, x: ops.roll(x, 4, 1),
+    "flip": lambda ops, x: ops.flip(x, ()),
+    "rot90": lambda ops, x: ops.rot90(x, 0, (0, 1)),
+    "pow": lambda ops, x: ops.pow(x, 1),
+    "**": lambda ops, x: x**1,
+    "pad": lambda ops, x: (F if ops is F else torch.nn.functional).pad(x, (0, 0)),
+    "sum": lambda ops, x: ops.sum(x[0, 0] * 1),
+    "floor": lambda ops, x: ops.floor(x.int()),
+    "abs": lambda ops, x: ops.abs(x),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_what_changes_nothing_is_still_a_copy(name):
+    def function(ops, x):
+        first = x * 2
+        second = COPIES[name](ops, first)
+        second += 1
+        return first, second
+
+    x = numbers(3, 4)
+    check_triangle(lambda x: function(F, x), lambda x: function(torch, x), x)

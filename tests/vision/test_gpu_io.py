@@ -10,9 +10,10 @@ import pytest
 
 from tests.vision.test_sources import greys, read, video
 from trtnn.errors import ImageError
+from trtnn.vision.frames import read_frames
 from trtnn.vision.headers import is_plain_jpeg
 from trtnn.vision.images import decode_image, encode_image
-from trtnn.vision.sources import find_sources, read_frames
+from trtnn.vision.sources import find_sources
 
 
 class ThreadedDecoder:

@@ -80,6 +80,24 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
         read_image(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"GIF89a\x01\0\x01\0\0\0\0;", "a GIF"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "an AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIF, as telephones write it"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"\n<!DOCTYPE html><html>", "a page or an SVG"),
+        (b'<?xml version="1.0"?><svg/>', "a page or an SVG"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, data, kind):
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match=f"it is {kind}; what is read are BMP, JPEG, PNG, PPM, TIFF and WebP"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_an_unknown_suffix_cannot_be_written(tmp_path, picture):
     for name in ("a.xyz", "a"):
         with pytest.raises(ImageError, match=r"no format of .* has the suffix '(\.xyz)?'\n.*known suffixes: \.bmp "):

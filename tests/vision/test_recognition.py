@@ -49,25 +49,6 @@ def test_what_can_be_read_is(metadata, shape, name):
 
 
 @pytest.mark.parametrize(
-    ("metadata", "shape", "words"),
-    [
-        (PICKED, (1, 84, 8400), ["its boxes are picked", "expected one output (batch, boxes, 6)", "(1, 84, 8400)"]),
-        ({**DETECT, "end2end": False}, (1, 300, 6), ["the task detect and 80 classes", "received output0 (1, 300, 6)"]),
-        (
-            DETECT,
-            (1, 300, 84),
-            ["the task detect and 80 classes", "(1, 300, 84)"],
-        ),  # RT-DETR's, in parts of the picture
-        ({**DETECT, "imgsz": [320, 320]}, (1, 84, 8400), ["imgsz [320, 320]", "height 640, width 640"]),
-    ],
-)
-def test_what_contradicts_itself_is_refused_with_both(metadata, shape, words):
-    message = message_of(ArgumentError, recognise, metadata, SIZE, {"output0": shape})
-    assert "contradict each other" in message.splitlines()[0]
-    assert all(word in message for word in words), message
-
-
-@pytest.mark.parametrize(
     ("shape", "names"), [((1, 300, 6), ["end2end", "centernet"]), ((1, 6000, 6), ["yolov5", "end2end", "centernet"])]
 )
 def test_between_several_readings_none_is_guessed(shape, names):
@@ -197,6 +178,14 @@ def test_each_task_is_read(metadata, shapes, name):
 @pytest.mark.parametrize(
     ("metadata", "shape", "words"),
     [
+        (PICKED, (1, 84, 8400), ["its boxes are picked", "expected one output (batch, boxes, 6)", "(1, 84, 8400)"]),
+        ({**DETECT, "end2end": False}, (1, 300, 6), ["the task detect and 80 classes", "received output0 (1, 300, 6)"]),
+        (
+            DETECT,
+            (1, 300, 84),
+            ["the task detect and 80 classes", "(1, 300, 84)"],
+        ),  # RT-DETR's, in parts of the picture
+        ({**DETECT, "imgsz": [320, 320]}, (1, 84, 8400), ["imgsz [320, 320]", "height 640, width 640"]),
         (POSE, (1, 84, 8401), ["the task pose and 1 classes", "4 + classes + 51", "received output0 (1, 84, 8401)"]),
         ({**POSE, "nms": True}, (1, 56, 8400), ["its boxes are picked", "expected one output (batch, boxes, 6 + 51)"]),
         ({"task": "pose", "kpt_shape": [4, 2]}, (1, 8401, 14), ["the task pose\n", "(1, 8401, 14)"]),  # more than cells
@@ -204,7 +193,7 @@ def test_each_task_is_read(metadata, shapes, name):
         (SEGMENT, (1, 116, 8400), ["the task segment and 80 classes", "'prototypes' (batch, 32, rows, columns)"]),
     ],
 )
-def test_outputs_of_another_task_contradict_it(metadata, shape, words):
+def test_what_contradicts_itself_is_refused_with_both(metadata, shape, words):
     message = message_of(ArgumentError, recognise, metadata, SIZE, {"output0": shape})
     assert "contradict each other" in message.splitlines()[0]
     assert all(word in message for word in words), message

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from trtnn.errors import ArgumentError, ImageError
+from trtnn.vision import frames as frames_module
 from trtnn.vision import sources as sources_module
+from trtnn.vision.frames import read_frames
 from trtnn.vision.images import encode_image
-from trtnn.vision.sources import Source, find_sources, read_frames
+from trtnn.vision.sources import Source, find_sources
 
 MOST = 1 << 20  # pixels
 
@@ -303,6 +305,7 @@ def server(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setattr(sources_module, "PAUSES_S", (0, 0))
+    monkeypatch.setattr(sources_module, "TIMEOUT_S", 60)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     data = encode_image("a.png", image())
     film = video(tmp_path / "film.avi", 3).read_bytes()
@@ -429,13 +432,13 @@ def live(steps):
         if isinstance(step, Exception):
             raise step
         if step is not None:
-            assert step.wait(10)
+            assert step.wait(60)
         yield sources_module.Frame(image(index), index)
 
 
 def test_of_live_frames_the_newest_is_taken_and_the_others_are_dropped():
     come, taken = threading.Event(), threading.Event()
-    frames = sources_module.newest(live([None, come, None, None, taken, None]))
+    frames = frames_module.newest(live([None, come, None, None, taken, None]))
     assert next(frames).index == 0
     come.set()
     while next(frames).index < 3:  # as far as they have come: some of 1, 2 and 3 may be dropped, 3 is not
@@ -445,11 +448,11 @@ def test_of_live_frames_the_newest_is_taken_and_the_others_are_dropped():
 
 
 def test_what_ends_live_frames_is_raised_behind_the_last():
-    frames = sources_module.newest(live([None, ImageError("it broke off")]))
+    frames = frames_module.newest(live([None, ImageError("it broke off")]))
     assert next(frames).index == 0
     with pytest.raises(ImageError, match="it broke off"):
         next(frames)
-    assert list(sources_module.newest(live([]))) == []
+    assert list(frames_module.newest(live([]))) == []
 
 
 def test_who_takes_no_more_ends_the_reading():
@@ -459,15 +462,15 @@ def test_who_takes_no_more_ends_the_reading():
         try:
             for index in itertools.count():
                 yield sources_module.Frame(image(0), index)
-                go.wait(10)
+                go.wait(60)
         finally:
             closed.set()
 
-    frames = sources_module.newest(forever())
+    frames = frames_module.newest(forever())
     next(frames)
     frames.close()
     go.set()
-    assert closed.wait(10)
+    assert closed.wait(60)
 
 
 @pytest.mark.parametrize(("place", "is_live"), [("7", True), ("rtsp://a/b", True), ("https://a.org/b.mp4", False)])
@@ -484,7 +487,7 @@ def test_frames_of_live_sources_alone_are_dropped(monkeypatch):
         asked.append(True)
         return frames
 
-    monkeypatch.setattr(sources_module, "newest", newest)
+    monkeypatch.setattr(frames_module, "newest", newest)
     for is_live, every_frame, drops in ((True, False, 1), (True, True, 0), (False, False, 0)):
         asked.clear()
         source = Source("a", lambda most: live([None, None]), is_live=is_live)

@@ -33,15 +33,17 @@ class Numbers:
 
     def prepare(self, images, first):
         self.firsts.append(first)
-        self.held += 1
-        self.most_held = max(self.most_held, self.held)
+        with self.lock:
+            self.held += 1
+            self.most_held = max(self.most_held, self.held)
         return self.step("prepare", images)
 
     def compute(self, images):
         return self.step("compute", images)
 
     def finish(self, images):
-        self.held -= 1
+        with self.lock:
+            self.held -= 1
         return [Detections([[0, 0, i, i]], [1], [i]) for i in self.step("finish", images)]
 
 

@@ -242,7 +242,8 @@ def test_what_is_not_finite_is_left_out():
     columns[:2], columns[2:4] = [[100, 200, 300, 400]] * 2, 40
     columns[4], columns[5:] = 0.9, 0.5
     columns[7, 1], columns[4, 2], columns[0, 3] = np.nan, np.inf, -np.inf
-    found = found_in("yolov8-pose", {"x": columns[None]})
+    with pytest.warns(UserWarning, match="scores are nan or inf"):
+        found = found_in("yolov8-pose", {"x": columns[None]})
     assert len(found) == 1
     assert found.boxes[0].tolist() == [80, 80, 120, 120]
 
@@ -281,7 +282,8 @@ def test_rtdetr_s_classes_and_numbers_that_are_none():
     assert found.classes.tolist() == [2] * 9
     np.testing.assert_allclose(found.scores, np.sort(one["scores"][0, :, 2])[::-1][:9])
     one["scores"][0, 3, 1], one["boxes"][0, 4, 0] = np.nan, np.inf
-    (found,) = PIPELINES["rtdetr"].postprocess(one, [placement], confidence=0.0, max_detections=2000)
+    with pytest.warns(UserWarning, match="^1 of 1500 scores are nan or inf"):
+        (found,) = PIPELINES["rtdetr"].postprocess(one, [placement], confidence=0.0, max_detections=2000)
     assert len(found) == 1500 - 1 - 5
     assert np.isfinite(found.boxes).all()
     one["scores"][0] = 4 * np.nan_to_num(one["scores"][0])

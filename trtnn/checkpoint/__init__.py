@@ -52,6 +52,7 @@ _FORMATS = {
     ".tar": _TORCH,
     ".weights": _Format(darknet.read, darknet.write),
 }
+_MOST_NAMED = 5  # files of a folder that is given in the place of one
 _FLAT = (".wts",)  # formats that know no shapes
 
 
@@ -173,10 +174,25 @@ def _shaped(state_dict: StateDict, source: Path, model: str | None) -> StateDict
 
 
 def _reader(path: Path) -> Callable[[Path], dict[str, np.ndarray]]:
-    """Return what reads a file: an index of shards, or the format of its suffix."""
+    """Return what reads a file: an index of shards, or the format of its suffix.
+
+    Raises:
+        CheckpointError: it is a folder, or its suffix is unknown.
+    """
+    if path.is_dir():
+        inside = sorted(entry.name for entry in path.iterdir() if _is_checkpoint(entry))
+        more = f" and {len(inside) - _MOST_NAMED} more" if len(inside) > _MOST_NAMED else ""
+        raise CheckpointError(
+            f"{path} is a folder, not a checkpoint",
+            f"in it: {', '.join(inside[:_MOST_NAMED])}{more}" if inside else "there is no checkpoint in it",
+        )
     if path.name.lower().endswith(shards.SUFFIX):
         return lambda index: shards.read(index, lambda shard: _format(shard).read(shard))
     return _format(path).read
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.suffix.lower() in _FORMATS or path.name.lower().endswith(shards.SUFFIX)
 
 
 def _format(path: Path) -> _Format:

@@ -78,7 +78,9 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
         whole = all(same(first, 0) and same(n, m) for (first, n), m in zip(others, lengths, strict=True))
         if len(places) > 1 or not whole or places[0][1].ndim != 1 or any(item is None for item in items):
             raise _refused(input, "one list, array or Tensor of integers is replaced at a time, of whole dimensions")
-        return _put_at(input, *places[0], _broadcast(filling, shape, input))
+        axis, indices = places[0]
+        whole_shape = [indices.shape[0] if i == axis else count for i, (_, count) in enumerate(regions)]
+        return _put_at(input, axis, indices, reshape(_broadcast(filling, shape, input), whole_shape))
     return _put(input, regions, reshape(_broadcast(filling, shape, input), [count for _, count in regions]))
 
 

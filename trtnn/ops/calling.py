@@ -331,6 +331,32 @@ def torch_function(functions: Mapping[str, Callable[..., Any]]) -> Any:
     return classmethod(dispatch)
 
 
+# What gives a tensor of its own in torch also where it changes nothing: one that is joined alone, rolled by 0, padded
+# by 0. A network needs no layer for it, and still a change in place of the one must not be seen in the other.
+_COPIES = frozenset((
+    "cat", "concat", "concatenate", "hstack", "vstack", "dstack", "row_stack", "column_stack", "block_diag", "repeat",
+    "tile", "repeat_interleave", "roll", "flip", "fliplr", "flipud", "rot90", "pow", "float_power", "pad",
+    "sum", "nansum", "mean", "nanmean", "prod", "amax", "amin", "max", "min", "cumsum", "cumprod", "logcumsumexp",
+    "cummax", "cummin", "floor", "ceil", "round", "trunc", "fix", "abs", "absolute", "sign", "nan_to_num", "clamp",
+    "clip", "interpolate", "upsample", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "fftshift", "ifftshift",
+))  # fmt: skip
+
+
+def _apart(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return a result, or a copy of it where it is what the function was given."""
+    if isinstance(result, tuple):
+        parts = [_apart(part, args, kwargs) for part in result]
+        same = all(new is old for new, old in zip(parts, result, strict=True))
+        return result if same else type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
+    if not isinstance(result, Tensor):
+        return result
+    for value in (*args, *kwargs.values()):
+        if result is value or (isinstance(value, (list, tuple)) and any(result is item for item in value)):
+            return result.copy()
+    return result
+
+
 def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Return a function as it is called from outside.
 
@@ -340,6 +366,7 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     trtnn's that names it.
     """
     door = functools.cache(lambda: _Door(function, name))  # of most functions a network needs none
+    copies = name.rpartition(".")[2] in _COPIES
     usual: set[tuple] = set()  # the types and keywords of calls that pass as they are
 
     @functools.wraps(function)
@@ -351,7 +378,7 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             elif door().tells_by_types(args) and not any(isinstance(v, (list, tuple)) for v in kwargs.values()):
                 usual.add(kinds)
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except TrtnnError:
             raise
         except (TypeError, AttributeError, ValueError, IndexError, KeyError, OverflowError) as error:
@@ -359,6 +386,7 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             if explained is None:
                 raise
             raise explained from error
+        return _apart(result, args, kwargs) if copies else result
 
     call.__name__ = call.__qualname__ = name.rpartition(".")[2]
     return call

@@ -31,7 +31,8 @@ from trtnn.ops.gathering import taps_of
 from trtnn.ops.indexing import take
 from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
-from trtnn.ops.shaping import permute, reshape, unsqueeze
+from trtnn.ops.shaping import permute, reshape, squeeze, transpose, unsqueeze
+from trtnn.ops.tiling import flip
 from trtnn.shapes.symbolic import Length, is_static, same
 
 _APART: contextvars.ContextVar[bool] = contextvars.ContextVar("trtnn_apart", default=False)
@@ -88,7 +89,7 @@ def _conv(
         DTypeError: the input holds no fractions.
         ArgumentError: an argument is not an int for each side, or is too small; padding is another word, or ``"same"``
             beside a stride.
-        UnsupportedError: weight is known only when the engine runs, and so are its lengths.
+        UnsupportedError: weight is known only when the engine runs, and so are lengths of it but the first.
     """
     if isinstance(bias, Tensor):
         result = _conv(n, what, input, weight, None, stride, padding, dilation, groups)
@@ -149,9 +150,9 @@ def _product(
         before, after: the padding at the two ends of each side.
 
     Raises:
-        UnsupportedError: a length of the kernel is known only when the network runs.
+        UnsupportedError: a length of the kernel is known only when the network runs, but for the number of outputs.
     """
-    if not is_static((*weight.shape, groups)):
+    if not is_static(weight.shape[1:]):
         raise UnsupportedError(
             f"{what} in {input.graph.where} with a kernel whose lengths are known only when the network runs",
             f"it has shape {weight.shape}, in {groups} groups",
@@ -276,7 +277,7 @@ def _conv_transpose(
     n: int,
     what: str,
     input: Tensor,
-    weight: Array,
+    weight: Array | Tensor,
     bias: Array | Tensor | None = None,
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
@@ -291,7 +292,8 @@ def _conv_transpose(
 
     Args:
         input: (batch, in_channels, *sides), floating; the batch may be missing.
-        weight: (in_channels, out_channels / groups, *kernel), of numbers that are known while tracing.
+        weight: (in_channels, out_channels / groups, *kernel). A Tensor that is known only when the engine runs makes of
+            it a convolution, :func:`conv2d`, of the input with zeros between its elements.
         bias: (out_channels,).
         stride: elements of the output from one kernel to the next.
         padding: how many elements are cut off at both ends of each side.
@@ -307,7 +309,10 @@ def _conv_transpose(
         ShapeError: input and weight do not fit together, or nothing is left.
         DTypeError: the input holds no fractions.
         ArgumentError: an argument is not an int for each side, or is too small; output_padding is too large.
+        UnsupportedError: weight is known only when the engine runs, and so are lengths of it but the first.
     """
+    if isinstance(weight, Tensor) and (numbers := constant_array(weight)) is not None:
+        weight = numbers
     if input.dtype is bfloat16:  # TensorRT-RTX builds none of it; the sums are carried in fp32 in any case
         fp32 = cast(input, float32)
         result = _conv_transpose(n, what, fp32, weight, bias, stride, padding, output_padding, groups, dilation)
@@ -326,6 +331,18 @@ def _conv_transpose(
             "output_padding must be smaller than stride or dilation",
             f"received output_padding {output_padding}, stride {stride}, dilation {dilation}",
         )
+    kernel = weight.shape[2:]
+    sides = zip(input.shape[-n:], stride, padding, output_padding, dilation, kernel, strict=True)
+    lengths = [(length - 1) * s - 2 * p + d * (k - 1) + o + 1 for length, s, p, o, d, k in sides]
+    if any(isinstance(length, int) and length < 1 for length in lengths):
+        raise ShapeError(f"{what} in {input.graph.where} leaves nothing of an input of shape {input.shape}")
+    if isinstance(weight, Tensor):
+        ends = [d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=True)]
+        more = [end + o for end, o in zip(ends, output_padding, strict=True)]
+        batched = input if input.ndim == n + 2 else unsqueeze(input, 0)
+        spread = _spread(batched, stride, ends, more)
+        result = _conv(n, what, spread, _turned(weight, groups), bias, dilation=dilation, groups=groups)
+        return result if batched is input else squeeze(result, 0)
     taps = input.graph.held(weight)
     if max(stride) > 1 and max(dilation) > 1:  # TensorRT takes one of them: write the zeros between the taps out
         taps, dilation = _dilated(taps, dilation), (1,) * n
@@ -334,13 +351,33 @@ def _conv_transpose(
     if any(extra):
         taps = np.pad(taps, [(0, 0), (0, 0), *((0, count) for count in extra)])
     after = [p - o + count * d for p, o, count, d in zip(padding, output_padding, extra, dilation, strict=True)]
-    sides = zip(input.shape[-n:], stride, padding, after, dilation, taps.shape[2:], strict=True)
-    lengths = [(length - 1) * s - begin - end + d * (k - 1) + 1 for length, s, begin, end, d, k in sides]
-    if any(isinstance(length, int) and length < 1 for length in lengths):
-        raise ShapeError(f"{what} in {input.graph.where} leaves nothing of an input of shape {input.shape}")
     blocks = groups, in_channels // groups, out_per_group
     how = {"stride": stride, "dilation": dilation, "before": padding, "after": after, "groups": groups}
     return _layer("deconvolution_nd", input, images, taps, bias, blocks, lengths, **how)
+
+
+def _spread(input: Tensor, stride: Sequence[int], before: Sequence[int], after: Sequence[int]) -> Tensor:
+    """Return (batch, channels, *sides) with zeros between its elements, and at the ends as many as are said.
+
+    Args:
+        stride: elements of the output from one of the input to the next, for each side.
+        before, after: zeros at the two ends; where negative, how many elements are cut off.
+    """
+    if max(stride) > 1:
+        batch, channels, *sides = input.shape
+        apart = reshape(input, (batch, channels, *(length for side in sides for length in (side, 1))))
+        apart = pad(apart, [end for s in reversed(stride) for end in (0, s - 1, 0, 0)])
+        input = reshape(apart, (batch, channels, *(side * s for side, s in zip(sides, stride, strict=True))))
+    ends = zip(before[::-1], after[::-1], stride[::-1], strict=True)
+    return pad(input, [length for begin, end, s in ends for length in (begin, end - (s - 1))])
+
+
+def _turned(weight: Tensor, groups: int) -> Tensor:
+    """Return the kernel of the convolution that a transposed one is: mirrored, and channels for outputs."""
+    in_channels, out_per_group, *kernel = weight.shape
+    parts = transpose(reshape(weight, (groups, in_channels // groups, out_per_group, *kernel)), 1, 2)
+    taps = reshape(parts, (groups * out_per_group, in_channels // groups, *kernel))
+    return flip(taps, tuple(range(2, taps.ndim)))
 
 
 def _dilated(taps: np.ndarray, dilation: Sequence[int]) -> np.ndarray:

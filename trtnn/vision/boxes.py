@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,12 +16,27 @@ def check_boxes(boxes: npt.ArrayLike) -> np.ndarray:
     Raises:
         ShapeError: the shape is another one.
     """
-    boxes = np.asarray(boxes)
-    if boxes.size == 0:
-        return boxes.reshape(0, 4)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ShapeError("boxes do not have the shape (n, 4)", f"received: {boxes.shape}", "a row is x1, y1, x2, y2")
-    return boxes
+    return check_rows(boxes, "boxes", ("x1", "y1", "x2", "y2"))
+
+
+def check_rows(rows: npt.ArrayLike, what: str, columns: Sequence[str]) -> np.ndarray:
+    """Return rows of numbers as an array (n, columns), also where there are none.
+
+    Args:
+        rows: each of as many numbers as there are columns.
+        what: they are, for the message.
+        columns: their names.
+
+    Raises:
+        ShapeError: the shape is another one.
+    """
+    rows, count = np.asarray(rows), len(columns)
+    if rows.size == 0:
+        return rows.reshape(0, count)
+    if rows.ndim != 2 or rows.shape[1] != count:
+        summary = f"{what} do not have the shape (n, {count})"
+        raise ShapeError(summary, f"received: {rows.shape}", f"a row is {', '.join(columns)}")
+    return rows
 
 
 def box_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from trtnn.vision.truth import (
     Outline,
     coco_keypoints,
     coco_outline,
+    is_number,
     label_keypoints,
     label_outline,
 )
@@ -154,10 +154,10 @@ def _read_coco(path: Path, root: Path | None, measured: Measured) -> DataSet:
                 raise ValueError(
                     f"an annotation is of image {image} and category {category}, and one of them is missing"
                 )
-            if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+            if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
                 raise ValueError(f"a bbox is four numbers, not {box!r:.80}")
             area = row.get("area", box[2] * box[3])
-            if not _is_number(area):
+            if not is_number(area):
                 raise ValueError(f"an area is a number, not {area!r:.80}")
             outline = coco_outline(row) if measured.task == "segment" else None
             points = coco_keypoints(row, measured.kpt_shape[0]) if measured.task == "pose" else None
@@ -232,10 +232,6 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{key} is text, not {value!r:.80}")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 # -- YOLO -------------------------------------------------------------------------------------------------------------

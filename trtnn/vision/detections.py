@@ -103,7 +103,7 @@ class Detections:
         return None if self.rotated is None else corners_of(self.rotated)
 
     # The image that they were found in, for notebooks: weakly, so that detections keep none alive; and the labels.
-    _found_in: ClassVar[tuple[Any, Sequence[str] | None]] = (lambda: None, None)
+    _found_in: ClassVar[tuple[weakref.ref[np.ndarray] | None, Sequence[str] | None]] = (None, None)
 
     def found_in(self, image: Any, labels: Sequence[str] | None = None) -> Detections:
         """Remember the image and the labels that a notebook shows these with, as long as something holds the image.
@@ -118,8 +118,9 @@ class Detections:
     def _repr_html_(self) -> str:
         from trtnn.vision.notebook import detections_html
 
-        image, labels = self._found_in
-        return detections_html(self, image(), labels)
+        held, labels = self._found_in
+        image = held and held()
+        return detections_html(self, image, labels, is_gone=held is not None and image is None)
 
     @classmethod
     def of_arrays(cls, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> Detections:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,15 @@ _BYTES_A_PIXEL = 16  # more than any format takes
 _LEAST_BYTES = 1 << 26  # small images may have much beside them
 _MOST_SCANS = 20  # of a JPEG of the most pixels, and of smaller ones more
 _SCAN = b"\xff\xda"  # the marker that a JPEG's scan begins with
+_OTHER_KINDS = {  # by their first bytes; nothing here tells how large these are before they are decoded
+    rb"GIF8[79]a": "a GIF",
+    rb"....ftypavi[fs]": "an AVIF",
+    rb"....ftyp(?:heic|heix|hevc|mif1|msf1)": "a HEIF, as telephones write it",
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "a JPEG 2000",
+    rb"8BPS": "a Photoshop document",
+    rb"%PDF": "a PDF",
+    rb"\s*<(?:!doctype html|html|HTML|!DOCTYPE html|\?xml|svg)": "a page or an SVG",
+}
 _QUALITY = 95  # of JPEG and WebP, where 100 is the best
 
 
@@ -235,10 +245,12 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def _does_not_decode(name: str | os.PathLike[str], data: bytes) -> ImageError:
+    kind = next((kind for signature, kind in _OTHER_KINDS.items() if re.match(signature, data, re.DOTALL)), None)
+    kinds = "BMP, JPEG, PNG, PPM, TIFF and WebP"
     return ImageError(
         f"cannot read the picture {name}: it does not decode",
         f"size: {len(data)} bytes, the first: {data[:8].hex(' ')}",
-        "the file is damaged, or of another kind than BMP, JPEG, PNG, PPM, TIFF and WebP",
+        f"it is {kind}; what is read are {kinds}" if kind else f"the file is damaged, or of another kind than {kinds}",
     )
 
 

@@ -16,13 +16,16 @@ from trtnn.vision.opencv import opencv
 _WIDEST = 800  # px of an image in a notebook
 
 
-def detections_html(detections: Detections, image: np.ndarray | None, labels: Sequence[str] | None) -> str:
+def detections_html(
+    detections: Detections, image: np.ndarray | None, labels: Sequence[str] | None, is_gone: bool = False
+) -> str:
     """Return detections as HTML: drawn into the image where it is there, and the best of them as a table.
 
     Args:
         detections: boxes in px of the image.
         image: uint8 (height, width, 3) RGB, or None.
         labels: the classes' names.
+        is_gone: whether there was an image, which nothing holds any more.
     """
     rows = [
         (label_of(index, labels), f"{score:.2f}", *(f"{value:.0f}" for value in box))
@@ -30,7 +33,8 @@ def detections_html(detections: Detections, image: np.ndarray | None, labels: Se
     ]
     caption = f"{len(rows)} detection{'' if len(rows) == 1 else 's'}"
     header = ("class", "score", "x1", "y1", "x2", "y2")
-    table = render_html(caption, header, rows, 1, limit=MOST_IN_NOTEBOOK)
+    told = f"{caption}; to see them in their image, keep it in a variable" if is_gone else caption
+    table = render_html(told, header, rows, 1, limit=MOST_IN_NOTEBOOK)
     if image is None:
         return table
     drawn = draw(image, detections, labels)

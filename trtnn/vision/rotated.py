@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ShapeError
+from trtnn.vision.boxes import check_rows
 
 
 def check_rotated(boxes: npt.ArrayLike) -> np.ndarray:
@@ -17,16 +17,7 @@ def check_rotated(boxes: npt.ArrayLike) -> np.ndarray:
     Raises:
         ShapeError: the shape is another one.
     """
-    boxes = np.asarray(boxes)
-    if boxes.size == 0:
-        return boxes.reshape(0, 5)
-    if boxes.ndim != 2 or boxes.shape[1] != 5:
-        raise ShapeError(
-            "rotated boxes do not have the shape (n, 5)",
-            f"received: {boxes.shape}",
-            "a row is centre x, centre y, width, height, angle",
-        )
-    return boxes
+    return check_rows(boxes, "rotated boxes", ("centre x", "centre y", "width", "height", "angle"))
 
 
 def corners_of(boxes: npt.ArrayLike) -> np.ndarray:

@@ -7,6 +7,7 @@ that is.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -149,7 +150,7 @@ def pick(
 
 
 def check_scores(scores: np.ndarray, what: str = "scores") -> None:
-    """Check that what is read as scores is in 0..1; what is not finite is left out later.
+    """Check that what is read as scores is in 0..1, and warn of what is not finite, which is left out later.
 
     Shapes do not tell scores from key points, angles and logits, but their numbers do.
 
@@ -161,6 +162,11 @@ def check_scores(scores: np.ndarray, what: str = "scores") -> None:
     low, high = scores.min(), scores.max()
     if not np.isfinite([low, high]).all():
         finite = scores[np.isfinite(scores)]
+        warnings.warn(
+            f"{scores.size - finite.size} of {scores.size} {what} are nan or inf, and nothing is detected there: "
+            "weights may hold such numbers (trtnn inspect tells), or fp16 ends below what a layer gives (trtnn fp16)",
+            stacklevel=2,
+        )
         low, high = finite.min(initial=0), finite.max(initial=0)
     if low < -SCORE_TOLERANCE or high > 1 + SCORE_TOLERANCE:
         raise something_else(f"what would be {what} is {low:.4g} to {high:.4g}, and {what} are in 0..1")

@@ -36,7 +36,7 @@ def coco_outline(row: Mapping[str, Any]) -> Outline:
 
 
 def _is_polygon(value: Any) -> bool:
-    return isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0 and all(map(_is_finite, value))
+    return isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0 and all(map(is_number, value))
 
 
 def _are_whole(value: Any, length: int | None = None) -> TypeGuard[list[int]]:
@@ -44,7 +44,8 @@ def _are_whole(value: Any, length: int | None = None) -> TypeGuard[list[int]]:
     return is_list and all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 32 for n in value)
 
 
-def _is_finite(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -55,7 +56,7 @@ def coco_keypoints(row: Mapping[str, Any], points: int) -> np.ndarray:
         ValueError: it has none, or another number.
     """
     value = row.get("keypoints")
-    if not isinstance(value, list) or len(value) != 3 * points or not all(map(_is_finite, value)):
+    if not isinstance(value, list) or len(value) != 3 * points or not all(map(is_number, value)):
         raise ValueError(f"keypoints are {points} times x, y and visibility, not {value!r:.80}")
     return np.array(value, np.float64).reshape(points, 3)
 

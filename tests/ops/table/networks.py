@@ -315,6 +315,7 @@ LAYERS = {
     **{f"conv{n}d": case(convolved(n, False), half=MATRICES) for n in (1, 2, 3)},
     **{f"conv{n}d: computed": case(convolved(n, False, True), half=MATRICES) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": case(convolved(n, True), half=MATRICES) for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d: computed": case(convolved(n, True, True), half=MATRICES) for n in (1, 2, 3)},
     **{f"max_pool{n}d": pooled(n, dilation=maybe(st.integers(1, 2)), return_indices=maybe(BOOLS)) for n in (1, 2, 3)},
     "avg_pool1d": pooled(1, count_include_pad=maybe(BOOLS), half=MATRICES),
     **{

@@ -32,6 +32,7 @@ FINITE = {
         (
             *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
             *("conv1d: computed", "conv2d: computed", "conv3d: computed"),
+            *("conv_transpose1d: computed", "conv_transpose2d: computed", "conv_transpose3d: computed"),
         ),
         "what no input reaches is left out, or multiplied by 0, which makes NaN of infinity",
     ),

@@ -1,0 +1,122 @@
+"""The frames of many sources, read ahead; of live ones the newest."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from trtnn.errors import ImageError
+from trtnn.vision.gpu_io import NVIMAGECODEC, JpegReader
+from trtnn.vision.images import MAX_PIXELS, check_data, decode_image, most_bytes, read_bytes
+from trtnn.vision.sources import VIDEO_SUFFIXES, Frame, Source
+
+
+def read_frames(
+    sources: list[Source],
+    on_error: Callable[[Source, ImageError], None],
+    max_pixels: int = MAX_PIXELS,
+    threads: int | None = None,
+    by_gpu: bool = False,
+    every_frame: bool = True,
+) -> Iterator[tuple[Source, Frame]]:
+    """Yield the frames of sources, in order; images behind are read ahead by several threads.
+
+    Args:
+        sources: any number; files that are images are read ahead, at most twice as many as there are threads.
+        on_error: called, in order as well, with a source that cannot be read, or not to its end; the next one follows.
+        max_pixels: the most that an image may have.
+        threads: how many read; by default as many as there are processors, and 16 at most.
+        by_gpu: let nvImageCodec read files that are JPEGs, where it is installed: such images lie on the GPU.
+        every_frame: take each of a live source's frames, so that who is slower than it lags more and more; else the
+            newest that there is, and those that came before it meanwhile are dropped.
+    """
+    from collections import deque
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    threads = min(16, os.cpu_count() or 1) if threads is None else threads
+    ahead: deque[tuple[Source, Future[Frame] | None]] = deque()
+    rest, gpu = iter(sources), JpegReader() if by_gpu else None
+    with ThreadPoolExecutor(threads, "trtnn-read") as pool:
+        try:
+            while True:
+                while len(ahead) < 2 * threads and (source := next(rest, None)) is not None:
+                    is_image = source.path is not None and source.path.suffix.lower() not in VIDEO_SUFFIXES
+                    future = pool.submit(_read_image, source, max_pixels, gpu) if is_image else None
+                    ahead.append((source, future))
+                if not ahead:
+                    return
+                source, future = ahead.popleft()
+                try:
+                    if future is not None:
+                        yield source, future.result()
+                    else:
+                        frames = source.read(max_pixels)
+                        for frame in newest(frames) if source.is_live and not every_frame else frames:
+                            yield source, frame
+                except ImageError as error:
+                    on_error(source, error)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_image(source: Source, max_pixels: int, gpu: JpegReader | None) -> Frame:
+    """Return what a file holds, an image, read by the GPU where that can be."""
+    if gpu is None or source.path is None:
+        return next(source.read(max_pixels))
+    data = read_bytes(source.path, most_bytes(max_pixels))
+    by_opencv = functools.partial(decode_image, data, source.name, max_pixels)
+    image = gpu.decode(data, check_data(data, source.name, max_pixels), by_opencv)
+    return Frame(by_opencv()) if image is None else Frame(image, reader=NVIMAGECODEC)
+
+
+class _Newest:
+    """What a thread that reads frames leaves for who takes them."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.frame: Frame | None = None
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def put(self, frames: Iterator[Frame]) -> None:
+        """Read all frames, until nobody wants any more."""
+        error = None
+        try:
+            for frame in frames:
+                with self.changed:
+                    self.frame = frame
+                    self.changed.notify()
+                    if self.is_over:
+                        return
+        except BaseException as raised:  # it is raised where frames are taken
+            error = raised
+        with self.changed:
+            self.error, self.is_over = error, True
+            self.changed.notify()
+
+    def take(self) -> Frame | None:
+        """Wait for a frame, and return it; None where there is no more."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.frame is not None or self.is_over)
+            frame, self.frame = self.frame, None
+        return frame
+
+
+def newest(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Yield of frames that come by themselves the newest whenever one is asked for; those before it are dropped.
+
+    The last one is always yielded, and what ends the frames is raised behind it.
+    """
+    state = _Newest()
+    thread = threading.Thread(target=state.put, args=(frames,), name="trtnn-live", daemon=True)
+    thread.start()
+    try:
+        while (frame := state.take()) is not None:
+            yield frame
+        if state.error is not None:
+            raise state.error
+    finally:
+        with state.changed:
+            state.is_over = True
