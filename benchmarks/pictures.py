@@ -427,7 +427,8 @@ def rate_of(pictures: Callable[[int], Iterable[Any]], count: int, times: int = 3
 def part_stream(rows: Rows, args: argparse.Namespace) -> None:
     from trtnn import Detector
     from trtnn.vision import write_image
-    from trtnn.vision.sources import file_source, read_frames
+    from trtnn.vision.frames import read_frames
+    from trtnn.vision.sources import file_source
 
     count, image = 2000, noise(*PICTURE)
     pictures = [image.copy() for _ in range(64)]

@@ -31,6 +31,15 @@ class Net(Module):
 PICTURES = [np.full((40 + i, 90 - i, 3), color, np.uint8) for i, color in enumerate(((9, 90, 200), (250, 3, 30), 77))]
 
 
+def check_best(best, model, pipeline, image, count):
+    """Compare the likeliest classes of an image with torch's softmax of what the layer makes of its mean colour."""
+    pixels, _ = PIPELINES[pipeline].preprocess([image], (32, 48))
+    logits = torch.from_numpy(model.fc.weight.data) @ torch.from_numpy(pixels[0].mean((1, 2)))
+    scores, indices = logits.softmax(0).topk(count)
+    assert [row.class_index for row in best] == indices.tolist()
+    np.testing.assert_allclose([row.score for row in best], scores, rtol=1e-4)
+
+
 def test_the_likeliest_come_first_with_their_probabilities():
     model = Net(names=list("abcdefg"))
     classifier = trtnn.Classifier(model, top=3)
@@ -39,11 +48,7 @@ def test_the_likeliest_come_first_with_their_probabilities():
     found = classifier(PICTURES)
     assert len(found) == 3  # the last batch is not full
     for image, best in zip(PICTURES, found, strict=True):
-        pixels, _ = PIPELINES["imagenet"].preprocess([image], (32, 48))
-        logits = torch.from_numpy(model.fc.weight.data) @ torch.from_numpy(pixels[0].mean((1, 2)))
-        scores, indices = logits.softmax(0).topk(3)
-        assert [row.class_index for row in best] == indices.tolist()
-        np.testing.assert_allclose([row.score for row in best], scores, rtol=1e-4)
+        check_best(best, model, "imagenet", image, 3)
 
 
 def test_more_than_there_are_is_all_of_them():
@@ -105,11 +110,7 @@ class Probabilities(Net):
 def test_probabilities_are_taken_as_they_are():
     model = Probabilities()
     for image, best in zip(PICTURES, trtnn.Classifier(model)(PICTURES), strict=True):
-        pixels, _ = PIPELINES["yolo-classify"].preprocess([image], (32, 48))
-        logits = torch.from_numpy(model.fc.weight.data) @ torch.from_numpy(pixels[0].mean((1, 2)))
-        scores, indices = logits.softmax(0).topk(5)
-        assert [row.class_index for row in best] == indices.tolist()
-        np.testing.assert_allclose([row.score for row in best], scores, rtol=1e-4)
+        check_best(best, model, "yolo-classify", image, 5)
 
 
 def test_logits_are_no_probabilities():

@@ -68,7 +68,7 @@ class VerificationError(TrtnnError, ArithmeticError):
 
 
 class BuildError(TrtnnError, RuntimeError):
-    """TensorRT refused a layer or could not build the network."""
+    """TensorRT refused a layer or could not build the network, or a build is not the one that its lock holds."""
 
 
 class EngineError(TrtnnError, RuntimeError):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.twins.scaling import drawing
 from trtnn.examples.digits.deformable import sampled_deform_conv2d
 
 
@@ -219,10 +220,7 @@ class CenterNet(nn.Module):
 def well_scaled(model, size=64, seed=0):
     """Give random weights that neither drown nor amplify, offsets of about a pixel, and heat maps with many peaks."""
     generator = torch.Generator().manual_seed(seed)
-
-    def normal_(tensor, mean, std):
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * std + mean)
-
+    normal_ = drawing(generator)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from unittest import mock
 
 import numpy as np
@@ -16,6 +16,15 @@ def without_weights(make, *args, **kwargs) -> nn.Module:
         return make(*args, **kwargs)
 
 
+def drawing(generator: torch.Generator) -> Callable[[Tensor, float, float], None]:
+    """Return what fills a tensor with normal numbers of a mean and a standard deviation."""
+
+    def normal_(tensor: Tensor, mean: float, std: float) -> None:
+        tensor.copy_(torch.randn(tensor.shape, generator=generator) * std + mean)
+
+    return normal_
+
+
 @torch.no_grad()
 def well_scaled(model: nn.Module, last: Iterable[nn.Conv2d], images: Tensor, seed: int = 0) -> nn.Module:
     """Give ``model`` random weights and return it in eval mode.
@@ -24,11 +33,7 @@ def well_scaled(model: nn.Module, last: Iterable[nn.Conv2d], images: Tensor, see
     shifts lie about 1.5, where SiLU and LeakyReLU are nearly straight: about 0 rounding is amplified a hundred times.
     The ``last`` convolutions give logits that spread by 1.5 about 0.
     """
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal_(tensor: Tensor, mean: float, std: float) -> None:
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * std + mean)
-
+    normal_ = drawing(torch.Generator().manual_seed(seed))
     last, norms = list(last), [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.weight.requires_grad:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from benchmarks.twins.numbered import Numbered
 from benchmarks.twins.scaling import cells_of, pictures, well_scaled, without_weights
 from trtnn.examples.digits.network import Concat
 
@@ -79,31 +80,26 @@ class Detect(nn.Module):
         return torch.cat(levels, 1)
 
 
-class YOLOv3(nn.Module):
-    """The detector; ``head`` is ``"decoded"`` or ``"raw"``, which train mode always gives."""
+class YOLOv3(Numbered):
+    """The detector."""
 
     def __init__(self, name: str, classes: int = 80, version: str = "darknet", head: str = "decoded") -> None:
-        super().__init__()
-        self.version, self.head = version, head
-        self.model, self.sources = nn.ModuleList(), []
+        super().__init__(head)
+        self.version = version
         (self._tiny if name == "yolov3-tiny" else self._full)()
         sources, channels = ((19, 15), [256, 512]) if name == "yolov3-tiny" else ((27, 22, 15), [256, 512, 1024])
-        self._add(Detect(name, classes, channels, version), *sources)
-
-    def _add(self, layer: nn.Module, *sources: int) -> None:
-        self.model.append(layer)
-        self.sources.append(sources or (-1,))
+        self.add(Detect(name, classes, channels, version), *sources)
 
     def _conv(self, c1: int, c2: int, k: int, s: int = 1, source: int = -1) -> None:
-        self._add(Conv(c1, c2, k, s, self.version), source)
+        self.add(Conv(c1, c2, k, s, self.version), source)
 
     def _up(self, layer: int) -> None:
-        self._add(nn.Upsample(scale_factor=2))
-        self._add(Concat(), -1, layer)
+        self.add(nn.Upsample(scale_factor=2))
+        self.add(Concat(), -1, layer)
 
     def _blocks(self, c1: int, c2: int, n: int, shortcut: bool) -> None:
         blocks = [Bottleneck(c2 if i else c1, c2, shortcut, self.version) for i in range(n)]
-        self._add(blocks[0] if n == 1 else nn.Sequential(*blocks))
+        self.add(blocks[0] if n == 1 else nn.Sequential(*blocks))
 
     def _full(self) -> None:
         self._conv(3, 32, 3)
@@ -129,22 +125,16 @@ class YOLOv3(nn.Module):
     def _tiny(self) -> None:
         self._conv(3, 16, 3)
         for c in (32, 64, 128, 256, 512):
-            self._add(nn.MaxPool2d(2, 2))
+            self.add(nn.MaxPool2d(2, 2))
             self._conv(c // 2, c, 3)
-        self._add(Edge(self.version))
-        self._add(nn.MaxPool2d(2, 1))
+        self.add(Edge(self.version))
+        self.add(nn.MaxPool2d(2, 1))
         self._conv(512, 1024, 3)
         self._conv(1024, 256, 1)
         self._conv(256, 512, 3)  # 15, the coarse level
         self._conv(256, 128, 1, source=14)
         self._up(8)
         self._conv(384, 256, 3)  # 19, the fine level
-
-    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
-        seen = [images]  # so that -1 is the one before
-        for layer, sources in zip(self.model, self.sources, strict=True):
-            seen.append(layer(*(seen[-1] if source == -1 else seen[source + 1] for source in sources)))
-        return seen[-1] if self.training or self.head == "raw" else self.model[-1].decode(seen[-1])
 
 
 def make(name: str, classes: int, version: str = "darknet", size: int = 64) -> YOLOv3:

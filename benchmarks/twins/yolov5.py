@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from benchmarks.twins.scaling import drawing
 from trtnn.examples.digits.network import YOLOv5
 
 __all__ = ["YOLOv5", "well_scaled"]
@@ -21,10 +22,7 @@ def well_scaled(model: YOLOv5, size: int | tuple[int, int], seed: int = 0) -> YO
     all vary.
     """
     generator = torch.Generator().manual_seed(seed)
-
-    def normal_(tensor: Tensor, mean: float, std: float) -> None:
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * std + mean)
-
+    normal_ = drawing(generator)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

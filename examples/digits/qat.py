@@ -32,7 +32,6 @@ from trtnn.examples.digits.train import LARGEST_GRADIENT, SceneStream
 from trtnn.models import from_state_dict
 
 PEAK_RATE = 1e-4
-MEASURED_AT_ONCE = 4  # pictures
 LOW, HIGH = -128, 127
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks import coverage, zoo
 from benchmarks.zoo import timm_models
 from benchmarks.zoo.torchvision_models import import_torchvision
-from trtnn.from_torch.converters import _REGISTERED
+from trtnn.from_torch.operations.converters import _REGISTERED
 
 
 class Sum(nn.Module):
@@ -163,7 +163,7 @@ def test_how_much_an_output_changes(one, other, by):
 
 def options(**more):
     plain = {"sources": ["transformers"], "most": None, "seed": 0, "again": [], "build": False, "build_most": 1000.0}
-    return argparse.Namespace(**{**plain, "timeout": 60.0, "memory": 32.0, **more})
+    return argparse.Namespace(**{**plain, "timeout": 600.0, "memory": 32.0, **more})
 
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path, monkeypatch):

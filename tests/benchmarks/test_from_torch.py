@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -47,7 +48,7 @@ def args(tmp_path, monkeypatch):
     monkeypatch.setattr(from_torch, "make", make)
     return argparse.Namespace(
         what="gpu", out=tmp_path, task=Task("", NAME, 2), model=[NAME], batch=[1], level=0, gpus=["0"],
-        aux_streams=None, compare_torch=True, trt_python=sys.executable, end=time.monotonic() + 60,
+        aux_streams=None, compare_torch=True, trt_python=sys.executable, end=math.inf,
         timing=tmp_path / "none",
     )  # fmt: skip
 
@@ -185,7 +186,6 @@ def test_a_step_that_fails_says_its_last_line(args, monkeypatch, tmp_path):
     assert from_torch.run_step(Task("torch", NAME), args) == {"failed": "no time was left"}
 
 
-@pytest.mark.timeout(60)
 def test_a_step_that_hangs_ends_with_what_it_started(args, monkeypatch, tmp_path):
     """Its helper holds a pipe open, whose end says that it is gone."""
     pipe = tmp_path / "pipe"

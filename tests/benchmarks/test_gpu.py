@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
+import math
 import time
 
 import pytest
@@ -24,9 +25,7 @@ def args(tmp_path):
     options |= {"models_only": False}
     (tmp_path / "out").mkdir()
     folders = {"out": tmp_path / "out", "timing": tmp_path / "packed"}
-    return argparse.Namespace(
-        **options, **folders, end=time.monotonic() + 60, level=1, aux_streams=None, trt_python="python"
-    )
+    return argparse.Namespace(**options, **folders, end=math.inf, level=1, aux_streams=None, trt_python="python")
 
 
 @pytest.fixture
@@ -97,7 +96,6 @@ def test_each_model_and_batch_has_a_gpu_of_its_own(args, ran):
     assert gpu.grouped(levels) == [[levels[0]], [levels[1]]]
 
 
-@pytest.mark.timeout(20)
 def test_a_process_that_cannot_start_ends_the_run(args, monkeypatch):
     """Its GPU is free again for the groups that wait for one."""
 

@@ -39,6 +39,17 @@ def test_a_checkpoint_of_no_known_model(run, tmp_path):
     assert result.out.endswith("2 tensors, 3 numbers, 0.0 MB\nmodel: none that trtnn knows\n")
 
 
+def test_numbers_that_are_none_are_told(run, tmp_path):
+    weights = {name: np.ones(2, np.float32) for name in "abcd"}
+    weights["a"][1] = weights["b"][0] = np.nan
+    weights["c"][1] = -np.inf
+    trtnn.save({**weights, "steps": np.array(3)}, tmp_path / "a.npz")
+    assert "\nnan or inf in a, b, c\n" in run("inspect", tmp_path / "a.npz").out
+    halves = {"w": torch.tensor([1.0, float("inf")], dtype=torch.bfloat16), "v": torch.ones(2, dtype=torch.bfloat16)}
+    torch.save(halves, tmp_path / "b.pt")
+    assert "\nnan or inf in w\n" in run("inspect", tmp_path / "b.pt").out
+
+
 def test_a_training_checkpoint_says_what_was_taken_and_more(run, tmp_path):
     content = {"model": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}, "names": ["cat", "d\x1b[2Jog"], "epoch": 3}
     torch.save({**content, "train_args": {"imgsz": 320, "lr0": 0.01}}, tmp_path / "a.pt")

@@ -95,14 +95,6 @@ def test_complete_iou_against_torchvision_s_definition():
     )
 
 
-@pytest.fixture
-def one_thread():  # small layers on busy cores: threads wait for one another longer than they work
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_loss_falls_on_one_batch():
     torch.manual_seed(0)

@@ -22,7 +22,7 @@ SEED = 1 if MORE == 1 else random.randrange(10**9)
 COUNT = 2000
 
 
-@pytest.mark.timeout(300 * MORE)
+@pytest.mark.timeout(1200 * MORE)
 def test_no_damaged_or_forged_file_is_taken_for_what_it_is_not():
     command = [sys.executable, "-m", "tests.fuzz.engine_files", str(SEED), str(COUNT * MORE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)

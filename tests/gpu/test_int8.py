@@ -5,25 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.quantization.networks import filled, images, quantize
+from tests.quantization.networks import Rounded, filled, images, quantize
 from trtnn import functional as F
-from trtnn.modules import Conv2d, ConvTranspose2d, Identity, Linear, MaxPool2d, Module, Sequential, SiLU, Upsample
-from trtnn.parameter import Buffer
+from trtnn.modules import Conv2d, ConvTranspose2d, Linear, MaxPool2d, Module, Sequential, SiLU, Upsample
 
 OPTIONS = {"optimization_level": 1, "timing_cache": False, "progress": False}
-
-
-class Rounded(Module):
-    """Rounds its input, and computes with it so that there is a layer."""
-
-    def __init__(self, scale: float, largest: float) -> None:
-        super().__init__()
-        self.inner = Identity()
-        self.inner.output_scale = Buffer((), data=np.float32(scale))
-        self.inner.quant_max = Buffer((), data=np.float32(largest))
-
-    def forward(self, x):
-        return self.inner(x * 1.0) * 1.0
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.1, 1 / 127, 3.1e-3])
@@ -31,9 +17,7 @@ def test_an_engine_rounds_to_int8_as_the_reference_does(scale):
     """Halves, the ends of the range, infinities and ordinary numbers, element by element."""
     steps = np.concatenate([np.arange(-140, 140, 0.5), images(1, 6000)[0] * 60, [np.inf, -np.inf, 1e9, -0.0]])
     x = (steps * scale).astype(np.float32).reshape(1, -1)
-    model = Rounded(scale, 127)
-    model.inputs = {"x": x.shape}
-    network = model.trace()
+    network = Rounded(scale, 127, x.shape).trace()
     with network.build(**OPTIONS) as engine:
         result, expected = engine(x), network.run(x)
     assert np.abs(result - expected).max() <= scale * 1.0001, "more than one step"

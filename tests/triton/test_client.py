@@ -1,6 +1,7 @@
 """A client to models of a server, held against the network itself; the server is tests/triton/stub.py."""
 
 import socket
+import threading
 
 import numpy as np
 import pytest
@@ -77,7 +78,8 @@ def test_a_server_that_stays_busy(url, served):
 
 
 def test_a_server_that_does_not_answer_in_time(url, served):
-    remote = TritonModel(url, timeout_s=0.5)
+    remote = TritonModel(url)
+    remote._timeout_s, remote._clients = 0.5, threading.local()  # another client, for this limit
     served.hangs.set()
     message = message_of(EngineError, remote.run_flat, np.zeros((1, 3, 160, 160), np.float32))
     assert f"no answer from the server at {remote.address.host} within 0.5 s" in message
@@ -131,7 +133,7 @@ def test_an_address_where_nobody_answers(scheme, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
-        message = message_of(EngineError, TritonModel, f"{scheme}://{host}/digits", timeout_s=1)
+        message = message_of(EngineError, TritonModel, f"{scheme}://{host}/digits")
     assert f"nobody answers at {host}" in message
     assert "start it: tritonserver --model-repository=REPOSITORY, with digits in it" in message
 

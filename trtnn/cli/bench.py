@@ -18,13 +18,13 @@ from trtnn.cli.options import (
     ModelName,
     Size,
     Weights,
-    example_inputs,
     load_what,
     refuse,
     resized_inputs,
     write_json,
 )
 from trtnn.cli.program import command, log, print_line
+from trtnn.cli.samples import example_inputs
 from trtnn.engine.bench import ROUNDS, RUNS, bench_engine, circumstances
 from trtnn.engine.engine import check_gpu
 from trtnn.engine.file import SUFFIXES

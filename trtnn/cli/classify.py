@@ -12,16 +12,10 @@ from rich.table import Table
 
 from trtnn.classifier import Classifier
 from trtnn.cli.images import find_pictures, read_or_skip, tell_unread
-from trtnn.cli.options import (
-    Json,
-    MaxPixels,
-    Names,
-    chunks,
-    given_names,
-    write_json,
-)
+from trtnn.cli.options import Json, MaxPixels, Names, given_names, write_json
 from trtnn.cli.program import command, log, out, print_line
 from trtnn.cli.runners import Recursive, Runner, Source, with_runner
+from trtnn.cli.samples import chunks
 from trtnn.cli.tables import MAX_ROWS
 from trtnn.vision import PIPELINES
 from trtnn.vision.detections import label_of

@@ -19,13 +19,13 @@ from trtnn.cli.options import (
     Tf32,
     Weights,
     What,
-    example_inputs,
     load_what,
     refuse,
     resized_inputs,
     write_json,
 )
 from trtnn.cli.program import command, log, print_line
+from trtnn.cli.samples import example_inputs
 from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError
 

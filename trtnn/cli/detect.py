@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,21 +16,22 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from trtnn.cli.images import find_all, tell_unread
+from trtnn.cli.images import find_all, note_unread, tell_unread
 from trtnn.cli.options import Confidence, MaxPixels, Names, Overlap, PipelineName, given_names, refuse
+from trtnn.cli.places import Place, files_of, is_video, places_of
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.ray import detect_by_ray
-from trtnn.cli.results import LABELS, REPORTS, Format, Result, Writer, Yolo, open_writers
+from trtnn.cli.results import LABELS, Format, Result, Writer, Yolo, open_writers
 from trtnn.cli.runners import Recursive, Runner, with_runner
 from trtnn.cli.tables import MAX_ROWS, counted, print_detections
 from trtnn.cli.written import ResultFolder
 from trtnn.detector import Detector
-from trtnn.errors import ArgumentError, ImageError
-from trtnn.files import file_name
-from trtnn.vision import SUFFIXES, Detection, Detections
+from trtnn.errors import ArgumentError
+from trtnn.vision import Detection, Detections
 from trtnn.vision import draw as draw_boxes
+from trtnn.vision.frames import read_frames
 from trtnn.vision.images import MAX_PIXELS, encode_image
-from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Frame, Source, read_frames
+from trtnn.vision.sources import Frame, Source
 from trtnn.vision.video import VideoWriter
 
 
@@ -119,14 +119,14 @@ def detect(
     detector = Detector(opened, **options)
     labels = detector.labels if names is None else given_names(names, detector.classes)
     folder = ResultFolder(Path(output))
-    places = _places(found, folder.path, draw and f".{draw.value}")
-    written = _written(folder.path, formats, () if no_draw else places.values(), places.values())
+    places = places_of(found, folder.path, draw and f".{draw.value}")
+    written = files_of(folder.path, formats, () if no_draw else places.values(), places.values())
     folder.check(written, force)
     ready = runner.ready(opened)
     if ready is not opened:
         detector = Detector(ready, **options)
 
-    paths = [source.path for source, _ in found if source.path is not None and not _is_video(source.path)]
+    paths = [source.path for source, _ in found if source.path is not None and not is_video(source.path)]
     writers = open_writers(
         formats, folder, labels, detector.classes, paths if len(paths) == len(found) else None, detector.task
     )
@@ -135,11 +135,8 @@ def detect(
     under_way: deque[tuple[Source, Frame]] = deque()
 
     def images() -> Iterator[Any]:
-        def skip(source: Source, error: ImageError) -> None:
-            unread.append(source.name)
-            print_note("skipped", "yellow", error)
-
         on_gpu = gpu_jpeg and detector.device == "cuda"
+        skip = partial(note_unread, unread)
         frames = read_frames([source for source, _ in found], skip, max_pixels, by_gpu=on_gpu, every_frame=every_frame)
         for item in frames:
             under_way.append(item)
@@ -165,24 +162,11 @@ def detect(
 
 
 @dataclass
-class _Place:
-    """Where what is detected in a source is drawn, and its labels are written: as an image, and as a video."""
-
-    image: Path | None
-    video: Path | None
-    labels: Path
-
-    @property
-    def drawn(self) -> list[Path]:
-        return [path for path in (self.image, self.video) if path is not None]
-
-
-@dataclass
 class _Detected:
     """What was detected: each image is drawn and written at once, and what is shown at the end is kept."""
 
     folder: ResultFolder
-    places: dict[str, _Place]
+    places: dict[str, Place]
     draws: bool
     force: bool
     labels: Sequence[str] | None
@@ -234,61 +218,3 @@ class _Detected:
             for writer in self.writers:
                 stack.callback(writer.close)
             stack.callback(self._end_video)
-
-
-def _written(
-    folder: Path, formats: Iterable[Format], drawn: Iterable[_Place], labelled: Iterable[_Place]
-) -> list[Path]:
-    """Return the files that are known to be written: reports first, then what is drawn, and labels."""
-    formats = list(dict.fromkeys(formats))
-    written = [folder / name for kind in formats for name in REPORTS[kind]]
-    written += [path for place in drawn for path in place.drawn]
-    return written + ([folder / LABELS / place.labels for place in labelled] if Format.yolo in formats else [])
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _places(found: Iterable[tuple[Source, Path | None]], output: Path, suffix: str | None) -> dict[str, _Place]:
-    """Return by source where it is drawn: at its own path in a folder, with a number where that is a source, or taken.
-
-    Args:
-        found: the sources, each with the folder it was found in.
-        output: the folder for them.
-        suffix: of the drawn images, None for their own.
-    """
-    found = list(found)
-    taken = {source.path.resolve() for source, _ in found if source.path is not None}
-    taken_labels: set[Path] = set()
-
-    def free(inner: Path, taken: set[Path]) -> Path:
-        numbered = (inner.with_stem(f"{inner.stem}-{number}") for number in itertools.count(2))
-        path = next(path for path in itertools.chain([inner], numbered) if path.resolve() not in taken)
-        taken.add(path.resolve())
-        return path
-
-    places = {}
-    for source, root in found:
-        inner = _inner(source, root)
-        own = inner.suffix if inner.suffix.lower() in SUFFIXES else ".png"
-        video = image = None
-        if source.path is None or not _is_video(source.path):
-            image = free(output / inner.with_suffix(suffix or own), taken)
-        if (source.path is None and source.name != STANDARD_INPUT) or image is None:
-            video = free(output / inner.with_suffix(".mp4"), taken)
-        labels = free(output / LABELS / inner.with_suffix(".txt"), taken_labels)
-        places[source.name] = _Place(image, video, labels.relative_to(output / LABELS))
-    return places
-
-
-def _inner(source: Source, root: Path | None) -> Path:
-    """Return a source's path within the folder of results, with its own suffix."""
-    if source.path is not None:
-        return source.path.relative_to(root) if root is not None else Path(source.path.name)
-    if source.name == STANDARD_INPUT:
-        return Path("stdin")
-    if source.name.isdecimal():
-        return Path(f"camera-{source.name}")
-    place = re.split(r"[?#]", source.name.partition("://")[2])[0].split("@")[-1].rstrip("/")
-    return Path(file_name(place.rpartition("/")[2]) or "stream")

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from trtnn.accuracy.report import TOLERANCE
-from trtnn.cli.options import ModelName, Size, Tolerance, Weights, What, load_what, read_samples, resized_inputs
+from trtnn.cli.options import ModelName, Size, Tolerance, Weights, What, load_what, resized_inputs
 from trtnn.cli.program import command, print_line
+from trtnn.cli.samples import read_samples
 
 
 @command("trtnn fp16 yolov5s.pt --samples photos/", "trtnn fp16 yolov5s.pt --samples 'photos/*.png' --size 320")

@@ -101,6 +101,12 @@ def read_or_skip(paths: Iterable[Path], max_pixels: int, skipped: list[Path]) ->
     return images
 
 
+def note_unread(unread: list[str], source: Source, error: ImageError) -> None:
+    """Say that a source is skipped, and add its name to those that were."""
+    unread.append(source.name)
+    print_note("skipped", "yellow", error)
+
+
 def tell_unread(unread: Sequence[object], count: int, things: str = "picture") -> None:
     """End the command with an error where pictures, or other sources, were skipped.
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 import trtnn
-from trtnn.cli.options import EngineFile, Json, Picture, example_inputs, write_json
+from trtnn.cli.options import EngineFile, Json, Picture, write_json
 from trtnn.cli.program import command, log, print_line
+from trtnn.cli.samples import example_inputs
 from trtnn.files import check_writable
 
 

@@ -72,9 +72,9 @@ def detect_by_ray(
         print_note("interrupted", "yellow", f"{of} are in {output}; the same command goes on")
         raise
     labels = None if names is None else given_names(names, job.classes()[1])
-    unread = _write(job, formats, labels, images)
-    total = counted(done.detections, "detection")
-    print_line(f"{counted(done.images, 'picture')}, {total}: {output}")
+    total, unread = _write(job, formats, labels, images)
+    of_them = f" ({done.images:,} of them in this run)" if before else ""
+    print_line(f"{counted(total.images, 'picture')}{of_them}, {counted(total.detections, 'detection')}: {output}")
     if unread:
         more = ", ..." if len(unread) > _MOST_SHOWN else ""
         shown = ", ".join(unread[:_MOST_SHOWN])
@@ -98,9 +98,11 @@ def _image_of(name: str, path: Path | None) -> str:
     raise ArgumentError(f"--ray takes pictures, and not {what}", "files and addresses that all workers can read")
 
 
-def _write(job: Job, formats: Sequence[Format], labels: Sequence[str] | None, images: Sequence[str]) -> list[str]:
-    """Write what is in the parts in other formats beside them; return the images that could not be read."""
-    unread: list[str] = []
+def _write(
+    job: Job, formats: Sequence[Format], labels: Sequence[str] | None, images: Sequence[str]
+) -> tuple[Progress, list[str]]:
+    """Write what is in the parts in other formats beside them; return what they hold, and the images not read."""
+    total, unread = Progress(), list[str]()
     paths = [Path(image) for image in images if "://" not in image]
     with tempfile.TemporaryDirectory() as temporary:
         folder = ResultFolder(Path(temporary))
@@ -109,6 +111,7 @@ def _write(job: Job, formats: Sequence[Format], labels: Sequence[str] | None, im
         all_files = paths if len(paths) == len(images) else None
         writers = list(open_writers(formats, folder, labels or names, classes, all_files))
         for table in job.tables():
+            total += Progress.of(table)
             for row in table.to_pylist():
                 if row["error"] is not None:
                     unread.append(row[SOURCE])
@@ -121,4 +124,4 @@ def _write(job: Job, formats: Sequence[Format], labels: Sequence[str] | None, im
         for writer in writers:
             writer.close()
         job.put([Path(temporary, name) for form in formats for name in REPORTS[form]])
-    return unread
+    return total, unread

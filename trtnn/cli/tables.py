@@ -85,6 +85,10 @@ def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
     numbers = sum(array.size for array in state_dict.values())
     size_bytes = sum(array.nbytes for array in state_dict.values())
     print_line(f"\n{counted(len(state_dict), 'tensor')}, {counted(numbers, 'number')}, {megabytes(size_bytes)}")
+    broken = [name for name, array in state_dict.items() if not _is_finite(array)]
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        print_line(harmless_text(f"nan or inf in {', '.join(broken[:3])}{more}"))
     for key, value in metadata_of(state_dict).items():
         if key not in _NOT_SHOWN:
             print_line(f"{key}: {harmless_text(_shown(value))}")
@@ -94,6 +98,13 @@ def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
     print_line(
         harmless_text(f"model: {model or (f'{unknown}, which trtnn has not' if unknown else 'none that trtnn knows')}")
     )
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Whether all numbers are; those of fewer than 16 bits are, and NumPy's own test knows not all others' types."""
+    if array.dtype.kind in "biu" or array.dtype.itemsize < 2:
+        return True
+    return bool(np.isfinite(array if array.dtype.kind == "f" else array.astype(np.float32)).all())
 
 
 def _cut(text: str) -> str:

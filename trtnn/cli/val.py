@@ -6,6 +6,7 @@ import itertools
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from rich.progress import track
 
 import trtnn
-from trtnn.cli.images import tell_unread
+from trtnn.cli.images import note_unread, tell_unread
 from trtnn.cli.options import (
     Batch,
     Cache,
@@ -27,20 +28,21 @@ from trtnn.cli.options import (
     Overlap,
     PipelineName,
     Size,
-    example_inputs,
     given_names,
     write_json,
 )
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.runners import CHECKPOINTS, Runner
+from trtnn.cli.samples import example_inputs
 from trtnn.detector import Detector
 from trtnn.engine.bench import bench_engine
-from trtnn.errors import ArgumentError, ImageError
+from trtnn.errors import ArgumentError
 from trtnn.table import render
 from trtnn.vision.coco import KINDS, CocoEvaluation, CocoResults, check_pycocotools, match_categories
 from trtnn.vision.datasets import DataSet, Measured, read_dataset
+from trtnn.vision.frames import read_frames
 from trtnn.vision.images import MAX_PIXELS
-from trtnn.vision.sources import Source, file_source, read_frames
+from trtnn.vision.sources import file_source
 
 _BENCH_ROUNDS, _BENCH_RUNS = 5, 30
 _THINGS = {"bbox": "boxes", "segm": "masks", "keypoints": "poses"}  # by the word of COCO's tool
@@ -122,7 +124,8 @@ def val(
         print_line(_table(evaluation, truth, _THINGS[kind]))
     speed: dict[str, Any] = {"batch": detector.batch, "ms_per_image": 1e3 * median(seconds)}
     rate = f"{1e3 / speed['ms_per_image']:,.1f} images a second"
-    print_line(f"{speed['ms_per_image']:.3g} ms an image from memory to boxes, {rate}, batch {detector.batch}")
+    milliseconds = f"{speed['ms_per_image']:.{2 if speed['ms_per_image'] < 10 else 0}f}"
+    print_line(f"{milliseconds} ms an image from memory to boxes, {rate}, batch {detector.batch}")
     if isinstance(ready, trtnn.Engine):
         with log.status("timing"):
             benchmark = bench_engine(ready, example_inputs(ready.inputs, None, {}), _BENCH_ROUNDS, _BENCH_RUNS)
@@ -137,13 +140,8 @@ def _detect(
     detector: Detector, truth: DataSet, results: CocoResults, unread: list[str], max_pixels: int
 ) -> list[float]:
     """Detect in all images, and return the seconds that each batch took for one image."""
-
-    def skip(source: Source, error: ImageError) -> None:
-        unread.append(source.name)
-        print_note("skipped", "yellow", error)
-
     by_name = {str(image.path): image for image in truth.images}
-    frames = read_frames([file_source(image.path) for image in truth.images], skip, max_pixels)
+    frames = read_frames([file_source(image.path) for image in truth.images], partial(note_unread, unread), max_pixels)
     seconds = []
     with_progress = track(frames, "measuring", total=len(truth.images), console=log, disable=not sys.stderr.isatty())
     while part := list(itertools.islice(with_progress, detector.batch)):

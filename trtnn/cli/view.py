@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,19 +10,9 @@ import typer
 
 import trtnn
 from trtnn.cli.compare import trace_as
-from trtnn.cli.options import (
-    Batch,
-    Half,
-    Picture,
-    Size,
-    Weights,
-    example_inputs,
-    load_what,
-    read_samples,
-    refuse,
-    resized_inputs,
-)
+from trtnn.cli.options import Batch, Half, Picture, Size, Weights, load_what, refuse, resized_inputs
 from trtnn.cli.program import command, log, print_line, print_note
+from trtnn.cli.samples import example_inputs, read_samples
 from trtnn.cli.sources import check_exists, fill_empty, is_model, make_model, source_path
 from trtnn.cli.tables import megabytes
 from trtnn.engine.file import SUFFIXES
@@ -93,12 +84,20 @@ def view(
         if against is None:
             return [first]
         with log.status(f"looking at {against}"):
-            if Path(against).suffix.lower() in SUFFIXES:
-                return [first, _engine(Path(against), None, None, None, None, runs)]
-            return [first, _network(against, None, None, size, batch, fp16)]
+            second = (
+                _engine(Path(against), None, None, None, None, runs)
+                if Path(against).suffix.lower() in SUFFIXES
+                else _network(against, None, None, size, batch, fp16)
+            )
+        return [_with_origin(first, what), _with_origin(second, against)]
 
     write_page(page, shown, open)
     print_line(f"{page}, {megabytes(page.stat().st_size)}")
+
+
+def _with_origin(facts: Facts, what: str) -> Facts:
+    """Return facts with what they were read from: two engines of one model have the same title."""
+    return dataclasses.replace(facts, about={"from": what, **facts.about})
 
 
 def _network(what: str, weights: Path | None, samples: str | None, size: Any, batch: Any, fp16: bool) -> Facts:

@@ -127,8 +127,11 @@ class GrowingFile:
         self._end, self._is_empty = len(head.encode()), True
 
     def add(self, entry: str) -> None:
-        """Write an entry, and the tail behind it, by one call of the system."""
-        data = (b"" if self._is_empty else self._between) + entry.encode()
+        """Write an entry, and the tail behind it, by one call of the system.
+
+        Of a file's name that is not UTF-8 the other bytes are written as JSON writes them: ``\\udcff``.
+        """
+        data = (b"" if self._is_empty else self._between) + entry.encode(errors="backslashreplace")
         self._file.seek(self._end)
         try:
             written = self._file.write(data + self._tail)

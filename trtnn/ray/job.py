@@ -45,6 +45,12 @@ class Progress(NamedTuple):
     def __add__(self, other: Progress) -> Progress:  # type: ignore[override]  of tuples it would be a longer one
         return Progress(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
+    @classmethod
+    def of(cls, table: Any) -> Progress:
+        """Count what a part's table holds."""
+        detections = sum(len(scores) for scores in table.column("scores"))
+        return cls(table.num_rows, detections, table.num_rows - table.column("error").null_count)
+
 
 class Job:
     """Detection in images, in parts, into a folder of Parquet files.
@@ -238,9 +244,7 @@ class PartWorker:
             table = self.detect.failed(rows, f"the worker died at this part of {len(rows):,} images, {count} times")
         self.write(int(part), table)
         self.files.rm_file(tries)
-        detections = sum(len(scores) for scores in table.column("scores"))
-        errors = table.num_rows - table.column("error").null_count
-        return {"images": [table.num_rows], "detections": [detections], "errors": [errors]}
+        return {name: [count] for name, count in Progress.of(table)._asdict().items()}
 
     def write(self, part: int, table: Any) -> None:
         """Write a part's file, whole or not at all: object stores put a file in one request."""
