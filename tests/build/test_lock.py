@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
 
@@ -23,7 +24,8 @@ from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import BuildConfig, Dim, get_backend
 from trtnn.build.build import _make_settings
 from trtnn.build.lock import describe_build
-from trtnn.build.pinning import PinnedLayer, Pins
+from trtnn.build.pinning import NO_PINS, PinnedLayer, Pins
+from trtnn.build.refitting import refittable
 from trtnn.build.timing_cache import unpack
 from trtnn.cuda import driver_version
 from trtnn.digest import digest
@@ -171,6 +173,23 @@ def test_a_network_object_is_built_again(machine, path):
     assert network.build(BuildConfig(lock=path, **SILENT)).description == engines[0].description
 
 
+def test_a_network_that_is_pinned_is_built_again(machine, path, monkeypatch):
+    def pin(graph, settings):
+        graph.is_pinned = True
+        graph.definition.get_layer(0).metadata = "pinned"
+        return NO_PINS
+
+    backend = get_backend()
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, strongly_typed=False))
+    monkeypatch.setattr(trtnn.build.build, "pin_layers", pin)
+    first = build(path)
+    network = net().trace()
+    assert [network.build(lock=path, **SILENT).description["lock"] for _ in range(2)] == [first.description["lock"]] * 2
+    other = net().trace()
+    other.build(**SILENT)
+    assert "trace it again" in message_of(BuildError, other.build, lock=path, **SILENT)
+
+
 def test_a_build_that_fails_writes_none(machine, path):
     machine.fails = True
     assert "could not build" in message_of(BuildError, build, path)
@@ -308,7 +327,7 @@ def test_pins_and_plugins_are_held(monkeypatch, tmp_path):
     def held(content, *pinned):
         library.write_bytes(content)
         pins = Pins([PinnedLayer(name, ()) for name in pinned], [SimpleNamespace(name="half")])
-        return describe_build(graph, {}, settings, pins, described).build
+        return describe_build(graph, refittable(graph), {}, settings, pins, described).build
 
     first = held(b"one", "0", "1", "2", "3", "4")
     assert first["options"]["plugins"] == {"dcnv2": digest(b"one")}

@@ -16,7 +16,7 @@ from trtnn.build.engine_cache import cache_key, find_or_build
 from trtnn.build.fingerprint import fingerprint
 from trtnn.build.lock import Lock, describe_build
 from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
-from trtnn.build.refitting import describe_refittable, marked
+from trtnn.build.refitting import describe_refittable, marked, refittable
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
 from trtnn.build.watching import watched
 from trtnn.engine.engine import Engine
@@ -56,7 +56,9 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
         check_compatible(graph.backend, targets)
     if not isinstance(config.refittable, bool):
         check_individual(graph.backend)
-    exchangeable = describe_refittable(graph, config.refittable) if config.refittable else {}  # before pins are set
+    # Both are told of the network as it was traced, which pins change for good.
+    exchangeable = describe_refittable(graph, config.refittable) if config.refittable else {}
+    held = None if config.lock is None else refittable(graph)
     settings, pins = _make_settings(graph, config, targets)
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_IN_ENGINE}
     show = config.progress if config.progress is not None else sys.stderr.isatty()
@@ -79,8 +81,8 @@ def build(graph: Graph, config: BuildConfig, metadata: Mapping[str, Any]) -> Eng
         raise BuildError(f"an engine file cannot hold the shapes of {name}: {error}") from error
 
     lock = None
-    if config.lock is not None:
-        lock = Lock(config.lock, graph.backend, describe_build(graph, options, settings, pins, described_now))
+    if config.lock is not None and held is not None:
+        lock = Lock(config.lock, graph.backend, describe_build(graph, held, options, settings, pins, described_now))
         options["lock"] = lock.digest
 
     def with_files(engine: Engine) -> Engine:

@@ -21,13 +21,12 @@ from typing import Any
 
 from trtnn.backend import Backend
 from trtnn.build.pinning import Pins
-from trtnn.build.refitting import refittable
 from trtnn.build.tactics import Tactic, differences, tactics_of
 from trtnn.build.timing_cache import attach, is_timing_cache, pack, unpack
 from trtnn.cuda import MULTIPROCESSORS, driver_version, gpu_attribute, gpu_name, gpus
 from trtnn.digest import digest
 from trtnn.engine.inspector import inspect_engine
-from trtnn.engine.refitting import digests_of
+from trtnn.engine.refitting import Refittable, digests_of
 from trtnn.errors import ArgumentError, BuildError, harmless_text
 from trtnn.files import atomic_write, check_writable, open_regular
 from trtnn.graph.graph import Graph
@@ -78,12 +77,18 @@ class Content:
 
 
 def describe_build(
-    graph: Graph, options: Mapping[str, Any], settings: Any, pins: Pins, description: Mapping[str, Any]
+    graph: Graph,
+    parts: Refittable,
+    options: Mapping[str, Any],
+    settings: Any,
+    pins: Pins,
+    description: Mapping[str, Any],
 ) -> Content:
     """Return what goes into a build, for a lock to hold: all that TensorRT is given, and where.
 
     Args:
         graph: what is built; its layers are pinned already.
+        parts: what of it was told before that: its arrays, and the digest of all else.
         options: how it is built, as the user said it.
         settings: the ``IBuilderConfig``.
         pins: the layers that were pinned to a type.
@@ -91,7 +96,6 @@ def describe_build(
     """
     backend, trt = graph.backend, graph.trt
     flags, sources = settings.flags, settings.get_tactic_sources()
-    parts = refittable(graph)
     here = {"name": gpu_name(), "capability": (*gpus(), "")[0], "multiprocessors": gpu_attribute(MULTIPROCESSORS)}
     build = {
         "tensorrt": repr(backend),

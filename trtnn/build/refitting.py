@@ -32,7 +32,7 @@ def refittable(graph: Graph) -> Refittable:
     if graph.skeleton is None:
         if graph.is_pinned:
             raise BuildError(
-                "this network was built before, not to take new weights, and holds the types of layers since then",
+                "this network was built before, without lock and refittable, and holds the types of layers since then",
                 "trace it again: network = model.trace(...)",
             )
         graph.skeleton = fingerprint(graph.definition, graph.trt, graph.plugins, ROLES)
