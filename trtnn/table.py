@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 
+def cell(value: Any) -> str:
+    """Return a value as the text of a cell: of a list its parts, with commas between them."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Return rows of cells as lines whose columns stand under each other.
 

@@ -50,7 +50,7 @@ from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length
 from trtnn.signals import held_signals
 from trtnn.structure import unflatten
-from trtnn.table import render_html
+from trtnn.table import cell, render_html
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -168,7 +168,7 @@ class Engine:
     def _repr_html_(self) -> str:
         d, shapes = self.description, self._shapes
         keys = ("model", "precision", "fp32_modules", "backend", "tensorrt", "targets", "gpu", "description")
-        rows = [(key.replace("_", " "), _told(d[key])) for key in keys if d.get(key)]
+        rows = [(key.replace("_", " "), cell(d[key])) for key in keys if d.get(key)]
         if shapes is None:
             rows.append(("inputs and outputs", "not known until it is loaded"))
         else:
@@ -762,10 +762,6 @@ def _check_bare(place: Place) -> Preflight:
     lacks = ("no GPU was found here; without one, model.trace().run(...) computes on the CPU",)
     what = "what a plan without trtnn's description needs: TensorRT tells where it can load it"
     return Preflight(lacks if place.gpu == "" else (), (what,), ())
-
-
-def _told(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 class GraphedEngine:

@@ -23,6 +23,7 @@ from trtnn.engine.timing import EngineTiming, holder
 from trtnn.errors import ArgumentError, DTypeError, EngineError
 from trtnn.files import open_regular
 from trtnn.shapes.call import Shapes
+from trtnn.table import cell
 from trtnn.viewer.facts import (
     Facts,
     ModuleFacts,
@@ -75,7 +76,7 @@ def engine_facts(
         if profile:
             rows = [dataclasses.replace(row, flops=None) for row in rows]
     keys = ("model", "precision", "fp32_modules", "backend", "tensorrt", "targets", "gpu", "description")
-    about = {key.replace("_", " "): _text(description[key]) for key in keys if description.get(key)}
+    about = {key.replace("_", " "): cell(description[key]) for key in keys if description.get(key)}
     about["plan"] = f"{plan_bytes / 1e6:.1f} MB"
     if timing is not None:
         about["time of all layers"] = f"{timing.milliseconds:.4f} ms, {_runs(timing.runs)}"
@@ -138,10 +139,6 @@ def _missing(rows: Sequence[RowFacts], timing: EngineTiming | None, network: Fac
 
 def _runs(count: int) -> str:
     return "of one run" if count == 1 else f"medians of {count} runs"
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _check_network(network: Facts, shapes: Shapes, model: Any) -> None:
