@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -39,6 +40,11 @@ def parse_object(data: bytes, most_values: int | None = None) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return value
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a JSON value is a number that float64 has; of whole ones JSON has larger."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _check_levels(value: Any) -> None:

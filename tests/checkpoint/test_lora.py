@@ -196,6 +196,7 @@ def test_a_convolution_in_groups_is_no_sum(tmp_path):
         ({"r": 3}, r"fc has factors of \(4, 7\) and \(5, 4\), and the ranks there are 3"),
         ({"r": True}, "a rank that is no positive whole number"),
         ({"lora_alpha": "8"}, "lora_alpha that is no number"),
+        ({"lora_alpha": 10**400}, "lora_alpha that is no number"),
         ({"use_rslora": "yes"}, "neither true nor false"),
         ({"alpha_pattern": {"(a+)+b": 2}}, "expressions that repeat something"),
         ({"alpha_pattern": {"(": 2}}, "no expression"),

@@ -93,6 +93,10 @@ def test_where_coco_s_images_are(tmp_path, place):
             {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 1], "area": "a"}]},
             "an area is a number",
         ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 10**400]}]},
+            "a bbox is four numbers",
+        ),
     ],
 )
 def test_damaged_annotations(coco, changes, words):

@@ -17,7 +17,7 @@ import numpy as np
 from trtnn.checkpoint import safetensors
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import CheckpointError
-from trtnn.strict_json import parse_object
+from trtnn.strict_json import is_number, parse_object
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _CONFIG_LIMIT_BYTES, _CONFIG_VALUES = 4_000_000, 200_000
@@ -193,7 +193,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} has a rank_pattern or an alpha_pattern that is no object")
     if not all(_is_rank(value) for value in (settled["r"], *patterns[0].values())):
         raise CheckpointError(f"{path} has a rank that is no positive whole number")
-    if not all(_is_number(value) for value in (settled["lora_alpha"], *patterns[1].values())):
+    if not all(is_number(value) for value in (settled["lora_alpha"], *patterns[1].values())):
         raise CheckpointError(f"{path} has a lora_alpha that is no number")
     if not all(isinstance(settled[key], bool) for key in ("use_rslora", "fan_in_fan_out")):
         raise CheckpointError(f"{path} has a use_rslora or fan_in_fan_out that is neither true nor false")
@@ -217,7 +217,3 @@ def _check_patterns(path: Path, patterns: Mapping[str, Any]) -> None:
 
 def _is_rank(value: Any) -> bool:
     return type(value) is int and 0 < value < 2**20
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)

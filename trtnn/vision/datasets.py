@@ -11,7 +11,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, BackendError, harmless_text
 from trtnn.files import open_regular
-from trtnn.strict_json import parse_object
+from trtnn.strict_json import is_number, parse_object
 from trtnn.vision.images import find_images
 from trtnn.vision.names import read_names
 from trtnn.vision.truth import (
@@ -19,7 +19,6 @@ from trtnn.vision.truth import (
     Outline,
     coco_keypoints,
     coco_outline,
-    is_number,
     label_keypoints,
     label_outline,
 )

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from trtnn.strict_json import is_number
 from trtnn.vision.masks import read_lengths
 
 #: The polygons of an object, (points, 2) each; or its run lengths, ``{"size": [height, width], "counts": [...]}``.
@@ -42,11 +43,6 @@ def _is_polygon(value: Any) -> bool:
 def _are_whole(value: Any, length: int | None = None) -> TypeGuard[list[int]]:
     is_list = isinstance(value, list) and length in (None, len(value))
     return is_list and all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 32 for n in value)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a JSON value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def coco_keypoints(row: Mapping[str, Any], points: int) -> np.ndarray:
