@@ -13,6 +13,10 @@ BIN := .venv/bin
 # Tests start many processes, which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# TensorRT takes 65 MB for each build, which glibc would give back to the system and take again, thousands of times.
+test: export MALLOC_MMAP_THRESHOLD_ = 134217728
+test: export MALLOC_TRIM_THRESHOLD_ = 268435456
+
 .PHONY: demo test docs clean
 
 demo: .venv/ready

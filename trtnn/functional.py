@@ -123,7 +123,7 @@ from trtnn.ops.creation import (
 )
 from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.diagonals import diag, diag_embed, diagflat, diagonal, diagonal_scatter, trace
-from trtnn.ops.distances import cdist
+from trtnn.ops.distances import cdist, pdist
 from trtnn.ops.division import bitwise_left_shift, bitwise_right_shift, div, floor_divide, fmod, remainder
 from trtnn.ops.embedding import embedding, embedding_bag
 from trtnn.ops.empty import empty, empty_like, scalar_tensor
@@ -266,7 +266,6 @@ from trtnn.ops.statistics import (
     dist,
     nanmean,
     nansum,
-    pdist,
     std_mean,
     trapezoid,
     var_mean,

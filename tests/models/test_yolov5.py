@@ -390,11 +390,10 @@ def test_one_network_for_every_size_in_half_precision():
         assert_boxes_close(network.run(images.numpy()), expected, FP16_TOLERANCE)
 
 
-@pytest.mark.parametrize("fp16", [False, True])
-def test_one_engine_for_every_size_builds(fp16, tmp_path):
+def test_one_engine_for_every_size_builds(tmp_path):
     ours, _ = pair_of("yolov5n")
     small, large = dynamic(32, 1, 4)["images"], dynamic(32, 2, 10)["images"]
-    engine = ours.compile({"images": [Input(small), Input(large)]}, fp16=fp16, **ONE_TARGET)
+    engine = ours.compile({"images": [Input(small), Input(large)]}, fp16=True, **ONE_TARGET)
     loaded = Engine.load(engine.save(tmp_path / "yolov5n.engine"))
     assert str(loaded.inputs["images"]) == "float32[batch, 3, height, width]"
     assert str(loaded.outputs["output"]) == f"float32[batch, 63*height*width//1024, {5 + CLASSES}]"

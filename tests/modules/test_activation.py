@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import check_triangle, message_of, numbers, trace
+from tests.helpers import RUNS_HERE, check_triangle, message_of, numbers, trace
 from trtnn import functional as F
 from trtnn import modules
 from trtnn.errors import DTypeError, ShapeError
@@ -42,7 +42,7 @@ def test_far_from_zero(name):
     finite = WIDE[1:]
     ours, theirs = getattr(F, name), getattr(torch.nn.functional, name)
     for x in (finite, finite[:1].reshape(()), finite.reshape(1, 1, -1, 1)):
-        check_triangle(ours, theirs, x)
+        check_triangle(ours, theirs, x, build=x.ndim == 4 or RUNS_HERE)
 
 
 def test_softmax_with_minus_infinity_and_large_numbers():

@@ -18,6 +18,7 @@ import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ WRITTEN = frozenset((*_TYPES, _OWN, _FORMAT, _DESCRIPTION_DIGEST))  # the keys t
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")  # of TensorRT; it becomes part of a command that is shown
 
 
+@cache
+def _own_version() -> str:
+    from importlib.metadata import version  # not imported with trtnn, for it takes long
+
+    return version("trtnn")
+
+
 def describe_plan(
     backend: Backend,
     targets: Sequence[str],
@@ -70,10 +78,8 @@ def describe_plan(
     The plan's digest is there because TensorRT's parser is not made for damaged plans, and a changed weight would pass
     it unseen.
     """
-    from importlib.metadata import version
-
     return {
-        _OWN: version("trtnn"),
+        _OWN: _own_version(),
         "backend": backend.name,
         "tensorrt": backend.version,
         "targets": list(targets),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_floating
 from trtnn.ops._promotion import cast, wide
 from trtnn.ops.arithmetic import sub
+from trtnn.ops.comparison import isnan, ne, where
 from trtnn.ops.norms import norm
+from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import unsqueeze
 from trtnn.shapes.symbolic import broadcast, same
 
@@ -48,4 +52,33 @@ def cdist(
             f"received {x1.shape} and {x2.shape}",
         )
     differences = sub(unsqueeze(wide(x1), -2), unsqueeze(wide(x2), -3))
-    return cast(norm(differences, p, -1), x1.dtype)
+    return cast(_length(differences, p), x1.dtype)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """Return the p-norm of the difference of every two rows, as ``torch.nn.functional.pdist``, carried in fp32.
+
+    Shape: (n, features) to (n · (n - 1) / 2,).
+
+    Raises:
+        ShapeError: the input is no matrix of at least two rows, or has a dynamic number of them.
+        DTypeError: it holds no fractions.
+    """
+    expect_floating(input, "pdist")
+    if input.ndim != 2:
+        raise ShapeError(f"pdist in {input.graph.where} takes (n, features), not {input.shape}")
+    count = input.shape[0]
+    if not isinstance(count, int):
+        raise ShapeError(f"pdist of {count} rows: how many pairs there are is not known while tracing")
+    if count < 2:
+        raise ShapeError(f"pdist of {count} row holds nothing")
+    first, second = np.triu_indices(count, 1)
+    rows = wide(input)
+    return cast(_length(sub(rows[first], rows[second]), p), input.dtype)
+
+
+def _length(differences: Tensor, p: float) -> Tensor:
+    """Return the p-norm along the last dimension, NaN of NaN also where p is 0, for which ``norm`` counts 1."""
+    if p == 0:
+        return sum(where(isnan(differences), differences, cast(ne(differences, 0), differences.dtype)), -1)
+    return norm(differences, p, -1)

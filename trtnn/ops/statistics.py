@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from trtnn.dtypes import NARROW, bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
@@ -145,25 +143,3 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """Return the area under values up to each but the first; see :func:`trapezoid`."""
     return cast(cumsum(_areas(y, x, dx, dim, "cumulative_trapezoid"), dim), floating(y).dtype)
-
-
-def pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """Return the p-norm of the difference of every two rows, as ``torch.nn.functional.pdist``, carried in fp32.
-
-    Shape: (n, features) to (n · (n - 1) / 2,).
-
-    Raises:
-        ShapeError: the input is no matrix of at least two rows, or has a dynamic number of them.
-        DTypeError: it holds no fractions.
-    """
-    expect_floating(input, "pdist")
-    if input.ndim != 2:
-        raise ShapeError(f"pdist in {input.graph.where} takes (n, features), not {input.shape}")
-    count = input.shape[0]
-    if not isinstance(count, int):
-        raise ShapeError(f"pdist of {count} rows: how many pairs there are is not known while tracing")
-    if count < 2:
-        raise ShapeError(f"pdist of {count} row holds nothing")
-    first, second = np.triu_indices(count, 1)
-    rows = wide(input)
-    return cast(norm(sub(rows[first], rows[second]), p, -1), input.dtype)
