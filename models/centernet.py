@@ -87,7 +87,7 @@ class CenterNet(Family):
         classes: int = 80,
         head: str = "decoded",
         detections: int = 100,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
     ) -> None:
         super().__init__()
         self.head, self.detections = head, detections

@@ -364,7 +364,7 @@ class DFINE(QueryDetector):
         classes: int = 80,
         head: str = "decoded",
         queries: int = 300,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
     ) -> None:
         super().__init__()
         strides = STRIDES[1:] if name == "dfine_n" else STRIDES

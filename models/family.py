@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError, StateDictError, harmless_text
@@ -51,7 +51,7 @@ class Family(Module):
         name: str,
         classes: int,
         head: str,
-        names: Sequence[str] | None,
+        names: Sequence[str] | Mapping[int, str] | None,
         size: int,
         strides: Sequence[int] = (),
         stride: int | None = None,
@@ -63,7 +63,7 @@ class Family(Module):
             name: of the variant.
             classes: how many.
             head: one of ``heads``.
-            names: of the classes, for the engine file.
+            names: of the classes, for the engine file: a list, or a dict by index.
             size: the usual height and width of images.
             strides: pixels between the cells of each level of the head, the finest first; none for a classifier.
             stride: what height and width are multiples of, where it is not the last of ``strides``.
@@ -77,6 +77,7 @@ class Family(Module):
             raise ArgumentError(f"{type(self).__name__} head {head!r}", f"known: {', '.join(map(repr, self.heads))}")
         if isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1:
             raise ArgumentError(f"classes is a positive int, not {classes!r}")
+        names = None if names is None else _names_by_index(names)
         if names is not None and len(names) != classes:
             raise ArgumentError(f"{len(names)} names for {classes} classes")
         self.name, self.classes, self.strides = name, classes, tuple(strides)
@@ -87,7 +88,7 @@ class Family(Module):
             "pipeline": self.pipeline,
             "classes": classes,
             **({"stride": stride or strides[-1], "strides": list(strides)} if strides else {}),
-            **({"names": list(names)} if names is not None else {}),
+            **({"names": names} if names is not None else {}),
         }
 
     @classmethod
@@ -124,7 +125,9 @@ class Family(Module):
             StateDictError: as there, or the file says that it is of another network than this, with the same names.
         """
         part = own_part(type(self).identify, state_dict)
-        said = metadata_of(part)
+        said: dict[str, Any] = metadata_of(part)
+        if "names" in said:
+            said = {**said, "names": _names_by_index(said["names"])}
         self.check(part, said)
         own = self.canonical(part)
         state = self._state()
@@ -192,7 +195,7 @@ class Family(Module):
             self.metadata["checkpoint"] = told
         if not self._has_own_names:
             self.metadata.pop("names", None)
-            self._names_of_file = list(said["names"]) if "names" in said else None
+            self._names_of_file = said.get("names")
             if self._names_of_file is not None:
                 self.metadata["names"] = self._names_of_file
 
@@ -237,3 +240,24 @@ def _absolute(source: following.Plain, number: int) -> Any:
     if isinstance(source, list):
         return [_absolute(layer, number) for layer in source]
     return number + source if isinstance(source, int) and source < 0 and number else source
+
+
+def _names_by_index(names: Any) -> list[str]:
+    """Return the names of classes as a list: Ultralytics' models and data.yaml have dicts by index.
+
+    Raises:
+        ArgumentError: they are neither a list of text, nor a dict whose keys are 0, 1, 2, ...
+    """
+    listed: list[Any] = [None]
+    received = f"received {harmless_text(repr(names)):.200}"
+    if isinstance(names, Mapping):
+        by_index = {str(index): name for index, name in cast("Mapping[Any, Any]", names).items()}
+        listed = [by_index.get(str(index)) for index in range(len(by_index))]
+    elif isinstance(names, Sequence) and not isinstance(names, str):
+        listed = list(cast("Sequence[Any]", names))
+    if not all(isinstance(name, str) for name in listed):
+        raise ArgumentError(
+            "names of classes are a list of text, or a dict of it by index, from 0 on",
+            received,
+        )
+    return listed

@@ -343,7 +343,13 @@ class QueryDetector(Family):
     pipeline = "rtdetr"
 
     def declare_queries(
-        self, name: str, classes: int, head: str, queries: int, names: Sequence[str] | None, strides: Sequence[int]
+        self,
+        name: str,
+        classes: int,
+        head: str,
+        queries: int,
+        names: Sequence[str] | Mapping[int, str] | None,
+        strides: Sequence[int],
     ) -> None:
         """Check the options, and set what :meth:`Family.declare` sets, ``head`` and ``queries``.
 

@@ -139,7 +139,7 @@ class ResNet(Family, Backbone):
         name: str = "resnet50",
         classes: int = 1000,
         head: str = "logits",
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
     ) -> None:
         super().__init__(name)
         self.head = head

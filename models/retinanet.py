@@ -163,7 +163,7 @@ class RetinaNet(Family):
         classes: int = 91,
         head: str = "decoded",
         eps: float | None = None,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
     ) -> None:
         super().__init__()
         self.output = head  # torchvision has a module called head

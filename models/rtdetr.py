@@ -270,7 +270,7 @@ class RTDETR(QueryDetector):
         classes: int = 80,
         head: str = "decoded",
         queries: int = 300,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
     ) -> None:
         super().__init__()
         self.declare_queries(name, classes, head, queries, names, STRIDES)

@@ -139,7 +139,7 @@ class YOLO(Family):
         name: str | None = None,
         classes: int | None = None,
         head: str | None = None,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
         fused: bool = False,
         kpt_shape: Sequence[int] | None = None,
     ) -> None:

@@ -195,7 +195,7 @@ class YOLOv3(Family):
         classes: int = 80,
         version: str = "darknet",
         head: str = "decoded",
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
         fused: bool = False,
         anchors: Sequence[Sequence[Sequence[float]]] | None = None,
     ) -> None:

@@ -211,7 +211,7 @@ class YOLOv5(Family):
         head: str = "decoded",
         depth: float | None = None,
         width: float | None = None,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | Mapping[int, str] | None = None,
         fused: bool = False,
     ) -> None:
         p6 = name.endswith("6")

@@ -246,6 +246,9 @@ def test_each_family_by_its_metadata(name, monkeypatch):
     assert len(found) == 3
     np.testing.assert_array_equal(seen[0], PIPELINES[name].preprocess(images[:2], (64, 96))[0])
     assert [len(d) for d in Detector(network, confidence=0.8)(images)] == [0, 0, 0]
+    assert [[len(d) for d in Detector(network, classes=[index])(images)] for index in (3, 4)] == [[1] * 3, [0] * 3]
+    message = message_of(ArgumentError, Detector, network, classes=[3, 5])
+    assert message == "class 5 is wanted, and this network has 5: 0 to 4"
 
 
 @pytest.mark.parametrize("name", FAMILIES)

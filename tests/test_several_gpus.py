@@ -162,6 +162,12 @@ def test_a_gpu_that_is_not_shown(monkeypatch):
     assert f"{VISIBLE}=3 shows 1" in message_of(ArgumentError, SeveralGpus, MAKE, [1], 2)
 
 
+@pytest.mark.parametrize("devices", [[], [0, 0], [-1], ["0"], [0.5], [True], 0, "01"], ids=repr)
+def test_devices_that_are_no_indices(devices):
+    message = message_of(ArgumentError, SeveralGpus, MAKE, devices, 2)
+    assert message == f"devices are a list of the indices of GPUs, each once, not {devices!r}"
+
+
 def test_a_detector_of_a_file_and_of_devices(tmp_path, monkeypatch):
     model = models.from_state_dict(trtnn.load(WEIGHTS))
     engine = model.trace(INPUTS).build(**ONE_TARGET, optimization_level=0)

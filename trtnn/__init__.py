@@ -28,6 +28,9 @@ from trtnn.shapes.symbolic import Dim, sym_max, sym_min
 
 if TYPE_CHECKING:
     from trtnn import models as models
+    from trtnn import quantization as quantization
+    from trtnn import ray as ray
+    from trtnn import triton as triton
     from trtnn import vision as vision
     from trtnn.accuracy.report import Fp16Report
     from trtnn.build.config import BuildConfig
@@ -55,8 +58,11 @@ _LATER = {
     "from_torch": "",
     "merge_lora": "trtnn.checkpoint.lora",
     "models": "",
+    "quantization": "",
     "quantize": "trtnn.quantization.quantizing",
+    "ray": "",
     "save_source": "trtnn.from_torch.saving",
+    "triton": "",
     "vision": "",
 }
 

@@ -18,6 +18,7 @@ from trtnn.image_network import ImageNetwork, Prepared, Runnable
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.vision import Detections, Pipeline, pipeline_of
+from trtnn.vision.placing import Size, place
 from trtnn.vision.recognition import check_classes, check_metadata, recognise
 from trtnn.vision.stream import IN_FLIGHT, Steps, call, stream
 
@@ -90,6 +91,11 @@ class Detector:
         self._are_classes_sure = self.classes is not None  # by a shape
         self.classes = class_count(metadata) if self.classes is None else self.classes
         self.thresholds = self.pipeline.thresholds(thresholds)
+        highest = max(self.thresholds["classes"] or [], default=-1)
+        if self.classes is not None and highest >= self.classes:
+            raise ArgumentError(
+                f"class {highest} is wanted, and this network has {self.classes}: 0 to {self.classes - 1}"
+            )
         self.labels = class_names(metadata)
         self._steps = (
             self._choose(source, device) if devices is None else self._spread(source, device, devices, pipeline)
@@ -131,6 +137,14 @@ class Detector:
         network = models.from_state_dict(checkpoint.load(path), model)
         traced = network.trace(inputs, fp16=fp16)
         return cls(traced if reference else traced.build(cache_dir=cache_dir), **options)
+
+    def check_image_size(self, size: Size) -> None:
+        """Check that an image of a (height, width) in px can be prepared, before it is one of a batch.
+
+        Raises:
+            ImageError: it is longer than the preprocessing takes.
+        """
+        place(self.pipeline.preprocessing.fit, size, (self.size[0], self.size[1]))
 
     def check_boxes_alone(self, what: str) -> None:
         """Check that boxes are all that is found, for what has no place for masks, key points and angles.

@@ -24,6 +24,16 @@ class TrtnnError(Exception):
         self.details = tuple(details)
         super().__init__("\n  ".join([summary, *details]))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # to another process with its parts, which the one text does not tell
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[TrtnnError], args: tuple[Any, ...]) -> TrtnnError:
+    """Return an error of another process, whose words have been made harmless there."""
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
 
 class BackendError(TrtnnError):
     """No TensorRT is installed, or the one here cannot do what was asked."""

@@ -53,13 +53,15 @@ class SeveralGpus:
         batch: the most images in a batch.
 
     Raises:
-        ArgumentError: there are no devices, or one twice.
+        ArgumentError: there are no devices, one twice, or one that is no index.
         EngineError, TrtnnError: a process could not begin; with what it said.
     """
 
     def __init__(self, make: Mapping[str, Any], devices: Sequence[int], batch: int) -> None:
-        if not devices or len(set(devices)) < len(devices) or any(device < 0 for device in devices):
-            raise ArgumentError(f"devices are the indices of GPUs, each once, not {list(devices)}")
+        is_list = isinstance(devices, list | tuple | range)
+        are_indices = is_list and all(type(device) is int and device >= 0 for device in devices)
+        if not are_indices or not devices or len(set(devices)) < len(devices):
+            raise ArgumentError(f"devices are a list of the indices of GPUs, each once, not {devices!r}")
         self.batch = batch
         self.in_flight = UNDER_WAY * len(devices)
         self._copiers = ThreadPoolExecutor(_COPIERS, "trtnn-copy")

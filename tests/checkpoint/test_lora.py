@@ -227,6 +227,12 @@ def test_files_that_are_no_adapters(tmp_path):
     folder = write(tmp_path / "ints", {"fc.lora_A.weight": torch.ones(4, 7, dtype=torch.int8)})
     with pytest.raises(CheckpointError, match="of int8, and adapters are floating"):
         merge_lora(state, folder)
+    for odd in (float("nan"), float("-inf")):
+        factors = linear("fc", 5, 7)
+        factors["fc.lora_B.weight"][2, 1] = odd
+        broken = write(tmp_path / f"odd{odd}", factors)
+        with pytest.raises(CheckpointError, match=r"holds base_model.model.fc.lora_B.weight with NaN or infinity"):
+            merge_lora(state, broken)
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(CheckpointError, match="not sound JSON"):
         merge_lora(state, folder)

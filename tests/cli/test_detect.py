@@ -116,6 +116,21 @@ def test_a_picture_that_does_not_decode_is_skipped(run, tmp_path, album):
     assert all(os.path.isfile(entry["drawn"]) for entry in report.values())
 
 
+def test_a_picture_that_cannot_be_prepared_is_skipped(run, tmp_path, album):
+    lines = ("from trtnn.models.yolov5 import YOLOv5", "class Warped(YOLOv5):", "    def __init__(self):")
+    lines += (
+        '        super().__init__("yolov5n", classes=10)',
+        '        self.metadata["preprocessing"] = {"fit": "warp"}',
+    )
+    (tmp_path / "own.py").write_text("\n".join(lines))
+    trtnn.vision.write_image(album / "a.png", np.zeros((1, 33_000, 3), np.uint8))
+    result = run("detect", album, *SMALL, "--model", f"{tmp_path / 'own.py'}:Warped", "-o", tmp_path / "out")
+    assert result.code == 1
+    assert result.err.startswith(f"skipped: cannot take {album / 'a.png'}: a picture of 1×33000 is too long")
+    assert result.err.endswith("error: 1 of 4 pictures could not be read\n")
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) == 3
+
+
 def test_no_picture_that_decodes(run, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
     result = run("detect", tmp_path / "broken.jpg", *SMALL, "-o", tmp_path / "out")
@@ -166,6 +181,9 @@ def test_no_label_is_guessed_from_the_number_of_classes(run, tmp_path, monkeypat
 
         def stream(self, images):
             return (Detections([[0, 0, 9, 9]], [0.9], [79]) for _ in images)
+
+        def check_image_size(self, size):
+            assert size == read_image(PICTURE).shape[:2]
 
     monkeypatch.setattr("trtnn.cli.detect.Detector", lambda *_, **__: StandIn())
     for classes in (80, 91):

@@ -26,6 +26,8 @@ def file(network, tmp_path):
 def test_an_exported_engine_detects_what_its_network_does(run, file, network, tmp_path):
     result = run("export", "triton", file, tmp_path / "models", "--name", "digits", "--with-detector")
     assert result.code == 0, result.err
+    is_told = "this plan is TensorRT-RTX's: build it with the server's TensorRT" in result.err
+    assert is_told == (trtnn.get_backend().name == "tensorrt_rtx")
     assert f"{tmp_path / 'models' / 'digits-detector'}\n" in result.out
     assert "trtnn detect photos/ --triton http://localhost:8000/digits" in result.out
     server = serve_http(Model(tmp_path / "models" / "digits", network))

@@ -171,6 +171,25 @@ def test_an_image_that_cannot_be_read_is_left_out_and_named(run, yolo, tmp_path)
     assert sum(row["boxes"] for row in report["classes"]) == 11  # of the first alone
 
 
+def test_an_image_of_another_size_than_its_annotations_is_left_out_and_named(run, coco, yolo, tmp_path):
+    content = json.loads(coco.read_text())
+    height, width = scenes()[0][0].shape[:2]
+    content["images"][0] |= {"height": height, "width": width}
+    content["images"][1] |= {"height": height, "width": width}  # it is half as large
+    content["images"][2] |= {"height": 0, "width": None}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    options = ["--data", tmp_path / "a.json", "--images", yolo / "images", "--json", tmp_path / "b.json"]
+    done = run("val", WEIGHTS, *REFERENCE, *options, "--names", ",".join(NAMES))
+    assert done.code == 1
+    assert done.err.startswith(
+        f"skipped: {yolo / 'images' / '1.png'} is not of the size that its annotations are of\n"
+        f"  they say {height}×{width}, and it has {(height + 1) // 2}×{(width + 1) // 2}"
+    )
+    report = json.loads((tmp_path / "b.json").read_text())
+    assert report["images"] == 2
+    assert sum(row["boxes"] for row in report["classes"]) == 11
+
+
 def test_names_that_do_not_match_are_refused(run, yolo):
     done = run("val", WEIGHTS, *REFERENCE, "--data", yolo, "--names", ",".join("abcdefghij"))
     assert (done.code, done.out) == (1, "")

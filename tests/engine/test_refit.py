@@ -21,7 +21,8 @@ from trtnn.build.build import _build_plan
 from trtnn.build.refitting import refittable
 from trtnn.checkpoint.state_dict import StateDict
 from trtnn.cli.sources import fill_empty, make_model
-from trtnn.errors import ArgumentError, BackendError, DTypeError, EngineError, StateDictError
+from trtnn.cuda import gpus
+from trtnn.errors import ArgumentError, BackendError, BuildError, DTypeError, EngineError, StateDictError
 from trtnn.modules import Conv2d, Linear, Module, Sequential
 
 
@@ -142,6 +143,14 @@ def tensorrt(monkeypatch):
         monkeypatch.setattr(module, "device_memory", lambda: Memory([], stand_in.addresses))
     monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     return stand_in
+
+
+@pytest.mark.skipif(not ONE_TARGET or bool(gpus()), reason="TensorRT-RTX without a GPU refuses to build it")
+@pytest.mark.parametrize("options", [ONE_TARGET, {}], ids=["one target", "several"])
+def test_what_a_refittable_engine_takes_is_said_where_it_cannot_be_built(options):
+    message = message_of(BuildError, loaded(0).compile, refittable=True, **options)
+    assert "was seen to build refittable engines with a GPU alone, and for one target" in message
+    assert "rebuild=True" in message
 
 
 def compiled(net, tensorrt, **options) -> Engine:

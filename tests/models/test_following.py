@@ -91,6 +91,24 @@ def test_eps_and_resizing_and_residual_paths_are_those_of_the_file(tmp_path, twi
     assert_agrees(saved(tmp_path, twin), twin)
 
 
+@pytest.mark.parametrize(
+    "names", [["cat", "dog", "hen"], {0: "cat", 2: "hen", 1: "dog"}, {"1": "dog", "0": "cat", "2": "hen"}], ids=str
+)
+def test_names_are_a_list_or_a_dict_by_index(original, names):
+    assert models.create("yolov8n", classes=CLASSES, names=names).metadata["names"] == ["cat", "dog", "hen"]
+    state = {name: tensor.numpy() for name, tensor in original.state_dict().items()}
+    assert models.from_state_dict(StateDict(state, {"names": names})).metadata["names"] == ["cat", "dog", "hen"]
+    assert models.from_state_dict(state, names=names).metadata["names"] == ["cat", "dog", "hen"]
+
+
+@pytest.mark.parametrize(
+    "names", ["cat", {0: "cat", 2: "dog", 3: "hen"}, [0, 1, 2], {1, 2, 3}, ["cat", None, "hen"]], ids=str
+)
+def test_names_that_are_none(names):
+    message = message_of(ArgumentError, models.create, "yolov8n", classes=CLASSES, names=names)
+    assert message.startswith("names of classes are a list of text, or a dict of it by index, from 0 on")
+
+
 def test_a_converted_file_keeps_what_was_read(tmp_path, twin):
     replaced(twin, "model.9.cv1.act", nn.Identity()).names = {0: "cat", 1: "dog", 2: "hen"}
     state = saved(tmp_path, twin, train_args={"imgsz": 100})

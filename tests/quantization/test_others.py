@@ -100,6 +100,34 @@ def test_other_zeros_are_refused():
     assert "torch.per_tensor_symmetric" in message
 
 
+@pytest.mark.parametrize(("most", "is_uint8"), [(255, True), (127, False)])
+def test_scales_of_uint8_are_refused_though_it_rounds_around_0(most, is_uint8):
+    from torch.ao import quantization as tq
+
+    fake = tq.FakeQuantize(tq.MovingAverageMinMaxObserver, 0, most, dtype=torch.quint8)
+    fake(torch.rand(50))
+    state = {f"0.activation_post_process.{name}": value for name, value in fake.state_dict().items()}
+    assert not state["0.activation_post_process.zero_point"].any()
+    model = filled(Sequential(modules.Identity(), Conv2d(4, 8, 1)))
+    model.inputs = {"input": SHAPE}
+    if is_uint8:
+        message = message_of(CheckpointError, lambda: take_scales(model, state))
+        assert message.startswith("0.activation_post_process is of uint8, since its observer saw numbers of 255 steps")
+        assert "quantise symmetrically" in message
+        assert "input_scale" not in model[1]._buffers
+    else:
+        take_scales(model, state)
+        assert model[1].input_scale.item() == pytest.approx(fake.scale.item())
+    assert "is of int8, and not of fp8" in message_of(CheckpointError, lambda: take_scales(model, state, "fp8"))
+
+
+def test_scales_of_ones_own_model_tell_their_type():
+    state = quantize(two(), images(1, *SHAPE), "fp8").state_dict()
+    assert "0.quant_max is of 448, and not of int8" in message_of(CheckpointError, lambda: take_scales(two(), state))
+    taken = take_scales(two(), state, "fp8")
+    assert taken[0].input_scale.item() == state["0.input_scale"].item()
+
+
 def test_observers_that_no_fake_quantisation_uses():
     model = filled(Sequential(modules.Identity(), Conv2d(4, 8, 1)))
     model.inputs = {"input": SHAPE}
@@ -111,21 +139,25 @@ def test_observers_that_no_fake_quantisation_uses():
 # -- ONNX -------------------------------------------------------------------------------------------------------------
 
 
-def onnx_file(path, model, zero: int = 0):
-    """Write a file as torch's exporter does: Q/DQ before a convolution and before a Gemm, and on their weights."""
+def onnx_file(path, model, zero: int = 0, kind: type | None = np.int8):
+    """Write a file as torch's exporter does: Q/DQ before a convolution and before a Gemm, and on their weights.
+
+    Args:
+        zero, kind: the zero point of what they read, and its type; where that is None, there is no zero point.
+    """
     nodes, arrays = [], []
 
     def held(name: str, array) -> str:
         arrays.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def rounded(name: str, scale: str, zero: str, **axis) -> str:
-        nodes.append(helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_q"], **axis))
-        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", scale, zero], [f"{name}_dq"], **axis))
+    def rounded(name: str, scale: str, zeros: list[str], **axis) -> str:
+        nodes.append(helper.make_node("QuantizeLinear", [name, scale, *zeros], [f"{name}_q"], **axis))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", scale, *zeros], [f"{name}_dq"], **axis))
         return f"{name}_dq"
 
-    nothing = held("zero", np.int8(zero))
-    eight, five = held("zeros8", np.zeros(8, np.int8)), held("zeros5", np.zeros(5, np.int8))
+    nothing = [] if kind is None else [held("zero", kind(zero))]
+    eight, five = [held("zeros8", np.zeros(8, np.int8))], [held("zeros5", np.zeros(5, np.int8))]
     x = rounded("input", held("sx", np.float32(0.05)), nothing)
     w = held("0.weight", model[0].weight.data)
     w = rounded(w, held("sw", np.linspace(0.01, 0.02, 8).astype(np.float32)), eight, axis=0)
@@ -169,6 +201,14 @@ def test_bad_onnx_files(tmp_path):
     onnx_file(tmp_path / "a.onnx", model, zero=3)
     message = message_of(CheckpointError, lambda: take_scales(model, tmp_path / "a.onnx"))
     assert "rounds around another number than 0" in message
+    for kind in (np.uint8, None):  # which is uint8 as well
+        onnx_file(tmp_path / "a.onnx", model, kind=kind)
+        message = message_of(CheckpointError, lambda: take_scales(model, tmp_path / "a.onnx"))
+        assert message.startswith("input_dq is of uint8, and not of int8")
+    onnx_file(tmp_path / "a.onnx", model)
+    assert "is of int8, and not of fp8" in message_of(
+        CheckpointError, lambda: take_scales(model, tmp_path / "a.onnx", "fp8")
+    )
     (tmp_path / "b.onnx").write_bytes(b"\xff\x00\x01")
     assert "is no ONNX file" in message_of(CheckpointError, lambda: take_scales(model, tmp_path / "b.onnx"))
 

@@ -238,17 +238,18 @@ def test_an_interrupted_calibration_goes_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         quantize(model, interrupted(), calibration_cache=cache)
     assert not any("scale" in name for name in model.state_dict())
-    seen = []
-
-    def rest():
-        for number, sample in enumerate(samples):
-            seen.append(number)
-            yield sample if number >= 4 else sample * 100  # what was seen already is not looked at again
-
-    result = quantize(model, rest(), calibration_cache=cache).state_dict()
-    assert seen == list(range(6))
+    held, added = cache.read_bytes(), []
+    add = calibration.Calibration._add
+    monkeypatch.setattr(calibration.Calibration, "_add", lambda *args: (added.append(args[1]), add(*args)))
+    result = quantize(model, iter(samples), calibration_cache=cache).state_dict()
+    assert set(added) == {4, 5}, "what was seen already is not looked at again"
     for name, array in whole.items():
         np.testing.assert_array_equal(result[name], array, err_msg=name)
+    cache.write_bytes(held)
+    for others in ([samples[0], samples[0], *samples[2:]], samples[:3]):
+        message = message_of(CheckpointError, lambda others=others: quantize(model, others, calibration_cache=cache))
+        assert "is a calibration on other samples" in message
+    assert "it has seen 4, and here are 3" in message
     message = message_of(CheckpointError, lambda: quantize(detector(), samples, method="max", calibration_cache=cache))
     assert "is a calibration of another network, or by another method" in message
     cache.write_bytes(b"no zip")

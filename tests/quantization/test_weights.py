@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tests.quantization.networks import Block, detector, filled, images, quantize
-from trtnn.modules import Conv2d, Linear, ReLU, Sequential
+from trtnn import functional as F
+from trtnn.modules import LSTM, Conv2d, Linear, Module, MultiheadAttention, ReLU, Sequential
+from trtnn.parameter import Parameter
 from trtnn.quantization.quantizing import forget
 
 SHAPE = (1, 4, 16, 16)
@@ -97,3 +99,48 @@ def test_what_fails_on_the_way_leaves_no_scales():
     forget(model)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+class Own(Module):
+    """A layer of one's own over rows of features, as many of which there are as of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = {"x": (2, 8, 8)}
+        self.weight, self.bias = Parameter((8, 8)), Parameter((8,))
+
+    def forward(self, x):
+        return F.linear(x, self.weight, self.bias)
+
+
+def test_the_bias_of_a_layer_of_ones_own_is_corrected_by_the_channels_of_what_it_gives():
+    model, samples = filled(Own()), correlated(6, 2, 8, 8)
+    true = np.mean([model.trace().run(x) for x in samples], axis=(0, 1, 2))
+    quantize(model, samples, "fp8", adaptive_rounding=False, correct_bias=True)
+    found = np.mean([model.trace().run(x) for x in samples], axis=(0, 1, 2))
+    np.testing.assert_allclose(found, true, atol=1e-5)
+    quantize(model := filled(Own()), samples, "fp8", adaptive_rounding=False, correct_bias=False)
+    assert np.abs(np.mean([model.trace().run(x) for x in samples], axis=(0, 1, 2)) - true).max() > 1e-3
+
+
+class Attending(Module):
+    """Attention, whose projections are layers of several weights, or a recurrence, which is a loop."""
+
+    def __init__(self, inner: Module) -> None:
+        super().__init__()
+        self.inputs, self.inner = {"x": (2, 6, 16)}, inner
+
+    def forward(self, x):
+        return self.inner(x)[0] if isinstance(self.inner, LSTM) else self.inner(x, x[..., :12], x[..., :10])[0]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: MultiheadAttention(16, 4, batch_first=True, kdim=12, vdim=10), lambda: LSTM(16, 8)]
+)
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+def test_modules_of_several_weights_and_loops_take_part(make, dtype):
+    model, samples = filled(Attending(make())), images(3, 2, 6, 16)
+    true = np.stack([model.trace().run(x) for x in samples])
+    quantize(model, samples, dtype, correct_bias=True, adaptive_rounding=True)
+    found = np.stack([model.trace().run(x) for x in samples])
+    assert 0 < rms(found - true) / rms(true) < (0.03 if dtype == "int8" else 0.1)

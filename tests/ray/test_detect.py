@@ -94,6 +94,33 @@ def test_what_is_no_image_is_a_row_with_an_error(detect, images, expected):
     assert [bool(error) for error in missing.column("error").to_pylist()] == [True] * 3
 
 
+def test_arrays_that_are_no_uint8_images_are_rows_with_an_error(detect, images):
+    small = np.ascontiguousarray(images[0][::8, ::8])
+    for wrong in (small / 255, small.astype(np.uint16) * 257, small.astype(np.int64) - 1):
+        table = detect({"photo": np.stack([wrong, wrong])})
+        assert all("a picture must be uint8, RGB in 0..255" in error for error in table.column("error").to_pylist())
+    table = detect({"photo": [[[[1, 2], [3]]], [[["a", "b", "c"]]], [[[1 << 70, 0, 0]]]][0]})
+    assert table.column("error").to_pylist() == ["a row's lists are no array of numbers"]
+    sizes = detect({"photo": np.array([small, small[:7]], object)}).column("height").to_pylist()
+    assert sizes == [len(small), 7]
+
+
+def test_paths_of_any_type_of_text_are_kept(detect):
+    table = detect(pa.table({"photo": pa.array(["none.png"], pa.large_string())}))
+    assert table.column("photo").to_pylist() == ["none.png"]
+
+
+def test_an_image_that_cannot_be_prepared_is_a_row_with_an_error(images):
+    detect = Detect(WEIGHTS, "photo", reference=True, inputs=INPUTS)
+    model = models.from_state_dict(trtnn.load(WEIGHTS))
+    model.metadata = {**model.metadata, "preprocessing": {"fit": "warp"}}
+    detect.detector = Detector(model.trace(INPUTS))
+    photos = [encode_image("a.png", image) for image in (images[0], np.zeros((1, 33_000, 3), np.uint8))]
+    first, second = detect({"photo": np.array(photos, object)}).column("error").to_pylist()
+    assert first is None
+    assert "a picture of 1×33000 is too long" in second
+
+
 def test_no_rows(detect):
     table = detect(pa.table({"photo": pa.array([], pa.string())}))
     assert table.num_rows == 0

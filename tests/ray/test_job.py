@@ -106,8 +106,30 @@ def test_a_worker_that_dies_is_started_again_and_all_is_written_once(images, exp
     for others, options in ((images[1:], MAKE), (images, {**MAKE, "confidence": 0.3})):
         other = Job(others, output, Detect.options(WEIGHTS, **options), part=4)
         assert "holds the results of other images" in message_of(ArgumentError, other.open)
-    assert other.open(force=True) == 0
-    assert os.listdir(output) == ["manifest.json"]
+    for name in ("mine.json", "coco.json", ".part-000001.parquet.tries"):
+        (output / name).touch()
+    assert other.open(force=True, reports=["coco.json"]) == 0
+    assert sorted(os.listdir(output)) == ["manifest.json", "mine.json"]
+
+
+def test_a_folder_that_no_job_wrote_is_kept(images, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    job = Job(images, tmp_path, Detect.options(WEIGHTS, **MAKE))
+    for force in (False, True):
+        assert "and no job wrote it" in message_of(ArgumentError, job.open, force)
+    assert os.listdir(tmp_path) == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("names", "output", "words"),
+    [
+        (["a.png"], "nothing://a/b", "nothing can be written to nothing://a/b: Protocol not known"),
+        (["a.png", "b\udcff.png"], "found", r"the name of 'b\udcff.png' is not UTF-8"),
+    ],
+)
+def test_places_and_names_that_are_none(tmp_path, names, output, words):
+    output = output if "://" in output else tmp_path / output
+    assert words in message_of(ArgumentError, Job, names, output, Detect.options(WEIGHTS, **MAKE))
 
 
 def test_a_part_at_which_workers_always_die_is_rows_with_errors(images, expected, tmp_path):

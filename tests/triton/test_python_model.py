@@ -88,6 +88,16 @@ def test_requests_become_one_batch_and_each_gets_its_own(model, network, monkeyp
     assert len(expected[0]) > 3
 
 
+def test_an_image_that_cannot_be_prepared_fails_no_other_request(model, network, monkeypatch):
+    metadata = {**network.metadata, "preprocessing": {"fit": "warp"}}
+    monkeypatch.setattr(network, "metadata", metadata)
+    model.detector = Detector(network, max_detections=20)
+    photos = [encode_image("a.png", image) for image in (np.zeros((1, 33_000, 3), np.uint8), read_image(PICTURE))]
+    long, good = model.execute([{"image": Utilities.Tensor("image", np.array([[photo]], object))} for photo in photos])
+    assert "a picture of 1×33000 is too long" in long.error.message
+    assert good.error is None
+
+
 def test_rows_behind_the_last_detection_are_empty():
     found = Detections([[1, 2, 3, 4]], [0.5], [2])
     none = Detections(np.zeros((0, 4)), [], [])

@@ -175,9 +175,19 @@ def test_numbers_out_of_range(engine, tmp_path, options, words):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["digits", "digits-detector"])
+def test_what_is_no_model_is_kept_also_by_force(engine, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "diary.txt").write_text("mine")
+    message = message_of(ArgumentError, write_repository, engine, tmp_path, "digits", with_detector=True, force=True)
+    assert message.startswith(f"{tmp_path / name} is there already, and is no model of Triton's")
+    assert [path.name for path in tmp_path.rglob("*")] == [name, "diary.txt"]
+
+
 def test_a_model_that_is_there_is_kept_unless_forced(engine, tmp_path):
     (tmp_path / "digits-detector").mkdir()
-    (tmp_path / "digits-detector" / "mine").write_text("mine")
+    for name in ("config.pbtxt", "mine"):
+        (tmp_path / "digits-detector" / name).write_text("mine")
     message = message_of(ArgumentError, write_repository, engine, tmp_path, "digits", with_detector=True)
     assert f"{tmp_path / 'digits-detector'} is there already" in message
     assert "--force" in message

@@ -237,6 +237,34 @@ def test_annotations_that_lack_what_is_measured_are_named(coco):
     assert "keypoints are 5 times x, y and visibility, not [" in message
 
 
+def test_outlines_that_reach_beyond_the_image_are_measured_as_by_coco_s_tool(coco):
+    """Points that are moved to the image's edge would turn the lines to them."""
+    rows, found, rng = true_objects("segment"), detections("segment"), np.random.default_rng(1)
+    for row in rows:
+        if isinstance(row["segmentation"], list):
+            polygon = np.reshape(row["segmentation"][0], (-1, 2))
+            polygon[:: len(polygon) // 3] += rng.uniform(-400, 400, polygon[:: len(polygon) // 3].shape)
+            row["segmentation"] = [polygon.ravel().tolist()]
+    path = coco(rows)
+    data = read_dataset(path, measured=Measured("segment"))
+    results = CocoResults(data, [5, 6, 7])
+    for image, size, one in zip(data.images, SIZES, found, strict=True):
+        results.add(image, size, one)
+    expected = by_coco_s_tool(path, found, "segm")
+    actual = [-1 if value is None else value for value in results.evaluate("segm").statistics.values()]
+    np.testing.assert_allclose(actual, expected, atol=1e-9)
+    assert 0.01 < expected[0] < 0.9
+
+
+def test_an_outline_far_beside_its_image(coco):
+    rows = true_objects("segment")[:1]
+    rows[0]["segmentation"] = [[0, 0, 1e9, 0, 1e9, 1e9]]
+    data = read_dataset(coco(rows), measured=Measured("segment"))
+    results = CocoResults(data, [5, 6, 7])
+    message = message_of(ArgumentError, results.add, data.images[0], SIZES[0], detections("segment")[0])
+    assert "lies far beside its image" in message
+
+
 def test_a_mask_of_another_size_than_its_image(coco):
     rows = true_objects("segment")[:1]
     rows[0]["segmentation"] = {"size": [3, 4], "counts": [12]}

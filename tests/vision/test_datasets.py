@@ -8,7 +8,7 @@ import pytest
 from trtnn.errors import ArgumentError
 from trtnn.vision import write_image
 from trtnn.vision.coco import match_categories
-from trtnn.vision.datasets import read_dataset
+from trtnn.vision.datasets import Measured, read_dataset
 
 
 def image_at(path):
@@ -141,6 +141,41 @@ def test_labels_beside_images_and_lists_of_images(yolo):
         (yolo / "data.yaml").write_text(f"test: {value}\nnames: [cat, dog]\n")
         data = read_dataset(yolo, split="test")
         assert [image.path.name for image in data.images] == (["a.png", "b.png"] if "[" in value else ["a.png"])
+
+
+def with_keypoints(yolo, shape, numbers):
+    (yolo / "labels" / "val" / "a.txt").write_text(f"1 0.5 0.5 0.2 0.4 {' '.join(map(str, numbers))}\n")
+    text = f"val: images/val\nnames: [cat, dog]\nkpt_shape: {shape}\n"
+    (yolo / "data.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(("shape", "numbers"), [([2, 2], [0.1, 0.2, 0.9, 0.8]), ([2, 3], [0.1, 0.2, 2, 0.9, 0.8, 0])])
+def test_boxes_of_labels_with_key_points_are_not_read_as_polygons(yolo, shape, numbers):
+    with_keypoints(yolo, shape, numbers)
+    (image, _) = read_dataset(yolo).images
+    assert image.boxes.tolist() == [pytest.approx([0.4, 0.3, 0.2, 0.4])]
+    assert image.areas.tolist() == [pytest.approx(0.2 * 0.4)]
+    assert image.keypoints is None
+    (image, _) = read_dataset(yolo, measured=Measured("pose", (2, 3))).images  # whatever the network's are
+    assert image.areas.tolist() == [pytest.approx(0.53 * 0.2 * 0.4)]
+    assert image.keypoints[0, :, :2].ravel().tolist() == [0.1, 0.2, 0.9, 0.8]
+    assert image.keypoints[0, :, 2].tolist() == ([2, 2] if shape[1] == 2 else [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "measured", "words"),
+    [
+        ([2, 2], Measured("pose", (17, 3)), "have 2 key points, and the detector finds 17"),
+        ([2, 2], Measured("segment"), "are of key points, and masks are measured"),
+        ([3, 2], Measured(), "9 numbers are no class, box and 3 key points of 2 numbers"),
+        ([2, 4], Measured(), r"kpt_shape of .*data.yaml is \[2, 4\]"),
+        ("many", Measured(), "kpt_shape of .*data.yaml is 'many'"),
+    ],
+)
+def test_key_points_that_do_not_fit(yolo, shape, measured, words):
+    with_keypoints(yolo, shape, [0.1, 0.2, 0.9, 0.8])
+    with pytest.raises(ArgumentError, match=words):
+        read_dataset(yolo, measured=measured)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import lines_run
+from tests.helpers import lines_run, message_of
 from tests.vision.test_preprocessing import letterboxed
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision import non_max_suppression, postprocess
@@ -225,6 +225,15 @@ def test_wrong_thresholds_are_named(options, message):
 def test_classes_are_a_list(classes):
     with pytest.raises(ArgumentError, match="classes are a list of indices, or None for all"):
         non_max_suppression(np.zeros((1, 2, 85), np.float32), classes=classes)
+
+
+@pytest.mark.parametrize("odd", ["cat", 1.5, -1, True, None], ids=repr)
+def test_what_is_no_index_of_a_class_is_told(odd):
+    for classes in ([0, odd], (index for index in (odd, 0))):
+        message = message_of(ArgumentError, non_max_suppression, np.zeros((1, 2, 85), np.float32), classes=classes)
+        assert message.startswith(f"classes are a list of indices, or None for all, and {odd!r} is none")
+        assert "labels.index(name)" in message
+    assert non_max_suppression(np.zeros((1, 2, 85), np.float32), classes=np.array([0, 1])) is not None
 
 
 def test_a_box_from_infinity_to_infinity_is_left_out_without_a_warning():

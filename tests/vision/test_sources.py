@@ -129,12 +129,24 @@ def test_a_list_names_sources_from_its_own_folder(tmp_path, png, monkeypatch):
     assert names == [str(png), str(tmp_path / "inner" / "b.avi"), str(png), "https://example.org/c.jpg", "3"]
 
 
+def test_what_a_list_names_and_is_not_there_is_told_at_its_turn(tmp_path, png):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.txt").write_text("gone.png\na.png\nempty\nnone/*.jpg\n")
+    sources = find_sources(str(tmp_path / "list.txt"))
+    unread = []
+    taken = [s.name for s, _ in read_frames(sources, lambda source, error: unread.append((source.name, str(error))))]
+    assert taken == [str(png)]
+    assert [name for name, _ in unread] == [str(tmp_path / name) for name in ("gone.png", "empty", "none/*.jpg")]
+    for (_, message), words in zip(unread, ("no picture at", "no picture in the folder", "no picture at"), strict=True):
+        assert message.startswith(words)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "no picture in the list .*: it is empty"),
         (b"\xff\xfe\x00", "the list .* is not text in UTF-8"),
-        (b"gone.png", "no picture at .*gone.png"),
+        (b"gone.png\n*.jpg\n", r"no picture in the list .*: nothing that it names is there\n  such as .*gone\.png"),
         (b"other.txt", "names other.txt\n  a list holds no lists"),
         (b"-", "a list holds no lists, and not standard input"),
     ],

@@ -65,8 +65,8 @@ class RoundingTrials:
 
         Args:
             sample: the network's inputs by name.
-            look: called for each layer with its index, its step, what it would read with rounding and what it reads,
-                and its first output.
+            look: called for each layer that gives something with its index, its step, what it would read with rounding
+                and what it reads, and its first output.
         """
         return self._run(sample, (), look)
 
@@ -84,7 +84,7 @@ class RoundingTrials:
                 for place, (name, value) in enumerate(zip(step.inputs, reads, strict=True))
             ]
             results = run_step(step.function, given)
-            if look is not None:
+            if look is not None and results:  # the ends of loops give nothing
                 look(index, step, reads, given, results[0])
             return results
 

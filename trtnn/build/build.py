@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from trtnn.backend import Backend
 from trtnn.build.config import BuildConfig, check_compatible, check_fp8, check_individual, resolve_targets
 from trtnn.build.describe import describe
 from trtnn.build.engine_cache import cache_key, find_or_build
@@ -183,7 +184,8 @@ def _build_plan(
                 plan = graph.builder.build_serialized_network(graph.definition, settings)
         if plan is None:
             lines = backend.logger.take()
-            raise BuildError(f"{backend} could not build {what}", *lines, *_explain_memory(lines, config))
+            advice = [*_explain_memory(lines, config), *_explain_refit(backend, config)]
+            raise BuildError(f"{backend} could not build {what}", *lines, *advice)
     return plan
 
 
@@ -209,6 +211,14 @@ def _find_timing_cache(graph: Graph, config: BuildConfig) -> Path | None:
     except ArgumentError as error:  # nobody asked for this one
         warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)
         return None
+
+
+def _explain_refit(backend: Backend, config: BuildConfig) -> list[str]:
+    """Return what a refittable engine takes where it is built for GPUs that need not be here."""
+    if not config.refittable or not backend.capabilities.targets:
+        return []
+    wanted = f'{backend} was seen to build refittable engines with a GPU alone, and for one target: targets=("sm86",)'
+    return [wanted, "without: engine.refit(weights, rebuild=True) builds an engine that is not refittable again"]
 
 
 def _explain_memory(lines: Sequence[str], config: BuildConfig) -> list[str]:

@@ -123,6 +123,8 @@ def _sorted(path: Path, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, La
             )
         if array.dtype.kind != "f":
             raise CheckpointError(f"{path} holds {name} of {array.dtype}, and adapters are floating numbers")
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{path} holds {name} with NaN or infinity", "its training may have diverged")
         own = name.removeprefix(_PREFIX)
         factor = _FACTOR.fullmatch(own)
         if "base_layer." in own and "lora_" in own:

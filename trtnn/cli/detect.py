@@ -137,7 +137,14 @@ def detect(
     def images() -> Iterator[Any]:
         on_gpu = gpu_jpeg and detector.device == "cuda"
         skip = partial(note_unread, unread)
-        frames = read_frames([source for source, _ in found], skip, max_pixels, by_gpu=on_gpu, every_frame=every_frame)
+        frames = read_frames(
+            [source for source, _ in found],
+            skip,
+            max_pixels,
+            by_gpu=on_gpu,
+            every_frame=every_frame,
+            check_size=detector.check_image_size,
+        )
         for item in frames:
             under_way.append(item)
             yield item[1].image

@@ -10,7 +10,7 @@ import typer
 
 import trtnn
 from trtnn.cli.options import EngineFile
-from trtnn.cli.program import command, print_line
+from trtnn.cli.program import command, print_line, print_note
 
 
 class Form(str, Enum):
@@ -57,5 +57,11 @@ def export(
     )  # fmt: skip
     for folder in folders:
         print_line(folder)
+    if opened.description["backend"] == "tensorrt_rtx":
+        print_note(
+            "note",
+            "yellow",
+            "Triton runs plans by TensorRT, and this plan is TensorRT-RTX's: build it with the server's TensorRT",
+        )
     print_line(f"serve it: tritonserver --model-repository={repository}")
     print_line(f"use it:   trtnn detect photos/ --triton http://localhost:8000/{folders[0].name}")

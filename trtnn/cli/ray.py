@@ -58,7 +58,7 @@ def detect_by_ray(
         if runner.size or runner.batch:
             make["inputs"] = resized_inputs(load_model(runner.weights, runner.model), runner.size, runner.batch)
     job = Job(images, output, Detect.options(source, **make))
-    before = job.open(force)
+    before = job.open(force, [name for names in REPORTS.values() for name in names])
     if before:
         print_note("going on", "cyan", f"{counted(before, 'picture')} of {len(images):,} are done already")
     done = Progress()

@@ -36,7 +36,7 @@ from trtnn.cli.runners import CHECKPOINTS, Runner
 from trtnn.cli.samples import example_inputs
 from trtnn.detector import Detector
 from trtnn.engine.bench import bench_engine
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, ImageError
 from trtnn.table import render
 from trtnn.vision.coco import KINDS, CocoEvaluation, CocoResults, check_pycocotools, match_categories
 from trtnn.vision.datasets import DataSet, Measured, read_dataset
@@ -80,9 +80,9 @@ def val(
     """Measure a detector's mean average precision as COCO does, by pycocotools, and its speed in the same run.
 
     Detections are picked as each project does for this: YOLOv5's with a confidence of 0.001, an overlap of 0.6 and all
-    labels of a box. Classes are matched with the data set's by their names. Images that cannot be read are named and
-    left out, and the exit code is 1 at the end. Of networks that segment or find poses masks or key points are measured
-    too, and the data have to have those.
+    labels of a box. Classes are matched with the data set's by their names. Images that cannot be read, or are not of
+    the size that their annotations say, are named and left out, and the exit code is 1 at the end. Of networks that
+    segment or find poses masks or key points are measured too, and the data have to have those.
 
     The time is from images in memory to boxes; of an engine the execution alone is timed too.
     """
@@ -141,7 +141,8 @@ def _detect(
 ) -> list[float]:
     """Detect in all images, and return the seconds that each batch took for one image."""
     by_name = {str(image.path): image for image in truth.images}
-    frames = read_frames([file_source(image.path) for image in truth.images], partial(note_unread, unread), max_pixels)
+    sources, skip = [file_source(image.path) for image in truth.images], partial(note_unread, unread)
+    frames = read_frames(sources, skip, max_pixels, check_size=detector.check_image_size)
     seconds = []
     with_progress = track(frames, "measuring", total=len(truth.images), console=log, disable=not sys.stderr.isatty())
     while part := list(itertools.islice(with_progress, detector.batch)):
@@ -150,7 +151,10 @@ def _detect(
         found = detector(pixels)
         seconds.append((time.perf_counter() - start) / len(part))
         for (source, frame), detections in zip(part, found, strict=True):
-            results.add(by_name[source.name], frame.size, detections)
+            try:
+                results.add(by_name[source.name], frame.size, detections)
+            except ImageError as error:
+                note_unread(unread, source, error)
     return seconds
 
 

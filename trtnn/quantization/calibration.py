@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from trtnn.build.fingerprint import fingerprint
+from trtnn.digest import digest
 from trtnn.engine.engine import check_gpu
 from trtnn.errors import ArgumentError, CheckpointError, where
 from trtnn.files import atomic_write
@@ -48,6 +49,7 @@ class Calibration:
         self._readers = {name: sites.reader_of(name) for name in sorted(sites.observed())}
         self.seen = {name: Seen(with_histograms) for name in self._readers}
         self.samples = 0
+        self._digest = ""  # of all samples
 
     def of_group(self, names: Iterable[str]) -> Seen:
         """Return what was seen of several tensors together."""
@@ -64,22 +66,28 @@ class Calibration:
         Args:
             samples: the inputs of the network, one after another.
             total: their number, where it is known.
-            cache: a file that keeps what was seen; where it is there, its samples are passed over.
+            cache: a file that keeps what was seen; where it is there, its samples are passed over, and have to be the
+                same.
             on_gpu: by an engine that gives the tensors, in whole fp32, and not by the reference.
 
         Raises:
             ArgumentError: there are no samples, or a number of one comes to NaN or infinity, with its number.
             ShapeError, DTypeError: a sample does not fit, with its number.
-            CheckpointError: the file is damaged, or of another network or method.
+            CheckpointError: the file is damaged, or of another network, of another method or of other samples.
             EngineError: a GPU is asked for, and there is none.
         """
-        done = 0 if cache is None else self._restore(cache)
+        done, of_file = (0, "") if cache is None else self._restore(cache)
         last = time.monotonic()
         with (
             self._on_gpu() if on_gpu else nullcontext(self._on_cpu()) as look,
             progress_bar("calibrating", total) as advance,
         ):
+            number = -1
             for number, tensors in enumerate(self._network.stream_samples(samples)):
+                if cache is not None:
+                    self._digest = digest(self._digest.encode(), *map(_bytes, tensors.values()))
+                if number == done - 1 and self._digest != of_file:
+                    raise _of_other_samples(cache)
                 if number >= done:
                     for name, value in tensors.items():
                         self._add(number, name, value)
@@ -89,6 +97,8 @@ class Calibration:
                         self._save(cache)
                         last = time.monotonic()
                 advance()
+        if number < done - 1:
+            raise _of_other_samples(cache, f"it has seen {done}, and here are {number + 1}")
         if cache is not None:
             self._save(cache)
 
@@ -152,18 +162,19 @@ class Calibration:
                 file,
                 key=np.array(self._key()),
                 samples=np.array(self.samples),
+                digest=np.array(self._digest),
                 largest=np.array([one.largest for one in seen]),
                 width=np.array([one.width for one in seen]),
                 counts=np.stack([one.counts for one in seen]),
             )
 
-    def _restore(self, path: Path) -> int:
-        """Take what a file holds, and return of how many samples that is."""
+    def _restore(self, path: Path) -> tuple[int, str]:
+        """Take what a file holds, and return of how many samples that is, and their digest."""
         if not path.exists():
-            return 0
+            return 0, ""
         try:
             with np.load(path, allow_pickle=False) as held:
-                key, samples = str(held["key"]), int(held["samples"])
+                key, samples, of_samples = str(held["key"]), int(held["samples"]), str(held["digest"])
                 largest, width, counts = held["largest"], held["width"], held["counts"]
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise CheckpointError(f"{os.fspath(path)} is no calibration: {error}", "remove it to begin anew") from error
@@ -175,4 +186,13 @@ class Calibration:
         for index, seen in enumerate(self.seen.values()):
             seen.largest, seen.width, seen.counts = float(largest[index]), float(width[index]), counts[index]
         self.samples = samples
-        return samples
+        return samples, of_samples
+
+
+def _bytes(tensor: torch.Tensor) -> np.ndarray:
+    """Return the bytes of a tensor on the CPU, whatever its type."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _of_other_samples(path: Path | None, *details: str) -> CheckpointError:
+    return CheckpointError(f"{path} is a calibration on other samples", *details, "remove it to begin anew")

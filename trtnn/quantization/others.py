@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ _SCALES = {
     ".weight_scale": "weight",
 }
 _ZERO_POINTS = (".weight_fake_quant.zero_point", ".activation_post_process.zero_point")
+_MOST_STEPS = 130  # that torch.ao's int8 has for the largest number seen, 127.5, with room for how that is rounded
 _OBSERVED = (".activation_post_process.min_val", ".activation_post_process.max_val")
 
 
@@ -65,13 +67,13 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
 
     Raises:
         ArgumentError: there are no scales, one is not of this model, or the half of a module's is missing.
-        CheckpointError: numbers are rounded around another zero than 0, which TensorRT does not, or the file cannot be
-            read.
+        CheckpointError: numbers are rounded around another zero than 0, or to another type than ``dtype`` says, such
+            as uint8, which TensorRT does not round to; or the file cannot be read.
     """
     if dtype not in DTYPES:
         raise ArgumentError(f"dtype {dtype!r}", *nearest(str(dtype), DTYPES), f"known: {', '.join(DTYPES)}")
     largest = largest_of(DTYPES[dtype])
-    found = list(_read(source, largest))
+    found = list(_read(source, largest, dtype))
     if not found:
         raise ArgumentError(
             "there are no scales in it",
@@ -88,13 +90,13 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
     return model
 
 
-def _read(source: Any, largest: float) -> Iterator[Found]:
+def _read(source: Any, largest: float, dtype: str) -> Iterator[Found]:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        source = dict(_read_onnx(path)) if path.suffix == ".onnx" else load(path)
         if path.suffix == ".onnx":
-            yield from (Found(path, what, scale) for (path, what), scale in source.items())
+            yield from (Found(inner, what, scale) for (inner, what), scale in dict(_read_onnx(path, dtype)).items())
             return
+        source = load(path)
     if not isinstance(source, Mapping):
         raise ArgumentError(f"scales are in a state dict or a file, not in a {type(source).__name__}")
     for name, value in source.items():
@@ -109,7 +111,42 @@ def _read(source: Any, largest: float) -> Iterator[Found]:
                 f"{name} is {as_array(value).ravel()[0]}: it rounds around another number than 0",
                 "TensorRT does not; train or measure with a symmetric scheme, torch.per_tensor_symmetric",
             )
+        if name.endswith(_ZERO_POINTS):
+            _check_steps(source, name.removesuffix(".zero_point"), dtype)
+        if name.endswith(".quant_max") and float(as_array(value).item()) != largest:
+            raise _other_type(name, f"{as_array(value).item():g}", dtype)
     yield from _observed(source, largest)
+
+
+def _check_steps(source: Mapping[str, Any], path: str, dtype: str) -> None:
+    """Check that a fake quantisation of torch.ao, whose state dict does not tell its type, is no uint8's.
+
+    uint8 rounds around 0 as well where no number is negative. Its scale is then a 255th of the largest number that its
+    observer saw, of which int8 would hold half.
+
+    Raises:
+        CheckpointError: it is, or whole numbers are to be fp8.
+    """
+    if dtype != "int8":
+        raise _other_type(path, "int8", dtype)
+    least, most = (source.get(f"{path}{name}") for name in _OBSERVED)
+    if least is None or most is None or f"{path}.scale" not in source:
+        return
+    low, high, scale = as_array(least), as_array(most), as_array(source[f"{path}.scale"])
+    if low.shape == high.shape and low.size == scale.size and (low > -scale.reshape(low.shape)).all():
+        steps = float((high / scale.reshape(low.shape)).max(initial=0))
+        if math.isfinite(steps) and steps > _MOST_STEPS:
+            raise _other_type(path, f"uint8, since its observer saw numbers of {steps:.0f} steps", dtype)
+
+
+def _other_type(name: str, what: str, dtype: str) -> CheckpointError:
+    """Return the error of scales whose type is not the one that was named."""
+    hints = [
+        *(["TensorRT rounds to no uint8: quantise symmetrically, to int8"] if what.startswith("uint8") else []),
+        *(['dtype="fp8" takes scales of fp8'] if dtype == "int8" and not what.startswith("uint8") else []),
+        *(['dtype="int8" takes scales of int8'] if dtype == "fp8" else []),
+    ]
+    return CheckpointError(f"{name} is of {what}, and not of {dtype}", *hints)
 
 
 def _observed(source: Mapping[str, Any], largest: float) -> Iterator[Found]:
@@ -212,7 +249,7 @@ def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | No
 # -- ONNX -------------------------------------------------------------------------------------------------------------
 
 
-def _read_onnx(path: Path) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+def _read_onnx(path: Path, dtype: str) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
     """Yield the scales of an ONNX file by the path of the module and what they are of.
 
     A module's path is the name of its weight without the end, as torch's exporter keeps it; else that of the node,
@@ -227,12 +264,14 @@ def _read_onnx(path: Path) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
         graph = onnx.load(path).graph
     except Exception as error:  # of protobuf, of many kinds
         raise CheckpointError(f"{path} is no ONNX file: {error}") from error
-    arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    arrays |= {
-        node.output[0]: numpy_helper.to_array(node.attribute[0].t)
+    held = {one.name: one for one in graph.initializer}
+    held |= {
+        node.output[0]: node.attribute[0].t
         for node in graph.node
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t")
     }
+    arrays = {name: numpy_helper.to_array(one) for name, one in held.items()}
+    kinds = {name: _onnx_word(one.data_type) for name, one in held.items()}
     makers = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
@@ -249,10 +288,40 @@ def _read_onnx(path: Path) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
                     f"{maker.name or name} rounds around another number than 0",
                     "TensorRT does not: quantise symmetrically",
                 )
+            kind = _onnx_type(maker, makers, kinds)
+            if kind != _ONNX_TYPES[dtype]:
+                raise _other_type(maker.name or name, kind.replace("float8e4m3fn", "fp8"), dtype)
             scales.append(_positive(maker.input[1], arrays.get(maker.input[1], np.zeros(0))))
         if len(scales) == 2:
             yield (module, "input"), scales[0]
             yield (module, "weight"), scales[1]
+
+
+_ONNX_TYPES = {"int8": "int8", "fp8": "float8e4m3fn"}
+
+
+def _onnx_type(dequantize: Any, makers: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+    """Return the type that a DequantizeLinear reads, by ONNX's word in small letters.
+
+    It is that of its zero point, else of the array that it reads, else what the QuantizeLinear before it says; which is
+    uint8 where that says nothing (https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html).
+    """
+    for name in (*dequantize.input[2:3], dequantize.input[0]):
+        if name in kinds:
+            return kinds[name]
+    maker = makers.get(dequantize.input[0])
+    if maker is None or maker.op_type != "QuantizeLinear":
+        return "a type that nothing tells"
+    if len(maker.input) > 2 and maker.input[2] in kinds:
+        return kinds[maker.input[2]]
+    wanted = next((one.i for one in maker.attribute if one.name == "output_dtype"), 0)
+    return _onnx_word(wanted) if wanted else "uint8"
+
+
+def _onnx_word(data_type: int) -> str:
+    import onnx
+
+    return onnx.TensorProto.DataType.Name(data_type).lower()
 
 
 def _onnx_path(node: Any, makers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

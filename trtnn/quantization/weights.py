@@ -31,9 +31,13 @@ _SAMPLES = 32  # that are enough for both
 
 
 class Seen(NamedTuple):
-    """A layer of a quantised module as it runs: what it reads, rounded and not, and what it gives without rounding."""
+    """A layer of a quantised module as it runs: what it reads, rounded and not, and what it gives without rounding.
+
+    ``axis`` is that of its output channels: 1 of a convolution's, the last of a product's.
+    """
 
     path: str
+    axis: int
     function: Callable[..., torch.Tensor]
     rounded: list[torch.Tensor]
     true: list[torch.Tensor]
@@ -45,7 +49,7 @@ def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
     graph = network.graph
     trials = RoundingTrials(graph, (), lambda: None)
     weighted = {
-        index: graph.layer_paths[index]
+        index: (graph.layer_paths[index], -1 if kind == "MATRIX_MULTIPLY" else 1)
         for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt))
         if (kind in WITH_KERNEL or kind == "MATRIX_MULTIPLY") and trials.owner(index, 1) == graph.layer_paths[index]
     }
@@ -54,7 +58,7 @@ def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
 
         def look(index: int, step: Any, rounded: list[torch.Tensor], true: list[torch.Tensor], output: Any) -> None:
             if index in weighted:
-                seen.append(Seen(weighted[index], step.function, rounded, true, output))  # noqa: B023  used at once
+                seen.append(Seen(*weighted[index], step.function, rounded, true, output))  # noqa: B023  used at once
 
         trials.run_true(tensors, look)
         yield from seen
@@ -64,7 +68,9 @@ def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
 
 
 def mean_outputs(model: Module, samples: Sequence[Any], rounded: bool = False) -> dict[str, torch.Tensor]:
-    """Return the mean of each output channel of each quantised layer with weights, over samples and places.
+    """Return the means of output channels, over samples and places, of the quantised layers with a bias to correct.
+
+    These are of modules that have a single layer with weights, and a ``bias`` of a number for each of its channels.
 
     Args:
         model: quantised.
@@ -74,12 +80,16 @@ def mean_outputs(model: Module, samples: Sequence[Any], rounded: bool = False) -
     Returns:
         (output channels,) float64 by the path of the module.
     """
+    network = model.trace()
+    folded = dict(network.graph.folded)
     sums: dict[str, torch.Tensor] = {}
     runs: dict[str, int] = {}
-    for seen in _runs(model.trace(), samples):
+    for seen in _runs(network, samples):
+        bias = _bias_of(model, folded, seen.path)
+        if bias is None or seen.output.ndim == 0 or bias.shape != (seen.output.shape[seen.axis],):
+            continue
         output = (seen.function(*seen.rounded) if rounded else seen.output).double()
-        axis = -1 if isinstance(model.get_submodule(seen.path), Linear) else 1
-        mean = output.mean([i for i in range(output.ndim) if i != axis % output.ndim])
+        mean = output.mean([i for i in range(output.ndim) if i != seen.axis % output.ndim])
         sums[seen.path] = sums[seen.path] + mean if seen.path in sums else mean
         runs[seen.path] = runs.get(seen.path, 0) + 1
     return {path: total / runs[path] for path, total in sums.items()}
@@ -101,14 +111,24 @@ def correct_biases(model: Module, samples: Sequence[Any], true: Mapping[str, tor
         The paths of the modules that have a bias to correct.
     """
     folded = dict(model.trace().graph.folded)
-    corrected = []
-    for path, mean in mean_outputs(model, samples, rounded=True).items():
-        bias = getattr(model.get_submodule(folded.get(path, path)), "bias", None)
-        if isinstance(bias, Parameter) and bias.data is not None:
-            shift = (mean - true[path]).numpy()
-            bias.data = (np.asarray(bias.data, np.float64) - shift).astype(np.float32)
-            corrected.append(path)
-    return corrected
+    means = mean_outputs(model, samples, rounded=True)
+    for path, mean in means.items():
+        bias = _bias_of(model, folded, path)
+        assert bias is not None  # or there was no mean
+        shift = (mean - true[path]).numpy()
+        bias.data = (np.asarray(bias.data, np.float64) - shift).astype(np.float32)
+    return list(means)
+
+
+def _bias_of(model: Module, folded: Mapping[str, str], path: str) -> Parameter | None:
+    """Return the bias of a module's layer, or of the BatchNorm that was folded into it; None where there is none.
+
+    A module of several weights, such as attention's projections, has none that is of one of them.
+    """
+    bias = getattr(model.get_submodule(folded.get(path, path)), "bias", None)
+    scale = model.get_submodule(path)._buffers.get("input_scale")
+    is_single = scale is not None and scale.data is not None and scale.data.size == 1
+    return bias if is_single and isinstance(bias, Parameter) and bias.data is not None else None
 
 
 # -- adaptive rounding ------------------------------------------------------------------------------------------------

@@ -150,7 +150,9 @@ class Detect:
 
     def _image(self, value: Any) -> np.ndarray | str:
         try:
-            return open_image(value, self.max_pixels)
+            image = open_image(value, self.max_pixels)
+            self.detector.check_image_size((image.shape[0], image.shape[1]))
+            return image
         except TrtnnError as error:
             return str(error)
 
@@ -167,7 +169,8 @@ class Detect:
         none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
         each = [none if detections is None else detections for detections in found]
         kept = [name for name in table.column_names if name not in COLUMNS]
-        is_text = pa.types.is_string(table.schema.field(self.column).type)
+        column = table.schema.field(self.column).type
+        is_text = pa.types.is_string(column) or pa.types.is_large_string(column)
         kept = kept if is_text else [name for name in kept if name != self.column]
         columns = {name: table.column(name) for name in kept}
         columns["boxes"] = pa.array([d.boxes.tolist() for d in each], pa.list_(pa.list_(pa.float32(), 4)))
@@ -187,7 +190,7 @@ def open_image(value: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Raises:
         ImageError: it cannot be read, is a video, or is none.
-        ShapeError, DTypeError: an array that is no image.
+        ShapeError, DTypeError: an array, or lists of numbers, that are no image.
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
@@ -195,9 +198,28 @@ def open_image(value: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         return decode_image(bytes(value), "of a row", max_pixels)
     if isinstance(value, str):
         return _read_place(value, max_pixels)
-    if isinstance(value, (np.ndarray, list)):
-        return check_image(np.asarray(value, np.uint8) if isinstance(value, list) else value)
+    if isinstance(value, list):
+        value = _of_lists(value)
+    if isinstance(value, np.ndarray):
+        return check_image(value)
     raise ImageError(f"a row has no image, but {type(value).__name__}", "expected a path, bytes or an array")
+
+
+def _of_lists(rows: list[Any]) -> np.ndarray:
+    """Return lists of whole numbers in 0..255, as a column of arrays gives them, as uint8; others as they are.
+
+    Raises:
+        ImageError: they are no array.
+    """
+    try:
+        array = np.asarray(rows)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise ImageError("a row's lists are no array of numbers")
+    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
+        return array.astype(np.uint8)
+    return array
 
 
 def _read_place(place: str, max_pixels: int) -> np.ndarray:
@@ -227,8 +249,7 @@ def _as_table(batch: Any) -> pyarrow.Table:
         raise ArgumentError(f"a batch is a table or a dict of columns, not {type(batch).__name__}")
     columns = {}
     for name, values in batch.items():
-        several = isinstance(values, np.ndarray) and values.ndim > 1
-        columns[name] = pa.array([row.tolist() for row in values] if several else list(values))
+        columns[name] = pa.array([v.tolist() if isinstance(v, np.ndarray) and v.ndim > 1 else v for v in values])
     return pa.table(columns)
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,36 +66,37 @@ class Job:
         part: images in a file.
 
     Raises:
-        ArgumentError: there are no images, or ``output`` holds something else.
+        ArgumentError: there are no images, a path is no text, or ``output`` is no place that files go to.
     """
 
     def __init__(
         self, images: Sequence[str], output: str | os.PathLike[str], options: Mapping[str, Any], part: int = PART
     ) -> None:
         check_ray()
-        import fsspec
-
         if not images:
             raise ArgumentError("there are no images to detect in")
+        odd = next((image for image in images if not _is_text(image)), None)
+        if odd is not None:
+            raise ArgumentError(f"the name of {odd!r} is not UTF-8, and Parquet holds no other text", "rename the file")
         if part < 1:
             raise ArgumentError(f"a part has at least one image, not {part}")
         self.images, self.output, self.part = list(images), os.fspath(output), part
         (source, _), kwargs = options["fn_constructor_args"], options["fn_constructor_kwargs"]
         self.make = {"source": source, "column": SOURCE, **kwargs}
         self.gpus = options.get("num_gpus", 0)
-        self._files, root = fsspec.core.url_to_fs(self.output)
-        self.root = root.rstrip("/")
+        self._files, self.root = _files_at(self.output)
 
     # -- files --------------------------------------------------------------------------------------------------------
 
-    def open(self, force: bool = False) -> int:
+    def open(self, force: bool = False, reports: Sequence[str] = ()) -> int:
         """Take the folder for this job, and return how many images are done there already.
 
         Args:
-            force: remove what else is there.
+            force: remove what another job wrote there, and nothing else.
+            reports: the names of all files that :meth:`put` may have written.
 
         Raises:
-            ArgumentError: it holds the parts of another job, or something else.
+            ArgumentError: it holds the parts of another job, or something that no job wrote.
         """
         manifest = json.dumps(self._manifest(), indent=1).encode()
         place = f"{self.root}/{_MANIFEST}"
@@ -106,11 +108,13 @@ class Job:
                     f"{self.output} holds the results of other images, or of another detector",
                     "choose another --output, or --force to remove them",
                 )
-        elif self._files.exists(self.root) and self._files.ls(self.root) and not force:
+        elif self._files.exists(self.root) and self._files.ls(self.root):
             raise ArgumentError(f"{self.output} is there already, and no job wrote it", "choose another --output")
-        if self._files.exists(self.root):
-            self._files.rm(self.root, recursive=True)
         self._files.makedirs(self.root, exist_ok=True)
+        for path in self._files.ls(self.root, detail=False):
+            name = path.rpartition("/")[2]
+            if name in reports or _PART.fullmatch(name):
+                self._files.rm_file(path)
         self._files.pipe_file(place, manifest)
         return 0
 
@@ -222,10 +226,7 @@ class PartWorker:
     """
 
     def __init__(self, output: str, make: Mapping[str, Any]) -> None:
-        import fsspec
-
-        self.files, root = fsspec.core.url_to_fs(output)
-        self.root = root.rstrip("/")
+        self.files, self.root = _files_at(output)
         self.detect = Detect(**make)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -265,6 +266,33 @@ class PartWorker:
 def part_name(part: int) -> str:
     """Return the name of a part's file."""
     return f"part-{part:06}.parquet"
+
+
+_PART = re.compile(r"part-\d{6,}\.parquet|\.part-\d{6,}\.parquet\.tries")
+
+
+def _files_at(output: str) -> tuple[Any, str]:
+    """Return fsspec's files at a place, and the path there.
+
+    Raises:
+        ArgumentError: fsspec knows no such place, or needs a package for it.
+    """
+    import fsspec
+
+    try:
+        files, root = fsspec.core.url_to_fs(output)
+    except (ValueError, ImportError) as error:
+        raise ArgumentError(f"nothing can be written to {output}: {error}") from error
+    return files, root.rstrip("/")
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is Unicode, and not of bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ class TritonPythonModel:
             encoded = pb_utils.get_input_tensor_by_name(request, "image").as_numpy().ravel()
             try:
                 decoded = [decode_image(bytes(data), f"image {index}") for index, data in enumerate(encoded)]
+                for image in decoded:
+                    self.detector.check_image_size((image.shape[0], image.shape[1]))
             except TrtnnError as error:
                 parts.append(str(error))
                 continue

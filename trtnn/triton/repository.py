@@ -60,7 +60,8 @@ def write_repository(
 
     Raises:
         ArgumentError: the engine has no profile of batches, the name is none for Triton, a model of that name is there,
-            a number is out of range, or the engine is no detector's.
+            or something else that ``force`` does not replace either, a number is out of range, or the engine is no
+            detector's.
     """
     name = name or file_name(str(engine.description.get("model", ""))) or "model"
     if not _NAME.fullmatch(name):
@@ -85,6 +86,9 @@ def write_repository(
     there = [folder / model for model in written if (folder / model).exists() or (folder / model).is_symlink()]
     if there and not force:
         raise ArgumentError(f"{there[0]} is there already", "choose another --name, or replace it with --force")
+    for place in there:
+        if not place.is_symlink() and not (place.is_dir() and _is_model(place)):
+            raise ArgumentError(f"{place} is there already, and is no model of Triton's", "choose another --name")
     make_folder(folder)
     for model, files in written.items():
         with _replaced(folder / model) as place:
@@ -102,6 +106,11 @@ def _config_of_detector(engine: Engine, name: str, service: Service) -> Message:
     detector.check_boxes_alone("Triton's detector gives")
     most = detector.thresholds["max_detections"]
     return detector_config(name, engine, most, service)
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder is one of a model, or has nothing in it."""
+    return (folder / "config.pbtxt").is_file() or next(folder.iterdir(), None) is None
 
 
 def _one_line(label: str) -> str:

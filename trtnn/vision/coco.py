@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, BackendError
+from trtnn.errors import ArgumentError, BackendError, ImageError
 from trtnn.vision.datasets import DataSet, TrueImage
 from trtnn.vision.detections import Detections
 from trtnn.vision.labels import COCO_KEYPOINTS
@@ -23,6 +23,7 @@ _OF_POINTS = (
     *("map50_95", "map50", "map75", "map_medium", "map_large"),
     *("ar_20", "ar_20_50", "ar_20_75", "ar_20_medium", "ar_20_large"),
 )
+_FARTHEST = 16  # sides of the image that an outline may reach: COCO's tool takes as much memory as one is long
 #: What is measured by task, and the word of COCO's tool for it.
 KINDS = {"detect": ("bbox",), "segment": ("bbox", "segm"), "pose": ("bbox", "keypoints")}
 
@@ -79,9 +80,15 @@ class CocoResults:
         """Add what was detected in an image of (height, width) px; images that are not added do not count.
 
         Raises:
-            ArgumentError: a true mask is of another size.
+            ImageError: the annotations are of an image of another size: their boxes lie elsewhere in this one.
+            ArgumentError: a true mask is of another size, or lies far beside the image.
         """
         height, width = size
+        if image.size not in (None, size):
+            raise ImageError(
+                f"{image.path} is not of the size that its annotations are of",
+                f"they say {image.size[0]}×{image.size[1]}, and it has {height}×{width}, as its EXIF turns it",
+            )
         unit = np.array([width, height] * 2, np.float64) if image.relative else np.ones(4)
         self._images.append(image.number)
         self._sizes[image.number] = size
@@ -109,7 +116,7 @@ class CocoResults:
         """Return what COCO's tool reads of an object beside its box.
 
         Raises:
-            ArgumentError: run lengths are of an image of another size.
+            ArgumentError: run lengths are of an image of another size, or a polygon lies far beside it.
         """
         height, width = size
         unit = np.array([width, height], np.float64) if image.relative else np.ones(2)
@@ -122,8 +129,13 @@ class CocoResults:
                         f"the mask is {outline['size'][0]}×{outline['size'][1]}, the image {height}×{width}",
                     )
                 return {"segmentation": outline}
-            # What lies beside the image is nothing of it, and would cost as much memory as it is far.
-            return {"segmentation": [(part * unit).clip(0, (width, height)).ravel().tolist() for part in outline]}
+            parts = [part * unit for part in outline]
+            if any((np.abs(part) > _FARTHEST * np.array([width, height])).any() for part in parts):
+                raise ArgumentError(
+                    f"an outline of {self._data.path} lies far beside its image {image.path}",
+                    f"the image is {height}×{width}",
+                )
+            return {"segmentation": [part.ravel().tolist() for part in parts]}
         if image.keypoints is not None:
             points = image.keypoints[place]
             labelled = int((points[:, 2] > 0).sum())

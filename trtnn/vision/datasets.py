@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from trtnn.errors import ArgumentError, BackendError, harmless_text
 from trtnn.files import open_regular
 from trtnn.strict_json import is_number, parse_object
+from trtnn.vision.headers import Size
 from trtnn.vision.images import find_images
 from trtnn.vision.names import read_names
 from trtnn.vision.truth import (
@@ -26,6 +27,11 @@ from trtnn.vision.truth import (
 _MOST_BYTES = 1 << 31  # of annotations: those of COCO's training images have 450 MB
 _MOST_LABEL_BYTES = 1 << 24  # of one image's labels
 _SUFFIXES = (".yaml", ".yml")
+_LINES = {  # of YOLO's labels, by what is measured
+    "detect": "class x y width height",
+    "segment": "class x1 y1 x2 y2 x3 y3 ...",
+    "pose": "class x y width height, and of each key point x, y and visibility, or x and y alone",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class TrueImage:
         relative: whether boxes, areas, outlines and key points are parts of the image.
         outlines: of each object, where masks are asked for.
         keypoints: (n, points, 3), x, y, and 0 for those that are not labelled, where they are asked for.
+        size: the (height, width) in px that the annotations are of, None where they do not say it.
     """
 
     path: Path
@@ -53,6 +60,7 @@ class TrueImage:
     relative: bool = False
     outlines: Sequence[Outline] | None = None
     keypoints: np.ndarray | None = None
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -111,13 +119,16 @@ def read_dataset(
         raise ArgumentError("a folder of images goes with COCO's annotations", f"{place or path} has its own")
     if place is None:
         pictures = _pictures([path / "images" if (path / "images").is_dir() else path])
-        return DataSet(path, _read_labels(path, pictures, None, measured), None)
+        return DataSet(path, _read_labels(path, pictures, None, measured, None), None)
     if place.suffix.lower() not in _SUFFIXES:
         raise ArgumentError(
             f"{place} is no data set", "a file of one is JSON with COCO's annotations, or YOLO's data.yaml"
         )
     names = dict(enumerate(read_names(place)))
-    return DataSet(place, _read_labels(place, _pictures(_folders(place, split)), names, measured), names)
+    content = _read_yaml(place)
+    shape = _keypoint_shape(place, content, measured)
+    pictures = _pictures(_folders(place, content, split))
+    return DataSet(place, _read_labels(place, pictures, names, measured, shape), names)
 
 
 def _description_in(folder: Path) -> Path | None:
@@ -166,7 +177,11 @@ def _read_coco(path: Path, root: Path | None, measured: Measured) -> DataSet:
     if not files:
         raise ArgumentError(f"{path} has no images")
     folder = root or _image_folder(path, next(iter(files.values())))
-    images = [_true_image(folder / file, number, by_image[number], measured) for number, file in files.items()]
+    sizes = {_whole(row, "id"): _size_in(row) for row in listed}
+    images = [
+        replace(_true_image(folder / file, number, by_image[number], measured), size=sizes[number])
+        for number, file in files.items()
+    ]
     return DataSet(path, images, dict(sorted(names.items())))
 
 
@@ -226,6 +241,14 @@ def _whole(row: Mapping[str, Any], key: str) -> int:
     return value
 
 
+def _size_in(row: Mapping[str, Any]) -> Size | None:
+    """Return the (height, width) that an image's row says, None where it says none."""
+    height, width = row.get("height"), row.get("width")
+    if type(height) is int and type(width) is int and height > 0 and width > 0:
+        return height, width
+    return None
+
+
 def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str):
@@ -236,8 +259,13 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 # -- YOLO -------------------------------------------------------------------------------------------------------------
 
 
-def _folders(path: Path, split: str) -> list[Path]:
-    """Return the folders and lists of images that a data.yaml names for a split."""
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Return what a data.yaml says.
+
+    Raises:
+        BackendError: PyYAML is missing.
+        ArgumentError: it cannot be read.
+    """
     try:
         import yaml
     except ImportError:
@@ -248,12 +276,38 @@ def _folders(path: Path, split: str) -> list[Path]:
         raise ArgumentError(
             f"{path} is no data set: {next(iter(str(error).splitlines()), 'it does not parse')}"
         ) from None
-    value = content.get(split) if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def _keypoint_shape(path: Path, content: Mapping[str, Any], measured: Measured) -> tuple[int, int] | None:
+    """Return how many key points each label of a data.yaml has, and how many numbers of each; None where it has none.
+
+    Raises:
+        ArgumentError: it says something else, or the labels lack what is measured.
+    """
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return None
+    is_list = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n > 0 for n in shape)
+    if not is_list or shape[1] not in (2, 3):
+        raise ArgumentError(f"kpt_shape of {path} is {shape!r:.80}", "[17, 3] is 17 points of x, y and visibility")
+    if measured.task == "segment":
+        raise ArgumentError(f"the labels of {path} are of key points, and masks are measured", "they have no outlines")
+    if measured.task == "pose" and shape[0] != measured.kpt_shape[0]:
+        raise ArgumentError(
+            f"the labels of {path} have {shape[0]} key points, and the detector finds {measured.kpt_shape[0]}"
+        )
+    return shape[0], shape[1]
+
+
+def _folders(path: Path, content: Mapping[str, Any], split: str) -> list[Path]:
+    """Return the folders and lists of images that a data.yaml names for a split."""
+    value = content.get(split)
     entries = [entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, str)]
     if not entries or (isinstance(value, list) and len(entries) < len(value)):
-        keys = ", ".join(key for key in ("train", "val", "test") if isinstance(content, dict) and content.get(key))
+        keys = ", ".join(key for key in ("train", "val", "test") if content.get(key))
         raise ArgumentError(f"{path} names no images for {split}", f"it has {keys or 'none of train, val and test'}")
-    root = content.get("path") if isinstance(content, dict) else None
+    root = content.get("path")
     roots = [path.parent / root, path.parent] if isinstance(root, str) else [path.parent]
     folders = []
     for entry in entries:
@@ -280,9 +334,20 @@ def _pictures(places: Iterable[Path]) -> list[Path]:
 
 
 def _read_labels(
-    source: Path, paths: Sequence[Path], names: Mapping[int, str] | None, measured: Measured
+    source: Path,
+    paths: Sequence[Path],
+    names: Mapping[int, str] | None,
+    measured: Measured,
+    shape: tuple[int, int] | None,
 ) -> list[TrueImage]:
     """Return images with the labels beside them; one without a file of labels has nothing in it.
+
+    Args:
+        source: what names them.
+        paths: of the images.
+        names: of the classes by index, where they have any.
+        measured: what is measured beside boxes.
+        shape: how many key points each label has, and how many numbers of each, where that is said.
 
     Raises:
         ArgumentError: none has any.
@@ -293,7 +358,7 @@ def _read_labels(
         rows = []
         if label_path.is_file():
             files += 1
-            rows = _read_label_file(label_path, names, measured)
+            rows = _read_label_file(label_path, names, measured, shape)
         images.append(_true_image(path, number, rows, measured, relative=True))
     if not files:
         where = f"such as {_label_path(paths[0])} for {paths[0]}"
@@ -310,11 +375,16 @@ def _label_path(path: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _read_label_file(path: Path, names: Mapping[int, str] | None, measured: Measured) -> list[_Row]:
+def _read_label_file(
+    path: Path, names: Mapping[int, str] | None, measured: Measured, shape: tuple[int, int] | None
+) -> list[_Row]:
     """Return the rows of a file of labels: class, centre x, centre y, width and height; or class and a polygon.
 
-    Behind the box stand key points, where those are measured.
+    Behind the box stand key points, where those are measured, or ``shape`` says that there are some: numbers alone do
+    not tell them from a polygon's.
     """
+    if shape is None and measured.task == "pose":
+        shape = measured.kpt_shape[0], measured.kpt_shape[1]
     rows = []
     text = _read(path, _MOST_LABEL_BYTES).decode("utf-8-sig", "replace")
     for line, words in enumerate(map(str.split, text.splitlines()), 1):
@@ -328,25 +398,27 @@ def _read_label_file(path: Path, names: Mapping[int, str] | None, measured: Meas
             if len(numbers) == 6:
                 raise ValueError("six numbers are a detection with its score, and labels have five")
             outline = label_outline(numbers[1:]) if measured.task == "segment" else None
-            points = label_keypoints(numbers[1:], measured.kpt_shape) if measured.task == "pose" else None
+            points = None if shape is None else label_keypoints(numbers[1:], shape)
             if points is None and len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
                 raise ValueError(f"{len(numbers)} numbers are neither a box nor a polygon")
             parts = numbers[1:] if points is None else [*numbers[1:5], *points[:, :2].ravel().tolist()]
             if not all(-1e-3 <= number <= 1.001 for number in parts):
                 raise ValueError("what stands behind the class is in 0..1, in parts of the image")
         except (ValueError, OverflowError) as error:
-            raise ArgumentError(f"{path}:{line} is no label: {error}", "class x y width height") from None
+            raise ArgumentError(
+                f"{path}:{line} is no label: {error}", _LINES.get(measured.task, _LINES["detect"])
+            ) from None
         if len(numbers) == 5 or points is not None:
             x, y, width, height = numbers[1:5]
             box = [x - width / 2, y - height / 2, width, height]
         else:
             xs, ys = numbers[1::2], numbers[2::2]
             box = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-        area = box[2] * box[3] * (1 if points is None else POSE_SHARE)
+        area = box[2] * box[3] * (POSE_SHARE if measured.task == "pose" else 1)
         if outline is not None:
             (x, y) = np.reshape(numbers[1:], (-1, 2)).T
             area = abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2  # Gauss's formula of a polygon's
-        rows.append(_Row(box, index, area, False, outline, points))
+        rows.append(_Row(box, index, area, False, outline, points if measured.task == "pose" else None))
     return rows
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from trtnn.errors import ImageError
 from trtnn.vision.gpu_io import NVIMAGECODEC, JpegReader
+from trtnn.vision.headers import Size
 from trtnn.vision.images import MAX_PIXELS, check_data, decode_image, most_bytes, read_bytes
 from trtnn.vision.sources import VIDEO_SUFFIXES, Frame, Source
 
@@ -20,6 +21,7 @@ def read_frames(
     threads: int | None = None,
     by_gpu: bool = False,
     every_frame: bool = True,
+    check_size: Callable[[Size], None] | None = None,
 ) -> Iterator[tuple[Source, Frame]]:
     """Yield the frames of sources, in order; images behind are read ahead by several threads.
 
@@ -31,6 +33,7 @@ def read_frames(
         by_gpu: let nvImageCodec read files that are JPEGs, where it is installed: such images lie on the GPU.
         every_frame: take each of a live source's frames, so that who is slower than it lags more and more; else the
             newest that there is, and those that came before it meanwhile are dropped.
+        check_size: raises an ImageError for the (height, width) of an image that nothing can be done with.
     """
     from collections import deque
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,16 +52,22 @@ def read_frames(
                     return
                 source, future = ahead.popleft()
                 try:
-                    if future is not None:
-                        yield source, future.result()
-                    else:
-                        frames = source.read(max_pixels)
-                        for frame in newest(frames) if source.is_live and not every_frame else frames:
-                            yield source, frame
+                    frames = source.read(max_pixels) if future is None else iter([future.result()])
+                    for frame in newest(frames) if source.is_live and not every_frame else frames:
+                        if check_size is not None:
+                            _check(source, frame, check_size)
+                        yield source, frame
                 except ImageError as error:
                     on_error(source, error)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check(source: Source, frame: Frame, check_size: Callable[[Size], None]) -> None:
+    try:
+        check_size(frame.size)
+    except ImageError as error:
+        raise ImageError(f"cannot take {source.name}: {error.summary}", *error.details) from None
 
 
 def _read_image(source: Source, max_pixels: int, gpu: JpegReader | None) -> Frame:

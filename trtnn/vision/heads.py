@@ -13,7 +13,7 @@ from trtnn.engine.metadata import told
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.detections import Detections
 from trtnn.vision.placing import Placement
-from trtnn.vision.postprocessing import check_batch, check_thresholds
+from trtnn.vision.postprocessing import check_batch, check_thresholds, class_list
 from trtnn.vision.rows import BOXES, MASKS, ROTATED, Layout, check_scores, keypoints, pick, something_else, to_image
 from trtnn.vision.suppression import suppress
 
@@ -131,8 +131,7 @@ def _detect_rows(
     check_thresholds(**thresholds)
     check_batch(prediction.shape, placements)
     check_scores(prediction[..., 4 : prediction.shape[2] - layout.more])
-    if thresholds["classes"] is not None:
-        thresholds["classes"] = list(thresholds["classes"])
+    thresholds["classes"] = class_list(thresholds["classes"])
     results = []
     for index, (rows, placement) in enumerate(zip(prediction, placements, strict=True)):
         own = {name: output[index] for name, output in others.items()}
@@ -165,7 +164,7 @@ def _detect_retinanet(
     check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
     check_batch(outputs["scores"].shape, placements)
     check_scores(outputs["scores"])
-    classes = None if classes is None else list(classes)
+    classes = class_list(classes)
     results = []
     for boxes, scores, placement in zip(outputs["boxes"], outputs["scores"], placements, strict=True):
         best = [
@@ -222,7 +221,7 @@ def _detect_picked(
     check_thresholds(confidence=confidence, max_detections=max_detections)
     check_batch(outputs["prediction"].shape, placements)
     check_scores(outputs["prediction"][..., 4])
-    classes = None if classes is None else list(classes)
+    classes = class_list(classes)
     results = []
     for index, (rows, placement) in enumerate(zip(outputs["prediction"], placements, strict=True)):
         good = np.isfinite(rows).all(axis=1) & (rows[:, 4] > confidence)
@@ -250,7 +249,7 @@ def _detect_queries(
     check_thresholds(confidence=confidence, max_detections=max_detections)
     check_batch(outputs["scores"].shape, placements)
     check_scores(outputs["scores"])
-    classes = None if classes is None else list(classes)
+    classes = class_list(classes)
     results = []
     both = (outputs[name].astype(np.float32, copy=False) for name in ("boxes", "scores"))
     for boxes, scores, placement in zip(*both, placements, strict=True):

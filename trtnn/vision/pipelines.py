@@ -29,7 +29,7 @@ from trtnn.vision.heads import (
     YOLOV8_SEGMENT,
     Head,
 )
-from trtnn.vision.postprocessing import check_thresholds
+from trtnn.vision.postprocessing import check_thresholds, class_list
 from trtnn.vision.preprocessing import YOLO, Placement, Preprocessing, Size, preprocess
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
@@ -68,9 +68,8 @@ class Pipeline:
             message = f"these detections are not picked by {unknown[0]!r}"
             raise ArgumentError(message, *nearest(unknown[0], defaults), f"they take: {', '.join(defaults)}")
         check_thresholds(**changes)
-        if changes.get("classes") is not None:
-            classes = list(changes["classes"])  # an iterator would be at its end after one batch
-            changes = {**changes, "classes": classes}
+        if "classes" in changes:  # an iterator would be at its end after one batch
+            changes = {**changes, "classes": class_list(changes["classes"])}
         return {**defaults, **changes}
 
     def postprocess(

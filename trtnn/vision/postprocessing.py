@@ -61,7 +61,7 @@ def non_max_suppression(
         )
     check_thresholds(confidence=confidence, iou=iou, max_detections=max_detections, max_candidates=max_candidates)
     check_thresholds(classes=classes, agnostic=agnostic, multi_label=multi_label)
-    classes = None if classes is None else list(classes)
+    classes = class_list(classes)
     return [
         pick(
             rows,
@@ -99,6 +99,24 @@ def check_thresholds(**thresholds: Any) -> None:
                 raise ArgumentError(f"{name} must be 1 or more", f"received: {value!r}")
         elif not _is_number(value, numbers.Real) or not 0 <= value <= 1:
             raise ArgumentError(f"{name} must be in 0..1", f"received: {value!r}")
+
+
+def class_list(classes: Iterable[int] | None) -> list[int] | None:
+    """Return which classes are wanted as a list, which an iterator gives once alone; None where all are.
+
+    Raises:
+        ArgumentError: one is no index.
+    """
+    if classes is None:
+        return None
+    listed = list(classes)
+    for index in listed:
+        if not _is_number(index, numbers.Integral) or index < 0:
+            raise ArgumentError(
+                f"classes are a list of indices, or None for all, and {index!r} is none",
+                "of a name: detector.labels.index(name)",
+            )
+    return [int(index) for index in listed]
 
 
 def _is_number(value: Any, kind: type) -> bool:

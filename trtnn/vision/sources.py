@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -82,8 +83,9 @@ def find_sources(text: str, recursive: bool = False) -> list[Source]:
 
     Args:
         text: a file, a folder or a glob of images and videos, see :func:`trtnn.vision.find_images`; a ``.txt`` file
-            with one such a line, relative to its own folder; ``http://`` or ``https://`` to an image or a video,
-            ``rtsp://`` and other streams; a camera's number; or ``-`` for an image on standard input.
+            with one such a line, relative to its own folder, of which some may be missing; ``http://`` or ``https://``
+            to an image or a video, ``rtsp://`` and other streams; a camera's number; or ``-`` for an image on standard
+            input.
         recursive: whether a folder's subfolders count.
 
     Raises:
@@ -122,7 +124,12 @@ def _address(url: str, scheme: str) -> Source:
 
 
 def _listed(path: Path, recursive: bool) -> list[Source]:
-    """Return the sources in a list, one a line."""
+    """Return the sources in a list, one a line; what a line names that is not there cannot be read at its turn.
+
+    Raises:
+        ImageError: it is no list, or nothing that it names is there.
+        ArgumentError: a line is something that no list holds.
+    """
     try:
         with open_regular(path) as file:
             text = file.read(_MOST_LIST_BYTES + 1).decode("utf-8-sig")
@@ -134,16 +141,23 @@ def _listed(path: Path, recursive: bool) -> list[Source]:
     if not lines or len(text) > _MOST_LIST_BYTES or len(lines) > _MOST_LISTED:
         why = f"it has more than {_MOST_LISTED:,} lines" if lines else "it is empty"
         raise ImageError(f"no picture in the list {path}: {why}")
-    sources = []
+    sources, is_any_there = [], False
     for line in lines:
         if line == STANDARD_INPUT or line.lower().endswith(".txt"):
             raise ArgumentError(f"the list {path} names {line}", "a list holds no lists, and not standard input")
         here = line if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|\d+$", line) else str(path.parent / line)
-        if os.path.isfile(here):
-            sources.append(file_source(Path(here)))
-        else:
-            sources += find_sources(here, recursive)
+        try:
+            sources += [file_source(Path(here))] if os.path.isfile(here) else find_sources(here, recursive)
+            is_any_there = True
+        except ImageError as error:
+            sources.append(Source(here, functools.partial(_raise, error), Path(here)))
+    if not is_any_there:
+        raise ImageError(f"no picture in the list {path}: nothing that it names is there", f"such as {sources[0].name}")
     return sources
+
+
+def _raise(error: ImageError, max_pixels: int) -> Iterator[Frame]:
+    raise error
 
 
 def _read_standard_input(max_pixels: int) -> Iterator[Frame]:
