@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from trtnn.checkpoint.prefixes import unwrapped
-from trtnn.checkpoint.state_dict import StateDict, metadata_of
+from trtnn.checkpoint.state_dict import SHARD, StateDict, metadata_of
 from trtnn.errors import StateDictError
 from trtnn.models.names import unknown_name
 from trtnn.models.strangers import stranger
@@ -144,13 +144,15 @@ def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
     """Return the error for a state dict of no model that is known, with what it is, where that can be told."""
     for family in families():
         family.canonical(state_dict)  # raises where the names are of a form it knows, and the numbers are not
+    shard = filter(None, [metadata_of(state_dict).get(SHARD)])
     if network := stranger(state_dict):
         return StateDictError(
-            f"this looks like {network}, which trtnn has no model for", "trtnn models lists those that it has"
+            f"this looks like {network}, which trtnn has no model for", *shard, "trtnn models lists those that it has"
         )
     sample = ", ".join(list(state_dict)[:3])
     return StateDictError(
         f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
+        *shard,
         f"known: {', '.join(name for _, name in FAMILIES)}; trtnn models lists their models",
     )
 

@@ -23,6 +23,7 @@ TENSOR, PARAMETER = Path(trtnn.graph.tensor.__file__), Path(trtnn.parameter.__fi
 ROOT = Path(__file__).parents[1]  # not the folder of a stub: its types.py would hide that of Python
 _IMPORTS = {
     "trtnn.dtypes": ("DType",),
+    "trtnn.graph.beyond_half": ("Beyond",),
     "trtnn.graph.graph": ("Graph",),
     "trtnn.graph.tensor": ("Tensor",),
     "trtnn.ops._arguments": ("Array", "Dims", "Indices", "Number", "Operand", "Sides"),
@@ -38,6 +39,7 @@ class Value:
     make: Callable[..., Tensor] | None
     unrounded: Tensor | None
     constant: builtins.bool
+    beyond: Beyond | None
     def __init__(self, raw: Any = ..., make: Any = ..., constant: builtins.bool = ...) -> None: ...
 """
 _TO_TENSOR = {"T", "mT", "H", "mH", "data", "real", "imag"}

@@ -315,6 +315,28 @@ def test_an_image_that_is_none_is_told_with_its_index(image, error, words):
         assert words in message
 
 
+def test_scores_that_are_not_finite_are_warned_of_once():
+    """How many there are differs from image to image, so that Python would show a warning for each."""
+
+    class Broken(Module):
+        def __init__(self):
+            super().__init__()
+            self.inputs = {"images": (1, 3, 64, 96)}
+
+        def forward(self, images):
+            scores = images.flatten(1)[:, None, :126]
+            return trtnn.functional.cat([scores.expand(1, 4, 126), trtnn.functional.where(scores > 0.5, np.nan, 0)], 1)
+
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(6)]
+    first, second = (Detector(Broken(), pipeline="yolov8") for _ in range(2))
+    for detector in (first, second):
+        with pytest.warns(UserWarning, match="of 126 scores are nan or inf") as caught:
+            assert sum(map(len, detector.stream(images))) == 0
+        assert len(caught) == 1
+        detector(images[:2])  # and not again
+
+
 def test_a_stream_of_one_image_is_refused_at_once():
     detector = Detector(StandIn(a_yolov8(), pipeline="yolov8"))
     with pytest.raises(ArgumentError, match=r"a Detector takes a list of pictures\n  received: one ndarray"):

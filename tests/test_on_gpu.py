@@ -108,6 +108,18 @@ def test_both_ways_find_the_same(engine_of, pipeline, dtype):
     check_same(list(gpu.stream(iter(pictures(11)))), expected)
 
 
+def test_scores_that_are_not_finite_are_warned_of_once(engine_of):
+    engine = engine_of(lambda x: F.where(yolov8(x) > 0.8, np.nan, yolov8(x)), batch=1)
+    gpu = Detector(engine, pipeline="yolov8")
+    assert isinstance(gpu._steps, OnGpu)
+    with pytest.warns(UserWarning, match="scores are nan or inf") as caught:
+        found = list(gpu.stream(iter(pictures(6)))) + gpu(pictures(6))
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="scores are nan or inf"):
+        expected = Detector(engine, pipeline="yolov8", device="cpu")(pictures(6))
+    check_same(found, expected * 2)
+
+
 def test_a_static_batch_that_is_not_full(engine_of):
     both(engine_of(yolov5, batch=4), pictures(5), pipeline="yolov5", confidence=0.5)
 

@@ -20,6 +20,7 @@ from trtnn.network import Network
 from trtnn.vision import Detections, Pipeline, pipeline_of
 from trtnn.vision.placing import Size, place
 from trtnn.vision.recognition import check_classes, check_metadata, recognise
+from trtnn.vision.rows import warning_once
 from trtnn.vision.stream import IN_FLIGHT, Steps, call, stream
 
 
@@ -249,6 +250,7 @@ class OnCpu:
         assert pipeline.head is not None  # Detector says so
         self.batch, self.in_flight = network.batch, IN_FLIGHT
         self._network, self._pipeline, self._head, self._thresholds = network, pipeline, pipeline.head, thresholds
+        self._warned: dict[str, object] = {}
 
     def prepare(self, images: Sequence[np.ndarray], first: int) -> Prepared:
         """Make the network's input of images."""
@@ -261,6 +263,8 @@ class OnCpu:
     def finish(self, computed: tuple[Prepared, dict[str, np.ndarray]]) -> list[Detections]:
         """Pick the detections out of the outputs."""
         prepared, outputs = computed
-        detections = self._head.detect(self._head.name_outputs(outputs), prepared.placements, **self._thresholds)
+        named = self._head.name_outputs(outputs)
+        with warning_once(self._warned):
+            detections = self._head.detect(named, prepared.placements, **self._thresholds)
         self._network.give_back(prepared)
         return detections

@@ -82,7 +82,12 @@ def trace(
             set_outputs(graph, result, outputs)
         return graph
 
-    return Network(write(precision or Precision()), write, checked)
+    graph = write(precision or Precision())
+    if graph.fills:
+        from trtnn.graph.beyond_half import warn_of_fills
+
+        warn_of_fills(graph)
+    return Network(graph, write, checked)
 
 
 @dataclass
@@ -329,7 +334,7 @@ class Network:
         trials = _import_torch("trtnn.accuracy.trials")
         precision = MixedPrecision(self.graph, self.retrace)
         with progress_bar("measuring fp16", 2 * len(tensors)) as advance:
-            comparison = trials.Comparison(self.graph, precision.layers, tensors, advance)
+            comparison = trials.Comparison(self.graph, precision.layers, precision.fills, tensors, advance)
             return make_report(self.graph, precision, comparison, advance)
 
     def precision_report(self, samples: Iterable[Any]) -> PrecisionReport:
@@ -395,6 +400,12 @@ class Network:
         from trtnn.build.refitting import refittable
 
         return refittable(self.graph)
+
+    def refittable_arrays(self) -> dict[tuple[str, str], np.ndarray]:
+        """Return these arrays alone, which takes no look at the rest of the network."""
+        from trtnn.build.refitting import refittable_arrays
+
+        return refittable_arrays(self.graph)
 
 
 def check_samples(samples: Any) -> None:

@@ -22,6 +22,7 @@ from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels
 from trtnn.vision.images import check_images
 from trtnn.vision.pipelines import Pipeline
 from trtnn.vision.placing import Placement
+from trtnn.vision.rows import warning_once
 from trtnn.vision.stream import IN_FLIGHT
 
 _NOWHERE = Pixels(0, 0, 0, 0)
@@ -63,14 +64,18 @@ class OnGpu:
     ) -> None:
         self.batch, self.in_flight = network.batch, IN_FLIGHT
         self.engine, self.network, self.pipeline, self.thresholds = engine, network, pipeline, thresholds
+        self._warned: dict[str, object] = {}
         self._idle: dict[int, list[_Batch]] = {}  # by how many images they take; threads take from it and give back
 
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to the GPU; those that lie there stay where they are."""
         count = self._count(len(images))
-        batch = self._take(count) or _Batch(self.engine, self.network, self.pipeline, self.thresholds, count)
+        batch = self._take(count) or self._make(count)
         batch.begin(images, first)
         return batch
+
+    def _make(self, count: int) -> _Batch:
+        return _Batch(self.engine, self.network, self.pipeline, self.thresholds, count, self._warned)
 
     def _take(self, count: int) -> _Batch | None:
         """Return a batch that is idle, and none whose weights were exchanged since; None where all are under way."""
@@ -107,9 +112,16 @@ class _Batch:
     """
 
     def __init__(
-        self, engine: Engine, network: ImageNetwork, pipeline: Pipeline, thresholds: Mapping[str, Any], count: int
+        self,
+        engine: Engine,
+        network: ImageNetwork,
+        pipeline: Pipeline,
+        thresholds: Mapping[str, Any],
+        count: int,
+        warned: dict[str, object],
     ) -> None:
         assert pipeline.head is not None  # Detector says so
+        self._warned = warned
         self.count, self._thresholds, self._head = count, thresholds, pipeline.head
         height, width = network.size
         self.refits = engine.refits  # before a worker is made: a refit between the two is seen the next time
@@ -240,4 +252,5 @@ class _Batch:
             self._lane.download(whole, self._worker.addresses[name])
             outputs[name] = whole[: len(self._placements)]
         self._lane.synchronize()
-        return self._head.detect(self._named(outputs), self._placements, **self._thresholds)
+        with warning_once(self._warned):
+            return self._head.detect(self._named(outputs), self._placements, **self._thresholds)

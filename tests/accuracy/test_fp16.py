@@ -95,7 +95,6 @@ OVERFLOWING = {
     ),
     "hidden by a sigmoid": (lambda: model(times(1e3), square(), Sigmoid(), conv(3, 3, 1)), ("1", "2")),
     "a weight": (lambda: model(conv(3, 3, 1, 1e-3), conv(3, 3, 1, 1e6), conv(3, 3, 1, 1e-3)), ("1",)),
-    "a divisor": (lambda: model(conv(3, 3, 1), Apply(lambda x: x / 1e6 * 1e6)), ("1",)),
     "a composite's own sum": (
         lambda: model(conv(3, 3, 1), Residual(conv(3, 3, 1, 2e4), times(1e-5)), conv(3, 3, 1)),
         ("1",),
@@ -118,7 +117,7 @@ def test_a_network_that_overflows_comes_out_right(name):
     assert relative(np.stack(results), np.stack(expected)) <= TOLERANCE
     assert network.graph.precision.fp32_modules == chosen
     assert exact.fp16_report(samples).errors == {"output": np.inf}
-    if name not in ("a weight", "a divisor", "hidden by a sigmoid"):
+    if name not in ("a weight", "hidden by a sigmoid"):
         assert not np.isfinite(module.trace(fp16=True).run(samples[0])).all()
     if name != "hidden by a sigmoid":  # which is the reason why every tensor is looked at, not the outputs alone
         assert fp16_fails(module, (), samples, expected)
@@ -290,10 +289,10 @@ def test_float_takes_the_result_of_a_kept_module_as_it_was():
     class Composite(Module):
         def __init__(self):
             super().__init__()
-            self.big = times(1e6)
+            self.big = Apply(lambda x: x * 6e4 * 6e4)
 
         def forward(self, x):
-            return self.big(x).float() * 1e-6
+            return self.big(x).float() * 1e-9
 
     module = model(Composite(), conv(3, 3, 1))
     network = module.trace(fp16=True, fp32_modules="auto", samples=[image()])
@@ -321,7 +320,7 @@ def test_names_that_look_like_patterns():
         def __init__(self):
             super().__init__()
             self.inputs = {"x": (1, 4)}
-            self.parts = ModuleDict({"a[0]": times(1e6), "a0": times(1e-6)})
+            self.parts = ModuleDict({"a[0]": Apply(lambda x: x * 6e4 * 6e4), "a0": times(1e-6)})
 
         def forward(self, x):
             return self.parts["a0"](self.parts["a[0]"](x))

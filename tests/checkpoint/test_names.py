@@ -114,6 +114,37 @@ def test_shards(tmp_path, suffix):
     assert list(load(tmp_path / "one.npz")) == list(arrays)
 
 
+def test_a_lone_shard_says_so_where_weights_are_missing(tmp_path):
+    arrays = {name: tensor.numpy() for name, tensor in network().state_dict().items()}
+    first = dict(list(arrays.items())[:2])
+    path = tmp_path / "model-00001-of-00003.safetensors"
+    save(first, path)
+    state = load(path)
+    index = "model.safetensors.index.json"
+    assert (
+        state.metadata["shard"] == f"{path.name} is one of 3 files; the index that reads all, {index}, is not beside it"
+    )
+    (tmp_path / index).touch()
+    state = load(path)
+    told = f"is one of 3 files; the index reads all: {tmp_path / index}"
+    assert told in message_of(StateDictError, ours().load_state_dict, state)
+    assert told in message_of(StateDictError, trtnn.models.from_state_dict, state)
+    assert told in convert(path, tmp_path / "one.npz")[0]
+    assert convert(path, tmp_path / "one.safetensors") == convert(path, tmp_path / "one.npz", force=True)
+    for name in ("one.npz", "one.safetensors"):  # of a name of its own, which says nothing
+        assert "shard" not in load(tmp_path / name).metadata
+    save({**arrays, "more": np.ones(1)}, path)
+    assert told not in message_of(StateDictError, ours().load_state_dict, load(path))  # nothing is missing
+
+
+@pytest.mark.parametrize(
+    "name", ["model-00001-of-00001.safetensors", "model-of-3.safetensors", "model.safetensors", "1-of-2.safetensors"]
+)
+def test_other_names_are_no_shards(tmp_path, name):
+    save({"a": np.ones(1)}, tmp_path / name)
+    assert "shard" not in load(tmp_path / name).metadata
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

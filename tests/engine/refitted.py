@@ -148,7 +148,7 @@ def stand_in_builds(monkeypatch: pytest.MonkeyPatch) -> Builder:
     backend.trt = made
     monkeypatch.setattr(trtnn.build.build, "_build_plan", made.build)
     monkeypatch.setattr(Engine, "check_runnable", lambda self: backend)
-    for module in (trtnn.engine.engine, trtnn.engine.session):
+    for module in (trtnn.engine.engine, trtnn.engine.refits, trtnn.engine.session):
         monkeypatch.setattr(module, "device_memory", lambda: Memory([], made.addresses))
     monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     return made

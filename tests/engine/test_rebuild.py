@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import trtnn.build.build
+import trtnn.build.refitting
 import trtnn.engine.engine
-import trtnn.engine.refitting
+import trtnn.engine.refits
 import trtnn.engine.session
 from tests.engine.refitted import SECONDS, Net, Twin, loaded, stand_in_builds, state
 from tests.helpers import ONE_TARGET, load_random, message_of, needs_type
@@ -526,10 +527,25 @@ def test_an_engine_of_another_tensorrt(builder):
 def test_not_while_capturing(builder, monkeypatch):
     engine = compiled(loaded(0), {})
     engine(images())
-    monkeypatch.setattr(trtnn.engine.engine, "is_capturing", lambda stream: stream == 7)
+    monkeypatch.setattr(trtnn.engine.refits, "is_capturing", lambda stream: stream == 7)
     message = message_of(EngineError, engine.refit, state(1), rebuild=True)
     assert "while this thread captures a CUDA graph" in message
     assert len(builder.networks) == 1
+
+
+def test_a_rebuild_takes_no_look_at_the_rest_of_the_network(builder, monkeypatch):
+    """Its digest takes time, and there is none where a layer is of no known class."""
+    engine = compiled(loaded(0), {})
+
+    def refuse(*args):
+        raise BuildError("two networks with a layer of type STRANGE cannot be compared")
+
+    monkeypatch.setattr(trtnn.build.refitting, "fingerprint", refuse)
+    changed = engine.refit(state(1), rebuild=True)
+    assert changed == [" ".join(key) for key in loaded(1).trace().refittable_arrays()]
+    assert changed[0] == "body.0 KERNEL"
+    assert_has_weights(engine, 1)
+    assert "STRANGE" in message_of(BuildError, loaded(0).trace().refittable)
 
 
 def test_a_model_that_cannot_be_copied(builder):
@@ -552,7 +568,7 @@ def test_a_thread_that_cannot_be_started(builder, monkeypatch):
             raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trtnn.engine.refitting.threading, "Thread", Refused)
+        patch.setattr(trtnn.engine.refits.threading, "Thread", Refused)
         assert "can't start" in message_of(RuntimeError, engine.refit, state(1), rebuild=True, background=True)
     engine.refit(state(1), rebuild=True)  # nobody waits for what never began
     assert_has_weights(engine, 1)
@@ -560,7 +576,7 @@ def test_a_thread_that_cannot_be_started(builder, monkeypatch):
 
 def test_ctrl_c_while_it_waits(monkeypatch):
     """Who stops waiting is passed over, and does not let the next begin before its time."""
-    turns = trtnn.engine.refitting.Turns()
+    turns = trtnn.engine.refits.Turns()
     first, second, third = (turns.take() for _ in range(3))
 
     def interrupt(predicate):

@@ -139,7 +139,7 @@ def tensorrt(monkeypatch):
     backend.trt = stand_in
     monkeypatch.setattr(trtnn.build.build, "_build_plan", build)
     monkeypatch.setattr(Engine, "check_runnable", lambda self: backend)
-    for module in (trtnn.engine.engine, trtnn.engine.session):
+    for module in (trtnn.engine.engine, trtnn.engine.refits, trtnn.engine.session):
         monkeypatch.setattr(module, "device_memory", lambda: Memory([], stand_in.addresses))
     monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
     return stand_in
@@ -348,7 +348,7 @@ def test_an_engine_that_takes_none(tensorrt, monkeypatch):
 
 def test_not_while_capturing(tensorrt, monkeypatch):
     engine = compiled(loaded(0), tensorrt)
-    monkeypatch.setattr(trtnn.engine.engine, "is_capturing", lambda stream: stream == 7)
+    monkeypatch.setattr(trtnn.engine.refits, "is_capturing", lambda stream: stream == 7)
     assert "while this thread captures a CUDA graph" in message_of(EngineError, engine.refit, state(1))
     monkeypatch.undo()
 

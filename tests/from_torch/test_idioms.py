@@ -363,6 +363,54 @@ def test_what_a_mask_picks_goes_elsewhere(function):
         trtnn.from_torch(function, images(3, 4), images(3, 4).flip(0))
 
 
+# -- masks that float16 does not hold ---------------------------------------------------------------------------------
+
+LEAST = torch.finfo(torch.float32).min
+
+
+class Scores(nn.Module):
+    """Attention that is masked in one of the ways in which people do it."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.query, self.way = nn.Linear(8, 8), way
+        self.register_buffer("later", torch.ones(4, 4).triu(1).bool())
+        self.register_buffer("causal", torch.full((4, 4), -1e9).triu(1))
+        self.register_buffer("least", torch.tensor(-1e9))
+
+    def forward(self, x, kept):
+        scores = self.query(x) @ x.transpose(1, 2)
+        return self.way(self, scores, kept[:, None]).softmax(-1) @ x
+
+
+# Each with whether a number stands at the end of float16, of which a warning tells.
+MASKS = {
+    "masked_fill": (lambda self, w, kept: w.masked_fill(self.later, -1e9), True),
+    "masked_fill of what is not kept": (lambda self, w, kept: w.masked_fill(kept == 0, LEAST), True),
+    "where": (lambda self, w, kept: torch.where(self.later, -1e9, w), True),
+    "a mask to add, filled": (lambda self, w, kept: w + (1 - kept).masked_fill((1 - kept).bool(), LEAST), True),
+    "where of a tensor": (lambda self, w, kept: torch.where(self.later, torch.full([], LEAST), w), False),
+    "where of a buffer": (lambda self, w, kept: torch.where(self.later, self.least, w), False),
+    "a product": (lambda self, w, kept: w + (1 - kept) * -1e9, False),
+    "a buffer to add": (lambda self, w, kept: w + self.causal, False),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masked_attention_in_fp16(name):
+    way, warns = MASKS[name]
+    torch.manual_seed(0)
+    model, x = Scores(way).eval(), images(2, 4, 8)
+    kept = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, 0]])
+    made = trtnn.from_torch(model, x, kept)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network = made.trace(fp16=True)
+    assert [str(one.message).startswith("float16 ends at 65504") for one in caught] == [True] * warns
+    with torch.no_grad():
+        assert_close(network.run(x.numpy(), kept.numpy()), model(x, kept), 3e-3)
+
+
 # -- what calls return ------------------------------------------------------------------------------------------------
 
 

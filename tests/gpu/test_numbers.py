@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from tests.graph.test_beyond_half import FILL, SUMS, mask, x
 from tests.helpers import TORCH, strongly_typed, trace
 from tests.ops.test_numbers import (
     ACTIVATIONS,
@@ -212,3 +214,20 @@ def test_constants_that_are_not_finite():
             outputs[f"{what}, {name}"] = lambda x, f=function, c=value: f(F, x, c)
             expected[f"{what}, {name}"] = function(torch, torch.from_numpy(x), torch.as_tensor(value))
     assert_same(engine_of(outputs, x), expected)
+
+
+@pytest.mark.filterwarnings(FILL)
+def test_masks_that_half_does_not_hold():
+    """Fills stand at its end; what is added or multiplied with such numbers is fp32 up to the softmax."""
+    m = mask.astype(np.float32)
+    outputs = {name: lambda ops, x, m, sums=sums: sums(ops, x, m).softmax(-1) for name, sums in SUMS.items()}
+    outputs["masked_fill"] = lambda ops, x, m: x.masked_fill(m > 0, -1e9).softmax(-1)
+    outputs["a fill, added"] = lambda ops, x, m: (x + ops.where(m > 0, -65536.0, 0.0)).softmax(-1)
+    outputs["filled"] = lambda ops, x, m: x.masked_fill(m > 0, -65536.0) * (1 / 64)
+    network = trace(lambda x, m: {name: function(F, x, m) for name, function in outputs.items()}, x, m, fp16=True)
+    expected = {
+        name: function(torch, torch.from_numpy(x), torch.from_numpy(m)).numpy() for name, function in outputs.items()
+    }
+    engine = network.build(optimization_level=0)
+    assert_same(network.run(x, m), expected, rtol=2e-3, atol=1e-3)
+    assert_same(engine(x, m), expected, rtol=2e-3, atol=1e-3)

@@ -593,7 +593,7 @@ def test_auto_keeps_the_convolution_of_a_norm_in_a_composite_that_overflows():
             self.bn = BatchNorm2d(8)
 
         def forward(self, x):
-            return self.bn(x) * 1e5 * 1e-5
+            return self.bn(x) * 6e4 * 6e4 * 1e-5
 
     net = modules.Sequential(Conv2d(3, 8, 3), Tail())
     state = Norm().state_dict()

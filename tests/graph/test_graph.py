@@ -225,11 +225,13 @@ def test_weights_beyond_fp16_are_an_error():
 
 @strongly_typed
 def test_numbers_beyond_fp16_are_an_error():
-    assert "do not fit in float16" in message_of(DTypeError, trace, lambda x: x * 1e6, (2,), fp16=True)
+    message = message_of(DTypeError, trace, lambda x: (x * 1e6).relu(), (2,), fp16=True)
+    assert "numbers of the model's own forward do not fit in float16\n  the largest is 1e+06" in message
     infinite = np.array([np.inf, 1], np.float32)
     network = trace(lambda x: x * infinite, (2,), fp16=True)
     np.testing.assert_array_equal(network.run(np.ones(2, np.float32)), infinite)
-    assert "do not fit" in message_of(DTypeError, trace, lambda x: x * np.array([np.inf, 1e6]), (2,), fp16=True)
+    function = lambda x: (x * np.array([np.inf, 1e6])).relu()  # noqa: E731
+    assert "do not fit" in message_of(DTypeError, trace, function, (2,), fp16=True)
 
 
 # -- paths and names --------------------------------------------------------------------------------------------------

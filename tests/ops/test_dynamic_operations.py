@@ -533,7 +533,9 @@ def test_no_window_that_begins_beyond_its_input():
     [
         (lambda x: x.squeeze(), ShapeError, "whether batch != 1 is known only when the network runs"),
         (lambda x: x.squeeze(0), ShapeError, "batch is 1 to 4"),
-        (lambda x: x.sort(-1), UnsupportedError, "topk of odd"),
+        (lambda x: x.sort(-1), UnsupportedError, "sort along a dimension of odd in"),
+        (lambda x: x.argsort(-1), UnsupportedError, "a network fixes how many elements it orders\n  odd is "),
+        (lambda x: x.msort(), UnsupportedError, "sort along a dimension of batch in"),
         (lambda x: x.topk(5, -1), ShapeError, "whether odd >= 5 is known only"),
         (lambda x: x.topk(13, -1), ArgumentError, "topk of 13 along a dimension of odd"),
         (lambda x: x.unbind(-1), ShapeError, "odd is known only when the network runs"),

@@ -274,6 +274,8 @@ def _bag(x: Any, offsets: Any) -> Any:
     [
         (lambda x: F.topk(x, 5), ArgumentError, "topk of 5 along a dimension of 4"),
         (lambda x: F.topk(F.zeros(1, 300000), 3841), UnsupportedError, "by parts it is done up to 262144"),
+        (lambda x: F.sort(F.zeros(1, 300000)), UnsupportedError, "sort along a dimension of 300000 in"),
+        (lambda x: F.zeros(300000).median(), UnsupportedError, "median along a dimension of 300000 in"),
         (lambda x: x.var(dim=0, correction=3), ArgumentError, "the variance of 3 elements with correction 3"),
         (lambda x: x.int().mean(), DTypeError, "mean"),
         (lambda x: x.sum((0, 0)), ShapeError, "name one of 2 twice"),

@@ -33,6 +33,7 @@ class MixedPrecision:
         owners: for each layer the path of the smallest module that holds it and can be kept in fp32.
         layers: the indices of the layers that could be in fp16.
         half: those that are, in a network wholly in fp16; layers whose weights are beyond fp16 are counted too.
+        fills: of these the constants that fp16 has at its end in place of what they are, see :attr:`Graph.fills`.
 
     Raises:
         ArgumentError: ``forward`` makes other layers in fp16 than in fp32.
@@ -54,6 +55,7 @@ class MixedPrecision:
             beyond = {owner for owner, held in zip(self.owners, arrays, strict=True) if _beyond_half(held)}
             inside = [index for index in self.layers if _within(self.owners[index], beyond)]
             self.half = self.half_layers(beyond) | frozenset(inside)
+        self.fills = self.half.intersection(graph.fills)
 
     def with_takers(self, kept: Collection[str]) -> set[str]:
         """Return paths with those of the modules that others at ``kept`` were folded into.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from trtnn.accuracy.deviation import Deviation, Tally, count_nonfinite, rounded
+from trtnn.graph.beyond_half import END
 from trtnn.graph.definition import flat_array, layer_arrays, layer_tensors, read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.plugin_layer import PluginLayer
@@ -25,17 +26,21 @@ Inputs = Mapping[str, torch.Tensor]
 
 
 class _HalfWeights:
-    """A layer as fp16 holds it: its weights are rounded."""
+    """A layer as fp16 holds it: its weights are rounded, and what fills a tensor stands at fp16's end."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, fills: bool) -> None:
         self._layer = layer
+        self._fills = fills
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._layer, name)
         if not isinstance(value, np.ndarray) or value.dtype != np.float32:
             return value
+        array = flat_array(value)
+        if self._fills:
+            array = array.clip(-END, END)
         with np.errstate(over="ignore"):
-            return flat_array(value).astype(np.float16)
+            return array.astype(np.float16)
 
 
 def _round_weights(plugin: PluginLayer) -> PluginLayer:
@@ -72,6 +77,7 @@ class Comparison:
     Args:
         graph: traced in fp32.
         layers: the indices of the layers that may be in fp16.
+        fills: of them the constants that fp16 has at its end in place of what they are, see :attr:`Graph.fills`.
         samples: the network's inputs by name, one mapping for each sample.
         advance: called after each sample.
 
@@ -80,12 +86,18 @@ class Comparison:
     """
 
     def __init__(
-        self, graph: Graph, layers: Collection[int], samples: Sequence[Inputs], advance: Callable[[], None]
+        self,
+        graph: Graph,
+        layers: Collection[int],
+        fills: Collection[int],
+        samples: Sequence[Inputs],
+        advance: Callable[[], None],
     ) -> None:
         self._graph = graph  # owns the weights that the layers' functions share
         self._interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
         self._outputs = tuple(graph.outputs)
         self._inputs = samples
+        self._fills = fills
         self._rounded: dict[int, Callable[..., torch.Tensor]] = {}
         self._float_names = {name for name, spec in graph.inputs.items() if spec.dtype.name == "float32"}
         self.tallies: dict[int, Tally] = {}
@@ -93,8 +105,9 @@ class Comparison:
             self._float_names |= {tensor.name for tensor in layer_tensors(layer) if tensor.dtype.name == "FLOAT"}
             if index in layers:
                 plugin = graph.plugins.get(layer.name)
-                self._rounded[index] = function_of(kind, _HalfWeights(layer), plugin and _round_weights(plugin))
-                self.tallies[index] = Tally.of_weights(layer_arrays(kind, layer, plugin))
+                half = _HalfWeights(layer, index in fills)
+                self._rounded[index] = function_of(kind, half, plugin and _round_weights(plugin))
+                self.tallies[index] = Tally.of_weights([] if index in fills else layer_arrays(kind, layer, plugin))
         self._true = [self._measure(sample, advance) for sample in samples]
 
     @property
@@ -105,21 +118,31 @@ class Comparison:
     def _measure(self, sample: Inputs, advance: Callable[[], None]) -> tuple[Inputs, dict[str, int]]:
         """Run one sample in fp32 with each layer in fp16 beside it.
 
+        Where numbers stand at the end of fp16, each layer is given what it reads with them there, by a second run.
+
         Returns:
             The outputs, and how many values are not finite in each tensor that has such.
         """
         nonfinite = {name: count for name, value in sample.items() if (count := count_nonfinite(value))}
 
-        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
+        def tally(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
             true = run_step(step.function, reads)
+            if index in self._fills:
+                true = tuple(value.float() for value in run_step(self._rounded[index], reads))
             if index in self._rounded:
                 self.tallies[index].add(reads, true, run_step(self._rounded[index], map(rounded, reads)))
+            return true
+
+        def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
+            true = run_step(step.function, reads) if self._fills else tally(index, step, reads)
             for name, value in zip(step.outputs, true, strict=True):
                 if count := count_nonfinite(value):
                     nonfinite[name] = nonfinite.get(name, 0) + count  # of all trips, where it is in a loop
             return true
 
         outputs = self._interpreter(sample, self._outputs, compute)
+        if self._fills:
+            self._interpreter(sample, (), tally)
         advance()
         return outputs, nonfinite
 

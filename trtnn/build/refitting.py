@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from trtnn.build.fingerprint import fingerprint
 from trtnn.engine.refitting import Key, Refittable, digests_of, shown
 from trtnn.errors import ArgumentError, BuildError, nearest
@@ -36,6 +38,11 @@ def refittable(graph: Graph) -> Refittable:
                 "trace it again: network = model.trace(...)",
             )
         graph.skeleton = fingerprint(graph.definition, graph.trt, graph.plugins, ROLES)
+    return Refittable(graph.skeleton, refittable_arrays(graph), graph)
+
+
+def refittable_arrays(graph: Graph) -> dict[Key, np.ndarray]:
+    """Return the arrays of a graph that a refit exchanges, by layer and role; they lie in the graph's memory."""
     arrays = {}
     for kind, layer in read_layers(graph.definition, graph.trt):
         roles = ROLES.get(kind)
@@ -44,7 +51,7 @@ def refittable(graph: Graph) -> Refittable:
             arrays |= {
                 (layer.name, roles[name]): array for name, array in named.items() if name in roles and array.size
             }
-    return Refittable(graph.skeleton, arrays, graph)
+    return arrays
 
 
 def describe_refittable(graph: Graph, which: bool | Sequence[str]) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def marked(graph: Graph, names: Mapping[str, str]) -> Iterator[None]:
         BuildError: TensorRT cannot exchange one of them.
     """
     definition, trt = graph.definition, graph.trt
-    arrays = {names[shown(key)]: array for key, array in refittable(graph).arrays.items() if shown(key) in names}
+    arrays = {names[shown(key)]: array for key, array in refittable_arrays(graph).items() if shown(key) in names}
     try:
         refused = [
             name

@@ -28,7 +28,7 @@ import numpy as np
 
 from trtnn.checkpoint import darknet, hugging_face, npz, safetensors, shards, torch_file, wts
 from trtnn.checkpoint.prefixes import with_averages, without_wrappers
-from trtnn.checkpoint.state_dict import StateDict, metadata_of
+from trtnn.checkpoint.state_dict import LEFT_OUT, SHARD, StateDict, metadata_of
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text
 from trtnn.files import atomic_write
 
@@ -92,7 +92,7 @@ def load(path: str | os.PathLike[str]) -> StateDict:
                 f"{path} has a tensor called {name!r}", "the names of a state dict are printable text"
             )
     state_dict = with_averages(without_wrappers(state_dict))
-    return StateDict(state_dict, {**hugging_face.beside(path), **metadata_of(state_dict)})
+    return StateDict(state_dict, {**hugging_face.beside(path), **metadata_of(state_dict), **shards.beside(path)})
 
 
 def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -147,14 +147,16 @@ def convert(
     if source.suffix.lower() in _FLAT and suffix not in _FLAT:
         state_dict = _shaped(state_dict, source, model)
     save(state_dict, target)
-    kept = [key for key in state_dict.metadata if key not in ("taken", "others", "left_out")]
+    kept = [key for key in state_dict.metadata if key not in ("taken", "others", LEFT_OUT, SHARD)]
     notes = []
+    if SHARD in state_dict.metadata:
+        notes.append(f"these are not all weights of the model: {state_dict.metadata[SHARD]}")
     if suffix != ".safetensors" and kept:
         notes.append(
             f"{suffix} does not hold what {source.name} says beside the weights ({', '.join(kept)}): "
             "a model made of it has the usual activations and no names; .safetensors holds it"
         )
-    if left_out := state_dict.metadata.get("left_out"):
+    if left_out := state_dict.metadata.get(LEFT_OUT):
         notes.append(f"left out: {', '.join(f'{name} ({what})' for name, what in list(left_out.items())[:10])}")
     return list(map(harmless_text, notes))
 

@@ -23,7 +23,7 @@ import numpy as np
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.json_cost import check_json_cost
 from trtnn.checkpoint.mapped import BFLOAT16, FLOAT8, array_at, is_shape, is_size, map_file
-from trtnn.checkpoint.state_dict import LEFT_OUT, StateDict, check_metadata
+from trtnn.checkpoint.state_dict import LEFT_OUT, SHARD, StateDict, check_metadata
 from trtnn.errors import CheckpointError
 from trtnn.strict_json import parse_object
 
@@ -135,7 +135,7 @@ def write(arrays: StateDict, file: BinaryIO) -> None:
     end = 0
     for name in (in_file := sorted(arrays, key=lambda name: -arrays[name].itemsize)):
         spans[name] = [end, end := end + arrays[name].nbytes]
-    own = {key: value for key, value in arrays.metadata.items() if key != LEFT_OUT}
+    own = {key: value for key, value in arrays.metadata.items() if key not in (LEFT_OUT, SHARD)}
     metadata = {_METADATA: {_OWN: json.dumps(own, separators=(",", ":"))}} if own else {}
     header = json.dumps(
         metadata

@@ -5,17 +5,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.json_cost import check_json_cost
-from trtnn.checkpoint.state_dict import StateDict
-from trtnn.errors import CheckpointError
+from trtnn.checkpoint.state_dict import SHARD, StateDict
+from trtnn.errors import CheckpointError, harmless_text
 from trtnn.strict_json import parse_object
 
 SUFFIX = ".index.json"
 _INDEX_LIMIT_BYTES = 50_000_000
+_ONE_OF_SEVERAL = re.compile(r"(?P<stem>.+)-\d+-of-0*(?P<count>\d+)(?P<suffix>\.\w+)")  # as transformers names them
+
+
+def beside(path: Path) -> dict[str, str]:
+    """Return what the name of a file tells: where it is one of several, which file reads all of them."""
+    name = _ONE_OF_SEVERAL.fullmatch(path.name)
+    if name is None or name["count"] == "1":
+        return {}
+    index = f"{name['stem']}{name['suffix']}{SUFFIX}"
+    reads = f"the index reads all: {path.parent / index}"
+    if not (path.parent / index).is_file():
+        reads = f"the index that reads all, {index}, is not beside it"
+    return {SHARD: harmless_text(f"{path.name} is one of {name['count']} files; {reads}")}
 
 
 def read(path: Path, read_shard: Callable[[Path], dict]) -> StateDict:

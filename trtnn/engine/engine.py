@@ -6,38 +6,21 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from trtnn.backend import INSTALL, Backend, get_backend
-from trtnn.cuda import gpu_memory, gpu_name, gpus, is_capturing, wait_for_all
-from trtnn.digest import digest
+from trtnn.cuda import gpu_memory, gpu_name, gpus
 from trtnn.engine import file as engine_file
 from trtnn.engine.calls import Call
 from trtnn.engine.inspector import EngineLayer, inspect_engine, inspect_layers, quantized_as
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
 from trtnn.engine.preflight import Place, Preflight, check_place, describe_gpus
-from trtnn.engine.refitting import (
-    Key,
-    Refittable,
-    Turns,
-    build_options,
-    check_may_change,
-    check_takes_its_place,
-    digests_of,
-    exchange,
-    find_changed,
-    inputs_of,
-    own_copy,
-    shown,
-    written,
-)
+from trtnn.engine.refits import Refits
 from trtnn.engine.session import AttachedWorker, GraphWorker, Session
 from trtnn.engine.timing import EngineTiming, make_recorder
 from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
@@ -48,7 +31,6 @@ from trtnn.shapes.call import CallShapes, Shapes, check_arrays, check_numpy_has,
 from trtnn.shapes.profiles import Ranges, lengths_in
 from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Length
-from trtnn.signals import held_signals
 from trtnn.structure import unflatten
 from trtnn.table import cell, render_html
 
@@ -103,9 +85,7 @@ class Engine:
         self.retracer: Any = None
         self.caches: dict[str, Any] = {}
         self.refits = 0
-        self._turns = Turns()  # of refits
-        self._retired: Session | None = None  # of before the last refit, for calls that it interrupted
-        self._refittable: tuple[memoryview, Any] | None = None  # the plan before the last refit, and what it says of it
+        self._refits = Refits()
 
     def _described(self) -> Shapes:
         """Return the inputs and the outputs, of which TensorRT is asked where the description is not ours."""
@@ -602,128 +582,32 @@ class Engine:
             DTypeError: a weight does not fit in fp16.
             ArgumentError: it is no state dict and no model.
         """
-        if not rebuild and "refittable" not in self.description:
-            raise EngineError(
-                "this engine was not built to take new weights",
-                "build it so: model.compile(..., refittable=True)",
-                "or have it built again with them, while it runs: engine.refit(weights, rebuild=True)",
-            )
-        if not background:
-            with self._turns.of(self._turns.take()):
-                return self._refit(weights, rebuild, progress)
-        return self._turns.in_background(partial(self._refit, own_copy(weights), rebuild, bool(progress)))
+        return self._refits.refit(self, weights, rebuild=rebuild, background=background, progress=progress)
 
-    def _refit(self, weights: Any, rebuild: bool, progress: bool | None) -> list[str]:
-        if self._closed:
-            raise EngineError("this engine was closed", "load it again")
-        options = build_options(self.description, get_backend()) if rebuild else {}
-        with self._traced(weights) as network:
-            fresh = network.refittable()
-            if rebuild:
-                self._rebuild(network, {**options, **self.caches, "progress": progress})
-                return list(map(shown, fresh.arrays))
-            changed = find_changed(self.description["refittable"], fresh)
-            check_may_change(self.description["refittable"], changed)
-            if changed:
-                self._exchange(changed, fresh)
-            return list(map(shown, changed))
-
-    @contextmanager
-    def _traced(self, weights: Any) -> Iterator[Any]:
-        """Yield the network with other weights."""
-        if self.retracer is not None:
-            with self.retracer.traced(weights) as network:
-                yield network
-            return
-        if not callable(getattr(weights, "trace", None)):
-            raise ArgumentError(
-                "an engine that was read from a file, or built of a Network, does not know its model",
-                "give the model: model.load_state_dict(weights); engine.refit(model, ...)",
-            )
-        shapes, d = self._described(), self.description
-        inputs = {name: inputs_of(spec, shapes.profiles) for name, spec in shapes.inputs.items()}
-        yield weights.trace(
-            inputs,
-            fp16=d.get("precision") == "float16",
-            fp32_modules=d.get("fp32_modules", ()),
-            outputs=d.get("inner_outputs", ()),
-        )
-
-    def _rebuild(self, network: Any, options: Mapping[str, Any]) -> None:
-        """Build the engine again of a network, with options of BuildConfig, and put that in its place."""
-        if self._session is not None:
-            self._check_captures_nothing()
-        built = network.build(**options)
-        check_takes_its_place(self.description, built.description)
-        with self._lock:  # nobody may open the old plan meanwhile; who has it open goes on
-            session = None
-            if self._session is not None and not self._closed:
-                session = Session(self.check_runnable(), built.plan, self._described())
-                self._warm_up(session)
-            self._replace(session, built.plan, built.description)
-
-    def _check_captures_nothing(self) -> None:
-        if is_capturing(device_memory().current_handle()):
-            raise EngineError(
-                "an engine takes no new weights while this thread captures a CUDA graph", "refit it before, or after"
-            )
-
-    def _exchange(self, changed: list[Key], fresh: Refittable) -> None:
-        """Give the Refitter a second session of the plan, and put that in the place of the first."""
-        backend, shapes = self.check_runnable(), self._described()
-        self._open()  # it says so where the engine was closed, and checks the plan
-        self._check_captures_nothing()
-        own = self.plan, self.description["refittable"]
-        session = Session(backend, self.plan, shapes)
-        if self._refittable is not None and not session.engine.refittable:  # TensorRT wrote it so that it takes no more
-            own = self._refittable
-            session, changed = Session(backend, own[0], shapes), find_changed(own[1], fresh)
-        exchange(backend, session.engine, changed, fresh.arrays, own[1].get("names"))
-        self._warm_up(session)
-        with held_signals():
-            plan = written(backend, session.engine)
-        if plan is None:
-            raise EngineError("TensorRT could not write the engine with its new weights", *backend.logger.take())
-        plan = memoryview(bytes(plan))
-        refittable = {**self.description["refittable"], "arrays": digests_of(fresh.arrays)}
-        said: dict[str, Any] = {"plan_bytes": plan.nbytes, "plan_digest": digest(plan), "refittable": refittable}
-        if isinstance(lock := self.description.get("lock"), dict):  # the tactics are as they were, and not the plan
-            said["lock"] = {key: value for key, value in lock.items() if key in ("digest", "tactics")}
-        with self._lock:
-            self._replace(session, plan, said)
-            self._refittable = None if backend.capabilities.include_refit else own
-
-    def _warm_up(self, session: Session) -> None:
-        """Run a session that is to take the place of another: it has to run, and calls need not wait for kernels."""
-        for shapes in self._described().at_opt():
-            session.warm_up(shapes)
-
-    def _replace(self, session: Session | None, plan: memoryview, said: Mapping[str, Any]) -> None:
-        """Put a plan in the place of the engine's, with its session where the engine's is open; the lock is held.
+    def _take(self, session: Session | None, plan: memoryview, said: Mapping[str, Any]) -> Session | None:
+        """Put a plan in the place of the engine's, which a refit does; the lock is held, and the engine not closed.
 
         Args:
-            session: of the plan.
+            session: of the plan, None where the engine has none open.
             plan: with new weights.
             said: what a description says of it.
+
+        Returns:
+            The session that was there.
         """
-        if self._closed:
-            if session is not None:
-                session.close()
-            raise EngineError("this engine was closed", "load it again")
-        if session is not None:
-            wait_for_all()  # who still holds the session of the refit before may have work there
-        self._retired, self._session, self.plan, self._file = self._session, session, plan, None
-        self._refittable = None
+        before, self._session = self._session, session
+        self.plan, self._file = plan, None
         self.description.pop("lock", None)
         new = ("plan_bytes", "plan_digest", "refittable", "gpu", "lock")
         self.description |= {key: said[key] for key in new if key in said}
         self.refits += 1
+        return before
 
     def close(self) -> None:
         """Free what the engine holds on the GPU, in every thread; it cannot be called after that."""
         with self._lock:
-            sessions, self._closed = (self._session, self._retired), True
-            self._session = self._retired = None
+            sessions, self._closed = (self._session, self._refits.forget()), True
+            self._session = None
         for session in filter(None, sessions):
             session.close()
 
@@ -733,12 +617,15 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_is_open(self) -> None:
+        if self._closed:
+            raise EngineError("this engine was closed", "load it again")
+
     def _open(self) -> Session:
         session = self._session
         if session is None:
             with self._lock:
-                if self._closed:
-                    raise EngineError("this engine was closed", "load it again")
+                self._check_is_open()
                 session = self._session
                 if session is None:
                     backend, shapes = self.check_runnable(), self._described()

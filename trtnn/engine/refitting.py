@@ -1,13 +1,11 @@
-"""New weights in a built engine: by TensorRT's Refitter, or by a second build of it."""
+"""What a refit needs: what changed, whether the engine takes it, how it was built, and TensorRT's Refitter."""
 
 from __future__ import annotations
 
 import copy
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +17,6 @@ from trtnn.errors import EngineError
 from trtnn.shapes.profiles import Ranges
 from trtnn.shapes.spec import Input, TensorSpec
 from trtnn.shapes.symbolic import Dim
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 #: Of BuildConfig, what a description says under "build" where it was set; the other options are elsewhere in it.
 BUILD_OPTIONS = ("optimization_level", "workspace_bytes", "max_aux_streams")
@@ -170,60 +165,6 @@ def own_copy(weights: Any) -> Any:
     if callable(getattr(weights, "trace", None)):
         return copy.deepcopy(weights)
     return own_copy(weights.state_dict()) if callable(getattr(weights, "state_dict", None)) else weights
-
-
-class Turns:
-    """Pieces of work in several threads, one after another in the order in which their turns were taken."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._tickets: list[object] = []
-
-    def take(self) -> object:
-        """Return a ticket for :meth:`of`, behind all that were taken before."""
-        ticket = object()
-        with self._changed:
-            self._tickets.append(ticket)
-        return ticket
-
-    @contextmanager
-    def of(self, ticket: object) -> Iterator[None]:
-        """Wait for the turn of a ticket, and have it for the block."""
-        try:
-            with self._changed:
-                self._changed.wait_for(lambda: self._tickets[0] is ticket)
-            yield
-        finally:
-            self._leave(ticket)
-
-    def _leave(self, ticket: object) -> None:
-        with self._changed:
-            self._tickets.remove(ticket)
-            self._changed.notify_all()
-
-    def in_background(self, work: Callable[[], Any]) -> Future[Any]:
-        """Do work in a thread of its own when its turn has come; until then the Future can be cancelled."""
-        from concurrent.futures import Future  # not for who only imports trtnn: 10 ms
-
-        future, ticket = Future(), self.take()
-
-        def run() -> None:
-            try:
-                with self.of(ticket):
-                    if not future.set_running_or_notify_cancel():
-                        return
-                    result = work()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # the turn is over: who waits for it may refit again
-
-        try:
-            threading.Thread(target=run, name="trtnn refit").start()
-        except BaseException:
-            self._leave(ticket)
-            raise
-        return future
 
 
 def check_may_change(described: Mapping[str, Any], changed: list[Key]) -> None:

@@ -52,7 +52,9 @@ def _leave_float32(value: Any, outer: DType, graph: Graph) -> Any:
     """Return what a module that computes in fp32 gives to one that computes in ``outer``."""
     if not isinstance(value, Tensor) or value.dtype is not float32:
         return value
-    return to_compute(value, outer, graph)
+    left = to_compute(value, outer, graph)
+    left.value.beyond = value.value.beyond
+    return left
 
 
 def to_compute(value: Tensor, dtype: DType, graph: Graph) -> Tensor:

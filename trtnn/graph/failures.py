@@ -64,7 +64,8 @@ def refused(summary: str, inputs: Sequence[Tensor], scope: Scope, log: Sequence[
 
 
 @functools.cache
-def _is_ours(file: str) -> bool:
+def is_ours(file: str) -> bool:
+    """Return whether a file is of the package, and not of its models."""
     path = os.path.abspath(file)
     # Models are written as users write theirs; in a clone they stand beside the package, installed within it.
     return path.startswith(_PACKAGE + os.sep) and not path.startswith(os.path.join(_PACKAGE, "models") + os.sep)
@@ -75,7 +76,7 @@ def user_line() -> str | None:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not _is_ours(file):
+        if not is_ours(file):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None
@@ -89,7 +90,7 @@ def of_the_user(error: Exception) -> Exception:
     lines = []
     traceback = error.__traceback__
     while traceback is not None:
-        lines.append((traceback, _is_ours(traceback.tb_frame.f_code.co_filename)))
+        lines.append((traceback, is_ours(traceback.tb_frame.f_code.co_filename)))
         traceback = traceback.tb_next
     theirs = [line for line, is_ours in lines if not is_ours]
     if not theirs or (lines[-1][1] and not isinstance(error, AttributeError)):

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from trtnn.dtypes import NARROW, DType, float16, float32, int8, uint8
 from trtnn.errors import (
     ArgumentError,
     BuildError,
+    DTypeError,
     TrtnnError,
     UnsupportedError,
     nearest,
@@ -38,6 +39,9 @@ from trtnn.parameter import Parameter
 from trtnn.shapes.profiles import Ranges
 from trtnn.shapes.spec import MOST_DIMENSIONS, TensorSpec
 from trtnn.shapes.symbolic import Length, is_static
+
+if TYPE_CHECKING:
+    from trtnn.graph.beyond_half import Fill
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
 _WATCHER: contextvars.ContextVar[Any] = contextvars.ContextVar("trtnn_watcher", default=None)
@@ -95,6 +99,8 @@ class Graph:
         lengths: the Tensors made of lengths that are known only when the network runs, see :mod:`trtnn.ops._sizes`, and
             of numbers that are computed where they are no constants, see :mod:`trtnn.graph.infinity`.
         first_input: the Tensor of the first input as it enters, while the trace runs.
+        fills: the numbers beyond float16 that operations put into Tensors, each by the index of its constant's layer.
+        carries: whether a Tensor is carried in fp32, see :mod:`trtnn.graph.beyond_half`.
         watcher: what is told of each layer and module, see :func:`watching`; None as a rule.
         is_pinned: whether a build asked for the types of layers, which stays in the definition.
         skeleton: the digest of all that a refit does not exchange, once it was asked for.
@@ -130,6 +136,8 @@ class Graph:
         self.scopes = [Scope("", self.precision.compute)]
         self._rounder = None if self.placement is None else Rounder(self, self.placement)
         self._finished = False
+        self.fills: dict[int, Fill] = {}
+        self.carries = False
         self.watcher = _WATCHER.get()
         self.is_pinned = False
         self.skeleton: str | None = None
@@ -190,8 +198,8 @@ class Graph:
         """
         if tensor.dtype is dtype:
             return tensor
-        if dtype is float32 and tensor.unrounded is not None:
-            return tensor.unrounded.copy()
+        if tensor.unrounded is not None and (dtype is float32 or tensor.value.beyond is not None):
+            return self.cast(tensor.unrounded.copy(), dtype)
         if dtype in NARROW:
             return narrowed(tensor, dtype, self)
         stored = self.stored_dtype(dtype)
@@ -242,10 +250,23 @@ class Graph:
         """Return a number or an array as a Tensor of at least ``ndim`` dimensions.
 
         Of a type that NumPy has not, bfloat16, it is a constant in fp32 and a cast, which TensorRT does as it builds.
+        What float16 does not hold, and no Parameter that is learned, is a Tensor that only fp32 can read, see
+        :mod:`trtnn.graph.beyond_half`.
+
+        Raises:
+            DTypeError: the type does not hold it.
         """
         if dtype.numpy is None:
             return self.cast(self.constant(value, float32, ndim), dtype)
-        array = self.array(value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value), dtype, True)
+        held = self.held(value if isinstance(value, Parameter) or is_torch(value) else np.asarray(value))
+        try:
+            array = self.weights.array(held, dtype, self.stored_dtype(dtype), self.scopes[-1].path, True)
+        except DTypeError as error:
+            if dtype is not float16 or self.weights.is_learned(held):
+                raise
+            from trtnn.graph.beyond_half import unfit
+
+            return unfit(self, held, ndim, error)
         shape = (1,) * (ndim - array.ndim) + array.shape
         if len(shape) > MOST_DIMENSIONS:
             raise too_deep("constant", shape, self.scopes[-1].path)
@@ -256,6 +277,18 @@ class Graph:
 
                 return computed(number, dtype, shape, self)
         return self.emit("constant", shape, array, traced_as=dtype)
+
+    def filling(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
+        """Return the one number that an operation puts into a Tensor of ``dtype``, as :meth:`constant` does.
+
+        Where it is beyond float16, float16's own end stands for it there.
+        """
+        from trtnn.graph.beyond_half import filling, is_beyond
+
+        number = value if isinstance(value, (int, float)) else np.asarray(value).item()
+        if dtype in (float16, float32) and is_beyond(number):
+            return filling(self, number, dtype, max(ndim, np.ndim(value)))
+        return self.constant(value, dtype, ndim)
 
     # -- loops ---------------------------------------------------------------------------------------------------------
 
@@ -306,11 +339,14 @@ class Graph:
             ShapeError: at some lengths within the profiles nothing is left.
             UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
         """
-        if self._finished or _CURRENT.get() is not self:
-            raise misplaced(kind, self._finished)
+        self._check_takes(kind, out_shape)
         self.deferred.settle()
-        if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
-            raise too_deep(kind, out_shape, self.scopes[-1].path)
+        if self.carries:
+            from trtnn.graph.beyond_half import carry
+
+            options = {"loop": loop, "out_shape": out_shape, "traced_as": traced_as, **attributes}
+            if (carried := carry(self, kind, args, set_inputs, options)) is not None:
+                return carried
         inputs: list[Tensor] = []
         raw_args = [self._raw(kind, arg, inputs) if type(arg) in _OURS else arg for arg in args]
         shaped = len(inputs)
@@ -348,6 +384,13 @@ class Graph:
         if traced_as is not None and not traced_as.is_floating_point and may_leave_8_bits(kind, args, outputs, self):
             outputs[0] = narrowed(outputs[0], traced_as, self)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _check_takes(self, kind: str, out_shape: Sequence[Length] | None) -> None:
+        """Raise where no layer can be added now, or none of so many dimensions."""
+        if self._finished or _CURRENT.get() is not self:
+            raise misplaced(kind, self._finished)
+        if out_shape is not None and len(out_shape) > MOST_DIMENSIONS:
+            raise too_deep(kind, out_shape, self.scopes[-1].path)
 
     def _note(self, dtype: DType | None) -> None:
         """Note who made the layer that was added, and the floating type that it was traced in."""

@@ -39,7 +39,7 @@ class ModuleOutputs(dict[str, Any]):
             if any(map(_is_folded, [result] if alone else _leaves(result))):
                 self._folded.append(path)
             else:
-                self[path] = result.raw if alone else map_leaves(_raw, result)
+                self[path] = _raw(result) if alone else map_leaves(_raw, result)
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """Return the paths of the modules that ``forward`` called, of those that paths or ``fnmatch`` patterns name.
@@ -95,4 +95,6 @@ def _is_folded(leaf: Any) -> bool:
 
 
 def _raw(value: Any) -> Any:
-    return value.raw if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    return value.raw if value.value.beyond is None else value.unrounded_or_self.raw

@@ -12,6 +12,7 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.shapes.symbolic import Length
 
 if TYPE_CHECKING:
+    from trtnn.graph.beyond_half import Beyond
     from trtnn.graph.graph import Graph
 
 
@@ -32,15 +33,17 @@ class Value:
         make: adds that layer and returns its output, see :meth:`trtnn.graph.deferred.Deferred.postpone`.
         constant: whether its numbers depend on constants alone, so that they are known while tracing.
         unrounded: see :class:`Tensor`.
+        beyond: what of it is beyond float16, so that arithmetic with it is carried in fp32; None where nothing is.
     """
 
-    __slots__ = ("constant", "make", "raw", "unrounded")
+    __slots__ = ("beyond", "constant", "make", "raw", "unrounded")
 
     def __init__(self, raw: Any = None, make: Callable[..., Tensor] | None = None, constant: bool = False) -> None:
         self.raw = raw
         self.make = make
         self.constant = constant
         self.unrounded: Tensor | None = None
+        self.beyond: Beyond | None = None
 
 
 class Tensor:

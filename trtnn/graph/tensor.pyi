@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.dtypes import DType
+from trtnn.graph.beyond_half import Beyond
 from trtnn.graph.graph import Graph
 from trtnn.ops._arguments import Array, Dims, Indices, Operand
 from trtnn.ops.complex import Complex
@@ -19,6 +20,7 @@ class Value:
     make: Callable[..., Tensor] | None
     unrounded: Tensor | None
     constant: builtins.bool
+    beyond: Beyond | None
     def __init__(self, raw: Any = ..., make: Any = ..., constant: builtins.bool = ...) -> None: ...
 
 class Tensor:

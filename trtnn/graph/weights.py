@@ -12,7 +12,7 @@ import numpy as np
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, float16, float32
 from trtnn.errors import ArgumentError, DTypeError, where
-from trtnn.parameter import Parameter
+from trtnn.parameter import Buffer, Parameter
 
 _MOST_THREADS = 8  # more do not multiply faster than memory takes the products
 _ENOUGH_FOR_THREADS = 1 << 22  # bytes; less is filled before a thread has started
@@ -34,6 +34,7 @@ class Weights:
         self._unfilled: list[Callable[[], None]] = []  # what fills those of them that are empty
         self._unfilled_bytes = 0
         self._lasting: dict[int, Any] = {}  # what holds the arrays of Parameters, by its id
+        self._learned: set[int] = set()  # the ids of those of them that no Buffer holds
         self._converted: dict[tuple, np.ndarray] = {}  # copies of those, by address, shape and types
 
     def held(self, value: Any, path: str) -> np.ndarray:
@@ -55,7 +56,13 @@ class Weights:
         if is_parameter and id(data) not in self._lasting:
             for owner in (data, data.base):  # of views NumPy names the owner
                 self._lasting[id(owner)] = owner
+                if not isinstance(value, Buffer):
+                    self._learned.add(id(owner))
         return data
+
+    def is_learned(self, data: np.ndarray) -> bool:
+        """Return whether an array, or what it is a view of, is held by a Parameter that is no Buffer."""
+        return id(data) in self._learned or (data.base is not None and id(data.base) in self._learned)
 
     def array(self, data: np.ndarray, dtype: DType, stored: DType, path: str, later: bool) -> np.ndarray:
         """Return a copy of an array; of what a Parameter holds there is one for all layers.
@@ -142,6 +149,7 @@ class Weights:
         self.fill()
         self._converted.clear()
         self._lasting.clear()
+        self._learned.clear()
 
 
 def _run(functions: Sequence[Callable[[], None]]) -> None:

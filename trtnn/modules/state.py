@@ -13,7 +13,7 @@ import numpy as np
 
 from trtnn.arrays import array_of_torch, is_masked_array, is_torch
 from trtnn.checkpoint.prefixes import unwrapped
-from trtnn.checkpoint.state_dict import metadata_of
+from trtnn.checkpoint.state_dict import SHARD, metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
 from trtnn.parameter import Parameter
 
@@ -106,7 +106,7 @@ def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[st
 
 def misfit(model: Any, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], matched: Match) -> StateDictError:
     """Return the error of a state dict that does not fit a module, which lists all that does not."""
-    hint = model.explain_state_dict(state_dict)
+    hints = [model.explain_state_dict(state_dict), metadata_of(state_dict).get(SHARD) if matched.missing else None]
     refused = f", {len(matched.refused)} not taken" if matched.refused else ""
     wrong = [*matched.missing, *(line.split(": ")[1] for line in matched.mismatched)]
     places = dict.fromkeys(filter(None, (declared_at(model, name) for name in wrong[:_MOST_PLACES])))
@@ -114,7 +114,7 @@ def misfit(model: Any, own: Mapping[str, Parameter], state_dict: Mapping[str, An
         f"the state dict does not fit {type(model).__name__}: {len(matched.missing)} missing, "
         f"{len(matched.unexpected)} unexpected, {len(matched.mismatched)} of the wrong shape{refused}; "
         "nothing was loaded",
-        *([hint] if hint else []),
+        *filter(None, hints),
         *(f"missing: {name} {own[name].shape}" for name in matched.missing),
         *(f"unexpected: {name} {describe(state_dict[name])}" for name in matched.unexpected),
         *matched.mismatched,

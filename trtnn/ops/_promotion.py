@@ -45,7 +45,14 @@ def floating(input: Tensor) -> Tensor:
 
 
 def wide(input: Tensor) -> Tensor:
-    """Return fp16 and bf16 as fp32, so that squares and sums of many do not overflow or stop growing, as torch does."""
+    """Return fp16 and bf16 as fp32, so that squares and sums of many do not overflow or stop growing, as torch does.
+
+    Raises:
+        DTypeError: it holds numbers that float16 does not, see :mod:`trtnn.graph.beyond_half`: what comes of them
+            would be rounded to infinity.
+    """
+    if input.value.beyond is not None and input.value.beyond.refusal is not None:
+        raise input.value.beyond.refusal
     return cast(input, float32) if input.dtype in (float16, bfloat16) else input
 
 
@@ -145,18 +152,43 @@ def neutral(dtype: DType, largest: bool) -> int | float:
     return int(ends.min if largest else ends.max)
 
 
-def filler(value: Operand, like: Tensor, what: str) -> Tensor:
+def filler(value: Operand, like: Tensor, what: str, *, computes: bool = False) -> Tensor:
     """Return the one number that an operation puts into a tensor, in that tensor's type and of as many dimensions.
+
+    Args:
+        computes: whether the operation computes with it, so that no other may stand for it, see :meth:`Graph.filling`.
 
     Raises:
         ShapeError: it has dimensions.
     """
     if isinstance(value, (bool, int, float)):
-        return like.graph.constant(converted(value, like.dtype), like.dtype, like.ndim)
+        make = like.graph.constant if computes else like.graph.filling
+        return make(converted(value, like.dtype), like.dtype, like.ndim)
     (number,) = promote(value, graph=like.graph)
     if number.shape:
         raise ShapeError(f"{what} in {like.graph.where} takes one number, not a tensor of shape {number.shape}")
     return with_ndim(cast(number, like.dtype), like.ndim)
+
+
+def chosen(value: Operand, other: Operand, ndim: int, graph: Graph) -> Operand:
+    """Return what an operation chooses elements from: as it is, but one number that float16 does not hold as a Tensor.
+
+    Args:
+        other: what else it chooses from, which tells the type.
+        ndim: of the Tensor; see :meth:`Graph.filling`.
+    """
+    if isinstance(value, (Tensor, Parameter, Size, SymFloat)):
+        return value
+    number = (
+        value if isinstance(value, (int, float)) else np.asarray(array_of_torch(value) if is_torch(value) else value)
+    )
+    if isinstance(number, np.ndarray):
+        if number.size != 1 or number.dtype.kind not in "iuf":
+            return value
+        number = number.item()
+    from trtnn.graph.beyond_half import is_beyond
+
+    return graph.filling(number, promoted_dtype(value, other, graph=graph), ndim) if is_beyond(number) else value
 
 
 def promote(*values: Operand, ndim: int = 0, floating: bool = False, graph: Graph | None = None) -> list[Tensor]:

@@ -12,7 +12,7 @@ from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
 from trtnn.ops._inplace import overwrite
-from trtnn.ops._promotion import cast, promote
+from trtnn.ops._promotion import cast, chosen, promote
 from trtnn.ops.comparison import where
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.gathering import scatter
@@ -38,9 +38,16 @@ def setitem(input: Tensor, index: Any, value: Operand) -> None:
     overwrite(input, _replaced(input, index, value))
 
 
-def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
+def _filling(value: Operand, input: Tensor) -> Tensor:
+    """Return what replaces elements of a Tensor, in its type."""
+    if input.dtype.is_floating_point:  # a fill; of a number that becomes a whole one the floating type says nothing
+        value = chosen(value, input, 0, input.graph)
     (filling,) = promote(value, graph=input.graph)
-    filling = cast(filling, input.dtype)
+    return cast(filling, input.dtype)
+
+
+def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
+    filling = _filling(value, input)
     mask = _as_mask(input, index)
     if mask is not None:
         if filling.shape and not all(same(n, 1) for n in filling.shape):

@@ -39,7 +39,7 @@ def attention_weights(
         scores = _blind(lower_triangle(*lengths), scores)
     if attn_mask is not None:
         mask = _as_tensor(query, attn_mask)
-        scores = _blind(mask, scores) if mask.dtype is bool_ else add(scores, wide(mask))
+        scores = _blind(mask, scores) if mask.dtype is bool_ else add(scores, cast(mask, scores.dtype))
     return cast(softmax(scores, -1), dtype)
 
 

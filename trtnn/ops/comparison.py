@@ -6,7 +6,7 @@ from trtnn.dtypes import bool_, int32
 from trtnn.errors import DTypeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
-from trtnn.ops._promotion import align, cast, filler, graph_of, promote, promoted_dtype
+from trtnn.ops._promotion import align, cast, chosen, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.arithmetic import check_broadcast, elementwise
 from trtnn.ops.shaping import with_ndim
 
@@ -154,8 +154,10 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
         (condition,) = promote(condition, graph=graph_of(input, other))
     if condition.dtype is not bool_:
         raise DTypeError(f"where in {condition.graph.where} takes a bool condition, not {condition.dtype.name}")
-    a, b = align(input, other, graph=condition.graph)
-    ndim = max(condition.ndim, a.ndim)
+    graph, ndim = condition.graph, max(getattr(value, "ndim", 0) for value in (condition, input, other))
+    input = chosen(input, other, ndim, graph)
+    a, b = align(input, chosen(other, input, ndim, graph), graph=graph)
+    ndim = max(ndim, a.ndim)
     condition, a, b = (with_ndim(tensor, ndim) for tensor in (condition, a, b))
     check_broadcast(condition, a, b)
     return condition.graph.emit("select", condition, a, b)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from trtnn.dtypes import bool_, int32
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_number, normalize_dim
 from trtnn.ops._promotion import cast, index_dtype
@@ -14,10 +14,9 @@ from trtnn.ops.comparison import eq, isnan, logical_not, where
 from trtnn.ops.division import floor_divide
 from trtnn.ops.gathering import gather
 from trtnn.ops.indexing import narrow
-from trtnn.ops.ordering import Extremes, argmax, max, ordered, sort
+from trtnn.ops.ordering import Extremes, argmax, max, ordered, sort, static_length
 from trtnn.ops.reduction import any, sum
 from trtnn.ops.shaping import flatten, movedim, reshape, squeeze, unsqueeze
-from trtnn.shapes.symbolic import Size, ranges
 
 
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
@@ -32,18 +31,19 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Ext
     length = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1
     if not 1 <= k <= length:
         raise ArgumentError(f"kthvalue of {k} along a dimension of {length} in {input.graph.where}")
-    return _at_rank(input, k, dim, keepdim)
+    return _at_rank(input, k, dim, keepdim, f"kthvalue of {k}")
 
 
-def _at_rank(input: Tensor, k: int, dim: int, keepdim: bool) -> Extremes:
+def _at_rank(input: Tensor, k: int, dim: int, keepdim: bool, what: str) -> Extremes:
     """Return the ``k``-th smallest element, by the shorter way from the two ends."""
     if not input.shape:
-        return ordered(input, 1, dim, False)
+        return ordered(input, 1, dim, False, what)
     axis = normalize_dim(dim, input.ndim)
     length = input.shape[axis]
     from_top = isinstance(length, int) and length - k + 1 < k
     count = length - k + 1 if from_top else k
-    element = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ordered(input, count, axis, from_top)))
+    ends = ordered(input, count, axis, from_top, what)
+    element = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ends))
     return element if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in element))
 
 
@@ -60,8 +60,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 def _median(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     expect_number(input, "median")
-    length = _static_length(input, dim, "median")
-    values, indices = _at_rank(input, (length + 1) // 2, dim, keepdim)
+    length = static_length(input, dim, "median")
+    values, indices = _at_rank(input, (length + 1) // 2, dim, keepdim, "median")
     if not input.dtype.is_floating_point or not input.shape:
         return Extremes(values, indices)
     unknown = isnan(input)
@@ -81,7 +81,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> T
 def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     if not input.dtype.is_floating_point or not input.shape:
         return _median(input, dim, keepdim)
-    _static_length(input, dim, "nanmedian")
+    static_length(input, dim, "nanmedian")
     axis = normalize_dim(dim, input.ndim)
     unknown = isnan(input)
     indices = sort(where(unknown, math.inf, input), axis).indices
@@ -90,20 +90,6 @@ def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     index = gather(indices, axis, middle)
     result = Extremes(gather(input, axis, index), index)
     return result if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in result))
-
-
-def _static_length(input: Tensor, dim: int, what: str) -> int:
-    if not input.shape:
-        normalize_dim(dim, 1)
-        return 1
-    length = input.shape[normalize_dim(dim, input.ndim)]
-    if isinstance(length, Size):
-        raise UnsupportedError(
-            f"{what} along a dimension of {length} in {input.graph.where}",
-            "a network fixes how many elements it orders",
-            ranges([length]),
-        )
-    return length
 
 
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
@@ -118,7 +104,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
     if input.dtype is bool_:
         values, indices = mode(cast(input, int32), dim, keepdim)
         return Extremes(cast(values, bool_), indices)
-    _static_length(input, dim, "mode")
+    static_length(input, dim, "mode")
     axis = normalize_dim(dim, input.ndim)
     values, indices = (movedim(tensor, axis, -1) for tensor in sort(input, axis))
     alike = eq(unsqueeze(values, -1), unsqueeze(values, -2))

@@ -49,34 +49,58 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return ordered(input, k, dim, largest)
 
 
-def ordered(input: Tensor, k: int, dim: int, largest: bool) -> Extremes:
-    """Return :func:`topk`, of bools as well."""
+def static_length(input: Tensor, dim: int, what: str) -> int:
+    """Return the length of a dimension that is ordered whole; 1 where there is none.
+
+    Raises:
+        UnsupportedError: it is known only when the network runs.
+    """
     if not input.shape:
         normalize_dim(dim, 1)
-        values, indices = ordered(reshape(input, (1,)), k, 0, largest)
+        return 1
+    length = input.shape[normalize_dim(dim, input.ndim)]
+    if isinstance(length, Size):
+        raise UnsupportedError(
+            f"{what} along a dimension of {length} in {input.graph.where}",
+            "a network fixes how many elements it orders",
+            ranges([length]),
+        )
+    return length
+
+
+def ordered(input: Tensor, k: int, dim: int, largest: bool, what: str | None = None) -> Extremes:
+    """Return :func:`topk`, of bools as well.
+
+    Args:
+        what: who asks, for messages; topk where None.
+    """
+    what = what or f"topk of {k}"
+    if not input.shape:
+        normalize_dim(dim, 1)
+        values, indices = ordered(reshape(input, (1,)), k, 0, largest, what)
         return Extremes(reshape(values, ()), reshape(indices, ()))
     if isinstance(k, Size):
         raise UnsupportedError(
-            f"topk of {k} in {input.graph.where}", "a network fixes how many elements it gives", ranges([k])
+            f"{what} in {input.graph.where}", "a network fixes how many elements it gives", ranges([k])
         )
     axis = normalize_dim(dim, input.ndim)
     if not 1 <= k <= input.shape[axis]:
-        raise ArgumentError(f"topk of {k} along a dimension of {input.shape[axis]} in {input.graph.where}")
+        raise ArgumentError(f"{what} along a dimension of {input.shape[axis]} in {input.graph.where}")
     if input.dtype is bool_:  # TensorRT orders none
-        values, indices = ordered(cast(input, int32), k, dim, largest)
+        values, indices = ordered(cast(input, int32), k, dim, largest, what)
         return Extremes(cast(values, bool_), indices)
     if input.ndim == 1:  # TensorRT's layer takes at least two dimensions
-        row = ordered(reshape(input, (1, -1)), k, 1, largest)
+        row = ordered(reshape(input, (1, -1)), k, 1, largest, what)
         return Extremes(*(squeeze(tensor, 0) for tensor in row))
     if k > MOST_OF_TOPK:
-        return _ordered_by_parts(input, k, axis, largest)
+        return _ordered_by_parts(input, k, axis, largest, what)
     kind = input.graph.trt.TopKOperation.MAX if largest else input.graph.trt.TopKOperation.MIN
     shape = (*input.shape[:axis], k, *input.shape[axis + 1 :])
     values, indices = input.graph.emit("topk", input, kind, k, 1 << axis, out_shape=shape)
     return Extremes(values, cast(indices, index_dtype(input.graph)))
 
 
-def _ordered_by_parts(input: Tensor, k: int, axis: int, largest: bool) -> Extremes:
+def _ordered_by_parts(input: Tensor, k: int, axis: int, largest: bool, what: str) -> Extremes:
     """Sort a dimension of more than 3840 in parts, and put each element where all the parts together say.
 
     Its place is its rank in its own part, and how many elements of each other part come before it.
@@ -84,7 +108,7 @@ def _ordered_by_parts(input: Tensor, k: int, axis: int, largest: bool) -> Extrem
     length = input.shape[axis]
     if isinstance(length, Size) or length > _MOST_SORTED:
         raise UnsupportedError(
-            f"topk of {k} along a dimension of {length} in {input.graph.where}",
+            f"{what} along a dimension of {length} in {input.graph.where}",
             f"TensorRT orders at most {MOST_OF_TOPK}; by parts it is done up to {_MOST_SORTED}, of a known length",
         )
     line = movedim(input, axis, -1)
@@ -151,9 +175,11 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
 
     Args:
         stable: whether equal elements stay in their order, which they do in any case.
+
+    Raises:
+        UnsupportedError: the length is known only when the network runs, or is longer than that.
     """
-    count = input.shape[normalize_dim(dim, input.ndim)] if input.shape else 1
-    return ordered(input, count, dim, descending)
+    return ordered(input, static_length(input, dim, "sort"), dim, descending, "sort")
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Tensor:

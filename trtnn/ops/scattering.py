@@ -59,7 +59,7 @@ def scatter(
     if reduce not in _OF_SCATTER:
         raise ArgumentError(f"scatter knows no reduce={reduce!r}", f"known: {', '.join(_OF_SCATTER)}")
     if not isinstance(source, Tensor):
-        source = expand(filler(source, input, "scatter"), as_indices(index).shape)
+        source = expand(filler(source, input, "scatter", computes=True), as_indices(index).shape)
     return _scattered(input, dim, index, source, _OF_SCATTER[reduce], True, "scatter")
 
 

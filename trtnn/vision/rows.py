@@ -8,7 +8,9 @@ that is.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +24,7 @@ from trtnn.vision.suppression import suppress
 
 Outputs = Mapping[str, np.ndarray]
 SCORE_TOLERANCE = 1e-3  # half precision rounds
+_WARNED: ContextVar[dict[str, object] | None] = ContextVar("trtnn_warned", default=None)
 
 
 @dataclass(frozen=True)
@@ -149,10 +152,30 @@ def pick(
     return layout.detections(shapes[index], best[kept], indices[kept], more[index], outputs, canvas_size)
 
 
+@contextmanager
+def warning_once(warned: dict[str, object]) -> Iterator[None]:
+    """Let :func:`check_scores` warn within the block of what it has not warned of yet.
+
+    Args:
+        warned: of what it has; one for all blocks, in any threads, that are to warn once together.
+    """
+    token = _WARNED.set(warned)
+    try:
+        yield
+    finally:
+        _WARNED.reset(token)
+
+
+def _is_first(what: str) -> bool:
+    warned, mine = _WARNED.get(), object()
+    return warned is None or warned.setdefault(what, mine) is mine
+
+
 def check_scores(scores: np.ndarray, what: str = "scores") -> None:
     """Check that what is read as scores is in 0..1, and warn of what is not finite, which is left out later.
 
-    Shapes do not tell scores from key points, angles and logits, but their numbers do.
+    Shapes do not tell scores from key points, angles and logits, but their numbers do. A Detector warns once, of the
+    first image that it meets, see :func:`warning_once`.
 
     Raises:
         ArgumentError: one is not.
@@ -162,11 +185,13 @@ def check_scores(scores: np.ndarray, what: str = "scores") -> None:
     low, high = scores.min(), scores.max()
     if not np.isfinite([low, high]).all():
         finite = scores[np.isfinite(scores)]
-        warnings.warn(
-            f"{scores.size - finite.size} of {scores.size} {what} are nan or inf, and nothing is detected there: "
-            "weights may hold such numbers (trtnn inspect tells), or fp16 ends below what a layer gives (trtnn fp16)",
-            stacklevel=2,
-        )
+        if _is_first(what):
+            warnings.warn(
+                f"{scores.size - finite.size} of {scores.size} {what} are nan or inf, and nothing is detected there: "
+                "weights may hold such numbers (trtnn inspect tells), or fp16 ends below what a layer gives "
+                "(trtnn fp16)",
+                stacklevel=2,
+            )
         low, high = finite.min(initial=0), finite.max(initial=0)
     if low < -SCORE_TOLERANCE or high > 1 + SCORE_TOLERANCE:
         raise something_else(f"what would be {what} is {low:.4g} to {high:.4g}, and {what} are in 0..1")
