@@ -76,7 +76,7 @@ def test_the_same_model_gives_the_same_bytes(name):
     assert first == second
 
 
-def _class(source: str, name: str) -> str:
+def class_text(source: str, name: str) -> str:
     """Return the text of a class, without its docstring."""
     text = source[source.index(f"class {name}(") :].partition("\n\n\n")[0].rstrip()
     before, _, rest = text.partition('    """')
@@ -85,7 +85,7 @@ def _class(source: str, name: str) -> str:
 
 def test_an_optional_child_is_an_argument():
     model, args, _ = make("residual")
-    assert _class(trtnn.from_torch(model, *args).source, "Block") == (
+    assert class_text(trtnn.from_torch(model, *args).source, "Block") == (
         "class Block(Module):\n"
         "    def __init__(self, in_channels, out_channels, stride=1, downsample=None):\n"
         "        super().__init__()\n"
@@ -119,7 +119,7 @@ def test_one_class_for_blocks_that_differ_in_children_sizes_and_a_flag():
         "class Inverted(Module):",
         "class Mobile(Module):",
     ]
-    assert _class(source, "Inverted") == (
+    assert class_text(source, "Inverted") == (
         "class Inverted(Module):\n"
         "    def __init__(self, in_channels, act, kernel_size, out_channels, stride=1, se=None, has_skip=False):\n"
         "        super().__init__()\n"
@@ -157,7 +157,7 @@ def test_one_class_for_activations_and_branches_that_may_be_there():
     model, args, _ = make("branches")
     source = trtnn.from_torch(model, *args).source
     assert source.count("\nclass ") == 3
-    assert _class(source, "ConvNormAct") == (
+    assert class_text(source, "ConvNormAct") == (
         "class ConvNormAct(Sequential):\n"
         "    def __init__(self, in_channels, out_channels, kernel_size, activation=None):\n"
         "        super().__init__(\n"
@@ -166,7 +166,7 @@ def test_one_class_for_activations_and_branches_that_may_be_there():
         "            *([activation] if activation is not None else []),\n"
         "        )"
     )
-    assert _class(source, "Block").partition("    def forward")[2] == (
+    assert class_text(source, "Block").partition("    def forward")[2] == (
         "(self, x):\n"
         "        if self.identity is not None:\n"
         "            identity = self.identity(x)\n"
@@ -282,7 +282,7 @@ def test_a_child_that_is_called_self():
 def test_names_are_the_authors():
     model, args, _ = make("transformer")
     source = trtnn.from_torch(model, *args).source
-    assert _class(source, "Attention").partition("    def forward")[2] == (
+    assert class_text(source, "Attention").partition("    def forward")[2] == (
         "(self, x):\n"
         "        B, N, C = x.shape\n"
         "        qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)\n"
@@ -305,7 +305,7 @@ def test_what_repeats_is_a_loop():
     model, args, _ = make("dense")
     source = trtnn.from_torch(model, *args).source
     assert "self.layers = ModuleList(DenseLayer(3 + 4 * i) for i in range(4))" in source
-    assert _class(source, "Dense").partition("    def forward")[2] == (
+    assert class_text(source, "Dense").partition("    def forward")[2] == (
         "(self, x):\n"
         "        features = [x]\n"
         "        for layer in self.layers:\n"

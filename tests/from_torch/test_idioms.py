@@ -431,3 +431,96 @@ def test_names_of_what_is_unpacked_within_and_of_one_that_is_picked():
     assert "encoded, states = self.lstm(x)\n        h, _ = states\n" in source
     assert "best = encoded.max(dim=1)[0]\n" in source
     assert "outputs" not in source
+
+
+# -- constants of dynamic lengths -------------------------------------------------------------------------------------
+
+
+def test_constants_that_are_changed_in_place_to_what_is_computed_of_them():
+    """What is of dynamic lengths is written, and of that what is of none is held in a Buffer."""
+
+    def function(x):
+        t = torch.arange(x.shape[0], dtype=torch.float32)
+        t //= 2
+        t.copy_(3.0 ** (t / 8))
+        d = torch.arange(8, dtype=torch.float32)
+        d //= 2
+        d.mul_(0.25)
+        d.copy_(3.0**d)
+        return (x.sum(1) + t / t[-1:])[:, None] / d
+
+    result = trtnn.from_torch(function, images(6, 3), dynamic={"x": (trtnn.Dim("n", 2, 6, 20), 3)})
+    assert "self.d = Buffer(8, optional=True)" in result.source
+    network = result.trace()
+    for length in (2, 5, 6, 20):
+        x = torch.rand(length, 3)
+        assert_close(network.run(x.numpy()), function(x), 1e-6)
+
+
+def test_what_is_contiguous_with_a_batch_of_one_alone():
+    """The source of both is the same, though torch copies in one call and in the other it does not."""
+
+    class Taken(nn.Module):
+        def forward(self, x):
+            parts = x.transpose(0, 1).reshape(3, -1, 4), x * 2
+            return self.first(parts)
+
+        def first(self, outputs):
+            hidden = outputs[1].transpose(0, 1).contiguous()
+            return hidden.exp() + outputs[0].transpose(0, 1).contiguous().view(hidden.shape[1], 3, 4).transpose(0, 1)
+
+    model = Taken().eval()
+    result = trtnn.from_torch(model, images(1, 3, 4), dynamic={"x": (trtnn.Dim("batch", 1, 1, 5), 3, 4)})
+    for batch in (1, 2, 5):
+        x = torch.rand(batch, 3, 4)
+        assert_close(result.trace().run(x.numpy()), model(x), 1e-6)
+
+
+class Positions(nn.Module):
+    """Positions that are resized, as trtnn cannot, to the size of the image, as of a vision transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(images(1, 3, 8, 8))
+
+    def forward(self, x):
+        size = x.shape[2] // 2, x.shape[3] // 2
+        return x[:, :, ::2, ::2] + F.interpolate(self.positions, size=size, mode="bicubic", antialias=True)
+
+
+def test_a_constant_of_lengths_that_are_not_dynamic_is_a_buffer():
+    model = Positions().eval()
+    batch = trtnn.Dim("batch", 1, 2, 5)
+    result = trtnn.from_torch(model, images(2, 3, 8, 12), dynamic={"x": (batch, 3, 8, 12)})
+    assert "assert x.shape[2] // 2 == 4" in result.source
+    assert "assert x.shape[3] // 2 == 6" in result.source
+    for n in (1, 2, 5):
+        x = torch.rand(n, 3, 8, 12)
+        assert_close(result.trace().run(x.numpy()), model(x), 1e-6)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_constant_of_dynamic_lengths_that_trtnn_has_not_is_refused_with_the_line(verify):
+    height = trtnn.Dim("h", 4, 8, 16, multiple_of=2)
+    with pytest.raises(trtnn.TrtnnError, match="interpolate with antialias") as caught:
+        trtnn.from_torch(Positions().eval(), images(2, 3, 8, 12), dynamic={"x": (2, 3, height, 12)}, verify=verify)
+    assert "test_idioms.py" in str(caught.value)
+    assert 'mode="bicubic", antialias=True' in str(caught.value)
+
+
+def test_a_constant_that_was_passed_may_be_of_dynamic_lengths():
+    class Outer(nn.Module):
+        class Inner(nn.Module):
+            def forward(self, x, table):
+                return x + F.interpolate(table, size=(4, 4), mode="bicubic", antialias=True)
+
+        def __init__(self):
+            super().__init__()
+            self.inner = self.Inner()
+
+        def forward(self, x):
+            return self.inner(x, torch.arange(16.0).view(1, 1, 4, 4) / x.shape[0])
+
+    converted(Outer(), images(2, 3, 4, 4))
+    with pytest.raises(trtnn.TrtnnError, match="interpolate with antialias"):
+        trtnn.from_torch(Outer().eval(), images(2, 3, 4, 4), dynamic=trtnn.Dim("batch", 1, 2, 4), verify=False).trace()

@@ -77,6 +77,9 @@ class Writer:
             lambda: [f"{self.target()}, extra = self.pair({a}, {b}, {a}.shape[1] // 2)", f"{c} = {c} + extra[1]"],
             lambda: ["for block in self.blocks:", f"    {a} = block({a})"],
             lambda: [f"{self.target()} = self.blocks[{k % 3}]({a})"],
+            lambda: [f"{self.target()} = self.blocks[{k % 3}]({a}{self.options(b)})"],
+            lambda: ["for block in self.blocks[1:]:", f"    {a} = block({a}{self.options(b)})"],
+            lambda: [f"{self.target()} = self.outer({a}{self.options(b)})"],
             lambda: [f"{self.target()} = torch.where({a} > 0.{k}, {a}, {b})"],
             lambda: [f"{self.target()} = ({a} @ self.weight.t()).softmax(-1) * self.scale"],
             lambda: [f"z = torch.zeros_like({a})", f"z[:, {k}:] = {b}[:, {k}:]", f"{self.target()} = z + {c}"],
@@ -85,6 +88,17 @@ class Writer:
         if self.random.random() < 0.02:
             kinds = [lambda: [f"{a} = {a} * float({b}.sum())"], lambda: [f"if {a}.sum() > 0:", f"    {a} = -{a}"]]
         return self.random.choice(kinds)()
+
+    def options(self, other: str) -> str:
+        """Return some of the arguments that a block may be called without."""
+        given = {
+            "other": other,
+            "twice": self.random.choice(["True", "False"]),
+            "factor": self.random.choice(["0.5", "1.0", "3"]),
+            "mode": self.random.choice(["'sum'", "'product'", "'difference'"]),
+        }
+        named = self.random.sample(sorted(given), self.random.randrange(1, 3))
+        return "".join(f", {name}={given[name]}" for name in named)
 
     def block(self) -> str:
         """Return a block that differs from others in its sizes, in which children it has, and in a flag."""
@@ -115,9 +129,19 @@ class Writer:
                 "        self.skip, self.scale, self.times = skip, scale, times",
                 "        self.fc1, self.fc2 = nn.Linear(8, width), nn.Linear(width, 8)",
                 "        self.act, self.extra = act, extra",
-                "    def forward(self, x):",
+                "    def forward(self, x, other=None, twice=False, factor=1.0, mode=None):",
                 "        shortcut = x",
+                "        if other is None and mode is not None:",
+                "            other = x * 0.5",
                 "        x = self.fc2(torch.tanh(self.fc1(x)))",
+                "        if mode == 'sum':",
+                "            x = x + other",
+                "        elif mode == 'product':",
+                "            x = x * other",
+                "        elif other is not None:",
+                "            x = x - other",
+                "        if twice:",
+                "            x = x * 2",
                 "        if self.act is not None:",
                 "            x = self.act(x)",
                 "        if self.extra is not None:",
@@ -125,7 +149,15 @@ class Writer:
                 "            x = side - x",
                 "        if self.skip:",
                 "            x += shortcut",
-                "        return x * self.scale if self.times == 1 else x * self.scale + x",
+                "        return x * self.scale * factor if self.times == 1 else x * self.scale + x",
+                "class Outer(nn.Module):",
+                "    def __init__(self, block):",
+                "        super().__init__()",
+                "        self.block = block",
+                "    def forward(self, x, other=None, **options):",
+                "        if options.get('mode') == 'sum':",
+                "            x = F.silu(x)",
+                "        return self.block(x, other, **options)",
                 "class Net(nn.Module):",
                 "    def __init__(self):",
                 "        super().__init__()",
@@ -133,6 +165,7 @@ class Writer:
                 "        self.pair = Pair()",
                 "        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))",
                 f"        self.blocks = nn.ModuleList([{', '.join(self.block() for _ in range(4))}])",
+                f"        self.outer = Outer({self.block()})",
                 "        self.weight = nn.Parameter(torch.randn(8, 8))",
                 "        self.register_buffer('scale', torch.rand(8))",
                 *(f"        {line}" for line in init),

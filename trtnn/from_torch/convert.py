@@ -17,9 +17,8 @@ from trtnn.from_torch import intake
 from trtnn.from_torch.classes.classes import Classes
 from trtnn.from_torch.example import Example
 from trtnn.from_torch.other_lengths import check_other_lengths
-from trtnn.from_torch.recording.lengths import Real, Whole
 from trtnn.from_torch.recording.observers import in_double
-from trtnn.from_torch.recording.steps import Step, parts_in, steps_within, values_in
+from trtnn.from_torch.recording.steps import Step, steps_within
 from trtnn.from_torch.transcript import Transcript
 from trtnn.from_torch.verify import largest_difference, mapped, second_example
 from trtnn.from_torch.write import Source
@@ -152,6 +151,7 @@ class Conversion:
             TrtnnError: trtnn refuses an operation; the details name the torch module and the user's line.
         """
         self.told("tracing what the source says")
+        folded: dict[Any, tuple[Exception, Step]] = {}
         for _ in range(_MOST_TRIALS):
             model = self.execute()
             try:
@@ -160,21 +160,20 @@ class Conversion:
                 step = self._step_of(error)
                 if step is None:
                     raise
-                if self._may_be_folded(step):
-                    self.transcript.constants.forced.add(step.number)
-                    self.transcript.write()
+                if self.transcript.may_fold(step, self._is_dynamic):
+                    folded[step.place] = error, step
+                    self.transcript.fold(step, self._is_dynamic)
                     continue
+                # A constant that is folded is of lengths that are dynamic: what was refused of it is told.
+                error, step = folded.get(step.place, (error, step)) if step.number < 0 else (error, step)
                 raise _placed(error, step) from error
             return model
         raise TrtnnError("the constants of this model cannot be written")  # each trial folds one
 
-    def _may_be_folded(self, step: Step) -> bool:
-        """Whether what a step gives may be a Buffer: it is of constants, and not of lengths that vary."""
-        values = [*values_in(step.result), *([step.writes] if step.writes is not None else [])]
-        if not values or any(value.depends for value in values) or step.number in self.transcript.constants.forced:
-            return False
-        of_lengths = any(isinstance(part, (Whole, Real)) for part in parts_in((step.args, step.kwargs)))
-        return not (of_lengths and any(isinstance(length, Size) for shape in self.shapes() for length in shape))
+    @property
+    def _is_dynamic(self) -> bool:
+        """Whether any length of the inputs is known only when the network runs."""
+        return any(isinstance(length, Size) for shape in self.shapes() for length in shape)
 
     def _step_of(self, error: Exception) -> Step | None:
         """Return the recorded step that the line of source is of where an error was raised."""

@@ -17,8 +17,10 @@ from trtnn.from_torch.example import Example
 from trtnn.from_torch.forward.constants import Constants
 from trtnn.from_torch.operations.constructors import is_leaf
 from trtnn.from_torch.recording.frames import OURS, TORCH
+from trtnn.from_torch.recording.lengths import plain
 from trtnn.from_torch.recording.record import record
 from trtnn.from_torch.recording.refusals import refused
+from trtnn.from_torch.recording.steps import Guard, Scope, Step, Value, values_in
 from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.write import Source
 
@@ -113,6 +115,39 @@ class Transcript:
             raise refused(self.tape, self.classes.refusals, self.classes.summary)
         self.source = Source(self.classes.groups, self.example.declarations(self.input_names()), self.header())
 
+    def may_fold(self, step: Step, dynamic: bool) -> bool:
+        """Whether what a step gives may be a Buffer: it is of constants, and it can be told of which lengths.
+
+        Args:
+            step: it was refused as it is.
+            dynamic: whether lengths of the inputs are known only when the network runs.
+        """
+        values = _given(step)
+        if not values or any(value.depends for value in values) or step.number in self.constants.forced:
+            return False
+        folding = self.classes.bodies[id(self._scope_of(step))].folding
+        return not dynamic or not any(map(folding.is_passed, values))
+
+    def fold(self, step: Step, dynamic: bool) -> None:
+        """Let what a step gives be a Buffer, and write the source anew.
+
+        The Buffer is right for these lengths alone, which are asserted where those of the inputs are dynamic.
+        """
+        scope = self._scope_of(step)
+        if dynamic:
+            folding = self.classes.bodies[id(scope)].folding
+            position = next(i for i, own in enumerate(scope.steps) if own is step)
+            for number in {id(n): n for value in _given(step) for n in folding.lengths_of(value)}.values():
+                guard = Guard("==", number, plain(number), True, scope, step.place, position, required=True)
+                self.tape.guards.append(guard)
+        self.constants.forced.add(step.number)
+        self.write()
+
+    def _scope_of(self, step: Step) -> Scope:
+        """Return the forward that a step is of."""
+        scopes = (scope for those in self.tape.scopes.values() for scope in those)
+        return next(scope for scope in (self.tape.root, *scopes) if scope and any(step is own for own in scope.steps))
+
     def header(self) -> str:
         """Return the first line of the source."""
         return f"{self.name}, converted from {class_name(self.module)}."
@@ -124,3 +159,8 @@ class Transcript:
     def shapes(self) -> list[tuple[Any, ...]]:
         """Return the inputs' shapes, with Dims for what is dynamic."""
         return self.example.shapes(self.input_names())
+
+
+def _given(step: Step) -> list[Value]:
+    """Return the tensors that a step gives or changes."""
+    return [*values_in(step.result), *([step.writes] if step.writes is not None else [])]

@@ -12,7 +12,7 @@ from trtnn.from_torch.forward.attributes import SELF
 from trtnn.from_torch.recording.steps import Step
 from trtnn.from_torch.source.expressions import WIDTH, Attribute, Dictionary, literal, text_of
 from trtnn.from_torch.source.layout import signature, statement
-from trtnn.from_torch.source.lines import Line
+from trtnn.from_torch.source.lines import Blocks, Line
 from trtnn.from_torch.source.parsing import parse
 
 
@@ -66,7 +66,8 @@ class Source:
         if group.lines is None:
             return
         yield "", ()
-        for line in signature("forward", group.drafts[0].parameters):
+        arguments = [p.name if p.default is ... else f"{p.name}={_default(p.default)}" for p in group.parameters]
+        for line in signature("forward", arguments):
             yield line, ()
         yield from self._lines(group.lines, 8)
 
@@ -76,13 +77,13 @@ class Source:
         return statement(Line("set", (), items, Attribute(SELF, "inputs")), 8)
 
     def _lines(self, lines: Sequence[Line], indent: int) -> Iterator[tuple[str, tuple[Step, ...]]]:
-        before = ""
+        blocks = Blocks()
         for line in lines:
-            condition = f"self.{line.optional} is not None" if line.optional else line.flag and f"self.{line.flag}"
-            if condition and condition != before:
-                yield f"{' ' * indent}if {condition}:", line.steps
-            inner = indent + 4 if condition else indent
-            before = condition
+            opening = blocks.opening(line.condition, line)
+            if line.condition is not None and opening:
+                condition = "" if opening == "else" else f" {line.condition.text}"
+                yield f"{' ' * indent}{opening}{condition}:", line.steps
+            inner = indent if line.condition is None else indent + 4
             if line.kind == "for":
                 sources = [text_of(container) for container in line.containers]
                 source = sources[0] if len(sources) == 1 else f"zip({', '.join(sources)}, strict=True)"

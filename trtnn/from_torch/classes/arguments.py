@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from trtnn.from_torch.classes.common import captured, is_light
-from trtnn.from_torch.classes.groups import Argument, Draft, Group, child_of
+from trtnn.from_torch.classes.groups import Argument, Draft, Group, Parameter, child_of
+from trtnn.from_torch.classes.merging import Variant
+from trtnn.from_torch.classes.rows import numbers_of, with_passed_numbers
 from trtnn.from_torch.forward.attributes import SELF, names_in
+from trtnn.from_torch.forward.parameters import declared_by, is_plain
 from trtnn.from_torch.source.expressions import (
     NOTHING,
     Attribute,
@@ -19,7 +23,7 @@ from trtnn.from_torch.source.expressions import (
     Text,
     without_defaults,
 )
-from trtnn.from_torch.source.lines import Line
+from trtnn.from_torch.source.lines import THERE, Line
 from trtnn.from_torch.source.names import free_name, is_name
 
 _WIDTHS = ("channels", "features", "dim", "size", "width", "planes", "shape", "embed", "hidden", "d_model")
@@ -28,46 +32,81 @@ _DEFAULTS = {"stride": 1, "dilation": 1, "groups": 1, "padding": 0, "bias": True
 _VARYING = (Number, Slot)
 
 
-def write_with_arguments(group: Group, model: Draft) -> None:
-    """Find the arguments of a class, and write its lines with them.
+def write_with_arguments(group: Group, variant: Variant) -> None:
+    """Find the arguments of a class and of its forward, and write its lines with them.
 
     Args:
         group: the class, with its drafts.
-        model: what they have in common.
+        variant: what they have in common.
     """
     arguments = _Arguments(group)
+    if variant.rows is not None:
+        ways = [way for draft in variant.drafts for way in draft.ways]
+        variant = replace(variant, rows=with_passed_numbers(variant.rows, ways))
+    lines = None if variant.rows is None else [row.line for row in variant.rows]
     varying = [
         (node, in_forward)
-        for lines, in_forward in ((model.init, False), (model.lines or (), True))
-        for line in lines
+        for those, in_forward in ((variant.init, False), (lines or (), True))
+        for line in those
         for node in line.walk()
         if isinstance(node, _VARYING)
     ]
-    columns = zip(*(_values_of(draft, model) for draft in group.drafts), strict=True)
+    columns = zip(*(_values_of(draft, variant) for draft in group.drafts), strict=True)
     written: list[Expression] = []
     for (node, in_forward), column in zip(varying, columns, strict=True):
         if isinstance(node, Slot):
             written.append(arguments.child(node, list(column)))
         else:
-            written.append(arguments.number(list(column), in_forward))  # type: ignore[arg-type]
-    for flag in dict.fromkeys(line.flag for line in model.lines or () if line.flag):
+            written.append(arguments.number(_completed(column), in_forward))
+    decided_by = dict.fromkeys(condition for condition in variant.conditions if condition is not None)
+    for flag in dict.fromkeys(condition.name for condition in decided_by if condition.kind == "flag"):
         arguments.flag(flag)
     it = iter(arguments.named_by_place(written))
 
     def fill(line: Line) -> Line:
         return line.map(lambda node: next(it) if isinstance(node, _VARYING) else None).map(without_defaults)
 
-    group.init = [fill(line) for line in model.init]
-    group.lines = None if model.lines is None else [fill(line) for line in model.lines]
+    group.init = [fill(line) for line in variant.init]
+    if lines is not None:
+        pairs = zip(lines, variant.conditions, strict=True)
+        group.lines = [replace(fill(line), condition=condition) for line, condition in pairs]
+        group.parameters = _parameters(variant)
     arguments.set_defaults()
 
 
-def _values_of(draft: Draft, model: Draft) -> list[Expression]:
-    """Return what an instance has where its class has a Number or a Slot, in the order of the text."""
+def _parameters(variant: Variant) -> list[Parameter]:
+    """Return what forward takes, in torch's order: tensors, lengths, and literals that tell its ways apart."""
+    ways = [way for draft in variant.drafts for way in draft.ways]
+    names = dict.fromkeys(name for way in ways for name in way.parameters)
+    names |= dict.fromkeys(c.name for c in variant.conditions if c is not None and c.kind == "argument")
+    names |= dict.fromkeys(name for row in variant.rows or () for name in sorted(row.names))
+    if all(way.parameters == [*names] for way in ways):
+        return [Parameter(name) for name in names]
+    declared = declared_by(variant.drafts[0].module)
+    order = {name: i for i, name in enumerate(declared)}
+    parameters = []
+    for name in sorted(names, key=lambda name: order.get(name, len(order))):
+        default: Any = ...
+        if any(way.argument(name) != {THERE} for way in ways):
+            default = declared[name].default if name in declared else None
+            default = default if is_plain(default) else ...
+        parameters.append(Parameter(name, default))
+    return sorted(parameters, key=lambda parameter: parameter.default is not ...)
+
+
+def _completed(column: Iterable[Expression | None]) -> list[Number]:
+    """Return the numbers of a line; for instances in which it does not run one of another."""
+    numbers = [*column]
+    other = next(number for number in numbers if number is not None)
+    return [other if number is None else number for number in numbers]  # type: ignore[misc]
+
+
+def _values_of(draft: Draft, variant: Variant) -> list[Expression | None]:
+    """Return what an instance has where its class has a Number or a Slot, in the order of the text, or None."""
     own = {child_of(line): line for line in draft.init if child_of(line)}
     others = iter([line for line in draft.init if not child_of(line)])
-    nodes: list[Expression] = []
-    for line in model.init:
+    nodes: list[Expression | None] = []
+    for line in variant.init:
         assert line.expression is not None
         child = child_of(line)
         mine = own.get(child) if child else next(others)
@@ -76,8 +115,13 @@ def _values_of(draft: Draft, model: Draft) -> list[Expression]:
         else:
             assert mine.expression is not None
             nodes += captured(line.expression, mine.expression)
-    lines = model.lines if draft.lines is None else draft.lines  # of one that is not called, as of the others
-    return nodes + [node for line in lines or () for node in line.walk() if isinstance(node, Number)]
+    for row in variant.rows or ():
+        way = next((way for way in draft.ways if way in row.own), None)
+        if way is None:
+            nodes += [None for node in row.line.walk() if isinstance(node, Number)]
+        else:
+            nodes += numbers_of(row, way)
+    return nodes
 
 
 class _Arguments:
@@ -92,7 +136,7 @@ class _Arguments:
         self.group = group
         self.instances = [draft.module for draft in group.drafts]
 
-    def child(self, slot: Slot, column: list[Expression]) -> Expression:
+    def child(self, slot: Slot, column: list[Any]) -> Expression:
         """Return what stands for a child: an argument; one that other children are as well where it holds no weights.
 
         Args:

@@ -6,6 +6,8 @@ its constructor. A child that some have and some have not is an argument as well
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +15,9 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from trtnn.from_torch.classes.arguments import write_with_arguments
-from trtnn.from_torch.classes.groups import Draft, Group, class_name
+from trtnn.from_torch.classes.groups import Draft, Group, Way, class_name
 from trtnn.from_torch.classes.kinds import CONTAINERS, COUNTER, Kinds, base_of
-from trtnn.from_torch.classes.merging import merged
+from trtnn.from_torch.classes.merging import Variant, alike, merged, of_instance
 from trtnn.from_torch.classes.ties import ties_of
 from trtnn.from_torch.classes.twins import ACTIVATIONS
 from trtnn.from_torch.forward.attributes import SELF, path_expression
@@ -29,18 +31,22 @@ from trtnn.from_torch.recording.steps import Refusal, Scope, Step, Value
 from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.source.comprehensions import contents
 from trtnn.from_torch.source.expressions import (
+    NOTHING,
     Attribute,
     Call,
     Dictionary,
     Expression,
     New,
     Number,
+    Passed,
+    Passing,
     Sequence,
     Text,
+    literal,
     quoted,
     text_of,
 )
-from trtnn.from_torch.source.lines import Line
+from trtnn.from_torch.source.lines import THERE, Line
 from trtnn.from_torch.source.names import free_name, is_name
 
 _MISSING = "trtnn has not, and no converter is for it"
@@ -150,15 +156,27 @@ class Classes:
         else:
             init = self._init(module, path, base)
         if not bodies or (base == "Sequential" and type(module).forward is nn.Sequential.forward):
-            return Draft(module, path, base, init, [], None, _shapes(scopes))
-        ways = [body.lines() for body in bodies]
-        if any(lines != ways[0] for lines in ways):
-            self.summary = "calls a module in several ways"
-            for way in dict.fromkeys(ways.index(lines) for lines in ways):
-                call = self._calls[id(scopes[way])]
-                self.refusals.append(Refusal(f"a call of {type(module).__name__}", path, call.place, _SEVERAL))
-        names = [parameter.name for parameter in bodies[0].parameters]
-        return Draft(module, path, base, init, names, ways[0], _shapes(scopes))
+            return Draft(module, path, base, init, [], _shapes(scopes))
+        return Draft(module, path, base, init, _ways(bodies, self._called), _shapes(scopes))
+
+    def _called(self, passing: Passing) -> Expression:
+        """Return a call of a module as its class takes it: what may be left out stands by name."""
+        given, literals = dict(passing.args), dict(passing.literals)
+        group = self._group_of(passing.module)[0] if self._kinds.kind(passing.module) == "class" else None
+        if group is None or group.lines is None:
+            return Call(passing.function, tuple(given.values()))
+        args, kwargs = [], []
+        for name, default in group.parameters:
+            node = given.get(name)
+            if node is None:
+                node = literals.get(name, NOTHING)
+                is_number = isinstance(node, Number)
+                node = replace(node, default=default) if is_number else Passed(text_of(node), literal(default))  # type: ignore[type-var]
+            if default is ...:
+                args.append(node)
+            else:
+                kwargs.append((name, node))
+        return Call(passing.function, tuple(args), tuple(kwargs))
 
     def _init(self, module: nn.Module, path: str, base: str) -> list[Line]:
         """Return the lines of a constructor: parameters, buffers, constants, children, and what is tied."""
@@ -232,31 +250,44 @@ class Classes:
 
     def _place(self, drafts: list[Draft]) -> None:
         """Make classes of the instances of one torch class."""
-        alike: dict[Any, list[Draft]] = {}
+        same: dict[Any, list[Draft]] = {}
+        variants: list[Variant] = []
         for draft in drafts:
-            alike.setdefault(draft.key(), []).append(draft)
-        variants = sorted(alike.values(), key=lambda those: -len(those[0].lines or ()))
+            if len(draft.ways) < 2:
+                same.setdefault(draft.key(), []).append(draft)
+            else:
+                variants.append(of_instance(draft) or self._refused(draft))
+        variants += map(alike, same.values())
+        variants.sort(key=lambda variant: -variant.length)
         while variants:
-            members, *others = variants
-            model, kept = members[0], []
-            for those in others:
-                both = merged(model, those[0], members, those) or merged(those[0], model, those, members)
+            whole, *others = variants
+            variants = []
+            for part in others:
+                both = merged(whole, part) or merged(part, whole)
                 if both is None:
-                    kept.append(those)
+                    variants.append(part)
                 else:
-                    model, members = both, [*members, *those]
-            self._finish(model, members)
-            variants = kept
+                    whole = both
+            self._finish(whole)
 
-    def _finish(self, model: Draft, drafts: list[Draft]) -> None:
+    def _refused(self, draft: Draft) -> Variant:
+        """Refuse an instance whose calls differ by what source cannot say; return it with one of them."""
+        self.summary = "calls a module in several ways"
+        scopes = self.tape.scopes[id(draft.module)]
+        for way in draft.ways:
+            what = f"a call of {type(draft.module).__name__}"
+            self.refusals.append(Refusal(what, draft.path, self._calls[id(scopes[way.first])].place, _SEVERAL))
+        return alike([replace(draft, ways=draft.ways[:1])])  # so that others are told as well
+
+    def _finish(self, variant: Variant) -> None:
         """Make one class of drafts."""
         order = {path: i for i, (path, _) in enumerate(self.model.named_modules())}
-        drafts = sorted(drafts, key=lambda draft: order[draft.path])
-        group = Group(self._class_name(model.module), drafts)
+        drafts = sorted(variant.drafts, key=lambda draft: order[draft.path])
+        group = Group(self._class_name(variant.drafts[0].module), drafts)
         self.groups.append(group)
         for number, draft in enumerate(drafts):
             self._placed[id(draft.module)] = (group, number)
-        write_with_arguments(group, model)
+        write_with_arguments(group, variant)
 
     def _class_name(self, module: nn.Module) -> str:
         wanted = self.name if module is self.model else class_name(module).rpartition(".")[2]
@@ -267,6 +298,24 @@ class Classes:
             wanted = f"{wanted}Net"
         taken = self._imported | {group.name for group in self.groups}
         return free_name(wanted, taken.__contains__)
+
+
+def _ways(bodies: list[Body], called: Callable[[Passing], Expression]) -> list[Way]:
+    """Return the ways in which a module was called; of what literals matter not calls of one way may have several."""
+    ways: list[Way] = []
+    for i, body in enumerate(bodies):
+        names = [parameter.name for parameter in body.parameters]
+        lines = body.lines(called)
+        passed = {name: frozenset((literal(value),)) for name, value in body.literals.items()}
+        passed |= dict.fromkeys(body.unknown, frozenset()) | dict.fromkeys(names, frozenset((THERE,)))
+        same = next((way for way in ways if way.parameters == names and way.lines == lines), None)
+        if same is None:
+            ways.append(Way(names, lines, passed, i))
+        else:
+            for name in dict.fromkeys((*same.passed, *passed)):
+                before, now = same.argument(name), passed.get(name, frozenset(("None",)))
+                same.passed[name] = before | now if before and now else frozenset()
+    return ways
 
 
 def _torch_class(module: nn.Module) -> Any:

@@ -11,6 +11,8 @@ from trtnn.from_torch.source.expressions import (
     Call,
     Expression,
     IfThere,
+    Item,
+    Member,
     New,
     Number,
     Slot,
@@ -98,6 +100,9 @@ def captured(template: Expression, tree: Expression) -> Iterator[Expression]:
         return
     if isinstance(template, IfThere) and not isinstance(tree, IfThere):
         yield tree
+        return
+    if isinstance(template, Item) and isinstance(tree, Member):  # of a place in a container that an argument says
+        yield from captured(template.base, tree.base)
         return
     own = list(tree.parts())
     if isinstance(template, Call) and isinstance(tree, Call) and len(tree.args) < len(template.args):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from trtnn.from_torch.forward.attributes import SELF
-from trtnn.from_torch.source.expressions import Attribute, Call, Expression, Number, blank
+from trtnn.from_torch.source.expressions import Attribute, Call, Expression, blank
 from trtnn.from_torch.source.lines import Line
+
+_NOT_PASSED = frozenset(("None",))
 
 
 def class_name(module: nn.Module) -> str:
@@ -19,31 +21,51 @@ def class_name(module: nn.Module) -> str:
     return exported if isinstance(exported, str) else f"{type(module).__module__}.{type(module).__qualname__}"
 
 
-@dataclass
+@dataclass(eq=False)
+class Way:
+    """A way in which a module is called.
+
+    Attributes:
+        parameters: the arguments that hold tensors or lengths.
+        lines: what forward does then.
+        passed: what each argument is in calls of this way: literals, and :data:`~trtnn.from_torch.source.lines.THERE`
+            of those above; nothing where no literal says it.
+        first: the number of the first such call.
+    """
+
+    parameters: list[str]
+    lines: list[Line]
+    passed: dict[str, frozenset[str]]
+    first: int
+
+    def argument(self, name: str) -> frozenset[str]:
+        """Return what an argument is; what is not passed at all is as good as None."""
+        return self.passed.get(name, _NOT_PASSED)
+
+    @property
+    def given(self) -> int:
+        """How many arguments are neither None nor false."""
+        return sum(not values <= {"None", "False"} for values in self.passed.values())
+
+
+@dataclass(eq=False)
 class Draft:
-    """One instance: the lines of its constructor and of its forward."""
+    """One instance: the lines of its constructor, and the ways in which it is called."""
 
     module: nn.Module
     path: str
     base: str
     init: list[Line]
-    parameters: list[str]
-    lines: list[Line] | None
+    ways: list[Way]
     shapes: tuple[str, str] = ("", "")
 
-    def numbers(self) -> list[Number]:
-        """Return its numbers in the order of the text."""
-        lines = [*self.init, *(self.lines or ())]
-        return [node for line in lines for node in line.walk() if isinstance(node, Number)]
-
     def key(self) -> Any:
-        """Return what two instances of one class have in common."""
+        """Return what two instances of one class have in common that are called in one way."""
         return (
             class_name(self.module),
             self.base,
             tuple(map(without_numbers, self.init)),
-            tuple(self.parameters),
-            None if self.lines is None else tuple(map(without_numbers, self.lines)),
+            *((tuple(way.parameters), tuple(map(without_numbers, way.lines))) for way in self.ways),
         )
 
 
@@ -62,6 +84,13 @@ class Argument:
     default: Any = ...
 
 
+class Parameter(NamedTuple):
+    """A parameter of a class's forward, and what it is where it is left out; ``...`` where it cannot be."""
+
+    name: str
+    default: Any = ...
+
+
 @dataclass(eq=False)
 class Group:
     """A class of the source.
@@ -70,6 +99,7 @@ class Group:
         name: what it is called.
         drafts: its instances, the first of which its text is made of.
         arguments: of its constructor.
+        parameters: of its forward.
         stored: the attributes that forward reads, with their expressions.
         init, lines: the text's lines, where numbers are literals or arguments.
     """
@@ -77,6 +107,7 @@ class Group:
     name: str
     drafts: list[Draft]
     arguments: list[Argument] = field(default_factory=list)
+    parameters: list[Parameter] = field(default_factory=list)
     stored: dict[str, Expression] = field(default_factory=dict)
     init: list[Line] = field(default_factory=list)
     lines: list[Line] | None = None

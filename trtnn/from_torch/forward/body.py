@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from trtnn.from_torch.forward.constants import Constants
 from trtnn.from_torch.forward.environment import Environment
 from trtnn.from_torch.forward.inlining import inlined, without_unread
 from trtnn.from_torch.forward.naming import name_variables, with_aliases
-from trtnn.from_torch.forward.parameters import parameters_of
+from trtnn.from_torch.forward.parameters import Parameters
 from trtnn.from_torch.forward.plan import Plan
 from trtnn.from_torch.forward.statements import Problem, Statement, Variable
 from trtnn.from_torch.operations.converters import Missing, augmented_sign, convert
@@ -42,6 +43,7 @@ from trtnn.from_torch.source.expressions import (
     Expression,
     Item,
     Number,
+    Passing,
     Ref,
     Text,
 )
@@ -70,9 +72,12 @@ class Body:
 
     Attributes:
         parameters: the arguments of forward.
+        literals, unknown: what it was called with besides; see
+            :class:`~trtnn.from_torch.forward.parameters.Parameters`.
         statements: what it does.
         problems: the operations without a counterpart.
         used_state: the names of the parameters and buffers that it reads.
+        folding: which constants are Buffers.
         computes_constants: whether it computes something of constants alone.
     """
 
@@ -93,26 +98,32 @@ class Body:
         self._wholes: list[tuple[Any, Expression]] = []  # what calls returned that was not unpacked, and its variable
         self._numbers_of_steps = {step.number for step in scope.steps}
         self._read = _values_read(scope, guards)
-        self.parameters = parameters_of(scope, self._environment, is_model)
+        arguments = Parameters(scope, self._environment, is_model)
+        self.parameters = arguments.written
+        self.literals, self.unknown = arguments.literals, arguments.unknown
         self._plan = Plan(scope, guards, self._environment.folding.is_folded)
         self._write(guards)
-        self.used_state = self._environment.used_state
+        self.used_state, self.folding = self._environment.used_state, self._environment.folding
         statements = with_aliases(self._written, self._environment.identities)
         self.statements = inlined(without_unread(statements))
         name_variables(self.statements, self.parameters)
 
-    def lines(self) -> list[Line]:
-        """Return the forward as lines: with names, what repeats as loops, and each assertion once."""
+    def lines(self, called: Callable[[Passing], Expression]) -> list[Line]:
+        """Return the forward as lines: with names, what repeats as loops, and each assertion once.
+
+        Args:
+            called: says how a module's class is called.
+        """
         lines = []
         asserted: set[Expression] = set()
         for statement in self.statements:
-            expression = _named(statement.expression)
+            expression = _named(statement.expression, called)
             if statement.kind == "assert":
                 if expression in asserted:
                     continue
                 asserted.add(expression)
             targets = tuple("_" if target is None else target.name for target in statement.targets)
-            place = None if statement.place is None else _named(statement.place)
+            place = None if statement.place is None else _named(statement.place, called)
             steps = self._steps_of(statement)
             lines.append(
                 Line(statement.kind, targets, expression, place, statement.sign, statement.unpacks, steps=steps)
@@ -150,15 +161,21 @@ class Body:
     def _assert(self, guard: Guard) -> None:
         """Assert that a comparison of lengths comes out as it did; one that source cannot say is left out."""
         env, before = self._environment, len(self._written)
-        try:
-            sign = guard.sign if guard.outcome else _NEGATED[guard.sign]
-            node = Binary(env.operand(guard.left), sign, env.operand(guard.right))
-        except Missing:
-            del self._written[before:]
-            return
         step = Step()
         step.name, step.own, step.result, step.writes, step.names = "comparison of lengths", False, None, None, {}
         step.number, step.path, step.place = -1, self.scope.path, guard.place
+        step.attributes, step.literals = guard.attributes, guard.literals
+        reading, env.step = env.step, step
+        try:
+            sign = guard.sign if guard.outcome else _NEGATED[guard.sign]
+            node = Binary(env.operand(guard.left), sign, env.operand(guard.right))
+        except Missing as missing:
+            del self._written[before:]
+            if guard.required:
+                self.problems.append(Problem(str(missing), step))
+            return
+        finally:
+            env.step = reading
         self._written.append(Statement("assert", [], node, step))
 
     def _name_number(self, number: Whole | Real, name: str) -> None:
@@ -282,8 +299,9 @@ class Body:
         args = []
         for parameter in body.parameters:
             name, *item = parameter.source
-            args.append(express(bound[name][item[0]] if item else bound[name]))
-        return Call(callee, tuple(args))
+            args.append((parameter.name, express(bound[name][item[0]] if item else bound[name])))
+        literals = tuple((name, express(value, name)) for name, value in body.literals.items())
+        return Passing(callee, tuple(args), literals, step.function)
 
     def _callee(self, module: nn.Module) -> Expression:
         if module is self.module:  # the model, which is a module that trtnn has
@@ -341,7 +359,10 @@ class Body:
                 variable.preferred = earlier.value.preferred
         elif isinstance(earlier, Ref):
             return
-        elif isinstance(node, Ref):  # the same tensor, elsewhere in memory
+        elif isinstance(node, Ref) or any(node is env.nodes.get(id(v)) for v in values_in(step.args)):
+            # The same tensor, elsewhere in memory, which may be what the author has a name for.
+            if isinstance(node, Ref) and not node.value.authors and isinstance(step.stored, str):
+                node.value.preferred, node.value.authors = step.stored, True
             env.nodes[id(result)] = node
             return
         else:
@@ -430,6 +451,14 @@ def _values_read(scope: Scope, guards: Sequence[Guard]) -> set[int]:
     return read | {id(value) for part in taken for number in numbers_in(part) for value in tensors_of(number)}
 
 
-def _named(node: Expression) -> Expression:
-    """Return a tree with the names that its values got."""
-    return node.map(lambda part: Text(part.value.name) if isinstance(part, Ref) else None)
+def _named(node: Expression, called: Callable[[Passing], Expression]) -> Expression:
+    """Return a tree with the names that its values got, and with calls of modules as their classes take them."""
+
+    def change(part: Expression) -> Expression | None:
+        if isinstance(part, Ref):
+            return Text(part.value.name)
+        if isinstance(part, Passing):
+            return called(replace(part, args=tuple((name, value.map(change)) for name, value in part.args)))
+        return None
+
+    return node.map(change)

@@ -13,7 +13,8 @@ import torch
 from trtnn.from_torch.forward.attributes import Weights, names_in
 from trtnn.from_torch.forward.structures import structure
 from trtnn.from_torch.operations.converters import Missing, convert
-from trtnn.from_torch.recording.steps import Scope, Step, Value, numbers_in, storage_of, values_in
+from trtnn.from_torch.recording.lengths import Real, Whole
+from trtnn.from_torch.recording.steps import Scope, Step, Value, numbers_in, storage_of, values_in, with_operands
 from trtnn.from_torch.source.expressions import Expression, Number, Text
 from trtnn.from_torch.source.names import free_name
 
@@ -41,8 +42,9 @@ class _Making:
 
     steps: frozenset[int]
     of_parameters: bool
-    of_lengths: bool
-    written: bool
+    of_lengths: bool  # or of constants that the forward was passed, which may be of lengths
+    written: bool  # of what is of lengths also where parts, which are of none, are Buffers
+    passed: bool = False
 
 
 class Folding:
@@ -59,6 +61,7 @@ class Folding:
         self._scope, self._weights, self._constants, self._nodes = scope, weights, constants, nodes
         self._names: dict[int, str] = {}
         self._makings: dict[int, _Making] = {}
+        self._asked: set[int] = set()  # the values that were asked for again
         self._made: dict[int, Step] = {}  # of a value the step that first gave it: of what a module made, its call
         for step in scope.steps:
             for value in values_in(step.result):
@@ -67,6 +70,22 @@ class Folding:
     def is_of_parameters(self, value: Value) -> bool:
         """Whether a constant depends on parameters."""
         return self._making(value).of_parameters
+
+    def is_passed(self, value: Value) -> bool:
+        """Whether a constant is made of others that the forward was passed: it cannot tell what those are of."""
+        return self._making(value).passed
+
+    def lengths_of(self, value: Value) -> list[Whole | Real]:
+        """Return the numbers that a constant is made of and that may be others where the inputs' lengths are."""
+        steps = self._making(value).steps
+        made_by = [step for step in self._scope.steps if step.number in steps]
+        numbers = {id(n): n for step in made_by for n in numbers_in((step.args, step.kwargs))}
+        return [n for n in numbers.values() if any(self._may_vary(inner) for inner in with_operands(n))]
+
+    @staticmethod
+    def _may_vary(number: Whole | Real) -> bool:
+        origin = number.origin
+        return origin.sign == "argument" or any(isinstance(o, Value) and o.depends for o in origin.operands)
 
     def is_folded(self, value: Value) -> bool:
         """Whether a value becomes a Buffer: a constant that cannot be written, or only at length."""
@@ -80,16 +99,27 @@ class Folding:
         """Return how a value that depends on no input comes about."""
         earlier = self._makings.get(id(value))
         if earlier is not None:
+            self._asked.add(id(value))
             return earlier
         there = id(value) in self._nodes
         if self._weights.holds(value):
             making = _Making(frozenset(), True, False, there or self._weights.name(value) is not None)
         elif there or value.step is None or id(value) not in self._made:
-            making = _Making(frozenset(), False, there, True)  # what was there before is held as it is
+            making = _Making(frozenset(), False, there, True, there)  # what was there before is held as it is
         else:
-            self._makings[id(value)] = _Making(frozenset(), False, False, False)  # until it is known
-            making = self._by_steps(value)
+            making = self._by_steps_of_others(value)
         self._makings[id(value)] = making
+        return making
+
+    def _by_steps_of_others(self, value: Value) -> _Making:
+        """Return how a value comes about that may be computed of itself, in place; what was said of it is forgotten."""
+        self._makings[id(value)] = _Making(frozenset(), False, False, False)  # until it is known
+        known = len(self._makings)
+        self._asked.discard(id(value))
+        making = self._by_steps(value)
+        if id(value) in self._asked:
+            for other in [*self._makings][known:]:
+                del self._makings[other]
         return making
 
     def _by_steps(self, value: Value) -> _Making:
@@ -99,12 +129,14 @@ class Folding:
         makers = [self._made[id(value)], *written]
         parts = [self._making(v) for s in makers for v in values_in((s.args, s.kwargs)) if v is not value]
         numbers = any(True for s in makers for _ in numbers_in((s.args, s.kwargs)))
+        of_lengths = numbers or any(part.of_lengths for part in parts)
         runs = all(s.number not in self._constants.forced and _is_convertible(s) for s in makers)
         return _Making(
             frozenset(s.number for s in makers).union(*(part.steps for part in parts)),
             any(part.of_parameters for part in parts) or any(s.kind != "function" for s in makers),
-            numbers or any(part.of_lengths for part in parts),
-            runs and all(part.written for part in parts),
+            of_lengths,
+            runs and all(part.written or (of_lengths and not part.of_lengths) for part in parts),
+            any(part.passed for part in parts),
         )
 
     def fold(self, value: Value) -> str:

@@ -171,7 +171,7 @@ class Environment:
         """Return a number, with the attribute of ``self`` that the step's line reads and that has its value."""
         step = self.step
         attribute = ""
-        if step is not None and step.own and not isinstance(value, (bool, tuple, list)) and value not in step.literals:
+        if step is not None and not isinstance(value, (bool, tuple, list)) and value not in step.literals:
             for name in dict.fromkeys(step.attributes):
                 held = vars(self.module).get(name)
                 if type(held) is type(value) and held == value and name not in OF_MODULES:

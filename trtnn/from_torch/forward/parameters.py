@@ -26,19 +26,21 @@ class Parameter(NamedTuple):
     source: tuple[Any, ...]
 
 
-def parameters_of(scope: Scope, environment: Environment, is_model: bool) -> list[Parameter]:
-    """Return the parameters of a forward, and let an environment know what they reach."""
-    return _Parameters(scope, environment, is_model).written
+class Parameters:
+    """What a forward is called with; an environment is let know what is reached by it.
 
+    Attributes:
+        written: what holds tensors or lengths.
+        literals: what else an argument is, or would be if it were not left out, by its name.
+        unknown: the names of arguments that are neither.
+    """
 
-class _Parameters:
     def __init__(self, scope: Scope, environment: Environment, is_model: bool) -> None:
         self.module, self.environment, self.is_model = scope.module, environment, is_model
         self.written: list[Parameter] = []
-        try:
-            declared = dict(inspect.signature(self.module.forward).parameters)
-        except (TypeError, ValueError):
-            declared = {}
+        self.literals: dict[str, Any] = {}
+        self.unknown: set[str] = set()
+        declared = declared_by(self.module)
         for name, value in scope.arguments.items():
             kind = declared[name].kind if name in declared else None
             if kind is inspect.Parameter.VAR_POSITIONAL:
@@ -49,6 +51,9 @@ class _Parameters:
                     self._take(key, item, (name, key))
             else:
                 self._take(str(name) if isinstance(name, str) else f"x{name}", value, (name,))
+        for name, parameter in declared.items():
+            if name not in scope.arguments:
+                self._hold(name, parameter.default)
 
     def _names(self, name: str, count: int) -> list[str]:
         """Return names for what ``*args`` holds."""
@@ -62,10 +67,11 @@ class _Parameters:
 
     def _take(self, name: str, value: Any, source: tuple[Any, ...]) -> None:
         """Make a parameter of what holds a tensor or a length; what is none is written where it is used."""
+        name = name if not keyword.iskeyword(name) else f"{name}_"
         passed = any(self.environment.weights.name(inner) is None for inner in values_in(value))
         if not passed and not any(True for _ in numbers_in(value)):
+            self._hold(name, value)
             return
-        name = name if not keyword.iskeyword(name) else f"{name}_"
         if not self.is_model or isinstance(value, Value):
             node = self._parameter(name, source)
         else:  # an input for each tensor, and the argument put together again
@@ -74,6 +80,13 @@ class _Parameters:
             self.environment.statements.append(Statement("assign", [variable], tree, None))
             node = Ref(variable)
         self.environment.bind(node, value, source[0])
+
+    def _hold(self, name: str, value: Any) -> None:
+        """Keep what an argument is that holds neither tensors nor lengths."""
+        if is_plain(value):
+            self.literals[name] = value
+        elif value is not inspect.Parameter.empty:
+            self.unknown.add(name)
 
     def _parameter(self, name: str, source: tuple[Any, ...]) -> Ref:
         variable = Variable(name, True)
@@ -91,3 +104,18 @@ class _Parameters:
             nodes = tuple(self._inputs(f"{name}_{i}", item, source) for i, item in enumerate(value))
             return Sequence(nodes, "[]" if isinstance(value, Listed) else "()")
         return self.environment.express(value)
+
+
+def declared_by(module: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a torch module's forward by their names; none where Python cannot tell."""
+    try:
+        return dict(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a literal says all of a value."""
+    if type(value) in (tuple, list):
+        return all(map(is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)

@@ -28,6 +28,13 @@ _SAYS_NOTHING = frozenset((
     "promote_types", "is_tensor", "is_storage", "finfo", "iinfo", "is_grad_enabled", "is_autocast_enabled",
     "broadcast_shapes", "__deepcopy__", "type", "_is_view",
 ))  # fmt: skip
+# What takes lengths, of which torch makes numbers where they are tensors; the first of it behind a tensor.
+_MAKES_OF_LENGTHS = frozenset(("zeros", "ones", "full", "empty"))
+_TAKES_LENGTHS = _MAKES_OF_LENGTHS | {
+    "pad", "view", "reshape", "expand", "repeat", "tile", "new_zeros", "new_ones", "new_full", "new_empty",
+    "unflatten", "interpolate", "roll", "split", "narrow",
+}  # fmt: skip
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _TRANSFORMED = "it calls a function with tensors of its own, which no source can name: write what it computes"
 _KNOWN_LATER = "what comes of it depends on numbers that are known only when the network runs"
 
@@ -52,6 +59,7 @@ class FunctionCalls(TorchFunctionMode):
         """Call a function, and note what it did."""
         tape, (name, owner) = self.tape, name_of(func)
         self._refuse_transforms(args, kwargs)
+        args, kwargs = self._with_lengths(name, *tape.with_taken(args, kwargs))
         args = self._as_choice(args) if name == "__setitem__" else args
         before = Arguments(tape, args, kwargs)
         first = next(iter((*before.args, *before.kwargs.values())), None)
@@ -121,6 +129,27 @@ class FunctionCalls(TorchFunctionMode):
         if mask.ndim < x.ndim:
             mask = self._run(torch.Tensor.__getitem__, (mask, (..., *[None] * (x.ndim - mask.ndim))), {})
         return x, ..., self._run(torch.where, (mask, y, x), {})
+
+    def _with_lengths(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return arguments with plain numbers for lengths that are constant tensors: torch makes numbers of them."""
+        if name not in _TAKES_LENGTHS:
+            return args, kwargs
+        first = 0 if name in _MAKES_OF_LENGTHS else 1
+        taken = {key: item if key == "input" else self._length(item) for key, item in kwargs.items()}
+        return (*args[:first], *map(self._length, args[first:])), taken
+
+    def _length(self, value: Any) -> Any:
+        """Return an argument, or the items of one, as torch takes lengths."""
+        if type(value) in (tuple, list) and any(isinstance(item, (torch.Tensor, tuple, list)) for item in value):
+            return type(value)(map(self._length, value))
+        is_number = isinstance(value, torch.Tensor) and value.ndim == 0 and value.dtype in _WHOLE
+        if not is_number or self.tape.depends(value):
+            return value
+        self.tape.escapes.append(place_of(user_frame()))
+        with torch._C.DisableTorchFunction():
+            return int(value)
 
     def _is_parameter(self, value: Any) -> bool:
         return isinstance(value, Value) and bool(self.tape.held.get(id(value.tensor)))

@@ -22,12 +22,13 @@ class Origin:
             ``"ceil"``, ``"floor"`` or ``"round"`` of a number; or ``"argument"``, one that a module was called with.
         operands: what it is of.
         watcher: what is told of comparisons, and of numbers that Python takes without a trace.
+        outside: of an argument the number that the caller passed.
     """
 
-    __slots__ = ("operands", "sign", "watcher")
+    __slots__ = ("operands", "outside", "sign", "watcher")
 
-    def __init__(self, sign: str, operands: tuple[Any, ...], watcher: Any) -> None:
-        self.sign, self.operands, self.watcher = sign, operands, watcher
+    def __init__(self, sign: str, operands: tuple[Any, ...], watcher: Any, outside: Any = None) -> None:
+        self.sign, self.operands, self.watcher, self.outside = sign, operands, watcher, outside
 
 
 class Whole(int):
@@ -57,7 +58,7 @@ class Whole(int):
         return int.__float__(self)
 
     def __int__(self) -> int:
-        self.origin.watcher.escaped(self)
+        self.origin.watcher.escaped(self, whole=self)
         return int.__int__(self)
 
     def __round__(self, ndigits: Any = None) -> int:
@@ -100,7 +101,7 @@ class Real(float):
         return plain(self)
 
     def __int__(self) -> int:
-        self.origin.watcher.escaped(self)
+        self.origin.watcher.escaped(self, whole=None if _may_be_negative(self) else self.__floor__())
         return float.__int__(self)
 
     def __round__(self, ndigits: Any = None) -> Any:
@@ -114,6 +115,20 @@ class Real(float):
         return Whole(float.__ceil__(self), Origin("ceil", (self,), self.origin.watcher))
 
     __hash__ = float.__hash__
+
+
+def _may_be_negative(number: Any) -> bool:
+    """Whether a number may be below zero where lengths are others; ``int`` rounds such a one up."""
+    if not isinstance(number, (Whole, Real)):
+        return number < 0
+    sign, operands = number.origin.sign, number.origin.operands
+    if sign in ("shape", "numel"):
+        return False
+    if sign == "item":
+        return plain(number) < 0
+    if sign == "argument":
+        return _may_be_negative(number.origin.outside)
+    return sign in ("neg", "-") or any(map(_may_be_negative, operands))
 
 
 def plain(value: Any) -> Any:

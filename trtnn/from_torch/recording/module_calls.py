@@ -46,6 +46,7 @@ class ModuleCalls:
         path = self._path_within(module)
         if path is None or self.tape.depth:
             return self._original(module, *args, **kwargs)
+        args, kwargs = self.tape.with_taken(args, kwargs)
         if (measured := measures(module)) is not None:
             self.tape.refuse(*measured, path)
             return self._unnoted(module, args, kwargs)
@@ -181,7 +182,7 @@ class ModuleCalls:
         """Return a structure whose numbers are an argument's, or those of a call's result."""
         if isinstance(value, (Whole, Real)):
             kind = Whole if isinstance(value, Whole) else Real
-            number = kind(plain(value), Origin("argument", (root, path), self.tape))
+            number = kind(plain(value), Origin("argument", (root, path), self.tape, outside=value))
             self.tape.keep(number)
             return number
         if isinstance(value, (tuple, list)) and any(isinstance(item, (Whole, Real, tuple, list)) for item in value):

@@ -39,8 +39,11 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
     """
     for tensor in tensors_in((args, kwargs)):
         tape.value(tensor).depends = True
-    with torch.no_grad(), _unscripted(), ModuleCalls(tape, is_leaf), _Unseen(tape), FunctionCalls(tape):
-        return tape.model(*args, **kwargs)
+    try:
+        with torch.no_grad(), _unscripted(), ModuleCalls(tape, is_leaf), _Unseen(tape), FunctionCalls(tape):
+            return tape.model(*args, **kwargs)
+    finally:
+        tape.taken.clear()  # frames, which hold all that was at hand in them
 
 
 @contextmanager

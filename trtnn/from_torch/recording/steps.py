@@ -94,6 +94,8 @@ class Guard(NamedTuple):
         scope: the module's forward that compared.
         place: the user's line.
         position: how many steps of the scope came before.
+        attributes, literals: the attributes of ``self``, and the numbers, that the line reads.
+        required: whether the source is wrong without it.
     """
 
     sign: str
@@ -103,6 +105,9 @@ class Guard(NamedTuple):
     scope: Scope
     place: Place
     position: int
+    attributes: tuple[str, ...] = ()
+    literals: frozenset[Any] = frozenset()
+    required: bool = False
 
 
 class Refusal:

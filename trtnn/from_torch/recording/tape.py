@@ -16,8 +16,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from trtnn.from_torch.recording.frames import Place, caller, place_of, read_names, stored_names, user_frame
-from trtnn.from_torch.recording.lengths import Real, Whole
+from trtnn.from_torch.recording.frames import (
+    Place,
+    at,
+    caller,
+    passed_by_call,
+    place_of,
+    read_names,
+    receiver,
+    stored_names,
+    user_frame,
+)
+from trtnn.from_torch.recording.lengths import Real, Whole, plain
 from trtnn.from_torch.recording.steps import (
     Callee,
     Fields,
@@ -50,6 +60,7 @@ class Tape:
         guards: the comparisons of lengths that decided something.
         escapes: the lines where Python took a length without a trace.
         scopes: of each module, by id, its calls.
+        taken: of each frame what ``int`` made there of lengths, by the variable that it went to.
         called_leaves: the ids of the modules that were called and are not looked into.
         paths: of each module, by id, its paths, the first first.
         held: of each parameter and buffer, by id, its names.
@@ -81,6 +92,7 @@ class Tape:
         self.failed = ""
         self._numbers: list[Whole | Real] = []  # kept, so that no other takes their id
         self._under_way: list[Scope] = []
+        self.taken: dict[FrameType, dict[Any, Whole]] = {}
 
     @property
     def scope(self) -> Scope | None:
@@ -110,13 +122,59 @@ class Tape:
     def compared(self, sign: str, a: Any, b: Any, outcome: bool) -> None:
         """Note that a comparison of lengths decided something."""
         scope = self.scope
-        if scope is not None and self.depth == 0:
-            self.guards.append(Guard(sign, a, b, outcome, scope, place_of(user_frame(2)), len(scope.steps)))
+        if scope is None or self.depth:
+            return
+        frame = user_frame(2)
+        attributes, literals = (), frozenset()
+        if frame is not None and frame.f_locals.get("self") is scope.module:
+            _, attributes, literals = read_names(frame)
+        place = place_of(frame)
+        self.guards.append(Guard(sign, a, b, outcome, scope, place, len(scope.steps), attributes, literals))
 
-    def escaped(self, number: Whole | Real) -> None:
-        """Note that Python took a length as a plain number."""
-        if self._under_way and self.depth == 0:
-            self.escapes.append(place_of(user_frame(2)))
+    def escaped(self, number: Whole | Real, whole: Whole | None = None) -> None:
+        """Note that Python took a length as a plain number.
+
+        Args:
+            number: the length.
+            whole: what ``int`` made of it; the line that reads the variable that it goes to is given this for it.
+        """
+        if not self._under_way or self.depth:
+            return
+        frame = user_frame(2)
+        self.escapes.append(place_of(frame))
+        if whole is not None and frame is not None:
+            self.keep(whole)
+            frame, name = receiver(frame)
+            self.taken.setdefault(frame, {})[name or at(frame)] = whole
+
+    def with_taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call with the lengths that ``int`` was taken of, for the plain numbers.
+
+        It is those in the places of variables that hold them, or of ``int`` itself; in structures those that no other
+        number is like.
+        """
+        frame = user_frame(2) if self.taken else None
+        if frame is None or frame not in self.taken:
+            return args, kwargs
+        passed = passed_by_call(frame)
+        there = {
+            s: w
+            for s, w in self.taken[frame].items()
+            if s in passed.sources and (isinstance(s, int) or _holds(frame, s, w))
+        }
+        if not there:
+            return args, kwargs
+        items = [*args, *kwargs.values()]
+        places = passed.places if len(items) - len(passed.places) in (0, 1) else []  # a method has its tensor besides
+        for i, source in enumerate(places, len(items) - len(places)):
+            whole = there.get(source)
+            if whole is not None and type(items[i]) is int and items[i] == plain(whole):
+                items[i] = whole
+        values = [plain(whole) for whole in there.values()]
+        held = [*_integers(items), *passed.literals]
+        lengths = {plain(w): w for w in there.values() if values.count(plain(w)) == held.count(plain(w)) == 1}
+        items = _with_lengths(items, lengths)
+        return tuple(items[: len(args)]), dict(zip(kwargs, items[len(args) :], strict=True))
 
     def add(
         self, callee: Callee, before: Any, result: Any, writes: Value | None = None, scope: Scope | None = None
@@ -166,6 +224,9 @@ class Tape:
                 names.setdefault(id(value), []).append(name)
             elif type(value) is list:
                 names.setdefault(id(value), []).append(name)
+        for name, whole in self.taken.get(frame, {}).items():
+            if _holds(frame, name, whole):
+                names.setdefault(id(whole), []).append(name)
         return names
 
     def _results(self, step: Step, result: Any, before: Any) -> Any:
@@ -251,3 +312,34 @@ class Tape:
         if isinstance(value, (Whole, Real)):
             self.keep(value)
         return value.item() if isinstance(value, np.generic) else value
+
+
+def _holds(frame: FrameType, name: Any, whole: Whole) -> bool:
+    """Whether a frame has the plain number of a length in a variable."""
+    value = frame.f_locals.get(name)
+    return type(value) is int and value == plain(whole)
+
+
+def _integers(value: Any) -> Iterator[int]:
+    """Yield the plain ints of arguments."""
+    if type(value) is int:
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _integers(item)
+    elif isinstance(value, slice):
+        yield from _integers((value.start, value.stop, value.step))
+    elif type(value) is dict:
+        yield from _integers([*value.values()])
+
+
+def _with_lengths(value: Any, lengths: Mapping[int, Whole]) -> Any:
+    """Return arguments with lengths in the places of plain ints."""
+    if type(value) is int:
+        return lengths.get(value, value)
+    if type(value) in (tuple, list):
+        items = [_with_lengths(item, lengths) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else type(value)(items)
+    if isinstance(value, slice):
+        return slice(*(_with_lengths(end, lengths) for end in (value.start, value.stop, value.step)))
+    return {key: _with_lengths(item, lengths) for key, item in value.items()} if type(value) is dict else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 WIDTH = 120
@@ -93,6 +93,18 @@ class Number(Expression):
     hint: str = "value"
     attribute: str = ""
     default: Any = ...
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same literal: 1 and 1.0 are two, for torch makes other types of them."""
+        if type(other) is not Number or type(self.value) is not type(other.value):
+            return False
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def _fields(self) -> tuple[Any, ...]:
+        return self.value, self.hint, self.attribute, self.default
 
     def text_and_precedence(self) -> tuple[str, int]:
         text = literal(self.value)
@@ -267,6 +279,33 @@ class New(Expression):
         return text_of(as_call(self)), _PRIMARY
 
 
+@dataclass(frozen=True)
+class Passing(Expression):
+    """A call of a module, whose class says later which arguments it takes, and how they are passed.
+
+    Attributes:
+        function: the module.
+        args: what holds tensors or lengths, by the names of the arguments.
+        literals: what it was called with besides.
+        module: torch's.
+    """
+
+    function: Expression
+    args: tuple[tuple[str, Expression], ...]
+    literals: tuple[tuple[str, Expression], ...]
+    module: Any = field(compare=False)
+
+    def text_and_precedence(self) -> tuple[str, int]:
+        return text_of(Call(self.function, tuple(node for _, node in self.args))), _PRIMARY
+
+
+@dataclass(frozen=True)
+class Passed(Text):
+    """A literal that a module is called with; one that is the argument's ``default`` is left out."""
+
+    default: str | None = None
+
+
 NOTHING = Text("None")  # for a child that is not there, which is the default of its argument
 
 
@@ -288,6 +327,8 @@ def blank(node: Expression) -> Expression:
 
 
 def _is_left_out(node: Expression) -> bool:
+    if isinstance(node, Passed):
+        return node.text == node.default
     return node is NOTHING or (
         isinstance(node, Number) and type(node.value) is type(node.default) and node.value == node.default
     )

@@ -8,6 +8,66 @@ from typing import Any
 
 from trtnn.from_torch.source.expressions import Expression
 
+THERE = ""  # of an argument that holds tensors or lengths, and of a module: no literal says what it is
+_SINGLE = frozenset(("None", "True", "False"))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What decides whether a line of a forward runs.
+
+    Attributes:
+        kind: ``"argument"``, ``"flag"``, an attribute that is true or false, or ``"child"``, which may be None.
+        name: of the argument, the attribute or the child.
+        values: the literals that it is where the line runs; :data:`THERE` stands for tensors and modules.
+        others: those that it is where the line does not.
+    """
+
+    kind: str
+    name: str
+    values: frozenset[str]
+    others: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        """The condition in Python."""
+        subject = self.name if self.kind == "argument" else f"self.{self.name}"
+        if {"True"} in (self.values, self.others) and self.values | self.others <= _SINGLE:
+            return subject if "True" in self.values else f"not {subject}"
+        if {"None"} in (self.values, self.others):
+            return f"{subject} is None" if self.values == {"None"} else f"{subject} is not None"
+        if len(self.values) == 1:
+            return f"{subject} {'is' if self.values & _SINGLE else '=='} {min(self.values)}"
+        if len(self.others) == 1:
+            return f"{subject} {'is not' if self.others & _SINGLE else '!='} {min(self.others)}"
+        return f"{subject} in ({', '.join(sorted(self.values))})"
+
+    def is_of(self, other: Condition | None) -> bool:
+        """Whether it asks for what another one does."""
+        return other is not None and (self.kind, self.name) == (other.kind, other.name)
+
+
+class Blocks:
+    """How conditions that stand one behind another are written: which open a block, and which go on with one.
+
+    What follows ``if`` in one statement is decided by what the argument was there, and not by what it is later.
+    """
+
+    def __init__(self) -> None:
+        self._before: Condition | None = None
+        self._seen: frozenset[str] = frozenset()
+
+    def opening(self, condition: Condition | None, line: Line) -> str:
+        """Return ``"if"``, ``"elif"`` or ``"else"`` where a line with a condition opens a block, else ``""``."""
+        before, self._before = self._before, condition if line.kind != "return" else None
+        if condition is None or condition == before:
+            return ""
+        if not condition.is_of(before) or condition.values & self._seen:
+            self._seen = condition.values
+            return "if"
+        self._seen |= condition.values
+        return "elif" if condition.others - self._seen else "else"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -16,10 +76,9 @@ class Line:
     Attributes:
         kind: ``"assign"``, ``"augment"``, ``"set"``, ``"run"``, ``"append"``, ``"assert"``, ``"return"`` or ``"for"``.
         targets: the names that it binds; of a loop its variables.
-        body: the lines of a loop, or those under a condition.
+        body: the lines of a loop.
         containers: what a loop runs over.
-        optional: the child that has to be there, where it may be None.
-        flag: the attribute that has to be true.
+        condition: what decides whether it runs, if anything does.
         steps: what it was recorded as: what is computed within the line first.
     """
 
@@ -31,8 +90,7 @@ class Line:
     unpacks: bool = False
     body: tuple[Line, ...] = ()
     containers: tuple[Expression, ...] = ()
-    optional: str = ""
-    flag: str = ""
+    condition: Condition | None = None
     steps: tuple[Any, ...] = field(default=(), compare=False)
 
     def map(self, change: Callable[[Expression], Expression | None]) -> Line:
@@ -43,10 +101,19 @@ class Line:
         body = tuple(line.map(change) for line in self.body)
         return replace(self, expression=expression, place=place, body=body, containers=containers)
 
-    def walk(self) -> Iterator[Expression]:
-        """Yield the nodes of its expressions in order."""
+    def trees(self) -> Iterator[Expression]:
+        """Yield its expressions in order, and those of the lines within."""
         for tree in (self.place, self.expression, *self.containers):
             if tree is not None:
-                yield from tree.walk()
+                yield tree
         for line in self.body:
-            yield from line.walk()
+            yield from line.trees()
+
+    def walk(self) -> Iterator[Expression]:
+        """Yield the nodes of its expressions in order."""
+        for tree in self.trees():
+            yield from tree.walk()
+
+    def binds(self, name: str) -> bool:
+        """Whether a variable has another value behind the line than before."""
+        return name in self.targets or any(line.binds(name) for line in self.body)

@@ -1,0 +1,327 @@
+"""A module that is called in several ways: its forward gets arguments that may be left out, as its author wrote it."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+import torch
+from torch import nn
+
+import trtnn
+from tests.from_torch.models import images
+from tests.from_torch.test_from_torch import class_text
+from tests.from_torch.test_idioms import converted
+from trtnn.errors import UnsupportedError
+
+X = images(2, 3, 4)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q = nn.Linear(4, 4)
+        self.kv = nn.Linear(4, 8)
+
+    def forward(self, x, context=None, mask=None, scale=1.0):
+        if context is None:
+            context = x
+        q = self.q(x)
+        k, v = self.kv(context).chunk(2, -1)
+        attn = q @ k.transpose(-2, -1) * scale
+        if mask is not None:
+            attn = attn + mask
+        return attn.softmax(-1) @ v
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+        self.attn = Attention()
+
+    def forward(self, x, mask=None, twice=False):
+        x = x + self.attn(self.norm(x), mask=mask)
+        if twice:
+            x = x * 2
+        return x
+
+
+class Shared(nn.Module):
+    """One module in several ways, layers of one class in several ways, and what they pass on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer() for _ in range(3))
+        self.cross = Attention()
+
+    def forward(self, x, mask):
+        for layer in self.layers:
+            x = layer(x, mask)
+        for layer in self.layers[1:]:
+            x = layer(x)
+        x = self.layers[0](x, twice=True)
+        x = self.cross(x, x.flip(1), scale=0.5)
+        return self.cross(x, mask=mask)
+
+
+@pytest.fixture(scope="module")
+def shared() -> str:
+    return converted(Shared(), X, images(2, 3, 3)).source
+
+
+def test_an_argument_that_is_none_elsewhere(shared):
+    assert class_text(shared, "Attention").partition("\n\n")[2] == (
+        "    def forward(self, x, context=None, mask=None, scale=1.0):\n"
+        "        if context is None:\n"
+        "            context = x\n"
+        "        q = self.q(x)\n"
+        "        k, v = self.kv(context).chunk(2, -1)\n"
+        "        attn = q @ k.transpose(-2, -1) * scale\n"
+        "        if mask is not None:\n"
+        "            attn = attn + mask\n"
+        "        return attn.softmax(-1) @ v"
+    )
+
+
+def test_an_argument_that_is_passed_on_and_a_truth(shared):
+    assert class_text(shared, "Layer").partition("\n\n")[2] == (
+        "    def forward(self, x, mask=None, twice=False):\n"
+        "        x = x + self.attn(self.norm(x), mask=mask)\n"
+        "        if twice:\n"
+        "            x = x * 2\n"
+        "        return x"
+    )
+    assert class_text(shared, "Shared").partition("    def forward")[2] == (
+        "(self, x, mask):\n"
+        "        for layer in self.layers:\n"
+        "            x = layer(x, mask=mask)\n"
+        "        for layer in self.layers[1:]:\n"
+        "            x = layer(x)\n"
+        "        x = self.layers[0](x, twice=True)\n"
+        "        x = self.cross(x, context=x.flip(1), scale=0.5)\n"
+        "        return self.cross(x, mask=mask)"
+    )
+    assert len(re.findall(r"^class ", shared, re.M)) == 3
+
+
+class Calls(nn.Module):
+    """Calls one module, whose forward is a function, with the arguments of several calls."""
+
+    class Inner(nn.Module):
+        def __init__(self, forward):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.side = nn.ModuleDict({"left": nn.Linear(4, 4), "right": nn.Linear(4, 4)})
+            self.levels = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+            self.scale = 3.0
+            self.forward = forward.__get__(self)
+
+    def __init__(self, forward, *calls):
+        super().__init__()
+        self.inner, self.calls = self.Inner(forward), calls
+
+    def forward(self, x):
+        for call in self.calls:
+            y = self.inner(x, **{key: x.sin() if value is ... else value for key, value in call.items()})
+            x = sum(y) if isinstance(y, tuple) else y
+        return x
+
+
+def forward_of(forward, *calls) -> str:
+    """Return the forward that is written of one with several calls, where ``...`` is a tensor."""
+    text = class_text(converted(Calls(forward, *calls), X).source, "Inner")
+    return text[text.index("    def forward") :]
+
+
+def test_a_string_that_decides():
+    def forward(self, x, mode):
+        if mode == "tanh":
+            return self.fc(x).tanh()
+        return self.fc(x).tanh() * 2 if mode == "twice" else self.fc(x.abs())
+
+    assert forward_of(forward, {"mode": "tanh"}, {"mode": "abs"}, {"mode": "twice"}, {"mode": "tanh"}) == (
+        "    def forward(self, x, mode):\n"
+        '        if mode == "tanh":\n'
+        "            return self.fc(x).tanh()\n"
+        '        if mode == "abs":\n'
+        "            return self.fc(x.abs())\n"
+        "        return self.fc(x).tanh() * 2"
+    )
+
+
+def test_what_two_of_three_values_do():
+    def forward(self, x, mode="a"):
+        x = self.fc(x)
+        if mode != "a":
+            x = x.relu()
+        return x
+
+    assert '        if mode != "a":\n            x = x.relu()\n' in forward_of(
+        forward, {}, {"mode": "b"}, {"mode": "c"}
+    )
+
+
+def test_an_item_that_an_argument_picks():
+    def forward(self, x, level, side="left"):
+        return self.side[side](self.levels[level](x))
+
+    assert forward_of(forward, {"level": 0}, {"level": 1, "side": "right"}, {"level": 2}) == (
+        '    def forward(self, x, level, side="left"):\n        return self.side[side](self.levels[level](x))'
+    )
+
+
+def test_numbers_that_are_passed_and_one_that_is_not():
+    def forward(self, x, factor=1.0, twice=False):
+        x = self.fc(x) * factor + self.scale
+        return x * (4 if twice else 5)
+
+    assert forward_of(forward, {}, {"factor": 0.5}, {"twice": True}) == (
+        "    def forward(self, x, factor=1.0, twice=False):\n"
+        "        x = self.fc(x) * factor + self.scale\n"
+        "        if twice:\n"
+        "            return x * 4\n"
+        "        return x * 5"
+    )
+
+
+def test_what_forward_returns():
+    def forward(self, x, both=False):
+        y = self.fc(x)
+        return (y, x) if both else y
+
+    assert forward_of(forward, {"both": True}, {}).endswith(
+        "        if both:\n            return y, x\n        return y"
+    )
+
+
+def test_two_arguments_that_may_be_none():
+    def forward(self, x, first=None, second=None):
+        x = self.fc(x)
+        if first is not None:
+            first = first * 2
+            x = x * first
+        if second is not None:
+            x = x - second.cos()
+        return x
+
+    assert forward_of(forward, {}, {"first": ...}, {"first": ..., "second": ...}) == (
+        "    def forward(self, x, first=None, second=None):\n"
+        "        x = self.fc(x)\n"
+        "        if first is not None:\n"
+        "            first = first * 2\n"
+        "            x = x * first\n"
+        "        if second is not None:\n"
+        "            x = x - second.cos()\n"
+        "        return x"
+    )
+
+
+def test_a_tensor_or_a_number():
+    def forward(self, x, scale=2.0):
+        return self.fc(x) * scale
+
+    assert forward_of(forward, {}, {"scale": ...}) == (
+        "    def forward(self, x, scale=2.0):\n        return self.fc(x) * scale"
+    )
+
+
+def test_more_named_arguments():
+    def forward(self, x, **options):
+        x = self.fc(x)
+        return x + options["bias"] if "bias" in options else x
+
+    assert forward_of(forward, {}, {"bias": ...}) == (
+        "    def forward(self, x, bias=None):\n"
+        "        x = self.fc(x)\n"
+        "        if bias is not None:\n"
+        "            return x + bias\n"
+        "        return x"
+    )
+
+
+def test_what_several_arguments_decide_together_is_refused():
+    def forward(self, x, first=False, second=False):
+        return self.fc(x) * 2 if first and second else self.fc(x)
+
+    ways = [{"first": a, "second": b} for a in (False, True) for b in (False, True)]
+    assert "in several ways" in refusal(forward, *ways)
+
+
+def refusal(forward, *calls) -> str:
+    with pytest.raises(UnsupportedError) as caught:
+        trtnn.from_torch(Calls(forward, *calls).eval(), X)
+    return str(caught.value)
+
+
+def test_an_argument_that_is_another_once_it_decides():
+    """Whether ``context`` is None is known at first; where the last line asks, it is a tensor in any case."""
+
+    def forward(self, x, context=None):
+        alone = context is None
+        context = x.cos() if alone else context
+        x = self.fc(context)
+        return x if alone else x * 2
+
+    said = refusal(forward, {}, {"context": ...})
+    assert "Calls calls a module in several ways\n  a call of Inner: 2 times, in inner" in said
+
+
+def test_a_number_that_was_passed_once_its_name_is_another_value():
+    def forward(self, x, factor=1.0):
+        times = factor
+        factor = self.fc(x * factor)
+        return factor + times
+
+    assert "in several ways" in refusal(forward, {}, {"factor": 0.5})
+
+
+def test_several_values_that_do_the_same():
+    def forward(self, x, tag=0):
+        return self.fc(x) if tag in (1, 4) else self.fc(x) * 2
+
+    text = forward_of(forward, {"tag": 1}, {"tag": 2}, {"tag": 3}, {"tag": 4})
+    assert "        if tag in (1, 4):\n            return self.fc(x)\n        return self.fc(x) * 2" in text
+
+
+def test_what_no_literal_says():
+    def forward(self, x, dtype=torch.float32, device=None):
+        x = self.fc(x)
+        return x if dtype is torch.float32 else x * 2
+
+    assert "in several ways" in refusal(forward, {}, {"dtype": torch.float64})
+
+
+def test_one_and_true_are_not_told_apart():
+    def forward(self, x, flag):
+        return self.fc(x) * 2 if flag is True else self.fc(x)
+
+    assert "in several ways" in refusal(forward, {"flag": True}, {"flag": 1})
+
+
+def test_the_source_is_the_same_each_time():
+    model = Shared().eval()
+    texts = {trtnn.from_torch(model, X, images(2, 3, 3), verify=False).source for _ in range(3)}
+    assert len(texts) == 1
+    ast.parse(texts.pop())
+
+
+class Regional(nn.Module):
+    """Instances of one class, some with a mask and some without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Layer() for _ in range(4))
+
+    def forward(self, x):
+        mask = x @ x.transpose(1, 2)
+        for i, block in enumerate(self.blocks):
+            x = block(x, mask) if i % 2 else block(x)
+        return x
+
+
+def test_instances_of_one_class():
+    source = converted(Regional(), X).source
+    assert re.findall(r"^class (\w+)", source, re.M) == ["Attention", "Layer", "Regional"]
+    assert "        x = self.blocks[0](x)\n        x = self.blocks[1](x, mask=mask)\n" in source
