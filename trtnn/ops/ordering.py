@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from trtnn.dtypes import bool_, int32
+from trtnn.dtypes import DType, bool_, iinfo, int32
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_number, normalize_dim
 from trtnn.ops._promotion import cast, index_dtype
-from trtnn.ops.arithmetic import add, maximum, minimum
-from trtnn.ops.comparison import isnan, logical_and, logical_not, logical_or, lt, where
+from trtnn.ops.arithmetic import add, maximum, minimum, sub
+from trtnn.ops.comparison import ge, isnan, logical_and, logical_not, logical_or, lt, where
+from trtnn.ops.creation import full
 from trtnn.ops.gathering import gather, scatter
 from trtnn.ops.indexing import narrow
 from trtnn.ops.joining import cat
@@ -113,29 +115,31 @@ def _ordered_by_parts(input: Tensor, k: int, axis: int, largest: bool, what: str
         )
     line = movedim(input, axis, -1)
     before = line.shape[:-1]
-    least = -(-length // MOST_OF_TOPK)
-    count = next((n for n in range(least, 2 * least + 1) if length % n == 0), least)  # a quarter of the layers
-    each = length // count
-    rest = length - count * each  # the last of the equal parts is followed by what is left, a short part
-    groups = [(reshape(narrow(line, -1, 0, count * each), (*before, count, each)), 0, count)]
+    count = -(-length // MOST_OF_TOPK)
+    each = -(-length // count)
+    rest = count * each - length
+    if rest:  # parts are of one length, for which the last is filled up with what comes last
+        line = cat([line, full((*before, rest), _last(input.dtype, largest), dtype=input.dtype)], -1)
+    parts = reshape(line, (*before, count, each))
+    values, indices = ordered(parts, each, -1, largest)
+    own = np.arange(count)[:, None, None]  # of which part a value is, beside all the parts
+    counted = _before(unsqueeze(values, -3), unsqueeze(values, -2), own.transpose(1, 0, 2) < own, largest)
+    places = add(sum(where(own.transpose(1, 0, 2) == own, 0, counted), -2), np.arange(each))
+    starts = add(indices, own[..., 0] * each)
     if rest:
-        groups.append((reshape(narrow(line, -1, count * each, rest), (*before, 1, rest)), count, 1))
-    parts = [
-        (*ordered(group, group.shape[-1], -1, largest), np.arange(first, first + several)[:, None])
-        for group, first, several in groups
-    ]
-    places, starts = [], []
-    for values, indices, mine in parts:
-        ranks = np.arange(values.shape[-1])
-        for others, _, theirs in parts:
-            at, by = theirs.T[..., None], mine[..., None]
-            counted = _before(unsqueeze(others, -3), unsqueeze(values, -2), at < by, largest)
-            ranks = add(sum(where(at == by, 0, counted), -2), ranks)
-        places.append(reshape(ranks, (*before, -1)))
-        starts.append(reshape(add(indices, mine * each), (*before, -1)))
-    order = scatter(cat(starts, -1), -1, cat(places, -1), cat(starts, -1))
-    order = narrow(order, -1, 0, k)
+        if not largest and input.dtype.is_floating_point:
+            places = sub(places, where(isnan(values), rest, 0))  # NaN is larger than infinity
+        places = where(ge(starts, length), starts, places)
+    places, starts = (reshape(tensor, (*before, -1)) for tensor in (places, starts))
+    order = narrow(scatter(starts, -1, places, starts), -1, 0, k)
     return Extremes(*(movedim(tensor, -1, axis) for tensor in (gather(line, -1, order), order)))
+
+
+def _last(dtype: DType, largest: bool) -> float:
+    """Return a number that none of the type comes after in the order, but NaN."""
+    if dtype.is_floating_point:
+        return -math.inf if largest else math.inf
+    return iinfo(dtype).min if largest else iinfo(dtype).max
 
 
 def _before(parts: Tensor, values: Tensor, earlier: np.ndarray, largest: bool) -> Tensor:
