@@ -322,5 +322,7 @@ def test_nothing_found_says_where(album, tmp_path):
         find_images(f"{album}/*.txt")
     with pytest.raises(ImageError, match=r"no picture at gone\.jpg\n.*neither a file, nor a folder, nor a glob"):
         find_images("gone.jpg")
+    with pytest.raises(ImageError, match=r"no picture at x+\n  File name too long"):
+        find_images("x" * 300)
     with pytest.raises(ImageError, match="no picture at ''"):
         find_images("")

@@ -109,7 +109,11 @@ def find_images(
     if not os.fspath(source):  # a Path would take it for the current folder
         raise ImageError("no picture at ''", "give a file, a folder or a glob")
     path = Path(source)
-    if path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # of a name that is too long, or in a folder that may not be looked into
+        raise ImageError(f"no picture at {source}", str(error.strerror)) from error
+    if is_file:
         return [path]
     if path.is_dir():
         candidates = [path / name for name in _files_in(path, recursive)]
