@@ -139,6 +139,8 @@ class _File:
 
     def _uses_of_emit(self, node: ast.Call) -> Iterator[Use]:
         kinds = self.constants(node.args[0])
+        if not kinds and self._is_emitted_anew(node):
+            return
         if not kinds:
             raise self._unclear(node, "which layer is emitted")
         for kind in kinds:
@@ -148,6 +150,14 @@ class _File:
             for name in self._keywords(node):
                 if name not in OF_EMIT:
                     yield Use(self.where(node), (*path, "()", name), is_set=True)
+
+    def _is_emitted_anew(self, node: ast.Call) -> bool:
+        """Whether a function passes on what it was called with; whoever called it says which layer, and with what."""
+        function, kind = next(self._functions(node), None), node.args[0]
+        if function is None or not isinstance(kind, ast.Name):
+            return False
+        passed_on = any(isinstance(argument, ast.Starred) for argument in node.args)
+        return passed_on and kind.id in {argument.arg for argument in function.args.args}
 
     def _call(self, path: Steps, node: ast.Call, arguments: list[ast.expr], keywords: tuple[str, ...]) -> Use:
         if any(isinstance(argument, ast.Starred) for argument in arguments):
