@@ -123,7 +123,7 @@ def _verify_here(name: str, call: Call, **options: Any) -> Network | None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=40 * MORE, **EXAMPLES)
+@settings(max_examples=25 * MORE, **EXAMPLES)
 @given(data=st.data())
 def test_as_torch(name: str, data: Any) -> None:
     _verify_here(name, data.draw(calls(name, CASES[name], unusual(name))))
