@@ -190,6 +190,16 @@ def test_extremes_along_a_dimension():
     assert_same(engine_of(outputs, rows), expected)
 
 
+def test_what_is_longer_than_the_layer_takes_is_sorted():
+    """In parts, the last of which is filled up with infinity."""
+    x = np.random.default_rng(0).standard_normal((2, 3845)).astype(np.float32).round(2)
+    x[:, [5, 2000, 3844]] = [np.inf, -np.inf, np.inf]
+    ways = {"up": False, "down": True}
+    results = engine_of({name: lambda x, d=down: F.argsort(x, descending=d) for name, down in ways.items()}, x)
+    rows = torch.from_numpy(x)
+    assert_same(results, {name: rows.argsort(stable=True, descending=down) for name, down in ways.items()})
+
+
 def test_constants_that_are_not_finite():
     x = np.array([-3.5, 0.0, 2e38, math.inf], np.float32)
     outputs, expected = {}, {}
