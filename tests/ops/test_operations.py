@@ -29,6 +29,7 @@ from tests.helpers import (
     layers,
     message_of,
     numbers,
+    run,
     trace,
 )
 from tests.ops.calls import Array, Call, calls, leaves
@@ -206,6 +207,12 @@ def test_masks_of_attention_that_are_arrays(kind: str, blind: bool) -> None:
     assert_close(network.run(x), expected)
     # A row that may go nowhere costs a choice, where there is one; another chooses the scores of bools.
     assert len(layers(network, "SELECT")) == blind + (kind == "bool")
+
+
+def test_the_type_of_one_number_counts_in_kron() -> None:
+    one, several = np.array(3, np.int64), np.array([[1, 2], [1 << 30, 4]], np.int32)
+    for pair in ((one, several), (several, one), (several[0], several.astype(np.int64))):
+        assert_close(run(F.kron, *pair), torch.kron(*map(torch.from_numpy, pair)))
 
 
 def test_einsum_gives_the_layer_lengths_that_agree() -> None:

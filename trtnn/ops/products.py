@@ -107,7 +107,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """Return the Kronecker product: every element of input times the whole of other, laid out in blocks."""
-    a, b = align(input, other)
+    ndim = max(input.ndim, other.ndim)  # of one rank first: the type of a tensor without dimensions counts as well
+    a, b = align(*(reshape(x, (1,) * (ndim - x.ndim) + tuple(x.shape)) for x in (input, other)))
     left = reshape(a, [n for length in a.shape for n in (length, 1)])
     right = reshape(b, [n for length in b.shape for n in (1, length)])
     return reshape(mul(left, right), [n * m for n, m in zip(a.shape, b.shape, strict=True)])

@@ -95,9 +95,9 @@ def diff(
         raise ShapeError(f"diff in {input.graph.where} takes at least one dimension")
     if n < 0:
         raise ArgumentError(f"diff takes differences 0 times or more, not {n}")
-    axis = normalize_dim(dim, input.ndim)
     if n == 0:
         return input.copy()
+    axis = normalize_dim(dim, input.ndim)
     parts = [part for part in (prepend, input, append) if part is not None]
     input = cat(parts, axis)
     for _ in range(n):

@@ -28,7 +28,7 @@ from tests.ops.calls import (
     weights,
 )
 from tests.ops.table.places import summed
-from tests.ops.table.reductions import APART, keeps_all
+from tests.ops.table.reductions import APART, ONE_BOOL, keeps_all
 
 REDUCTIONS = st.sampled_from(["sum", "prod", "mean", "amax", "amin", "median"])
 SHARES = st.sampled_from([0.5, 0.0, 0.25, 0.3, 1.0])
@@ -103,7 +103,7 @@ CASES = {
         dim=dim,
         dtype=maybe(DTYPES),
         half=MATRICES,
-        refuses={"cumprod of a bool tensor": lambda c: c.arguments.get("dtype") is torch.bool},
+        refuses={"cumprod of a bool tensor": lambda c: c.arguments.get("dtype") is torch.bool, **ONE_BOOL},
         exceeds=lambda c: c.spelling == ".{}_" and "dtype" in c.arguments,
     ),
     **{name: case(arrays(), dim=dim) for name in ("cummax", "cummin")},

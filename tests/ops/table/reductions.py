@@ -34,6 +34,13 @@ def of_many(c: Any) -> bool:
     return c.arguments.get("p", "fro") == "fro" and isinstance(along, tuple) and len(along) > 2
 
 
+def one_bool(c: Any) -> bool:
+    """Whether it is one bool in place, which torch lets be, where it refuses several."""
+    return c.spelling == ".{}_" and c.arrays[0].kind == "bool" and c.arrays[0].shape == ()
+
+
+ONE_BOOL = {"cannot become int64 in place": one_bool}
+
 CASES = {
     "sum": case(arrays(), dim=maybe(dims), keepdim=KEEPDIM, dtype=maybe(DTYPES), half=MATRICES, exceeds=keeps_all),
     "prod": case(
@@ -68,7 +75,7 @@ CASES = {
         exceeds=of_many,
     ),
     "logsumexp": case(arrays(high=40), dim=lambda x: dims(x).filter(lambda d: d not in (None, ())), keepdim=KEEPDIM),
-    "cumsum": case(arrays(), dim=dim, half=MATRICES),
+    "cumsum": case(arrays(), dim=dim, half=MATRICES, refuses=ONE_BOOL),
     "cumsum: of a type": case(
         arrays(), dim=dim, dtype=DTYPES, half=MATRICES, function=lambda ops, x, **how: ops.cumsum(x, **how)
     ),

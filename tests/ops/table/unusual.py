@@ -26,6 +26,7 @@ FINITE = {
     ),
     **dict.fromkeys(("cosine_similarity", "normalize"), _HALF),
     "scaled_dot_product_attention": "torch's kernels find no maximum beside NaN, each in its way",
+    "gelu": "torch's kernel for vectors gives NaN for infinity, and that for the numbers that are left does not",
     "cdist": "torch's maximum forgets NaN for p=inf",
     **dict.fromkeys(("linalg.matrix_power", "matrix_power", "linalg.multi_dot"), "infinity or NaN: by the order"),
     **dict.fromkeys(
@@ -49,9 +50,22 @@ FINITE = {
     "histc": "torch refuses a range that is not finite, which is not known while tracing",
 }  # fmt: skip
 
+_QUOTIENTS = "by a number below 2^-86 the result is NaN, as is said there, and a quotient that is rounded to 0 is 0"
+NOT_TINY = {
+    **dict.fromkeys(("div: rounded", "floor_divide", "fmod", "remainder"), _QUOTIENTS),
+    **dict.fromkeys(
+        ("cumprod", "prod", "scatter: joined"), "a product of two of them is 0 in one order, and times infinity NaN"
+    ),
+    "expm1: near 0": "the least of all numbers is 0 after any multiplication by less than 1",
+    **dict.fromkeys(
+        (name for name in SUMS if "norm" in name or "dist" in name),
+        "its square is 0, but torch takes one number for its own norm",
+    ),
+}
+
 
 def unusual(name: str, fp16: bool = False) -> tuple[float, ...]:
     """Return what is drawn for a row beside the numbers of its ranges; in an fp16 network, what fp16 has as well."""
     if name in FINITE:
         return ()
-    return SPECIAL if fp16 else SPECIAL + TINY if name in SUMS else SPECIAL + TINY + HUGE
+    return SPECIAL if fp16 or name in NOT_TINY else SPECIAL + TINY if name in SUMS else SPECIAL + TINY + HUGE
