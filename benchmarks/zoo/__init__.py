@@ -11,6 +11,7 @@ import contextlib
 from typing import Any
 
 _FADING = 0.25  # times 1 / sqrt(inputs): below it signals fade from layer to layer
+_UNSET = 1e4  # what no initialisation draws: memory as it was, of a Parameter(torch.empty(...))
 SOURCES = ("torchvision", "timm", "transformers", "diffusers")
 
 
@@ -77,18 +78,16 @@ def randomised(model: Any) -> Any:
         for name, tensor in model.named_parameters():
             if not tensor.numel() or not tensor.is_floating_point():
                 continue
-            if not bool((tensor == tensor.flatten()[0]).all()):
+            if not bool((tensor.abs() < _UNSET).all()):
+                tensor.copy_(drawn(tensor))
+            elif not bool((tensor == tensor.flatten()[0]).all()):
                 inputs = tensor[0].numel()
                 if tensor.ndim > 1 and float(tensor.std()) * inputs**0.5 < _FADING:
                     tensor.mul_((2 / inputs) ** 0.5 / tensor.std())
                 elif tensor.ndim == 1 and name.endswith("weight") and float(tensor.abs().mean()) < _FADING:
                     tensor.add_(1)  # of a normalisation, which some draw around 0
-                continue
-            value = float(tensor.flatten()[0])
-            if value == 0 and tensor.numel() == 1:
-                tensor.fill_(0.1)
-            elif value == 0:
-                tensor.copy_(drawn(tensor) * 0.02)
+            elif (value := float(tensor.flatten()[0])) == 0:
+                tensor.copy_(drawn(tensor) * 0.02 if tensor.numel() > 1 else torch.full_like(tensor, 0.1))
             else:
                 tensor.copy_((0.15 if abs(value) < 0.05 else value) * (1 + 0.1 * drawn(tensor)))
         for name, tensor in model.named_buffers():

@@ -119,6 +119,16 @@ def test_signals_do_not_fade_in_random_models():
     assert model(torch.ones(2, 32)).std() > 0.1
 
 
+@pytest.mark.parametrize("left", [1e21, float("-inf"), float("nan")])
+def test_parameters_that_were_never_set_are_drawn(left):
+    model = nn.Linear(3, 4)
+    with torch.no_grad():
+        model.weight[1, 2] = left
+    zoo.randomised(model)
+    assert bool((model.weight.abs() < 5).all())
+    assert model.weight.unique().numel() == 12
+
+
 def test_what_no_network_can_is_refused(made):
     made(Masked())
     row = coverage.convert("ours:masked", None)
