@@ -225,6 +225,7 @@ def step_tensorrt(args: argparse.Namespace) -> dict:
             engine = engines.enter_context(trtnn.Engine.load(engine_file(args, road)))
             inputs = dict.fromkeys(engine.inputs, images)
             figures[road]["difference"] = difference(engine(**inputs), expected)
+            engine.save_layer_info(engine_file(args, road).with_suffix(".layers.json"))  # for what one has and one has not
             calls[road, "execute"] = engine.bare(**inputs)
             calls[road, "graph"] = engine.cuda_graph().bare(**inputs)
         # They differ by less than what one of them takes more or less a second later: so by turns.
@@ -348,9 +349,8 @@ def cell(figures: dict, *keys: str, form: str = ".3g") -> str:
     """Return figures between slashes, or why there are none."""
     if "failed" in figures:
         return figures["failed"].replace("|", "/")
-    return " / ".join(
-        format(figures[key], form) if isinstance(figures[key], float) else str(figures[key]) for key in keys
-    )
+    values = [figures.get(key, "none") for key in keys]
+    return " / ".join(format(value, form) if isinstance(value, float) else str(value) for value in values)
 
 
 def times(figures: dict, peer: dict, key: str, of: str) -> str:

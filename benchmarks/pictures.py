@@ -15,7 +15,8 @@ what it measured. Peers that are not installed are named and left out.
              read as trtnn detect reads them: beside reading them alone
   threads    8 threads with a Detector each, and with one for all: whether they find what one finds alone, and how fast
   memory     10,000 pictures of random sizes: the GPU's memory before and after
-  torch      the picture through OpenCV's letterbox, a compiled torch twin in fp16, and torchvision.ops.nms (a minute)
+  torch      the picture through OpenCV's letterbox, a compiled torch twin in fp16, and torchvision.ops.nms (a minute);
+             it needs no TensorRT, and torch's own Triton, so that another Python may run it
 
 examples:
   python benchmarks/pictures.py --out pictures.json

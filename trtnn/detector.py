@@ -200,8 +200,10 @@ class Detector:
             ShapeError, DTypeError: one of them is not an image; with its index.
         """
         several = list(self._network.check_several(images))
-        found = map(self._checked, call(self._steps, several))
-        return [one.found_in(image, self.labels) for one, image in zip(found, several, strict=True)]
+        found = call(self._steps, several)
+        for one, image in zip(found, several, strict=True):
+            self._checked(one).found_in(image, self.labels)
+        return found
 
     def stream(self, images: Iterable[np.ndarray]) -> Generator[Detections, None, None]:
         """Yield the detections in each image, in order, while those behind it are read, prepared and computed.

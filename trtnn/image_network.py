@@ -156,6 +156,8 @@ class ImageNetwork:
         Raises:
             ArgumentError: they are a single image.
         """
+        if type(images) is list:  # which takes a microsecond less than to ask for all that an iterable may be
+            return images
         single = isinstance(images, str | os.PathLike) or getattr(images, "ndim", None) == 3
         if single or not isinstance(images, Iterable):
             raise ArgumentError(

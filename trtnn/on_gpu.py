@@ -66,10 +66,11 @@ class OnGpu:
         self.engine, self.network, self.pipeline, self.thresholds = engine, network, pipeline, thresholds
         self._warned: dict[str, object] = {}
         self._idle: dict[int, list[_Batch]] = {}  # by how many images they take; threads take from it and give back
+        self._counts = [self._count(images) for images in range(1, self.batch + 1)]  # that the network takes for 1, 2, ...
 
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to the GPU; those that lie there stay where they are."""
-        count = self._count(len(images))
+        count = self._counts[len(images) - 1]
         batch = self._take(count) or self._make(count)
         batch.begin(images, first)
         return batch
@@ -232,12 +233,11 @@ class _Batch:
         if after is None:
             return self._on_cpu()
         # Each of the network's images, also one that nobody gave: what is counted is 0 again only where one is done.
-        while not self._results.read(self.count).is_done:
+        while not (found := self._results.read()).is_done:
             tile += 1
             self._pick(lane.handle, self._described_at + self._images.nbytes, tile)
             lane.synchronize()
-        found = self._results.read(count)
-        return found.detections() if found.is_good else self._on_cpu()
+        return found.detections(count) if found.is_good(count) else self._on_cpu()
 
     def _enter(self) -> None:
         """Make the GPU the calling thread's own, unless it is since :meth:`begin`."""

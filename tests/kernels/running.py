@@ -73,11 +73,11 @@ def pick_by_kernels(
         while True:
             picking.launch(kernels, lane.handle, addresses, wanted, placed, memory, pinned.ctypes.data, count, tile)
             lane.synchronize()
-            told = results.read(count)
+            told = results.read()
             if told.is_done:
                 break
             tile += 1
-        found.append(told.detections() if told.is_good else None)
+        found.append(told.detections(count) if told.is_good(count) else None)
     first, second = found
     assert (first is None) == (second is None)
     for one, other in zip(first or [], second or [], strict=True):

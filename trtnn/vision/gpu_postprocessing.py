@@ -237,13 +237,13 @@ class Results(NamedTuple):
     labels: np.ndarray
     capacity: int
 
-    def read(self, count: int) -> Found:
-        """Return what is told of the first images."""
-        return Found(self, self.summaries[:count].tolist())
+    def read(self) -> Found:
+        """Return what is told of the images now."""
+        return Found(self, self.summaries.tolist())
 
 
 class Found(NamedTuple):
-    """What is told of some images.
+    """What is told of a batch's images.
 
     Attributes:
         results: where their detections are.
@@ -253,23 +253,25 @@ class Found(NamedTuple):
     results: Results
     rows: list[tuple[int, int, int, int]]
 
-    @property
-    def is_good(self) -> bool:
-        """Whether there was room for all candidates, and all scores are what they should be; else the CPU is asked."""
+    def is_good(self, count: int) -> bool:
+        """Tell whether there was room for all candidates of the first images, and all scores are what they should be.
+
+        Else the CPU is asked.
+        """
         capacity = self.results.capacity
-        return all(candidates <= capacity and not is_odd for candidates, is_odd, _, _ in self.rows)
+        return all(candidates <= capacity and not is_odd for candidates, is_odd, _, _ in self.rows[:count])
 
     @property
     def is_done(self) -> bool:
         """Whether no image needs a further tile."""
         return all(is_done for _, _, _, is_done in self.rows)
 
-    def detections(self) -> list[Detections]:
-        """Return a copy of those of each image."""
+    def detections(self, count: int) -> list[Detections]:
+        """Return a copy of those of each of the first images."""
         _, boxes, best, labels, _ = self.results
         return [
             Detections.of_arrays(boxes[image, :kept].copy(), best[image, :kept].copy(), labels[image, :kept].copy())
-            for image, (_, _, kept, _) in enumerate(self.rows)
+            for image, (_, _, kept, _) in enumerate(self.rows[:count])
         ]
 
 
