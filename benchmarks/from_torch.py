@@ -225,7 +225,9 @@ def step_tensorrt(args: argparse.Namespace) -> dict:
             engine = engines.enter_context(trtnn.Engine.load(engine_file(args, road)))
             inputs = dict.fromkeys(engine.inputs, images)
             figures[road]["difference"] = difference(engine(**inputs), expected)
-            engine.save_layer_info(engine_file(args, road).with_suffix(".layers.json"))  # for what one has and one has not
+            engine.save_layer_info(
+                engine_file(args, road).with_suffix(".layers.json")
+            )  # for what one has and one has not
             calls[road, "execute"] = engine.bare(**inputs)
             calls[road, "graph"] = engine.cuda_graph().bare(**inputs)
         # They differ by less than what one of them takes more or less a second later: so by turns.

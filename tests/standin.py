@@ -19,6 +19,7 @@ import pytest
 
 import trtnn.engine.engine
 import trtnn.engine.session
+import trtnn.engine.staging
 import trtnn.on_gpu
 from tests.kernels.emulated import EmulatedKernels
 from trtnn import Dim, Network, get_backend
@@ -287,10 +288,6 @@ class Lane:
         self.locked[memory.ctypes.data] = memory
         return memory
 
-    def release_pinned(self, memory: np.ndarray) -> None:
-        self.log.append(("release pinned",))
-        del self.locked[memory.ctypes.data]
-
     def is_pinned(self, array: np.ndarray) -> bool:
         return array.ctypes.data in self.locked
 
@@ -330,7 +327,9 @@ def stand_in_kernels(monkeypatch: pytest.MonkeyPatch, log: list[tuple[Any, ...]]
     for kernels in made.values():
         kernels.log = log
     monkeypatch.setattr(trtnn.on_gpu, "kernels", made.__getitem__)
-    monkeypatch.setattr(trtnn.on_gpu, "Lane", lambda: Lane(log))
+    for module in (trtnn.on_gpu, trtnn.engine.staging):
+        monkeypatch.setattr(module, "Lane", lambda: Lane(log))
+    monkeypatch.setattr(trtnn.engine.staging, "_idle", [])
     monkeypatch.setattr(trtnn.on_gpu, "CapturedGraph", GraphOfNow)
     monkeypatch.setattr(trtnn.on_gpu, "gpus", lambda: ("sm90",))
     monkeypatch.setattr(trtnn.on_gpu, "is_ready", lambda name, arch: True)

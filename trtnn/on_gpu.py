@@ -66,7 +66,9 @@ class OnGpu:
         self.engine, self.network, self.pipeline, self.thresholds = engine, network, pipeline, thresholds
         self._warned: dict[str, object] = {}
         self._idle: dict[int, list[_Batch]] = {}  # by how many images they take; threads take from it and give back
-        self._counts = [self._count(images) for images in range(1, self.batch + 1)]  # that the network takes for 1, 2, ...
+        self._counts = [
+            self._count(images) for images in range(1, self.batch + 1)
+        ]  # that the network takes for 1, 2, ...
 
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to the GPU; those that lie there stay where they are."""

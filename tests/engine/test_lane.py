@@ -86,18 +86,6 @@ def test_without_a_driver_that_is_told(monkeypatch):
     assert "there is no CUDA driver here" in message_of(EngineError, Lane)
 
 
-def test_page_locked_memory_is_given_back_once_the_stream_is_done(driver):
-    lane = Lane()
-    memory = lane.pinned(16)
-    driver.calls.clear()
-    lane.release_pinned(memory)
-    assert driver.calls[-3:-1] == [("cuStreamSynchronize", 3), ("cuMemFreeHost", memory.ctypes.data)]
-    driver.calls.clear()
-    del lane
-    gc.collect()
-    assert "cuMemFreeHost" not in driver.names()
-
-
 def test_page_locked_memory_is_known_by_the_driver(driver, monkeypatch):
     lane, array = Lane(), np.zeros(4)
     for code, kind, is_pinned in ((1, 0, False), (0, 1, True), (0, 2, False)):  # none of CUDA's; the host's; the GPU's

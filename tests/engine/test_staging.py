@@ -8,21 +8,51 @@ import itertools
 import numpy as np
 import pytest
 
+import tests.standin
 from tests.helpers import message_of
-from tests.standin import Lane
 from trtnn.engine import staging
 from trtnn.engine.staging import Staging
 from trtnn.errors import EngineError
 
 RNG = np.random.default_rng(0)
-PIECE = 3000
+CHUNK = 3000
+
+
+class Lane(tests.standin.Lane):
+    """A stream that does nothing before it is waited for, as a GPU may be late."""
+
+    handles = itertools.count(1)
+    lanes: dict[int, Lane] = {}
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.handle = next(self.handles)
+        self.lanes[self.handle] = self
+        self.waits: list[tuple[int, np.ndarray]] = []  # what was asked for, but not done
+
+    def upload(self, address: int, array: np.ndarray) -> None:
+        assert array.flags.c_contiguous
+        self.log.append(("upload", array.nbytes))
+        self.waits.append((address, array))
+
+    def synchronize(self) -> None:
+        for address, array in self.waits:
+            super().upload(address, array)
+            self.log.pop()
+        self.waits = []
+
+    def wait_for(self, stream: int) -> None:
+        self.lanes[stream].synchronize()
 
 
 @pytest.fixture(autouse=True)
 def sizes(monkeypatch):
     """All is a thousandth of what it is, so that arrays of the tests are in several pieces."""
-    for name, value in (("_MANY_BYTES", 9000), ("_PIECE_BYTES", PIECE), ("_GRAIN_BYTES", 4096)):
+    for name, value in (("_MANY_BYTES", 9000), ("_CHUNK_BYTES", CHUNK), ("_GRAIN_BYTES", 4096)):
         monkeypatch.setattr(staging, name, value)
+    monkeypatch.setattr(staging, "Lane", Lane)
+    monkeypatch.setattr(staging, "_idle", [])
+    monkeypatch.setattr(Lane, "lanes", {})
 
 
 def image(height: int, width: int) -> np.ndarray:
@@ -36,80 +66,91 @@ def there(address: int, array: np.ndarray) -> np.ndarray:
 
 def check(lane: Lane, stage: Staging, arrays: list[np.ndarray]) -> None:
     addresses = stage.upload(arrays)
+    for other in Lane.lanes.values():
+        assert other is lane or not other.waits  # the lane waits for all that goes by others
+    lane.synchronize()
     assert len({*addresses}) == len(arrays)
     for address, array in zip(addresses, arrays, strict=True):
         assert address % 256 == 0
         np.testing.assert_array_equal(there(address, array), array)
 
 
+def uploads(*lanes: Lane) -> list[int]:
+    return [entry[1] for lane in lanes for entry in lane.log if entry[0] == "upload"]
+
+
+def chunks(lane: Lane) -> list[Lane]:
+    """The lanes of the chunks."""
+    return [other for other in Lane.lanes.values() if other is not lane]
+
+
 def test_arrays_of_any_sizes_and_strides_come_to_their_places():
-    lane = Lane([])
+    lane = Lane()
     stage = Staging(lane)
     whole = image(90, 80)
-    check(lane, stage, [image(40, 50), image(1, 1), whole[3:70, 5:60], image(1, 2000), image(200, 1), whole[::2, ::-1]])
+    check(lane, stage, [image(40, 50), image(1, 1), whole[3:70, 5:60], image(1, 900), image(200, 1), whole[::2, ::-1]])
     check(lane, stage, [image(100, 90) for _ in range(7)])
+    check(lane, stage, [RNG.standard_normal(5000), image(3, 4)])
     check(lane, stage, [image(3, 4)])
     assert stage.upload([]) == []
 
 
 def test_much_goes_in_pieces_and_little_at_once():
-    lane = Lane([])
-    Staging(lane).upload([image(100, 100), image(10, 10)])
-    uploads = [entry[1] for entry in lane.log if entry[0] == "upload"]
-    assert sum(uploads) == 30300
-    assert len(uploads) == 11
-    assert max(uploads) <= PIECE
-    lane.log.clear()
-    little = Staging(lane)
-    check(lane, little, [image(50, 50), image(10, 10)[:, ::2]])
-    assert [entry[1] for entry in lane.log if entry[0] == "upload"] == [7500, 150]
-    assert len(lane.locked) == 1  # for what was much
+    lane = Lane()
+    check(lane, Staging(lane), [image(100, 100), image(10, 10)])
+    assert sum(uploads(*chunks(lane))) == 30300
+    assert len(uploads(*chunks(lane))) == 11
+    assert max(uploads(*chunks(lane))) <= CHUNK
+    assert uploads(lane) == []
+    check(lane, Staging(lane), [image(50, 50), image(10, 10)[:, ::2]])
+    assert uploads(lane) == [7500, 150]
+
+
+def test_a_row_that_is_longer_than_a_chunk_goes_by_the_driver():
+    lane = Lane()
+    check(lane, Staging(lane), [image(5, 1001), image(5, 1000), image(4, 2002)[:, ::2]])
+    assert uploads(lane) == [15015, 12012]
+    assert sum(uploads(*chunks(lane))) == 15000
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5, 100])
 def test_any_number_of_threads_share_pieces_out(monkeypatch, threads):
     monkeypatch.setattr(staging, "_THREADS", threads)
-    lane = Lane([])
-    check(lane, Staging(lane), [image(100, 70), image(30, 90), image(2, 3)])
+    lane = Lane()
+    stage = Staging(lane)
+    for _ in range(2):
+        check(lane, stage, [image(100, 70), image(30, 90), image(2, 3)])
+    pieces = 8 + 3 + 1  # of 14 rows of the first, 11 of the second, and all of the third
+    assert len(chunks(lane)) == 2 * min(threads, pieces)  # kept from one batch to the next
 
 
 def test_what_fails_in_a_thread_is_raised(monkeypatch):
-    lane = Lane([])
-    monkeypatch.setattr(lane, "upload", lambda address, array: (_ for _ in ()).throw(EngineError("no more")))
-    assert message_of(EngineError, Staging(lane).upload, [image(100, 70)]) == "no more"
+    def upload(*args):
+        raise EngineError("no more")
+
+    monkeypatch.setattr(Lane, "upload", upload)
+    assert message_of(EngineError, Staging(Lane()).upload, [image(100, 70)]) == "no more"
 
 
-def test_what_is_page_locked_is_not_copied_before(monkeypatch):
-    lane = Lane([])
+def test_what_is_page_locked_is_not_copied_before():
+    lane = Lane()
     memory = lane.pinned(30000).reshape(100, 100, 3)
     memory[:] = image(100, 100)
     check(lane, Staging(lane), [memory])
-    assert [entry[1] for entry in lane.log if entry[0] == "upload"] == [30000]
-    assert len(lane.locked) == 1  # the one here
-    lane.log.clear()
+    assert uploads(lane) == [30000]
+    assert chunks(lane) == []
     check(lane, Staging(lane), [memory[:, ::-1]])  # which has strides
-    assert len([entry for entry in lane.log if entry[0] == "upload"]) == 10
+    assert sum(uploads(*chunks(lane))) == 30000
 
 
 def test_memory_grows_in_grains_and_is_given_back():
-    lane = Lane([])
+    lane = Lane()
     stage = Staging(lane)
     for side in (60, 90, 40, 90):
-        stage.upload([image(side, side)])
-    assert [entry for entry in lane.log if entry[0] in ("allocate", "release", "release pinned")] == [
+        check(lane, stage, [image(side, side)])
+    assert [entry for entry in lane.log if entry[0] in ("allocate", "release")] == [
         ("allocate", 12288),
         ("release",),
         ("allocate", 24576),
-        ("release pinned",),
     ]
-    assert [memory.nbytes for memory in lane.locked.values()] == [24576]
-
-
-def test_the_batch_before_is_not_overwritten_on_the_host_before_it_is_copied():
-    """Pieces lie where their arrays lie on the GPU, so that no two share memory."""
-    lane = Lane([])
-    stage, sources = Staging(lane), []
-    lane.upload = lambda address, array: sources.append((array.ctypes.data, array.nbytes))
-    stage.upload([image(50, 60), image(70, 20)])
-    ends = sorted(sources)
-    assert all(start + size <= behind for (start, size), (behind, _) in itertools.pairwise(ends))
+    assert {memory.nbytes for chunk in chunks(lane) for memory in chunk.locked.values()} == {CHUNK}

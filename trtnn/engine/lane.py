@@ -106,14 +106,6 @@ class Lane:
         self._pinned.add(address.value)
         return np.ctypeslib.as_array((ctypes.c_uint8 * size_bytes).from_address(address.value))
 
-    def release_pinned(self, memory: np.ndarray) -> None:
-        """Give memory back that :meth:`pinned` returned, once the stream is done with it."""
-        address = memory.ctypes.data
-        self._pinned.remove(address)
-        with _uncaptured():
-            _call("cuStreamSynchronize", self._stream)
-            _call("cuMemFreeHost", ctypes.c_void_p(address))
-
     def is_pinned(self, array: np.ndarray) -> bool:
         """Tell whether an array lies in page-locked memory, whoever locked it."""
         return is_page_locked(array.ctypes.data)

@@ -2,13 +2,14 @@
 
 What lies in page-locked memory the GPU fetches by itself, and a few arrays the driver brings. Many are copied to
 page-locked memory first, by several threads, since one alone, the driver's own way, is slower than the GPU fetches.
+Each thread has two small pieces of it by turns, which stay in the processor's caches: the host's memory is then read
+once and not written.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,11 @@ from trtnn.engine.lane import Lane
 
 _THREADS = 8  # the calling one among them
 _MANY_BYTES = 1 << 23  # less is there before threads have begun
-_PIECE_BYTES = 1 << 22  # of an array that several threads copy
+_CHUNK_BYTES = 1 << 20  # of page-locked memory, of which a thread has two
 _ALIGNMENT = 256  # of each array on the GPU
 _GRAIN_BYTES = 1 << 22  # memory grows by as many
 
-
-_Piece = tuple[np.ndarray, np.ndarray, int]  # its page-locked memory, itself, and its address on the GPU
+_Piece = tuple[np.ndarray, int]  # some rows of an array, and their address on the GPU
 
 
 @functools.cache
@@ -33,8 +33,42 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, min(_THREADS, (os.cpu_count() or 1) - 1)), "trtnn-upload")
 
 
+class _Chunk:
+    """A piece of page-locked memory with a stream of its own, on which nothing but what lies there goes to the GPU."""
+
+    def __init__(self) -> None:
+        self.lane = Lane()
+        self._memory = self.lane.pinned(_CHUNK_BYTES)
+
+    def send(self, array: np.ndarray, address: int) -> None:
+        """Begin to copy an array of any strides to the GPU; it is done with when this returns."""
+        self.lane.synchronize()  # what was sent before
+        lies = np.ndarray(array.shape, array.dtype, self._memory)
+        np.copyto(lies, array)
+        self.lane.upload(address, lies)
+
+
+_idle: list[tuple[_Chunk, _Chunk]] = []  # threads take from it and bring back
+
+
+def _take() -> tuple[_Chunk, _Chunk]:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Chunk(), _Chunk()
+
+
+def _send(pieces: Sequence[_Piece]) -> tuple[_Chunk, _Chunk]:
+    """Send pieces one after the other, and return the chunks by which they go."""
+    chunks = _take()
+    chunks[0].lane.enter()
+    for (rows, address), chunk in zip(pieces, itertools.cycle(chunks)):
+        chunk.send(rows, address)
+    return chunks
+
+
 class Staging:
-    """Memory on the GPU for a batch's arrays, and on the host for those on their way there; both are kept and grow.
+    """Memory on the GPU for a batch's arrays, which is kept and grows.
 
     Args:
         lane: whose memory and stream these are.
@@ -43,7 +77,6 @@ class Staging:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._address, self._size_bytes = 0, 0
-        self._pinned = np.empty(0, np.uint8)
 
     def upload(self, arrays: Sequence[np.ndarray]) -> list[int]:
         """Begin to copy arrays to the GPU, where each is contiguous, and return their addresses there.
@@ -57,37 +90,28 @@ class Staging:
         size_bytes = places.pop()
         base = self._room(size_bytes)
         addresses = [base + place for place in places]
-        staged = []
+        pieces: list[_Piece] = []
         for array, address in zip(arrays, addresses, strict=True):
             is_contiguous = array.flags.c_contiguous
-            if size_bytes >= _MANY_BYTES and not (is_contiguous and self._lane.is_pinned(array)):
-                staged.append((array, address))
-            else:
+            row_bytes = array.nbytes // max(1, len(array))
+            if size_bytes < _MANY_BYTES or row_bytes > _CHUNK_BYTES or (is_contiguous and self._lane.is_pinned(array)):
                 self._lane.upload(address, array if is_contiguous else np.ascontiguousarray(array))
-        if staged:
-            self._stage(staged, base)
+                continue
+            rows = _CHUNK_BYTES // max(1, row_bytes)
+            pieces += ((array[row : row + rows], address + row * row_bytes) for row in range(0, len(array), rows))
+        if pieces:
+            self._share(pieces)
         return addresses
 
-    def _stage(self, staged: Sequence[tuple[np.ndarray, int]], base: int) -> None:
-        """Share arrays out among threads, each of which copies and sends its pieces one after the other."""
-        pinned = self._pinned_room()
-        pieces: list[_Piece] = []
-        for array, address in staged:
-            whole = np.ndarray(array.shape, array.dtype, pinned, address - base)
-            rows = math.ceil(len(array) / max(1, round(array.nbytes / _PIECE_BYTES)))
-            for row in range(0, len(array), rows):
-                pieces.append((whole[row : row + rows], array[row : row + rows], address + row * whole.strides[0]))
+    def _share(self, pieces: Sequence[_Piece]) -> None:
+        """Share pieces out among threads; what comes next on the lane waits for them."""
         own, *others = [pieces[share::_THREADS] for share in range(min(_THREADS, len(pieces)))]
-        under_way = [_threads().submit(self._send, share) for share in others]
-        self._send(own)
-        for share in under_way:
-            share.result()
-
-    def _send(self, pieces: Sequence[_Piece]) -> None:
-        self._lane.enter()
-        for target, source, address in pieces:
-            np.copyto(target, source)
-            self._lane.upload(address, target)
+        under_way = [_threads().submit(_send, share) for share in others]
+        sent = [_send(own), *(share.result() for share in under_way)]
+        for chunks in sent:
+            for chunk in chunks:
+                self._lane.wait_for(chunk.lane.handle)
+        _idle.extend(sent)
 
     def _room(self, size_bytes: int) -> int:
         """Return the address of memory for arrays."""
@@ -98,12 +122,3 @@ class Staging:
             grown = -(-size_bytes // _GRAIN_BYTES) * _GRAIN_BYTES
             self._address, self._size_bytes = self._lane.allocate(grown), grown
         return self._address
-
-    def _pinned_room(self) -> np.ndarray:
-        """Return as much memory of the host."""
-        if self._pinned.nbytes < self._size_bytes:
-            if self._pinned.nbytes:
-                self._lane.release_pinned(self._pinned)
-            self._pinned = np.empty(0, np.uint8)
-            self._pinned = self._lane.pinned(self._size_bytes)
-        return self._pinned
