@@ -92,16 +92,21 @@ class Staging:
         addresses = [base + place for place in places]
         pieces: list[_Piece] = []
         for array, address in zip(arrays, addresses, strict=True):
-            is_contiguous = array.flags.c_contiguous
-            row_bytes = array.nbytes // max(1, len(array))
-            if size_bytes < _MANY_BYTES or row_bytes > _CHUNK_BYTES or (is_contiguous and self._lane.is_pinned(array)):
-                self._lane.upload(address, array if is_contiguous else np.ascontiguousarray(array))
-                continue
-            rows = _CHUNK_BYTES // max(1, row_bytes)
-            pieces += ((array[row : row + rows], address + row * row_bytes) for row in range(0, len(array), rows))
+            if size_bytes >= _MANY_BYTES and (parts := self._pieces(array, address)):
+                pieces += parts
+            else:
+                self._lane.upload(address, array if array.flags.c_contiguous else np.ascontiguousarray(array))
         if pieces:
             self._share(pieces)
         return addresses
+
+    def _pieces(self, array: np.ndarray, address: int) -> list[_Piece]:
+        """Return an array's rows, as many at a time as a chunk holds; nothing where it goes without one."""
+        row_bytes = array.nbytes // max(1, len(array))
+        if row_bytes > _CHUNK_BYTES or (array.flags.c_contiguous and self._lane.is_pinned(array)):
+            return []
+        rows = _CHUNK_BYTES // max(1, row_bytes)
+        return [(array[row : row + rows], address + row * row_bytes) for row in range(0, len(array), rows)]
 
     def _share(self, pieces: Sequence[_Piece]) -> None:
         """Share pieces out among threads; what comes next on the lane waits for them."""
