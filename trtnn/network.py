@@ -65,12 +65,15 @@ def trace(
     checked = check_metadata(metadata or {})
     merged, profiles = merge_profiles(inputs)
 
-    def write(precision: Precision) -> Graph:
+    def write(precision: Precision, into_sums: bool = True) -> Graph:
         if not declared:
             return write_layers(precision, None)
-        from trtnn.graph.placement import place
+        from trtnn.graph.placement import check_folded, place
 
-        return write_layers(precision, place(write_layers(precision, None), declared))
+        graph = write_layers(precision, None)
+        if precision.fp32_modules:
+            check_folded(declared, graph, write_layers(Precision(precision.compute), None))
+        return write_layers(precision, place(graph, declared, into_sums))
 
     def write_layers(precision: Precision, placement: Placement | None) -> Graph:
         graph = Graph(get_backend(), precision, paths or {}, profiles, placement)
@@ -96,12 +99,13 @@ class Network:
 
     Attributes:
         graph: the definition and all it needs.
-        retrace: writes the graph in another precision.
+        retrace: writes the graph in another precision; ``into_sums=False`` rounds nothing but what modules declare, see
+            :func:`trtnn.graph.placement.place`.
         metadata: JSON values that go into the engine file.
     """
 
     graph: Graph
-    retrace: Callable[[Precision], Graph]
+    retrace: Callable[..., Graph]
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -96,6 +96,7 @@ MODELS = {
     "around 128 of 0 to 255": lambda: eager(quantization.QConfig(UNSIGNED, WEIGHT)),
     "nothing fused": lambda: eager(fused=(), make=WithoutNorm),
     "fx, a mean": lambda: fx(make=Mean),
+    "fx, a sum of no module": lambda: fx(make=Other),
 }
 
 
@@ -192,6 +193,18 @@ class Other(nn.Module):
         return self.fc((self.conv1(x) + self.conv2(x)).mean((2, 3)))
 
 
+class Beside(nn.Module):
+    """What one rounds is read as it is as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.quant, self.conv = quantization.QuantStub(), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        x = self.quant(x)
+        return self.conv(x) + x.sin()
+
+
 class Twice(nn.Module):
     def __init__(self):
         super().__init__()
@@ -230,7 +243,10 @@ STAYS = {
         lambda: eager(fused=()),
         "no scales of conv1 give torch's weights with what is folded into them; fuse a BatchNorm behind it first",
     ),
-    "a sum that a mean reads": (lambda: fx(make=Other), "is the result of no module, and others than quantised layers"),
+    "a tensor that is read without": (
+        lambda: eager(fused=(), make=Beside),
+        "what quant.activation_post_process rounds is the result of no module, and others than quantised layers",
+    ),
     "called twice": (lambda: eager(fused=(), make=Twice), "conv.weight_fake_quant is called 2 times"),
     "a layer that reads what is not rounded": (
         lambda: eager(fused=(), make=Unrounded),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import trtnn
+from tests.from_torch import test_tensor_quantizers
 from tests.quantization.networks import Rounded, filled, images, quantize
 from trtnn import functional as F
 from trtnn.modules import Conv2d, ConvTranspose2d, Linear, MaxPool2d, Module, Sequential, SiLU, Upsample
@@ -78,3 +80,15 @@ def test_an_engine_in_int8_gives_what_the_reference_does(name, fp16):
     if name == "chain" and fp16:
         assert set(built.values()) == {"int8"}, built
     assert error < of_rounding / 3  # a number beside a half may go the other way, and no more than a few do
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+@pytest.mark.parametrize("name", test_tensor_quantizers.MODELS)
+def test_an_engine_of_nvidias_quantisers_gives_what_the_reference_does(name, fp16):
+    x = test_tensor_quantizers.X
+    network = trtnn.from_torch(test_tensor_quantizers.MODELS[name](), x).trace(fp16=fp16)
+    expected = network.run(x.numpy())
+    with network.build(**OPTIONS) as engine:
+        result = engine(x.numpy())
+        print(name, fp16, engine.quantized_as())
+    assert np.sqrt(((result - expected) ** 2).mean() / (expected**2).mean()) < 0.01

@@ -44,6 +44,69 @@ def test_ranges_of_modelopt(dtype, largest):
     assert len(layers(model.trace(), "QUANTIZE")) == 4
 
 
+def normed() -> Sequential:
+    """Return a convolution with a BatchNorm whose factors are of both signs, and a linear layer behind."""
+    model = filled(Sequential(Conv2d(4, 8, 3, bias=False), modules.BatchNorm2d(8), ReLU(), Conv2d(8, 4, 1)))
+    model[1].weight.data = np.array([-2, -1, 0, 1e-42, 0.5, 1, 2, 3], np.float32)
+    model.inputs = {"input": SHAPE}
+    return model
+
+
+def rounded(x: torch.Tensor, amax: torch.Tensor) -> torch.Tensor:
+    """Return what NVIDIA's packages give in fake quantisation."""
+    return torch.clamp((x * (127 / amax)).round(), -128, 127) * (amax / 127)
+
+
+@pytest.mark.parametrize("underscore", ["", "_"])
+@pytest.mark.parametrize("by_channel", [True, False])
+def test_weights_that_were_rounded_before_their_batchnorm(underscore, by_channel):
+    model = normed()
+    twin = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    twin.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in model.state_dict().items()}, strict=False)
+    ranges = {
+        index: (
+            torch.tensor(2.0),
+            twin[index].weight.detach().abs().amax((1, 2, 3) if by_channel else (0, 1, 2, 3), True),
+        )
+        for index in (0, 3)
+    }
+    take_scales(
+        model,
+        {
+            f"{index}.{underscore}{what}_quantizer._amax": amax
+            for index, both in ranges.items()
+            for what, amax in zip(("input", "weight"), both, strict=True)
+        },
+    )
+    (x,) = images(1, *SHAPE, seed=5)
+    with torch.no_grad():
+        y = torch.from_numpy(x)
+        for index, layer in enumerate(twin):
+            if index in ranges:
+                of_input, of_weight = ranges[index]
+                y = torch.conv2d(rounded(y, of_input), rounded(layer.weight, of_weight), layer.bias)
+            else:
+                y = layer(y)
+    assert_close(model.trace().run(x), y.numpy(), 1e-5)
+    assert (model[0].weight_scale.data >= np.finfo(np.float32).tiny).all()
+
+
+def test_scales_of_transposed_convolutions_are_of_output_channels():
+    model = filled(Sequential(modules.ConvTranspose2d(4, 6, 2, 2), ReLU(), modules.ConvTranspose2d(6, 6, 2)))
+    model.inputs = {"input": SHAPE}
+    amax = [np.abs(model[index].weight.data).max((0, 2, 3), keepdims=True) for index in (0, 2)]
+    inputs = {"0.input_quantizer._amax": np.float32(3), "2.input_quantizer._amax": np.float32(2)}
+    take_scales(model, {**inputs, "0.weight_quantizer._amax": amax[0], "2.weight_quantizer._amax": amax[1]})
+    np.testing.assert_allclose(model[2].weight_scale.data, amax[1].ravel() / 127, rtol=1e-6)
+    of_inputs = {"0.weight_quantizer._amax": amax[0], "2.weight_quantizer._amax": np.ones((6, 1, 1, 1), np.float32)}
+    message = message_of(ArgumentError, lambda: take_scales(model, {**inputs, **of_inputs}))
+    assert "'2' are along axis 0 of its weights, whose output channels are axis 1" in message
+    flat = {"0.weight_quantizer._amax": amax[0].ravel(), "2.weight_quantizer._amax": amax[1].ravel()}
+    message = message_of(ArgumentError, lambda: take_scales(model, {**inputs, **flat}))
+    assert "'2' may be of its input channels or of its output channels, 6 each" in message
+    assert "(1, 6, 1, 1)" in message
+
+
 def prepared(symmetric: bool = True):
     """Return a module that was trained with torch's quantisation, in eager mode, with its observers off."""
     from torch.ao import quantization as tq
@@ -139,11 +202,13 @@ def test_observers_that_no_fake_quantisation_uses():
 # -- ONNX -------------------------------------------------------------------------------------------------------------
 
 
-def onnx_file(path, model, zero: int = 0, kind: type | None = np.int8):
+def onnx_file(path, model, zero: int = 0, kind: type | None = np.int8, axis: int = 0, norm=None):
     """Write a file as torch's exporter does: Q/DQ before a convolution and before a Gemm, and on their weights.
 
     Args:
         zero, kind: the zero point of what they read, and its type; where that is None, there is no zero point.
+        axis: of the scales of the Gemm's weights.
+        norm: a BatchNorm behind the convolution.
     """
     nodes, arrays = [], []
 
@@ -162,9 +227,14 @@ def onnx_file(path, model, zero: int = 0, kind: type | None = np.int8):
     w = held("0.weight", model[0].weight.data)
     w = rounded(w, held("sw", np.linspace(0.01, 0.02, 8).astype(np.float32)), eight, axis=0)
     nodes.append(helper.make_node("Conv", [x, w, held("0.bias", model[0].bias.data)], ["y"], name="/0/Conv"))
-    nodes.append(helper.make_node("Flatten", ["y"], ["flat"]))
+    if norm is not None:
+        of_norm = [
+            held(f"norm.{name}", getattr(norm, name).data) for name in ("weight", "bias", "running_mean", "running_var")
+        ]
+        nodes.append(helper.make_node("BatchNormalization", ["y", *of_norm], ["n"], name="/1/BatchNormalization"))
+    nodes.append(helper.make_node("Flatten", ["n" if norm is not None else "y"], ["flat"]))
     y = rounded("flat", held("sy", np.float32(0.125)), nothing)
-    v = rounded(held("onnx::Gemm_7", model[2].weight.data), held("sv", np.full(5, 0.02, np.float32)), five, axis=0)
+    v = rounded(held("onnx::Gemm_7", model[2].weight.data), held("sv", np.full(5, 0.02, np.float32)), five, axis=axis)
     nodes.append(helper.make_node("Gemm", [y, v], ["z"], name="/2/Gemm", transB=1))
     graph = helper.make_graph(
         nodes,
@@ -196,8 +266,26 @@ def test_an_onnx_file_with_quantize_layers(tmp_path):
     assert_close(model.trace().run(x), expected + bias, 1e-5)
 
 
+def test_an_onnx_file_with_a_batchnorm_behind_rounded_weights(tmp_path):
+    model = filled(Sequential(Conv2d(4, 8, 1), modules.BatchNorm2d(8), modules.Flatten(), Linear(128, 5)))
+    model[1].weight.data = np.linspace(-2, 3, 8, dtype=np.float32)
+    model.inputs = {"input": (1, 4, 4, 4)}
+    plain = Sequential(model[0], model[2], model[3])
+    onnx_file(tmp_path / "a.onnx", plain, norm=model[1])
+    file = onnx.load(tmp_path / "a.onnx")
+    file.graph.node[-1].name = "/3/Gemm"
+    onnx.save(file, tmp_path / "a.onnx")
+    take_scales(model, tmp_path / "a.onnx")
+    (x,) = images(1, 1, 4, 4, 4)
+    (expected,) = ReferenceEvaluator(str(tmp_path / "a.onnx")).run(None, {"input": x})
+    assert_close(model.trace().run(x), expected + model[3].bias.data, 1e-5)
+
+
 def test_bad_onnx_files(tmp_path):
     model = small()
+    onnx_file(tmp_path / "a.onnx", model, axis=1)
+    message = message_of(CheckpointError, lambda: take_scales(model, tmp_path / "a.onnx"))
+    assert "onnx::Gemm_7_dq has scales along axis 1, and the output channels of /2/Gemm are axis 0" in message
     onnx_file(tmp_path / "a.onnx", model, zero=3)
     message = message_of(CheckpointError, lambda: take_scales(model, tmp_path / "a.onnx"))
     assert "rounds around another number than 0" in message
@@ -211,6 +299,39 @@ def test_bad_onnx_files(tmp_path):
     )
     (tmp_path / "b.onnx").write_bytes(b"\xff\x00\x01")
     assert "is no ONNX file" in message_of(CheckpointError, lambda: take_scales(model, tmp_path / "b.onnx"))
+
+
+def test_a_node_that_onnxruntime_fused_is_of_its_layer(tmp_path):
+    model = small()
+    onnx_file(tmp_path / "a.onnx", model)
+    file = onnx.load(tmp_path / "a.onnx")
+    file.graph.node[-1].name = "/2/MatMul/MatMulAddFusion"
+    onnx.save(file, tmp_path / "a.onnx")
+    take_scales(model, tmp_path / "a.onnx")
+    assert model[2].input_scale.item() == pytest.approx(0.125)
+    file.graph.node[-1].name = "/9/MatMul/MatMulAddFusion"
+    onnx.save(file, tmp_path / "a.onnx")
+    message = message_of(ArgumentError, lambda: take_scales(model, tmp_path / "a.onnx"))
+    assert "'9.MatMul', which the model has not" in message
+
+
+def test_scales_of_the_model_itself():
+    model = filled(Conv2d(4, 8, 3))
+    model.inputs = {"input": SHAPE}
+    take_scales(model, {"_input_quantizer._amax": np.float32(3), "_weight_quantizer._amax": np.float32(2)})
+    assert model.input_scale.item() == pytest.approx(3 / 127)
+    assert model.weight_scale.data.tolist() == pytest.approx([2 / 127])
+
+
+def test_scales_that_no_layer_takes_are_told():
+    layer = {"0.input_quantizer._amax": np.float32(1), "0.weight_quantizer._amax": np.ones(8, np.float32)}
+    with pytest.warns(
+        UserWarning, match=r"scales are left out of 1, which have no layer with weights: what they read is"
+    ):
+        take_scales(two(), {**layer, "1.input_quantizer._amax": np.float32(2)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        take_scales(two(), layer)
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

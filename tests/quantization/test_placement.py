@@ -60,7 +60,7 @@ def test_spreading_over_what_passes_numbers_on_changes_none(monkeypatch):
         declared = model.trace().run(x)
     np.testing.assert_array_equal(spread, declared)
     count = len(layers(model.trace(), "QUANTIZE"))
-    monkeypatch.setattr(placement, "spread", lambda edges, placed: None)
+    monkeypatch.setattr(placement, "spread", lambda edges, placed, into_sums: None)
     assert count > len(layers(model.trace(), "QUANTIZE"))
 
 
@@ -212,8 +212,19 @@ def test_fp32_modules_by_themselves_leave_alone_what_is_quantised():
     model = quantize(detector(), samples, modules=["first", "second"])
     network = model.trace(fp16=True, fp32_modules="auto", samples=samples, tolerance=0.0)
     assert "join.conv" in network.graph.precision.fp32_modules
-    assert "first.conv" not in network.graph.precision.fp32_modules
+    assert {"first.conv", "first.bn", "first"}.isdisjoint(network.graph.precision.fp32_modules)
     assert readers(network)["first.conv"][:2] == ["DEQUANTIZE", "DEQUANTIZE"]
+
+
+def test_a_batchnorm_that_the_scales_count_in_is_not_kept_in_fp32():
+    """Its factors would be missing from the weights, and the scales be those of others."""
+    model = quantize(detector(), images(1, 1, 4, 16, 16), modules=["first"])
+    message = message_of(ArgumentError, lambda: model.trace(fp16=True, fp32_modules=["first.bn"]))
+    assert "first.bn is folded into first.conv, which is quantised, and fp32_modules keeps it in fp32" in message
+    (x,) = images(1, 1, 4, 16, 16)
+    expected = model.trace().run(x)
+    result = model.trace(fp16=True, fp32_modules=["second.bn", "head"]).run(x)
+    assert np.abs(result - expected).max() < 0.02 * np.abs(expected).max()
 
 
 def test_an_output_of_the_network_is_rounded_where_its_module_says_so():

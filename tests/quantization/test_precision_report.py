@@ -88,6 +88,15 @@ def test_bad_input():
 # -- what is chosen by itself -----------------------------------------------------------------------------------------
 
 
+def test_a_tolerance_that_leaves_nothing_is_told():
+    samples = images(2, 1, 4, 16, 16)
+    with pytest.warns(UserWarning, match="nothing is quantised: the tolerance leaves no module"):
+        model = quantize(detector(), samples, modules="auto", tolerance=0.0, correct_bias=True)
+    plain = detector().state_dict()
+    assert model.state_dict().keys() == plain.keys()
+    assert all((value == plain[name]).all() for name, value in model.state_dict().items())
+
+
 def test_auto_keeps_within_the_tolerance():
     samples = images(4, *SHAPE)
     plain = np.stack([detector().trace().run(x) for x in samples])

@@ -380,3 +380,28 @@ def test_a_gpu_that_is_not_there():
     if not RUNS_HERE:
         assert "no GPU was found" in refused(EngineError, images(1, *SHAPE), on_gpu=True)
         assert "no GPU was found" in refused(EngineError, images(1, *SHAPE), modules="fastest")
+
+
+def test_numbers_as_good_as_zero_have_no_scale_that_a_gpu_takes_as_zero():
+    """A BatchNorm's weight that decayed for long is such a number."""
+    model = filled(Sequential(Conv2d(4, 8, 1, bias=False), BatchNorm2d(8), ReLU(), Conv2d(8, 4, 1)))
+    model[1].weight.data = np.array([1e-42, 1e-39, 0, 1, -1, 1e-20, 1, 1], np.float32)
+    model.inputs = {"input": SHAPE}
+    (x,) = images(1, *SHAPE)
+    expected = model.trace().run(x)
+    quantize(model, [x])
+    assert (model[0].weight_scale.data >= np.finfo(np.float32).tiny).all()
+    np.testing.assert_array_equal(model[0].weight_scale.data[:3], 1)
+    assert np.abs(model.trace().run(x) - expected).max() < 0.02 * np.abs(expected).max()
+    message = message_of(ArgumentError, lambda: quantize(model, [x * np.float32(1e-38)]))
+    assert "0 reads nothing but zeros in 1 samples" in message
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused(number):
+    model = filled(Sequential(Conv2d(4, 8, 1), ReLU(), Conv2d(8, 4, 1)))
+    model.inputs = {"input": SHAPE}
+    model[2].weight.data[3, 0] = number
+    message = message_of(ArgumentError, lambda: quantize(model, images(1, *SHAPE), modules=["2"]))
+    assert "a weight of 2 is not finite, in its output channel 3" in message
+    assert not any(name.endswith("scale") for name in model.state_dict())

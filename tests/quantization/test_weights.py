@@ -8,7 +8,7 @@ import torch
 
 from tests.quantization.networks import Block, detector, filled, images, quantize
 from trtnn import functional as F
-from trtnn.modules import LSTM, Conv2d, Linear, Module, MultiheadAttention, ReLU, Sequential
+from trtnn.modules import LSTM, BatchNorm2d, Conv2d, Linear, Module, MultiheadAttention, ReLU, Sequential
 from trtnn.parameter import Parameter
 from trtnn.quantization.quantizing import forget
 
@@ -144,3 +144,26 @@ def test_modules_of_several_weights_and_loops_take_part(make, dtype):
     quantize(model, samples, dtype, correct_bias=True, adaptive_rounding=True)
     found = np.stack([model.trace().run(x) for x in samples])
     assert 0 < rms(found - true) / rms(true) < (0.03 if dtype == "int8" else 0.1)
+
+
+def test_a_convolution_before_two_batchnorms_keeps_its_weights():
+    class Twice(Module):
+        def __init__(self):
+            super().__init__()
+            self.inputs = {"x": (1, 6, 8, 8)}
+            self.conv, self.head = Conv2d(6, 6, 3, 1, 1), Conv2d(6, 5, 1)
+            self.first, self.second = BatchNorm2d(6), BatchNorm2d(6)
+
+        def forward(self, x):
+            x = F.relu(self.first(self.conv(x)))
+            return self.head(F.relu(self.second(self.conv(x))))
+
+    model = filled(Twice())
+    conv, head = model.conv.weight.data, model.head.weight.data
+    (x,) = images(1, 1, 6, 8, 8)
+    expected = model.trace().run(x)
+    quantize(model, [x], adaptive_rounding=True, correct_bias=True)
+    assert model.conv.weight_scale.shape == (12,)
+    np.testing.assert_array_equal(model.conv.weight.data, conv)
+    assert (model.head.weight.data != head).any()
+    assert np.abs(model.trace().run(x) - expected).max() < 0.03 * np.abs(expected).max()

@@ -257,6 +257,9 @@ def _print_result(conversion: Any, model: trtnn.Module, layers: int, path: Path)
     quantised = sum(1 for module in model.modules() if "quant_max" in module._buffers)
     if quantised:
         rows["quantised"] = f"{quantised} modules, as torch rounds"
+    if conversion.int8_sums:
+        paths = ", ".join(path or "the model" for path in conversion.int8_sums)
+        rows["quantised"] += f"; sums read int8 as well, in {paths}"
     if conversion.in_forward is not None:
         rows["quantised"] = f"in forward, by operations: {conversion.in_forward}"
     for name, value in rows.items():

@@ -52,6 +52,13 @@ class _FromTorch(ModuleType):
         conversion, model = convert(module, inputs, named_inputs, dynamic, verify=verify)
         if conversion.in_forward is not None:
             warnings.warn(f"rounding stays in forward, and fp16 around it: {conversion.in_forward}", stacklevel=2)
+        if conversion.int8_sums:
+            paths = ", ".join(path or "the model" for path in conversion.int8_sums)
+            warnings.warn(
+                f"sums read int8 where torch adds floats, in {paths}: "
+                "a quantiser on the other side, a TensorQuantizer or a FakeQuantize, has them in torch as well",
+                stacklevel=2,
+            )
         return model
 
     def converter(self, target: Any) -> Callable[[Callable[..., str]], Callable[..., str]]:

@@ -41,12 +41,14 @@ class Conversion:
         transcript: the recorded call, with the source.
         network: what the source traces to, once it was tried.
         difference: the largest from torch on either input, in parts of an output's largest magnitude, once verified.
-        in_forward: why the rounding of a model that torch prepared stays operations in forward; None of others.
+        in_forward: why the rounding of a model's own modules stays operations in forward; None of others.
+        int8_sums: of a model whose rounding is declared, the modules whose sums read int8 where torch adds floats.
     """
 
     network: Network | None = None
     difference: float | None = None
     in_forward: str | None = None
+    int8_sums: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -1,22 +1,21 @@
-"""Models that torch.ao prepared: plain modules that declare how they are rounded, where that gives torch's own numbers.
+"""Models that round by modules: plain modules that declare how they are rounded, where that gives torch's own numbers.
 
-torch rounds what modules return, by a FakeQuantize module behind each, and weights within its layers. trtnn's modules
-declare the same by buffers, see :mod:`trtnn.graph.quantization`. The model is first written as it is, with rounding as
-operations in forward. What these read, and who reads them, says how each can be declared:
+torch.ao rounds what modules return, by a FakeQuantize module behind each; NVIDIA's pytorch-quantization and ModelOpt
+round what layers read, by a TensorQuantizer within each, and the second side of a sum. Both round weights within their
+layers. trtnn's modules declare the same by buffers, see :mod:`trtnn.graph.quantization`. The model is first written as
+it is, with rounding as operations in forward. What these read, and who reads them, says how each can be declared:
 
 - Behind a module whose result nobody else reads, as its ``output_scale``: all that reads it rounds it.
-- Elsewhere, as behind the network's input, if nothing but layers with rounded weights reads it, as their
-  ``input_scale``.
+- Where nothing but layers with rounded weights reads it, as their ``input_scale``.
+- Between modules, where all else that reads the same tensor are such layers, as the ``output_scale`` of an Identity.
 
-Where neither holds, all rounding stays in forward.
+Where none holds, all rounding stays in forward.
 """
 
 from __future__ import annotations
 
-import copy
-import sys
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,22 +24,35 @@ from torch import nn
 
 from trtnn.errors import TrtnnError, where
 from trtnn.from_torch.convert import Conversion
-from trtnn.from_torch.recording.observers import is_observing
+from trtnn.from_torch.plain import INPUTS, LAYERS, RESULT, TRANSPOSED, is_hooked, plain, plain_class, unshared
+from trtnn.from_torch.recording.observers import is_tensor_quantizer
+from trtnn.from_torch.roundings import StaysInForward, is_of_weights, is_rounding, problems, rounding_modules, scale_of
 from trtnn.graph.graph import Graph
-from trtnn.graph.placement import Edges, weighted_layers
+from trtnn.graph.placement import Edges, LayerEdges, weighted_layers
+from trtnn.graph.quantization import Rounding
 from trtnn.modules.module import Module
+from trtnn.network import Network
 from trtnn.quantization.others import keeps_rounded, returned_by
-from trtnn.quantization.quantizing import buffer
+from trtnn.quantization.quantizing import buffer, least_range
 
-_LAYERS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-_WEIGHTS, _RESULT = ".weight_fake_quant", ".activation_post_process"
-_KINDS = ("CONVOLUTION", "MATRIX_MULTIPLY")
+_KINDS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+_OUTPUTS = ("output_quantizer", "_output_quantizer")
 _LEAST, _LARGEST = -128, 127
 _NUDGES = (0, 1, -1, 2, -2, 3, -3, 4, -4)  # units in the last place
+_HALF = 1e-3  # of a step: so near to the middle between two, both are right
 
 
-class StaysInForward(TrtnnError):
-    """Rounding cannot be declared; the message says why."""
+class Weights(NamedTuple):
+    """How a layer's weights are rounded.
+
+    Attributes:
+        scale: (channels,) or (1,).
+        before, after: the weights before that and after, (channels, rest).
+    """
+
+    scale: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
 
 
 class Scales(NamedTuple):
@@ -48,20 +60,12 @@ class Scales(NamedTuple):
 
     Attributes:
         input, output: one number each, or None.
-        weight: (channels,) or (1,), or None.
-        steps: its rounded weights in units of these, (channels, rest), or None.
+        weight: that of a layer, or None.
     """
 
     input: float | None = None
     output: float | None = None
-    weight: np.ndarray | None = None
-    steps: np.ndarray | None = None
-
-
-def rounding_modules(model: nn.Module) -> dict[str, Any]:
-    """Return the FakeQuantize modules of a model that round, by path."""
-    named: Any = model.named_modules(remove_duplicate=False)
-    return {path: module for path, module in named if _is_fake(module) and bool(module.fake_quant_enabled.any())}
+    weight: Weights | None = None
 
 
 def convert(
@@ -79,7 +83,8 @@ def convert(
         verify: whether the result is compared with torch.
 
     Returns:
-        The conversion, whose ``in_forward`` says why rounding is not declared, and the trtnn module.
+        The conversion, whose ``in_forward`` says why rounding is not declared, or whose ``int8_sums`` which sums are
+        rounded beside, and the trtnn module.
     """
     reason = None
     if isinstance(module, nn.Module) and rounding_modules(module):
@@ -88,9 +93,19 @@ def convert(
             return declared, declared.run(verify)
         except TrtnnError as error:  # where it is of something else, the conversion as it is raises it as well
             reason = "; ".join((error.summary, *(error.details if isinstance(error, StaysInForward) else ())))
-    conversion = Conversion(module, args, kwargs, dynamic, told)
-    conversion.in_forward = reason
-    return conversion, conversion.run(verify)
+    elif isinstance(module, nn.Module) and any(map(is_tensor_quantizer, module.modules())):  # which are all off
+        conversion = Conversion(plain(module), args, kwargs, dynamic, told)
+        conversion.oracle = module
+        return conversion, conversion.run(verify)
+    try:
+        conversion = Conversion(module, args, kwargs, dynamic, told)
+        conversion.in_forward = reason
+        return conversion, conversion.run(verify)
+    except TrtnnError as error:
+        problem = next(problems(module), None) if reason is not None else None
+        if problem is None:
+            raise
+        raise type(error)(error.summary, *error.details, f"no module declares it, since {problem}") from error
 
 
 class DeclaredConversion(Conversion):
@@ -112,9 +127,10 @@ class DeclaredConversion(Conversion):
         told: Callable[[str], None] = lambda stage: None,
     ) -> None:
         told("looking for what is rounded")
-        self._scales = _scales_of(Conversion(_unshared(module), args, kwargs, dynamic))
+        self._scales = _scales_of(Conversion(unshared(module), args, kwargs, dynamic))
         self._weights: dict[str, np.ndarray] = {}
-        super().__init__(_plain(module), args, kwargs, dynamic, told)
+        between = [path for path in self._scales if is_rounding(module.get_submodule(path))]
+        super().__init__(plain(module, between), args, kwargs, dynamic, told)
         self.oracle = module
 
     def execute(self) -> Module:
@@ -136,6 +152,56 @@ class DeclaredConversion(Conversion):
                 module.output_scale = buffer(scales.output)
         return model
 
+    def run(self, verify: bool) -> Module:
+        """Do as :class:`Conversion` does, and note which sums are rounded that are not in torch."""
+        model = super().run(verify)
+        self.network = model.trace() if self.network is None else self.network
+        whole, declared = self.network.graph.placement, self._declared_alone().graph
+        assert whole is not None  # it is quantised
+        assert declared.placement is not None
+        edges, before = Edges(declared), declared.placement.reads
+        sums: list[str] = []
+        for index, edge in enumerate(edges.layers):
+            for place, name in enumerate(edge.reads) if edges.is_sum(index) else ():
+                how = whole.reads.get((edge.name, place))
+                if how != before.get((edge.name, place)) and not _has_rounded(edges, name, how, before):
+                    sums.append(edge.path)
+        self.int8_sums = tuple(dict.fromkeys(sums))
+        return model
+
+    def verify(self) -> float:
+        """Compare with torch as :class:`Conversion` does, with no sum rounded that is not in torch."""
+        whole = self.network
+        self.network = self._declared_alone()
+        try:
+            return super().verify()
+        finally:
+            self.network = whole
+
+    def _declared_alone(self) -> Network:
+        """Return the network that rounds only what torch rounds."""
+        assert self.network is not None  # it was tried
+        graph = self.network.retrace(self.network.graph.precision, into_sums=False)
+        return Network(graph, self.network.retrace, self.network.metadata)
+
+
+def _has_rounded(edges: Edges, name: str, how: Rounding | None, reads: Mapping[tuple[str, int], Rounding]) -> bool:
+    """Whether a tensor's numbers are rounded in a way already, since what they come from is.
+
+    Args:
+        edges: of the network.
+        name: of the tensor.
+        how: the way.
+        reads: how the layers round what they read.
+    """
+    index = edges.maker.get(name)
+    while index is not None and keeps_rounded(edges, index):
+        edge = edges.layers[index]
+        if reads.get((edge.name, 0)) == how:
+            return True
+        index = edges.maker.get(edge.reads[0])
+    return False
+
 
 # -- what torch rounds ------------------------------------------------------------------------------------------------
 
@@ -146,17 +212,15 @@ def _scales_of(conversion: Conversion) -> dict[str, Scales]:
     Raises:
         StaysInForward: a rounding cannot be declared; with the module and the reason.
     """
-    model, fakes = conversion.torch_module, rounding_modules(conversion.torch_module)
-    outputs = _outputs(conversion, fakes)
-    scales = {path: _scale(path, fakes[path], output) for path, output in outputs.items()}
-    weights = {path.removesuffix(_WEIGHTS): scale for path, scale in scales.items() if path.endswith(_WEIGHTS)}
-    results = {path: scale for path, scale in scales.items() if not path.endswith(_WEIGHTS)}
-    for path, scale in scales.items():
-        kind = type(model.get_submodule(path.removesuffix(_WEIGHTS)))
-        if path in results and len(scale) != 1:
+    model, roundings = conversion.torch_module, rounding_modules(conversion.torch_module)
+    calls = _calls(conversion, roundings)
+    axes = {path: _channel_axis(model, path) for path in calls if is_of_weights(path)}
+    scales = {path: scale_of(path, roundings[path], call.after, axes.get(path, 0)) for path, call in calls.items()}
+    weights = {_holder(path): _weights(scales[path], calls[path], axis) for path, axis in axes.items()}
+    results = {path: scale for path, scale in scales.items() if path not in axes}
+    for path, scale in results.items():
+        if len(scale) != 1:
             raise StaysInForward(f"{where(path)} has {len(scale)} scales, and TensorRT takes one for a tensor")
-        if path not in results and not (issubclass(kind, _LAYERS) and kind.__module__.startswith("torch.ao.nn.")):
-            raise StaysInForward(f"{where(path)} rounds the weights of {kind.__name__}")
     conversion.trial()
     assert conversion.network is not None  # it was tried
     graph = conversion.network.graph
@@ -178,79 +242,85 @@ def _scales_of(conversion: Conversion) -> dict[str, Scales]:
         before = returned.get(sources[path] or "")
         return owners[path] is not None or (before is not None and is_again(path, before) and is_declared(before))
 
+    for path in results:
+        before = returned.get(_read(edges, path) or "")
+        if before is not None and not is_again(before, path):
+            raise StaysInForward(f"{where(path)} rounds what {where(before)} has rounded by another scale")
     for name, path in returned.items():
         again = {other for other in results if is_again(path, other)}
-        if not is_declared(path) and not _read_by_layers(edges, name, weights, again):
+        if is_declared(path) or _read_by_layers(edges, name, weights, again):
+            continue
+        if not _is_between(model, path) or not _others_are_layers(edges, path, returned, weights):
             raise StaysInForward(
                 f"what {where(path)} rounds is the result of no module, and others than quantised layers read it"
             )
+        owners[path] = path
     own = {owner: float(results[path][0]) for path, owner in owners.items() if owner is not None}
     return {
         path: Scales(
             float(results[inputs[path]][0]) if path in weights else None,
             own.get(path),
             weights.get(path),
-            _steps(outputs[path + _WEIGHTS], weights[path]) if path in weights else None,
         )
         for path in {**weights, **own}
     }
 
 
-def _outputs(conversion: Conversion, fakes: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Return what each rounding that is called returns for the example."""
-    outputs: dict[str, torch.Tensor] = {}
-    calls: Counter[str] = Counter()
+class _Call(NamedTuple):
+    """What a rounding read and gave."""
+
+    before: torch.Tensor
+    after: torch.Tensor
+
+
+def _calls(conversion: Conversion, roundings: Mapping[str, Any]) -> dict[str, _Call]:
+    """Return what each rounding that is called reads and returns for the example."""
+    calls: dict[str, _Call] = {}
+    counts: Counter[str] = Counter()
 
     def look(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, given: Any, output: torch.Tensor) -> None:
-            outputs[path] = output.detach()
-            calls[path] += 1
+            calls[path] = _Call(given[0].detach(), output.detach())
+            counts[path] += 1
 
         return hook
 
-    handles = [fake.register_forward_hook(look(path)) for path, fake in fakes.items()]
+    handles = [module.register_forward_hook(look(path)) for path, module in roundings.items()]
     try:
         conversion.call(conversion.input_tensors())
     finally:
         for handle in handles:
             handle.remove()
-    for path in calls:
-        if calls[path] > 1:
-            raise StaysInForward(f"{where(path)} is called {calls[path]} times")
-    return outputs
+    for path in counts:
+        if counts[path] > 1:
+            raise StaysInForward(f"{where(path)} is called {counts[path]} times")
+    return calls
 
 
-def _scale(path: str, fake: Any, output: torch.Tensor) -> np.ndarray:
-    """Return the scale of a rounding, or one for each channel."""
-    if type(fake).__name__ not in ("FakeQuantize", "FusedMovingAvgObsFakeQuantize"):
-        raise StaysInForward(f"{where(path)} is a {type(fake).__name__}")
-    scale, zero = (value.detach().cpu().numpy().reshape(-1) for value in _parameters(fake))
-    ends = fake.activation_post_process.quant_min, fake.activation_post_process.quant_max
-    if len({*zero.tolist()}) != 1 or (ends[0] - zero[0], ends[1] - zero[0]) != (_LEAST, _LARGEST):
-        around = f"around {zero[0]:g}, to {ends[0]} to {ends[1]}"
-        if not path.endswith(_WEIGHTS) or zero.any() or ends != (-_LARGEST, _LARGEST):
-            raise StaysInForward(f"{where(path)} rounds {around}, and TensorRT around 0, to -128 to 127")
-    if len(scale) > 1 and fake.ch_axis != 0:
-        raise StaysInForward(f"{where(path)} has scales along axis {fake.ch_axis}")
-    steps = output.detach().cpu().double().numpy() / scale.reshape(
-        -1, *[1] * (output.ndim - 1) if len(scale) > 1 else ()
+def _holder(path: str) -> str:
+    """Return the path of the module that holds another."""
+    return path.rpartition(".")[0]
+
+
+def _channel_axis(model: nn.Module, path: str) -> int:
+    """Return the dimension of output channels in the weights that a module rounds.
+
+    Raises:
+        StaysInForward: they are those of another module than a layer of torch.ao or NVIDIA.
+    """
+    layer = model.get_submodule(_holder(path))
+    kind = plain_class(layer)
+    if not issubclass(kind, LAYERS) or kind is type(layer):
+        raise StaysInForward(f"{where(path)} rounds the weights of {type(layer).__name__}")
+    return 1 if issubclass(kind, TRANSPOSED) else 0
+
+
+def _weights(scale: np.ndarray, call: _Call, axis: int) -> Weights:
+    """Return how weights are rounded, with their output channels first."""
+    before, after = (
+        np.moveaxis(tensor.cpu().double().numpy(), axis, 0).reshape(tensor.shape[axis], -1) for tensor in call
     )
-    if not np.allclose(steps, steps.round(), atol=1e-3):
-        raise StaysInForward(f"{where(path)} rounds by other scales than it holds")
-    return scale.astype(np.float32)
-
-
-def _parameters(fake: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scale and zero point; a fused observer computes them of the ends that it saw, whenever it is called."""
-    if type(fake).__name__ == "FusedMovingAvgObsFakeQuantize":
-        return fake.activation_post_process.calculate_qparams()
-    return fake.scale, fake.zero_point
-
-
-def _steps(output: torch.Tensor, scale: np.ndarray) -> np.ndarray:
-    """Return rounded weights in units of their scales, (channels, rest)."""
-    rows = output.cpu().double().numpy().reshape(len(output), -1)
-    return np.round(rows / scale.reshape(-1, 1))
+    return Weights(scale, before, after)
 
 
 # -- who reads it, in the network that rounds in forward --------------------------------------------------------------
@@ -279,16 +349,54 @@ def _input(edges: Edges, path: str, returned: Mapping[str, str]) -> str:
     return rounding
 
 
-def _source(edges: Edges, path: str) -> str | None:
-    """Return the name of the tensor that a rounding reads, if nothing else reads it, or None."""
-    layers = [edge for edge in edges.layers if edge.path == path or edge.path.startswith(f"{path}.")]
+def _within(edge: LayerEdges, path: str) -> bool:
+    """Whether a layer is of a module, or of one that it holds."""
+    return edge.path == path or edge.path.startswith(f"{path}.")
+
+
+def _read(edges: Edges, path: str) -> str | None:
+    """Return the name of the tensor that a rounding reads, or None where it reads several."""
+    layers = [edge for edge in edges.layers if _within(edge, path)]
     inside = {name for edge in layers for name in edge.gives}
     reads = {name for edge in layers for name in edge.reads if name not in inside and not edges.is_constant(name)}
-    if len(reads) != 1:
+    return next(iter(reads)) if len(reads) == 1 else None
+
+
+def _source(edges: Edges, path: str) -> str | None:
+    """Return the name of the tensor that a rounding reads, if nothing else reads it, or None."""
+    name = _read(edges, path)
+    if name is None or name in edges.outputs:
         return None
-    (name,) = reads
-    readers = {edges.layers[index].name for index, _ in edges.readers[name]}
-    return name if name not in edges.outputs and readers <= {edge.name for edge in layers} else None
+    return name if all(_within(edges.layers[index], path) for index, _ in edges.readers[name]) else None
+
+
+def _is_between(model: nn.Module, path: str) -> bool:
+    """Whether a rounding is a module between others, or the first of one, and may be an Identity of the plain model."""
+    holder, name = model.get_submodule(_holder(path)), path.rpartition(".")[2]
+    kind = plain_class(holder)
+    if kind is not type(holder):
+        return name in INPUTS and not issubclass(kind, LAYERS)
+    return not (name == RESULT and is_hooked(holder))
+
+
+def _others_are_layers(edges: Edges, path: str, returned: Mapping[str, str], weights: Collection[str]) -> bool:
+    """Whether all that reads what a rounding reads, but for itself, are quantised layers, rounded for these alone."""
+    name = _read(edges, path)
+    if name is None or name in edges.outputs:
+        return False
+    gives = {rounding: raw for raw, rounding in returned.items()}
+    for index, _ in edges.readers[name]:
+        edge = edges.layers[index]
+        if _within(edge, path):
+            continue
+        other = next((rounding for rounding in gives if _within(edge, rounding)), None)
+        if other is None or gives[other] in edges.outputs:
+            return False
+        for reader, place in edges.readers[gives[other]]:
+            reads = edges.layers[reader]
+            if reads.path not in weights or reads.kind not in _KINDS or place != 0:
+                return False
+    return True
 
 
 def _owner(model: nn.Module, graph: Graph, edges: Edges, path: str, source: str | None) -> str | None:
@@ -296,11 +404,12 @@ def _owner(model: nn.Module, graph: Graph, edges: Edges, path: str, source: str 
     made = None if source is None else edges.made_by(source)
     if made is None:
         return None
-    holder = path.rpartition(".")[0]
-    if path.endswith(_RESULT) and _is_hooked(model.get_submodule(holder)):  # it is a part of what the module returns
-        return holder
+    holder, name = model.get_submodule(_holder(path)), path.rpartition(".")[2]
+    is_own = plain_class(holder) is not type(holder) and name in _OUTPUTS
+    if is_own or (name == RESULT and is_hooked(holder)):  # it is a part of what the module returns
+        return _holder(path)
     returned = (p for p, raw in graph.module_outputs.items() if p and getattr(raw, "name", None) == source)
-    return next((p for p in returned if not _is_fake(model.get_submodule(p))), None)
+    return next((p for p in returned if not is_rounding(model.get_submodule(p))), None)
 
 
 def _read_by_layers(edges: Edges, name: str, layers: Mapping[str, Any], again: Collection[str]) -> bool:
@@ -324,133 +433,66 @@ def _read_by_layers(edges: Edges, name: str, layers: Mapping[str, Any], again: C
     return True
 
 
-# -- the model without its rounding -----------------------------------------------------------------------------------
-
-
-def _plain(model: nn.Module) -> nn.Module:
-    """Return a prepared model without what rounds in it: other modules with the same parameters and buffers."""
-
-    def children(module: nn.Module) -> Iterator[tuple[str, nn.Module | None]]:
-        for name, child in module._modules.items():
-            if name != _WEIGHTS[1:] and not (name == _RESULT[1:] and _is_hooked(module)):
-                yield name, nn.Identity().eval() if _is_fake(child) else child
-
-    return _copied(model, children, _plain_class, is_observing)
-
-
-def _unshared(model: nn.Module) -> nn.Module:
-    """Return a prepared model in which no two places share what rounds them, so that each has its own path."""
-
-    def children(module: nn.Module) -> Iterator[tuple[str, nn.Module | None]]:
-        for name, child in module._modules.items():
-            yield name, copy.copy(child) if _is_fake(child) else child
-
-    return _copied(model, children, type, lambda hook: False)
-
-
-def _copied(
-    model: nn.Module,
-    children: Callable[[nn.Module], Iterator[tuple[str, nn.Module | None]]],
-    kind: Callable[[nn.Module], type],
-    drops: Callable[[Callable[..., Any]], bool],
-) -> nn.Module:
-    """Return modules like a model's with the same parameters and buffers.
-
-    Args:
-        model: stays as it is.
-        children: says what a module holds, by name.
-        kind: says of which class the copy of a module is.
-        drops: says which hooks are left out.
-    """
-    done: dict[int, nn.Module] = {}
-
-    def copied(module: nn.Module) -> nn.Module:
-        if id(module) not in done:
-            new = done[id(module)] = object.__new__(kind(module))
-            new.__dict__.update((name, value) for name, value in vars(module).items() if name != "qconfig")
-            for hooks in ("_forward_hooks", "_forward_pre_hooks"):
-                kept = ((key, hook) for key, hook in vars(module)[hooks].items() if not drops(hook))
-                new.__dict__[hooks] = OrderedDict(kept)
-            held = list(children(module))
-            kept_alive.append(held)
-            new.__dict__["_modules"] = {name: None if child is None else copied(child) for name, child in held}
-        return done[id(module)]
-
-    kept_alive: list[Any] = []  # so that no other takes an id
-    return copied(model)
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    """Whether torch.ao put what rounds a module's result behind it."""
-    return any(map(is_observing, module._forward_hooks.values()))
-
-
-def _is_fake(module: nn.Module | None) -> bool:
-    fakes = sys.modules.get("torch.ao.quantization.fake_quantize")  # None where nobody made such a module
-    return fakes is not None and isinstance(module, fakes.FakeQuantizeBase)
-
-
-def _plain_class(module: nn.Module) -> type[nn.Module]:
-    """Return torch.nn's class of a layer whose weights torch.ao rounds, with what it fused behind."""
-    kind = type(module)
-    base = next((layer for layer in _LAYERS if isinstance(module, layer)), None)
-    if base is None or not kind.__module__.startswith("torch.ao.nn."):
-        return kind
-    with_norm, with_relu = "bn" in module._modules, "ReLU" in kind.__name__
-    if not with_norm and not with_relu:
-        return base
-
-    def forward(self: Any, input: torch.Tensor) -> torch.Tensor:
-        x = base.forward(self, input)
-        x = self.bn(x) if with_norm else x
-        return nn.functional.relu(x) if with_relu else x
-
-    return type(kind.__name__, (base,), {"forward": forward, "__module__": kind.__module__})
-
-
 # -- weights ----------------------------------------------------------------------------------------------------------
 
 
 def _weight_scales(graph: Graph, scales: Mapping[str, Scales]) -> dict[str, np.ndarray]:
     """Return scales by which each layer's weights are rounded to torch's numbers: torch's own, or some bits beside.
 
-    torch multiplies by the inverse of a scale where TensorRT divides, and its scale of a channel is the largest weight
-    by 127.5, which lies on a half, so that the last bit decides.
+    torch multiplies by the inverse of a scale where TensorRT divides, and torch.ao's scale of a channel is the largest
+    weight by 127.5, which lies on a half, so that the last bit decides. A BatchNorm that is folded into weights
+    multiplies the scale of each channel as well.
 
     Raises:
         StaysInForward: there are none.
     """
     weighted = weighted_layers(Edges(graph))
-    found = {}
+    matching: dict[str, np.ndarray] = {}
     for path, own in scales.items():
-        if own.weight is None or own.steps is None:
+        if own.weight is None:
             continue
         held = weighted[path].weights if path in weighted else []
-        if len(held) != 1 or held[0].shape != own.steps.shape:
+        if len(held) != 1 or held[0].shape != own.weight.before.shape:
             raise StaysInForward(f"the weights of {where(path)} are not those of one layer")
-        found[path] = _matching(held[0].astype(np.float32), own.weight, own.steps)
-        if found[path] is None:
+        scale = _matching(held[0].astype(np.float32), own.weight, may_be_folded=own.output is None)
+        if scale is None:
             raise StaysInForward(
                 f"no scales of {where(path)} give torch's weights with what is folded into them",
-                "fuse a BatchNorm behind it first: torch.ao.quantization.fuse_modules_qat",
+                "fuse a BatchNorm behind it first, as torch.ao.quantization.fuse_modules_qat does, or round behind it",
             )
-    return found  # type: ignore[return-value]
+        matching[path] = scale
+    return matching
 
 
-def _matching(weights: np.ndarray, scale: np.ndarray, steps: np.ndarray) -> np.ndarray | None:
-    """Return the scales nearest to these by which weights are rounded to steps, or None.
+def _matching(held: np.ndarray, own: Weights, may_be_folded: bool) -> np.ndarray | None:
+    """Return the scales nearest to torch's by which a layer's weights are rounded as in torch, or None.
 
     Args:
-        weights: (channels, rest).
-        scale: (channels,) or (1,).
-        steps: (channels, rest).
+        held: the weights as the layer has them, (channels, rest).
+        own: how torch rounds them.
+        may_be_folded: whether each channel may be multiplied by something behind the rounding.
     """
+    factor = np.ones((len(held), 1))
+    if may_be_folded:
+        norms = (own.before**2).sum(1, keepdims=True)
+        factor = np.where(norms > 0, (held * own.before).sum(1, keepdims=True) / np.where(norms > 0, norms, 1), 1.0)
+    factor[np.abs(held).max(1) <= least_range(_LARGEST)] = 0.0  # the channel is as good as 0
+    if np.abs(factor - 1).max() < 1e-6:  # nothing is folded in
+        factor, scale = np.ones_like(factor), own.scale
+    else:
+        scale = (own.scale * np.where(factor == 0, 1.0, np.abs(factor)).ravel()).astype(np.float32)
+    if not np.allclose(held, factor * own.before, rtol=1e-4, atol=1e-6 * np.abs(held).max()):
+        return None
+    wanted = np.round(own.after / own.scale.reshape(-1, 1)) * np.sign(factor)
     groups = len(scale)
-    rows, wanted = weights.reshape(groups, -1), steps.reshape(groups, -1)
-    result = np.full_like(scale, np.nan)
+    rows, wanted = held.reshape(groups, -1), wanted.reshape(groups, -1)
+    result, fewest = np.zeros_like(scale), np.full(groups, np.inf)
     for units in _NUDGES:
         tried = scale + np.float32(units) * np.spacing(scale)
-        rounded = np.clip(np.round(rows / tried[:, None]), _LEAST, _LARGEST)
-        fits = (rounded == wanted).all(1) & np.isnan(result)
-        result[fits] = tried[fits]
-    return None if np.isnan(result).any() else result
+        steps = rows / tried[:, None]
+        off = np.clip(np.round(steps), _LEAST, _LARGEST) - wanted
+        is_half = np.abs(np.abs(steps - np.trunc(steps)) - 0.5) < _HALF
+        count = np.where(((off == 0) | (is_half & (np.abs(off) <= 1))).all(1), (off != 0).sum(1), np.inf)
+        better = count < fewest
+        result[better], fewest[better] = tried[better], count[better]
+    return result if np.isfinite(fewest).all() else None

@@ -14,7 +14,7 @@ there to other places where it changes no number, or where the tensor is rounded
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from trtnn.dtypes import int8
 from trtnn.errors import ArgumentError, where
 from trtnn.graph.definition import flat_array, loop_ranges, present_inputs, read_layers
 from trtnn.graph.graph import Graph
-from trtnn.graph.quantization import Declared, Placement, Rounding, check_backend
+from trtnn.graph.quantization import Declared, Placement, Rounding, check_backend, largest_of
 
 WITH_KERNEL = ("CONVOLUTION", "DECONVOLUTION")
 
@@ -171,10 +171,17 @@ def demands(graph: Graph, edges: Edges, declared: Mapping[str, Declared]) -> Pla
             else:
                 placement.kernels[name] = how
             _add(placement, (name, 0), Rounding(module.dtype, module.input[number]), path)
+    placement.largest = {path: _largest(one, weighted[path].weights) for path, one in declared.items() if one.weight}
     for path, module in declared.items():
         if module.output is not None:
             _demand_output(graph, edges, path, Rounding(module.dtype, module.output), placement)
     return placement
+
+
+def _largest(module: Declared, weights: list[np.ndarray]) -> float:
+    """Return the largest |w| / (largest q · scale) of a module's weights."""
+    channels = np.concatenate([np.abs(one).max(1) for one in weights])
+    return float((channels / np.array(module.weight)).max()) / largest_of(module.dtype)
 
 
 class Weighted(NamedTuple):
@@ -286,11 +293,12 @@ def _demand_output(graph: Graph, edges: Edges, path: str, rounding: Rounding, pl
         placement.outputs[name] = rounding
 
 
-def spread(edges: Edges, placement: Placement) -> None:
+def spread(edges: Edges, placement: Placement, into_sums: bool) -> None:
     """Add the places where rounding changes no number, or a tensor is in int8 already; see the head of this file."""
     _before_what_passes_on(edges, placement)
-    _into_sums(edges, placement)
-    _before_what_passes_on(edges, placement)
+    if into_sums:
+        _into_sums(edges, placement)
+        _before_what_passes_on(edges, placement)
 
 
 def _read_as(edges: Edges, name: str, placement: Placement) -> dict[Rounding | None, str]:
@@ -338,12 +346,33 @@ def _add(placement: Placement, key: tuple[str, int], how: Rounding, owner: str) 
         placement.reads[key], placement.owners[key] = how, owner
 
 
-def place(graph: Graph, declared: Mapping[str, Declared]) -> Placement:
+def check_folded(declared: Collection[str], graph: Graph, whole: Graph) -> None:
+    """Check that what the scales of weights count in is folded into these: the BatchNorms behind.
+
+    Args:
+        declared: the paths of quantised modules.
+        graph: traced with modules that stay in fp32.
+        whole: traced without.
+
+    Raises:
+        ArgumentError: one of these modules is such a BatchNorm.
+    """
+    for path, norm in whole.folded:
+        if path in declared and (path, norm) not in graph.folded:
+            raise ArgumentError(
+                f"{where(norm)} is folded into {where(path)}, which is quantised, and fp32_modules keeps it in fp32",
+                "leave it out of fp32_modules, or the other: trtnn.quantize(..., skip=[...])",
+            )
+
+
+def place(graph: Graph, declared: Mapping[str, Declared], into_sums: bool = True) -> Placement:
     """Return where a network is rounded whose modules declare quantisation.
 
     Args:
         graph: traced without quantisation, and finished.
         declared: by the paths of the modules.
+        into_sums: whether sums of what is in int8 already read it so; without them no number is rounded but by what
+            modules declare.
 
     Raises:
         ArgumentError: the scales do not fit the module's layers.
@@ -351,5 +380,5 @@ def place(graph: Graph, declared: Mapping[str, Declared]) -> Placement:
     """
     edges = Edges(graph)
     placement = demands(graph, edges, declared)
-    spread(edges, placement)
+    spread(edges, placement, into_sums)
     return placement

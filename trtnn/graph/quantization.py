@@ -87,6 +87,7 @@ class Placement:
         owners: for each of ``reads`` the path of the module that declares its scale.
         outputs: of the network's outputs, by name.
         modules: the type that each module is quantised to, by its path.
+        largest: the largest |w| / (largest q · scale) of a module's weights, by its path; those beyond 1 are cut off.
     """
 
     reads: dict[tuple[str, int], Rounding] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Placement:
     owners: dict[tuple[str, int], str] = field(default_factory=dict)
     outputs: dict[str, Rounding] = field(default_factory=dict)
     modules: dict[str, DType] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
 
 
 def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:

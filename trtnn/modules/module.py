@@ -20,7 +20,7 @@ from trtnn.graph.graph import current_graph
 from trtnn.graph.precision import TOLERANCE, Precision, beside
 from trtnn.graph.quantization import BUFFERS, declared_by, shown_scales
 from trtnn.modules.missing import METHODS
-from trtnn.modules.state import match, misfit, under_own_names
+from trtnn.modules.state import match, misfit, note_new_weights, under_own_names
 from trtnn.network import Network, trace
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.spec import Input
@@ -436,6 +436,7 @@ class Module:
         unmet = strict and (matched.missing or matched.unexpected)
         if matched.mismatched or matched.refused or unmet:
             raise misfit(self, own, state_dict, matched)
+        note_new_weights(own, matched.arrays)
         for member, array in matched.arrays:
             member.data = array
         for name, (module, buffer) in scales.items():
@@ -496,7 +497,7 @@ class Module:
                 can hold.
             BuildError: TensorRT refused a layer.
         """
-        from trtnn.modules.tracing import check_is_filled, resolve_inputs
+        from trtnn.modules.tracing import check_is_filled, resolve_inputs, warn_of_cut_off_weights
 
         walked = self._walk()
         check_is_filled(self, walked)
@@ -521,9 +522,14 @@ class Module:
         )  # fmt: skip
         try:
             if automatic and samples is not None:  # which go together
-                suggested = write(declared={}).fp16_report(samples).suggested_fp32_modules(tolerance)
-                fp32_modules = suggested if not declared else beside(declared, suggested, paths.values())
-            return write(Precision(float16 if fp16 else float32, fp32_modules))
+                plain = write(declared={})
+                suggested = plain.fp16_report(samples).suggested_fp32_modules(tolerance)
+                folded = [norm for path, norm in plain.graph.folded if path in declared]
+                fp32_modules = suggested if not declared else beside({*declared, *folded}, suggested, paths.values())
+            network = write(Precision(float16 if fp16 else float32, fp32_modules))
+            if network.graph.placement is not None:
+                warn_of_cut_off_weights(dict(walked), network.graph.placement.largest)
+            return network
         except RecursionError:
             raise TrtnnError(
                 f"the calls within {type(self).__name__} are nested deeper than Python's {sys.getrecursionlimit()}",

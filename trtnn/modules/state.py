@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -15,7 +15,8 @@ from trtnn.arrays import array_of_torch, is_masked_array, is_torch
 from trtnn.checkpoint.prefixes import unwrapped
 from trtnn.checkpoint.state_dict import SHARD, metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
-from trtnn.parameter import Parameter
+from trtnn.graph.quantization import BUFFERS
+from trtnn.parameter import Buffer, Parameter
 
 _MOST_PLACES = 20  # of names whose class is looked up for a message
 _COUNTER = "num_batches_tracked"  # of BatchNorm in training; an engine has no use for it
@@ -41,6 +42,30 @@ class Match:
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+
+
+def note_new_weights(own: Mapping[str, Parameter], arrays: Sequence[tuple[Parameter, np.ndarray]]) -> None:
+    """Note of each ``weight_scale`` that is to stay while weights are loaded that it is older than these.
+
+    Args:
+        own: all parameters and buffers by name.
+        arrays: those that are to take an array, each with that.
+    """
+    scales = [member for name, member in own.items() if name.endswith("weight_scale") and isinstance(member, Buffer)]
+    if not scales:
+        return
+    taken = {id(member): array for member, array in arrays}
+    is_learned = any(not isinstance(member, Buffer) and member.data is not array for member, array in arrays)
+    for scale in scales:
+        if id(scale) in taken and not _same(scale.data, taken[id(scale)]):
+            scale.first_ratio = scale.last_ratio = None
+            scale.is_older = False
+        elif scale.data is not None and is_learned:
+            scale.is_older = True
+
+
+def _same(held: np.ndarray | None, other: np.ndarray) -> bool:
+    return held is not None and np.array_equal(held, other)
 
 
 def match(own: Mapping[str, Parameter], state_dict: Mapping[str, Any]) -> Match:
@@ -107,6 +132,8 @@ def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[st
 def misfit(model: Any, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], matched: Match) -> StateDictError:
     """Return the error of a state dict that does not fit a module, which lists all that does not."""
     hints = [model.explain_state_dict(state_dict), metadata_of(state_dict).get(SHARD) if matched.missing else None]
+    if matched.missing and all(name.rpartition(".")[2] in BUFFERS for name in matched.missing):
+        hints.append("the model is quantised, and these have not all its scales: strict=False keeps those that it has")
     refused = f", {len(matched.refused)} not taken" if matched.refused else ""
     wrong = [*matched.missing, *(line.split(": ")[1] for line in matched.mismatched)]
     places = dict.fromkeys(filter(None, (declared_at(model, name) for name in wrong[:_MOST_PLACES])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from trtnn.errors import ArgumentError
 from trtnn.modules.module import Module
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.spec import Input
+
+_GROWN = 1.01  # times what a scale held before, or its range: rounding to the nearest step is no more than this
 
 
 def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> None:
@@ -41,6 +44,34 @@ def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> Non
             'load them first: model.load_state_dict(trtnn.load("weights.pt"))',
             *empty[:10],
             *more,
+        )
+
+
+def warn_of_cut_off_weights(modules: Mapping[str, Module], largest: Mapping[str, float]) -> None:
+    """Warn once for each load of weights that grew beyond what their scale holds, so that int8 or fp8 cuts them off.
+
+    A scale may cut off a few weights on purpose. What it cut off of the weights that it came with is therefore no
+    fault, and only what goes beyond that is; where these were never traced, it is what goes beyond the scale.
+
+    Args:
+        modules: by path.
+        largest: the largest |w| / (largest q · scale) of the modules that have a ``weight_scale``, by path.
+    """
+    grown: list[str] = []
+    for path, ratio in largest.items():
+        scale = modules[path]._buffers["weight_scale"]
+        assert scale is not None  # there would be no ratio
+        if scale.first_ratio is None:
+            scale.first_ratio = 1.0 if scale.is_older else ratio
+        if ratio > max(scale.first_ratio, 1.0) * _GROWN and (scale.is_older or ratio != scale.last_ratio):
+            grown.append(f"{path or 'the model'} {ratio:.3g} times")
+        scale.last_ratio, scale.is_older = ratio, False
+    if grown:
+        more = f" and {len(grown) - 5} more" if len(grown) > 5 else ""
+        warnings.warn(
+            f"weights go beyond what their scales hold, and are cut off there: {', '.join(grown[:5])}{more}; "
+            "quantise again, trtnn.quantize(model, samples), or load scales with the weights",
+            stacklevel=3,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -11,21 +12,20 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from trtnn.checkpoint import load
-from trtnn.errors import ArgumentError, CheckpointError, nearest
+from trtnn.errors import ArgumentError, CheckpointError, nearest, where
 from trtnn.graph.placement import Edges
 from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
 from trtnn.modules.state import as_array
-from trtnn.quantization.quantizing import DTYPES, buffer, forget, restore, weight_ranges
+from trtnn.quantization.quantizing import DTYPES, buffer, forget, least_range, restore, weight_ranges
 from trtnn.quantization.sites import Site, Sites
 
 M = TypeVar("M", bound=Module)
 
 # What each project's names end in: of the range, that is the magnitude of the largest number, and of the scale itself.
+# pytorch-quantization's quantisers have an underscore before theirs, ModelOpt's have not.
 _RANGES = {
-    ".input_quantizer._amax": "input",
-    ".weight_quantizer._amax": "weight",
-    ".output_quantizer._amax": "output",
+    f".{underscore}{what}_quantizer._amax": what for underscore in ("", "_") for what in ("input", "weight", "output")
 }
 _SCALES = {
     ".weight_fake_quant.scale": "weight",
@@ -39,11 +39,23 @@ _OBSERVED = (".activation_post_process.min_val", ".activation_post_process.max_v
 
 
 class Found(NamedTuple):
-    """A scale: of the input, the weight or the output of the module at a path."""
+    """A scale: of the input, the weight or the output of the module at a path.
+
+    Attributes:
+        path: of the module.
+        what: ``"input"``, ``"weight"`` or ``"output"``.
+        scale: (1,), or (channels,).
+        axis: of weights, the dimension that it is along; None where nothing tells.
+        before_norm: of weights, whether they are those without a BatchNorm that is behind them.
+        of_node: whether the path is that of an ONNX node, which may go on behind that of the module.
+    """
 
     path: str
     what: str
     scale: np.ndarray
+    axis: int | None = None
+    before_norm: bool = False
+    of_node: bool = False
 
 
 def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -> M:
@@ -55,7 +67,9 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
     They are found by the paths of the modules: ``*_quantizer._amax`` of NVIDIA's ModelOpt and pytorch-quantization,
     ``weight_fake_quant`` and ``activation_post_process`` of torch.ao, and what Quantize layers of an ONNX file say of
     the convolutions and products behind them. torch.ao rounds what modules return: a layer that reads it is rounded by
-    the same scale. Weights without a scale get one for each output channel, by their largest magnitude.
+    the same scale. Weights without a scale get one for each output channel, by their largest magnitude. Where others
+    round weights and have a BatchNorm behind, the scales here are those times its factors, since it is folded in. A
+    state dict does not tell which quantisers were switched off: leave their ``_amax`` out.
 
     Args:
         model: its weights are loaded; scales that it has already are replaced.
@@ -94,18 +108,22 @@ def _read(source: Any, largest: float, dtype: str) -> Iterator[Found]:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.suffix == ".onnx":
-            yield from (Found(inner, what, scale) for (inner, what), scale in dict(_read_onnx(path, dtype)).items())
+            yield from {(one.path, one.what): one for one in _read_onnx(path, dtype)}.values()
             return
         source = load(path)
     if not isinstance(source, Mapping):
         raise ArgumentError(f"scales are in a state dict or a file, not in a {type(source).__name__}")
     for name, value in source.items():
+        dotted = f".{name}"  # of the model itself there is no dot before
         for suffix, what in _RANGES.items():
-            if name.endswith(suffix):
-                yield Found(name.removesuffix(suffix), what, _positive(name, value) / largest)
+            if dotted.endswith(suffix):
+                scale = _positive(name, value) / largest
+                yield Found(dotted.removesuffix(suffix)[1:], what, scale, _axis_of(as_array(value).shape), True)
         for suffix, what in _SCALES.items():
-            if name.endswith(suffix):
-                yield Found(name.removesuffix(suffix), what, _positive(name, value))
+            if dotted.endswith(suffix):
+                path = dotted.removesuffix(suffix)[1:]
+                fused = suffix == ".weight_scale" or f"{path}.bn.weight" in source  # a ConvBn2d of torch.ao
+                yield Found(path, what, _positive(name, value), None, not fused)
         if name.endswith(_ZERO_POINTS) and as_array(value).any():
             raise CheckpointError(
                 f"{name} is {as_array(value).ravel()[0]}: it rounds around another number than 0",
@@ -116,6 +134,12 @@ def _read(source: Any, largest: float, dtype: str) -> Iterator[Found]:
         if name.endswith(".quant_max") and float(as_array(value).item()) != largest:
             raise _other_type(name, f"{as_array(value).item():g}", dtype)
     yield from _observed(source, largest)
+
+
+def _axis_of(shape: tuple[int, ...]) -> int | None:
+    """Return the dimension of an amax that is as long as its channels, or None where it is alone, or all are 1."""
+    long = [index for index, length in enumerate(shape) if length > 1]
+    return long[0] if len(shape) > 1 and len(long) == 1 else None
 
 
 def _check_steps(source: Mapping[str, Any], path: str, dtype: str) -> None:
@@ -174,7 +198,9 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
     sites = Sites(graph)
     modules = dict(model.named_modules(remove_duplicate=False))
     scales: dict[str, dict[str, np.ndarray]] = {}
-    for path, what, scale in found:
+    found = [_at_layer(one, sites) if one.of_node and one.path not in sites.by_path else one for one in found]
+    weights = {one.path: one for one in found if one.what == "weight"}
+    for path, what, scale, *_ in found:
         if path not in modules:
             raise ArgumentError(
                 f"a scale is of the module {path!r}, which the model has not", *nearest(path, modules, most=3)
@@ -188,6 +214,7 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
         if hasattr(raw, "name") and "output" in scales.get(path, {})
     }
     edges = Edges(graph)
+    left_out = {path for path, own in scales.items() if own.keys() & {"input", "weight"}}
     for path, site in sites.by_path.items():
         own = scales.get(path, {})
         if not site.weights:
@@ -201,13 +228,69 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
         if scale is None and behind is not None:
             scale = scales[behind]["output"]
         if scale is not None and (own.get("weight") is not None or "input" in own or behind is not None):
-            _give(modules[path], site, scale, own.get("weight"), largest)
+            left_out.discard(path)
+            weight = _of_weights(modules[path], site, edges, weights[path], largest) if path in weights else None
+            _give(modules[path], site, scale, weight, largest)
         elif "weight" in own:
             raise ArgumentError(f"{path!r} has a scale for its weights, and none for what it reads")
     for path, own in scales.items():
         if "output" in own:
             modules[path].output_scale = buffer(own["output"].reshape(()))
             modules[path].quant_max = buffer(largest)
+    if left_out:
+        shown = sorted(left_out)
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        warnings.warn(
+            f"scales are left out of {', '.join(map(where, shown[:5]))}{more}, which have no layer with weights: "
+            "what they read is not rounded",
+            stacklevel=3,
+        )
+
+
+def _at_layer(found: Found, sites: Sites) -> Found:
+    """Return a scale for the layer whose path a node's begins with: fused nodes are ``/fc/MatMul/MatMulAddFusion``."""
+    path = found.path
+    while path and path not in sites.by_path:
+        path = path.rpartition(".")[0]
+    return found._replace(path=path) if path else found
+
+
+def _of_weights(module: Module, site: Site, edges: Edges, found: Found, most: float) -> np.ndarray:
+    """Return the scales of a layer's weights as trtnn has them: for output channels, with a BatchNorm folded in.
+
+    Args:
+        module, site: the layer.
+        edges: of the network.
+        found: the scales as others have them.
+        most: the largest number of the type.
+
+    Raises:
+        ArgumentError: they are of input channels, or may be.
+    """
+    path, scale = found.path, found.scale
+    kind = next(edge.kind for edge in edges.layers if edge.name in site.layers)
+    axis = 1 if kind == "DECONVOLUTION" else 0
+    held = getattr(module, "weight", None)
+    own = None if held is None or held.data is None else np.asarray(held.data)
+    if scale.size > 1 and found.axis not in (None, axis):
+        raise ArgumentError(
+            f"the scales of {path!r} are along axis {found.axis} of its weights, whose output channels are axis {axis}",
+            "TensorRT takes one for each output channel: measure them so",
+        )
+    if scale.size > 1 and axis and found.axis is None and own is not None and own.shape[0] == own.shape[1]:
+        raise ArgumentError(
+            f"the scales of {path!r} may be of its input channels or of its output channels, {own.shape[0]} each",
+            f"give them in a shape that tells, such as {(1, own.shape[1], *[1] * (own.ndim - 2))}",
+        )
+    if not found.before_norm or own is None or own.ndim <= axis:
+        return scale
+    largest = np.abs(np.moveaxis(own, axis, 0).reshape(own.shape[axis], -1)).max(1)
+    folded = np.abs(site.weights[0]).max(1)
+    if largest.shape != folded.shape:
+        return scale
+    factor = np.where((largest > 0) & (folded > least_range(most)), folded / np.where(largest > 0, largest, 1), 1)
+    is_folded = bool((np.abs(factor - 1) > 1e-6).any())
+    return (scale * factor).astype(np.float32) if is_folded else scale
 
 
 def returned_by(edges: Edges, name: str, returned: Mapping[str, str]) -> str | None:
@@ -249,8 +332,8 @@ def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | No
 # -- ONNX -------------------------------------------------------------------------------------------------------------
 
 
-def _read_onnx(path: Path, dtype: str) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
-    """Yield the scales of an ONNX file by the path of the module and what they are of.
+def _read_onnx(path: Path, dtype: str) -> Iterator[Found]:
+    """Yield the scales of an ONNX file.
 
     A module's path is the name of its weight without the end, as torch's exporter keeps it; else that of the node,
     ``/model.0/conv/Conv``.
@@ -276,10 +359,11 @@ def _read_onnx(path: Path, dtype: str) -> Iterator[tuple[tuple[str, str], np.nda
     for node in graph.node:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
-        module, scales = _onnx_path(node, makers, arrays), []
+        (module, of_node), scales = _onnx_path(node, makers, arrays), []
         for name in node.input[:2]:
-            maker = makers.get(name)
+            maker, moved = makers.get(name), []
             while maker is not None and maker.op_type in ("Transpose", "Reshape"):
+                moved.append(maker)
                 maker = makers.get(maker.input[0])
             if maker is None or maker.op_type != "DequantizeLinear":
                 break
@@ -292,9 +376,48 @@ def _read_onnx(path: Path, dtype: str) -> Iterator[tuple[tuple[str, str], np.nda
             if kind != _ONNX_TYPES[dtype]:
                 raise _other_type(maker.name or name, kind.replace("float8e4m3fn", "fp8"), dtype)
             scales.append(_positive(maker.input[1], arrays.get(maker.input[1], np.zeros(0))))
+            if scales[-1].size > 1 and len(scales) == 2:
+                _check_onnx_axis(node, moved, maker)
         if len(scales) == 2:
-            yield (module, "input"), scales[0]
-            yield (module, "weight"), scales[1]
+            normed = any(
+                other.op_type == "BatchNormalization" and other.input[0] in node.output for other in graph.node
+            )
+            yield Found(module, "input", scales[0], of_node=of_node)
+            axis = 1 if node.op_type == "ConvTranspose" else 0
+            yield Found(module, "weight", scales[1], axis, normed, of_node)
+
+
+def _check_onnx_axis(node: Any, moved: list[Any], dequantize: Any) -> None:
+    """Check that the scales of weights are along the output channels.
+
+    Args:
+        node: which reads the weights.
+        moved: what moves their dimensions before that, the last first.
+        dequantize: what has the scales.
+
+    Raises:
+        CheckpointError: they are along others, or nothing tells.
+    """
+
+    def attribute(of: Any, name: str, default: Any) -> Any:
+        return next((one.i if not one.ints else list(one.ints) for one in of.attribute if one.name == name), default)
+
+    places = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0 if attribute(node, "transB", 0) else 1, "MatMul": 1}
+    channels = places[node.op_type]
+    for one in moved:
+        if one.op_type == "Reshape":
+            raise CheckpointError(
+                f"{node.name or node.output[0]} reshapes its rounded weights, which have several scales"
+            )
+        order = attribute(one, "perm", [1, 0])
+        channels = order[channels]
+    axis = attribute(dequantize, "axis", 1)
+    if axis != channels:
+        raise CheckpointError(
+            f"{dequantize.name or dequantize.output[0]} has scales along axis {axis}, and the output channels of "
+            f"{node.name or node.output[0]} are axis {channels}",
+            "TensorRT takes one for each output channel",
+        )
 
 
 _ONNX_TYPES = {"int8": "int8", "fp8": "float8e4m3fn"}
@@ -324,10 +447,11 @@ def _onnx_word(data_type: int) -> str:
     return onnx.TensorProto.DataType.Name(data_type).lower()
 
 
-def _onnx_path(node: Any, makers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+def _onnx_path(node: Any, makers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[str, bool]:
+    """Return the path of a node's module, and whether it is of the node's name, not of its weight's."""
     name = node.input[1]
     while name not in arrays and name in makers and makers[name].input:
         name = makers[name].input[0]
     if name in arrays and name.endswith(".weight"):
-        return name.removesuffix(".weight")
-    return ".".join(part for part in node.name.split("/")[:-1] if part)
+        return name.removesuffix(".weight"), False
+    return ".".join(part for part in node.name.split("/")[:-1] if part), True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
@@ -28,6 +29,11 @@ M = TypeVar("M", bound=Module)
 DTYPES = {"int8": int8, "fp8": float8_e4m3fn}
 
 _LAST = {"int8": 1, "fp8": 4}  # layers on the way to a result that are left as they are where nothing is said
+# What is told where no module is quantised that was asked for by one of these.
+_NOTHING = {
+    "auto": "nothing is quantised: the tolerance leaves no module",
+    "fastest": "nothing is quantised: the tolerance leaves no module that is faster so than in fp16",
+}
 _LOOKED_AT_AGAIN = 32  # samples that are kept where weights or the choice of modules depend on them
 _TRIED = 4  # of these, that the choice of modules is tried on, once for each module
 
@@ -140,6 +146,9 @@ def quantize(
                 model, lambda more: declare([*left_out, *glob_paths(more)]), lambda: forget(model), engine_speed
             )
             declare([*left_out, *glob_paths(also)])
+        if automatic and not any(name in module._buffers for module in model.modules() for name in BUFFERS):
+            warnings.warn(_NOTHING[automatic], stacklevel=2)
+            return model
         means = mean_outputs(model, first.kept) if correct_bias else {}
         if adaptive_rounding:
             round_adaptively(model, first.kept)
@@ -213,7 +222,7 @@ def _ranges(sites: Sites, calibration: Calibration, method: str, dtype: DType) -
     ranges = {}
     for names in groups.values():
         seen = calibration.of_group(names)
-        if not seen.largest:
+        if seen.largest <= least_range(largest_of(dtype)):
             path = sites.reader_of(names[0])
             raise ArgumentError(
                 f"{where(path)} reads nothing but zeros in {calibration.samples} samples",
@@ -241,16 +250,29 @@ def _declare(module: Module, site: Site, ranges: dict[str, float], largest: floa
     if site.weights:
         inputs = np.array([ranges[names[0]] for _, names in sorted(site.inputs.items())])
         module.input_scale = buffer((inputs if len(inputs) > 1 else inputs.reshape(())) / largest)
-        module.weight_scale = buffer(weight_ranges(site, largest) / largest)
+        module.weight_scale = scale = buffer(weight_ranges(site, largest) / largest)
+        scale.first_ratio = 1.0  # it holds the largest weights
     if site.products:
         module.product_scale = buffer(np.array([[ranges[a], ranges[b]] for a, b in site.products]) / largest)
     module.quant_max = buffer(largest)
 
 
 def weight_ranges(site: Site, largest: float) -> np.ndarray:
-    """Return the largest magnitude of each output channel of a site's weights; ``largest`` where all are zero."""
+    """Return the largest magnitude of each output channel of a site's weights; ``largest`` where it is as good as 0.
+
+    Raises:
+        ArgumentError: a weight is not finite.
+    """
     channels = np.concatenate([np.abs(weights).max(1) for weights in site.weights])
-    return np.where(channels > 0, channels, largest)  # zeros are exact by any scale
+    finite = np.isfinite(channels)
+    if not finite.all():
+        raise ArgumentError(f"a weight of {where(site.path)} is not finite, in its output channel {np.argmin(finite)}")
+    return np.where(channels > least_range(largest), channels, largest)  # zeros are exact by any scale
+
+
+def least_range(largest: float) -> float:
+    """Return the range whose scale is the least normal number of float32: GPUs take smaller ones as 0."""
+    return largest * float(np.finfo(np.float32).tiny)
 
 
 def buffer(value: Any) -> Buffer:

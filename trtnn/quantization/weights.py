@@ -148,7 +148,7 @@ def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
 
     Returns:
         The paths of the modules whose weights were rounded so: convolutions of one group and linear layers, of up to
-        4608 weights for an output.
+        4608 weights for an output, but for those that several BatchNorms are folded into.
     """
     network = model.trace()
     placement = network.graph.placement
@@ -157,7 +157,7 @@ def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
     pending = {
         path: _width(module)
         for path, module in modules.items()
-        if "weight_scale" in module._buffers and _is_whole(module)
+        if "weight_scale" in module._buffers and _is_whole(module) and _has_one_kernel(module)
     }
     pending = {path: width for path, width in pending.items() if width <= _WIDEST}
     done = []
@@ -185,6 +185,12 @@ def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
                 )
                 done.append(path)
     return done
+
+
+def _has_one_kernel(module: Conv2d | Linear) -> bool:
+    """Whether a module has one layer's weights: one that is called before several BatchNorms has those of each."""
+    scale = module._buffers["input_scale"]
+    return scale is not None and scale.data is not None and scale.data.size == 1
 
 
 def _is_whole(module: Conv2d | Linear) -> bool:

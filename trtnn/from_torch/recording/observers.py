@@ -1,4 +1,4 @@
-"""Modules of torch's quantisation: fake quantisation is computed, and what measures for it is refused."""
+"""Modules of torch's and NVIDIA's quantisation: what rounds is computed, and what measures for it is refused."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ from typing import Any
 
 from torch import nn
 
+#: What the names of NVIDIA's modules begin with.
+NVIDIA = ("modelopt.", "pytorch_quantization.")
 _OFF = "an engine measures nothing: model.apply(torch.ao.quantization.disable_observer)"
+_CALIBRATED = "an engine measures nothing: load_calib_amax() and disable_calib() of each quantiser end a calibration"
 _CALIBRATION = "it measures for a calibration, and an engine stays as it is: convert the module that prepare was given"
 
 
+def is_tensor_quantizer(module: nn.Module | None) -> bool:
+    """Whether a module is a TensorQuantizer of ModelOpt or pytorch-quantization."""
+    kinds = type(module).__mro__
+    return any(kind.__name__ == "TensorQuantizer" and kind.__module__.startswith(NVIDIA) for kind in kinds)
+
+
 def measures(module: nn.Module) -> tuple[str, str] | None:
-    """Return what a module of torch's quantisation measures as it is called, and what to do; None where it does not."""
+    """Return what a module of torch's or NVIDIA's measures as it is called, and what to do; None where it does not."""
+    if is_tensor_quantizer(module):
+        calibrates = module._if_calib and not module._disabled
+        return ("TensorQuantizer that calibrates", _CALIBRATED) if calibrates else None
     observers, fakes = sys.modules.get("torch.ao.quantization.observer"), "torch.ao.quantization.fake_quantize"
     if observers is None or fakes not in sys.modules:
         return None  # nobody made such a module
