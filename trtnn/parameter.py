@@ -153,18 +153,9 @@ class Buffer(Parameter):
         data: an array or a torch tensor, its value where it has one before a state dict is loaded.
         optional: whether a state dict may lack it.
 
-    Attributes:
-        first_ratio, last_ratio: of a ``weight_scale``, the largest |w| / (largest q · scale) of the weights that it
-            came with, and of those of the last trace; None before a trace.
-        is_older: of a ``weight_scale``, whether weights were loaded since, and not traced yet.
-
     Raises:
         ShapeError: a length is no int, or negative, or the data have another shape.
     """
-
-    first_ratio: float | None = None
-    last_ratio: float | None = None
-    is_older: bool = False
 
     def __init__(self, *shape: int | Sequence[int], data: Any = None, optional: bool = False) -> None:
         super().__init__(*shape)

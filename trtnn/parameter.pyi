@@ -510,9 +510,6 @@ class Parameter:
     def where(self, condition: Operand, other: Operand) -> Tensor: ...
 
 class Buffer(Parameter):
-    first_ratio: builtins.float | None
-    last_ratio: builtins.float | None
-    is_older: builtins.bool
     def __init__(
         self, *shape: builtins.int | Sequence[builtins.int], data: Any = None, optional: builtins.bool = False
     ) -> None: ...

@@ -98,6 +98,33 @@ class Placement:
     largest: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass
+class Held:
+    """What a ``weight_scale`` holds of weights, by the largest |w| / (largest q · scale) of them.
+
+    Attributes:
+        first: of the weights that it came with; None before a trace.
+        last: of those of the last trace.
+        is_older: whether weights were loaded since, and not traced yet.
+    """
+
+    first: float | None = None
+    last: float | None = None
+    is_older: bool = False
+
+
+def held_by(scale: Any, anew: bool = False) -> Held:
+    """Return what is noted of a ``weight_scale``, a Buffer that keeps it.
+
+    Args:
+        scale: the buffer.
+        anew: whether it takes other numbers, so that what was noted is forgotten.
+    """
+    if anew or "_held" not in vars(scale):
+        vars(scale)["_held"] = Held()
+    return vars(scale)["_held"]
+
+
 def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:
     """Return what a module declares by its buffers, or None where it has no scale.
 

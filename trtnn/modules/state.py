@@ -15,7 +15,7 @@ from trtnn.arrays import array_of_torch, is_masked_array, is_torch
 from trtnn.checkpoint.prefixes import unwrapped
 from trtnn.checkpoint.state_dict import SHARD, metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
-from trtnn.graph.quantization import BUFFERS
+from trtnn.graph.quantization import BUFFERS, held_by
 from trtnn.parameter import Buffer, Parameter
 
 _MOST_PLACES = 20  # of names whose class is looked up for a message
@@ -58,10 +58,9 @@ def note_new_weights(own: Mapping[str, Parameter], arrays: Sequence[tuple[Parame
     is_learned = any(not isinstance(member, Buffer) and member.data is not array for member, array in arrays)
     for scale in scales:
         if id(scale) in taken and not _same(scale.data, taken[id(scale)]):
-            scale.first_ratio = scale.last_ratio = None
-            scale.is_older = False
+            held_by(scale, anew=True)
         elif scale.data is not None and is_learned:
-            scale.is_older = True
+            held_by(scale).is_older = True
 
 
 def _same(held: np.ndarray | None, other: np.ndarray) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trtnn.errors import ArgumentError
+from trtnn.graph.quantization import held_by
 from trtnn.modules.module import Module
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.spec import Input
@@ -59,13 +60,12 @@ def warn_of_cut_off_weights(modules: Mapping[str, Module], largest: Mapping[str,
     """
     grown: list[str] = []
     for path, ratio in largest.items():
-        scale = modules[path]._buffers["weight_scale"]
-        assert scale is not None  # there would be no ratio
-        if scale.first_ratio is None:
-            scale.first_ratio = 1.0 if scale.is_older else ratio
-        if ratio > max(scale.first_ratio, 1.0) * _GROWN and (scale.is_older or ratio != scale.last_ratio):
+        held = held_by(modules[path]._buffers["weight_scale"])
+        if held.first is None:
+            held.first = 1.0 if held.is_older else ratio
+        if ratio > max(held.first, 1.0) * _GROWN and (held.is_older or ratio != held.last):
             grown.append(f"{path or 'the model'} {ratio:.3g} times")
-        scale.last_ratio, scale.is_older = ratio, False
+        held.last, held.is_older = ratio, False
     if grown:
         more = f" and {len(grown) - 5} more" if len(grown) > 5 else ""
         warnings.warn(

@@ -15,7 +15,7 @@ from trtnn.accuracy.choice import patterns as glob_paths
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, nearest, where
 from trtnn.graph.precision import check_paths
-from trtnn.graph.quantization import BUFFERS, TOLERANCE, largest_of
+from trtnn.graph.quantization import BUFFERS, TOLERANCE, held_by, largest_of
 from trtnn.modules import Module
 from trtnn.network import check_samples
 from trtnn.parameter import Buffer
@@ -250,8 +250,8 @@ def _declare(module: Module, site: Site, ranges: dict[str, float], largest: floa
     if site.weights:
         inputs = np.array([ranges[names[0]] for _, names in sorted(site.inputs.items())])
         module.input_scale = buffer((inputs if len(inputs) > 1 else inputs.reshape(())) / largest)
-        module.weight_scale = scale = buffer(weight_ranges(site, largest) / largest)
-        scale.first_ratio = 1.0  # it holds the largest weights
+        module.weight_scale = buffer(weight_ranges(site, largest) / largest)
+        held_by(module.weight_scale).first = 1.0  # it holds the largest weights
     if site.products:
         module.product_scale = buffer(np.array([[ranges[a], ranges[b]] for a, b in site.products]) / largest)
     module.quant_max = buffer(largest)
