@@ -149,9 +149,11 @@ def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
         return StateDictError(
             f"this looks like {network}, which trtnn has no model for", *shard, "trtnn models lists those that it has"
         )
+    if not state_dict:
+        return StateDictError("the state dict is empty", *shard)
     sample = ", ".join(list(state_dict)[:3])
     return StateDictError(
-        f"no model of trtnn has parameters named like these: {sample or 'none at all'}, ...",
+        f"no model of trtnn has parameters named like these: {sample}, ...",
         *shard,
         f"known: {', '.join(name for _, name in FAMILIES)}; trtnn models lists their models",
     )

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import Pipe
 from multiprocessing.shared_memory import SharedMemory
@@ -16,7 +17,7 @@ from tests.helpers import ONE_TARGET, message_of
 from trtnn import Detector, models
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.examples.digits import PICTURE, WEIGHTS
-from trtnn.several_gpus import VISIBLE, SeveralGpus, _Slot
+from trtnn.several_gpus import VISIBLE, SeveralGpus, _Slot, _Warnings
 from trtnn.vision import read_image
 from trtnn.vision.stream import call, stream
 
@@ -96,13 +97,13 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
     slot = _Slot(0, ThreadPoolExecutor(1))
     try:
         here.send({})
-        assert here.recv() is None
+        assert here.recv() == (None, [])
         answers = []
         for count in (2, 1, 3, 2):
             message, copies = slot.fill(images[:count])
             wait(copies)
             here.send(message)
-            answers.append(here.recv())
+            answers.append(here.recv()[0])
     finally:
         here.close()
         thread.join()
@@ -112,6 +113,46 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
     assert "not this one" in str(answers[1])
     assert isinstance(answers[2], EngineError)
     assert "Unsendable: 1 and 2" in str(answers[2])
+
+
+def test_a_warning_of_several_processes_is_told_once_and_here(tmp_path, images, capfd):
+    """Each process meets scores that are no numbers, at its own number of them."""
+    weights = trtnn.load(WEIGHTS)
+    name, bias = next((name, value) for name, value in weights.items() if name.endswith("m.0.bias"))
+    weights[name] = np.where(np.arange(bias.size) % 15 == 7, np.float32(np.nan), bias)
+    path = tmp_path / "broken.safetensors"
+    trtnn.save(weights, path)
+    for _ in range(2):  # another Detector tells it again
+        way = SeveralGpus({**MAKE, "weights": str(path)}, [0, 1], 2)
+        with pytest.warns(UserWarning, match=r"of \d+ scores are nan or inf") as caught:
+            list(stream(way, iter(images)))
+        assert len(caught) == 1
+        assert caught[0].filename.endswith("heads.py")
+        del way
+    assert "nan or inf" not in capfd.readouterr().err
+
+
+def test_warnings_that_differ_in_their_numbers_alone_are_one():
+    told = _Warnings()
+    texts = ("3 of 9 scores are nan", "4 of 18 scores are nan", "4 of 18 visibilities are nan", "3 of 9 scores are nan")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for text in texts:
+            told.tell([(text, RuntimeWarning, "heads.py", 3)])
+    assert [str(one.message) for one in caught] == [texts[0], texts[2]]
+    assert {(one.category, one.filename, one.lineno) for one in caught} == {(RuntimeWarning, "heads.py", 3)}
+
+
+def test_a_warning_that_is_an_error_is_the_batch_s(images, expected):
+    way = SeveralGpus(MAKE, [0], 2)
+    batch = way.compute(way.prepare(images[:2], 0))
+    batch.answered.wait()
+    batch.told = [("7 of 9 scores are nan", UserWarning, "heads.py", 3)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="7 of 9"):
+            way.finish(batch)
+    check(call(way, images), expected)  # and the next goes on
 
 
 def test_a_process_that_ends(images):

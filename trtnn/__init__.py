@@ -69,7 +69,7 @@ _LATER = {
 
 def __getattr__(name: str) -> _Any:
     if name == "__version__":
-        value = _importlib.import_module("importlib.metadata").version("trtnn")
+        value = _importlib.import_module("trtnn.digest").own_version()
     elif name in _LATER:
         module = _importlib.import_module(_LATER[name] or f"trtnn.{name}")
         value = getattr(module, name) if _LATER[name] else module

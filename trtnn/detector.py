@@ -177,13 +177,17 @@ class Detector:
             if can_install:
                 warnings.warn(f"images are prepared on the CPU: {reason}", stacklevel=3)
         elif device == "cuda":
-            raise ArgumentError('device="cuda" needs an Engine', f"received: {source!r}, which computes on the CPU")
+            raise ArgumentError(
+                'device="cuda" needs an Engine', f"received: a {type(source).__name__}, which computes on the CPU"
+            )
         return OnCpu(self._network, self.pipeline, self.thresholds)
 
     def _spread(self, source: Any, device: str | None, devices: Sequence[int], pipeline: str | None) -> Steps:
         """Return the way over several GPUs."""
         if not isinstance(source, Engine):
-            raise ArgumentError("devices=... needs an Engine", f"received: {source!r}, which computes on the CPU")
+            raise ArgumentError(
+                "devices=... needs an Engine", f"received: a {type(source).__name__}, which computes on the CPU"
+            )
         from trtnn.several_gpus import SeveralGpus
 
         make = {"pipeline": pipeline, "device": device, **self.thresholds}

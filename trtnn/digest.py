@@ -1,8 +1,9 @@
-"""What tells one content from another."""
+"""What tells one content from another, and this package from its other versions."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import Any
 
 _BYTES = 20
@@ -14,3 +15,14 @@ def digest(*parts: Any) -> str:
     for part in parts:
         whole.update(part)
     return whole.hexdigest()
+
+
+@cache
+def own_version() -> str:
+    """Return the version of trtnn that is installed, ``"unknown"`` of a clone that is not."""
+    from importlib.metadata import PackageNotFoundError, version  # not imported with trtnn, for it takes long
+
+    try:
+        return version("trtnn")
+    except PackageNotFoundError:
+        return "unknown"

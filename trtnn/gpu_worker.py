@@ -7,6 +7,7 @@ import ctypes
 import os
 import pickle
 import sys
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing import resource_tracker
@@ -20,7 +21,7 @@ from trtnn.cuda import call, gpus, use_first_gpu
 from trtnn.detector import Detector
 from trtnn.engine.engine import Engine
 from trtnn.errors import EngineError
-from trtnn.several_gpus import KEY, UNDER_WAY
+from trtnn.several_gpus import KEY, UNDER_WAY, Told
 
 
 def make_detector(engine: str | None = None, weights: str | None = None, **options: Any) -> Detector:
@@ -75,14 +76,22 @@ def _address(memory: SharedMemory) -> ctypes.c_void_p:
 
 
 def serve(connection: Connection) -> None:
-    """Make a detector of what comes first, and detect in batch after batch; a few are under way at once."""
+    """Make a detector of what comes first, and detect in batch after batch; a few are under way at once.
+
+    Warnings go with the next answer: the other process tells them.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        _serve(connection, caught)
+
+
+def _serve(connection: Connection, caught: list[warnings.WarningMessage]) -> None:
     try:
         detector = make_detector(**connection.recv())
         steps, views = detector._steps, _Views()
     except BaseException as error:
-        connection.send(_sendable(error))
+        connection.send((_sendable(error), _taken(caught)))
         return
-    connection.send(None)
+    connection.send((None, _taken(caught)))
     under_way: deque[Any] = deque()
     while True:
         while len(under_way) < UNDER_WAY and (not under_way or connection.poll()):
@@ -99,7 +108,17 @@ def serve(connection: Connection) -> None:
             answer = begun if isinstance(begun, BaseException) else steps.finish(begun)
         except Exception as error:
             answer = _sendable(error)
-        connection.send(answer)
+        connection.send((answer, _taken(caught)))
+
+
+def _taken(caught: list[warnings.WarningMessage]) -> list[Told]:
+    """Take the warnings that were caught; categories are Python's own, which the other process has."""
+    taken = []
+    while caught:
+        one = caught.pop(0)
+        category = next(base for base in one.category.__mro__ if base.__module__ == "builtins")
+        taken.append((str(one.message), category, one.filename, one.lineno))
+    return taken
 
 
 def _sendable(error: BaseException) -> BaseException:

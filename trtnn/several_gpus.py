@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import secrets
 import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -42,6 +44,8 @@ _COPIERS = 16  # threads, which several batches share
 
 # The number of a slot, its shared memory's name, and where each image lies, in its shape.
 _Message = tuple[int, str, list[tuple[int, tuple[int, ...]]]]
+# A warning: its text, category, file and line.
+Told = tuple[str, type[Warning], str, int]
 
 
 class SeveralGpus:
@@ -65,7 +69,8 @@ class SeveralGpus:
         self.batch = batch
         self.in_flight = UNDER_WAY * len(devices)
         self._copiers = ThreadPoolExecutor(_COPIERS, "trtnn-copy")
-        self._workers = [_Worker(make, device, self._copiers) for device in devices]
+        told = _Warnings()
+        self._workers = [_Worker(make, device, self._copiers, told) for device in devices]
         for worker in self._workers:
             worker.wait_until_ready()
         self._turns = itertools.cycle(self._workers)
@@ -96,6 +101,20 @@ class SeveralGpus:
         return computed.receive()
 
 
+class _Warnings:
+    """The warnings of all processes of a Detector, each told once, in this process."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, object] = {}  # by the text, whose numbers are one process's own
+
+    def tell(self, told: Sequence[Told]) -> None:
+        """Warn of what no process has warned of before."""
+        for text, category, file, line in told:
+            mine = object()
+            if self._first.setdefault(re.sub(r"\d+", "#", text), mine) is mine:
+                warnings.warn_explicit(text, category, file, line)
+
+
 class _Batch:
     """A batch on its way to a process, and back."""
 
@@ -104,6 +123,7 @@ class _Batch:
         self._message, self._copies = self._slot.fill(images)
         self.answered = threading.Event()
         self.answer: Any = None
+        self.told: Sequence[Told] = ()
 
     def send(self) -> None:
         for copy in self._copies:
@@ -113,6 +133,7 @@ class _Batch:
     def receive(self) -> list[Detections]:
         self.answered.wait()
         self._worker.give_back(self._slot)
+        self._worker.warnings.tell(self.told)
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
@@ -156,10 +177,11 @@ class _Worker:
         make: what it makes its detector of.
         device: the index of its GPU.
         copiers: threads that copy images.
+        warnings: of all processes.
     """
 
-    def __init__(self, make: Mapping[str, Any], device: int, copiers: ThreadPoolExecutor) -> None:
-        self.device, self._copiers = device, copiers
+    def __init__(self, make: Mapping[str, Any], device: int, copiers: ThreadPoolExecutor, warnings: _Warnings) -> None:
+        self.device, self._copiers, self.warnings = device, copiers, warnings
         visible = os.environ.get(VISIBLE)
         names = visible.split(",") if visible else None
         if names is not None and device >= len(names):
@@ -205,18 +227,19 @@ class _Worker:
         self._connection = accepted[0]
         self._listener.close()
         self._connection.send(self._make)
-        answer = self._received()
+        answer, told = self._received()
+        self.warnings.tell(told)
         if isinstance(answer, BaseException):
             self._end()
             raise answer
         threading.Thread(target=_listen, args=(self._connection, self._sent, self.device), daemon=True).start()
 
-    def _received(self) -> Any:
+    def _received(self) -> tuple[Any, Sequence[Told]]:
         assert self._connection is not None
         try:
             return self._connection.recv()
         except (EOFError, OSError):
-            return _ended(self.device)
+            return _ended(self.device), ()
 
     def slot(self) -> _Slot:
         """Return memory for a batch."""
@@ -247,16 +270,16 @@ def _listen(connection: Connection, sent: deque[_Batch], device: int) -> None:
     """Hand each answer to the batch that it is of, until the process ends."""
     while True:
         try:
-            answer = connection.recv()
+            answer, told = connection.recv()
         except (EOFError, OSError):
             while sent:
                 _answer(sent.popleft(), _ended(device))
             return
-        _answer(sent.popleft(), answer)
+        _answer(sent.popleft(), answer, told)
 
 
-def _answer(sent: _Batch, answer: Any) -> None:
-    sent.answer = answer
+def _answer(sent: _Batch, answer: Any, told: Sequence[Told] = ()) -> None:
+    sent.answer, sent.told = answer, told
     sent.answered.set()
 
 

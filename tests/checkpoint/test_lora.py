@@ -98,6 +98,29 @@ def test_shapes_that_contradict_the_adapter_leave_square_ones_open(tmp_path):
     assert_close(merge_lora(state, only)["head.weight"], expected)
 
 
+def test_square_layers_of_a_model_that_has_linear_and_conv1d(tmp_path):
+    """PEFT finds out for each layer how its weights lie, and writes down that of the last one it came to."""
+    state = {
+        **{"fc.weight": random(5, 7), "fc.bias": random(5), "c_fc.weight": random(7, 5), "c_fc.bias": random(5)},
+        **{
+            "a.weight": random(7, 7),
+            "b.weight": random(7, 7, seed=1),
+            "norm.weight": random(7),
+            "norm.bias": random(7),
+        },
+    }
+    both = write(tmp_path / "both", {**linear("a", 7, 7), **linear("b", 7, 7)})
+    with pytest.raises(StateDictError, match=r"has Linear layers and Conv1D's.*\n.*either: a\n.*either: b\n.*unload"):
+        merge_lora(state, both)
+    for left_out in ("fc", "c_fc"):  # of one kind alone, none lies the other way
+        some = {name: value for name, value in state.items() if name.partition(".")[0] != left_out}
+        assert not np.array_equal(merge_lora(some, both)["a.weight"], state["a.weight"])
+    single = write(tmp_path / "single", linear("a", 7, 7))  # which is the last
+    factors = linear("a", 7, 7)
+    expected = state["a.weight"] + 6 / 4 * factors["a.lora_B.weight"] @ factors["a.lora_A.weight"]
+    assert_close(merge_lora(state, single)["a.weight"], expected)
+
+
 def test_ranks_and_alphas_by_layer(tmp_path):
     factors = {**linear("x.q", 5, 7, rank=2), **linear("x.k", 5, 7), **linear("xq", 5, 7)}
     state = {f"{name}.weight": torch.zeros(5, 7) for name in ("x.q", "x.k", "xq")}

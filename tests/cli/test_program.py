@@ -17,6 +17,7 @@ import trtnn
 from tests import ROOT
 from tests.cli.parsing import check_parses
 from trtnn.cli import app
+from trtnn.digest import own_version
 from trtnn.errors import ArgumentError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 
@@ -64,6 +65,14 @@ def test_help_has_two_names(run, option):
 def test_the_version(run):
     assert run("--version") == (0, f"trtnn {trtnn.__version__}\n", "")
     assert trtnn.__version__ == importlib.metadata.version("trtnn")
+
+
+def test_a_clone_that_is_not_installed_has_no_version(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert own_version.__wrapped__() == "unknown"
 
 
 def test_without_a_command_there_is_help(run):
@@ -311,3 +320,41 @@ def test_a_bug_keeps_its_traceback(run, monkeypatch):
 def test_a_warning_is_a_line(run, monkeypatch):
     monkeypatch.setattr("trtnn.load", lambda path: warnings.warn("slow [disk]", stacklevel=1) or {})
     assert run("inspect", WEIGHTS).err == "warning: slow [disk]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["inspect", WEIGHTS, "--json"], "file of JSON"),
+        (["models", "yolo11n", "--json"], "file of JSON"),
+        (["profile", "a.engine", "--layer-info"], "file of JSON"),
+        (["view", "yolo11n", "--output"], "page of HTML"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_no_file_of_another_kind_is_replaced(run, tmp_path, monkeypatch, arguments, kind):
+    """``trtnn inspect --json weights.pt`` reads as if --json were a flag, and cost the weights."""
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"PK\x03\x04 of a checkpoint")
+    done = run(*arguments, path)
+    assert done.code != 0
+    words = " ".join(done.err.split())
+    assert f"{path} is there, and is no {kind}: it would be lost" in words
+    assert path.read_bytes() == b"PK\x03\x04 of a checkpoint"
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("trtnn.cli.options.open_regular", refused)
+    assert "would be lost: Permission denied" in " ".join(run(*arguments, path).err.split())
+
+
+def test_a_file_of_the_same_kind_is_replaced(run, tmp_path):
+    for before in (b"", b" [1]", b'{"a": 1}'):
+        path = tmp_path / "out.json"
+        path.write_bytes(before)
+        assert run("inspect", WEIGHTS, "--json", path).code == 0
+        assert "model.0.conv.weight" in path.read_text()
+    page = tmp_path / "page.html"
+    for _ in range(2):
+        assert run("view", WEIGHTS, "--size", 64, "-o", page).code == 0

@@ -18,6 +18,7 @@ from trtnn.cli.results import Coco, Csv, Json, Result, Yolo
 from trtnn.cli.written import MARKER, GrowingFile, ResultFolder
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.vision import COCO, COCO_91, Detections, read_image
+from trtnn.vision.names import read_names
 
 REFERENCE = ["--weights", WEIGHTS, "--reference", "--size", 320]
 SMALL = ["--weights", WEIGHTS, "--reference", "--size", 32]
@@ -142,6 +143,13 @@ def test_yolo_s_labels_are_parts_of_the_image(folder):
     assert (folder.path / "classes.txt").read_text().splitlines() == NAMES
     writer.add(result(count=0))
     assert (folder.path / "labels" / "7.txt").read_text() == ""
+
+
+def test_a_name_is_a_line_of_classes_txt_whatever_is_in_it(folder):
+    Yolo(folder, ["two\nlines", "a\rb", "tab\there", "\udcff", "plain one"])
+    lines = (folder.path / "classes.txt").read_bytes().decode().splitlines()
+    assert lines == ["two\\nlines", "a\\rb", "tab\\there", "\\udcff", "plain one"]
+    assert read_names(folder.path / "classes.txt") == lines
 
 
 def test_rows_of_csv(folder):
@@ -292,6 +300,58 @@ def test_no_file_of_results_that_is_not_ours_is_overwritten(run, tmp_path, name)
     assert path.read_bytes() == b"mine"
 
 
+def test_a_run_replaces_the_results_of_an_earlier_one_in_each_format(run, tmp_path, film):
+    """Labels too, of pictures and of frames that it has not; what was changed, or is another's, is kept and named."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in "abc":
+        shutil.copy(PICTURE, photos / f"{name}.jpg")
+    assert run("detect", photos, film, *SMALL, *ALL, "-o", out).code == 0
+    labels = out / "labels"
+    paths = {path.relative_to(labels).as_posix() for path in labels.rglob("*.txt")}
+    assert paths == {"a.txt", "b.txt", "c.txt", *(f"film/{frame:06}.txt" for frame in range(3))}
+    (labels / "b.txt").write_text("3 0.5 0.5 0.1 0.1\n")
+    (labels / "mine.txt").write_text("")
+    (labels / "notes").write_text("")
+    second = run("detect", photos / "a.jpg", *SMALL, *ALL, "-o", out)
+    assert second.code == 0
+    assert {path.name for path in labels.rglob("*") if path.is_file()} == {"a.txt", "b.txt", "mine.txt", "notes"}
+    assert (labels / "b.txt").read_text() == "3 0.5 0.5 0.1 0.1\n"
+    words = " ".join(second.err.split())
+    assert f"4 label files of an earlier run removed, of other pictures: {labels / 'c.txt'}, " in words
+    assert f"2 label files kept that detect did not write as it is: {labels / 'b.txt'}, {labels / 'mine.txt'}" in words
+    for rows in (report(out), json.loads((out / "coco_images.json").read_text())["images"]):
+        assert len(rows) == 1
+    assert (out / "c.jpg").exists()  # it was drawn, and is nothing that is read as a whole
+
+
+def test_labels_are_called_as_their_pictures_and_where_two_would_have_one_it_is_said(run, tmp_path, film):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("a.jpg", "b.jpg", "b.jpeg"):
+        shutil.copy(PICTURE, photos / name)
+    shutil.copy(film, photos / "a.avi")  # a folder of frames stands beside the file of labels
+    shutil.copy(film, photos / "c.avi")
+    shutil.copy(film, photos / "c.mkv")
+    done = run("detect", photos, *SMALL, "--format", "yolo", "--no-draw", "-o", out)
+    assert done.code == 0
+    names = {path.relative_to(out / "labels").as_posix() for path in (out / "labels").rglob("*.txt")}
+    frames = [f"{number:06}.txt" for number in range(3)]
+    videos = {f"{folder}/{frame}" for folder in ("a", "c", "c-2") for frame in frames}
+    assert names == {"a.txt", "b.txt", "b-2.txt", *videos}
+    words = " ".join(done.err.split())
+    assert "2 sources with labels of another name, since two would have one: " in words
+    assert f"{photos / 'b.jpg'}: b-2.txt, {photos / 'c.mkv'}: c-2.txt" in words
+
+
+def test_a_run_of_the_same_says_nothing_of_labels(run, tmp_path, film):
+    for _ in range(2):
+        done = run("detect", PICTURE, film, *SMALL, "--format", "yolo", "-o", tmp_path / "out")
+        assert (done.code, done.err) == (0, "")
+    assert run("detect", PICTURE, *SMALL, "--format", "csv", "-o", tmp_path / "out").code == 0
+    assert len(list((tmp_path / "out" / "labels").rglob("*.txt"))) == 4  # those of a format that this run has not
+
+
 # -- sources ----------------------------------------------------------------------------------------------------------
 
 
@@ -334,9 +394,20 @@ def test_several_sources_each_once(run, tmp_path, film):
     album.mkdir()
     shutil.copy(PICTURE, album / "a.jpg")
     (tmp_path / "list.txt").write_text(f"album/a.jpg\n{PICTURE}\n")
-    done = run("detect", album, tmp_path / "list.txt", f"{album}/*.jpg", film, *SMALL, "-o", tmp_path / "out")
+    again = album / ".." / "album" / "a.jpg"
+    done = run("detect", album, tmp_path / "list.txt", f"{album}/*.jpg", again, film, *SMALL, "-o", tmp_path / "out")
     assert (done.code, done.err) == (0, "")
     assert list(report(tmp_path / "out")) == [str(album / "a.jpg"), str(PICTURE), *(f"{film}#{i}" for i in range(3))]
+
+
+def test_two_links_to_one_picture_are_two_sources_and_empty_text_is_none(run, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).symlink_to(PICTURE)
+    assert run("detect", tmp_path / "a.jpg", tmp_path / "b.jpg", *SMALL, "-o", tmp_path / "out").code == 0
+    assert len(report(tmp_path / "out")) == 2
+    done = run("detect", "", *SMALL, "-o", tmp_path / "other")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: a source is empty text\n")
 
 
 def test_what_ends_early_or_is_none_is_named_and_the_rest_kept(run, tmp_path, film):

@@ -171,6 +171,26 @@ def test_an_image_that_cannot_be_read_is_left_out_and_named(run, yolo, tmp_path)
     assert sum(row["boxes"] for row in report["classes"]) == 11  # of the first alone
 
 
+def test_the_results_take_no_place_of_the_annotations(run, coco, yolo):
+    before = coco.read_bytes()
+    for data in (coco, coco.parent):
+        done = run("val", WEIGHTS, *REFERENCE, "--data", data, "--images", yolo / "images", "--json", coco)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"error: the results would take the place of {coco}\n")
+    assert coco.read_bytes() == before
+
+
+def test_an_image_whose_annotations_lie_on_their_side(run, coco, yolo, tmp_path):
+    content = json.loads(coco.read_text())
+    height, width = scenes()[0][0].shape[:2]
+    content["images"][0] |= {"height": width, "width": height}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    done = run("val", WEIGHTS, *REFERENCE, "--data", tmp_path / "a.json", "--images", yolo / "images")
+    assert done.code == 1
+    words = f"and it has {height}×{width}, as its EXIF turns it, or they have them in the other order"
+    assert words in done.err
+
+
 def test_an_image_of_another_size_than_its_annotations_is_left_out_and_named(run, coco, yolo, tmp_path):
     content = json.loads(coco.read_text())
     height, width = scenes()[0][0].shape[:2]
@@ -183,7 +203,7 @@ def test_an_image_of_another_size_than_its_annotations_is_left_out_and_named(run
     assert done.code == 1
     assert done.err.startswith(
         f"skipped: {yolo / 'images' / '1.png'} is not of the size that its annotations are of\n"
-        f"  they say {height}×{width}, and it has {(height + 1) // 2}×{(width + 1) // 2}"
+        f"  they say height and width are {height}×{width}, and it has {(height + 1) // 2}×{(width + 1) // 2}\n"
     )
     report = json.loads((tmp_path / "b.json").read_text())
     assert report["images"] == 2

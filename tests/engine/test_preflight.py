@@ -32,6 +32,7 @@ def test_where_all_fits():
         ("tensorrt=10.1", "the version there is 10.1:", "pip install tensorrt==10.13.0.35"),
         ("tensorrt_rtx=1.7", "the TensorRT there is tensorrt_rtx 1.7", "pip install tensorrt==10.13.0.35"),
         ("sm86, driver=440.33", "the driver there is 440.33, and sm86 needs 455 or later", ""),
+        ("driver=440", "the driver there is 440, and tensorrt needs 450 or later, of CUDA 11", ""),
         ("sm86,memory=1.5MB", "its plan has 2.0 MB, and 1.5 MB of memory are free there", ""),
     ],
 )
@@ -58,6 +59,25 @@ def test_engines_of_rtx_are_built_anywhere():
     found = engine("tensorrt_rtx", "1.7.1.116").can_run("sm120,driver=550")
     assert found.build == ('build for it, on any machine: compile(targets=("sm120",)), or --target sm120',)
     assert "the driver there is 550, and sm120 needs 570 or later" in found.problems
+    rtx = engine("tensorrt_rtx", "1.7.1.116")
+    assert rtx.can_run("sm86,driver=470").problems == (
+        "the driver there is 470, and tensorrt_rtx needs 525 or later, of CUDA 12",
+    )
+
+
+@pytest.mark.parametrize(
+    ("backend", "driver", "words"),
+    [
+        ("tensorrt", 470, "CUDA 11 needs 450, CUDA 12 needs 525, CUDA 13 needs 580 or later"),
+        ("tensorrt_rtx", 550, "CUDA 12 needs 525, CUDA 13 needs 580 or later"),
+        ("tensorrt_rtx", 580, None),
+    ],
+)
+def test_what_a_driver_leaves_open(backend, driver, words):
+    found = engine(backend).can_run(f"sm86,driver={driver}")
+    assert found
+    told = [line for line in found.unknown if "which CUDA" in line]
+    assert told == ([f"which CUDA its TensorRT is of: {words}"] if words else [])
 
 
 def test_hardware_compatible_engines():
@@ -118,6 +138,7 @@ def test_a_plan_that_nothing_describes():
         ("driver=new", "'driver=new' tells nothing"),
         ("memory=8", "such as sm86,driver=550,tensorrt=10.13,memory=8GB"),
         ("sm86,sm89", "'sm89' tells the gpu a second time"),
+        (86, "a machine is told by a text, not by 86"),
     ],
 )
 def test_what_tells_of_no_machine(there, words):

@@ -113,7 +113,7 @@ def test_the_key_is_of_sources_options_version_and_architecture(monkeypatch, tmp
         changed.setattr(trtnn.kernels, "_OPTIONS", {**trtnn.kernels._OPTIONS, "fma": True})
         paths.add(cache_path("preprocessing", "sm_90"))
     with monkeypatch.context() as changed:
-        changed.setattr(trtnn.kernels.importlib.metadata, "version", lambda name: "99")
+        changed.setattr(trtnn.kernels, "own_version", lambda: "99")
         paths.add(cache_path("preprocessing", "sm_90"))
     for path in trtnn.kernels.SOURCES.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

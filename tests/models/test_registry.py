@@ -182,11 +182,18 @@ def test_a_name_that_is_nearly_right(name, nearest):
     assert f"\n  nearest: {nearest}\n" in message_of(ArgumentError, models.create, name)
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("yolo11", "yolo11n, yolo11s, yolo11m, yolo11l, yolo11x"), ("RTDETR_v2", "rtdetr_v2_r18, ")]
+)
+def test_a_name_without_a_size(name, sizes):
+    assert f"\n  begin with it: {sizes}" in message_of(ArgumentError, models.create, name)
+
+
 def test_a_state_dict_of_no_known_family():
     message = message_of(StateDictError, models.from_state_dict, {"a": np.zeros(2), "b": np.zeros(2)})
     assert message.startswith("no model of trtnn has parameters named like these: a, b")
     assert f"known: {', '.join(name for _, name in models.FAMILIES)}; trtnn models lists their models" in message
-    assert "none at all" in message_of(StateDictError, models.from_state_dict, {})
+    assert message_of(StateDictError, models.from_state_dict, {}) == "the state dict is empty"
     assert models.identify({}) is models.describe({}) is None
 
 

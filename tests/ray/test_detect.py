@@ -13,6 +13,7 @@ from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.ray import Detect
 from trtnn.vision import read_image
 from trtnn.vision.images import encode_image
+from trtnn.vision.sources import Frame, Source
 
 INPUTS = {"images": (2, 3, 160, 160)}
 
@@ -90,8 +91,32 @@ def test_what_is_no_image_is_a_row_with_an_error(detect, images, expected):
     assert errors[3]
     assert [len(scores) for scores in table.column("scores").to_pylist()] == [0, len(expected[0]), 0, 0]
     assert table.column("height").to_pylist() == [None, images[0].shape[0], None, None]
-    missing = detect({"photo": np.array(["none.png", "nothing://a/b", "memory://none.png"])})
-    assert [bool(error) for error in missing.column("error").to_pylist()] == [True] * 3
+    missing = detect({"photo": ["none.png", "nothing://a/b", "memory://none.png", "a\0.png", "x" * 5000]})
+    assert [bool(error) for error in missing.column("error").to_pylist()] == [True] * 5
+    assert "null byte" in missing.column("error").to_pylist()[3]
+
+
+def test_an_address_of_a_video_is_a_row_with_an_error(detect, monkeypatch):
+    """Its first frame would else be taken for a picture."""
+    video = Source("http://a/film", lambda most: iter([Frame(np.zeros((9, 9, 3), np.uint8), 0)]))
+    monkeypatch.setattr(trtnn.ray.detect, "find_sources", lambda place: [video])
+    (row,) = detect({"photo": np.array(["http://a/film"])}).to_pylist()
+    assert row["error"].startswith("http://a/film is a video, and a row has one picture\n")
+    assert row["height"] is None
+
+
+def test_what_a_file_system_raises_is_the_row_s(detect, monkeypatch):
+    """botocore's and aiohttp's errors are neither OSErrors nor ValueErrors."""
+
+    class NoCredentialsError(Exception):
+        pass
+
+    def refused(*arguments):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr("fsspec.open", refused)
+    (error,) = detect({"photo": np.array(["memory://a.png"])}).column("error").to_pylist()
+    assert error == "cannot read the picture memory://a.png: NoCredentialsError: Unable to locate credentials"
 
 
 def test_arrays_that_are_no_uint8_images_are_rows_with_an_error(detect, images):
@@ -105,9 +130,30 @@ def test_arrays_that_are_no_uint8_images_are_rows_with_an_error(detect, images):
     assert sizes == [len(small), 7]
 
 
-def test_paths_of_any_type_of_text_are_kept(detect):
-    table = detect(pa.table({"photo": pa.array(["none.png"], pa.large_string())}))
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_paths_of_any_type_of_text_are_kept(detect, kind):
+    table = detect(pa.table({"photo": pa.array(["none.png"]).cast(kind)}))
     assert table.column("photo").to_pylist() == ["none.png"]
+
+
+def test_paths_of_pathlib_are_read_and_kept_as_text(detect, images, expected, tmp_path):
+    pytest.importorskip("ray.data")
+    from ray.data.extensions.object_extension import ArrowPythonObjectArray
+
+    paths = [tmp_path / f"{index}.png" for index in range(2)]
+    for path, image in zip(paths, images, strict=False):
+        trtnn.vision.write_image(path, image)
+    table = detect(pa.table({"photo": ArrowPythonObjectArray.from_objects(paths)}))
+    check(table, expected[:2], images[:2])
+    assert table.column("photo").to_pylist() == list(map(str, paths))
+
+
+@pytest.mark.parametrize("name", trtnn.ray.detect.COLUMNS)
+def test_rows_that_have_a_column_of_a_result_are_refused(detect, name):
+    """They would be lost: a data set's own labels and sizes are often called so."""
+    message = message_of(ArgumentError, detect, {"photo": np.array(["none.png"]), name: np.arange(1)})
+    assert message.startswith(f"these rows have {name} already, and what is detected is called so\n")
+    assert f"rows.rename_columns({{'{name}': 'own_{name}'}})" in message
 
 
 def test_an_image_that_cannot_be_prepared_is_a_row_with_an_error(images):

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,8 +201,21 @@ def test_detect_by_ray(images, folder, expected, tmp_path, monkeypatch, capfd):
     ]  # fmt: skip
     monkeypatch.setattr(trtnn.cli.ray, "Job", functools.partial(Job, part=8))
     monkeypatch.setattr(sys, "argv", ["trtnn", *arguments])
-    main()
+    # Among pictures a video, or a name that is no text, is named and left out; it is no reason to do nothing.
+    film, odd = folder / "film.mp4", Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg"))
+    film.touch()
+    odd.touch()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        film.unlink()
+        odd.unlink()
     out, err = capfd.readouterr()
+    assert ended.value.code == 1
+    assert f"skipped: --ray takes pictures, and not {film}" in err
+    assert "caf\\udce9.jpg' is not UTF-8, and --ray's results hold no other text" in err
+    assert f"4 of {COUNT + 2} sources could not be read" in err
     assert f"{COUNT} pictures, {sum(map(len, expected.values()))} detections: {output}" in out
     assert "2 pictures could not be read" in err
     detections = json.loads((output / "detections.json").read_text())
@@ -214,12 +228,15 @@ def test_detect_by_ray(images, folder, expected, tmp_path, monkeypatch, capfd):
 
     # The same command goes on where parts are missing, and counts what all of them hold.
     os.remove(output / "part-000001.parquet")
-    main()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
     out, err = capfd.readouterr()
     assert "10 pictures of 18 are done already" in err
     total = sum(map(len, expected.values()))
     assert f"{COUNT} pictures (8 of them in this run), {total} detections: {output}" in out
     assert "2 pictures could not be read" in err
+    assert f"2 of {COUNT} pictures could not be read" in err
 
     for more, words in (
         (["--draw", "png"], "--ray draws no pictures"),
@@ -242,3 +259,15 @@ def test_detect_by_ray(images, folder, expected, tmp_path, monkeypatch, capfd):
     with pytest.raises(SystemExit):
         main()
     assert "--names gives 2 names for 10 classes" in capfd.readouterr().err
+
+
+def test_links_keep_their_own_names(tmp_path, monkeypatch):
+    """As Hugging Face's cache has them: the files themselves are called by their digests."""
+    (tmp_path / "blob").touch()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).symlink_to(tmp_path / "blob")
+    monkeypatch.chdir(tmp_path)
+    places = [
+        trtnn.cli.ray._image_of(name, Path(name)) for name in ("a.jpg", "b.jpg", "../" + tmp_path.name + "/a.jpg")
+    ]
+    assert places == [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "a.jpg")]

@@ -97,6 +97,10 @@ def test_where_coco_s_images_are(tmp_path, place):
             {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 10**400]}]},
             "a bbox is four numbers",
         ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [9, 9, -5, 7]}]},
+            r"a bbox is x, y, width and height, and \[9, 9, -5, 7\] has one below 0",
+        ),
     ],
 )
 def test_damaged_annotations(coco, changes, words):
@@ -143,6 +147,26 @@ def test_labels_beside_images_and_lists_of_images(yolo):
         assert [image.path.name for image in data.images] == (["a.png", "b.png"] if "[" in value else ["a.png"])
 
 
+def test_a_list_whose_images_are_not_there_as_seen_from_it(yolo):
+    (yolo / "lists").mkdir()
+    for text, words in (("images/val/a.png\n", "such as .*lists/images/val/a.png"), ("\n", "it is empty")):
+        (yolo / "lists" / "some.txt").write_text(text)
+        (yolo / "data.yaml").write_text("val: lists/some.txt\nnames: [cat, dog]\n")
+        with pytest.raises(ArgumentError, match=rf"some\.txt names no image that is there\n  {words}"):
+            read_dataset(yolo)
+
+
+def test_a_label_that_stands_twice_counts_once_with_a_warning(yolo):
+    for name in "ab":
+        (yolo / "labels" / "val" / f"{name}.txt").write_text(
+            "1 0.5 0.5 0.2 0.4\n0 0.5 0.5 0.2 0.4\n1 0.50 0.5 0.2 0.4\n"
+        )
+    with pytest.warns(UserWarning, match=r"2 labels stand in their file twice .*such as .*a\.txt:3") as caught:
+        data = read_dataset(yolo)
+    assert len(caught) == 1
+    assert [image.categories.tolist() for image in data.images] == [[1, 0], [1, 0]]
+
+
 def with_keypoints(yolo, shape, numbers):
     (yolo / "labels" / "val" / "a.txt").write_text(f"1 0.5 0.5 0.2 0.4 {' '.join(map(str, numbers))}\n")
     text = f"val: images/val\nnames: [cat, dog]\nkpt_shape: {shape}\n"
@@ -176,6 +200,71 @@ def test_key_points_that_do_not_fit(yolo, shape, measured, words):
     with_keypoints(yolo, shape, [0.1, 0.2, 0.9, 0.8])
     with pytest.raises(ArgumentError, match=words):
         read_dataset(yolo, measured=measured)
+
+
+def key_point_lines(rng, each, count=40):
+    """Lines as of people: boxes in the image, most points in them, some a bit outside, some not labelled."""
+    lines = []
+    for _ in range(count):
+        size = rng.uniform(0.05, 0.4, 2)
+        centre = rng.uniform(size / 2, 1 - size / 2)
+        points = centre + rng.uniform(-0.5, 0.5, (6, 2)) * size
+        points[rng.random(6) < 0.2] = 0
+        if rng.random() < 0.2:
+            points[0] = centre + size  # outside
+        columns = [points] if each == 2 else [points, np.ones((6, 1))]
+        lines.append([*centre, *size, *np.concatenate(columns, axis=1).clip(0, 1).ravel()])
+    return lines
+
+
+def outline_lines(rng, points, count=40):
+    """Lines of polygons with as many corners each, around their middles."""
+    lines = []
+    for _ in range(count):
+        radius = rng.uniform(0.03, 0.15)
+        centre, turn = rng.uniform(radius, 1 - radius, 2), rng.uniform(0, 6.3)
+        angles = turn + np.arange(points) * 2 * np.pi / points
+        lines.append((centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)).ravel())
+    return lines
+
+
+def write_lines(yolo, lines):
+    text = "".join(f"0 {' '.join(f'{number:.6f}' for number in line)}\n" for line in lines)
+    (yolo / "labels" / "val" / "a.txt").write_text(text)
+
+
+@pytest.mark.parametrize("each", [2, 3])
+def test_labels_that_are_outlines_or_key_points_are_refused_unless_something_says_which(yolo, each):
+    write_lines(yolo, key_point_lines(np.random.default_rng(each), each))
+    described = (yolo / "data.yaml").read_text()
+    (yolo / "data.yaml").unlink()
+    readings = r"an outline of \d+ points, or a box and \d+ key points of x and y" + (", or 6 of" if each == 3 else "")
+    with pytest.raises(ArgumentError, match=rf"can be read in two ways, .*\n  .*a\.txt:1 .*{readings}"):
+        read_dataset(yolo)
+    (yolo / "data.yaml").write_text(described)
+    assert len(read_dataset(yolo).images[0].boxes) == 40
+    (yolo / "data.yaml").write_text(f"{described}kpt_shape: [6, {each}]\n")
+    assert read_dataset(yolo).images[0].boxes.shape == (40, 4)
+    (yolo / "data.yaml").unlink()
+    shape = read_dataset(yolo, measured=Measured("pose", (6, each))).images[0].keypoints.shape
+    assert shape == (40, 6, 3)
+    assert len(read_dataset(yolo, measured=Measured("segment")).images[0].outlines) == 40
+
+
+@pytest.mark.parametrize("points", [3, 4, 8, 20])
+def test_outlines_are_told_from_key_points(yolo, points):
+    (yolo / "data.yaml").unlink()
+    lines = outline_lines(np.random.default_rng(points), points)
+    write_lines(yolo, lines)
+    assert len(read_dataset(yolo).images[0].boxes) == 40
+    # Lines of several counts are no key points, wherever they lie; boxes beside lines of one count tell nothing.
+    write_lines(yolo, [[0.3, 0.3, 0.4, 0.4, 0.3, 0.3], [0.3, 0.3, 0.4, 0.4, 0.3, 0.3, 0.4, 0.4]])
+    assert len(read_dataset(yolo).images[0].boxes) == 2
+    write_lines(yolo, [[0.3, 0.3, 0.4, 0.4], [0.3, 0.3, 0.4, 0.4, 0.3, 0.3]])
+    with pytest.raises(ArgumentError, match=r"a\.txt:2 has a class and 6 numbers: an outline of 3"):
+        read_dataset(yolo)
+    write_lines(yolo, [[0.3, 0.3, 0.4, 0.4]])
+    assert len(read_dataset(yolo).images[0].boxes) == 1
 
 
 @pytest.mark.parametrize(

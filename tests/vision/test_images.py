@@ -326,3 +326,19 @@ def test_nothing_found_says_where(album, tmp_path):
         find_images("x" * 300)
     with pytest.raises(ImageError, match="no picture at ''"):
         find_images("")
+
+
+def test_a_link_to_nothing_is_named_by_who_reads_it(tmp_path, picture):
+    """Else half a folder is missing without a word, where a disk is not mounted."""
+    write_image(tmp_path / "a.png", picture)
+    (tmp_path / "b.png").symlink_to("gone.png")
+    (tmp_path / "c.txt").symlink_to("gone.txt")
+    (tmp_path / "around.png").symlink_to("around.png")
+    (tmp_path / "folder.png").mkdir()
+    for source in (tmp_path, tmp_path / "*"):
+        assert [path.name for path in find_images(source)] == ["a.png", "around.png", "b.png"]
+    assert find_images(tmp_path / "b.png") == [tmp_path / "b.png"]
+    with pytest.raises(ImageError, match=r"no picture at .*b\.png: it is a link to what is not there"):
+        read_image(tmp_path / "b.png")
+    with pytest.raises(ImageError, match=r"cannot read the picture .*around\.png"):
+        read_image(tmp_path / "around.png")

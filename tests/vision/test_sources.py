@@ -1,5 +1,6 @@
 """Where images come from: files, lists, addresses, videos, cameras and standard input."""
 
+import base64
 import http.server
 import io
 import itertools
@@ -269,6 +270,21 @@ def test_what_has_an_end_is_not_opened_again(captures):
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("count", [-5, 0, 1, 3])
+@pytest.mark.parametrize("name", ["a.mp4", "https://example.org/a.mp4"])
+def test_a_video_of_no_frame_is_told(captures, tmp_path, name, count):
+    captures(Capture([], count=count))
+    (tmp_path / "a.mp4").touch()
+    place = name if "://" in name else tmp_path / name
+    if "://" in name and count <= 0:  # a stream, for all that is known
+        captures(*(Capture([], count=count) for _ in range(len(sources_module.PAUSES_S) + 1)))
+        words = "broke off after 0 frames"
+    else:
+        words = "has no frame that can be read"
+    with pytest.raises(ImageError, match=words):
+        read(place)
+
+
 def test_a_file_that_does_not_say_how_many_frames_it_has_is_read_once(captures, tmp_path):
     opened, _ = captures(Capture([0, 20, 40], count=-5))
     (tmp_path / "a.webm").touch()
@@ -285,6 +301,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server, path = self.server, self.path
         server.seen.append((path, self.headers.get("User-Agent")))
+        server.users.append(self.headers.get("Authorization"))
         if path in ("/gone.jpg", "/stream") and (path != "/stream" or len(server.seen) > 3):
             self.send_error(404)
             return
@@ -331,6 +348,7 @@ def server(monkeypatch, tmp_path):
         "/video": film,
     }
     server.moved, server.seen = {"/moved": "/a", "/away": "file:///etc/passwd", "/ftp": "ftp://127.0.0.1/a"}, []
+    server.users = []
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -346,6 +364,21 @@ def test_an_image_at_an_address(server, path):
     np.testing.assert_array_equal(frame.image, image())
     assert frame.index is None
     assert server.seen[0] == (path, "trtnn")
+
+
+def test_a_user_and_a_password_go_to_their_own_host_alone(server):
+    (frame,) = read(server.url.replace("//", "//me:p%40ss:word@") + "/moved")
+    np.testing.assert_array_equal(frame.image, image())
+    assert server.users == ["Basic " + base64.b64encode(b"me:p@ss:word").decode(), None]
+    with pytest.raises(ImageError, match=r"//me:\*\*\*@127\.0\.0\.1:\d+/text: it does not decode"):
+        read(server.url.replace("//", "//me:secret@") + "/text")
+
+
+@pytest.mark.parametrize("path", ["/ä ö.png?n=é 1", "/%C3%A4%20%C3%B6.png?n=%C3%A9%201"])
+def test_letters_that_no_address_may_hold_are_written_as_browsers_do(server, path):
+    server.files["/%C3%A4%20%C3%B6.png?n=%C3%A9%201"] = server.files["/a"]
+    (frame,) = read(f"{server.url}{path}#part")
+    np.testing.assert_array_equal(frame.image, image())
 
 
 @pytest.mark.parametrize("path", ["/film.avi", "/video"])
@@ -372,8 +405,9 @@ def test_images_that_a_server_sends_without_an_end(server):
     ],
 )
 def test_what_is_no_image_at_an_address(server, path, words):
-    with pytest.raises(ImageError, match=rf"cannot read the picture {server.url}{path}: .*({words})"):
+    with pytest.raises(ImageError, match=rf"cannot read the picture {server.url}{path}: .*({words})") as info:
         read(server.url + path)
+    assert str(info.value).count("cannot read") == 1
 
 
 def test_an_image_of_too_many_bytes(server, monkeypatch):

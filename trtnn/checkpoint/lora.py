@@ -176,10 +176,12 @@ def _product(
 def _transposition(arrays: Mapping[str, np.ndarray], adapter: Adapter) -> dict[str, bool]:
     """Return for each layer of two dimensions whether its weights are (in, out), as transformers' Conv1D has them.
 
-    The shape tells. For a square one the adapter does, which says it once for all of its layers.
+    The shape tells. For a square one the adapter does, which says it once for all of its layers: PEFT finds it out for
+    each layer of a model that has both, and writes down that of the last.
 
     Raises:
-        StateDictError: the shapes of other layers contradict what the adapter says.
+        StateDictError: the shapes of other layers contradict what the adapter says, or the model has layers of both
+            kinds.
     """
     said = bool(adapter.config["fan_in_fan_out"])
     square, told = [], {}
@@ -200,7 +202,24 @@ def _transposition(arrays: Mapping[str, np.ndarray], adapter: Adapter) -> dict[s
             *(f"square, which could be either: {harmless_text(path)}" for path in _shown(square)),
             "train Linear and Conv1D layers in two adapters, and merge one after the other",
         )
+    if square and len(square) + len(told) > 1 and _lie(arrays) == {True, False}:
+        raise StateDictError(
+            f"{adapter.path} says fan_in_fan_out={said}, and the model has Linear layers and Conv1D's, whose weights "
+            "lie the other way",
+            *(f"square, which could be either: {harmless_text(path)}" for path in _shown(square)),
+            "merge it with PEFT: model.merge_and_unload(), and save the state dict",
+        )
     return {**told, **dict.fromkeys(square, said)}
+
+
+def _lie(arrays: Mapping[str, np.ndarray]) -> set[bool]:
+    """Return which ways a model's weights of two dimensions lie, (in, out) or not, as their biases (out,) tell."""
+    ways = set[bool]()
+    for name, array in arrays.items():
+        bias = arrays.get(f"{name.removesuffix('weight')}bias") if name.endswith("weight") else None
+        if bias is not None and array.ndim == 2 and bias.ndim == 1 and array.shape[0] != array.shape[1]:
+            ways |= {array.shape[1] == len(bias)} if len(bias) in array.shape else set()
+    return ways
 
 
 def _trained_for(adapter: Adapter) -> list[str]:

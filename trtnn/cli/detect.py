@@ -24,7 +24,7 @@ from trtnn.cli.ray import detect_by_ray
 from trtnn.cli.results import LABELS, Format, Result, Writer, Yolo, open_writers
 from trtnn.cli.runners import Recursive, Runner, with_runner
 from trtnn.cli.tables import MAX_ROWS, counted, print_detections
-from trtnn.cli.written import ResultFolder
+from trtnn.cli.written import ResultFolder, some_of
 from trtnn.detector import Detector
 from trtnn.errors import ArgumentError
 from trtnn.vision import Detection, Detections
@@ -99,6 +99,9 @@ def detect(
     Copies have the format of their pictures; those of videos are MP4. What cannot be read is named and skipped, and the
     exit code is 1 at the end. Results are written as they come: what is found until Ctrl-C is kept. Nothing is
     overwritten but what detect wrote before.
+
+    The results of each format are those of one run: a run replaces what an earlier one wrote into the folder, labels
+    of other pictures too, unless they were changed. Drawn pictures of others stay.
     """
     if draw and no_draw:
         raise ArgumentError("detect takes one of --draw and --no-draw")
@@ -131,6 +134,8 @@ def detect(
         formats, folder, labels, detector.classes, paths if len(paths) == len(found) else None, detector.task
     )
     results = _Detected(folder, places, not no_draw, force, labels, list(writers))
+    for writer in results.writers:
+        _tell_labels(writer, folder.path / LABELS, found, list(places.values()))
     unread: list[str] = []
     under_way: deque[tuple[Source, Frame]] = deque()
 
@@ -166,6 +171,35 @@ def detect(
     readers = f", read by {' and '.join(results.readers)}" if results.readers else ""
     print_line(f"{summary}{readers}: {output}")
     tell_unread(unread, len(found), "picture" if len(paths) == len(found) else "source")
+
+
+def _tell_labels(
+    writer: Writer, folder: Path, found: Sequence[tuple[Source, Path | None]], places: Sequence[Place]
+) -> None:
+    """Say of YOLO's labels which are called otherwise than their pictures, and which an earlier run or others wrote.
+
+    YOLO finds a picture's labels by its name, and two pictures may have one.
+    """
+    if not isinstance(writer, Yolo):
+        return
+    renamed = [
+        f"{source.name}: {place.labels}"
+        for (source, _), place in zip(found, places, strict=True)
+        if source.path is not None and source.path.stem != place.labels.stem
+    ]
+    mine = {folder / place.labels for place in places}
+    mine |= {path.with_suffix("") for path in mine}  # folders of videos' frames
+
+    def others(paths: Sequence[Path]) -> list[Path]:
+        return [path for path in paths if path not in mine and path.parent not in mine]
+
+    for things, thing, what in (
+        (renamed, "source", "with labels of another name, since two would have one"),
+        (others(writer.removed), "label file", "of an earlier run removed, of other pictures"),
+        (others(writer.kept), "label file", "kept that detect did not write as it is"),
+    ):
+        if things:
+            print_note("note", "cyan", f"{counted(len(things), thing)} {what}: {some_of(things)}")
 
 
 @dataclass

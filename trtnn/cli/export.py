@@ -64,4 +64,5 @@ def export(
             "Triton runs plans by TensorRT, and this plan is TensorRT-RTX's: build it with the server's TensorRT",
         )
     print_line(f"serve it: tritonserver --model-repository={repository}")
-    print_line(f"use it:   trtnn detect photos/ --triton http://localhost:8000/{folders[0].name}")
+    verb = "classify" if opened.description.get("task") == "classify" else "detect"
+    print_line(f"use it:   trtnn {verb} photos/ --triton http://localhost:8000/{folders[0].name}")

@@ -70,11 +70,13 @@ def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path
     """
     opencv()
     texts = list(sources)
+    if "" in texts:
+        raise ArgumentError("a source is empty text", "a variable of the shell that is not set? . is this folder")
     if not any(Path(text).is_dir() for text in texts):
         refuse({"--recursive": recursive}, "it is for a folder; a glob takes subfolders by **")
     if texts.count(STANDARD_INPUT) > 1:
         raise ArgumentError("standard input is there once")
-    found: dict[str, tuple[Source, Path | None]] = {}
+    found: dict[object, tuple[Source, Path | None]] = {}
     for text in texts:
         place = Path(text)
         root = place if place.is_dir() else None
@@ -85,7 +87,8 @@ def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path
             if not place.is_file() and here[0].path is not None:  # a glob
                 here = list(map(file_source, _not_written([s.path for s in here if s.path is not None], place)))
         for source in here:
-            found.setdefault(source.name, (source, root))
+            path = source.path  # of two links to one file each is a source
+            found.setdefault(source.name if path is None else path.parent.resolve() / path.name, (source, root))
     return list(found.values())
 
 

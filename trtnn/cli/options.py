@@ -15,10 +15,43 @@ from trtnn.build.config import MOST_STREAMS
 from trtnn.cli.sources import check_exists, is_model, load_model
 from trtnn.cli.values import Lengths, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError
-from trtnn.files import atomic_write, check_writable
+from trtnn.files import atomic_write, check_writable, open_regular
 from trtnn.shapes.profiles import as_inputs
 from trtnn.vision import PIPELINES
 from trtnn.vision.names import read_names, split_names
+
+_MOST_FIRST = 64  # bytes that tell what a file is
+
+
+def check_place(path: Path, beginnings: tuple[bytes, ...], kind: str) -> Path:
+    """Return a path where a file of a kind can be written: one that is there is of that kind, and is replaced.
+
+    Args:
+        path: of the file.
+        beginnings: of files of the kind, in lower case.
+        kind: in words.
+
+    Raises:
+        ArgumentError: the path takes no file, or has one of another kind, such as weights, which would be lost.
+    """
+    check_writable(path)
+    if path.exists():
+        try:
+            with open_regular(path) as file:
+                first = file.read(_MOST_FIRST).lstrip().lower()
+        except OSError as error:
+            raise ArgumentError(f"cannot see what {path} is, which would be lost: {error.strerror}") from error
+        if first and not first.startswith(beginnings):
+            raise ArgumentError(
+                f"{path} is there, and is no {kind}: it would be lost", "give another name, or remove it"
+            )
+    return path
+
+
+def check_json_place(path: Path) -> Path:
+    """Return a path where JSON can be written, as :func:`check_place`."""
+    return check_place(path, (b"{", b"["), "file of JSON")
+
 
 What = Annotated[
     str,
@@ -102,7 +135,7 @@ Json = Annotated[
     Path | None,
     typer.Option(
         "--json",
-        callback=lambda path: path and check_writable(path),  # before the work begins
+        callback=lambda path: path and check_json_place(path),  # before the work begins
         help="A file for all of it, as JSON.",
     ),
 ]

@@ -52,10 +52,13 @@ def places_of(found: Iterable[tuple[Source, Path | None]], output: Path, suffix:
     taken = {source.path.resolve() for source, _ in found if source.path is not None}
     taken_labels: set[Path] = set()
 
-    def free(inner: Path, taken: set[Path]) -> Path:
+    def free(inner: Path, taken: set[Path], suffixes: Iterable[str]) -> Path:
         numbered = (inner.with_stem(f"{inner.stem}-{number}") for number in itertools.count(2))
-        path = next(path for path in itertools.chain([inner], numbered) if path.resolve() not in taken)
-        taken.add(path.resolve())
+        for path in itertools.chain([inner], numbered):
+            wanted = {path.with_suffix(suffix).resolve() for suffix in suffixes}
+            if not wanted & taken:
+                break
+        taken |= wanted
         return path
 
     places = {}
@@ -64,10 +67,12 @@ def places_of(found: Iterable[tuple[Source, Path | None]], output: Path, suffix:
         own = inner.suffix if inner.suffix.lower() in SUFFIXES else ".png"
         video = image = None
         if source.path is None or not is_video(source.path):
-            image = free(output / inner.with_suffix(suffix or own), taken)
+            image = free(output / inner.with_suffix(suffix or own), taken, [suffix or own])
         if (source.path is None and source.name != STANDARD_INPUT) or image is None:
-            video = free(output / inner.with_suffix(".mp4"), taken)
-        labels = free(output / LABELS / inner.with_suffix(".txt"), taken_labels)
+            video = free(output / inner.with_suffix(".mp4"), taken, [".mp4"])
+        # An image has a file of labels, and a video a folder of them, of the same name: these may stand side by side.
+        kinds = [*([".txt"] if image is not None else []), *([""] if video is not None else [])]
+        labels = free(output / LABELS / inner.with_suffix(".txt"), taken_labels, kinds)
         places[source.name] = Place(image, video, labels.relative_to(output / LABELS))
     return places
 

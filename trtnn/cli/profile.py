@@ -8,15 +8,14 @@ from typing import Annotated, Any
 import typer
 
 import trtnn
-from trtnn.cli.options import EngineFile, Json, Picture, write_json
+from trtnn.cli.options import EngineFile, Json, Picture, check_json_place, write_json
 from trtnn.cli.program import command, log, print_line
 from trtnn.cli.samples import example_inputs
-from trtnn.files import check_writable
 
 
 def _written(help: str) -> Any:
     """Return an option for a file to write, which is told before the work begins where it cannot be."""
-    return typer.Option(callback=lambda path: path and check_writable(path), help=help)
+    return typer.Option(callback=lambda path: path and check_json_place(path), help=help)
 
 
 LayerInfo = Annotated[Path | None, _written("A file for the layers, as trtexec --exportLayerInfo writes it.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,22 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.cli.images import find_all
+from trtnn.cli.images import find_all, note_unread, tell_unread
 from trtnn.cli.options import given_names, refuse, resized_inputs
 from trtnn.cli.program import print_line, print_note
 from trtnn.cli.results import REPORTS, Format, Result, open_writers
 from trtnn.cli.runners import Runner
 from trtnn.cli.sources import is_model, load_model
 from trtnn.cli.tables import counted
-from trtnn.cli.written import ResultFolder
-from trtnn.errors import ArgumentError
+from trtnn.cli.written import ResultFolder, some_of
+from trtnn.errors import ArgumentError, ImageError
 from trtnn.progress import progress_bar
 from trtnn.ray import Detect, Job, Progress
-from trtnn.ray.job import SOURCE
+from trtnn.ray.job import SOURCE, is_text
 from trtnn.vision import Detections
 from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES
-
-_MOST_SHOWN = 5  # images that could not be read
 
 
 def detect_by_ray(
@@ -43,12 +42,21 @@ def detect_by_ray(
     """Detect in images by a cluster, into a folder of Parquet files, and write them in further formats at the end.
 
     Raises:
-        TrtnnError: a source is no image, the folder holds something else, or nobody answers at the address.
+        TrtnnError: no source is an image, the folder holds something else, or nobody answers at the address.
     """
     refuse({"--triton": runner.triton}, "--ray runs engines, one on each GPU")
     if Format.yolo in formats:
         raise ArgumentError("--ray writes no YOLO files, one for each picture", "formats are json, coco and csv")
-    images = [_image_of(source.name, source.path) for source, _ in find_all(sources, recursive)]
+    found = [source for source, _ in find_all(sources, recursive)]
+    skipped: list[str] = []
+    images: list[str] = []
+    for one in found:
+        try:
+            images.append(_image_of(one.name, one.path))
+        except ImageError as error:
+            if len(skipped) + 1 == len(found):
+                raise
+            note_unread(skipped, one, error)
     make = {**options, "max_pixels": max_pixels}
     source = runner.engine or runner.weights
     if source is None or (runner.model is not None and is_model(runner.model) and ":" in runner.model):
@@ -76,26 +84,30 @@ def detect_by_ray(
     of_them = f" ({done.images:,} of them in this run)" if before else ""
     print_line(f"{counted(total.images, 'picture')}{of_them}, {counted(total.detections, 'detection')}: {output}")
     if unread:
-        more = ", ..." if len(unread) > _MOST_SHOWN else ""
-        shown = ", ".join(unread[:_MOST_SHOWN])
-        print_note("unread", "yellow", f"{counted(len(unread), 'picture')} could not be read: {shown}{more}")
+        print_note("unread", "yellow", f"{counted(len(unread), 'picture')} could not be read: {some_of(unread)}")
+    tell_unread(skipped + unread, len(found), "source" if skipped else "picture")
 
 
 def _image_of(name: str, path: Path | None) -> str:
     """Return the place of an image as workers read it.
 
     Raises:
-        ArgumentError: it is a video, a camera or standard input.
+        ImageError: it is a video, a camera or standard input, or its name is no text.
+        ArgumentError: its address has a password.
     """
+    if not is_text(name):
+        raise ImageError(
+            f"the name of {name!r} is not UTF-8, and --ray's results hold no other text", "rename the file"
+        )
     suffix = (path.suffix if path else Path(name.partition("?")[0]).suffix).lower()
     if path is not None and suffix not in VIDEO_SUFFIXES:
-        return str(path.resolve())  # workers run elsewhere
+        return os.path.abspath(path)  # workers run elsewhere; of two links to one file each has its own name
     if path is None and name.startswith(("http://", "https://")) and suffix not in VIDEO_SUFFIXES:
         if ":***@" in name:
             raise ArgumentError(f"--ray gives no password to workers: {name}", "their results would hold it")
         return name
     what = "standard input" if name == STANDARD_INPUT else name
-    raise ArgumentError(f"--ray takes pictures, and not {what}", "files and addresses that all workers can read")
+    raise ImageError(f"--ray takes pictures, and not {what}", "files and addresses that all workers can read")
 
 
 def _write(

@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from trtnn.cli.written import GrowingFile, ResultFolder
+from trtnn.errors import escape_controls
 from trtnn.vision import COCO, COCO_91, Detections
 from trtnn.vision.detections import SEEN, label_of
 
@@ -160,13 +161,20 @@ class Yolo:
     :meth:`trtnn.vision.Masks.polygon`.
 
     These are what YOLO is trained with, which has no place for scores. An image without detections has an empty file.
-    ``classes.txt`` has the classes' names, where there are any.
+    ``classes.txt`` has the classes' names, where there are any. As the other files of results are begun anew, the
+    labels of an earlier run are removed, unless they were changed.
+
+    Attributes:
+        removed, kept: the files of labels that are removed, and those that are not.
     """
 
     def __init__(self, folder: ResultFolder, labels: Sequence[str] | None) -> None:
         self._folder = folder
         (name,) = REPORTS[Format.yolo]
-        folder.write(folder.path / name, "".join(f"{label}\n" for label in labels or ()).encode())
+        self.removed, kept = folder.clear(folder.path / LABELS)
+        self.kept = [path for path in kept if path.suffix == ".txt"]
+        lines = (f"{escape_controls(label)}\n" for label in labels or ())  # a name with two lines would be two
+        folder.write(folder.path / name, "".join(lines).encode())
 
     def add(self, result: Result) -> None:
         found = result.detections

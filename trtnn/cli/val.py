@@ -104,6 +104,8 @@ def val(
     head = first.pipeline.head
     assert head is not None  # Detector says so
     truth = read_dataset(data, images, split, Measured(first.task, head.kpt_shape or (0, 0)))
+    if json is not None and json.resolve() == truth.path.resolve():
+        raise ArgumentError(f"the results would take the place of {truth.path}", "give another file with --json")
     thresholds = {**head.evaluation, **chosen}
     detector = Detector(opened, **thresholds)
     labels = detector.labels if names is None else given_names(names, detector.classes)

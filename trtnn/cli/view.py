@@ -10,7 +10,7 @@ import typer
 
 import trtnn
 from trtnn.cli.compare import trace_as
-from trtnn.cli.options import Batch, Half, Picture, Size, Weights, load_what, refuse, resized_inputs
+from trtnn.cli.options import Batch, Half, Picture, Size, Weights, check_place, load_what, refuse, resized_inputs
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.samples import example_inputs, read_samples
 from trtnn.cli.sources import check_exists, fill_empty, is_model, make_model, source_path
@@ -20,7 +20,6 @@ from trtnn.engine.inspector import read_layer
 from trtnn.engine.timing import EngineTiming
 from trtnn.engine.viewing import read_layer_info
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.files import check_writable
 from trtnn.viewer.facts import Facts
 from trtnn.viewer.page import write_page
 
@@ -66,7 +65,7 @@ def view(
     engine of another GPU or TensorRT is shown as far as its file and the files of trtexec tell.
     """
     is_engine = Path(what).suffix.lower() in SUFFIXES
-    page = check_writable(output or Path(f"{source_path(what).stem}.html"))
+    page = check_place(output or Path(f"{source_path(what).stem}.html"), (b"<!doctype html",), "page of HTML")
     if is_engine:
         of_model = {"--samples": samples, "--weights": weights, "--size": size, "--batch": batch, "--fp16": fp16}
         refuse(of_model, f"{what} is an engine")

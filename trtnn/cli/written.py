@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trtnn.errors import ArgumentError
@@ -27,7 +28,7 @@ class ResultFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self._marker = path, path / MARKER
-        self._written: set[tuple[str, str]] = set()
+        self._written: defaultdict[str, set[str]] = defaultdict(set)  # digests by name
         self._growing: set[str] = set()  # what a command was still writing when it was ended
         for entry in _read_marker(self._marker):
             self._take(*entry)
@@ -39,10 +40,10 @@ class ResultFolder:
         name = self._name(path)
         if name in self._growing:
             return True
-        if not any(name == other for other, _ in self._written):
+        if name not in self._written:
             return False
         with open(path, "rb") as file:
-            return (name, _digest(file.read())) in self._written
+            return _digest(file.read()) in self._written[name]
 
     def check(self, paths: Iterable[Path], force: bool = False) -> None:
         """Check that files can be written, and that those which are there were written by a command.
@@ -63,10 +64,10 @@ class ResultFolder:
                 check_writable(path)
         others = [] if force else [path for path in paths if os.path.lexists(path) and not self.wrote(path)]
         if others:
-            names = ", ".join(map(str, others[:_MOST_SHOWN])) + (", ..." if len(others) > _MOST_SHOWN else "")
             files = "a file that it did not write" if len(others) == 1 else f"{len(others)} files that it did not write"
             raise ArgumentError(
-                f"this would overwrite {files}: {names}", "give another folder with --output, or overwrite with --force"
+                f"this would overwrite {files}: {some_of(others)}",
+                "give another folder with --output, or overwrite with --force",
             )
 
     def write(self, path: Path, data: bytes) -> None:
@@ -75,6 +76,20 @@ class ResultFolder:
         self._note(path, _digest(data))  # first, so that no file is without its digest where this is cut off
         with atomic_write(path) as file:
             file.write(data)
+
+    def clear(self, inner: Path) -> tuple[list[Path], list[Path]]:
+        """Remove what is in a folder within this one, and below it, as it was written here.
+
+        Returns:
+            The paths of what is removed, and of all other files there: those that others wrote, or changed.
+        """
+        removed, kept = [], []
+        for parent, _, names in os.walk(inner):
+            for path in sorted(Path(parent, name) for name in names):
+                (removed if self.wrote(path) else kept).append(path)
+        for path in removed:
+            path.unlink()
+        return removed, kept
 
     def begin(self, path: Path) -> None:
         """Note that a file of the folder is about to be written bit by bit: whatever is there until :meth:`end`."""
@@ -90,19 +105,19 @@ class ResultFolder:
         self._note(path, digest.hexdigest())
 
     def _note(self, path: Path, digest: str) -> None:
-        entry = self._name(path), digest
-        if entry in self._written and entry[0] not in self._growing:
+        name = self._name(path)
+        if digest in self._written.get(name, ()) and name not in self._growing:
             return
         with open(self._marker, "a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(entry)}\n")  # a line that was cut off before stays alone
-        self._take(*entry)
+            file.write(f"\n{json.dumps((name, digest))}\n")  # a line that was cut off before stays alone
+        self._take(name, digest)
 
     def _take(self, name: str, digest: str) -> None:
         if digest == _GROWING:
             self._growing.add(name)
         else:
             self._growing.discard(name)
-            self._written.add((name, digest))
+            self._written[name].add(digest)
 
     def _name(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.path)).as_posix()
@@ -162,6 +177,11 @@ def without_results(paths: Iterable[Path], root: Path) -> list[Path]:
         if not any(folder.wrote(path) for place in places if (folder := folders[place]) is not None):
             kept.append(path)
     return kept
+
+
+def some_of(things: Sequence[object]) -> str:
+    """Return the first of some things in words, for a message."""
+    return ", ".join(map(str, things[:_MOST_SHOWN])) + (", ..." if len(things) > _MOST_SHOWN else "")
 
 
 def _digest(data: bytes) -> str:

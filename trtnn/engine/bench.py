@@ -21,6 +21,7 @@ import numpy as np
 
 from trtnn.backend import get_backend
 from trtnn.cuda import gpu_name
+from trtnn.digest import own_version
 from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError
 from trtnn.table import render
@@ -208,5 +209,5 @@ def circumstances() -> dict[str, str]:
         "tensorrt": str(get_backend()),
         "torch": importlib.metadata.version("torch") if importlib.util.find_spec("torch") else "",
         "python": platform.python_version(),
-        "trtnn": importlib.metadata.version("trtnn"),
+        "trtnn": own_version(),
     }

@@ -18,13 +18,12 @@ import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from trtnn.backend import INSTALL, Backend
 from trtnn.cuda import gpu_name
-from trtnn.digest import digest
+from trtnn.digest import digest, own_version
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, open_regular
@@ -58,13 +57,6 @@ WRITTEN = frozenset((*_TYPES, _OWN, _FORMAT, _DESCRIPTION_DIGEST))  # the keys t
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")  # of TensorRT; it becomes part of a command that is shown
 
 
-@cache
-def _own_version() -> str:
-    from importlib.metadata import version  # not imported with trtnn, for it takes long
-
-    return version("trtnn")
-
-
 def describe_plan(
     backend: Backend,
     targets: Sequence[str],
@@ -79,7 +71,7 @@ def describe_plan(
     it unseen.
     """
     return {
-        _OWN: _own_version(),
+        _OWN: own_version(),
         "backend": backend.name,
         "tensorrt": backend.version,
         "targets": list(targets),

@@ -21,6 +21,9 @@ _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 # The first driver, on Linux, of each generation of GPUs, by their first compute capability: that of the first CUDA
 # Toolkit for it. https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html, table 3
 _FIRST_DRIVERS = ((100, 570), (89, 520), (86, 455), (80, 450))
+# The first driver of each CUDA that TensorRT is built for, the same table 2; TensorRT-RTX begins with CUDA 12.
+_CUDA_DRIVERS = {11: 450, 12: 525, 13: 580}
+_FIRST_CUDA = {"tensorrt": 11, "tensorrt_rtx": 12}
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class Place:
         """Return the machine that a text such as ``"sm86,driver=550,tensorrt=10.13"`` tells of.
 
         Raises:
-            ArgumentError: a part of it is none that is known, or is there twice.
+            ArgumentError: it is no text, or a part of it is none that is known, or is there twice.
         """
+        if not isinstance(text, str):
+            raise ArgumentError(f"a machine is told by a text, not by {text!r:.80}", _EXAMPLE)
         values: dict[str, Any] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             for name, value in _parsed(part).items():
@@ -117,7 +122,7 @@ def check_place(description: Mapping[str, Any], plan_bytes: int, place: Place) -
     elif place.version != own[1]:
         unknown.append(f"which {place.version} is {place.where}: it needs {own[1]}")
     _check_gpu(description, place, problems, unknown, build)
-    _check_driver(place, problems, unknown)
+    _check_driver(own[0], place, problems, unknown)
     _check_memory(plan_bytes, place, problems, unknown)
     if plugins := description.get("plugins"):
         unknown.append(f"whether its plugins are built {place.where}: {', '.join(plugins)}")
@@ -175,15 +180,20 @@ def _check_gpu(
         unknown.append(f"how fast it is on another GPU than {harmless_text(str(name))}, whose kernels it has")
 
 
-def _check_driver(place: Place, problems: list[str], unknown: list[str]) -> None:
+def _check_driver(backend: str, place: Place, problems: list[str], unknown: list[str]) -> None:
     if place.driver is None:
         return
     major, gpu = int(place.driver.split(".")[0]), int(place.gpu[2:]) if place.gpu else 0
     least = next((driver for first, driver in _FIRST_DRIVERS if gpu >= first), 0)
+    cuda = _FIRST_CUDA[backend]
     if major < least:
         problems.append(f"the driver {place.where} is {place.driver}, and {place.gpu} needs {least} or later")
-    else:
-        unknown.append("which CUDA its TensorRT is of: CUDA 12 needs a driver of 525 or later, CUDA 13 one of 580")
+    elif major < _CUDA_DRIVERS[cuda]:
+        needs = f"{backend} needs {_CUDA_DRIVERS[cuda]} or later, of CUDA {cuda}"
+        problems.append(f"the driver {place.where} is {place.driver}, and {needs}")
+    elif major < max(_CUDA_DRIVERS.values()):
+        later = ", ".join(f"CUDA {n} needs {driver}" for n, driver in _CUDA_DRIVERS.items() if n >= cuda)
+        unknown.append(f"which CUDA its TensorRT is of: {later} or later")
 
 
 def _check_memory(plan_bytes: int, place: Place, problems: list[str], unknown: list[str]) -> None:

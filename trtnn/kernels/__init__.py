@@ -9,14 +9,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import threading
 from pathlib import Path
 from typing import Any
 
 from trtnn.cuda import call, gpus
-from trtnn.digest import digest
+from trtnn.digest import digest, own_version
 from trtnn.errors import BuildError, EngineError
 from trtnn.files import atomic_write, check_trusted, default_cache_dir, locked, make_cache_folder, open_regular
 
@@ -38,12 +37,8 @@ def cache_path(name: str, arch: str) -> Path:
 
     It is named by all sources and options, the version of this package and the GPU's architecture, such as ``"sm_90"``.
     """
-    try:
-        version = importlib.metadata.version("trtnn")
-    except importlib.metadata.PackageNotFoundError:  # a clone that is not installed
-        version = "none"
     texts = [path.name.encode() + path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.is_file()]
-    key = digest(repr((name, version, sorted(_OPTIONS.items()))).encode(), *texts)
+    key = digest(repr((name, own_version(), sorted(_OPTIONS.items()))).encode(), *texts)
     return default_cache_dir() / "kernels" / f"{name}-{arch}-{key}.cubin"
 
 

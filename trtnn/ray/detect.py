@@ -106,9 +106,16 @@ class Detect:
             reason where it could not be read, which has no detections. Images themselves are left out, and paths kept.
 
         Raises:
-            ArgumentError: there is no such column.
+            ArgumentError: there is no such column, or one of a result's name.
         """
         table = _as_table(batch)
+        taken = [name for name in table.column_names if name in COLUMNS]
+        if taken:
+            raise ArgumentError(
+                f"these rows have {', '.join(taken)} already, and what is detected is called so",
+                f"rename them: rows.rename_columns({ {name: f'own_{name}' for name in taken} })",
+                "or leave them out: rows.drop_columns(...)",
+            )
         if self.column not in table.column_names:
             raise ArgumentError(f"there is no column {self.column!r}", f"there are: {', '.join(table.column_names)}")
         values = table.column(self.column).to_pylist() if table.num_rows else []
@@ -168,11 +175,10 @@ class Detect:
         labels = self.detector.labels
         none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
         each = [none if detections is None else detections for detections in found]
-        kept = [name for name in table.column_names if name not in COLUMNS]
-        column = table.schema.field(self.column).type
-        is_text = pa.types.is_string(column) or pa.types.is_large_string(column)
-        kept = kept if is_text else [name for name in kept if name != self.column]
-        columns = {name: table.column(name) for name in kept}
+        columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
+        columns[self.column] = _paths(table.column(self.column))
+        if columns[self.column] is None:
+            del columns[self.column]
         columns["boxes"] = pa.array([d.boxes.tolist() for d in each], pa.list_(pa.list_(pa.float32(), 4)))
         columns["scores"] = pa.array([d.scores for d in each], pa.list_(pa.float32()))
         columns["classes"] = pa.array([d.classes for d in each], pa.list_(pa.int64()))
@@ -183,6 +189,20 @@ class Detect:
         columns["width"] = pa.array([size and size[1] for size in sizes], pa.int32())
         columns["error"] = pa.array(errors, pa.string())
         return pa.table(columns)
+
+
+def _paths(column: Any) -> Any:
+    """Return a column of paths and addresses as it is, one of pathlib's as text, and None for one of images."""
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if str(kind) in ("string", "large_string", "string_view"):  # the last is not in every pyarrow
+        return column
+    if isinstance(kind, pa.BaseExtensionType):  # Ray's, of any objects
+        values = column.to_pylist()
+        if values and all(isinstance(value, os.PathLike) for value in values):
+            return pa.array(map(os.fspath, values), pa.string())
+    return None
 
 
 def open_image(value: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -196,8 +216,8 @@ def open_image(value: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         value = value.get("bytes") or value.get("path")
     if isinstance(value, (bytes, bytearray, memoryview)):
         return decode_image(bytes(value), "of a row", max_pixels)
-    if isinstance(value, str):
-        return _read_place(value, max_pixels)
+    if isinstance(value, (str, os.PathLike)):
+        return _read_place(os.fspath(value), max_pixels)
     if isinstance(value, list):
         value = _of_lists(value)
     if isinstance(value, np.ndarray):
@@ -229,15 +249,20 @@ def _read_place(place: str, max_pixels: int) -> np.ndarray:
         return read_image(place, max_pixels)
     if scheme in ("http", "https"):
         (source,) = find_sources(place)
-        return np.asarray(next(source.read(max_pixels)).image)
+        frame = next(source.read(max_pixels))
+        if frame.index is not None:
+            raise ImageError(f"{source.name} is a video, and a row has one picture", "trtnn detect takes videos")
+        return np.asarray(frame.image)
     import fsspec
 
     try:
         opened: Any = fsspec.open(place, "rb")
         with opened as file:
             return decode_image(file.read(most_bytes(max_pixels)), place, max_pixels)
-    except (OSError, ValueError, ImportError) as error:  # the last where fsspec needs a package for the scheme
-        raise ImageError(f"cannot read the picture {place}: {error}") from error
+    except TrtnnError:
+        raise
+    except Exception as error:  # those of file systems are their own, and one row ends no job
+        raise ImageError(f"cannot read the picture {place}: {type(error).__name__}: {error}") from error
 
 
 def _as_table(batch: Any) -> pyarrow.Table:

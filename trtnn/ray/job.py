@@ -75,7 +75,7 @@ class Job:
         check_ray()
         if not images:
             raise ArgumentError("there are no images to detect in")
-        odd = next((image for image in images if not _is_text(image)), None)
+        odd = next((image for image in images if not is_text(image)), None)
         if odd is not None:
             raise ArgumentError(f"the name of {odd!r} is not UTF-8, and Parquet holds no other text", "rename the file")
         if part < 1:
@@ -286,7 +286,7 @@ def _files_at(output: str) -> tuple[Any, str]:
     return files, root.rstrip("/")
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     """Whether a name is Unicode, and not of bytes that are no UTF-8."""
     try:
         name.encode()

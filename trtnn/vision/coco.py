@@ -85,9 +85,12 @@ class CocoResults:
         """
         height, width = size
         if image.size not in (None, size):
+            why = (
+                ", as its EXIF turns it, or they have them in the other order" if image.size == (width, height) else ""
+            )
             raise ImageError(
                 f"{image.path} is not of the size that its annotations are of",
-                f"they say {image.size[0]}×{image.size[1]}, and it has {height}×{width}, as its EXIF turns it",
+                f"they say height and width are {image.size[0]}×{image.size[1]}, and it has {height}×{width}{why}",
             )
         unit = np.array([width, height] * 2, np.float64) if image.relative else np.ones(4)
         self._images.append(image.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from trtnn.vision.names import read_names
 from trtnn.vision.truth import (
     POSE_SHARE,
     Outline,
+    Outlines,
     coco_keypoints,
     coco_outline,
     label_keypoints,
@@ -28,7 +30,7 @@ _MOST_BYTES = 1 << 31  # of annotations: those of COCO's training images have 45
 _MOST_LABEL_BYTES = 1 << 24  # of one image's labels
 _SUFFIXES = (".yaml", ".yml")
 _LINES = {  # of YOLO's labels, by what is measured
-    "detect": "class x y width height",
+    "detect": "class x y width height, or class x1 y1 x2 y2 ...; key points want a data.yaml with kpt_shape",
     "segment": "class x1 y1 x2 y2 x3 y3 ...",
     "pose": "class x y width height, and of each key point x, y and visibility, or x and y alone",
 }
@@ -166,6 +168,8 @@ def _read_coco(path: Path, root: Path | None, measured: Measured) -> DataSet:
                 )
             if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
                 raise ValueError(f"a bbox is four numbers, not {box!r:.80}")
+            if box[2] < 0 or box[3] < 0:
+                raise ValueError(f"a bbox is x, y, width and height, and {box!r:.80} has one below 0")
             area = row.get("area", box[2] * box[3])
             if not is_number(area):
                 raise ValueError(f"an area is a number, not {area!r:.80}")
@@ -327,7 +331,11 @@ def _pictures(places: Iterable[Path]) -> list[Path]:
     for place in places:
         if place.is_file() and place.suffix.lower() == ".txt":
             lines = _read(place, _MOST_BYTES).decode("utf-8-sig", "replace").splitlines()
-            paths += [place.parent / line.strip() for line in lines if line.strip()]
+            listed = [place.parent / line.strip() for line in lines if line.strip()]
+            if not any(path.is_file() for path in listed):
+                such = f"such as {listed[0]}: a line is a path as seen from the list" if listed else "it is empty"
+                raise ArgumentError(f"the list {place} names no image that is there", such)
+            paths += listed
         else:
             paths += find_images(place, recursive=True)
     return list(dict.fromkeys(paths))
@@ -350,19 +358,32 @@ def _read_labels(
         shape: how many key points each label has, and how many numbers of each, where that is said.
 
     Raises:
-        ArgumentError: none has any.
+        ArgumentError: none has any, or nothing tells outlines from key points.
     """
+    # A data.yaml, which has names, says kpt_shape where there are key points; so does what is measured.
+    outlines = Outlines() if names is None and shape is None and measured.task == "detect" else None
+    reader = _LabelReader(names, measured, shape, outlines)
     images, files = [], 0
     for number, path in enumerate(paths, 1):
         label_path = _label_path(path)
         rows = []
         if label_path.is_file():
             files += 1
-            rows = _read_label_file(label_path, names, measured, shape)
+            rows = reader.read(label_path)
         images.append(_true_image(path, number, rows, measured, relative=True))
     if not files:
         where = f"such as {_label_path(paths[0])} for {paths[0]}"
         raise ArgumentError(f"the images of {source} have no labels", f"each has a file of its own, {where}")
+    if outlines is not None and outlines.unclear:
+        raise ArgumentError(
+            f"the labels of {source} can be read in two ways, and no data.yaml says which",
+            outlines.unclear,
+            "a data.yaml beside the images says so: val and names for outlines; kpt_shape too for key points, such as "
+            "[17, 2]",
+        )
+    if reader.twice:
+        several = f"{len(reader.twice)} labels stand in their file twice and count once"
+        warnings.warn(f"{several}, such as {reader.twice[0]}", stacklevel=2)
     return images
 
 
@@ -375,51 +396,82 @@ def _label_path(path: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _read_label_file(
-    path: Path, names: Mapping[int, str] | None, measured: Measured, shape: tuple[int, int] | None
-) -> list[_Row]:
-    """Return the rows of a file of labels: class, centre x, centre y, width and height; or class and a polygon.
+class _LabelReader:
+    """The rows of files of labels: class, centre x, centre y, width and height; or class and a polygon.
 
-    Behind the box stand key points, where those are measured, or ``shape`` says that there are some: numbers alone do
-    not tell them from a polygon's.
+    Behind the box stand key points, where those are measured, or ``shape`` says that there are some: numbers of one
+    line do not tell them from a polygon's, and ``outlines`` takes all lines.
+
+    Attributes:
+        twice: the places of lines that stand in their file before; they count once, as Ultralytics counts them.
     """
-    if shape is None and measured.task == "pose":
-        shape = measured.kpt_shape[0], measured.kpt_shape[1]
-    rows = []
-    text = _read(path, _MOST_LABEL_BYTES).decode("utf-8-sig", "replace")
-    for line, words in enumerate(map(str.split, text.splitlines()), 1):
-        if not words:
-            continue
-        try:
-            numbers = [float(word) for word in words]
-            index = int(numbers[0])
-            if index != numbers[0] or index < 0 or (names is not None and index not in names):
-                raise ValueError(f"{words[0]} is no class" + (f" of 0 to {len(names) - 1}" if names else ""))
-            if len(numbers) == 6:
-                raise ValueError("six numbers are a detection with its score, and labels have five")
-            outline = label_outline(numbers[1:]) if measured.task == "segment" else None
-            points = None if shape is None else label_keypoints(numbers[1:], shape)
-            if points is None and len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
-                raise ValueError(f"{len(numbers)} numbers are neither a box nor a polygon")
-            parts = numbers[1:] if points is None else [*numbers[1:5], *points[:, :2].ravel().tolist()]
-            if not all(-1e-3 <= number <= 1.001 for number in parts):
-                raise ValueError("what stands behind the class is in 0..1, in parts of the image")
-        except (ValueError, OverflowError) as error:
-            raise ArgumentError(
-                f"{path}:{line} is no label: {error}", _LINES.get(measured.task, _LINES["detect"])
-            ) from None
+
+    def __init__(
+        self,
+        names: Mapping[int, str] | None,
+        measured: Measured,
+        shape: tuple[int, int] | None,
+        outlines: Outlines | None,
+    ) -> None:
+        if shape is None and measured.task == "pose":
+            shape = measured.kpt_shape[0], measured.kpt_shape[1]
+        self._names, self._measured, self._shape, self._outlines = names, measured, shape, outlines
+        self.twice: list[str] = []
+
+    def read(self, path: Path) -> list[_Row]:
+        """Read a file.
+
+        Raises:
+            ArgumentError: a line is no label.
+        """
+        rows: dict[tuple[float, ...], _Row] = {}
+        text = _read(path, _MOST_LABEL_BYTES).decode("utf-8-sig", "replace")
+        for line, words in enumerate(map(str.split, text.splitlines()), 1):
+            if not words:
+                continue
+            try:
+                numbers = [float(word) for word in words]
+                row = self._row(words[0], numbers)
+            except (ValueError, OverflowError) as error:
+                raise ArgumentError(
+                    f"{path}:{line} is no label: {error}", _LINES.get(self._measured.task, _LINES["detect"])
+                ) from None
+            if rows.setdefault(tuple(numbers), row) is not row:
+                self.twice.append(f"{path}:{line}")
+            elif self._outlines is not None:
+                self._outlines.add(numbers[1:], f"{path}:{line}")
+        return list(rows.values())
+
+    def _row(self, word: str, numbers: Sequence[float]) -> _Row:
+        """Return what the numbers of a line are, whose first word is ``word``.
+
+        Raises:
+            ValueError, OverflowError: they are no label.
+        """
+        names, task = self._names, self._measured.task
+        index = int(numbers[0])
+        if index != numbers[0] or index < 0 or (names is not None and index not in names):
+            raise ValueError(f"{word} is no class" + (f" of 0 to {len(names) - 1}" if names else ""))
+        if len(numbers) == 6:
+            raise ValueError("six numbers are a detection with its score, and labels have five")
+        outline = label_outline(numbers[1:]) if task == "segment" else None
+        points = None if self._shape is None else label_keypoints(numbers[1:], self._shape)
+        if points is None and len(numbers) != 5 and (len(numbers) < 7 or len(numbers) % 2 == 0):
+            raise ValueError(f"{len(numbers)} numbers are neither a box nor a polygon")
+        parts = numbers[1:] if points is None else [*numbers[1:5], *points[:, :2].ravel().tolist()]
+        if not all(-1e-3 <= number <= 1.001 for number in parts):
+            raise ValueError("what stands behind the class is in 0..1, in parts of the image")
         if len(numbers) == 5 or points is not None:
             x, y, width, height = numbers[1:5]
             box = [x - width / 2, y - height / 2, width, height]
         else:
             xs, ys = numbers[1::2], numbers[2::2]
             box = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-        area = box[2] * box[3] * (POSE_SHARE if measured.task == "pose" else 1)
+        area = box[2] * box[3] * (POSE_SHARE if task == "pose" else 1)
         if outline is not None:
             (x, y) = np.reshape(numbers[1:], (-1, 2)).T
             area = abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2  # Gauss's formula of a polygon's
-        rows.append(_Row(box, index, area, False, outline, points if measured.task == "pose" else None))
-    return rows
+        return _Row(box, index, area, False, outline, points if task == "pose" else None)
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -99,7 +99,8 @@ def find_images(
 
     Args:
         source: a file (taken whatever its suffix), a folder (its images by suffix) or a glob such as
-            ``"holiday/**/*.jpg"`` (its matches by suffix). Hidden files are left out of folders and globs.
+            ``"holiday/**/*.jpg"`` (its matches by suffix). Hidden files are left out of folders and globs; links to
+            what is not there are taken, so that who reads them is told.
         recursive: whether a folder's subfolders count, but for hidden ones and links.
         suffixes: of what is taken from folders and globs.
 
@@ -121,7 +122,7 @@ def find_images(
         raise ImageError(f"no picture at {path}: it is neither a regular file nor a folder")
     else:
         candidates = [Path(match) for match in glob.glob(os.fspath(source), recursive=True)]
-    paths = sorted(entry for entry in candidates if entry.suffix.lower() in suffixes and entry.is_file())
+    paths = sorted(entry for entry in candidates if entry.suffix.lower() in suffixes and _may_be_file(entry))
     if paths:
         return paths
     if path.is_dir() or candidates:
@@ -130,6 +131,11 @@ def find_images(
         details = [f"known suffixes: {' '.join(sorted(suffixes))}", *([] if recursive else below)]
         raise ImageError(f"no picture in {place}", *details)
     raise ImageError(f"no picture at {source}", "it is neither a file, nor a folder, nor a glob that matches anything")
+
+
+def _may_be_file(path: Path) -> bool:
+    """Whether a path is of a regular file, or of a link to nothing, as on a disk that is not mounted."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def subfolders(path: Path) -> list[Path]:
@@ -243,9 +249,12 @@ def read_bytes(path: Path, most: int) -> bytes:
                 raise ImageError(f"cannot read the picture {path}: its {status.st_size:,} bytes are more than {most:,}")
             return file.read(status.st_size)
     except FileNotFoundError:
-        raise ImageError(f"no picture at {path}: the file does not exist") from None
+        why = "it is a link to what is not there" if path.is_symlink() else "the file does not exist"
+        raise ImageError(f"no picture at {path}: {why}") from None
     except OSError as error:
         raise ImageError(f"cannot read the picture {path}", f"{type(error).__name__}: {error.strerror}") from error
+    except ValueError as error:  # a path with a null byte
+        raise ImageError(f"cannot read the picture {str(path)!r}: {error}") from error
 
 
 def _does_not_decode(name: str | os.PathLike[str], data: bytes) -> ImageError:

@@ -34,6 +34,7 @@ TIMEOUT_S = 10  # to connect, and for what is then to come
 LONGEST_S = 60  # for an image as a whole
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a stream that broke off is opened again, once after each
 _SILENT = 0  # OpenCV's level of messages
+_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"  # what is left as it is: RFC 3986, and % of what is written so already
 _MOST_LISTED = 1 << 20  # sources in a list
 _MOST_LIST_BYTES = 1 << 26
 
@@ -181,6 +182,28 @@ def _read_address(url: str, name: str, max_pixels: int) -> Iterator[Frame]:
         yield Frame(decode_image(data, name, max_pixels))
 
 
+def _request(url: str) -> Any:
+    """Return what asks for an address: its user and password go into a header, which no redirection takes elsewhere.
+
+    What no address may hold, such as spaces and letters beyond ASCII, is written as browsers write it.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    import base64
+    from urllib import parse, request
+
+    parts = parse.urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    path, query = (parse.quote(part, _IN_ADDRESSES) for part in (parts.path, parts.query))
+    place = parse.urlunsplit((parts.scheme, host, path, query, ""))
+    asked = request.Request(place, headers={"User-Agent": "trtnn", "Accept": "image/*, */*;q=0.5"})
+    if user:
+        basic = base64.b64encode(parse.unquote(user).encode()).decode()  # RFC 7617
+        asked.add_unredirected_header("Authorization", f"Basic {basic}")
+    return asked
+
+
 def _fetch(url: str, name: str, most: int) -> bytes | None:
     """Return what is at an address, or None where that is a video, or a stream of images.
 
@@ -198,8 +221,7 @@ def _fetch(url: str, name: str, most: int) -> bytes | None:
     ):  # those of files and of FTP are not among them
         opener.add_handler(handler())
     try:
-        asked = request.Request(url, headers={"User-Agent": "trtnn", "Accept": "image/*, */*;q=0.5"})
-        with opener.open(asked, timeout=TIMEOUT_S) as answer:
+        with opener.open(_request(url), timeout=TIMEOUT_S) as answer:
             kind = answer.headers.get_content_type()
             if kind.startswith(("video/", "multipart/")) or kind.endswith("mpegurl"):
                 return None
@@ -215,7 +237,10 @@ def _fetch(url: str, name: str, most: int) -> bytes | None:
             if length.isdecimal() and count < int(length):
                 raise ImageError(f"cannot read the picture {name}: {count:,} of its {int(length):,} bytes came")
             return b"".join(parts)
+    except ImageError:  # a ValueError as well
+        raise
     except urllib.error.HTTPError as error:
+        error.close()  # it is the answer as well
         raise ImageError(f"cannot read the picture {name}: HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
@@ -229,7 +254,8 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
     opened again, after longer and longer pauses, until it gives a frame or the pauses are at an end.
 
     Raises:
-        ImageError: it cannot be opened, its frames are too large, it has fewer than it says, or it did not come back.
+        ImageError: it cannot be opened, its frames are too large, it has none or fewer than it says, or it did not come
+            back.
     """
     index, pauses = 0, iter(PAUSES_S)
     while True:
@@ -248,6 +274,8 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
         finally:
             capture.release()
         if isinstance(place, str) and (count > 0 or "://" not in place):  # it has an end
+            if index == 0:
+                raise ImageError(f"the video {name} has no frame that can be read")
             if index < count - max(1, count // 100):  # some kinds of file only estimate how many they have
                 raise ImageError(f"the video {name} ended early: {index:,} of its {count:,} frames could be read")
             return

@@ -17,6 +17,8 @@ Outline = list[np.ndarray] | dict[str, Any]
 #: The share of a box that an object takes, where labels say nothing of it: that of xtcocoapi
 #: (https://github.com/jin-s13/xtcocoapi), which Ultralytics takes too. The similarity of key points needs an area.
 POSE_SHARE = 0.53
+_SLACK = 1e-3  # boxes of labels are rounded
+_NEAR = 0.2  # of half a box: how far from it a key point may lie
 
 
 def coco_outline(row: Mapping[str, Any]) -> Outline:
@@ -82,3 +84,50 @@ def label_keypoints(numbers: Sequence[float], shape: Sequence[int]) -> np.ndarra
         raise ValueError(f"{len(numbers) + 1} numbers are no class, box and {points} key points of {each} numbers")
     found = np.array(numbers[4:], np.float64).reshape(points, each)
     return found if each == 3 else np.concatenate([found, np.full((points, 1), 2.0)], axis=1)
+
+
+class Outlines:
+    """What a data set's lines of more than a box look like, where nothing says whether they are outlines.
+
+    A line of a class, a box and key points of x and y has an odd count of numbers, as one with an outline has. All
+    lines of key points have one count, and their first four numbers are a box in the image with the points in or near
+    it. Of outlines the first two points make such a box less often than not: only those that begin in the upper left
+    two thirds of the image may.
+    """
+
+    def __init__(self) -> None:
+        self._counts: set[int] = set()
+        self._lines = self._like_keypoints = 0
+        self._where = ""
+
+    def add(self, numbers: Sequence[float], where: str) -> None:
+        """Take a line: the numbers behind the class, and the line's place in words."""
+        if len(numbers) > 4:
+            self._counts.add(len(numbers))
+            self._lines += 1
+            self._like_keypoints += _could_be_keypoints(np.array(numbers, np.float64))
+            self._where = self._where or where
+
+    @property
+    def unclear(self) -> str:
+        """The first line's place and how it can be read, where all lines can be read in both ways; else nothing."""
+        if len(self._counts) != 1 or 2 * self._like_keypoints <= self._lines:
+            return ""
+        (count,) = self._counts
+        both = "" if (count - 4) % 3 else f", or {(count - 4) // 3} of x, y and visibility"
+        return (
+            f"{self._where} has a class and {count} numbers: an outline of {count // 2} points, or a box and "
+            f"{(count - 4) // 2} key points of x and y{both}"
+        )
+
+
+def _could_be_keypoints(numbers: np.ndarray) -> bool:
+    """Whether numbers are a box in the image, and key points of which each lies in it, near it, or nowhere (0, 0)."""
+    centre, size = numbers[:2], numbers[2:4]
+    if (size <= 0).any() or (centre - size / 2 < -_SLACK).any() or (centre + size / 2 > 1 + _SLACK).any():
+        return False
+    shapes = [numbers[4:].reshape(-1, 2)]
+    if len(numbers) % 3 == 1 and np.isin(numbers[6::3], (0, 1, 2)).all():
+        shapes.append(numbers[4:].reshape(-1, 3)[:, :2])
+    near = [(np.abs(points - centre) <= size / 2 * (1 + _NEAR)).all(1) | (points == 0).all(1) for points in shapes]
+    return any(bool(one.all()) for one in near)
