@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 import warnings
 
@@ -15,6 +17,7 @@ from torch.nn.utils import parametrizations
 import trtnn
 from tests.from_torch.models import images
 from tests.helpers import assert_close
+from trtnn.errors import ArgumentError, UnsupportedError
 
 
 def converted(model, *inputs, **options):
@@ -524,3 +527,91 @@ def test_a_constant_that_was_passed_may_be_of_dynamic_lengths():
     converted(Outer(), images(2, 3, 4, 4))
     with pytest.raises(trtnn.TrtnnError, match="interpolate with antialias"):
         trtnn.from_torch(Outer().eval(), images(2, 3, 4, 4), dynamic=trtnn.Dim("batch", 1, 2, 4), verify=False).trace()
+
+
+# -- types, copies and negative numbers -------------------------------------------------------------------------------
+
+
+def test_type_is_a_cast_and_depends_on_its_input():
+    """Torch takes types, names and classes of tensors; what it gives is no constant."""
+
+    def function(x):
+        picked = F.one_hot(x.argmax(1), 4).type(x.dtype)
+        positive = (x > 0).type(torch.FloatTensor) + (x > 1).type("torch.FloatTensor") + (x > 2).type(x.type())
+        return picked.mean(0), positive.type(torch.int32) * 2
+
+    source = converted(function, images(3, 4)).source
+    assert ".type(trtnn.float32)" in source
+    assert "optional=True" not in source  # a Buffer of what was no constant
+
+
+def test_a_deep_copy_is_a_clone():
+    def function(x):
+        y = copy.deepcopy(x)
+        y += 1
+        return x * y
+
+    assert "y = x.clone()" in converted(function, images(3, 4)).source
+
+
+def test_what_is_refused_in_pythons_own_library_is_placed_in_the_users_line():
+    with pytest.raises(UnsupportedError, match=r"torch\.Tensor\.untyped_storage") as caught:
+        trtnn.from_torch(lambda x: copy.copy(x) * 2, images(3, 4))  # here
+    assert "# here" in str(caught.value)
+
+
+class Chomp(nn.Module):
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n, self.one = n, 1
+
+    def forward(self, x):
+        return x[:, : -self.n] + x[:, self.one :][:, -1:]
+
+
+def test_the_negative_of_an_attribute():
+    source = converted(nn.Sequential(Chomp(2), Chomp(3)), images(3, 9)).source
+    assert "x[:, : -self.n]" in source
+    assert "[:, -1:]" in source
+    assert "Chomp(2)" in source
+
+
+# -- caches of functions ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_function_keeps_by_lengths_is_computed_anew():
+    """What lay in the cache is of the user's own calls before, and of those that were recorded."""
+
+    @functools.cache
+    def grid(h, w):
+        return torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")).float()
+
+    @functools.cache
+    def half(length):
+        return length // 2
+
+    def function(x):
+        return x[..., : half(x.shape[-1])] + grid(*x.shape[-2:])[:, :, : half(x.shape[-1])].sum(0)
+
+    function(images(2, 5, 6))
+    dynamic = {"x": (2, trtnn.Dim("h", 2, 5, 9), trtnn.Dim("w", 2, 6, 9))}
+    result = converted(function, images(2, 5, 6), dynamic=dynamic)
+    assert "F.meshgrid" in result.source
+    network = result.trace()
+    for shape in ((2, 5, 6), (2, 2, 9), (2, 9, 3)):
+        x = images(*shape)
+        assert_close(network.run(x.numpy()), function(x), 1e-6)
+    assert type(half(6)) is int  # and no length of a recorded call
+
+
+def test_no_length_stays_in_a_cache_when_torch_fails():
+    @functools.cache
+    def half(length):
+        return length // 2
+
+    def function(x):
+        return x.view(half(x.shape[0]), 5)
+
+    with pytest.raises(ArgumentError, match="invalid for input of size 24"):
+        trtnn.from_torch(function, images(6, 4))
+    assert type(half(6)) is int

@@ -84,6 +84,9 @@ class Writer:
             lambda: [f"{self.target()} = ({a} @ self.weight.t()).softmax(-1) * self.scale"],
             lambda: [f"z = torch.zeros_like({a})", f"z[:, {k}:] = {b}[:, {k}:]", f"{self.target()} = z + {c}"],
             lambda: [f"{self.target()} = {a} * {b}.abs().mean(dim=1, keepdim=True)"],
+            lambda: [f"{self.target()} = {a} + self.levels({b}[:, :{2 * n}]).repeat(1, 4)"],
+            lambda: [f"{self.target()} = {a} - self.levels({b}).repeat(1, 4) * self.levels({c}[:, :{2 * n}]).sum()"],
+            lambda: [f"k = int({a}.shape[0] / {n}) + min(*{b}.shape, {k})", f"{self.target()} = {b} * k"],
         ]
         if self.random.random() < 0.02:
             kinds = [lambda: [f"{a} = {a} * float({b}.sum())"], lambda: [f"if {a}.sum() > 0:", f"    {a} = -{a}"]]
@@ -106,6 +109,20 @@ class Writer:
         act = pick(["None", "None", "nn.ReLU()", "nn.GELU()", "nn.Sequential(nn.SiLU(), nn.Linear(8, 8))"])
         extra = pick(["None", "nn.Linear(8, 8)", "nn.LayerNorm(8)", "nn.ReLU(inplace=True)"])
         return f"Block({pick([3, 8, 16])}, {act}, {extra}, {pick([True, False])}, {pick([1.0, 0.5])}, {pick([1, 2])})"
+
+    def levels(self) -> list[str]:
+        """Return what a module does that is called with several lengths: they decide some of it."""
+        lines: list[str] = []
+        for _ in range(self.random.randrange(1, 4)):
+            sign, n = self.random.choice(["<", "<=", "==", "!=", ">", ">="]), self.random.randrange(1, 5)
+            length = self.random.choice(["n", "x.shape[1]"])
+            change = self.random.choice(["x = x * 2", "x = x[:, :2]", "x = self.fc(x)", "x = x.tanh()", "x += n"])
+            lines += [f"if {length} {sign} {n}:", f"    {change}"]
+            if self.random.random() < 0.4:
+                lines += ["else:", f"    x = x - {n}"]
+            if self.random.random() < 0.3:
+                lines.append("n = x.shape[1]")
+        return lines
 
     def module(self) -> str:
         body = [line for _ in range(self.random.randrange(2, 12)) for line in self.statement()]
@@ -150,6 +167,15 @@ class Writer:
                 "        if self.skip:",
                 "            x += shortcut",
                 "        return x * self.scale * factor if self.times == 1 else x * self.scale + x",
+                "class Levels(nn.Module):",
+                "    def __init__(self):",
+                "        super().__init__()",
+                "        self.fc = nn.Linear(2, 2)",
+                "    def forward(self, x):",
+                "        x = self.fc(x.reshape(x.shape[0], -1, 2))",
+                "        n = x.shape[1]",
+                *(f"        {line}" for line in self.levels()),
+                "        return x.mean(1)",
                 "class Outer(nn.Module):",
                 "    def __init__(self, block):",
                 "        super().__init__()",
@@ -162,7 +188,7 @@ class Writer:
                 "    def __init__(self):",
                 "        super().__init__()",
                 "        self.act = nn.SiLU(inplace=True)",
-                "        self.pair = Pair()",
+                "        self.pair, self.levels = Pair(), Levels()",
                 "        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))",
                 f"        self.blocks = nn.ModuleList([{', '.join(self.block() for _ in range(4))}])",
                 f"        self.outer = Outer({self.block()})",

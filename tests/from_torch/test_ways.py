@@ -13,6 +13,7 @@ import trtnn
 from tests.from_torch.models import images
 from tests.from_torch.test_from_torch import class_text
 from tests.from_torch.test_idioms import converted
+from tests.helpers import assert_close
 from trtnn.errors import UnsupportedError
 
 X = images(2, 3, 4)
@@ -325,3 +326,214 @@ def test_instances_of_one_class():
     source = converted(Regional(), X).source
     assert re.findall(r"^class (\w+)", source, re.M) == ["Attention", "Layer", "Regional"]
     assert "        x = self.blocks[0](x)\n        x = self.blocks[1](x, mask=mask)\n" in source
+
+
+# -- what lengths decide ----------------------------------------------------------------------------------------------
+
+
+class Levels(nn.Module):
+    """One module for lengths of several kinds.
+
+    Args:
+        forward: of the inner module.
+        lengths: of what it is called with, one call for each.
+    """
+
+    def __init__(self, forward, *lengths) -> None:
+        super().__init__()
+        self.inner = type("Inner", (nn.Module,), {"forward": forward})()
+        self.inner.fc = nn.Linear(4, 4)
+        self.lengths = lengths
+
+    def forward(self, x):
+        return [self.inner(x[:, :length]) for length in self.lengths]
+
+
+def lengths_decide(forward, *lengths, dynamic=None) -> str:
+    """Convert a module that is called with several lengths, compare it with torch, and return its forward."""
+    model, x = Levels(forward, *lengths).eval(), images(2, 6, 4)
+    result = trtnn.from_torch(model, x, dynamic=dynamic)
+    with torch.no_grad():
+        expected = model(x)
+    for ours, theirs in zip(result.trace().run(x.numpy()), expected, strict=True):
+        assert_close(ours, theirs, 1e-5)
+    assert result.source.count("(Module):") == 2
+    text = class_text(result.source, "Inner")
+    return text[text.index("    def forward") :].rstrip()
+
+
+def test_a_length_decides():
+    def forward(self, x):
+        h = self.fc(x)
+        h = h[:, :3] * 2 if x.shape[1] > 3 else h.relu()
+        return h.tanh()
+
+    assert lengths_decide(forward, 6, 2, 5, 3) == (
+        "    def forward(self, x):\n"
+        "        h = self.fc(x)\n"
+        "        if x.shape[1] > 3:\n"
+        "            h = h[:, :3] * 2\n"
+        "        else:\n"
+        "            h = h.relu()\n"
+        "        return h.tanh()"
+    )
+
+
+def test_a_length_that_is_more_equal_or_less():
+    def forward(self, x):
+        if x.shape[1] > 3:
+            x = x[:, :3]
+        elif x.shape[1] < 3:
+            x = nn.functional.pad(x, (0, 0, 0, 3 - x.shape[1]))
+        return self.fc(x)
+
+    text = lengths_decide(forward, 6, 2, 3)
+    assert "if x.shape[1] > 3:" in text
+    assert "if x.shape[1] < 3:" in text
+    assert "elif" in text
+    assert "assert" not in text
+    two = lengths_decide(forward, 6, 2)
+    assert "        assert x.shape[1] != 3\n" in two  # which nobody saw
+    assert "else:" not in two
+
+
+def test_a_length_that_decides_within_a_branch_is_refused():
+    def forward(self, x):
+        n = x.shape[1]
+        if n > 1:
+            x = self.fc(x)
+            if n == 6:
+                x = x.exp()
+        return x.sum(1)
+
+    with pytest.raises(UnsupportedError, match="a call of Inner: 3 times, in inner: what it is called with decides"):
+        lengths_decide(forward, 6, 5, 1)
+
+
+def test_a_length_that_returns_early_and_names_that_not_all_calls_read():
+    def forward(self, x):
+        B, N, C = x.shape
+        if N == 1:
+            return self.fc(x)
+        if N > 4 and B > 1:
+            x = x[:, : N // 2]
+            N = x.shape[1]
+        return (self.fc(x) * (C / N)).mean(1, keepdim=True)
+
+    assert lengths_decide(forward, 6, 1, 3) == (
+        "    def forward(self, x):\n"
+        "        B, N, C = x.shape\n"
+        "        if N == 1:\n"
+        "            return self.fc(x)\n"
+        "        if N > 4:\n"
+        "            assert B > 1\n"
+        "            x = x[:, : N // 2]\n"
+        "            N = x.shape[1]\n"
+        "        return (self.fc(x) * (C / N)).mean(1, keepdim=True)"
+    )
+
+
+def test_a_name_that_one_call_has_for_something_else_is_not_bound_for_it():
+    """Whoever needs no ``C`` of the shape may have a ``C`` of its own."""
+
+    def forward(self, x):
+        C = self.fc(x).sum()
+        if x.shape[1] > 4:
+            B, N, C = x.shape
+            return x * C + B
+        B, N, _ = x.shape
+        return x * C + N + B
+
+    lengths_decide(forward, 6, 3)
+
+
+def test_a_length_whose_name_is_another_value_once_it_decides():
+    def forward(self, x):
+        long = x.shape[1] > 3
+        x = self.fc(x).flatten(1)[:, None]
+        return x * 2 if long else x
+
+    with pytest.raises(UnsupportedError, match="calls a module in several ways"):
+        lengths_decide(forward, 6, 2)
+
+
+def test_comparisons_that_come_out_together_are_asserted():
+    """Where the one is true and the other is not, nobody saw what the module does."""
+
+    def forward(self, x):
+        B, N, _ = x.shape
+        x = x * 2 if N > 3 else x
+        return self.fc(x) if N * B > 8 else x.relu()
+
+    assert lengths_decide(forward, 6, 2) == (
+        "    def forward(self, x):\n"
+        "        B, N, _ = x.shape\n"
+        "        if N > 3:\n"
+        "            x = x * 2\n"
+        "            assert N * B > 8\n"
+        "            return self.fc(x)\n"
+        "        assert N * B <= 8\n"
+        "        return x.relu()"
+    )
+
+
+def test_comparisons_of_which_not_all_outcomes_are_seen_together_are_refused():
+    def forward(self, x):
+        x = x * 2 if x.shape[1] > 3 else x
+        return self.fc(x) if x.shape[1] > 4 else x.relu()
+
+    with pytest.raises(UnsupportedError, match="a call of Inner: 3 times, in inner: what it is called with decides"):
+        lengths_decide(forward, 6, 4, 2)
+
+
+def test_a_length_and_an_argument_that_are_not_seen_together_are_refused():
+    def forward(self, x, flag=False):
+        return self.fc(x) if x.shape[1] > 1 and flag else x.relu()
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Levels(forward).inner
+
+        def forward(self, x):
+            return self.inner(x, True), self.inner(x[:, :1], True), self.inner(x[:, :1])
+
+    with pytest.raises(UnsupportedError, match="calls a module in several ways"):
+        trtnn.from_torch(Net().eval(), X)
+
+
+def test_instances_of_a_class_that_lengths_tell_apart_stay_apart():
+    """What else differs between them may decide as well."""
+
+    class Crop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.fc(x[:, :3] if x.shape[1] > 3 else x)
+
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Crop(), Crop()
+
+        def forward(self, x):
+            return self.first(x) + self.second(x[:, :3])
+
+    source = converted(Pair(), images(2, 6, 4)).source
+    assert "class Crop2(Module):" in source
+    assert "assert x.shape[1] > 3" in source
+    assert "assert x.shape[1] <= 3" in source
+
+
+def test_a_dynamic_length_that_decides_is_asked_of_its_range():
+    def forward(self, x):
+        return self.fc(x) * 2 if x.shape[1] > 3 else self.fc(x)
+
+    text = lengths_decide(forward, 6, 2, dynamic={"x": (2, trtnn.Dim("n", 4, 6, 9), 4)})
+    assert "if x.shape[1] > 3:" in text
+    model = Levels(forward, None, 2).eval()
+    with pytest.raises(trtnn.errors.ShapeError, match="whether n > 3 is known only when the network runs") as caught:
+        trtnn.from_torch(model, images(2, 6, 4), dynamic={"x": (2, trtnn.Dim("n", 2, 6, 9), 4)}, verify=False).trace()
+    assert "n is 2 to 9" in str(caught.value)

@@ -1,8 +1,9 @@
-"""``int`` of a length: passed as it stands it is ``math.floor(h / 2)`` in the source; else the line is refused."""
+"""Whole numbers that Python makes of lengths: ``int``, ``round``, ``min`` and their like stay what they are."""
 
 from __future__ import annotations
 
-import sys
+import builtins
+import math
 
 import pytest
 import torch
@@ -12,10 +13,8 @@ from torch.nn import functional as F
 import trtnn
 from tests.from_torch.models import images
 from tests.helpers import assert_close
-from trtnn.errors import ShapeError, UnsupportedError
-
-_POSITIONS = "from 3.11 on bytecode tells where expressions stand"
-pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason=_POSITIONS)
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.from_torch.recording.builtin_calls import calling
 
 
 def partition(x, size):
@@ -112,33 +111,202 @@ def test_what_a_function_returns_and_a_module_is_passed():
     assert "self.pad(x, left, math.floor(x.shape[0] / 2))" in source
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: x.repeat(int(x.shape[0] / 2) * 2, 1),  # Python computes with the number
-        lambda x: x.repeat(7 - int(x.shape[0] / 2), 1),
-        lambda x: x.repeat(*[int(x.shape[0] / 2), 1]),  # where it goes is not told
-        lambda x: x.repeat(int((x.shape[0] - 20) / 2) + 9, 1),  # int rounds up what is below zero
-        lambda x: F.pad(x, (int((x.shape[0] - 16) / 7), 9)),
-    ],
-    ids=["doubled", "subtracted", "starred", "shifted", "negative"],
-)
-def test_what_is_no_length_as_it_stands_is_refused_with_the_line(function):
-    with pytest.raises(UnsupportedError, match="does something else where lengths are others") as caught:
-        trtnn.from_torch(function, images(6, 3), dynamic={"x": (N, 3)})
-    assert "a length is taken as a plain number: " in str(caught.value)
-    assert "int(" in str(caught.value)
+def test_what_python_computes_of_it():
+    def function(x):
+        half = int(x.shape[0] / 2)
+        out = half + 1
+        x = x.repeat(out * 2 - half, 7 - int(x.shape[1] / 4))
+        return x.repeat(*[int((x.shape[0] - 4) / 2), 1])[: int(x.shape[0] * 0.75), None]
+
+    source = check(function, (N, trtnn.Dim("m", 4, 5, 16)), (6, 5), (4, 4), (9, 16), (16, 11))
+    assert "half = math.floor(x.shape[0] / 2)" in source
+    assert "out = half + 1" in source
+    assert "x.repeat(out * 2 - half, 7 - math.floor(x.shape[1] / 4))" in source
 
 
-def test_what_is_below_zero_for_other_lengths_stays_a_number():
-    """``int`` rounds such a one up: for the example, where it is 0, nothing tells."""
+def test_what_is_below_zero_is_rounded_up():
+    def function(x):
+        return x.repeat(int((x.shape[0] - 20) / 2) + 9, 1)
 
+    source = check(function, (N, 3), (6, 3), (5, 3), (16, 3))
+    assert "x.repeat(math.trunc((x.shape[0] - 20) / 2) + 9, 1)" in source
+
+
+def test_what_is_below_zero_as_the_smaller_of_two():
+    def function(x):
+        n = x.shape[0]
+        return x.repeat(int(min(n, n - 20) / 2) + 9, int(max(n - 20, 2) / 2))
+
+    source = check(function, (N, 3), (6, 3), (5, 3), (16, 3))
+    assert "math.trunc(trtnn.sym_min(n, n - 20) / 2) + 9" in source
+    assert "math.floor(trtnn.sym_max(n - 20, 2) / 2)" in source
+
+
+def test_what_may_be_on_both_sides_of_zero_is_refused_with_the_line():
     def function(x):
         return F.pad(x, (int((x.shape[0] - 16) / 7), 9))
 
-    n = trtnn.Dim("n", 4, 20, 40)
-    source = trtnn.from_torch(function, images(20, 3), dynamic={"x": (n, 3)}, verify=False).source
-    assert "floor" not in source
+    with pytest.raises(ShapeError, match="whether n - 16 >= 0 is known only when the network runs") as caught:
+        trtnn.from_torch(function, images(20, 3), dynamic={"x": (trtnn.Dim("n", 4, 20, 40), 3)})
+    assert "return F.pad(x, (int((x.shape[0] - 16) / 7), 9))" in str(caught.value)
+
+
+def test_functions_within_functions_and_methods():
+    class Decorated(nn.Module):
+        @property
+        def twice(self):
+            return lambda value: int(value / 2) * 2
+
+        @torch.no_grad()
+        def forward(self, x):
+            lengths = [int(length / 2) for length in x.shape]
+            return x.repeat(self.twice(x.shape[0]), lengths[1])
+
+    source = check(Decorated(), (N, 3), (6, 3), (5, 3), (16, 3))
+    assert "x.repeat(math.floor(x.shape[0] / 2) * 2, math.floor(x.shape[1] / 2))" in source
+
+
+def test_the_type_int_stays_what_it_is():
+    def function(x):
+        half = int(x.shape[0] / 2)
+        size = (half, 2) if isinstance(half, int) else half
+        mask = torch.zeros(size, dtype=int)
+        return x[:half] + mask.sum() + int("3") + int("11", 2)
+
+    check(function, (N, 3), (6, 3), (5, 3), (16, 3))
+
+
+@pytest.mark.parametrize("by", [2, 4, 5])
+def test_rounded(by):
+    def function(x):
+        n = round(x.shape[0] / by)
+        return x.repeat(n + 1, math.ceil(x.shape[0] / by)), x.repeat(math.floor(x.shape[0] / by) + 1, 1)
+
+    source = check(function, (N, 3), *[(n, 3) for n in range(4, 17)])
+    assert f"n = round(x.shape[0] / {by})" in source
+    assert f"math.ceil(x.shape[0] / {by})" in source
+
+
+def test_a_square_root_is_refused_with_the_line():
+    def function(x):
+        return x[: round(x.shape[0] ** 0.5)]
+
+    with pytest.raises(ShapeError, match=r"round of n \*\* 0\.5 is no length that a network can compute") as caught:
+        trtnn.from_torch(function, images(9, 3), dynamic={"x": (N, 3)})
+    assert "return x[: round(x.shape[0] ** 0.5)]" in str(caught.value)
+
+
+def test_floats_and_square_roots():
+    def function(x):
+        n = float(x.shape[0])
+        return x / math.sqrt(x.shape[0]) + n / 2 - float("1.5"), x * float(x.shape[0] / 3) * math.sqrt(4)
+
+    source = check(function, (N, 3), (6, 3), (4, 3), (13, 3))
+    assert "n = x.shape[0] * 1.0" in source
+    assert "x / x.shape[0] ** 0.5" in source
+
+
+@pytest.mark.parametrize("call", ["log", "twice"])
+def test_a_float_that_is_a_plain_number_is_refused_with_the_line_and_what_to_write(call):
+    """Python multiplies a float by an int itself, where the float comes first."""
+    made = {"log": math.log, "twice": lambda length: 2.0 * length}[call]
+
+    def function(x):
+        return x * made(x.shape[0])
+
+    with pytest.raises(UnsupportedError, match="does something else where lengths are others") as caught:
+        trtnn.from_torch(function, images(6, 3), dynamic={"x": (N, 3)})
+    assert "return x * made(x.shape[0])" in str(caught.value)
+    assert "write h * 0.5, which keeps the length" in str(caught.value)
+
+
+def test_the_smaller_and_the_larger():
+    def function(x):
+        n, m = x.shape
+        size = min(n, m)
+        shortest = min(length // 2 for length in x.shape)
+        return x[:size, :size].repeat(max([n, 7, m]), 1)[: abs(n - 10) + 1], x[: max(1, shortest)], x[: n >> 1]
+
+    source = check(function, (N, trtnn.Dim("m", 4, 5, 16)), (6, 5), (4, 4), (9, 16), (16, 11), (10, 7))
+    assert "size = trtnn.sym_min(n, m)" in source
+    assert "trtnn.sym_max(trtnn.sym_max(n, 7), m)" in source
+    assert "shortest = trtnn.sym_min(n // 2, m // 2)" in source
+    assert "x3 = x[: n >> 1]" in source  # and not another shortest
+
+
+def test_a_comparison_of_the_smaller_one():
+    def function(x):
+        return x * 2 if min(x.shape) > 3 else x
+
+    assert "assert trtnn.sym_min(x.shape[0], x.shape[1]) > 3" in check(function, (N, N), (6, 6), (4, 4), (16, 16))
+    with pytest.raises(ShapeError, match=r"min\(n, m\) > 3 is known only when the network runs"):
+        trtnn.from_torch(function, images(6, 6), dynamic={"x": (N, trtnn.Dim("m", 2, 6, 16))}, verify=False).trace()
+
+
+class WindowsOfAnyImage(nn.Module):
+    """Shifted windows, which are no larger than the image, with the mask that is computed of its lengths."""
+
+    def __init__(self, size: int = 4) -> None:
+        super().__init__()
+        self.size, self.shift = size, size // 2
+        self.qkv = nn.Linear(4, 12)
+
+    def mask(self, H, W, size):
+        rows, columns = torch.arange(H), torch.arange(W)
+        rows = (rows >= H - size).long() + (rows >= H - self.shift).long()
+        columns = (columns >= W - size).long() + (columns >= W - self.shift).long()
+        windows = partition((rows[:, None] * 3 + columns)[None, :, :, None].float(), size).flatten(1)
+        return windows[:, None] == windows[:, :, None]
+
+    def forward(self, x):
+        B, H, W, C = x.shape
+        size = min(self.size, H, W)
+        padded = F.pad(x, (0, 0, 0, (size - W % size) % size, 0, (size - H % size) % size))
+        _, Hp, Wp, _ = padded.shape
+        windows = partition(torch.roll(padded, (-self.shift, -self.shift), (1, 2)), size)
+        q, k, v = self.qkv(windows.flatten(1, 2)).chunk(3, -1)
+        mask = self.mask(Hp, Wp, size).repeat(B, 1, 1)
+        windows = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        padded = torch.roll(reverse(windows.view(-1, size, size, C), size, Hp, Wp), (self.shift, self.shift), (1, 2))
+        return x + padded[:, :H, :W]
+
+
+def test_shifted_windows_of_images_of_any_size():
+    h, w = trtnn.Dim("h", 4, 8, 12), trtnn.Dim("w", 4, 10, 12)
+    source = check(WindowsOfAnyImage(), (2, h, w, 4), (2, 8, 10, 4), (2, 4, 4, 4), (2, 12, 5, 4), (2, 7, 11, 4))
+    assert "size = trtnn.sym_min(trtnn.sym_min(4, H), W)" in source
+
+
+def test_what_stands_for_functions_of_python_is_taken_back():
+    before = builtins.min, builtins.max, math.sqrt, {*vars(builtins)}
+
+    def function(x):
+        if int(x.shape[0] / 2) == 5:
+            raise KeyError("five")
+        return x.repeat(int(x.shape[0] / 2), 1)
+
+    code = function.__code__
+    trtnn.from_torch(function, images(6, 3))
+    with pytest.raises(ArgumentError, match="KeyError: 'five'"):
+        trtnn.from_torch(function, images(10, 3))
+    assert (builtins.min, builtins.max, math.sqrt, {*vars(builtins)}) == before
+    assert function.__code__ is code
+
+
+def test_only_calls_of_int_are_changed():
+    def function(a, b):
+        return int(a / 2), isinstance(a, int), [*map(int, b)], int("12", 16), max(int(a), int(b[0]))
+
+    expected = function(7, (1.5,))
+    builtins.int_of_tests = lambda *args: ("ours", int(*args))  # type: ignore[attr-defined]
+    try:
+        function.__code__ = calling({"int": "int_of_tests"}, function.__code__)
+        assert function(7, (1.5,)) == (
+            ("ours", 3), True, [1], ("ours", 18), max(("ours", 7), ("ours", 1)),
+        )  # fmt: skip
+    finally:
+        del builtins.int_of_tests  # type: ignore[attr-defined]
+    assert expected == (3, True, [1], 18, 7)
 
 
 def test_a_floor_that_no_network_computes_is_refused_with_the_line():

@@ -157,8 +157,16 @@ CASES = {
         ops.linalg.vector_norm(x, dim=-1), ops.linalg.matrix_norm(x), ops.linalg.matrix_norm(x, 1, (2, 0)),
         ops.linalg.norm(x), ops.cartesian_prod(x[0, 0], x[0, 1]), ops.linalg.multi_dot([x[0], x[0].mT, x[0, :, 0]]),
     ],
-    "triangles": lambda ops, x: [x.tril(), x.triu(1), ops.tril(x.mT, -1), (x > 0).tril()],
+    "triangles": lambda ops, x: [
+        x.tril(), x.triu(1), ops.tril(x.mT, -1), (x > 0).tril(), x.tril(x.shape[2] - 4), ops.triu(x, 3 - x.shape[2]),
+        x[:, :, :3].triu(x.shape[2] - 3),
+    ],
     "windows": lambda ops, x: [x.unfold(1, 2, 1), x.unfold(-1, 2, 1), x.unfold(-1, 3, 2), ops.unfold(x[:, None], 2)],
+    "windows that are added up": lambda ops, x: [
+        ops.fold(ops.unfold(x[:, None], 2), x.shape[1:], 2),
+        ops.fold(ops.unfold(x[:, None], 3, 1, 1), x.shape[1:], 3, 1, 1),
+        ops.fold(ops.unfold(x[:, None], (2, 1), 1, 0, (2, 1)), (4, x.shape[2]), (2, 1), 1, 0, (2, 1)),
+    ],
     "padding": lambda ops, x: [
         ops.pad(x, (1, 2)), ops.pad(x, (2, 0), value=1.5), ops.pad(x, (-1, 1)), ops.pad(x, (2, 1), "reflect"),
         ops.pad(x, (3, 4), "replicate"), ops.pad(x, (1, 3), "circular"), ops.pad(x, (0, 0, 1, 1, 1, 0)),
@@ -303,7 +311,8 @@ def test_tensors_of_lengths():
     def function(ops, x):
         return [
             ops.tensor(x.shape[2]), ops.tensor([x.shape[0], 3, x.shape[2] // 2]),
-            ops.tensor((x.shape[2], 2), dtype=torch.float32) * 2,
+            ops.tensor((x.shape[2], 2), dtype=torch.float32) * 2, ops.tensor([[x.shape[2], 1], [2, x.shape[0] * 3]]),
+            ops.tensor([[x.shape[2] / 2, 0.5, 3], [x.shape[0], 1, x.shape[2] ** -0.5]]), ops.tensor(x.shape[2] / 4),
         ]  # fmt: skip
 
     check_dynamic(lambda x: function(F, x), lambda x: function(TORCH, x), LINES, LINE_SIZES)
@@ -583,6 +592,9 @@ def test_no_window_that_begins_beyond_its_input():
         (lambda x: F.full((2,), x.shape[2]), ShapeError, "odd is known only"),
         (lambda x: x.repeat_interleave(x.shape[2], 0), ArgumentError, "not odd"),
         (lambda x: F.fold(x, (3, 3), 2), ShapeError, "odd"),
+        (lambda x: F.fold(x, (4, x.shape[2]), 2, stride=2), ShapeError, "how far from the end of a length the last"),
+        (lambda x: F.fold(x, (4, x.shape[2], 1), 2), ArgumentError, "output_size takes an int or two"),
+        (lambda x: F.fold(x, (0, x.shape[2]), 2), ArgumentError, "output_size is at least 1"),
         (lambda x: F.unfold(x[:, None], 4), ShapeError, "odd"),
         (lambda x: F.one_hot(x.argmax(1), x.shape[2]), ShapeError, "odd"),
         (lambda x: F.affine_grid(x[:, :2, :3], (x.shape[0], 1, x.shape[2], 4)), ShapeError, "odd"),

@@ -323,7 +323,8 @@ def test_floats_of_lengths():
         (lambda: float(half), "in place of x * math.sqrt(h)"),
         (lambda: math.sqrt(SIDE), "in place of math.sqrt(h)"),
         (lambda: range(half), "side / 2 is no whole number of elements"),
-        (lambda: round(half), "round(side / 2) is known only"),
+        (lambda: round(half, 1), "round(side / 2, 1) is known only"),
+        (lambda: round(SIDE**0.5), "round of side ** 0.5 is no length that a network can compute"),
         (lambda: math.floor(SIDE**0.5), "floor of side ** 0.5 is no length that a network can compute"),
         (lambda: math.floor(SIDE * 0.1), "floor of side * 0.1 is no length"),
         (lambda: 1 / (SIDE - 8), "which may be 0"),
@@ -334,6 +335,17 @@ def test_floats_of_lengths():
         SIDE / 0
     with pytest.raises(TypeError):
         SIDE / "2"
+
+
+@pytest.mark.parametrize("function", [math.floor, math.ceil, math.trunc, round])
+@pytest.mark.parametrize("by", [2, 3, 4, 6, 0.5, 0.75, -2, -6])
+@pytest.mark.parametrize("shift", [0, 1, -60])
+def test_whole_numbers_of_fractions(function, by, shift):
+    """Python rounds one half way between two to the even one."""
+    long = Dim("long", 61, 61, 100)
+    size = function((long + shift) / by)
+    for length in range(long.min, long.max + 1):
+        assert evaluate(size, {"long": length}) == function((length + shift) / by)
 
 
 def test_broadcast():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 
 import torch
 
-from trtnn.errors import UnsupportedError
+from trtnn.errors import UnsupportedError, where
 from trtnn.from_torch.example import Example
 from trtnn.from_torch.transcript import Transcript
 from trtnn.from_torch.verify import second_example
+
+_NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
+_TAKEN = "of 0.5 * h and math.log(h) Python makes plain numbers: write h * 0.5, which keeps the length"
 
 
 def check_other_lengths(transcript: Transcript, told: Callable[[str], None]) -> None:
@@ -53,13 +57,13 @@ def _check_lengths_of(mine: Transcript, tensors: Sequence[torch.Tensor]) -> None
 def _where_lengths_decide(mine: Transcript, other: Transcript) -> list[str]:
     """Return the first comparison of lengths that comes out otherwise, and where lengths are plain numbers."""
     compared, elsewhere = (
-        [(guard.sign, guard.outcome, guard.place) for guard in transcript.tape.guards] for transcript in (mine, other)
+        [(guard.sign, guard.outcome, guard.place, guard.scope.path) for guard in transcript.tape.guards]
+        for transcript in (mine, other)
     )
     parted = next((a for a, b in zip(compared, elsewhere, strict=False) if a != b), None)
-    places = [f"a comparison of lengths comes out otherwise: {parted[2]}"] if parted else []
-    escapes = dict.fromkeys(map(str, mine.tape.escapes))
-    places += [f"a length is taken as a plain number: {place}" for place in escapes]
-    return [*places, "write a // b for int(a / b)"] if any("int(" in place for place in escapes) else places
+    places = [f"in {where(parted[3])} a comparison of lengths comes out otherwise: {parted[2]}"] if parted else []
+    escapes = dict.fromkeys(mine.tape.escapes)
+    return places + [f"in {where(path)} a length is taken as a plain number: {place}" for path, place in escapes]
 
 
 def _first_difference(mine: Transcript, other: Transcript) -> list[str]:
@@ -68,7 +72,13 @@ def _first_difference(mine: Transcript, other: Transcript) -> list[str]:
     for number, (one, another) in enumerate(pairs, 1):
         steps = mine.source.places.get(number)
         if one != another and steps:
-            return [f"it was: {one.strip()}", f"and is: {another.strip()}", f"  {steps[-1].place}"]
+            same_but_for_numbers = _NUMBER.sub("", one) == _NUMBER.sub("", another)
+            return [
+                f"it was: {one.strip()}",
+                f"and is: {another.strip()}",
+                f"  {steps[-1].place}",
+                *([_TAKEN] if same_but_for_numbers else []),
+            ]
     return []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Set
+from types import CodeType
 from typing import Any
 
 from torch import nn
@@ -16,7 +17,8 @@ from trtnn.from_torch.classes.groups import class_name
 from trtnn.from_torch.example import Example
 from trtnn.from_torch.forward.constants import Constants
 from trtnn.from_torch.operations.constructors import is_leaf
-from trtnn.from_torch.recording.frames import OURS, TORCH
+from trtnn.from_torch.recording.builtin_calls import forget_results, watched_builtins
+from trtnn.from_torch.recording.frames import is_users
 from trtnn.from_torch.recording.lengths import plain
 from trtnn.from_torch.recording.record import record
 from trtnn.from_torch.recording.refusals import refused
@@ -61,20 +63,34 @@ class Transcript:
         self.write()
 
     def _record(self) -> None:
-        """Call the module, and keep what it does: of two calls the second, where what the first makes is there."""
+        """Call the module, and keep what it does: of several calls the last.
+
+        What the first call makes, such as a cache, is there in the second. Code that calls ``int`` or ``float`` with
+        a length is seen as it does, and keeps the length from the next call on. Where a length was the key of a
+        cache, there is another call without what was in it.
+        """
         self._told("recording one call")
-        state, changes = State(self.module), []
-        for _ in range(2):
-            self.tape = Tape(self.module)
+        type_callers: dict[CodeType, dict[str, Any]] = {}
+        changes, is_second, has_forgotten = [], False, False
+        while True:
+            state, self.tape = State(self.module), Tape(self.module)
             args, kwargs = self.example.copied()
             try:
-                self.result = record(self.tape, is_leaf, args, kwargs)
+                with watched_builtins(type_callers):
+                    self.result = record(self.tape, is_leaf, args, kwargs)
             except Exception as error:
                 raise self._torch_failed(error) from error
+            finally:
+                if self.tape.has_hashed:
+                    forget_results()
             changes = state.changes(self.tape.has_read)
-            if not changes:
-                break
-            state = State(self.module)
+            callers, has_hashed = self.tape.type_callers, self.tape.has_hashed
+            if callers.keys() <= type_callers.keys() and (has_forgotten or not has_hashed):
+                if is_second or not changes:
+                    break
+                is_second = True
+            type_callers |= callers
+            has_forgotten = has_forgotten or has_hashed
         if changes:
             raise UnsupportedError(
                 f"{type(self.module).__name__} changes itself in forward, and an engine stays as it is",
@@ -90,7 +106,7 @@ class Transcript:
         """Return what to raise for an error of the user's forward; errors of what was refused before come after it."""
         if self.tape.refusals:
             return refused(self.tape, self.tape.refusals, "does what no network can")
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((TORCH, OURS))]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
         lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-1:]]
         branches = re.search(r"no rule registered for HigherOrderOperator (\w+)", str(error))
         if branches:

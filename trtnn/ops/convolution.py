@@ -33,7 +33,7 @@ from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
 from trtnn.ops.shaping import permute, reshape, squeeze, transpose, unsqueeze
 from trtnn.ops.tiling import flip
-from trtnn.shapes.symbolic import Length, is_static, same
+from trtnn.shapes.symbolic import Length, Size, is_static, same
 
 _APART: contextvars.ContextVar[bool] = contextvars.ContextVar("trtnn_apart", default=False)
 
@@ -394,7 +394,7 @@ conv_transpose1d, conv_transpose2d, conv_transpose3d = each_of((1, 2, 3), _conv_
 
 def fold(
     input: Tensor,
-    output_size: int | Sequence[int],
+    output_size: Length | Sequence[Length],
     kernel_size: int | Sequence[int],
     dilation: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
@@ -412,9 +412,15 @@ def fold(
         (batch, channels, *output_size).
 
     Raises:
-        ShapeError: the input has another number of rows or of windows.
+        ShapeError: the input has another number of rows or of windows, or a dynamic length leaves open whether windows
+            end where it does.
     """
-    size, kernel = ntuple(output_size, 2, "output_size"), ntuple(kernel_size, 2, "kernel_size")
+    size: tuple[Length, ...] = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * 2
+    if len(size) == 2 and not is_static(size):
+        size = tuple(side if isinstance(side, Size) else ntuple(side, 1, "output_size")[0] for side in size)
+    else:
+        size = ntuple(size, 2, "output_size")  # type: ignore[arg-type]
+    kernel = ntuple(kernel_size, 2, "kernel_size")
     dilation, stride = ntuple(dilation, 2, "dilation"), ntuple(stride, 2, "stride")
     padding = ntuple(padding, 2, "padding")
     places, rest = [], []
@@ -422,8 +428,14 @@ def fold(
         count, left = divmod(length + 2 * p - d * (k - 1) - 1, s)
         places.append(count + 1)
         rest.append(left)
+    if not is_static(rest):
+        raise ShapeError(
+            f"fold to {size} in {input.graph.where}: how far from the end of a length the last window ends is known "
+            "only when the network runs",
+            f"declare lengths that are multiples of the stride, {stride}",
+        )
     taps = kernel[0] * kernel[1]
-    if input.ndim != 3 or input.shape[1] % taps or input.shape[2] != places[0] * places[1]:
+    if input.ndim != 3 or input.shape[1] % taps or not same(input.shape[2], places[0] * places[1]):
         raise ShapeError(
             f"fold to {size} in {input.graph.where} takes (batch, channels · {taps}, {places[0] * places[1]})",
             f"received an input of shape {input.shape}",

@@ -15,7 +15,7 @@ from trtnn.graph.graph import Graph
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
 from trtnn.ops._promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
-from trtnn.ops._sizes import shape_tensor
+from trtnn.ops._sizes import number_tensor, shape_tensor
 from trtnn.ops.arithmetic import add, maximum, mul, sub
 from trtnn.ops.comparison import eq, logical_or, lt, where
 from trtnn.ops.division import div
@@ -23,7 +23,8 @@ from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.tiling import expand
 from trtnn.ops.unary import floor
 from trtnn.parameter import Parameter
-from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, ranges
+from trtnn.shapes.floats import SymFloat
+from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, ranges
 
 _EXACT = 1 << 24  # the whole numbers up to here are float32's as well
 
@@ -72,20 +73,34 @@ def of_array(array: Any, like: DType | None = None) -> Tensor:
 def tensor(data: Any, *, dtype: Any = None) -> Tensor:
     """Return numbers, a list of them or an array as a constant; floating ones in the type that the network computes in.
 
-    A length such as ``x.shape[2]`` is a whole number, alone or in a list of such. A Tensor is copied.
+    A length such as ``x.shape[2]`` is a whole number, and ``x.shape[2] / 2`` a floating one, alone or in lists.
+    A Tensor is copied.
     """
     graph = here()
     if isinstance(data, Tensor):
         return data.copy() if dtype is None else cast(data, dtype)
     if isinstance(data, Parameter) or is_torch(data):
         data = graph.held(data)
-    lengths = list(data) if isinstance(data, (list, tuple)) else [data]
-    if not is_static(lengths) and all(isinstance(n, (int, np.integer, Size)) for n in lengths):
-        kind = default_dtype(0, graph) if dtype is None else as_dtype(dtype)
-        return reshape(cast(shape_tensor(graph, lengths), kind), () if isinstance(data, Size) else (len(lengths),))
+    if isinstance(data, (list, tuple, Size, SymFloat)):
+        numbers = np.array(data, dtype=object)
+        if any(isinstance(number, (Size, SymFloat)) for number in numbers.flat):
+            return _of_lengths(graph, numbers, dtype)
     array = np.asarray(data)
     kind = promoted_dtype(array, graph=graph) if dtype is None else as_dtype(dtype)
     return graph.constant(converted(array, kind), kind)
+
+
+def _of_lengths(graph: Graph, numbers: np.ndarray, dtype: Any) -> Tensor:
+    """Return numbers, some of which are known only when the network runs, as a Tensor of their array's shape."""
+    flat = list(numbers.flat)
+    is_whole = all(isinstance(number, (int, np.integer, Size)) for number in flat)
+    kind = default_dtype(0 if is_whole else 0.0, graph) if dtype is None else as_dtype(dtype)
+    if is_whole:
+        vector = shape_tensor(graph, flat)
+    else:
+        parts = [number_tensor(graph, number) for number in flat]
+        vector = graph.emit("concatenation", parts, out_shape=(len(parts),), axis=0) if len(parts) > 1 else parts[0]
+    return reshape(cast(vector, kind), numbers.shape)
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
@@ -317,13 +332,16 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str | None = None) -
     )
 
 
-def lower_triangle(rows: Length, columns: Length, diagonal: int = 0) -> Tensor:
+def lower_triangle(rows: Length, columns: Length, diagonal: Length = 0) -> Tensor:
     """Return which places of a matrix are not above a diagonal, as bools, (rows, columns)."""
-    lower = numbers_below(columns, "float32") <= numbers_below(rows, "float32")[:, None] + diagonal
+    downwards = numbers_below(rows, "float32")[:, None]
+    if isinstance(diagonal, Size) and not isinstance(downwards, Tensor):
+        downwards = here().constant(downwards, float32)
+    lower = numbers_below(columns, "float32") <= downwards + diagonal
     return lower if isinstance(lower, Tensor) else here().constant(lower, bool_)
 
 
-def _triangle(input: Tensor, diagonal: int, what: str) -> tuple[Tensor, Tensor]:
+def _triangle(input: Tensor, diagonal: Length, what: str) -> tuple[Tensor, Tensor]:
     """Return which places of the last two dimensions are not above a diagonal, and a zero.
 
     Raises:
@@ -335,7 +353,7 @@ def _triangle(input: Tensor, diagonal: int, what: str) -> tuple[Tensor, Tensor]:
     return lower_triangle(rows, columns, diagonal), input.graph.constant(0, input.dtype)
 
 
-def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+def tril(input: Tensor, diagonal: Length = 0) -> Tensor:
     """Return the lower triangle of the last two dimensions, up to a diagonal, and 0 above.
 
     Args:
@@ -348,7 +366,7 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     return where(lower, input, zero)
 
 
-def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+def triu(input: Tensor, diagonal: Length = 0) -> Tensor:
     """Return the upper triangle of the last two dimensions, from a diagonal on, and 0 below.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.errors import ShapeError
-from trtnn.shapes.symbolic import LARGEST_POWER, Length, Size, bounds, ranges, same
+from trtnn.shapes.symbolic import LARGEST_POWER, Length, Size, bounds, ranges, same, sym_min
 from trtnn.shapes.terms import Axis
 
 _EXACT_PARTS = 1024  # a float of as many parts of 1 is taken for the fraction that it is
@@ -21,8 +21,8 @@ class SymFloat:
     """A symbolic float, as ``torch.SymFloat``: what ``/``, ``**`` and floats make of a Size.
 
     It is an operand, as in ``q * h**-0.5``, and takes ``+ - * / // % **`` with numbers. It is no length:
-    ``math.floor`` and ``math.ceil`` make one of a fraction such as ``h / 2``. Comparisons are decided by the ranges of
-    the dimensions, and raise a ShapeError where those leave it open.
+    ``math.floor``, ``math.ceil`` and ``round`` make one of a fraction such as ``h / 2``. Comparisons are decided by the
+    ranges of the dimensions, and raise a ShapeError where those leave it open.
 
     Attributes:
         sign: the operation, one of ``+ - * / ** floor``.
@@ -160,8 +160,14 @@ class SymFloat:
     def __index__(self) -> int:
         raise ShapeError(f"{self} is no whole number of elements", ranges([self]), "divide with //")
 
-    def __round__(self, ndigits: int | None = None) -> Any:
-        raise ShapeError(f"round({self}) is known only when the network runs", ranges([self]), "divide with //")
+    def __round__(self, ndigits: int | None = None) -> Length:
+        """Round a fraction of lengths to the nearest length, and one half way between two to the even one."""
+        if ndigits is not None:
+            raise ShapeError(f"round({self}, {ndigits}) is known only when the network runs", ranges([self]))
+        above, below = self._fraction("round")
+        twice = 2 * below
+        nearest, rest = (2 * above + below) // twice, (2 * above + below) % twice  # half way rounded up, with no rest
+        return nearest - (1 - sym_min(rest, 1)) * (nearest % 2)
 
     def __abs__(self) -> SymFloat:
         return self if self >= 0 else -self

@@ -43,17 +43,21 @@ def alike(drafts: Sequence[Draft]) -> Variant:
 
 
 def of_instance(draft: Draft) -> Variant | None:
-    """Return an instance with all the ways in which it is called; None where nothing says which way to go."""
-    ways = sorted(draft.ways, key=lambda way: (-len(way.lines), -way.given))
-    rows = _rows(ways[:1])
-    for way in ways[1:]:
-        rows = aligned(rows, _rows([way]), of_one_instance=True)
-    if not _know_arguments([draft], rows):
-        return None
-    try:
-        return Variant([draft], draft.init, rows, Conditions([draft], rows).find())
-    except Undecided:
-        return None
+    """Return an instance with all the ways in which it is called; None where nothing says which way to go.
+
+    The longest way is first, or else the shortest: one that returns early stands before what others do instead.
+    """
+    longest_first = sorted(draft.ways, key=lambda way: (-len(way.lines), -way.given))
+    for ways in (longest_first, longest_first[::-1]):
+        rows = _rows(ways[:1])
+        for way in ways[1:]:
+            rows = aligned(rows, _rows([way]), of_one_instance=True)
+        if _know_arguments([draft], rows):
+            try:
+                return Variant([draft], draft.init, *Conditions([draft], rows).find())
+            except Undecided:
+                pass
+    return None
 
 
 def merged(whole: Variant, part: Variant) -> Variant | None:
@@ -66,7 +70,7 @@ def merged(whole: Variant, part: Variant) -> Variant | None:
         if not _know_arguments(drafts, rows):
             return None
         try:
-            conditions = Conditions(drafts, rows).find()
+            rows, conditions = Conditions(drafts, rows).find()
         except Undecided:
             return None
     optional = {condition.name for condition in conditions if condition is not None and condition.kind == "child"}

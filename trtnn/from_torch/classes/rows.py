@@ -129,9 +129,10 @@ class _Both:
         return Row(line, {**self.first.own, **self.second.own}, names)
 
     def _line(self, a: Line, b: Line) -> Line | None:
-        if (a.kind, a.targets, a.sign, a.unpacks) != (b.kind, b.targets, b.sign, b.unpacks):
+        targets = self._targets(a, b)
+        if targets is None or (a.kind, a.sign, a.unpacks) != (b.kind, b.sign, b.unpacks):
             return None
-        changed: dict[str, Any] = {}
+        changed: dict[str, Any] = {"targets": targets}
         for name in ("place", "expression", "containers"):
             both = self._value(getattr(a, name), getattr(b, name))
             if both is _DIFFERENT:
@@ -143,6 +144,18 @@ class _Both:
         if any(line is None for line in body):
             return None
         return replace(a, **changed, body=tuple(body))
+
+    def _targets(self, a: Line, b: Line) -> tuple[str, ...] | None:
+        """Return the names that both lines bind; one of what is unpacked may be of no use to one of them."""
+        if a.targets == b.targets or not a.unpacks or len(a.targets) != len(b.targets):
+            return a.targets if a.targets == b.targets else None
+        targets = []
+        for one, other in zip(a.targets, b.targets, strict=True):
+            name, row = (other, self.first) if one == "_" else (one, self.second)
+            if one != other and ("_" not in (one, other) or any(_has_name(way, name) for way in row.own)):
+                return None
+            targets.append(name)
+        return tuple(targets)
 
     def _value(self, a: Any, b: Any) -> Any:
         """Return what two fields have in common, or _DIFFERENT."""
@@ -188,6 +201,12 @@ class _Both:
     def _is_passed(self, row: Row, name: str, node: Expression) -> bool:
         """Whether a literal is what an argument is in all ways of a row."""
         return all(is_passed(way, at, name, node) for way, at in row.own.items())
+
+
+def _has_name(way: Way, name: str) -> bool:
+    """Whether a way has a name for anything."""
+    is_read = any(Text(name) in line.walk() for line in way.lines)
+    return is_read or name in way.passed or any(line.binds(name) for line in way.lines)
 
 
 def _key(node: Expression) -> Expression:

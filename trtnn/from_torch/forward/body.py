@@ -189,7 +189,7 @@ class Body:
             return
         if isinstance(node, Ref):
             return
-        variable = Variable(name, True)
+        variable = Variable(name, True, is_length=True)
         self._written.append(Statement("assign", [variable], node, env.step))
         env.numbers[id(number)] = Ref(variable)
 
@@ -223,7 +223,7 @@ class Body:
         """Write ``B, C, H, W = x.shape``."""
         env = self._environment
         value = next(values_in(step.args))
-        targets: list[Variable | None] = [Variable(name, True) for name in step.stored or ()]
+        targets: list[Variable | None] = [Variable(name, True, is_length=True) for name in step.stored or ()]
         shape = Attribute(env.value(value), "shape")
         self._written.append(Statement("assign", targets, shape, step, unpacks=True))
         for i, (number, variable) in enumerate(zip(step.result, targets, strict=True)):

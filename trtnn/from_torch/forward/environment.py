@@ -27,6 +27,13 @@ from trtnn.from_torch.source.expressions import (
 )
 from trtnn.from_torch.source.expressions import Sequence as Items
 
+# Functions of numbers. Python's min and max compare, which ranges of dynamic lengths may leave open.
+_FUNCTIONS = {
+    **{sign: Attribute(Text("math"), sign) for sign in ("floor", "ceil", "trunc")},
+    **{sign: Text(sign) for sign in ("round", "abs")},
+    **{sign: Attribute(Text("trtnn"), f"sym_{sign}") for sign in ("min", "max")},
+}
+
 
 class Environment:
     """How one forward reaches what was recorded, as its statements are made.
@@ -158,8 +165,8 @@ class Environment:
             return node
         if sign == "neg":
             return Negative(self.operand(operands[0]))
-        if sign in ("floor", "ceil"):
-            return Call(Attribute(Text("math"), sign), (self.operand(operands[0]),))
+        if sign in _FUNCTIONS:
+            return Call(_FUNCTIONS[sign], tuple(map(self.operand, operands)))
         left, right = operands
         return Binary(self.operand(left), sign, self.operand(right))
 
@@ -168,15 +175,31 @@ class Environment:
         return self.number(value) if isinstance(value, (Whole, Real)) else self.literal(value, "value")
 
     def literal(self, value: Any, hint: str) -> Expression:
-        """Return a number, with the attribute of ``self`` that the step's line reads and that has its value."""
-        step = self.step
-        attribute = ""
-        if step is not None and not isinstance(value, (bool, tuple, list)) and value not in step.literals:
-            for name in dict.fromkeys(step.attributes):
-                held = vars(self.module).get(name)
-                if type(held) is type(value) and held == value and name not in OF_MODULES:
-                    attribute = name if not attribute else ""
+        """Return a number, with the attribute of ``self`` that the step's line reads and that has its value.
+
+        One below zero may be the negative of an attribute.
+        """
+        attribute = self._attribute(value)
+        if not attribute and type(value) in (int, float) and value < 0 and not self._is_literal(value):
+            opposite = self._attribute(-value)
+            return Negative(Number(-value, hint, opposite)) if opposite else Number(value, hint)
         return Number(value, hint, attribute)
+
+    def _is_literal(self, value: Any) -> bool:
+        """Whether the step's line has a number itself."""
+        return self.step is not None and value in self.step.literals
+
+    def _attribute(self, value: Any) -> str:
+        """Return the one attribute of ``self`` that the step's line reads and that has a value, or ""."""
+        step = self.step
+        if step is None or isinstance(value, (bool, tuple, list)) or self._is_literal(value):
+            return ""
+        read = [
+            name
+            for name in dict.fromkeys(step.attributes)
+            if type(held := vars(self.module).get(name)) is type(value) and held == value and name not in OF_MODULES
+        ]
+        return read[0] if len(read) == 1 else ""
 
     def _list(self, value: Listed) -> Expression | None:
         """Return the author's list, where what it holds now is what the source has put there.

@@ -84,7 +84,8 @@ def name_variables(statements: Sequence[Statement], parameters: Sequence[Paramet
         for target in statement.targets:
             if target is None:
                 continue
-            wanted = _wanted_name(target, [v for v in statement.reads() if last.get(v) == i and v.name])
+            ending = [v for v in statement.reads() if last.get(v) == i and v.name and not v.is_length]
+            wanted = _wanted_name(target, ending)
             target.name = free_name(wanted, lambda name, i=i, target=target: is_read_after(name, i, target))
             bound[target.name] = target
 

@@ -12,10 +12,10 @@ from trtnn.from_torch.source.expressions import Expression, Ref
 class Variable:
     """A value that a statement binds, and the name that it gets."""
 
-    __slots__ = ("authors", "name", "preferred")
+    __slots__ = ("authors", "is_length", "name", "preferred")
 
-    def __init__(self, preferred: str | None, authors: bool = False) -> None:
-        self.preferred, self.authors = preferred, authors
+    def __init__(self, preferred: str | None, authors: bool = False, is_length: bool = False) -> None:
+        self.preferred, self.authors, self.is_length = preferred, authors, is_length
         self.name = ""
 
 

@@ -22,7 +22,7 @@ _FUNCTIONS = tuple(
     for name in ("overrides.py", "functional.py", "_tensor.py", "_jit_internal.py", os.path.join("nn", "functional.py"))
 )
 OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # all of from_torch
-_COMPUTING = ("CALL", "BINARY_", "UNARY_", "COMPARE_OP")  # what makes a value of others
+_PYTHON = os.path.dirname(os.__file__) + os.sep  # its own library, which packages may be installed within
 _NO_CODE = ("CACHE", "RESUME", "PRECALL", "EXTENDED_ARG", "NOP", "NOT_TAKEN")
 
 
@@ -46,21 +46,17 @@ def stands_for(file: str, places: dict[int, Place]) -> None:
     _PLACES[file] = places
 
 
-_Span = tuple[tuple[int, int], tuple[int, int]]  # line and column of the first character, and of the end
-
-
 class _Line(NamedTuple):
-    """What a code object has: its instructions, their numbers by offset, and of each the line and the text it is of."""
+    """What a code object has: its instructions, their numbers by offset, and the line of each."""
 
     instructions: list[dis.Instruction]
     places: dict[int, int]
     lines: list[int]
-    spans: list[_Span]
 
 
 @functools.cache
 def _read(code: CodeType) -> _Line:
-    instructions, lines, spans, line = [], [], [], code.co_firstlineno
+    instructions, lines, line = [], [], code.co_firstlineno
     for instruction in dis.get_instructions(code):
         number = instruction.starts_line
         if sys.version_info >= (3, 13):
@@ -69,16 +65,7 @@ def _read(code: CodeType) -> _Line:
         if instruction.opname not in _NO_CODE:
             instructions.append(instruction)
             lines.append(line)
-            spans.append(_span(instruction, line))
-    return _Line(instructions, {instruction.offset: i for i, instruction in enumerate(instructions)}, lines, spans)
-
-
-def _span(instruction: dis.Instruction, line: int) -> _Span:
-    """Return where the text of an instruction begins and ends; before Python 3.11 that is all of its line."""
-    positions = getattr(instruction, "positions", None)
-    if positions is None or None in positions:
-        return (line, 0), (line, sys.maxsize)
-    return (positions.lineno, positions.col_offset), (positions.end_lineno, positions.end_col_offset)
+    return _Line(instructions, {instruction.offset: i for i, instruction in enumerate(instructions)}, lines)
 
 
 def _position(frame: FrameType) -> int | None:
@@ -89,15 +76,18 @@ def _position(frame: FrameType) -> int | None:
     return places.get(at)
 
 
+def is_users(file: str) -> bool:
+    """Whether a file of code is neither torch's, nor ours, nor of Python's own library."""
+    is_pythons = file.startswith(_PYTHON) and "-packages" not in file
+    return not file.startswith((TORCH, OURS)) and not is_pythons and file[:1] != "<"
+
+
 def user_frame(depth: int = 1) -> FrameType | None:
-    """Return the innermost frame that is neither torch's nor ours."""
+    """Return the innermost frame that is neither torch's, nor ours, nor of Python's own library."""
     frame: FrameType | None = sys._getframe(depth)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith((TORCH, OURS)) and file[:1] != "<":
-            return frame
+    while frame is not None and not is_users(frame.f_code.co_filename):
         frame = frame.f_back
-    return None
+    return frame
 
 
 def caller(depth: int = 1) -> FrameType | None:
@@ -183,72 +173,3 @@ def read_names(frame: FrameType) -> tuple[frozenset[str], tuple[str, ...], froze
             )
         last = instruction.argval if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") else None
     return frozenset(variables), tuple(attributes), frozenset(numbers)
-
-
-def at(frame: FrameType) -> int:
-    """Return the number of the instruction that a frame is at."""
-    place = _position(frame)
-    return -1 if place is None else place
-
-
-def receiver(frame: FrameType) -> tuple[FrameType, str | None]:
-    """Return the frame that gets what the call at hand returns, past functions that return it, and its variable."""
-    while True:
-        place = _position(frame)
-        instructions = _read(frame.f_code).instructions
-        returned = place is not None and place + 1 < len(instructions)
-        returned = returned and instructions[place + 1].opname == "RETURN_VALUE"  # type: ignore[operator]
-        if not returned or frame.f_back is None:
-            name = stored_names(frame)
-            return frame, name if isinstance(name, str) else None
-        frame = frame.f_back
-
-
-class Passed(NamedTuple):
-    """What the call at hand is passed as it stands, and not as a part of what is computed for it.
-
-    Attributes:
-        sources: variables, and the numbers of the instructions that are calls.
-        literals: whole numbers.
-        places: of each argument the source that it is, or None, in the order of the text.
-    """
-
-    sources: frozenset[str | int]
-    literals: tuple[int, ...]
-    places: list[str | int | None]
-
-
-def passed_by_call(frame: FrameType) -> Passed:
-    """Return what the call at hand is passed.
-
-    It is nothing before Python 3.11, whose bytecode tells where each expression stands.
-    """
-    place = _position(frame)
-    code = _read(frame.f_code)
-    if place is None or sys.version_info < (3, 11) or code.instructions[place].opname == "CALL_FUNCTION_EX":
-        return Passed(frozenset(), (), [])
-    spans, whole = code.spans, code.spans[place]
-    first = place
-    while first and _is_within(spans[first - 1], whole):
-        first -= 1
-    within = [i for i in range(first, place) if spans[i] != whole]
-    computed = [i for i in within if code.instructions[i].opname.startswith(_COMPUTING)]
-    direct = [i for i in within if not any(spans[i] != spans[k] and _is_within(spans[i], spans[k]) for k in computed)]
-    sources: dict[_Span, str | int] = {}
-    literals: list[int] = []
-    for i in direct:
-        name, value = code.instructions[i].opname, code.instructions[i].argval
-        if name.startswith("LOAD_FAST") and isinstance(value, str):
-            sources[spans[i]] = value
-        elif name.startswith("CALL"):
-            sources[spans[i]] = i
-        elif name.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
-            literals += [item for item in (value if isinstance(value, tuple) else (value,)) if type(item) is int]
-    largest = {spans[i] for i in within}
-    largest = {span for span in largest if not any(span != other and _is_within(span, other) for other in largest)}
-    places = [sources.get(span) for span in sorted(largest)[1:]]  # behind the function
-    return Passed(frozenset(sources.values()), tuple(literals), places)
-
-
-def _is_within(inner: _Span, outer: _Span) -> bool:
-    return outer[0] <= inner[0] and inner[1] <= outer[1]

@@ -8,7 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from trtnn.from_torch.recording.arguments import Arguments
-from trtnn.from_torch.recording.frames import caller, place_of, stored_names, user_frame
+from trtnn.from_torch.recording.frames import caller, stored_names
 from trtnn.from_torch.recording.lengths import plain, with_origin, without_origins
 from trtnn.from_torch.recording.steps import Callee, Refusal, Value, tensors_in
 from trtnn.from_torch.recording.tape import Tape
@@ -26,8 +26,10 @@ _SAYS_NOTHING = frozenset((
     "is_same_size", "get_device", "has_names", "is_signed", "is_inference", "is_conj", "is_neg", "is_pinned",
     "__format__", "__repr__", "__str__", "__hash__", "__len__", "requires_grad_", "result_type", "can_cast",
     "promote_types", "is_tensor", "is_storage", "finfo", "iinfo", "is_grad_enabled", "is_autocast_enabled",
-    "broadcast_shapes", "__deepcopy__", "type", "_is_view",
+    "broadcast_shapes", "_is_view",
 ))  # fmt: skip
+# What is another operation under a name of Python's.
+_PLAINER = {"get:data": "detach", "__deepcopy__": "clone"}
 # What takes lengths, of which torch makes numbers where they are tensors; the first of it behind a tensor.
 _MAKES_OF_LENGTHS = frozenset(("zeros", "ones", "full", "empty"))
 _TAKES_LENGTHS = _MAKES_OF_LENGTHS | {
@@ -59,7 +61,7 @@ class FunctionCalls(TorchFunctionMode):
         """Call a function, and note what it did."""
         tape, (name, owner) = self.tape, name_of(func)
         self._refuse_transforms(args, kwargs)
-        args, kwargs = self._with_lengths(name, *tape.with_taken(args, kwargs))
+        args, kwargs = self._with_lengths(name, args, kwargs)
         args = self._as_choice(args) if name == "__setitem__" else args
         before = Arguments(tape, args, kwargs)
         first = next(iter((*before.args, *before.kwargs.values())), None)
@@ -79,7 +81,7 @@ class FunctionCalls(TorchFunctionMode):
         if name == "item" and not before.depends and self._is_parameter(first):
             return with_origin(result, "item", first, watcher=tape)
         if name == "__len__" and tape.scope is not None:
-            tape.escapes.append(place_of(user_frame()))
+            tape.took_number()
         written = before.written()
         if written is None and not any(True for _ in tensors_in(result)):
             return result
@@ -87,8 +89,9 @@ class FunctionCalls(TorchFunctionMode):
             return result
         if isinstance(result, torch.Tensor) and written is None and any(result is a for a in args):
             return result  # itself: a tensor that was contiguous, or in the type that was asked for
-        if name == "get:data" and isinstance(result, torch.Tensor):
-            name = "detach"
+        name = _PLAINER.get(name, name)
+        if name in ("clone", "type"):  # which takes names and classes of tensors as well
+            before.args, before.kwargs = (first, *([result.dtype] if name == "type" else [])), {}
         writes = None if written is None else tape.written(written, before.depends, name)
         tape.add(Callee("function", func, name, owner), (before.args, before.kwargs), result, writes)
         return iter(result) if name == "__iter__" else result
@@ -147,7 +150,7 @@ class FunctionCalls(TorchFunctionMode):
         is_number = isinstance(value, torch.Tensor) and value.ndim == 0 and value.dtype in _WHOLE
         if not is_number or self.tape.depends(value):
             return value
-        self.tape.escapes.append(place_of(user_frame()))
+        self.tape.took_number()
         with torch._C.DisableTorchFunction():
             return int(value)
 

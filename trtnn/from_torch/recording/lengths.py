@@ -6,11 +6,14 @@ wrote ``x.shape[2] // 4``, and a comparison would leave no trace. So they are in
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%", "truediv": "/", "pow": "**"}
+_SHIFTS = {"lshift": "<<", "rshift": ">>"}  # of whole numbers alone
 _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
@@ -18,8 +21,8 @@ class Origin:
     """Where a number came from.
 
     Attributes:
-        sign: an operator; ``"shape"`` of a tensor and a dimension; ``"item"``, the number that a tensor holds;
-            ``"ceil"``, ``"floor"`` or ``"round"`` of a number; or ``"argument"``, one that a module was called with.
+        sign: an operator; ``"shape"`` of a tensor and a dimension; ``"item"``, the number that a tensor holds; a
+            function of numbers, such as ``"floor"`` or ``"min"``; or ``"argument"``, one that a module was called with.
         operands: what it is of.
         watcher: what is told of comparisons, and of numbers that Python takes without a trace.
         outside: of an argument the number that the caller passed.
@@ -54,12 +57,15 @@ class Whole(int):
         return self != 0
 
     def __float__(self) -> float:
-        self.origin.watcher.escaped(self)
+        self.origin.watcher.escaped(self, by_type=True)
         return int.__float__(self)
 
     def __int__(self) -> int:
-        self.origin.watcher.escaped(self, whole=self)
+        self.origin.watcher.escaped(self, by_type=True)
         return int.__int__(self)
+
+    def __abs__(self) -> Whole:
+        return Whole(abs(plain(self)), Origin("abs", (self,), self.origin.watcher))
 
     def __round__(self, ndigits: Any = None) -> int:
         if ndigits is None or ndigits >= 0:
@@ -73,8 +79,11 @@ class Whole(int):
     def __rdivmod__(self, other: Any) -> Any:
         return other // self, other % self
 
+    def __hash__(self) -> int:
+        self.origin.watcher.has_hashed = True
+        return int.__hash__(self)
+
     __floor__ = __ceil__ = __trunc__ = __pos__
-    __hash__ = int.__hash__
 
 
 class Real(float):
@@ -97,14 +106,19 @@ class Real(float):
         return self != 0.0
 
     def __float__(self) -> float:
-        self.origin.watcher.escaped(self)
+        self.origin.watcher.escaped(self, by_type=True)
         return plain(self)
 
     def __int__(self) -> int:
-        self.origin.watcher.escaped(self, whole=None if _may_be_negative(self) else self.__floor__())
+        self.origin.watcher.escaped(self, by_type=True)
         return float.__int__(self)
 
+    def __abs__(self) -> Real:
+        return Real(abs(plain(self)), Origin("abs", (self,), self.origin.watcher))
+
     def __round__(self, ndigits: Any = None) -> Any:
+        if ndigits is None:
+            return Whole(round(plain(self)), Origin("round", (self,), self.origin.watcher))
         self.origin.watcher.escaped(self)
         return round(plain(self), ndigits)
 
@@ -114,16 +128,31 @@ class Real(float):
     def __ceil__(self) -> Whole:
         return Whole(float.__ceil__(self), Origin("ceil", (self,), self.origin.watcher))
 
-    __hash__ = float.__hash__
+    def __trunc__(self) -> Whole:
+        if not _may_be_negative(self):
+            return self.__floor__()  # the same, and plainer
+        return Whole(float.__trunc__(self), Origin("trunc", (self,), self.origin.watcher))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __hash__(self) -> int:
+        self.origin.watcher.has_hashed = True
+        return float.__hash__(self)
 
 
 def _may_be_negative(number: Any) -> bool:
     """Whether a number may be below zero where lengths are others; ``int`` rounds such a one up."""
     if not isinstance(number, (Whole, Real)):
-        return number < 0
+        return isinstance(number, (int, float)) and number < 0
     sign, operands = number.origin.sign, number.origin.operands
-    if sign in ("shape", "numel"):
+    if sign in ("shape", "numel", "abs"):
         return False
+    if sign == "max":
+        return all(map(_may_be_negative, operands))
     if sign == "item":
         return plain(number) < 0
     if sign == "argument":
@@ -157,6 +186,55 @@ def with_origin(value: Any, sign: str, *operands: Any, watcher: Any) -> Any:
     if type(value) is int:
         return Whole(value, Origin(sign, operands, watcher))
     return Real(value, Origin(sign, operands, watcher)) if type(value) is float else value
+
+
+def truncated(value: Any, *base: Any) -> Any:
+    """Return what ``int`` makes of a value: of a length a number that knows it."""
+    if base or not isinstance(value, (Whole, Real)):
+        return int(value, *base)
+    return math.trunc(value)
+
+
+def as_float(value: Any = 0.0) -> Any:
+    """Return what ``float`` makes of a value: of a length a number that knows it."""
+    if isinstance(value, Whole):
+        return value * 1.0
+    return value if isinstance(value, Real) else float(value)
+
+
+def square_root(root: Callable[[Any], float]) -> Callable[[Any], Any]:
+    """Return Python's ``math.sqrt``, which of a length gives a number that knows it."""
+
+    def sqrt(value: Any, /) -> Any:
+        if not isinstance(value, (Whole, Real)):
+            return root(value)
+        return with_origin(root(plain(value)), "**", value, 0.5, watcher=value.origin.watcher)
+
+    return sqrt
+
+
+def extreme(name: str, pick: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Python's ``min`` or ``max``, which of lengths gives a number that knows them.
+
+    Args:
+        name: ``"min"`` or ``"max"``.
+        pick: Python's own function, which compares.
+    """
+
+    def of_two(a: Any, b: Any) -> Any:
+        lengths = next((number for number in (a, b) if isinstance(number, Whole)), None)
+        value = pick(plain(a), plain(b))
+        return value if lengths is None else with_origin(value, name, a, b, watcher=lengths.origin.watcher)
+
+    @functools.wraps(pick)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], Iterator):
+            args = (tuple(args[0]),)
+        items = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+        whole = any(isinstance(item, Whole) for item in items) and all(type(item) in (int, Whole) for item in items)
+        return functools.reduce(of_two, items) if whole and not kwargs else pick(*args, **kwargs)
+
+    return call
 
 
 def _arithmetic(name: str, sign: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -200,11 +278,12 @@ def _escaping(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _NUMBERS = (int, float, bool, Whole, Real)
-for _name in ("abs", "lshift", "rshift", "and", "or", "xor", "rlshift", "rrshift", "rand", "ror", "rxor", "invert"):
+for _name in ("and", "or", "xor", "rand", "ror", "rxor", "invert"):
     setattr(Whole, f"__{_name}__", _escaping(_name, getattr(int, f"__{_name}__")))
-Real.__abs__ = _escaping("abs", float.__abs__)  # type: ignore[method-assign]
+for _kind, _name in ((Whole, "bit_length"), (Real, "is_integer"), (Real, "as_integer_ratio")):
+    setattr(_kind, _name, _escaping(_name, getattr(_kind.__base__, _name)))
 for _kind in (Whole, Real):
-    for _name, _sign in _SIGNS.items():
+    for _name, _sign in (_SIGNS if _kind is Real else _SIGNS | _SHIFTS).items():
         _forward, _backward = _arithmetic(_name, _sign)
         setattr(_kind, f"__{_name}__", _forward)
         setattr(_kind, f"__r{_name}__", _backward)

@@ -46,7 +46,6 @@ class ModuleCalls:
         path = self._path_within(module)
         if path is None or self.tape.depth:
             return self._original(module, *args, **kwargs)
-        args, kwargs = self.tape.with_taken(args, kwargs)
         if (measured := measures(module)) is not None:
             self.tape.refuse(*measured, path)
             return self._unnoted(module, args, kwargs)

@@ -39,11 +39,8 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
     """
     for tensor in tensors_in((args, kwargs)):
         tape.value(tensor).depends = True
-    try:
-        with torch.no_grad(), _unscripted(), ModuleCalls(tape, is_leaf), _Unseen(tape), FunctionCalls(tape):
-            return tape.model(*args, **kwargs)
-    finally:
-        tape.taken.clear()  # frames, which hold all that was at hand in them
+    with torch.no_grad(), _unscripted(), ModuleCalls(tape, is_leaf), _Unseen(tape), FunctionCalls(tape):
+        return tape.model(*args, **kwargs)
 
 
 @contextmanager

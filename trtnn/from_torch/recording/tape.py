@@ -6,10 +6,11 @@ It holds no way to record. :mod:`~trtnn.from_torch.recording.functions` and
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,16 @@ import torch
 from torch import nn
 
 from trtnn.from_torch.recording.frames import (
+    OURS,
+    TORCH,
     Place,
-    at,
     caller,
-    passed_by_call,
     place_of,
     read_names,
-    receiver,
     stored_names,
     user_frame,
 )
-from trtnn.from_torch.recording.lengths import Real, Whole, plain
+from trtnn.from_torch.recording.lengths import Real, Whole
 from trtnn.from_torch.recording.steps import (
     Callee,
     Fields,
@@ -58,9 +58,10 @@ class Tape:
         root: the scope of the model itself, once it was called.
         refusals: what cannot be converted.
         guards: the comparisons of lengths that decided something.
-        escapes: the lines where Python took a length without a trace.
+        escapes: where Python took a length without a trace: the path of the module, and the line.
+        has_hashed: whether a length was a key, such as of a cache.
         scopes: of each module, by id, its calls.
-        taken: of each frame what ``int`` made there of lengths, by the variable that it went to.
+        type_callers: the code that called Python's own ``int`` or ``float`` with a length, and its global variables.
         called_leaves: the ids of the modules that were called and are not looked into.
         paths: of each module, by id, its paths, the first first.
         held: of each parameter and buffer, by id, its names.
@@ -84,7 +85,8 @@ class Tape:
         self.scopes: dict[int, list[Scope]] = defaultdict(list)
         self.refusals: list[Refusal] = []
         self.guards: list[Guard] = []
-        self.escapes: list[Place] = []
+        self.escapes: list[tuple[str, Place]] = []
+        self.has_hashed = False
         self.called_leaves: set[int] = set()
         self.root: Scope | None = None
         self.count = 0
@@ -92,7 +94,7 @@ class Tape:
         self.failed = ""
         self._numbers: list[Whole | Real] = []  # kept, so that no other takes their id
         self._under_way: list[Scope] = []
-        self.taken: dict[FrameType, dict[Any, Whole]] = {}
+        self.type_callers: dict[CodeType, dict[str, Any]] = {}
 
     @property
     def scope(self) -> Scope | None:
@@ -131,50 +133,18 @@ class Tape:
         place = place_of(frame)
         self.guards.append(Guard(sign, a, b, outcome, scope, place, len(scope.steps), attributes, literals))
 
-    def escaped(self, number: Whole | Real, whole: Whole | None = None) -> None:
-        """Note that Python took a length as a plain number.
+    def took_number(self) -> None:
+        """Note that a plain number is taken where one that knows its lengths would be wanted."""
+        self.escapes.append((self.path, place_of(user_frame(2))))
 
-        Args:
-            number: the length.
-            whole: what ``int`` made of it; the line that reads the variable that it goes to is given this for it.
-        """
+    def escaped(self, number: Whole | Real, by_type: bool = False) -> None:
+        """Note that Python took a length as a plain number, by ``int``, ``float`` or in another way."""
         if not self._under_way or self.depth:
             return
-        frame = user_frame(2)
-        self.escapes.append(place_of(frame))
-        if whole is not None and frame is not None:
-            self.keep(whole)
-            frame, name = receiver(frame)
-            self.taken.setdefault(frame, {})[name or at(frame)] = whole
-
-    def with_taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call with the lengths that ``int`` was taken of, for the plain numbers.
-
-        It is those in the places of variables that hold them, or of ``int`` itself; in structures those that no other
-        number is like.
-        """
-        frame = user_frame(2) if self.taken else None
-        if frame is None or frame not in self.taken:
-            return args, kwargs
-        passed = passed_by_call(frame)
-        there = {
-            s: w
-            for s, w in self.taken[frame].items()
-            if s in passed.sources and (isinstance(s, int) or _holds(frame, s, w))
-        }
-        if not there:
-            return args, kwargs
-        items = [*args, *kwargs.values()]
-        places = passed.places if len(items) - len(passed.places) in (0, 1) else []  # a method has its tensor besides
-        for i, source in enumerate(places, len(items) - len(places)):
-            whole = there.get(source)
-            if whole is not None and type(items[i]) is int and items[i] == plain(whole):
-                items[i] = whole
-        values = [plain(whole) for whole in there.values()]
-        held = [*_integers(items), *passed.literals]
-        lengths = {plain(w): w for w in there.values() if values.count(plain(w)) == held.count(plain(w)) == 1}
-        items = _with_lengths(items, lengths)
-        return tuple(items[: len(args)]), dict(zip(kwargs, items[len(args) :], strict=True))
+        self.took_number()
+        frame = sys._getframe(2)
+        if by_type and not frame.f_code.co_filename.startswith((TORCH, OURS)):
+            self.type_callers[frame.f_code] = frame.f_globals
 
     def add(
         self, callee: Callee, before: Any, result: Any, writes: Value | None = None, scope: Scope | None = None
@@ -224,9 +194,6 @@ class Tape:
                 names.setdefault(id(value), []).append(name)
             elif type(value) is list:
                 names.setdefault(id(value), []).append(name)
-        for name, whole in self.taken.get(frame, {}).items():
-            if _holds(frame, name, whole):
-                names.setdefault(id(whole), []).append(name)
         return names
 
     def _results(self, step: Step, result: Any, before: Any) -> Any:
@@ -312,34 +279,3 @@ class Tape:
         if isinstance(value, (Whole, Real)):
             self.keep(value)
         return value.item() if isinstance(value, np.generic) else value
-
-
-def _holds(frame: FrameType, name: Any, whole: Whole) -> bool:
-    """Whether a frame has the plain number of a length in a variable."""
-    value = frame.f_locals.get(name)
-    return type(value) is int and value == plain(whole)
-
-
-def _integers(value: Any) -> Iterator[int]:
-    """Yield the plain ints of arguments."""
-    if type(value) is int:
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _integers(item)
-    elif isinstance(value, slice):
-        yield from _integers((value.start, value.stop, value.step))
-    elif type(value) is dict:
-        yield from _integers([*value.values()])
-
-
-def _with_lengths(value: Any, lengths: Mapping[int, Whole]) -> Any:
-    """Return arguments with lengths in the places of plain ints."""
-    if type(value) is int:
-        return lengths.get(value, value)
-    if type(value) in (tuple, list):
-        items = [_with_lengths(item, lengths) for item in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else type(value)(items)
-    if isinstance(value, slice):
-        return slice(*(_with_lengths(end, lengths) for end in (value.start, value.stop, value.step)))
-    return {key: _with_lengths(item, lengths) for key, item in value.items()} if type(value) is dict else value

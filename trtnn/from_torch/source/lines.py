@@ -11,26 +11,47 @@ from trtnn.from_torch.source.expressions import Expression
 THERE = ""  # of an argument that holds tensors or lengths, and of a module: no literal says what it is
 _SINGLE = frozenset(("None", "True", "False"))
 
+RELATIONS = {  # of two numbers, where a comparison of them holds
+    "<": frozenset("<"),
+    "<=": frozenset(("<", "==")),
+    "==": frozenset(("==",)),
+    "!=": frozenset("<>"),
+    ">=": frozenset((">", "==")),
+    ">": frozenset(">"),
+}
+ANY_RELATION = frozenset(("<", "==", ">"))
+
+
+def sign_of(relations: frozenset[str]) -> str:
+    """Return the comparison that holds in some relations of two numbers."""
+    return next(sign for sign, those in RELATIONS.items() if those == relations)
+
 
 @dataclass(frozen=True)
 class Condition:
     """What decides whether a line of a forward runs.
 
     Attributes:
-        kind: ``"argument"``, ``"flag"``, an attribute that is true or false, or ``"child"``, which may be None.
-        name: of the argument, the attribute or the child.
-        values: the literals that it is where the line runs; :data:`THERE` stands for tensors and modules.
+        kind: ``"argument"``, ``"flag"``, an attribute that is true or false, ``"child"``, which may be None, or
+            ``"length"``, which is compared with another.
+        name: of the argument, the attribute or the child; the text of the length.
+        values: the literals that it is where the line runs; :data:`THERE` stands for tensors and modules. Of a length
+            what it may be to the other: some of ``<``, ``==`` and ``>``.
         others: those that it is where the line does not.
+        compared_with: the text of the other length.
     """
 
     kind: str
     name: str
     values: frozenset[str]
     others: frozenset[str]
+    compared_with: str = ""
 
     @property
     def text(self) -> str:
         """The condition in Python."""
+        if self.kind == "length":
+            return f"{self.name} {sign_of(self.values)} {self.compared_with}"
         subject = self.name if self.kind == "argument" else f"self.{self.name}"
         if {"True"} in (self.values, self.others) and self.values | self.others <= _SINGLE:
             return subject if "True" in self.values else f"not {subject}"
@@ -44,7 +65,9 @@ class Condition:
 
     def is_of(self, other: Condition | None) -> bool:
         """Whether it asks for what another one does."""
-        return other is not None and (self.kind, self.name) == (other.kind, other.name)
+        return other is not None and (self.kind, self.name, self.compared_with) == (
+            other.kind, other.name, other.compared_with,
+        )  # fmt: skip
 
 
 class Blocks:

@@ -1,0 +1,140 @@
+"""Calls of Python's own functions with lengths, which would give plain numbers or only compare.
+
+``min``, ``max`` and ``math.sqrt`` are looked up by name as they are called, so that others stand in their places.
+``int`` and ``float`` are types too, which code asks for by ``isinstance``: they stay, and of the functions that are
+known to call them with a length the bytecode looks other names up in those calls. What ``functools.lru_cache`` keeps of
+other calls is forgotten.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import functools
+import gc
+import math
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import Any
+
+from trtnn.from_torch.recording.frames import is_users
+from trtnn.from_torch.recording.lengths import as_float, extreme, square_root, truncated
+
+# What stands for types where lengths are called with them, and its name in builtins while a call is recorded.
+_TYPES = {"int": ("int_of_a_length", truncated), "float": ("float_of_a_length", as_float)}
+
+
+@contextmanager
+def watched_builtins(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[None]:
+    """Let ``min``, ``max`` and ``math.sqrt`` of lengths, and types in some code, give numbers that know the lengths.
+
+    Args:
+        callers: the code whose calls of ``int`` and ``float`` do so, and the global variables that it runs with.
+    """
+    functions = list(_functions_with(callers)) if callers else []
+    codes = [function.__code__ for function in functions]
+    kept = builtins.min, builtins.max, math.sqrt
+    try:
+        builtins.min, builtins.max = extreme("min", min), extreme("max", max)  # type: ignore[assignment]
+        math.sqrt = square_root(math.sqrt)
+        for name, function_of_type in _TYPES.values():
+            setattr(builtins, name, function_of_type)
+        for function in functions:
+            function.__code__ = _with(function.__code__, callers)
+        yield
+    finally:
+        for function, code in zip(functions, codes, strict=True):
+            function.__code__ = code
+        for name, _ in _TYPES.values():
+            delattr(builtins, name)
+        builtins.min, builtins.max, math.sqrt = kept
+
+
+def forget_results() -> None:
+    """Let the users' functions that are decorated with ``functools.lru_cache`` compute anew.
+
+    They may keep lengths and tensors of a recorded call, and answer the next one with those.
+    """
+    for held in gc.get_objects():
+        if type(held) is functools._lru_cache_wrapper and held.cache_info().currsize:
+            code = getattr(held.__wrapped__, "__code__", None)
+            if code is not None and is_users(code.co_filename):
+                held.cache_clear()
+
+
+def _functions_with(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[FunctionType]:
+    """Yield the functions whose code is, or holds, some code: those that the garbage collector and modules tell of.
+
+    The collector knows those that were made as the program ran, but no more what ``gc.freeze`` put aside.
+    """
+    files = {code.co_filename for code in callers}
+    held = {id(function): function for function in gc.get_objects() if type(function) is FunctionType}
+    for namespace in {id(variables): variables for variables in callers.values()}.values():
+        within = _functions_in(namespace.values(), namespace.get("__name__"))
+        held.update((id(function), function) for function in within)
+    for function in held.values():
+        code, owns_types = function.__code__, not _TYPES.keys().isdisjoint(function.__globals__)
+        if code.co_filename in files and not owns_types and any(inner in callers for inner in _codes_in(code)):
+            yield function
+
+
+def _functions_in(values: Iterable[Any], module: str | None) -> Iterator[FunctionType]:
+    """Yield the functions among the values of a namespace, in classes of a module, and within decorators."""
+    for value in values:
+        if isinstance(value, type) and value.__module__ == module:
+            yield from _functions_in([*vars(value).values()], module)
+        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        while type(function) is FunctionType:
+            yield function
+            function = getattr(function, "__wrapped__", None)
+
+
+def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes_in(constant)
+
+
+def _with(code: CodeType, callers: Container[CodeType]) -> CodeType:
+    """Return code in which those of the callers call other functions for types."""
+    within = tuple(_with(held, callers) if isinstance(held, CodeType) else held for held in code.co_consts)
+    changed = code.replace(co_consts=within) if within != code.co_consts else code
+    return calling({kind: name for kind, (name, _) in _TYPES.items()}, changed) if code in callers else changed
+
+
+def calling(names: Mapping[str, str], code: CodeType) -> CodeType:
+    """Return code whose calls of some globals are calls of others.
+
+    Where it has so many names that an instruction has no room for more, they stay as they are.
+    """
+    flagged = sys.version_info >= (3, 11)  # the lowest bit says that what is looked up is called
+    changed, held = bytearray(code.co_code), [*code.co_names]
+    instructions = list(dis.get_instructions(code))
+    for i, instruction in enumerate(instructions):
+        if instruction.opname != "LOAD_GLOBAL" or instruction.argval not in names or instruction.arg is None:
+            continue
+        other = names[instruction.argval]
+        index = held.index(other) if other in held else len(held)
+        argument = index * 2 + 1 if flagged else index
+        called = instruction.arg & 1 if flagged else _is_called(instructions[i + 1 :])
+        if called and max(argument, instruction.arg) <= 255:
+            changed[instruction.offset + 1] = argument
+            held += [other] if index == len(held) else []
+    return code.replace(co_code=bytes(changed), co_names=tuple(held)) if len(held) > len(code.co_names) else code
+
+
+def _is_called(following: list[dis.Instruction]) -> bool:
+    """Whether what was just put on the stack is called, by instructions that all run; before Python 3.11."""
+    above = 0  # how many values lie above it
+    for instruction in following:
+        if instruction.opname == "CALL_FUNCTION" and instruction.arg == above:
+            return True
+        if instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs:
+            return False
+        above += dis.stack_effect(instruction.opcode, instruction.arg)
+        if above < 0:
+            return False
+    return False
