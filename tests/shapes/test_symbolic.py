@@ -292,7 +292,7 @@ def test_floats_of_lengths():
         (math.trunc(-half), -(SIDE // 2)),
         (math.floor(SIDE * 0.75 + 0.5), (3 * SIDE + 2) // 4),
         (math.floor(SIDE / 2 * 4), SIDE * 2),
-        (math.floor(1 / (1 / SIDE)), SIDE),
+        (math.floor(SIDE / 3 / 5 + 1), SIDE // 15 + 1),
         (math.floor((SIDE / 2) ** 2), SIDE * SIDE // 4),
         (math.floor(SIDE**2.0), SIDE * SIDE),
         (math.floor(np.float32(0.5) * SIDE), SIDE // 2),
@@ -327,6 +327,12 @@ def test_floats_of_lengths():
         (lambda: round(SIDE**0.5), "round of side ** 0.5 is no length that a network can compute"),
         (lambda: math.floor(SIDE**0.5), "floor of side ** 0.5 is no length that a network can compute"),
         (lambda: math.floor(SIDE * 0.1), "floor of side * 0.1 is no length"),
+        (lambda: math.floor(SIDE / 49 * 49), "floor of side, which Python's floats may miss by a little"),
+        (lambda: math.floor(1 / (1 / SIDE)), "h // 49 * 49 in place of int(h / 49 * 49)"),
+        (lambda: math.floor((SIDE / 93) ** -1), "floor of 93 / side, which Python's floats may miss"),
+        (lambda: math.floor(SIDE / 3 + SIDE / 7), "floor of (10*side) / 21, which Python's floats may miss"),
+        (lambda: math.floor(SIDE / 3 * 3 // 2), "floor of floor(side / 2) is no length"),
+        (lambda: SIDE / 49 * 49 >= SIDE, "is known only"),
         (lambda: 1 / (SIDE - 8), "which may be 0"),
         (lambda: (SIDE - 9) ** 0.5, "a power of what may be negative"),
     ):
@@ -346,6 +352,28 @@ def test_whole_numbers_of_fractions(function, by, shift):
     size = function((long + shift) / by)
     for length in range(long.min, long.max + 1):
         assert evaluate(size, {"long": length}) == function((length + shift) / by)
+
+
+@st.composite
+def float_expressions(draw, depth=3):
+    """An expression that Python computes by floats, of a length ``n`` and numbers."""
+    if depth == 0:
+        return draw(st.sampled_from(["n", "n", "1", "2", "3", "7", "49", "0.5", "1.5"]))
+    sign = draw(st.sampled_from(["+", "-", "*", "/", "/", "//", "%"]))
+    return f"({draw(float_expressions(depth - 1))} {sign} {draw(float_expressions(draw(st.integers(0, depth - 1))))})"
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.integers(1, 3).flatmap(float_expressions), st.sampled_from([math.floor, math.ceil, math.trunc, round]))
+def test_whole_numbers_are_those_of_pythons_floats(text, function):
+    """Or they are refused: floats round after each operation, and fractions do not."""
+    lengths = range(1, 130)
+    try:
+        size = function(eval(text, {}, {"n": Dim("n", lengths[0], 8, lengths[-1])}))
+    except (ShapeError, ZeroDivisionError):
+        return
+    for length in lengths:
+        assert evaluate(size, {"n": length}) == function(eval(text, {}, {"n": length})), length
 
 
 def test_broadcast():

@@ -27,13 +27,16 @@ class SymFloat:
     Attributes:
         sign: the operation, one of ``+ - * / ** floor``.
         first, second: what it is of: Lengths, floats and SymFloats. Of two Lengths and ``/`` it is an exact fraction.
+        is_faithful: of a fraction, whether Python's floats, which round after each operation, give it without rounding
+            wherever it is a whole number of halves, quarters and so on: then ``floor`` of either is the same. Of
+            ``h / 49 * 49`` they do not: they give 53.99999999999999 where h is 54.
     """
 
-    __slots__ = ("first", "second", "sign")
+    __slots__ = ("first", "is_faithful", "second", "sign")
     __array_ufunc__ = None  # so that ``numpy_float * number`` comes to SymFloat.__rmul__
 
-    def __init__(self, sign: str, first: Value, second: Value) -> None:
-        for name, value in (("sign", sign), ("first", first), ("second", second)):
+    def __init__(self, sign: str, first: Value, second: Value, is_faithful: bool = False) -> None:
+        for name, value in (("sign", sign), ("first", first), ("second", second), ("is_faithful", is_faithful)):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -134,8 +137,15 @@ class SymFloat:
         return self.__floor__() if self >= 0 else self.__ceil__()
 
     def _fraction(self, what: str) -> tuple[Length, Length]:
-        if fraction := _fraction_of(self):
+        fraction = _fraction_of(self)
+        if fraction and self.is_faithful:
             return fraction
+        if fraction:
+            raise ShapeError(
+                f"{what} of {self}, which Python's floats may miss by a little, and then by one: they round on the way",
+                ranges([self]),
+                "compute whole numbers of lengths: h // 49 * 49 in place of int(h / 49 * 49)",
+            )
         raise ShapeError(
             f"{what} of {self} is no length that a network can compute",
             ranges([self]),
@@ -196,7 +206,7 @@ def combined(sign: str, a: Any, b: Any) -> Any:
     first, second = _fraction_of(a), _fraction_of(b)
     exact = first and second and _exactly(sign, first, second)
     if exact:
-        return _reduced(*exact)
+        return _reduced(*exact, _stays_faithful(sign, a, b))
     if sign == "**":
         low, _ = _range(a)
         if low < 0 or (low == 0 and _range(b)[0] < 0):
@@ -233,15 +243,44 @@ def _exactly(sign: str, first: tuple[Length, Length], second: tuple[Length, Leng
     return _exactly("/", (1, 1), (math.prod([a] * -c), math.prod([b] * -c)))
 
 
-def _reduced(above: Length, below: Length) -> SymFloat:
+def _stays_faithful(sign: str, a: Value, b: Value) -> bool:
+    """Return whether what an operation gives of two fractions is faithful, see :class:`SymFloat`.
+
+    It is where of a result that is a binary number, a whole number of halves, quarters and so on, both operands are
+    binary numbers too: these are what floats hold.
+    """
+    if sign in ("+", "-"):
+        return (_is_binary(a) and _is_faithful(b)) or (_is_faithful(a) and _is_binary(b))
+    if sign == "*":
+        scaled = (_is_power_of_two(a) and _is_faithful(b)) or (_is_faithful(a) and _is_power_of_two(b))
+        return scaled or (_is_binary(a) and _is_binary(b))
+    if sign == "/":
+        return _is_faithful(a) and _is_binary(b)
+    return _is_binary(a)
+
+
+def _is_faithful(value: Value) -> bool:
+    return not isinstance(value, SymFloat) or value.is_faithful
+
+
+def _is_binary(value: Value) -> bool:
+    """Return whether a value is a binary number at all lengths."""
+    return not isinstance(value, SymFloat) or (value.is_faithful and _is_power_of_two(value.second))
+
+
+def _is_power_of_two(value: Value) -> bool:
+    return isinstance(value, (int, float)) and abs(math.frexp(value)[0]) == 0.5
+
+
+def _reduced(above: Length, below: Length, is_faithful: bool) -> SymFloat:
     if same(above % below, 0):
         above, below = above // below, 1
-    return SymFloat("/", above, below)
+    return SymFloat("/", above, below, is_faithful)
 
 
 def _floor(value: Value) -> SymFloat:
-    fraction = _fraction_of(value)
-    return SymFloat("/", fraction[0] // fraction[1], 1) if fraction else SymFloat("floor", value, 1)
+    fraction = _fraction_of(value) if _is_faithful(value) else None
+    return SymFloat("/", fraction[0] // fraction[1], 1, True) if fraction else SymFloat("floor", value, 1)
 
 
 def _expect_divisor(a: Value, b: Value) -> None:
@@ -284,7 +323,7 @@ def _compared(a: SymFloat, b: object, sign: str) -> Any:
     first, second = _fraction_of(a), _fraction_of(b)
     if first and not second and isinstance(b, float) and math.isfinite(b):
         second = Fraction(b).as_integer_ratio()
-    if first and second:
+    if first and second and a.is_faithful and _is_faithful(b):
         return decide(first[0] * second[1], second[0] * first[1])
     (low, high), (least, most) = _range(a), _range(b)
     if high < least or low > most:
