@@ -7,7 +7,7 @@ received, where, and what to do about it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -129,6 +129,12 @@ def named(value: Any) -> str:
 def where(path: str) -> str:
     """Return what messages call the module at ``path``."""
     return path or "the model's own forward"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first of some names in words, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def nearest(name: str, names: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:

@@ -27,7 +27,7 @@ from trtnn.cuda import MULTIPROCESSORS, driver_version, gpu_attribute, gpu_name,
 from trtnn.digest import digest
 from trtnn.engine.inspector import inspect_engine
 from trtnn.engine.refitting import Refittable, digests_of
-from trtnn.errors import ArgumentError, BuildError, harmless_text
+from trtnn.errors import ArgumentError, BuildError, harmless_text, listed
 from trtnn.files import atomic_write, check_writable, open_regular
 from trtnn.graph.graph import Graph
 from trtnn.strict_json import parse_object
@@ -368,7 +368,7 @@ def _differences(then: Any, now: Any, name: str = "") -> list[str]:
         return ["the network has other layers, connections, settings or shapes"]
     if _are_names(then) and _are_names(now):
         parts = [("the lock", set(then) - set(now)), ("this build", set(now) - set(then))]
-        told = [f"only in {which} {_listed(sorted(names))}" for which, names in parts if names]
+        told = [f"only in {which} {listed(sorted(names), _MOST_NAMES)}" for which, names in parts if names]
         return [f"{name}: {'; '.join(told) or 'in another order'}"]
     return [f"{name}: {_shown(then)} in the lock, {_shown(now)} in this build"]
 
@@ -377,14 +377,9 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(isinstance(item, str) for item in value)
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
-
-
 def _shown(value: Any) -> str:
     if _are_names(value):
-        return _listed(value)
+        return listed(value, _MOST_NAMES)
     if value is None or value in ([], {}):
         return "none"
     text = value if isinstance(value, str) else json.dumps(value)

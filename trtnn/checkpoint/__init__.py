@@ -29,7 +29,7 @@ import numpy as np
 from trtnn.checkpoint import darknet, hugging_face, npz, safetensors, shards, torch_file, wts
 from trtnn.checkpoint.prefixes import with_averages, without_wrappers
 from trtnn.checkpoint.state_dict import LEFT_OUT, SHARD, StateDict, metadata_of
-from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text
+from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text, listed
 from trtnn.files import atomic_write
 
 __all__ = ["StateDict", "convert", "load", "save"]
@@ -183,10 +183,9 @@ def _reader(path: Path) -> Callable[[Path], dict[str, np.ndarray]]:
     """
     if path.is_dir():
         inside = sorted(entry.name for entry in path.iterdir() if _is_checkpoint(entry))
-        more = f" and {len(inside) - _MOST_NAMED} more" if len(inside) > _MOST_NAMED else ""
         raise CheckpointError(
             f"{path} is a folder, not a checkpoint",
-            f"in it: {', '.join(inside[:_MOST_NAMED])}{more}" if inside else "there is no checkpoint in it",
+            f"in it: {listed(inside, _MOST_NAMED)}" if inside else "there is no checkpoint in it",
         )
     if path.name.lower().endswith(shards.SUFFIX):
         return lambda index: shards.read(index, lambda shard: _format(shard).read(shard))

@@ -13,7 +13,7 @@ from trtnn import models
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.cli.program import out, print_line
 from trtnn.engine.metadata import class_names
-from trtnn.errors import EngineError, harmless_text
+from trtnn.errors import EngineError, harmless_text, listed
 from trtnn.models.strangers import stranger
 from trtnn.table import aligned
 from trtnn.vision import Detection
@@ -87,8 +87,7 @@ def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
     print_line(f"\n{counted(len(state_dict), 'tensor')}, {counted(numbers, 'number')}, {megabytes(size_bytes)}")
     broken = [name for name, array in state_dict.items() if not _is_finite(array)]
     if broken:
-        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-        print_line(harmless_text(f"nan or inf in {', '.join(broken[:3])}{more}"))
+        print_line(harmless_text(f"nan or inf in {listed(broken, 3)}"))
     for key, value in metadata_of(state_dict).items():
         if key not in _NOT_SHOWN:
             print_line(f"{key}: {harmless_text(_shown(value))}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trtnn.errors import ArgumentError, UnsupportedError, where
+from trtnn.errors import ArgumentError, UnsupportedError, listed, where
 from trtnn.from_torch.graphs import exported, traced
 from trtnn.from_torch.recording.steps import tensors_in
 
@@ -66,8 +66,7 @@ def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     """
     held = [name for named in (module.named_parameters, module.named_buffers) for name, t in named() if t.is_meta]
     if held or any(tensor.is_meta for tensor in tensors_in((args, dict(kwargs)))):
-        more = f" and {len(held) - 3} more" if len(held) > 3 else ""
-        what = f"{type(module).__name__}'s {', '.join(held[:3])}{more}" if held else "the example"
+        what = f"{type(module).__name__}'s {listed(held, 3)}" if held else "the example"
         raise ArgumentError(
             f"{what} {'are' if len(held) > 1 else 'is'} on torch's meta device, which holds no numbers",
             "model.to_empty(device='cpu') and load_state_dict give it weights" if held else "give tensors with numbers",
@@ -82,7 +81,6 @@ def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     training = [path for path, inner in module.named_modules() if inner.training]
     if training:
         raise UnsupportedError(
-            f"{type(module).__name__} is in training mode: {', '.join(map(where, training[:5]))}"
-            + (f" and {len(training) - 5} more" if len(training) > 5 else ""),
+            f"{type(module).__name__} is in training mode: {listed([*map(where, training)], 5)}",
             "an engine does not train: model.eval()",
         )

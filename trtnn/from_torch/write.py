@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trtnn import modules
+from trtnn.errors import listed
 from trtnn.from_torch.classes.groups import Group, class_name
 from trtnn.from_torch.forward.attributes import SELF
 from trtnn.from_torch.recording.steps import Step
@@ -101,8 +102,7 @@ def _default(value: Any) -> str:
 def _docstring(group: Group) -> Iterator[str]:
     draft = group.drafts[0]
     paths = [other.path or "the model" for other in group.drafts]
-    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-    first = f'    """{class_name(draft.module)}: {shown}.'
+    first = f'    """{class_name(draft.module)}: {listed(paths, 3)}.'
     if len(first) > WIDTH - 3:
         first = f"{first[: WIDTH - 7]}..."
     before, after = draft.shapes

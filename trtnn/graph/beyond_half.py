@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trtnn.dtypes import DType, float16, float32
-from trtnn.errors import DTypeError, where
+from trtnn.errors import DTypeError, listed, where
 from trtnn.graph.edges import to_compute
 from trtnn.graph.failures import is_ours
 from trtnn.graph.tensor import Tensor
@@ -178,8 +178,7 @@ def warn_of_fills(graph: Graph) -> None:
 
 
 def _listed(paths: Sequence[str], text: Callable[[str], str]) -> str:
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return ", ".join(map(text, paths[:_SHOWN])) + more
+    return listed([*map(text, paths)], _SHOWN)
 
 
 def _depth_of_the_user() -> int:

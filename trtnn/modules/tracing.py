@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, listed
 from trtnn.graph.quantization import held_by
 from trtnn.modules.module import Module
 from trtnn.shapes.profiles import as_inputs
@@ -67,9 +67,8 @@ def warn_of_cut_off_weights(modules: Mapping[str, Module], largest: Mapping[str,
             grown.append(f"{path or 'the model'} {ratio:.3g} times")
         held.last, held.is_older = ratio, False
     if grown:
-        more = f" and {len(grown) - 5} more" if len(grown) > 5 else ""
         warnings.warn(
-            f"weights go beyond what their scales hold, and are cut off there: {', '.join(grown[:5])}{more}; "
+            f"weights go beyond what their scales hold, and are cut off there: {listed(grown, 5)}; "
             "quantise again, trtnn.quantize(model, samples), or load scales with the weights",
             stacklevel=3,
         )

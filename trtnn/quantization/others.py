@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from trtnn.checkpoint import load
-from trtnn.errors import ArgumentError, CheckpointError, nearest, where
+from trtnn.errors import ArgumentError, CheckpointError, listed, nearest, where
 from trtnn.graph.placement import Edges
 from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
@@ -238,10 +238,8 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
             modules[path].output_scale = buffer(own["output"].reshape(()))
             modules[path].quant_max = buffer(largest)
     if left_out:
-        shown = sorted(left_out)
-        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
         warnings.warn(
-            f"scales are left out of {', '.join(map(where, shown[:5]))}{more}, which have no layer with weights: "
+            f"scales are left out of {listed([*map(where, sorted(left_out))], 5)}, which have no layer with weights: "
             "what they read is not rounded",
             stacklevel=3,
         )

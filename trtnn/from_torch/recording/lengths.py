@@ -34,10 +34,42 @@ class Origin:
         self.sign, self.operands, self.watcher, self.outside = sign, operands, watcher, outside
 
 
-class Whole(int):
-    """An int with its origin."""
+class _Number:
+    """What an int and a float with their origin have in common."""
 
     origin: Origin
+
+    def __neg__(self) -> Any:
+        return self._made("neg", -plain(self))
+
+    def __abs__(self) -> Any:
+        return self._made("abs", abs(plain(self)))
+
+    def _made(self, sign: str, value: Any) -> Any:
+        """Return a number that is made of this one."""
+        return with_origin(value, sign, self, watcher=self.origin.watcher)
+
+    def __float__(self) -> float:
+        self.origin.watcher.escaped(self, by_type=True)
+        return float(plain(self))
+
+    def __int__(self) -> int:
+        self.origin.watcher.escaped(self, by_type=True)
+        return int(plain(self))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other  # type: ignore[operator]
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __hash__(self) -> int:
+        self.origin.watcher.has_hashed = True
+        return hash(plain(self))
+
+
+class Whole(_Number, int):
+    """An int with its origin."""
 
     def __new__(cls, value: int, origin: Origin) -> Whole:
         self = int.__new__(cls, value)
@@ -45,10 +77,7 @@ class Whole(int):
         return self
 
     def __reduce__(self) -> Any:
-        return int, (int.__int__(self),)
-
-    def __neg__(self) -> Whole:
-        return Whole(-plain(self), Origin("neg", (self,), self.origin.watcher))
+        return int, (plain(self),)
 
     def __pos__(self) -> Whole:
         return self
@@ -56,40 +85,17 @@ class Whole(int):
     def __bool__(self) -> bool:
         return self != 0
 
-    def __float__(self) -> float:
-        self.origin.watcher.escaped(self, by_type=True)
-        return int.__float__(self)
-
-    def __int__(self) -> int:
-        self.origin.watcher.escaped(self, by_type=True)
-        return int.__int__(self)
-
-    def __abs__(self) -> Whole:
-        return Whole(abs(plain(self)), Origin("abs", (self,), self.origin.watcher))
-
     def __round__(self, ndigits: Any = None) -> int:
         if ndigits is None or ndigits >= 0:
             return self
         self.origin.watcher.escaped(self)
         return round(plain(self), ndigits)
 
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return other // self, other % self
-
-    def __hash__(self) -> int:
-        self.origin.watcher.has_hashed = True
-        return int.__hash__(self)
-
     __floor__ = __ceil__ = __trunc__ = __pos__
 
 
-class Real(float):
+class Real(_Number, float):
     """A float with its origin."""
-
-    origin: Origin
 
     def __new__(cls, value: float, origin: Origin) -> Real:
         self = float.__new__(cls, value)
@@ -99,49 +105,25 @@ class Real(float):
     def __reduce__(self) -> Any:
         return float, (plain(self),)
 
-    def __neg__(self) -> Real:
-        return Real(-plain(self), Origin("neg", (self,), self.origin.watcher))
-
     def __bool__(self) -> bool:
         return self != 0.0
 
-    def __float__(self) -> float:
-        self.origin.watcher.escaped(self, by_type=True)
-        return plain(self)
-
-    def __int__(self) -> int:
-        self.origin.watcher.escaped(self, by_type=True)
-        return float.__int__(self)
-
-    def __abs__(self) -> Real:
-        return Real(abs(plain(self)), Origin("abs", (self,), self.origin.watcher))
-
     def __round__(self, ndigits: Any = None) -> Any:
         if ndigits is None:
-            return Whole(round(plain(self)), Origin("round", (self,), self.origin.watcher))
+            return self._made("round", round(plain(self)))
         self.origin.watcher.escaped(self)
         return round(plain(self), ndigits)
 
-    def __floor__(self) -> Whole:
-        return Whole(float.__floor__(self), Origin("floor", (self,), self.origin.watcher))
+    def __floor__(self) -> Any:
+        return self._made("floor", math.floor(plain(self)))
 
-    def __ceil__(self) -> Whole:
-        return Whole(float.__ceil__(self), Origin("ceil", (self,), self.origin.watcher))
+    def __ceil__(self) -> Any:
+        return self._made("ceil", math.ceil(plain(self)))
 
-    def __trunc__(self) -> Whole:
+    def __trunc__(self) -> Any:
         if not _may_be_negative(self):
             return self.__floor__()  # the same, and plainer
-        return Whole(float.__trunc__(self), Origin("trunc", (self,), self.origin.watcher))
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return other // self, other % self
-
-    def __hash__(self) -> int:
-        self.origin.watcher.has_hashed = True
-        return float.__hash__(self)
+        return self._made("trunc", math.trunc(plain(self)))
 
 
 def _may_be_negative(number: Any) -> bool:

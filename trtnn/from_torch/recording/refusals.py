@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from trtnn.errors import UnsupportedError, where
+from trtnn.errors import UnsupportedError, listed, where
 from trtnn.from_torch.recording.steps import Refusal
 from trtnn.from_torch.recording.tape import Tape
 
@@ -21,14 +21,12 @@ def refused(tape: Tape, refusals: Sequence[Refusal], summary: str) -> Unsupporte
     lines = []
     for (what, why), those in grouped.items():
         paths = list(dict.fromkeys(where(refusal.path) for refusal in those))
-        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         times = "once" if len(those) == 1 else f"{len(those)} times"
-        lines.append(f"{what}: {times}, in {', '.join(paths[:3])}{more}: {why}")
+        lines.append(f"{what}: {times}, in {listed(paths, 3)}: {why}")
         lines += [f"  {place}" for place in list(dict.fromkeys(str(refusal.place) for refusal in those))[:3]]
     parts = list(_parts_without(tape, {refusal.path for refusal in refusals}))
     if parts:
-        more = f" and {len(parts) - 5} more" if len(parts) > 5 else ""
-        lines.append(f"parts without it: {', '.join(parts[:5])}{more}: from_torch(model.{parts[0]}, ...)")
+        lines.append(f"parts without it: {listed(parts, 5)}: from_torch(model.{parts[0]}, ...)")
     return UnsupportedError(f"{type(tape.model).__name__} {summary}", *lines)
 
 
