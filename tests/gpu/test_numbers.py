@@ -200,6 +200,39 @@ def test_what_is_longer_than_the_layer_takes_is_sorted():
     assert_same(results, {name: rows.argsort(stable=True, descending=down) for name, down in ways.items()})
 
 
+def test_orders_of_infinities():
+    """TensorRT 8.6's layer alone gives -1 for the index of infinity where it comes last."""
+    x = np.random.default_rng(0).standard_normal((4, 50)).astype(np.float32)
+    x[:2, [5, 20, 44]], x[1, 0] = [np.inf, -np.inf, np.inf], np.nan
+    x[2], x[3] = -np.inf, np.inf
+    rows = torch.from_numpy(x)
+    outputs, expected = {}, {}
+    for largest in (False, True):
+        way, few = ("largest", F.argmax) if largest else ("smallest", F.argmin)
+        ordered = rows.sort(dim=1, descending=largest, stable=True)
+        for at, part in enumerate(("value", "index")):
+            outputs[f"sort, {way}, {part}"] = lambda x, at=at, down=largest: F.sort(x, 1, down)[at]
+            expected[f"sort, {way}, {part}"] = ordered[at].numpy()
+            for k in (3, 50):  # of these NaN stands among infinities, in their order
+                outputs[f"{way} {k}, {part}"] = lambda x, at=at, k=k, down=largest: F.topk(x[[0, 2, 3]], k, 1, down)[at]
+                expected[f"{way} {k}, {part}"] = ordered[at][[0, 2, 3], :k].numpy()
+        outputs[few.__name__] = lambda x, few=few: few(x[[0, 2, 3]], 1)
+        expected[few.__name__] = ordered[1][[0, 2, 3], 0].numpy()
+    outputs["nanmedian"], expected["nanmedian"] = lambda x: F.nanmedian(x, 1)[0], rows.nanmedian(1)[0].numpy()
+    assert_same(engine_of(outputs, x), expected)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_orders_at_the_ends_of_half(fp16):
+    x = np.float32([[65504, np.inf, -65504, -np.inf, 1, 65504], [-np.inf, -65504, -np.inf, -65504, np.inf, 0]])
+    network = trace(lambda x: [*F.sort(x, 1), *F.topk(x, 4), F.argmin(x, 1)], x, fp16=fp16)
+    rows = torch.from_numpy(x)
+    down = rows.sort(dim=1, descending=True, stable=True)
+    expected = [*rows.sort(dim=1, stable=True), *(part[:, :4] for part in down), torch.tensor([3, 0])]
+    for result, right in zip(network.build(optimization_level=0)(x), expected, strict=True):
+        np.testing.assert_array_equal(result, right.numpy())
+
+
 def test_constants_that_are_not_finite():
     x = np.array([-3.5, 0.0, 2e38, math.inf], np.float32)
     outputs, expected = {}, {}

@@ -85,7 +85,6 @@ REASONS = (
         r"p='nuc'|singular values|up to \d by \d",
     ),
     Reason("numbers below 0 as bytes", "int8, or int32", r"uint8 has whole numbers from 0"),
-    Reason("a diagonal within an einsum", "F.diagonal before it", r"take the diagonal"),
     Reason("whole numbers made of fractions", "give whole numbers, or cast the result", r"give whole numbers"),
     Reason(
         "a tensor that would get another shape in place", "the function that returns it", r"cannot become .* in place"

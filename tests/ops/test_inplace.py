@@ -89,8 +89,8 @@ ARGUMENTS = {
     **dict.fromkeys(OF_TWO, lambda x: (0.25,)),
     **dict.fromkeys(OF_TENSORS, lambda x: (x + 1,)),
     **dict.fromkeys(("addcdiv", "addcmul"), lambda x: (x + 1, x + 2)),
-    "addbmm": lambda x: (x[None], x[None]),
-    "addmm": lambda x: (x, x),
+    "addbmm": lambda x: (x[None] * 1, x[None] * 1),  # torch reads of itself what it has overwritten
+    "addmm": lambda x: (x * 1, x * 1),
     "addr": lambda x: (x[0] * 1, x[1] * 1),
     "clamp": lambda x: (0.2,),
     "clip": lambda x: (0.2,),

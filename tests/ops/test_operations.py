@@ -221,6 +221,25 @@ def test_einsum_gives_the_layer_lengths_that_agree() -> None:
     assert [tuple(layer.get_input(i).shape) for i in range(2)] == [(2,), (3, 4)]
 
 
+@pytest.mark.parametrize(
+    "equation", ["bii->bi", "bii->b", "...ii->...i", "bii,bi->ib", "iib->bi", "bii,bjj->ij", "bii,bij->bj", "bbb->b"]
+)
+def test_einsum_of_a_letter_twice_takes_the_diagonal(equation: str) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 3, 3), np.float32)
+    others = {"bi": x[0], "bij": x, "bjj": x + 1}
+    operands = [x, *(others[term] for term in equation.partition("->")[0].split(",")[1:])]
+    expected = torch.einsum(equation, *map(torch.from_numpy, operands))
+    assert_close(run(lambda *xs: F.einsum(equation, *xs), *operands), expected, 1e-5)
+
+
+def test_a_constant_without_elements_is_left_out_of_cat_and_read_by_nothing_else() -> None:
+    x = np.ones((2, 3), np.float32)
+    nothing = np.zeros((0, 3), np.float32)
+    assert_close(run(lambda x: F.cat([nothing, x, x]), x), np.concatenate([x, x]), 0)
+    with pytest.raises(ShapeError, match=r"a constant of shape \(0, 3\) in the model's own forward has no elements"):
+        trace(lambda x: x.sum(0) + nothing, x)
+
+
 def _call(name: str, *operands: Any, **arguments: Any) -> Call:
     return Call(name.partition(":")[0], "{}", operands, arguments, CASES[name])
 
@@ -321,7 +340,7 @@ def _bag(x: Any, offsets: Any) -> Any:
         (lambda x: x.sum() @ x, ShapeError, "at least one dimension"),
         (lambda x: F.mm(x, x[0]), ShapeError, "mm takes tensors of 2 and 2 dimensions"),
         (lambda x: F.bmm(F.zeros(2, 3, 4), F.zeros(1, 4, 3)), ShapeError, "two batches of one size"),
-        (lambda x: F.einsum("ii->i", x), UnsupportedError, "a dimension twice"),
+        (lambda x: F.einsum("ii->i", x), ShapeError, "i is 3 and 4 long"),
         (lambda x: F.einsum("ij,jk->ik", x), ArgumentError, "names 2 operands, not 1"),
         (lambda x: F.einsum("ijk->i", x), ArgumentError, "'ijk' does not fit"),
         (lambda x: F.einsum("ij->k", x), ArgumentError, "no operand has k"),

@@ -270,6 +270,8 @@ class Graph:
         shape = (1,) * (ndim - array.ndim) + array.shape
         if len(shape) > MOST_DIMENSIONS:
             raise too_deep("constant", shape, self.scopes[-1].path)
+        if not array.size:
+            return self.deferred.nothing(shape, dtype, f"a constant of shape {shape} in {self.where} has no elements")
         if array.size == 1 and dtype.is_floating_point and not self.backend.capabilities.strongly_typed:
             number = array.item()
             if not math.isfinite(number):

@@ -63,7 +63,8 @@ class ModuleOutputs(dict[str, Any]):
     def _not_there(self, pattern: str) -> ArgumentError:
         return ArgumentError(
             f"what {pattern!r} returned is not in this network",
-            "a BatchNorm was folded into the convolution, so the network has what comes out of both",
+            "a BatchNorm was folded into the convolution, so the network has what comes out of both; or nothing reads "
+            "it, such as values where the indices alone are used",
             f"trace the network with it: model.trace(outputs=[{pattern!r}])",
         )
 
@@ -90,7 +91,7 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def _is_folded(leaf: Any) -> bool:
-    """Return whether a leaf is a Tensor that something was folded into, and that nothing else has used."""
+    """Return whether a leaf is a Tensor whose own layer was not added: it was folded, or nothing has used it."""
     return isinstance(leaf, Tensor) and not leaf.unrounded_or_self.is_there
 
 

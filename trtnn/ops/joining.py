@@ -42,8 +42,8 @@ def cat(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
 
 
 def is_nothing(value: Operand) -> bool:
-    """Return whether a Tensor has no elements, as a slice may leave it."""
-    return isinstance(value, Tensor) and any(isinstance(length, int) and length == 0 for length in value.shape)
+    """Return whether an operand has no elements, as a slice may leave it."""
+    return any(isinstance(length, int) and length == 0 for length in getattr(value, "shape", ()))
 
 
 def stack(tensors: Sequence[Operand], dim: int = 0) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating
 from trtnn.ops._promotion import promote
 from trtnn.ops.arithmetic import add, mul
+from trtnn.ops.diagonals import diagonal
 from trtnn.ops.shaping import reshape, unsqueeze, with_ndim
 from trtnn.shapes.symbolic import Length, broadcast, same
 
@@ -112,17 +113,19 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
     """Return sums of products, in Einstein's notation, as ``torch.einsum``.
 
     ``"bij,bjk->bik"``: a letter for each dimension; letters that the result does not name are summed over. Without
-    ``->`` the result has the letters that come up once, in order. ``...`` stands for further dimensions, broadcast.
+    ``->`` the result has the letters that come up once, in order. ``...`` stands for further dimensions, broadcast. A
+    letter twice in one operand takes its diagonal.
 
     Raises:
         ArgumentError: the equation does not fit the operands.
-        UnsupportedError: a letter twice in one operand (a diagonal).
+        ShapeError: a letter stands for two lengths.
     """
     listed = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
     tensors = promote(*listed)
     expect_floating(tensors[0], "einsum")
     terms, result = _terms(equation.replace(" ", ""), tensors)
     names = {letter: string.ascii_lowercase[i] for i, letter in enumerate(dict.fromkeys("".join(terms)))}
+    tensors, terms = _diagonals(equation, tensors, terms)
     tensors, terms = _without_ones(equation, tensors, terms)
     graph = tensors[0].graph
     while True:  # two at a time: more are not for every TensorRT
@@ -137,6 +140,25 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         if not terms[2:]:
             return product
         tensors, terms = [product, *tensors[2:]], [kept, *terms[2:]]
+
+
+def _diagonals(equation: str, tensors: Sequence[Tensor], terms: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """Take the diagonals of what has a letter twice, of each such letter as the last dimension.
+
+    Raises:
+        ShapeError: the two dimensions are of different lengths.
+    """
+    taken, left = [*tensors], [*terms]
+    for i, term in enumerate(terms):
+        for letter in dict.fromkeys(letter for letter in term if term.count(letter) > 1):
+            while left[i].count(letter) > 1:
+                first, second = left[i].index(letter), left[i].rindex(letter)
+                lengths = taken[i].shape[first], taken[i].shape[second]
+                if not same(*lengths):
+                    raise ShapeError(f"einsum {equation!r}: {letter} is {lengths[0]} and {lengths[1]} long")
+                taken[i] = diagonal(taken[i], 0, first, second)
+                left[i] = left[i][:first] + left[i][first + 1 : second] + left[i][second + 1 :] + letter
+    return taken, left
 
 
 def _without_ones(equation: str, tensors: Sequence[Tensor], terms: Sequence[str]) -> tuple[list[Tensor], list[str]]:
@@ -179,9 +201,6 @@ def _terms(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
         letters = left.replace("...", "").replace(",", "")
         right = "..." + "".join(sorted(letter for letter in letters if letters.count(letter) == 1))
     result = right.replace("...", "".join(free[26 - longest : 26]) if longest else "")
-    for term in terms:
-        if len(set(term)) < len(term):
-            raise UnsupportedError(f"einsum {equation!r} names a dimension twice in one operand", "take the diagonal")
     unknown = set(result) - set("".join(terms))
     if unknown:
         raise ArgumentError(f"einsum {equation!r}: no operand has {', '.join(sorted(unknown))}")

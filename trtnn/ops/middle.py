@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trtnn.dtypes import bool_, int32
+from trtnn.dtypes import bool_, float32
 from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_number, normalize_dim
@@ -42,8 +42,8 @@ def _at_rank(input: Tensor, k: int, dim: int, keepdim: bool, what: str) -> Extre
     length = input.shape[axis]
     from_top = isinstance(length, int) and length - k + 1 < k
     count = length - k + 1 if from_top else k
-    ends = ordered(input, count, axis, from_top, what)
-    element = Extremes(*(narrow(tensor, axis, count - 1, 1) for tensor in ends))
+    index = narrow(ordered(input, count, axis, from_top, what).indices, axis, count - 1, 1)
+    element = Extremes(gather(input, axis, index), index)
     return element if keepdim else Extremes(*(squeeze(tensor, axis) for tensor in element))
 
 
@@ -66,7 +66,7 @@ def _median(input: Tensor, dim: int, keepdim: bool) -> Extremes:
         return Extremes(values, indices)
     unknown = isnan(input)
     has_any = any(unknown, dim, keepdim)
-    first = argmax(cast(unknown, int32), dim, keepdim)
+    first = argmax(cast(unknown, float32), dim, keepdim)
     return Extremes(where(has_any, math.nan, values), where(has_any, first, indices))
 
 
@@ -84,7 +84,7 @@ def _nanmedian(input: Tensor, dim: int, keepdim: bool) -> Extremes:
     static_length(input, dim, "nanmedian")
     axis = normalize_dim(dim, input.ndim)
     unknown = isnan(input)
-    indices = sort(where(unknown, math.inf, input), axis).indices
+    indices = sort(input, axis).indices  # NaN comes last
     left = sum(cast(logical_not(unknown), index_dtype(input.graph)), axis, True)
     middle = maximum(floor_divide(sub(left, 1), 2), 0)
     index = gather(indices, axis, middle)
@@ -102,13 +102,13 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Extremes:
         most = mode(reshape(input, (1,)), 0)
         return Extremes(*(reshape(tensor, ()) for tensor in most))
     if input.dtype is bool_:
-        values, indices = mode(cast(input, int32), dim, keepdim)
+        values, indices = mode(cast(input, float32), dim, keepdim)  # TensorRT 8.6 orders no integers
         return Extremes(cast(values, bool_), indices)
     static_length(input, dim, "mode")
     axis = normalize_dim(dim, input.ndim)
     values, indices = (movedim(tensor, axis, -1) for tensor in sort(input, axis))
     alike = eq(unsqueeze(values, -1), unsqueeze(values, -2))
-    counts, first = max(sum(cast(alike, int32), -1), -1, True)
+    counts, first = max(sum(cast(alike, float32), -1), -1, True)
     last = sub(add(first, cast(counts, first.dtype)), 1)
     most = (movedim(gather(tensor, -1, last), -1, axis) for tensor in (values, indices))
     return Extremes(*(tensor if keepdim else squeeze(tensor, axis) for tensor in most))

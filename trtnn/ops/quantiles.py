@@ -76,7 +76,7 @@ def _quantile(input: Tensor, q: Operand, dim: int | None, keepdim: bool, interpo
         kept = tuple(1 if i == axis else length for i, length in enumerate(input.shape))
     line = wide(line)
     unknown = isnan(line)
-    ordered = sort(where(unknown, math.inf, line)).values
+    ordered = sort(line).values  # NaN comes last
     if skips_nan:
         last = sub(sum(cast(logical_not(unknown), float32), -1, True), 1.0)
         nothing = lt(last, 0)
