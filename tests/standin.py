@@ -120,6 +120,9 @@ class Context:
     def set_tensor_address(self, name: str, address: int) -> None:
         self.addresses[name] = address
 
+    def set_aux_streams(self, streams: list[int]) -> None:
+        self.engine.log.append(("beside", *streams))
+
     def execute_async_v3(self, stream: int) -> bool:
         engine = self.engine
         arrays = {name: engine.addresses[address] for name, address in self.addresses.items()}
@@ -318,6 +321,7 @@ def stand_in(
     for module in (trtnn.engine.engine, trtnn.engine.session):
         monkeypatch.setattr(module, "device_memory", engine.memory)
     monkeypatch.setattr(trtnn.engine.session, "CapturedGraph", Graph)
+    monkeypatch.setattr(trtnn.engine.session, "Lane", lambda: Lane(engine.log))
     return engine
 
 

@@ -115,6 +115,21 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
     assert "Unsendable: 1 and 2" in str(answers[2])
 
 
+def test_every_image_of_a_batch_is_copied():
+    slot = _Slot(0, ThreadPoolExecutor(2))
+    try:
+        for count in (1, 3, 4, 5, 9):
+            sent = [np.full((index + 1, 2, 3), 10 * count + index, np.uint8) for index in range(count)]
+            (_, _, places), copies = slot.fill(sent)
+            for copy in copies:
+                copy.result()
+            there = [np.ndarray(shape, np.uint8, slot.memory.buf, start).copy() for start, shape in places]
+            for one, other in zip(there, sent, strict=True):
+                np.testing.assert_array_equal(one, other)
+    finally:
+        slot.close()
+
+
 def test_a_warning_of_several_processes_is_told_once_and_here(tmp_path, images, capfd):
     """Each process meets scores that are no numbers, at its own number of them."""
     weights = trtnn.load(WEIGHTS)

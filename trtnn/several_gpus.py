@@ -39,7 +39,8 @@ UNDER_WAY = 3  # batches of one process: one going up, one computed, one coming 
 KEY = "TRTNN_WORKER_KEY"
 _START_S = 120.0  # to import, load an engine and answer
 _GRAIN_BYTES = 1 << 22  # shared memory grows by as many
-_COPIERS = 16  # threads, which several batches share
+_COPIERS = 8  # threads, which several batches share; more wait for each other
+_SHARES = 4  # of a batch, each copied by one of them
 
 
 # The number of a slot, its shared memory's name, and where each image lies, in its shape.
@@ -156,11 +157,11 @@ class _Slot:
         places = list(zip(starts, (image.shape for image in images), strict=False))
         memory = self.memory
 
-        def copy(place: tuple[int, tuple[int, ...]], image: np.ndarray) -> None:
-            start, shape = place
-            np.copyto(np.ndarray(shape, np.uint8, memory.buf, start), image)
+        def copy(share: int) -> None:
+            for (start, shape), image in zip(places[share::_SHARES], images[share::_SHARES], strict=True):
+                np.copyto(np.ndarray(shape, np.uint8, memory.buf, start), image)
 
-        copies = [self._copiers.submit(copy, *both) for both in zip(places, images, strict=True)]
+        copies = [self._copiers.submit(copy, share) for share in range(min(_SHARES, len(images)))]
         return (self._number, memory.name, places), copies
 
     def close(self) -> None:

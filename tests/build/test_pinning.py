@@ -26,6 +26,7 @@ from tests.helpers import (
     strongly_typed,
     trace,
 )
+from tests.quantization.networks import Rounded, filled
 from trtnn import Dim, Input, Module, float16, float32, get_backend, modules
 from trtnn import functional as F
 from trtnn.build.build import BuildConfig, _make_settings
@@ -230,7 +231,7 @@ def ask(network):
     trt = SimpleNamespace(
         float32="fp32",
         float16="fp16",
-        BuilderFlag=SimpleNamespace(FP16="FP16", OBEY_PRECISION_CONSTRAINTS="OBEY"),
+        BuilderFlag=SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY"),
         ProfilingVerbosity=SimpleNamespace(DETAILED="DETAILED"),
     )
     fake = SimpleNamespace(
@@ -397,33 +398,92 @@ def test_a_network_wholly_in_fp16_is_not_measured_in_fp32(weak):
     assert ("ELEMENTWISE", None, {}) in rows  # gives bools
 
 
-def test_where_no_kernel_is_in_fp16_a_build_goes_on_without_those_pins(weak, monkeypatch):
+class Rounds(Module):
+    """A convolution, whose result is rounded for the next; and behind that what goes into one kernel, and what not."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs = {"x": (1, 4, 6, 6)}
+        self.first, self.rounded = Conv2d(4, 4, 3), Rounded(0.5, 127, (1, 4, 4, 4)).inner
+        self.second, self.act, self.pool, self.last = Conv2d(4, 4, 1), SiLU(), modules.MaxPool2d(2), Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return self.last(self.pool(self.act(self.second(self.rounded(self.first(x))))))
+
+
+def test_what_a_quantize_reads_is_pinned_and_what_reads_a_dequantize_is_free(weak):
+    """Left free, TensorRT 8.6 was seen to take a first convolution to fp32 in front of a Quantize."""
+    asked = ask(filled(Rounds()).trace(fp16=True))
+    pinned = {layer.name.partition("/")[0] for layer in asked.pins.to_fp16}
+    assert pinned == {"first", "last"}  # the pool reads what the kernel gives
+
+
+@pytest.fixture
+def failing(weak, monkeypatch):
+    """A block whose builds give what ``plans`` holds, and log ``lines``; ``built`` has each layer's precision."""
     network = Block().trace(fp16=True, fp32_modules=("head",))
-    asked, backend = ask(network), get_backend()
-    built = []
+    made = SimpleNamespace(asked=ask(network), built=[], plans=[], lines=[])
+    backend = get_backend()
 
     def build_serialized_network(definition, settings):
-        built.append([layer.precision for layer in asked.layers.values()])
-        backend.logger.lines.append(f"why build {len(built)} failed")
-        return plans.pop(0)
+        made.built.append({layer.name: layer.precision for layer in made.asked.layers.values()})
+        backend.logger.lines.append(made.lines.pop(0) if made.lines else f"why build {len(made.built)} failed")
+        return made.plans.pop(0)
 
-    asked.graph.backend = backend
-    asked.graph.builder = SimpleNamespace(build_serialized_network=build_serialized_network)
+    made.asked.graph.backend = backend
+    made.asked.graph.builder = SimpleNamespace(build_serialized_network=build_serialized_network)
     monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, progress=False))
-    arguments = (asked.graph, None, BuildConfig(timing_cache=False), "a block", False)
-    plans = [b"plan"]
-    assert trtnn.build.build._build_plan(*arguments, asked.pins) == b"plan"
-    plans = [None, b"plan"]
-    assert trtnn.build.build._build_plan(*arguments, asked.pins) == b"plan"
-    first, again, last = built
+    made.arguments = (made.asked.graph, None, BuildConfig(timing_cache=False), "a block", False)
+    return made
+
+
+def test_where_no_kernel_is_in_fp16_a_build_goes_on_without_those_pins(failing):
+    build, asked = trtnn.build.build._build_plan, failing.asked
+    failing.plans = [b"plan"]
+    assert build(*failing.arguments, asked.pins) == b"plan"
+    failing.plans = [None, b"plan"]
+    assert build(*failing.arguments, asked.pins) == b"plan"
+    first, again, last = failing.built
     assert first == again
-    assert {"fp32", "fp16"} < set(first)
-    assert last == [precision if precision == "fp32" else None for precision in first]
+    assert {"fp32", "fp16"} < {*first.values()}
+    assert last == {name: precision if precision == "fp32" else None for name, precision in first.items()}
     assert all(set(layer.output_types.values()) <= {"fp32"} for layer in asked.layers.values())
-    for plans, pins in (([None], NO_PINS), ([None, None], asked.pins)):
-        lines = message_of(BuildError, trtnn.build.build._build_plan, *arguments, pins).splitlines()
+
+
+def test_what_tensorrt_names_as_without_a_kernel_is_released_alone(failing):
+    names = [layer.name for layer in failing.asked.pins.to_fp16]
+    assert len(names) > 3
+    failing.lines = [
+        f"10: Could not find any implementation for node {names[0]} + PWN({names[2]}).",
+        f"10: [optimizer.cpp::computeCosts::3873] Error Code 10: Internal Error (Could not find any implementation for "
+        f"node {names[1]}.)",
+        "10: Could not find any implementation for node {ForeignNode[other...others]}.",
+    ]
+    failing.plans = [None, None, None, b"plan"]
+    assert trtnn.build.build._build_plan(*failing.arguments, failing.asked.pins) == b"plan"
+    in_fp16 = [{name for name, precision in built.items() if precision == "fp16"} for built in failing.built]
+    assert in_fp16 == [{*names}, {*names} - {names[0], names[2]}, {*names[3:]}, set()]
+
+
+def test_builds_that_fail_over_single_layers_come_to_an_end(failing, monkeypatch):
+    monkeypatch.setattr(trtnn.build.build, "_MOST_RELEASED_ALONE", 2)
+    names = [layer.name for layer in failing.asked.pins.to_fp16]
+    failing.lines = [f"10: Could not find any implementation for node {name}." for name in names[:3]]
+    failing.plans = [None, None, None, b"plan"]
+    assert len(names) > 4
+    assert trtnn.build.build._build_plan(*failing.arguments, failing.asked.pins) == b"plan"
+    counts = [[*built.values()].count("fp16") for built in failing.built]
+    assert counts == [len(names), len(names) - 1, len(names) - 2, 0]
+
+
+def test_a_build_that_fails_without_pins_says_why(failing):
+    for plans, pins in (([None], NO_PINS), ([None, None], failing.asked.pins)):
+        failing.plans = plans
+        lines = message_of(BuildError, trtnn.build.build._build_plan, *failing.arguments, pins).splitlines()
         assert lines[0].endswith("could not build a block")
-        assert lines[1:] == [f"  why build {len(built)} failed"]  # the first tells of pins that nobody asked for
+        assert lines[1:] == [
+            f"  why build {len(failing.built)} failed"
+        ]  # the first tells of pins that nobody asked for
         assert not plans
 
 

@@ -18,8 +18,9 @@ from tests import ROOT
 from tests.helpers import ONE_TARGET, message_of, trace
 from tests.quantization.networks import detector, images, quantize
 from trtnn import BuildConfig, get_backend
+from trtnn.build.pinning import NO_PINS, Pins
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
-from trtnn.errors import BackendError
+from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.files import CACHE_ENVIRONMENT, locked
 
 
@@ -204,10 +205,15 @@ def measuring():
     return SimpleNamespace(name="tensorrt", version="8.6.0", capabilities=SimpleNamespace(targets=False))
 
 
+def files_of(graph, **options):
+    return trtnn.build.build._find_timing_caches(graph, BuildConfig(**options))
+
+
 def found(backend, **options):
-    graph = SimpleNamespace(backend=backend, placement=None)
-    file = trtnn.build.build._find_timing_cache(graph, BuildConfig(**options))
-    return None if file is None else file.parent
+    graph = trace(lambda x: x + 1, (4,)).graph
+    object.__setattr__(graph, "backend", SimpleNamespace(**vars(backend), trt=graph.trt))
+    folders = {file.parent for file in files_of(graph, **options)}
+    return folders.pop() if folders else None
 
 
 def test_where_it_is_kept(measuring, monkeypatch, tmp_path):
@@ -227,6 +233,13 @@ def test_a_home_that_cannot_be_written_is_a_warning(measuring, monkeypatch, tmp_
         assert found(measuring) is None
 
 
+def test_a_folder_that_was_asked_for_and_cannot_be_written_is_an_error(measuring, tmp_path):
+    (tmp_path / "file").touch()
+    for option in ("timing_cache", "cache_dir"):
+        with pytest.raises(ArgumentError, match=r"cannot keep files in .*: it is a file"):
+            found(measuring, **{option: tmp_path / "file"})
+
+
 def test_quantised_networks_have_files_of_their_own(measuring, tmp_path):
     """TensorRT 8.6 drops a timing cache in which another of them left something."""
     plain, (x,) = detector(), images(1, 1, 4, 16, 16)
@@ -234,10 +247,68 @@ def test_quantised_networks_have_files_of_their_own(measuring, tmp_path):
     files = []
     for graph in (plain.trace().graph, *graphs):
         object.__setattr__(graph, "backend", SimpleNamespace(**vars(measuring), trt=graph.trt))
-        files.append(trtnn.build.build._find_timing_cache(graph, BuildConfig(timing_cache=tmp_path)).name)
-    assert "quantized" not in files[0]
+        files.append(files_of(graph, timing_cache=tmp_path)[0].name)
+    assert "network" not in files[0]
     assert files[1] == files[2]
     assert len(set(files)) == 3
+
+
+DROPPED = ("1: Error Code 1: Myelin (Myelin error from unknown graph)", "4: The timing cache will not be used!")
+
+
+def test_a_build_that_fails_over_what_others_measured_is_done_with_a_cache_of_its_own(measuring, monkeypatch, tmp_path):
+    """TensorRT 8.6 was seen to find no kernel for a mixed network whose shared cache it had dropped."""
+    network, known, lines = trace(lambda x: x + 1, (4,)), [], []
+
+    def build_serialized_network(definition, settings):
+        known.append(set(settings.cache.lines))
+        if b"poison" in settings.cache.lines:
+            lines.extend([*DROPPED, "10: Could not find any implementation"])
+            return None
+        settings.cache.lines.add(b"own")
+        return b"plan"
+
+    graph = network.graph
+    backend = SimpleNamespace(
+        **vars(measuring), trt=graph.trt, logger=SimpleNamespace(take=lambda: [lines.pop(0) for _ in lines[:]])
+    )
+    backend.capabilities.progress = False
+    monkeypatch.setattr(graph, "backend", backend)
+    monkeypatch.setattr(graph, "builder", SimpleNamespace(build_serialized_network=build_serialized_network))
+
+    def build():
+        known.clear()
+        config = BuildConfig(timing_cache=tmp_path)
+        return trtnn.build.build._build_plan(graph, Settings(), config, "a block", False, pins)
+
+    pins = Pins([], [SimpleNamespace(name="it is not to blame")])
+    shared = timing_cache_file(tmp_path, backend)
+    measure(shared, b"poison")
+    assert build() == b"plan"
+    assert known == [{b"poison"}, set()]
+    assert build() == b"plan"
+    assert known == [{b"own"}]  # at once
+    assert measure(shared) == {b"poison"}  # others go on with what they share
+    measure(files_of(graph, timing_cache=tmp_path)[0], b"poison")
+    pins = NO_PINS
+    assert "Could not find any implementation" in message_of(BuildError, build)  # there is no third to try
+    other = trace(lambda x: x + 2, (4,)).graph
+    object.__setattr__(other, "backend", backend)
+    assert files_of(other, timing_cache=tmp_path)[0] == shared
+
+
+def test_a_build_that_fails_for_another_reason_is_not_done_again(measuring, monkeypatch, tmp_path):
+    graph, tries = trace(lambda x: x + 1, (4,)).graph, []
+    backend = SimpleNamespace(**vars(measuring), trt=graph.trt, logger=SimpleNamespace(take=lambda: ["no kernel"]))
+    backend.capabilities.progress = False
+    monkeypatch.setattr(graph, "backend", backend)
+    monkeypatch.setattr(
+        graph, "builder", SimpleNamespace(build_serialized_network=lambda *args: tries.append(1) or None)
+    )
+    config = BuildConfig(timing_cache=tmp_path)
+    arguments = (graph, Settings(), config, "a block", False, NO_PINS)
+    assert "no kernel" in message_of(BuildError, trtnn.build.build._build_plan, *arguments)
+    assert tries == [1]
 
 
 @pytest.mark.skipif(not get_backend().capabilities.targets, reason="this TensorRT measures")
@@ -253,7 +324,7 @@ def test_tensorrt_rtx_measures_nothing(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_build_goes_through_tensorrts_own_timing_cache(monkeypatch, path):
-    monkeypatch.setattr(trtnn.build.build, "_find_timing_cache", lambda graph, config: path)
+    monkeypatch.setattr(trtnn.build.build, "_find_timing_caches", lambda graph, config: [path])
     for _ in range(2):
         engine = trace(lambda x: x + 1, (4,)).build(**ONE_TARGET)
         assert engine.plan.nbytes > 0

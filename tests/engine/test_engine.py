@@ -68,7 +68,7 @@ def test_without_a_gpu(engine, gpus_are):
     assert "this engine, of tiny, cannot run here" in message
     assert f"it needs {get_backend()} and a GPU of {', '.join(engine.targets)}" in message
     assert "no GPU was found here" in message
-    assert "model.trace().run(...) computes on the CPU" in message
+    assert "without one, model.trace().run(...) and --reference compute on the CPU" in message
 
 
 def test_on_another_gpu(engine, gpus_are):

@@ -320,7 +320,8 @@ def described(engine, **changes):
         (with_length(b"[" * 100_000) + b"plan", "its description is not sound JSON: it is nested too deeply"),
         (with_length(b'{"description": "of another tool", "stride": 32}') + b"plan", "no plan is behind it"),
         (with_length(b'{"trtnn": "1"}') + b"ftrt", "its description lacks backend, tensorrt, targets"),
-        (b"\x89PNG" + bytes(100), "a description of"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "it looks like a picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "it looks like a picture"),
     ],
 )
 def test_files_of_another_kind(tmp_path, data, words):

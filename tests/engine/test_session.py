@@ -10,9 +10,11 @@ import torch
 import trtnn.engine.engine
 import trtnn.engine.session
 import trtnn.network
+from tests.engine.driver import MADE
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
 from tests.standin import Context, CudaEngine, Memory, stand_in
 from trtnn import Dim, Engine, Input
+from trtnn.engine.lane import Lane
 from trtnn.errors import ArgumentError, EngineError, ShapeError
 
 
@@ -128,6 +130,45 @@ def test_results_are_not_overwritten_by_the_next_call(dynamic):
     kept = first.copy()
     dynamic(numbers(2, 2, 4, seed=1))
     np.testing.assert_array_equal(first, kept)
+
+
+def test_streams_beside_the_callers_are_not_those_that_captures_forbid_others(dynamic, log, driver, monkeypatch):
+    """TensorRT's own are ordered with the legacy default stream, which no thread could use while another captures."""
+    monkeypatch.setattr(CudaEngine, "num_aux_streams", 2)
+    monkeypatch.setattr(trtnn.engine.session, "Lane", Lane)
+    x = numbers(1, 2, 4)
+    assert_close(dynamic(x), expected(x))
+    made = MADE["cuStreamCreate"][1]
+    non_blocking = ("cuStreamCreate", 1)
+    assert [entry for entry in log if entry[0] == "beside"] == [("beside", made, made)]
+    assert [call for call in driver.calls if call[0] == "cuStreamCreate"] == [non_blocking] * 2
+    assert "cuStreamDestroy_v2" not in driver.names()
+    dynamic.close()
+    gc.collect()
+    assert driver.names().count("cuStreamDestroy_v2") == 2
+
+
+@pytest.mark.parametrize("way", ["close", "end of a thread", "warm up", "graph"])
+def test_contexts_go_before_the_streams_that_they_were_given(dynamic, driver, monkeypatch, way):
+    monkeypatch.setattr(CudaEngine, "num_aux_streams", 2)
+    monkeypatch.setattr(trtnn.engine.session, "Lane", Lane)
+    monkeypatch.setattr(Context, "__del__", lambda self: driver.calls.append(("context ends",)), raising=False)
+    x = numbers(1, 2, 4)
+    session, shapes = dynamic._open(), dynamic._shapes_of((x,), {})
+    if way == "warm up":
+        session.warm_up(shapes)
+    elif way == "end of a thread":
+        thread = threading.Thread(target=dynamic, args=(x,))
+        thread.start()
+        thread.join()
+    elif way == "graph":
+        session.capture(shapes).close()
+    else:
+        dynamic(x)
+        dynamic.close()
+    gc.collect()
+    ends = [name for name in driver.names() if name in ("context ends", "cuStreamDestroy_v2")]
+    assert ends == ["context ends", "cuStreamDestroy_v2", "cuStreamDestroy_v2"]
 
 
 def test_threads_have_contexts_of_their_own(dynamic, log):

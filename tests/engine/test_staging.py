@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -124,12 +125,25 @@ def test_any_number_of_threads_share_pieces_out(monkeypatch, threads):
     assert len(chunks(lane)) == 2 * min(threads, pieces)  # kept from one batch to the next
 
 
-def test_what_fails_in_a_thread_is_raised(monkeypatch):
-    def upload(*args):
+def test_what_fails_in_a_thread_is_raised_when_the_others_are_through(monkeypatch):
+    monkeypatch.setattr(staging, "_THREADS", 2)
+    began, may_end, ended = threading.Event(), threading.Event(), []
+
+    def upload(lane, address, array):
+        if threading.current_thread() is not threading.main_thread():
+            began.set()
+            may_end.wait(30)
+            ended.append(array)
+            lane.waits.append((address, array))
+            return
+        assert began.wait(30)
+        threading.Timer(0.2, may_end.set).start()
         raise EngineError("no more")
 
     monkeypatch.setattr(Lane, "upload", upload)
-    assert message_of(EngineError, Staging(Lane()).upload, [image(100, 70)]) == "no more"
+    assert message_of(EngineError, Staging(Lane()).upload, [image(40, 80)]) == "no more"
+    assert len(ended) == 2  # of four pieces
+    assert not any(lane.waits for lane in Lane.lanes.values())  # nothing is on its way to memory that is used again
 
 
 def test_what_is_page_locked_is_not_copied_before():

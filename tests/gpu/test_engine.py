@@ -142,6 +142,25 @@ def test_layers_on_several_streams():
     for call in (engine, engine.cuda_graph()):
         for _ in range(20):  # what is not waited for shows now and then
             assert_close(call(x.cuda()).cpu().numpy(), expected, TF32)
+    # Streams of TensorRT's own would forbid the default stream to all other threads while one captures.
+    stop = threading.Event()
+
+    def use_the_default_stream():
+        results = []
+        while not stop.is_set() or len(results) < 20:
+            results.append(engine(x.cuda()).cpu().numpy())
+        return results
+
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(use_the_default_stream) for _ in range(2)]
+        try:
+            for _ in range(20):
+                assert_close(engine.cuda_graph()(x.cuda()).cpu().numpy(), expected, TF32)
+        finally:
+            stop.set()
+        for other in others:
+            for result in other.result():
+                assert_close(result, expected, TF32)
 
 
 def test_out_takes_arrays_and_tensors(engine, images, expected):

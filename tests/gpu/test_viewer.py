@@ -57,10 +57,13 @@ def test_flops_are_the_networks_where_all_are_known(facts, network):
     assert {row.built for row in convolutions} <= {"float16", "float32", None}  # TensorRT 8.6 may keep a small one
 
 
-def test_bytes_are_known_of_what_is_computed(facts):
+def test_bytes_are_known_of_what_is_computed(facts, network):
     (row, *_) = [row for row in facts.rows if "stem.conv" in row.modules and row.flops]
     assert row.activation_bytes == 2 * 2 * 8 * 16 * 16
-    assert row.moved_bytes >= row.activation_bytes + 2 * (8 * 27 + 8)
+    if network.profiles and not {*row.inputs} <= {tensor.name for tensor in network.facts().tensors}:
+        assert row.moved_bytes is None  # TensorRT 8.6 does not tell how long its own copy of the input is
+    else:
+        assert row.moved_bytes >= row.activation_bytes + 2 * (8 * 27 + 8)
 
 
 def test_files_for_other_tools(engine, timing, facts, network, tmp_path):

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from trtnn.build.fingerprint import fingerprint
 from trtnn.build.lock import Lock, describe_build
 from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
 from trtnn.build.refitting import describe_refittable, marked, refittable
-from trtnn.build.timing_cache import timing_cache, timing_cache_file
+from trtnn.build.timing_cache import timing_cache, timing_cache_file, was_dropped
 from trtnn.build.watching import watched
 from trtnn.engine.engine import Engine
 from trtnn.engine.file import read_shapes
@@ -35,6 +35,7 @@ from trtnn.shapes.symbolic import is_static
 from trtnn.signals import held_signals
 
 _DIGITS = 16  # of a digest that are enough to tell a user's networks apart
+_MOST_RELEASED_ALONE = 8  # builds that fail over the fp16 of single layers, each as long as a build, before that of all
 
 # The options that an engine does not depend on; its description has the targets, resolved.
 _NOT_IN_ENGINE = ("targets", "progress", "cache_dir", "timing_cache", "lock")
@@ -167,30 +168,63 @@ def _add_profiles(graph: Graph, settings: Any) -> None:
 def _build_plan(
     graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins, lock: Lock | None = None
 ) -> Any:
+    """Return the plan; where TensorRT fails over the timing cache that all share, by one of the network's own."""
+    task = (graph, settings, config, what, show, pins)
+    files = _find_timing_caches(graph, config) if lock is None else []
+    if len(files) > 1:
+        with suppress(_DroppedCache):
+            return _build_measuring(*task, timing_cache(settings, files[0]), is_shared=True)
+    measured = timing_cache(settings, files[-1]) if files else nullcontext()
+    return _build_measuring(*task, measured if lock is None else lock.measuring(settings))
+
+
+class _DroppedCache(Exception):
+    """A build failed where TensorRT did without the timing cache that networks share."""
+
+
+def _build_measuring(
+    graph: Graph,
+    settings: Any,
+    config: BuildConfig,
+    what: str,
+    show: bool,
+    pins: Pins,
+    measured: AbstractContextManager[Any],
+    is_shared: bool = False,
+) -> Any:
+    """Return the plan that is built while ``measured`` keeps what TensorRT measures.
+
+    Raises:
+        _DroppedCache: it failed, and another timing cache than the one that ``is_shared`` may help.
+    """
     backend = graph.backend
-    if lock is not None:
-        measured = lock.measuring(settings)
-    else:
-        file = _find_timing_cache(graph, config)
-        measured = timing_cache(settings, file) if file else nullcontext()
     watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
     backend.logger.take()
     with measured:
         with watch as held:
-            plan = graph.builder.build_serialized_network(graph.definition, settings)
-            if plan is None and pins.to_fp16 and held.error is None:
-                backend.logger.take()
-                pins.release_fp16()
+            plan, lines, failed = graph.builder.build_serialized_network(graph.definition, settings), [], 0
+            while plan is None and held.error is None:
+                lines = backend.logger.take()
+                if is_shared and was_dropped(lines):
+                    raise _DroppedCache
+                if not pins.to_fp16:
+                    break
+                pins.release_fp16(lines if failed < _MOST_RELEASED_ALONE else ())
+                failed += 1
                 plan = graph.builder.build_serialized_network(graph.definition, settings)
         if plan is None:
-            lines = backend.logger.take()
+            lines = lines or backend.logger.take()
             advice = [*_explain_memory(lines, config), *_explain_refit(backend, config)]
             raise BuildError(f"{backend} could not build {what}", *lines, *advice)
     return plan
 
 
-def _find_timing_cache(graph: Graph, config: BuildConfig) -> Path | None:
-    """Return the file of the timing cache, or None for a build without one."""
+def _find_timing_caches(graph: Graph, config: BuildConfig) -> list[Path]:
+    """Return the files of timing caches to build with, the second where the first breaks the build; none without one.
+
+    The first is the one that all networks share. Quantised networks, and those whose build it broke before, have one of
+    their own alone.
+    """
     backend = graph.backend
     if backend.capabilities.targets:  # what builds for GPUs that are not here cannot measure on them
         if config.timing_cache:
@@ -198,19 +232,24 @@ def _find_timing_cache(graph: Graph, config: BuildConfig) -> Path | None:
                 f"{backend} measures nothing while it builds, so it has no timing cache",
                 "leave timing_cache out; cache_dir keeps whole engines",
             )
-        return None
+        return []
     if config.timing_cache is False:
-        return None
+        return []
     folder = config.timing_cache or config.cache_dir
-    is_quantized = graph.placement is not None
-    network = fingerprint(graph.definition, graph.trt, graph.plugins)[:_DIGITS] if is_quantized else ""
-    if folder is not None:
-        return timing_cache_file(make_cache_folder(folder), backend, network)
     try:
-        return timing_cache_file(make_cache_folder(default_cache_dir()), backend, network)
-    except ArgumentError as error:  # nobody asked for this one
-        warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)
-        return None
+        folder = make_cache_folder(folder or default_cache_dir())
+    except ArgumentError as error:
+        if folder:
+            raise
+        warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)  # nobody asked for this one
+        return []
+    shared, is_quantized = timing_cache_file(folder, backend), graph.placement is not None
+    try:
+        network = fingerprint(graph.definition, graph.trt, graph.plugins)
+    except BuildError:  # it cannot be told apart from others
+        return [] if is_quantized else [shared]
+    own = timing_cache_file(folder, backend, network[:_DIGITS])
+    return [own] if is_quantized or own.exists() else [shared, own]
 
 
 def _explain_refit(backend: Backend, config: BuildConfig) -> list[str]:

@@ -21,6 +21,7 @@ _MEASURED = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRI
 _IN_ONE_KERNEL = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "SCALE")
 
 _NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
+_WITHOUT_KERNEL = re.compile(r"implementation for node (.+?)\.\)?$")
 _MOST_SHOWN = 5
 
 
@@ -37,9 +38,17 @@ class Pins(NamedTuple):
     to_fp32: list[PinnedLayer]
     to_fp16: list[Any]
 
-    def release_fp16(self) -> None:
-        """Leave the type of those in fp16 to TensorRT, which found no kernel for one."""
-        for layer in self.to_fp16:
+    def release_fp16(self, lines: Iterable[str]) -> None:
+        """Leave the type of layers in fp16 to TensorRT, which found no kernel for them.
+
+        Args:
+            lines: of its log. Where they name the node without a kernel its layers are released, else all.
+        """
+        found = [match for line in lines for match in _WITHOUT_KERNEL.findall(line)]
+        named = {part.name for node in found for part in network_parts(node)}
+        released = [layer for layer in self.to_fp16 if layer.name in named] or [*self.to_fp16]
+        for layer in released:
+            self.to_fp16.remove(layer)
             layer.reset_precision()
             for index in range(layer.num_outputs):
                 layer.reset_output_type(index)
@@ -97,17 +106,15 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
 def _of_int8_kernels(layers: Sequence[tuple[str, Any]]) -> set[str]:
     """Return the names of the tensors around layers that TensorRT may make int8 kernels of.
 
-    These are what a Dequantize gives or a Quantize reads; what a convolution or a product that reads the former gives;
-    and what pointwise layers make of that, for they go into the same kernel. Other layers are in fp16: where they are
-    left free, TensorRT 8.6 was seen to take a first convolution to fp32 in front of a Quantize, at four times the time.
+    These are what a Dequantize gives; what a convolution or a product that reads it gives; and what pointwise layers
+    make of that, for they go into the same kernel. Other layers are in fp16, also those that a Quantize reads: where
+    they are left free, TensorRT 8.6 was seen to take a first convolution to fp32 with them, at four times the time.
     """
     names: set[str] = set()
     for kind, layer in layers:
         reads = [layer.get_input(i).name for i in present_inputs(layer)]
         gives = [layer.get_output(i).name for i in range(layer.num_outputs)]
-        if kind == "QUANTIZE":
-            names.add(reads[0])
-        elif kind == "DEQUANTIZE" or (kind in _IN_ONE_KERNEL and names.intersection(reads)):
+        if kind == "DEQUANTIZE" or (kind in _IN_ONE_KERNEL and names.intersection(reads)):
             names.update(gives)
     return names
 

@@ -7,7 +7,7 @@ damaged bytes away from TensorRT's parser.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,20 @@ from trtnn.files import atomic_write, check_trusted, file_name, locked, open_reg
 _MAGIC = b"trtnn timing cache 1\n"
 
 
-def timing_cache_file(folder: Path, backend: Backend, quantized: str = "") -> Path:
+# TensorRT 8.6 may drop a cache that another network left something in: "Myelin error from unknown graph". Often it
+# builds all the same, and sometimes it finds no kernel any more.
+_DROPPED = "timing cache will not be used"
+
+
+def timing_cache_file(folder: Path, backend: Backend, network: str = "") -> Path:
     """Return where the measurements of this TensorRT on this GPU are kept.
 
     Args:
         folder: of timing caches.
         backend: what measures.
-        quantized: of a network with Quantize layers its digest, for a file of its own: TensorRT 8.6 drops a cache that
-            another such network left something in ("Myelin error from unknown graph").
+        network: the digest of one that has a file of its own; empty for the one that all others share.
     """
-    of = (backend.name, backend.version, *gpus()[:1], gpu_name(), *([f"quantized-{quantized}"] if quantized else []))
+    of = (backend.name, backend.version, *gpus()[:1], gpu_name(), *([f"network-{network}"] if network else []))
     return folder / f"timing-{'-'.join(map(file_name, of))}.cache"
 
 
@@ -62,6 +66,11 @@ def timing_cache(settings: Any, path: Path) -> Iterator[None]:
                     file.write(pack(after))
     except (OSError, ArgumentError) as error:
         warnings.warn(f"the timing cache was not kept: {error}", stacklevel=2)
+
+
+def was_dropped(lines: Iterable[str]) -> bool:
+    """Return whether TensorRT says, in lines of its log, that it did without the timing cache."""
+    return any(_DROPPED in line for line in lines)
 
 
 def attach(settings: Any, content: bytes) -> bool:

@@ -646,7 +646,7 @@ class Engine:
 
 def _check_bare(place: Place) -> Preflight:
     """Tell whether a plan that nothing describes will run."""
-    lacks = ("no GPU was found here; without one, model.trace().run(...) computes on the CPU",)
+    lacks = ("no GPU was found here; without one, model.trace().run(...) and --reference compute on the CPU",)
     what = "what a plan without trtnn's description needs: TensorRT tells where it can load it"
     return Preflight(lacks if place.gpu == "" else (), (what,), ())
 

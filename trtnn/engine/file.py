@@ -146,13 +146,15 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
     try:
         return _take_apart(data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        problem = _looks_like(data) or f"{type(error).__name__}: {error}"
+        problem = _looks_like(data) or (str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}")
         raise EngineError(f"{path} is not an engine file, or is damaged", problem) from error
 
 
 def _looks_like(data: memoryview) -> str | None:
     """Say in a line what a file is that is no engine file, where its beginning tells."""
     head = bytes(data[:16])
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        return "it looks like a picture"
     kinds = {
         "a zip file, as torch writes": head.startswith(b"PK\x03\x04"),
         "an old one of torch": head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9"),

@@ -163,7 +163,7 @@ def _check_gpu(
     if place.gpu is None:
         unknown.append(f"the GPU {place.where}: it needs one {describe_gpus(description)}")
     elif not place.gpu:
-        problems.append("no GPU was found here; without one, model.trace().run(...) computes on the CPU")
+        problems.append("no GPU was found here; without one, model.trace().run(...) and --reference compute on the CPU")
     elif not runs_on(description, place.gpu):
         problems.append(f"the GPU {place.where} is {place.gpu}: build it again for this one")
         if description["backend"] == "tensorrt_rtx":

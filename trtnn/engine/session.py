@@ -14,6 +14,7 @@ import numpy as np
 
 from trtnn.backend import Backend
 from trtnn.engine.cuda_graph import CapturedGraph
+from trtnn.engine.lane import Lane
 from trtnn.engine.memory import DeviceMemory, describe_gpu_memory, device_memory
 from trtnn.engine.plan import check_bindings, contradiction, deserialize, scratch_bytes
 from trtnn.errors import ArgumentError, EngineError
@@ -168,6 +169,11 @@ class Worker(ABC):
             wanted = scratch_bytes(session.backend, session.engine)
             lines = self._backend.logger.take()
             raise EngineError("TensorRT could not make an execution context", *lines, *describe_gpu_memory(wanted))
+        # In place of TensorRT's own, which are ordered with the legacy default stream: no thread could use that one
+        # while another captures.
+        self._beside = [Lane() for _ in range(session.aux_streams)]
+        if self._beside:
+            self._context.set_aux_streams([lane.handle for lane in self._beside])
         if self._is_dynamic:
             # Always said: TensorRT takes the first profile by itself for the first context alone.
             if not self._context.set_optimization_profile_async(profile, memory.current_handle()):
@@ -284,6 +290,7 @@ class Worker(ABC):
         """Free the context and the buffers."""
         self.memory.synchronize()
         self._context = None
+        self._beside.clear()
         self._buffers.clear()
         self._pinned.clear()
 

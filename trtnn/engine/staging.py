@@ -2,8 +2,7 @@
 
 What lies in page-locked memory the GPU fetches by itself, and a few arrays the driver brings. Many are copied to
 page-locked memory first, by several threads, since one alone, the driver's own way, is slower than the GPU fetches.
-Each thread has two small pieces of it by turns, which stay in the processor's caches: the host's memory is then read
-once and not written.
+Each thread has two pieces of it by turns, so that it fills one while the GPU fetches the other.
 """
 
 from __future__ import annotations
@@ -12,15 +11,17 @@ import functools
 import itertools
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import numpy as np
 
 from trtnn.engine.lane import Lane
+from trtnn.errors import EngineError
 
-_THREADS = 8  # the calling one among them
+_THREADS = 6  # the calling one among them; more wait for each other
 _MANY_BYTES = 1 << 23  # less is there before threads have begun
-_CHUNK_BYTES = 1 << 20  # of page-locked memory, of which a thread has two
+_CHUNK_BYTES = 1 << 22  # of page-locked memory; what Python does goes by the piece, so a picture had better be one
 _ALIGNMENT = 256  # of each array on the GPU
 _GRAIN_BYTES = 1 << 22  # memory grows by as many
 
@@ -58,13 +59,11 @@ def _take() -> tuple[_Chunk, _Chunk]:
         return _Chunk(), _Chunk()
 
 
-def _send(pieces: Sequence[_Piece]) -> tuple[_Chunk, _Chunk]:
-    """Send pieces one after the other, and return the chunks by which they go."""
-    chunks = _take()
+def _send(pieces: Sequence[_Piece], chunks: Sequence[_Chunk]) -> None:
+    """Send pieces one after the other, by chunks in turn."""
     chunks[0].lane.enter()
     for (rows, address), chunk in zip(pieces, itertools.cycle(chunks)):
         chunk.send(rows, address)
-    return chunks
 
 
 class Staging:
@@ -101,22 +100,34 @@ class Staging:
         return addresses
 
     def _pieces(self, array: np.ndarray, address: int) -> list[_Piece]:
-        """Return an array's rows, as many at a time as a chunk holds; nothing where it goes without one."""
+        """Return an array in pieces of equal length that a chunk holds; nothing where it goes without one."""
         row_bytes = array.nbytes // max(1, len(array))
         if row_bytes > _CHUNK_BYTES or (array.flags.c_contiguous and self._lane.is_pinned(array)):
             return []
-        rows = _CHUNK_BYTES // max(1, row_bytes)
+        count = -(-len(array) // (_CHUNK_BYTES // max(1, row_bytes)))
+        rows = -(-len(array) // max(1, count)) or 1
         return [(array[row : row + rows], address + row * row_bytes) for row in range(0, len(array), rows)]
 
     def _share(self, pieces: Sequence[_Piece]) -> None:
         """Share pieces out among threads; what comes next on the lane waits for them."""
         own, *others = [pieces[share::_THREADS] for share in range(min(_THREADS, len(pieces)))]
-        under_way = [_threads().submit(_send, share) for share in others]
-        sent = [_send(own), *(share.result() for share in under_way)]
-        for chunks in sent:
-            for chunk in chunks:
-                self._lane.wait_for(chunk.lane.handle)
-        _idle.extend(sent)
+        own_chunks, *their_chunks = taken = [_take() for _ in (own, *others)]
+        under_way: list[Future[None]] = []
+        try:
+            for share, chunks in zip(others, their_chunks, strict=True):
+                under_way.append(_threads().submit(_send, share, chunks))
+            _send(own, own_chunks)
+            for sent in under_way:
+                sent.result()
+        except BaseException:  # when it is raised nothing reads the arrays or writes the GPU's memory any more
+            wait(under_way)
+            for chunk in itertools.chain(*taken):
+                with suppress(EngineError):  # the first tells
+                    chunk.lane.synchronize()
+            raise
+        for chunk in itertools.chain(*taken):
+            self._lane.wait_for(chunk.lane.handle)
+        _idle.extend(taken)
 
     def _room(self, size_bytes: int) -> int:
         """Return the address of memory for arrays."""
