@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -10,8 +13,9 @@ import trtnn
 from tests.from_torch.models import images
 from tests.helpers import assert_close
 from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
+from trtnn.from_torch.convert import Conversion
 from trtnn.from_torch.operations import converters
-from trtnn.from_torch.verify import largest_difference
+from trtnn.from_torch.verify import largest_difference, rounded_otherwise
 
 
 @pytest.fixture(autouse=True)
@@ -128,12 +132,130 @@ def test_differences_are_of_each_outputs_magnitude():
         largest_difference(torch.tensor([float("nan"), 2]), torch.tensor([1.0, 2]), "x")
 
 
+def test_a_network_that_rounding_changes_much_is_not_called_wrong():
+    """Rounding may change little once: torch in fp32 is near torch in fp64 here, but not where it rounds otherwise."""
+    expected, asked = torch.tensor([1.0, 2.0, -4.0]), []
+
+    def by(off):
+        def exact(number):
+            asked.append(number)
+            return expected.double() + (off * 4 if number == 2 else 0)
+
+        return lambda ours: largest_difference(ours, expected, "the example", exact)
+
+    close, far = expected + 0.02, expected + 0.8  # 0.005 and 0.2 of the largest magnitude
+    assert by(0.001)(close) == pytest.approx(0.005, rel=1e-4)
+    assert asked == [0, 1, 2]  # no more than it takes
+    with pytest.raises(VerificationError, match=r"differs from torch's by 2\.0e-01 .*\n  allowed is 1\.0e-02"):
+        by(0.001)(far)
+    with pytest.raises(VerificationError, match=r"in fp64 by 5\.0e-02 of its largest magnitude, so that nothing"):
+        by(0.05)(far)
+    with pytest.raises(VerificationError, match=r"by 5\.0e-03 .*\n  allowed is 1\.0e-03"):
+        by(0)(close)
+
+
+def test_a_module_that_does_not_run_in_fp64_is_told_of():
+    class Mixed(nn.Module):
+        def forward(self, x):
+            return x @ torch.eye(3, dtype=torch.float32)
+
+    conversion = Conversion(Mixed().eval(), (torch.ones(2, 3),), {})
+    exact = functools.partial(conversion._call_exactly, [torch.ones(2, 3)])
+    ours, theirs = torch.full((2, 3), 1.5), torch.ones(2, 3)
+    with pytest.raises(
+        VerificationError,
+        match=r"on the example output differs from torch's by 5\.0e-01 .*\n.*"
+        r"in fp64 torch's own forward raised RuntimeError: expected .*double != float\n  verify=False",
+    ):
+        largest_difference(ours, theirs, "the example", exact)
+    assert largest_difference(theirs, theirs, "the example", exact) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kind", ["module", "inference", "script"])
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+def test_all_numbers_of_a_module_are_moved_where_it_is_run_otherwise(dtype, kind):
+    with torch.inference_mode(kind == "inference"):
+        module = nn.Linear(4, 3).to(dtype).eval()
+    module = torch.jit.script(module) if kind == "script" else module
+    x = torch.randn(2, 4).to(dtype)
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    conversion = Conversion(module, (x,), {})
+    runs = [conversion._call_exactly([x], number) for number in (0, 1, 1, 2)]
+    assert all(run.dtype == torch.float64 for run in runs)
+    torch.testing.assert_close(runs[0], x.double() @ before[0].double().T + before[1].double())
+    largest = runs[0].abs().max() + 4
+    assert 0 < (runs[0] - runs[1]).abs().max() < 20 * 2**-24 * largest
+    assert torch.equal(runs[1], runs[2])
+    assert not torch.equal(runs[1], runs[3])
+    bias = conversion._call_exactly([torch.zeros_like(x)], 1)
+    assert not torch.equal(bias[0], before[1].double())
+    for parameter, kept in zip(module.parameters(), before, strict=True):
+        assert torch.equal(parameter, kept)
+
+
+def test_inputs_are_moved_where_a_module_is_run_otherwise():
+    x = torch.full((2, 4), 0.3)
+    conversion = Conversion(nn.ReLU().eval(), (x,), {})
+    assert torch.equal(conversion._call_exactly([x], 0), x.double().relu())
+    assert not torch.equal(conversion._call_exactly([x], 1), x.double().relu())
+
+
+def test_numbers_are_moved_by_what_fp32_rounds_off():
+    x = torch.linspace(-3, 5, 1000, dtype=torch.float64)
+    moved = rounded_otherwise(x, torch.Generator().manual_seed(1))
+    off = ((moved - x) / x).abs()
+    assert 2**-25 < off.max() <= 2**-24
+    assert off.mean() > 2**-26
+    whole = torch.arange(4)
+    assert rounded_otherwise(whole, torch.Generator()) is whole
+
+
 def test_what_rounding_does_in_torch_as_well_is_allowed():
     theirs, exact = torch.tensor([1.0, 0.5]), torch.tensor([1.005, 0.5])
-    assert largest_difference(torch.tensor([1.01, 0.5]), theirs, "x", lambda: exact) == pytest.approx(
+    assert largest_difference(torch.tensor([1.01, 0.5]), theirs, "x", lambda number: exact) == pytest.approx(
         0.005 / 1.005, rel=1e-3
     )
     with pytest.raises(VerificationError, match="differs"):
-        largest_difference(torch.tensor([1.2, 0.5]), theirs, "x", lambda: exact)
+        largest_difference(torch.tensor([1.2, 0.5]), theirs, "x", lambda number: exact)
     with pytest.raises(VerificationError, match="so that nothing can be compared"):
-        largest_difference(torch.tensor([1.2, 0.5]), theirs, "x", lambda: torch.tensor([2.0, 0.5]))
+        largest_difference(torch.tensor([1.2, 0.5]), theirs, "x", lambda number: torch.tensor([2.0, 0.5]))
+
+
+def test_a_comparison_does_not_keep_what_was_recorded():
+    """Of large images that is most memory, and the comparison calls the module again."""
+    seen = []
+
+    class Net(nn.Module):
+        def forward(self, x):
+            y = x * 2
+            seen.append(weakref.ref(y))
+            return y.relu() + 1
+
+    conversion = Conversion(Net().eval(), (torch.rand(2, 3),), {})
+    conversion.trial()
+    assert seen[0]() is not None
+    assert conversion.verify() == 0
+    assert [ref() for ref in seen] == [None] * len(seen)
+
+
+class Masked(nn.Module):
+    def __init__(self, stable):
+        super().__init__()
+        self.stable = stable
+
+    def forward(self, x):
+        return torch.where(x < 2, float("-inf"), x).sort(dim=-1, stable=self.stable).indices
+
+
+def test_indices_of_equal_elements_are_told_as_what_may_differ():
+    x = torch.rand(4, 64)
+    trtnn.from_torch(Masked(True).eval(), x)
+    with pytest.raises(VerificationError) as raised:
+        largest_difference(torch.tensor([0, 1, 2]), torch.tensor([0, 2, 1]), "the example")
+    assert "indices of equal elements, such as -inf: torch's sort, argsort and topk give these in any order" in str(
+        raised.value
+    )
+    with pytest.raises(VerificationError) as raised:
+        largest_difference(torch.tensor([0.0, 1]), torch.tensor([0.0, 2]), "the example")
+    assert "equal elements" not in str(raised.value)

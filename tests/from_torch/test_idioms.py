@@ -318,7 +318,7 @@ def test_a_module_that_takes_some_numbers_alone():
 
 def test_lengths_that_torch_itself_refuses():
     sizes = {"x": (trtnn.Dim("rows", 1, 3, 8), 4), "y": (4, trtnn.Dim("columns", 1, 3, 8))}
-    with pytest.raises(trtnn.errors.ArgumentError, match=r"with other lengths that the shapes allow: x of \(2, 4\), y"):
+    with pytest.raises(trtnn.errors.ArgumentError, match=r"with other lengths that the shapes allow: x of \(4, 4\), y"):
         trtnn.from_torch(lambda x, y: (x @ y).view(3, 3), images(3, 4), images(4, 3), dynamic=sizes)
 
 
@@ -574,6 +574,42 @@ def test_the_negative_of_an_attribute():
     assert "x[:, : -self.n]" in source
     assert "[:, -1:]" in source
     assert "Chomp(2)" in source
+
+
+def test_a_name_that_one_line_alone_reads_is_not_given():
+    def function(x):
+        q = x + 1
+        k = x * 2
+        q, k = (t.view(2, 2, -1) for t in (q, k))
+        return q @ k
+
+    source = converted(function, images(2, 4)).source
+    assert "t = " not in source
+    assert "        q = q.view(2, 2, -1)\n        k = k.view(2, 2, -1)\n" in source
+
+
+def test_tensors_that_new_makes():
+    """Of lengths, of a size, and of numbers."""
+
+    def function(x):
+        return x.new(x.size(0), 3).fill_(2.0) + x.new([1, 2.5, 3]) + x.data.new(x.size()).zero_() + x.new((1,))
+
+    source = converted(function, images(2, 3), dynamic=trtnn.Dim("batch", 1, 2, 8)).source
+    assert "x.new_empty((x.shape[0], 3))" in source
+    assert "x.new_tensor([1, 2.5, 3])" in source or "x.new_tensor([1.0, 2.5, 3.0])" in source
+
+
+def test_a_density_looks_at_no_numbers():
+    def function(x):
+        normal = torch.distributions.Normal(x.mean(1, keepdim=True), x.exp())
+        return normal.log_prob(x * 2), normal.entropy(), torch.distributions.Categorical(logits=x).probs
+
+    before = torch.distributions.Distribution._validate_args
+    model = trtnn.from_torch(function, images(2, 3))
+    assert torch.distributions.Distribution._validate_args == before
+    x = images(2, 3) - 0.5
+    for ours, theirs in zip(model.trace().run(x.numpy()), function(x), strict=True):
+        assert_close(ours, theirs, 1e-5)
 
 
 # -- caches of functions ----------------------------------------------------------------------------------------------

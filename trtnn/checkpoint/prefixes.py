@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from trtnn.checkpoint.parametrized import folded
@@ -39,6 +39,17 @@ def without_wrappers(state_dict: Mapping[str, Any]) -> StateDict:
         return state_dict if isinstance(state_dict, StateDict) else StateDict(state_dict)
     strip = _common_prefix(names)
     return _renamed(state_dict, {new: old for old, new in names.items()}, strip)
+
+
+def within_wrappers(names: Iterable[str], state_dict: Mapping[str, Any]) -> StateDict:
+    """Return a state dict under the names of a model that has wrappers in it, where it was read without those.
+
+    Args:
+        names: the model's.
+        state_dict: what :func:`without_wrappers` made of one that had the model's names.
+    """
+    own = without_wrappers({name: name for name in names})
+    return StateDict({own.get(name, name): state_dict[name] for name in state_dict}, metadata_of(state_dict))
 
 
 def with_averages(state_dict: StateDict) -> StateDict:

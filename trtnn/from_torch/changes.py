@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import torch
 from torch import nn
 
-_MOST_KEPT = 100  # items of a dict or a list that a module keeps, and that are looked at
+from trtnn.from_torch.recording.lengths import without_origins
+
+_MOST_KEPT = 100  # items of a dict, a list or a tuple that a module keeps, and that are looked at
 
 
 class State:
-    """What a module is made of besides the numbers of its weights, to see whether a call changes it."""
+    """What a module is made of besides the numbers of its weights, to see what a call changes, and to undo it."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.before = self._read()
+        self._held = [(holder, holder.copy()) for holder in _holders(model)]
+        self._parts = _parts(model)
 
     def _read(self) -> dict[str, Any]:
         state: dict[str, Any] = {}
@@ -35,30 +40,99 @@ class State:
             read: whether the call read a tensor.
         """
         now = self._read()
-        kept = {name: (self.before[name], value) for name, value in now.items() if name in self.before}
-        changed = [name for name, (a, b) in kept.items() if type(a) is not type(b) or (a is not b and a != b)]
-        added = [name for name in now if name not in self.before]
-        lines = [
+        names = [name for name in self._changed(now) if not self._is_aside(name, now, read)]
+        return [
             f"{name} was {self.before[name]!r:.60} and is {now[name]!r:.60}"
-            for name in changed
-            if not self._is_aside(name, now, read)
+            if name in self.before
+            else f"{name} was not there, and is {now[name]!r:.60}"
+            for name in names
         ]
-        return lines + [f"{name} was not there, and is {now[name]!r:.60}" for name in added]
+
+    def names(self) -> list[str]:
+        """Return the names of what is another now, or was not there."""
+        return self._changed(self._read())
+
+    def _changed(self, now: dict[str, Any]) -> list[str]:
+        pairs = [(name, self.before[name], value) for name, value in now.items() if name in self.before]
+        changed = [name for name, a, b in pairs if type(a) is not type(b) or (a is not b and a != b)]
+        return changed + [name for name in now if name not in self.before]
+
+    def may_return(self) -> bool:
+        """Whether what calls have changed are attributes alone, and no modules and weights."""
+        return _parts(self.model) == self._parts
+
+    def put_back(self) -> None:
+        """Let attributes, and the dicts and lists in them, hold what they held."""
+        for holder, before in self._held:
+            _fill(holder, before)
+
+    def read(self, read: Callable[[torch.Tensor], bool]) -> set[str]:
+        """Return the names of the tensors that a call read, of those that were there before it."""
+        return {name for name, held in self.before.items() if isinstance(held, _Same) and read(held.tensor)}
+
+    def kept(self, names: Set[str]) -> list[torch.Tensor]:
+        """Return the tensors that attributes hold now and did not hold then, of some names."""
+        now = self._read()
+        changed = (now[name] for name in self._changed(now) if name in names)
+        return [held.tensor for held in changed if isinstance(held, _Same)]
 
     def _is_aside(self, name: str, now: dict[str, Any], read: Callable[[torch.Tensor], bool]) -> bool:
-        before, after = self.before[name], now[name]
-        both = isinstance(before, _Same) and isinstance(after, _Same)
-        return both and not before.is_held and not read(before.tensor)
+        before, after = self.before.get(name), now[name]
+        if not (isinstance(before, _Same) and isinstance(after, _Same)):
+            return False
+        return not before.is_held and not read(before.tensor)
+
+
+def forget_lengths(model: nn.Module) -> None:
+    """Make plain numbers of the lengths of a recorded call that attributes keep."""
+    for holder in _holders(model):
+        if type(holder) is list:
+            plain: Any = [without_origins(item) for item in holder]
+            is_same = all(map(operator.is_, plain, holder))
+        else:
+            plain = {without_origins(key): without_origins(item) for key, item in holder.items()}
+            is_same = all(map(operator.is_, (*plain, *plain.values()), (*holder, *holder.values())))
+        if not is_same:
+            _fill(holder, plain)
+
+
+def _holders(model: nn.Module) -> Iterator[Any]:
+    """Yield the dicts and lists that hold what modules keep: attributes, buffers, and what lies in those."""
+    for module in model.modules():
+        attributes = vars(module)
+        yield attributes
+        yield from (value for name, value in attributes.items() if _keeps(name, value))
+
+
+def _keeps(name: str, value: Any) -> bool:
+    of_torch = name.startswith("_") and name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
+    return type(value) in (dict, list) and not of_torch and name not in ("_parameters", "_modules")
+
+
+def _fill(holder: Any, items: Any) -> None:
+    """Let a dict or a list hold other items, and stay itself."""
+    if type(holder) is list:
+        holder[:] = items
+        return
+    for key in [key for key in holder if key not in items]:
+        del holder[key]
+    holder.update(items)
+
+
+def _parts(model: nn.Module) -> list[Any]:
+    """Return what tells the modules and parameters of a model from others."""
+    parts = (model.named_modules(), model.named_parameters())
+    return [(name, id(part), type(part)) for named in parts for name, part in named]
 
 
 def _note(state: dict[str, Any], name: str, value: Any) -> None:
-    """Note a plain value, a tensor, or what a dict or a list holds of such."""
+    """Note a plain value, a tensor, or what a dict, a list or a tuple holds of such."""
     if isinstance(value, torch.Tensor):
         state[name] = _Same(value, isinstance(value, nn.Parameter))
     elif type(value) in (int, float, bool, str, torch.Size) or value is None:
         state[name] = value
-    elif type(value) in (dict, list) and len(value) <= _MOST_KEPT:
-        for key, item in value.items() if type(value) is dict else enumerate(value):
+    elif isinstance(value, (dict, list, tuple)) and len(value) <= _MOST_KEPT:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             _note(state, f"{name}[{key!r}]", item)
 
 

@@ -20,11 +20,10 @@ from trtnn.from_torch.other_lengths import check_other_lengths
 from trtnn.from_torch.recording.observers import in_double
 from trtnn.from_torch.recording.steps import Step, steps_within
 from trtnn.from_torch.transcript import Transcript
-from trtnn.from_torch.verify import largest_difference, mapped, second_example
+from trtnn.from_torch.verify import largest_difference, mapped, rounded_otherwise, second_example
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
 from trtnn.network import Network
-from trtnn.shapes.symbolic import Size
 
 _MOST_TRIALS = 40
 
@@ -162,20 +161,15 @@ class Conversion:
                 step = self._step_of(error)
                 if step is None:
                     raise
-                if self.transcript.may_fold(step, self._is_dynamic):
+                if self.transcript.may_fold(step):
                     folded[step.place] = error, step
-                    self.transcript.fold(step, self._is_dynamic)
+                    self.transcript.fold(step)
                     continue
                 # A constant that is folded is of lengths that are dynamic: what was refused of it is told.
                 error, step = folded.get(step.place, (error, step)) if step.number < 0 else (error, step)
                 raise _placed(error, step) from error
             return model
         raise TrtnnError("the constants of this model cannot be written")  # each trial folds one
-
-    @property
-    def _is_dynamic(self) -> bool:
-        """Whether any length of the inputs is known only when the network runs."""
-        return any(isinstance(length, Size) for shape in self.shapes() for length in shape)
 
     def _step_of(self, error: Exception) -> Step | None:
         """Return the recorded step that the line of source is of where an error was raised."""
@@ -202,6 +196,7 @@ class Conversion:
             UnsupportedError: with other lengths the module does something else.
         """
         self.told("comparing with torch on the example")
+        self.transcript.tape.forget_numbers()
         tensors = self.input_tensors()
         first = self._compare(tensors, "the example", self.result if self.oracle is self.torch_module else None)
         second = second_example(tensors, self.shapes())
@@ -216,7 +211,7 @@ class Conversion:
         ours = self.network.run(
             *(_shared(tensor).cpu().numpy() if tensor.dtype != torch.bfloat16 else tensor for tensor in tensors)
         )
-        return largest_difference(ours, theirs, which, lambda: self._call_exactly(tensors))
+        return largest_difference(ours, theirs, which, lambda number: self._call_exactly(tensors, number))
 
     def call(self, tensors: list[torch.Tensor]) -> Any:
         """Call the module that was given, with other tensors in the places of the example's."""
@@ -239,12 +234,17 @@ class Conversion:
                 "verify=False leaves the comparison out",
             ) from error
 
-    def _call_exactly(self, tensors: list[torch.Tensor]) -> Any:
-        """Call a copy of the torch module in fp64."""
+    def _call_exactly(self, tensors: list[torch.Tensor], number: int) -> Any:
+        """Call a copy of the torch module in fp64: the first as it is, others with all numbers moved by a rounding."""
         args, kwargs = self.example.with_tensors(tensors)
         args, kwargs = mapped((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
         with torch.no_grad():
             exact = in_double(copy.deepcopy(self.oracle)) if isinstance(self.oracle, nn.Module) else self.oracle
+            if number:
+                generator = torch.Generator().manual_seed(number)
+                args, kwargs = mapped((args, kwargs), lambda t: rounded_otherwise(t, generator))
+                for tensor in exact.parameters() if isinstance(exact, nn.Module) else ():
+                    tensor.copy_(rounded_otherwise(tensor, generator))
             return exact(*args, **kwargs)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from trtnn.errors import ArgumentError, UnsupportedError, listed, where
 from trtnn.from_torch.graphs import exported, traced
@@ -35,7 +36,7 @@ def as_module(module: Any) -> nn.Module:
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         return traced.as_module(module)
     if isinstance(module, nn.Module):
-        return module
+        return _without_wrappers(module)
     if type(module).__name__ == "ExportedProgram":
         return exported.as_module(module)
     if isinstance(module, type) or not callable(module):
@@ -46,10 +47,25 @@ def as_module(module: Any) -> nn.Module:
     return type(name_of_class(module), (_Function,), {})(module).eval()
 
 
+def _without_wrappers(module: nn.Module) -> nn.Module:
+    """Return what torch has put around a module to train or compile it, without that."""
+    while True:
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif type(module).__name__ == "OptimizedModule":  # of torch.compile, whose class takes seconds to import
+            module = module._orig_mod  # type: ignore[assignment]
+        else:
+            return module
+
+
 def name_of_class(module: Any) -> str:
     """Return what the source's class of something that was given is called."""
     if isinstance(module, nn.Module):
-        return module.original_name if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
+        return (
+            module.original_name
+            if isinstance(module, torch.jit.ScriptModule)
+            else type(_without_wrappers(module)).__name__
+        )
     if type(module).__name__ == "ExportedProgram":
         return "Exported"
     own = "name" if isinstance(module, torch.jit.ScriptFunction) else "__name__"
@@ -61,9 +77,15 @@ def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     """Check that a module and an example hold numbers, and that the module is in evaluation.
 
     Raises:
-        ArgumentError: a tensor is on torch's meta device, or there is no example.
+        ArgumentError: a tensor is on torch's meta device, or has no shape yet, or there is no example.
         UnsupportedError: a module is in training mode.
     """
+    lazy = [name for named in (module.named_parameters, module.named_buffers) for name, t in named() if is_lazy(t)]
+    if lazy:
+        raise ArgumentError(
+            f"{type(module).__name__}'s {listed(lazy, 3)} {'have' if len(lazy) > 1 else 'has'} no shape yet",
+            "lazy modules take theirs from their first input: call it once",
+        )
     held = [name for named in (module.named_parameters, module.named_buffers) for name, t in named() if t.is_meta]
     if held or any(tensor.is_meta for tensor in tensors_in((args, dict(kwargs)))):
         what = f"{type(module).__name__}'s {listed(held, 3)}" if held else "the example"

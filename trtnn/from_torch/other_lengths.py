@@ -14,7 +14,11 @@ from trtnn.from_torch.transcript import Transcript
 from trtnn.from_torch.verify import second_example
 
 _NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
-_TAKEN = "of 0.5 * h and math.log(h) Python makes plain numbers: write h * 0.5, which keeps the length"
+_KEPT = "convert the module before its first call, or empty what it keeps: it is computed in the source then"
+_TAKEN = (
+    "0.5 * h, math.log(h) and torch.FloatTensor(h) take plain numbers: "
+    "write torch.zeros(h), or write h * 0.5, which keeps the length"
+)
 
 
 def check_other_lengths(transcript: Transcript, told: Callable[[str], None]) -> None:
@@ -42,8 +46,9 @@ def check_other_lengths(transcript: Transcript, told: Callable[[str], None]) -> 
 
 def _check_lengths_of(mine: Transcript, tensors: Sequence[torch.Tensor]) -> None:
     shapes = ", ".join(f"{n} of {tuple(t.shape)}" for n, t in zip(mine.input_names(), tensors, strict=True))
-    example = Example(*mine.example.with_tensors(tensors), called=f"other lengths that the shapes allow: {shapes}")
-    other = Transcript(mine.module, example, mine.name, mine.constants.forced)
+    called = f"other lengths that the shapes allow: {shapes}"
+    example = Example(*mine.example.with_tensors(tensors), mine.example.dynamic, called)
+    other = Transcript(mine.module, example, mine.name, mine.constants.forced, mine.first)
     if _comparable(mine.source.text) == _comparable(other.source.text) and _have_same_constants(mine, other):
         return
     places = _where_lengths_decide(mine, other) or _first_difference(mine, other)
@@ -51,11 +56,25 @@ def _check_lengths_of(mine: Transcript, tensors: Sequence[torch.Tensor]) -> None
         f"{type(mine.module).__name__} does something else where lengths are others",
         f"with {shapes}",
         *places[:6],
+        *_kept_from_before(mine, other),
     )
 
 
+def _kept_from_before(mine: Transcript, other: Transcript) -> list[str]:
+    """Return what the module keeps by lengths, and had from calls before the example's."""
+    kept = [name for name in other.kept if name not in mine.kept] if mine.first is None else []
+    return [f"calls before have left {', '.join(kept[:4])}: {_KEPT}"] if kept else []
+
+
 def _where_lengths_decide(mine: Transcript, other: Transcript) -> list[str]:
-    """Return the first comparison of lengths that comes out otherwise, and where lengths are plain numbers."""
+    """Return the first comparison of lengths that comes out otherwise, and where lengths are plain numbers.
+
+    What is held in a Buffer compares the lengths that it was made of.
+    """
+    held = [[guard for guard in transcript.tape.guards if guard.required] for transcript in (mine, other)]
+    for one, another in zip(*held, strict=False):
+        if one.right != another.right:
+            return [f"in {where(one.scope.path)} of a length comes what trtnn cannot compute: {one.place}"]
     compared, elsewhere = (
         [(guard.sign, guard.outcome, guard.place, guard.scope.path) for guard in transcript.tape.guards]
         for transcript in (mine, other)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Set
 from types import CodeType
 from typing import Any
 
+import torch
 from torch import nn
 
 from trtnn.errors import ArgumentError, UnsupportedError, where
-from trtnn.from_torch.changes import State
+from trtnn.from_torch.changes import State, forget_lengths
 from trtnn.from_torch.classes.classes import Classes
 from trtnn.from_torch.classes.groups import class_name
 from trtnn.from_torch.example import Example
@@ -22,9 +23,10 @@ from trtnn.from_torch.recording.frames import is_users
 from trtnn.from_torch.recording.lengths import plain
 from trtnn.from_torch.recording.record import record
 from trtnn.from_torch.recording.refusals import refused
-from trtnn.from_torch.recording.steps import Guard, Scope, Step, Value, values_in
+from trtnn.from_torch.recording.steps import Guard, Scope, Step, Value, tensors_in, values_in
 from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.write import Source
+from trtnn.shapes.symbolic import Size
 
 
 class Transcript:
@@ -35,11 +37,14 @@ class Transcript:
         example: what it is called with.
         name: the name of its class in the source.
         folded: the numbers of steps whose results are Buffers, though source could say how they come about.
+        first: what the module kept before the first of several transcripts.
         told: is called with each stage as it begins.
 
     Attributes:
         tape: what was recorded.
         result: what the module returned.
+        first: what the module kept before its first call, where what it keeps is computed anew.
+        kept: the names of what calls have put into attributes, and the last one reads.
         classes: the classes that are written.
         constants: the numbers of Buffers that torch's module has not.
         source: the text.
@@ -55,10 +60,12 @@ class Transcript:
         example: Example,
         name: str,
         folded: Set[int] = frozenset(),
+        first: State | None = None,
         told: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.module, self.example, self.name, self._told = module, example, name, told
         self.constants = Constants(forced={*folded})
+        self.first = first
         self._record()
         self.write()
 
@@ -71,26 +78,22 @@ class Transcript:
         """
         self._told("recording one call")
         type_callers: dict[CodeType, dict[str, Any]] = {}
-        changes, is_second, has_forgotten = [], False, False
+        first, is_second, has_forgotten, has_kept = State(self.module), False, False, self.first is not None
         while True:
-            state, self.tape = State(self.module), Tape(self.module)
-            args, kwargs = self.example.copied()
-            try:
-                with watched_builtins(type_callers):
-                    self.result = record(self.tape, is_leaf, args, kwargs)
-            except Exception as error:
-                raise self._torch_failed(error) from error
-            finally:
-                if self.tape.has_hashed:
-                    forget_results()
+            state = State(self.module)
+            self._call(type_callers)
             changes = state.changes(self.tape.has_read)
             callers, has_hashed = self.tape.type_callers, self.tape.has_hashed
+            has_kept = has_kept or bool(changes)
             if callers.keys() <= type_callers.keys() and (has_forgotten or not has_hashed):
                 if is_second or not changes:
                     break
                 is_second = True
             type_callers |= callers
             has_forgotten = has_forgotten or has_hashed
+        self.kept = first.names()
+        if has_kept and not changes:
+            self.first = self._compute_anew(self.first or first, state.read(self.tape.has_read), type_callers)
         if changes:
             raise UnsupportedError(
                 f"{type(self.module).__name__} changes itself in forward, and an engine stays as it is",
@@ -99,8 +102,52 @@ class Transcript:
             )
         if self.tape.refusals:
             raise refused(self.tape, self.tape.refusals, "does what no network can")
+
+    def _call(self, type_callers: dict[CodeType, dict[str, Any]]) -> None:
+        """Call the module once, and record it."""
+        self.tape = Tape(self.module)
+        args, kwargs = self.example.copied()
+        try:
+            with watched_builtins(type_callers):
+                self.result = record(self.tape, is_leaf, args, kwargs)
+        except Exception as error:
+            raise self._torch_failed(error) from error
+        finally:
+            if self.tape.has_hashed:
+                forget_results()
+            forget_lengths(self.module)
         assert self.tape.root is not None
         self.example.find_inputs(self.tape.root)
+
+    def _compute_anew(self, first: State, read: Set[str], type_callers: dict[CodeType, dict[str, Any]]) -> State | None:
+        """Record a call without what calls before have put into attributes, such as tables for some lengths.
+
+        Where it returns the same, and keeps nothing of the inputs that is read again, that is what the module does:
+        what it keeps is computed in the source, of whatever lengths.
+
+        Args:
+            first: what the module kept before.
+            read: the names of the tensors that the next call reads.
+            type_callers: as calls showed them.
+
+        Returns:
+            ``first``, or None where what the module keeps has to stay, and with it the call that was recorded last.
+        """
+        if not first.may_return():
+            return None
+        last, tape, result = State(self.module), self.tape, self.result
+        first.put_back()
+        try:
+            self._call(type_callers)
+            kept = [self.tape.depends(tensor) for tensor in first.kept(read)]
+            refused = len(self.tape.refusals) > len(tape.refusals)
+            if not any(kept) and not refused and _are_same(result, self.result):
+                return first
+        except ArgumentError:  # torch's own, in making what is there already
+            pass
+        last.put_back()
+        self.tape, self.result = tape, result
+        return None
 
     def _torch_failed(self, error: Exception) -> Exception:
         """Return what to raise for an error of the user's forward; errors of what was refused before come after it."""
@@ -124,38 +171,48 @@ class Transcript:
     def write(self) -> None:
         """Write the source, anew where more is to be folded."""
         self._told("writing the source")
+        self._build()
+        if self.is_dynamic and self._assert_lengths():
+            self._build()
+        self.source = Source(self.classes.groups, self.example.declarations(self.input_names()), self.header())
+
+    def _build(self) -> None:
         self.constants.tensors.clear()
         self.constants.of_parameters.clear()
         self.classes = Classes(self.tape, self.constants, self.name).build()
         if self.classes.refusals:
             raise refused(self.tape, self.classes.refusals, self.classes.summary)
-        self.source = Source(self.classes.groups, self.example.declarations(self.input_names()), self.header())
 
-    def may_fold(self, step: Step, dynamic: bool) -> bool:
-        """Whether what a step gives may be a Buffer: it is of constants, and it can be told of which lengths.
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether any length of the inputs is known only when the network runs."""
+        return any(isinstance(length, Size) for shape in self.shapes() for length in shape)
 
-        Args:
-            step: it was refused as it is.
-            dynamic: whether lengths of the inputs are known only when the network runs.
-        """
+    def _assert_lengths(self) -> bool:
+        """Assert the lengths that Buffers are made of and alone are right for; return whether there are new ones."""
+        asserted = {id(guard.left) for guard in self.tape.guards if guard.required}
+        before = len(asserted)
+        for scope in (scope for scopes in self.tape.scopes.values() for scope in scopes):
+            body = self.classes.bodies.get(id(scope))
+            for step, numbers in body.folding.of_lengths() if body is not None else ():
+                position = next(i for i, own in enumerate(scope.steps) if own is step)
+                for number in numbers:
+                    if id(number) not in asserted:
+                        asserted.add(id(number))
+                        guard = Guard("==", number, plain(number), True, scope, step.place, position, required=True)
+                        self.tape.guards.append(guard)
+        return len(asserted) > before
+
+    def may_fold(self, step: Step) -> bool:
+        """Whether what a step gives may be a Buffer: it is of constants, and it can be told of which lengths."""
         values = _given(step)
         if not values or any(value.depends for value in values) or step.number in self.constants.forced:
             return False
         folding = self.classes.bodies[id(self._scope_of(step))].folding
-        return not dynamic or not any(map(folding.is_passed, values))
+        return not self.is_dynamic or not any(map(folding.is_passed, values))
 
-    def fold(self, step: Step, dynamic: bool) -> None:
-        """Let what a step gives be a Buffer, and write the source anew.
-
-        The Buffer is right for these lengths alone, which are asserted where those of the inputs are dynamic.
-        """
-        scope = self._scope_of(step)
-        if dynamic:
-            folding = self.classes.bodies[id(scope)].folding
-            position = next(i for i, own in enumerate(scope.steps) if own is step)
-            for number in {id(n): n for value in _given(step) for n in folding.lengths_of(value)}.values():
-                guard = Guard("==", number, plain(number), True, scope, step.place, position, required=True)
-                self.tape.guards.append(guard)
+    def fold(self, step: Step) -> None:
+        """Let what a step gives be a Buffer, and write the source anew."""
         self.constants.forced.add(step.number)
         self.write()
 
@@ -175,6 +232,12 @@ class Transcript:
     def shapes(self) -> list[tuple[Any, ...]]:
         """Return the inputs' shapes, with Dims for what is dynamic."""
         return self.example.shapes(self.input_names())
+
+
+def _are_same(result: Any, other: Any) -> bool:
+    """Whether two calls gave the same numbers."""
+    pairs = zip(tensors_in(result), tensors_in(other), strict=False)
+    return all(a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True) for a, b in pairs)
 
 
 def _given(step: Step) -> list[Value]:

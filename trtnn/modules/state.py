@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.arrays import array_of_torch, is_masked_array, is_torch
-from trtnn.checkpoint.prefixes import unwrapped
+from trtnn.checkpoint.prefixes import unwrapped, within_wrappers
 from trtnn.checkpoint.state_dict import SHARD, metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
 from trtnn.graph.quantization import BUFFERS, held_by
@@ -109,6 +109,8 @@ def match(own: Mapping[str, Parameter], state_dict: Mapping[str, Any]) -> Match:
 def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[str, Any]:
     """Return what of a state dict has all that a module needs, where that is under a prefix or normalised there.
 
+    Where the module's own names have one that files are read without, such as ``module.``, it is put back.
+
     Args:
         own: the module's parameters and buffers by name; a shared one under each of its names.
         state_dict: what is to be a mapping of names to arrays.
@@ -121,7 +123,7 @@ def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[st
     there = {id(member) for name, member in own.items() if name in state_dict}
     if not state_dict or all(id(member) in there or member.optional for member in own.values()):
         return state_dict
-    for part in unwrapped(state_dict):
+    for part in (within_wrappers(own, state_dict), *unwrapped(state_dict)):
         inside = {id(member) for name, member in own.items() if name in part}
         if all(id(member) in inside or member.optional for member in own.values()):
             return part

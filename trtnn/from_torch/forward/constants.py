@@ -62,6 +62,7 @@ class Folding:
         self._names: dict[int, str] = {}
         self._makings: dict[int, _Making] = {}
         self._asked: set[int] = set()  # the values that were asked for again
+        self._held: list[Value] = []
         self._made: dict[int, Step] = {}  # of a value the step that first gave it: of what a module made, its call
         for step in scope.steps:
             for value in values_in(step.result):
@@ -86,6 +87,11 @@ class Folding:
     def _may_vary(number: Whole | Real) -> bool:
         origin = number.origin
         return origin.sign == "argument" or any(isinstance(o, Value) and o.depends for o in origin.operands)
+
+    def of_lengths(self) -> list[tuple[Step, list[Whole | Real]]]:
+        """Return of each Buffer that is made of lengths the step that gave it, and these."""
+        found = [(self._made.get(id(value)), self.lengths_of(value)) for value in self._held]
+        return [(step, lengths) for step, lengths in found if step is not None and lengths]
 
     def is_folded(self, value: Value) -> bool:
         """Whether a value becomes a Buffer: a constant that cannot be written, or only at length."""
@@ -149,6 +155,7 @@ class Folding:
             tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
             name = free_name(self._wanted_name(value), lambda name: name in held and not _equal(held[name], tensor))
             held[name] = tensor
+            self._held.append(value)
             self._names[id(value)] = name
             is_weight = self._weights.holds(value)  # a complex buffer
             if not is_weight and (self.is_of_parameters(value) or self._is_kept_aside(value)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from trtnn.from_torch.forward.parameters import Parameter
@@ -16,6 +17,8 @@ _RESERVED = frozenset(("self", "F", "trtnn", "_", "super", "range"))
 
 def with_aliases(statements: list[Statement], identities: Mapping[Variable, int]) -> list[Statement]:
     """Return the statements with ``identity = x`` where the author has two names for one value and reads the second.
+
+    A second name that the next statement alone reads, such as that of a function's argument, is not worth a line.
 
     Args:
         statements: those of a forward.
@@ -43,6 +46,7 @@ class _Aliases:
                 statement.expression = statement.expression.map(
                     lambda node, i=i, step=step: self._alias(node, step, i)  # type: ignore[misc]
                 )
+        self._drop_passing(statements)
         self.written = [s for i, statement in enumerate(statements) for s in (*self.added.get(i, ()), statement)]
 
     def _alias(self, node: Expression, step: Step, i: int) -> Expression | None:
@@ -60,6 +64,26 @@ class _Aliases:
             at = max(self.named_at.get((identity, name), i), self.made_at.get(variable, -1) + 1)
             self.added.setdefault(at, []).append(Statement("assign", [copy], Ref(variable), None))
         return Ref(self.copies[variable, name])
+
+    def _drop_passing(self, statements: list[Statement]) -> None:
+        """Read the first name where a second one would be given for the next statement alone."""
+        readers = Counter(variable for statement in statements for variable in set(statement.reads()))
+        given = {
+            s.targets[0]: statements[at] for at, added in self.added.items() for s in added if at < len(statements)
+        }
+        passing = {
+            copy: variable
+            for (variable, _), copy in self.copies.items()
+            if readers[copy] == 1 and copy in given and copy in set(given[copy].reads())
+        }
+
+        def first(node: Expression) -> Expression | None:
+            return Ref(passing[node.value]) if isinstance(node, Ref) and node.value in passing else None
+
+        for statement in statements if passing else ():
+            statement.expression = statement.expression.map(first)
+        for added in self.added.values():
+            added[:] = [statement for statement in added if statement.targets[0] not in passing]
 
 
 def name_variables(statements: Sequence[Statement], parameters: Sequence[Parameter]) -> None:

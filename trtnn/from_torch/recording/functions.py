@@ -59,10 +59,10 @@ class FunctionCalls(TorchFunctionMode):
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function, and note what it did."""
+        func, args = self._as_networks_have_it(func, args)
         tape, (name, owner) = self.tape, name_of(func)
         self._refuse_transforms(args, kwargs)
         args, kwargs = self._with_lengths(name, args, kwargs)
-        args = self._as_choice(args) if name == "__setitem__" else args
         before = Arguments(tape, args, kwargs)
         first = next(iter((*before.args, *before.kwargs.values())), None)
         if before.depends:
@@ -116,6 +116,17 @@ class FunctionCalls(TorchFunctionMode):
         if name in ("__getitem__", "where") and _picks_by_a_mask(name, args):
             self.tape.refuse(f"{owner}.{name} of a mask", _KNOWN_LATER)
 
+    def _as_networks_have_it(self, func: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """Return a function and arguments that do the same and that a network has: without masks, by newer names."""
+        name = getattr(func, "__name__", "")
+        if name == "new" and len(args) > 1 and func is torch.Tensor.new:
+            return _newer(args)
+        if name == "masked_select" and len(args) == 2 and self._is_constant_mask(args[1]):
+            func, name = (torch.Tensor.__getitem__, "__getitem__") if args[0].shape == args[1].shape else (func, name)
+        if name == "__setitem__":
+            return func, self._as_choice(args)
+        return func, self._with_places(args) if name == "__getitem__" else args
+
     def _as_choice(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return ``x[mask] = y[mask]`` as ``x[...] = where(mask, y, x)``, and the arguments of others as they are.
 
@@ -132,6 +143,35 @@ class FunctionCalls(TorchFunctionMode):
         if mask.ndim < x.ndim:
             mask = self._run(torch.Tensor.__getitem__, (mask, (..., *[None] * (x.ndim - mask.ndim))), {})
         return x, ..., self._run(torch.where, (mask, y, x), {})
+
+    def _is_constant_mask(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.dtype is torch.bool and not self.tape.depends(value)
+
+    def _with_places(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of an indexing with the places that constant masks pick, for a network has no masks."""
+        x, index = args
+        items = index if isinstance(index, tuple) else (index,)
+        if not self.tape.depends(x) or not any(map(self._is_constant_mask, items)):
+            return args
+        places: list[Any] = []
+        for item in items:
+            if self._is_constant_mask(item) and item.ndim:
+                places += self._run(torch.Tensor.nonzero, (item,), {"as_tuple": True})
+                self._name_places(item)
+            else:
+                places.append(item)
+        return x, tuple(places)
+
+    def _name_places(self, mask: torch.Tensor) -> None:
+        """Let what the last step has found be called after the mask, and not after what it is to pick."""
+        scope = self.tape.scope
+        if scope is None:
+            return
+        step = scope.steps[-1]
+        held = [name.rpartition(".")[2] for name in self.tape.held.get(id(mask), ())]
+        held += [name for name, value in vars(scope.module).items() if value is mask]
+        names = [*held, *step.names.get(id(self.tape.value(mask)), ())]
+        step.stored = f"{names[0]}_places" if names else "places"
 
     def _with_lengths(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -169,6 +209,14 @@ class FunctionCalls(TorchFunctionMode):
         if frame is not None and isinstance(stored_names(frame), list):  # B, C, H, W = x.shape
             self.tape.add(Callee("lengths", None, "shape", "torch.Tensor"), ((value,), {}), tuple(lengths))
         return lengths
+
+
+def _newer(args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """Return what ``x.new`` is called today: it takes lengths, a size, or numbers."""
+    x, *rest = args
+    if isinstance(rest[0], torch.Size) or all(isinstance(item, int) for item in rest):
+        return torch.Tensor.new_empty, (x, tuple(rest[0]) if isinstance(rest[0], torch.Size) else tuple(rest))
+    return torch.Tensor.new_tensor, args
 
 
 class _Picked(NamedTuple):

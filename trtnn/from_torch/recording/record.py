@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trtnn.from_torch.recording.functions import FunctionCalls
@@ -39,7 +40,7 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
     """
     for tensor in tensors_in((args, kwargs)):
         tape.value(tensor).depends = True
-    with torch.no_grad(), _unscripted(), ModuleCalls(tape, is_leaf), _Unseen(tape), FunctionCalls(tape):
+    with torch.no_grad(), _unscripted(), _unvalidated(), ModuleCalls(tape, is_leaf), _Unseen(tape), FunctionCalls(tape):
         return tape.model(*args, **kwargs)
 
 
@@ -56,6 +57,17 @@ def _unscripted() -> Iterator[None]:
         yield
     finally:
         torch.jit.ScriptFunction.__call__ = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Let torch's distributions look at no numbers to refuse some: those are known only when the network runs."""
+    kept = Distribution._validate_args
+    Distribution._validate_args = False
+    try:
+        yield
+    finally:
+        Distribution._validate_args = kept
 
 
 class _Unseen(TorchDispatchMode):

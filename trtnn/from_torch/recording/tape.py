@@ -27,7 +27,7 @@ from trtnn.from_torch.recording.frames import (
     stored_names,
     user_frame,
 )
-from trtnn.from_torch.recording.lengths import Real, Whole
+from trtnn.from_torch.recording.lengths import Real, Whole, are_same
 from trtnn.from_torch.recording.steps import (
     Callee,
     Fields,
@@ -46,6 +46,8 @@ _OF_ITS_SHAPE = frozenset((
     "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
     "new_tensor",
 ))  # fmt: skip
+# What takes the numbers of its first argument, and of others no more than the type.
+_OF_THE_FIRST = frozenset(("type_as", "to"))
 
 
 class Tape:
@@ -124,7 +126,7 @@ class Tape:
     def compared(self, sign: str, a: Any, b: Any, outcome: bool) -> None:
         """Note that a comparison of lengths decided something."""
         scope = self.scope
-        if scope is None or self.depth:
+        if scope is None or self.depth or are_same(a, b):
             return
         frame = user_frame(2)
         attributes, literals = (), frozenset()
@@ -197,9 +199,15 @@ class Tape:
         return names
 
     def _results(self, step: Step, result: Any, before: Any) -> Any:
-        """Return what a step gave, with the step as what made those tensors that are new."""
+        """Return what a step gave, with the step as what made those tensors that are new.
+
+        Of a module that is looked into, steps within made them; what none made was there before, in a cache.
+        """
         snapshot = self.snapshot(result)
-        depends = step.name not in _OF_ITS_SHAPE and any(value.depends for value in values_in(before))
+        if step.kind == "scope":
+            return snapshot
+        read = before[0][:1] if step.name in _OF_THE_FIRST else before
+        depends = step.name not in _OF_ITS_SHAPE and any(value.depends for value in values_in(read))
         for value in values_in(snapshot):
             if value.step is None and id(value.tensor) not in self.held and not value.depends:
                 value.step = step
@@ -254,6 +262,15 @@ class Tape:
         if value is None:
             value = self.values[id(tensor)] = Value(tensor)  # which keeps the tensor, and so its id
         return value
+
+    def forget_numbers(self) -> None:
+        """Let go of what depends on the inputs, all but shapes and types: of a large model that is most memory.
+
+        What is written of the call is written by then.
+        """
+        for value in self.values.values():
+            if value.depends:
+                value.tensor = torch.empty_like(value.tensor, device="meta")
 
     def keep(self, number: Whole | Real) -> None:
         """Keep a number, so that no other takes its id."""
