@@ -129,7 +129,8 @@ def make_folder(path: str | os.PathLike[str], mode: int = 0o777) -> Path:
                 folder.mkdir(mode, exist_ok=True)
         path.mkdir(mode, exist_ok=True)
     except FileExistsError:
-        raise ArgumentError(f"cannot keep files in {path}: it is a file", "give the path of a folder") from None
+        what = "a link to what is not there" if path.is_symlink() and not path.exists() else "a file"
+        raise ArgumentError(f"cannot keep files in {path}: it is {what}", "give the path of a folder") from None
     except (OSError, ValueError) as error:  # the latter of a null byte
         why = getattr(error, "strerror", error)
         raise ArgumentError(f"cannot keep files in {path}: {why}", "give another folder") from error

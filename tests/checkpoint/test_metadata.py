@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import enum
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from tests.helpers import message_of
 from trtnn import Module, Parameter
 from trtnn.checkpoint import StateDict, load, save
 from trtnn.errors import CheckpointError, StateDictError
+from trtnn.examples.digits import WEIGHTS
+from trtnn.models import from_state_dict
 
 ONES, TWOS = {"w": torch.ones(2), "b": torch.ones(1)}, {"w": torch.full((2,), 2.0), "b": torch.full((1,), 2.0)}
 
@@ -258,8 +261,9 @@ def test_a_whole_model_says_what_it_is(tmp_path):
         ({"names": ["a", "b"]}, "names", ["a", "b"]),
         ({"meta": {"CLASSES": ("a", "b")}}, "names", ["a", "b"]),
         ({"meta": {"dataset_meta": {"classes": ["a", "b"]}}}, "names", ["a", "b"]),
-        ({"names": {1: "a"}}, "names", None),
         ({"names": [1, 2]}, "names", None),
+        ({"names": {0: 5, 1: 6}}, "names", None),
+        ({"classes": 80}, "names", None),
         ({"train_args": {"imgsz": "large", "task": 3}}, "imgsz", None),
         (
             {"meta": {"cfg": "dict(base_sizes=[[(116, 90), (15, 19.5)],\n [(1, 2), (3, 4)]], strides=[32, 16])"}},
@@ -270,6 +274,62 @@ def test_a_whole_model_says_what_it_is(tmp_path):
 )
 def test_a_training_checkpoint_says_more(tmp_path, content, key, value):
     assert loaded(tmp_path, {"state_dict": ONES, **content}).metadata.get(key) == value
+
+
+FROM_1 = "they are counted from 1, and taken in their order: 'a' is class 0"
+UNKNOWN = "nothing tells how many classes there are"
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "taken", "odd"),
+    [
+        ({"1": "b", "0": "a"}, None, ["a", "b"], None),
+        ({"01": "b", "00": "a"}, 2, ["a", "b"], None),
+        ({"b": 1, "a": 0}, None, ["a", "b"], None),
+        ({2: "b", 1: "a"}, 2, ["a", "b"], FROM_1),
+        ({"1": "a", "2": "b"}, 2, ["a", "b"], FROM_1),
+        ({1: "a", 2: None}, 2, ["a", "class1"], FROM_1 + "; there is none for class 1"),
+        ({1: "a", 2: "b"}, 3, ["class0", "a", "b"], "there is none for class 0"),
+        ({0: "a", 2: "c"}, 4, ["a", "class1", "c", "class3"], "there is none for class 1, 3"),
+        ({0: "a", 1: None}, 2, ["a", "class1"], "there is none for class 1"),
+        (["a", None], None, ["a", "class1"], "there is none for class 1"),
+        ({0: "a", 1: "b" * 501}, 2, ["a", "class1"], "there is none for class 1"),
+        ({1: "a", 2: "b"}, None, None, f"their numbers are 1, 2, and {UNKNOWN}"),
+        ({0: "a", 9: "b"}, None, None, f"their numbers are 0, 9, and {UNKNOWN}"),
+        ({0: "a", 2: "b"}, 2, None, "their numbers are 0, 2, and those of the 2 classes 0 to 1"),
+        ({1: "a", 3: "b"}, 2**50, None, f"their numbers are 1, 3, and those of the {2**50:,} classes 0 to {2**50 - 1}"),
+        ({0: "a", "0": "b"}, 2, None, "there are two of class 0"),
+        ({0: "a", -1: "b"}, 2, None, "-1 is no number of a class"),
+        ({"cat": "Cat", 0: "dog"}, 2, None, "'cat' is no number of a class"),
+        ({"a": [0], "b": "x"}, 2, None, "'a' is no number of a class"),
+        ({np.int64(0): "a", 0.5: "b"}, 2, None, "a key is no number"),
+        (dict(enumerate(map(str, range(10_001)))), None, None, "they are more than 10,000"),
+    ],
+)
+@pytest.mark.parametrize("is_of_model", [True, False])
+def test_what_is_odd_about_names_is_told(tmp_path, names, classes, taken, odd, is_of_model):
+    model = Net()
+    model.names = names if is_of_model else None
+    model.yaml = {"nc": classes}
+    content = {"model": model, "class_names": names}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert loaded(tmp_path, content).metadata.get("names") == taken
+    texts = {str(warning.message) for warning in told}
+    assert len(texts) == (odd is not None)
+    for text in texts:
+        assert text.startswith(f"{tmp_path / 'a.pt'}, names of classes: ")
+        assert (odd in text, "they are left out" in text) == (True, taken is None)
+
+
+def test_names_that_are_odd_do_not_keep_a_model_from_its_weights(tmp_path):
+    model = from_state_dict(load(WEIGHTS))
+    state = StateDict(model.state_dict())
+    content = {"names": {index + 1: f"the {index}" for index in range(10)}}
+    content["state_dict"] = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+    with pytest.warns(UserWarning, match="their numbers are 1, 2, 3, 4, 5 and 5 more, and nothing tells how many"):
+        state = loaded(tmp_path, content)
+    assert "names" not in from_state_dict(state).metadata
 
 
 def test_what_safetensors_hold_of_it_is_checked(tmp_path):

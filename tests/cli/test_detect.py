@@ -242,7 +242,10 @@ def test_subfolders_are_named_or_taken(run, tmp_path, album):
     (album / "sub" / "zoo.jpg").rename(tmp_path / "zoo.jpg")
     (tmp_path / "outer" / "inner").mkdir(parents=True)
     result = run("detect", tmp_path / "outer", *SMALL)
-    assert "its subfolders were left out: -r, or recursive=True, takes them too" in result.err
+    outer = tmp_path / "outer"
+    assert f"its subfolders were left out: '{outer}/**/*', or -r of detect, or recursive=True, takes" in result.err
+    shutil.copy(PICTURE, outer / "inner")
+    assert run("detect", f"{outer}/**/*", *SMALL, "-o", tmp_path / "of a glob").code == 0
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -457,7 +460,12 @@ class TestBeforeAnyWork:
             assert "Not a directory" in run("detect", PICTURE, *options, "-o", tmp_path / "file" / "in").err
         (tmp_path / "out" / "detections.json").mkdir(parents=True)
         result = run("detect", PICTURE, *SMALL, "-o", tmp_path / "out")
-        assert f"cannot write {tmp_path / 'out' / 'detections.json'}: it is a folder" in result.err
+        assert (
+            f"cannot write {tmp_path / 'out' / 'detections.json'}: it is a folder\n  give another folder" in result.err
+        )
+        (tmp_path / "link").symlink_to(tmp_path / "gone")
+        result = run("detect", PICTURE, *SMALL, "-o", tmp_path / "link")
+        assert f"cannot keep files in {tmp_path / 'link'}: it is a link to what is not there\n" in result.err
 
     def test_a_size_between_two(self, run):
         result = run("detect", PICTURE, "--weights", WEIGHTS, "--reference", "--size", 100)

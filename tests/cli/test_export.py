@@ -1,6 +1,7 @@
 """``trtnn export``, and ``trtnn detect --triton`` on what it wrote."""
 
 import json
+import shlex
 
 import pytest
 
@@ -57,6 +58,13 @@ def test_a_repository_that_has_the_model(run, file, tmp_path):
     assert result.code == 1
     assert "mine is there already" in result.err.replace("\n", " ")
     assert run("export", "triton", file, tmp_path / "models", "--name", "mine", "--force").code == 0
+
+
+def test_a_line_that_is_shown_is_one_of_the_shell(run, file, tmp_path):
+    result = run("export", "triton", file, tmp_path / "my models é")
+    assert result.code == 0
+    (line,) = (line for line in result.out.splitlines() if "tritonserver" in line)
+    assert shlex.split(line)[2:] == ["tritonserver", f"--model-repository={tmp_path / 'my models é'}"]
 
 
 def test_an_engine_of_one_batch(run, tmp_path):

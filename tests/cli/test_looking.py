@@ -197,6 +197,13 @@ def test_a_file_that_cannot_be_written_is_told_first(run, no_build, command, tmp
     assert f"cannot write {tmp_path / 'missing' / 'a.json'}" in result.err
 
 
+def test_what_a_profile_writes_is_a_file_each(run, no_build, saved, tmp_path):
+    place = tmp_path / "a.json"
+    for options in (("--json", place, "--times", place), ("--times", place, "--layer-info", f"{tmp_path}/./a.json")):
+        message = "error: --json, --layer-info and --times are each a file of their own\n"
+        assert run("profile", saved, *options) == (1, "", message)
+
+
 def test_a_module_that_is_not_there(run, gpu):
     result = run("compare", WEIGHTS, *SIZE, "--module", "model.25")
     assert result.code == 1

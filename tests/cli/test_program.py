@@ -2,6 +2,7 @@
 
 import errno
 import importlib.metadata
+import io
 import json
 import os
 import subprocess
@@ -266,6 +267,87 @@ def test_paths_may_hold_spaces_and_brackets(run, tmp_path):
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith(f"{folder / 'c d.safetensors'}, 0.0 MB")
     assert "layer.[red]weight  float32  2×3\n" in run("inspect", folder / "c d.safetensors").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("detect", "", "--weights", WEIGHTS), "{sources}"),
+        (("detect", PICTURE, "", "--weights", WEIGHTS), "{sources}"),
+        (("detect", PICTURE, "--weights="), "--weights"),
+        (("detect", PICTURE, "--weights", WEIGHTS, "-o", ""), "--output"),
+        (("detect", PICTURE, "--weights", WEIGHTS, "--names", ""), "--names"),
+        (("val", WEIGHTS, "--data", ""), "--data"),
+        (("val", WEIGHTS, "--data", "pets", "--json="), "--json"),
+        (("view", ""), "{what}"),
+        (("profile", ""), "{engine}"),
+        (("export", "triton", "a.engine", ""), "{repository}"),
+        (("export", "triton", "a.engine", "models", "--name", ""), "--name"),
+        (("build", WEIGHTS, "--fp32-module", ""), "--fp32-module"),
+    ],
+)
+def test_empty_text_is_no_path(run, no_build, tmp_path, monkeypatch, arguments, name):
+    monkeypatch.chdir(tmp_path)
+    is_place = name not in ("--names", "--name", "--output", "--fp32-module")
+    here = "; . is this folder" if is_place else ""
+    message = f"error: {name} is empty text\n  a variable of the shell that is not set?{here}\n"
+    assert run(*arguments) == (1, "", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("detect", PICTURE, "--weights", WEIGHTS, "--reference", "-o", "-"), "--output"),
+        (("val", WEIGHTS, "--data", "pets", "--json", "-"), "--json"),
+        (("val", "-", "--data", "pets"), "{what}"),
+        (("view", WEIGHTS, "-o", "-"), "--output"),
+        (("profile", "a.engine", "--times=-"), "--times"),
+        (("export", "triton", "a.engine", "-"), "{repository}"),
+    ],
+)
+def test_a_dash_is_no_path(run, no_build, tmp_path, monkeypatch, arguments, name):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"error: {name} takes a path, not -: ")
+    assert result.err.endswith("\n  what is called so is ./-\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_not_written_where_a_folder_is_named(run, no_build, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_build = (("build", WEIGHTS, "-o"), ("build", WEIGHTS, "--lock"))
+    of_profile = (("profile", "a.engine", "--times"), ("profile", "a.engine", "--layer-info"))
+    for arguments in (("view", WEIGHTS, "-o"), *of_build, *of_profile, ("val", WEIGHTS, "--data", "a", "--json")):
+        option = {"-o": "--output"}.get(arguments[-1], arguments[-1])
+        message = f"error: {option} pages ö/ names a folder, and is to be a file\n  give the path of a file\n"
+        assert run(*arguments, "pages ö/") == (1, "", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_begins_with_a_dash(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("-a b.jpg").write_bytes(PICTURE.read_bytes())
+    options = ("--weights", WEIGHTS, "--reference", "--size", 64)
+    result = run("detect", "-a b.jpg", *options)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.endswith("error: No such option: -a\n  the file of this name is given as ./-a b.jpg\n")
+    for number, places in enumerate((("./-a b.jpg", *options), (*options, "--", "-a b.jpg"))):
+        assert run("detect", "-o", f"out {number}/", *places).code == 0
+        assert (tmp_path / f"out {number}" / "-a b.jpg").exists()
+    assert "the file of this name" not in run("detect", "-b.jpg", *options).err
+
+
+def test_standard_input_stays_so_beside_a_folder_of_this_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("-").mkdir()
+    Path("-", "a.jpg").write_bytes(PICTURE.read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    options = ("--weights", WEIGHTS, "--reference", "--size", 64)
+    assert "skipped: cannot read the picture on standard input: the file is empty" in run("detect", "-", *options).err
+    assert run("detect", "./-", *options).code == 0
+    assert Path("detections", "a.jpg").exists()
 
 
 def test_python_without_docstrings_runs_it(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 import trtnn
 from tests.helpers import ONE_TARGET
-from trtnn.cli.samples import Samples
+from trtnn.cli.samples import Samples, example_inputs
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.models import from_state_dict
 from trtnn.vision.pipelines import pipeline_of
@@ -75,6 +75,90 @@ def test_bad_input(run, tmp_path):
     assert (result.code, "nothing that can be quantised" in result.err) == (1, True)
     result = run("quantize", copy, "--samples", PICTURE, "--dtype", "int4")
     assert result.code == 2
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return a folder of two pictures, with a third and a fourth that cannot be read, and what is no picture."""
+    folder = tmp_path / "pictures ö"
+    folder.mkdir()
+    for name in ("a.jpg", "c.jpg"):
+        (folder / name).write_bytes(PICTURE.read_bytes())
+    (folder / "b.jpg").write_bytes(b"no picture")
+    (folder / "d.png").write_bytes(b"")
+    for name in ("notes.txt", ".DS_Store", "Thumbs.db", ".hidden.jpg", "._a.jpg"):
+        (folder / name).write_bytes(b"no picture")
+    (folder / "below.jpg").mkdir()
+    return folder
+
+
+LEFT_OUT = (
+    "skipped: cannot read the picture {}/b.jpg: it does not decode",
+    "skipped: cannot read the picture {}/d.png",
+)
+
+
+def left_out(err, pictures):
+    """Check that both unread pictures are named, each once, and counted at the end."""
+    for line in LEFT_OUT:
+        assert err.count(line.format(pictures)) == 1
+    assert err.count("skipped: ") == 2
+    assert err.endswith("error: 2 of 4 pictures could not be read\n")
+
+
+@pytest.mark.parametrize("glob", ["", "/*"])
+def test_pictures_that_cannot_be_read_are_left_out(run, tmp_path, pictures, glob):
+    path, alone = tmp_path / "a.safetensors", tmp_path / "alone.safetensors"
+    result = run("quantize", WEIGHTS, "--samples", f"{pictures}{glob}", "-o", path, *SIZE)
+    assert (result.code, result.out) == (1, f"{path}, {path.stat().st_size / 1e6:.1f} MB, 56 modules in int8\n")
+    left_out(result.err, pictures)
+    for name in ("b.jpg", "d.png"):
+        (pictures / name).unlink()
+    assert run("quantize", WEIGHTS, "--samples", pictures, "-o", alone, *SIZE).code == 0
+    assert path.read_bytes() == alone.read_bytes()
+
+
+def test_every_command_leaves_them_out(run, tmp_path, pictures):
+    result = run("fp16", WEIGHTS, "--samples", pictures, *SIZE)
+    assert (result.code, "to stay in fp32: " in result.out) == (1, True)
+    left_out(result.err, pictures)
+    result = run("view", WEIGHTS, "--samples", pictures, "-o", tmp_path / "a.html", *SIZE)
+    assert (result.code, (tmp_path / "a.html").exists()) == (1, True)
+    left_out(result.err, pictures)
+    auto = ("--fp16", "--fp32-module", "auto", "--samples", pictures)
+    result = run("build", WEIGHTS, *auto, "-o", tmp_path / "a.engine", *SIZE, *TARGET)
+    assert (result.code, (tmp_path / "a.engine").exists()) == (1, True)
+    left_out(result.err, pictures)
+
+
+def test_samples_of_which_none_can_be_read(run, tmp_path, pictures):
+    for name in ("a.jpg", "c.jpg"):
+        (pictures / name).write_bytes(b"")
+    for command in ("fp16", "quantize"):
+        options = ["-o", tmp_path / "a.safetensors"] if command == "quantize" else []
+        result = run(command, WEIGHTS, "--samples", pictures, *options, *SIZE)
+        assert (result.code, result.out, result.err.count("skipped: ")) == (1, "", 4)
+        assert result.err.endswith(f"error: none of the 4 pictures at {pictures} can be read\n")
+    result = run("fp16", WEIGHTS, "--samples", pictures / "b.jpg", *SIZE)
+    assert (result.code, result.err.startswith(f"error: cannot read the picture {pictures / 'b.jpg'}")) == (1, True)
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_batches_are_full_of_what_can_be_read(pictures):
+    model = from_state_dict(trtnn.load(WEIGHTS))
+    samples = Samples(str(pictures), {"images": trtnn.Input((3, 3, 64, 64))}, model.metadata)
+    assert len(samples) == 2
+    for _ in range(2):
+        (batch,) = samples
+        assert (batch.shape, len(samples)) == ((3, 3, 64, 64), 1)
+        np.testing.assert_array_equal(batch[0], batch[2])
+    assert [path.name for path in samples.unread] == ["b.jpg", "d.png"]
+
+
+def test_one_input_shows_one_picture(pictures):
+    model = from_state_dict(trtnn.load(WEIGHTS))
+    with pytest.raises(trtnn.TrtnnError, match=r"one input is to show all of .*pictures ö, and it takes fewer"):
+        example_inputs({"images": trtnn.Input((3, 3, 64, 64))}, pictures, model.metadata)
 
 
 def test_samples_are_read_as_they_are_asked_for(monkeypatch):

@@ -407,7 +407,7 @@ def test_two_links_to_one_picture_are_two_sources_and_empty_text_is_none(run, tm
     assert len(report(tmp_path / "out")) == 2
     done = run("detect", "", *SMALL, "-o", tmp_path / "other")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("error: a source is empty text\n")
+    assert done.err.startswith("error: {sources} is empty text\n")
 
 
 def test_what_ends_early_or_is_none_is_named_and_the_rest_kept(run, tmp_path, film):

@@ -524,7 +524,6 @@ def test_what_a_config_says_is_kept(tmp_path):
         ({"version": 3}, set()),  # another program's file
         ("[1, 2", set()),
         ({**CONFIG, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, {"config", "architecture"}),
-        ({**CONFIG, "id2label": {"1": "cat", "2": "dog"}}, {"config", "architecture"}),
         ({"model_type": "rt_detr", "id2label": [1], "architectures": "a", "backbone_config": "b"}, {"config"}),
     ],
 )
@@ -532,6 +531,16 @@ def test_configs_that_name_no_classes(config, metadata, tmp_path):
     state = folder(tmp_path, config)
     assert state.metadata.keys() == metadata
     assert from_state_dict(state).classes == CLASSES
+
+
+def test_names_of_a_config_that_are_odd_are_told(tmp_path):
+    from_1 = {str(number): f"animal {number}" for number in range(1, CLASSES + 1)}
+    with pytest.warns(UserWarning, match=r"config.json, names of classes: they are counted from 1, and taken in their"):
+        state = folder(tmp_path, CONFIG | {"id2label": from_1})
+    assert from_state_dict(state).metadata["names"] == list(from_1.values())
+    with pytest.warns(UserWarning, match="are left out, since their numbers are 0, 7, and those of the 2 classes 0 to"):
+        state = folder(tmp_path, CONFIG | {"id2label": {"0": "cat", "7": "dog"}})
+    assert "names" not in from_state_dict(state).metadata
 
 
 def test_a_config_that_is_damaged(tmp_path):

@@ -71,7 +71,8 @@ def test_it_agrees_with_its_twin(name, version):
         boxes, maps = outputs_of(theirs, images)
         inputs = {"images": tuple(images.shape)}
         assert_boxes_close(ours.trace(inputs).run(images.numpy()), boxes, FP32_TOLERANCE)
-        assert_close(raw.trace(inputs).run(images.numpy()), maps, FP32_TOLERANCE)
+        # Of maps up to 10: what 75 convolutions round depends on the order in which a processor adds.
+        assert_close(raw.trace(inputs).run(images.numpy()), maps, FP32_TOLERANCE, 2e-4)
 
 
 @pytest.mark.parametrize(

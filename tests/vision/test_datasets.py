@@ -317,6 +317,16 @@ def test_several_data_sets_and_none(yolo):
         read_dataset(yolo / "data.yaml")
 
 
+def test_another_file_in_a_folder_is_told_of_as_what_was_taken(tmp_path):
+    (tmp_path / "detections.json").write_text("{}")
+    with pytest.raises(ArgumentError, match=r"detections\.json has no annotations as COCO's") as caught:
+        read_dataset(tmp_path)
+    assert caught.value.details[-1] == f"it is the one JSON file in {tmp_path}: another data set there is given itself"
+    with pytest.raises(ArgumentError) as caught:
+        read_dataset(tmp_path / "detections.json")
+    assert "the one JSON file" not in str(caught.value)
+
+
 # -- classes and categories -------------------------------------------------------------------------------------------
 
 NAMES = {2: "cat", 5: "dog"}

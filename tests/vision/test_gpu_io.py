@@ -1,7 +1,12 @@
-"""Videos by PyNvVideoCodec: a stand-in for the package, which has what its version 2.2 takes and gives."""
+"""Videos by PyNvVideoCodec and JPEGs by nvImageCodec: stand-ins for the packages, with what these take and give."""
 
+import os
 import struct
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import cv2
@@ -11,13 +16,14 @@ import pytest
 from tests.vision.test_sources import greys, read, video
 from trtnn.errors import ImageError
 from trtnn.vision.frames import read_frames
+from trtnn.vision.gpu_io import JpegReader
 from trtnn.vision.headers import is_plain_jpeg
 from trtnn.vision.images import decode_image, encode_image
 from trtnn.vision.sources import find_sources
 
 
 class ThreadedDecoder:
-    """Gives frames by DLPack, in memory that is used again for the next batch."""
+    """Version 2.2's: gives frames by DLPack, in memory that is used again for the next batch."""
 
     def __init__(self, enc_file_path, buffer_size, *, use_device_memory, output_color_type):
         assert (use_device_memory, output_color_type) == (False, "RGB")
@@ -110,7 +116,7 @@ def test_fewer_frames_than_the_file_says(tmp_path, codec):
         read(video(tmp_path / "a.avi", 10))
 
 
-# -- JPEGs by nvImageCodec: a stand-in that has what its version 0.9 takes and gives ----------------------------------
+# -- JPEGs by nvImageCodec: what its version 0.9 takes and gives ------------------------------------------------------
 
 
 class OnGpu:
@@ -126,18 +132,29 @@ class OnGpu:
 
 @pytest.fixture
 def nvimgcodec(monkeypatch):
-    """Return what makes the package; its decoder reads what OpenCV does and adds to it, and notes what it is given."""
+    """Return what makes the package; its decoder reads what OpenCV does and adds to it, and notes what it is given.
+
+    ``decode`` is of one file. Of a batch it gives a list, and only one thread may be in it at a time.
+    """
 
     def arrange(off=1, decode=None):
-        given, options = [], []
+        given, options, one_at_a_time = [], [], threading.Lock()
 
         def of_opencv(data):
-            given.append(data)
             return OnGpu(np.clip(decode_image(data, "it").astype(int) + off, 0, 255).astype(np.uint8))
+
+        def of_batch(batch):
+            assert isinstance(batch, list)
+            assert one_at_a_time.acquire(blocking=False)
+            try:
+                given.append(batch)
+                return list(map(decode or of_opencv, batch))
+            finally:
+                one_at_a_time.release()
 
         def make(**more):
             options.append(more)
-            return SimpleNamespace(decode=decode or of_opencv)
+            return SimpleNamespace(decode=of_batch)
 
         monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", SimpleNamespace(Decoder=make))
         monkeypatch.setattr("trtnn.vision.gpu_io.gpus", lambda: ("sm90",))
@@ -156,9 +173,13 @@ def write(folder, images):
     return find_sources(str(folder))
 
 
-def read_files(sources, by_gpu=True):
+def read_files(sources, by_gpu=True, threads=None):
     errors = []
-    frames = [frame for _, frame in read_frames(sources, lambda source, error: errors.append(error), by_gpu=by_gpu)]
+
+    def note(source, error):
+        errors.append(error)
+
+    frames = [frame for _, frame in read_frames(sources, note, threads=threads, by_gpu=by_gpu)]
     return frames, errors
 
 
@@ -170,8 +191,10 @@ def test_jpegs_stay_on_the_gpu_and_all_else_is_opencvs(tmp_path, nvimgcodec):
     assert frames[0].image.shape == (40, 56, 3)
     assert frames[0].image.__cuda_array_interface__["shape"] == (40, 56, 3)
     assert not isinstance(frames[0].image, np.ndarray)
-    assert len(given) == 2
-    assert {str(option) for option in options} == {"{'max_num_cpu_threads': 1, 'options': ':fancy_upsampling=1'}"}
+    assert sum(map(len, given)) == 2
+    (option,) = options
+    assert option.pop("max_num_cpu_threads") == max(1, min(16, os.cpu_count()) - 1)
+    assert option == {"options": ":fancy_upsampling=1"}
 
 
 def test_it_is_not_asked_where_it_is_not_wanted_or_there_is_no_gpu(tmp_path, nvimgcodec, monkeypatch):
@@ -188,7 +211,7 @@ def test_where_its_first_image_is_another_opencv_reads_all(tmp_path, nvimgcodec)
     frames, _ = read_files(write(tmp_path, {f"{index:02}.jpg": grey(10) for index in range(40)}))
     assert {frame.reader for frame in frames} == {"OpenCV"}
     assert {int(frame.image.mean()) for frame in frames} == {10}
-    assert len(given) < 40
+    assert sum(map(len, given)) < 40
 
 
 @pytest.mark.parametrize(
@@ -218,6 +241,172 @@ def test_damaged_files_are_told_as_opencv_tells_them(tmp_path, nvimgcodec):
     assert [str(error) for error in errors] == [str(error) for error in expected]
     assert len(errors) == 2
     assert len(by_gpu) == len(by_cpu) == 1
+
+
+def test_a_damaged_file_is_not_what_the_first_image_is_held_against(tmp_path, nvimgcodec):
+    nvimgcodec(decode=lambda data: OnGpu(grey(99)))  # also of what OpenCV does not read, and of other colours
+    sources = write(tmp_path, {"a.jpg": grey(10), "b.jpg": grey(10)})
+    whole = (tmp_path / "a.jpg").read_bytes()
+    tables = whole.index(b"\xff\xdb"), whole.index(b"\xff\xc0")
+    (tmp_path / "a.jpg").write_bytes(whole[: tables[0]] + whole[tables[1] :])  # without what it is multiplied by
+    frames, errors = read_files(sources, threads=1)
+    assert [str(error).split(":")[0] for error in errors] == [f"cannot read the picture {tmp_path / 'a.jpg'}"]
+    assert [(frame.reader, int(frame.image.mean())) for frame in frames] == [("OpenCV", 10)]
+
+
+# -- what many threads wait for, as one batch -------------------------------------------------------------------------
+
+
+def greys_at(count):
+    """Return images by name, each of its own grey."""
+    return {f"{index:03}.jpg": grey(index) for index in range(count)}
+
+
+def slow(decode):
+    def slowly(data):
+        time.sleep(0.001)
+        return decode(data)
+
+    return slowly
+
+
+def as_opencv(data):
+    return OnGpu(decode_image(data, "it"))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16, 40])
+def test_what_threads_wait_for_is_one_batch(tmp_path, nvimgcodec, threads):
+    given, options = nvimgcodec(decode=slow(as_opencv))
+    frames, errors = read_files(write(tmp_path, greys_at(200)), threads=threads)
+    assert errors == []
+    assert {frame.reader for frame in frames} == {"nvImageCodec"}
+    assert [int(np.asarray(frame.image).mean()) for frame in frames] == list(range(200))
+    assert len(options) == 1
+    sizes = list(map(len, given))
+    assert sum(sizes) == 200
+    assert max(sizes) <= threads
+    if threads > 2:
+        assert max(sizes) > 2
+    with ThreadPoolExecutor(1) as pool:  # one that is read by a thread alone, of a reader for many
+        reader, data = JpegReader(16), encode_image("a.jpg", grey(7))
+        assert pool.submit(reader.decode, data, (40, 56), lambda: grey(7)).result(10).shape == (40, 56, 3)
+
+
+@contextmanager
+def waiting_for(nvimgcodec, monkeypatch, batch, decode):
+    """Give what threads get for the files of a batch, which come while the decoder is at work on another."""
+    go_on, is_at_work = threading.Event(), threading.Event()
+    nvimgcodec()
+    module, calls = sys.modules["nvidia.nvimgcodec"], []
+
+    def of_batch(files):
+        calls.append(len(files))
+        if len(calls) == 1:
+            is_at_work.set()
+            assert go_on.wait(10)
+            return [as_opencv(files[0])]
+        return decode(files)
+
+    monkeypatch.setattr(module, "Decoder", lambda **_: SimpleNamespace(decode=of_batch))
+    reader = JpegReader(len(batch) + 1)
+    with ThreadPoolExecutor(len(batch) + 1) as pool:
+
+        def submit(value):
+            return pool.submit(reader.decode, encode_image("a.jpg", grey(value)), (40, 56), lambda: grey(value))
+
+        first = submit(1)
+        assert is_at_work.wait(10)
+        others = list(map(submit, batch))
+        while len(reader._waiting) < len(batch):
+            time.sleep(0.001)
+        go_on.set()
+        assert int(np.asarray(first.result(10)).mean()) == 1
+        yield [value_of(other) for other in others], calls
+
+
+def value_of(future):
+    try:
+        image = future.result(10)
+    except BaseException as error:
+        return type(error)
+    return None if image is None else int(np.asarray(image).mean())
+
+
+MANY = list(range(10, 20))
+
+
+def no_batches(files):
+    if len(files) > 1:
+        raise TypeError("decode(): incompatible function arguments")
+    return [None if decode_image(files[0], "it").mean() == 13 else as_opencv(files[0])]
+
+
+def but(*wrong):
+    """Return a decoder of batches that gives ``wrong[1]`` for the image of the grey ``wrong[0]``."""
+
+    def decode(files):
+        images = list(map(as_opencv, files))
+        return [wrong[1] if image.array.mean() == wrong[0] else image for image in images]
+
+    return decode
+
+
+def all_but(value):
+    return [None if each == value else each for each in MANY]
+
+
+@pytest.mark.parametrize(
+    ("decode", "expected", "calls"),
+    [
+        (lambda files: list(map(as_opencv, files)), MANY, [10]),
+        (but(15, None), all_but(15), [10]),
+        (but(15, OnGpu(grey(15, (56, 40)))), all_but(15), [10]),
+        (but(15, object()), all_but(15), [10] + 10 * [1]),  # what has no shape is no image
+        (no_batches, all_but(13), [10] + 10 * [1]),
+        (lambda files: list(map(as_opencv, files))[: len(files) - 1 or 1], MANY, [10] + 10 * [1]),
+        (lambda files: [], 10 * [None], [10] + 10 * [1]),
+        (lambda files: None, 10 * [None], [10] + 10 * [1]),
+    ],
+    ids=["all", "one damaged", "one turned", "one is none", "no batches", "too few", "none at all", "nothing"],
+)
+def test_of_a_batch_each_thread_gets_its_own(nvimgcodec, monkeypatch, decode, expected, calls):
+    with waiting_for(nvimgcodec, monkeypatch, MANY, decode) as (values, called):
+        assert values == expected
+        assert called == [1, *calls]
+
+
+def test_nobody_is_left_waiting_where_a_thread_is_ended(nvimgcodec, monkeypatch):
+    def end(files):
+        raise SystemExit
+
+    with waiting_for(nvimgcodec, monkeypatch, MANY, end) as (values, called):
+        assert sorted(values, key=str) == sorted([SystemExit, *(9 * [None])], key=str)  # those are OpenCV's to read
+        assert called == [1, 10]
+
+
+def test_without_a_decoder_opencv_reads_all(tmp_path, nvimgcodec, monkeypatch):
+    nvimgcodec()
+    tried = []
+
+    def make(**options):
+        tried.append(options)
+        raise RuntimeError("Could not create decoder")
+
+    monkeypatch.setattr(sys.modules["nvidia.nvimgcodec"], "Decoder", make)
+    frames, errors = read_files(write(tmp_path, greys_at(50)))
+    assert errors == []
+    assert [int(frame.image.mean()) for frame in frames] == list(range(50))
+    assert {frame.reader for frame in frames} == {"OpenCV"}
+    assert len(tried) == 1
+
+
+def test_no_thread_is_left_where_who_reads_goes_away(tmp_path, nvimgcodec):
+    nvimgcodec(decode=slow(as_opencv))
+    before = set(threading.enumerate())
+    frames = read_frames(write(tmp_path, greys_at(200)), lambda source, error: None, threads=16, by_gpu=True)
+    assert [int(np.asarray(next(frames)[1].image).mean()) for _ in range(3)] == [0, 1, 2]
+    frames.close()
+    assert before >= set(threading.enumerate())
 
 
 def segment(marker, body):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trtnn.checkpoint.class_names import read_class_names
 from trtnn.checkpoint.state_dict import check_metadata
 from trtnn.errors import CheckpointError
 from trtnn.strict_json import parse_object
@@ -31,7 +32,7 @@ def beside(path: Path) -> dict[str, Any]:
     if not isinstance(config.get("model_type"), str):
         return {}
     said: dict[str, Any] = {"config": config}
-    if names := _names(config.get("id2label")):
+    if names := _names(path.parent / _CONFIG, config.get("id2label")):
         said["names"] = names
     architectures = config.get("architectures")
     if isinstance(architectures, list) and len(architectures) == 1 and isinstance(architectures[0], str):
@@ -68,11 +69,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _names(labels: Any) -> list[str] | None:
-    """Return the names of classes, where each has one that is not the number that transformers gives without any."""
-    if not isinstance(labels, dict) or labels.keys() != {str(i) for i in range(len(labels))}:
-        return None
-    names = [labels[str(i)] for i in range(len(labels))]
-    if not all(isinstance(name, str) for name in names) or names == [f"LABEL_{i}" for i in range(len(names))]:
-        return None
-    return names
+def _names(path: Path, labels: Any) -> list[str] | None:
+    """Return the names of classes, of which transformers has as many; None where it numbered them without any."""
+    names = read_class_names(path, labels, len(labels)) if isinstance(labels, dict) else None
+    return None if names == [f"LABEL_{index}" for index in range(len(names or ()))] else names

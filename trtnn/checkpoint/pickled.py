@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trtnn.checkpoint.class_names import read_class_names
 from trtnn.checkpoint.places import mapping_of
 from trtnn.checkpoint.state import walk_modules
 from trtnn.checkpoint.tensors import Tensor
@@ -31,7 +32,7 @@ _NAMES = ("names", "class_names", "classes", "CLASSES")
 _IMAGE_SIZES = ("imgsz", "img_size", "image_size")
 _VALUES_LIMIT = 400_000  # what is read of a file beside its weights, in values; a large model has a tenth of it
 _TEXT_LIMIT_CHARACTERS = 500
-_LONGEST = 10_000  # names of classes
+_LONGEST = 10_000  # items
 _TENSOR_LIMIT = 1000  # elements of one that is read as a list
 # Of the modules that torch and torchvision have: their own attributes, less those that change no number in evaluation
 # and those that the shapes of the parameters tell.
@@ -61,12 +62,12 @@ def describe(path: Path, content: object, model: Opaque | None, numbers: Numbers
         model: the pickled model that the weights are of, or None.
         numbers: returns the numbers of a tensor.
     """
-    reader = _Reader(numbers)
+    reader = _Reader(path, numbers)
     holder = mapping_of(content) or {}
     modules = list(walk_modules(path, model)) if model is not None else []
     outer = {} if model is None else _outer_attributes(modules)
     result = reader.of_model(outer, modules)
-    result |= {key: value for key, value in reader.of_checkpoint(holder, outer).items() if key not in result}
+    result |= {key: value for key, value in reader.of_checkpoint(holder, outer, result).items() if key not in result}
     described = {prefix.removesuffix("."): said for prefix, module in modules if (said := reader.of_module(module))}
     if described:
         result["modules"] = described
@@ -90,8 +91,8 @@ def _outer_attributes(modules: list[tuple[str, Opaque]]) -> dict[str, Any]:
 class _Reader:
     """Turns what a pickle holds into JSON values, as far as there is any use for them."""
 
-    def __init__(self, numbers: Numbers) -> None:
-        self.numbers = numbers
+    def __init__(self, path: Path, numbers: Numbers) -> None:
+        self.path, self.numbers = path, numbers
         self.left = _VALUES_LIMIT
 
     def plain(self, value: object, depth: int = 4) -> Any:
@@ -143,14 +144,15 @@ class _Reader:
         entries = self.plain(value) if isinstance(value, dict) else {}
         return entries if isinstance(entries, dict) else {}
 
-    def names(self, value: object) -> list[str] | None:
+    def names(self, value: object, classes: object) -> list[str] | None:
         """Return the names of classes by index, from a list, or from a dict by index."""
-        names = self.plain(value, 1)
-        if isinstance(names, dict):
-            names = [names.get(str(index)) for index in range(len(names))]
-        if not isinstance(names, list) or not names or not all(isinstance(name, (str, int)) for name in names):
+        items = value.items if isinstance(value, Opaque) else value
+        if isinstance(items, (list, tuple)):
+            items = dict(enumerate(items))
+        if not isinstance(items, dict):
             return None
-        return [str(name) for name in names] if any(isinstance(name, str) for name in names) else None
+        named = {key: self.plain(name, 0) for key, name in items.items()}
+        return read_class_names(self.path, named, classes if isinstance(classes, int) else None)
 
     def of_model(self, outer: dict[str, Any], modules: list[tuple[str, Opaque]]) -> dict[str, Any]:
         """Return what a pickled model says of itself."""
@@ -165,14 +167,14 @@ class _Reader:
         result["architecture"] = (
             _stem(file) if isinstance(file, str) else next((name for name in own if name.endswith("Model")), own[0])
         )
-        if names := self.names(outer.get("names")):
-            result["names"] = names
         tasks = [task for kind, task in _TASKS.items() for name in own if name.startswith(kind)]
         if isinstance(task := self.plain(outer.get("task")), str) or tasks:
             result["task"] = task if isinstance(task, str) else tasks[0]
         classes = description.get("nc", self.plain(outer.get("nc")))
         if isinstance(classes, int):
             result["classes"] = classes
+        if names := self.names(outer.get("names"), classes):
+            result["names"] = names
         if strides := self.strides(outer, modules):
             result |= {"stride": max(strides), "strides": strides}
             if anchors := self.anchors(modules, strides):
@@ -209,14 +211,17 @@ class _Reader:
                     ]
         return None
 
-    def of_checkpoint(self, holder: dict, outer: dict[str, Any]) -> dict[str, Any]:
-        """Return what a training checkpoint says beside the model."""
+    def of_checkpoint(self, holder: dict, outer: dict[str, Any], of_model: dict[str, Any]) -> dict[str, Any]:
+        """Return what a training checkpoint says beside the model, and beside what that says itself."""
         result: dict[str, Any] = {}
         meta = self.fields(holder.get("meta"))
         for place in (holder, meta, meta.get("dataset_meta", {})):
             for key in _NAMES:
                 value = place.get(key) if isinstance(place, dict) else None
-                if "names" not in result and (names := self.names(value)) is not None:
+                if (
+                    "names" not in result | of_model
+                    and (names := self.names(value, of_model.get("classes"))) is not None
+                ):
                     result["names"] = names
         if anchors := _mmdetection_anchors(mapping_of(holder.get("meta")) or {}):
             result["anchors"] = anchors

@@ -27,7 +27,7 @@ from trtnn.cli.options import (
     resized_inputs,
 )
 from trtnn.cli.program import command, print_line
-from trtnn.cli.samples import read_samples
+from trtnn.cli.samples import Samples
 from trtnn.cli.sources import source_path
 from trtnn.cli.tables import counted, megabytes, print_engine
 from trtnn.errors import ArgumentError
@@ -116,11 +116,12 @@ def build(
     if names is not None:
         network.metadata = {**network.metadata, "names": given_names(names, network.metadata.get("classes"))}
     inputs = resized_inputs(network, size, batch)
+    read = None if samples is None else Samples(samples, inputs, network.metadata)
     engine = network.compile(
         inputs,
         fp16=fp16,
         fp32_modules="auto" if fp32_module == ["auto"] else fp32_module or (),
-        samples=None if samples is None else read_samples(samples, inputs, network.metadata),
+        samples=read,
         tolerance=tolerance,
         targets=target or None,
         tf32=tf32,
@@ -137,6 +138,8 @@ def build(
     if lock is not None:
         print_line(f"{lock}: {_told_of_lock(engine.description['lock'], is_new)}")
     print_engine(engine)
+    if read is not None:
+        read.tell_unread()
 
 
 def _is_new(lock: Path, output: Path) -> bool:

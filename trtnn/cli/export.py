@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -63,6 +64,6 @@ def export(
             "yellow",
             "Triton runs plans by TensorRT, and this plan is TensorRT-RTX's: build it with the server's TensorRT",
         )
-    print_line(f"serve it: tritonserver --model-repository={repository}")
+    print_line(f"serve it: tritonserver --model-repository={shlex.quote(str(repository))}")
     verb = "classify" if opened.description.get("task") == "classify" else "detect"
     print_line(f"use it:   trtnn {verb} photos/ --triton http://localhost:8000/{folders[0].name}")

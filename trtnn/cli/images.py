@@ -70,8 +70,6 @@ def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path
     """
     opencv()
     texts = list(sources)
-    if "" in texts:
-        raise ArgumentError("a source is empty text", "a variable of the shell that is not set? . is this folder")
     if not any(Path(text).is_dir() for text in texts):
         refuse({"--recursive": recursive}, "it is for a folder; a glob takes subfolders by **")
     if texts.count(STANDARD_INPUT) > 1:
@@ -79,7 +77,7 @@ def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path
     found: dict[object, tuple[Source, Path | None]] = {}
     for text in texts:
         place = Path(text)
-        root = place if place.is_dir() else None
+        root = place if text != STANDARD_INPUT and place.is_dir() else None
         if root is not None:
             here = list(map(file_source, find_in_folder(root, recursive, SUFFIXES | VIDEO_SUFFIXES)))
         else:

@@ -11,6 +11,7 @@ import trtnn
 from trtnn.cli.options import EngineFile, Json, Picture, check_json_place, write_json
 from trtnn.cli.program import command, log, print_line
 from trtnn.cli.samples import example_inputs
+from trtnn.errors import ArgumentError
 
 
 def _written(help: str) -> Any:
@@ -48,6 +49,9 @@ def profile(
     --layer-info and --times write what trtexec --exportLayerInfo and --exportProfile write, for trtnn view on another
     machine and for NVIDIA's own tools.
     """
+    files = [path.resolve() for path in (json, layer_info, times) if path is not None]
+    if len({*files}) < len(files):
+        raise ArgumentError("--json, --layer-info and --times are each a file of their own")
     loaded = trtnn.Engine.load(engine)
     loaded.check_runnable()
     inputs = example_inputs(loaded.inputs, picture, loaded.description)

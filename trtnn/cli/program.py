@@ -6,18 +6,21 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Set
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+import typer.core
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
 import trtnn
-from trtnn.errors import TrtnnError, escape_controls
+from trtnn.errors import ArgumentError, TrtnnError, escape_controls
 
 MAX_DETAILS = 16
+_FILES = ("output", "json", "layer_info", "times", "lock")  # options that are files, where they are paths
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 
 app = typer.Typer(
@@ -46,6 +49,41 @@ out = SafeConsole(markup=False, emoji=False, highlight=False)
 log = SafeConsole(stderr=True)
 
 
+class _Command(typer.core.TyperCommand):
+    """A command that refuses what nobody means by a path, before it is one: Path("") is "."."""
+
+    paths: Set[str]  # the parameters that are paths
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
+        for parameter in self.params:
+            values = given.get(parameter.name)
+            for value in values if isinstance(values, list | tuple) else [values]:
+                if isinstance(value, str):
+                    _check_given(parameter, value, parameter.name in self.paths)
+        return super().parse_args(ctx, args)
+
+
+def _check_given(parameter: Any, value: str, is_path: bool) -> None:
+    """Check a text of the command line.
+
+    Raises:
+        ArgumentError: it is empty, or no path for this.
+    """
+    is_option = parameter.opts[0].startswith("-")
+    name = parameter.opts[0] if is_option else f"{{{parameter.name}}}"
+    if not value:
+        here = "; . is this folder" if is_path or not is_option else ""
+        raise ArgumentError(f"{name} is empty text", f"a variable of the shell that is not set?{here}")
+    if value == "-" and (is_option or is_path):
+        raise ArgumentError(
+            f"{name} takes a path, not -: only detect reads standard input, and no file goes to standard output",
+            "what is called so is ./-",
+        )
+    if is_path and parameter.name in _FILES and value.endswith(("/", os.sep)):
+        raise ArgumentError(f"{name} {value} names a folder, and is to be a file", "give the path of a file")
+
+
 def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command. Its docstring is the help, with the examples below it."""
 
@@ -54,7 +92,9 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
             " ".join(paragraph.split()) for paragraph in (function.__doc__ or "").split("\n\n")
         )  # none under -OO
         epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"  $ {line}" for line in examples)])
-        return app.command(help="\n\n".join(paragraphs), epilog=epilog)(function)
+        paths = {name for name, hint in get_type_hints(function).items() if Path in (hint, *get_args(hint))}
+        kind = type("Command", (_Command,), {"paths": paths})
+        return app.command(help="\n\n".join(paragraphs), epilog=epilog, cls=kind)(function)
 
     return register
 
@@ -152,6 +192,9 @@ def _tell_usage(error: Any) -> int:
         return error.exit_code
     if "unexpected extra argument" in message and "--size" in sys.argv:
         message += "\n  --size takes height and width as one word, such as 480x640"
+    dashed = next((argument for argument in sys.argv[1:] if argument[:1] == "-" and os.path.lexists(argument)), None)
+    if dashed is not None and "o such option" in message:
+        message += f"\n  the file of this name is given as ./{dashed}"
     if context is not None:
         log.print(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.", markup=False, soft_wrap=True)
     print_error(message)

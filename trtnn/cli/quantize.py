@@ -97,7 +97,8 @@ def quantize(
     """Measure the ranges of a model's numbers on pictures, and write a checkpoint that is quantised.
 
     What is written is a checkpoint like any other: trtnn build --fp16, trtnn val and the rest take it. Its scales stand
-    beside the weights. The CPU runs the network on the pictures; a few hundred are usual, and no GPU is needed.
+    beside the weights. The CPU runs the network on the pictures; a few hundred are usual, and no GPU is needed. What
+    cannot be read is named and left out, and the exit code is 1 at the end.
     """
     network = load_what(what, weights, model)
     source = weights or source_path(what)
@@ -119,3 +120,4 @@ def quantize(
     trtnn.save(StateDict(network.state_dict(), said), path)
     scales = sum(name.endswith(".weight_scale") for name in network.state_dict())
     print_line(f"{path}, {megabytes(path.stat().st_size)}, {counted(scales, 'module')} in {dtype.value}")
+    read.tell_unread()

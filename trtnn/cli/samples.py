@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 import trtnn
-from trtnn.errors import ArgumentError
+from trtnn.cli.images import tell_unread
+from trtnn.cli.program import print_note
+from trtnn.errors import ArgumentError, ImageError
 from trtnn.image_network import numpy_type
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.symbolic import at_opt
@@ -20,16 +23,20 @@ from trtnn.vision import find_images, pipeline_of, read_image
 class Samples:
     """The pictures at a place as batches for a network, read when asked for; the last is filled up with its own.
 
-    A dynamic network gets them at the batch and size that it is fastest at.
+    A dynamic network gets them at the batch and size that it is fastest at. Of several pictures one that cannot be read
+    is named and left out.
 
     Args:
         source: a picture, a folder or a glob.
         inputs: Inputs by name, or a list of them by profile.
         metadata: the network's own; its pipeline says how pictures become the input.
 
+    Attributes:
+        unread: the pictures that were left out, so far.
+
     Raises:
         ArgumentError: the network takes no pictures.
-        ImageError: there are none.
+        ImageError: there are none; or, where they are read, none of them can be.
     """
 
     def __init__(self, source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -40,20 +47,35 @@ class Samples:
         self._size = height, width
         self._dtype = numpy_type(specs[0], "samples")
         self._pipeline = pipeline_of(metadata)
-        self._chunks = list(chunks(find_images(source), self._batch))
+        self._source, self._paths = source, find_images(source)
+        self.unread: list[Path] = []
 
     def __len__(self) -> int:
-        return len(self._chunks)
+        """Return how many batches there are, as far as is known of what can be read."""
+        return math.ceil((len(self._paths) - len(self.unread)) / self._batch)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for chunk in self._chunks:
-            images = itertools.islice(itertools.cycle(map(read_image, chunk)), self._batch)
-            yield self._pipeline.preprocess(images, self._size, self._dtype)[0]
+        readable = self._readable()
+        while images := list(itertools.islice(readable, self._batch)):
+            full = itertools.islice(itertools.cycle(images), self._batch)
+            yield self._pipeline.preprocess(full, self._size, self._dtype)[0]
 
+    def _readable(self) -> Iterator[np.ndarray]:
+        for path in self._paths:
+            try:
+                yield read_image(path)
+            except ImageError as error:
+                if len(self._paths) == 1:
+                    raise
+                if path not in self.unread:  # else it was read before
+                    self.unread.append(path)
+                    print_note("skipped", "yellow", error)
+        if len(self.unread) == len(self._paths):
+            raise ImageError(f"none of the {len(self._paths)} pictures at {self._source} can be read")
 
-def read_samples(source: str, inputs: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[np.ndarray]:
-    """Return all of :class:`Samples` at once."""
-    return list(Samples(source, inputs, metadata))
+    def tell_unread(self) -> None:
+        """End the command with an error where pictures were left out."""
+        tell_unread(self.unread, len(self._paths))
 
 
 def example_inputs(
@@ -64,7 +86,12 @@ def example_inputs(
     A dynamic network gets them in the shapes that it is fastest at.
     """
     if picture is not None:
-        return dict(zip(inputs, read_samples(str(picture), inputs, metadata), strict=True))
+        samples = Samples(str(picture), inputs, metadata)
+        if len(samples) > 1:
+            raise ArgumentError(
+                f"one input is to show all of {picture}, and it takes fewer pictures", "give one picture"
+            )
+        return dict(zip(inputs, samples, strict=True))
     random = np.random.default_rng(0)
     static = {name: spec.at_opt() for name, spec in inputs.items()}
     return {

@@ -12,7 +12,7 @@ import trtnn
 from trtnn.cli.compare import trace_as
 from trtnn.cli.options import Batch, Half, Picture, Size, Weights, check_place, load_what, refuse, resized_inputs
 from trtnn.cli.program import command, log, print_line, print_note
-from trtnn.cli.samples import example_inputs, read_samples
+from trtnn.cli.samples import Samples, example_inputs
 from trtnn.cli.sources import check_exists, fill_empty, is_model, make_model, source_path
 from trtnn.cli.tables import megabytes
 from trtnn.engine.file import SUFFIXES
@@ -33,7 +33,7 @@ from trtnn.viewer.page import write_page
 def view(
     what: Annotated[str, typer.Argument(help="A checkpoint, an engine file, a model's name, or FILE.py:CLASS.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page.", show_default="beside the file, as .html")
+        Path | None, typer.Option("--output", "-o", help="The page.", show_default="in this folder, NAME.html")
     ] = None,
     against: Annotated[str | None, typer.Option(help="Another of these, to show beside it.")] = None,
     open: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -73,12 +73,14 @@ def view(
         of_engine = {"--network": network, "--layer-info": layer_info, "--times": times, "--picture": picture}
         refuse(of_engine, f"{what} is no engine")
 
+    measured: list[Samples] = []
+
     def shown() -> list[Facts]:
         with log.status(f"looking at {what}"):
             first = (
                 _engine(Path(what), network, layer_info, times, picture, runs)
                 if is_engine
-                else _network(what, weights, samples, size, batch, fp16)
+                else _network(what, weights, samples, size, batch, fp16, measured)
             )
         if against is None:
             return [first]
@@ -86,12 +88,14 @@ def view(
             second = (
                 _engine(Path(against), None, None, None, None, runs)
                 if Path(against).suffix.lower() in SUFFIXES
-                else _network(against, None, None, size, batch, fp16)
+                else _network(against, None, None, size, batch, fp16, measured)
             )
         return [_with_origin(first, what), _with_origin(second, against)]
 
     write_page(page, shown, open)
     print_line(f"{page}, {megabytes(page.stat().st_size)}")
+    for read in measured:
+        read.tell_unread()
 
 
 def _with_origin(facts: Facts, what: str) -> Facts:
@@ -99,8 +103,19 @@ def _with_origin(facts: Facts, what: str) -> Facts:
     return dataclasses.replace(facts, about={"from": what, **facts.about})
 
 
-def _network(what: str, weights: Path | None, samples: str | None, size: Any, batch: Any, fp16: bool) -> Facts:
-    """Return the facts of a network; a model that has no weights is shown without them."""
+def _network(
+    what: str,
+    weights: Path | None,
+    samples: str | None,
+    size: Any,
+    batch: Any,
+    fp16: bool,
+    measured: list[Samples],
+) -> Facts:
+    """Return the facts of a network; a model that has no weights is shown without them.
+
+    What is read of ``samples`` is added to ``measured``.
+    """
     if is_model(what) and weights is None:
         model = fill_empty(make_model(what))
         has_weights = False
@@ -111,7 +126,8 @@ def _network(what: str, weights: Path | None, samples: str | None, size: Any, ba
     if samples is not None:
         if not has_weights:
             raise ArgumentError("--samples is for a model with weights", "give its checkpoint, or --weights")
-        reports.append(model.trace(inputs).fp16_report(read_samples(samples, inputs, model.metadata)))
+        measured.append(Samples(samples, inputs, model.metadata))
+        reports.append(model.trace(inputs).fp16_report(measured[-1]))
     return model.trace(inputs, fp16=fp16).facts(reports, weights=has_weights)
 
 

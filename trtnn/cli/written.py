@@ -61,7 +61,10 @@ class ResultFolder:
             raise ArgumentError(f"{self._marker} is no regular file", "delete it, or give another folder with --output")
         for path in paths:
             if path.parent.is_dir():
-                check_writable(path)
+                try:
+                    check_writable(path)
+                except ArgumentError as error:
+                    raise ArgumentError(error.summary, "give another folder with --output") from None
         others = [] if force else [path for path in paths if os.path.lexists(path) and not self.wrote(path)]
         if others:
             files = "a file that it did not write" if len(others) == 1 else f"{len(others)} files that it did not write"

@@ -249,8 +249,9 @@ def match_categories(
         return list(range(count))
     if labels is None:
         if classes is not None and classes != len(categories):
+            count = f"{len(categories)} {'category' if len(categories) == 1 else 'categories'}"
             raise ArgumentError(
-                f"the data set has {len(categories)} categories, the detector {classes} classes, without names",
+                f"the data set has {count}, the detector {classes} classes, without names",
                 f"the data set's are {_some(categories.values())}",
                 "--names gives the detector's",
             )

@@ -116,7 +116,13 @@ def read_dataset(
         raise ArgumentError(f"there is no data set at {path}", "give a JSON file, a data.yaml, or a folder with images")
     place = path if path.is_file() else _description_in(path)
     if place is not None and place.suffix.lower() == ".json":
-        return _read_coco(place, images, measured)
+        try:
+            return _read_coco(place, images, measured)
+        except ArgumentError as error:
+            more = (
+                [] if place == path else [f"it is the one JSON file in {path}: another data set there is given itself"]
+            )
+            raise ArgumentError(error.summary, *error.details, *more) from None
     if images is not None:
         raise ArgumentError("a folder of images goes with COCO's annotations", f"{place or path} has its own")
     if place is None:

@@ -30,7 +30,8 @@ def read_frames(
         on_error: called, in order as well, with a source that cannot be read, or not to its end; the next one follows.
         max_pixels: the most that an image may have.
         threads: how many read; by default as many as there are processors, and 16 at most.
-        by_gpu: let nvImageCodec read files that are JPEGs, where it is installed: such images lie on the GPU.
+        by_gpu: let nvImageCodec read files that are JPEGs, where it is installed, as many at a time as threads wait
+            for; such images lie on the GPU.
         every_frame: take each of a live source's frames, so that who is slower than it lags more and more; else the
             newest that there is, and those that came before it meanwhile are dropped.
         check_size: raises an ImageError for the (height, width) of an image that nothing can be done with.
@@ -40,7 +41,7 @@ def read_frames(
 
     threads = min(16, os.cpu_count() or 1) if threads is None else threads
     ahead: deque[tuple[Source, Future[Frame] | None]] = deque()
-    rest, gpu = iter(sources), JpegReader() if by_gpu else None
+    rest, gpu = iter(sources), JpegReader(threads) if by_gpu else None
     with ThreadPoolExecutor(threads, "trtnn-read") as pool:
         try:
             while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -85,20 +86,41 @@ class GpuImage:
         return np.array(self._image.cpu(), dtype)
 
 
-class JpegReader:
-    """JPEGs decoded by nvImageCodec, in any threads.
+class _Asked:
+    """A file that a thread waits for."""
 
-    Where the package is missing, there is no GPU, or the first image is another one than OpenCV reads, it reads none.
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.image: GpuImage | None = None
+        self.is_done = False
+
+
+class JpegReader:
+    """JPEGs decoded by nvImageCodec, which takes as one batch those that several threads wait for.
+
+    The first thread to come decodes its file alone. Those that come meanwhile wait, and the next to decode takes all
+    of theirs. So nothing waits for a batch to fill, none is larger than there are threads, and one decoder serves all
+    of them, one call at a time. How fast this is was not measured on a GPU yet.
+
+    Where the package is missing, there is no GPU, no decoder is to be had, or the first image is another one than
+    OpenCV reads, it reads none.
+
+    Args:
+        threads: how many call :meth:`decode`. With nvImageCodec's own that work on a batch they are as many, and no
+            more than there are processors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         self._codec: Any = None
         if gpus():
             try:
                 self._codec = importlib.import_module("nvidia.nvimgcodec")
             except Exception:  # it is not installed, or does not find its libraries: each raises its own
                 self._codec = None
-        self._local, self._lock, self._is_compared = threading.local(), threading.Lock(), False
+        self._decoder: Any = None
+        self._helpers = max(1, min(threads, os.cpu_count() or 1) - 1)  # the thread that calls works with them
+        self._changed, self._waiting, self._is_busy = threading.Condition(), list[_Asked](), False
+        self._lock, self._is_compared = threading.Lock(), False
 
     def decode(self, data: bytes, size: Size, by_opencv: Callable[[], np.ndarray]) -> GpuImage | None:
         """Return the image that is in a file's bytes, or None where OpenCV has to read it.
@@ -110,24 +132,53 @@ class JpegReader:
         """
         if self._codec is None or not is_plain_jpeg(data):
             return None
-        try:
-            image = self._decoder().decode(data)
-            if image is None:
-                return None
-            image = GpuImage(image)
-        except Exception:  # of the package: what it does not decode, OpenCV may, or tells why not
-            return None
-        if image.shape != (*size, 3):
+        image = self._decode(data)
+        if image is None or image.shape != (*size, 3):
             return None
         with self._lock:
             if not self._is_compared:
-                self._is_compared = True
                 if np.abs(np.asarray(image).astype(np.int16) - by_opencv()).mean() > _CLOSE:
                     self._codec = None
+                self._is_compared = True  # not where OpenCV raised: then the next one is compared
         return None if self._codec is None else image
 
-    def _decoder(self) -> Any:
-        """Return the calling thread's own."""
-        if not hasattr(self._local, "decoder"):
-            self._local.decoder = self._codec.Decoder(max_num_cpu_threads=1, options=_AS_LIBJPEG)
-        return self._local.decoder
+    def _decode(self, data: bytes) -> GpuImage | None:
+        """Return nvImageCodec's image, or None where it has none, once this thread or another one has decoded it."""
+        asked = _Asked(data)
+        with self._changed:
+            self._waiting.append(asked)
+            self._changed.wait_for(lambda: asked.is_done or not self._is_busy)
+            if asked.is_done:
+                return asked.image
+            batch, self._waiting, self._is_busy = self._waiting, [], True
+        try:
+            for each, image in zip(batch, self._decode_batch([each.data for each in batch]), strict=True):
+                each.image = image
+        finally:
+            with self._changed:
+                for each in batch:
+                    each.is_done = True
+                self._is_busy = False
+                self._changed.notify_all()
+        return asked.image
+
+    def _decode_batch(self, batch: list[bytes]) -> list[GpuImage | None]:
+        """Return the image of each file, and None in the place of one that nvImageCodec does not decode.
+
+        Of most damaged files it says None itself; one in which it finds no image at all spoils the call for all.
+        """
+        if self._decoder is None and self._codec is not None:
+            try:
+                self._decoder = self._codec.Decoder(max_num_cpu_threads=self._helpers, options=_AS_LIBJPEG)
+            except Exception:  # of the driver: each raises its own
+                self._codec = None
+        try:
+            decoded = [] if self._decoder is None else self._decoder.decode(batch)
+            images = [None if image is None else GpuImage(image) for image in decoded]
+        except Exception:  # of the package: what it does not decode, OpenCV may, or tells why not
+            images = []
+        if len(images) == len(batch):
+            return images
+        if self._decoder is None or len(batch) == 1:
+            return [None] * len(batch)
+        return [image for data in batch for image in self._decode_batch([data])]

@@ -127,8 +127,10 @@ def find_images(
         return paths
     if path.is_dir() or candidates:
         place = f"the folder {path}" if path.is_dir() else f"what {source} matches"
-        below = ["its subfolders were left out: -r, or recursive=True, takes them too"] if subfolders(path) else []
-        details = [f"known suffixes: {' '.join(sorted(suffixes))}", *([] if recursive else below)]
+        details = [f"known suffixes: {' '.join(sorted(suffixes))}"]
+        if subfolders(path) and not recursive:
+            below = f"'{path / '**' / '*'}'"
+            details.append(f"its subfolders were left out: {below}, or -r of detect, or recursive=True, takes them too")
         raise ImageError(f"no picture in {place}", *details)
     raise ImageError(f"no picture at {source}", "it is neither a file, nor a folder, nor a glob that matches anything")
 
