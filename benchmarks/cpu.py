@@ -541,7 +541,7 @@ def suppress_candidates(name: str, folder: Path, repeat: int) -> dict:
             if classes == 1:
                 ways["torchvision"] = lambda t=tensors: torchvision.ops.nms(*t[:2], 0.45)
             kept = ways["torchvision"]().numpy()
-            if not np.array_equal(boxes[kept], ways["ours"]().boxes):
+            if not np.array_equal(kept, ways["ours"]()):
                 raise RuntimeError(f"torchvision keeps other boxes of {kind}, {classes} classes")
         for key, value in in_turn(ways, repeat).items():
             figures[f"{kind}, {classes} class{'es' * (classes > 1)}: {key} ms"] = 1e3 * value

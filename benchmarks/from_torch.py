@@ -32,15 +32,13 @@ import json
 import os
 import queue
 import runpy
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,7 +48,8 @@ import numpy as np
 sys.path.insert(1, str(Path(__file__).parents[1]))  # for what the benchmarks share
 
 from benchmarks.cpu import TARGETS, circumstances, onnx_road, peak_mb
-from benchmarks.gpu import TIMING, Task, build_onnx, engine_file, torch_timings, unpack_timing
+from benchmarks.gpu import EXPORT, TIMING, Task, build_onnx, engine_file, torch_timings, unpack_timing
+from benchmarks.processes import first_gpus, run_for
 from benchmarks.zoo import make
 from trtnn.engine.bench import milliseconds
 from trtnn.files import atomic_write
@@ -72,9 +71,8 @@ MODELS = {
         *("torchvision:mobilenet_v3_large", "torchvision:efficientnet_b0"),
     ),
 }
-LIMITS_S = {"ours": 600, "onnx": 600, "speed": 600, "export": 90, "tensorrt": 240, "torch": 180}  # of each step
+LIMITS_S = {"ours": 600, "onnx": 600, "speed": 600, "export": 120, "tensorrt": 400, "torch": 240}  # of each step
 ROADS = ("onnx", "trtnn")
-OPSET = 17  # the newest that TensorRT 8.6 reads
 TURNS = 5
 
 
@@ -187,7 +185,7 @@ def step_export(args: argparse.Namespace) -> dict:
     np.savez(numbers_file(args), images=images.numpy(), expected=expected.numpy())
     start = time.perf_counter()
     path = str(args.out / f"{args.task.model}-{args.task.batch}.onnx")
-    torch.onnx.export(module, (images,), path, dynamo=False, opset_version=OPSET)
+    torch.onnx.export(module, (images,), path, **EXPORT)
     exported = time.perf_counter()
     conversion = Conversion(module, (images,), {})
     model = conversion.execute()  # what it computes of constants is tried when it is built: TensorRT need not be here
@@ -310,25 +308,13 @@ def run_step(step: Task, args: argparse.Namespace, gpu: str | None = None) -> di
     python = args.trt_python if step.kind == "tensorrt" else sys.executable
     command = [python, __file__, args.what, "--out", str(args.out), "--step", json.dumps(step)]
     environment = os.environ if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-    with log.open("w") as file:
-        # A session of its own, so that what it starts ends with it: torch.compile has helpers.
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return {"failed": f"took more than {seconds:.0f} s"}
-        finally:
-            end(process)
+    log.unlink(missing_ok=True)
+    code = run_for(command, seconds, log, environment)
     if result.exists():
         return json.loads(result.read_text())
-    return {"failed": (log.read_text().strip().splitlines() or [f"ended with {process.returncode}"])[-1][:200]}
-
-
-def end(process: subprocess.Popen) -> None:
-    """End a process and what it started, where they still run."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if code is None:
+        return {"failed": f"took more than {seconds:.0f} s"}
+    return {"failed": (log.read_text().strip().splitlines() or [f"ended with {code}"])[-1][:200]}
 
 
 def run_here(args: argparse.Namespace) -> None:
@@ -472,11 +458,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     unknown = [model for model in args.model or () if not model.startswith(("torchvision:", "timm:"))]
     if unknown:
         parser.error(f"a model is torchvision:NAME or timm:NAME, not {unknown[0]}")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    known = visible.split(",") if visible else [str(i) for i in range(args.gpus)]
-    if not 1 <= args.gpus <= len(known):
-        parser.error(f"--gpus {args.gpus}: at least 1, and no more than CUDA_VISIBLE_DEVICES={visible} names")
-    args.gpus = known[: args.gpus]
+    args.gpus = first_gpus(parser, args.gpus)
     args.model = args.model or MODELS[args.what]
     args.aux_streams = None  # TensorRT's own choice, as build_onnx asks
     return args

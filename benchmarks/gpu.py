@@ -45,9 +45,13 @@ from trtnn.errors import ArgumentError, EngineError
 from trtnn.files import atomic_write, make_folder
 
 sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
+
+from benchmarks.processes import first_gpus
+
 SIZE_PX = 640
 TIMING = Path(__file__).parent / "timing"
 ROUNDS, RUNS = 5, 30
+EXPORT = {"dynamo": False, "opset_version": 17}  # the exporter, and the newest operators, that TensorRT 8.6 reads
 ROADS = ("onnx", "onnx-half-input", "trtnn", "trtnn-half-input")
 DEFORMABLE_ROADS = ("trtnn-plugin", "trtnn-native")
 
@@ -188,7 +192,7 @@ def task_weights(args: argparse.Namespace) -> dict:
 
 
 def task_export(args: argparse.Namespace) -> dict:
-    """The twin as ONNX, by the exporter whose files TensorRT 8 reads."""
+    """The twin as ONNX."""
     import torch
 
     start = time.perf_counter()
@@ -196,7 +200,7 @@ def task_export(args: argparse.Namespace) -> dict:
     path = str(args.out / f"{args.task.model}-{args.task.batch}.onnx")
     twin = load_twin(args)
     outputs = ["boxes", "scores"] if args.task.model.startswith("rtdetr") else ["output"]
-    torch.onnx.export(twin, (example,), path, dynamo=False, input_names=["images"], output_names=outputs)
+    torch.onnx.export(twin, (example,), path, input_names=["images"], output_names=outputs, **EXPORT)
     return {"seconds": time.perf_counter() - start}
 
 
@@ -534,11 +538,7 @@ def main() -> None:
     if args.tasks:
         run_here(args)
         return
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    known = visible.split(",") if visible else [str(i) for i in range(args.gpus)]
-    if not 1 <= args.gpus <= len(known):
-        parser.error(f"--gpus {args.gpus}: at least 1, and no more than CUDA_VISIBLE_DEVICES={visible} names")
-    args.gpus = known[: args.gpus]
+    args.gpus = first_gpus(parser, args.gpus)
     settings, file = {"level": args.level, "aux_streams": args.aux_streams}, args.out / "settings.json"
     before = json.loads(file.read_text()) if file.exists() else settings
     if before != settings:  # results do not tell them apart

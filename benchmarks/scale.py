@@ -36,7 +36,9 @@ import trtnn
 from trtnn.cuda import gpu_name
 from trtnn.examples.digits import WEIGHTS
 from trtnn.files import atomic_write
-from trtnn.vision import read_image, write_image
+from trtnn.vision import write_image
+from trtnn.vision.frames import read_frames
+from trtnn.vision.sources import file_source
 
 SIZE = (720, 1280)
 DIFFERENT = 64  # pictures, which come again and again
@@ -48,6 +50,15 @@ def pictures() -> list[np.ndarray]:
     random = np.random.default_rng(0)
     coarse = [random.integers(0, 256, (SIZE[0] // 16, SIZE[1] // 16, 3), np.uint8) for _ in range(DIFFERENT)]
     return [np.ascontiguousarray(one.repeat(16, 0).repeat(16, 1)) for one in coarse]
+
+
+def read(files: list[str]) -> Iterator[np.ndarray]:
+    """Read files as `trtnn detect` does."""
+
+    def fail(source: Any, error: Exception) -> None:
+        raise error
+
+    return (frame.image for _, frame in read_frames([file_source(Path(file)) for file in files], fail))
 
 
 def timed(detector: Any, images: Iterator[np.ndarray]) -> float:
@@ -125,7 +136,7 @@ def main() -> None:
         for file, image in zip(files, images, strict=True):
             write_image(file, image)
         listed = list(itertools.islice(itertools.cycle(files), args.pictures))
-        for count in args.gpus:
+        for count in args.gpus if {"memory", "files"} & {*args.only} else ():
             more = {} if count == 1 or args.reference else {"devices": list(range(count))}
             detector = run.detector(**more)
             if "memory" in args.only:
@@ -136,9 +147,7 @@ def main() -> None:
                     lambda detector=detector: timed(detector, itertools.islice(itertools.cycle(images), args.pictures)),
                 )
             if "files" in args.only:
-                run.add(
-                    f"files, {count} GPUs: stream", lambda detector=detector: timed(detector, map(read_image, listed))
-                )
+                run.add(f"files, {count} GPUs: stream", lambda detector=detector: timed(detector, read(listed)))
             del detector
         for count in args.gpus if "ray" in args.only else ():
             run.add(f"files, {count} GPUs: ray", lambda count=count: ray_job(run, listed, count, folder))

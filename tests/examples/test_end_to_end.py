@@ -132,13 +132,13 @@ def test_loss_falls_on_one_batch():
     pixels = images.permute(0, 3, 1, 2).float() / 255
     optimizer = train.optimizer_for(model)
     totals = []
-    for _ in range(6):
+    for _ in range(20):  # it begins to fall when the sets no longer take other places at each step
         loss = sum(recipe.loss(model, model(pixels), targets, 0.5).values())
         totals.append(loss.item())
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert totals[-1] < 0.9 * totals[0]
+    assert totals[-1] < 0.6 * totals[0]
 
 
 def test_a_picture_without_boxes_has_a_loss():
