@@ -10,6 +10,7 @@ import trtnn
 from tests.from_torch.models import images
 from tests.helpers import assert_close
 from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.from_torch.transcript import _are_same
 
 N = trtnn.Dim("n", 2, 6, 20)
 
@@ -210,3 +211,20 @@ def test_a_state_in_a_tuple_is_refused():
 
     with pytest.raises(UnsupportedError, match=r"changes itself in forward.*\n.*hidden\[0\] was a tensor and is a"):
         trtnn.from_torch(Remembers().eval(), images(2, 5, 4), verify=False)
+
+
+@pytest.mark.parametrize(
+    ("once", "again"),
+    [
+        (lambda x: (x, x + 1), lambda x: (x,)),
+        (lambda x: x, lambda x: (x, x)),
+        (lambda x: x > 0, lambda x: x),
+        (lambda x: x, lambda x: x[:1]),
+    ],
+)
+def test_calls_that_return_something_else_are_not_the_same(once, again):
+    """What a module keeps is computed anew only where a call without it returns the same."""
+    x = images(2, 3)
+    assert _are_same(once(x), once(x.clone()))
+    assert not _are_same(once(x), again(x))
+    assert not _are_same(again(x), once(x))

@@ -19,7 +19,7 @@ from trtnn.engine.calls import Call
 from trtnn.engine.inspector import EngineLayer, inspect_engine, inspect_layers, quantized_as
 from trtnn.engine.memory import device_memory
 from trtnn.engine.plan import deserialize, read_bindings
-from trtnn.engine.preflight import Place, Preflight, check_place, describe_gpus
+from trtnn.engine.preflight import NO_GPU, Place, Preflight, check_place, describe_gpus
 from trtnn.engine.refits import Refits
 from trtnn.engine.session import AttachedWorker, GraphWorker, Session
 from trtnn.engine.timing import EngineTiming, make_recorder
@@ -646,9 +646,8 @@ class Engine:
 
 def _check_bare(place: Place) -> Preflight:
     """Tell whether a plan that nothing describes will run."""
-    lacks = ("no GPU was found here; without one, model.trace().run(...) and --reference compute on the CPU",)
     what = "what a plan without trtnn's description needs: TensorRT tells where it can load it"
-    return Preflight(lacks if place.gpu == "" else (), (what,), ())
+    return Preflight((NO_GPU,) if place.gpu == "" else (), (what,), ())
 
 
 class GraphedEngine:

@@ -11,6 +11,7 @@ from trtnn.backend import INSTALL
 from trtnn.errors import ArgumentError, harmless_text, nearest
 
 AMPERE_PLUS = "ampere_plus"  # of a description: kernels for every GPU since sm80
+NO_GPU = "no GPU was found here; without one, model.trace().run(...) and --reference compute on the CPU"
 _FIRST_COMPATIBLE = 80
 _EXAMPLE = "such as sm86,driver=550,tensorrt=10.13,memory=8GB"
 _KEYS = ("driver", "memory", *INSTALL)
@@ -163,7 +164,7 @@ def _check_gpu(
     if place.gpu is None:
         unknown.append(f"the GPU {place.where}: it needs one {describe_gpus(description)}")
     elif not place.gpu:
-        problems.append("no GPU was found here; without one, model.trace().run(...) and --reference compute on the CPU")
+        problems.append(NO_GPU)
     elif not runs_on(description, place.gpu):
         problems.append(f"the GPU {place.where} is {place.gpu}: build it again for this one")
         if description["backend"] == "tensorrt_rtx":

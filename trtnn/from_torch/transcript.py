@@ -236,8 +236,11 @@ class Transcript:
 
 def _are_same(result: Any, other: Any) -> bool:
     """Whether two calls gave the same numbers."""
-    pairs = zip(tensors_in(result), tensors_in(other), strict=False)
-    return all(a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True) for a, b in pairs)
+    mine, yours = list(tensors_in(result)), list(tensors_in(other))
+    return len(mine) == len(yours) and all(
+        a.dtype == b.dtype and a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True)
+        for a, b in zip(mine, yours, strict=True)
+    )
 
 
 def _given(step: Step) -> list[Value]:
