@@ -11,8 +11,8 @@ what it measured. Peers that are not installed are named and left out.
              the engine's CUDA graph alone, the CPU's way around the same engine, and OpenCV with torchvision.ops.nms
              around it. YOLOv5s has random weights and thousands of candidates, the digits' YOLOv5n a few.
   batch      the same of 8 pictures
-  stream     2,000 pictures that lie decoded in memory: beside the engine's own pictures a second; and as JPEG files,
-             read as trtnn detect reads them: beside reading them alone
+  stream     some 2,000 pictures that lie decoded in memory: beside the engine's own pictures a second; and as JPEG
+             files, read as trtnn detect reads them: beside reading them alone
   threads    8 threads with a Detector each, and with one for all: whether they find what one finds alone, and how fast
   memory     10,000 pictures of random sizes: the GPU's memory before and after
   torch      the picture through OpenCV's letterbox, a compiled torch twin in fp16, and torchvision.ops.nms (a minute);
@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import importlib
 import itertools
 import json
@@ -425,13 +426,34 @@ def rate_of(pictures: Callable[[int], Iterable[Any]], count: int, times: int = 3
     return median(rates)
 
 
+def busy(steps: Any, run: Callable[[], Any]) -> dict[str, float]:
+    """The part of a run that each step was under way, in %: of finish, which waits for the GPU, all is best."""
+    spent: dict[str, float] = {"prepare": 0.0, "compute": 0.0, "finish": 0.0}
+
+    def timed(name: str, step: Callable[..., Any], *given: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return step(*given)
+        finally:
+            spent[name] += time.perf_counter() - start
+
+    for name in spent:
+        setattr(steps, name, functools.partial(timed, name, getattr(steps, name)))
+    start = time.perf_counter()
+    run()
+    took = time.perf_counter() - start
+    for name in spent:
+        delattr(steps, name)
+    return {name: 100 * seconds / took for name, seconds in spent.items()}
+
+
 def part_stream(rows: Rows, args: argparse.Namespace) -> None:
     from trtnn import Detector
     from trtnn.vision import write_image
     from trtnn.vision.frames import read_frames
     from trtnn.vision.sources import file_source
 
-    count, image = 2000, noise(*PICTURE)
+    count, image = 2000 // args.batch * args.batch, noise(*PICTURE)  # a last batch of fewer needs a graph of its own
     pictures = [image.copy() for _ in range(64)]
     folder = make_folder(args.engines / "jpeg")
     sources = [file_source(folder / f"{index}.jpg") for index in range(64)]
@@ -450,6 +472,7 @@ def part_stream(rows: Rows, args: argparse.Namespace) -> None:
     for reader, by_gpu in readers.items():
         rate = rate_of(lambda count: read(count, by_gpu), count, 1)  # noqa: B023
         rows.add("stream", f"JPEG files of 1280 x 720, by {reader}: read alone", rate, "pictures/s")
+
     for name in args.models:
         engine = engine_of(args, name, args.batch)
         alone = args.batch / graph_of(engine) * 1000
@@ -463,6 +486,8 @@ def part_stream(rows: Rows, args: argparse.Namespace) -> None:
         rate = rate_of(stream, count)
         rows.add("stream", f"{name}, batch {args.batch}: Detector.stream", rate, "pictures/s")
         rows.add("stream", f"{name}, batch {args.batch}: of the engine's own", 100 * rate / alone, "%")
+        for step, part in busy(detector._steps, lambda: list(stream(count))).items():
+            rows.add("stream", f"{name}, batch {args.batch}: {step} is under way", part, "%")
         for reader, by_gpu in readers.items():
             rate = rate_of(lambda count: detector.stream(read(count, by_gpu)), count, 1)  # noqa: B023
             what = f"{name}, batch {args.batch}: Detector.stream of JPEG files by {reader}"

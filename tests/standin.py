@@ -307,6 +307,12 @@ class Lane:
     def wait_for(self, stream: int) -> None:
         self.log.append(("wait for", stream))
 
+    def mark(self, stream: int) -> None:
+        pass
+
+    def wait_marked(self) -> None:
+        pass
+
     def synchronize(self) -> None:
         self.log.append(("synchronize",))
 

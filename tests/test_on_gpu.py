@@ -20,7 +20,7 @@ from trtnn import Detector, Dim, Input
 from trtnn import functional as F
 from trtnn.dtypes import float16, float32
 from trtnn.engine import lane, staging
-from trtnn.errors import ArgumentError, DTypeError, EngineError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, EngineError, ImageError, ShapeError
 from trtnn.on_gpu import OnGpu, _Batch, why_not
 from trtnn.vision import gpu_postprocessing
 
@@ -395,6 +395,24 @@ def test_a_batch_that_failed_is_not_used_again(engine_of, log, monkeypatch):
         changed.setattr(Lane, "synchronize", lambda self: (_ for _ in ()).throw(EngineError("the work failed")))
         assert message_of(EngineError, detector, pictures(1)) == "the work failed"
     check_same(detector(pictures(1)), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_bytes_are_there_before_the_network_runs(engine_of, monkeypatch, threads):
+    for name, value in (("_THREADS", threads), ("_MANY_BYTES", 1), ("_CHUNK_BYTES", 3000)):
+        monkeypatch.setattr(staging, name, value)
+    gpu, expected = both(engine_of(yolov5), pictures(11), pipeline="yolov5", confidence=0.5)
+    assert sum(map(len, expected)) > 20
+    check_same(list(gpu.stream(iter(pictures(11) * 3))), expected * 3)
+
+
+def test_images_are_left_alone_when_what_is_said_of_them_is_an_error(engine_of, monkeypatch):
+    """Threads that still copy some stop before it is raised."""
+    detector, stopped = Detector(engine_of(yolov5, batch=1), pipeline="yolov5"), []
+    monkeypatch.setattr(staging.Staging, "stop", lambda _: stopped.append(True))
+    monkeypatch.setattr(trtnn.on_gpu.GpuPreprocessing, "describe", lambda *_: (_ for _ in ()).throw(ImageError("long")))
+    assert message_of(ImageError, detector, pictures(1)) == "long"
+    assert len(stopped) == 1
 
 
 def test_the_lane_that_stands_in_has_the_methods_of_the_real_one():

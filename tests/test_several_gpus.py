@@ -1,8 +1,11 @@
 """Batches over several processes, each with a network on the CPU, held against a Detector in this one."""
 
+import contextlib
 import gc
+import signal
 import threading
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import Pipe
 from multiprocessing.shared_memory import SharedMemory
@@ -17,8 +20,8 @@ from tests.helpers import ONE_TARGET, message_of
 from trtnn import Detector, models
 from trtnn.errors import ArgumentError, EngineError
 from trtnn.examples.digits import PICTURE, WEIGHTS
-from trtnn.several_gpus import VISIBLE, SeveralGpus, _Slot, _Warnings
-from trtnn.vision import read_image
+from trtnn.several_gpus import UNDER_WAY, VISIBLE, Place, SeveralGpus, _Slot, _Warnings
+from trtnn.vision import Detections, read_image
 from trtnn.vision.stream import call, stream
 
 INPUTS = {"images": (2, 3, 96, 96)}
@@ -54,7 +57,81 @@ def check(found, expected):
 def test_all_find_the_same_in_order(way, images, expected):
     check(call(way, images), expected)
     check(list(stream(way, iter(images * 3))), expected * 3)
-    assert way.in_flight == 6
+    assert way.in_flight == 8
+
+
+def test_memory_is_given_back_once_what_was_found_is_read(way, images, expected, monkeypatch):
+    give_back = trtnn.several_gpus._Worker.give_back
+
+    def wiped(worker, slot, copies):
+        slot.memory.buf[:] = bytes(slot.memory.size)
+        give_back(worker, slot, copies)
+
+    monkeypatch.setattr(trtnn.several_gpus._Worker, "give_back", wiped)
+    check(list(stream(way, iter(images * 3))), expected * 3)
+
+
+def test_memory_of_batches_that_nobody_waits_for_is_used_again(way, images, expected):
+    for _ in range(8):
+        found = stream(way, iter(images * 3))
+        next(found)
+        found.close()
+        way.compute(way.prepare(images[:1], 0))  # sent
+        with pytest.raises(trtnn.errors.ShapeError):
+            way.prepare([images[0], images[0][0]], 0)
+        way.prepare(images[:1], 0)  # not sent
+    assert max(len(worker._slots) for worker in way._workers) <= 3 * UNDER_WAY
+    check(list(stream(way, iter(images * 3))), expected * 3)
+
+
+def test_memory_is_not_used_again_while_it_is_copied_to(images):
+    copiers, may_end = ThreadPoolExecutor(1), threading.Event()
+    worker = SimpleNamespace(_idle=[], give_back=None)
+    slot = _Slot(0, copiers)
+    worker.slot = lambda: slot
+    worker.give_back = lambda *given: trtnn.several_gpus._Worker.give_back(worker, *given)
+    copiers.submit(may_end.wait, 30)
+    batch = trtnn.several_gpus._Batch(worker, images[:3])
+    copies = batch._copies
+    threading.Thread(target=lambda: (not worker._idle) and may_end.set()).start()
+    del batch
+    assert worker._idle == [slot]
+    assert all(copy.done() for copy in copies)
+    slot.close()
+
+
+def test_memory_that_could_not_be_had_is_asked_for_again(way, images, expected, monkeypatch):
+    def fail(slot, images):
+        raise OSError("no space left on device")
+
+    for _ in way._workers:  # so that there is some
+        way.finish(way.compute(way.prepare(images[:1], 0)))
+    count = sum(len(worker._slots) for worker in way._workers)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Slot, "fill", fail)
+        for _ in range(5):
+            with pytest.raises(OSError, match="no space left"):
+                way.prepare(images[:1], 0)
+    assert sum(len(worker._slots) for worker in way._workers) == count
+    check(list(stream(way, iter(images))), expected)
+
+
+def test_an_error_that_is_forgotten_holds_no_way(images):
+    worker = SimpleNamespace(_idle=[], warnings=_Warnings(), give_back=lambda *given: None)
+    worker.slot = lambda: _Slot(0, ThreadPoolExecutor(1))
+    gc.disable()
+    try:
+        batch = trtnn.several_gpus._Batch(worker, images[:1])
+        wait(batch._copies)
+        trtnn.several_gpus._answer(batch, trtnn.errors.EngineError("it failed"))
+        with contextlib.suppress(trtnn.errors.EngineError):
+            batch.receive()
+        gone = weakref.ref(batch)
+        batch._slot.close()
+        del batch
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_batches_go_to_the_processes_in_turn(way, images, expected):
@@ -88,7 +165,7 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
         def finish(self, images):
             if len(images) == 3:
                 raise Unsendable(1, 2)
-            return [image.shape for image in images]
+            return [Detections([[0, 0, width, height]], [1], [0]) for height, width, _ in map(np.shape, images)]
 
     monkeypatch.setattr(trtnn.gpu_worker, "make_detector", lambda **_: SimpleNamespace(_steps=Steps()))
     here, there = Pipe()
@@ -103,16 +180,50 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
             message, copies = slot.fill(images[:count])
             wait(copies)
             here.send(message)
-            answers.append(here.recv()[0])
+            answer, _ = here.recv()
+            answers.append(answer if isinstance(answer, Exception) else slot.found(answer))
     finally:
         here.close()
         thread.join()
         slot.close()
-    assert answers[0] == answers[3] == [image.shape for image in images[:2]]
+    sizes = [image.shape[:2] for image in images[:2]]
+    for found in answers[0], answers[3]:
+        assert [one.boxes.tolist() for one in found] == [[[0, 0, width, height]] for height, width in sizes]
     assert isinstance(answers[1], ArgumentError)
     assert "not this one" in str(answers[1])
     assert isinstance(answers[2], EngineError)
     assert "Unsendable: 1 and 2" in str(answers[2])
+
+
+def test_what_is_found_comes_through_the_memory_of_the_images_as_far_as_there_is_room(monkeypatch):
+    """Also where another batch's images lie there again before anybody looks at it."""
+    rng = np.random.default_rng(0)
+    counts, steps = [40, 0, 7], SimpleNamespace(prepare=lambda images, first: images, compute=lambda images: images)
+    found = [Detections(rng.random((n, 4)), rng.random(n), rng.integers(0, 9, n)) for n in counts]
+    steps.finish = lambda images: found
+    monkeypatch.setattr(trtnn.several_gpus, "_GRAIN_BYTES", 1)
+    for size, there in ((4096, ["boxes", "scores", "classes"]), (900, ["boxes"]), (300, ["scores"]), (1, [])):
+        slot, way = _Slot(0, ThreadPoolExecutor(1)), trtnn.gpu_worker._Messages(steps)
+        try:
+            message, copies = slot.fill([np.zeros((1400, 1, 3), np.uint8)] * 3)
+            wait(copies)
+            cut = Cut(slot.memory, size)
+            monkeypatch.setattr(trtnn.gpu_worker, "_attached", lambda name, cut=cut: cut)
+            (answer,) = way.finish(way.compute(way.prepare([message], 0)))
+            assert [name for name, column in answer[1].items() if isinstance(column, Place)] == there
+            back = slot.found(answer)
+            slot.memory.buf[:] = bytes(slot.memory.size)
+            check(back, found)
+        finally:
+            way._views._memories.clear()
+            slot.close()
+
+
+class Cut:
+    """The beginning of shared memory."""
+
+    def __init__(self, memory, size):
+        self.buf, self.name, self.size = memory.buf, memory.name, size
 
 
 def test_every_image_of_a_batch_is_copied():
@@ -168,6 +279,12 @@ def test_a_warning_that_is_an_error_is_the_batch_s(images, expected):
         with pytest.raises(UserWarning, match="7 of 9"):
             way.finish(batch)
     check(call(way, images), expected)  # and the next goes on
+
+
+def test_an_interruption_is_the_first_process_s_own_affair(way, images, expected):
+    for worker in way._workers:
+        worker._process.send_signal(signal.SIGINT)
+    check(call(way, images), expected)
 
 
 def test_a_process_that_ends(images):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import pickle
+import signal
 import sys
 import warnings
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Client, Connection
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from trtnn.cuda import call, gpus, use_first_gpu
 from trtnn.detector import Detector
 from trtnn.engine.engine import Engine
 from trtnn.errors import EngineError
-from trtnn.several_gpus import KEY, UNDER_WAY, Told
+from trtnn.several_gpus import KEY, UNDER_WAY, Message, Place, Told
+from trtnn.vision.detections import Packed, pack
+from trtnn.vision.stream import Steps, stream
 
 
 def make_detector(engine: str | None = None, weights: str | None = None, **options: Any) -> Detector:
@@ -35,7 +38,7 @@ class _Views:
     def __init__(self) -> None:
         self._memories: dict[int, SharedMemory] = {}
 
-    def images(self, slot: int, name: str, places: Sequence[tuple[int, tuple[int, ...]]]) -> list[np.ndarray]:
+    def of(self, slot: int, name: str) -> SharedMemory:
         memory = self._memories.get(slot)
         if memory is None or memory.name != name:
             if memory is not None:  # it was too small for this batch, and nobody looks at it any more
@@ -44,7 +47,7 @@ class _Views:
                     memory.close()
             memory = self._memories[slot] = _attached(name)
             _lock_pages(memory)
-        return [np.ndarray(shape, np.uint8, memory.buf, start) for start, shape in places]
+        return memory
 
 
 def _attached(name: str) -> SharedMemory:
@@ -87,28 +90,83 @@ def serve(connection: Connection) -> None:
 def _serve(connection: Connection, caught: list[warnings.WarningMessage]) -> None:
     try:
         detector = make_detector(**connection.recv())
-        steps, views = detector._steps, _Views()
+        steps = detector._steps
     except BaseException as error:
         connection.send((_sendable(error), _taken(caught)))
         return
     connection.send((None, _taken(caught)))
-    under_way: deque[Any] = deque()
-    while True:
-        while len(under_way) < UNDER_WAY and (not under_way or connection.poll()):
-            try:
-                message = connection.recv()
-            except EOFError:  # the other process is gone
-                return
-            try:
-                under_way.append(steps.compute(steps.prepare(views.images(*message), 0)))
-            except Exception as error:
-                under_way.append(_sendable(error))
-        begun = under_way.popleft()
-        try:
-            answer = begun if isinstance(begun, BaseException) else steps.finish(begun)
-        except Exception as error:
-            answer = _sendable(error)
+    for answer in stream(_Messages(steps), _received(connection)):
         connection.send((answer, _taken(caught)))
+
+
+def _received(connection: Connection) -> Iterator[Message]:
+    """Yield what the other process sends, until it is gone."""
+    with contextlib.suppress(EOFError):
+        while True:
+            yield connection.recv()
+
+
+_Step = TypeVar("_Step", bound=Callable[..., Any])
+
+
+def _tried(step: _Step) -> _Step:
+    """Return a step that gives an error that can be sent in the place of a batch that failed, in it or before."""
+
+    @functools.wraps(step)
+    def tried(self: Any, batch: Any, *more: Any) -> Any:
+        if isinstance(batch, BaseException):
+            return batch
+        try:
+            return step(self, batch, *more)
+        except Exception as error:
+            return _sendable(error)
+
+    return cast(_Step, tried)
+
+
+class _Messages:
+    """The steps of batches that come as messages: each is a stream's one image.
+
+    What is found goes back where the images were, if there is room: that takes less than to send it.
+
+    Args:
+        steps: of the detector.
+    """
+
+    batch, in_flight = 1, UNDER_WAY
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps, self._views = steps, _Views()
+
+    @_tried
+    def prepare(self, images: Sequence[Message], first: int) -> Any:
+        """Begin the batch of one message."""
+        ((slot, name, places),) = images
+        memory = self._views.of(slot, name)
+        views = [np.ndarray(shape, np.uint8, memory.buf, start) for start, shape in places]
+        return memory, self._steps.prepare(views, 0)
+
+    @_tried
+    def compute(self, prepared: Any) -> Any:
+        """Run the network."""
+        memory, batch = prepared
+        return memory, self._steps.compute(batch)
+
+    def finish(self, computed: Any) -> list[Any]:
+        """Return the one answer."""
+        return [self._answer(computed)]
+
+    @_tried
+    def _answer(self, computed: Any) -> Packed:
+        memory, batch = computed
+        counts, columns = pack(self._steps.finish(batch))
+        end = 0
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray) and end + column.nbytes <= memory.size:
+                np.ndarray(column.shape, column.dtype, memory.buf, end)[...] = column
+                columns[name] = Place(end, column.shape, column.dtype.str)
+                end += -(-column.nbytes // 16) * 16
+        return counts, columns
 
 
 def _taken(caught: list[warnings.WarningMessage]) -> list[Told]:
@@ -131,5 +189,6 @@ def _sendable(error: BaseException) -> BaseException:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the other process, with which this one ends
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         serve(Client(sys.argv[1], authkey=os.environ.pop(KEY).encode()))

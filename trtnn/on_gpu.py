@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.engine.engine import Engine
 from trtnn.engine.lane import Lane
 from trtnn.engine.staging import Staging
+from trtnn.errors import EngineError
 from trtnn.image_network import ImageNetwork
 from trtnn.kernels import INSTALL, is_ready, kernels
 from trtnn.vision.detections import Detections
@@ -92,7 +95,7 @@ class OnGpu:
                 return batch
 
     def compute(self, prepared: _Batch) -> _Batch:
-        """Put all the work on the batch's stream."""
+        """Put all the work on the batch's stream, once its images are on their way."""
         prepared.run()
         return prepared
 
@@ -105,6 +108,13 @@ class OnGpu:
     def _count(self, images: int) -> int:
         """Return how many images the network takes for a batch: powers of two below the most, so that sizes are few."""
         return min(self.network.taken(1 << (images - 1).bit_length()), self.network.taken(self.batch))
+
+
+def _leave(lane: Lane, staging: Staging) -> None:
+    """Wait until nothing of a batch is under way."""
+    with suppress(EngineError):
+        lane.enter()
+        staging.stop()
 
 
 class _Batch:
@@ -155,6 +165,8 @@ class _Batch:
         self._thread = 0  # in which it was begun
         self._has_run = False
         self._staging = Staging(lane)
+        # A batch that nobody waits for: what the GPU reads and writes goes behind that.
+        weakref.finalize(self, _leave, lane, self._staging).atexit = False
         self._pixels: list[Pixels] = []  # what was described last
         self._placements: list[Placement] = []
         self._owners: list[Any] = []
@@ -189,23 +201,32 @@ class _Batch:
                 lane.wait_for(there.stream)
             pixels.append(there.pixels)
             owners.append(there.owner)
-        if host:
-            for place, array, address in zip(places, host, self._staging.upload(host), strict=True):
+        self._owners = [*owners, *host]
+        try:
+            addresses = self._staging.upload(host) if host else []
+            for place, array, address in zip(places, host, addresses, strict=True):
                 height, width, _ = array.shape
                 pixels[place] = Pixels(address, height, width, 3 * width)
-        self._owners = [*owners, *host]
+            self._describe(pixels)
+        except BaseException:
+            self._staging.stop()
+            raise
+
+    def _describe(self, pixels: list[Pixels]) -> None:
+        """Say on the GPU where images lie."""
         if pixels != self._pixels:  # what is said of them is there already where nothing changed
             self._pixels = []
             self._described[:] = 0  # behind the images is one of no size: all of its canvas is the fill
             self._placements = self._preprocessing.describe(pixels, self._images)
             describe(self._placements, self._places)
-            lane.upload(self._described_at, self._described)
+            self._lane.upload(self._described_at, self._described)
             self._pixels = pixels
 
     def run(self) -> None:
         """Put the work on the stream: at first piece by piece, and from the second time on as one graph."""
         lane = self._lane
         self._enter()
+        self._staging.wait()
         if self._has_run and self._graph is None:
             self._graph = CapturedGraph(self._enqueue)
         if self._graph is None:  # TensorRT finishes its set-up in the first run, which cannot be captured

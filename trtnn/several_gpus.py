@@ -20,31 +20,41 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.vision.detections import Detections
+from trtnn.threads import is_own
+from trtnn.vision.detections import Detections, Packed, unpack
 from trtnn.vision.images import check_images
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-UNDER_WAY = 3  # batches of one process: one going up, one computed, one coming back
+UNDER_WAY = 4  # batches of one process: one copied there, one going up, one computed, one coming back
 KEY = "TRTNN_WORKER_KEY"
 _START_S = 120.0  # to import, load an engine and answer
 _GRAIN_BYTES = 1 << 22  # shared memory grows by as many
-_COPIERS = 8  # threads, which several batches share; more wait for each other
-_SHARES = 4  # of a batch, each copied by one of them
+_SHARES = 4  # of a batch, each copied by a thread; there are as many threads for each GPU
 
 
 # The number of a slot, its shared memory's name, and where each image lies, in its shape.
-_Message = tuple[int, str, list[tuple[int, tuple[int, ...]]]]
+Message = tuple[int, str, list[tuple[int, tuple[int, ...]]]]
+
+
+class Place(NamedTuple):
+    """Where an array of an answer lies in the shared memory of its batch."""
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
 # A warning: its text, category, file and line.
 Told = tuple[str, type[Warning], str, int]
 
@@ -69,7 +79,7 @@ class SeveralGpus:
             raise ArgumentError(f"devices are a list of the indices of GPUs, each once, not {devices!r}")
         self.batch = batch
         self.in_flight = UNDER_WAY * len(devices)
-        self._copiers = ThreadPoolExecutor(_COPIERS, "trtnn-copy")
+        self._copiers = ThreadPoolExecutor(_SHARES * len(devices), "trtnn-copy")
         told = _Warnings()
         self._workers = [_Worker(make, device, self._copiers, told) for device in devices]
         for worker in self._workers:
@@ -87,7 +97,7 @@ class SeveralGpus:
 
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to where the process whose turn it is finds them."""
-        checked = [check_images([image], index)[0] for index, image in enumerate(images, first)]
+        checked = check_images(images, first)
         with self._lock:
             worker = next(self._turns)
         return _Batch(worker, checked)
@@ -121,7 +131,14 @@ class _Batch:
 
     def __init__(self, worker: _Worker, images: Sequence[np.ndarray]) -> None:
         self._worker, self._slot = worker, worker.slot()
-        self._message, self._copies = self._slot.fill(images)
+        try:
+            self._message, self._copies = self._slot.fill(images)
+        except BaseException:
+            worker.give_back(self._slot, ())
+            raise
+        # Of one that failed, or whose stream was closed, too.
+        self._give_back = weakref.finalize(self, worker.give_back, self._slot, self._copies)
+        self._give_back.atexit = False
         self.answered = threading.Event()
         self.answer: Any = None
         self.told: Sequence[Told] = ()
@@ -129,15 +146,20 @@ class _Batch:
     def send(self) -> None:
         for copy in self._copies:
             copy.result()
+        self._copies.clear()
         self._worker.send(self, self._message)
 
     def receive(self) -> list[Detections]:
         self.answered.wait()
-        self._worker.give_back(self._slot)
-        self._worker.warnings.tell(self.told)
-        if isinstance(self.answer, BaseException):
-            raise self.answer
-        return self.answer
+        answer, self.answer = self.answer, None
+        try:
+            self._worker.warnings.tell(self.told)
+            if isinstance(answer, BaseException):
+                raise answer
+            return self._slot.found(answer)
+        finally:
+            del answer  # an error that is raised would hold itself by its traceback
+            self._give_back()
 
 
 class _Slot:
@@ -147,7 +169,7 @@ class _Slot:
         self._number, self._copiers = number, copiers
         self.memory: SharedMemory | None = None
 
-    def fill(self, images: Sequence[np.ndarray]) -> tuple[_Message, list[Future[None]]]:
+    def fill(self, images: Sequence[np.ndarray]) -> tuple[Message, list[Future[None]]]:
         """Begin to copy images into the memory; return what tells the process of them, and the copies."""
         starts = [0, *itertools.accumulate(-(-image.nbytes // 256) * 256 for image in images)]
         if self.memory is None or self.memory.size < starts[-1]:
@@ -164,11 +186,24 @@ class _Slot:
         copies = [self._copiers.submit(copy, share) for share in range(min(_SHARES, len(images)))]
         return (self._number, memory.name, places), copies
 
+    def found(self, answer: Packed) -> list[Detections]:
+        """Return the detections of an answer, whose arrays lie in the memory where there was room."""
+        counts, columns = answer
+        assert self.memory is not None
+        buffer = self.memory.buf
+        there = {
+            name: np.ndarray(column.shape, column.dtype, buffer, column.start) if isinstance(column, Place) else column
+            for name, column in columns.items()
+        }
+        return unpack((counts, there))
+
     def close(self) -> None:
         memory, self.memory = self.memory, None
         if memory is not None:
-            memory.close()
-            memory.unlink()
+            try:
+                memory.close()
+            finally:
+                memory.unlink()
 
 
 class _Worker:
@@ -197,7 +232,8 @@ class _Worker:
         )
         self._make = dict(make)
         self._sent: deque[_Batch] = deque()
-        self._idle: list[_Slot] = []
+        self._idle: list[_Slot] = []  # threads take from it and give back
+        self._numbers = itertools.count()
         self._slots: list[_Slot] = []
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -244,13 +280,14 @@ class _Worker:
 
     def slot(self) -> _Slot:
         """Return memory for a batch."""
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-            self._slots.append(_Slot(len(self._slots), self._copiers))
-            return self._slots[-1]
+        try:
+            return self._idle.pop()
+        except IndexError:  # all of it is under way
+            slot = _Slot(next(self._numbers), self._copiers)
+            self._slots.append(slot)
+            return slot
 
-    def send(self, batch: _Batch, message: _Message) -> None:
+    def send(self, batch: _Batch, message: Message) -> None:
         """Tell the process of a batch whose images are in its memory."""
         assert self._connection is not None
         with self._lock:  # answers come in the order of what was sent
@@ -258,12 +295,14 @@ class _Worker:
             try:
                 self._connection.send(message)
             except OSError:
-                self._sent.remove(batch)
+                with contextlib.suppress(ValueError):  # it was answered that the process has ended
+                    self._sent.remove(batch)
                 raise _ended(self.device) from None
 
-    def give_back(self, slot: _Slot) -> None:
-        """Take the memory of a batch that is done."""
-        with self._lock:
+    def give_back(self, slot: _Slot, copies: Sequence[Future[None]]) -> None:
+        """Take the memory of a batch that is done, or that nobody waits for any more, once nothing writes there."""
+        if not is_own("copy") or all(copy.done() for copy in copies):
+            wait(copies)
             self._idle.append(slot)
 
 
@@ -272,9 +311,10 @@ def _listen(connection: Connection, sent: deque[_Batch], device: int) -> None:
     while True:
         try:
             answer, told = connection.recv()
-        except (EOFError, OSError):
+        except Exception as error:
+            is_end = isinstance(error, (EOFError, OSError))
             while sent:
-                _answer(sent.popleft(), _ended(device))
+                _answer(sent.popleft(), _ended(device) if is_end else error)
             return
         _answer(sent.popleft(), answer, told)
 
@@ -293,4 +333,5 @@ def _end(process: subprocess.Popen, listener: Listener, slots: Sequence[_Slot]) 
     process.wait()
     listener.close()
     for slot in slots:
-        slot.close()
+        with contextlib.suppress(BufferError):  # somebody looks at it
+            slot.close()

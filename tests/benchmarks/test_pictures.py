@@ -60,3 +60,22 @@ def test_a_prediction_has_as_many_candidates_as_it_says(count):
     rows = pictures.prediction(count, 1000)
     best = (rows[0, :, 5:] * rows[0, :, 4:5]).max(1)
     assert (best > 0.25).sum() == count
+
+
+def test_steps_are_timed_and_left_as_they_were():
+    class Steps:
+        def prepare(self, images, first):
+            return [images, first]
+
+        def compute(self, prepared):
+            return [*prepared, 3]
+
+        def finish(self, computed):
+            return [*computed, 4]
+
+    steps, found = Steps(), []
+    parts = pictures.busy(steps, lambda: found.extend(steps.finish(steps.compute(steps.prepare(1, 2)))))
+    assert found == [1, 2, 3, 4]
+    assert list(parts) == ["prepare", "compute", "finish"]
+    assert 0 < sum(parts.values()) <= 100
+    assert vars(steps) == {}

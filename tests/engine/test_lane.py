@@ -49,6 +49,14 @@ def test_it_waits_for_another_stream_by_an_event(driver):
     assert driver.calls == [("cuStreamQuery", 8)]
 
 
+def test_it_is_waited_for_how_far_another_stream_went(driver):
+    lane = Lane()
+    driver.calls.clear()
+    lane.mark(8)
+    lane.wait_marked()
+    assert driver.calls == [("cuEventRecord", 4, 8), ("cuEventSynchronize", 4)]
+
+
 def test_what_nobody_holds_is_freed_once_the_stream_is_done(driver):
     lane = Lane()
     first, second, pinned = lane.allocate(8), lane.allocate(16), lane.pinned(8).ctypes.data

@@ -1,5 +1,7 @@
 import json
+import pickle
 import sys
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from tests.helpers import message_of
 from trtnn.errors import ArgumentError, BackendError, ShapeError
 from trtnn.vision import Detection, Detections, Masks, Placement, corners_of
+from trtnn.vision.detections import pack, unpack
 
 
 @pytest.fixture
@@ -160,3 +163,34 @@ def test_supervision_gets_masks_points_and_corners(three, monkeypatch):
 )
 def test_more_than_boxes_must_fit_them(more, words):
     assert words in message_of(ShapeError, Detections, np.zeros((2, 4)), [0, 0], [0, 0], **more)
+
+
+@pytest.mark.parametrize("more", [(), ("masks",), ("keypoints",), ("rotated",)])
+def test_those_of_several_images_go_packed_and_come_back(more):
+    """With types, shapes and memory of their own, whatever the task; an image may have none."""
+    rng = np.random.default_rng(0)
+    made = {
+        "masks": lambda n: rng.integers(0, 2, (n, 20, 30)).astype(bool),
+        "keypoints": lambda n: rng.random((n, 17, 3)),
+        "rotated": lambda n: rng.random((n, 5)),
+    }
+    found = [
+        Detections(rng.random((n, 4)), rng.random(n), rng.integers(0, 9, n), **{name: made[name](n) for name in more})
+        for n in (3, 0, 1, 7)
+    ]
+    counts, columns = pack(found)
+    back = unpack(pickle.loads(pickle.dumps((counts, columns))))
+    assert len(back) == len(found)
+    for one, other in zip(back, found, strict=True):
+        for field in fields(Detections):
+            value, expected = getattr(one, field.name), getattr(other, field.name)
+            assert type(value) is type(expected)
+            if expected is not None:
+                np.testing.assert_array_equal(value, expected)
+        assert one.boxes.dtype == np.float32
+        assert one.classes.dtype == np.int64
+        assert one.boxes.flags.owndata
+    assert unpack(pack([])) == []
+    one, *_ = unpack((counts, columns))
+    one.boxes[:] = -1  # whoever changes one changes no other, and not what it was made of
+    np.testing.assert_array_equal(columns["boxes"][:3], found[0].boxes)

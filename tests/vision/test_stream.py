@@ -1,7 +1,12 @@
 """Batches under way: their order, how many there are, and what becomes of errors."""
 
+import contextlib
+import gc
 import itertools
+import subprocess
+import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -127,9 +132,91 @@ def test_an_error_comes_in_its_turn(place):
     assert threads() == []
 
 
+@pytest.mark.parametrize("place", ["prepare", "compute", "finish"])
+def test_an_error_that_is_forgotten_holds_no_batch(place):
+    """By counting: the garbage collector would free what lies on a GPU in any thread, also in one that captures."""
+
+    class Images(list):
+        pass
+
+    class Broken(Numbers):
+        def prepare(self, images, first):
+            images = Images(images)
+            held.append(weakref.ref(images))
+            return super().prepare(images, first)
+
+        def step(self, name, images):
+            if name == place:
+                raise ValueError
+            return images
+
+    held = []
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            list(stream(Broken(2), range(20)))
+        assert [batch() for batch in held] == [None] * len(held) != []
+    finally:
+        gc.enable()
+
+
+def test_python_ends_while_a_stream_is_open():
+    program = """
+import itertools
+from tests.vision.test_stream import Numbers, stream
+found = stream(Numbers(), itertools.count())
+print(next(found).classes)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[0]\n", "")
+
+
 def test_errors_before_others_are_told_first():
     found = stream(Numbers(1), iter([0, 1, None]))
     assert next(found).classes.tolist() == [0]
     assert next(found).classes.tolist() == [1]
     with pytest.raises(TypeError):
         next(found)
+
+
+def test_who_holds_a_stream_of_his_own_images_is_freed_with_it():
+    class Application:
+        def __init__(self):
+            self.found = stream(Numbers(1), self.frames())
+
+        def frames(self):
+            while self is not None:
+                yield 0
+
+    application = Application()
+    next(application.found)
+    gone = weakref.ref(application)
+    del application
+    gc.collect()
+    assert gone() is None
+    assert threads() == []
+
+
+def test_the_garbage_collector_may_close_a_stream_in_a_thread_of_its_own():
+    """There it waits for none of the others, which may wait for this one."""
+    given, closed = threading.Event(), []
+
+    class Closes(Numbers):
+        def finish(self, images):
+            if images[0] == 1:
+                given.wait(30)
+                try:
+                    found.close()
+                    closed.append(None)
+                except RuntimeError as error:
+                    closed.append(error)
+            return super().finish(images)
+
+    found = stream(Closes(1), itertools.count())
+    assert indices([next(found)])[0] == 0
+    mine = threads()
+    given.set()
+    for thread in mine:
+        thread.join(30)
+    assert closed == [None]
+    assert threads() == []

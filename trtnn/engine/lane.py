@@ -127,8 +127,20 @@ class Lane:
         """Let this lane go on only after what is on another stream now, by that one's handle."""
         if is_done(stream):
             return
-        _call("cuEventRecord", self._event, ctypes.c_void_p(stream))
+        self.mark(stream)
         _call("cuStreamWaitEvent", self._stream, self._event, ctypes.c_uint(0))
+
+    def mark(self, stream: int) -> None:
+        """Note how far a stream's work goes now, by its handle, for :meth:`wait_marked`."""
+        _call("cuEventRecord", self._event, ctypes.c_void_p(stream))
+
+    def wait_marked(self) -> None:
+        """Wait until the work is done that :meth:`mark` noted last.
+
+        Raises:
+            EngineError: it failed.
+        """
+        _call("cuEventSynchronize", self._event)
 
     def synchronize(self) -> None:
         """Wait until the stream is done.

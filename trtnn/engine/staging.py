@@ -2,7 +2,9 @@
 
 What lies in page-locked memory the GPU fetches by itself, and a few arrays the driver brings. Many are copied to
 page-locked memory first, by several threads, since one alone, the driver's own way, is slower than the GPU fetches.
-Each thread has two pieces of it by turns, so that it fills one while the GPU fetches the other.
+Each thread has two pieces of it by turns, so that it fills one while the GPU fetches the other. Pieces are few and
+alike: at each the threads wait for Python's interpreter lock and for the driver's, which takes longer than what they
+do there.
 """
 
 from __future__ import annotations
@@ -10,22 +12,36 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import weakref
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
 from trtnn.engine.lane import Lane
 from trtnn.errors import EngineError
+from trtnn.threads import is_own
 
-_THREADS = 6  # the calling one among them; more wait for each other
+_THREADS = 6  # for a batch, the one that waits for it among them
 _MANY_BYTES = 1 << 23  # less is there before threads have begun
-_CHUNK_BYTES = 1 << 22  # of page-locked memory; what Python does goes by the piece, so a picture had better be one
+_CHUNK_BYTES = 1 << 23  # of page-locked memory
 _ALIGNMENT = 256  # of each array on the GPU
 _GRAIN_BYTES = 1 << 22  # memory grows by as many
 
-_Piece = tuple[np.ndarray, int]  # some rows of an array, and their address on the GPU
+
+class _Piece(NamedTuple):
+    """Rows of arrays that lie behind each other on the GPU.
+
+    Attributes:
+        address: of the first there.
+        parts: some rows of an array each, and how many bytes behind that address they begin.
+    """
+
+    address: int
+    parts: list[tuple[int, np.ndarray]]
 
 
 @functools.cache
@@ -35,18 +51,25 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class _Chunk:
-    """A piece of page-locked memory with a stream of its own, on which nothing but what lies there goes to the GPU."""
+    """Page-locked memory for a piece."""
 
     def __init__(self) -> None:
-        self.lane = Lane()
-        self._memory = self.lane.pinned(_CHUNK_BYTES)
+        self._own = Lane()
+        self._memory = self._own.pinned(_CHUNK_BYTES)
 
-    def send(self, array: np.ndarray, address: int) -> None:
-        """Begin to copy an array of any strides to the GPU; it is done with when this returns."""
-        self.lane.synchronize()  # what was sent before
-        lies = np.ndarray(array.shape, array.dtype, self._memory)
-        np.copyto(lies, array)
-        self.lane.upload(address, lies)
+    def send(self, piece: _Piece, lane: Lane) -> None:
+        """Begin to copy a piece to the GPU along a lane; its arrays are done with when this returns."""
+        self.wait()
+        end = 0
+        for start, rows in piece.parts:
+            np.copyto(np.ndarray(rows.shape, rows.dtype, self._memory, start), rows)
+            end = start + rows.nbytes
+        lane.upload(piece.address, self._memory[:end])
+        self._own.mark(lane.handle)
+
+    def wait(self) -> None:
+        """Wait until the GPU has what was sent last."""
+        self._own.wait_marked()
 
 
 _idle: list[tuple[_Chunk, _Chunk]] = []  # threads take from it and bring back
@@ -59,11 +82,32 @@ def _take() -> tuple[_Chunk, _Chunk]:
         return _Chunk(), _Chunk()
 
 
-def _send(pieces: Sequence[_Piece], chunks: Sequence[_Chunk]) -> None:
-    """Send pieces one after the other, by chunks in turn."""
-    chunks[0].lane.enter()
-    for (rows, address), chunk in zip(pieces, itertools.cycle(chunks)):
-        chunk.send(rows, address)
+def _send(pieces: deque[_Piece], lane: Lane) -> None:
+    """Send the pieces that no other thread takes, by two chunks in turn."""
+    lane.enter()
+    chunks = _take()
+    try:
+        for chunk in itertools.cycle(chunks):
+            try:
+                piece = pieces.popleft()
+            except IndexError:  # none is left
+                break
+            chunk.send(piece, lane)
+    except BaseException:
+        for chunk in chunks:  # they go
+            with suppress(EngineError):
+                chunk.wait()
+        raise
+    _idle.append(chunks)
+
+
+def _stop(pieces: deque[_Piece], under_way: list[Future[None]]) -> None:
+    """Let nobody begin a piece, and wait for who has."""
+    pieces.clear()
+    begun = [sent for sent in under_way if not sent.cancel()]
+    if not is_own("upload"):
+        wait(begun)
+    under_way.clear()
 
 
 class Staging:
@@ -76,11 +120,16 @@ class Staging:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._address, self._size_bytes = 0, 0
+        self._pieces: deque[_Piece] = deque()  # threads take from it
+        self._under_way: list[Future[None]] = []
+        # Who drops this has the arrays for himself again.
+        weakref.finalize(self, _stop, self._pieces, self._under_way).atexit = False
 
     def upload(self, arrays: Sequence[np.ndarray]) -> list[int]:
         """Begin to copy arrays to the GPU, where each is contiguous, and return their addresses there.
 
-        Those in page-locked memory may still be read when this returns. The batch before has to be done.
+        They are on their way after :meth:`wait`, and those in page-locked memory may still be read then. The batch
+        before has to be done.
 
         Args:
             arrays: of at least one dimension, of any strides.
@@ -89,45 +138,50 @@ class Staging:
         size_bytes = places.pop()
         base = self._room(size_bytes)
         addresses = [base + place for place in places]
-        pieces: list[_Piece] = []
-        for array, address in zip(arrays, addresses, strict=True):
-            if size_bytes >= _MANY_BYTES and (parts := self._pieces(array, address)):
-                pieces += parts
-            else:
+        alone = [True] * len(arrays) if size_bytes < _MANY_BYTES else self._go_alone(arrays)
+        for array, address, is_alone in zip(arrays, addresses, alone, strict=True):
+            if is_alone:
                 self._lane.upload(address, array if array.flags.c_contiguous else np.ascontiguousarray(array))
-        if pieces:
-            self._share(pieces)
+        self._pieces += _pieces(arrays, addresses, alone)
+        for _ in range(min(_THREADS, len(self._pieces)) - 1):
+            self._under_way.append(_threads().submit(_send, self._pieces, self._lane))
         return addresses
 
-    def _pieces(self, array: np.ndarray, address: int) -> list[_Piece]:
-        """Return an array in pieces of equal length that a chunk holds; nothing where it goes without one."""
-        row_bytes = array.nbytes // max(1, len(array))
-        if row_bytes > _CHUNK_BYTES or (array.flags.c_contiguous and self._lane.is_pinned(array)):
-            return []
-        count = -(-len(array) // (_CHUNK_BYTES // max(1, row_bytes)))
-        rows = -(-len(array) // max(1, count)) or 1
-        return [(array[row : row + rows], address + row * row_bytes) for row in range(0, len(array), rows)]
+    def _go_alone(self, arrays: Sequence[np.ndarray]) -> list[bool]:
+        """Return for each array whether it goes without a chunk: it is page-locked, or a row is longer than one.
 
-    def _share(self, pieces: Sequence[_Piece]) -> None:
-        """Share pieces out among threads; what comes next on the lane waits for them."""
-        own, *others = [pieces[share::_THREADS] for share in range(min(_THREADS, len(pieces)))]
-        own_chunks, *their_chunks = taken = [_take() for _ in (own, *others)]
-        under_way: list[Future[None]] = []
+        The driver is asked of the others only where the first is page-locked: they mostly come from one source, and
+        the wrong way takes longer, but as well arrives.
+        """
+        are_pinned = self._lane.is_pinned(arrays[0])
+        return [
+            _row_bytes(array) > _CHUNK_BYTES
+            or (are_pinned and array.flags.c_contiguous and self._lane.is_pinned(array))
+            for array in arrays
+        ]
+
+    def wait(self) -> None:
+        """Help until all arrays are on their way, so that what comes next on the lane finds them there.
+
+        Raises:
+            EngineError: one could not be sent; nothing reads the arrays or writes the GPU's memory any more.
+        """
         try:
-            for share, chunks in zip(others, their_chunks, strict=True):
-                under_way.append(_threads().submit(_send, share, chunks))
-            _send(own, own_chunks)
-            for sent in under_way:
-                sent.result()
-        except BaseException:  # when it is raised nothing reads the arrays or writes the GPU's memory any more
-            wait(under_way)
-            for chunk in itertools.chain(*taken):
-                with suppress(EngineError):  # the first tells
-                    chunk.lane.synchronize()
+            if self._pieces:
+                _send(self._pieces, self._lane)
+            for sent in self._under_way:
+                if not sent.cancel():  # who has not begun finds nothing left
+                    sent.result()
+        except BaseException:
+            self.stop()
             raise
-        for chunk in itertools.chain(*taken):
-            self._lane.wait_for(chunk.lane.handle)
-        _idle.extend(taken)
+        self._under_way.clear()
+
+    def stop(self) -> None:
+        """Leave what is not on its way; nothing reads the arrays or writes the GPU's memory when this returns."""
+        _stop(self._pieces, self._under_way)
+        with suppress(EngineError):  # of errors the first tells
+            self._lane.synchronize()
 
     def _room(self, size_bytes: int) -> int:
         """Return the address of memory for arrays."""
@@ -138,3 +192,32 @@ class Staging:
             grown = -(-size_bytes // _GRAIN_BYTES) * _GRAIN_BYTES
             self._address, self._size_bytes = self._lane.allocate(grown), grown
         return self._address
+
+
+def _row_bytes(array: np.ndarray) -> int:
+    return array.nbytes // max(1, len(array))
+
+
+def _pieces(arrays: Sequence[np.ndarray], addresses: Sequence[int], alone: Sequence[bool]) -> list[_Piece]:
+    """Return the arrays that go by chunks in pieces that are as long as each other, as many for each thread."""
+    staged = [array for array, is_alone in zip(arrays, alone, strict=True) if not is_alone]
+    size_bytes = sum(-(-array.nbytes // _ALIGNMENT) * _ALIGNMENT for array in staged)
+    rounds = -(-size_bytes // (_CHUNK_BYTES * _THREADS))
+    longest = max(map(_row_bytes, staged), default=0)  # what a piece may fall short of its length by
+    length = min(_CHUNK_BYTES, -(-size_bytes // max(1, rounds * _THREADS)) + longest)
+    pieces: list[_Piece] = []
+    end = 0  # of what the last piece may hold
+    for array, address, is_alone in zip(arrays, addresses, alone, strict=True):
+        row_bytes, row = _row_bytes(array), 0
+        if is_alone:
+            end = 0
+        while not is_alone and row < len(array) and row_bytes:
+            place = address + row * row_bytes
+            count = (end - place) // row_bytes
+            if count < 1:
+                pieces.append(_Piece(place, []))
+                end = place + length
+                count = length // row_bytes
+            pieces[-1].parts.append((place - pieces[-1].address, array[row : row + count]))
+            row += count
+    return pieces

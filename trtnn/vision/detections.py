@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -225,6 +226,34 @@ class Detections:
 
 
 _MORE = ("masks", "keypoints", "rotated")  # what there is for some tasks alone
+
+#: Detections of several images, for another process: how many each has, and each attribute of all of them: behind each
+#: other where they are arrays, else one by one.
+Packed = tuple[list[int], dict[str, Any]]
+
+
+def pack(found: Sequence[Detections]) -> Packed:
+    """Return the detections of several images as few arrays: to pickle one takes longer than to copy it."""
+    columns = {}
+    for name in ("boxes", "scores", "classes", *_MORE):
+        each = [getattr(one, name) for one in found]
+        are_arrays = bool(each) and all(isinstance(value, np.ndarray) for value in each)
+        columns[name] = np.concatenate(each) if are_arrays else each
+    return [len(one) for one in found], columns
+
+
+def unpack(packed: Packed) -> list[Detections]:
+    """Return the detections that :func:`pack` was given; none keeps another's memory."""
+    counts, columns = packed
+    parts = [slice(end - count, end) for count, end in zip(counts, itertools.accumulate(counts), strict=True)]
+    split = [
+        [column[part].copy() for part in parts] if isinstance(column, np.ndarray) else column
+        for column in columns.values()
+    ]
+    found = [object.__new__(Detections) for _ in counts]
+    for one, *values in zip(found, *split, strict=True):
+        one.__dict__.update(zip(columns, values, strict=True))
+    return found
 
 
 def label_of(class_index: int, labels: Sequence[str] | None) -> str:

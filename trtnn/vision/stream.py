@@ -5,12 +5,15 @@ This is where the CPU's way and the GPU's meet: each is a class of :class:`Steps
 
 from __future__ import annotations
 
+import atexit
 import itertools
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from queue import SimpleQueue
+from threading import Event
+from typing import Any, NamedTuple, Protocol
 
+from trtnn.threads import is_own
 from trtnn.vision.detections import Detections
 
 IN_FLIGHT = 4  # batches on one GPU, or on the CPU: one for each step, reading among them
@@ -75,33 +78,74 @@ def stream(steps: Steps, images: Iterable[Any]) -> Generator[Detections, None, N
     source = iter(images)
     starts = itertools.count(0, steps.batch)
 
-    def take() -> list[Any] | None:
+    def take(source: Iterator[Any]) -> list[Any] | None:
         return list(itertools.islice(source, steps.batch)) or None
 
     def prepare(batch: list[Any]) -> Any:
         return steps.prepare(batch, next(starts))
 
-    threads = [ThreadPoolExecutor(1, f"trtnn-stream-{name}") for name in ("read", "prepare", "compute", "finish")]
-    under_way: deque[Future[list[Detections] | None]] = deque()
+    way: list[SimpleQueue[Any]] = [SimpleQueue() for _ in range(5)]  # into each step, and out of the last
+    closed = threading.Event()
+    named = {"read": take, "prepare": prepare, "compute": steps.compute, "finish": steps.finish}
+    threads = [
+        threading.Thread(target=_work, args=(step, before, after, closed), name=f"trtnn-stream-{name}", daemon=True)
+        for (name, step), before, after in zip(named.items(), way, way[1:], strict=False)
+    ]
+
+    def close() -> None:
+        closed.set()
+        for queue in way:
+            queue.put(None)
+        if is_own():
+            return
+        for thread in threads:
+            if thread.is_alive():  # not where it could not be started
+                thread.join()  # whoever gave the images has them for itself again
+        for queue in way:
+            while not queue.empty():  # an error there would hold the queue by its traceback, and that the error
+                queue.get()
+
+    atexit.register(close)  # a stream that nobody closed: threads must not go on while Python ends
     try:
-        while True:
-            while len(under_way) < steps.in_flight:
-                future: Future[Any] = threads[0].submit(take)
-                for thread, step in zip(threads[1:], (prepare, steps.compute, steps.finish), strict=True):
-                    future = thread.submit(_after, future, step)
-                under_way.append(future)
-            detections = under_way.popleft().result()
-            if detections is None:
-                return
-            yield from detections
+        for thread in threads:
+            thread.start()
+        for _ in range(steps.in_flight):
+            way[0].put(source)  # no thread holds it longer than it reads
+        while (found := way[-1].get()) is not None:
+            if isinstance(found, _Failed):
+                error = found.error
+                try:
+                    raise error
+                finally:
+                    del error, found  # which would hold each other, and all that the step held
+            yield from found
+            way[0].put(source)
     finally:
-        for thread in threads:
-            thread.shutdown(wait=False, cancel_futures=True)
-        for thread in threads:
-            thread.shutdown()  # whoever gave the images has them for itself again
+        atexit.unregister(close)
+        close()
 
 
-def _after(before: Future[Any], step: Callable[[Any], Any]) -> Any:
-    """Return what a step makes of a batch once the step before is done with it; None where there is no batch left."""
-    value = before.result()
-    return None if value is None else step(value)
+class _Failed(NamedTuple):
+    """What is in the place of a batch that failed."""
+
+    error: BaseException
+
+
+def _work(step: Callable[[Any], Any], before: SimpleQueue[Any], after: SimpleQueue[Any], closed: Event) -> None:
+    """Take one batch after another through a step, until the stream is closed; a queue costs less than a future."""
+    while True:
+        batch = before.get()
+        if closed.is_set():
+            return
+        after.put(_stepped(step, batch))
+        del batch  # else it were held until the next comes
+
+
+def _stepped(step: Callable[[Any], Any], batch: Any) -> Any:
+    """Return what a step makes of a batch; what has failed stays so, and None, where there is none left."""
+    if batch is None or isinstance(batch, _Failed):
+        return batch
+    try:
+        return step(batch)
+    except BaseException as error:
+        return _Failed(error)
