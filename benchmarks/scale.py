@@ -5,7 +5,7 @@ files, which each way reads by itself. Ray writes its results as `trtnn detect -
 
   stream       Detector.stream on one GPU
   devices      Detector(engine, devices=[0, 1, ...]).stream
-  ray          trtnn.ray.Job with a worker for each GPU
+  ray          trtnn.ray.Job with a worker for each GPU, and as many pictures for each as the others have in all
 
 On a machine without a GPU, `--reference` runs the digits' detector on the CPU: what Ray costs a picture there.
 
@@ -52,13 +52,15 @@ def pictures() -> list[np.ndarray]:
     return [np.ascontiguousarray(one.repeat(16, 0).repeat(16, 1)) for one in coarse]
 
 
-def read(files: list[str]) -> Iterator[np.ndarray]:
-    """Read files as `trtnn detect` does."""
+def read(files: list[str], gpus: int) -> Iterator[np.ndarray]:
+    """Read files as `trtnn detect` does, by as many threads for each GPU."""
 
     def fail(source: Any, error: Exception) -> None:
         raise error
 
-    return (frame.image for _, frame in read_frames([file_source(Path(file)) for file in files], fail))
+    threads = min(16 * gpus, os.cpu_count() or 1)
+    sources = [file_source(Path(file)) for file in files]
+    return (frame.image for _, frame in read_frames(sources, fail, threads=threads))
 
 
 def timed(detector: Any, images: Iterator[np.ndarray]) -> float:
@@ -101,19 +103,49 @@ class Run:
             file.write(json.dumps(self.rows, indent=1).encode())
 
 
-def ray_job(run: Run, files: list[str], workers: int, folder: Path) -> float:
-    """Return pictures a second of a Ray job, from the first part that is done on, without Ray's own start."""
-    from trtnn.ray import Detect, Job
+def steady(ends: list[list[float]], part: int) -> float:
+    """Return pictures a second of workers while all of them work at their pace.
 
-    source = WEIGHTS if run.args.reference else run.args.engine
-    job = Job(files, folder / f"found-{workers}", Detect.options(source, **run.options), part=run.args.part)
+    That is from when the last of them has done its first part, which holds its start, until the first has done its last
+    part but one: behind the last there is nothing that it shares its GPU with. A part that was under way at either
+    end counts by the share of its time.
+
+    Args:
+        ends: when each worker had done its parts, in s.
+        part: pictures in a part.
+    """
+    if min(map(len, ends)) < 3:
+        raise ValueError("a worker had fewer than three parts: give more --pictures, or a smaller --part")
+    start, stop = max(times[0] for times in ends), min(times[-2] for times in ends)
+    if start >= stop:
+        raise ValueError("some workers had ended before others were at their pace: give more --pictures")
+    done = sum(np.diff(np.interp([start, stop], times, np.arange(len(times)))).item() for times in ends)
+    return done * part / (stop - start)
+
+
+def ray_job(run: Run, files: list[str], workers: int, folder: Path) -> float:
+    """Return pictures a second of a Ray job whose workers have all files to do, each; see :func:`steady`."""
+    from trtnn.ray import Detect, Job
+    from trtnn.ray.job import PartWorker
+
+    class Timed(PartWorker):
+        """A worker that notes when it has done a part."""
+
+        def __call__(self, batch: Any) -> Any:
+            done = super().__call__(batch)
+            with open(f"{self.root}-{os.getpid()}.times", "a") as file:
+                file.write(f"{time.time()}\n")
+            return done
+
+    source, part = WEIGHTS if run.args.reference else run.args.engine, run.args.part
+    files = files[: len(files) // part * part] * workers  # all parts are whole
+    job = Job(files, folder / f"found-{workers}", Detect.options(source, **run.options), part=part)
     job.open(force=True)
-    ends = []
-    for progress in job.run(workers=workers):
-        assert progress.errors == 0
-        ends.append(time.perf_counter())
-    rest = len(files) - workers * run.args.part  # the workers' first parts hold their start
-    return rest / (ends[-1] - ends[workers - 1])
+    assert not sum(progress.errors for progress in job.run(workers=workers, worker=Timed))
+    noted = [file.read_text().split() for file in folder.glob(f"found-{workers}-*.times")]
+    if len(noted) < workers:
+        raise ValueError(f"{len(noted)} of {workers} workers had parts: give more --pictures")
+    return steady([sorted(map(float, times)) for times in noted], part)
 
 
 def main() -> None:
@@ -123,7 +155,7 @@ def main() -> None:
     parser.add_argument("--reference", action="store_true", help="the digits' detector on the CPU")
     parser.add_argument("--gpus", type=int, nargs="+", default=[1], help="how many, one row each (default: 1)")
     parser.add_argument("--pictures", type=int, default=20_000)
-    parser.add_argument("--part", type=int, default=500, help="pictures in a part of Ray's (default: 500)")
+    parser.add_argument("--part", type=int, default=1000, help="pictures in a part of Ray's (default: 1000)")
     parser.add_argument("--only", nargs="+", choices=("memory", "files", "ray"), default=["memory", "files", "ray"])
     args = parser.parse_args()
     if args.reference == bool(args.engine):
@@ -147,7 +179,10 @@ def main() -> None:
                     lambda detector=detector: timed(detector, itertools.islice(itertools.cycle(images), args.pictures)),
                 )
             if "files" in args.only:
-                run.add(f"files, {count} GPUs: stream", lambda detector=detector: timed(detector, read(listed)))
+                run.add(
+                    f"files, {count} GPUs: stream",
+                    lambda detector=detector, count=count: timed(detector, read(listed, count)),
+                )
             del detector
         for count in args.gpus if "ray" in args.only else ():
             run.add(f"files, {count} GPUs: ray", lambda count=count: ray_job(run, listed, count, folder))

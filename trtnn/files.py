@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +28,7 @@ _KINDS = {  # by what ``stat`` calls them
 }
 _NAME_SHOWN = 40  # characters of a file's name in that of its temporary one, which may not be longer than a name is
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_UMASK = threading.Lock()  # it is read by setting another, which a second thread would take for the process's own
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -218,8 +220,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
+        with _UMASK:
+            umask = os.umask(0)
+            os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own 0600 would hide the file from others
         os.replace(temporary, path)
     except BaseException as error:

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -65,6 +67,30 @@ def test_a_write_that_the_disk_ends_leaves_what_was_there(tmp_path, monkeypatch)
     assert str(caught.value) == f"cannot write {path}: No space left on device"
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_that_write_at_once_leave_the_umask(tmp_path, monkeypatch):
+    """It can only be read by setting another one, which is the whole process's for that time."""
+    real, before = os.umask, os.umask(0o027)
+
+    def slow(mask):
+        old = real(mask)
+        time.sleep(0.01)  # for the other threads to come between
+        return old
+
+    def write(index):
+        with atomic_write(tmp_path / f"{index}") as file:
+            file.write(b"x")
+
+    try:
+        monkeypatch.setattr(os, "umask", slow)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(write, range(8)))
+    finally:
+        monkeypatch.undo()
+        after = os.umask(before)
+    assert after == 0o027
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])

@@ -1,5 +1,9 @@
 """The class for map_batches, called without Ray, held against a Detector on the same images."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,10 +12,11 @@ import trtnn
 from tests.helpers import ONE_TARGET, message_of
 from tests.test_detecting_tasks import model
 from trtnn import Detector, Dim, models
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, BackendError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.ray import Detect
-from trtnn.vision import read_image
+from trtnn.ray.detect import share_of
+from trtnn.vision import Detections, read_image
 from trtnn.vision.images import encode_image
 from trtnn.vision.sources import Frame, Source
 
@@ -209,3 +214,104 @@ def test_options_for_map_batches(tmp_path):
     }
     assert "num_gpus" not in Detect.options(WEIGHTS, reference=True)
     assert "the CPU takes a checkpoint" in message_of(ArgumentError, Detect, file, reference=True)
+
+
+@pytest.mark.parametrize(
+    ("processors", "gpus", "threads"), [(64, 4, 16), (64, 8, 8), (64, 1, 16), (8, 4, 4), (2, 0, 4), (30, 4, 7)]
+)
+def test_processors_that_decode_are_shared_out_among_gpus(processors, gpus, threads):
+    assert share_of(processors, gpus) == threads
+
+
+class Slow:
+    """A detector whose first stream has all its images, and gives nothing until it may; it sees who reads when."""
+
+    labels = None
+
+    def __init__(self):
+        self.first, self.has_all, self.may_go = True, threading.Event(), threading.Event()
+
+    def check_image_size(self, size):
+        pass
+
+    def stream(self, images):
+        is_first, self.first = self.first, False
+        several = list(images)
+        if is_first:
+            self.has_all.set()
+            assert self.may_go.wait(20)
+        for image in several:
+            yield Detections(np.full((1, 4), image.shape[0]), np.ones(1), np.zeros(1))
+
+
+def arrays(*heights):
+    return {"photo": np.array([np.zeros((height, 2, 3), np.uint8) for height in heights], object)}
+
+
+@pytest.fixture
+def slow():
+    detect = Detect(WEIGHTS, "photo", reference=True, inputs=INPUTS, readers=2)
+    detect.detector = Slow()
+    return detect
+
+
+def test_a_batch_is_read_while_another_s_detections_are_awaited(slow):
+    """Else a GPU has nothing to do between two batches."""
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(slow, arrays(5, 6, 7))
+        assert slow.detector.has_all.wait(20)
+        second = threads.submit(slow, arrays(*range(8, 30))).result(20)
+        assert not first.done()
+        slow.detector.may_go.set()
+        assert first.result(20).column("height").to_pylist() == [5, 6, 7]
+    assert second.column("boxes").to_pylist() == [[[height] * 4] for height in range(8, 30)]
+
+
+def test_images_of_one_batch_are_read_before_those_of_another(slow, monkeypatch):
+    read, may_read = [], threading.Event()
+
+    def opened(value, max_pixels):
+        if not read:
+            read.append(0)
+            assert may_read.wait(20)
+        read.append(len(value))
+        return np.zeros((len(value), 2, 3), np.uint8)
+
+    monkeypatch.setattr(trtnn.ray.detect, "open_image", opened)
+    slow.detector.first = False
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(slow, arrays(*[3] * 40))
+        while not read:
+            time.sleep(0.01)
+        second = threads.submit(slow, arrays(*[4] * 40))
+        time.sleep(0.2)
+        may_read.set()
+        assert (len(first.result(20)), len(second.result(20))) == (40, 40)
+    ahead = 2 * slow.readers
+    assert sorted(read[1:]) == [3] * 40 + [4] * 40
+    assert set(read[1 : 40 - ahead]) == {3}
+
+
+def test_a_batch_that_fails_stops_no_other(slow):
+    """It has the turn to read, and images that nobody waits for any more."""
+
+    def fail(images):
+        yield from [next(images)][:0]
+        raise BackendError("the GPU is gone")
+
+    stream, slow.detector.stream = slow.detector.stream, fail
+    with pytest.raises(BackendError) as kept:  # and with it all that its frames hold
+        slow(arrays(*range(1, 60)))
+    slow.detector.stream, slow.detector.first = stream, False
+    heights = []
+    thread = threading.Thread(target=lambda: heights.extend(slow(arrays(4)).column("height").to_pylist()), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert heights == [4]
+    assert str(kept.value) == "the GPU is gone"
+
+
+@pytest.mark.parametrize("readers", [0, 2.5])
+def test_readers_are_a_number_of_threads(readers):
+    with pytest.raises(ArgumentError, match=rf"1 at least, not {readers}"):
+        Detect(WEIGHTS, reference=True, readers=readers)

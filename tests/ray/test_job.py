@@ -1,6 +1,7 @@
 """Jobs in a Ray cluster of this machine, held against a Detector in this process, image by image."""
 
 import functools
+import inspect
 import json
 import os
 import re
@@ -14,14 +15,14 @@ import ray
 
 import trtnn.cli.ray
 from tests.helpers import message_of
-from tests.ray.workers import DiesAlways, DiesOnce
+from tests.ray.workers import DiesAlways, DiesOnce, DiesWithAnother, WritesBehind
 from trtnn import Detector, models
 from trtnn.cli import main
 from trtnn.errors import ArgumentError, BackendError
 from trtnn.examples.digits import WEIGHTS
 from trtnn.examples.digits.scenes import validation_set
 from trtnn.ray import Detect, Job, Progress
-from trtnn.ray.job import connect
+from trtnn.ray.job import MOST_TRIES, PartWorker, calls_at_once, connect
 from trtnn.vision import read_image, write_image
 
 INPUTS = {"images": (2, 3, 96, 96)}
@@ -107,7 +108,7 @@ def test_a_worker_that_dies_is_started_again_and_all_is_written_once(images, exp
     for others, options in ((images[1:], MAKE), (images, {**MAKE, "confidence": 0.3})):
         other = Job(others, output, Detect.options(WEIGHTS, **options), part=4)
         assert "holds the results of other images" in message_of(ArgumentError, other.open)
-    for name in ("mine.json", "coco.json", ".part-000001.parquet.tries"):
+    for name in ("mine.json", "coco.json", ".part-000001.parquet.tries", ".part-000001.parquet.a_b1c2d3.tmp"):
         (output / name).touch()
     assert other.open(force=True, reports=["coco.json"]) == 0
     assert sorted(os.listdir(output)) == ["manifest.json", "mine.json"]
@@ -133,10 +134,74 @@ def test_places_and_names_that_are_none(tmp_path, names, output, words):
     assert words in message_of(ArgumentError, Job, names, output, Detect.options(WEIGHTS, **MAKE))
 
 
-def test_a_part_at_which_workers_always_die_is_rows_with_errors(images, expected, tmp_path):
+def test_a_part_is_written_while_the_next_is_detected_and_counts_once_it_is(images, expected, tmp_path):
+    job = Job(images, tmp_path / "found", Detect.options(WEIGHTS, **MAKE), part=4)
+    job.open()
+    done = Progress()
+    for count, progress in enumerate(job.run(workers=1, worker=WritesBehind), 1):
+        done += progress
+        assert len(job.done()) >= count
+    assert done == Progress(COUNT, sum(map(len, expected.values())), 2)
+    check(job, images, expected)
+    assert sorted(os.listdir(job.root)) == ["manifest.json", *(f"part-{part:06}.parquet" for part in range(5))]
+
+
+def test_a_worker_that_died_as_it_wrote(images, expected, tmp_path):
+    output = tmp_path / "found"
+    job = Job(images[:3], output, Detect.options(WEIGHTS, **MAKE), part=3)
+    job.open()
+    (output / ".part-000000.parquet.tries").touch()  # it has no number yet
+    for part in (0, 1):  # the second is another worker's, which writes it
+        (output / f".part-{part:06}.parquet.a_b1c2d3.tmp").write_bytes(b"PAR1")
+    worker = PartWorker(str(output), job.make)
+    found = sum(len(expected[image]) for image in images[:3])
+    assert worker({"part": [0], "images": [images[:3]]}) == {"images": [3], "detections": [found], "errors": [0]}
+    left = [".part-000001.parquet.a_b1c2d3.tmp", "manifest.json", "part-000000.parquet"]
+    assert sorted(os.listdir(output)) == left
+
+
+def test_a_part_that_raised_is_not_one_at_which_a_worker_died(images, expected, tmp_path, monkeypatch):
+    output = tmp_path / "found"
+    job = Job(images[:1], output, Detect.options(WEIGHTS, **MAKE), part=1)
+    job.open()
+    worker = PartWorker(str(output), job.make)
+    row = {"part": [0], "images": [images[:1]]}
+    detect = worker.detect
+
+    def fails(rows):
+        raise MemoryError("CUDA out of memory")
+
+    worker.detect = fails
+    for _ in range(MOST_TRIES + 1):
+        with pytest.raises(MemoryError):
+            worker(row)
+    worker.detect = detect
+    assert worker(row) == {"images": [1], "detections": [len(expected[images[0]])], "errors": [0]}
+    assert sorted(os.listdir(output)) == ["manifest.json", "part-000000.parquet"]
+
+
+@pytest.mark.parametrize("known", [{}, {"enable_true_multi_threading"}, None], ids=["2.40", "2.53", "2.59"])
+def test_rays_of_other_versions(monkeypatch, known):
+    """What a pool takes came bit by bit; until it took how many calls there are at a time, the worker did."""
+    names = {"max_tasks_in_flight_per_actor", "max_concurrent_calls_per_actor", "enable_true_multi_threading"}
+    known = names if known is None else {"max_tasks_in_flight_per_actor", *known}
+
+    def strategy(**options):
+        return options
+
+    parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("size", *known)]
+    strategy.__signature__ = inspect.Signature(parameters)
+    monkeypatch.setattr(ray.data, "ActorPoolStrategy", strategy)
+    options = calls_at_once(3)
+    assert options.pop("compute").keys() == {"size", *known}
+    assert options == ({} if "max_concurrent_calls_per_actor" in known else {"max_concurrency": 2})
+
+
+@pytest.mark.parametrize("worker", [DiesAlways, DiesWithAnother])
+def test_a_part_at_which_workers_always_die_is_rows_with_errors(images, expected, tmp_path, worker):
     job = Job(images[:6], tmp_path / "found", Detect.options(WEIGHTS, **MAKE), part=3)
     job.open()
-    done = sum(job.run(workers=1, worker=DiesAlways), Progress())
+    done = sum(job.run(workers=1, worker=worker), Progress())
     good = images[:3]
     assert done == Progress(6, sum(len(expected[image]) for image in good), 3)
     rows = [row for table in job.tables() for row in table.to_pylist()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 from trtnn.ray import Detect
@@ -35,3 +37,28 @@ class DiesAlways(PartWorker):
     def __init__(self, output, make):
         super().__init__(output, make)
         self.detect = DyingDetect(**make)
+
+
+class WritesBehind(PartWorker):
+    """A worker that writes its first part, whichever that is, only once another one is detected."""
+
+    def __init__(self, output, make):
+        super().__init__(output, make)
+        self.detected, self.is_another_detected = [], threading.Event()
+
+    def write(self, part, table):
+        self.detected.append(part)
+        if len(self.detected) > 1:
+            self.is_another_detected.set()
+        assert self.is_another_detected.wait(20), "the next part waits for this one's file"
+        super().write(part, table)
+
+
+class DiesWithAnother(DiesAlways):
+    """A worker that cannot do one part, and is in the midst of another whenever it dies, if it may."""
+
+    def write(self, part, table):
+        with self._changed:
+            if self._changed.wait_for(lambda: self._under_way > 1, 3):
+                time.sleep(60)
+        super().write(part, table)

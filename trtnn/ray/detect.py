@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +18,16 @@ from trtnn.detector import Detector
 from trtnn.engine.engine import Engine
 from trtnn.engine.file import SUFFIXES
 from trtnn.errors import ArgumentError, BackendError, ImageError, TrtnnError
+from trtnn.ray.columns import columns_of
 from trtnn.vision import Detections
-from trtnn.vision.detections import label_of
 from trtnn.vision.images import MAX_PIXELS, check_image, decode_image, most_bytes, read_image
 from trtnn.vision.sources import find_sources
 
 if TYPE_CHECKING:
     import pyarrow
 
-READERS = 4  # threads that decode images, for each detector
+READERS = 4  # threads that decode images, at least, for each detector
+MOST_READERS = 16  # more wait for each other
 BATCHES_A_CALL = 8  # of the network, so that what is read, computed and finished overlaps
 COLUMNS = ("boxes", "scores", "classes", "labels", "height", "width", "error")
 
@@ -48,6 +52,8 @@ class Detect:
         fp16: build a checkpoint in half precision.
         cache_dir: where engines of checkpoints are kept; machines may share it.
         max_pixels: the most that an image may have.
+        readers: threads that decode images; by default the processors of the worker's machine, shared out among its
+            GPUs, 4 to 16.
         **thresholds: the detector's own, such as ``confidence=0.25``.
 
     Raises:
@@ -65,9 +71,13 @@ class Detect:
         fp16: bool = False,
         cache_dir: str | os.PathLike[str] | None = None,
         max_pixels: int = MAX_PIXELS,
+        readers: int | None = None,
         **thresholds: Any,
     ) -> None:
-        self.column, self.max_pixels = column, max_pixels
+        if readers is not None and (not isinstance(readers, int) or readers < 1):
+            raise ArgumentError(f"readers are a number of threads, 1 at least, not {readers!r}")
+        self.column, self.max_pixels, self.readers = column, max_pixels, readers or readers_here()
+        self._threads, self._turn = ThreadPoolExecutor(self.readers, "trtnn-read"), threading.Lock()
         if Path(source).suffix.lower() in SUFFIXES:
             if reference:
                 raise ArgumentError(f"{source} is an engine, which runs on a GPU alone", "the CPU takes a checkpoint")
@@ -100,6 +110,9 @@ class Detect:
     def __call__(self, batch: pyarrow.Table | Mapping[str, Any]) -> pyarrow.Table:
         """Detect in the images of a batch of rows.
 
+        Threads may call it at once: the images of one batch are read while the last of another are detected, and while
+        its rows are made.
+
         Returns:
             The rows with ``boxes`` (x1, y1, x2, y2 in px), ``scores`` in 0..1 and ``classes``, a list each;
             ``labels``, where the model has names; ``height`` and ``width`` of the image; and ``error``, the
@@ -124,8 +137,8 @@ class Detect:
         errors: list[str | None] = [None] * len(values)
         under_way: deque[int] = deque()
 
-        def images() -> Iterator[np.ndarray]:
-            for index, image in enumerate(self._read(values)):
+        def images(read: Iterator[np.ndarray | str]) -> Iterator[np.ndarray]:
+            for index, image in enumerate(read):
                 if isinstance(image, str):
                     errors[index] = image
                     continue
@@ -134,8 +147,9 @@ class Detect:
                 under_way.append(index)
                 yield image
 
-        for detections in self.detector.stream(images()):
-            found[under_way.popleft()] = detections
+        with closing(self._read(values)) as read:
+            for detections in self.detector.stream(images(read)):
+                found[under_way.popleft()] = detections
         return self._with_results(table, found, sizes, errors)
 
     def failed(self, table: pyarrow.Table, why: str) -> pyarrow.Table:
@@ -143,17 +157,24 @@ class Detect:
         count = table.num_rows
         return self._with_results(table, [None] * count, [None] * count, [why] * count)
 
-    def _read(self, values: Sequence[Any]) -> Iterator[np.ndarray | str]:
-        """Yield the image of each value, or what is wrong with it; several threads read ahead."""
+    def _read(self, values: Sequence[Any]) -> Generator[np.ndarray | str, None, None]:
+        """Yield the image of each value, or what is wrong with it; several threads read ahead.
+
+        Of several calls at a time one hands values to the threads, so that the next one's are read as soon as all of
+        its own are under way, and not in their stead.
+        """
         ahead: deque[Future[np.ndarray | str]] = deque()
-        rest = iter(values)
-        with ThreadPoolExecutor(READERS, "trtnn-read") as pool:
-            for value in rest:
-                ahead.append(pool.submit(self._image, value))
-                if len(ahead) == 2 * READERS:
-                    yield ahead.popleft().result()
+        try:
+            with self._turn:
+                for value in values:
+                    ahead.append(self._threads.submit(self._image, value))
+                    if len(ahead) == 2 * self.readers:
+                        yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
 
     def _image(self, value: Any) -> np.ndarray | str:
         try:
@@ -172,23 +193,30 @@ class Detect:
     ) -> pyarrow.Table:
         import pyarrow as pa
 
-        labels = self.detector.labels
-        none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
-        each = [none if detections is None else detections for detections in found]
         columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
         columns[self.column] = _paths(table.column(self.column))
         if columns[self.column] is None:
             del columns[self.column]
-        columns["boxes"] = pa.array([d.boxes.tolist() for d in each], pa.list_(pa.list_(pa.float32(), 4)))
-        columns["scores"] = pa.array([d.scores for d in each], pa.list_(pa.float32()))
-        columns["classes"] = pa.array([d.classes for d in each], pa.list_(pa.int64()))
-        if labels is not None:
-            named = [[label_of(index, labels) for index in d.classes.tolist()] for d in each]
-            columns["labels"] = pa.array(named, pa.list_(pa.string()))
+        columns |= columns_of(found, self.detector.labels)
         columns["height"] = pa.array([size and size[0] for size in sizes], pa.int32())
         columns["width"] = pa.array([size and size[1] for size in sizes], pa.int32())
         columns["error"] = pa.array(errors, pa.string())
         return pa.table(columns)
+
+
+def readers_here() -> int:
+    """Return how many threads decode for a detector on this machine, as Ray counts its processors and GPUs."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return READERS
+    here = ray.get_runtime_context().get_node_id()
+    (resources,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    return share_of(resources.get("CPU", 0), resources.get("GPU", 0))
+
+
+def share_of(processors: float, gpus: float) -> int:
+    """Return how many of a machine's processors decode for each of its GPUs."""
+    return min(MOST_READERS, max(READERS, int(processors // gpus))) if gpus else READERS
 
 
 def _paths(column: Any) -> Any:

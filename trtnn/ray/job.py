@@ -7,12 +7,15 @@ is there twice; and a job that was stopped goes on with the parts that are missi
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import io
 import json
 import logging
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,11 +28,14 @@ from trtnn.ray.detect import Detect, check_ray
 
 PART = 1000  # images
 MOST_TRIES = 4  # of a part at which workers die
+_AT_ONCE = 2  # parts of a worker: one is read and detected while another is written
 CONNECT_S = 5.0
 LOCAL, AUTO = "local", "auto"
 _MANIFEST = "manifest.json"
 _SAID = b"trtnn"  # the key of a part's metadata
 SOURCE = "source"  # the column of paths and addresses
+# Columns whose values come again and again; to look for such among boxes and scores takes longer than to write them.
+_REPEATED: Any = ["classes.list.element", "labels.list.element", "height", "width", "error"]
 
 
 class Progress(NamedTuple):
@@ -121,7 +127,8 @@ class Job:
     def _manifest(self) -> dict[str, Any]:
         """Return what results are of: they are those of this job where all of it is the same."""
         source = self.make["source"]
-        options = {key: repr(value) for key, value in sorted(self.make.items()) if key not in ("source", "cache_dir")}
+        free = ("source", "cache_dir", "readers")  # on which results do not depend
+        options = {key: repr(value) for key, value in sorted(self.make.items()) if key not in free}
         return {
             "trtnn": "detections",
             "images": len(self.images),
@@ -196,8 +203,8 @@ class Job:
             worker or PartWorker,
             fn_constructor_args=(self.output, self.make),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
             num_gpus=self.gpus or None,
+            **calls_at_once(workers),
         )
         for row in done.iter_rows():
             yield Progress(*(int(row[name]) for name in Progress._fields))
@@ -228,24 +235,54 @@ class PartWorker:
     def __init__(self, output: str, make: Mapping[str, Any]) -> None:
         self.files, self.root = _files_at(output)
         self.detect = Detect(**make)
+        self._changed, self._under_way, self._is_alone = threading.Condition(), 0, False
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
-        """Do one part, whose row is the batch."""
+        """Do one part, whose row is the batch, and return once it is written; threads may call it at once."""
         import pyarrow as pa
 
         (part,), (images,) = batch["part"], batch["images"]
         rows = pa.table({SOURCE: pa.array(list(images), pa.string())})
-        # Ray starts a worker that died again and again; one image may be what it dies of.
+        # Ray starts a worker that died again and again; one image may be what it dies of. Which of two parts that were
+        # under way it was nobody knows, so that each is done again alone.
         tries = f"{self.root}/.{part_name(int(part))}.tries"
-        count = int(self.files.cat_file(tries)) if self.files.exists(tries) else 0
-        if count < MOST_TRIES:
-            self.files.pipe_file(tries, str(count + 1).encode())
-            table = self.detect(rows)
-        else:
-            table = self.detect.failed(rows, f"the worker died at this part of {len(rows):,} images, {count} times")
-        self.write(int(part), table)
-        self.files.rm_file(tries)
+        # A worker that died as it wrote the number leaves an empty file.
+        count = int(self.files.cat_file(tries) or b"1") if self.files.exists(tries) else 0
+        with self._under_way_now(alone=count > 0):
+            if count:
+                self._remove_temporary(int(part))
+            if count < MOST_TRIES:
+                self.files.pipe_file(tries, str(count + 1).encode())
+                try:
+                    table = self.detect(rows)
+                except Exception:  # no worker died
+                    self.files.pipe_file(tries, str(count).encode())
+                    raise
+            else:
+                table = self.detect.failed(rows, f"the worker died at this part of {len(rows):,} images, {count} times")
+            self.write(int(part), table)
+            self.files.rm_file(tries)
         return {name: [count] for name, count in Progress.of(table)._asdict().items()}
+
+    def _remove_temporary(self, part: int) -> None:
+        """Remove what a worker that died as it wrote a part's file left of it."""
+        for path in self.files.ls(self.root, detail=False):
+            name = path.rpartition("/")[2]
+            if name.startswith(f".{part_name(part)}.") and name.endswith(".tmp"):
+                self.files.rm_file(path)
+
+    @contextlib.contextmanager
+    def _under_way_now(self, alone: bool) -> Iterator[None]:
+        """Hold a part as under way, once none is under way alone, or none at all."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_alone and not (alone and self._under_way))
+            self._under_way, self._is_alone = self._under_way + 1, alone
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way, self._is_alone = self._under_way - 1, False
+                self._changed.notify_all()
 
     def write(self, part: int, table: Any) -> None:
         """Write a part's file, whole or not at all: object stores put a file in one request."""
@@ -254,7 +291,7 @@ class PartWorker:
         said = {"labels": self.detect.detector.labels, "classes": self.detect.detector.classes}
         table = table.replace_schema_metadata({_SAID: json.dumps(said)})
         data = io.BytesIO()
-        pq.write_table(table, data, compression="zstd")
+        pq.write_table(table, data, compression="zstd", use_dictionary=_REPEATED)
         path = f"{self.root}/{part_name(part)}"
         if "file" in _protocols(self.files):
             with atomic_write(path) as file:
@@ -263,12 +300,29 @@ class PartWorker:
             self.files.pipe_file(path, data.getvalue())
 
 
+def calls_at_once(workers: int) -> dict[str, Any]:
+    """Return what ``map_batches`` takes for so many workers, each of which is called by two threads.
+
+    Rays before 2.53 run one call of a worker after the other all the same.
+    """
+    strategy = check_ray().data.ActorPoolStrategy
+    known = inspect.signature(strategy).parameters
+    wanted = {
+        "max_tasks_in_flight_per_actor": _AT_ONCE,
+        "max_concurrent_calls_per_actor": _AT_ONCE,
+        "enable_true_multi_threading": True,
+    }
+    pool = {"compute": strategy(size=workers, **{name: wanted[name] for name in wanted if name in known})}
+    # Before 2.59 it is an option of the worker's.
+    return pool if "max_concurrent_calls_per_actor" in known else {**pool, "max_concurrency": _AT_ONCE}
+
+
 def part_name(part: int) -> str:
     """Return the name of a part's file."""
     return f"part-{part:06}.parquet"
 
 
-_PART = re.compile(r"part-\d{6,}\.parquet|\.part-\d{6,}\.parquet\.tries")
+_PART = re.compile(r"part-\d{6,}\.parquet|\.part-\d{6,}\.parquet\.(tries|\w+\.tmp)")  # the last are atomic_write's
 
 
 def _files_at(output: str) -> tuple[Any, str]:
