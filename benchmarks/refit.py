@@ -136,10 +136,14 @@ def row(args: argparse.Namespace, name: str, value: Any) -> None:
 
 
 def memory(args: argparse.Namespace, name: str) -> None:
-    """Keep what the GPU has in use and what this process holds of the host's memory, in MiB."""
+    """Keep what the GPU has in use, whoever uses it, and what this process holds of the host for itself, in MiB.
+
+    The latter is without the pages of files and what is shared, which grow as libraries are read.
+    """
     free, total = gpu_memory() or (0, 0)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    row(args, f"MiB of the GPU, of the host, {name}", [(total - free) >> 20, (pages * os.sysconf("SC_PAGESIZE")) >> 20])
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    own = (resident - shared) * os.sysconf("SC_PAGESIZE")
+    row(args, f"MiB of the GPU, of the host, {name}", [(total - free) >> 20, own >> 20])
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------

@@ -71,8 +71,11 @@ def trace(
         from trtnn.graph.placement import check_folded, place
 
         graph = write_layers(precision, None)
+        graph.free_arrays_with_it()
         if precision.fp32_modules:
-            check_folded(declared, graph, write_layers(Precision(precision.compute), None))
+            plain = write_layers(Precision(precision.compute), None)
+            plain.free_arrays_with_it()
+            check_folded(declared, graph, plain)
         return write_layers(precision, place(graph, declared, into_sums))
 
     def write_layers(precision: Precision, placement: Placement | None) -> Graph:

@@ -24,7 +24,7 @@ from tests.helpers import ONE_TARGET, message_of, numbers
 from trtnn import BuildConfig, Dim, get_backend
 from trtnn.build.build import _make_settings
 from trtnn.build.lock import describe_build
-from trtnn.build.pinning import NO_PINS, PinnedLayer, Pins
+from trtnn.build.pinning import NO_PINS, HalfLayer, PinnedLayer, Pins
 from trtnn.build.refitting import refittable
 from trtnn.build.timing_cache import unpack
 from trtnn.cuda import driver_version
@@ -326,7 +326,9 @@ def test_pins_and_plugins_are_held(monkeypatch, tmp_path):
 
     def held(content, *pinned):
         library.write_bytes(content)
-        pins = Pins([PinnedLayer(name, ()) for name in pinned], [SimpleNamespace(name="half")])
+        pins = Pins(
+            [PinnedLayer(name, ()) for name in pinned], [HalfLayer("CONVOLUTION", SimpleNamespace(name="half"))]
+        )
         return describe_build(graph, refittable(graph), {}, settings, pins, described).build
 
     first = held(b"one", "0", "1", "2", "3", "4")

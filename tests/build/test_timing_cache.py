@@ -18,7 +18,7 @@ from tests import ROOT
 from tests.helpers import ONE_TARGET, message_of, trace
 from tests.quantization.networks import detector, images, quantize
 from trtnn import BuildConfig, get_backend
-from trtnn.build.pinning import NO_PINS, Pins
+from trtnn.build.pinning import NO_PINS, HalfLayer, Pins
 from trtnn.build.timing_cache import timing_cache, timing_cache_file
 from trtnn.errors import ArgumentError, BackendError, BuildError
 from trtnn.files import CACHE_ENVIRONMENT, locked
@@ -40,7 +40,7 @@ class Measured:
 
 
 class Settings:
-    """Stands for an IBuilderConfig; it refuses the timing caches that hold ``refused``."""
+    """Stands for an IBuilderConfig; it refuses the timing caches that hold ``refused``, and any after the first."""
 
     def __init__(self, refused=None):
         self.refused, self.parsed, self.cache = refused, [], None
@@ -51,7 +51,7 @@ class Settings:
 
     def set_timing_cache(self, cache, ignore_mismatch):
         assert ignore_mismatch is False
-        if self.refused in cache.lines:
+        if self.refused in cache.lines or self.cache is not None:
             return False
         self.cache = cache
         return True
@@ -156,6 +156,7 @@ def test_one_that_tensorrt_refuses_is_replaced(path):
     measure(path, b"from-another-gpu")
     with pytest.warns(UserWarning, match=f"TensorRT does not accept the timing cache {path}; it is replaced"):
         assert measure(path, b"conv", settings=Settings(refused=b"from-another-gpu")) == set()
+    assert measure(path) == {b"conv"}
 
 
 def test_one_that_tensorrt_cannot_read_is_replaced(path):
@@ -206,7 +207,7 @@ def measuring():
 
 
 def files_of(graph, **options):
-    return trtnn.build.build._find_timing_caches(graph, BuildConfig(**options))
+    return trtnn.build.build._find_timing_caches(graph, BuildConfig(**options))[0]
 
 
 def found(backend, **options):
@@ -256,45 +257,126 @@ def test_quantised_networks_have_files_of_their_own(measuring, tmp_path):
 DROPPED = ("1: Error Code 1: Myelin (Myelin error from unknown graph)", "4: The timing cache will not be used!")
 
 
-def test_a_build_that_fails_over_what_others_measured_is_done_with_a_cache_of_its_own(measuring, monkeypatch, tmp_path):
-    """TensorRT 8.6 was seen to find no kernel for a mixed network whose shared cache it had dropped."""
-    network, known, lines = trace(lambda x: x + 1, (4,)), [], []
+class Machine:
+    """A TensorRT 8.6 that drops timing caches, and the builds of a network by it.
 
-    def build_serialized_network(definition, settings):
-        known.append(set(settings.cache.lines))
-        if b"poison" in settings.cache.lines:
-            lines.extend([*DROPPED, "10: Could not find any implementation"])
+    Attributes:
+        graph: of the network.
+        known: what was in the timing cache of each build, None where it was given none.
+        drops: the caches that hold this are dropped.
+        fails: builds with a cache that was dropped find no kernel.
+        fails_always: builds without one find none either.
+        pins: of the layers.
+    """
+
+    def __init__(self, measuring, monkeypatch, folder):
+        self.graph, self.folder, self.known, self.lines = trace(lambda x: x + 1, (4,)).graph, folder, [], []
+        self.drops, self.fails, self.fails_always, self.pins = b"poison", True, False, NO_PINS
+        logger = SimpleNamespace(take=lambda: [self.lines.pop(0) for _ in self.lines[:]])
+        self.backend = SimpleNamespace(**vars(measuring), trt=self.graph.trt, logger=logger)
+        self.backend.capabilities.progress = False
+        monkeypatch.setattr(self.graph, "backend", self.backend)
+        monkeypatch.setattr(self.graph, "builder", SimpleNamespace(build_serialized_network=self._build))
+        monkeypatch.setattr(trtnn.build.build, "_make_settings", lambda *_: (Settings(), self.pins))
+        self.shared = timing_cache_file(folder, self.backend)
+        self.own = trtnn.build.build._find_timing_caches(self.graph, BuildConfig(timing_cache=folder))[1]
+
+    def _build(self, definition, settings):
+        cache = settings.cache
+        self.known.append(cache and set(cache.lines))
+        if cache and self.drops in cache.lines:
+            self.lines.extend(DROPPED)
+            cache = None
+            if self.fails:
+                self.lines.append("10: Could not find any implementation")
+                return None
+        if self.fails_always:
+            self.lines.append("10: out of kernels")
             return None
-        settings.cache.lines.add(b"own")
+        if cache:
+            cache.lines.add(b"measured")
         return b"plan"
 
-    graph = network.graph
-    backend = SimpleNamespace(
-        **vars(measuring), trt=graph.trt, logger=SimpleNamespace(take=lambda: [lines.pop(0) for _ in lines[:]])
-    )
-    backend.capabilities.progress = False
-    monkeypatch.setattr(graph, "backend", backend)
-    monkeypatch.setattr(graph, "builder", SimpleNamespace(build_serialized_network=build_serialized_network))
+    def build(self):
+        """Return what the timing caches of a build's tries knew."""
+        self.known.clear()
+        config = BuildConfig(timing_cache=self.folder)
+        arguments = (self.graph, Settings(), config, "a block", False, self.pins)
+        assert trtnn.build.build._build_plan(*arguments) == b"plan"
+        return self.known
 
-    def build():
-        known.clear()
-        config = BuildConfig(timing_cache=tmp_path)
-        return trtnn.build.build._build_plan(graph, Settings(), config, "a block", False, pins)
 
-    pins = Pins([], [SimpleNamespace(name="it is not to blame")])
-    shared = timing_cache_file(tmp_path, backend)
-    measure(shared, b"poison")
-    assert build() == b"plan"
-    assert known == [{b"poison"}, set()]
-    assert build() == b"plan"
-    assert known == [{b"own"}]  # at once
-    assert measure(shared) == {b"poison"}  # others go on with what they share
-    measure(files_of(graph, timing_cache=tmp_path)[0], b"poison")
-    pins = NO_PINS
-    assert "Could not find any implementation" in message_of(BuildError, build)  # there is no third to try
+@pytest.fixture
+def machine(measuring, monkeypatch, tmp_path):
+    return Machine(measuring, monkeypatch, tmp_path)
+
+
+def test_a_build_that_fails_over_what_others_measured_is_done_with_a_cache_of_its_own(machine):
+    """TensorRT 8.6 was seen to find no kernel for a mixed network whose shared cache it had dropped.
+
+    It was seen too to refuse a second cache for the same settings: what would be kept then is the first one.
+    """
+    machine.pins = Pins([], [HalfLayer("CONVOLUTION", SimpleNamespace(name="it is not to blame"))])
+    measure(machine.shared, b"poison")
+    assert machine.build() == [{b"poison"}, set()]
+    assert machine.build() == [{b"measured"}]  # at once
+    assert measure(machine.own) == {b"measured"}
+    assert measure(machine.shared) == {b"poison"}  # others go on with what they share
     other = trace(lambda x: x + 2, (4,)).graph
-    object.__setattr__(other, "backend", backend)
-    assert files_of(other, timing_cache=tmp_path)[0] == shared
+    object.__setattr__(other, "backend", machine.backend)
+    assert files_of(other, timing_cache=machine.folder)[0] == machine.shared
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_network_whose_own_cache_is_dropped_is_built_without_one_from_then_on(machine, fails):
+    """TensorRT 8.6 drops some that it wrote itself, each time, and says so in its log alone."""
+    machine.fails = fails
+    measure(machine.own, b"poison")
+    assert machine.build() == ([{b"poison"}, None] if fails else [{b"poison"}])
+    assert machine.build() == [None]
+    assert machine.build() == [None]
+    assert not machine.shared.exists()
+
+
+def test_a_dropped_cache_that_all_share_is_kept_where_the_build_succeeds(machine):
+    machine.fails = False
+    measure(machine.shared, b"poison", b"others")
+    for _ in range(2):
+        assert machine.build() == [{b"poison", b"others"}]
+    assert not machine.own.exists()
+
+
+def test_a_build_that_fails_without_a_cache_too_gives_none_up(machine):
+    machine.fails_always = True
+    measure(machine.own, b"poison")
+    assert "out of kernels" in message_of(BuildError, machine.build)
+    assert machine.known == [{b"poison"}, None]
+    assert measure(machine.own) == {b"poison"}
+
+
+def test_what_tensorrt_wrote_of_one_network_and_refuses_is_replaced_without_a_word(machine):
+    measure(machine.own, b"refused")
+    arguments = (machine.graph, Settings(refused=b"refused"), BuildConfig(timing_cache=machine.folder))
+    assert trtnn.build.build._build_plan(*arguments, "a block", False, NO_PINS) == b"plan"
+    assert machine.known == [set()]
+    assert machine.build() == [{b"measured"}]
+
+
+def test_where_tensorrt_takes_no_cache_nothing_is_kept(path):
+    settings = Settings()
+    settings.cache = Measured(b"of another build")
+    with timing_cache(settings, path):
+        settings.cache.lines.add(b"conv")
+    assert not path.exists()
+
+
+def test_a_cache_that_cannot_be_given_up_costs_no_engine(machine):
+    measure(machine.own, b"poison")
+    lock = machine.own.with_name(f"{machine.own.name}.lock")
+    lock.unlink()
+    lock.mkdir()
+    assert machine.build() == [{b"poison"}, None]
+    assert machine.build() == [{b"poison"}, None]
 
 
 def test_a_build_that_fails_for_another_reason_is_not_done_again(measuring, monkeypatch, tmp_path):
@@ -324,7 +406,7 @@ def test_tensorrt_rtx_measures_nothing(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_build_goes_through_tensorrts_own_timing_cache(monkeypatch, path):
-    monkeypatch.setattr(trtnn.build.build, "_find_timing_caches", lambda graph, config: [path])
+    monkeypatch.setattr(trtnn.build.build, "_find_timing_caches", lambda graph, config: ([path], None))
     for _ in range(2):
         engine = trace(lambda x: x + 1, (4,)).build(**ONE_TARGET)
         assert engine.plan.nbytes > 0

@@ -294,6 +294,7 @@ def test_all_or_nothing(tensorrt, kind):
     message = message_of(EngineError, engine.refit, state(1))
     assert words in message
     assert ("body.3 KERNEL" in message) is (kind == "fixed")
+    assert ("with the new weights: engine.refit(weights, rebuild=True)" in message) is (kind == "refuses")
     assert arrays_of(engine) is before
     assert (engine.plan, engine.description, engine.refits) == (plan, description, 0)
     tensorrt.fixed, tensorrt.asks_for, tensorrt.refits_well = set(), [], True

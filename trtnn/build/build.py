@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from trtnn.build.fingerprint import fingerprint
 from trtnn.build.lock import Lock, describe_build
 from trtnn.build.pinning import NO_PINS, Pins, check_pinned, pin_layers
 from trtnn.build.refitting import describe_refittable, marked, refittable
-from trtnn.build.timing_cache import timing_cache, timing_cache_file, was_dropped
+from trtnn.build.timing_cache import give_up, is_given_up, timing_cache, timing_cache_file, was_dropped
 from trtnn.build.watching import watched
 from trtnn.engine.engine import Engine
 from trtnn.engine.file import read_shapes
@@ -168,34 +169,47 @@ def _add_profiles(graph: Graph, settings: Any) -> None:
 def _build_plan(
     graph: Graph, settings: Any, config: BuildConfig, what: str, show: bool, pins: Pins, lock: Lock | None = None
 ) -> Any:
-    """Return the plan; where TensorRT fails over the timing cache that all share, by one of the network's own."""
-    task = (graph, settings, config, what, show, pins)
-    files = _find_timing_caches(graph, config) if lock is None else []
-    if len(files) > 1:
+    """Return the plan; where TensorRT fails over a timing cache, by the next one, and by none in the end.
+
+    A network whose own timing cache TensorRT does not use is built without one from then on.
+    """
+    measure = functools.partial(_build_measuring, graph, config, what, show)
+    if lock is not None:
+        return measure(settings, pins, lock.measuring(settings))[0]
+    files, own = _find_timing_caches(graph, config)
+    for path in files:
         with suppress(_DroppedCache):
-            return _build_measuring(*task, timing_cache(settings, files[0]), is_shared=True)
-    measured = timing_cache(settings, files[-1]) if files else nullcontext()
-    return _build_measuring(*task, measured if lock is None else lock.measuring(settings))
+            measured = timing_cache(settings, path, is_shared=path != own)
+            plan, is_dropped = measure(settings, pins, measured, may_drop=True)
+            if is_dropped and path == own:
+                give_up(path)
+            return plan
+        # Settings take one timing cache: TensorRT 8.6 was seen to refuse a second. Pins may have been released.
+        settings, pins = _make_settings(graph, config, resolve_targets(graph.backend, config.targets))
+    plan, _ = measure(settings, pins, nullcontext())
+    if own in files:
+        give_up(own)
+    return plan
 
 
 class _DroppedCache(Exception):
-    """A build failed where TensorRT did without the timing cache that networks share."""
+    """A build failed where TensorRT did without the timing cache that it was given."""
 
 
 def _build_measuring(
     graph: Graph,
-    settings: Any,
     config: BuildConfig,
     what: str,
     show: bool,
+    settings: Any,
     pins: Pins,
     measured: AbstractContextManager[Any],
-    is_shared: bool = False,
-) -> Any:
-    """Return the plan that is built while ``measured`` keeps what TensorRT measures.
+    may_drop: bool = False,
+) -> tuple[Any, bool]:
+    """Return the plan that is built while ``measured`` keeps what TensorRT measures, and whether it used none of that.
 
     Raises:
-        _DroppedCache: it failed, and another timing cache than the one that ``is_shared`` may help.
+        _DroppedCache: it failed, and ``may_drop`` says that another timing cache, or none, may help.
     """
     backend = graph.backend
     watch = watched(graph.trt, settings, f"building {what}", show) if backend.capabilities.progress else held_signals()
@@ -205,25 +219,26 @@ def _build_measuring(
             plan, lines, failed = graph.builder.build_serialized_network(graph.definition, settings), [], 0
             while plan is None and held.error is None:
                 lines = backend.logger.take()
-                if is_shared and was_dropped(lines):
+                if may_drop and was_dropped(lines):
                     raise _DroppedCache
                 if not pins.to_fp16:
                     break
-                pins.release_fp16(lines if failed < _MOST_RELEASED_ALONE else ())
+                pins.release_fp16(graph.trt, lines if failed < _MOST_RELEASED_ALONE else ())
                 failed += 1
                 plan = graph.builder.build_serialized_network(graph.definition, settings)
         if plan is None:
             lines = lines or backend.logger.take()
             advice = [*_explain_memory(lines, config), *_explain_refit(backend, config)]
             raise BuildError(f"{backend} could not build {what}", *lines, *advice)
-    return plan
+        is_dropped = was_dropped([*lines, *backend.logger.take()])
+    return plan, is_dropped
 
 
-def _find_timing_caches(graph: Graph, config: BuildConfig) -> list[Path]:
-    """Return the files of timing caches to build with, the second where the first breaks the build; none without one.
+def _find_timing_caches(graph: Graph, config: BuildConfig) -> tuple[list[Path], Path | None]:
+    """Return the files of timing caches to build with, each where the one before breaks the build, and the own one.
 
     The first is the one that all networks share. Quantised networks, and those whose build it broke before, have one of
-    their own alone.
+    their own alone; networks whose own one TensorRT does not use have none.
     """
     backend = graph.backend
     if backend.capabilities.targets:  # what builds for GPUs that are not here cannot measure on them
@@ -232,9 +247,9 @@ def _find_timing_caches(graph: Graph, config: BuildConfig) -> list[Path]:
                 f"{backend} measures nothing while it builds, so it has no timing cache",
                 "leave timing_cache out; cache_dir keeps whole engines",
             )
-        return []
+        return [], None
     if config.timing_cache is False:
-        return []
+        return [], None
     folder = config.timing_cache or config.cache_dir
     try:
         folder = make_cache_folder(folder or default_cache_dir())
@@ -242,14 +257,16 @@ def _find_timing_caches(graph: Graph, config: BuildConfig) -> list[Path]:
         if folder:
             raise
         warnings.warn(f"the build is slower than it might be: {error}", stacklevel=2)  # nobody asked for this one
-        return []
+        return [], None
     shared, is_quantized = timing_cache_file(folder, backend), graph.placement is not None
     try:
         network = fingerprint(graph.definition, graph.trt, graph.plugins)
     except BuildError:  # it cannot be told apart from others
-        return [] if is_quantized else [shared]
+        return [] if is_quantized else [shared], None
     own = timing_cache_file(folder, backend, network[:_DIGITS])
-    return [own] if is_quantized or own.exists() else [shared, own]
+    if is_given_up(own):
+        return [], own
+    return [own] if is_quantized or own.exists() else [shared, own], own
 
 
 def _explain_refit(backend: Backend, config: BuildConfig) -> list[str]:

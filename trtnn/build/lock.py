@@ -108,7 +108,7 @@ def describe_build(
                 name for name, source in trt.TacticSource.__members__.items() if sources >> int(source) & 1
             ],
             "pinned_to_fp32": [pin.name for pin in pins.to_fp32],
-            "pinned_to_fp16": [layer.name for layer in pins.to_fp16],
+            "pinned_to_fp16": [pin.layer.name for pin in pins.to_fp16],
             "plugins": {made.plugin: digest(made.library.read_bytes()) for made in graph.plugins.values()},
         },
         "network": {

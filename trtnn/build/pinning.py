@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from trtnn.dtypes import as_dtype, float16, float32
@@ -20,6 +21,9 @@ _MEASURED = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRI
 # What TensorRT makes an int8 kernel of: convolutions and products, and pointwise layers behind them.
 _IN_ONE_KERNEL = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "SCALE")
 
+_POINTWISE = ("ACTIVATION", "ELEMENTWISE")
+_WITH_EPILOGUE = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+
 _NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
 _WITHOUT_KERNEL = re.compile(r"implementation for node (.+?)\.\)?$")
 _MOST_SHOWN = 5
@@ -32,26 +36,63 @@ class PinnedLayer(NamedTuple):
     outputs: tuple[str, ...]
 
 
-class Pins(NamedTuple):
-    """The layers of a network that were pinned to a type: in fp32 by name, in fp16 as they are in the definition."""
+class HalfLayer(NamedTuple):
+    """A layer that was asked to be in fp16: its kind, as :func:`read_layers` tells it, and the layer itself."""
+
+    kind: str
+    layer: Any
+
+
+@dataclass
+class Pins:
+    """The layers of a network that were pinned to a type.
+
+    Attributes:
+        to_fp32: by name.
+        to_fp16: as they are in the definition.
+        apart: the names of pointwise ones of these that compute in fp32, see :meth:`release_fp16`.
+    """
 
     to_fp32: list[PinnedLayer]
-    to_fp16: list[Any]
+    to_fp16: list[HalfLayer]
+    apart: set[str] = field(default_factory=set)
 
-    def release_fp16(self, lines: Iterable[str]) -> None:
+    def release_fp16(self, trt: Any, lines: Iterable[str]) -> None:
         """Leave the type of layers in fp16 to TensorRT, which found no kernel for them.
 
+        Pointwise layers that TensorRT put into the kernel of a convolution compute in fp32 first, between tensors in
+        fp16: that keeps them apart, and the convolution in fp16. TensorRT 8.6 has no kernel of a first convolution and
+        SiLU in front of a Quantize, and where it was left free, it took both to fp32, at three times the time.
+
         Args:
+            trt: TensorRT's module.
             lines: of its log. Where they name the node without a kernel its layers are released, else all.
         """
-        found = [match for line in lines for match in _WITHOUT_KERNEL.findall(line)]
-        named = {part.name for node in found for part in network_parts(node)}
-        released = [layer for layer in self.to_fp16 if layer.name in named] or [*self.to_fp16]
-        for layer in released:
-            self.to_fp16.remove(layer)
-            layer.reset_precision()
-            for index in range(layer.num_outputs):
-                layer.reset_output_type(index)
+        found = [network_parts(node) for line in lines for node in _WITHOUT_KERNEL.findall(line)]
+        nodes = {frozenset(part.name for part in parts) for parts in found}  # more lines than one may name a node
+        named = {name for node in nodes if not self._set_apart(trt, node) for name in node}
+        if nodes and not named:
+            return
+        released = [pin for pin in self.to_fp16 if pin.layer.name in named] or [*self.to_fp16]
+        for pin in released:
+            self.to_fp16.remove(pin)
+            pin.layer.reset_precision()
+            for index in range(pin.layer.num_outputs):
+                pin.layer.reset_output_type(index)
+
+    def _set_apart(self, trt: Any, node: Container[str]) -> bool:
+        """Let the pointwise layers of a node compute in fp32; return whether there are any, and others beside them."""
+        pins = [pin for pin in self.to_fp16 if pin.layer.name in node]
+        pointwise = [layer for kind, layer in pins if kind in _POINTWISE and layer.name not in self.apart]
+        if not pointwise or not any(kind in _WITH_EPILOGUE for kind, _ in pins):
+            return False
+        read = {layer.get_input(index).name for layer in pointwise for index in present_inputs(layer)}
+        for layer in pointwise:
+            layer.precision = trt.float32
+            if layer.get_output(0).name in read:  # within what is one kernel then
+                layer.set_output_type(0, trt.float32)
+        self.apart.update(layer.name for layer in pointwise)
+        return True
 
 
 NO_PINS = Pins([], [])
@@ -119,7 +160,7 @@ def _of_int8_kernels(layers: Sequence[tuple[str, Any]]) -> set[str]:
     return names
 
 
-def _pin_to_fp16(trt: Any, layers: Iterable[tuple[str, Any]], free: Container[str]) -> list[Any]:
+def _pin_to_fp16(trt: Any, layers: Iterable[tuple[str, Any]], free: Container[str]) -> list[HalfLayer]:
     """Pin layers that TensorRT would measure in fp32 too, which takes more than twice as long; return those.
 
     Args:
@@ -137,7 +178,7 @@ def _pin_to_fp16(trt: Any, layers: Iterable[tuple[str, Any]], free: Container[st
         for index, output in outputs.items():
             if not output.is_network_output:  # those leave as fp32
                 layer.set_output_type(index, trt.float16)
-        pinned.append(layer)
+        pinned.append(HalfLayer(kind, layer))
     return pinned
 
 

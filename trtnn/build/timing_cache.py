@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from trtnn.files import atomic_write, check_trusted, file_name, locked, open_reg
 _MAGIC = b"trtnn timing cache 1\n"
 
 
-# TensorRT 8.6 may drop a cache that another network left something in: "Myelin error from unknown graph". Often it
-# builds all the same, and sometimes it finds no kernel any more.
+# TensorRT 8.6 may drop a cache as it builds: "Myelin error from unknown graph", mostly where another network left
+# something in it. Often it builds all the same, and sometimes it finds no kernel any more.
 _DROPPED = "timing cache will not be used"
 
 
@@ -39,25 +39,32 @@ def timing_cache_file(folder: Path, backend: Backend, network: str = "") -> Path
 
 
 @contextmanager
-def timing_cache(settings: Any, path: Path) -> Iterator[None]:
+def timing_cache(settings: Any, path: Path, is_shared: bool = True) -> Iterator[None]:
     """Let a build within the block use what ``path`` holds, and add what it measures if it succeeds.
 
     Others may build at the same time: what they wrote meanwhile is merged. A file that is damaged, or that cannot be
-    written, costs time and no engine, so it is a warning.
+    written, costs time and no engine, so it is a warning. Where TensorRT takes no cache at all nothing is kept.
 
     Args:
         settings: the ``IBuilderConfig`` that the build is given.
         path: the file; it need not exist.
+        is_shared: the file may come from elsewhere, so that a user is told where TensorRT refuses it. What it wrote of
+            one network and refuses is replaced without a word: nobody can do anything about it.
     """
-    if not attach(settings, _read(path)):
+    content = _read(path)
+    is_refused = not attach(settings, content)
+    is_kept = not is_refused or (bool(content) and attach(settings, b""))
+    if is_refused and is_kept and content and is_shared:
         warnings.warn(f"TensorRT does not accept the timing cache {path}; it is replaced", stacklevel=2)
-        attach(settings, b"")
     yield
+    if not is_kept:
+        return
     measured = settings.get_timing_cache()
     try:
         with locked(path):
             before = _read(path)
-            others = settings.create_timing_cache(before) if before else None
+            is_of_use = before and not (is_refused and before == content)
+            others = settings.create_timing_cache(before) if is_of_use else None
             if others is not None:
                 measured.combine(others, False)
             after = bytes(measured.serialize())
@@ -66,6 +73,21 @@ def timing_cache(settings: Any, path: Path) -> Iterator[None]:
                     file.write(pack(after))
     except (OSError, ArgumentError) as error:
         warnings.warn(f"the timing cache was not kept: {error}", stacklevel=2)
+
+
+def give_up(path: Path) -> None:
+    """Write into a network's own file that TensorRT does not use what it measured of it."""
+    with suppress(OSError, ArgumentError), locked(path), atomic_write(path) as file:
+        file.write(pack(b""))
+
+
+def is_given_up(path: Path) -> bool:
+    """Return whether :meth:`give_up` wrote a file."""
+    try:
+        with open_regular(path) as file:
+            return file.read(len(pack(b"")) + 1) == pack(b"")
+    except OSError:
+        return False
 
 
 def was_dropped(lines: Iterable[str]) -> bool:

@@ -71,6 +71,7 @@ class Refits:
         engine._check_is_open()
         options = build_options(engine.description, get_backend()) if rebuild else {}
         with _traced(engine, weights) as network:
+            network.graph.free_arrays_with_it()
             if rebuild:
                 names = list(map(shown, network.refittable_arrays()))
                 self._rebuild(engine, network, {**options, **engine.caches, "progress": progress})

@@ -228,7 +228,11 @@ def exchange(
         raise _refused("TensorRT asks for weights that the network has not", unknown, backend)
     held += _give(by, [named[name] for name in missing], arrays, backend)
     if not refitter.refit_cuda_engine():
-        raise EngineError("TensorRT could not refit this engine; it is as it was", *backend.logger.take())
+        raise EngineError(
+            "TensorRT could not refit this engine; it is as it was",
+            *backend.logger.take(),
+            "build it again with the new weights: engine.refit(weights, rebuild=True)",
+        )
     del held  # the Refitter reads them until then
 
 

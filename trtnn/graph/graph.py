@@ -179,6 +179,13 @@ class Graph:
         finally:
             _CURRENT.reset(token)
 
+    def free_arrays_with_it(self) -> None:
+        """Free the arrays when nobody holds this graph any more, see :meth:`trtnn.graph.weights.Weights.free_with`.
+
+        It is for traces that are nobody else's: the ``definition`` alone is of no use then.
+        """
+        self.weights.free_with(self)
+
     # -- what functions call ------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
@@ -356,13 +363,13 @@ class Graph:
         name = self._unique_name(kind)
         try:
             raw_args = raw_args if self._rounder is None else self._quantized(name, raw_args, raw_later)
-            layer = getattr(loop or self.definition, f"add_{kind}")(*raw_args)
+            layer = getattr(loop or self.definition, f"add_{kind}")(*map(self._lent, raw_args))
             if layer is None:
                 raise self.failure(f"TensorRT refused {kind}", inputs)
             for index, raw in raw_later.items():
                 layer.set_input(index, raw)
             for attribute, value in attributes.items():
-                setattr(layer, attribute, value)
+                setattr(layer, attribute, self._lent(value))
             layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
             traced_as = traced_as or floating_dtype(inputs) or narrow_dtype(inputs)
             constant = loop is None
@@ -451,7 +458,7 @@ class Graph:
         Raises:
             BuildError: TensorRT refused.
         """
-        layer = getattr(self.definition, f"add_{kind}")(*args)
+        layer = getattr(self.definition, f"add_{kind}")(*map(self._lent, args))
         if layer is None:
             raise self.failure(f"TensorRT refused {kind}", [])
         for attribute, value in attributes.items():
@@ -463,6 +470,10 @@ class Graph:
         raw.name = f"{name}:0"
         self._note(None)
         return raw
+
+    def _lent(self, value: Any) -> Any:
+        """Return what TensorRT is given; of arrays their memory alone."""
+        return self.weights.lend(value) if isinstance(value, np.ndarray) else value
 
     def _raw(self, kind: str, arg: Any, inputs: list[Tensor]) -> Any:
         """Return an argument as TensorRT takes it, and append its Tensors, whose layers come first, to ``inputs``."""

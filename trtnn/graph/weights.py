@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ class Weights:
         self._lasting: dict[int, Any] = {}  # what holds the arrays of Parameters, by its id
         self._learned: set[int] = set()  # the ids of those of them that no Buffer holds
         self._converted: dict[tuple, np.ndarray] = {}  # copies of those, by address, shape and types
+        self._loans: list[_Loan] = []  # what TensorRT was given
 
     def held(self, value: Any, path: str) -> np.ndarray:
         """Return a NumPy array as it is, or the one that a Parameter or a torch tensor holds.
@@ -144,12 +146,49 @@ class Weights:
             for _ in pool.map(_run, [fills[first::workers] for first in range(workers)]):
                 pass  # it raises what was raised there
 
+    def lend(self, array: np.ndarray) -> np.ndarray:
+        """Return an array as TensorRT is given it: its memory, which :meth:`free_with` may take back."""
+        loan = _Loan(array)
+        self._loans.append(loan)
+        return np.asarray(loan)
+
+    def free_with(self, owner: Any) -> None:
+        """Free the arrays when nobody holds an object any more, even where TensorRT still holds what it was given.
+
+        In the bindings of TensorRT 8.6.0 a network and the Python objects of its layers hold each other, and the
+        network all arrays that it was given: it is never freed, and no garbage collector sees it. 8.6.1 mended that.
+
+        Args:
+            owner: what everybody holds who reads the network: the graph of a trace that is nobody else's.
+        """
+        weakref.finalize(owner, _take_back, self._loans).atexit = False
+
     def finish(self) -> None:
         """Fill what is empty, and keep nothing but the arrays."""
         self.fill()
         self._converted.clear()
         self._lasting.clear()
         self._learned.clear()
+
+
+class _Loan:
+    """An array for others, who hold its memory by this object: it is theirs as long as it is here."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array: np.ndarray | None = array
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        if self.array is None:
+            raise RuntimeError("this array was taken back: nobody holds the graph that it was of")
+        return self.array.__array_interface__
+
+
+def _take_back(loans: Sequence[_Loan]) -> None:
+    for loan in loans:
+        loan.array = None
 
 
 def _run(functions: Sequence[Callable[[], None]]) -> None:

@@ -557,6 +557,7 @@ class Module:
         network = self.trace(
             inputs, fp16=fp16, fp32_modules=fp32_modules, samples=samples, tolerance=tolerance, outputs=outputs
         )
+        network.graph.free_arrays_with_it()
         from trtnn.modules.refitting import Retracer
 
         engine, kept = network.build(config), network.graph.precision.fp32_modules
