@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -480,19 +481,20 @@ def test_what_is_contiguous_with_a_batch_of_one_alone():
 
 
 class Positions(nn.Module):
-    """Positions that are resized, as trtnn cannot, to the size of the image, as of a vision transformer."""
+    """Positions that are resized to the size of the image, as of a vision transformer: trtnn cannot where it varies."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
-        self.positions = nn.Parameter(images(1, 3, 8, 8))
+        self.positions, self.change = nn.Parameter(images(1, 3, 8, 8)), change
 
     def forward(self, x):
         size = x.shape[2] // 2, x.shape[3] // 2
-        return x[:, :, ::2, ::2] + F.interpolate(self.positions, size=size, mode="bicubic", antialias=True)
+        resized = F.interpolate(self.positions, size=size, mode="bicubic", antialias=True)
+        return x[:, :, ::2, ::2] + self.change(resized)
 
 
 def test_a_constant_of_lengths_that_are_not_dynamic_is_a_buffer():
-    model = Positions().eval()
+    model = Positions(torch.special.i0).eval()  # which trtnn has not
     batch = trtnn.Dim("batch", 1, 2, 5)
     result = trtnn.from_torch(model, images(2, 3, 8, 12), dynamic={"x": (batch, 3, 8, 12)})
     assert "assert x.shape[2] // 2 == 4" in result.source
@@ -506,7 +508,9 @@ def test_a_constant_of_lengths_that_are_not_dynamic_is_a_buffer():
 def test_a_constant_of_dynamic_lengths_that_trtnn_has_not_is_refused_with_the_line(verify):
     height = trtnn.Dim("h", 4, 8, 16, multiple_of=2)
     with pytest.raises(trtnn.TrtnnError, match="interpolate with antialias") as caught:
-        trtnn.from_torch(Positions().eval(), images(2, 3, 8, 12), dynamic={"x": (2, 3, height, 12)}, verify=verify)
+        trtnn.from_torch(
+            Positions(lambda x: x).eval(), images(2, 3, 8, 12), dynamic={"x": (2, 3, height, 12)}, verify=verify
+        )
     assert "test_idioms.py" in str(caught.value)
     assert 'mode="bicubic", antialias=True' in str(caught.value)
 
@@ -515,7 +519,7 @@ def test_a_constant_that_was_passed_may_be_of_dynamic_lengths():
     class Outer(nn.Module):
         class Inner(nn.Module):
             def forward(self, x, table):
-                return x + F.interpolate(table, size=(4, 4), mode="bicubic", antialias=True)
+                return x + F.interpolate(table, size=(2 * x.shape[0], 4), mode="bicubic", antialias=True)
 
         def __init__(self):
             super().__init__()

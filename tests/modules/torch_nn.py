@@ -26,7 +26,7 @@ and the same names in its state dict, and those that it has not, with what to us
 What is here computes as torch does in evaluation: dropout is the identity, BatchNorm takes its stored statistics.
 Indices (`argmax`, `topk`, `one_hot`, ...) are int64 as in torch, and int32 where TensorRT has no int64 (8.6).
 Arguments that TensorRT cannot follow raise `trtnn.UnsupportedError`: `max_norm` of `Embedding`, `offsets` of
-`EmbeddingBag` that are a Tensor, `track_running_stats=False` of BatchNorm, `antialias` of resizing.
+`EmbeddingBag` that are a Tensor, `track_running_stats=False` of BatchNorm, `antialias` of dynamic lengths.
 What torch does in place (`x += y`, `x.relu_()`, `ReLU(inplace=True)`) changes a tensor under every name that it has;
 reading a view of it afterwards, or what it is a view of, is an error. `x[i] = y` works where slices, one list of places
 or a mask can say it.

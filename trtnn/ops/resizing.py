@@ -10,9 +10,11 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
+from trtnn.ops._antialias import FILTERS, weights_of
 from trtnn.ops._arguments import expect_floating, expect_ndim, ntuple
 from trtnn.ops._sizes import shape_tensor
 from trtnn.ops._spatial import AXES
+from trtnn.ops.matrix import matmul
 from trtnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from trtnn.shapes.symbolic import Length, Size, is_static
 
@@ -76,6 +78,57 @@ RESIZE_MODES = {
 _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 
+def _wanted(
+    input: Tensor, size: Length | Sequence[Length] | None, scale_factor: float | Sequence[float] | None
+) -> tuple[tuple[Length, ...], tuple[float, ...]]:
+    """Return the lengths of an output's sides, and the scales that TensorRT comes to them by, if factors are given."""
+    if (size is None) == (scale_factor is None):
+        raise ArgumentError("interpolate takes one of size and scale_factor")
+    if scale_factor is not None:
+        return _by_factors(input, scale_factor)
+    assert size is not None
+    return _target(size, input.ndim - 2), ()
+
+
+def _antialiased(
+    input: Tensor,
+    size: Length | Sequence[Length] | None,
+    scale_factor: float | Sequence[float] | None,
+    mode: str,
+    align_corners: bool,
+    is_factor_anew: bool,
+) -> Tensor:
+    """Resize by a product of matrices for each side, the columns first."""
+    if mode not in FILTERS:
+        raise ArgumentError(f"antialias goes with {', '.join(map(repr, FILTERS))}, not {mode!r}")
+    if align_corners and mode == "lanczos":
+        raise ArgumentError("align_corners does not go with lanczos")
+    expect_ndim(input, (4,), "interpolate with antialias", f"(batch, channels, {AXES[2]})")
+    expect_floating(input, "interpolate")
+    lengths, (wanted, _) = input.shape[2:], _wanted(input, size, scale_factor)
+    if not is_static((*lengths, *wanted)):
+        raise UnsupportedError(
+            f"interpolate with antialias of dynamic lengths, {lengths} to {wanted}",
+            "its weights depend on them",
+            "resize without antialias, or give the network one size",
+        )
+    factors = None if is_factor_anew else scale_factor
+    each = tuple(factors) if isinstance(factors, Sequence) else (factors,) * 2
+    rows, columns = (
+        None if n == m else weights_of(mode, int(n), int(m), _places(int(n), int(m), factor, align_corners))
+        for n, m, factor in zip(lengths, wanted, each, strict=True)
+    )  # a side that stays as long stays as it is, whatever the factor
+    resized = input if columns is None else matmul(input, columns.T)
+    return resized if rows is None else matmul(rows, resized)
+
+
+def _places(length: int, wanted: int, factor: float | None, align_corners: bool) -> float:
+    """Return how many places of an input there are for each of an output."""
+    if align_corners:
+        return (length - 1) / (wanted - 1) if wanted > 1 else 0.0
+    return 1 / factor if factor is not None else length / wanted
+
+
 def interpolate(
     input: Tensor,
     size: Length | Sequence[Length] | None = None,
@@ -94,13 +147,18 @@ def interpolate(
         mode: ``"nearest"``: source = floor(target / factor); ``"nearest-exact"``: floor((target + ½) / factor);
             ``"linear"``, ``"bilinear"`` and ``"trilinear"`` for one, two and three sides: source =
             (target + ½) / factor - ½, or with ``align_corners`` target · (height - 1) / (H - 1); ``"bicubic"`` the same
-            with cubic weights of a = -0.75; ``"area"``: the mean of what falls on each place.
+            with cubic weights of a = -0.75; ``"area"``: the mean of what falls on each place; ``"lanczos"``, with
+            ``antialias`` alone.
         recompute_scale_factor: whether the factor is taken anew from the output's size.
+        antialias: of ``"bilinear"``, ``"bicubic"`` (a = -0.5) and ``"lanczos"``: average over all that lies under a
+            place, by a product of matrices for each side; of lengths that are not dynamic.
 
     Raises:
         ArgumentError: the mode is unknown or for another number of sides, or size and factor do not fit it.
-        UnsupportedError: ``antialias``.
+        UnsupportedError: ``antialias`` of dynamic lengths.
     """
+    if antialias:
+        return _antialiased(input, size, scale_factor, mode, bool(align_corners), bool(recompute_scale_factor))
     if mode not in RESIZE_MODES and mode != "area":
         raise ArgumentError(f"interpolate with mode {mode!r}", f"known: {', '.join(map(repr, RESIZE_MODES))}, 'area'")
     n = input.ndim - 2
@@ -110,18 +168,9 @@ def interpolate(
     else:
         expect_ndim(input, (sides + 2,), f"interpolate with mode {mode!r}", f"(batch, channels, {AXES[sides]})")
     expect_floating(input, "interpolate")
-    if antialias:
-        raise UnsupportedError(
-            "interpolate with antialias", "TensorRT's resizing has none", "average with avg_pool first"
-        )
     if sides is None and align_corners is not None:
         raise ArgumentError("align_corners goes with modes that interpolate linearly or cubically")
-    if size is None and scale_factor is not None:
-        wanted, scales = _by_factors(input, scale_factor)
-    elif size is not None and scale_factor is None:
-        wanted, scales = _target(size, n), ()
-    else:
-        raise ArgumentError("interpolate takes one of size and scale_factor")
+    wanted, scales = _wanted(input, size, scale_factor)
     if mode == "area":
         return _AREA[n](input, wanted)
     trt = input.graph.trt
