@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -177,6 +177,24 @@ def positions_of(rows: Length, columns: Length, channels: int) -> Numbers:
 # -- decoder ----------------------------------------------------------------------------------------------------------
 
 
+class Maps(NamedTuple):
+    """What a decoder looks at.
+
+    Attributes:
+        levels: of each level, (batch, channels, rows, columns).
+        places: the same one after another, (batch, places, channels).
+    """
+
+    levels: Sequence[Tensor]
+    places: Tensor
+
+    def apart(self, places: Tensor) -> list[Tensor]:
+        """Return what was made of the places, (batch, places, channels), as maps again."""
+        sizes = [level.shape[2:] for level in self.levels]
+        parts = places.transpose(1, 2).split([rows * columns for rows, columns in sizes], 2)
+        return [part.unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
+
+
 class Sampling(Module):
     """Each query's mean of what lies at some points of each map, for each head; points and weights are the query's.
 
@@ -196,12 +214,16 @@ class Sampling(Module):
         if scale is not None:
             self.register_buffer(scale, Buffer(sum(points)))
 
-    def forward(self, x: Tensor, values: Sequence[Tensor], boxes: Tensor) -> Tensor:
+    def values(self, maps: Maps) -> Sequence[Tensor]:
+        """Return what is sampled, of each level."""
+        return maps.levels
+
+    def forward(self, x: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
         """Return the means, (batch, queries, channels).
 
         Args:
             x: queries, (batch, queries, c).
-            values: of each level, (batch, channels, rows, columns).
+            maps: what is looked at.
             boxes: of the queries, (batch, queries, 4), in parts of the image.
         """
         batch, queries = x.shape[:2]
@@ -212,7 +234,7 @@ class Sampling(Module):
         weights = self.attention_weights(x).unflatten(2, (HEADS, -1)).softmax(-1)
         weights = weights.transpose(1, 2).reshape(batch * HEADS, 1, queries, -1)
         samples: list[Tensor] = []
-        for y, end, n in zip(values, itertools.accumulate(self.points), self.points, strict=True):
+        for y, end, n in zip(self.values(maps), itertools.accumulate(self.points), self.points, strict=True):
             heads = y.unflatten(1, (HEADS, -1)).flatten(0, 1)
             samples.append(F.grid_sample(heads, grid[:, :, end - n : end], align_corners=False))
         mean = (F.cat(samples, 3) * weights).sum(3)
@@ -315,10 +337,10 @@ class Network(Module):
         maps = [project(x) for project, x in zip(self.decoder_input_proj, self.encoder(maps), strict=True)]
         return self.decoder(*self._queries(maps))
 
-    def _queries(self, maps: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+    def _queries(self, levels: Sequence[Tensor]) -> tuple[Tensor, Maps, Tensor]:
         """Return the places whose best class has the highest scores, the maps, and these places' boxes."""
-        anchors, counts = anchors_of([x.shape[2:] for x in maps])
-        places = F.cat([x.flatten(2) for x in maps], 2).transpose(1, 2)
+        anchors, counts = anchors_of([x.shape[2:] for x in levels])
+        places = F.cat([x.flatten(2) for x in levels], 2).transpose(1, 2)
         if not self.queries <= places.shape[1]:
             raise ShapeError(
                 f"{self.queries} queries begin at as many places, and images of this size have {places.shape[1]}",
@@ -327,7 +349,8 @@ class Network(Module):
         features = self.enc_output(places if counts is None else places * F.tensor(counts).to(places.dtype))
         best = self.enc_score_head(features).amax(-1).topk(self.queries)[1]
         x = features.gather(1, best.unsqueeze(-1).expand(-1, -1, self.width))
-        return x, maps, self.enc_bbox_head(x).float() + F.embedding(best, F.tensor(anchors, dtype="float32"))
+        begin = F.embedding(best, F.tensor(anchors, dtype="float32"))
+        return x, Maps(levels, places), self.enc_bbox_head(x).float() + begin
 
 
 def projection(c_in: int, c_out: int) -> Sequential:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
 from trtnn.models import rtdetr_names
 from trtnn.models.query_detector import (
@@ -22,6 +21,7 @@ from trtnn.models.query_detector import (
     EncoderLayer,
     Fusion,
     Make,
+    Maps,
     Network,
     Perceptron,
     QueryDetector,
@@ -169,10 +169,12 @@ class DeformableAttention(Sampling):
         super().__init__(WIDTH, [POINTS] * len(STRIDES), "n_points_scale" if version == 2 else None)
         self.value_proj, self.output_proj = Linear(WIDTH, WIDTH), Linear(WIDTH, WIDTH)
 
-    def forward(self, x: Tensor, values: Sequence[Tensor], boxes: Tensor) -> Tensor:
-        weight = x.graph.held(self.value_proj.weight)[:, :, None, None]
-        values = [F.conv2d(y, weight, self.value_proj.bias) for y in values]
-        return self.output_proj(super().forward(x, values, boxes))
+    def values(self, maps: Maps) -> Sequence[Tensor]:
+        # Not by a convolution of each map: TensorRT 8.6 copies each of these results to where it samples it.
+        return maps.apart(self.value_proj(maps.places))
+
+    def forward(self, x: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
+        return self.output_proj(super().forward(x, maps, boxes))
 
 
 class FeedForward(Module):
@@ -196,7 +198,7 @@ class DecoderLayer(Module):
         self.encoder_attn, self.encoder_attn_layer_norm = DeformableAttention(version), LayerNorm(WIDTH)
         self.mlp, self.final_layer_norm = FeedForward(WIDTH, 4 * WIDTH, ReLU), LayerNorm(WIDTH)
 
-    def forward(self, x: Tensor, positions: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
         x = self.self_attn_layer_norm(x + self.self_attn(x, positions))
         x = self.encoder_attn_layer_norm(x + self.encoder_attn(x + positions, maps, boxes))
         return self.final_layer_norm(x + self.mlp(x))
@@ -216,7 +218,7 @@ class Decoder(Module):
         self.bbox_embed = ModuleList(Perceptron(WIDTH, WIDTH, WIDTH, 4) for _ in range(layers))
         self.class_embed = ModuleList(Linear(WIDTH, classes) for _ in range(layers))  # all but the last for training
 
-    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, maps: Maps, boxes: Tensor) -> tuple[Tensor, Tensor]:
         for layer, refine in zip(self.layers, self.bbox_embed, strict=True):
             placed = boxes.sigmoid()
             x = layer(x, self.query_pos_head(placed.to(x.dtype)), maps, placed)
