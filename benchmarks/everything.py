@@ -56,12 +56,12 @@ STEPS = (
         Step(
             f"from_torch-{model.partition(':')[2]}",
             f"{{python}} benchmarks/from_torch.py gpu --out {{out}}/from_torch --trt-python {{trt}} --model {model}",
-            700,
+            900,
         )
         for model in MODELS["gpu"]
     ),
     *(
-        Step(f"refit-{model}", f"{{trt}} benchmarks/refit.py --out {{out}}/refit --model {model}:1,8", 900)
+        Step(f"refit-{model}", f"{{trt}} benchmarks/refit.py --out {{out}}/refit --model {model}:1,8", 1200)
         for model in ("yolov5s", "yolov5x")
     ),
     *(
@@ -73,12 +73,13 @@ STEPS = (
         Step(
             f"{model}-{batch}",
             f"{{python}} benchmarks/gpu.py --out {{out}}/{model} --trt-python {{trt}} --models-only "
-            f"--model {model}:{batch} --torch {model}:{batch}",
+            f"--model {model}:{batch} --roads onnx trtnn --torch {model}:{batch}",
             600,
         )
         for batch in (1, 8, 32)
         for model in FAMILIES
     ),
+    Step("attention", "{trt} benchmarks/attention.py --out {out}/attention.json --timing {out}/attention-timing", 600),
     Step("gpu-tests", f"{{trt}} {TESTS}", 900),
     Step(
         "scale",

@@ -71,7 +71,7 @@ MODELS = {
         *("torchvision:mobilenet_v3_large", "torchvision:efficientnet_b0"),
     ),
 }
-LIMITS_S = {"ours": 600, "onnx": 600, "speed": 600, "export": 120, "tensorrt": 400, "torch": 240}  # of each step
+LIMITS_S = {"ours": 600, "onnx": 600, "speed": 600, "export": 120, "tensorrt": 650, "torch": 240}  # of each step
 ROADS = ("onnx", "trtnn")
 TURNS = 5
 
