@@ -472,7 +472,6 @@ def part_stream(rows: Rows, args: argparse.Namespace) -> None:
     for reader, by_gpu in readers.items():
         rate = rate_of(lambda count: read(count, by_gpu), count, 1)  # noqa: B023
         rows.add("stream", f"JPEG files of 1280 x 720, by {reader}: read alone", rate, "pictures/s")
-
     for name in args.models:
         engine = engine_of(args, name, args.batch)
         alone = args.batch / graph_of(engine) * 1000

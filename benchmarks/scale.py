@@ -37,7 +37,7 @@ from trtnn.cuda import gpu_name
 from trtnn.examples.digits import WEIGHTS
 from trtnn.files import atomic_write
 from trtnn.vision import write_image
-from trtnn.vision.frames import read_frames
+from trtnn.vision.frames import MOST_READERS, read_frames
 from trtnn.vision.sources import file_source
 
 SIZE = (720, 1280)
@@ -58,7 +58,7 @@ def read(files: list[str], gpus: int) -> Iterator[np.ndarray]:
     def fail(source: Any, error: Exception) -> None:
         raise error
 
-    threads = min(16 * gpus, os.cpu_count() or 1)
+    threads = min(MOST_READERS * gpus, os.cpu_count() or 1)
     sources = [file_source(Path(file)) for file in files]
     return (frame.image for _, frame in read_frames(sources, fail, threads=threads))
 

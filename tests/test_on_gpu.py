@@ -397,6 +397,15 @@ def test_a_batch_that_failed_is_not_used_again(engine_of, log, monkeypatch):
     check_same(detector(pictures(1)), expected)
 
 
+def test_a_batch_that_nobody_waits_for_is_done_before_its_context_goes(engine_of, log):
+    steps = Detector(engine_of(yolov5, batch=1), pipeline="yolov5")._steps
+    batch = steps.compute(steps.prepare(pictures(1), 0))
+    weakref.finalize(batch._worker, log.append, ("worker",))
+    log.clear()
+    del batch
+    assert [entry for entry in log if entry[0] in ("synchronize", "worker")][:2] == [("synchronize",), ("worker",)]
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_many_bytes_are_there_before_the_network_runs(engine_of, monkeypatch, threads):
     for name, value in (("_THREADS", threads), ("_MANY_BYTES", 1), ("_CHUNK_BYTES", 3000)):

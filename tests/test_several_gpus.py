@@ -6,6 +6,7 @@ import signal
 import threading
 import warnings
 import weakref
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing import Pipe
 from multiprocessing.shared_memory import SharedMemory
@@ -132,6 +133,29 @@ def test_an_error_that_is_forgotten_holds_no_way(images):
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_process_that_ends_between_two_messages_is_told_as_ended():
+    """The thread that listens may have answered the batch before to send it fails."""
+    sent = deque()
+
+    def send(message):
+        sent.clear()
+        raise BrokenPipeError
+
+    worker = SimpleNamespace(_connection=SimpleNamespace(send=send), _lock=threading.Lock(), _sent=sent, device=3)
+    said = message_of(EngineError, trtnn.several_gpus._Worker.send, worker, object(), (0, "", []))
+    assert "the process for GPU 3 has ended" in said
+
+
+@pytest.mark.parametrize(("error", "kind"), [(EOFError(), EngineError), (MemoryError("no more"), MemoryError)])
+def test_whatever_ends_the_listening_is_told_to_all_that_wait(error, kind):
+    def receive():
+        raise error
+
+    waiting = [SimpleNamespace(answered=threading.Event()) for _ in range(2)]
+    trtnn.several_gpus._listen(SimpleNamespace(recv=receive), deque(waiting), 0)
+    assert all(one.answered.is_set() and isinstance(one.answer, kind) for one in waiting)
 
 
 def test_batches_go_to_the_processes_in_turn(way, images, expected):

@@ -159,6 +159,16 @@ def test_one_that_tensorrt_refuses_is_replaced(path):
     assert measure(path) == {b"conv"}
 
 
+def test_where_tensorrt_takes_none_the_file_stays_without_a_word(path, recwarn):
+    measure(path, b"conv")
+    settings = Settings()
+    settings.set_timing_cache(settings.create_timing_cache(b""), False)  # it refuses a second
+    with timing_cache(settings, path):
+        pass
+    assert [str(warning.message) for warning in recwarn] == []
+    assert measure(path) == {b"conv"}
+
+
 def test_one_that_tensorrt_cannot_read_is_replaced(path):
     measure(path, b"old")
     settings = Settings()

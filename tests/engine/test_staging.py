@@ -166,8 +166,21 @@ def test_chunks_are_filled_again_once_the_gpu_has_what_they_held(monkeypatch):
         check_there(there_at, batch)
 
 
+def held(monkeypatch, upload, may_end):
+    """Return what has begun to bring up an image by two threads; who waits for them lets their uploads end."""
+
+    def wait(futures):
+        may_end.set()
+        return concurrent.futures.wait(futures)
+
+    for owner, name, value in ((staging, "_THREADS", 2), (staging, "wait", wait), (Lane, "upload", upload)):
+        monkeypatch.setattr(owner, name, value)
+    stage = Staging(Lane())
+    stage.upload([image(40, 80)])
+    return stage
+
+
 def test_what_fails_in_a_thread_is_raised_when_the_others_are_through(monkeypatch):
-    monkeypatch.setattr(staging, "_THREADS", 2)
     began, may_end, ended = threading.Event(), threading.Event(), []
 
     def upload(lane, address, array):
@@ -180,14 +193,7 @@ def test_what_fails_in_a_thread_is_raised_when_the_others_are_through(monkeypatc
         assert began.wait(30)
         raise EngineError("no more")
 
-    def wait(futures):
-        may_end.set()
-        return concurrent.futures.wait(futures)
-
-    monkeypatch.setattr(Lane, "upload", upload)
-    monkeypatch.setattr(staging, "wait", wait)
-    stage = Staging(Lane())
-    stage.upload([image(40, 80)])
+    stage = held(monkeypatch, upload, may_end)
     assert message_of(EngineError, stage.wait) == "no more"
     assert len(ended) == 1  # of four pieces: one failed, and two nobody takes any more
     assert not any(lane.waits for lane in Lane.lanes.values())  # nothing is on its way to memory that is used again
@@ -229,7 +235,6 @@ def test_memory_grows_in_grains_and_is_given_back():
 
 
 def test_who_drops_it_has_the_arrays_for_himself_again(monkeypatch):
-    monkeypatch.setattr(staging, "_THREADS", 2)
     began, may_end, ended = threading.Event(), threading.Event(), []
 
     def upload(lane, address, array):
@@ -237,14 +242,7 @@ def test_who_drops_it_has_the_arrays_for_himself_again(monkeypatch):
         may_end.wait(30)
         ended.append(array)
 
-    def wait(futures):
-        may_end.set()
-        return concurrent.futures.wait(futures)
-
-    monkeypatch.setattr(Lane, "upload", upload)
-    monkeypatch.setattr(staging, "wait", wait)
-    stage = Staging(Lane())
-    stage.upload([image(40, 80)])
+    stage = held(monkeypatch, upload, may_end)
     assert began.wait(30)
     del stage
     assert len(ended) == 1  # of four pieces
@@ -260,6 +258,25 @@ def test_an_error_of_any_kind_is_told(monkeypatch):
     stage = Staging(Lane())
     stage.upload([image(40, 80)])
     assert message_of(IndexError, stage.wait) == "of upload"
+
+
+def test_page_locked_memory_that_goes_is_not_read_any_more(monkeypatch):
+    """Another batch's stream may still fetch from it."""
+    chunks, waited = (staging._Chunk(), staging._Chunk()), []
+
+    def upload(lane, address, array):
+        raise EngineError("no more")
+
+    def wait(chunk):
+        waited.append(chunk)
+
+    monkeypatch.setattr(staging._Chunk, "wait", wait)
+    for owner, name, value in ((staging, "_THREADS", 1), (staging, "_take", lambda: chunks), (Lane, "upload", upload)):
+        monkeypatch.setattr(owner, name, value)
+    stage = Staging(Lane())
+    stage.upload([image(40, 80)])
+    assert message_of(EngineError, stage.wait) == "no more"
+    assert waited == [chunks[0], *chunks]  # before it is filled, and both in the end
 
 
 def test_nobody_waits_for_threads_that_have_not_begun(monkeypatch):

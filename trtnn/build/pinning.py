@@ -18,11 +18,11 @@ from trtnn.graph.graph import Graph
 _MEASURED = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "POOLING")
 
 
-# What TensorRT makes an int8 kernel of: convolutions and products, and pointwise layers behind them.
-_IN_ONE_KERNEL = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRIX_MULTIPLY", "SCALE")
-
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE")
 _WITH_EPILOGUE = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
+
+# What TensorRT makes an int8 kernel of: convolutions and products, and pointwise layers behind them.
+_IN_ONE_KERNEL = (*_WITH_EPILOGUE, *_POINTWISE, "SCALE")
 
 _NARROW = re.compile(r"\b(FP16|BF16|Half)\b", re.IGNORECASE)
 _WITHOUT_KERNEL = re.compile(r"implementation for node (.+?)\.\)?$")

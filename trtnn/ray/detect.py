@@ -20,6 +20,7 @@ from trtnn.engine.file import SUFFIXES
 from trtnn.errors import ArgumentError, BackendError, ImageError, TrtnnError
 from trtnn.ray.columns import columns_of
 from trtnn.vision import Detections
+from trtnn.vision.frames import MOST_READERS
 from trtnn.vision.images import MAX_PIXELS, check_image, decode_image, most_bytes, read_image
 from trtnn.vision.sources import find_sources
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import pyarrow
 
 READERS = 4  # threads that decode images, at least, for each detector
-MOST_READERS = 16  # more wait for each other
 BATCHES_A_CALL = 8  # of the network, so that what is read, computed and finished overlaps
 COLUMNS = ("boxes", "scores", "classes", "labels", "height", "width", "error")
 

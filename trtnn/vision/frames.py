@@ -13,6 +13,8 @@ from trtnn.vision.headers import Size
 from trtnn.vision.images import MAX_PIXELS, check_data, decode_image, most_bytes, read_bytes
 from trtnn.vision.sources import VIDEO_SUFFIXES, Frame, Source
 
+MOST_READERS = 16  # threads; more wait for each other
+
 
 def read_frames(
     sources: list[Source],
@@ -39,7 +41,7 @@ def read_frames(
     from collections import deque
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    threads = min(16, os.cpu_count() or 1) if threads is None else threads
+    threads = min(MOST_READERS, os.cpu_count() or 1) if threads is None else threads
     ahead: deque[tuple[Source, Future[Frame] | None]] = deque()
     rest, gpu = iter(sources), JpegReader(threads) if by_gpu else None
     with ThreadPoolExecutor(threads, "trtnn-read") as pool:
