@@ -67,6 +67,18 @@ def test_it_is_torch_s_in_half(mode):
     assert_close(found, of_torch(x, **options), 2e-3, 2e-3)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_torch_s_where_the_kernel_reaches_it_and_nan_elsewhere(value):
+    x = images(1, 1, 16, 12)
+    x[0, 0, 5, 5] = value
+    options = {"size": (6, 7), "mode": "bilinear"}
+    found, expected = resized(x, **options), of_torch(x, **options).numpy()
+    reached = ~np.isfinite(expected)
+    assert 0 < reached.sum() < expected.size
+    np.testing.assert_array_equal(found[reached], expected[reached])
+    assert np.isnan(found[~reached]).all()
+
+
 def test_batches_and_channels_may_be_dynamic():
     network = trace(
         lambda x: F.interpolate(x, size=(4, 6), mode="bilinear", antialias=True), (Dim("n", 1, 2, 4), 3, 9, 8)

@@ -151,7 +151,8 @@ def interpolate(
             ``antialias`` alone.
         recompute_scale_factor: whether the factor is taken anew from the output's size.
         antialias: of ``"bilinear"``, ``"bicubic"`` (a = -0.5) and ``"lanczos"``: average over all that lies under a
-            place, by a product of matrices for each side; of lengths that are not dynamic.
+            place, by a product of matrices for each side; of lengths that are not dynamic. One NaN or infinity makes
+            NaN of its whole channel, where torch's reach no further than the kernel.
 
     Raises:
         ArgumentError: the mode is unknown or for another number of sides, or size and factor do not fit it.
