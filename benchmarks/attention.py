@@ -1,13 +1,16 @@
 """What the parts of a transformer cost on a GPU, and how exact its attention is, by the types that they are carried in.
 
-A few blocks of a vision transformer, fp16, in a CUDA graph: as trtnn writes them, and with one part in another way.
+A few blocks of a vision transformer, fp16, in a CUDA graph: as trtnn writes them, and with one part in another way;
+and how far they are from what the CPU reference makes of the same network, in parts of the largest number.
 
 ways:
   as it is      scores and their softmax in fp32, as F.scaled_dot_product_attention carries them
   fp16 scores   the query scaled before, the product in fp16, its softmax in fp32
   fp16 weights  the softmax in fp16 as well
   fp16 behind   the same, scaled behind the product
+  fp16 both     the same, query and key scaled by the root, as ONNX files from torch have it
   norm          layer_norm by hand, in fp32
+  gelu          GELU in fp16
   relu          ReLU in place of GELU
   all           fp16 weights, norm and relu
 
@@ -36,19 +39,26 @@ from trtnn.graph.tensor import Tensor
 from trtnn.modules import Linear, Module, Sequential
 from trtnn.parameter import Parameter
 
-ALONE = ("as it is", "fp16 scores", "fp16 weights", "fp16 behind")  # how attention is written
-WAYS = (*ALONE, "norm", "relu", "all")
+ALONE = ("as it is", "fp16 scores", "fp16 weights", "fp16 behind", "fp16 both")  # how attention is written
+WAYS = (*ALONE, "norm", "gelu", "relu", "all")
 REACH = (1.0, 16.0, 256.0, 4096.0, 1e6)  # of scores
 
 
 def attend(way: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return attention in one of the ways."""
-    if way in ("as it is", "norm", "relu"):
+    if way in ("as it is", "norm", "gelu", "relu"):
         return F.scaled_dot_product_attention(q, k, v)
     scale, k = float(q.shape[-1]) ** -0.5, k.transpose(-2, -1)
+    if way == "fp16 both":
+        return ((q * scale**0.5) @ (k * scale**0.5)).softmax(-1) @ v
     scores = (q @ k) * scale if way == "fp16 behind" else (q * scale) @ k
     weights = scores.float().softmax(-1).to(q.dtype) if way == "fp16 scores" else scores.softmax(-1)
     return weights @ v
+
+
+def half_gelu(x: Tensor) -> Tensor:
+    """Return GELU, carried in fp16."""
+    return x * 0.5 * (F.erf(x * 0.5**0.5) + 1)
 
 
 class Norm(Module):
@@ -82,7 +92,8 @@ class Block(Module):
         heads = attend(self.way, *parts.unbind(0))
         x = x + self.proj(heads.transpose(1, 2).flatten(2))
         inner = self.fc1(self.norm2(x))
-        return x + self.fc2(F.relu(inner) if self.way in ("relu", "all") else F.gelu(inner))
+        activation = {"relu": F.relu, "all": F.relu, "gelu": half_gelu}.get(self.way, F.gelu)
+        return x + self.fc2(activation(inner))
 
 
 class Attention(Module):
@@ -101,8 +112,8 @@ def build(model: Module, inputs: dict[str, Any], args: argparse.Namespace) -> An
     return network.build(optimization_level=args.level, timing_cache=args.timing, progress=False)
 
 
-def blocks_ms(way: str, size: tuple[int, int, int], batch: int, args: argparse.Namespace) -> float:
-    """Return the milliseconds of some blocks, one after another."""
+def blocks(way: str, size: tuple[int, int, int], batch: int, args: argparse.Namespace) -> dict[str, float]:
+    """Return the milliseconds of some blocks, one after another, and how far they are from the CPU reference."""
     tokens, width, heads = size
     model = Sequential(*(Block(width, heads, way) for _ in range(args.depth)))
     random = np.random.default_rng(0)
@@ -112,9 +123,15 @@ def blocks_ms(way: str, size: tuple[int, int, int], batch: int, args: argparse.N
             for name, p in model.named_parameters()
         }
     )
-    with build(model, {"input": trtnn.Input((batch, tokens, width))}, args) as engine:
-        x = random.standard_normal((batch, tokens, width)).astype(np.float32)
-        return milliseconds(engine.cuda_graph().bare(x))
+    inputs = {"input": trtnn.Input((batch, tokens, width))}
+    x = random.standard_normal((batch, tokens, width)).astype(np.float32)
+    expected = model.trace(inputs).run(x)
+    with build(model, inputs, args) as engine:
+        difference = float(abs(engine(x) - expected).max() / abs(expected).max())
+        return {
+            f"batch {batch}, ms": milliseconds(engine.cuda_graph().bare(x)),
+            f"batch {batch}, difference": difference,
+        }
 
 
 def errors(way: str, size: tuple[int, int, int], args: argparse.Namespace) -> dict[str, float]:
@@ -154,7 +171,9 @@ def main() -> None:
     for text in args.sizes:
         tokens, width, heads = map(int, text.split("x"))
         for way in args.ways:
-            row = {f"batch {n}, ms": blocks_ms(way, (tokens, width, heads), n, args) for n in args.batch}
+            row: dict[str, float] = {}
+            for batch in args.batch:
+                row |= blocks(way, (tokens, width, heads), batch, args)
             if way in ALONE:
                 row |= errors(way, (tokens, width, heads), args)
             figures[f"{text}, {way}"] = row

@@ -261,20 +261,37 @@ def test_layers_are_pinned_with_their_outputs(weak):
     asked = ask(network)
     assert asked.flags == ["FP16", "OBEY"]
     assert asked.verbosity == "DETAILED"  # what the check after the build reads
-    names = {layer.name for layer in asked.pins.to_fp32}
-    assert {name.split("/")[0] for name in names} == {"second", "head"}
-    assert len(names) == 5  # a convolution; of the head its weights, their product, its bias and their sum
-    by_name = {layer.name: layer for layer in asked.layers.values()}
-    wide = {t.name for name in names for t in layer_tensors(by_name[name])}
-    seen = set()
+    rows = [(layer.kind, layer.name, layer.precision) for layer in asked.layers.values()]
+    assert rows == [
+        ("CONVOLUTION", "first.0", "fp16"),
+        ("ACTIVATION", "first.1", "fp16"),
+        ("ELEMENTWISE", "first.1/elementwise", "fp16"),
+        ("CONVOLUTION", "second", "fp32"),
+        ("ELEMENTWISE", "/elementwise", None),  # it may be one kernel with the convolution
+        ("SCALE", "norm", None),  # TensorRT has it in one type
+        ("CONSTANT", "head", "fp32"),
+        ("MATRIX_MULTIPLY", "head/matrix_multiply", "fp32"),
+        ("CONSTANT", "head/constant", "fp32"),
+        ("ELEMENTWISE", "head/elementwise", "fp32"),
+        ("SOFTMAX", "/softmax", None),
+    ]
     for layer in asked.layers.values():
-        beside = bool(wide & {t.name for t in layer_tensors(layer)})
-        wanted = "fp32" if layer.name in names else None if beside or layer.kind not in MEASURED else "fp16"
-        assert layer.precision == wanted
-        assert layer.output_types == ({0: wanted} if wanted else {})
-        seen.add((wanted, beside))
-    assert seen == {("fp32", True), ("fp16", False), (None, True)}
+        assert layer.output_types == ({0: layer.precision} if layer.precision else {})
+    by_name = {layer.name: layer for layer in asked.layers.values()}
+    assert [pin.name for pin in asked.pins.to_fp32] == [name for _, name, kind in rows if kind == "fp32"]
     assert all(pin.outputs == (by_name[pin.name].get_output(0).name,) for pin in asked.pins.to_fp32)
+
+
+def test_what_layers_in_half_alone_read_may_be_copied_for_them(weak):
+    def forward(x):
+        wide = x.float()
+        shared, left = wide * 2, wide * 3
+        return (shared + 1) * 1.0, shared.half() * 2, left, left.half() + 1, (wide * 5).half().relu()
+
+    asked = ask(trace(forward, (2, 3), fp16=True))
+    (alone,) = (pin for pin in asked.pins.to_fp32 if pin.handed_on)
+    (relu,) = (layer for layer in asked.layers.values() if layer.kind == "ACTIVATION")
+    assert alone.handed_on == alone.outputs == (relu.get_input(0).name,)
 
 
 def test_what_is_pinned_is_no_part_of_what_a_refit_compares(weak):
@@ -396,6 +413,31 @@ def test_a_network_wholly_in_fp16_is_not_measured_in_fp32(weak):
         ("ELEMENTWISE", "fp16", {}),  # an output of the network, which is fp32
     ]
     assert ("ELEMENTWISE", None, {}) in rows  # gives bools
+
+
+def test_what_is_no_part_of_a_kernel_in_fp32_is_pinned(weak):
+    """Left free, TensorRT 8.6 was seen to take products behind a softmax and behind GELU, and sums, to fp32."""
+    weight = numbers(4, 4, 1, 1)
+    plain = weight[:, :, 0, 0]
+
+    def forward(x):
+        attended = F.scaled_dot_product_attention(x, x, x)
+        summed = x + attended @ plain
+        inner = F.gelu(F.layer_norm(summed, (4,)) @ plain) @ plain
+        pooled = F.max_pool2d((summed + inner).unsqueeze(0).softmax(1).float().softmax(1).half(), 1)
+        convolved = F.conv2d(F.mish(inner.transpose(0, 1)).unsqueeze(0).transpose(1, 3), weight)
+        return F.conv2d(convolved, weight).float() * 2, pooled
+
+    asked = ask(trace(forward, (4, 5, 4), fp16=True))
+    kinds = ("MATRIX_MULTIPLY", "CONVOLUTION", "POOLING", "ELEMENTWISE")
+    rows = [(layer.kind, layer.precision) for layer in asked.layers.values() if layer.kind in kinds]
+    products = [precision for kind, precision in rows if kind == "MATRIX_MULTIPLY"]
+    # Scores; weights and values; before the sum; what GELU reads, which may be one kernel; behind GELU.
+    assert products == ["fp32", "fp16", "fp16", None, "fp16"]
+    assert [precision for kind, precision in rows if kind == "CONVOLUTION"] == ["fp16", None]
+    assert [precision for kind, precision in rows if kind == "POOLING"] == ["fp16"]
+    sums = [layer for layer in asked.layers.values() if layer.kind == "ELEMENTWISE" and layer.precision == "fp16"]
+    assert len(sums) == 2
 
 
 class Rounds(Module):

@@ -79,6 +79,15 @@ def test_what_is_right(text):
     assert narrowed([text], PINNED) == []
 
 
+def test_a_copy_for_layers_in_half_is_no_fault():
+    text = layer("Reformatting CopyNode for Output Tensor 0 to head", ("head:0", LINEAR16), kind="Reformat")
+    assert narrowed([text], [PinnedLayer("head", ("head:0",), ("head:0",))]) == []
+    (line,) = narrowed([text], PINNED)  # a layer in fp32 reads it as well
+    assert "Output Tensor 0 to head gives head:0 as" in line
+    (line,) = narrowed([layer("head", ("head:0", LINEAR16))], [PinnedLayer("head", ("head:0",), ("head:0",))])
+    assert "head gives head:0 as" in line
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from trtnn.dtypes import as_dtype, float16, float32
+from trtnn.dtypes import DType, as_dtype, float16, float32
 from trtnn.engine.inspector import network_parts
 from trtnn.errors import BuildError
 from trtnn.graph.definition import layer_tensors, loop_ranges, present_inputs, read_layers
@@ -21,6 +21,9 @@ _MEASURED = ("ACTIVATION", "CONVOLUTION", "DECONVOLUTION", "ELEMENTWISE", "MATRI
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE")
 _WITH_EPILOGUE = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
 
+# What TensorRT makes one kernel of, point by point.
+_JOINED = (*_POINTWISE, "SCALE", "SELECT", "UNARY")
+
 # What TensorRT makes an int8 kernel of: convolutions and products, and pointwise layers behind them.
 _IN_ONE_KERNEL = (*_WITH_EPILOGUE, *_POINTWISE, "SCALE")
 
@@ -30,10 +33,15 @@ _MOST_SHOWN = 5
 
 
 class PinnedLayer(NamedTuple):
-    """A layer that was asked to stay in fp32: its name, and those of its floating outputs."""
+    """A layer that was asked to stay in fp32: its name, and those of its floating outputs.
+
+    Attributes:
+        handed_on: of these what layers in fp16 alone read, for which TensorRT may copy it to fp16.
+    """
 
     name: str
     outputs: tuple[str, ...]
+    handed_on: tuple[str, ...] = ()
 
 
 class HalfLayer(NamedTuple):
@@ -119,7 +127,8 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
         raw = graph.definition.get_input(index)
         raw.dtype = trt.float16
     layers = list(read_layers(graph.definition, trt))
-    to_fp32, beside_fp32 = [], set()
+    to_fp32, joins_fp32 = [], set()
+    read_in_half = _read_in_half_alone(layers, graph.layer_dtypes)
     for (kind, layer), dtype, path in zip(layers, graph.layer_dtypes, graph.layer_paths, strict=True):
         if dtype is not float32:
             continue
@@ -134,14 +143,26 @@ def pin_layers(graph: Graph, settings: Any) -> Pins:
         outputs = _floating_outputs(layer)
         for index in outputs:
             layer.set_output_type(index, trt.float32)
-        to_fp32.append(PinnedLayer(layer.name, tuple(output.name for output in outputs.values())))
-        beside_fp32.update(tensor.name for tensor in layer_tensors(layer))
+        names = tuple(output.name for output in outputs.values())
+        to_fp32.append(PinnedLayer(layer.name, names, tuple(name for name in names if name in read_in_half)))
+        joins_fp32.update(tensor.name for tensor in _joins(kind, layer))
     looped = {index for places in loop_ranges(layers) for index in places}  # what is in loops is measured as a whole
     halves = [entry for i, entry in enumerate(layers) if graph.layer_dtypes[i] is float16 and i not in looped]
-    free = beside_fp32 if graph.placement is None else beside_fp32 | _of_int8_kernels(layers)
-    to_fp16 = _pin_to_fp16(trt, halves, free)
+    of_int8 = set() if graph.placement is None else _of_int8_kernels(layers)
+    to_fp16 = _pin_to_fp16(trt, halves, joins_fp32, of_int8)
     settings.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     return Pins(to_fp32, to_fp16)
+
+
+def _read_in_half_alone(layers: Iterable[tuple[str, Any]], dtypes: Iterable[DType | None]) -> set[str]:
+    """Return the names of the tensors that layers traced in fp16 read, and no others."""
+    half: set[str] = set()
+    others: set[str] = set()
+    for (_, layer), dtype in zip(layers, dtypes, strict=True):
+        (half if dtype is float16 else others).update(layer.get_input(i).name for i in present_inputs(layer))
+        outputs = (layer.get_output(i) for i in range(layer.num_outputs))
+        others.update(output.name for output in outputs if output.is_network_output)
+    return half - others
 
 
 def _of_int8_kernels(layers: Sequence[tuple[str, Any]]) -> set[str]:
@@ -160,19 +181,37 @@ def _of_int8_kernels(layers: Sequence[tuple[str, Any]]) -> set[str]:
     return names
 
 
-def _pin_to_fp16(trt: Any, layers: Iterable[tuple[str, Any]], free: Container[str]) -> list[HalfLayer]:
+def _joins(kind: str, layer: Any) -> list[Any]:
+    """Return the tensors over which TensorRT may make one kernel of a layer and another.
+
+    Pointwise layers go with each other, and with the convolution or the product that they read.
+    """
+    if kind in _JOINED:
+        return layer_tensors(layer)
+    return [layer.get_output(index) for index in range(layer.num_outputs)] if kind in _WITH_EPILOGUE else []
+
+
+def _pin_to_fp16(
+    trt: Any, layers: Iterable[tuple[str, Any]], joins_fp32: Container[str], of_int8: Container[str]
+) -> list[HalfLayer]:
     """Pin layers that TensorRT would measure in fp32 too, which takes more than twice as long; return those.
+
+    Free stay those of which TensorRT may make one kernel with a layer in fp32, for which it finds no type where they
+    are pinned to two. Of others that read or give fp32 it was seen to take to fp32, in transformers, products behind a
+    softmax and behind GELU, and the sums that a LayerNorm reads (8.6).
 
     Args:
         layers: those that were traced in fp16, but for what is in loops, as :func:`read_layers` yields them.
-        free: the names of tensors whose layers stay free, such as what layers in fp32 read and give: TensorRT may make
-            one kernel of both layers, for which it finds no type where they are pinned to two.
+        joins_fp32: the names of the tensors over which layers in fp32 may be joined with others.
+        of_int8: those of tensors whose layers stay free, whatever they do with them.
     """
     pinned = []
     for kind, layer in layers:
         outputs = _floating_outputs(layer)
         unmeasured = kind not in _MEASURED or getattr(layer, "num_groups", 1) > 1 or not outputs
-        if unmeasured or any(tensor.name in free for tensor in layer_tensors(layer)):
+        if unmeasured or any(tensor.name in joins_fp32 for tensor in _joins(kind, layer)):
+            continue
+        if any(tensor.name in of_int8 for tensor in layer_tensors(layer)):
             continue
         layer.precision = trt.float16
         for index, output in outputs.items():
@@ -194,7 +233,7 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
     These are the outputs that carry the name of a pinned layer's, and all that a layer gives which was made of pinned
     ones alone. Where shapes are dynamic TensorRT 8.6 tells no formats, in a context with shapes either, but the type of
     a convolution's weights: it counts for layers of pinned ones alone, since else the weights may be another's. What
-    TensorRT does not tell counts as right.
+    TensorRT does not tell counts as right, and so does a copy in fp16 for layers in fp16.
 
     Args:
         layers: what the inspector says of each, in JSON.
@@ -202,6 +241,7 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
     """
     names = {pin.name for pin in pinned}
     tensors = {output for pin in pinned for output in pin.outputs}
+    handed_on = {output for pin in pinned for output in pin.handed_on}
     lines = []
     for text in layers:
         built = json.loads(text, strict=False)  # not strict: metadata holds a control character
@@ -209,6 +249,8 @@ def narrowed(layers: Iterable[str], pinned: Sequence[PinnedLayer]) -> list[str]:
             continue
         whole = all(part.is_whole and part.name in names for part in network_parts(built["Name"]))
         for output in built.get("Outputs", ()):
+            if built.get("LayerType") == "Reformat" and output.get("Name") in handed_on:
+                continue
             kind = str(output.get("Format/Datatype", ""))
             if whole and kind.startswith("N/A") and isinstance(built.get("Weights"), dict):
                 kind = f"weights of type {built['Weights'].get('Type')}"
