@@ -20,6 +20,7 @@ Color = int | tuple[float, ...]
 _MOST_KEPT = 1 << 26  # bytes of a scratch array that stay for the next image
 _BAND = 1 << 22  # bytes of rows that are resized in one go
 _SUMMED = 1 << 17  # numbers that are summed in one go
+_ROWS = 8  # that are made at once: BLAS on many cores takes longer to share out one than to compute it
 
 
 class Fitted(NamedTuple):
@@ -291,15 +292,21 @@ def _average_bytes(part: np.ndarray, weights: list[tuple[int, np.ndarray]], bits
     """
     lines, results = part.reshape(len(part), -1), to.reshape(len(to), -1)
     wide = lines.shape[1]
-    sums, some = scratch("byte sums", (wide,), np.float64), scratch("some sums", (wide,), np.float64)
-    step = max(1, _SUMMED // wide)
+    most, step = max(1, min(_ROWS, _SUMMED // wide)), max(1, _SUMMED // wide)
     floats = scratch("summed", (step, wide), np.float64)
-    for row, (first, factors) in zip(results, weights, strict=False):
+    for top in range(0, len(weights), most):
+        rows = weights[top : top + most]
+        begin, end = rows[0][0], max(first + len(factors) for first, factors in rows)
+        factors = np.zeros((len(rows), end - begin))
+        for line, (first, some) in zip(factors, rows, strict=True):
+            line[first - begin : first - begin + len(some)] = some
+        sums = scratch("byte sums", (most, wide), np.float64)[: len(rows)]
+        products = scratch("some sums", (most, wide), np.float64)[: len(rows)]
         sums.fill(0.5 * (1 << bits))
-        for start in range(0, len(factors), step):
-            count = min(step, len(factors) - start)
-            floats[:count] = lines[first + start : first + start + count]
-            sums += np.dot(factors[start : start + count], floats[:count], out=some)
+        for start in range(0, end - begin, step):
+            count = min(step, end - begin - start)
+            floats[:count] = lines[begin + start : begin + start + count]
+            sums += np.matmul(factors[:, start : start + count], floats[:count], out=products)
         np.multiply(sums, 0.5**bits, out=sums)
         np.minimum(np.floor(sums, out=sums), 255, out=sums)
-        np.copyto(row, sums, casting="unsafe")
+        np.copyto(results[top : top + len(rows)], sums, casting="unsafe")
