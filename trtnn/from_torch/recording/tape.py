@@ -28,6 +28,7 @@ from trtnn.from_torch.recording.frames import (
     user_frame,
 )
 from trtnn.from_torch.recording.lengths import Real, Whole, are_same
+from trtnn.from_torch.recording.memory import bytes_of, is_of_its_value_alone, is_of_these_alone, memory_of_these_alone
 from trtnn.from_torch.recording.steps import (
     Callee,
     Fields,
@@ -48,6 +49,9 @@ _OF_ITS_SHAPE = frozenset((
 ))  # fmt: skip
 # What takes the numbers of its first argument, and of others no more than the type.
 _OF_THE_FIRST = frozenset(("type_as", "to"))
+
+
+_MUCH_BYTES = 1 << 20
 
 
 class Tape:
@@ -95,6 +99,8 @@ class Tape:
         self.depth = 0
         self.failed = ""
         self._numbers: list[Whole | Real] = []  # kept, so that no other takes their id
+        self._large: dict[Any, list[Value]] = defaultdict(list)  # by their memory, what holds much of it
+        self._lists: dict[int, list[Listed]] = defaultdict(list)  # by the list
         self._under_way: list[Scope] = []
         self.type_callers: dict[CodeType, dict[str, Any]] = {}
 
@@ -181,6 +187,7 @@ class Tape:
         step.result = self._results(step, result, before)
         if around is not None:
             around.steps.append(step)
+        self._free_memory()
         return step
 
     def _names(self, frame: FrameType) -> dict[int, list[str]]:
@@ -212,6 +219,8 @@ class Tape:
             if value.step is None and id(value.tensor) not in self.held and not value.depends:
                 value.step = step
                 value.depends = depends
+                if depends and bytes_of(value.tensor) >= _MUCH_BYTES:
+                    self._large[storage_of(value.tensor)].append(value)
         return snapshot
 
     def written(self, tensor: torch.Tensor, depends: bool, name: str) -> Value:
@@ -272,6 +281,22 @@ class Tape:
             if value.depends:
                 value.tensor = torch.empty_like(value.tensor, device="meta")
 
+    def _free_memory(self) -> None:
+        """Let go of the memory of tensors that depend on the inputs and that nobody but the tape has any more.
+
+        The tensors stay, and so do their ids and what tells their memory from another's. So do lists, without what they
+        held.
+        """
+        for number, listed in list(self._lists.items()):
+            if is_of_these_alone(listed):
+                listed[0].source.clear()
+                del self._lists[number]
+        with torch._C.DisableTorchFunction():
+            for storage, values in list(self._large.items()):
+                if all(map(is_of_its_value_alone, values)) and (memory := memory_of_these_alone(values)) is not None:
+                    memory.resize_(0)
+                    del self._large[storage]
+
     def keep(self, number: Whole | Real) -> None:
         """Keep a number, so that no other takes its id."""
         self._numbers.append(number)
@@ -283,6 +308,8 @@ class Tape:
         if isinstance(value, list):
             listed = Listed(map(self.snapshot, value))
             listed.source = value
+            if type(value) is list:
+                self._lists[id(value)].append(listed)
             return listed
         if isinstance(value, tuple):
             return tuple(map(self.snapshot, value))
