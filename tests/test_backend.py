@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -120,6 +121,34 @@ def test_the_logger_keeps_errors_until_they_are_taken(monkeypatch):
     logger.log(severity.ERROR, "first")
     logger.log(severity.ERROR, "[checkMacros.cpp::catchCudaError::250] no driver")  # beside every error without a GPU
     assert logger.take() == ["first", "second"]
+    assert logger.take() == []
+
+
+def test_a_thread_gets_no_errors_of_another():
+    logger, error = get_backend().logger, get_backend().trt.ILogger.Severity.ERROR
+    mine, theirs = [], []
+    began, logged = threading.Event(), threading.Event()
+
+    def other():
+        logger.take()
+        began.set()
+        logged.wait(10)
+        logger.log(error, "of the other thread")
+        theirs.extend(logger.take())
+
+    logger.take()
+    thread = threading.Thread(target=other)
+    thread.start()
+    began.wait(10)
+    logger.log(error, "of this thread")
+    of_tensorrt = threading.Thread(target=logger.log, args=(error, "of a thread of TensorRT's own"))
+    of_tensorrt.start()
+    of_tensorrt.join()
+    mine += logger.take()
+    logged.set()
+    thread.join()
+    assert mine == ["of this thread", "of a thread of TensorRT's own"]
+    assert theirs == ["of the other thread"]
     assert logger.take() == []
 
 

@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import threading
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -182,23 +183,37 @@ class Backend:
 
 def _make_logger(trt: ModuleType) -> Any:
     class Logger(trt.ILogger):
-        """Keeps TensorRT's warnings and errors, which are the only place where it says why something failed."""
+        """Keeps TensorRT's errors, which are the only place where it says why something failed.
+
+        TensorRT has one logger for all threads, and calls it in that whose work failed, or in one of its own.
+        """
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.lines: list[str] = []
+            self._lines: list[tuple[int, str]] = []  # with the thread
+            self._askers: set[int] = set()  # threads that ask for their own
+            self._lock = threading.Lock()
 
         def log(self, severity: Any, message: str) -> None:
             if severity not in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 return
             if "catchCudaError" in message and not gpus():
                 return  # that there is no GPU, said beside every error of another kind
-            self.lines.append(message.strip())
+            with self._lock:
+                self._lines.append((threading.get_ident(), message.strip()))
 
         def take(self) -> list[str]:
-            """Return the errors since the last call, the newest last, and forget them."""
-            lines, self.lines = list(dict.fromkeys(self.lines)), []
-            return lines
+            """Return this thread's errors since its last call, the newest last, and forget them.
+
+            Those of TensorRT's own threads are of who asks first.
+            """
+            me, running = threading.get_ident(), {thread.ident for thread in threading.enumerate()}
+            with self._lock:
+                self._askers = self._askers & running | {me}  # one of TensorRT's may have the number of one that ended
+                others = self._askers - {me}
+                taken = [line for thread, line in self._lines if thread not in others]
+                self._lines = [entry for entry in self._lines if entry[0] in others]
+            return list(dict.fromkeys(taken))
 
     return Logger()
 

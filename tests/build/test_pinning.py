@@ -469,7 +469,8 @@ def failing(weak, monkeypatch):
 
     def build_serialized_network(definition, settings):
         made.built.append({layer.name: layer.precision for layer in made.asked.layers.values()})
-        backend.logger.lines.append(made.lines.pop(0) if made.lines else f"why build {len(made.built)} failed")
+        line = made.lines.pop(0) if made.lines else f"why build {len(made.built)} failed"
+        backend.logger.log(backend.trt.ILogger.Severity.ERROR, line)
         return made.plans.pop(0)
 
     made.asked.graph.backend = backend
