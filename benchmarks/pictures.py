@@ -52,7 +52,7 @@ from trtnn.files import atomic_write, make_folder
 from trtnn.kernels import kernels
 from trtnn.vision import Preprocessing, letterbox, preprocess
 from trtnn.vision.gpu_postprocessing import PLACE, GpuPostprocessing, describe
-from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels
+from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing
 from trtnn.vision.heads import YOLOV5
 
 sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
@@ -140,7 +140,7 @@ def part_kernel(rows: Rows, args: argparse.Namespace) -> None:
     for dtype in (np.float16, np.float32):
         before = GpuPreprocessing(how, size, dtype)
         described = np.zeros(count, IMAGE)
-        pixels = [Pixels(put(lane, image), *PICTURE, image.strides[0]) for _ in range(count)]
+        pixels = [(put(lane, image), *PICTURE, image.strides[0]) for _ in range(count)]
         before.describe(pixels, described)
         images, table = put(lane, described), put(lane, before.table)
         output_bytes = count * 3 * SIDE * SIDE * np.dtype(dtype).itemsize

@@ -299,6 +299,9 @@ class Lane:
         self.log.append(("upload", array.nbytes))
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
 
+    def repeated(self, address: int, array: np.ndarray) -> Callable[[], None]:
+        return lambda: self.upload(address, array)
+
     def download(self, array: np.ndarray, address: int) -> None:
         assert array.flags.c_contiguous
         self.log.append(("download", array.nbytes))

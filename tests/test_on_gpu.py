@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+import trtnn.cuda
 import trtnn.on_gpu
+from tests.engine.driver import Driver
 from tests.helpers import ONE_TARGET, message_of, trace
 from tests.standin import Lane, stand_in, stand_in_kernels
 from trtnn import Detector, Dim, Input
 from trtnn import functional as F
 from trtnn.dtypes import float16, float32
 from trtnn.engine import lane, staging
+from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.errors import ArgumentError, DTypeError, EngineError, ImageError, ShapeError
 from trtnn.on_gpu import OnGpu, _Batch, why_not
 from trtnn.vision import gpu_postprocessing
@@ -140,6 +143,16 @@ def test_what_is_behind_the_first_tile_is_looked_at_where_too_few_are_kept(engin
     log.clear()
     both(engine_of(yolov5), pictures(4), pipeline="yolov5", max_detections=2)
     assert ("launch", "overlaps_of_kept") not in log
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_image_of_a_batch_may_need_a_further_tile(engine_of, log, monkeypatch, place):
+    monkeypatch.setattr(gpu_postprocessing, "_FIRST_TILE", 64)
+    images = [np.zeros((SIDE, SIDE, 3), np.uint8)] * 2
+    images[place] = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    _, expected = both(engine_of(yolov5, batch=2), images, pipeline="yolov5", iou=0.2)
+    assert [len(one) > 64 for one in expected] == [place == 0, place == 1]
+    assert ("launch", "overlaps_of_kept") in log
 
 
 def test_a_batch_leaves_nothing_behind_whatever_became_of_its_images(engine_of, monkeypatch):
@@ -279,6 +292,9 @@ class Tensor:
     def stride(self, *axis):
         return self.tensor.stride(*axis)
 
+    def get_device(self):
+        return self.device.index
+
     def contiguous(self):
         return Tensor(self.tensor.contiguous())
 
@@ -302,6 +318,77 @@ def test_images_that_lie_on_the_gpu_stay_there(engine_of, log, current_stream):
     assert not {image.nbytes for image in images[:3]} & set(uploads)
     assert [entry for entry in log if entry[0] == "wait for"] == [("wait for", 77), ("wait for", 55)]
     assert on_gpu[1].asked == [Lane.handle]
+
+
+def test_images_of_the_same_sizes_at_other_addresses_are_told(engine_of, log, current_stream):
+    """Of images that lie on their canvases as those before the addresses alone are said."""
+    detector, wide = Detector(engine_of(yolov5), pipeline="yolov5", confidence=0.6), np.zeros((30, 70, 3), np.uint8)
+    cpu = Detector(engine_of(yolov5), device="cpu", pipeline="yolov5", confidence=0.6)
+    first, second, third, fourth = (
+        np.random.default_rng(seed).integers(0, 256, (30, 41, 3), np.uint8) for seed in range(4)
+    )
+    wide[:, 5:46] = third
+    other = fourth.reshape(41, 30, 3)
+    for images in (
+        [first, second],
+        [second, first],
+        [third, first],
+        [first],
+        [wide[:, 5:46], first],  # rows are further from each other
+        [third, first, second],  # more of them
+        [third, other],
+        [third, fourth],
+    ):
+        check_same(detector([Interface(image) for image in images]), cpu(images))
+    log.clear()
+    detector([Interface(second), Interface(first)])
+    assert [entry[0] for entry in log].count("upload") == 1
+
+
+def test_what_was_found_stays_as_it_was_found(engine_of, current_stream):
+    """What the kernels write to is written to again by the next batch."""
+    detector = Detector(engine_of(yolov5), pipeline="yolov5", confidence=0.6)
+    images = pictures(8)
+    found = [one for image in images for one in detector([image])] + list(detector.stream(iter(images)))
+    found += [one for image in images for one in detector([Interface(image)])]
+    check_same(found, [*Detector(engine_of(yolov5), device="cpu", pipeline="yolov5", confidence=0.6)(images)] * 3)
+    arrays = [array for one in found for array in (one.boxes, one.scores, one.classes)]
+    assert all(array.flags.owndata and array.flags.writeable and array.flags.c_contiguous for array in arrays)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("tensor", ["cuStreamQuery"]),
+        ("moved tensor", ["cuStreamQuery", "cuMemcpyHtoDAsync_v2"]),
+        ("interface", []),
+        ("array", ["cuMemcpyHtoDAsync_v2"]),
+    ],
+)
+def test_a_call_asks_little_of_the_driver(engine_of, monkeypatch, current_stream, given, asked):
+    """Each function of the driver takes a microsecond and more."""
+    engine, driver = engine_of(yolov5, batch=1), Driver()
+    monkeypatch.setattr(trtnn.cuda, "driver", lambda: driver)
+    for module in (trtnn.on_gpu, staging):
+        monkeypatch.setattr(module, "Lane", lane.Lane)
+    monkeypatch.setattr(trtnn.on_gpu, "CapturedGraph", CapturedGraph)
+    trtnn.cuda.entering_first_gpu.cache_clear()
+    try:
+        detector = Detector(engine, pipeline="yolov5", confidence=0.6)
+        (image,) = pictures(1)
+        kinds = {"interface": Interface, "array": lambda array: array}
+        kind = kinds.get(given, lambda array: Tensor(torch.from_numpy(array)))
+        images = [kind(image), kind(image.copy() if given == "moved tensor" else image)] * 3
+        found = []
+        for one in images:  # the last few are alike
+            driver.calls.clear()
+            found += detector([one])
+        assert driver.names() == ["cuCtxSetCurrent", *asked, "cuGraphLaunch", "cuStreamSynchronize"]
+        check_same(found, Detector(engine, device="cpu", pipeline="yolov5", confidence=0.6)([image]) * len(images))
+        del detector
+    finally:
+        gc.collect()  # what is freed asks this driver
+        trtnn.cuda.entering_first_gpu.cache_clear()
 
 
 def test_a_tensor_that_is_not_contiguous_is_copied_there(engine_of, current_stream):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from trtnn.errors import DTypeError
+
+
+def address_of(array: np.ndarray) -> int:
+    """Return the address of an array's first element."""
+    flags, buffer = array.flags, cast(Any, array)
+    if not (flags.c_contiguous and flags.writeable and array.nbytes):
+        return array.ctypes.data
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))  # it takes a third of the time
+    except (BufferError, ValueError):  # a type that has no buffer
+        return array.ctypes.data
 
 
 def is_torch(value: Any) -> bool:

@@ -38,23 +38,66 @@ def call(name: str, *args: object, memory: Callable[[], list[str]] = list) -> No
     Raises:
         EngineError: it failed, or there is no driver.
     """
+    bound(name, *args, memory=memory)()
+
+
+def bound(name: str, *first: object, memory: Callable[[], list[str]] = list) -> Callable[..., None]:
+    """Return a function of the driver that was found, and given its first arguments, once for many calls.
+
+    Args:
+        name, memory: as for :func:`call`.
+        *first: what it takes first in each call.
+
+    Returns:
+        What takes the other arguments, and raises as :func:`call` does.
+
+    Raises:
+        EngineError: there is no driver.
+    """
+    function = functools.partial(function_of(name), *first)
+
+    def ask(*others: object) -> None:
+        code = function(*others)
+        if code:
+            lines = memory() if code == _OUT_OF_MEMORY else []
+            raise EngineError(f"{name} failed: {_text_of(code)} ({code})", *lines)
+
+    return ask
+
+
+def function_of(name: str) -> Callable[..., int]:
+    """Return a function of the driver, which returns a code: 0 where it did what was asked.
+
+    Raises:
+        EngineError: there is no driver.
+    """
     cuda = driver()
     if cuda is None:
         raise EngineError(f"there is no CUDA driver here, and {name} is one of its functions")
-    code = getattr(cuda, name)(*args)
-    if code:
-        text = ctypes.c_char_p()
-        cuda.cuGetErrorString(code, ctypes.byref(text))
-        lines = memory() if code == _OUT_OF_MEMORY else []
-        raise EngineError(f"{name} failed: {(text.value or b'').decode()} ({code})", *lines)
+    return getattr(cuda, name)
+
+
+def _text_of(code: int) -> str:
+    text = ctypes.c_char_p()
+    function_of("cuGetErrorString")(code, ctypes.byref(text))
+    return (text.value or b"").decode()
+
+
+#: What functions of the driver take of a stream, by its handle; those that are used again and again are kept.
+stream_pointer = functools.lru_cache(maxsize=256)(ctypes.c_void_p)
 
 
 @functools.cache
-def _primary_context() -> ctypes.c_void_p:
+def entering_first_gpu() -> Callable[[], None]:
+    """Return what :func:`use_first_gpu` does, for who does it often.
+
+    Raises:
+        EngineError: there is no GPU, or it has no memory left for a context.
+    """
     device, context = ctypes.c_int(), ctypes.c_void_p()
     call("cuDeviceGet", ctypes.byref(device), 0)
     call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
-    return context
+    return bound("cuCtxSetCurrent", context)
 
 
 def use_first_gpu() -> None:
@@ -63,7 +106,7 @@ def use_first_gpu() -> None:
     Raises:
         EngineError: there is no GPU, or it has no memory left for a context.
     """
-    call("cuCtxSetCurrent", _primary_context())
+    entering_first_gpu()()
 
 
 @functools.cache
@@ -130,12 +173,6 @@ def is_page_locked(address: int) -> bool:
     if cuda is None or cuda.cuPointerGetAttribute(ctypes.byref(kind), _MEMORY_TYPE, ctypes.c_uint64(address)) != 0:
         return False
     return kind.value == _HOST
-
-
-def is_done(stream: int) -> bool:
-    """Tell whether all that was put on a stream, by its handle, is done; no where the driver does not say."""
-    cuda = driver()
-    return cuda is not None and cuda.cuStreamQuery(ctypes.c_void_p(stream)) == 0
 
 
 def is_capturing(stream: int) -> bool:

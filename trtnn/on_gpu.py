@@ -22,13 +22,13 @@ from trtnn.vision.detections import Detections
 from trtnn.vision.device_images import device_image
 from trtnn.vision.gpu_postprocessing import PLACE, GpuPostprocessing, describe, has_kernels
 from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels
-from trtnn.vision.images import check_images
+from trtnn.vision.images import check_one
 from trtnn.vision.pipelines import Pipeline
 from trtnn.vision.placing import Placement
 from trtnn.vision.rows import warning_once
 from trtnn.vision.stream import IN_FLIGHT
 
-_NOWHERE = Pixels(0, 0, 0, 0)
+_NOWHERE: Pixels = (0, 0, 0, 0)
 
 
 def why_not(network: ImageNetwork) -> tuple[str, bool]:
@@ -68,10 +68,10 @@ class OnGpu:
         self.batch, self.in_flight = network.batch, IN_FLIGHT
         self.engine, self.network, self.pipeline, self.thresholds = engine, network, pipeline, thresholds
         self._warned: dict[str, object] = {}
-        self._idle: dict[int, list[_Batch]] = {}  # by how many images they take; threads take from it and give back
-        self._counts = [
-            self._count(images) for images in range(1, self.batch + 1)
-        ]  # that the network takes for 1, 2, ...
+        # That the network takes for 1, 2, ...
+        self._counts = [self._count(images) for images in range(1, self.batch + 1)]
+        # By how many images they take; threads take from it and give back.
+        self._idle: dict[int, list[_Batch]] = {count: [] for count in self._counts}
 
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to the GPU; those that lie there stay where they are."""
@@ -85,7 +85,7 @@ class OnGpu:
 
     def _take(self, count: int) -> _Batch | None:
         """Return a batch that is idle, and none whose weights were exchanged since; None where all are under way."""
-        idle = self._idle.setdefault(count, [])
+        idle = self._idle[count]
         while True:
             try:
                 batch = idle.pop()
@@ -147,8 +147,10 @@ class _Batch:
         self._table = self._uploaded(self._preprocessing.table)
         self._described = lane.pinned(count * (IMAGE.itemsize + PLACE.itemsize))
         self._images = self._described[: count * IMAGE.itemsize].view(IMAGE)
+        self._images_at = self._images["pixels"]
         self._places = self._described[count * IMAGE.itemsize :].view(PLACE)
         self._described_at = lane.allocate(self._described.nbytes)
+        self._upload_described = lane.repeated(self._described_at, self._described)
         self._postprocessing, self._memory, self._wanted = None, 0, 0
         if has_kernels(self._head):
             named = self._named(self._outputs)
@@ -187,26 +189,27 @@ class _Batch:
         lane.enter()
         self._thread = threading.get_ident()
         pixels: list[Pixels] = []
-        owners: list[Any] = []
+        self._owners = owners = []
         host: list[np.ndarray] = []
         places: list[int] = []  # of these
         for index, image in enumerate(images, first):
             there = device_image(image, index, lane.handle)
             if there is None:
-                host += check_images([image], index)
+                owner = check_one(image, index)
+                host.append(owner)
                 places.append(len(pixels))
                 pixels.append(_NOWHERE)
-                continue
-            if there.stream is not None:
-                lane.wait_for(there.stream)
-            pixels.append(there.pixels)
-            owners.append(there.owner)
-        self._owners = [*owners, *host]
+            else:
+                lies, owner, stream = there
+                if stream is not None:
+                    lane.wait_for(stream)
+                pixels.append(lies)
+            owners.append(owner)
         try:
-            addresses = self._staging.upload(host) if host else []
-            for place, array, address in zip(places, host, addresses, strict=True):
-                height, width, _ = array.shape
-                pixels[place] = Pixels(address, height, width, 3 * width)
+            if host:
+                for at, address in enumerate(self._staging.upload(host)):
+                    height, width, _ = host[at].shape
+                    pixels[places[at]] = address, height, width, 3 * width
             self._describe(pixels)
         except BaseException:
             self._staging.stop()
@@ -214,13 +217,17 @@ class _Batch:
 
     def _describe(self, pixels: list[Pixels]) -> None:
         """Say on the GPU where images lie."""
-        if pixels != self._pixels:  # what is said of them is there already where nothing changed
-            self._pixels = []
+        if pixels == self._pixels:  # what is said of them is there already
+            return
+        before, self._pixels = self._pixels, []
+        if [one[1:] for one in pixels] == [one[1:] for one in before]:  # they lie on their canvases as before
+            self._images_at[: len(pixels)] = [one[0] for one in pixels]
+        else:
             self._described[:] = 0  # behind the images is one of no size: all of its canvas is the fill
             self._placements = self._preprocessing.describe(pixels, self._images)
             describe(self._placements, self._places)
-            self._lane.upload(self._described_at, self._described)
-            self._pixels = pixels
+        self._upload_described()
+        self._pixels = pixels
 
     def run(self) -> None:
         """Put the work on the stream: at first piece by piece, and from the second time on as one graph."""
@@ -256,11 +263,12 @@ class _Batch:
         if after is None:
             return self._on_cpu()
         # Each of the network's images, also one that nobody gave: what is counted is 0 again only where one is done.
-        while not (found := self._results.read()).is_done:
+        while not self._results.are_done():
             tile += 1
             self._pick(lane.handle, self._described_at + self._images.nbytes, tile)
             lane.synchronize()
-        return found.detections(count) if found.is_good(count) else self._on_cpu()
+        found = self._results.detections(count)
+        return self._on_cpu() if found is None else found
 
     def _enter(self) -> None:
         """Make the GPU the calling thread's own, unless it is since :meth:`begin`."""

@@ -24,7 +24,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     """The CUDA driver that is stood in for."""
     made = Driver()
     monkeypatch.setattr(trtnn.cuda, "driver", lambda: made)
-    trtnn.cuda._primary_context.cache_clear()
+    trtnn.cuda.entering_first_gpu.cache_clear()
     yield made
     gc.collect()  # what is freed then asks this driver
-    trtnn.cuda._primary_context.cache_clear()
+    trtnn.cuda.entering_first_gpu.cache_clear()

@@ -74,6 +74,18 @@ def test_a_full_gpu_is_told_with_its_numbers(driver, monkeypatch):
     ]
 
 
+def test_a_launch_that_the_driver_refuses_is_told_each_time(driver, monkeypatch):
+    monkeypatch.setattr(trtnn.engine.memory, "gpu_memory", lambda: (24 << 20, 80 << 30))
+    graph = CapturedGraph(lambda stream: None)
+    for code, lines in ((2, ["  memory of the GPU: 24 MiB free of 81,920"]), (700, [])):
+        driver.failing = {"cuGraphLaunch": code}
+        said = message_of(EngineError, graph.launch, 3).splitlines()
+        assert said == [f"cuGraphLaunch failed: some reason ({code})", *lines]
+    driver.failing = {}
+    graph.launch(3)
+    assert driver.calls[-1] == ("cuGraphLaunch", 7, 3)
+
+
 def test_nothing_is_collected_while_any_thread_captures(driver):
     """What the garbage collector frees on the GPU would spoil the capture of the thread that it runs in."""
     seen, inner, go_on = [], threading.Event(), threading.Event()

@@ -24,7 +24,7 @@ def test_it_is_what_is_left_without_torch_and_pycuda(driver, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "torch" else None)
     assert isinstance(device_memory(), DriverMemory)
     monkeypatch.setattr(trtnn.cuda, "driver", lambda: None)
-    trtnn.cuda._primary_context.cache_clear()
+    trtnn.cuda.entering_first_gpu.cache_clear()
     assert "there is no CUDA driver here" in message_of(EngineError, device_memory)
 
 

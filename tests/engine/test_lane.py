@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import numpy as np
+import pytest
 
 import trtnn.cuda
 import trtnn.engine.memory
@@ -28,6 +29,35 @@ def test_what_goes_up_comes_down_in_the_streams_order(driver):
         ("cuMemcpyDtoHAsync_v2", 24, 3),
     ]
     assert driver.calls[-1] == ("cuStreamSynchronize", 3)
+
+
+def test_what_is_sent_again_is_what_lies_there_then(driver):
+    lane, array = Lane(), np.arange(6, dtype=np.int32)
+    address, there = lane.allocate(24), np.empty(6, np.int32)
+    send = lane.repeated(address, array)
+    for _ in range(2):
+        array += 1
+        driver.calls.clear()
+        send()
+        assert driver.calls == [("cuMemcpyHtoDAsync_v2", address, array.ctypes.data, 24, 3)]
+        lane.download(there, address)
+        np.testing.assert_array_equal(there, array)
+
+
+@pytest.mark.parametrize(
+    ("name", "ask"),
+    [
+        ("cuStreamSynchronize", lambda lane: lane.synchronize()),
+        ("cuMemcpyHtoDAsync_v2", lambda lane: lane.upload(1, np.zeros(1))),
+        ("cuMemcpyHtoDAsync_v2", lambda lane: lane.repeated(1, np.zeros(1))()),
+        ("cuCtxSetCurrent", lambda lane: lane.enter()),
+    ],
+)
+def test_what_the_driver_refuses_each_time(driver, name, ask):
+    lane = Lane()
+    driver.failing = {name: 700}
+    for _ in range(2):
+        assert message_of(EngineError, ask, lane) == f"{name} failed: some reason (700)"
 
 
 def test_each_thread_enters_the_primary_context_which_is_retained_once(driver):
@@ -90,7 +120,7 @@ def test_a_full_gpu_is_told_with_what_was_wanted(driver, monkeypatch):
 
 def test_without_a_driver_that_is_told(monkeypatch):
     monkeypatch.setattr(trtnn.cuda, "driver", lambda: None)
-    trtnn.cuda._primary_context.cache_clear()
+    trtnn.cuda.entering_first_gpu.cache_clear()
     assert "there is no CUDA driver here" in message_of(EngineError, Lane)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from trtnn.vision import Detections, Placement, Preprocessing
 from trtnn.vision.gpu_postprocessing import PLACE, GpuPostprocessing, describe
-from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing, Pixels
+from trtnn.vision.gpu_preprocessing import IMAGE, GpuPreprocessing
 from trtnn.vision.heads import Head
 
 KernelsOf = Callable[[str], Any]
@@ -37,7 +37,7 @@ def prepare_by_kernel(
     for image in images:
         height, width, _ = image.shape
         flat = np.lib.stride_tricks.as_strided(image, (image.strides[0] * (height - 1) + 3 * width,), (1,))
-        pixels.append(Pixels(upload(lane, flat), height, width, image.strides[0]))
+        pixels.append((upload(lane, flat), height, width, image.strides[0]))
     described, output = np.zeros(len(images), IMAGE), np.full((len(images), 3, *size), np.nan, dtype)
     placements = preprocessing.describe(pixels, described)
     table, target = upload(lane, preprocessing.table), upload(lane, output)
@@ -73,11 +73,10 @@ def pick_by_kernels(
         while True:
             picking.launch(kernels, lane.handle, addresses, wanted, placed, memory, pinned.ctypes.data, count, tile)
             lane.synchronize()
-            told = results.read()
-            if told.is_done:
+            if results.are_done():
                 break
             tile += 1
-        found.append(told.detections(count) if told.is_good(count) else None)
+        found.append(results.detections(count))
     first, second = found
     assert (first is None) == (second is None)
     for one, other in zip(first or [], second or [], strict=True):

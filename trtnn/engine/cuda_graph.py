@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 
-from trtnn.cuda import call
+from trtnn.cuda import bound, call, stream_pointer
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import EngineError
 
@@ -85,10 +85,11 @@ class CapturedGraph:
             _call("cuStreamDestroy_v2", stream)
         self._free = weakref.finalize(self, _destroy, self._executable)
         self._free.atexit = False  # the driver ends with the process, maybe before
+        self._launch = bound("cuGraphLaunch", self._executable, memory=describe_gpu_memory)
 
     def launch(self, stream: int) -> None:
         """Put the work on the stream of this handle."""
-        _call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream))
+        self._launch(stream_pointer(stream))
 
     def close(self) -> None:
         """Free the graph, as happens too when nobody holds it any more; one that still runs goes on to its end."""

@@ -9,11 +9,12 @@ import contextlib
 import ctypes
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from trtnn.cuda import call, is_done, is_page_locked, use_first_gpu
+from trtnn.arrays import address_of
+from trtnn.cuda import bound, call, entering_first_gpu, function_of, is_page_locked, stream_pointer, use_first_gpu
 from trtnn.engine.memory import describe_gpu_memory
 from trtnn.errors import EngineError
 
@@ -60,12 +61,16 @@ class Lane:
     """
 
     def __init__(self) -> None:
+        self._enter = entering_first_gpu()
         self.enter()
         stream, event = ctypes.c_void_p(), ctypes.c_void_p()
         _call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(_NON_BLOCKING))
         _call("cuEventCreate", ctypes.byref(event), ctypes.c_uint(_NO_TIMING))
         self.handle = stream.value or 0
         self._stream, self._event = stream, event
+        self._upload = bound("cuMemcpyHtoDAsync_v2", memory=describe_gpu_memory)
+        self._query = function_of("cuStreamQuery")
+        self._synchronize = bound("cuStreamSynchronize", stream, memory=describe_gpu_memory)
         self._device: set[int] = set()
         self._pinned: set[int] = set()
         self._free = weakref.finalize(self, _free, stream, event, self._device, self._pinned)
@@ -73,7 +78,7 @@ class Lane:
 
     def enter(self) -> None:
         """Make the GPU the calling thread's own, as the methods here and launches on the stream need it."""
-        use_first_gpu()
+        self._enter()
 
     def allocate(self, size_bytes: int) -> int:
         """Return the address of uninitialised memory of the GPU.
@@ -108,24 +113,31 @@ class Lane:
 
     def is_pinned(self, array: np.ndarray) -> bool:
         """Tell whether an array lies in page-locked memory, whoever locked it."""
-        return is_page_locked(array.ctypes.data)
+        return is_page_locked(address_of(array))
 
     def upload(self, address: int, array: np.ndarray) -> None:
         """Copy a contiguous array to the GPU, in the stream's order.
 
         One in page-locked memory may still be read when this returns, any other is done with.
         """
-        size, source = ctypes.c_size_t(array.nbytes), ctypes.c_void_p(array.ctypes.data)
-        _call("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(address), source, size, self._stream)
+        self._upload(*self._arguments(address, array))
+
+    def repeated(self, address: int, array: np.ndarray) -> Callable[[], None]:
+        """Return what does :meth:`upload` each time that it is called; the array has to be held as long."""
+        return bound("cuMemcpyHtoDAsync_v2", *self._arguments(address, array), memory=describe_gpu_memory)
+
+    def _arguments(self, address: int, array: np.ndarray) -> tuple[object, ...]:
+        size, source = ctypes.c_size_t(array.nbytes), ctypes.c_void_p(address_of(array))
+        return ctypes.c_uint64(address), source, size, self._stream
 
     def download(self, array: np.ndarray, address: int) -> None:
         """Copy from the GPU to a contiguous array, in the stream's order; it is there after :meth:`synchronize`."""
-        size, target = ctypes.c_size_t(array.nbytes), ctypes.c_void_p(array.ctypes.data)
+        size, target = ctypes.c_size_t(array.nbytes), ctypes.c_void_p(address_of(array))
         _call("cuMemcpyDtoHAsync_v2", target, ctypes.c_uint64(address), size, self._stream)
 
     def wait_for(self, stream: int) -> None:
         """Let this lane go on only after what is on another stream now, by that one's handle."""
-        if is_done(stream):
+        if self._query(stream_pointer(stream)) == 0:  # all that is there is done
             return
         self.mark(stream)
         _call("cuStreamWaitEvent", self._stream, self._event, ctypes.c_uint(0))
@@ -148,4 +160,4 @@ class Lane:
         Raises:
             EngineError: the work failed.
         """
-        _call("cuStreamSynchronize", self._stream)
+        self._synchronize()

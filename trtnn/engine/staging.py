@@ -134,18 +134,28 @@ class Staging:
         Args:
             arrays: of at least one dimension, of any strides.
         """
-        places = list(itertools.accumulate((-(-a.nbytes // _ALIGNMENT) * _ALIGNMENT for a in arrays), initial=0))
-        size_bytes = places.pop()
+        places: list[int] = []
+        size_bytes = 0
+        for array in arrays:
+            places.append(size_bytes)
+            size_bytes += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         base = self._room(size_bytes)
         addresses = [base + place for place in places]
-        alone = [True] * len(arrays) if size_bytes < _MANY_BYTES else self._go_alone(arrays)
+        if size_bytes < _MANY_BYTES:
+            for place, array in enumerate(arrays):
+                self._upload(addresses[place], array)
+            return addresses
+        alone = self._go_alone(arrays)
         for array, address, is_alone in zip(arrays, addresses, alone, strict=True):
             if is_alone:
-                self._lane.upload(address, array if array.flags.c_contiguous else np.ascontiguousarray(array))
+                self._upload(address, array)
         self._pieces += _pieces(arrays, addresses, alone)
         for _ in range(min(_THREADS, len(self._pieces)) - 1):
             self._under_way.append(_threads().submit(_send, self._pieces, self._lane))
         return addresses
+
+    def _upload(self, address: int, array: np.ndarray) -> None:
+        self._lane.upload(address, array if array.flags.c_contiguous else np.ascontiguousarray(array))
 
     def _go_alone(self, arrays: Sequence[np.ndarray]) -> list[bool]:
         """Return for each array whether it goes without a chunk: it is page-locked, or a row is longer than one.

@@ -6,9 +6,10 @@ https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html, https://d
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,19 +20,9 @@ from trtnn.vision.images import check_image
 _CUDA, _CUDA_MANAGED = 2, 13  # kDLCUDA and kDLCUDAManaged
 _KINDS = {0: "int", 1: "uint", 2: "float"}  # kDLInt, kDLUInt, kDLFloat
 
-
-class DeviceImage(NamedTuple):
-    """An image on the GPU.
-
-    Attributes:
-        pixels: where it lies.
-        owner: what keeps its memory.
-        stream: the handle of the stream on which it may still be made; None where it is there.
-    """
-
-    pixels: Pixels
-    owner: Any
-    stream: int | None
+#: An image on the GPU: where it lies, what keeps its memory, and the handle of the stream on which it may still be
+#: made, None where it is there. A plain tuple, since each call makes one for each image.
+DeviceImage = tuple[Pixels, Any, int | None]
 
 
 class _Tensor(ctypes.Structure):
@@ -71,23 +62,23 @@ def device_image(image: Any, index: int, stream: int) -> DeviceImage | None:
         return None
     if getattr(image, "is_cuda", False):
         torch = sys.modules["torch"]  # who has a tensor has imported it
-        _check_gpu(image.device.index, image, index)
-        if image.dtype is not torch.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            _check(tuple(image.shape), str(image.dtype).removeprefix("torch."), index)
+        _check_gpu(image.get_device(), image, index)
+        shape = image.shape  # each time it is asked torch makes another
+        if image.dtype is not torch.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            _check(tuple(shape), str(image.dtype).removeprefix("torch."), index)
         row, column, channel = image.stride()
-        if (column, channel) != (3, 1) or row < 0:
+        if column != 3 or channel != 1 or row < 0:
             image = image.contiguous()
             row = image.stride(0)
-        height, width, _ = image.shape
         # As trtnn.engine.memory asks for it: a Stream object takes longer than all else here.
         current = torch._C._cuda_getCurrentRawStream(0)
-        return DeviceImage(Pixels(image.data_ptr(), height, width, row), image, current)
+        return (image.data_ptr(), shape[0], shape[1], row), image, current
     interface = getattr(image, "__cuda_array_interface__", None)
     if interface is not None:
         shape = tuple(interface["shape"])
-        _check(shape, np.dtype(interface["typestr"]).name, index)
+        _check(shape, _type_name(interface["typestr"]), index)
         pixels = _pixels(interface["data"][0], shape, interface.get("strides"), image, index)
-        return DeviceImage(pixels, image, interface.get("stream"))
+        return pixels, image, interface.get("stream")
     if hasattr(image, "__dlpack_device__") and image.__dlpack_device__()[0] in (_CUDA, _CUDA_MANAGED):
         _check_gpu(image.__dlpack_device__()[1], image, index)
         capsule = image.__dlpack__(stream=stream)  # which makes that stream wait
@@ -97,10 +88,16 @@ def device_image(image: Any, index: int, stream: int) -> DeviceImage | None:
         _check(shape, kind, index)
         strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None
         address = (tensor.data or 0) + tensor.byte_offset
-        return DeviceImage(_pixels(address, shape, strides, image, index), (image, capsule), None)
+        return _pixels(address, shape, strides, image, index), (image, capsule), None
     return None
 
 
+@functools.lru_cache(maxsize=64)
+def _type_name(typestr: str) -> str:
+    return np.dtype(typestr).name
+
+
+@functools.lru_cache(maxsize=1024)  # errors are not kept
 def _check(shape: tuple[int, ...], dtype: str, index: int) -> None:
     """Check a shape and an element type as those of an image on the host are.
 
@@ -138,4 +135,4 @@ def _pixels(address: int, shape: Sequence[int], strides: Sequence[int] | None, i
             f"received: {named(image)} of strides {tuple(strides or ())} in bytes",
             "copy it into (height, width, 3) as it is before",
         )
-    return Pixels(address, height, width, row)
+    return address, height, width, row

@@ -35,7 +35,7 @@ PLACE = np.dtype(
     align=True,
 )
 _COUNTS_BYTES = 22 * 4  # of ``Counts``
-_SUMMARY = np.dtype([(name, np.int32) for name in ("candidates", "is_odd", "kept", "is_done")])
+_SUMMARY_NUMBERS = 4  # of ``Summary``, int32
 _ON_GPU = (
     *("counts", "bins", "level_bins", "starts", "level_starts", "keys", "candidates", "slots", "level_slots"),
     *("grouped", "grouped_from", "sorted", "masks", "dropped", "kept"),
@@ -150,7 +150,7 @@ class GpuPostprocessing:
             "kept": images * max_detections * 4,
         }
         results = {
-            "summaries": images * _SUMMARY.itemsize,
+            "summaries": images * _SUMMARY_NUMBERS * 4,
             "boxes": images * max_detections * 16,
             "best": images * max_detections * 4,
             "labels": images * max_detections * 8,
@@ -181,8 +181,8 @@ class GpuPostprocessing:
             memory: that of :attr:`memory_bytes` bytes, the first :attr:`cleared_bytes` of which were set to 0 once.
             results: that of :attr:`result_bytes` bytes of the host's, page-locked.
             count: how many images there are.
-            tile: 0 for all that begins, the next ones as long as :attr:`Found.is_done` says no, of each of the images:
-                what is counted is set back only where an image is done.
+            tile: 0 for all that begins, the next ones as long as :meth:`Results.are_done` says no, of each of the
+                images: what is counted is set back only where an image is done.
         """
         arguments = self._outputs
         arguments.images, arguments.round, arguments.first = count, tile, outputs[self._first]
@@ -213,11 +213,18 @@ class GpuPostprocessing:
     def results(self, memory: np.ndarray) -> Results:
         """Return what the kernels write to the host's memory, :attr:`result_bytes` of uint8, as arrays of it."""
         images, most, starts = self._images, self._outputs.max_detections, self._result_offsets
+        summaries = np.ndarray((images, _SUMMARY_NUMBERS), np.int32, memory, starts["summaries"])
         return Results(
-            np.ndarray(images, _SUMMARY, memory, starts["summaries"]),
-            np.ndarray((images, most, 4), np.float32, memory, starts["boxes"]),
-            np.ndarray((images, most), np.float32, memory, starts["best"]),
-            np.ndarray((images, most), np.int64, memory, starts["labels"]),
+            summaries,
+            summaries[:, -1],
+            list(
+                zip(
+                    np.ndarray((images, most, 4), np.float32, memory, starts["boxes"]),
+                    np.ndarray((images, most), np.float32, memory, starts["best"]),
+                    np.ndarray((images, most), np.int64, memory, starts["labels"]),
+                    strict=True,
+                )
+            ),
             self._outputs.capacity,
         )
 
@@ -226,53 +233,36 @@ class Results(NamedTuple):
     """What the kernels tell of a batch, in the host's memory.
 
     Attributes:
-        summaries: ``Summary`` of postprocessing.cu for each image.
-        boxes, best, labels: of each image's detections as many as may be kept, and as many of them as the summary says.
+        summaries: (images, 4) int32, ``Summary`` of postprocessing.cu for each image: the candidates, whether a score
+            is none, how many detections are kept, whether that is all of them.
+        are_all: the last of these.
+        images: for each the boxes, scores and classes of as many detections as may be kept; as many as the summary says
+            are there.
         capacity: for how many candidates of an image there is room.
     """
 
     summaries: np.ndarray
-    boxes: np.ndarray
-    best: np.ndarray
-    labels: np.ndarray
+    are_all: np.ndarray
+    images: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
     capacity: int
 
-    def read(self) -> Found:
-        """Return what is told of the images now."""
-        return Found(self, self.summaries.tolist())
+    def are_done(self) -> bool:
+        """Tell whether no image needs a further tile, of all images that the kernels were launched for."""
+        return all(self.are_all.tolist())
 
+    def detections(self, count: int) -> list[Detections] | None:
+        """Return a copy of the detections of each of the first images, once all are done.
 
-class Found(NamedTuple):
-    """What is told of a batch's images.
-
-    Attributes:
-        results: where their detections are.
-        rows: their summaries.
-    """
-
-    results: Results
-    rows: list[tuple[int, int, int, int]]
-
-    def is_good(self, count: int) -> bool:
-        """Tell whether there was room for all candidates of the first images, and all scores are what they should be.
-
-        Else the CPU is asked.
+        Returns:
+            None where the CPU has to be asked: there was no room for all candidates of one, or a score is none.
         """
-        capacity = self.results.capacity
-        return all(candidates <= capacity and not is_odd for candidates, is_odd, _, _ in self.rows[:count])
-
-    @property
-    def is_done(self) -> bool:
-        """Whether no image needs a further tile."""
-        return all(is_done for _, _, _, is_done in self.rows)
-
-    def detections(self, count: int) -> list[Detections]:
-        """Return a copy of those of each of the first images."""
-        _, boxes, best, labels, _ = self.results
-        return [
-            Detections.of_arrays(boxes[image, :kept].copy(), best[image, :kept].copy(), labels[image, :kept].copy())
-            for image, (_, _, kept, _) in enumerate(self.rows[:count])
-        ]
+        found = []
+        for image, (candidates, is_odd, kept, _) in enumerate(self.summaries.tolist()[:count]):
+            if is_odd or candidates > self.capacity:
+                return None
+            boxes, scores, classes = self.images[image]
+            found.append(Detections.of_arrays(boxes[:kept].copy(), scores[:kept].copy(), classes[:kept].copy()))
+        return found
 
 
 def describe(placements: Sequence[Placement], to: np.ndarray) -> None:

@@ -6,7 +6,6 @@ import ctypes
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,19 +47,10 @@ class _Batch(ctypes.Structure):
     ]
 
 
-class Pixels(NamedTuple):
-    """An image in the GPU's memory: uint8 (height, width, 3) RGB, pixels beside each other in a row.
-
-    Attributes:
-        address: of the first pixel.
-        height, width: in px.
-        row_bytes: from one row to the next.
-    """
-
-    address: int
-    height: int
-    width: int
-    row_bytes: int
+#: An image in the GPU's memory, uint8 (height, width, 3) RGB, pixels beside each other in a row: the address of the
+#: first pixel, height and width in px, and the bytes from one row to the next. A plain tuple, since each call makes one
+#: for each image.
+Pixels = tuple[int, int, int, int]
 
 
 class GpuPreprocessing:

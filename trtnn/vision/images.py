@@ -33,6 +33,7 @@ _OTHER_KINDS = {  # by their first bytes; nothing here tells how large these are
     rb"%PDF": "a PDF",
     rb"\s*<(?:!doctype html|html|HTML|!DOCTYPE html|\?xml|svg)": "a page or an SVG",
 }
+_UINT8 = np.dtype(np.uint8)
 _QUALITY = 95  # of JPEG and WebP, where 100 is the best
 
 
@@ -43,7 +44,7 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
         ShapeError: another shape; what makes one of three channels of it is said.
         DTypeError: another element type, or no array at all.
     """
-    if type(image) is np.ndarray and image.dtype == np.uint8 and image.ndim == 3:
+    if type(image) is np.ndarray and image.dtype == _UINT8 and image.ndim == 3:
         height, width, channels = image.shape
         if channels == 3 and height and width:
             return image
@@ -83,13 +84,19 @@ def check_images(images: Iterable[npt.ArrayLike], first: int = 0) -> list[np.nda
     Raises:
         ShapeError, DTypeError: one is not an image; with its index.
     """
-    checked = []
-    for index, image in enumerate(images, first):
-        try:
-            checked.append(check_image(image))
-        except (ShapeError, DTypeError) as error:
-            raise type(error)(f"image {index} of those given: {error.summary}", *error.details) from None
-    return checked
+    return [check_one(image, index) for index, image in enumerate(images, first)]
+
+
+def check_one(image: npt.ArrayLike, index: int) -> np.ndarray:
+    """Return one of several images as :func:`check_image` does.
+
+    Raises:
+        ShapeError, DTypeError: it is not an image; with its index.
+    """
+    try:
+        return check_image(image)
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"image {index} of those given: {error.summary}", *error.details) from None
 
 
 def find_images(
