@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import stat
 import sys
 import threading
@@ -189,7 +190,9 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     if kind is not None:  # a device would be replaced
         raise ArgumentError(f"cannot write {path}: {kind}", "give the path of a file")
     if not path.parent.is_dir():
-        raise ArgumentError(f"cannot write {path}: the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
+        raise ArgumentError(
+            f"cannot write {path}: the folder {path.parent} does not exist", f"mkdir -p {shlex.quote(str(path.parent))}"
+        )
     if not os.access(path.parent, os.W_OK):
         raise ArgumentError(f"cannot write {path}: no permission to write in {path.parent}")
     try:

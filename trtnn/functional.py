@@ -134,7 +134,7 @@ from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
 from trtnn.ops.joining import cat, chunk, split, stack
 from trtnn.ops.linear import bilinear, linear
 from trtnn.ops.logarithms import exp2, expm1, log1p, log2, log10, logaddexp, logaddexp2, logit, xlogy
-from trtnn.ops.matrix import addmm, bmm, dot, einsum, matmul, mm, mv, outer
+from trtnn.ops.matrix import bmm, dot, einsum, matmul, mm, mv, outer
 from trtnn.ops.max_pooling import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,
@@ -187,7 +187,7 @@ from trtnn.ops.pooling import (
     lp_pool3d,
 )
 from trtnn.ops.powers import erfc, frac, ldexp
-from trtnn.ops.products import addbmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
+from trtnn.ops.products import addbmm, addmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
 from trtnn.ops.quantiles import nanquantile, quantile
 from trtnn.ops.quantization import fake_quantize_per_channel_affine, fake_quantize_per_tensor_affine
 from trtnn.ops.reduction import (

@@ -18,7 +18,7 @@ from trtnn.errors import CheckpointError
 def assert_same(got: dict[str, np.ndarray], expected: dict[str, torch.Tensor]) -> None:
     assert list(got) == list(expected)
     for name, tensor in expected.items():
-        array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+        array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().resolve_neg().numpy()
         assert type(got[name]) is np.ndarray
         assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape), name
         assert got[name].flags.c_contiguous
@@ -54,6 +54,8 @@ def tensors_of_every_kind() -> dict[str, torch.Tensor]:
         "scalar_bfloat16": torch.tensor(5.0).bfloat16(),
         "empty": torch.zeros(0, 3),
         "odd_strides": torch.arange(4.0).as_strided((1, 2, 1), (10**12, 1, 10**12)),
+        "negated": torch.randn(2, 3, dtype=torch.complex64).conj().imag,
+        "negated_scalar_bfloat16": torch._neg_view(torch.tensor(5.0).bfloat16()),
         "parameter": nn.Parameter(torch.randn(2)),
         "tagged_parameter": tagged,
         "tagged_buffer": buffer,

@@ -2,6 +2,7 @@
 
 import html
 import re
+import shlex
 
 import pytest
 import torch
@@ -75,6 +76,10 @@ def test_named_lengths_and_types(run, tmp_path):
             ("tests.from_torch.models:Block", "--input", "1"),
             "Block needs arguments: inplanes, planes\n  write a function",
         ),
+        (
+            ("torch.nn:LSTM", "--input", "1x3x4"),
+            "LSTM needs arguments: RNNBase.__init__() missing 2 required positional arguments: 'input_size' and",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(run, tmp_path, args, said):
@@ -82,6 +87,19 @@ def test_what_is_wrong_is_told(run, tmp_path, args, said):
     assert result.code == 1
     assert said in result.err
     assert not (tmp_path / "net.py").exists()
+
+
+def test_the_command_that_is_shown_can_be_typed(run, tmp_path):
+    path = tmp_path / "two words.py"
+    result = run("from-torch", NET, "--input", "1x3x16x16", "-o", path, "--no-verify")
+    *_, line = result.out.strip().splitlines()
+    assert shlex.split(line) == [
+        "trtnn",
+        "build",
+        f"{path}:Residual",
+        "--weights",
+        str(path.with_suffix(".safetensors")),
+    ]
 
 
 def test_files_that_are_there_stay(run, tmp_path):

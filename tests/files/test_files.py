@@ -109,6 +109,8 @@ def test_where_no_file_can_be_written(tmp_path, monkeypatch):
     path = tmp_path / "no" / "file"
     message = message_of(ArgumentError, check_writable, path)
     assert message == f"cannot write {path}: the folder {path.parent} does not exist\n  mkdir -p {path.parent}"
+    path = tmp_path / "two words" / "file"
+    assert f"\n  mkdir -p '{path.parent}'" in message_of(ArgumentError, check_writable, path)
     (tmp_path / "file").touch()
     assert "does not exist" in message_of(ArgumentError, check_writable, tmp_path / "file" / "inner")
     assert "does not exist" in message_of(ArgumentError, write, path, b"")

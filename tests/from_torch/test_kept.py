@@ -50,6 +50,19 @@ class Grid(nn.Module):
         return x + self.grid
 
 
+class Placeholder(nn.Module):
+    """Its table is there before the first call, of another length, as timm's ConViT has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.zeros(1, 1), persistent=False)
+
+    def forward(self, x):
+        if self.table is None or self.table.shape[0] != x.shape[1]:
+            self.table = torch.arange(x.shape[1])[:, None] * 0.5
+        return x + self.table
+
+
 class ByLength(nn.Module):
     def __init__(self):
         super().__init__()
@@ -81,7 +94,7 @@ class KeepsWhatItReturns(Rotated):
         return self.last[0]
 
 
-@pytest.mark.parametrize("make", [Rotated, Grid, ByLength, Registers, KeepsWhatItReturns])
+@pytest.mark.parametrize("make", [Rotated, Grid, Placeholder, ByLength, Registers, KeepsWhatItReturns])
 def test_a_table_is_computed_anew_of_dynamic_lengths(make):
     model = make().eval()
     result = trtnn.from_torch(model, images(2, 6, 4), dynamic={"x": (2, N, 4)})
@@ -92,6 +105,34 @@ def test_a_table_is_computed_anew_of_dynamic_lengths(make):
         x = images(2, n, 4)
         assert_close(network.run(x.numpy()), make().eval()(x), 1e-6)
         assert_close(network.run(x.numpy()), model(x), 1e-6)  # it keeps no lengths of the recorded calls
+
+
+class HooksItself(nn.Module):
+    """It collects what its layer gives by a hook, which it registers at the first call, as transformers' models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.is_hooked = nn.Linear(4, 4), False
+
+    def forward(self, x):
+        found = []
+        if not self.is_hooked:
+            self.layer.register_forward_hook(lambda module, args, output: module.collected.append(output))
+            self.is_hooked = True
+        self.layer.collected = found
+        self.layer(x)
+        self.layer.collected = None
+        return sum(found)
+
+
+def test_a_module_that_hooks_itself_at_the_first_call_is_left_with_one_hook():
+    theirs, x = HooksItself().eval(), images(2, 6, 4)
+    with torch.no_grad():
+        expected = torch.nn.functional.linear(x, theirs.layer.weight, theirs.layer.bias)
+        model = trtnn.from_torch(theirs, x)
+        assert len(theirs.layer._forward_hooks) == 1
+        assert torch.equal(theirs(x), expected)
+    assert_close(model.trace().run(x.numpy()), expected, 1e-6)
 
 
 def test_no_length_of_a_recorded_call_stays_in_an_attribute():

@@ -202,7 +202,22 @@ CASES = {
     "creation": lambda ops, x: [
         ops.zeros_like(x), ops.full_like(x, 2.5), x.new_ones((x.shape[0], 2)), ops.zeros(x.shape[2], 1) + x[0, 0],
         *ops.meshgrid(x[0, 0], x[0, :, 0], indexing="xy"), ops.arange(x.shape[2]), ops.full((x.shape[0],), 7),
-        ops.ones(3, 1) * x.shape[2], x.new_zeros(1, 2, x.shape[2]),
+        ops.ones(3, 1) * x.shape[2], x.new_zeros(1, 2, x.shape[2]), ops.eye(x.shape[2]), ops.eye(3, x.shape[2]),
+        ops.eye(x.shape[2], x.shape[0], dtype=x.dtype),
+    ],
+    "lengths in place of numbers": lambda ops, x: [
+        ops.full((2,), x.shape[2]), ops.full((x.shape[2],), x.shape[0] / 3), x.new_full((2, 1), x.shape[0]),
+        ops.full_like(x, x.shape[2] ** 0.5), ops.linspace(1 - x.shape[0], x.shape[2], 5), x[..., [0, x.shape[2] - 1]],
+        ops.linspace(x.shape[0], x.shape[2] / 2, x.shape[2]), x[:, [-1, 0]][:, :, [x.shape[2] // 2, 0, -1]],
+        ops.one_hot(x.argmax(-1), x.shape[2]), x[:, 0].repeat_interleave(x.shape[2], 0),
+        x[0].repeat_interleave(x.shape[0]),
+        ops.addmm(x[0], x[0], ops.eye(x.shape[2]), beta=x.shape[0], alpha=1 / x.shape[0]),
+        ops.baddbmm(x, ones(ops, x), x, alpha=x.shape[0], beta=x.shape[0]), ops.softplus(x, x.shape[0]),
+        ops.addcdiv(x, x, abs(x) + 1, value=x.shape[0]), ops.addcmul(x, x, x, value=x.shape[0]),
+    ],
+    "windows as long as a side": lambda ops, x: [
+        ops.avg_pool1d(x, x.shape[2]), ops.max_pool1d(x, x.shape[2:]), ops.max_pool2d(x, (2, x.shape[2])),
+        ops.avg_pool2d(x, x.shape[1:], divisor_override=5), ops.avg_pool1d(x, x.shape[2], ceil_mode=True),
     ],
 }  # fmt: skip
 
@@ -213,6 +228,9 @@ OF_IMAGES = {
         ops.avg_pool2d(x, 3, 2, 1), ops.avg_pool2d(x, 3, 2, 1, count_include_pad=False), ops.max_pool2d(x, 3, 2, 1),
         ops.avg_pool2d(x, 2, divisor_override=3), ops.adaptive_avg_pool2d(x, 1), ops.adaptive_avg_pool2d(x, (1, None)),
         ops.avg_pool2d(x, 4, 4, ceil_mode=True), ops.adaptive_avg_pool2d(x, (None, None)),
+        ops.avg_pool2d(x, x.shape[2:]), ops.max_pool2d(x, x.shape[2:], stride=x.shape[2:]),
+        ops.avg_pool2d(x, (x.shape[2], 3), (1, 2), (0, 1), count_include_pad=False),
+        ops.avg_pool2d(x, (3, x.shape[3]), (2, 5), (1, 0), ceil_mode=True, divisor_override=4),
     ],
     "pixels": lambda ops, x: [
         ops.pixel_shuffle(x, 2), ops.pixel_unshuffle(x, 4), ops.channel_shuffle(x, 2), ops.pixel_shuffle(x[0], 2)
@@ -587,16 +605,24 @@ def test_no_window_that_begins_beyond_its_input():
         (lambda x: F.where(x > 0, x, x[..., 1:]), ShapeError, "(batch, 4, odd - 1)"),
         (lambda x: x.unflatten(-1, (2, -1)), ShapeError, "cannot unflatten dimension -1, of odd"),
         (lambda x: x.var(-1, correction=3), ShapeError, "odd"),
-        (lambda x: F.eye(x.shape[2]), ShapeError, "odd is known only"),
         (lambda x: F.linspace(0, 9, x.shape[2], dtype="int32"), DTypeError, "linspace of odd numbers as int32"),
-        (lambda x: F.full((2,), x.shape[2]), ShapeError, "odd is known only"),
-        (lambda x: x.repeat_interleave(x.shape[2], 0), ArgumentError, "not odd"),
+        (
+            lambda x: F.leaky_relu(x, 1 / x.shape[2]),
+            ShapeError,
+            "known while tracing, not 1 / odd\n  an engine is built for one: odd is 3 to 12",
+        ),
+        (lambda x: F.avg_pool1d(x, x.shape[2] - 1), UnsupportedError, "windows of odd - 1 over a length of odd"),
+        (lambda x: F.max_pool1d(x, x.shape[2], 1, 1), UnsupportedError, "windows of odd over a length of odd"),
+        (
+            lambda x: F.lp_pool1d(x, 2, x.shape[2]),
+            ArgumentError,
+            "takes an int, not odd\n  an engine is built for one: odd is 3",
+        ),
         (lambda x: F.fold(x, (3, 3), 2), ShapeError, "odd"),
         (lambda x: F.fold(x, (4, x.shape[2]), 2, stride=2), ShapeError, "how far from the end of a length the last"),
         (lambda x: F.fold(x, (4, x.shape[2], 1), 2), ArgumentError, "output_size takes an int or two"),
         (lambda x: F.fold(x, (0, x.shape[2]), 2), ArgumentError, "output_size is at least 1"),
         (lambda x: F.unfold(x[:, None], 4), ShapeError, "odd"),
-        (lambda x: F.one_hot(x.argmax(1), x.shape[2]), ShapeError, "odd"),
         (lambda x: F.affine_grid(x[:, :2, :3], (x.shape[0], 1, x.shape[2], 4)), ShapeError, "odd"),
         (lambda x: F.grid_sample(x[:, None], F.zeros(4, 1, 4, 2)), ShapeError, "batch"),
     ],

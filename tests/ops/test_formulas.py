@@ -198,7 +198,7 @@ def test_what_is_multiplied_by_a_beta_of_0_is_not_looked_at():
     def function(ops, bad, x):
         return [
             ops.baddbmm(bad[None], x[None], x[None], beta=0), ops.addbmm(bad, x[None], x[None], beta=0),
-            ops.addmv(bad[0], x, x[0], beta=0), ops.addr(bad, x[0], x[1], beta=0),
+            ops.addmv(bad[0], x, x[0], beta=0), ops.addr(bad, x[0], x[1], beta=0), ops.addmm(bad, x, x, beta=0),
         ]  # fmt: skip
 
     expected = function(TORCH, torch.from_numpy(bad), torch.from_numpy(x))

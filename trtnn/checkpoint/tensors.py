@@ -78,12 +78,15 @@ class Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: str
+    is_negated: bool = False  # whether each element has the other sign than in the storage, as in x.conj().imag
 
     def __post_init__(self) -> None:
         tuples = isinstance(self.shape, tuple) and isinstance(self.strides, tuple)
         same_rank = tuples and is_shape(self.shape) and len(self.shape) == len(self.strides)
         if not (same_rank and all(map(is_size, (self.offset, *self.strides)))):
             raise TypeError("it has a tensor whose shape, strides or offset are malformed")
+        if self.is_negated and self.dtype == "bool":
+            raise TypeError("it has a tensor of bools with a sign")
 
     @property
     def is_readable(self) -> bool:
@@ -97,7 +100,7 @@ class Tensor:
         for size, stride in zip(self.shape[::-1], self.strides[::-1], strict=True):
             in_order = in_order and (size == 1 or stride == expected)
             expected *= size
-        return in_order and _DTYPES[self.dtype].names is None
+        return in_order and _DTYPES[self.dtype].names is None and not self.is_negated
 
     @property
     def stored_bytes(self) -> int:
@@ -126,18 +129,38 @@ def _last(kind: Global) -> str:
     return kind.name.rpartition(".")[2]
 
 
-def _tensor(storage: object, offset: int, shape: tuple, strides: tuple, *_: object) -> Tensor:
+def _tensor(
+    storage: object,
+    offset: int,
+    shape: tuple,
+    strides: tuple,
+    _grad: bool = False,
+    _hooks: object = None,
+    bits: object = None,
+) -> Tensor:
     if not isinstance(storage, Storage):
         raise TypeError("it has a tensor without a storage")
-    return Tensor(storage, offset, shape, strides, _STORAGES.get(storage.kind, storage.kind))
+    return Tensor(storage, offset, shape, strides, _STORAGES.get(storage.kind, storage.kind), _is_negated(bits))
 
 
 def _tensor_v3(
-    storage: object, offset: int, shape: tuple, strides: tuple, _grad: bool, _hooks: object, dtype: object, *_: object
+    storage: object,
+    offset: int,
+    shape: tuple,
+    strides: tuple,
+    _grad: bool,
+    _hooks: object,
+    dtype: object,
+    bits: object = None,
 ) -> Tensor:
     if not isinstance(storage, Storage) or not isinstance(dtype, Global):
         raise TypeError("it has a tensor without a storage or a type")
-    return Tensor(storage, offset, shape, strides, _last(dtype))
+    return Tensor(storage, offset, shape, strides, _last(dtype), _is_negated(bits))
+
+
+def _is_negated(bits: object) -> bool:
+    """Return what the bits beside a tensor's elements (``torch._utils.get_tensor_metadata``) say of its sign."""
+    return isinstance(bits, dict) and bool(bits.get("neg", False))
 
 
 def _parameter(data: object, *_: object) -> object:
@@ -165,7 +188,7 @@ TENSOR_CONSTRUCTORS: dict[str, Constructor] = {**_PLAIN, "torch._tensor._rebuild
 def tensor_array(
     path: Path, name: str, tensor: Tensor, data: mmap.mmap, spans: Mapping[str, tuple[int, int]]
 ) -> np.ndarray:
-    """Return the array of a tensor, a view of the file where its strides allow.
+    """Return the array of a tensor, a view of the file where its strides and its sign allow.
 
     Args:
         path: the file, for messages.
@@ -191,4 +214,5 @@ def tensor_array(
     if tensor.size_bytes and last >= available:
         raise damaged(path, f"is damaged: {name} reaches to element {last:,} of a storage of {available:,}")
     strides = tuple(min(stride, available) for stride in tensor.strides)  # that of a size of 1 may be anything
-    return array_at(data, dtype, start + tensor.offset * dtype.itemsize, tensor.shape, strides)
+    array = array_at(data, dtype, start + tensor.offset * dtype.itemsize, tensor.shape, strides)
+    return np.asarray(np.negative(array)) if tensor.is_negated else array

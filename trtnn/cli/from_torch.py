@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -218,12 +219,15 @@ def _called(factory: str, function: Any) -> Any:
         ]
     except ValueError:  # of what is not Python's nothing is said
         needed = []
+    advice = "write a function without any that gives them, in a file: net.py:make"
     if needed:
-        raise ArgumentError(
-            f"{factory} needs arguments: {', '.join(needed)}",
-            "write a function without any that gives them, in a file: net.py:make",
-        )
-    return function()
+        raise ArgumentError(f"{factory} needs arguments: {', '.join(needed)}", advice)
+    try:
+        return function()
+    except TypeError as error:
+        if "required positional argument" not in str(error):
+            raise
+        raise ArgumentError(f"{factory} needs arguments: {error}", advice) from error  # torch.nn.LSTM hides its own
 
 
 def _load(module: Any, weights: Path, torch: Any) -> None:
@@ -267,4 +271,5 @@ def _print_result(conversion: Any, model: trtnn.Module, layers: int, path: Path)
     out.print(table)
     weights = path.with_suffix(".safetensors")
     print_line(f"{path}, {weights}")
-    print_line(f"trtnn build {path}:{conversion.source.classes[-1]} --weights {weights}")
+    built = f"{path}:{conversion.source.classes[-1]}"
+    print_line(f"trtnn build {shlex.quote(built)} --weights {shlex.quote(str(weights))}")

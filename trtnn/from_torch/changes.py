@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Set
 from typing import Any
 
@@ -70,6 +71,11 @@ class State:
         """Return the names of the tensors that a call read, of those that were there before it."""
         return {name for name, held in self.before.items() if isinstance(held, _Same) and read(held.tensor)}
 
+    def replaced(self) -> list[torch.Tensor]:
+        """Return the tensors that attributes held then, and in whose place they hold others now."""
+        held = (self.before[name] for name in self.names() if name in self.before)
+        return [one.tensor for one in held if isinstance(one, _Same)]
+
     def kept(self, names: Set[str]) -> list[torch.Tensor]:
         """Return the tensors that attributes hold now and did not hold then, of some names."""
         now = self._read()
@@ -105,8 +111,8 @@ def _holders(model: nn.Module) -> Iterator[Any]:
 
 
 def _keeps(name: str, value: Any) -> bool:
-    of_torch = name.startswith("_") and name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
-    return type(value) in (dict, list) and not of_torch and name not in ("_parameters", "_modules")
+    # Hooks among them: a module that hooks itself at its first call keeps in an attribute that it has.
+    return type(value) in (dict, list, OrderedDict) and name not in ("_parameters", "_modules")
 
 
 def _fill(holder: Any, items: Any) -> None:

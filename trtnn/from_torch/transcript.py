@@ -142,6 +142,7 @@ class Transcript:
             kept = [self.tape.depends(tensor) for tensor in first.kept(read)]
             refused = len(self.tape.refusals) > len(tape.refusals)
             if not any(kept) and not refused and _are_same(result, self.result):
+                self.tape.forget_guards_of(first.replaced())
                 return first
         except ArgumentError:  # torch's own, in making what is there already
             pass

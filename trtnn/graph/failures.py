@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import trtnn.errors
 from trtnn.errors import BuildError, ShapeError, TrtnnError, UnsupportedError, where
+from trtnn.shapes.floats import SymFloat
 from trtnn.shapes.spec import MOST_DIMENSIONS
-from trtnn.shapes.symbolic import Length
+from trtnn.shapes.symbolic import Length, Size, ranges
 
 if TYPE_CHECKING:
     from trtnn.graph.precision import Scope
@@ -49,6 +50,17 @@ def outdated(what: str, path: str) -> UnsupportedError:
         f"{what} in {where(path)} reads a tensor that shares memory with one that was changed in place since",
         "in torch it would see the change, and a network has no memory to see it in",
         "write x = x + y in place of x += y, or read a clone() that was made before",
+    )
+
+
+def of_length(kind: str, attributes: Iterable[Any], place: str) -> ShapeError | None:
+    """Return the error of a layer that was given a length where TensorRT takes a number, or None where it was not."""
+    lengths = [value for value in attributes if isinstance(value, (Size, SymFloat))]
+    if not lengths:
+        return None
+    return ShapeError(
+        f"{kind} in {place} takes a number that is known while tracing, not {lengths[0]}",
+        f"an engine is built for one: {ranges(lengths)}",
     )
 
 

@@ -26,7 +26,7 @@ from trtnn.errors import (
     where,
 )
 from trtnn.graph.deferred import Deferred
-from trtnn.graph.failures import misplaced, outdated, refused, too_deep
+from trtnn.graph.failures import misplaced, of_length, outdated, refused, too_deep
 from trtnn.graph.formulas import settled_shape
 from trtnn.graph.module_outputs import ModuleOutputs
 from trtnn.graph.plugin_layer import PluginLayer
@@ -345,7 +345,7 @@ class Graph:
 
         Raises:
             BuildError: TensorRT refused; with the module path, the inputs, the user's line and TensorRT's own words.
-            ShapeError: at some lengths within the profiles nothing is left.
+            ShapeError: at some lengths within the profiles nothing is left, or an attribute is a dynamic length.
             UnsupportedError: the output's shape is dynamic, and the operation says nothing of it.
         """
         self._check_takes(kind, out_shape)
@@ -382,7 +382,10 @@ class Graph:
         except (TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, TrtnnError):
                 raise
-            raise self.failure(f"TensorRT refused {kind}: {error}", inputs) from error
+            raise (
+                of_length(kind, attributes.values(), self.where)
+                or self.failure(f"TensorRT refused {kind}: {error}", inputs)
+            ) from error
         outputs = [self._settled(kind, output, out_shape, inputs[:shaped]) for output in outputs]
         for plugin in args:
             if isinstance(plugin, PluginLayer):

@@ -14,20 +14,20 @@ from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.parameter import Parameter
 from trtnn.shapes.floats import SymFloat
-from trtnn.shapes.symbolic import Length, Size, same
+from trtnn.shapes.symbolic import Length, Size, ranges, same
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 Array = Parameter | np.ndarray
-Number = int | float
-Operand = Tensor | Array | Number | np.integer | np.floating | np.bool_ | Size | SymFloat
+Number = int | float | Size | SymFloat
+Operand = Tensor | Array | Number | np.integer | np.floating | np.bool_
 Indices = Tensor | np.ndarray
 Dims = int | Sequence[int] | None
 Sides = int | Sequence[int]
 
 
-def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+def ints(value: Length | Sequence[Length], n: int, what: str) -> tuple[int, ...]:
     """Return ``value`` as ``n`` ints, a lone int for all.
 
     Raises:
@@ -40,12 +40,19 @@ def ints(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
         values *= n
     if len(values) != n or not all(isinstance(v, (int, np.integer)) for v in values):
         count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")
-        fractions = any(isinstance(v, SymFloat) for v in values)
-        raise ArgumentError(f"{what} takes {count}, not {value!r}", *(["divide lengths with //"] if fractions else []))
+        details = ["divide lengths with //"] if any(isinstance(v, SymFloat) for v in values) else []
+        if lengths := [v for v in values if isinstance(v, Size)]:
+            details.append(f"an engine is built for one: {ranges(lengths)}")
+        raise ArgumentError(f"{what} takes {count}, not {value!r}", *details)
     return tuple(int(v) for v in values)
 
 
-def ntuple(value: int | Sequence[int], n: int, what: str) -> tuple[int, ...]:
+def is_always(factor: Number, number: int) -> bool:
+    """Return whether a factor is a number; one that is computed of lengths counts as none, also where they are such."""
+    return not isinstance(factor, (Size, SymFloat)) and factor == number
+
+
+def ntuple(value: Length | Sequence[Length], n: int, what: str) -> tuple[int, ...]:
     """Return what a window has on each of ``n`` sides, such as its stride, as :func:`ints`.
 
     Raises:

@@ -12,11 +12,11 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Sides, ntuple
 from trtnn.ops._spatial import as_sides
 from trtnn.ops.indexing import cut
-from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, same, same_shape, sym_min
+from trtnn.shapes.symbolic import Length, Size, bounds, ceil_divide, is_static, ranges, same, same_shape, sym_min
 
 
 def window(
-    n: int, kernel_size: Sides, stride: Sides | None, padding: Sides
+    n: int, kernel_size: Length | Sequence[Length], stride: Length | Sequence[Length] | None, padding: Sides
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Return the kernel, the stride and the padding of a pooling over ``n`` sides.
 
@@ -27,6 +27,47 @@ def window(
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ArgumentError("padding is at most half of kernel_size", f"received {padding} for {kernel}")
     return kernel, kernel if stride is None or stride in ((), []) else ntuple(stride, n, "stride"), padding
+
+
+def over_whole_sides(
+    n: int,
+    what: str,
+    input: Tensor,
+    kernel_size: Length | Sequence[Length],
+    stride: Length | Sequence[Length] | None,
+    padding: Sides,
+    reduce: Callable[[Tensor, int, bool], Tensor],
+) -> tuple[Tensor, Length | Sequence[Length], Length | Sequence[Length] | None]:
+    """Reduce the sides of a dynamic length that a window is as long as, which is how ``x.shape[2:]`` pools all of them.
+
+    Args:
+        reduce: takes the input, a dimension, and True to keep it.
+
+    Returns:
+        The input, and the kernel and the stride of the pooling that is left, which are 1 along such a side.
+
+    Raises:
+        UnsupportedError: a window is of a dynamic length, and not over a whole side.
+    """
+    kernel = list(kernel_size) if isinstance(kernel_size, Sequence) else [kernel_size]
+    kernel *= n if len(kernel) == 1 else 1
+    if len(kernel) != n or not any(isinstance(k, Size) for k in kernel):
+        return input, kernel_size, stride
+    steps = [None] * n if stride is None or stride in ((), []) else stride
+    steps = list(steps) if isinstance(steps, Sequence) else [steps]
+    steps *= n if len(steps) == 1 else 1
+    for i, (k, p) in enumerate(zip(kernel, ntuple(padding, n, "padding"), strict=True)):
+        if not isinstance(k, Size):
+            continue
+        if p or not same(k, input.shape[i - n]):
+            raise UnsupportedError(
+                f"{what} of windows of {k} over a length of {input.shape[i - n]} in {input.graph.where}",
+                f"an engine is built for one: {ranges([k])}",
+                "a window of the whole length, without padding, takes any",
+            )
+        input = reduce(input, i - n, True)
+        kernel[i] = steps[i] = 1
+    return input, kernel, [k if s is None else s for k, s in zip(kernel, steps, strict=True)]
 
 
 def kernel_within(

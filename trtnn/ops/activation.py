@@ -8,7 +8,7 @@ from typing import Any
 from trtnn.dtypes import DType, float32
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Array, expect_floating, expect_number, normalize_dim
+from trtnn.ops._arguments import Array, expect_floating, expect_number, is_always, normalize_dim
 from trtnn.ops._inplace import if_asked
 from trtnn.ops._promotion import cast, filler, floating, wide
 from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, sub
@@ -208,9 +208,9 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     """Return log(1 + exp(beta · x)) / beta, and x where beta · x > threshold; carried in fp32."""
     expect_floating(input, "softplus")
     values = wide(input)
-    scaled = values if beta == 1 else mul(values, beta)
+    scaled = values if is_always(beta, 1) else mul(values, beta)
     soft = add(maximum(scaled, 0), _log1p_exp(scaled, input.dtype))
-    soft = soft if beta == 1 else div(soft, beta)
+    soft = soft if is_always(beta, 1) else div(soft, beta)
     if threshold < _ALL_OF_SOFTPLUS:
         soft = where(gt(scaled, threshold), values, soft)
     return cast(soft, input.dtype)

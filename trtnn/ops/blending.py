@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trtnn.errors import DTypeError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._arguments import Operand, expect_floating, is_always
 from trtnn.ops._promotion import align, cast, wide
 from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.comparison import lt, where
@@ -39,7 +39,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: int | flo
     start, a, b = map(wide, aligned)
     factor = value if start.dtype.is_floating_point else int(value)
     product = mul(a, b)
-    return cast(add(start, product if factor == 1 else mul(product, factor)), aligned[0].dtype)
+    return cast(add(start, product if is_always(factor, 1) else mul(product, factor)), aligned[0].dtype)
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: int | float = 1) -> Tensor:
@@ -52,4 +52,4 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: int | flo
         raise DTypeError(f"addcdiv of {tensor1.dtype.name} by {tensor2.dtype.name}", "cast them to a floating type")
     aligned = align(input, tensor1, tensor2)
     start, a, b = map(wide, aligned)
-    return cast(add(start, div(a if value == 1 else mul(a, value), b)), aligned[0].dtype)
+    return cast(add(start, div(a if is_always(value, 1) else mul(a, value), b)), aligned[0].dtype)

@@ -13,7 +13,7 @@ from trtnn.dtypes import DType, as_dtype, bool_, float32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.graph import Graph
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Operand
+from trtnn.ops._arguments import Number, Operand
 from trtnn.ops._promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
 from trtnn.ops._sizes import number_tensor, shape_tensor
 from trtnn.ops.arithmetic import add, maximum, mul, sub
@@ -43,6 +43,8 @@ def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Te
             )
     if any(length < 1 for length in shape):
         raise ArgumentError(f"a tensor of shape {tuple(shape)} holds nothing", "TensorRT has no empty tensors here")
+    if isinstance(value, (Size, SymFloat)):
+        value = tensor(value)
     if isinstance(value, Tensor):
         if value.shape:
             raise ShapeError(f"a tensor is filled with one number, not with a tensor of shape {value.shape}")
@@ -115,12 +117,12 @@ def new_tensor(input: Tensor, data: Any, *, dtype: Any = None) -> Tensor:
     return tensor(data, dtype=dtype)
 
 
-def full(size: Sequence[Length], fill_value: bool | int | float | Tensor, *, dtype: Any = None) -> Tensor:
+def full(size: Sequence[Length], fill_value: Number | Tensor, *, dtype: Any = None) -> Tensor:
     """Return a tensor with one number in every place.
 
     Args:
         size: the lengths, ints and Sizes.
-        fill_value: the number; its kind says the type where there is no ``dtype``.
+        fill_value: the number, which may be a length; its kind says the type where there is no ``dtype``.
 
     Raises:
         ShapeError: a length may be 0: TensorRT has no empty tensors here.
@@ -139,7 +141,7 @@ def ones(*size: Length | Sequence[Length], dtype: Any = None) -> Tensor:
     return _filled(here(), unpacked(size), 1.0, dtype)
 
 
-def full_like(input: Tensor, fill_value: bool | int | float | Tensor, *, dtype: Any = None) -> Tensor:
+def full_like(input: Tensor, fill_value: Number | Tensor, *, dtype: Any = None) -> Tensor:
     """Return a tensor with one number in every place, in the shape and type of ``input``."""
     return _filled(input.graph, input.shape, fill_value, dtype or input.dtype)
 
@@ -154,9 +156,7 @@ def ones_like(input: Tensor, *, dtype: Any = None) -> Tensor:
     return full_like(input, 1, dtype=dtype)
 
 
-def new_full(
-    input: Tensor, size: Sequence[Length], fill_value: bool | int | float | Tensor, *, dtype: Any = None
-) -> Tensor:
+def new_full(input: Tensor, size: Sequence[Length], fill_value: Number | Tensor, *, dtype: Any = None) -> Tensor:
     """Return a tensor with one number in every place, in the type of ``input``; see :func:`full`."""
     return _filled(input.graph, size, fill_value, dtype or input.dtype)
 
@@ -243,12 +243,13 @@ def _first_numbers(graph: Graph, count: Length) -> Tensor:
     )
 
 
-def linspace(start: float | Tensor, end: float | Tensor, steps: Length, *, dtype: Any = None) -> Tensor:
+def linspace(start: Number | Tensor, end: Number | Tensor, steps: Length, *, dtype: Any = None) -> Tensor:
     """Return ``steps`` numbers from start to end, both included, at equal distances.
 
     As whole numbers they begin and end at the whole parts of the two, and what lies between is cut off, as in torch.
 
     Args:
+        start, end: numbers, which may be lengths.
         steps: how many; a Size such as ``x.shape[2]`` is of floating numbers alone.
 
     Raises:
@@ -262,7 +263,7 @@ def linspace(start: float | Tensor, end: float | Tensor, steps: Length, *, dtype
         return _as_many_as(steps, start, end, kind)
     at = np.arange(steps)
     late = at >= steps // 2  # from there on torch counts back from the end
-    if isinstance(start, Tensor) or isinstance(end, Tensor):
+    if isinstance(start, (Tensor, Size, SymFloat)) or isinstance(end, (Tensor, Size, SymFloat)):
         return _between(start, end, at, late, kind)
     if not kind.is_floating_point:
         start, end = int(start), int(end)
@@ -285,7 +286,7 @@ def _as_many_as(steps: Size, start: Operand, end: Operand, kind: DType) -> Tenso
 
 
 def _between(start: Operand, end: Operand, at: np.ndarray, late: np.ndarray, kind: DType) -> Tensor:
-    ends = promote(start, end)
+    ends = promote(start, end, graph=here())
     if any(tensor.shape for tensor in ends):
         raise ShapeError(f"linspace goes from a number to a number, not {ends[0].shape} to {ends[1].shape}")
     steps = max(len(at) - 1, 1)
@@ -300,7 +301,7 @@ def _between(start: Operand, end: Operand, at: np.ndarray, late: np.ndarray, kin
     return cast(where(late, sub(last, mul(step, np.float32(at[::-1]))), add(first, mul(step, np.float32(at)))), kind)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
+def eye(n: Length, m: Length | None = None, *, dtype: Any = None) -> Tensor:
     """Return an n by m matrix of 1 on the diagonal and 0 elsewhere; m is n where None.
 
     Raises:
@@ -308,7 +309,10 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
     """
     if n < 1 or (m is not None and m < 1):
         raise ArgumentError(f"eye of {n if m is None else (n, m)} holds nothing", "TensorRT has no empty tensors here")
-    return typed_constant(np.eye(n, m), 0.0, dtype)
+    if not (isinstance(n, Size) or isinstance(m, Size)):
+        return typed_constant(np.eye(n, m), 0.0, dtype)
+    kind = default_dtype(0.0, here()) if dtype is None else as_dtype(dtype)
+    return cast(on_diagonal(here(), n, n if m is None else m), kind)
 
 
 def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str | None = None) -> tuple[Tensor, ...]:
@@ -330,6 +334,12 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str | None = None) -
     return tuple(
         expand(reshape(vector, [-1 if at == i else 1 for at in order]), lengths) for i, vector in enumerate(vectors)
     )
+
+
+def on_diagonal(graph: Graph, rows: Length, columns: Length, offset: int = 0) -> Tensor:
+    """Return which places of a matrix lie on a diagonal, as bools, (rows, columns)."""
+    at = numbers_below(columns, "float32") == numbers_below(rows, "float32")[:, None] + offset
+    return at if isinstance(at, Tensor) else graph.constant(at, bool_)
 
 
 def lower_triangle(rows: Length, columns: Length, diagonal: Length = 0) -> Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from trtnn.dtypes import bool_
 from trtnn.errors import ShapeError, UnsupportedError
-from trtnn.graph.graph import Graph
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_number, normalize_dim
 from trtnn.ops._promotion import cast, filler
 from trtnn.ops.arithmetic import add, mul
 from trtnn.ops.comparison import logical_and, where
-from trtnn.ops.creation import as_tensor, numbers_below
+from trtnn.ops.creation import as_tensor, numbers_below, on_diagonal
 from trtnn.ops.indexing import cut, take
 from trtnn.ops.padding import pad
 from trtnn.ops.reduction import sum
@@ -57,12 +55,6 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     return take(line, places, line.ndim - 1)
 
 
-def _on_diagonal(graph: Graph, rows: Length, columns: Length, offset: int) -> Tensor:
-    """Return which places of a matrix lie on a diagonal."""
-    at = numbers_below(columns, "float32") == numbers_below(rows, "float32")[:, None] + offset
-    return at if isinstance(at, Tensor) else graph.constant(at, bool_)
-
-
 def _by_rows(line: Tensor, rows: Length, first: int, length: Length) -> Tensor:
     """Return what lies on a diagonal by its row, (..., rows, 1)."""
     return unsqueeze(pad(line, (first, rows - first - length)), -1)
@@ -80,7 +72,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     if dims[0] == dims[1]:
         raise ShapeError(f"diag_embed puts a diagonal in two dimensions, not {dim1} and {dim2}")
     side = input.shape[-1] + abs(offset)
-    on = _on_diagonal(input.graph, side, side, offset)
+    on = on_diagonal(input.graph, side, side, offset)
     values = _by_rows(input, side, max(-offset, 0), input.shape[-1])
     return movedim(where(on, values, input.graph.constant(0, input.dtype)), (-2, -1), dims)
 
@@ -98,7 +90,7 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
     if not same_shape(src.shape, expected):
         raise ShapeError(f"diagonal_scatter of shape {src.shape} into a diagonal of shape {expected}")
     values = _by_rows(cast(src, input.dtype), rows, row, length)
-    return movedim(where(_on_diagonal(input.graph, rows, columns, offset), values, matrix), (-2, -1), dims)
+    return movedim(where(on_diagonal(input.graph, rows, columns, offset), values, matrix), (-2, -1), dims)
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -133,9 +125,9 @@ def fill_diagonal(input: Tensor, fill_value: bool | int | float, wrap: bool = Fa
     if wrap:
         raise UnsupportedError("fill_diagonal with wrap", "give the mask: where(mask, value, x)")
     rows, columns = input.shape[-2:]
-    on = _on_diagonal(input.graph, rows, columns, 0)
+    on = on_diagonal(input.graph, rows, columns, 0)
     for axis in range(input.ndim - 2):
-        first = reshape(_on_diagonal(input.graph, input.shape[axis], input.shape[-1], 0), _spread(input, axis))
+        first = reshape(on_diagonal(input.graph, input.shape[axis], input.shape[-1], 0), _spread(input, axis))
         on = logical_and(on, first)
     return where(on, filler(fill_value, input, "fill_diagonal"), input)
 

@@ -175,7 +175,7 @@ def _expect_tensor(value: Any, what: str) -> None:
         raise ArgumentError(f"{what} adds up the elements of a Tensor, not of a {type(value).__name__}")
 
 
-def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+def one_hot(input: Tensor, num_classes: Length = -1) -> Tensor:
     """Return 1 at the index that each element names and 0 elsewhere, (..., num_classes), in the type of indices.
 
     Raises:
@@ -188,7 +188,7 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     index = as_indices(input)
     if not isinstance(index, Tensor):
         raise ArgumentError("one_hot takes a Tensor", "use NumPy for an array")
-    return cast(eq(unsqueeze(index, -1), np.arange(num_classes)), index_dtype(input.graph))
+    return cast(eq(unsqueeze(index, -1), numbers_below(num_classes)), index_dtype(input.graph))
 
 
 def taps_of(places: Length, kernel: int, stride: int, dilation: int) -> Indices:

@@ -266,6 +266,8 @@ def items_of(index: Any) -> list[Any]:
             raise UnsupportedError("an index of type bool", "known: integers, slices, Ellipsis, None, arrays, Tensors")
         elif isinstance(item, (int, np.integer, Size)):
             items.append(item if isinstance(item, Size) else int(item))
+        elif isinstance(item, list) and any(isinstance(place, Size) for place in item):
+            items.append(shape_tensor(here(), item))
         elif isinstance(item, (Tensor, np.ndarray, np.bool_, list, range, Parameter)) or is_torch(item):
             array = item if isinstance(item, Tensor) else _as_array(item)
             items.append(array if is_mask(array) else as_indices(array))

@@ -9,7 +9,7 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating
 from trtnn.ops._promotion import promote
-from trtnn.ops.arithmetic import add, mul
+from trtnn.ops.arithmetic import mul
 from trtnn.ops.diagonals import diagonal
 from trtnn.ops.shaping import reshape, unsqueeze, with_ndim
 from trtnn.shapes.symbolic import Length, broadcast, same
@@ -94,14 +94,6 @@ def bmm(input: Operand, mat2: Operand) -> Tensor:
         ShapeError: they are no batches of matrices, or do not fit together.
     """
     return _product("bmm", (3, 3), input, mat2)
-
-
-def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """Return beta · input + alpha · mat1 @ mat2."""
-    input, mat1, mat2 = promote(input, mat1, mat2)
-    product = matmul(mat1, mat2)
-    product = product if alpha == 1 else mul(product, alpha)
-    return add(product, input if beta == 1 else mul(input, beta))
 
 
 def outer(input: Tensor, vec2: Operand) -> Tensor:

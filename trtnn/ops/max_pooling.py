@@ -18,6 +18,7 @@ from trtnn.ops._windows import (
     emit_pooling,
     kernel_within,
     output_sides,
+    over_whole_sides,
     padding_after,
     regular_windows,
     window,
@@ -37,8 +38,8 @@ def _max_pool(
     n: int,
     what: str,
     input: Tensor,
-    kernel_size: Sides,
-    stride: Sides | None = None,
+    kernel_size: Length | Sequence[Length],
+    stride: Length | Sequence[Length] | None = None,
     padding: Sides = 0,
     dilation: Sides = 1,
     ceil_mode: bool = False,
@@ -51,7 +52,8 @@ def _max_pool(
 
     Args:
         input: (batch, channels, *sides), floating; the batch may be missing.
-        kernel_size: elements of a window along each side.
+        kernel_size: elements of a window along each side; a dynamic length is that of the whole side, without
+            ``dilation`` and ``return_indices``.
         stride: elements from one window to the next; kernel_size where None.
         padding: places at both ends of each side that never win, at most half of kernel_size.
         dilation: the distance of a window's elements. TensorRT's pooling has none: above 1 the elements of each window
@@ -69,10 +71,13 @@ def _max_pool(
         DTypeError: the input holds no fractions.
         ArgumentError: padding is more than half of kernel_size, or an argument is not an int for each side.
     """
-    images, undo = as_images(input, n, what)
+    expect_sides(input, n, what)
     expect_floating(input, what)
-    kernel, stride, padding = window(n, kernel_size, stride, padding)
     dilation = ntuple(dilation, n, "dilation")
+    if max(dilation) == 1 and not return_indices:
+        input, kernel_size, stride = over_whole_sides(n, what, input, kernel_size, stride, padding, amax)
+    images, undo = as_images(input, n, what)
+    kernel, stride, padding = window(n, kernel_size, stride, padding)
     kernel = kernel_within(images, kernel, stride, padding) if ceil_mode and max(dilation) == 1 else kernel
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     after, shape = padding_after(images, reach, stride, padding, ceil_mode, what)

@@ -18,6 +18,7 @@ from trtnn.ops._windows import (
     emit_pooling,
     kernel_within,
     output_sides,
+    over_whole_sides,
     padding_after,
     regular_windows,
     window,
@@ -25,7 +26,7 @@ from trtnn.ops._windows import (
 from trtnn.ops.arithmetic import mul, pow
 from trtnn.ops.matrix import matmul
 from trtnn.ops.padding import pad
-from trtnn.ops.reduction import mean
+from trtnn.ops.reduction import mean, sum
 from trtnn.ops.shaping import flatten, unflatten
 from trtnn.shapes.symbolic import Length, same
 
@@ -34,8 +35,8 @@ def _avg_pool(
     n: int,
     what: str,
     input: Tensor,
-    kernel_size: Sides,
-    stride: Sides | None = None,
+    kernel_size: Length | Sequence[Length],
+    stride: Length | Sequence[Length] | None = None,
     padding: Sides = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
@@ -48,7 +49,7 @@ def _avg_pool(
 
     Args:
         input: (batch, channels, *sides), floating; the batch may be missing.
-        kernel_size: elements of a window along each side.
+        kernel_size: elements of a window along each side; a dynamic length is that of the whole side.
         stride: elements from one window to the next; kernel_size where None.
         padding: zeros at both ends of each side, at most half of kernel_size.
         ceil_mode: whether a last window that lies only in part over the input counts too.
@@ -66,8 +67,11 @@ def _avg_pool(
         ArgumentError: padding is more than half of kernel_size, another argument is not an int for each side, or
             divisor_override is 0.
     """
-    images, undo = as_images(input, n, what)
+    expect_sides(input, n, what)
     expect_floating(input, what)
+    reduce = mean if divisor_override is None else sum
+    input, kernel_size, stride = over_whole_sides(n, what, input, kernel_size, stride, padding, reduce)
+    images, undo = as_images(input, n, what)
     kernel, stride, padding = window(n, kernel_size, stride, padding)
     kernel = kernel_within(images, kernel, stride, padding) if ceil_mode else kernel
     after, shape = padding_after(images, kernel, stride, padding, ceil_mode, what)

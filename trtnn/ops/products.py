@@ -8,43 +8,52 @@ from collections.abc import Sequence
 from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import normalize_dim
+from trtnn.ops._arguments import Number, Operand, is_always, normalize_dim
 from trtnn.ops._promotion import align, cast, promote, wide
 from trtnn.ops.arithmetic import add, mul, sub
-from trtnn.ops.matrix import bmm, matmul, mv
+from trtnn.ops.matrix import bmm, matmul, mm, mv
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import permute, reshape, unsqueeze
 from trtnn.ops.tiling import expand, roll
 from trtnn.shapes.symbolic import same
 
 
-def _added(input: Tensor, product: Tensor, beta: int | float, alpha: int | float) -> Tensor:
+def _added(input: Tensor, product: Tensor, beta: Number, alpha: Number) -> Tensor:
     """Return beta · input + alpha · product; with a beta of 0 the input is ignored, its NaN as well, as in torch.
+
+    Args:
+        beta, alpha: numbers, which may be lengths or computed of them.
 
     Raises:
         ShapeError: the input does not expand to the product's shape.
     """
-    product = product if alpha == 1 else mul(product, alpha)
+    product = product if is_always(alpha, 1) else mul(product, alpha)
     input = expand(input, product.shape)
-    return product if beta == 0 else add(product, input if beta == 1 else mul(input, beta))
+    return product if is_always(beta, 0) else add(product, input if is_always(beta, 1) else mul(input, beta))
 
 
-def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+def addmm(input: Operand, mat1: Operand, mat2: Operand, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    """Return beta · input + alpha · mat1 @ mat2, of two matrices."""
+    input, mat1, mat2 = promote(input, mat1, mat2)
+    return _added(input, mm(mat1, mat2), beta, alpha)
+
+
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Return beta · input + alpha · batch1 @ batch2, of two batches of matrices."""
     return _added(input, bmm(batch1, batch2), beta, alpha)
 
 
-def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Return beta · input + alpha · the sum of all batch1[i] @ batch2[i]."""
     return _added(input, sum(bmm(batch1, batch2), 0), beta, alpha)
 
 
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Return beta · input + alpha · mat @ vec."""
     return _added(input, mv(mat, vec), beta, alpha)
 
 
-def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: int | float = 1, alpha: int | float = 1) -> Tensor:
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Return beta · input + alpha · the outer product of two vectors.
 
     Raises:

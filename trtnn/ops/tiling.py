@@ -13,7 +13,7 @@ from trtnn.ops._arguments import normalize_dim, normalize_dims
 from trtnn.ops.constants import numbers_of
 from trtnn.ops.indexing import cut, take
 from trtnn.ops.shaping import flatten, is_open, reshape, unpacked, unsqueeze, with_ndim
-from trtnn.shapes.symbolic import Length, same, same_shape
+from trtnn.shapes.symbolic import Length, Size, same, same_shape
 
 
 def expand(input: Tensor, *sizes: Length | Sequence[Length]) -> Tensor:
@@ -67,7 +67,7 @@ def repeat_interleave(
     """Repeat each element ``repeats`` times in a row along ``dim``, or of the flat tensor where None.
 
     Args:
-        repeats: how many times, or an array of it for each place along the dimension.
+        repeats: how many times, which may be a length, or an array of it for each place along the dimension.
         output_size: how long the result is along the dimension, for a check.
 
     Raises:
@@ -86,9 +86,9 @@ def repeat_interleave(
 
 
 def _repeated(input: Tensor, repeats: Any, axis: int) -> Tensor:
-    if not isinstance(repeats, (int, np.integer)):
+    if not isinstance(repeats, (int, np.integer, Size)):
         return _each_as_often(input, np.asarray(repeats), axis)
-    times = int(repeats)
+    times = repeats if isinstance(repeats, Size) else int(repeats)
     if times < 1:
         raise ArgumentError(f"repeat_interleave takes a number of times from 1 on, not {repeats!r}")
     if not input.shape:

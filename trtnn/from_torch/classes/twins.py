@@ -39,11 +39,12 @@ def twin(scopes: list[Scope]) -> Expression | None:
     """Return the constructor of torch's module that does what these calls did, or None.
 
     It is the same where its forward makes the very call that was recorded: the same function of the same tensors and
-    numbers.
+    numbers. Casts to float32 and back around it are left out: trtnn's norms compute in fp32, and give the type that
+    they took.
     """
     module = scopes[0].module
     candidates: list[Any] = [kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules")]
-    steps = scopes[0].steps
+    steps = _without_casts(scopes[0])
     if len(steps) != 1 or steps[0].kind != "function" or registered(type(module)) is not None:
         return None
     step = steps[0]
@@ -62,8 +63,17 @@ def twin(scopes: list[Scope]) -> Expression | None:
     return None
 
 
+def _without_casts(scope: Scope) -> list[Step]:
+    """Return the steps of a forward but for casts that did nothing where it was recorded."""
+    return [
+        step for step in scope.steps if not (isinstance(step.result, Value) and step.result.uncast is not step.result)
+    ]
+
+
 def _makes_the_call(kind: Any, twin: nn.Module, scope: Scope) -> bool:
-    if len(scope.steps) != 1 or scope.result is not scope.steps[0].result:
+    steps = _without_casts(scope)
+    result = scope.result.uncast if isinstance(scope.result, Value) else scope.result
+    if len(steps) != 1 or result is not steps[0].result:
         return False
     arguments = [value.tensor if isinstance(value, Value) else value for value in scope.arguments.values()]
     mode = _FirstCall()
@@ -76,7 +86,7 @@ def _makes_the_call(kind: Any, twin: nn.Module, scope: Scope) -> bool:
         return False
     else:
         return False
-    recorded, step = scope.steps[0], Step()
+    recorded, step = steps[0], Step()
     (step.name, step.owner), step.function, step.writes = name_of(func), func, recorded.writes
     step.args, step.kwargs, step.result = args, kwargs, recorded.result
     try:
@@ -88,7 +98,7 @@ def _makes_the_call(kind: Any, twin: nn.Module, scope: Scope) -> bool:
 def _by_identity(value: Any, hint: str = "") -> Expression:
     """Return an expression that is equal for the same tensor, and for equal values."""
     if isinstance(value, Value):
-        value = value.tensor
+        value = value.uncast.tensor
     if isinstance(value, (tuple, list)):
         return Sequence(tuple(map(_by_identity, value)))
     return Text(f"tensor {id(value)}" if isinstance(value, torch.Tensor) else f"{type(value).__name__} {value!r}")

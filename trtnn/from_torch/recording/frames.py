@@ -46,6 +46,11 @@ def stands_for(file: str, places: dict[int, Place]) -> None:
     _PLACES[file] = places
 
 
+def is_written(frame: FrameType) -> bool:
+    """Return whether a frame runs source that was written, and not the user's."""
+    return frame.f_code.co_filename in _PLACES
+
+
 class _Line(NamedTuple):
     """What a code object has: its instructions, their numbers by offset, and the line of each."""
 
@@ -145,6 +150,22 @@ def _stores(instructions: list[dis.Instruction]) -> Iterator[str]:
             return
         else:
             return
+
+
+def last_loaded(frame: FrameType) -> tuple[str, ...]:
+    """Return what the call at hand has as its last argument: a variable and attributes of it, or nothing."""
+    at = _position(frame)
+    names: list[str] = []
+    for instruction in reversed(_read(frame.f_code).instructions[: at or 0]):
+        operation, value = instruction.opname, instruction.argval
+        if operation == "KW_NAMES" or (operation == "LOAD_CONST" and isinstance(value, tuple)):  # of arguments
+            continue
+        if not operation.startswith(("LOAD_", "STORE_FAST_LOAD_FAST")):
+            break
+        names.append(value[-1] if isinstance(value, tuple) else value)
+        if operation != "LOAD_ATTR":
+            return tuple(reversed(names)) if all(isinstance(name, str) for name in names) else ()
+    return ()
 
 
 def read_names(frame: FrameType) -> tuple[frozenset[str], tuple[str, ...], frozenset[Any]]:

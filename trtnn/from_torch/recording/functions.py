@@ -8,6 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from trtnn.from_torch.recording.arguments import Arguments
+from trtnn.from_torch.recording.casts import cast_of, note_wide
 from trtnn.from_torch.recording.frames import caller, stored_names
 from trtnn.from_torch.recording.lengths import plain, with_origin, without_origins
 from trtnn.from_torch.recording.steps import Callee, Refusal, Value, tensors_in
@@ -88,13 +89,26 @@ class FunctionCalls(TorchFunctionMode):
         if name in _SAYS_NOTHING or name in ("get:grad", "__setstate__"):
             return result
         if isinstance(result, torch.Tensor) and written is None and any(result is a for a in args):
-            return result  # itself: a tensor that was contiguous, or in the type that was asked for
+            return self._cast(name, before, result)  # itself: a tensor that was contiguous, or in the type asked for
+        note_wide(tape.scope, before.args, before.kwargs)
         name = _PLAINER.get(name, name)
         if name in ("clone", "type"):  # which takes names and classes of tensors as well
             before.args, before.kwargs = (first, *([result.dtype] if name == "type" else [])), {}
         writes = None if written is None else tape.written(written, before.depends, name)
         tape.add(Callee("function", func, name, owner), (before.args, before.kwargs), result, writes)
         return iter(result) if name == "__iter__" else result
+
+    def _cast(self, name: str, before: Arguments, result: torch.Tensor) -> torch.Tensor:
+        """Return what a call gave that did nothing to a tensor, as another one where it is a cast to be kept."""
+        cast = cast_of(self.tape, name, before.args, before.kwargs)
+        if cast is None:
+            return result
+        callee, args = cast
+        with torch._C.DisableTorchFunction():
+            other = result.view_as(result)
+        self.tape.add(callee, (args, {}), other)
+        self.tape.value(other).uncast = args[0].uncast
+        return other
 
     def _refuse_transforms(self, args: Any, kwargs: Any) -> None:
         """Refuse what vmap, grad and their like compute of the inputs: their tensors stand for others."""

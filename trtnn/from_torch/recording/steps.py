@@ -20,12 +20,14 @@ class Value:
         depends: whether its numbers depend on the model's inputs.
         step: what made it, or None where it was there before.
         last_write: the number of the last step that wrote to it.
+        uncast: the same numbers before a cast that does nothing in the recorded call, see :mod:`.casts`, or itself.
     """
 
-    __slots__ = ("depends", "last_write", "step", "tensor")
+    __slots__ = ("depends", "last_write", "step", "tensor", "uncast")
 
     def __init__(self, tensor: torch.Tensor, depends: bool = False, step: Step | None = None) -> None:
         self.tensor, self.depends, self.step, self.last_write = tensor, depends, step, -1
+        self.uncast = self
 
 
 class Listed(tuple):
@@ -76,7 +78,8 @@ class Step:
 class Scope:
     """A module's forward: what it was called with, what it did, and what it returned.
 
-    Of a module with several paths ``path`` is the one that it was called by, and ``home`` its first.
+    Of a module with several paths ``path`` is the one that it was called by, and ``home`` its first. ``widened`` is
+    what it last cast to float32.
     """
 
     def __init__(self, module: nn.Module, path: str, home: str, arguments: Mapping[str, Any]) -> None:
@@ -84,6 +87,7 @@ class Scope:
         self.steps: list[Step] = []
         self.result: Any = None
         self.place: Place | None = None
+        self.widened: Value | None = None
 
 
 class Guard(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
@@ -39,6 +39,7 @@ from trtnn.from_torch.recording.steps import (
     Step,
     Value,
     storage_of,
+    tensors_of,
     values_in,
 )
 
@@ -271,6 +272,15 @@ class Tape:
         if value is None:
             value = self.values[id(tensor)] = Value(tensor)  # which keeps the tensor, and so its id
         return value
+
+    def forget_guards_of(self, tensors: Collection[torch.Tensor]) -> None:
+        """Leave out comparisons of lengths of tensors that the module has no more: the source does not hold them."""
+        gone = {id(tensor) for tensor in tensors}
+        self.guards = [
+            guard
+            for guard in self.guards
+            if not any(id(value.tensor) in gone for side in (guard.left, guard.right) for value in tensors_of(side))
+        ]
 
     def forget_numbers(self) -> None:
         """Let go of what depends on the inputs, all but shapes and types: of a large model that is most memory.
