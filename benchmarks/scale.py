@@ -37,7 +37,8 @@ from trtnn.cuda import gpu_name
 from trtnn.examples.digits import WEIGHTS
 from trtnn.files import atomic_write
 from trtnn.vision import write_image
-from trtnn.vision.frames import MOST_READERS, read_frames
+from trtnn.vision.ahead import MOST_READERS
+from trtnn.vision.frames import read_frames
 from trtnn.vision.sources import file_source
 
 SIZE = (720, 1280)

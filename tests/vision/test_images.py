@@ -1,11 +1,14 @@
+import contextlib
 import importlib
 import os
 import re
 import struct
 import sys
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,8 +16,8 @@ import pytest
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.vision import SUFFIXES, find_images, read_image, write_image
-from trtnn.vision.headers import scans_in, size_in_header
-from trtnn.vision.images import MAX_PIXELS, check_image
+from trtnn.vision.headers import most_scans, scans_in, size_in_header
+from trtnn.vision.images import MAX_PIXELS, check_image, decode_image, read_bytes
 from trtnn.vision.opencv import opencv
 
 
@@ -27,6 +30,31 @@ def picture() -> np.ndarray:
 def test_lossless_formats_come_back_as_they_were(tmp_path, picture, suffix):
     write_image(tmp_path / f"a{suffix}", picture)
     np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}"), picture)
+
+
+KINDS = [
+    (suffix, mode) for suffix in sorted(SUFFIXES) for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16")
+]
+
+
+@pytest.mark.parametrize(("suffix", "mode"), KINDS)
+def test_every_kind_of_file_is_opencv_s_picture_in_rgb(tmp_path, monkeypatch, suffix, mode):
+    """By OpenCV's blue, green and red, and by an OpenCV that reads nothing else."""
+    pil = pytest.importorskip("PIL.Image")
+    image = pil.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
+    path = tmp_path / f"a{suffix}"
+    try:
+        (
+            pil.fromarray(np.arange(960, dtype=np.uint16).reshape(24, 40) * 68)
+            if mode == "I;16"
+            else image.convert(mode)
+        ).save(path)
+    except (OSError, KeyError):
+        pytest.skip(f"PIL writes no {suffix} of {mode}")
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_image(path), bgr[:, :, ::-1])
+    monkeypatch.delattr(cv2, "IMREAD_COLOR_RGB", raising=False)
+    np.testing.assert_array_equal(read_image(path), bgr[:, :, ::-1])
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
@@ -234,6 +262,30 @@ def test_a_jpeg_of_countless_scans_is_refused_before_it_is_decoded(tmp_path):
     assert read_image(tmp_path / "a.jpg").shape == (400, 500, 3)
 
 
+def test_scans_are_counted_where_a_jpeg_may_have_several(monkeypatch):
+    """PIL and OpenCV write one of all components; a decoder ends with it, whatever comes behind."""
+    plain = encoded(".jpg", 400, 500)
+    assert b"\xff\xda" not in plain[plain.index(b"\xff\xda") + 2 :]
+    scan = plain[plain.index(b"\xff\xda") : -2]
+    many = plain[:-2] + 500 * scan + plain[-2:]
+    grey = cv2.imencode(".jpg", np.zeros((400, 500), np.uint8))[1].tobytes()
+    for data in (plain, many, grey, encoded(".png", 40, 50) + 30 * b"\xff\xda"):
+        assert most_scans(data) == 1
+    start = time.process_time()
+    np.testing.assert_array_equal(decode_image(many, "many"), decode_image(plain, "plain"))
+    assert time.process_time() - start < 0.5  # each scan takes 1 ms
+    progressive = encoded(".jpg", 400, 500, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    assert most_scans(progressive) == 11 >= scans_in(progressive)
+    assert most_scans(progressive[:-2] + 500 * scan) == 511
+    head = plain.index(b"\xff\xda")
+    of_one = plain[:head] + struct.pack(">BBHBBBBBB", 0xFF, 0xDA, 8, 1, 1, 0, 0, 63, 0)  # a component in its scan
+    assert most_scans(of_one + 500 * scan) == 502
+    assert most_scans(of_one[: head + 4]) == 2  # it is cut off
+    assert most_scans(plain[: plain.index(b"\xff\xc0") + 6]) == 1
+    lossless = plain.replace(b"\xff\xc0", b"\xff\xc3")
+    assert most_scans(lossless) == 2
+
+
 def test_the_most_pixels_can_be_chosen(tmp_path, picture):
     write_image(tmp_path / "a.png", picture)
     with pytest.raises(ImageError, match="5×7 pixels\n  the most is 34"):
@@ -253,6 +305,32 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     for source in (tmp_path / "pipe.jpg", "/dev/zero"):
         with pytest.raises(ImageError, match=f"no picture at {source}: it is neither a regular file nor a folder"):
             find_images(source)
+
+
+def test_a_file_that_comes_in_pieces_is_read_to_its_end(tmp_path, picture, monkeypatch):
+    write_image(tmp_path / "a.png", picture)
+    whole, read = (tmp_path / "a.png").read_bytes(), os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 7)))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
+    real = os.fstat
+
+    def fstat(descriptor):
+        status = real(descriptor)
+        return SimpleNamespace(st_mode=status.st_mode, st_size=status.st_size + said)
+
+    for said in (9, 0, -5):  # it was cut off, is as it was, or has grown since
+        monkeypatch.setattr(os, "fstat", fstat)
+        assert read_bytes(tmp_path / "a.png", 1 << 20) == whole[: len(whole) + min(said, 0)]
+
+
+def test_files_are_closed(tmp_path, picture):
+    write_image(tmp_path / "a.png", picture)
+    os.mkfifo(tmp_path / "pipe.png")
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("a.png", "pipe.png", "."):
+        with contextlib.suppress(ImageError):
+            read_image(tmp_path / name)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_file_that_is_larger_than_any_picture_is_not_read(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from trtnn.errors import ArgumentError, ImageError
+from trtnn.vision import ahead as ahead_module
 from trtnn.vision import frames as frames_module
 from trtnn.vision import sources as sources_module
 from trtnn.vision.frames import read_frames
@@ -445,7 +446,9 @@ def test_frames_of_several_sources_come_in_order_and_errors_in_theirs(tmp_path):
     assert [(name.rpartition("/")[2], what) for name, what in seen] == expected
 
 
-def test_no_more_are_read_ahead_than_it_takes():
+@pytest.mark.parametrize(("most", "ahead"), [(0, 4), (ahead_module.MOST_BYTES, 16)])
+def test_no_more_are_read_ahead_than_it_takes(monkeypatch, most, ahead):
+    monkeypatch.setattr(ahead_module, "MOST_BYTES", most)
     started = []
 
     class File(Source):
@@ -466,7 +469,7 @@ def test_no_more_are_read_ahead_than_it_takes():
     )
     for index in range(5):
         next(frames)
-        assert len(started) <= index + 1 + 4
+        assert len(started) <= index + 1 + ahead
     frames.close()
 
 

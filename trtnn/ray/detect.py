@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from trtnn.engine.file import SUFFIXES
 from trtnn.errors import ArgumentError, BackendError, ImageError, TrtnnError
 from trtnn.ray.columns import columns_of
 from trtnn.vision import Detections
-from trtnn.vision.frames import MOST_READERS
+from trtnn.vision.ahead import MOST_READERS, ReadAhead, reading_threads
 from trtnn.vision.images import MAX_PIXELS, check_image, decode_image, most_bytes, read_image
 from trtnn.vision.sources import find_sources
 
@@ -77,7 +76,7 @@ class Detect:
         if readers is not None and (not isinstance(readers, int) or readers < 1):
             raise ArgumentError(f"readers are a number of threads, 1 at least, not {readers!r}")
         self.column, self.max_pixels, self.readers = column, max_pixels, readers or readers_here()
-        self._threads, self._turn = ThreadPoolExecutor(self.readers, "trtnn-read"), threading.Lock()
+        self._threads, self._turn = reading_threads(self.readers), threading.Lock()
         if Path(source).suffix.lower() in SUFFIXES:
             if reference:
                 raise ArgumentError(f"{source} is an engine, which runs on a GPU alone", "the CPU takes a checkpoint")
@@ -163,18 +162,17 @@ class Detect:
         Of several calls at a time one hands values to the threads, so that the next one's are read as soon as all of
         its own are under way, and not in their stead.
         """
-        ahead: deque[Future[np.ndarray | str]] = deque()
+        ahead: ReadAhead[Any, np.ndarray | str] | None = None
         try:
             with self._turn:
-                for value in values:
-                    ahead.append(self._threads.submit(self._image, value))
-                    if len(ahead) == 2 * self.readers:
-                        yield ahead.popleft().result()
+                ahead = ReadAhead(self._threads, self.readers, values, self._image, _nbytes)
+                while not ahead.is_all_begun:
+                    yield ahead.take()[1].result()
             while ahead:
-                yield ahead.popleft().result()
+                yield ahead.take()[1].result()
         finally:
-            for future in ahead:
-                future.cancel()
+            if ahead is not None:
+                ahead.close()
 
     def _image(self, value: Any) -> np.ndarray | str:
         try:
@@ -202,6 +200,10 @@ class Detect:
         columns["width"] = pa.array([size and size[1] for size in sizes], pa.int32())
         columns["error"] = pa.array(errors, pa.string())
         return pa.table(columns)
+
+
+def _nbytes(image: np.ndarray | str) -> int:
+    return 0 if isinstance(image, str) else image.nbytes
 
 
 def readers_here() -> int:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
 
 from trtnn.errors import ImageError
+from trtnn.vision.ahead import MOST_READERS, ReadAhead, reading_threads
 from trtnn.vision.gpu_io import NVIMAGECODEC, JpegReader
 from trtnn.vision.headers import Size
 from trtnn.vision.images import MAX_PIXELS, check_data, decode_image, most_bytes, read_bytes
 from trtnn.vision.sources import VIDEO_SUFFIXES, Frame, Source
-
-MOST_READERS = 16  # threads; more wait for each other
 
 
 def read_frames(
@@ -28,7 +28,7 @@ def read_frames(
     """Yield the frames of sources, in order; images behind are read ahead by several threads.
 
     Args:
-        sources: any number; files that are images are read ahead, at most twice as many as there are threads.
+        sources: any number; files that are images are read ahead, see :class:`trtnn.vision.ahead.ReadAhead`.
         on_error: called, in order as well, with a source that cannot be read, or not to its end; the next one follows.
         max_pixels: the most that an image may have.
         threads: how many read; by default as many as there are processors, and 16 at most.
@@ -38,24 +38,17 @@ def read_frames(
             newest that there is, and those that came before it meanwhile are dropped.
         check_size: raises an ImageError for the (height, width) of an image that nothing can be done with.
     """
-    from collections import deque
-    from concurrent.futures import Future, ThreadPoolExecutor
-
     threads = min(MOST_READERS, os.cpu_count() or 1) if threads is None else threads
-    ahead: deque[tuple[Source, Future[Frame] | None]] = deque()
-    rest, gpu = iter(sources), JpegReader(threads) if by_gpu else None
-    with ThreadPoolExecutor(threads, "trtnn-read") as pool:
+    gpu = JpegReader(threads) if by_gpu else None
+    with reading_threads(threads) as pool:
+        read = functools.partial(_read_image, max_pixels=max_pixels, gpu=gpu)
+        ahead = ReadAhead(pool, threads, sources, read, _nbytes)
         try:
-            while True:
-                while len(ahead) < 2 * threads and (source := next(rest, None)) is not None:
-                    is_image = source.path is not None and source.path.suffix.lower() not in VIDEO_SUFFIXES
-                    future = pool.submit(_read_image, source, max_pixels, gpu) if is_image else None
-                    ahead.append((source, future))
-                if not ahead:
-                    return
-                source, future = ahead.popleft()
+            while ahead:
+                source, future = ahead.take()
                 try:
-                    frames = source.read(max_pixels) if future is None else iter([future.result()])
+                    frame = future.result()
+                    frames = source.read(max_pixels) if frame is None else iter([frame])
                     for frame in newest(frames) if source.is_live and not every_frame else frames:
                         if check_size is not None:
                             _check(source, frame, check_size)
@@ -63,7 +56,8 @@ def read_frames(
                 except ImageError as error:
                     on_error(source, error)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            ahead.close()
+            pool.shutdown(wait=False)
 
 
 def _check(source: Source, frame: Frame, check_size: Callable[[Size], None]) -> None:
@@ -73,9 +67,15 @@ def _check(source: Source, frame: Frame, check_size: Callable[[Size], None]) -> 
         raise ImageError(f"cannot take {source.name}: {error.summary}", *error.details) from None
 
 
-def _read_image(source: Source, max_pixels: int, gpu: JpegReader | None) -> Frame:
-    """Return what a file holds, an image, read by the GPU where that can be."""
-    if gpu is None or source.path is None:
+def _nbytes(frame: Frame | None) -> int:
+    return 0 if frame is None else math.prod(frame.image.shape)
+
+
+def _read_image(source: Source, max_pixels: int, gpu: JpegReader | None) -> Frame | None:
+    """Return the image that a file is, read by the GPU where that can be, and None of any other source."""
+    if source.path is None or source.path.suffix.lower() in VIDEO_SUFFIXES:
+        return None
+    if gpu is None:
         return next(source.read(max_pixels))
     data = read_bytes(source.path, most_bytes(max_pixels))
     by_opencv = functools.partial(decode_image, data, source.name, max_pixels)

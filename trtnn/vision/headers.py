@@ -72,6 +72,31 @@ def scans_in(data: bytes) -> int:
         return 1  # it is cut off
 
 
+def most_scans(data: bytes) -> int:
+    """Return the most that :func:`scans_in` may say, without going over all of the data where its header tells.
+
+    Where a JPEG is not progressive and its first scan has all components, a decoder ends with that.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return 1
+    kind, components = 0, 0
+    try:
+        for marker, place in _jpeg_segments(data):
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                kind, components = marker, data[place + 7]
+            elif marker == 0xDA:
+                if kind in _SEQUENTIAL and data[place + 2] == components:
+                    return 1
+                break
+    except (struct.error, LookupError):
+        pass
+    return data.count(_SCAN) + 1
+
+
+_SCAN = b"\xff\xda"  # the marker that a JPEG's scan begins with
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # the markers of frames that one scan may hold: baseline, extended, arithmetic
+
+
 def is_plain_jpeg(data: bytes) -> bool:
     """Tell whether an image is a JPEG of 8 bits, in luma and chroma, upright: what every decoder reads alike."""
     if not data.startswith(b"\xff\xd8"):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError, named
 from trtnn.files import atomic_write
-from trtnn.vision.headers import Size, scans_in, size_in_header
+from trtnn.vision.headers import Size, most_scans, scans_in, size_in_header
 from trtnn.vision.opencv import opencv
 
 #: The suffixes by which images are known in folders and globs; OpenCV reads and writes all of them in colour.
@@ -23,7 +23,6 @@ MAX_PIXELS = 1 << 27  # what a medium-format camera gives, and 400 MB in memory
 _BYTES_A_PIXEL = 16  # more than any format takes
 _LEAST_BYTES = 1 << 26  # small images may have much beside them
 _MOST_SCANS = 20  # of a JPEG of the most pixels, and of smaller ones more
-_SCAN = b"\xff\xda"  # the marker that a JPEG's scan begins with
 _OTHER_KINDS = {  # by their first bytes; nothing here tells how large these are before they are decoded
     rb"GIF8[79]a": "a GIF",
     rb"....ftypavi[fs]": "an AVIF",
@@ -205,13 +204,15 @@ def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MA
     """
     check_data(data, name, max_pixels)
     cv2 = opencv()
+    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # before OpenCV 4.11 there is none
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if rgb is None else rgb)
     except cv2.error as error:
         raise ImageError(f"cannot read the picture {name}", f"OpenCV: {error.err}") from error
     if image is None:
         raise _does_not_decode(name, data)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    # To convert it takes another image, and wakes as many threads of OpenCV's as there are processors.
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image) if rgb is None else image
 
 
 def check_data(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> Size:
@@ -231,7 +232,7 @@ def check_data(data: bytes, name: str | os.PathLike[str], max_pixels: int) -> Si
             f"the most is {max_pixels:,}; where the file is trusted, raise it: read_image(path, max_pixels=...), or "
             "trtnn detect --max-pixels",
         )
-    scans = data.count(_SCAN) + 1  # at most; to tell how many there are takes as long as to decode some
+    scans = most_scans(data)  # to tell how many there are takes as long as to decode some
     if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
         scans = scans_in(data)
     if scans * size[0] * size[1] > _MOST_SCANS * max_pixels:
@@ -250,13 +251,15 @@ def read_bytes(path: Path, most: int) -> bytes:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:  # it fails for a folder
+        try:  # a file object would let other threads go on, and wait for them, twice as often
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
                 raise ImageError(f"cannot read the picture {path}: it is no regular file")
             if status.st_size > most:
                 raise ImageError(f"cannot read the picture {path}: its {status.st_size:,} bytes are more than {most:,}")
-            return file.read(status.st_size)
+            return _read(descriptor, status.st_size)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         why = "it is a link to what is not there" if path.is_symlink() else "the file does not exist"
         raise ImageError(f"no picture at {path}: {why}") from None
@@ -264,6 +267,14 @@ def read_bytes(path: Path, most: int) -> bytes:
         raise ImageError(f"cannot read the picture {path}", f"{type(error).__name__}: {error.strerror}") from error
     except ValueError as error:  # a path with a null byte
         raise ImageError(f"cannot read the picture {str(path)!r}: {error}") from error
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Return so many bytes, or those up to the end; it fails for a folder."""
+    parts = [os.read(descriptor, size)]
+    while parts[-1] and (rest := size - sum(map(len, parts))):
+        parts.append(os.read(descriptor, rest))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _does_not_decode(name: str | os.PathLike[str], data: bytes) -> ImageError:
