@@ -205,8 +205,8 @@ class Detector:
         """
         several = list(self._network.check_several(images))
         found = call(self._steps, several)
-        for image, one in enumerate(found):
-            self._checked(one).found_in(several[image], self.labels)
+        for one, image in zip(found, several, strict=True):
+            self._checked(one).found_in(image, self.labels)
         return found
 
     def stream(self, images: Iterable[np.ndarray]) -> Generator[Detections, None, None]:

@@ -1,5 +1,8 @@
 """What a recording holds of large tensors: none that nobody can read any more, and all that somebody can."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import nn
 import trtnn
 from trtnn.errors import UnsupportedError
 from trtnn.from_torch.convert import Conversion
+from trtnn.from_torch.recording.steps import Value
 
 SIDE = 512  # a MiB of fp32
 MIB = 1 << 20
@@ -170,3 +174,16 @@ def test_memory_that_a_tensor_shares_of_which_nothing_was_recorded():
     with pytest.raises(UnsupportedError, match="it runs where it cannot be recorded"):
         trtnn.from_torch(Of(hides).eval(), x)
     assert torch.equal(kept[0], x * 2)
+
+
+def test_what_was_recorded_goes_without_the_garbage_collector():
+    gc.disable()
+    try:
+        tensor = torch.empty(2)
+        gone = weakref.ref(tensor)
+        value = Value(tensor)
+        assert value.uncast is value
+        del tensor, value
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -588,6 +588,8 @@ def test_no_window_that_begins_beyond_its_input():
         (lambda x: F.pad(x, (0, x.shape[2]), "reflect"), ShapeError, "padding by odd in mode 'reflect'"),
         (lambda x: F.pad(x, (0, x.shape[2] * 2 - 6), "reflect"), ShapeError, "never holds for odd up to 5"),
         (lambda x: F.pixel_unshuffle(x, 2), ShapeError, "odd"),
+        (lambda x: F.avg_pool1d(x, x.shape[2], (1, 2)), ArgumentError, "stride takes an int, not"),
+        (lambda x: F.max_pool1d(x, x.shape[2], (1, 2)), ArgumentError, "stride takes an int, not"),
         (F.glu, ShapeError, "odd"),
         (lambda x: F.pad(x, (4, 0), "reflect"), ShapeError, "odd"),
         (lambda x: F.pad(x, (-3, 0)), ShapeError, "odd"),

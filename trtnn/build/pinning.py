@@ -209,9 +209,8 @@ def _pin_to_fp16(
     for kind, layer in layers:
         outputs = _floating_outputs(layer)
         unmeasured = kind not in _MEASURED or getattr(layer, "num_groups", 1) > 1 or not outputs
-        if unmeasured or any(tensor.name in joins_fp32 for tensor in _joins(kind, layer)):
-            continue
-        if any(tensor.name in of_int8 for tensor in layer_tensors(layer)):
+        may_join = any(tensor.name in joins_fp32 for tensor in _joins(kind, layer))
+        if unmeasured or may_join or any(tensor.name in of_int8 for tensor in layer_tensors(layer)):
             continue
         layer.precision = trt.float16
         for index, output in outputs.items():

@@ -48,14 +48,14 @@ def over_whole_sides(
 
     Raises:
         UnsupportedError: a window is of a dynamic length, and not over a whole side.
+        ArgumentError: the stride has another number of steps.
     """
-    kernel = list(kernel_size) if isinstance(kernel_size, Sequence) else [kernel_size]
-    kernel *= n if len(kernel) == 1 else 1
+    kernel = _for_each_side(kernel_size, n)
     if len(kernel) != n or not any(isinstance(k, Size) for k in kernel):
         return input, kernel_size, stride
-    steps = [None] * n if stride is None or stride in ((), []) else stride
-    steps = list(steps) if isinstance(steps, Sequence) else [steps]
-    steps *= n if len(steps) == 1 else 1
+    steps = _for_each_side(None if stride in ((), []) else stride, n)
+    if len(steps) != n:
+        ntuple(steps, n, "stride")  # says how many it takes
     for i, (k, p) in enumerate(zip(kernel, ntuple(padding, n, "padding"), strict=True)):
         if not isinstance(k, Size):
             continue
@@ -68,6 +68,12 @@ def over_whole_sides(
         input = reduce(input, i - n, True)
         kernel[i] = steps[i] = 1
     return input, kernel, [k if s is None else s for k, s in zip(kernel, steps, strict=True)]
+
+
+def _for_each_side(value: Any, n: int) -> list[Any]:
+    """Return a value for each of ``n`` sides, a lone one for all; other numbers of them stay as they are."""
+    values = list(value) if isinstance(value, Sequence) else [value]
+    return values * n if len(values) == 1 else values
 
 
 def kernel_within(

@@ -65,9 +65,7 @@ def twin(scopes: list[Scope]) -> Expression | None:
 
 def _without_casts(scope: Scope) -> list[Step]:
     """Return the steps of a forward but for casts that did nothing where it was recorded."""
-    return [
-        step for step in scope.steps if not (isinstance(step.result, Value) and step.result.uncast is not step.result)
-    ]
+    return [step for step in scope.steps if not (isinstance(step.result, Value) and step.result.cast_of is not None)]
 
 
 def _makes_the_call(kind: Any, twin: nn.Module, scope: Scope) -> bool:

@@ -107,7 +107,7 @@ class FunctionCalls(TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             other = result.view_as(result)
         self.tape.add(callee, (args, {}), other)
-        self.tape.value(other).uncast = args[0].uncast
+        self.tape.value(other).cast_of = args[0].uncast
         return other
 
     def _refuse_transforms(self, args: Any, kwargs: Any) -> None:

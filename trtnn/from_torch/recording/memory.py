@@ -6,6 +6,7 @@ Python counts who has a tensor's object, torch who has the tensor itself, as its
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -60,17 +61,18 @@ def memory_of_these_alone(values: Sequence[Value]) -> torch.UntypedStorage | Non
         values: each is of its Value alone, see :func:`is_of_its_value_alone`.
     """
     known = {id(value.tensor) for value in values}
-    inner = {id(base): base for value in values if (base := value.tensor._base) is not None and id(base) not in known}
-    bases = [Value(base) for base in inner.values()]  # of views that torch's functions gave, which no operation took
-    del inner
-    views: dict[int, int] = {}
+    views: Counter[int] = Counter()
+    inner: dict[int, Value] = {}  # bases of views that torch's functions gave, which no operation took
     for value in values:
         base = value.tensor._base
-        views[id(base)] = views.get(id(base), 0) + 1
-        del base
+        views[id(base)] += 1
+        if base is not None and id(base) not in known:
+            inner[id(base)] = Value(base)
+        del base  # who has it is counted
+    bases = list(inner.values())
     if not all(map(is_of_its_value_alone, bases)):
         return None
-    if any(_tensors(value) != 1 + views.get(id(value.tensor), 0) for value in (*values, *bases)):
+    if any(_tensors(value) != 1 + views[id(value.tensor)] for value in (*values, *bases)):
         return None
     memory = values[0].tensor.untyped_storage()
     # Counted are the tensors, and the name here.

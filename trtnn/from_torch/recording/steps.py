@@ -20,14 +20,19 @@ class Value:
         depends: whether its numbers depend on the model's inputs.
         step: what made it, or None where it was there before.
         last_write: the number of the last step that wrote to it.
-        uncast: the same numbers before a cast that does nothing in the recorded call, see :mod:`.casts`, or itself.
+        cast_of: the same numbers before a cast that does nothing in the recorded call, see :mod:`.casts`, or None.
     """
 
-    __slots__ = ("depends", "last_write", "step", "tensor", "uncast")
+    __slots__ = ("cast_of", "depends", "last_write", "step", "tensor")
 
     def __init__(self, tensor: torch.Tensor, depends: bool = False, step: Step | None = None) -> None:
         self.tensor, self.depends, self.step, self.last_write = tensor, depends, step, -1
-        self.uncast = self
+        self.cast_of: Value | None = None
+
+    @property
+    def uncast(self) -> Value:
+        """What was cast, or itself."""
+        return self if self.cast_of is None else self.cast_of
 
 
 class Listed(tuple):

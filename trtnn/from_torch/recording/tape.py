@@ -50,9 +50,7 @@ _OF_ITS_SHAPE = frozenset((
 ))  # fmt: skip
 # What takes the numbers of its first argument, and of others no more than the type.
 _OF_THE_FIRST = frozenset(("type_as", "to"))
-
-
-_MUCH_BYTES = 1 << 20
+_MUCH_BYTES = 1 << 20  # of tensors that are let go of as soon as nobody has them
 
 
 class Tape:
