@@ -116,6 +116,7 @@ class Transcript:
             if self.tape.has_hashed:
                 forget_results()
             forget_lengths(self.module)
+        self.tape.free_memory()  # what the forward had until its end
         assert self.tape.root is not None
         self.example.find_inputs(self.tape.root)
 

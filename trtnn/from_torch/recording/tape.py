@@ -186,7 +186,7 @@ class Tape:
         step.result = self._results(step, result, before)
         if around is not None:
             around.steps.append(step)
-        self._free_memory()
+        self.free_memory()
         return step
 
     def _names(self, frame: FrameType) -> dict[int, list[str]]:
@@ -289,7 +289,7 @@ class Tape:
             if value.depends:
                 value.tensor = torch.empty_like(value.tensor, device="meta")
 
-    def _free_memory(self) -> None:
+    def free_memory(self) -> None:
         """Let go of the memory of tensors that depend on the inputs and that nobody but the tape has any more.
 
         The tensors stay, and so do their ids and what tells their memory from another's. So do lists, without what they
