@@ -10,7 +10,6 @@
 #include <vector>
 
 #define DEVICE inline
-#define NOINLINE static
 #define SHARED static
 #define UNROLL(times)
 #define KERNEL(name, Arguments, threads)                                                            \

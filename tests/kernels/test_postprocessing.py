@@ -139,6 +139,63 @@ def test_all_candidates_in_one_bin_of_scores(head):
     assert (check_equal(head, outputs, {"confidence": 0.0}) > 50) is (head is YOLOV8)  # a square of that is 0
 
 
+@pytest.mark.parametrize("classes", [79, 80, 81, 87, 161])
+@pytest.mark.parametrize("head", [YOLOV5, YOLOV8], ids=["yolov5", "yolov8"])
+def test_the_best_of_many_classes(head, classes):
+    """Each class is the best of some row, alone or beside an equal one, and scores that are none are seen at each."""
+    rng = np.random.default_rng(1)
+    outputs = yolo(head, rng, images=2, boxes=3 * classes, classes=classes)
+    prediction = outputs["prediction"] if head is YOLOV5 else outputs["prediction"].transpose(0, 2, 1)
+    prediction[..., -classes:] *= 0.5
+    labels = np.arange(3 * classes) % classes
+    prediction[:, np.arange(3 * classes), prediction.shape[2] - classes + labels] = 0.75
+    prediction[1, classes:, -classes + classes // 2] = 0.75
+    assert check_equal(head, outputs, {"confidence": 0.01, "iou": 0.9, "max_detections": 1000}) > 2 * classes
+    for column in (-classes, -classes + 8, -9, -1):
+        was, prediction[1, 5, column] = prediction[1, 5, column], np.nan
+        assert by_kernels(head, outputs, PLACEMENTS[:2], {}) is None
+        prediction[1, 5, column] = was
+
+
+@pytest.mark.parametrize("scores", [[1.0, 1.0005, np.nextafter(np.float32(1), np.float32(2))], [0.25, 0.5, 1.0]])
+@pytest.mark.parametrize("confidence", [0.0, 0.24, 0.25, 0.5, 0.9999])
+def test_scores_at_the_ends_of_the_bins(confidence, scores):
+    """What is 1 by the network's arithmetic may be somewhat more."""
+    outputs = yolo(YOLOV8, np.random.default_rng(2), images=2, boxes=90, classes=3)
+    prediction = outputs["prediction"].transpose(0, 2, 1)
+    prediction[..., 4:] = np.resize(np.array(scores, np.float32), (90, 3))[::-1]
+    prediction[:, ::7, 4:] *= 0.9
+    assert check_equal(YOLOV8, outputs, {"confidence": confidence, "iou": 0.3}) > 10
+
+
+@pytest.mark.parametrize("bins", [1, 5, 40])
+def test_crowded_bins_of_several_images(bins):
+    """So many in each bin that a bin does not end where candidates read together do, nor a tile where a bin does."""
+    rng = np.random.default_rng(bins)
+    outputs = yolo(YOLOV5, rng, images=3, boxes=1601, classes=81)
+    prediction = outputs["prediction"]
+    prediction[..., 4], prediction[..., 5:] = 1, 0
+    labels = rng.integers(0, 81, (3, 1601))
+    near = rng.integers(0, 5, (3, 1601)) * np.float32(2**-22)  # some are equal
+    scores = (0.5 + rng.integers(0, bins, (3, 1601)) / 128 + near).astype(np.float32)
+    np.put_along_axis(prediction, 5 + labels[..., None], scores[..., None], axis=2)
+    prediction[2, 9:, 4] = 0
+    for options in ({"confidence": 0.25, "iou": 0.4, "max_detections": 3000}, {"agnostic": True, "iou": 0.9}):
+        assert check_equal(YOLOV5, outputs, options) > 300
+
+
+def test_chains_of_overlaps_over_all_words_of_a_tile():
+    """Each box overlaps the next ones alone, so that each is decided a step behind one before it."""
+    rows = np.ones((1, 900, 6), np.float32)
+    rows[0, :, :4] = np.arange(900)[:, None] * [[0.1, 0, 0, 0]] + [[2, 30, 0.35, 9]]
+    rows[0, :, 5] = np.linspace(0.9, 0.3, 900)
+    for order in (slice(None), slice(None, None, -1)):
+        for iou in (0.05, 0.4, 0.6):
+            assert check_equal(YOLOV5, {"prediction": rows[:, order].copy()}, {"iou": iou, "max_detections": 900}) > 200
+    rows[0, :, 5] = np.random.default_rng(0).permutation(rows[0, :, 5])
+    assert check_equal(YOLOV5, {"prediction": rows}, {"iou": 0.05, "max_detections": 900}) > 100
+
+
 def test_images_are_done_at_tiles_of_their_own():
     rng = np.random.default_rng(2)
     outputs = yolo(YOLOV5, rng, images=2, boxes=9000, classes=1)

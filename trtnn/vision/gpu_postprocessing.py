@@ -23,7 +23,7 @@ _ROWS, _SCORES = 32, 2048
 _BINS, _LEVELS = 2048, 5
 _TILE, _BITS, _CLUSTER = 2048, 32, 8
 _FIRST_TILE = 704  # as many as the threads of a cluster compare at once, a word each
-_LEAST_SCORE, _MOST_SCORE = 2.0**-16, 1.0009  # of the bins: what is lower is all in one
+_LEAST_SCORE, _MOST_SCORE = 2.0**-16, 1.0  # of the bins: what is lower is all in one, what is higher in the last
 _MOST_CANDIDATES = 1 << 16  # of an image; where there are more the CPU is asked
 
 #: What the kernels read of each image: ``Place`` of postprocessing.cu.
@@ -38,7 +38,7 @@ _COUNTS_BYTES = 22 * 4  # of ``Counts``
 _SUMMARY_NUMBERS = 4  # of ``Summary``, int32
 _ON_GPU = (
     *("counts", "bins", "level_bins", "starts", "level_starts", "keys", "candidates", "slots", "level_slots"),
-    *("grouped", "grouped_from", "sorted", "masks", "dropped", "kept"),
+    *("grouped", "grouped_from", "sorted", "sorted_labels", "masks", "dropped", "kept"),
 )
 _ON_HOST = ("summaries", "boxes", "best", "labels")
 
@@ -128,7 +128,7 @@ class GpuPostprocessing:
         self.wanted = np.ones(classes, np.uint8) if wanted is None else np.isin(labels, list(wanted)).astype(np.uint8)
         least, most_bits = _bits(max(self._outputs.confidence, _LEAST_SCORE)), _bits(_MOST_SCORE)
         self._outputs.least_bits = least
-        self._outputs.bin_shift = max(0, (max(most_bits - least, 0) // _BINS).bit_length())
+        self._outputs.bin_shift = (max(most_bits - least - 1, 0) // _BINS).bit_length()
         images = self._images
         level_bins = images * _BINS * 4 * (_LEVELS if self._is_dense else 0)
         words = _TILE // _BITS
@@ -145,6 +145,7 @@ class GpuPostprocessing:
             "grouped": images * capacity * 8,
             "grouped_from": images * capacity * 4,
             "sorted": images * sorted_capacity * 32,
+            "sorted_labels": images * (sorted_capacity + 2 * _BITS) * 4,
             "masks": images * words * _TILE * 4,
             "dropped": images * words * 4,
             "kept": images * max_detections * 4,

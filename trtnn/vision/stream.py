@@ -58,6 +58,8 @@ class Steps(Protocol):
 
 def call(steps: Steps, images: Sequence[Any]) -> list[Detections]:
     """Return the detections in all images, a batch at a time, in the thread that calls."""
+    if 0 < len(images) <= steps.batch:  # one batch: for one picture the loop below is a twentieth of Python's time
+        return steps.finish(steps.compute(steps.prepare(images, 0)))
     results: list[Detections] = []
     for start in range(0, len(images), steps.batch):
         part = images[start : start + steps.batch]

@@ -7,7 +7,6 @@
 #else
 
 #define DEVICE __device__ __forceinline__
-#define NOINLINE __device__ __noinline__
 #define SHARED __shared__
 #define PRAGMA(text) _Pragma(#text)
 #define UNROLL(times) PRAGMA(unroll times)

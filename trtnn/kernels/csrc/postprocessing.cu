@@ -20,6 +20,7 @@
 
 constexpr int kThreads = 256, kRankThreads = 128, kManyThreads = 1024;
 constexpr int kRows = 32, kParts = 8, kAtOnce = 10;  // YOLO's rows of a block, threads for each, and classes read together
+constexpr int kKeysAtOnce = 4, kOthersAtOnce = 8;    // read together as well: memory is far away
 constexpr int kScores = 2048;                        // of RetinaNet for a block
 constexpr int kBins = 2048, kGroups = 1024;          // of scores; bins are added up in groups
 constexpr int kBits = 32, kTile = 2048, kWords = kTile / kBits;  // candidates whose overlaps are known at once
@@ -71,6 +72,10 @@ struct Detection {
     int label;
 };
 
+struct alignas(16) Labels {
+    int of[4];
+};
+
 struct Outputs {
     const void* first;   // the prediction; of RetinaNet the boxes
     const void* scores;  // of RetinaNet
@@ -79,12 +84,12 @@ struct Outputs {
     float confidence, iou;
     int max_candidates, max_detections;  // the former of a level
     int is_agnostic, is_multi_label, has_levels, are_all_wanted;
-    unsigned least_bits;  // of a score in the second bin; a bin has 2 ** bin_shift numbers
+    unsigned least_bits;  // of a score in the first bin; a bin has 2 ** bin_shift numbers
     int bin_shift;
     const unsigned char* wanted;  // for each class whether it is
     const Place* places;
     int capacity, sorted_capacity;  // of an image: candidates, and those that are sorted
-    int round, first_tile, tile;    // candidates of the first tile and of others, at most kTile
+    int round, first_tile, tile;    // candidates of the first tile and of others: whole words, at most kTile
     Counts* counts;                 // an image each
     int *bins, *level_bins;         // an image's kBins, and kLevels times as many: how many candidates each has
     int *starts, *level_starts;     // so too: how many are in higher ones
@@ -94,6 +99,7 @@ struct Outputs {
     Key* grouped;
     int* grouped_from;
     Detection* sorted;  // `sorted_capacity` of them
+    int* sorted_labels;  // theirs, beside each other, and room for a word more
     unsigned* masks;    // (kWords, kTile)
     unsigned* dropped;  // kWords
     int* kept;          // `max_detections` of them
@@ -185,22 +191,28 @@ DEVICE void candidates_of_yolo(const Outputs& args) {
         if (index >= rows) continue;
         const Row<OBJECTNESS, Value> row(args, image, first + index);
         const float objectness = row.objectness(), side = row.at(part & 3);  // used behind all reads, which go together
-        Key key = 0;
-        const int last = args.classes - 1;  // which is looked at again where a part has fewer
+        float most = args.confidence;
+        int which = -1;
+        const int last = args.classes - 1;  // looked at again where a part has fewer, as a higher one: the first wins
         for (int from = part; from < args.classes; from += kAtOnce * kParts) {
             float values[kAtOnce];
+            // Two ways, which the compiler does not mix with what follows: so all are under way before the first is used.
+            if (from + (kAtOnce - 1) * kParts <= last) {
 UNROLL(kAtOnce)
-            for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(smaller(from + k * kParts, last));
-            const bool is_object = !OBJECTNESS || objectness > args.confidence;
+                for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(from + k * kParts);
+            } else {
+UNROLL(kAtOnce)
+                for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(smaller(from + k * kParts, last));
+            }
 UNROLL(kAtOnce)
             for (int k = 0; k < kAtOnce; ++k) {
-                const int label = smaller(from + k * kParts, last);
                 const float score = OBJECTNESS ? values[k] * objectness : values[k];
                 is_odd |= !is_score(values[k]);
-                const Key other = is_object && score > args.confidence ? key_of(score, label) : 0;
-                key = other > key ? other : key;
+                if (score > most) most = score, which = from + k * kParts;
             }
         }
+        const bool is_object = !OBJECTNESS || objectness > args.confidence;
+        const Key key = is_object && which >= 0 ? key_of(most, which) : 0;
         best[part][index] = key;
         if (part < 4) sides[part][index] = side;
         is_odd |= !is_score(objectness);
@@ -262,7 +274,8 @@ KERNEL(candidates_retinanet_float16, Outputs, kThreads) { candidates_of_retinane
 
 // Whether nothing is left to do for an image: the CPU is asked, or an earlier tile was the last.
 DEVICE bool is_over(const Outputs& args, const Counts& counts) {
-    return counts.is_odd || counts.candidates > args.capacity || (args.round > 0 && counts.is_done);
+    // All are read at once, one behind the other would take as long each.
+    return (counts.is_odd != 0) | (counts.candidates > args.capacity) | ((args.round > 0) & (counts.is_done != 0));
 }
 
 // A tile of so many that are sorted.
@@ -300,24 +313,25 @@ DEVICE void group_keys(const Outputs& args) {
     auto start_of = [](int bin) -> int& { return starts[bin + bin / EACH]; };
     const int image = block_z(), level = block_y();
     Counts& counts = args.counts[image];
-    if (is_over(args, counts)) return;
+    const bool is_none = is_over(args, counts);
     const Order<WITHIN_LEVELS> order(args, counts, image, level);
-UNROLL(1)
-    for (int bin = thread_index(); bin < kBins; bin += thread_count<THREADS>()) start_of(bin) = order.bins[bin];
-    sync_block();
 UNROLL(1)
     for (int group = thread_index(); group < kGroups; group += thread_count<THREADS>()) {
         int sum = 0;
-        for (int i = 0; i < EACH; ++i) sum += start_of(group * EACH + i);
+        for (int i = 0; i < EACH; ++i) sum += start_of(group * EACH + i) = order.bins[group * EACH + i];
         sums[0][group] = sum;
     }
+    if (is_none) return;
     sync_block();
     int from = 0;
 UNROLL(1)
-    for (int step = 1; step < kGroups; step *= 2, from ^= 1) {
+    for (int step = 1; step < kGroups; step *= 4, from ^= 1) {
 UNROLL(1)
-        for (int group = thread_index(); group < kGroups; group += thread_count<THREADS>())
-            sums[from ^ 1][group] = sums[from][group] + (group + step < kGroups ? sums[from][group + step] : 0);
+        for (int group = thread_index(); group < kGroups; group += thread_count<THREADS>()) {
+            int sum = 0;
+            for (int k = 0; k < 4; ++k) sum += group + k * step < kGroups ? sums[from][group + k * step] : 0;
+            sums[from ^ 1][group] = sum;
+        }
         sync_block();
     }
     const int all = sums[from][0];
@@ -327,7 +341,9 @@ UNROLL(1)
 UNROLL(1)
     for (int group = thread_index(); group < kGroups; group += thread_count<THREADS>()) {
         int start = group + 1 < kGroups ? sums[from][group + 1] : 0;
-        for (int bin = (group + 1) * EACH - 1; bin >= group * EACH; --bin) {
+UNROLL(EACH)
+        for (int i = 1; i <= EACH; ++i) {
+            const int bin = (group + 1) * EACH - i;
             const Span span = {start, start + start_of(bin)};
             start_of(bin) = start;
             if (block_x() == 0) {
@@ -340,16 +356,27 @@ UNROLL(1)
     }
     sync_block();
     const int entries = args.is_multi_label ? counts.candidates : args.rows;
-UNROLL(2)
-    for (int i = block_x() * thread_count<THREADS>() + thread_index(); i < entries; i += grid_x() * thread_count<THREADS>()) {
-        if (WITHIN_LEVELS && args.candidates[order.image_at + i].level != level) continue;
-        const Key key = args.keys[order.image_at + i];
-        const int slot = (WITHIN_LEVELS ? args.level_slots : args.slots)[order.image_at + i];
-        if (!key || slot < 0) continue;
-        const int bin = bin_of(args, key), start = start_of(bin), end = bin > 0 ? start_of(bin - 1) : all;
-        if (start >= wanted.end || end <= wanted.begin) continue;
-        args.grouped[order.at + start + slot] = key;
-        args.grouped_from[order.at + start + slot] = i;
+    const int first = block_x() * thread_count<THREADS>() + thread_index(), step = grid_x() * thread_count<THREADS>();
+UNROLL(1)
+    for (int begin = first; begin < entries; begin += kKeysAtOnce * step) {
+        Key keys[kKeysAtOnce];
+        int slots[kKeysAtOnce];
+UNROLL(kKeysAtOnce)
+        for (int k = 0; k < kKeysAtOnce; ++k) {
+            const long long at = order.image_at + smaller(begin + k * step, entries - 1);
+            keys[k] = args.keys[at];
+            slots[k] = (WITHIN_LEVELS ? args.level_slots : args.slots)[at];
+            if (WITHIN_LEVELS && args.candidates[at].level != level) keys[k] = 0;
+        }
+UNROLL(kKeysAtOnce)
+        for (int k = 0; k < kKeysAtOnce; ++k) {
+            const int i = begin + k * step;
+            if (i >= entries || !keys[k] || slots[k] < 0) continue;
+            const int bin = bin_of(args, keys[k]), start = start_of(bin), end = bin > 0 ? start_of(bin - 1) : all;
+            if (start >= wanted.end || end <= wanted.begin) continue;
+            args.grouped[order.at + start + slots[k]] = keys[k];
+            args.grouped_from[order.at + start + slots[k]] = i;
+        }
     }
 }
 
@@ -357,36 +384,47 @@ KERNEL(group_in_levels, Outputs, kThreads) { group_keys<true, kThreads>(args); }
 KERNEL(group, Outputs, kThreads) { group_keys<false, kThreads>(args); }
 
 // A level's best are candidates of the image, if their class and box are those that may be found.
-DEVICE void place(const Outputs& args, const Order<true>&, int image, Key key, int from, int) {
-    const long long at = static_cast<long long>(image) * args.capacity + from;
-    if (!is_wanted(args, args.candidates[at].label) || !is_finite(args.candidates[at].box)) return;
-    args.slots[at] = count_up(&args.bins[image * kBins + bin_of(args, key)]);
+DEVICE void place(const Outputs& args, const Order<true>& order, int image, Key key, int from, const Candidate& own, int) {
+    if (!is_wanted(args, own.label) || !is_finite(own.box)) return;
+    args.slots[order.image_at + from] = count_up(&args.bins[image * kBins + bin_of(args, key)]);
 }
 
-DEVICE void place(const Outputs& args, const Order<false>&, int image, Key key, int from, int rank) {
-    const Candidate& candidate = args.candidates[static_cast<long long>(image) * args.capacity + from];
-    args.sorted[static_cast<long long>(image) * args.sorted_capacity + rank] = {candidate.box, score_of(key), candidate.label};
+// The labels of an image's candidates, from a word of a tile on.
+DEVICE int* labels_from(const Outputs& args, int image, int first) {
+    const long long room = (args.sorted_capacity + 2 * kBits - 1) / kBits * kBits;
+    return args.sorted_labels + image * room + first;
+}
+
+DEVICE void place(const Outputs& args, const Order<false>&, int image, Key key, int, const Candidate& own, int rank) {
+    args.sorted[static_cast<long long>(image) * args.sorted_capacity + rank] = {own.box, score_of(key), own.label};
+    *labels_from(args, image, rank) = own.label;
 }
 
 template <bool WITHIN_LEVELS, int THREADS>
 DEVICE void rank_keys(const Outputs& args) {
     const int image = block_z(), level = block_y();
     Counts& counts = args.counts[image];
-    if (is_over(args, counts)) return;
     const Order<WITHIN_LEVELS> order(args, counts, image, level);
-    const Span wanted = order.wanted(args, WITHIN_LEVELS ? counts.of_level[level] : counts.sorted);
-    if (wanted.is_empty()) return;
+    const Span whole = *order.whole, wanted = order.wanted(args, WITHIN_LEVELS ? counts.of_level[level] : counts.sorted);
+    if (is_over(args, counts) || wanted.is_empty()) return;
     const Key* grouped = args.grouped + order.at;
-    const Span whole = *order.whole;
     const int first = whole.begin + block_x() * thread_count<THREADS>() + thread_index();
+UNROLL(1)
     for (int i = first; i < whole.end; i += grid_x() * thread_count<THREADS>()) {
         const Key key = grouped[i];
         const int from = args.grouped_from[order.at + i];
+        const Candidate own = args.candidates[order.image_at + from];
         const int bin = bin_of(args, key), start = order.starts[bin], end = start + order.bins[bin];
         int rank = start;
-UNROLL(8)
-        for (int other = start; other < end; ++other) rank += grouped[other] > key;
-        if (wanted.holds(rank)) place(args, order, image, key, from, rank);
+UNROLL(1)
+        for (int begin = start; begin < end; begin += kOthersAtOnce) {
+            Key others[kOthersAtOnce];
+UNROLL(kOthersAtOnce)
+            for (int k = 0; k < kOthersAtOnce; ++k) others[k] = grouped[smaller(begin + k, end - 1)];
+UNROLL(kOthersAtOnce)
+            for (int k = 0; k < kOthersAtOnce; ++k) rank += begin + k < end && others[k] > key;
+        }
+        if (wanted.holds(rank)) place(args, order, image, key, from, own, rank);
     }
 }
 
@@ -446,17 +484,24 @@ DEVICE void compare(const Outputs& args) {
 UNROLL(1)
     for (int i = first; i < words * (words + 1) / 2 * kBits; i += grid_x() * thread_count<THREADS>()) {
         // Those of candidates 0 to 31 are one word, those of the next 32 two, and so on.
-        const int task = i / kBits;
-        int party = 0;
-        while ((party + 1) * (party + 2) / 2 <= task) ++party;
+        const int task = i / kBits, party = static_cast<int>((sqrtf(static_cast<float>(8 * task + 1)) - 1) / 2);
         const int word = task - party * (party + 1) / 2, index = party * kBits + i % kBits;
         if (index >= count) continue;
         const Detection own = sorted[index];
         const Detection* others = sorted + word * kBits;
-        const int before = smaller(kBits, index - word * kBits);
+        const int before = index - word * kBits;  // of these and of those behind them
+        // Each thread of 32 reads one of the others, so that all are near before their boxes are asked for in turn. What
+        // it reads has to be used, or it would not be read: a label is never below 0.
+        const int label = others[smaller(i % kBits, count - word * kBits - 1)].label >= 0 ? own.label : -1;
+        const Labels* from = reinterpret_cast<const Labels*>(labels_from(args, image, tile.begin + word * kBits));
+        Labels labels[kBits / 4];
+UNROLL(kBits / 4)
+        for (int k = 0; k < kBits / 4; ++k) labels[k] = from[k];
         unsigned like = 0, bits = 0;  // those of its class, and of these those that overlap it
-UNROLL(8)
-        for (int j = 0; j < kBits; ++j) like |= static_cast<unsigned>(j < before && may_drop(args, others[j], own)) << j;
+UNROLL(kBits)
+        for (int j = 0; j < kBits; ++j) like |= static_cast<unsigned>(labels[j / 4].of[j % 4] == label) << j;
+        if (args.is_agnostic) like = ~0u;
+        if (before < kBits) like &= (1u << before) - 1;
 UNROLL(1)
         for (; like; like &= like - 1)
             if (overlap(args, others[lowest_bit(like)], own)) bits |= like & -like;
@@ -466,30 +511,41 @@ UNROLL(1)
 
 KERNEL(overlaps, Outputs, kThreads) { compare<kThreads>(args); }
 
-// Placement.to_source, of vision: in double, and cut to the image. It is there once, as code has to be fetched as well.
-NOINLINE float on_source(float v, double offset, double scale, double most) {
+// Placement.to_source, of vision: in double, and cut to the image.
+DEVICE float on_source(float v, double offset, double scale, double most) {
     const double source = (v - offset) / scale, above = source < 0 ? 0 : source;
     return static_cast<float>(above > most ? most : above);
 }
 
-DEVICE Box to_source(const Box& box, const Place& place) {
-    return {on_source(box.x1, place.offset_x, place.scale_x, place.width),
-            on_source(box.y1, place.offset_y, place.scale_y, place.height),
-            on_source(box.x2, place.offset_x, place.scale_x, place.width),
-            on_source(box.y2, place.offset_y, place.scale_y, place.height)};
-}
-
 enum Verdict { WAITS, IS_KEPT, IS_DROPPED };
 
-// What becomes of a candidate by what is kept, and what is undecided, of those before it that it overlaps.
-DEVICE Verdict verdict_on(const unsigned* masks, int index, const unsigned* kept, const unsigned* undecided) {
-    bool waits = false;
-UNROLL(8)
-    for (int word = 0; word <= index / kBits; ++word) {
+// The words, a bit each, in which there is one before a candidate that it overlaps.
+DEVICE Key rivals_of(const unsigned* masks, int index) {
+    Key rivals = 0;
+UNROLL(1)
+    for (int begin = 0; begin <= index / kBits; begin += kOthersAtOnce) {
+        unsigned bits[kOthersAtOnce], some = 0;
+UNROLL(kOthersAtOnce)
+        for (int k = 0; k < kOthersAtOnce; ++k)
+            bits[k] = begin + k <= index / kBits ? masks[(begin + k) * kTile + index] : 0;
+UNROLL(kOthersAtOnce)
+        for (int k = 0; k < kOthersAtOnce; ++k) some |= static_cast<unsigned>(bits[k] != 0) << k;
+        rivals |= static_cast<Key>(some) << begin;
+    }
+    return rivals;
+}
+
+// What becomes of a candidate by what is kept, and what is undecided, of its rivals; those that are decided go.
+DEVICE Verdict verdict_on(const unsigned* masks, int index, const unsigned* kept, const unsigned* undecided, Key& rivals) {
+    Key waits = 0;
+UNROLL(1)
+    for (Key left = rivals; left; left &= left - 1) {
+        const int word = lowest_bit(left);
         const unsigned bits = masks[word * kTile + index];
         if (bits & kept[word]) return IS_DROPPED;
-        waits |= (bits & undecided[word]) != 0;
+        if (bits & undecided[word]) waits |= left & -left;
     }
+    rivals = waits;
     return waits ? WAITS : IS_KEPT;
 }
 
@@ -502,6 +558,8 @@ DEVICE void decide(const Outputs& args) {
     SHARED unsigned kept[kWords], undecided[kWords];
     SHARED int before[kWords + 1];  // how many are kept before a word
     SHARED unsigned char verdicts[kTile];
+    SHARED Key rivals[kTile];
+    SHARED unsigned short chosen[kTile];  // those that are kept
     SHARED int someone_waits[2];
     const int image = block_z();
     Counts& counts = args.counts[image];
@@ -509,7 +567,7 @@ DEVICE void decide(const Outputs& args) {
     const bool is_none = is_over(args, counts);
     const int sorted_count = is_none ? 0 : counts.sorted, already = args.round > 0 ? counts.kept : 0;
     const Span tile = tile_of(args, sorted_count);
-    const int count = tile.is_empty() ? 0 : tile.end - tile.begin;
+    const int count = tile.is_empty() ? 0 : tile.end - tile.begin, words = (count + kBits - 1) / kBits;
     const unsigned* masks = args.masks + static_cast<long long>(image) * kTile * kWords;
 UNROLL(1)
     for (int word = thread_index(); word < kWords; word += thread_count<kManyThreads>()) {
@@ -520,12 +578,14 @@ UNROLL(1)
     }
     if (thread_index() == 0) someone_waits[0] = someone_waits[1] = 0;
     sync_block();
+UNROLL(1)
+    for (int i = thread_index(); i < count; i += thread_count<kManyThreads>()) rivals[i] = rivals_of(masks, i);
     for (int step = 0, goes_on = count > 0; goes_on; step ^= 1) {
 UNROLL(1)
         for (int i = thread_index(); i < count; i += thread_count<kManyThreads>()) {
             verdicts[i] = WAITS;
             if (!(undecided[i / kBits] >> i % kBits & 1)) continue;
-            verdicts[i] = verdict_on(masks, i, kept, undecided);
+            verdicts[i] = verdict_on(masks, i, kept, undecided, rivals[i]);
             if (verdicts[i] == WAITS) someone_waits[step] = 1;
         }
         sync_block();
@@ -540,34 +600,44 @@ UNROLL(1)
         sync_block();
     }
 UNROLL(1)
-    for (int word = thread_index(); word <= kWords; word += thread_count<kManyThreads>()) {
+    for (int word = thread_index(); word <= words; word += thread_count<kManyThreads>()) {
         int sum = already;
 UNROLL(8)
         for (int i = 0; i < word; ++i) sum += ones_in(kept[i]);
         before[word] = sum;
     }
     sync_block();
+    const int total = smaller(before[words], args.max_detections);
+    const bool is_done = is_none || total >= args.max_detections || tile.end >= sorted_count;
     const long long of_image = static_cast<long long>(image) * args.max_detections;
-    const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity + tile.begin;
 UNROLL(1)
     for (int i = thread_index(); i < count; i += thread_count<kManyThreads>()) {
         const unsigned word = kept[i / kBits], bit = 1u << i % kBits;
         const int rank = before[i / kBits] + ones_in(word & (bit - 1));
         if (!(word & bit) || rank >= args.max_detections) continue;
-        const Detection own = sorted[i];
         args.kept[of_image + rank] = tile.begin + i;
-        args.boxes[of_image + rank] = to_source(own.box, args.places[image]);
-        args.best[of_image + rank] = own.score;
-        args.labels[of_image + rank] = own.label;
+        chosen[rank - already] = static_cast<unsigned short>(i);
     }
-    const int total = smaller(before[kWords], args.max_detections);
-    const bool is_done = is_none || total >= args.max_detections || tile.end >= sorted_count;
     sync_block();  // all have read the counts
     if (thread_index() == 0) {
         args.summaries[image] = {counts.candidates, counts.is_odd, total, is_done};
         counts.kept = total;
         counts.is_done = is_done;
         if (is_done) counts.candidates = counts.is_odd = 0;
+    }
+    // A thread for each side of a box, as divisions take long.
+    const Detection* sorted = args.sorted + static_cast<long long>(image) * args.sorted_capacity + tile.begin;
+    const Place& place = args.places[image];
+UNROLL(1)
+    for (int i = thread_index(); i < 4 * (total - already); i += thread_count<kManyThreads>()) {
+        const int side = i % 4, is_y = side % 2;
+        const long long to = of_image + already + i / 4;
+        const Detection& own = sorted[chosen[i / 4]];
+        reinterpret_cast<float*>(args.boxes + to)[side] = on_source(
+            reinterpret_cast<const float*>(&own.box)[side], is_y ? place.offset_y : place.offset_x,
+            is_y ? place.scale_y : place.scale_x, is_y ? place.height : place.width);
+        if (side == 0) args.best[to] = own.score;
+        if (side == 1) args.labels[to] = own.label;
     }
     if (!is_done) return;
     clear(args.bins + image * kBins, kBins);
