@@ -11,6 +11,7 @@ On a machine without a GPU, `--reference` runs the digits' detector on the CPU: 
 
 examples:
   python benchmarks/scale.py --out scale.json --engine yolov5s.engine --gpus 1 2
+  python benchmarks/scale.py --out scale.json --engine yolov5s.engine --gpus 1 2 --readers 6
   python benchmarks/scale.py --out scale.json --reference --pictures 200 --gpus 1
 """
 
@@ -37,7 +38,6 @@ from trtnn.cuda import gpu_name
 from trtnn.examples.digits import WEIGHTS
 from trtnn.files import atomic_write
 from trtnn.vision import write_image
-from trtnn.vision.ahead import MOST_READERS
 from trtnn.vision.frames import read_frames
 from trtnn.vision.sources import file_source
 
@@ -53,15 +53,14 @@ def pictures() -> list[np.ndarray]:
     return [np.ascontiguousarray(one.repeat(16, 0).repeat(16, 1)) for one in coarse]
 
 
-def read(files: list[str], gpus: int) -> Iterator[np.ndarray]:
-    """Read files as `trtnn detect` does, by as many threads for each GPU."""
+def read(files: list[str], processes: int | None) -> Iterator[np.ndarray]:
+    """Read files as `trtnn detect` does, by so many processes where they are given."""
 
     def fail(source: Any, error: Exception) -> None:
         raise error
 
-    threads = min(MOST_READERS * gpus, os.cpu_count() or 1)
     sources = [file_source(Path(file)) for file in files]
-    return (frame.image for _, frame in read_frames(sources, fail, threads=threads))
+    return (frame.image for _, frame in read_frames(sources, fail, processes=processes))
 
 
 def timed(detector: Any, images: Iterator[np.ndarray]) -> float:
@@ -139,8 +138,9 @@ def ray_job(run: Run, files: list[str], workers: int, folder: Path) -> float:
             return done
 
     source, part = WEIGHTS if run.args.reference else run.args.engine, run.args.part
+    options = {**run.options, **({"readers": run.args.readers} if run.args.readers else {})}
     files = files[: len(files) // part * part] * workers  # all parts are whole
-    job = Job(files, folder / f"found-{workers}", Detect.options(source, **run.options), part=part)
+    job = Job(files, folder / f"found-{workers}", Detect.options(source, **options), part=part)
     job.open(force=True)
     assert not sum(progress.errors for progress in job.run(workers=workers, worker=Timed))
     noted = [file.read_text().split() for file in folder.glob(f"found-{workers}-*.times")]
@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, nargs="+", default=[1], help="how many, one row each (default: 1)")
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--part", type=int, default=1000, help="pictures in a part of Ray's (default: 1000)")
+    parser.add_argument("--readers", type=int, help="of files, for each GPU (default: by itself)")
     parser.add_argument("--only", nargs="+", choices=("memory", "files", "ray"), default=["memory", "files", "ray"])
     args = parser.parse_args()
     if args.reference == bool(args.engine):
@@ -180,9 +181,10 @@ def main() -> None:
                     lambda detector=detector: timed(detector, itertools.islice(itertools.cycle(images), args.pictures)),
                 )
             if "files" in args.only:
+                readers = args.readers and args.readers * count
                 run.add(
                     f"files, {count} GPUs: stream",
-                    lambda detector=detector, count=count: timed(detector, read(listed, count)),
+                    lambda detector=detector, readers=readers: timed(detector, read(listed, readers)),
                 )
             del detector
         for count in args.gpus if "ray" in args.only else ():

@@ -52,6 +52,11 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return open(path, "rb", opener=opener)
 
 
+def resolved(path: Path) -> Path:
+    """Return a path in full and without links; one that goes round in a loop of links as far as it goes."""
+    return Path(os.path.realpath(path))  # Path.resolve raises a RuntimeError before Python 3.13
+
+
 def _kind(status: os.stat_result) -> str | None:
     """Return in words what a file is; None for a regular one."""
     kind = stat.S_IFMT(status.st_mode)

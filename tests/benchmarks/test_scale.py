@@ -8,12 +8,18 @@ import pytest
 import benchmarks.scale
 
 
-def test_on_the_cpu(tmp_path, monkeypatch):
+@pytest.mark.parametrize("readers", [[], ["--readers", "2"]])
+def test_on_the_cpu(tmp_path, monkeypatch, readers):
     monkeypatch.setattr(benchmarks.scale, "DIFFERENT", 3)
     out = tmp_path / "scale.json"
-    arguments = ["--out", str(out), "--reference", "--pictures", "10", "--only", "memory", "files"]
+    arguments = ["--out", str(out), "--reference", "--pictures", "10", "--only", "memory", "files", *readers]
     monkeypatch.setattr(sys, "argv", ["scale.py", *arguments])
+    asked, usual = [], benchmarks.scale.read_frames
+    monkeypatch.setattr(
+        benchmarks.scale, "read_frames", lambda *args, **kwargs: asked.append(kwargs) or usual(*args, **kwargs)
+    )
     benchmarks.scale.main()
+    assert asked == [{"processes": 2 if readers else None}]
     rows = json.loads(out.read_text())
     assert rows["command"].endswith(" ".join(arguments))
     assert rows["memory, 1 GPUs: stream"] > 0

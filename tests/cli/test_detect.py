@@ -116,6 +116,17 @@ def test_a_picture_that_does_not_decode_is_skipped(run, tmp_path, album):
     assert all(os.path.isfile(entry["drawn"]) for entry in report.values())
 
 
+def test_links_that_go_round_in_a_loop_are_skipped(run, tmp_path, album):
+    (album / "one.jpg").symlink_to("two.jpg")
+    (album / "two.jpg").symlink_to("one.jpg")
+    result = run("detect", album, *SMALL, "-o", tmp_path / "out")
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    for name in ("one.jpg", "two.jpg"):
+        assert f"skipped: cannot read the picture {album / name}" in result.err
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) == 3
+
+
 def test_a_picture_that_cannot_be_prepared_is_skipped(run, tmp_path, album):
     lines = ("from trtnn.models.yolov5 import YOLOv5", "class Warped(YOLOv5):", "    def __init__(self):")
     lines += (

@@ -12,7 +12,7 @@ import trtnn
 from tests.helpers import ONE_TARGET, message_of
 from tests.test_detecting_tasks import model
 from trtnn import Detector, Dim, models
-from trtnn.errors import ArgumentError, BackendError
+from trtnn.errors import ArgumentError, BackendError, ShapeError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.ray import Detect
 from trtnn.ray.detect import share_of
@@ -217,10 +217,72 @@ def test_options_for_map_batches(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("processors", "gpus", "threads"), [(64, 4, 16), (64, 8, 8), (64, 1, 16), (8, 4, 4), (2, 0, 4), (30, 4, 7)]
+    ("processors", "gpus", "share"), [(64, 4, 16), (64, 8, 8), (64, 1, 64), (8, 4, 4), (2, 0, 4), (30, 4, 7)]
 )
-def test_processors_that_decode_are_shared_out_among_gpus(processors, gpus, threads):
-    assert share_of(processors, gpus) == threads
+def test_processors_that_decode_are_shared_out_among_gpus(processors, gpus, share):
+    assert share_of(processors, gpus) == share
+
+
+@pytest.mark.parametrize(
+    ("machine", "share", "said", "threads", "processes"),
+    [(64, 64, None, 16, 56), (64, 8, None, 8, 7), (32, 4, None, 4, 4), (7, 7, None, 7, 0), (64, 64, 3, 3, 3)],
+)
+def test_how_many_decode(monkeypatch, machine, share, said, threads, processes):
+    monkeypatch.setattr(trtnn.ray.detect, "processors", lambda: machine)
+    monkeypatch.setattr(trtnn.ray.detect, "processors_here", lambda: share)
+    detect = Detect(WEIGHTS, reference=True, inputs=INPUTS, readers=said)
+    assert (detect.readers, detect._threads.count, detect._count) == (threads, threads, processes)
+
+
+@pytest.fixture
+def by_processes(monkeypatch):
+    monkeypatch.setattr(trtnn.ray.detect, "processors", lambda: 8)
+    detect = Detect(WEIGHTS, "photo", reference=True, inputs=INPUTS, confidence=0.3, readers=2)
+    detect._ahead(["a.png"]).close()
+    detect._processes.wait_until_ready()
+    yield detect
+    detect._processes.close()
+
+
+def test_local_files_are_read_by_processes_which_are_kept(by_processes, images, expected, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    for path, image in zip(paths, images, strict=True):
+        trtnn.vision.write_image(path, image)
+    (tmp_path / "none.jpg").write_bytes(b"none")
+    began = by_processes._processes
+    numbers = began.process_ids()
+
+    def fail(value, max_pixels):
+        raise AssertionError(value)
+
+    monkeypatch.setattr(trtnn.ray.detect, "open_image", fail)
+    monkeypatch.chdir(tmp_path)
+    check(by_processes(pa.table({"photo": [*map(str, paths[:2]), "2.png"]})), expected, images)
+    check(by_processes({"photo": np.array([{"path": str(path), "bytes": None} for path in paths])}), expected, images)
+    monkeypatch.undo()
+    mixed = [paths[0], encode_image("a.png", images[1]), {"bytes": None, "path": str(paths[2])}, images[0]]
+    for read, image in zip(by_processes._read(mixed), [*images, images[0]], strict=True):
+        np.testing.assert_array_equal(read, image)
+    wrong = [str(tmp_path / "none.jpg"), str(tmp_path / "away.jpg"), "a\0.png", "x" * 5000, "", str(tmp_path)]
+    errors = by_processes({"photo": wrong}).column("error").to_pylist()
+    monkeypatch.setattr(trtnn.ray.detect, "processors", lambda: 7)
+    threads = Detect(WEIGHTS, "photo", reference=True, inputs=INPUTS, readers=2)
+    assert all(errors)
+    assert errors == threads({"photo": wrong}).column("error").to_pylist()
+    assert threads._processes is None
+    assert by_processes._processes is began
+    assert began.process_ids() == numbers
+
+
+def test_a_picture_that_the_detector_does_not_take_is_a_row_with_an_error(by_processes, tmp_path, monkeypatch):
+    trtnn.vision.write_image(tmp_path / "a.png", np.zeros((4, 6, 3), np.uint8))
+
+    def check_size(size):
+        raise ShapeError(f"no {size}")
+
+    monkeypatch.setattr(by_processes.detector, "check_image_size", check_size)
+    (row,) = by_processes({"photo": [str(tmp_path / "a.png")]}).to_pylist()
+    assert (row["error"], row["height"], row["boxes"]) == ("no (4, 6)", None, [])
 
 
 class Slow:

@@ -13,6 +13,7 @@ from trtnn.cli.program import print_error, print_note
 from trtnn.cli.tables import counted
 from trtnn.cli.written import MARKER, without_results
 from trtnn.errors import ArgumentError, ImageError
+from trtnn.files import resolved
 from trtnn.vision import SUFFIXES, find_images, read_image
 from trtnn.vision.images import subfolders
 from trtnn.vision.opencv import opencv
@@ -86,7 +87,7 @@ def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path
                 here = list(map(file_source, _not_written([s.path for s in here if s.path is not None], place)))
         for source in here:
             path = source.path  # of two links to one file each is a source
-            found.setdefault(source.name if path is None else path.parent.resolve() / path.name, (source, root))
+            found.setdefault(source.name if path is None else resolved(path.parent) / path.name, (source, root))
     return list(found.values())
 
 

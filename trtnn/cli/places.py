@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trtnn.cli.results import LABELS, REPORTS, Format
-from trtnn.files import file_name
+from trtnn.files import file_name, resolved
 from trtnn.vision import SUFFIXES
 from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Source
 
@@ -49,13 +49,13 @@ def places_of(found: Iterable[tuple[Source, Path | None]], output: Path, suffix:
         suffix: of the drawn images, None for their own.
     """
     found = list(found)
-    taken = {source.path.resolve() for source, _ in found if source.path is not None}
+    taken = {resolved(source.path) for source, _ in found if source.path is not None}
     taken_labels: set[Path] = set()
 
     def free(inner: Path, taken: set[Path], suffixes: Iterable[str]) -> Path:
         numbered = (inner.with_stem(f"{inner.stem}-{number}") for number in itertools.count(2))
         for path in itertools.chain([inner], numbered):
-            wanted = {path.with_suffix(suffix).resolve() for suffix in suffixes}
+            wanted = {resolved(path.with_suffix(suffix)) for suffix in suffixes}
             if not wanted & taken:
                 break
         taken |= wanted

@@ -12,6 +12,7 @@ from trtnn.cli.options import EngineFile, Json, Picture, check_json_place, write
 from trtnn.cli.program import command, log, print_line
 from trtnn.cli.samples import example_inputs
 from trtnn.errors import ArgumentError
+from trtnn.files import resolved
 
 
 def _written(help: str) -> Any:
@@ -49,7 +50,7 @@ def profile(
     --layer-info and --times write what trtexec --exportLayerInfo and --exportProfile write, for trtnn view on another
     machine and for NVIDIA's own tools.
     """
-    files = [path.resolve() for path in (json, layer_info, times) if path is not None]
+    files = [resolved(path) for path in (json, layer_info, times) if path is not None]
     if len({*files}) < len(files):
         raise ArgumentError("--json, --layer-info and --times are each a file of their own")
     loaded = trtnn.Engine.load(engine)

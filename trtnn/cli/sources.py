@@ -19,6 +19,7 @@ import trtnn
 from trtnn import models
 from trtnn.cli.program import OWN_FILE
 from trtnn.errors import ArgumentError, TrtnnError, nearest
+from trtnn.files import resolved
 from trtnn.models.names import unknown_name
 
 
@@ -141,7 +142,7 @@ def import_file(path: Path) -> ModuleType:
     assert spec is not None  # it is None where there is no loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
-    if (folder := str(path.parent.resolve())) not in sys.path:
+    if (folder := str(resolved(path.parent))) not in sys.path:
         sys.path.insert(0, folder)
     with _telling_where(path):
         loader.exec_module(module)

@@ -37,6 +37,7 @@ from trtnn.cli.samples import example_inputs
 from trtnn.detector import Detector
 from trtnn.engine.bench import bench_engine
 from trtnn.errors import ArgumentError, ImageError
+from trtnn.files import resolved
 from trtnn.table import render
 from trtnn.vision.coco import KINDS, CocoEvaluation, CocoResults, check_pycocotools, match_categories
 from trtnn.vision.datasets import DataSet, Measured, read_dataset
@@ -104,7 +105,7 @@ def val(
     head = first.pipeline.head
     assert head is not None  # Detector says so
     truth = read_dataset(data, images, split, Measured(first.task, head.kpt_shape or (0, 0)))
-    if json is not None and json.resolve() == truth.path.resolve():
+    if json is not None and resolved(json) == resolved(truth.path):
         raise ArgumentError(f"the results would take the place of {truth.path}", "give another file with --json")
     thresholds = {**head.evaluation, **chosen}
     detector = Detector(opened, **thresholds)

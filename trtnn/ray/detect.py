@@ -18,15 +18,18 @@ from trtnn.engine.engine import Engine
 from trtnn.engine.file import SUFFIXES
 from trtnn.errors import ArgumentError, BackendError, ImageError, TrtnnError
 from trtnn.ray.columns import columns_of
+from trtnn.threads import processors
 from trtnn.vision import Detections
-from trtnn.vision.ahead import MOST_READERS, ReadAhead, reading_threads
+from trtnn.vision.ahead import MOST_READERS, ReadAhead
+from trtnn.vision.frames import FEWEST_PROCESSORS
 from trtnn.vision.images import MAX_PIXELS, check_image, decode_image, most_bytes, read_image
+from trtnn.vision.readers import Groups, Readers, most_readers
 from trtnn.vision.sources import find_sources
 
 if TYPE_CHECKING:
     import pyarrow
 
-READERS = 4  # threads that decode images, at least, for each detector
+READERS = 4  # that decode images, at least, for each detector
 BATCHES_A_CALL = 8  # of the network, so that what is read, computed and finished overlaps
 COLUMNS = ("boxes", "scores", "classes", "labels", "height", "width", "error")
 
@@ -51,8 +54,8 @@ class Detect:
         fp16: build a checkpoint in half precision.
         cache_dir: where engines of checkpoints are kept; machines may share it.
         max_pixels: the most that an image may have.
-        readers: threads that decode images; by default the processors of the worker's machine, shared out among its
-            GPUs, 4 to 16.
+        readers: threads that decode images, and where the machine has 8 processors as many processes for local files;
+            by default its processors, shared out among its GPUs: 4 to 16 threads, and up to 64 processes.
         **thresholds: the detector's own, such as ``confidence=0.25``.
 
     Raises:
@@ -75,8 +78,11 @@ class Detect:
     ) -> None:
         if readers is not None and (not isinstance(readers, int) or readers < 1):
             raise ArgumentError(f"readers are a number of threads, 1 at least, not {readers!r}")
-        self.column, self.max_pixels, self.readers = column, max_pixels, readers or readers_here()
-        self._threads, self._turn = reading_threads(self.readers), threading.Lock()
+        share = processors_here()
+        self.column, self.max_pixels, self.readers = column, max_pixels, readers or min(MOST_READERS, share)
+        self._threads, self._turn = Readers(self.readers, False), threading.Lock()
+        self._count = (readers or most_readers(share)) if processors() >= FEWEST_PROCESSORS else 0
+        self._processes: Readers | None = None  # begun at the first local file
         if Path(source).suffix.lower() in SUFFIXES:
             if reference:
                 raise ArgumentError(f"{source} is an engine, which runs on a GPU alone", "the CPU takes a checkpoint")
@@ -157,26 +163,63 @@ class Detect:
         return self._with_results(table, [None] * count, [None] * count, [why] * count)
 
     def _read(self, values: Sequence[Any]) -> Generator[np.ndarray | str, None, None]:
-        """Yield the image of each value, or what is wrong with it; several threads read ahead.
+        """Yield the image of each value, or what is wrong with it; several threads or processes read ahead.
 
         Of several calls at a time one hands values to the threads, so that the next one's are read as soon as all of
         its own are under way, and not in their stead.
         """
-        ahead: ReadAhead[Any, np.ndarray | str] | None = None
+        ahead: ReadAhead[list[Any], list[np.ndarray | str | None]] | None = None
         try:
             with self._turn:
-                ahead = ReadAhead(self._threads, self.readers, values, self._image, _nbytes)
+                ahead = self._ahead(values)
                 while not ahead.is_all_begun:
-                    yield ahead.take()[1].result()
+                    yield from self._taken(ahead)
             while ahead:
-                yield ahead.take()[1].result()
+                yield from self._taken(ahead)
         finally:
             if ahead is not None:
                 ahead.close()
 
+    def _ahead(self, values: Sequence[Any]) -> ReadAhead[list[Any], list[np.ndarray | str | None]]:
+        """Begin to read values: local files by processes, where there are any."""
+        by_processes = self._count > 0 and any(local_path(value) is not None for value in values)
+        if by_processes and self._processes is None:
+            self._processes = Readers(self._count, True)
+        readers = self._processes if self._processes is not None and by_processes else self._threads
+
+        def is_file(value: Any) -> bool:
+            return readers.has_processes and local_path(value) is not None
+
+        groups = Groups(values, is_file, readers.count)
+
+        def read(group: list[Any]) -> list[np.ndarray | str | None]:
+            if not is_file(group[0]):
+                return [self._image(group[0])]
+            images = readers.read([str(local_path(value)) for value in group], self.max_pixels)
+            groups.note(images)
+            return [None if image is None else self._checked(image) for image in images]
+
+        return ReadAhead(readers.threads, readers.count, groups, read, _nbytes)
+
+    def _taken(self, ahead: ReadAhead[list[Any], list[np.ndarray | str | None]]) -> Iterator[np.ndarray | str]:
+        group, future = ahead.take()
+        there = future.result()
+        del future
+        for value in group:
+            image = there.pop(0)
+            yield self._image(value) if image is None else image
+
     def _image(self, value: Any) -> np.ndarray | str:
         try:
-            image = open_image(value, self.max_pixels)
+            return self._checked(open_image(value, self.max_pixels))
+        except TrtnnError as error:
+            return str(error)
+
+    def _checked(self, image: np.ndarray | ImageError) -> np.ndarray | str:
+        """Return an image that the detector takes, or what is wrong with it."""
+        if isinstance(image, ImageError):
+            return str(image)
+        try:
             self.detector.check_image_size((image.shape[0], image.shape[1]))
             return image
         except TrtnnError as error:
@@ -202,12 +245,12 @@ class Detect:
         return pa.table(columns)
 
 
-def _nbytes(image: np.ndarray | str) -> int:
-    return 0 if isinstance(image, str) else image.nbytes
+def _nbytes(read: Sequence[np.ndarray | str | None]) -> int:
+    return sum(image.nbytes for image in read if isinstance(image, np.ndarray))
 
 
-def readers_here() -> int:
-    """Return how many threads decode for a detector on this machine, as Ray counts its processors and GPUs."""
+def processors_here() -> int:
+    """Return how many processors decode for a detector on this machine, as Ray counts them and GPUs."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return READERS
@@ -218,7 +261,7 @@ def readers_here() -> int:
 
 def share_of(processors: float, gpus: float) -> int:
     """Return how many of a machine's processors decode for each of its GPUs."""
-    return min(MOST_READERS, max(READERS, int(processors // gpus))) if gpus else READERS
+    return max(READERS, int(processors // gpus)) if gpus else READERS
 
 
 def _paths(column: Any) -> Any:
@@ -233,6 +276,14 @@ def _paths(column: Any) -> Any:
         if values and all(isinstance(value, os.PathLike) for value in values):
             return pa.array(map(os.fspath, values), pa.string())
     return None
+
+
+def local_path(value: Any) -> str | None:
+    """Return the path of a value of a data set that is a file of this machine, as :func:`open_image` has it."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    place = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    return place if isinstance(place, str) and "://" not in place else None
 
 
 def open_image(value: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -26,12 +26,12 @@ def reading_threads(count: int) -> ThreadPoolExecutor:
     """Return so many threads that read images, in a process that keeps what it frees for the next ones."""
     from concurrent.futures import ThreadPoolExecutor
 
-    _keep_freed_memory()
+    keep_freed_memory()
     return ThreadPoolExecutor(count, "trtnn-read")
 
 
 @functools.cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep memory that is freed, unless the environment says how much.
 
     Else it gives most of several images back to the system at once, whose pages are mapped and cleared anew for the

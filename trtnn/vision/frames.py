@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
 
 from trtnn.errors import ImageError
-from trtnn.vision.ahead import MOST_READERS, ReadAhead, reading_threads
+from trtnn.threads import processors
+from trtnn.vision.ahead import MOST_READERS, ReadAhead
 from trtnn.vision.gpu_io import NVIMAGECODEC, JpegReader
 from trtnn.vision.headers import Size
 from trtnn.vision.images import MAX_PIXELS, check_data, decode_image, most_bytes, read_bytes
+from trtnn.vision.readers import Groups, Readers, can_share, most_readers
 from trtnn.vision.sources import VIDEO_SUFFIXES, Frame, Source
+
+FEWEST_PROCESSORS = 8  # with which processes read
+FEWEST_FILES = 5000  # which threads read in about as long as processes begin
 
 
 def read_frames(
@@ -24,30 +32,54 @@ def read_frames(
     by_gpu: bool = False,
     every_frame: bool = True,
     check_size: Callable[[Size], None] | None = None,
+    processes: int | Readers | None = None,
 ) -> Iterator[tuple[Source, Frame]]:
-    """Yield the frames of sources, in order; images behind are read ahead by several threads.
+    """Yield the frames of sources, in order; images behind are read ahead by several threads or processes.
+
+    What processes read lies in memory that a process that is forked of this one shares: each sees what the other writes
+    to an image that was there.
 
     Args:
         sources: any number; files that are images are read ahead, see :class:`trtnn.vision.ahead.ReadAhead`.
         on_error: called, in order as well, with a source that cannot be read, or not to its end; the next one follows.
         max_pixels: the most that an image may have.
-        threads: how many read; by default as many as there are processors, and 16 at most.
+        threads: how many read; by default as many as there are processors, and 16 at most, or 64 with processes.
         by_gpu: let nvImageCodec read files that are JPEGs, where it is installed, as many at a time as threads wait
             for; such images lie on the GPU.
         every_frame: take each of a live source's frames, so that who is slower than it lags more and more; else the
             newest that there is, and those that came before it meanwhile are dropped.
         check_size: raises an ImageError for the (height, width) of an image that nothing can be done with.
+        processes: how many processes read files of images, in place of so many threads, see
+            :mod:`trtnn.vision.readers`; or those that are there already. By default there are some where this process
+            has 8 processors, there are 5,000 files, and the GPU reads none. 0 is none.
     """
-    threads = min(MOST_READERS, os.cpu_count() or 1) if threads is None else threads
-    gpu = JpegReader(threads) if by_gpu else None
-    with reading_threads(threads) as pool:
-        read = functools.partial(_read_image, max_pixels=max_pixels, gpu=gpu)
-        ahead = ReadAhead(pool, threads, sources, read, _nbytes)
-        try:
-            while ahead:
-                source, future = ahead.take()
+    with contextlib.ExitStack() as ended:
+        if isinstance(processes, Readers):
+            readers = processes
+        else:
+            readers = ended.enter_context(_readers(sources, threads, by_gpu, processes))
+        gpu = JpegReader(readers.count) if by_gpu else None
+        groups = Groups(sources, lambda source: readers.has_processes and source.is_image_file, readers.count)
+
+        def read(group: list[Source]) -> list[Frame | ImageError | None]:
+            if not (readers.has_processes and group[0].is_image_file):
+                return [_read_image(group[0], max_pixels, gpu)]
+            images = readers.read([str(source.path) for source in group], max_pixels)
+            groups.note(images)
+            return [Frame(image) if isinstance(image, np.ndarray) else image for image in images]
+
+        ahead = ReadAhead(readers.threads, readers.count, groups, read, _nbytes)
+        ended.callback(ahead.close)
+        while ahead:
+            group, future = ahead.take()
+            there = future.result()
+            del future
+            for source in group:
+                frame = there.pop(0)
+                if isinstance(frame, ImageError):
+                    on_error(source, frame)
+                    continue
                 try:
-                    frame = future.result()
                     frames = source.read(max_pixels) if frame is None else iter([frame])
                     for frame in newest(frames) if source.is_live and not every_frame else frames:
                         if check_size is not None:
@@ -55,9 +87,17 @@ def read_frames(
                         yield source, frame
                 except ImageError as error:
                     on_error(source, error)
-        finally:
-            ahead.close()
-            pool.shutdown(wait=False)
+
+
+def _readers(sources: list[Source], threads: int | None, by_gpu: bool, processes: int | None) -> Readers:
+    """Return who reads sources."""
+    if processes:
+        return Readers(processes, True)
+    here = processors()
+    is_worth_it = here >= FEWEST_PROCESSORS and sum(source.is_image_file for source in sources) >= FEWEST_FILES
+    if processes is None and is_worth_it and not by_gpu and can_share():
+        return Readers(most_readers(here) if threads is None else threads, True)
+    return Readers(min(MOST_READERS, here) if threads is None else threads, False)
 
 
 def _check(source: Source, frame: Frame, check_size: Callable[[Size], None]) -> None:
@@ -67,17 +107,24 @@ def _check(source: Source, frame: Frame, check_size: Callable[[Size], None]) -> 
         raise ImageError(f"cannot take {source.name}: {error.summary}", *error.details) from None
 
 
-def _nbytes(frame: Frame | None) -> int:
-    return 0 if frame is None else math.prod(frame.image.shape)
+def _nbytes(read: list[Frame | ImageError | None]) -> int:
+    return sum(math.prod(frame.image.shape) for frame in read if isinstance(frame, Frame))
 
 
-def _read_image(source: Source, max_pixels: int, gpu: JpegReader | None) -> Frame | None:
-    """Return the image that a file is, read by the GPU where that can be, and None of any other source."""
+def _read_image(source: Source, max_pixels: int, gpu: JpegReader | None) -> Frame | ImageError | None:
+    """Return the image that a file is, read by the GPU where that can be, its error, or None of any other source."""
     if source.path is None or source.path.suffix.lower() in VIDEO_SUFFIXES:
         return None
+    try:
+        return _read_file(source, source.path, max_pixels, gpu)
+    except ImageError as error:
+        return error
+
+
+def _read_file(source: Source, path: Path, max_pixels: int, gpu: JpegReader | None) -> Frame:
     if gpu is None:
         return next(source.read(max_pixels))
-    data = read_bytes(source.path, most_bytes(max_pixels))
+    data = read_bytes(path, most_bytes(max_pixels))
     by_opencv = functools.partial(decode_image, data, source.name, max_pixels)
     image = gpu.decode(data, check_data(data, source.name, max_pixels), by_opencv)
     return Frame(by_opencv()) if image is None else Frame(image, reader=NVIMAGECODEC)

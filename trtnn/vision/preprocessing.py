@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, nearest
+from trtnn.threads import processors
 from trtnn.vision.fits import FITS, FLOAT_FITS, Fitted, Placement, Size, check_size, letterbox, scratch
 from trtnn.vision.images import check_images
 from trtnn.vision.opencv import opencv
@@ -137,8 +138,7 @@ def _check_out(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.n
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
     """Return the threads that prepare images; OpenCV and NumPy let go of Python's lock while they work."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ThreadPoolExecutor(count, "trtnn-preprocess")
+    return ThreadPoolExecutor(processors(), "trtnn-preprocess")
 
 
 if hasattr(os, "register_at_fork"):

@@ -71,12 +71,14 @@ class Source:
             ImageError.
         path: of a file, None for anything else.
         is_live: whether its frames come by themselves: of a camera, or of a stream by its scheme.
+        is_image_file: whether it gives what :func:`trtnn.vision.read_image` reads at its path.
     """
 
     name: str
     read: Callable[[int], Iterator[Frame]]
     path: Path | None = None
     is_live: bool = False
+    is_image_file: bool = False
 
 
 def find_sources(text: str, recursive: bool = False) -> list[Source]:
@@ -111,7 +113,7 @@ def file_source(path: Path) -> Source:
     """Return the source that a file is: a video by its suffix, else an image."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return Source(str(path), lambda max_pixels: _read_video(str(path), str(path), max_pixels), path)
-    return Source(str(path), lambda max_pixels: iter([Frame(read_image(path, max_pixels))]), path)
+    return Source(str(path), lambda max_pixels: iter([Frame(read_image(path, max_pixels))]), path, is_image_file=True)
 
 
 def _address(url: str, scheme: str) -> Source:
