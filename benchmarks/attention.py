@@ -7,8 +7,8 @@ ways:
   as it is      scores and their softmax in fp32, as F.scaled_dot_product_attention carries them
   fp16 scores   the query scaled before, the product in fp16, its softmax in fp32
   fp16 weights  the softmax in fp16 as well
-  fp16 behind   the same, scaled behind the product
-  fp16 both     the same, query and key scaled by the root, as ONNX files from torch have it
+  fp16 behind   the same, scaled behind the product: wrong numbers with three heads (TensorRT 8.6.0, docs/limits.md)
+  fp16 both     the same, query and key scaled by the root: what fp16_attention=True does, and ONNX files from torch
   norm          layer_norm by hand, in fp32
   gelu          GELU in fp16
   relu          ReLU in place of GELU

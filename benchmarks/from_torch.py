@@ -4,7 +4,8 @@ layers  layers and seconds of TensorRT-RTX: conversion, trace and build beside t
         fails where ours has more layers, or another result than torch.
 speed   a conversion without verification beside one eager call, and the memory that either adds.
 gpu     fp16 engines on a GPU, alone and in CUDA graphs: ours, the ONNX road's, and torch eager, in a CUDA graph, and
-        compiled with mode="reduce-overhead"; and how far each is from torch in fp32 on the CPU.
+        compiled with mode="reduce-overhead"; and how far each is from torch in fp32 on the CPU. With --fp16-attention
+        ours keep the scores of attention in fp16, as those of ONNX files are.
 
 Every step runs in a process of its own, ends after its time, and leaves a JSON file in the folder of results; a step
 whose file is there is not run again, so that an interrupted run goes on where it stopped. A row is printed as it is
@@ -23,6 +24,7 @@ examples:
   python benchmarks/from_torch.py gpu --out results --trt-python /opt/trt86/bin/python --seconds 280
   python benchmarks/from_torch.py gpu --out results --model torchvision:resnet50 --batch 1 8 --no-compare-torch
   python benchmarks/from_torch.py gpu --out results --gpus 4      # as many rows at once, each on a GPU of its own
+  python benchmarks/from_torch.py gpu --out results --model timm:deit_tiny_patch16_224 --fp16-attention
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ MODELS = {
 }
 LIMITS_S = {"ours": 600, "onnx": 600, "speed": 600, "export": 120, "tensorrt": 650, "torch": 240}  # of each step
 ROADS = ("onnx", "trtnn")
+HALF_ATTENTION = "-fp16-attention"  # what the name of a step with it ends with
 TURNS = 5
 
 
@@ -200,13 +203,14 @@ def step_tensorrt(args: argparse.Namespace) -> dict:
 
     import trtnn
 
+    level = int(args.task.part.removesuffix(HALF_ATTENTION))
     with np.load(numbers_file(args)) as numbers:
         images, expected = numbers["images"], numbers["expected"]
-    figures: dict[str, Any] = {"level": args.task.part, "TensorRT": str(trtnn.get_backend())}
+    figures: dict[str, Any] = {"level": level, "TensorRT": str(trtnn.get_backend())}
     for road, build in zip(ROADS, (build_onnx, build_converted), strict=True):
         start = time.perf_counter()
         try:
-            built, layers = build(args, road, args.out / "timing", int(args.task.part))
+            built, layers = build(args, road, args.out / "timing", level)
         except Exception as error:  # the other road may have one
             traceback.print_exc()
             figures[road] = {"failed": f"{type(error).__name__}: {error}"}
@@ -237,7 +241,7 @@ def step_tensorrt(args: argparse.Namespace) -> dict:
 
 def build_converted(args: argparse.Namespace, road: str, timing: Path, level: int) -> tuple[Any, int]:
     """Build the source that was written; return the engine and the layers of the network."""
-    network = load_converted(args).trace(fp16=True)
+    network = load_converted(args).trace(fp16=True, fp16_attention=args.task.part.endswith(HALF_ATTENTION))
     engine = network.build(timing_cache=timing, progress=False, optimization_level=level)
     return engine, network.graph.definition.num_layers
 
@@ -387,7 +391,8 @@ def run_gpu(args: argparse.Namespace) -> list[str]:
     for gpu in args.gpus:
         gpus.put(gpu)
     print("Milliseconds: the execution alone / in a CUDA graph; torch: eager / in a CUDA graph / compiled.")
-    print("Differences from torch in fp32, in parts of the largest magnitude: ours, by ONNX, torch in fp16.\n")
+    print("Differences from torch in fp32, in parts of the largest magnitude: ours, by ONNX, torch in fp16.")
+    print("Ours keep the scores of attention in fp16.\n" if args.fp16_attention else "")
     titles = ("model, batch", "ours", "by ONNX", "graph, times ONNX", "torch", "graph, times compile")
     print(head(*titles, "layers", "build s", "differences"), flush=True)
     wrong: list[str] = []
@@ -412,8 +417,9 @@ def gpu_row(task: Task, args: argparse.Namespace, gpu: str) -> tuple[str, list[s
     exported = run_step(task._replace(kind="export"), args, gpu)
     if "failed" in exported:
         return row([name, cell(exported)]), [f"{name}: nothing was exported"]
-    # The level is part of the name: results of another are not taken for these.
-    built = run_step(task._replace(kind="tensorrt", part=str(args.level)), args, gpu)
+    # The settings are part of the name: results of others are not taken for these.
+    part = f"{args.level}{HALF_ATTENTION if args.fp16_attention else ''}"
+    built = run_step(task._replace(kind="tensorrt", part=part), args, gpu)
     torch = run_step(task._replace(kind="torch"), args, gpu) if args.compare_torch else {"failed": ""}
     theirs, ours = (built if "failed" in built else built[road] for road in ROADS)
     cells = [
@@ -446,6 +452,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     gpu.add_argument("--batch", nargs="+", type=int, default=[1], help="(default: 1)")
     gpu.add_argument("--trt-python", default=sys.executable, help="the Python that has TensorRT (default: this one)")
     gpu.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
+    gpu.add_argument("--fp16-attention", action="store_true", help="ours keep the scores of attention in fp16")
     gpu.add_argument("--gpus", type=int, default=1, help="as many GPUs are used side by side (default: %(default)s)")
     gpu.add_argument("--compare-torch", action=argparse.BooleanOptionalAction, default=True, help="time torch as well")
     gpu.add_argument(

@@ -19,6 +19,7 @@ examples:
   python benchmarks/gpu.py --out results --model yolo11s:1,8,32 yolo26s:1,8,32 rtdetr_r18:1,8,32 --models-only
   python benchmarks/gpu.py --out results --levels 0 1 2 3 4 5      # how long yolov5s:1 takes to build, and to run then
   python benchmarks/gpu.py --out results-3 --aux-streams 3         # layers side by side
+  python benchmarks/gpu.py --out results-half --models-only --model rtdetr_r18:8 --fp16-attention
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def build_trtnn(args: argparse.Namespace, road: str, timing: Path, level: int) -
 
     spec = trtnn.Input((args.task.batch, 3, SIZE_PX, SIZE_PX), "float16" if "half" in road else "float32")
     lowering = next((name for name in ("plugin", "native") if name in road), "auto")
-    network = load_model(args, lowering).trace({"images": spec}, fp16=True)
+    network = load_model(args, lowering).trace({"images": spec}, fp16=True, fp16_attention=args.fp16_attention)
     options = {"optimization_level": level, "max_aux_streams": args.aux_streams}
     engine = network.build(timing_cache=timing, progress=False, **options)
     return engine, len(network.graph.layer_paths)
@@ -450,6 +451,8 @@ def run_process(tasks: list[Task], args: argparse.Namespace, gpu: str) -> None:
     command = [python, __file__, "--out", str(args.out), "--level", str(args.level), "--tasks", json.dumps(tasks)]
     if args.aux_streams is not None:
         command += ["--aux-streams", str(args.aux_streams)]
+    if args.fp16_attention:
+        command.append("--fp16-attention")
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     with open(args.out / "log.txt", "a") as log:
         try:
@@ -522,6 +525,7 @@ def main() -> None:
     parser.add_argument("--build", action="store_true", help="build, and time nothing yet")
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
     parser.add_argument("--aux-streams", type=int, help="every road's max_aux_streams (default: TensorRT's own choice)")
+    parser.add_argument("--fp16-attention", action="store_true", help="trtnn's roads keep scores of attention in fp16")
     parser.add_argument("--seconds", type=float, default=1e6, help="start nothing after so many; what runs is ended")
     parser.add_argument(
         "--timing", type=Path, default=TIMING, help="the packed timing cache to begin with (default: benchmarks/timing)"
@@ -539,7 +543,8 @@ def main() -> None:
         run_here(args)
         return
     args.gpus = first_gpus(parser, args.gpus)
-    settings, file = {"level": args.level, "aux_streams": args.aux_streams}, args.out / "settings.json"
+    names = ("level", "aux_streams", "fp16_attention")
+    settings, file = {name: getattr(args, name) for name in names}, args.out / "settings.json"
     before = json.loads(file.read_text()) if file.exists() else settings
     if before != settings:  # results do not tell them apart
         parser.error(f"{args.out} holds results of {before}, not of {settings}: give another folder")

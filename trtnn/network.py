@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ def trace(
         graph = write_layers(precision, None)
         graph.free_arrays_with_it()
         if precision.fp32_modules:
-            plain = write_layers(Precision(precision.compute), None)
+            plain = write_layers(dataclasses.replace(precision, fp32_modules=()), None)
             plain.free_arrays_with_it()
             check_folded(declared, graph, plain)
         return write_layers(precision, place(graph, declared, into_sums))
@@ -164,7 +165,10 @@ class Network:
         from trtnn.graph.summary import table_of
         from trtnn.table import render
 
-        chosen = [f"{what}: {', '.join(dict.fromkeys(paths))}" for what, paths in self.graph.choices.items()]
+        choices = {
+            what: dict.fromkeys(path or "(forward)" for path in paths) for what, paths in self.graph.choices.items()
+        }
+        chosen = [f"{what}: {', '.join(paths)}" for what, paths in choices.items()]
         return "\n".join([render(**table_of(self.layers(), depth)), *chosen])
 
     def _repr_html_(self) -> str:
@@ -311,7 +315,7 @@ class Network:
 
     # -- half precision -----------------------------------------------------------------------------------------------
 
-    def fp16_report(self, samples: Iterable[Any]) -> Fp16Report:
+    def fp16_report(self, samples: Iterable[Any], *, fp16_attention: bool = False) -> Fp16Report:
         """Measure what fp16 would do to this network: what overflows, what is lost, the error of each layer alone.
 
         It runs on the CPU reference. Take samples like what the network will see: it is trusted as far as they reach.
@@ -322,6 +326,7 @@ class Network:
 
         Args:
             samples: inputs, each an array, a tuple or list of arrays in order, or a dict of them by name.
+            fp16_attention: as of :meth:`trtnn.Module.trace`.
 
         Raises:
             ArgumentError: there are no samples, the network was traced in fp16, or ``forward`` writes another network
@@ -339,10 +344,13 @@ class Network:
             )
         tensors = self._read_samples(samples)
         trials = _import_torch("trtnn.accuracy.trials")
-        precision = MixedPrecision(self.graph, self.retrace)
+        graph = self.graph
+        if fp16_attention:
+            graph = self.retrace(Precision(fp16_attention=True, is_alike=True))
+        precision = MixedPrecision(graph, self.retrace, fp16_attention)
         with progress_bar("measuring fp16", 2 * len(tensors)) as advance:
-            comparison = trials.Comparison(self.graph, precision.layers, precision.fills, tensors, advance)
-            return make_report(self.graph, precision, comparison, advance)
+            comparison = trials.Comparison(graph, precision.layers, precision.fills, tensors, advance)
+            return make_report(graph, precision, comparison, advance)
 
     def precision_report(self, samples: Iterable[Any]) -> PrecisionReport:
         """Measure what quantisation does to this network: by module, the error that quantising it alone brings.

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.attention import WAYS, Block, Norm
+from benchmarks.attention import WAYS, Attention, Block, Norm
 from tests.helpers import assert_close
 from tests.quantization.networks import filled
 from trtnn import Input
+from trtnn.graph.definition import read_layers
 
 SHAPE = (2, 17, 32)
 
@@ -44,6 +45,15 @@ def test_each_way_computes_a_block_as_torch(way, fp16, bound):
     with torch.no_grad():
         expected = torch_block(model, way)(torch.from_numpy(images))
     assert_close(found, expected, bound, bound * float(expected.abs().max()))
+
+
+def test_fp16_both_is_what_fp16_attention_writes():
+    def layers(way, **options):
+        graph = Attention(way).trace(dict.fromkeys("qkv", (1, 3, 17, 16)), fp16=True, **options).graph
+        kinds = [kind for kind, _ in read_layers(graph.definition, graph.trt)]
+        return list(zip(kinds, graph.layer_dtypes, strict=True))
+
+    assert layers("as it is", fp16_attention=True) == layers("fp16 both") != layers("as it is")
 
 
 @pytest.mark.parametrize("way", ["as it is", "norm"])

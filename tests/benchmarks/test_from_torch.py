@@ -22,6 +22,7 @@ from benchmarks import from_torch
 from benchmarks.gpu import Task
 from tests.helpers import ONE_TARGET, assert_close, load_random
 from tests.standin import stand_in
+from trtnn import functional as F
 
 NAME = "torchvision:net"
 # torch warns of the exporter that is the faster of the two, and of what it calls itself.
@@ -49,7 +50,7 @@ def args(tmp_path, monkeypatch):
     monkeypatch.setattr(from_torch, "make", make)
     return argparse.Namespace(
         what="gpu", out=tmp_path, task=Task("", NAME, 2), model=[NAME], batch=[1], level=0, gpus=["0"],
-        aux_streams=None, compare_torch=True, trt_python=sys.executable, end=math.inf,
+        aux_streams=None, fp16_attention=False, compare_torch=True, trt_python=sys.executable, end=math.inf,
         timing=tmp_path / "none",
     )  # fmt: skip
 
@@ -117,8 +118,8 @@ def test_what_is_exported_runs_without_the_torch_module(args, monkeypatch):
 
 
 @EXPORTS
-@pytest.mark.parametrize("parses", [True, False])
-def test_both_roads_are_timed(args, monkeypatch, capsys, parses):
+@pytest.mark.parametrize(("parses", "part"), [(True, "1"), (False, "1"), (True, "1-fp16-attention")])
+def test_both_roads_are_timed(args, monkeypatch, capsys, parses, part):
     """The GPU is stood in for; what either road builds runs the network that was exported."""
     (args.out / Task("export", NAME, 2).result).write_text(json.dumps(from_torch.step_export(args)))
     network = from_torch.load_converted(args).trace()
@@ -134,8 +135,9 @@ def test_both_roads_are_timed(args, monkeypatch, capsys, parses):
     monkeypatch.setattr(from_torch, "build_onnx", build_onnx)
     monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-    args.task = Task("tensorrt", NAME, 2, "1")
+    args.task = Task("tensorrt", NAME, 2, part)
     figures = from_torch.step_tensorrt(args)
+    assert figures["level"] == 1
     assert figures["trtnn"]["layers"] == from_torch.load_converted(args).trace(fp16=True).graph.definition.num_layers
     for road in from_torch.ROADS if parses else ("trtnn",):
         assert figures[road]["difference"] < 1e-5
@@ -143,6 +145,26 @@ def test_both_roads_are_timed(args, monkeypatch, capsys, parses):
     if not parses:
         assert figures["onnx"] == {"failed": "RuntimeError: no such operator"}
         assert "no such operator" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["1", "1-fp16-attention"])
+def test_ours_is_built_as_its_step_says(args, monkeypatch, part):
+    class Attends(trtnn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inputs = {"x": (1, 2, 8, 16)}
+
+        def forward(self, x):
+            return F.scaled_dot_product_attention(x, x, x)
+
+    networks = []
+    monkeypatch.setattr(from_torch, "load_converted", lambda args: Attends())
+    monkeypatch.setattr(trtnn.network.Network, "build", lambda network, **options: networks.append((network, options)))
+    args.task = Task("tensorrt", NAME, 1, part)
+    from_torch.build_converted(args, "trtnn", args.timing, 1)
+    ((network, options),) = networks
+    assert options["optimization_level"] == 1
+    assert bool(network.graph.choices) is (part != "1")
 
 
 def test_differences_are_parts_of_the_largest_magnitude():
@@ -258,6 +280,18 @@ def test_a_row_of_the_gpu(args, steps, capsys):
     row += "| 10 / 30 | 20 / 25 | 1e-03 / 2e-03 / 3e-03 |"
     out = capsys.readouterr().out
     assert f"| {NAME}, 1 {row}\n| {NAME}, 8 {row}" in out
+
+
+def test_a_row_of_the_gpu_with_scores_in_half(args, steps, capsys):
+    """It is no row of the others."""
+    failed = {"failed": "of the others"}
+    figures = {"execute": 0.9, "graph": 0.75, "layers": 10, "build s": 20.0, "difference": 1e-3}
+    steps |= {"export": {}, "tensorrt0": failed, "tensorrt0-fp16-attention": {"trtnn": figures, "onnx": figures}}
+    args.compare_torch, args.fp16_attention = False, True
+    assert from_torch.run_gpu(args) == []
+    out = capsys.readouterr().out
+    assert "Ours keep the scores of attention in fp16.\n" in out
+    assert f"| {NAME}, 1 | 0.900 / 0.750 | 0.900 / 0.750 | 1.00 |" in out
 
 
 def test_a_row_of_the_gpu_with_what_failed(args, steps):

@@ -11,8 +11,10 @@ import time
 import pytest
 import torch
 
+import trtnn
 from benchmarks import gpu
 from benchmarks.gpu import Task
+from trtnn import functional as F
 from trtnn import models
 
 
@@ -22,7 +24,7 @@ def args(tmp_path):
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed/a.cache.xz").write_bytes(lzma.compress(b"measured"))
     options = {"model": ["yolov5s:1,8"], "torch": [], "roads": None, "levels": [], "build": False, "gpus": ["0"]}
-    options |= {"models_only": False}
+    options |= {"models_only": False, "fp16_attention": False}
     (tmp_path / "out").mkdir()
     folders = {"out": tmp_path / "out", "timing": tmp_path / "packed"}
     return argparse.Namespace(**options, **folders, end=math.inf, level=1, aux_streams=None, trt_python="python")
@@ -126,11 +128,28 @@ def test_a_process_sees_the_gpu_that_it_was_given(args, monkeypatch):
 def test_a_process_is_told_how_to_build(args, monkeypatch):
     commands = []
     monkeypatch.setattr(gpu.subprocess, "run", lambda command, **_: commands.append(command))
-    for args.level, args.aux_streams in ((1, None), (3, 2)):
+    for args.level, args.aux_streams, args.fp16_attention in ((1, None, False), (3, 2, False), (1, None, True)):
         gpu.run_process([Task("time", "yolov5s", 1)], args, "0")
     assert "--aux-streams" not in commands[0]
     assert commands[1][-2:] == ["--aux-streams", "2"]
-    assert [command[command.index("--level") + 1] for command in commands] == ["1", "3"]
+    assert [command[command.index("--level") + 1] for command in commands] == ["1", "3", "1"]
+    assert [command[-1] == "--fp16-attention" for command in commands] == [False, False, True]
+
+
+@pytest.mark.parametrize("road", ["trtnn", "trtnn-half-input"])
+def test_trtnn_builds_attention_as_it_is_told(args, monkeypatch, road):
+    class Net(trtnn.Module):
+        def forward(self, images):
+            return F.scaled_dot_product_attention(images, images, images)
+
+    networks = []
+    monkeypatch.setattr(gpu, "SIZE_PX", 8)
+    monkeypatch.setattr(gpu, "load_model", lambda args, lowering: Net())
+    monkeypatch.setattr(trtnn.network.Network, "build", lambda network, **options: networks.append(network))
+    args.task = Task("build", "net", 2, road)
+    for args.fp16_attention in (False, True):
+        gpu.build_trtnn(args, road, args.out / "timing", 1)
+    assert [bool(network.graph.choices) for network in networks] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -149,10 +168,10 @@ def test_settings_that_no_build_takes_are_told_first(tmp_path, monkeypatch, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_holds_results_of_one_level_and_number_of_streams(args, monkeypatch, capsys):
+def test_a_folder_holds_results_of_one_level_number_of_streams_and_attention(args, monkeypatch, capsys):
     runs = []
     monkeypatch.setattr(gpu, "run_all", runs.append)
-    for options in ([], [], ["--aux-streams", "1"], ["--level", "3"]):
+    for options in ([], [], ["--aux-streams", "1"], ["--level", "3"], ["--fp16-attention"]):
         monkeypatch.setattr(gpu.sys, "argv", ["gpu.py", "--out", str(args.out), *options])
         if options:
             with pytest.raises(SystemExit):

@@ -164,22 +164,25 @@ def test_detect_of_what_is_no_detector(run, mine, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("half_scores", [[], ["--fp16-attention"]], ids=["scores in fp32", "scores in fp16"])
 @pytest.mark.parametrize(
     "command", [["fp16"], ["build", "--fp16", "--fp32-module", "auto", "-o", "a.engine"]], ids=["fp16", "build"]
 )
-def test_samples_are_prepared_by_its_pipeline(run, mine, weights, monkeypatch, command):
+def test_samples_are_prepared_by_its_pipeline(run, mine, weights, monkeypatch, command, half_scores):
     seen = []
 
-    def report(self, samples):
-        seen.extend(samples)
+    def report(self, samples, *, fp16_attention):
+        seen.extend([fp16_attention, *samples])
         raise ArgumentError("seen")
 
     monkeypatch.setattr("trtnn.Network.fp16_report", report)
-    name, *options = command
+    name, *options = (*command, *half_scores)
     assert run(name, "mine.py:Net", "--weights", weights, "--samples", PICTURE, *options).err == "error: seen\n"
     image = trtnn.vision.read_image(PICTURE)
     expected, _ = trtnn.vision.preprocess([image], (32, 64), how=trtnn.vision.Preprocessing("corner"))
-    np.testing.assert_array_equal(seen[0], expected)
+    fp16_attention, sample = seen
+    assert fp16_attention is bool(half_scores)
+    np.testing.assert_array_equal(sample, expected)
 
 
 @pytest.mark.usefixtures("no_build")

@@ -362,6 +362,7 @@ def test_a_checkpoint_is_told_to_be_one(tmp_path, kind):
         ({"inputs": {"x": {"shape": "12", "dtype": "float32"}}}, "dimensions of which no profile tells"),
         ({"inputs": {"x": {"shape": ["h"], "dtype": "float32"}}}, "dimensions of which no profile tells"),
         ({"profiles": [{"h": {"min": 1, "opt": 1, "max": 1}}]}, "its profiles are not of the dimensions that its"),
+        ({"fp16_attention": 1}, "its fp16_attention is neither true nor false: 1"),
         ({"fp32_modules": 3}, "its fp32_modules are not a list of strings: 3"),
         ({"inner_outputs": [1]}, "its inner_outputs are not a list of strings: [1]"),
         ({"more": [[]] * 100_000}, "it has about 200,0"),

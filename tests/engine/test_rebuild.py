@@ -50,6 +50,7 @@ OPTIONS = {
     "plain": {},
     "fp16": {"fp16": True},
     "mixed": {"fp16": True, "fp32_modules": ["head"], "outputs": ["body.3"]},
+    "attention": {"fp16": True, "fp16_attention": True},
     "level": {"optimization_level": 1, "workspace_bytes": 1 << 26, "max_aux_streams": 0, "tf32": False},
     "profiles": {"inputs": {"x": BATCHES}},
     "targets": {"targets": ("sm86", "sm89")},

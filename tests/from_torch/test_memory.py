@@ -12,6 +12,7 @@ import trtnn
 from trtnn.errors import UnsupportedError
 from trtnn.from_torch.convert import Conversion
 from trtnn.from_torch.recording.steps import Value
+from trtnn.from_torch.recording.tape import Tape
 
 SIDE = 512  # a MiB of fp32
 MIB = 1 << 20
@@ -33,9 +34,20 @@ def forgets_views(x):
     return x.mean(-1)
 
 
-def held_bytes(conversion):
-    tensors = [value.tensor for value in conversion.transcript.tape.values.values()]
-    return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
+def leaves_cycles(x):
+    for _ in range(10):
+        cycle = [x * 2]
+        cycle.append(cycle)
+        x = x + cycle[0].sin()
+        del cycle
+        gc.collect()
+    return x.mean(-1)
+
+
+def held_bytes(tape):
+    with torch._C.DisableTorchFunction():
+        tensors = [value.tensor for value in tape.values.values()]
+        return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 class Of(nn.Module):
@@ -47,12 +59,22 @@ class Of(nn.Module):
         return self.function(x)
 
 
-@pytest.mark.parametrize("function", [forgets, forgets_views])
-def test_what_nobody_can_read_is_let_go(function):
-    x = torch.rand(SIDE, SIDE)
+@pytest.mark.parametrize("function", [forgets, forgets_views, leaves_cycles])
+def test_what_nobody_can_read_is_let_go(function, monkeypatch):
+    held, free = [], Tape.free_memory
+
+    def noted(tape):
+        free(tape)
+        held.append(held_bytes(tape))
+
+    monkeypatch.setattr(Tape, "free_memory", noted)
     with torch.no_grad():
-        conversion = Conversion(Of(function).eval(), (x,), {})
-    assert held_bytes(conversion) < 3 * MIB  # the input, and a weight; 60 are computed
+        conversion = Conversion(Of(function).eval(), (torch.rand(SIDE, SIDE),), {})
+    assert max(held) < 15 * MIB  # of the input, a weight, and up to 60 that are computed
+    # What measures coverage on Python 3.11 leaves frames in cycles, and in them what their variables held.
+    gc.collect()
+    conversion.transcript.tape.free_memory()
+    assert held[-1] < 3 * MIB  # the input, and the weight
     assert conversion.run(verify=True) is not None
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trtnn
-from tests.helpers import TORCH, layers, load_random, message_of, run, strongly_typed, trace
+from tests.helpers import TORCH, layers, load_random, message_of, numbers, run, strongly_typed, trace
 from trtnn import Dim, Input
 from trtnn import functional as F
 from trtnn.dtypes import float16
@@ -326,6 +326,16 @@ def test_scores_of_attention_in_half_may_pass_what_half_holds():
     x = np.full((1, 1, 2, 64), 60.0, np.float32)
     result = run(lambda x: F.scaled_dot_product_attention(x.half(), x.half() * 1000, x.half()).float(), x)
     np.testing.assert_array_equal(result, x)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.float32])
+@pytest.mark.parametrize("hold", [np.asarray, torch.from_numpy, lambda mask: trtnn.Buffer(5, 6, data=mask)])
+def test_a_mask_of_attention_is_what_its_type_says_whatever_holds_it(hold, dtype):
+    q, k, v = (torch.from_numpy(numbers(1, 2, length, 8, seed=seed)) for seed, length in enumerate((5, 6, 6)))
+    mask = (np.arange(30).reshape(5, 6) % 4 > 0).astype(dtype)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, torch.from_numpy(mask)).numpy()
+    result = run(lambda *xs: F.scaled_dot_product_attention(*xs, attn_mask=hold(mask)), *(x.numpy() for x in (q, k, v)))
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 PADDING = np.array([[False, False, True, True], [False] * 4])

@@ -319,6 +319,12 @@ def _bag(x: Any, offsets: Any) -> Any:
         (lambda x: F.celu(x, -1.0), ArgumentError, "an alpha above 0, not -1.0"),
         (lambda x: x.masked_fill(x > 0, x[0]), ShapeError, "masked_fill in the model's own forward takes one number"),
         (lambda x: x.int().masked_fill(x > 0, 2.0**40), DTypeError, "do not fit in int32"),
+        (lambda x: F.scaled_dot_product_attention(x[0], x, x), ShapeError, "takes (..., length, numbers), not (4,)"),
+        (
+            lambda x: F.scaled_dot_product_attention(x, x, x, enable_gqa=True),
+            ShapeError,
+            "in the model's own forward takes (..., heads, length, numbers) where they share heads, not (3, 4)",
+        ),
         (lambda x: x[0].tril(), ShapeError, "tril in the model's own forward takes (..., rows, columns), not (4,)"),
         (lambda x: F.arange(0, 5, 1.5, dtype="int64"), DTypeError, "arange from 0 to 5 by 1.5 as int64"),
         (lambda x: x.unflatten(0, ()), ShapeError, "at least one size"),

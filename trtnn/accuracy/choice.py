@@ -26,8 +26,9 @@ class MixedPrecision:
     """Which layers of a network compute in fp16, by the modules that stay in fp32.
 
     Args:
-        graph: traced in fp32.
+        graph: traced in fp32; with ``fp16_attention`` alike, see :class:`Precision`.
         retrace: writes the same network in another precision.
+        fp16_attention: whether attention keeps its scores in fp16 then.
 
     Attributes:
         owners: for each layer the path of the smallest module that holds it and can be kept in fp32.
@@ -39,8 +40,8 @@ class MixedPrecision:
         ArgumentError: ``forward`` makes other layers in fp16 than in fp32.
     """
 
-    def __init__(self, graph: Graph, retrace: Callable[[Precision], Graph]) -> None:
-        self._retrace = retrace
+    def __init__(self, graph: Graph, retrace: Callable[[Precision], Graph], fp16_attention: bool = False) -> None:
+        self._retrace, self._fp16_attention = retrace, fp16_attention
         modules = {"", *graph.paths.values()}
         self.owners = [_owner(path, modules) for path in graph.layer_paths]
         self._folded = graph.folded
@@ -70,7 +71,8 @@ class MixedPrecision:
         Raises:
             DTypeError: weights of another module do not fit in fp16.
         """
-        graph = self._retrace(Precision(float16, patterns(self.with_takers(kept))))
+        kept_in_fp32 = patterns(self.with_takers(kept))
+        graph = self._retrace(Precision(float16, kept_in_fp32, self._fp16_attention, is_alike=True))
         there = list(_computing(graph))
         for _, path in (Counter(self._folded) - Counter(graph.folded)).elements():  # forward takes its input to fp32
             for layer in [layer for layer in there if layer[1] == (path, "SCALE")][:1]:

@@ -21,15 +21,17 @@ def describe(graph: Graph, targets: Sequence[str], metadata: Mapping[str, Any], 
         metadata: the model's own.
         plan: the serialised engine.
     """
-    modules = {} if graph.placement is None else graph.placement.modules
+    placement = graph.placement
+    quantized = {} if placement is None else {path: placement.modules[path].name for path in placement.multiplying}
     return {
         **_class_keys(metadata),
         **metadata,
         **_image_keys(graph.inputs),  # the metadata may hold another image size: that of the training
         "precision": graph.precision.compute.name,
         "fp32_modules": list(graph.precision.fp32_modules),
+        **({"fp16_attention": True} if graph.precision.fp16_attention else {}),
         "inner_outputs": graph.inner_outputs,
-        **({"quantized": {path: dtype.name for path, dtype in modules.items()}} if modules else {}),
+        **({"quantized": quantized} if quantized else {}),
         **({"plugins": sorted({made.plugin for made in graph.plugins.values()})} if graph.plugins else {}),
         **({"profiles": [profile_to_json(profile) for profile in graph.profiles]} if graph.profiles else {}),
         **describe_plan(graph.backend, targets, graph.inputs, graph.outputs, graph.structure, plan),

@@ -38,7 +38,7 @@ _MOST_VALUES = 1_000_000
 _MOST_TIMING_BYTES = 1 << 30
 _MOST_SHOWN = 40  # lines of what differs
 _MOST_NAMES = 3  # of a list, and of what only one of two has
-_OF_DESCRIPTION = ("targets", "precision", "fp32_modules", "inner_outputs", "quantized", "profiles")
+_OF_DESCRIPTION = ("targets", "precision", "fp32_modules", "fp16_attention", "inner_outputs", "quantized", "profiles")
 _TYPES = {
     "trtnn": str,
     "driver": str,

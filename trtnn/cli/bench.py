@@ -13,6 +13,7 @@ from trtnn.cli.options import (
     AuxStreams,
     Batch,
     Half,
+    HalfAttention,
     Json,
     Level,
     ModelName,
@@ -48,6 +49,7 @@ def bench(
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
+    fp16_attention: HalfAttention = False,
     level: Level = None,
     aux_streams: AuxStreams = None,
     runs: Annotated[int, typer.Option(min=1, help="Calls in a round.")] = RUNS,
@@ -62,14 +64,14 @@ def bench(
     about: dict[str, Any] = {}
     if Path(what).suffix.lower() in SUFFIXES:
         options = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
-        options |= {"--fp16": fp16, "--level": level, "--aux-streams": aux_streams}
+        options |= {"--fp16": fp16, "--fp16-attention": fp16_attention, "--level": level, "--aux-streams": aux_streams}
         refuse(options, "this is settled when an engine is built; it goes with a checkpoint")
         engine = trtnn.Engine.load(what)
         engine.check_runnable()
     else:
         check_gpu()
         net = load_what(what, weights, model)
-        network = net.trace(resized_inputs(net, size, batch), fp16=fp16)
+        network = net.trace(resized_inputs(net, size, batch), fp16=fp16, fp16_attention=fp16_attention)
         start = time.perf_counter()
         engine = network.build(optimization_level=level, max_aux_streams=aux_streams)
         about = {"build_seconds": time.perf_counter() - start, "network_layers": len(network.layers())}
@@ -80,5 +82,6 @@ def bench(
     print_line(str(benchmark))
     print_line(", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in about.items()))
     if json:
-        description = {key: engine.description.get(key) for key in ("model", "precision", "fp32_modules", "inputs")}
+        keys = ("model", "precision", "fp32_modules", "fp16_attention", "inputs")
+        description = {key: engine.description.get(key) for key in keys}
         write_json(json, {**circumstances(), **description, **about, **benchmark.to_json()})

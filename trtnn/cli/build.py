@@ -14,6 +14,7 @@ from trtnn.cli.options import (
     Batch,
     Cache,
     Half,
+    HalfAttention,
     Level,
     ModelName,
     Names,
@@ -31,7 +32,7 @@ from trtnn.cli.samples import Samples
 from trtnn.cli.sources import source_path
 from trtnn.cli.tables import counted, megabytes, print_engine
 from trtnn.errors import ArgumentError
-from trtnn.files import check_writable
+from trtnn.files import check_writable, resolved
 
 
 @command(
@@ -64,6 +65,7 @@ def build(
             "With auto, just as many as --samples show need.",
         ),
     ] = None,
+    fp16_attention: HalfAttention = False,
     samples: Annotated[
         str | None, typer.Option(help="For --fp32-module auto: a picture, a folder of them, or a quoted glob.")
     ] = None,
@@ -110,7 +112,7 @@ def build(
     network = load_what(what, weights, model)
     source = weights or source_path(what)
     path = check_writable(output or source.with_suffix(".engine"))
-    if path.resolve() == source.resolve():
+    if resolved(path) == resolved(source):
         raise ArgumentError(f"the engine would take the place of {source}", "give another file with --output")
     is_new = lock is not None and _is_new(lock, path)
     if names is not None:
@@ -121,6 +123,7 @@ def build(
         inputs,
         fp16=fp16,
         fp32_modules="auto" if fp32_module == ["auto"] else fp32_module or (),
+        fp16_attention=fp16_attention,
         samples=read,
         tolerance=tolerance,
         targets=target or None,
@@ -144,7 +147,7 @@ def build(
 
 def _is_new(lock: Path, output: Path) -> bool:
     """Return whether a lock is to be written, which the engine must not replace, before the work begins."""
-    if output.resolve() in (lock.resolve(), Path(f"{lock}.timing").resolve()):
+    if resolved(output) in (resolved(lock), resolved(Path(f"{lock}.timing"))):
         raise ArgumentError(f"the engine would take the place of the lock {lock}", "give another file with --output")
     if lock.exists():
         return False

@@ -107,5 +107,6 @@ def trace_as(model: trtnn.Module, engine: trtnn.Engine) -> trtnn.Network:
         engine.inputs,
         fp16=d["precision"] == "float16",
         fp32_modules=d.get("fp32_modules", ()),
+        fp16_attention=d.get("fp16_attention", False),
         outputs=d.get("inner_outputs", ()),
     )

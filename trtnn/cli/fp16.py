@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from trtnn.accuracy.report import TOLERANCE
-from trtnn.cli.options import ModelName, Size, Tolerance, Weights, What, load_what, resized_inputs
+from trtnn.cli.options import HalfAttention, ModelName, Size, Tolerance, Weights, What, load_what, resized_inputs
 from trtnn.cli.program import command, print_line
 from trtnn.cli.samples import Samples
 
@@ -19,6 +19,7 @@ def fp16(
     weights: Weights = None,
     model: ModelName = None,
     size: Size = None,
+    fp16_attention: HalfAttention = False,
     tolerance: Tolerance = TOLERANCE,
     rows: Annotated[int, typer.Option(min=1, help="The most modules to list.")] = 20,
 ) -> None:
@@ -31,7 +32,7 @@ def fp16(
     network = load_what(what, weights, model)
     inputs = resized_inputs(network, size, batch=None)
     read = Samples(samples, inputs, network.metadata)
-    report = network.trace(inputs).fp16_report(read)
+    report = network.trace(inputs).fp16_report(read, fp16_attention=fp16_attention)
     print_line(report.table(rows))
     print_line(f"to stay in fp32: {', '.join(report.suggested_fp32_modules(tolerance)) or 'none'}")
     read.tell_unread()

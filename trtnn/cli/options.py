@@ -111,6 +111,10 @@ MaxPixels = Annotated[
     int, typer.Option(min=1, help="The most pixels that a picture may have; it is not decoded where it has more.")
 ]
 Half = Annotated[bool, typer.Option("--fp16", help="Compute in half precision.")]
+HalfAttention = Annotated[
+    bool,
+    typer.Option("--fp16-attention", help="Keep the scores of attention in fp16 too: faster, and less exact."),
+]
 Tolerance = Annotated[
     float, typer.Option(min=0, help="The largest error of any output: rms(difference from fp32) / rms(output).")
 ]

@@ -147,8 +147,7 @@ class Engine:
 
     def _repr_html_(self) -> str:
         d, shapes = self.description, self._shapes
-        keys = ("model", "precision", "fp32_modules", "backend", "tensorrt", "targets", "gpu", "description")
-        rows = [(key.replace("_", " "), cell(d[key])) for key in keys if d.get(key)]
+        rows = [(key.replace("_", " "), cell(d[key])) for key in engine_file.SHOWN if d.get(key)]
         if shapes is None:
             rows.append(("inputs and outputs", "not known until it is loaded"))
         else:
@@ -467,7 +466,7 @@ class Engine:
         return write_page(path, lambda: [self.facts(timing, network, reports, layer_info), *facts_of(against)], open)
 
     def quantized_as(self) -> dict[str, str]:
-        """Return what TensorRT made of each module that was quantised, by path: the type that its kernel reads.
+        """Return what TensorRT made of each quantised module that multiplies, by path: the type that its kernel reads.
 
         It is ``"int8"`` or ``"float8_e4m3fn"``, another type where TensorRT built it otherwise, and empty where the
         engine does not tell.

@@ -54,6 +54,8 @@ _TYPES = {
     "plan_digest": str,
 }
 WRITTEN = frozenset((*_TYPES, _OWN, _FORMAT, _DESCRIPTION_DIGEST))  # the keys that a file has of itself
+#: What of a description people look at, in the order of it.
+SHOWN = ("model", "precision", "fp32_modules", "fp16_attention", "backend", "tensorrt", "targets", "gpu", "description")
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")  # of TensorRT; it becomes part of a command that is shown
 
 
@@ -220,10 +222,7 @@ def _check(description: Mapping[str, Any]) -> None:
         raise ValueError(f"{description['tensorrt']!r} is no version of TensorRT")
     if not all(isinstance(target, str) for target in description["targets"]):
         raise TypeError("its targets are not all strings")
-    for key in ("plugins", "fp32_modules", "inner_outputs"):
-        texts = description.get(key, [])
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"its {key} are not a list of strings: {texts!r:.200}")
+    _check_options(description)
     _check_quantized(description.get("quantized", {}))
     _check_refittable(description.get("refittable"))
     _check_build(description.get("build", {}))
@@ -236,6 +235,15 @@ def _check(description: Mapping[str, Any]) -> None:
         if math.prod(bounds(length)[1] for length in spec.shape) > _MAX_ELEMENTS:
             raise ValueError(f"its {name} would have more than {_MAX_ELEMENTS:,} elements")
     unflatten(description["structure"], shapes.outputs)
+
+
+def _check_options(description: Mapping[str, Any]) -> None:
+    for key in ("plugins", "fp32_modules", "inner_outputs"):
+        texts = description.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"its {key} are not a list of strings: {texts!r:.200}")
+    if not isinstance(description.get("fp16_attention", False), bool):
+        raise TypeError(f"its fp16_attention is neither true nor false: {description['fp16_attention']!r:.200}")
 
 
 def _check_quantized(quantized: Any) -> None:

@@ -15,8 +15,8 @@ _MOST_CLASSES = 1 << 16
 _MOST_LITERAL = 1 << 17  # characters
 # What metadata may not hold, since a description says it itself.
 RESERVED = WRITTEN | {
-    *("gpu", "precision", "fp32_modules", "inner_outputs", "plugins", "quantized", "profiles", "tf32", "engine_cache"),
-    *("build", "hardware_compatible", "refittable", "lock"),
+    *("gpu", "precision", "fp32_modules", "fp16_attention", "tf32", "inner_outputs", "plugins", "quantized"),
+    *("profiles", "engine_cache", "build", "hardware_compatible", "refittable", "lock"),
 }
 
 

@@ -162,6 +162,7 @@ def _traced(engine: Engine, weights: Any) -> Iterator[Any]:
         inputs,
         fp16=d.get("precision") == "float16",
         fp32_modules=d.get("fp32_modules", ()),
+        fp16_attention=d.get("fp16_attention", False),
         outputs=d.get("inner_outputs", ()),
     )
 

@@ -29,6 +29,7 @@ _OF_NETWORK = (
     "profiles",
     "precision",
     "fp32_modules",
+    "fp16_attention",
     "inner_outputs",
     "quantized",
     "plugins",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trtnn.dtypes import as_dtype
+from trtnn.engine.file import SHOWN
 from trtnn.engine.inspector import (
     layer_ends,
     layer_names,
@@ -75,8 +76,7 @@ def engine_facts(
         rows = _joined(rows, network)
         if profile:
             rows = [dataclasses.replace(row, flops=None) for row in rows]
-    keys = ("model", "precision", "fp32_modules", "backend", "tensorrt", "targets", "gpu", "description")
-    about = {key.replace("_", " "): cell(description[key]) for key in keys if description.get(key)}
+    about = {key.replace("_", " "): cell(description[key]) for key in SHOWN if description.get(key)}
     about["plan"] = f"{plan_bytes / 1e6:.1f} MB"
     if timing is not None:
         about["time of all layers"] = f"{timing.milliseconds:.4f} ms, {_runs(timing.runs)}"

@@ -413,7 +413,7 @@ class Graph:
 
     def chose(self, what: str) -> None:
         """Note for the network's summary what an operation chose, in the module that is running."""
-        self.choices[what].append(self.scopes[-1].path or "(forward)")
+        self.choices[what].append(self.scopes[-1].path)
 
     def _quantized(self, name: str, args: Sequence[Any], later: dict[int, Any]) -> list[Any]:
         """Return the arguments of a layer with what it reads rounded as the placement says; a kernel goes into later.
@@ -471,6 +471,8 @@ class Graph:
         layer.name = layer.metadata = name = f"{path}/{what}" if count == 1 else f"{path}/{what}_{count}"
         raw = layer.get_output(0)
         raw.name = f"{name}:0"
+        if kind != "constant" and args[0].name in self._dynamic_shapes:  # what is rounded keeps its lengths
+            self._dynamic_shapes[raw.name] = self._dynamic_shapes[args[0].name]
         self._note(None)
         return raw
 

@@ -23,6 +23,7 @@ from trtnn.dtypes import int8
 from trtnn.errors import ArgumentError, where
 from trtnn.graph.definition import flat_array, loop_ranges, present_inputs, read_layers
 from trtnn.graph.graph import Graph
+from trtnn.graph.precision import HALF_SCORES
 from trtnn.graph.quantization import Declared, Placement, Rounding, check_backend, largest_of
 
 WITH_KERNEL = ("CONVOLUTION", "DECONVOLUTION")
@@ -145,14 +146,10 @@ def demands(graph: Graph, edges: Edges, declared: Mapping[str, Declared]) -> Pla
         BackendError: TensorRT has not the type.
     """
     check_backend(graph, declared.values())
-    for path in declared:
-        if graph.precision.keeps(path):
-            raise ArgumentError(
-                f"{where(path)} is quantised, and fp32_modules keeps it in fp32",
-                "leave it out of one of them: fp32_modules=..., or trtnn.quantize(..., skip=[...])",
-            )
+    _check_precision(graph, declared)
     placement, weighted = Placement(), weighted_layers(edges)
     placement.modules = {path: module.dtype for path, module in declared.items()}
+    placement.multiplying = [path for path, module in declared.items() if module.input or module.products]
     products: defaultdict[str, list[str]] = defaultdict(list)  # the names of the layers
     for index, edge in enumerate(edges.layers):
         if index not in edges.looped and edges.is_product(index):
@@ -176,6 +173,21 @@ def demands(graph: Graph, edges: Edges, declared: Mapping[str, Declared]) -> Pla
         if module.output is not None:
             _demand_output(graph, edges, path, Rounding(module.dtype, module.output), placement)
     return placement
+
+
+def _check_precision(graph: Graph, declared: Mapping[str, Declared]) -> None:
+    """Check that what was asked of a network in fp16 fits what is quantised."""
+    for path, module in declared.items():
+        if graph.precision.keeps(path):
+            raise ArgumentError(
+                f"{where(path)} is quantised, and fp32_modules keeps it in fp32",
+                "leave it out of one of them: fp32_modules=..., or trtnn.quantize(..., skip=[...])",
+            )
+        if module.products and path in graph.choices.get(HALF_SCORES, ()):
+            raise ArgumentError(
+                f"{where(path)} has scales for products of matrices, and fp16_attention multiplies what they read",
+                "leave it out of one of them: fp16_attention=False, or trtnn.quantize(..., skip=[...])",
+            )
 
 
 def _largest(module: Declared, weights: list[np.ndarray]) -> float:

@@ -14,6 +14,9 @@ from trtnn.errors import ArgumentError
 #: How far outputs in fp16 may be from fp32's, by root mean squares: rms(difference) / rms(output).
 TOLERANCE = 1e-2
 
+#: What a network's summary says of modules whose attention keeps its scores in fp16.
+HALF_SCORES = "scores of attention in fp16"
+
 
 def check_paths(value: Any, takes: str) -> None:
     """Raise where a value is no collection of texts.
@@ -37,10 +40,14 @@ class Precision:
     Args:
         compute: float32 or float16.
         fp32_modules: module paths, or patterns of them as in ``fnmatch``; each stays in fp32 with all that it holds.
+        fp16_attention: whether attention keeps its scores in fp16 where it computes in fp16.
+        is_alike: whether attention that is in fp32 then has the layers of that in fp16, to be compared with it.
     """
 
     compute: DType = float32
     fp32_modules: Sequence[str] = ()
+    fp16_attention: bool = False
+    is_alike: bool = False
     _matcher: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +55,8 @@ class Precision:
         object.__setattr__(self, "fp32_modules", tuple(self.fp32_modules))
         if self.fp32_modules and self.compute is float32:
             raise ArgumentError("fp32_modules says what stays in fp32 beside fp16", "pass fp16=True as well")
+        if self.fp16_attention and self.compute is float32 and not self.is_alike:
+            raise ArgumentError("fp16_attention is about what is in fp16", "pass fp16=True as well")
         # One expression for all: a trace asks for every module that it calls.
         object.__setattr__(self, "_matcher", re.compile("|".join(map(fnmatch.translate, self.fp32_modules))))
 

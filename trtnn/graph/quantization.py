@@ -87,6 +87,8 @@ class Placement:
         owners: for each of ``reads`` the path of the module that declares its scale.
         outputs: of the network's outputs, by name.
         modules: the type that each module is quantised to, by its path.
+        multiplying: the paths of those that multiply, of which TensorRT makes kernels; of others what they return is
+            rounded, and no more.
         largest: the largest |w| / (largest q · scale) of a module's weights, by its path; those beyond 1 are cut off.
     """
 
@@ -95,6 +97,7 @@ class Placement:
     owners: dict[tuple[str, int], str] = field(default_factory=dict)
     outputs: dict[str, Rounding] = field(default_factory=dict)
     modules: dict[str, DType] = field(default_factory=dict)
+    multiplying: list[str] = field(default_factory=list)
     largest: dict[str, float] = field(default_factory=dict)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from trtnn.dtypes import bool_
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.dtypes import bool_, finfo, float16, float32
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.graph.precision import HALF_SCORES
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
 from trtnn.ops._promotion import cast, wide
@@ -18,6 +20,7 @@ from trtnn.ops.creation import lower_triangle
 from trtnn.ops.matrix import matmul
 from trtnn.ops.shaping import transpose
 from trtnn.ops.tiling import repeat_interleave
+from trtnn.shapes.floats import SymFloat
 
 
 def attention_weights(
@@ -28,13 +31,20 @@ def attention_weights(
     The arguments are those of :func:`scaled_dot_product_attention`.
 
     Up to the weights all is carried in fp32, as torch's kernels do: fp16 keeps a score of 16 to 1/128, by which the
-    weight of a key is 0.8 % off, and a score ends at 65504. The products of fp16 numbers are exact in TF32, so this
-    product of matrices runs at half of the speed of fp16; the weights are fp16 again, and so is their product.
+    weight of a key is 0.8 % off, and a score ends at 65504. The weights are fp16 again, and so is their product.
+
+    With ``fp16_attention`` all is fp16, of which TensorRT makes one kernel (8.6.0); it has none of fp16 that gives or
+    keeps scores in fp32. Query and key are each scaled by the root before the product: of scores that are scaled
+    behind it TensorRT 8.6.0 was seen to make wrong numbers without a word, see docs/limits.md.
     """
     lengths, dtype = (query.shape[-2], key.shape[-2]), query.dtype
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    # Scaled behind the product: before it they would be numbers that TF32 rounds.
-    scores = mul(matmul(wide(query), transpose(wide(key), -2, -1)), factor)
+    if _scores_are_half(query, key, attn_mask, factor):
+        query.graph.chose(HALF_SCORES)
+        root, key = math.sqrt(abs(factor)), transpose(key, -2, -1)
+        scores = matmul(mul(query, math.copysign(root, factor)), mul(key, root))
+    else:  # scaled behind the product: before it they would be numbers that TF32 rounds
+        scores = mul(matmul(wide(query), transpose(wide(key), -2, -1)), factor)
     if is_causal:
         scores = _blind(lower_triangle(*lengths), scores)
     if attn_mask is not None:
@@ -43,17 +53,41 @@ def attention_weights(
     return cast(softmax(scores, -1), dtype)
 
 
+def _scores_are_half(query: Tensor, key: Tensor, mask: Operand | None, factor: Any) -> bool:
+    """Return whether the scores of attention are in fp16.
+
+    They are not where numbers are added to them: -65504, which stands for -infinity, less 16 is -infinity, and the
+    softmax of a row of such is NaN.
+    """
+    precision = query.graph.precision
+    types = (float16, float32) if precision.is_alike else (float16,)
+    return (
+        precision.fp16_attention
+        and query.dtype in types
+        and key.dtype in types
+        and (mask is None or _is_bool(query, mask))
+        and not isinstance(factor, (SymFloat, Tensor))  # whose sign is not known
+    )
+
+
 def _blind(sees: Tensor, scores: Tensor) -> Tensor:
-    """Return scores with -infinity where nothing is to be seen; where that takes layers, -1e38 serves as well."""
-    least = -math.inf if scores.graph.backend.capabilities.strongly_typed else -1e38
+    """Return scores with -infinity where nothing is to be seen; where that takes layers, a number serves as well."""
+    least = finfo(float16).min if scores.dtype is float16 else -1e38
+    if scores.graph.backend.capabilities.strongly_typed:
+        least = -math.inf
     return where(sees, scores, scores.graph.constant(least, scores.dtype))
+
+
+def _is_bool(query: Tensor, mask: Operand) -> bool:
+    if isinstance(mask, Tensor):
+        return mask.dtype is bool_
+    return query.graph.held(mask).dtype == np.bool_
 
 
 def _as_tensor(query: Tensor, mask: Operand) -> Tensor:
     if isinstance(mask, Tensor):
         return mask
-    is_bool = isinstance(mask, np.ndarray) and mask.dtype == np.bool_
-    return query.graph.constant(mask, bool_ if is_bool else query.dtype)
+    return query.graph.constant(mask, bool_ if _is_bool(query, mask) else query.dtype)
 
 
 def _may_be_blind(mask: Operand) -> bool:
@@ -77,6 +111,10 @@ def scaled_dot_product_attention(
 
     https://arxiv.org/abs/1706.03762
 
+    In a network in fp16 the scores, query @ keyᵀ · scale + mask, and their softmax are fp32, as in torch's kernels.
+    With ``compile(fp16=True, fp16_attention=True)`` they are fp16, but where numbers are added as a mask, or query and
+    key are not fp16; ``Network.summary()`` names the modules, and :meth:`trtnn.Module.trace` says what it costs.
+
     Args:
         query: (..., L, E).
         key, value: (..., S, E) and (..., S, Ev).
@@ -99,6 +137,10 @@ def scaled_dot_product_attention(
         raise UnsupportedError(f"attention with dropout {dropout_p}", "dropout is for training")
     if is_causal and attn_mask is not None:
         raise ArgumentError("attention takes is_causal or a mask, not both")
+    takes = "(..., heads, length, numbers) where they share heads" if enable_gqa else "(..., length, numbers)"
+    for tensor in (query, key, value):
+        if tensor.ndim < (3 if enable_gqa else 2):
+            raise ShapeError(f"attention in {query.graph.where} takes {takes}, not {tensor.shape}")
     if enable_gqa:
         heads = query.shape[-3]
         key, value = (repeat_interleave(t, heads // t.shape[-3], -3) for t in (key, value))

@@ -54,6 +54,7 @@ def network_facts(
         "model": str(metadata.get("model", "")),
         "precision": graph.precision.compute.name,
         "in fp32": ", ".join(graph.precision.fp32_modules),
+        "scores of attention": "fp16" if graph.precision.fp16_attention else "",
         "traced for": str(graph.backend),
     }
     paths = dict.fromkeys([*origins.classes, *graph.layer_paths])

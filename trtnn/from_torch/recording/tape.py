@@ -293,7 +293,7 @@ class Tape:
         """Let go of the memory of tensors that depend on the inputs and that nobody but the tape has any more.
 
         The tensors stay, and so do their ids and what tells their memory from another's. So do lists, without what they
-        held.
+        held. What lies in a cycle goes when this is called after the garbage collector has found it.
         """
         for number, listed in list(self._lists.items()):
             if is_of_these_alone(listed):
