@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
     parser.add_argument("--model", nargs="+", default=["yolov5s:1,8,32"], help="models with batches")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=["fp16", "implicit", "naive", "ours"])
-    parser.add_argument("--skip", nargs="*", help="modules that are not quantised (default: both ends)")
+    parser.add_argument("--skip", nargs="*", help="modules that are not quantised (default: as trtnn.quantize leaves)")
     parser.add_argument("--level", type=int, default=1, help="optimisation level")
     parser.add_argument("--aux-streams", type=int, default=1, help="0 to have the time of each layer as well")
     parser.add_argument("--verbose", action="store_true", help="keep what TensorRT says of fusions, in NAME.log")

@@ -7,6 +7,7 @@ pictures of the training; nothing is trained after that. Each row goes into OUT 
 examples:
   python benchmarks/quantization.py --out quantization.json
   python benchmarks/quantization.py --out quantization.json --pictures 100 --what detector
+  python benchmarks/quantization.py --out quantization.json --what detector --rows fp32 "int8, mse"
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from trtnn.models import from_state_dict
 from trtnn.quantization.sites import Sites
 
 sys.path.append(str(Path(__file__).parents[1]))
-CALIBRATION, BATCH, SIZE_PX = 64, 4, 320
-AS_INT8 = {"correct_bias": False, "adaptive_rounding": False, "skip": "as int8"}  # what int8 has by itself
+CALIBRATION, BATCH, SIZE_PX = 256, 4, 320
+FIRST_TOO = "last and first"  # of ``skip``: the last layers and the first convolution
+AS_INT8 = {"correct_bias": False, "adaptive_rounding": False, "skip": FIRST_TOO}
 ROWS: dict[str, dict[str, Any] | None] = {
     "fp32": None,
     "int8, mse": {"method": "mse"},
     "int8, max": {"method": "max"},
+    "int8, mse, first left": {"method": "mse", "skip": FIRST_TOO},
     "fp8": {"dtype": "fp8"},
     "fp8, mse": {"dtype": "fp8", "method": "mse"},
     "fp8, biases kept": {"dtype": "fp8", "correct_bias": False},
@@ -53,8 +56,8 @@ ROWS: dict[str, dict[str, Any] | None] = {
 
 
 def quantized(model: modules.Module, samples: list[np.ndarray], how: dict[str, Any]) -> None:
-    if how.get("skip") == "as int8":
-        how = {**how, "skip": Sites(model.trace().graph).ends()}
+    if how.get("skip") == FIRST_TOO:
+        how = {**how, "skip": Sites(model.trace().graph, int8=False).ends()}
     trtnn.quantize(model, samples, **how)
 
 
@@ -189,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the file of results")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="default: all")
     parser.add_argument("--pictures", type=int, default=500, help="of the detector's validation")
     parser.add_argument("--timed", type=int, default=20, help="pictures that the calibration is timed on")
     args = parser.parse_args()
@@ -196,6 +200,8 @@ def main() -> None:
     for what in args.what:
         for name, row in WHAT[what](args):
             key = f"{what}: {name}"
+            if name in ROWS and name not in args.rows:
+                continue
             if key not in results:
                 results[key] = row()
                 args.out.write_text(json.dumps(results, indent=1))

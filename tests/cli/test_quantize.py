@@ -18,7 +18,7 @@ def test_a_checkpoint_that_builds_in_int8(run, tmp_path):
     path, engine = tmp_path / "digits int8.safetensors", tmp_path / "a.engine"
     result = run("quantize", WEIGHTS, "--samples", PICTURE, "-o", path, *SIZE)
     assert (result.code, result.err) == (0, "")
-    assert result.out == f"{path}, {path.stat().st_size / 1e6:.1f} MB, 56 modules in int8\n"
+    assert result.out == f"{path}, {path.stat().st_size / 1e6:.1f} MB, 57 modules in int8\n"
     before, after = trtnn.load(WEIGHTS), trtnn.load(path)
     assert after.metadata == before.metadata
     for name, array in before.items():
@@ -110,7 +110,7 @@ def left_out(err, pictures):
 def test_pictures_that_cannot_be_read_are_left_out(run, tmp_path, pictures, glob):
     path, alone = tmp_path / "a.safetensors", tmp_path / "alone.safetensors"
     result = run("quantize", WEIGHTS, "--samples", f"{pictures}{glob}", "-o", path, *SIZE)
-    assert (result.code, result.out) == (1, f"{path}, {path.stat().st_size / 1e6:.1f} MB, 56 modules in int8\n")
+    assert (result.code, result.out) == (1, f"{path}, {path.stat().st_size / 1e6:.1f} MB, 57 modules in int8\n")
     left_out(result.err, pictures)
     for name in ("b.jpg", "d.png"):
         (pictures / name).unlink()

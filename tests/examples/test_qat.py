@@ -22,7 +22,11 @@ def test_two_steps(tmp_path):
     twin = train(2, 1, 0, path, batches=1)
     state = trtnn.load(path)
     assert identify(state) == {"name": "yolov5n", "classes": 10, "version": "6.0"}
-    assert sum(name.endswith("weight_scale") for name in state) == 56
+    scaled = {name.removesuffix(".weight_scale") for name in state if name.endswith(".weight_scale")}
+    convolutions = {name for name, module in twin.named_modules() if isinstance(module, torch.nn.Conv2d)}
+    assert convolutions - scaled == {f"model.24.m.{i}" for i in range(3)}  # the last layers stay as they are
+    assert scaled < convolutions
+    assert "model.0.bn.output_scale" in state, "the first is rounded before its activation"
     x = np.random.default_rng(0).random(SHAPE, np.float32)
     # Two convolutions in: further on, what lay beside a half and went the other way has made others go, too.
     with torch.no_grad():

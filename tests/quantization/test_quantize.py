@@ -99,14 +99,24 @@ def test_quantising_again_measures_again():
     assert not hasattr(model.head, "input_scale")
 
 
-def test_both_ends_stay_as_they_are_where_nothing_is_said():
+def test_last_layers_stay_as_they_are_where_nothing_is_said():
     model = trtnn.quantize(detector(), images(1, *SHAPE))
     assert not hasattr(model.head, "input_scale")
-    assert not hasattr(model.stem.conv, "input_scale"), "it reads 4 channels"
+    assert hasattr(model.stem.conv, "input_scale"), "it reads 4 channels, and is rounded before its activation"
+    assert hasattr(model.stem.bn, "output_scale")
     assert hasattr(model.join.conv, "input_scale")
     alone = filled(Sequential(Conv2d(4, 8, 1)))
     alone.inputs = {"input": SHAPE}
     assert hasattr(trtnn.quantize(alone, images(1, *SHAPE))[0], "input_scale"), "nothing else would be left"
+
+
+def test_fp8_leaves_narrow_convolutions_as_well():
+    model = trtnn.quantize(detector(), images(1, *SHAPE), "fp8")
+    assert not model.stem.conv._buffers
+    assert hasattr(model.first.conv, "input_scale")
+    everything = quantize(detector(), images(1, *SHAPE), "fp8").state_dict()
+    assert "stem.conv.input_scale" in everything
+    assert not any(name.endswith("output_scale") for name in everything)
 
 
 def chain(layers: int) -> Module:

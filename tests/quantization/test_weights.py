@@ -77,10 +77,11 @@ def test_weights_with_a_batchnorm_behind_are_rounded_as_they_are_folded():
 def test_corrected_biases_bring_the_mean_of_each_channel_back(dtype):
     samples = [x + 0.5 for x in images(6, *SHAPE)]
     model, alone = detector(), ["stem"]
+    skip = ["stem.bn"] if dtype == "int8" else []  # it rounds what is looked at
     true = np.stack([model.trace(outputs=["stem.bn"]).run(x)[1]["stem.bn"] for x in samples])
 
     def shift(**how) -> np.ndarray:
-        quantised = quantize(detector(), samples, dtype, "max", modules=alone, **how)
+        quantised = quantize(detector(), samples, dtype, "max", modules=alone, skip=skip, **how)
         values = np.stack([quantised.trace(outputs=["stem.bn"]).run(x)[1]["stem.bn"] for x in samples])
         return np.abs((values - true).mean((0, 1, 3, 4)))
 

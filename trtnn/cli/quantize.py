@@ -16,7 +16,7 @@ from trtnn.cli.samples import Samples
 from trtnn.cli.sources import source_path
 from trtnn.cli.tables import counted, megabytes
 from trtnn.errors import ArgumentError
-from trtnn.files import check_writable
+from trtnn.files import check_writable, resolved
 from trtnn.graph.quantization import TOLERANCE
 
 
@@ -66,7 +66,8 @@ def quantize(
         list[str] | None,
         typer.Option(
             help="A module not to quantise, or a pattern; may be repeated. none: quantise all.",
-            show_default="the last layer of each result, for fp8 the last four; convolutions over up to 4 channels",
+            show_default="the last layer of each result, for fp8 the last four; convolutions over up to 4 channels "
+            "where int8 has no fast kernel, for fp8 all",
         ),
     ] = None,
     tolerance: Annotated[
@@ -103,7 +104,7 @@ def quantize(
     network = load_what(what, weights, model)
     source = weights or source_path(what)
     path = check_writable(output or source.with_name(f"{source.stem}-{dtype.value}.safetensors"))
-    if path.resolve() == source.resolve():
+    if resolved(path) == resolved(source):
         raise ArgumentError(f"the checkpoint would take the place of {source}", "give another file with --output")
     inputs = resized_inputs(network, size, batch=None)
     read = Samples(samples, inputs, network.metadata)

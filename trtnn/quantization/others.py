@@ -18,7 +18,7 @@ from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
 from trtnn.modules.state import as_array
 from trtnn.quantization.quantizing import DTYPES, buffer, forget, least_range, restore, weight_ranges
-from trtnn.quantization.sites import Site, Sites
+from trtnn.quantization.sites import Site, Sites, is_relu
 
 M = TypeVar("M", bound=Module)
 
@@ -312,13 +312,7 @@ def returned_by(edges: Edges, name: str, returned: Mapping[str, str]) -> str | N
 def keeps_rounded(edges: Edges, index: int) -> bool:
     """Whether a layer of one input gives the numbers that it was given, or 0."""
     edge = edges.layers[index]
-    return _is_relu(edge.kind, edge.layer) or (edges.passes_on(index) and len(edges.data_reads(index)) == 1)
-
-
-def _is_relu(kind: str, layer: Any) -> bool:
-    if kind == "ACTIVATION":
-        return layer.type.name == "RELU"
-    return False
+    return is_relu(edge.kind, edge.layer) or (edges.passes_on(index) and len(edges.data_reads(index)) == 1)
 
 
 def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | None, largest: float) -> None:

@@ -61,9 +61,10 @@ def quantize(
     Convolutions and their transposes, linear layers and products of matrices then compute in int8 or fp8, wherever the
     model is traced. What they read, and their weights, are rounded to q = round(x / scale). The scales are buffers of
     the modules: ``input_scale`` (one number), ``weight_scale`` (one for each output channel, of the weights with the
-    BatchNorm behind folded in), ``product_scale`` of products, ``output_scale`` of what else a sum needs in int8, and
-    ``quant_max``, 127 or 448, the largest q. They are in the state dict, and a model that loads one with scales is
-    quantised as well. Tensors that are joined, as by a concatenation, share a scale, so that no kernel stands between.
+    BatchNorm behind folded in), ``product_scale`` of products, ``output_scale`` of what else a sum needs in int8 and of
+    what a first convolution gives to SiLU or the like, and ``quant_max``, 127 or 448, the largest q. They are in the
+    state dict, and a model that loads one with scales is quantised as well. Tensors that are joined, as by a
+    concatenation, share a scale, so that no kernel stands between.
 
     The samples are run one after another, and but for the first 32, where they are looked at again, none is kept. All
     scales that the model has already are measured anew.
@@ -81,12 +82,13 @@ def quantize(
             can be where None. ``"auto"``: all but those that it takes to be within ``tolerance``, see
             :meth:`trtnn.Network.precision_report`. ``"fastest"``: of these all that are faster so than in fp16 on the
             GPU here, for which engines are built and timed; the result is not slower than fp16.
-        skip: paths or patterns likewise, what not to quantise. Where None, and ``modules`` are not named, the two ends:
-            the last layers, which no other quantised one comes behind, such as a detector's convolutions to boxes and
-            scores, since what they lose goes straight into the result; of fp8, whose numbers have 4 significant bits,
-            the three before these as well, unless that is more than half of all; and convolutions over up to 4
-            channels, which read images, since TensorRT 8.6 is slower at them in int8 than in fp16. ``()`` quantises
-            them as well.
+        skip: paths or patterns likewise, what not to quantise. Where None, and ``modules`` are not named, the last
+            layers, which no other quantised one comes behind, such as a detector's convolutions to boxes and scores,
+            since what they lose goes straight into the result; of fp8, whose numbers have 4 significant bits, the three
+            before these as well, unless that is more than half of all; and convolutions over up to 4 channels, of int8
+            those alone that TensorRT 8.6 is slower at than in fp16: it has fast kernels for first convolutions, which
+            read images, where no activation or ReLU comes behind, or another that they are rounded before. ``()``
+            quantises all of these as well.
         tolerance: for ``"auto"`` and ``"fastest"``: the largest rms(difference) / rms(output) of any output.
         correct_bias: take from the biases what rounding adds to the mean of each output channel. Where None, for fp8
             and not for int8. The biases of the model are changed.
@@ -118,10 +120,9 @@ def quantize(
     first = _First(samples, _LOOKED_AT_AGAIN if automatic or correct_bias or adaptive_rounding else 0)
     try:
         network = model.trace()
-        ends = Sites(network.graph).ends(_LAST[dtype]) if skip is None and paths is None else ()
+        ends = Sites(network.graph, int8=not is_fp8).ends(_LAST[dtype]) if skip is None and paths is None else ()
         skip = glob_paths(ends) if skip is None else skip
-        sums = not is_fp8  # an fp8 network adds in fp16: see trtnn.graph.placement
-        sites = Sites(network.graph, paths, skip, sums)
+        sites = Sites(network.graph, paths, skip, not is_fp8)
         calibration = Calibration(network, sites, with_histograms=method != "max")
         cache = None if calibration_cache is None else Path(calibration_cache)
         calibration.run(first, first.total, cache, on_gpu)
@@ -129,7 +130,7 @@ def quantize(
         def declare(skipped: Sequence[str]) -> list[str]:
             forget(model)
             try:
-                chosen = Sites(network.graph, paths, [*skip, *skipped], sums)
+                chosen = Sites(network.graph, paths, [*skip, *skipped], not is_fp8)
             except ArgumentError:  # nothing is left
                 return []
             ranges = _ranges(chosen, calibration, method, DTYPES[dtype])
@@ -229,7 +230,7 @@ def _ranges(sites: Sites, calibration: Calibration, method: str, dtype: DType) -
                 f'no scale comes of that: give other samples, or skip=["{path}"]',
             )
         ranges |= dict.fromkeys(names, METHODS[method](seen, dtype))
-    return ranges
+    return ranges | {name: ranges[other] for name, other in sites.follows.items()}
 
 
 def forget(model: Module) -> list[tuple[Module, str, Buffer]]:

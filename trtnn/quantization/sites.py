@@ -11,7 +11,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, nearest
 from trtnn.graph.graph import Graph
-from trtnn.graph.placement import Edges, weighted_layers
+from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, weighted_layers
 
 _NARROW = 4  # channels, as images have them
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE", "SCALE")
@@ -43,22 +43,24 @@ class Sites:
         graph: traced in fp32 and without quantisation.
         paths: of the modules, or patterns of them, to quantise with all that they hold; all where None.
         skip: likewise, what not to quantise.
-        sums: whether what a sum alone reads is rounded, so that the sum is computed of two rounded sides.
+        int8: whether it is for int8, whose kernels want more to be rounded than what is multiplied: what a sum alone
+            reads, so that it is computed of two rounded sides, and what first convolutions give to an activation.
 
     Attributes:
         by_path: the sites by the path of their module, in the network's order.
         outputs: of modules whose output is rounded, the path by the name of the tensor.
+        follows: of tensors that take the scale of another, not of what was seen of themselves, that one's name.
 
     Raises:
         ArgumentError: a pattern names no module that can be quantised, or nothing is left.
     """
 
     def __init__(
-        self, graph: Graph, paths: Sequence[str] | None = None, skip: Sequence[str] = (), sums: bool = True
+        self, graph: Graph, paths: Sequence[str] | None = None, skip: Sequence[str] = (), int8: bool = True
     ) -> None:
         self._edges = Edges(graph)
         self._graph = graph
-        self._sums = sums
+        self._int8 = int8
         possible = dict(self._read())
         self._choose(possible)
         behind = [path for path in self.outputs.values() if path not in possible]
@@ -69,22 +71,26 @@ class Sites:
             raise ArgumentError("nothing is left to quantise", *_that_can(possible))
         self.outputs = {name: path for name, path in self.outputs.items() if path not in skipped}
         self._root = self._join()
+        self.follows = dict(self._before_clips())
 
     def ends(self, last: int = 1) -> tuple[str, ...]:
-        """Return the paths of the modules that are better left as they are: the last layers, and narrow first ones.
+        """Return the paths of the modules that are better left as they are: the last layers, and some narrow ones.
 
-        What the last lose goes straight into the result. Of convolutions over up to 4 channels, which read images,
-        TensorRT 8.6 was seen to make int8 kernels four times as slow as those that it has for them in fp16.
+        What the last lose goes straight into the result. Of convolutions over up to 4 channels, such as read images,
+        TensorRT 8.6 has fast int8 kernels for first layers alone, and those are of no activation or of ReLU: left are
+        all others, but for those that are rounded before their activation. For fp8 all narrow ones are left.
 
         Args:
             last: how many layers count as last, on the shortest way from each to a result; fewer, but one, where these
                 would be more than half of all.
         """
-        narrow = [
+        fast = [edge.name for edge in self._first_convolutions() if self._fuses(edge) or self._rounds(edge)]
+        fast = fast if self._int8 else []
+        narrow = {
             edge.path
             for edge in self._edges.layers
-            if edge.path in self.by_path and _input_channels(edge.kind, edge.layer) <= _NARROW
-        ]
+            if edge.path in self.by_path and _is_narrow(edge) and edge.name not in fast
+        }
         behind = self._sites_behind()
         for most in range(last, 0, -1):
             ends = {*narrow, *(path for path in self.by_path if behind[path] < most)}
@@ -112,7 +118,7 @@ class Sites:
         self.by_path = sites
         self._demanded = {name for site in sites.values() for name in tensors_of(site)}
         self._flowing = self._flow()
-        self.outputs = dict(self._second_sides()) if self._sums else {}
+        self.outputs = {**dict(self._second_sides()), **dict(self._before_activations())} if self._int8 else {}
 
     def group(self, name: str) -> str:
         """Return the name that stands for all tensors which share a scale with this one."""
@@ -180,12 +186,7 @@ class Sites:
 
     def _second_sides(self) -> Iterator[tuple[str, str]]:
         """Yield the tensors that a sum alone reads, beside one in int8, each with its module."""
-        edges = self._edges
-        makers: dict[str, str] = {}
-        for path, returned in self._graph.module_outputs.items():
-            name = getattr(returned, "name", None)
-            if name is not None:
-                makers.setdefault(name, path)  # the innermost is done first
+        edges, makers = self._edges, self._makers()
         for index, edge in enumerate(edges.layers):
             if not edges.is_sum(index) or not self._reaches(edge.gives[0]):
                 continue
@@ -197,6 +198,69 @@ class Sites:
                     yield other, makers[other]
             elif not any(there) and all(map(edges.is_of_kernel, reads)) and reads[1] in makers:
                 yield reads[1], makers[reads[1]]
+
+    def _before_activations(self) -> Iterator[tuple[str, str]]:
+        """Yield what first convolutions give to an activation that no kernel takes in, each with its module."""
+        makers = self._makers()
+        for edge in self._first_convolutions():
+            if edge.path in self.by_path and self._rounds(edge):
+                yield edge.gives[0], makers[edge.gives[0]]
+
+    def _before_clips(self) -> Iterator[tuple[str, str]]:
+        """Yield what is rounded before a clip such as ReLU6, with what is rounded behind it.
+
+        By one scale the second rounding changes nothing but what the clip does, so that the first costs nothing.
+        """
+        for name in self.outputs:
+            readers = [self._edges.layers[reader] for reader, _ in self._edges.readers[name]]
+            if len(readers) == 1 and _is_clip(readers[0].kind, readers[0].layer):
+                group = self.group(readers[0].gives[0])
+                behind = next((other for other in sorted(self._demanded) if self.group(other) == group), None)
+                if behind is not None:
+                    yield name, behind
+
+    def _first_convolutions(self) -> Iterator[LayerEdges]:
+        """Yield the convolutions over up to 4 channels that read images: no layer with weights comes before them."""
+        behind: set[str] = set()
+        for edge in self._edges.layers:
+            is_behind = not behind.isdisjoint(edge.reads)
+            if is_behind or edge.kind in (*WITH_KERNEL, "MATRIX_MULTIPLY"):
+                behind.update(edge.gives)
+            if not is_behind and _is_narrow(edge) and _has_planes(edge.kind, edge.layer):
+                yield edge
+
+    def _fuses(self, edge: LayerEdges) -> bool:
+        """Whether nothing pointwise reads what a convolution gives but ReLU, which goes into any kernel."""
+        readers = [self._edges.layers[reader] for reader, _ in self._edges.readers[edge.gives[0]]]
+        return all(is_relu(reader.kind, reader.layer) for reader in readers if reader.kind in _POINTWISE)
+
+    def _rounds(self, edge: LayerEdges) -> bool:
+        """Whether a first convolution is rounded before its activation.
+
+        TensorRT 8.6 makes one node of convolution, activation and Quantize, and has no kernel for first layers that
+        takes SiLU in. Rounded between them, either has a kernel. That is so where an activation but ReLU, alone or
+        times what it reads as SiLU is, is all that reads what a module returns.
+        """
+        name = edge.gives[0]
+        readers = [self._edges.layers[reader] for reader, _ in self._edges.readers[name]]
+        activations = [reader for reader in readers if reader.kind == "ACTIVATION"]
+        given = {reader.gives[0] for reader in activations}
+        return (
+            bool(activations)
+            and not any(is_relu(reader.kind, reader.layer) for reader in activations)
+            and all(reader in activations or _multiplies(reader, given) for reader in readers)
+            and name not in self._edges.outputs
+            and name in self._makers()
+        )
+
+    def _makers(self) -> dict[str, str]:
+        """Return by the names of tensors the innermost module that returns each."""
+        makers: dict[str, str] = {}
+        for path, returned in self._graph.module_outputs.items():
+            name = getattr(returned, "name", None)
+            if name is not None:
+                makers.setdefault(name, path)  # the innermost is done first
+        return makers
 
     def _reaches(self, name: str) -> bool:
         """Whether a tensor comes to a quantised layer with nothing but pointwise layers between."""
@@ -231,11 +295,38 @@ class Sites:
         return root
 
 
-def _input_channels(kind: str, layer: Any) -> int:
-    """Return how many channels a convolution reads, and more than any does of other layers."""
+def _is_narrow(edge: LayerEdges) -> bool:
+    return edge.kind == "CONVOLUTION" and edge.layer.get_input(0).shape[1] <= _NARROW
+
+
+def _has_planes(kind: str, layer: Any) -> bool:
+    """Whether a layer is a convolution over all channels of two dimensions."""
     if kind == "CONVOLUTION":
-        return layer.get_input(0).shape[1]
-    return _NARROW + 1
+        return layer.num_groups == 1 and len(layer.kernel_size_nd) == 2
+    return False
+
+
+def is_relu(kind: str, layer: Any) -> bool:
+    if kind == "ACTIVATION":
+        return layer.type.name == "RELU"
+    return False
+
+
+def _is_clip(kind: str, layer: Any) -> bool:
+    if kind == "ACTIVATION":
+        return layer.type.name == "CLIP"
+    return False
+
+
+def _is_product(kind: str, layer: Any) -> bool:
+    if kind == "ELEMENTWISE":
+        return layer.op.name == "PROD"
+    return False
+
+
+def _multiplies(edge: LayerEdges, names: Collection[str]) -> bool:
+    """Whether a layer multiplies one of these tensors by another."""
+    return _is_product(edge.kind, edge.layer) and any(name in names for name in edge.reads)
 
 
 def tensors_of(site: Site) -> list[str]:
