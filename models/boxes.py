@@ -1,7 +1,7 @@
 """From a head's maps to boxes in pixels: the cells of a map, and the arithmetic of anchors.
 
 All levels are joined before, so that they are one run of arithmetic, in fp32 also where the rest is fp16: beyond 512
-pixels the coordinates of fp16 are half a pixel apart.
+pixels the coordinates of fp16 are half a pixel apart, and σ in fp16 puts a large box half a pixel off.
 """
 
 from __future__ import annotations
@@ -68,13 +68,14 @@ class AnchorHead(Module):
 
     def boxes(self, maps: Sequence[Tensor]) -> Tensor:
         """Turn maps (batch, anchors · outputs, rows, columns) into (batch, boxes, outputs)."""
-        y = F.cat([self.rows(x.sigmoid()) for x in maps], 1)
+        y = F.cat([self.rows(x) for x in maps], 1)
         levels = [self._coefficients(level, cells_of(*x.shape[2:])) for level, x in enumerate(maps)]
         square, linear, offset = (join(parts, 0) for parts in zip(*levels, strict=True))
         zero = square * 0
         square, linear, offset = (join(pair, -1) for pair in ([zero, square], [linear, zero], [offset, zero]))
-        box = y[..., :4].float()
-        return F.cat([(box * square + linear) * box + offset, y[..., 4:].float()], -1)
+        # Each its own sigmoid: TensorRT 8.6 writes them where they are joined, and copies parts of one for both.
+        box, scores = (part.float().sigmoid() for part in (y[..., :4], y[..., 4:]))
+        return F.cat([(box * square + linear) * box + offset, scores], -1)
 
     def rows(self, x: Tensor) -> Tensor:
         """Turn a map into a row for each box: anchor by anchor, and cell by cell."""

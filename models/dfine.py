@@ -22,7 +22,6 @@ from trtnn.models.query_detector import (
     EncoderLayer,
     Fusion,
     Make,
-    Maps,
     Network,
     Perceptron,
     QueryDetector,
@@ -226,7 +225,7 @@ class DecoderLayer(Module):
         self.encoder_attn, self.gateway = Sampling(c, points, "num_points_scale"), Gate(c)
         self.mlp, self.final_layer_norm = Perceptron(c, inner, c), LayerNorm(c)
 
-    def forward(self, x: Tensor, positions: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         x = self.self_attn_layer_norm(x + self.self_attn(x, positions))
         x = self.gateway(x, self.encoder_attn(x + positions, maps, boxes))
         return self.final_layer_norm((x + self.mlp(x)).clamp(-65504.0, 65504.0))
@@ -262,7 +261,7 @@ class Decoder(Module):
         self.class_embed = ModuleList(Linear(c, classes) for _ in range(n))  # all but the last for training
         self.lqe_layers = ModuleList(Quality() for _ in range(n))  # likewise
 
-    def forward(self, x: Tensor, maps: Maps, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         up, scale = (abs(float(x.graph.held(p)[0])) for p in (self.up, self.reg_scale))
         distances = distances_of(up, scale)
         x = self._layer(0, x, maps, boxes.sigmoid())
@@ -276,7 +275,7 @@ class Decoder(Module):
         logits = self.class_embed[-1](x) + self.lqe_layers[-1](shares)
         return logits, _moved(first, F.linear(shares.float(), distances), scale)
 
-    def _layer(self, i: int, x: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
+    def _layer(self, i: int, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         return self.layers[i](x, self.query_pos_head(boxes.to(x.dtype)).clamp(-10.0, 10.0), maps, boxes)
 
 

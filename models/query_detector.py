@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -177,24 +177,6 @@ def positions_of(rows: Length, columns: Length, channels: int) -> Numbers:
 # -- decoder ----------------------------------------------------------------------------------------------------------
 
 
-class Maps(NamedTuple):
-    """What a decoder looks at.
-
-    Attributes:
-        levels: of each level, (batch, channels, rows, columns).
-        places: the same one after another, (batch, places, channels).
-    """
-
-    levels: Sequence[Tensor]
-    places: Tensor
-
-    def apart(self, places: Tensor) -> list[Tensor]:
-        """Return what was made of the places, (batch, places, channels), as maps again."""
-        sizes = [level.shape[2:] for level in self.levels]
-        parts = places.transpose(1, 2).split([rows * columns for rows, columns in sizes], 2)
-        return [part.unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
-
-
 class Sampling(Module):
     """Each query's mean of what lies at some points of each map, for each head; points and weights are the query's.
 
@@ -214,16 +196,12 @@ class Sampling(Module):
         if scale is not None:
             self.register_buffer(scale, Buffer(sum(points)))
 
-    def values(self, maps: Maps) -> Sequence[Tensor]:
-        """Return what is sampled, of each level."""
-        return maps.levels
-
-    def forward(self, x: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         """Return the means, (batch, queries, channels).
 
         Args:
             x: queries, (batch, queries, c).
-            maps: what is looked at.
+            maps: what is sampled, of each level, (batch, channels, rows, columns).
             boxes: of the queries, (batch, queries, 4), in parts of the image.
         """
         batch, queries = x.shape[:2]
@@ -234,7 +212,7 @@ class Sampling(Module):
         weights = self.attention_weights(x).unflatten(2, (HEADS, -1)).softmax(-1)
         weights = weights.transpose(1, 2).reshape(batch * HEADS, 1, queries, -1)
         samples: list[Tensor] = []
-        for y, end, n in zip(self.values(maps), itertools.accumulate(self.points), self.points, strict=True):
+        for y, end, n in zip(maps, itertools.accumulate(self.points), self.points, strict=True):
             heads = y.unflatten(1, (HEADS, -1)).flatten(0, 1)
             samples.append(F.grid_sample(heads, grid[:, :, end - n : end], align_corners=False))
         mean = (F.cat(samples, 3) * weights).sum(3)
@@ -335,10 +313,11 @@ class Network(Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = [project(x) for project, x in zip(self.encoder_input_proj, self.backbone(images), strict=True)]
         maps = [project(x) for project, x in zip(self.decoder_input_proj, self.encoder(maps), strict=True)]
-        return self.decoder(*self._queries(maps))
+        x, boxes = self._queries(maps)
+        return self.decoder(x, maps, boxes)
 
-    def _queries(self, levels: Sequence[Tensor]) -> tuple[Tensor, Maps, Tensor]:
-        """Return the places whose best class has the highest scores, the maps, and these places' boxes."""
+    def _queries(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the places whose best class has the highest scores, and these places' boxes."""
         anchors, counts = anchors_of([x.shape[2:] for x in levels])
         places = F.cat([x.flatten(2) for x in levels], 2).transpose(1, 2)
         if not self.queries <= places.shape[1]:
@@ -350,7 +329,10 @@ class Network(Module):
         best = self.enc_score_head(features).amax(-1).topk(self.queries)[1]
         x = features.gather(1, best.unsqueeze(-1).expand(-1, -1, self.width))
         begin = F.embedding(best, F.tensor(anchors, dtype="float32"))
-        return x, Maps(levels, places), self.enc_bbox_head(x).float() + begin
+        boxes = self.enc_bbox_head(x).float() + begin
+        # What is beyond _FAR means the same. TensorRT 8.6 has a kernel of its own for this, and so tunes what comes
+        # before it and the decoder one by one: of both together it makes slower kernels.
+        return x, F.hardtanh(boxes, -_FAR, _FAR)
 
 
 def projection(c_in: int, c_out: int) -> Sequential:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from trtnn import functional as F
 from trtnn.graph.tensor import Tensor
 from trtnn.models import rtdetr_names
 from trtnn.models.query_detector import (
@@ -21,7 +24,6 @@ from trtnn.models.query_detector import (
     EncoderLayer,
     Fusion,
     Make,
-    Maps,
     Network,
     Perceptron,
     QueryDetector,
@@ -163,17 +165,13 @@ class Backbone(Module):
 
 
 class DeformableAttention(Sampling):
-    """:class:`Sampling` of projected maps, with another projection behind it."""
+    """:class:`Sampling` of maps that went through ``value_proj``, with another projection behind it."""
 
     def __init__(self, version: int) -> None:
         super().__init__(WIDTH, [POINTS] * len(STRIDES), "n_points_scale" if version == 2 else None)
         self.value_proj, self.output_proj = Linear(WIDTH, WIDTH), Linear(WIDTH, WIDTH)
 
-    def values(self, maps: Maps) -> Sequence[Tensor]:
-        # Not by a convolution of each map: TensorRT 8.6 copies each of these results to where it samples it.
-        return maps.apart(self.value_proj(maps.places))
-
-    def forward(self, x: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         return self.output_proj(super().forward(x, maps, boxes))
 
 
@@ -198,7 +196,7 @@ class DecoderLayer(Module):
         self.encoder_attn, self.encoder_attn_layer_norm = DeformableAttention(version), LayerNorm(WIDTH)
         self.mlp, self.final_layer_norm = FeedForward(WIDTH, 4 * WIDTH, ReLU), LayerNorm(WIDTH)
 
-    def forward(self, x: Tensor, positions: Tensor, maps: Maps, boxes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         x = self.self_attn_layer_norm(x + self.self_attn(x, positions))
         x = self.encoder_attn_layer_norm(x + self.encoder_attn(x + positions, maps, boxes))
         return self.final_layer_norm(x + self.mlp(x))
@@ -218,12 +216,25 @@ class Decoder(Module):
         self.bbox_embed = ModuleList(Perceptron(WIDTH, WIDTH, WIDTH, 4) for _ in range(layers))
         self.class_embed = ModuleList(Linear(WIDTH, classes) for _ in range(layers))  # all but the last for training
 
-    def forward(self, x: Tensor, maps: Maps, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        for layer, refine in zip(self.layers, self.bbox_embed, strict=True):
+    def forward(self, x: Tensor, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        for layer, refine, values in zip(self.layers, self.bbox_embed, self._values(maps), strict=True):
             placed = boxes.sigmoid()
-            x = layer(x, self.query_pos_head(placed.to(x.dtype)), maps, placed)
+            x = layer(x, self.query_pos_head(placed.to(x.dtype)), values, placed)
             boxes = boxes.clamp(-MOST, MOST) + refine(x).float()
         return self.class_embed[-1](x), boxes.sigmoid()
+
+    def _values(self, maps: Sequence[Tensor]) -> Sequence[Sequence[Tensor]]:
+        """Return what each layer samples: its ``value_proj`` of each map, by one convolution of a map for all layers.
+
+        TensorRT 8.6 takes products of the joined places longer, as it brings their results into maps again.
+        """
+        projections = [layer.encoder_attn.value_proj for layer in self.layers]
+        weight, bias = (
+            np.concatenate([maps[0].graph.held(getattr(projection, name)) for projection in projections])
+            for name in ("weight", "bias")
+        )
+        of_maps = [F.conv2d(x, weight[:, :, None, None], bias).chunk(len(projections), 1) for x in maps]
+        return list(zip(*of_maps, strict=True))
 
 
 # -- family -----------------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ class Head(AnchorHead):
         y = F.cat([self.rows(x) for x in maps], 1)
         levels = [self._constants(level, cells_of(*x.shape[2:])) for level, x in enumerate(maps)]
         strides, corners, anchors = (join(parts, 0) for parts in zip(*levels, strict=True))
-        scores = y.sigmoid().float()
+        scores = y.float().sigmoid()
         centre, size = scores[..., :2] * strides + corners, y[..., 2:4].float().exp() * anchors
         return F.cat([centre, size, scores[..., 4:]], -1)
 
