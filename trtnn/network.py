@@ -329,8 +329,7 @@ class Network:
             fp16_attention: as of :meth:`trtnn.Module.trace`.
 
         Raises:
-            ArgumentError: there are no samples, the network was traced in fp16, or ``forward`` writes another network
-                in fp16.
+            ArgumentError: there are no samples, or the network was traced in fp16.
             ShapeError, DTypeError: a sample does not fit; with its number.
         """
         from trtnn.accuracy.choice import MixedPrecision

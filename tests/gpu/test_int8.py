@@ -141,3 +141,25 @@ def test_a_first_convolution_that_is_skipped_stays_in_fp16_in_front_of_a_quantiz
     expected = network.run(x)
     np.testing.assert_allclose(result, expected, rtol=2e-2, atol=2e-2 * np.abs(expected).max())
     assert [gives for _, gives in kernels] == ["float16"], kernels
+
+
+class Forked(Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.other = Conv2d(64, 64, 3, 1, 1), Conv2d(64, 64, 3, 1, 1), Conv2d(64, 64, 1)
+
+    def forward(self, x):
+        y = F.silu(self.first(x))
+        return self.second(y), self.other(y)
+
+
+def test_an_activation_that_is_read_in_fp16_too_is_one_kernel_with_its_rounding():
+    shape = (2, 64, 80, 80)
+    model, (x,) = filled(Forked()), images(1, *shape)
+    model.inputs = {"x": shape}
+    network = quantize(model, [x], skip=["other"]).trace(fp16=True)
+    with network.build(**OPTIONS) as engine:
+        names, results = [layer.name for layer in engine.layers()], engine(x)
+    assert not [name for name in names if name == "second/quantize"], names
+    for result, expected in zip(results, network.run(x), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=2e-2, atol=2e-2 * np.abs(expected).max())

@@ -546,7 +546,7 @@ def test_a_trial_is_what_the_traced_network_does(kept):
     report = exact.fp16_report([x])
     assert [row.path for row in report.layers if row.kind == "CONVOLUTION"] == ["conv", "last"]
     precision = report._precision
-    trial = report._comparison.trial(precision.half_layers(kept), lambda: None)
+    trial = report._comparison.trial(precision.mixed(kept), lambda: None)
     half = module.trace(fp16=True, fp32_modules=tuple(precision.with_takers(kept)))
     assert trial.error == pytest.approx(relative(half.run(x), exact.run(x)), rel=1e-6)
 

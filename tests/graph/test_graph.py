@@ -15,7 +15,7 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph.graph import current_graph
 from trtnn.graph.precision import Precision
-from trtnn.modules import Conv2d, ModuleList, Sequential, SiLU
+from trtnn.modules import Conv2d, Linear, ModuleList, ReLU, Sequential, SiLU
 
 FLOATING = ("float32", "float16", "bfloat16")
 
@@ -199,6 +199,28 @@ def test_a_pattern_that_names_nothing_is_an_error():
     assert "fp32_modules names no module: boby.1" in message
     assert "near: body.1" in message
     assert "names no module: model.*" in message_of(ArgumentError, net.compile, fp16=True, fp32_modules=["model.*"])
+
+
+def test_a_module_in_fp32_that_is_never_called_is_an_error():
+    """Whose weights the one that holds it may read by itself, in fp16."""
+
+    class Reads(Module):
+        def __init__(self):
+            super().__init__()
+            self.read, self.body = Linear(3, 3), Sequential(Linear(3, 3), ReLU())
+
+        def forward(self, x):
+            return self.body(F.linear(x, self.read.weight))
+
+    net = filled(Reads())
+    net.inputs = {"x": (2, 3)}
+    for kept in (["read"], ["body", "re*"], ["*.1", "rea?"]):
+        message = message_of(ArgumentError, net.trace, fp16=True, fp32_modules=kept)
+        assert f"fp32_modules changes nothing: no module {kept[-1]!r} was called in this network" in message
+        assert ("the model has one there, but no forward calls it" in message) == (kept == ["read"])
+        assert "called were: body.0, body.1, body" in message
+    for kept in (["*"], ["body"], ["body.*"], [""], ["body.[0]"]):
+        assert net.trace(fp16=True, fp32_modules=kept).graph.precision.fp32_modules == tuple(kept)
 
 
 def test_fp32_modules_without_fp16_is_an_error():

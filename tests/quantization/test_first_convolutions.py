@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tests.quantization.networks import Block, filled, images
 from trtnn import functional as F
 from trtnn import modules
 from trtnn.modules import BatchNorm2d, Conv2d, Conv3d, Module, ReLU, Sequential, SiLU
+from trtnn.quantization.choosing import Speed
 from trtnn.quantization.sites import Sites
 
 SHAPE = (2, 3, 16, 16)
@@ -163,6 +166,59 @@ def test_it_can_be_skipped_and_goes_with_its_convolution():
     assert "0.bn.output_scale" not in apart
     assert "0.conv.input_scale" in apart
     assert not any(name.startswith("0.") for name in state(skip=["0.conv"]))
+
+
+def blocks() -> Module:
+    model = filled(Sequential(Block(3, 8), Block(8, 8), Block(8, 8), Conv2d(8, 4, 1)))
+    model.inputs = {"input": SHAPE}
+    return model
+
+
+def rms(x) -> float:
+    return float(np.sqrt(np.square(np.asarray(x, np.float64)).mean()))
+
+
+def test_what_is_chosen_leaves_out_both_or_none():
+    """In int8 and not rounded behind, TensorRT 8.6 takes more time for it than for the whole network's gain."""
+    samples = images(4, *SHAPE)
+    exact = np.stack([blocks().trace().run(x) for x in samples])
+    report = trtnn.quantize(blocks(), samples).trace().precision_report(samples)
+    alone = {row.path: row.error for row in report.modules}
+    assert alone["0.bn"] > 1.5 * alone["0.conv"]
+    seen = set()
+    for tolerance in np.linspace(alone["0.conv"] / 2, report.errors["output"] * 1.01, 12):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "nothing is quantised")
+            model = trtnn.quantize(blocks(), samples, modules="auto", tolerance=tolerance)
+        error = rms(np.stack([model.trace().run(x) for x in samples]) - exact) / rms(exact)
+        assert error <= tolerance * 1.001
+        scales = {name for name in model.state_dict() if name.endswith(("input_scale", "output_scale"))}
+        assert ("0.bn.output_scale" in scales) == ("0.conv.input_scale" in scales)
+        seen.add(frozenset(scales))
+        suggested = report.suggested_skip(tolerance)
+        assert ("0.bn" in suggested) == ("0.conv" in suggested) == ("0.conv.input_scale" not in scales)
+    assert len(seen) >= 3
+
+
+def test_what_is_no_faster_is_left_out_with_it(monkeypatch):
+    """Behind an engine's times: the BatchNorm's kernel is slower in int8, and its convolution's is faster."""
+    asked = []
+
+    def speed(model):
+        names = {name for name in model.state_dict() if name.endswith(("input_scale", "output_scale"))}
+        asked.append(names)
+        is_first = "0.bn.output_scale" in names
+        times = {"0.conv": 0.5 if is_first else 1.0, "0.bn": 2.0 if is_first else 1.0, "1.conv": 1.0}
+        times["1.conv"] = 0.5 if "1.conv.input_scale" in names else 1.0
+        return Speed(sum(times.values()), times)
+
+    monkeypatch.setattr(trtnn.quantization.quantizing, "engine_speed", speed)
+    model = trtnn.quantize(blocks(), images(1, *SHAPE), modules="fastest", tolerance=1.0)
+    assert any("0.conv.input_scale" in names for names in asked)
+    for names in [*asked, model.state_dict()]:
+        assert ("0.bn.output_scale" in names) == ("0.conv.input_scale" in names)
+    assert "0.bn.output_scale" not in model.state_dict()
+    assert "1.conv.input_scale" in model.state_dict()
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -177,11 +178,61 @@ def test_a_layer_that_is_called_twice_has_one_scale_for_both():
     assert len(layers(model.trace(), "QUANTIZE")) >= 3
 
 
+@pytest.mark.parametrize(("make", "shape"), [(lambda: Linear(8, 8), (2, 8)), (lambda: Block(8, 8), (2, 8, 4, 4))])
+def test_a_layer_that_is_called_in_both_precisions_has_one_scale(make, shape):
+    """Its weights in fp16 are other numbers than those in fp32."""
+
+    class Twice(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs, self.shared = {"x": shape}, make()
+
+        def forward(self, x):
+            return self.shared(x) + self.shared(x.float() * 2)
+
+    (x,) = images(1, *shape)
+    model = quantize(filled(Twice()), [x])
+    expected, network = model.trace().run(x), model.trace(fp16=True)
+    result = network.run(x)
+    assert np.abs(result - expected).max() < 0.02 * np.abs(expected).max()
+    network.build(**ONE_TARGET)
+
+
 BUILDS = {"int8": ONE_TARGET, "fp8": {"targets": ("sm89",)} if ONE_TARGET else {}}
 
 
 def _name(dtype: str) -> str:
     return {"int8": "int8", "fp8": "float8_e4m3fn"}[dtype]
+
+
+class Deep(Module):
+    """Residual layers one behind another: more layers than Python's calls may be nested."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.inputs = {"x": (1, 2)}
+        self.layers = modules.ModuleList(Linear(2, 2) for _ in range(count))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = x + layer(x).sigmoid()
+        return x
+
+
+def test_a_network_of_any_depth():
+    (x,) = images(1, 1, 2)
+    model = quantize(filled(Deep(60)), [x])
+    expected = model.trace().run(x)
+    frame, deep = sys._getframe(), 1
+    while (frame := frame.f_back) is not None:
+        deep += 1
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(deep + 100)  # of 300 layers behind one another
+    try:
+        result = model.trace().run(x)
+    finally:
+        sys.setrecursionlimit(limit)
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_dynamic_shapes():
@@ -225,6 +276,20 @@ def test_fp32_modules_by_themselves_leave_alone_what_is_quantised():
     assert readers(network)["first.conv"][:2] == ["DEQUANTIZE", "DEQUANTIZE"]
 
 
+def test_fp32_modules_by_themselves_are_modules_that_run():
+    """So that the choice may be asked for again, as a refit does."""
+    samples = images(1, 1, 4, 16, 16)
+    model = detector()
+    model.join.spare = Conv2d(2, 2, 1)
+    quantize(filled(model), samples, modules=["first", "second"])
+    network = model.trace(fp16=True, fp32_modules="auto", samples=samples, tolerance=0.0)
+    kept = network.graph.precision.fp32_modules
+    assert "join.conv" in kept
+    assert "join.spare" not in kept
+    again = model.trace(fp16=True, fp32_modules=kept)
+    np.testing.assert_array_equal(again.run(samples[0]), network.run(samples[0]))
+
+
 def test_a_batchnorm_that_the_scales_count_in_is_not_kept_in_fp32():
     """Its factors would be missing from the weights, and the scales be those of others."""
     model = quantize(detector(), images(1, 1, 4, 16, 16), modules=["first"])
@@ -244,3 +309,130 @@ def test_an_output_of_the_network_is_rounded_where_its_module_says_so():
     model[0].quant_max = trtnn.Buffer((), data=np.float32(127))
     steps = model.trace().run(x) / 0.25
     np.testing.assert_array_equal(steps, np.round(steps))
+
+
+class Forked(Module):
+    """A convolution and an activation that one layer reads in int8, and others as they are."""
+
+    def __init__(self, activation) -> None:
+        super().__init__()
+        self.inputs = {"x": (1, 8, 6, 6)}
+        self.first, self.activation = Conv2d(8, 8, 3, padding=1), activation
+        self.second, self.other = Conv2d(8, 8, 1), Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        y = self.activation(self.first(x))
+        return {"second": self.second(y), "other": self.other(y), "y": y}
+
+
+class Mish(Module):
+    def forward(self, x):
+        return x * F.softplus(x).tanh()
+
+
+AGAIN = {
+    "SiLU": (SiLU, ["again", "again_2"]),
+    "sigmoid": (modules.Sigmoid, ["again"]),
+    "hardswish": (modules.Hardswish, None),
+    "mish": (Mish, None),
+    "ReLU": (modules.ReLU, []),
+    "ReLU6": (modules.ReLU6, None),
+    "none": (modules.Identity, []),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+@pytest.mark.parametrize("fp16", [False, True])
+def test_an_activation_that_is_read_in_floats_too_is_computed_again_for_what_is_rounded(name, fp16, monkeypatch):
+    make, names = AGAIN[name]
+    (x,) = images(1, 1, 8, 6, 6)
+    model = quantize(filled(Forked(make())), [x], skip=["other"])
+    network = model.trace(fp16=fp16)
+    read = [layer for _, layer in read_layers(network.graph.definition, network.graph.trt)]
+    maker = {layer.get_output(0).name: layer.name for layer in read}
+    again = [layer.name for layer in read if "again" in layer.name]
+    if names is not None:
+        assert again == [f"activation/{end}" for end in names]
+    read_by = {layer.name: maker.get(layer.get_input(0).name) for layer in read if layer.num_inputs}
+    assert read_by["second/quantize"] == (again[-1] if again else read_by["other"])
+    assert "again" not in read_by["other"]
+    if name == "SiLU":
+        product = next(layer for layer in read if layer.name == again[-1])
+        assert {maker[product.get_input(i).name] for i in range(2)} == {again[0], "first"}, "nothing of the first time"
+    has_cast = name == "mish" and fp16  # softplus is in fp32
+    assert bool(again) == (name not in ("ReLU", "none") and not has_cast)
+    results = network.run(x)
+    monkeypatch.setattr(placement, "_again", lambda edges, placed: set())
+    plain = model.trace(fp16=fp16)
+    assert len(plain.graph.layer_paths) == len(read) - len(again)
+    for result, expected in zip(results.values(), plain.run(x).values(), strict=True):
+        np.testing.assert_array_equal(result, expected)
+
+
+def again_of(forward, skip) -> list[str]:
+    """Return what is computed again of a :class:`Forked` with another forward."""
+    (x,) = images(1, 1, 8, 6, 6)
+    made = type("Other", (Forked,), {"forward": forward})
+    return [name for name in readers(quantize(filled(made(SiLU())), [x], skip=skip).trace()) if "again" in name]
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [lambda x: 1.0 - x, lambda x: 0.5 * x * x.tanh(), lambda x: x * (1.7 * x).sigmoid(), lambda x: x / (1 + x.abs())],
+)
+def test_what_is_computed_again_has_the_lengths_of_the_first(activation):
+    """They stand in another argument than the first here, which is a number."""
+
+    def forward(self, x):
+        y = activation(self.first(x))
+        return {"second": self.second(y), "other": self.other(y)}
+
+    (x,) = images(1, 1, 8, 6, 6)
+    model = quantize(filled(type("Other", (Forked,), {"forward": forward})(SiLU())), [x], skip=["other"])
+    side = trtnn.Dim("side", 4, 6, 12)
+    network = model.trace({"x": trtnn.Input((1, 8, side, side))})
+    again = [index for index, name in enumerate(readers(network)) if "again" in name]
+    shapes = [row.output.shape for row in network.layers()]
+    assert again
+    assert {shapes[index] for index in again} <= {(1, 8, side, side), (1, 1, 1, 1)}
+    assert shapes[again[-1]] == (1, 8, side, side)
+    assert "float32[1, 8, side, side]" in network.summary()
+    fixed = model.trace().run(x)
+    for result, expected in zip(network.run(x).values(), fixed.values(), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_activation_is_computed_again_where_the_network_returns_it():
+    def forward(self, x):
+        y = self.activation(self.first(x))
+        return {"second": self.second(y), "y": y}
+
+    assert again_of(forward, []) == ["activation/again", "activation/again_2"]
+
+
+def test_an_activation_is_computed_once_otherwise():
+    def both(self, x):
+        y = self.activation(self.first(x))
+        return self.second(y), self.other(y)
+
+    def gated(self, x):
+        y = self.first(x).sigmoid() * self.second(x)
+        return self.second(y), self.other(y)
+
+    assert again_of(both, ["other"])
+    assert not again_of(both, []), "all that reads it is rounded"
+    assert not again_of(both, ["second", "other"]), "nothing is"
+    assert not again_of(both, ["first", "other"]), "the convolution is not in int8"
+    assert not again_of(gated, ["other"]), "two convolutions are no one kernel"
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_what_is_computed_again_builds_with_dynamic_lengths(fp16):
+    (x,) = images(1, 3, 8, 6, 6)
+    model = quantize(filled(Forked(SiLU())), [x[:1]], skip=["other"])
+    network = model.trace({"x": trtnn.Input((trtnn.Dim("batch", 1, 2, 4), 8, 6, 6))}, fp16=fp16)
+    assert sum("again" in name for name in readers(network)) == 2
+    fixed = model.trace({"x": (3, 8, 6, 6)}, fp16=fp16).run(x)
+    for result, expected in zip(network.run(x).values(), fixed.values(), strict=True):
+        np.testing.assert_array_equal(result, expected)
+    network.build(**ONE_TARGET)

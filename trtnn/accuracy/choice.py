@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import bisect
 import glob
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from trtnn.dtypes import float16, float32
-from trtnn.errors import ArgumentError, DTypeError
+from trtnn.errors import ArgumentError, DTypeError, where
 from trtnn.graph.definition import layer_arrays, read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
@@ -19,7 +20,21 @@ from trtnn.graph.precision import Precision
 if TYPE_CHECKING:
     from trtnn.accuracy.trials import Trial
 
+_MOST_NAMED = 5
 _FREE = ("CAST", "IDENTITY", "SHAPE")  # the first two come and go with the precision, and none computes
+
+
+class Mixed(NamedTuple):
+    """A network as it is traced in fp16 with some modules in fp32.
+
+    Attributes:
+        graph: what was traced.
+        pairs: the index of the layer in fp32 that stands for each layer of it, by the index of that. Where an operation
+            has another formula in fp16, layers of it have none.
+    """
+
+    graph: Graph
+    pairs: dict[int, int]
 
 
 class MixedPrecision:
@@ -35,28 +50,36 @@ class MixedPrecision:
         layers: the indices of the layers that could be in fp16.
         half: those that are, in a network wholly in fp16; layers whose weights are beyond fp16 are counted too.
         fills: of these the constants that fp16 has at its end in place of what they are, see :attr:`Graph.fills`.
-
-    Raises:
-        ArgumentError: ``forward`` makes other layers in fp16 than in fp32.
     """
 
     def __init__(self, graph: Graph, retrace: Callable[[Precision], Graph], fp16_attention: bool = False) -> None:
-        self._retrace, self._fp16_attention = retrace, fp16_attention
-        modules = {"", *graph.paths.values()}
-        self.owners = [_owner(path, modules) for path in graph.layer_paths]
-        self._folded = graph.folded
-        self._takers = [(_owner(path, modules), folded) for path, folded in graph.folded]
-        self._computing = list(_computing(graph))
-        self.layers = [index for index, _ in self._computing if graph.layer_dtypes[index] is float32]
+        self._graph, self._retrace, self._fp16_attention = graph, retrace, fp16_attention
+        self._modules = {"", *graph.paths.values()}
+        self.owners = [self.owner(path) for path in graph.layer_paths]
+        self._takers = [(self.owner(path), folded) for path, folded in graph.folded]
+        quantised = () if graph.placement is None else graph.placement.modules
+        self._fixed = {*quantised, *(norm for path, norm in graph.folded if path in quantised)}
+        layers = {index for index, *_ in _computing(graph) if graph.layer_dtypes[index] is float32}
+        self.layers = sorted(layers.union(_repeated(graph, layers)))
         try:
-            self.half = self.half_layers(())
+            self.half = self._half_layers(())
         except DTypeError:
             read = read_layers(graph.definition, graph.trt)
             arrays = [layer_arrays(kind, layer, graph.plugins.get(layer.name)) for kind, layer in read]
             beyond = {owner for owner, held in zip(self.owners, arrays, strict=True) if _beyond_half(held)}
+            if not all(map(self.may_keep, beyond)):
+                raise
             inside = [index for index in self.layers if _within(self.owners[index], beyond)]
-            self.half = self.half_layers(beyond) | frozenset(inside)
+            self.half = self._half_layers(beyond).union(inside)
         self.fills = self.half.intersection(graph.fills)
+
+    def owner(self, path: str) -> str:
+        """Return the path of the smallest module that holds what is at ``path`` and can be kept in fp32."""
+        return _owner(path, self._modules)
+
+    def may_keep(self, path: str) -> bool:
+        """Return whether a module may stay in fp32: none that it is or holds is quantised, or folded into such."""
+        return not any(_within(fixed, (path,)) for fixed in self._fixed)
 
     def with_takers(self, kept: Collection[str]) -> set[str]:
         """Return paths with those of the modules that others at ``kept`` were folded into.
@@ -65,31 +88,26 @@ class MixedPrecision:
         """
         return {*kept, *(path for path, folded in self._takers if _within(folded, kept) and not _within(path, kept))}
 
-    def half_layers(self, kept: Collection[str]) -> frozenset[int]:
-        """Return the indices of the layers in fp16 where the modules at ``kept`` stay in fp32, with their takers.
+    def mixed(self, kept: Collection[str]) -> Mixed:
+        """Return the network in fp16 with the modules at ``kept`` in fp32, and their takers.
 
         Raises:
             DTypeError: weights of another module do not fit in fp16.
         """
         kept_in_fp32 = patterns(self.with_takers(kept))
-        graph = self._retrace(Precision(float16, kept_in_fp32, self._fp16_attention, is_alike=True))
-        there = list(_computing(graph))
-        for _, path in (Counter(self._folded) - Counter(graph.folded)).elements():  # forward takes its input to fp32
-            for layer in [layer for layer in there if layer[1] == (path, "SCALE")][:1]:
-                there.remove(layer)
-        if [what for _, what in self._computing] != [what for _, what in there]:
-            raise ArgumentError(
-                "forward makes other layers in fp16 than in fp32, so they cannot be compared",
-                f"{len(self._computing)} in fp32, {len(there)} in fp16",
-            )
-        pairs = zip(self._computing, there, strict=True)
-        half = frozenset(index for (index, _), (other, _) in pairs if graph.layer_dtypes[other] is float16)
-        return half.intersection(self.layers)
+        graph = self._retrace(Precision(float16, kept_in_fp32, self._fp16_attention))
+        return Mixed(graph, _pairs(self._graph, graph))
+
+    def _half_layers(self, kept: Collection[str]) -> frozenset[int]:
+        """Return the indices of the layers that are in fp16 where the modules at ``kept`` stay in fp32."""
+        graph, pairs = self.mixed(kept)
+        half = {index for other, index in pairs.items() if graph.layer_dtypes[other] is float16}
+        return frozenset(half.union(_repeated(self._graph, half)).intersection(self.layers))
 
 
 def choose(
     precision: MixedPrecision,
-    trial: Callable[[frozenset[int]], Trial],
+    trial: Callable[[Mixed], Trial],
     worst: Sequence[str],
     overflowing: Collection[str],
     tolerance: float,
@@ -98,15 +116,18 @@ def choose(
 
     Args:
         precision: of the network.
-        trial: tells how the network does with certain layers in fp16.
+        trial: tells how the network does in fp16 with certain modules in fp32.
         worst: the paths of the modules with layers in fp16, those that bring the most error first.
         overflowing: the paths of those that overflow.
         tolerance: the largest error of any output.
+
+    Raises:
+        ArgumentError: what is quantised is too much, whatever else stays in fp32.
     """
 
     def attempt(kept: Collection[str]) -> Trial | None:
         try:
-            return trial(precision.half_layers(kept))
+            return trial(precision.mixed(kept))
         except DTypeError:  # weights that do not fit
             return None
 
@@ -114,20 +135,44 @@ def choose(
         outcome = attempt(kept)
         return outcome is not None and outcome.error <= tolerance
 
-    kept = set(overflowing)  # a trial finds one at a time, and only some overflow for what others did before
+    # A trial finds one at a time, and only some overflow for what others did before.
+    kept = set(filter(precision.may_keep, overflowing))
     while (outcome := attempt(kept)) is not None and outcome.overflow is not None:
-        path = precision.owners[outcome.overflow]
-        if path in kept:  # it reads fp16 that came in by another way than its arguments
+        path = precision.owner(outcome.overflow)
+        if path in kept or not precision.may_keep(path):  # in the former fp16 came in by another way than arguments
             break
         kept.add(path)
     # Last come those that are in fp32 by the model's own doing, and the model, with which everything is in fp32.
-    paths = list(dict.fromkeys([*precision.owners, ""]))
+    paths = [path for path in dict.fromkeys([*precision.owners, ""]) if precision.may_keep(path)]
     if outcome is None or outcome.error > tolerance:
-        order = [path for path in dict.fromkeys([*worst, *paths]) if path not in kept]
+        order = [path for path in dict.fromkeys([*worst, *paths]) if path in paths and path not in kept]
         count = bisect.bisect_left(range(len(order)), True, lo=1, key=lambda n: enough({*kept, *order[:n]}))
         kept |= {*order[:count]}
+        if not precision.may_keep("") and not enough(kept):
+            raise _too_much(attempt(kept), [path for path in worst if not precision.may_keep(path)], tolerance)
     kept = precision.with_takers(_without_needless(kept, enough, worst))
     return tuple(path for path in paths if path in kept)
+
+
+def _too_much(outcome: Trial | None, fixed: Sequence[str], tolerance: float) -> ArgumentError:
+    """Return the error of a network that is too far off with all in fp32 that may stay there.
+
+    Args:
+        outcome: with all of it there, or None where weights do not fit in fp16.
+        fixed: the paths of the modules that may not, those that bring the most error first.
+        tolerance: that was asked for.
+    """
+    if outcome is None:
+        what = "it has weights that do not fit in fp16"
+    elif outcome.overflow is not None:
+        what = f"{where(outcome.overflow)} overflows in fp16"
+    else:
+        what = f"an output is {outcome.error:.3g} off with all others in fp32, and {tolerance:.3g} was asked for"
+    return ArgumentError(
+        f"modules that are quantised, or hold such, cannot stay in fp32, and {what}",
+        f"those that bring the most error first: {', '.join(map(where, fixed[:_MOST_NAMED]))}",
+        "ask for a larger tolerance, or leave modules in floating types: trtnn.quantize(..., skip=[...])",
+    )
 
 
 def _without_needless(kept: set[str], enough: Callable[[Collection[str]], bool], worst: Sequence[str]) -> set[str]:
@@ -168,11 +213,38 @@ def _owner(path: str, modules: Collection[str]) -> str:
     return path
 
 
-def _computing(graph: Graph) -> Iterable[tuple[int, tuple[str, str]]]:
-    """Yield the index and the (path, type) of each layer that computes something."""
-    for index, (kind, _) in enumerate(read_layers(graph.definition, graph.trt)):
-        if kind not in _FREE:
-            yield index, (graph.layer_paths[index], kind)
+def _computing(graph: Graph) -> Iterator[tuple[int, str, str]]:
+    """Yield the index of each layer that computes something, the path that it was made at, and what it does.
+
+    Not of those that round: a placement has other ones where fp16 has casts, see :mod:`trtnn.graph.placement`.
+    """
+    for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt)):
+        if kind not in _FREE and index not in graph.roundings:
+            yield index, graph.layer_paths[index], f"{kind} {getattr(layer, 'op', '')}"
+
+
+def _pairs(graph: Graph, other: Graph) -> dict[int, int]:
+    """Return the index of the layer of a graph that does what one of another graph does, by the index of that.
+
+    They are held side by side path by path, in order; what only one of the two has is left out.
+    """
+    found: list[defaultdict[str, list[tuple[int, str]]]] = [defaultdict(list), defaultdict(list)]
+    for paths, one in zip(found, (graph, other), strict=True):
+        for index, path, what in _computing(one):
+            paths[path].append((index, what))
+    pairs = {}
+    for path, there in found[1].items():
+        here = found[0][path]
+        does, has = [what for _, what in there], [what for _, what in here]
+        blocks = [(0, 0, len(does))] if does == has else SequenceMatcher(None, has, does, False).get_matching_blocks()
+        for first, second, count in blocks:
+            pairs |= {there[second + i][0]: here[first + i][0] for i in range(count)}
+    return pairs
+
+
+def _repeated(graph: Graph, layers: Collection[int]) -> Iterable[int]:
+    """Return the indices of the layers that repeat one of some layers."""
+    return (index for index in graph.again if index - 1 in layers)
 
 
 def _beyond_half(arrays: Iterable[np.ndarray]) -> bool:

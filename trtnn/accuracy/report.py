@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trtnn.accuracy.choice import MixedPrecision, choose, patterns
 from trtnn.accuracy.module_report import ModuleReport
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, DTypeError
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import TOLERANCE
@@ -51,7 +51,8 @@ class Fp16Report(ModuleReport):
     """What fp16 does to a network, on samples: what :meth:`trtnn.Network.fp16_report` returns.
 
     In fp16 a layer rounds what it reads and its weights, carries its sums in fp32, and rounds its result. Layers that
-    stay in fp32 anyway, because the model says so (``x.float()``), are not listed.
+    stay in fp32 anyway, because the model or an operation says so (``x.float()``, the sums of a norm), are not listed,
+    nor are those that fp16 has others in place of. The errors of outputs are of the network as it is traced in fp16.
 
     Attributes:
         layers: a row for each layer, in the network's order.
@@ -114,7 +115,8 @@ class Fp16Report(ModuleReport):
             Paths, in the network's order, as ``fp32_modules`` takes them.
 
         Raises:
-            ArgumentError: the tolerance is negative.
+            ArgumentError: the tolerance is negative; or the network is quantised, and what is quantised, or holds what
+                is, would have to stay in fp32: it never does.
         """
         if not tolerance >= 0:
             raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
@@ -122,7 +124,7 @@ class Fp16Report(ModuleReport):
         with progress_bar("choosing fp32 modules") as advance:
             kept = choose(
                 self._precision,
-                lambda half: self._comparison.trial(half, advance),
+                lambda mixed: self._comparison.trial(mixed, advance),
                 [row.path for row in worst],
                 [row.path for row in worst if row.overflow],
                 tolerance,
@@ -143,9 +145,12 @@ def make_report(
     """
     rows = []
     for index, (kind, _) in enumerate(read_layers(graph.definition, graph.trt)):
-        if index in precision.half:
+        if index in precision.half and index in comparison.tallies:
             tally = comparison.tallies[index]
             path, error = precision.owners[index], tally.deviation.error
             rows.append(Fp16Row(path, kind, tally.largest, tally.overflow, tally.lost, error))
-    errors = comparison.trial(precision.half, advance).errors
+    try:
+        errors = comparison.trial(precision.mixed(()), advance).errors
+    except DTypeError:  # weights that do not fit
+        errors = dict.fromkeys(graph.outputs, math.inf)
     return Fp16Report(tuple(rows), errors, comparison.samples, precision, comparison)

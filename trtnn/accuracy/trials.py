@@ -7,16 +7,18 @@ it reads and its weights, carries its sums in fp32, and rounds its result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from trtnn.accuracy.choice import Mixed
 from trtnn.accuracy.deviation import Deviation, Tally, count_nonfinite, rounded
+from trtnn.dtypes import float16
 from trtnn.graph.beyond_half import END
-from trtnn.graph.definition import flat_array, layer_arrays, layer_tensors, read_layers
+from trtnn.graph.definition import flat_array, layer_arrays, read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.plugin_layer import PluginLayer
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
@@ -51,14 +53,14 @@ def _round_weights(plugin: PluginLayer) -> PluginLayer:
 
 
 class Trial(NamedTuple):
-    """How the network does with some of its layers in fp16.
+    """How the network does in fp16 with some of its modules in fp32.
 
     Attributes:
-        overflow: the index of the first layer that a value overflowed in, or None.
+        overflow: the path of the first layer that a value overflowed in, or None.
         errors: the relative error of each output against fp32 (see :class:`Deviation`), all infinite on overflow.
     """
 
-    overflow: int | None
+    overflow: str | None
     errors: dict[str, float]
 
     @property
@@ -68,11 +70,11 @@ class Trial(NamedTuple):
 
 
 class _Overflow(Exception):
-    """Ends a trial; carries the index of the layer."""
+    """Ends a trial; carries the path of the layer."""
 
 
 class Comparison:
-    """A network run in fp32 on samples, with layers in fp16 beside it; ready to be tried with some of them in fp16.
+    """A network run in fp32 on samples, with layers in fp16 beside it; ready to be held against what it is in fp16.
 
     Args:
         graph: traced in fp32.
@@ -99,10 +101,10 @@ class Comparison:
         self._inputs = samples
         self._fills = fills
         self._rounded: dict[int, Callable[..., torch.Tensor]] = {}
-        self._float_names = {name for name, spec in graph.inputs.items() if spec.dtype.name == "float32"}
+        self._names: list[list[str]] = []  # of what each layer gives
         self.tallies: dict[int, Tally] = {}
         for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt)):
-            self._float_names |= {tensor.name for tensor in layer_tensors(layer) if tensor.dtype.name == "FLOAT"}
+            self._names.append([layer.get_output(i).name for i in range(layer.num_outputs)])
             if index in layers:
                 plugin = graph.plugins.get(layer.name)
                 half = _HalfWeights(layer, index in fills)
@@ -146,17 +148,18 @@ class Comparison:
         advance()
         return outputs, nonfinite
 
-    def trial(self, half: Collection[int], advance: Callable[[], None]) -> Trial:
-        """Run every sample with some layers in fp16, up to the first value that overflows.
+    def trial(self, mixed: Mixed, advance: Callable[[], None]) -> Trial:
+        """Run every sample in the network in fp16, up to the first value that overflows.
 
         Args:
-            half: the indices of the layers in fp16, of those that may be.
+            mixed: the network.
             advance: called after each sample.
         """
+        network = _InHalf(mixed.graph, {other: self._names[index] for other, index in mixed.pairs.items()})
         deviations = {name: Deviation() for name in self._outputs}
         try:
             for sample, (true, nonfinite) in zip(self._inputs, self._true, strict=True):
-                outputs = self._interpreter(sample, self._outputs, self._in_half(half, nonfinite))
+                outputs = network.run(sample, self._outputs, nonfinite)
                 for name, deviation in deviations.items():
                     deviation.add(true[name], outputs[name])
                 advance()
@@ -164,19 +167,74 @@ class Comparison:
             return Trial(overflow.args[0], dict.fromkeys(self._outputs, math.inf))
         return Trial(None, {name: deviation.error for name, deviation in deviations.items()})
 
-    def _in_half(self, half: Collection[int], nonfinite: Mapping[str, int]) -> Callable[..., Results]:
-        def check(index: int, name: str, value: torch.Tensor) -> torch.Tensor:
-            if count_nonfinite(value) > nonfinite.get(name, 0):
-                raise _Overflow(index)
+
+class _InHalf:
+    """A network that was traced in fp16, whose values are looked at for overflows.
+
+    Where networks are weakly typed its layers are in fp32, and those that were traced in fp16 are rounded here.
+
+    Args:
+        graph: traced in fp16.
+        names: what the outputs of a layer are called in fp32, by its index.
+    """
+
+    def __init__(self, graph: Graph, names: Mapping[int, Sequence[str]]) -> None:
+        self._graph = graph
+        self._is_typed = graph.backend.capabilities.strongly_typed
+        self._interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
+        self._half: set[int] = set()  # the layers that compute in fp16
+        self._rounded: dict[int, Callable[..., torch.Tensor]] = {}
+        self._makers: dict[str, int] = {}
+        self._true_names = {name: name for name in graph.inputs}
+        for index, (kind, layer) in enumerate(read_layers(graph.definition, graph.trt)):
+            given = [layer.get_output(i).name for i in range(layer.num_outputs)]
+            self._makers |= dict.fromkeys(given, index)
+            true = list(names.get(index, ()))
+            if kind in ("CAST", "IDENTITY"):
+                true = [self._true_names[name] for name in (layer.get_input(0).name,) if name in self._true_names]
+            elif graph.layer_dtypes[index] is float16 and index not in graph.roundings - graph.again:
+                self._half.add(index)
+                if not self._is_typed:
+                    plugin = graph.plugins.get(layer.name)
+                    half = _HalfWeights(layer, index in graph.fills)
+                    self._rounded[index] = function_of(kind, half, plugin and _round_weights(plugin))
+            self._true_names |= dict(zip(given, true, strict=False))
+
+    def run(self, sample: Inputs, outputs: Sequence[str], nonfinite: Mapping[str, int]) -> dict[str, torch.Tensor]:
+        """Run a sample.
+
+        Args:
+            sample: the network's inputs by name.
+            outputs: the names of what to return.
+            nonfinite: how many values are not finite in each tensor in fp32 that has such.
+
+        Raises:
+            _Overflow: there are more in fp16.
+        """
+
+        def check(name: str, value: torch.Tensor, index: int) -> torch.Tensor:
+            known = value.dtype == torch.float16 and name in self._true_names
+            if known and count_nonfinite(value) > nonfinite.get(self._true_names[name], 0):
+                raise _Overflow(self._graph.layer_paths[index])
             return value
 
         def compute(index: int, step: Step, reads: list[torch.Tensor]) -> Results:
-            named: Iterator[tuple[str, torch.Tensor]] = zip(step.inputs, reads, strict=True)
-            if index not in half:
-                whole = (value.float() if name in self._float_names else value for name, value in named)
-                return run_step(step.function, whole)
-            in_half = [check(index, name, rounded(value)) for name, value in named]
-            results = zip(step.outputs, run_step(self._rounded[index], in_half), strict=True)
-            return tuple(check(index, name, rounded(value)) for name, value in results)
+            in_half = index in self._half
+            if not self._is_typed:
+                reads = [rounded(value) if in_half else _whole(value) for value in reads]
+            for name, value in zip(step.inputs, reads, strict=True):
+                # What was cast to fp16 and is read in fp32 again overflowed where it was cast.
+                check(name, value, index if in_half else self._makers.get(name, index))
+            results = run_step(self._rounded.get(index, step.function), reads)
+            if not in_half:
+                return results
+            if not self._is_typed:
+                results = tuple(map(rounded, results))
+            return tuple(check(name, value, index) for name, value in zip(step.outputs, results, strict=True))
 
-        return compute
+        return self._interpreter(sample, outputs, compute)
+
+
+def _whole(value: torch.Tensor) -> torch.Tensor:
+    """Return what a layer in fp32 reads of a weakly typed network, where fp16 is what was rounded."""
+    return value.float() if value.dtype == torch.float16 else value

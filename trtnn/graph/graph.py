@@ -84,6 +84,8 @@ class Graph:
         weights: the arrays that its layers were given.
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
         layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
+        roundings: the indices of the layers that :meth:`add_rounding` wrote.
+        again: of these, of the layers that stand once more, each right behind its first.
         plugins: of the layers that are plugins, by the layer's name, what each was made of.
         choices: what operations chose where there is a choice, each with the paths of the modules that did.
         module_outputs: what each module returned.
@@ -117,6 +119,8 @@ class Graph:
         self.definition = self.builder.create_network(self.backend.network_flags)
         self.layer_paths: list[str] = []
         self.layer_dtypes: list[DType | None] = []
+        self.roundings: set[int] = set()
+        self.again: set[int] = set()
         self.plugins: dict[str, PluginLayer] = {}
         self.choices: defaultdict[str, list[str]] = defaultdict(list)
         self.module_outputs = ModuleOutputs(self.paths.values())
@@ -391,6 +395,7 @@ class Graph:
             if isinstance(plugin, PluginLayer):
                 self.plugins[name] = plugin
         self._note(layer_dtype(kind, [*inputs, *outputs], traced_as))
+        self._compute_again(name, kind, raw_args, attributes, outputs)
         if kind == "recurrence":
             self._recurrences[outputs[0].name] = layer
         if traced_as is not None and not traced_as.is_floating_point and may_leave_8_bits(kind, args, outputs, self):
@@ -441,18 +446,30 @@ class Graph:
                 result[place] = self.trt.Weights()
         return result
 
+    def _compute_again(
+        self, name: str, kind: str, args: Sequence[Any], attributes: Mapping[str, Any], outputs: Sequence[Tensor]
+    ) -> None:
+        """Add the layer that was added last once more, where the placement says so."""
+        if self._rounder is not None and name in self._rounder.again:
+            self.again.add(len(self.layer_paths))
+            self._rounder.compute_again(outputs[0].raw, kind, args, {"traced_as": self.layer_dtypes[-1], **attributes})
+
     def rounded_output(self, name: str, tensor: Tensor) -> Tensor:
         """Return what an output of the network is: a Tensor as it is, or rounded where the placement says so."""
         raw = tensor.raw if self._rounder is None else self._rounder.output(name, tensor.raw)
         return tensor if raw is tensor.raw else self.wrap(raw, tensor.shape, tensor.dtype)
 
-    def add_rounding(self, kind: str, what: str, *args: Any, **attributes: Any) -> Any:
+    def add_rounding(
+        self, kind: str, what: str, *args: Any, like: Any = None, traced_as: DType | None = None, **attributes: Any
+    ) -> Any:
         """Add a layer of quantisation in the module that is running, which changes the name of no other layer.
 
         Args:
-            kind: ``"constant"``, ``"quantize"`` or ``"dequantize"``.
+            kind: such as ``"quantize"``.
             what: the end of its name.
             *args: as TensorRT takes them.
+            like: an ITensor of the same lengths as what it gives; of a constant there need be none.
+            traced_as: the floating type that it was traced in, if it was.
             **attributes: properties of the layer to set.
 
         Returns:
@@ -471,9 +488,10 @@ class Graph:
         layer.name = layer.metadata = name = f"{path}/{what}" if count == 1 else f"{path}/{what}_{count}"
         raw = layer.get_output(0)
         raw.name = f"{name}:0"
-        if kind != "constant" and args[0].name in self._dynamic_shapes:  # what is rounded keeps its lengths
-            self._dynamic_shapes[raw.name] = self._dynamic_shapes[args[0].name]
-        self._note(None)
+        if like is not None and like.name in self._dynamic_shapes:
+            self._dynamic_shapes[raw.name] = self._dynamic_shapes[like.name]
+        self.roundings.add(len(self.layer_paths))
+        self._note(traced_as)
         return raw
 
     def _lent(self, value: Any) -> Any:

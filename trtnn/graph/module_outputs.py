@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from trtnn.errors import ArgumentError, nearest
-from trtnn.graph.precision import check_paths
+from trtnn.graph.precision import check_paths, keeps
 from trtnn.graph.tensor import Tensor
 from trtnn.structure import map_leaves
 
@@ -60,6 +60,25 @@ class ModuleOutputs(dict[str, Any]):
             matched |= dict.fromkeys(paths)
         return list(matched)
 
+    @property
+    def called(self) -> list[str]:
+        """The paths of the modules that ``forward`` called, once the trace is finished."""
+        return [*self, *self._folded]
+
+    def check_called(self, patterns: Sequence[str], option: str) -> None:
+        """Check that each pattern names a module that ``forward`` called, or one that holds such a module.
+
+        Args:
+            patterns: of paths, as in ``fnmatch``.
+            option: that they were given as, for the message.
+
+        Raises:
+            ArgumentError: a pattern names none; with the nearest.
+        """
+        for pattern in patterns:
+            if not any(keeps(pattern, path) for path in self.called):
+                raise self._not_called(pattern, f"{option} changes nothing: ")
+
     def _not_there(self, pattern: str) -> ArgumentError:
         return ArgumentError(
             f"what {pattern!r} returned is not in this network",
@@ -68,12 +87,11 @@ class ModuleOutputs(dict[str, Any]):
             f"trace the network with it: model.trace(outputs=[{pattern!r}])",
         )
 
-    def _not_called(self, pattern: str) -> ArgumentError:
-        called = [*self, *self._folded]
-        inside = [path for path in called if path.startswith(f"{pattern}.")]
-        paths = inside or [path for path in called if path]
+    def _not_called(self, pattern: str, said: str = "") -> ArgumentError:
+        inside = [path for path in self.called if path.startswith(f"{pattern}.")]
+        paths = inside or [path for path in self.called if path]
         return ArgumentError(
-            f"no module {pattern!r} was called in this network",
+            f"{said}no module {pattern!r} was called in this network",
             *(["the model has one there, but no forward calls it"] if pattern in self._declared else []),
             *([] if inside else nearest(pattern, paths, most=3)),
             f"called {'within it' if inside else 'were'}: {', '.join(paths[:12])}{', ...' if len(paths) > 12 else ''}",

@@ -9,6 +9,10 @@ there to other places where it changes no number, or where the tensor is rounded
 - A sum reads what is there in int8 already in int8, where its other side is in int8 as well, or comes straight out of
   a convolution, which takes the sum into its kernel. Not so in fp8, whose numbers have 4 significant bits: what a
   residual network adds up would lose some of them in each block.
+
+An activation in int8's kernel gives int8. Where something in floating point reads what is rounded for others too,
+TensorRT 8.6 writes the convolution, the activation, a copy and the Quantize apart. There the activation is computed
+once more, for what is rounded: that and the Quantize are one kernel.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from trtnn.graph.precision import HALF_SCORES
 from trtnn.graph.quantization import Declared, Placement, Rounding, check_backend, largest_of
 
 WITH_KERNEL = ("CONVOLUTION", "DECONVOLUTION")
+_POINTWISE = ("ACTIVATION", "ELEMENTWISE", "UNARY")
+_NARROW = 4  # channels, as images have them
 
 
 class LayerEdges(NamedTuple):
@@ -48,6 +54,7 @@ class Edges:
         maker: the index of the layer that gives a tensor, by the tensor's name.
         readers: the (index of the layer, index of its input) that read it.
         outputs: the names of the network's outputs.
+        constants: the names of the tensors that depend on no input, outside loops.
         looped: the indices of layers within loops, and at their boundaries.
     """
 
@@ -68,19 +75,16 @@ class Edges:
         self.outputs = set(graph.outputs)
         self.maker = {name: index for index, edge in enumerate(self.layers) for name in edge.gives}
         self.readers: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.constants: set[str] = set()
         for index, edge in enumerate(self.layers):
+            if edge.kind == "CONSTANT" or (edge.reads and self.constants.issuperset(edge.reads)):
+                self.constants.update(edge.gives)
             for place, name in enumerate(edge.reads):
                 self.readers[name].append((index, place))
 
     def made_by(self, name: str) -> LayerEdges | None:
         """Return the layer that gives a tensor, None of the network's inputs."""
         return self.layers[self.maker[name]] if name in self.maker else None
-
-    def is_constant(self, name: str) -> bool:
-        maker = self.made_by(name)
-        return maker is not None and (
-            maker.kind == "CONSTANT" or (bool(maker.reads) and all(map(self.is_constant, maker.reads)))
-        )
 
     def is_of_kernel(self, name: str) -> bool:
         """Whether a tensor comes straight out of a convolution, for one reader."""
@@ -90,7 +94,7 @@ class Edges:
     def is_product(self, index: int) -> bool:
         """Whether a layer multiplies two matrices neither of which is known while tracing."""
         edge = self.layers[index]
-        return edge.kind == "MATRIX_MULTIPLY" and not any(map(self.is_constant, edge.reads))
+        return edge.kind == "MATRIX_MULTIPLY" and self.constants.isdisjoint(edge.reads)
 
     def passes_on(self, index: int) -> bool:
         """Whether a layer gives only numbers that it was given, so that it may round before or after."""
@@ -100,7 +104,7 @@ class Edges:
         """Whether a layer adds two tensors that are not known while tracing."""
         kind, layer, _, _, reads, _ = self.layers[index]
         if kind == "ELEMENTWISE":
-            return index not in self.looped and layer.op.name == "SUM" and not any(map(self.is_constant, reads))
+            return index not in self.looped and layer.op.name == "SUM" and self.constants.isdisjoint(reads)
         return False
 
     def data_reads(self, index: int) -> list[tuple[int, str]]:
@@ -118,6 +122,18 @@ def _gives_its_input(kind: str, layer: Any) -> bool:
     if kind == "SLICE":
         return layer.mode.name != "FILL"
     return kind in ("CONCATENATION", "SHUFFLE")
+
+
+def is_relu(kind: str, layer: Any) -> bool:
+    """Whether a layer is ReLU, which any kernel takes in."""
+    if kind == "ACTIVATION":
+        return layer.type.name == "RELU"
+    return False
+
+
+def is_narrow(edge: LayerEdges) -> bool:
+    """Return whether a layer is a convolution over few channels, as first ones are, which read images."""
+    return edge.kind == "CONVOLUTION" and edge.layer.get_input(0).shape[1] <= _NARROW
 
 
 def channels_of(kind: str, layer: Any) -> tuple[int, int]:
@@ -172,6 +188,9 @@ def demands(graph: Graph, edges: Edges, declared: Mapping[str, Declared]) -> Pla
     for path, module in declared.items():
         if module.output is not None:
             _demand_output(graph, edges, path, Rounding(module.dtype, module.output), placement)
+            convolution = _rounded_for_activation(graph, edges, path)
+            if convolution != path and convolution in placement.largest:
+                placement.together[path] = convolution
     return placement
 
 
@@ -216,18 +235,24 @@ def weighted_layers(edges: Edges) -> dict[str, Weighted]:
         if weights is None:
             continue
         own = found.setdefault(edge.path, Weighted([], {}))
-        same = (i for i, one in enumerate(own.weights) if one.shape == weights.shape and np.array_equal(one, weights))
+        same = (i for i, one in enumerate(own.weights) if _are_same(one, weights))
         own.numbers[index] = number = next(same, len(own.weights))
         if number == len(own.weights):
             own.weights.append(weights)
     return found
 
 
+def _are_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays of weights are one Parameter's, which calls in fp16 and in fp32 have in these types."""
+    dtype = min(one.dtype, other.dtype, key=lambda dtype: dtype.itemsize)
+    return one.shape == other.shape and np.array_equal(one.astype(dtype, copy=False), other.astype(dtype, copy=False))
+
+
 def _weights_of(edges: Edges, edge: LayerEdges) -> np.ndarray | None:
     """Return the weights of a convolution, its transpose, or a product with a constant, as (output channels, rest)."""
     if edge.kind in WITH_KERNEL and len(edge.reads) == 1:
         return _kernel(edge.kind, edge.layer)
-    if edge.kind != "MATRIX_MULTIPLY" or edges.is_constant(edge.reads[0]):
+    if edge.kind != "MATRIX_MULTIPLY" or edge.reads[0] in edges.constants:
         return None
     maker = edges.made_by(edge.reads[1])
     if maker is None or maker.kind != "CONSTANT":
@@ -305,6 +330,15 @@ def _demand_output(graph: Graph, edges: Edges, path: str, rounding: Rounding, pl
         placement.outputs[name] = rounding
 
 
+def _rounded_for_activation(graph: Graph, edges: Edges, path: str) -> str | None:
+    """Return the path of the first convolution whose output, which a module returns, goes to an activation."""
+    name = graph.module_outputs[path].name
+    maker = edges.made_by(name)
+    if maker is None or not is_narrow(maker) or any(edges.is_sum(reader) for reader, _ in edges.readers[name]):
+        return None
+    return maker.path
+
+
 def spread(edges: Edges, placement: Placement, into_sums: bool) -> None:
     """Add the places where rounding changes no number, or a tensor is in int8 already; see the head of this file."""
     _before_what_passes_on(edges, placement)
@@ -329,7 +363,7 @@ def _before_what_passes_on(edges: Edges, placement: Placement) -> None:
         if how is None or how.axis is not None or others:
             continue
         for place, name in edges.data_reads(index):
-            if not edges.is_constant(name):
+            if name not in edges.constants:
                 _add(placement, (edge.name, place), how, owner)
 
 
@@ -351,6 +385,40 @@ def _in_int8(edges: Edges, name: str, placement: Placement) -> tuple[Rounding, s
     """Return how some readers of a tensor round it, where it is by one scale, and the module that has that."""
     ways = [(how, owner) for how, owner in _read_as(edges, name, placement).items() if how is not None]
     return ways[0] if len(ways) == 1 and ways[0][0].axis is None else None
+
+
+def _again(edges: Edges, placement: Placement) -> set[str]:
+    """Return the names of the layers of activations that are computed once more; see the head of this file."""
+    names: set[str] = set()
+    for name in edges.readers:
+        ways = _read_as(edges, name, placement)
+        in_floats = None in ways or (name in edges.outputs and name not in placement.outputs)
+        if in_floats and any(how is not None and how.dtype is int8 for how in ways):
+            names.update(edge.name for edge in _activation(edges, name, placement))
+    return names
+
+
+def _activation(edges: Edges, name: str, placement: Placement) -> list[LayerEdges]:
+    """Return the layers from a convolution in int8 to a tensor: of an activation but ReLU, else none."""
+    found: dict[int, LayerEdges] = {}
+    kernels: set[str] = set()
+    waiting = [name]
+    while waiting:
+        read = waiting.pop()
+        edge = edges.made_by(read)
+        if edge is None or edges.maker[read] in edges.looped:
+            return []
+        if read in edges.constants:
+            continue
+        if edge.kind in WITH_KERNEL and (edge.name, 0) in placement.reads:
+            kernels.add(edge.name)
+        elif edge.kind not in _POINTWISE or any((edge.name, i) in placement.reads for i in range(len(edge.reads))):
+            return []
+        else:
+            found[edges.maker[read]] = edge
+            waiting += edge.reads
+    goes_in = all(is_relu(edge.kind, edge.layer) for edge in found.values())
+    return [] if goes_in or len(kernels) != 1 else list(found.values())
 
 
 def _add(placement: Placement, key: tuple[str, int], how: Rounding, owner: str) -> None:
@@ -393,4 +461,5 @@ def place(graph: Graph, declared: Mapping[str, Declared], into_sums: bool = True
     edges = Edges(graph)
     placement = demands(graph, edges, declared)
     spread(edges, placement, into_sums)
+    placement.again = _again(edges, placement)
     return placement

@@ -13,7 +13,7 @@ q · scale. A module says by buffers of its own what is rounded so:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,19 +86,25 @@ class Placement:
         kernels: of the arrays that convolutions hold, by the layer's name.
         owners: for each of ``reads`` the path of the module that declares its scale.
         outputs: of the network's outputs, by name.
+        again: the names of layers that are computed once more, for what is rounded of what they give.
         modules: the type that each module is quantised to, by its path.
         multiplying: the paths of those that multiply, of which TensorRT makes kernels; of others what they return is
             rounded, and no more.
         largest: the largest |w| / (largest q · scale) of a module's weights, by its path; those beyond 1 are cut off.
+        together: the path of a first convolution by that of the module whose output is rounded before the convolution's
+            activation. Without that TensorRT 8.6 is slower at it than in fp16, so that both are quantised or neither,
+            unless somebody says otherwise.
     """
 
     reads: dict[tuple[str, int], Rounding] = field(default_factory=dict)
     kernels: dict[str, Rounding] = field(default_factory=dict)
     owners: dict[tuple[str, int], str] = field(default_factory=dict)
     outputs: dict[str, Rounding] = field(default_factory=dict)
+    again: Set[str] = frozenset()
     modules: dict[str, DType] = field(default_factory=dict)
     multiplying: list[str] = field(default_factory=list)
     largest: dict[str, float] = field(default_factory=dict)
+    together: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -206,13 +212,29 @@ def check_backend(graph: Graph, declared: Iterable[Declared]) -> None:
 
 
 class Rounder:
-    """Writes the Quantize and Dequantize layers of a placement, each pair once for all that read it."""
+    """Writes the Quantize and Dequantize layers of a placement, each pair once for all that read it.
+
+    Attributes:
+        again: the names of the layers that :meth:`compute_again` is for.
+    """
 
     def __init__(self, graph: Graph, placement: Placement) -> None:
+        self.again = placement.again
         self._graph = graph
         self._placement = placement
         self._rounded: dict[tuple[str, Rounding], Any] = {}
         self._scales: dict[Any, Any] = {}
+        self._twins: dict[str, Any] = {}  # what was computed once more, by the name of what was computed first
+
+    def compute_again(self, raw: Any, kind: str, args: Sequence[Any], attributes: Mapping[str, Any]) -> None:
+        """Add a layer once more, over what was computed once more, for what is rounded of its output.
+
+        Args:
+            raw: the ITensor that it gave the first time.
+            kind, args, attributes: as :meth:`Graph.add_rounding` takes them.
+        """
+        args = [self._twins.get(getattr(arg, "name", ""), arg) for arg in args]
+        self._twins[raw.name] = self._graph.add_rounding(kind, "again", *args, like=raw, **attributes)
 
     def reads(self, name: str, raws: Sequence[Any]) -> list[Any]:
         """Return the ITensors that a layer reads, those that are rounded for it as their Dequantize gives them."""
@@ -237,9 +259,10 @@ class Rounder:
             graph, scale = self._graph, self._scale(how)
             typed = graph.backend.capabilities.typed_quantize
             to, back = ([graph.backend.data_type(how.dtype)], [raw.dtype]) if typed else ([], [])
-            along = {} if how.axis is None else {"axis": how.axis}
-            narrow = graph.add_rounding("quantize", "quantize", raw, scale, *to, **along)
-            self._rounded[key] = graph.add_rounding("dequantize", "dequantize", narrow, scale, *back, **along)
+            options = {"like": raw, **({} if how.axis is None else {"axis": how.axis})}
+            read = self._twins.get(raw.name, raw)
+            narrow = graph.add_rounding("quantize", "quantize", read, scale, *to, **options)
+            self._rounded[key] = graph.add_rounding("dequantize", "dequantize", narrow, scale, *back, **options)
         return self._rounded[key]
 
     def _scale(self, how: Rounding) -> Any:

@@ -499,8 +499,8 @@ class Module:
 
         Raises:
             ArgumentError: parameters are empty, inputs are missing or unknown, ``"auto"`` has no samples, or samples
-                no ``"auto"``, a module of ``outputs`` was not called, or the metadata are none that an engine file
-                can hold.
+                no ``"auto"``, a module of ``outputs`` or ``fp32_modules`` was not called, or the metadata are none that
+                an engine file can hold.
             BuildError: TensorRT refused a layer.
         """
         from trtnn.modules.tracing import check_is_filled, resolve_inputs, warn_of_cut_off_weights
@@ -532,8 +532,10 @@ class Module:
                 plain = write(declared={})
                 suggested = plain.fp16_report(samples, fp16_attention=fp16_attention).suggested_fp32_modules(tolerance)
                 folded = [norm for path, norm in plain.graph.folded if path in declared]
-                fp32_modules = suggested if not declared else beside({*declared, *folded}, suggested, paths.values())
+                called = plain.graph.module_outputs.called
+                fp32_modules = suggested if not declared else beside({*declared, *folded}, suggested, called)
             network = write(Precision(float16 if fp16 else float32, fp32_modules, fp16_attention))
+            network.graph.module_outputs.check_called(network.graph.precision.fp32_modules, "fp32_modules")
             if network.graph.placement is not None:
                 warn_of_cut_off_weights(dict(walked), network.graph.placement.largest)
             return network

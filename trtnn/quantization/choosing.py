@@ -1,4 +1,4 @@
-"""Which modules stay out of int8: those that cost too much accuracy, and those that are no faster in it."""
+"""Which modules stay out of int8 because they are no faster in it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,6 @@ class Speed(NamedTuple):
 
     milliseconds: float
     modules: Mapping[str, float]
-
-
-def too_sensitive(model: Module, samples: Sequence[Any], tolerance: float) -> tuple[str, ...]:
-    """Return the modules of a quantised model to leave in floating point, so that outputs are within a tolerance.
-
-    Args:
-        model: quantised.
-        samples: a few, as for ``quantize``.
-        tolerance: the largest rms(difference) / rms(output) of any output.
-    """
-    return model.trace().precision_report(samples).suggested_skip(tolerance)
 
 
 def not_faster(

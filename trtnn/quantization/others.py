@@ -13,12 +13,12 @@ import numpy as np
 
 from trtnn.checkpoint import load
 from trtnn.errors import ArgumentError, CheckpointError, listed, nearest, where
-from trtnn.graph.placement import Edges
+from trtnn.graph.placement import Edges, is_relu
 from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
 from trtnn.modules.state import as_array
 from trtnn.quantization.quantizing import DTYPES, buffer, forget, least_range, restore, weight_ranges
-from trtnn.quantization.sites import Site, Sites, is_relu
+from trtnn.quantization.sites import Site, Sites
 
 M = TypeVar("M", bound=Module)
 

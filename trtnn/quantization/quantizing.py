@@ -15,12 +15,12 @@ from trtnn.accuracy.choice import patterns as glob_paths
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, nearest, where
 from trtnn.graph.precision import check_paths
-from trtnn.graph.quantization import BUFFERS, TOLERANCE, held_by, largest_of
+from trtnn.graph.quantization import BUFFERS, TOLERANCE, Placement, held_by, largest_of
 from trtnn.modules import Module
 from trtnn.network import check_samples
 from trtnn.parameter import Buffer
 from trtnn.quantization.calibration import Calibration
-from trtnn.quantization.choosing import engine_speed, not_faster, too_sensitive
+from trtnn.quantization.choosing import engine_speed, not_faster
 from trtnn.quantization.ranges import METHODS
 from trtnn.quantization.sites import Site, Sites
 from trtnn.quantization.weights import correct_biases, mean_outputs, round_adaptively
@@ -130,23 +130,24 @@ def quantize(
         def declare(skipped: Sequence[str]) -> list[str]:
             forget(model)
             try:
-                chosen = Sites(network.graph, paths, [*skip, *skipped], not is_fp8)
+                also = [placed.together[path] for path in skipped if path in placed.together]
+                chosen = Sites(network.graph, paths, [*skip, *glob_paths([*skipped, *also])], not is_fp8)
             except ArgumentError:  # nothing is left
                 return []
             ranges = _ranges(chosen, calibration, method, DTYPES[dtype])
             declare_quantised(model, chosen, ranges, largest_of(DTYPES[dtype]))
             return [*chosen.by_path, *chosen.outputs.values()]
 
+        placed = Placement()
         declare(())
-        left_out: Sequence[str] = ()
         if automatic:
-            left_out = glob_paths(too_sensitive(model, first.kept[:_TRIED], tolerance))
-            declare(left_out)
-        if automatic == "fastest":
-            also = not_faster(
-                model, lambda more: declare([*left_out, *glob_paths(more)]), lambda: forget(model), engine_speed
-            )
-            declare([*left_out, *glob_paths(also)])
+            quantised = model.trace()
+            placed = quantised.graph.placement or placed
+            left_out = quantised.precision_report(first.kept[:_TRIED]).suggested_skip(tolerance)
+            slow: Sequence[str] = ()
+            if automatic == "fastest":
+                slow = not_faster(model, lambda more: declare([*left_out, *more]), lambda: forget(model), engine_speed)
+            declare([*left_out, *slow])
         if automatic and not any(name in module._buffers for module in model.modules() for name in BUFFERS):
             warnings.warn(_NOTHING[automatic], stacklevel=2)
             return model

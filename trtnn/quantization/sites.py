@@ -11,9 +11,8 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, nearest
 from trtnn.graph.graph import Graph
-from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, weighted_layers
+from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, is_narrow, is_relu, weighted_layers
 
-_NARROW = 4  # channels, as images have them
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE", "SCALE")
 
 
@@ -89,7 +88,7 @@ class Sites:
         narrow = {
             edge.path
             for edge in self._edges.layers
-            if edge.path in self.by_path and _is_narrow(edge) and edge.name not in fast
+            if edge.path in self.by_path and is_narrow(edge) and edge.name not in fast
         }
         behind = self._sites_behind()
         for most in range(last, 0, -1):
@@ -226,7 +225,7 @@ class Sites:
             is_behind = not behind.isdisjoint(edge.reads)
             if is_behind or edge.kind in (*WITH_KERNEL, "MATRIX_MULTIPLY"):
                 behind.update(edge.gives)
-            if not is_behind and _is_narrow(edge) and _has_planes(edge.kind, edge.layer):
+            if not is_behind and is_narrow(edge) and _has_planes(edge.kind, edge.layer):
                 yield edge
 
     def _fuses(self, edge: LayerEdges) -> bool:
@@ -295,20 +294,10 @@ class Sites:
         return root
 
 
-def _is_narrow(edge: LayerEdges) -> bool:
-    return edge.kind == "CONVOLUTION" and edge.layer.get_input(0).shape[1] <= _NARROW
-
-
 def _has_planes(kind: str, layer: Any) -> bool:
     """Whether a layer is a convolution over all channels of two dimensions."""
     if kind == "CONVOLUTION":
         return layer.num_groups == 1 and len(layer.kernel_size_nd) == 2
-    return False
-
-
-def is_relu(kind: str, layer: Any) -> bool:
-    if kind == "ACTIVATION":
-        return layer.type.name == "RELU"
     return False
 
 
