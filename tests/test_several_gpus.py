@@ -2,13 +2,15 @@
 
 import contextlib
 import gc
+import os
+import re
 import signal
 import threading
 import warnings
 import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
-from multiprocessing import Pipe
+from multiprocessing import Pipe, resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +20,12 @@ import pytest
 
 import trtnn.gpu_worker
 from tests.helpers import ONE_TARGET, message_of
+from tests.vision.test_forks import in_fork
 from trtnn import Detector, models
-from trtnn.errors import ArgumentError, EngineError
+from trtnn.errors import ArgumentError, EngineError, TrtnnError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.several_gpus import UNDER_WAY, VISIBLE, Place, SeveralGpus, _Slot, _Warnings
+from trtnn.threads import Here
 from trtnn.vision import Detections, read_image
 from trtnn.vision.stream import call, stream
 
@@ -61,6 +65,56 @@ def test_all_find_the_same_in_order(way, images, expected):
     assert way.in_flight == 8
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on Windows")
+@pytest.mark.parametrize("act", ["call", "stream", "compute", "finish"])
+def test_a_fork_is_refused_and_leaves_alone_what_is_here(images, expected, act):
+    ways = [SeveralGpus(MAKE, [0, 1], 2)]  # the only thing that holds it, so that it ends in the fork as well
+    check(call(ways[0], images), expected)
+    batches = [ways[0].prepare(images[:2], 0)]
+    if act == "finish":
+        ways[0].compute(batches[0])
+    acts = {
+        "call": lambda: call(ways[0], images),
+        "stream": lambda: list(stream(ways[0], iter(images))),
+        "compute": lambda: ways[0].compute(batches[0]),
+        "finish": lambda: ways[0].finish(batches[0]),
+    }
+
+    def in_the_fork():
+        try:
+            return acts[act]()
+        except TrtnnError as error:
+            said = str(error)
+        batches.clear()
+        for worker in ways[0]._workers:
+            worker._end()  # as where Python ends
+        ways.clear()
+        return f"{os.getpid()} {said}"
+
+    said, status = in_fork(in_the_fork)
+    assert status == 0, "it hangs"
+    words = re.fullmatch(
+        r"(\d+) this detection on several GPUs began in process (\d+), of .*, (\d+), was forked\n.*", said
+    )
+    assert words, said
+    child, parent, again = words.groups()
+    assert parent == str(os.getpid())
+    assert child == again != parent
+    if act != "finish":
+        ways[0].compute(batches[0])
+    check(ways[0].finish(batches[0]), expected[:2])
+    check(call(ways[0], images), expected)
+
+
+def test_no_module_of_the_current_folder_is_imported(images, expected, tmp_path, monkeypatch):
+    resource_tracker.ensure_running()  # Python's own, of all shared memory, which does import from there
+    for name in ("trtnn", "numpy", "json", "signal", "multiprocessing"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\nraise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    check(call(SeveralGpus(MAKE, [0], 2), images), expected)
+    assert not (tmp_path / "imported").exists()
+
+
 def test_memory_is_given_back_once_what_was_found_is_read(way, images, expected, monkeypatch):
     give_back = trtnn.several_gpus._Worker.give_back
 
@@ -87,7 +141,7 @@ def test_memory_of_batches_that_nobody_waits_for_is_used_again(way, images, expe
 
 def test_memory_is_not_used_again_while_it_is_copied_to(images):
     copiers, may_end = ThreadPoolExecutor(1), threading.Event()
-    worker = SimpleNamespace(_idle=[], give_back=None)
+    worker = SimpleNamespace(_idle=[], _here=Here(), give_back=None, shares=lambda: 2)
     slot = _Slot(0, copiers)
     worker.slot = lambda: slot
     worker.give_back = lambda *given: trtnn.several_gpus._Worker.give_back(worker, *given)
@@ -102,7 +156,7 @@ def test_memory_is_not_used_again_while_it_is_copied_to(images):
 
 
 def test_memory_that_could_not_be_had_is_asked_for_again(way, images, expected, monkeypatch):
-    def fail(slot, images):
+    def fail(slot, images, shares):
         raise OSError("no space left on device")
 
     for _ in way._workers:  # so that there is some
@@ -118,7 +172,7 @@ def test_memory_that_could_not_be_had_is_asked_for_again(way, images, expected, 
 
 
 def test_an_error_that_is_forgotten_holds_no_way(images):
-    worker = SimpleNamespace(_idle=[], warnings=_Warnings(), give_back=lambda *given: None)
+    worker = SimpleNamespace(_idle=[], warnings=_Warnings(), give_back=lambda *given: None, shares=lambda: 1)
     worker.slot = lambda: _Slot(0, ThreadPoolExecutor(1))
     gc.disable()
     try:
@@ -201,7 +255,7 @@ def test_an_error_of_one_batch_is_told_at_that_batch(monkeypatch, images):
         assert here.recv() == (None, [])
         answers = []
         for count in (2, 1, 3, 2):
-            message, copies = slot.fill(images[:count])
+            message, copies = slot.fill(images[:count], 1)
             wait(copies)
             here.send(message)
             answer, _ = here.recv()
@@ -229,7 +283,7 @@ def test_what_is_found_comes_through_the_memory_of_the_images_as_far_as_there_is
     for size, there in ((4096, ["boxes", "scores", "classes"]), (900, ["boxes"]), (300, ["scores"]), (1, [])):
         slot, way = _Slot(0, ThreadPoolExecutor(1)), trtnn.gpu_worker._Messages(steps)
         try:
-            message, copies = slot.fill([np.zeros((1400, 1, 3), np.uint8)] * 3)
+            message, copies = slot.fill([np.zeros((1400, 1, 3), np.uint8)] * 3, 2)
             wait(copies)
             cut = Cut(slot.memory, size)
             monkeypatch.setattr(trtnn.gpu_worker, "_attached", lambda name, cut=cut: cut)
@@ -250,19 +304,56 @@ class Cut:
         self.buf, self.name, self.size = memory.buf, memory.name, size
 
 
-def test_every_image_of_a_batch_is_copied():
+@pytest.mark.parametrize("shares", [1, 2, 3, 8])
+def test_every_image_of_a_batch_is_copied(shares, monkeypatch):
+    """Of any sizes and strides, into memory that grows."""
+    monkeypatch.setattr(trtnn.several_gpus, "_GRAIN_BYTES", 1)
+    rng = np.random.default_rng(shares)
     slot = _Slot(0, ThreadPoolExecutor(2))
     try:
-        for count in (1, 3, 4, 5, 9):
-            sent = [np.full((index + 1, 2, 3), 10 * count + index, np.uint8) for index in range(count)]
-            (_, _, places), copies = slot.fill(sent)
+        for count in (1, 3, 4, 5, 9, 2, 33):
+            sent = [rng.integers(0, 256, (*rng.integers(1, 40, 2), 3), np.uint8) for _ in range(count)]
+            sent = [image[:: rng.choice([-1, 1]), :, :: rng.choice([-1, 1])] for image in sent]
+            (_, _, places), copies = slot.fill(sent, shares)
+            assert len(copies) <= min(shares, count)
             for copy in copies:
                 copy.result()
+            assert [shape for _, shape in places] == [image.shape for image in sent]
             there = [np.ndarray(shape, np.uint8, slot.memory.buf, start).copy() for start, shape in places]
             for one, other in zip(there, sent, strict=True):
                 np.testing.assert_array_equal(one, other)
     finally:
         slot.close()
+
+
+def test_threads_have_as_many_bytes_to_copy():
+    cuts = []
+    copiers = SimpleNamespace(submit=lambda copy, first, last: cuts.append((first, last)))
+    slot = _Slot(0, copiers)
+    try:
+        for sides, expected in (
+            ([128] * 8, [(0, 2), (2, 4), (4, 6), (6, 8)]),
+            ([256, 128, 128, 128, 128], [(0, 1), (1, 3), (3, 5)]),  # the first has half of all
+            ([100], [(0, 1)]),
+        ):
+            cuts.clear()
+            slot.fill([np.zeros((side, side, 3), np.uint8) for side in sides], 4)
+            assert cuts == expected
+    finally:
+        slot.close()
+
+
+def test_batches_under_way_have_the_threads_between_them(images):
+    way = SeveralGpus(MAKE, [0], 2)
+    (worker,) = way._workers
+    given = []
+    for _ in range(5):
+        given.append((worker.slot(), worker.shares())[1])
+    assert given == [8, 4, 2, 2, 1]
+    for slot in worker._slots:
+        worker.give_back(slot, ())
+    worker.slot()
+    assert worker.shares() == 8
 
 
 def test_a_warning_of_several_processes_is_told_once_and_here(tmp_path, images, capfd):

@@ -222,6 +222,7 @@ class Detector:
 
         Raises:
             ArgumentError, ShapeError, DTypeError: as for a call, at the image's turn; and whatever ``images`` raises.
+            TrtnnError: it goes on in another process than it began in, which was forked of that one.
         """
         return self._stream(self._network.check_several(images))
 

@@ -1,4 +1,4 @@
-"""What runs in the process of one GPU, see :mod:`trtnn.several_gpus`: ``python -m trtnn.gpu_worker ADDRESS``."""
+"""What runs in the process of one GPU, see :mod:`trtnn.several_gpus`, which begins it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import ctypes
 import functools
 import os
 import pickle
-import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
@@ -188,7 +186,11 @@ def _sendable(error: BaseException) -> BaseException:
     return error
 
 
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the other process, with which this one ends
+def main(address: str) -> None:
+    """Serve the process that began this one, and ends it.
+
+    Args:
+        address: where it listens.
+    """
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        serve(Client(sys.argv[1], authkey=os.environ.pop(KEY).encode()))
+        serve(Client(address, authkey=os.environ.pop(KEY).encode()))

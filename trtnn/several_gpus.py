@@ -2,7 +2,8 @@
 
 Images go there through shared memory, which each process page-locks, so that its GPU fetches them from where they were
 put. A process has its GPU alone (``CUDA_VISIBLE_DEVICES``) and an interpreter of its own, and ends with the one that
-began it.
+began it. They answer to that one alone: a fork of it has none of the threads that copy and listen, and neither asks
+them nor ends them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import itertools
 import os
 import re
 import secrets
+import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import warnings
 import weakref
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -31,7 +33,9 @@ import numpy as np
 
 from trtnn.engine.engine import Engine
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.threads import is_own
+from trtnn.processes import command_of
+from trtnn.threads import Here, is_own
+from trtnn.vision.copying import copy_into
 from trtnn.vision.detections import Detections, Packed, unpack
 from trtnn.vision.images import check_images
 
@@ -40,7 +44,9 @@ UNDER_WAY = 4  # batches of one process: one copied there, one going up, one com
 KEY = "TRTNN_WORKER_KEY"
 _START_S = 120.0  # to import, load an engine and answer
 _GRAIN_BYTES = 1 << 22  # shared memory grows by as many
-_SHARES = 8  # of a batch, each copied by a thread, which copies 4 to 9 GB/s; there are as many threads for each GPU
+# Threads that copy for each GPU, 4 to 9 GB/s each, which the batches of one process that are under way have between
+# them: one alone is there sooner by many, and where batches follow closely, few threads wait for each other less.
+_COPIERS = 8
 
 
 # The number of a slot, its shared memory's name, and where each image lies, in its shape.
@@ -69,7 +75,8 @@ class SeveralGpus:
 
     Raises:
         ArgumentError: there are no devices, one twice, or one that is no index.
-        EngineError, TrtnnError: a process could not begin; with what it said.
+        EngineError, TrtnnError: a process could not begin; with what it said. Of each step: it is in another process
+            than the way began in, which was forked of that one.
     """
 
     def __init__(self, make: Mapping[str, Any], devices: Sequence[int], batch: int) -> None:
@@ -77,9 +84,9 @@ class SeveralGpus:
         are_indices = is_list and all(type(device) is int and device >= 0 for device in devices)
         if not are_indices or not devices or len(set(devices)) < len(devices):
             raise ArgumentError(f"devices are a list of the indices of GPUs, each once, not {devices!r}")
-        self.batch = batch
+        self._here, self.batch = Here(), batch
         self.in_flight = UNDER_WAY * len(devices)
-        self._copiers = ThreadPoolExecutor(_SHARES * len(devices), "trtnn-copy")
+        self._copiers = ThreadPoolExecutor(_COPIERS * len(devices), "trtnn-copy")
         told = _Warnings()
         self._workers = [_Worker(make, device, self._copiers, told) for device in devices]
         for worker in self._workers:
@@ -97,6 +104,7 @@ class SeveralGpus:
 
     def prepare(self, images: Sequence[Any], first: int) -> _Batch:
         """Begin to copy images to where the process whose turn it is finds them."""
+        self._check_process()
         checked = check_images(images, first)
         with self._lock:
             worker = next(self._turns)
@@ -104,12 +112,17 @@ class SeveralGpus:
 
     def compute(self, prepared: _Batch) -> _Batch:
         """Tell the process, once its images are there."""
+        self._check_process()
         prepared.send()
         return prepared
 
     def finish(self, computed: _Batch) -> list[Detections]:
         """Wait for the detections."""
+        self._check_process()
         return computed.receive()
+
+    def _check_process(self) -> None:
+        self._here.check("this detection on several GPUs")
 
 
 class _Warnings:
@@ -132,7 +145,7 @@ class _Batch:
     def __init__(self, worker: _Worker, images: Sequence[np.ndarray]) -> None:
         self._worker, self._slot = worker, worker.slot()
         try:
-            self._message, self._copies = self._slot.fill(images)
+            self._message, self._copies = self._slot.fill(images, worker.shares())
         except BaseException:
             worker.give_back(self._slot, ())
             raise
@@ -169,21 +182,26 @@ class _Slot:
         self._number, self._copiers = number, copiers
         self.memory: SharedMemory | None = None
 
-    def fill(self, images: Sequence[np.ndarray]) -> tuple[Message, list[Future[None]]]:
-        """Begin to copy images into the memory; return what tells the process of them, and the copies."""
+    def fill(self, images: Sequence[np.ndarray], shares: int) -> tuple[Message, list[Future[None]]]:
+        """Begin to copy images into the memory; return what tells the process of them, and the copies.
+
+        Args:
+            images: any number.
+            shares: how many threads copy, each as many bytes, by whole images.
+        """
         starts = [0, *itertools.accumulate(-(-image.nbytes // 256) * 256 for image in images)]
         if self.memory is None or self.memory.size < starts[-1]:
             self.close()
             size = -(-max(starts[-1], 1) // _GRAIN_BYTES) * _GRAIN_BYTES
             self.memory = SharedMemory(create=True, size=size)
-        places = list(zip(starts, (image.shape for image in images), strict=False))
         memory = self.memory
 
-        def copy(share: int) -> None:
-            for (start, shape), image in zip(places[share::_SHARES], images[share::_SHARES], strict=True):
-                np.copyto(np.ndarray(shape, np.uint8, memory.buf, start), image)
+        def copy(first: int, last: int) -> None:
+            copy_into(np.ndarray(memory.size, np.uint8, memory.buf), starts[first:last], images[first:last])
 
-        copies = [self._copiers.submit(copy, share) for share in range(min(_SHARES, len(images)))]
+        cuts = [bisect_left(starts, starts[-1] * share // shares) for share in range(shares + 1)]
+        copies = [self._copiers.submit(copy, *cut) for cut in itertools.pairwise(cuts) if cut[0] < cut[1]]
+        places = list(zip(starts, (image.shape for image in images), strict=False))
         return (self._number, memory.name, places), copies
 
     def found(self, answer: Packed) -> list[Detections]:
@@ -217,6 +235,7 @@ class _Worker:
     """
 
     def __init__(self, make: Mapping[str, Any], device: int, copiers: ThreadPoolExecutor, warnings: _Warnings) -> None:
+        self._here = Here()
         self.device, self._copiers, self.warnings = device, copiers, warnings
         visible = os.environ.get(VISIBLE)
         names = visible.split(",") if visible else None
@@ -226,7 +245,7 @@ class _Worker:
         self._listener = Listener(authkey=key.encode())
         environment = {**os.environ, VISIBLE: names[device] if names else str(device), KEY: key}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trtnn.gpu_worker", str(self._listener.address)],
+            command_of("trtnn.gpu_worker", str(self._listener.address), ignored=[signal.SIGINT]),
             env=environment,
             stdin=subprocess.DEVNULL,
         )
@@ -237,7 +256,7 @@ class _Worker:
         self._slots: list[_Slot] = []
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._end = weakref.finalize(self, _end, self._process, self._listener, self._slots)
+        self._end = weakref.finalize(self, _end, self._here, self._process, self._listener, self._slots)
 
     def wait_until_ready(self) -> None:
         """Wait until the process has its detector.
@@ -287,6 +306,10 @@ class _Worker:
             self._slots.append(slot)
             return slot
 
+    def shares(self) -> int:
+        """Return how many threads copy a batch whose memory was just taken."""
+        return max(1, _COPIERS // max(1, len(self._slots) - len(self._idle)))
+
     def send(self, batch: _Batch, message: Message) -> None:
         """Tell the process of a batch whose images are in its memory."""
         assert self._connection is not None
@@ -301,7 +324,7 @@ class _Worker:
 
     def give_back(self, slot: _Slot, copies: Sequence[Future[None]]) -> None:
         """Take the memory of a batch that is done, or that nobody waits for any more, once nothing writes there."""
-        if not is_own("copy") or all(copy.done() for copy in copies):
+        if self._here and (not is_own("copy") or all(copy.done() for copy in copies)):
             wait(copies)
             self._idle.append(slot)
 
@@ -328,7 +351,9 @@ def _ended(device: int) -> EngineError:
     return EngineError(f"the process for GPU {device} has ended", "what it said stands above, on standard error")
 
 
-def _end(process: subprocess.Popen, listener: Listener, slots: Sequence[_Slot]) -> None:
+def _end(here: Here, process: subprocess.Popen, listener: Listener, slots: Sequence[_Slot]) -> None:
+    if not here:
+        return
     process.kill()
     process.wait()
     listener.close()

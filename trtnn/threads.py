@@ -6,6 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+from trtnn.errors import TrtnnError
+
 PREFIX = "trtnn-"
 
 
@@ -19,6 +21,36 @@ def is_own(kind: str = "") -> bool:
         kind: what their name begins with, of all.
     """
     return threading.current_thread().name.startswith(PREFIX + kind)
+
+
+class Here:
+    """The process that something with threads began in.
+
+    One that is forked of it has none of the threads, and the locks as they were, for good: to wait there for either
+    never ends.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def __bool__(self) -> bool:
+        """Whether this is the process."""
+        return os.getpid() == self._process
+
+    def check(self, what: str) -> None:
+        """Check that this is the process.
+
+        Args:
+            what: has begun there, for the message.
+
+        Raises:
+            TrtnnError: it is not.
+        """
+        if not self:
+            raise TrtnnError(
+                f"{what} began in process {self._process}, of which this one, {os.getpid()}, was forked",
+                "the threads that do it are there alone; begin anew in this process",
+            )
 
 
 def processors() -> int:

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+import trtnn.vision.datasets
+from tests.helpers import message_of
 from trtnn.errors import ArgumentError
 from trtnn.vision import write_image
 from trtnn.vision.coco import match_categories
@@ -360,3 +362,8 @@ def test_classes_are_matched_by_name_and_else_by_order(categories, labels, class
 def test_classes_that_cannot_be_matched(categories, labels, classes, words):
     with pytest.raises(ArgumentError, match=words):
         match_categories(categories, labels, classes, 1)
+
+
+def test_annotations_that_are_not_read_are_told_once(coco, monkeypatch):
+    monkeypatch.setattr(trtnn.vision.datasets, "_MOST_BYTES", 9)
+    assert message_of(ArgumentError, read_dataset, coco) == f"{coco} has more than 9 bytes"

@@ -1,6 +1,5 @@
 """Videos by PyNvVideoCodec and JPEGs by nvImageCodec: stand-ins for the packages, with what these take and give."""
 
-import os
 import struct
 import sys
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from tests.vision.test_sources import greys, read, video
 from trtnn.errors import ImageError
+from trtnn.threads import processors
 from trtnn.vision.frames import read_frames
 from trtnn.vision.gpu_io import JpegReader
 from trtnn.vision.headers import is_plain_jpeg
@@ -193,7 +193,7 @@ def test_jpegs_stay_on_the_gpu_and_all_else_is_opencvs(tmp_path, nvimgcodec):
     assert not isinstance(frames[0].image, np.ndarray)
     assert sum(map(len, given)) == 2
     (option,) = options
-    assert option.pop("max_num_cpu_threads") == max(1, min(16, os.cpu_count()) - 1)
+    assert option.pop("max_num_cpu_threads") == max(1, min(16, processors()) - 1)
     assert option == {"options": ":fancy_upsampling=1"}
 
 

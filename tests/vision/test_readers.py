@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import gc
 import os
 import signal
@@ -261,19 +262,39 @@ def image_of(nbytes):
     return np.empty(int(nbytes), np.uint8)
 
 
+class Giving:
+    """Readers that give what they are told, of whatever paths."""
+
+    has_processes = True
+
+    def __init__(self, count):
+        self.count, self.asked = count, []
+
+    def read(self, paths, max_pixels):
+        self.asked.append((paths, max_pixels))
+        return self.given
+
+
+def noting(groups, images):
+    """Have a group read, which has these images."""
+    groups._readers.given = images
+    assert groups.read([0] * len(images), MOST) is images
+
+
 def test_groups_have_as_many_files_as_images_are_small():
-    groups = Groups(range(2000), lambda item: True, 2)
+    groups = Groups(range(2000), str, Giving(2))
+    note = functools.partial(noting, groups)
     each = iter(groups)
     assert sizes_of(each, 5) == [1] * 5  # nobody knows yet
-    groups.note([image_of(GROUP_BYTES // 3)])
+    note([image_of(GROUP_BYTES // 3)])
     assert sizes_of(each, 3) == [3] * 3
-    groups.note([image_of(99), ImageError("a"), image_of(99)])
+    note([image_of(99), ImageError("a"), image_of(99)])
     assert sizes_of(each, 1) == [3]
-    groups.note([image_of(99)] * 200)
+    note([image_of(99)] * 200)
     assert sizes_of(each, 3) == [MOST_FILES] * 3
-    groups.note([image_of(99), None])
+    note([image_of(99), None])
     assert sizes_of(each, 3) == [1] * 3
-    groups.note([image_of(99)] * 200)
+    note([image_of(99)] * 200)
     rest = [*each]
     assert [item for group in rest for item in group] == [*range(2000)][-sum(map(len, rest)) :]
     assert len(rest[0]) == MOST_FILES
@@ -282,10 +303,27 @@ def test_groups_have_as_many_files_as_images_are_small():
 
 
 def test_what_is_no_file_is_alone():
-    groups = Groups([1, 2, "a", "b", *range(40)], lambda item: isinstance(item, int), 1)
-    groups.note([image_of(1)])
+    readers = Giving(1)
+    groups = Groups(
+        [1, 2, "a", "b", *range(40)], lambda item: f"{item}.jpg" if isinstance(item, int) else None, readers
+    )
+    noting(groups, [image_of(1)])
     assert [*groups][:4] == [[1, 2], ["a"], ["b"], [*range(8)]]
-    assert [*Groups([], bool, 2)] == []
+    assert [*Groups([], str, readers)] == []
+    assert groups.read(["a"], 5) is None
+    readers.given = [image_of(1), None]
+    assert groups.read([1, 2], 5) is readers.given
+    assert readers.asked[1:] == [(["1.jpg", "2.jpg"], 5)]
+
+
+def test_without_processes_all_is_alone():
+    readers = Giving(1)
+    groups = Groups(range(40), str, readers)
+    noting(groups, [image_of(1)])
+    readers.has_processes = False
+    assert [*groups] == [[index] for index in range(40)]
+    assert groups.read([1], MOST) is None
+    assert len(readers.asked) == 1
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ import numpy as np
 
 from trtnn.engine.lane import Lane
 from trtnn.errors import EngineError
-from trtnn.threads import is_own
+from trtnn.threads import is_own, processors
 
 _THREADS = 6  # for a batch, the one that waits for it among them
 _MANY_BYTES = 1 << 23  # less is there before threads have begun
@@ -47,7 +46,7 @@ class _Piece(NamedTuple):
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
     """Return those that copy, which all lanes share."""
-    return ThreadPoolExecutor(max(1, min(_THREADS, (os.cpu_count() or 1) - 1)), "trtnn-upload")
+    return ThreadPoolExecutor(max(1, min(_THREADS, processors() - 1)), "trtnn-upload")
 
 
 class _Chunk:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, float16, float32
 from trtnn.errors import ArgumentError, DTypeError, where
 from trtnn.parameter import Buffer, Parameter
+from trtnn.threads import processors
 
 _MOST_THREADS = 8  # more do not multiply faster than memory takes the products
 _ENOUGH_FOR_THREADS = 1 << 22  # bytes; less is filled before a thread has started
@@ -136,7 +136,7 @@ class Weights:
         """Fill the arrays that were left empty, on several cores where there is much to do."""
         fills, self._unfilled = self._unfilled, []
         size, self._unfilled_bytes = self._unfilled_bytes, 0
-        workers = min(len(fills), os.cpu_count() or 1, _MOST_THREADS)
+        workers = min(len(fills), processors(), _MOST_THREADS)
         if workers < 2 or size < _ENOUGH_FOR_THREADS:
             _run(fills)
             return

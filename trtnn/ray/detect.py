@@ -186,17 +186,12 @@ class Detect:
         if by_processes and self._processes is None:
             self._processes = Readers(self._count, True)
         readers = self._processes if self._processes is not None and by_processes else self._threads
-
-        def is_file(value: Any) -> bool:
-            return readers.has_processes and local_path(value) is not None
-
-        groups = Groups(values, is_file, readers.count)
+        groups = Groups(values, local_path, readers)
 
         def read(group: list[Any]) -> list[np.ndarray | str | None]:
-            if not is_file(group[0]):
+            images = groups.read(group, self.max_pixels)
+            if images is None:
                 return [self._image(group[0])]
-            images = readers.read([str(local_path(value)) for value in group], self.max_pixels)
-            groups.note(images)
             return [None if image is None else self._checked(image) for image in images]
 
         return ReadAhead(readers.threads, readers.count, groups, read, _nbytes)

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from trtnn.threads import Here
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -68,7 +70,7 @@ class ReadAhead(Generic[Item, Made]):
         make: Callable[[Item], Made],
         nbytes: Callable[[Made], int],
     ) -> None:
-        self._pool, self._make, self._nbytes = pool, make, nbytes
+        self._here, self._pool, self._make, self._nbytes = Here(), pool, make, nbytes
         self._threads, self._always, self._most = threads, 2 * threads, 8 * threads
         self._rest = iter(items)
         self._begun: deque[tuple[Item, Future[Made]]] = deque()
@@ -82,7 +84,12 @@ class ReadAhead(Generic[Item, Made]):
         return bool(self._begun)
 
     def take(self) -> tuple[Item, Future[Made]]:
-        """Return the next item and, once it is done, what was made of it."""
+        """Return the next item and, once it is done, what was made of it.
+
+        Raises:
+            TrtnnError: this process was forked of the one that has the threads.
+        """
+        self._here.check("this reading ahead")
         with self._lock:
             item, future = self._begun.popleft()
             self._begin()
@@ -93,6 +100,8 @@ class ReadAhead(Generic[Item, Made]):
 
     def close(self) -> None:
         """Begin no more, and none of those that wait."""
+        if not self._here:
+            return
         with self._lock:
             self.is_all_begun = True
             while self._begun:

@@ -156,8 +156,9 @@ def _description_in(folder: Path) -> Path | None:
 
 
 def _read_coco(path: Path, root: Path | None, measured: Measured) -> DataSet:
+    data = _read(path, _MOST_BYTES)
     try:
-        content = parse_object(_read(path, _MOST_BYTES))
+        content = parse_object(data)
         listed, annotations, categories = (_rows(content, key) for key in ("images", "annotations", "categories"))
         files = {_whole(row, "id"): _text(row, "file_name") for row in listed}
         names = {_whole(row, "id"): harmless_text(_text(row, "name")) for row in categories}
@@ -280,8 +281,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         import yaml
     except ImportError:
         raise BackendError("data.yaml is read by PyYAML, which is missing", "pip install pyyaml") from None
+    data = _read(path, _MOST_LABEL_BYTES)
     try:
-        content = yaml.safe_load(_read(path, _MOST_LABEL_BYTES))
+        content = yaml.safe_load(data)
     except (yaml.YAMLError, ValueError) as error:
         raise ArgumentError(
             f"{path} is no data set: {next(iter(str(error).splitlines()), 'it does not parse')}"

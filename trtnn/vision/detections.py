@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -247,14 +248,22 @@ def unpack(packed: Packed) -> list[Detections]:
     """Return the detections that :func:`pack` was given; none keeps another's memory."""
     counts, columns = packed
     parts = [slice(end - count, end) for count, end in zip(counts, itertools.accumulate(counts), strict=True)]
-    split = [
-        [column[part].copy() for part in parts] if isinstance(column, np.ndarray) else column
-        for column in columns.values()
-    ]
+    split = [_parts_of(column, parts) if isinstance(column, np.ndarray) else column for column in columns.values()]
     found = [object.__new__(Detections) for _ in counts]
     for one, *values in zip(found, *split, strict=True):
         one.__dict__.update(zip(columns, values, strict=True))
     return found
+
+
+def _parts_of(column: np.ndarray, parts: Sequence[slice]) -> list[np.ndarray]:
+    """Return parts of an array, each in memory of its own.
+
+    A row is copied as one element: for more than 500 of them NumPy gives up Python's lock, and waits for it again.
+    """
+    shape = column.shape[1:]
+    row = np.dtype((np.void, column.itemsize * math.prod(shape)))
+    rows = np.ndarray(len(column), row, np.ascontiguousarray(column))
+    return [np.ndarray((part.stop - part.start, *shape), column.dtype, rows[part].copy()) for part in parts]
 
 
 def label_of(class_index: int, labels: Sequence[str] | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from trtnn.errors import ImageError
-from trtnn.threads import processors
+from trtnn.threads import Here, processors
 from trtnn.vision.ahead import MOST_READERS, ReadAhead
 from trtnn.vision.gpu_io import NVIMAGECODEC, JpegReader
 from trtnn.vision.headers import Size
@@ -52,20 +52,23 @@ def read_frames(
         processes: how many processes read files of images, in place of so many threads, see
             :mod:`trtnn.vision.readers`; or those that are there already. By default there are some where this process
             has 8 processors, there are 5,000 files, and the GPU reads none. 0 is none.
+
+    Raises:
+        TrtnnError: it goes on in another process than it began in, which was forked of that one.
     """
+    here = Here()
     with contextlib.ExitStack() as ended:
         if isinstance(processes, Readers):
             readers = processes
         else:
             readers = ended.enter_context(_readers(sources, threads, by_gpu, processes))
         gpu = JpegReader(readers.count) if by_gpu else None
-        groups = Groups(sources, lambda source: readers.has_processes and source.is_image_file, readers.count)
+        groups = Groups(sources, lambda source: str(source.path) if source.is_image_file else None, readers)
 
         def read(group: list[Source]) -> list[Frame | ImageError | None]:
-            if not (readers.has_processes and group[0].is_image_file):
+            images = groups.read(group, max_pixels)
+            if images is None:
                 return [_read_image(group[0], max_pixels, gpu)]
-            images = readers.read([str(source.path) for source in group], max_pixels)
-            groups.note(images)
             return [Frame(image) if isinstance(image, np.ndarray) else image for image in images]
 
         ahead = ReadAhead(readers.threads, readers.count, groups, read, _nbytes)
@@ -85,6 +88,7 @@ def read_frames(
                         if check_size is not None:
                             _check(source, frame, check_size)
                         yield source, frame
+                        here.check("this reading of images")
                 except ImageError as error:
                     on_error(source, error)
 
@@ -168,7 +172,7 @@ def newest(frames: Iterator[Frame]) -> Iterator[Frame]:
 
     The last one is always yielded, and what ends the frames is raised behind it.
     """
-    state = _Newest()
+    here, state = Here(), _Newest()
     thread = threading.Thread(target=state.put, args=(frames,), name="trtnn-live", daemon=True)
     thread.start()
     try:
@@ -177,5 +181,6 @@ def newest(frames: Iterator[Frame]) -> Iterator[Frame]:
         if state.error is not None:
             raise state.error
     finally:
-        with state.changed:
-            state.is_over = True
+        if here:
+            with state.changed:
+                state.is_over = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.cuda import gpus
+from trtnn.threads import processors
 from trtnn.vision.headers import Size, is_plain_jpeg
 
 PYNVVIDEOCODEC, NVIMAGECODEC = "PyNvVideoCodec", "nvImageCodec"
@@ -107,7 +107,7 @@ class JpegReader:
 
     Args:
         threads: how many call :meth:`decode`. With nvImageCodec's own that work on a batch they are as many, and no
-            more than there are processors.
+            more than this process may use processors.
     """
 
     def __init__(self, threads: int) -> None:
@@ -118,7 +118,7 @@ class JpegReader:
             except Exception:  # it is not installed, or does not find its libraries: each raises its own
                 self._codec = None
         self._decoder: Any = None
-        self._helpers = max(1, min(threads, os.cpu_count() or 1) - 1)  # the thread that calls works with them
+        self._helpers = max(1, min(threads, processors()) - 1)  # the thread that calls works with them
         self._changed, self._waiting, self._is_busy = threading.Condition(), list[_Asked](), False
         self._lock, self._is_compared = threading.Lock(), False
 

@@ -260,6 +260,8 @@ def read_bytes(path: Path, most: int) -> bytes:
             return _read(descriptor, status.st_size)
         finally:
             os.close(descriptor)
+    except ImageError:  # a ValueError as well
+        raise
     except FileNotFoundError:
         why = "it is a link to what is not there" if path.is_symlink() else "the file does not exist"
         raise ImageError(f"no picture at {path}: {why}") from None

@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import warnings
 import weakref
@@ -24,6 +23,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from trtnn.errors import ImageError
+from trtnn.processes import command_of
 from trtnn.threads import is_own
 from trtnn.vision.ahead import reading_threads
 from trtnn.vision.images import most_bytes
@@ -33,17 +33,7 @@ MOST_PROCESSES = 64  # whoever takes images in one process is no faster
 _START_S = 120.0  # to import and say so
 _END_S = 5.0  # for the system, once it has hung up
 _FORGETS = 0.98  # how much of the size of the largest image so far counts an image later
-# Not -m, which would look for modules in the current folder first: pictures may have come with others. Signals that ask
-# a process to end, and come to its whole group, are meant for this one, with which those end.
-_MAIN = """
-import sys
-sys.path[:] = sys.argv[3:]
-import signal
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, signal.SIG_IGN)
-from trtnn.vision.reader_process import main
-main(int(sys.argv[1]), int(sys.argv[2]))
-"""
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ()  # Windows has no readers
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Item = TypeVar("Item")
@@ -57,15 +47,16 @@ class Groups(Generic[Item]):
 
     Files are alone until it is known how large images are. Then as many are together as have :data:`GROUP_BYTES`, if
     each is as large as the largest of late, up to :data:`MOST_FILES`; and towards the end fewer, so that all read.
+    Where there are no processes all is alone.
 
     Args:
         items: all of them.
-        is_file: whether one is a file of an image.
-        readers: how many take groups at once.
+        path: of an item that is a file of an image, None of any other.
+        readers: who read the groups.
     """
 
-    def __init__(self, items: Sequence[Item], is_file: Callable[[Item], bool], readers: int) -> None:
-        self._items, self._is_file, self._readers = items, is_file, readers
+    def __init__(self, items: Sequence[Item], path: Callable[[Item], str | None], readers: Readers) -> None:
+        self._items, self._path, self._readers = items, path, readers
         self._largest = 0.0
 
     def __iter__(self) -> Iterator[list[Item]]:
@@ -74,18 +65,28 @@ class Groups(Generic[Item]):
             end = first + 1
             if self._largest and self._is_file(self._items[first]):
                 left = len(self._items) - first
-                most = min(int(GROUP_BYTES // self._largest), MOST_FILES, left // (2 * self._readers))
+                most = min(int(GROUP_BYTES // self._largest), MOST_FILES, left // (2 * self._readers.count))
                 while end < first + most and self._is_file(self._items[end]):
                     end += 1
             yield list(self._items[first:end])
             first = end
 
-    def note(self, read: Sequence[Read]) -> None:
-        """Note how large the images of a group are; one that was not read has no room in a group."""
+    def read(self, group: Sequence[Item], max_pixels: int) -> list[Read] | None:
+        """Return what :meth:`Readers.read` gives of a group; None of an item that is no file for a process.
+
+        How large the images are is noted for the groups behind; one that was not read has no room in a group.
+        """
+        if not self._is_file(group[0]):
+            return None
+        read = self._readers.read([str(self._path(item)) for item in group], max_pixels)
         for one in read:
             if not isinstance(one, ImageError):
                 nbytes = GROUP_BYTES if one is None else one.nbytes
                 self._largest = max(self._largest * _FORGETS, nbytes, 1)
+        return read
+
+    def _is_file(self, item: Item) -> bool:
+        return self._readers.has_processes and self._path(item) is not None
 
 
 class Readers:
@@ -276,8 +277,6 @@ class _Child:
         self.gone: deque[int] = deque()
         self.has_ended = self._is_killed = False
         self._slots: dict[int, Shared] = {}
-        if not sys.executable:
-            raise OSError("there is no program for Python here")
         with contextlib.ExitStack() as passed, contextlib.ExitStack() as failed:
             descriptor = _above_standard(os.memfd_create("trtnn-reader"))
             passed.callback(os.close, descriptor)
@@ -288,7 +287,7 @@ class _Child:
             self._page = Shared(descriptor, mmap.PAGESIZE)
             self._page.array((1,))[0] = NONE
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, str(its.fileno()), str(descriptor), *filter(_can_be_told, sys.path)],
+                command_of("trtnn.vision.reader_process", its.fileno(), descriptor, ignored=_ENDS),
                 pass_fds=(its.fileno(), descriptor),
                 env={**os.environ, **_ONE_THREAD},
                 stdin=subprocess.DEVNULL,
@@ -398,14 +397,6 @@ def most_readers(processors: int) -> int:
 def can_share() -> bool:
     """Return whether this system has what processes share images by: Linux."""
     return hasattr(os, "memfd_create") and hasattr(socket, "recv_fds")
-
-
-def _can_be_told(place: object) -> bool:
-    """Return whether a program can be told an entry of sys.path; of others nothing is imported."""
-    try:
-        return isinstance(place, str) and b"\0" not in os.fsencode(place)
-    except UnicodeEncodeError:
-        return False
 
 
 def _is_open(descriptor: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
@@ -16,6 +17,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.files import open_regular
+from trtnn.threads import Here
 from trtnn.vision.gpu_io import PYNVVIDEOCODEC, GpuImage, open_video
 from trtnn.vision.images import (
     SUFFIXES,
@@ -259,7 +261,7 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
         ImageError: it cannot be opened, its frames are too large, it has none or fewer than it says, or it did not come
             back.
     """
-    index, pauses = 0, iter(PAUSES_S)
+    here, index, pauses = Here(), 0, iter(PAUSES_S)
     while True:
         capture = _open(place)
         try:
@@ -274,7 +276,10 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
                 yield Frame(image, index, rate if rate > 0 else 0.0, reader)
                 index, pauses = index + 1, iter(PAUSES_S)
         finally:
-            capture.release()
+            if here:
+                capture.release()
+            else:  # it would wait for its threads, which are not in this process, and so would its end
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(capture))
         if isinstance(place, str) and (count > 0 or "://" not in place):  # it has an end
             if index == 0:
                 raise ImageError(f"the video {name} has no frame that can be read")

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Event
 from typing import Any, NamedTuple, Protocol
 
-from trtnn.threads import is_own
+from trtnn.threads import Here, is_own
 from trtnn.vision.detections import Detections
 
 IN_FLIGHT = 4  # batches on one GPU, or on the CPU: one for each step, reading among them
@@ -76,8 +76,11 @@ def stream(steps: Steps, images: Iterable[Any]) -> Generator[Detections, None, N
     Args:
         steps: the way.
         images: any iterable; a thread takes from it ahead of what is yielded, one image at a time.
+
+    Raises:
+        TrtnnError: it goes on in another process than it began in, which was forked of that one.
     """
-    source = iter(images)
+    here, source = Here(), iter(images)
     starts = itertools.count(0, steps.batch)
 
     def take(source: Iterator[Any]) -> list[Any] | None:
@@ -95,6 +98,8 @@ def stream(steps: Steps, images: Iterable[Any]) -> Generator[Detections, None, N
     ]
 
     def close() -> None:
+        if not here:
+            return
         closed.set()
         for queue in way:
             queue.put(None)
@@ -120,7 +125,9 @@ def stream(steps: Steps, images: Iterable[Any]) -> Generator[Detections, None, N
                     raise error
                 finally:
                     del error, found  # which would hold each other, and all that the step held
-            yield from found
+            for detections in found:
+                yield detections
+                here.check("this stream of detections")
             way[0].put(source)
     finally:
         atexit.unregister(close)
