@@ -34,3 +34,23 @@ def test_modules_are_torch_nns_again():
     assert "self.relu = ReLU(inplace=True)" in source
     assert "self.layer1 = Sequential(*(Block(8) for _ in range(3)))" in source
     assert "class Block(Module):" in source
+
+
+class Picks(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("order", torch.tensor([2, 0, 1]))
+
+    def forward(self, x, places):
+        rows = torch.arange(x.shape[0])
+        return x[:, self.order], x[rows, places], x[:, :, places], x[self.order, :, self.order + 1]
+
+
+def test_places_that_are_picked():
+    model = Picks().eval()
+    args = torch.rand(3, 4, 5), torch.tensor([3, 0, 1])
+    converted = trtnn.from_torch(torch.export.export(model, args), *args)
+    assert "[:, self.order]" in converted.source
+    x, places = torch.rand(3, 4, 5), torch.tensor([1, 2, 0])
+    for ours, theirs in zip(converted.trace().run(x.numpy(), places.numpy()), model(x, places), strict=True):
+        assert_close(ours, theirs, 1e-6)

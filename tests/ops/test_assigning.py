@@ -8,6 +8,7 @@ import torch
 
 from tests.helpers import assert_close, check_triangle, message_of, needs_type, numbers, run, trace
 from trtnn import Dim, Input
+from trtnn import functional as F
 from trtnn.errors import ShapeError, UnsupportedError
 
 X = numbers(3, 4, 5)
@@ -15,7 +16,8 @@ INDICES = [
     (0,), (-1,), (1, 2), (0, 0, 0), (slice(1, 3),), (Ellipsis, 2), (slice(None), 1, slice(2, 4)),
     (slice(None), slice(1, -1)), (None, 0), (slice(None), [0, 2]), (slice(None, None, 2),), ([0, 0, 2],),
     (np.array([1]),), (slice(None), slice(None), slice(1, None, 2)), (slice(None),),
-    (torch.tensor([2, 1]),), (slice(3, 9),),
+    (torch.tensor([2, 1]),), (slice(3, 9),), ([0, 2], [1, 3]), ([0, 2], [1, -1], [4, 0]), (1, [0, 3]), ([0, 2], -1),
+    ([2, 0], slice(None), Ellipsis), (np.array([[0], [2]]), [1, 3]), (np.array([[0, 1], [2, 0]]),),
 ]  # fmt: skip
 
 
@@ -37,6 +39,8 @@ def test_numbers(index, value):
         ((0,), (5,)), ((0,), (4, 5)), ((slice(None), slice(1, 3)), (3, 2, 5)), ((slice(None), slice(1, 3)), (2, 1)),
         ((slice(None), [3, 1]), (3, 2, 5)), ((Ellipsis, slice(1, 4)), (1, 1, 3)), ((1, 2), (1, 1, 5)),
         ((slice(None), slice(None), slice(None, None, 3)), (4, 2)), ((2, slice(1, 2), 4), (1,)),
+        (([0, 2], [1, 3]), (2, 5)), (([0, 2], [1, 3]), (1, 2, 1)), ((np.array([[0], [2]]), [1, 3]), (2, 2, 5)),
+        ((1, [3, 0]), (2, 5)), (([0, 1], 2, [4, 0]), (2,)),
     ],
     ids=str,
 )  # fmt: skip
@@ -63,6 +67,24 @@ def test_masks():
         return y, z, w
 
     check_triangle(function, function, X, mask)
+
+
+def test_one_place_in_each_row():
+    """As a mask of the last steps of sequences is made."""
+
+    def function(x, lengths, value):
+        x, y = x.clone(), x.clone()
+        x[(torch.arange(x.shape[0]), lengths - 1)] = 1
+        y[torch.arange(y.shape[0]), lengths - 1] = value
+        return x, y
+
+    def ours(x, lengths, value):
+        x, y = x.clone(), x.clone()
+        x[(np.arange(x.shape[0]), lengths - 1)] = 1
+        y[F.arange(y.shape[0]), lengths - 1] = value
+        return x, y
+
+    check_triangle(ours, function, X, np.array([4, 1, 0]), numbers(3, 5, seed=1))
 
 
 @needs_type("int64")
@@ -139,8 +161,11 @@ def test_every_second_element_of_a_dynamic_length(length):
         ((5,), 1.0, ShapeError, "index 5 is out of range for a dimension of 3"),
         ((slice(None), 0), np.zeros(7, np.float32), ShapeError, "cannot expand"),
         ((0,), np.zeros((2, 4, 5), np.float32), ShapeError, "a value of shape (2, 4, 5) does not fit (4, 5)"),
-        (([0], [1]), 1.0, UnsupportedError, "one list, array or Tensor of integers is replaced at a time"),
-        ((0, [1]), 1.0, UnsupportedError, "of whole dimensions"),
+        ((slice(1), [1]), 1.0, UnsupportedError, "Tensors of integers are of the first dimensions"),
+        ((0, slice(None), [1]), 1.0, UnsupportedError, "and others are whole"),
+        (([0, 1], [0, 1, 2]), 1.0, ShapeError, "indices of shapes (2,) and (3,) do not broadcast together"),
+        (([0, 1], [0, 4]), 1.0, ShapeError, "index 4 is out of range for a dimension of 4"),
+        (([0, 1], [0, 2]), np.zeros((3, 5), np.float32), ShapeError, "cannot expand"),
         ((np.array([True, True, False]),), np.ones((2, 4, 5), np.float32), UnsupportedError, "a mask takes one number"),
         ((np.array([True, True]),), 1.0, ShapeError, "a mask of shape (2,) does not fit (3, 4, 5)"),
         (("a",), 1.0, UnsupportedError, "an index of type str"),

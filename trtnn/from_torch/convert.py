@@ -20,7 +20,7 @@ from trtnn.from_torch.other_lengths import check_other_lengths
 from trtnn.from_torch.recording.observers import in_double
 from trtnn.from_torch.recording.steps import Step, steps_within
 from trtnn.from_torch.transcript import Transcript
-from trtnn.from_torch.verify import largest_difference, mapped, rounded_otherwise, second_example
+from trtnn.from_torch.verify import largest_difference, mapped, other_masks, rounded_otherwise, second_example
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
 from trtnn.network import Network
@@ -198,11 +198,23 @@ class Conversion:
         self.told("comparing with torch on the example")
         self.transcript.tape.forget_numbers()
         tensors = self.input_tensors()
-        first = self._compare(tensors, "the example", self.result if self.oracle is self.torch_module else None)
+        is_torchs = self.oracle is self.torch_module and not self.transcript.told_traced
+        first = self._compare(tensors, "the example", self.result if is_torchs else None)
         second = second_example(tensors, self.shapes())
         self.told("comparing with torch on a second input")
         self.difference = max(first, self._compare(second, "a second input", None))
+        if self.transcript.told_traced:
+            self.difference = max(self.difference, self._compare_other_decisions(tensors))
         return self.difference
+
+    def _compare_other_decisions(self, tensors: list[torch.Tensor]) -> float:
+        """Compare on masks with which torch, which is not told that a graph is made of it, goes the other way."""
+        others = other_masks(tensors)
+        try:
+            theirs = self._called_with_others(others)
+        except ArgumentError:  # they are no masks, and what they are the module does not take
+            return 0.0
+        return self._compare(others, "masks of other numbers", theirs)
 
     def _compare(self, tensors: list[torch.Tensor], which: str, theirs: Any) -> float:
         if theirs is None:

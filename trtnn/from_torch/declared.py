@@ -358,7 +358,7 @@ def _read(edges: Edges, path: str) -> str | None:
     """Return the name of the tensor that a rounding reads, or None where it reads several."""
     layers = [edge for edge in edges.layers if _within(edge, path)]
     inside = {name for edge in layers for name in edge.gives}
-    reads = {name for edge in layers for name in edge.reads if name not in inside and not edges.is_constant(name)}
+    reads = {name for edge in layers for name in edge.reads if name not in inside and name not in edges.constants}
     return next(iter(reads)) if len(reads) == 1 else None
 
 

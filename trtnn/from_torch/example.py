@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
+from torch import nn
 
 from trtnn.errors import ArgumentError
 from trtnn.from_torch.recording.steps import Scope, values_in
@@ -50,6 +52,28 @@ class Example:
             return self._copies[-1]
 
         return mapped((self.args, self.kwargs), copied)
+
+    def objects_with_tensors(self) -> Iterator[tuple[str, Any]]:
+        """Yield the objects in the arguments that hold tensors, which are no inputs, with the arguments' names."""
+
+        def walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+            if isinstance(value, torch.Tensor):
+                return
+            if isinstance(value, (tuple, list)):
+                inner: Iterable[Any] = value
+            elif isinstance(value, Mapping):
+                inner = value.values()
+            elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+                inner = [getattr(value, field, None) for field in value.__dataclass_fields__]
+            else:
+                inner = ()
+                if _holds_tensors(value, set()):
+                    yield name, value
+            for item in inner:
+                yield from walk(item, name)
+
+        for name, value in (*((f"argument {i}", value) for i, value in enumerate(self.args)), *self.kwargs.items()):
+            yield from walk(value, name)
 
     def find_inputs(self, root: Scope) -> None:
         """Find which tensors of the copied arguments are the inputs of a model, and in which order it takes them."""
@@ -143,3 +167,14 @@ def _check_shape(name: str, tensor: torch.Tensor, shape: tuple[Any, ...], length
 
 def _dtype_name(dtype: torch.dtype) -> str:
     return {torch.float64: "float32", torch.int16: "int32"}.get(dtype, str(dtype).removeprefix("torch."))
+
+
+def _holds_tensors(value: Any, seen: set[int]) -> bool:
+    """Whether an object, or what its attributes hold, holds tensors; modules are no such objects."""
+    if isinstance(value, torch.Tensor):
+        return True
+    if id(value) in seen or isinstance(value, (nn.Module, type, ModuleType)) or callable(value):
+        return False
+    seen.add(id(value))
+    held = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list, set)) else ()
+    return any(_holds_tensors(item, seen) for item in (*held, *getattr(value, "__dict__", {}).values()))

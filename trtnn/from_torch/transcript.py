@@ -25,6 +25,7 @@ from trtnn.from_torch.recording.record import record
 from trtnn.from_torch.recording.refusals import refused
 from trtnn.from_torch.recording.steps import Guard, Scope, Step, Value, tensors_in, values_in
 from trtnn.from_torch.recording.tape import Tape
+from trtnn.from_torch.recording.tracing import answered_questions
 from trtnn.from_torch.write import Source
 from trtnn.shapes.symbolic import Size
 
@@ -45,6 +46,7 @@ class Transcript:
         result: what the module returned.
         first: what the module kept before its first call, where what it keeps is computed anew.
         kept: the names of what calls have put into attributes, and the last one reads.
+        told_traced: the code of functions that are told that a graph is made of them, which then go another way.
         classes: the classes that are written.
         constants: the numbers of Buffers that torch's module has not.
         source: the text.
@@ -66,6 +68,8 @@ class Transcript:
         self.module, self.example, self.name, self._told = module, example, name, told
         self.constants = Constants(forced={*folded})
         self.first = first
+        self.told_traced: set[CodeType] = set()
+        self._type_callers: dict[CodeType, dict[str, Any]] = {}
         self._record()
         self.write()
 
@@ -74,26 +78,29 @@ class Transcript:
 
         What the first call makes, such as a cache, is there in the second. Code that calls ``int`` or ``float`` with
         a length is seen as it does, and keeps the length from the next call on. Where a length was the key of a
-        cache, there is another call without what was in it.
+        cache, there is another call without what was in it. Functions that did what no network can, and asked whether
+        a graph is made of them, are told so from the next call on.
         """
         self._told("recording one call")
-        type_callers: dict[CodeType, dict[str, Any]] = {}
         first, is_second, has_forgotten, has_kept = State(self.module), False, False, self.first is not None
         while True:
             state = State(self.module)
-            self._call(type_callers)
+            self._call()
             changes = state.changes(self.tape.has_read)
             callers, has_hashed = self.tape.type_callers, self.tape.has_hashed
             has_kept = has_kept or bool(changes)
-            if callers.keys() <= type_callers.keys() and (has_forgotten or not has_hashed):
+            go_another_way = self.tape.askers & {refusal.code for refusal in self.tape.refusals}
+            is_known = callers.keys() <= self._type_callers.keys() and not go_another_way
+            if is_known and (has_forgotten or not has_hashed):
                 if is_second or not changes:
                     break
                 is_second = True
-            type_callers |= callers
+            self._type_callers |= callers
+            self.told_traced |= go_another_way
             has_forgotten = has_forgotten or has_hashed
         self.kept = first.names()
         if has_kept and not changes:
-            self.first = self._compute_anew(self.first or first, state.read(self.tape.has_read), type_callers)
+            self.first = self._compute_anew(self.first or first, state.read(self.tape.has_read))
         if changes:
             raise UnsupportedError(
                 f"{type(self.module).__name__} changes itself in forward, and an engine stays as it is",
@@ -103,12 +110,13 @@ class Transcript:
         if self.tape.refusals:
             raise refused(self.tape, self.tape.refusals, "does what no network can")
 
-    def _call(self, type_callers: dict[CodeType, dict[str, Any]]) -> None:
+    def _call(self) -> None:
         """Call the module once, and record it."""
+        self._refuse_objects()
         self.tape = Tape(self.module)
         args, kwargs = self.example.copied()
         try:
-            with watched_builtins(type_callers):
+            with watched_builtins(self._type_callers), answered_questions(self.told_traced, self.tape.askers):
                 self.result = record(self.tape, is_leaf, args, kwargs)
         except Exception as error:
             raise self._torch_failed(error) from error
@@ -116,11 +124,21 @@ class Transcript:
             if self.tape.has_hashed:
                 forget_results()
             forget_lengths(self.module)
+        self._refuse_objects()  # an empty one is full now
         self.tape.free_memory()  # what the forward had until its end
         assert self.tape.root is not None
         self.example.find_inputs(self.tape.root)
 
-    def _compute_anew(self, first: State, read: Set[str], type_callers: dict[CodeType, dict[str, Any]]) -> State | None:
+    def _refuse_objects(self) -> None:
+        """Refuse arguments of which the tensors would be constants, where the next call has others."""
+        for name, held in self.example.objects_with_tensors():
+            raise UnsupportedError(
+                f"{type(self.module).__name__} keeps tensors in an object that it is called with",
+                f"{name} is a {type(held).__name__}: its tensors are no inputs, and would be constants",
+                "leave it out; tensors in tuples, lists, dicts and dataclasses are inputs",
+            )
+
+    def _compute_anew(self, first: State, read: Set[str]) -> State | None:
         """Record a call without what calls before have put into attributes, such as tables for some lengths.
 
         Where it returns the same, and keeps nothing of the inputs that is read again, that is what the module does:
@@ -129,7 +147,6 @@ class Transcript:
         Args:
             first: what the module kept before.
             read: the names of the tensors that the next call reads.
-            type_callers: as calls showed them.
 
         Returns:
             ``first``, or None where what the module keeps has to stay, and with it the call that was recorded last.
@@ -139,7 +156,7 @@ class Transcript:
         last, tape, result = State(self.module), self.tape, self.result
         first.put_back()
         try:
-            self._call(type_callers)
+            self._call()
             kept = [self.tape.depends(tensor) for tensor in first.kept(read)]
             refused = len(self.tape.refusals) > len(tape.refusals)
             if not any(kept) and not refused and _are_same(result, self.result):
@@ -168,6 +185,10 @@ class Transcript:
             f"torch's own forward raised {type(error).__name__}: {error}",
             f"in {where(self.tape.failed)}, with {self.example}",
             *lines,
+            *(
+                f"{code.co_name} decides by numbers, and was told that a graph is made of it, as torch.export tells"
+                for code in self.told_traced
+            ),
         )
 
     def write(self) -> None:

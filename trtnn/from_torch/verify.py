@@ -89,6 +89,28 @@ def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generato
     return held[picked.to(held.device)]
 
 
+def other_masks(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return inputs whose masks are others: of ones where there were zeros, and with zeros where there were none.
+
+    A mask is what holds whole numbers or truths, of one number that is not 0, or of that and 0. Zeros are the second
+    half of each row, as padding is.
+    """
+
+    def other(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_floating_point() or tensor.is_complex() or not tensor.ndim:
+            return tensor
+        held = tensor.unique().tolist()
+        if len(held) == 2 and not all(held):
+            return torch.full_like(tensor, sum(held))
+        if len(held) == 1 and all(held):
+            padded = tensor.clone()
+            padded[..., (tensor.shape[-1] + 1) // 2 :] = 0
+            return padded
+        return tensor
+
+    return [other(tensor) for tensor in tensors]
+
+
 def outputs_of(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the arrays and tensors in what a network or a torch module returned, with where they are."""
 

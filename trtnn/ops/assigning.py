@@ -18,9 +18,10 @@ from trtnn.ops.creation import numbers_below
 from trtnn.ops.gathering import scatter
 from trtnn.ops.indexing import from_front, index_tensor, is_mask, items_of, narrow, span, take, without_ellipsis
 from trtnn.ops.joining import cat
+from trtnn.ops.placing import index_put
 from trtnn.ops.shaping import along, reshape, with_ndim
 from trtnn.ops.tiling import expand
-from trtnn.shapes.symbolic import Length, Size, same, same_shape
+from trtnn.shapes.symbolic import Length, Size, broadcast, same, same_shape
 
 Region = tuple[Length, Length]  # where it begins, and how many elements it has
 
@@ -29,7 +30,8 @@ def setitem(input: Tensor, index: Any, value: Operand) -> None:
     """Set ``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops._inplace`.
 
     The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers, or one slice of
-    another step than 1, beside whole dimensions; or it is a mask, and the value one number.
+    another step than 1, beside whole dimensions; or several lists, arrays, Tensors and integers of the first
+    dimensions, which broadcast together; or it is a mask, and the value one number.
 
     Raises:
         ShapeError: the value does not broadcast to what is replaced.
@@ -84,11 +86,25 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
         lengths = [n for axis, n in enumerate(input.shape) if axis != places[0][0]]
         whole = all(same(first, 0) and same(n, m) for (first, n), m in zip(others, lengths, strict=True))
         if len(places) > 1 or not whole or places[0][1].ndim != 1 or any(item is None for item in items):
-            raise _refused(input, "one list, array or Tensor of integers is replaced at a time, of whole dimensions")
+            return _put_at_several(input, items, filling)
         axis, indices = places[0]
         whole_shape = [indices.shape[0] if i == axis else count for i, (_, count) in enumerate(regions)]
         return _put_at(input, axis, indices, reshape(_broadcast(filling, shape, input), whole_shape))
     return _put(input, regions, reshape(_broadcast(filling, shape, input), [count for _, count in regions]))
+
+
+def _put_at_several(input: Tensor, items: Sequence[Any], filling: Tensor) -> Tensor:
+    """Return the input with what lies at places of its first dimensions replaced; the others are whole."""
+    count = next((i for i, item in enumerate(items) if item is None or isinstance(item, slice)), len(items))
+    if not count or any(isinstance(item, Size) for item in items) or any(item != slice(None) for item in items[count:]):
+        raise _refused(input, "lists, arrays and Tensors of integers are of the first dimensions, and others are whole")
+    places = [np.asarray(item) if isinstance(item, int) else item for item in items[:count]]
+    ndim = max(index.ndim for index in places)
+    shape = broadcast(*((*(1,) * (ndim - index.ndim), *index.shape) for index in places))
+    if shape is None:
+        shapes = " and ".join(str(tuple(index.shape)) for index in places)
+        raise ShapeError(f"indices of shapes {shapes} do not broadcast together in {input.graph.where}")
+    return index_put(input, places, _broadcast(filling, (*shape, *input.shape[count:]), input))
 
 
 def _refused(input: Tensor, detail: str) -> UnsupportedError:

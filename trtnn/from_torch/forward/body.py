@@ -19,6 +19,7 @@ from trtnn.from_torch.forward.naming import name_variables, with_aliases
 from trtnn.from_torch.forward.parameters import Parameters
 from trtnn.from_torch.forward.plan import Plan
 from trtnn.from_torch.forward.statements import Problem, Statement, Variable
+from trtnn.from_torch.forward.structures import is_object
 from trtnn.from_torch.operations.converters import Missing, augmented_sign, convert
 from trtnn.from_torch.recording.lengths import Real, Whole
 from trtnn.from_torch.recording.steps import (
@@ -434,13 +435,15 @@ class Body:
                 return whole
             brackets = "[]" if isinstance(value, Listed) else "()"
             return Items(tuple(self._result(item) for item in value if self._is_result(item)), brackets)
+        if is_object(value) and not self.is_model:  # which modules around can hand on alone
+            return Text("None")
         return self._environment.express(value)
 
     def _is_result(self, value: Any, in_fields: bool = False) -> bool:
         """Whether a part of what is returned stays: a network returns tensors alone."""
         if self.is_model:
             return isinstance(value, Value) or any(True for _ in values_in(value))
-        return value is not None or not in_fields
+        return not in_fields or (value is not None and not is_object(value))
 
 
 def _values_read(scope: Scope, guards: Sequence[Guard]) -> set[int]:

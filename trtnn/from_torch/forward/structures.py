@@ -10,8 +10,14 @@ import torch
 
 from trtnn.from_torch.operations.converters import Missing, dtype_text
 from trtnn.from_torch.recording.lengths import Real, Whole, plain
-from trtnn.from_torch.recording.steps import Listed
+from trtnn.from_torch.recording.steps import Listed, Value
 from trtnn.from_torch.source.expressions import Call, Dictionary, Expression, Number, Sequence, Slice, Text, literal
+
+# What source has a form of, and what an operation is refused for that takes it.
+_SAID = (
+    Value, Whole, Real, type(None), bool, int, float, str, type(...), slice, tuple, dict, range,
+    torch.dtype, torch.device, torch.layout, torch.memory_format,
+)  # fmt: skip
 
 Spell = Callable[[Any, str], Expression]  # of a value, and what an argument of it would be called
 
@@ -55,3 +61,8 @@ def structure(value: Any, hint: str, express: Spell, number: Spell) -> Expressio
     if isinstance(value, (torch.device, torch.layout, torch.memory_format)):
         raise Missing(f"an argument of {value}")
     raise Missing(f"an argument of type {type(value).__name__}")
+
+
+def is_object(value: Any) -> bool:
+    """Whether a value is an object of which source knows nothing, such as a cache; tensors in it are reached beside."""
+    return not isinstance(value, _SAID)

@@ -159,9 +159,6 @@ def convert(step: Step, express: Express) -> Expression:
             return _binary(plain[1:], *(reversed(args) if swapped else args), express)
     if len(args) == 1 and (name in ("__neg__", "__invert__") or (name == "neg" and owner_is_tensor(step))):
         return Negative(express(args[0]), "~" if plain == "invert" else "-")
-    if name == "__getitem__":
-        index = args[1] if type(args[1]) is tuple else (args[1],)
-        return Item(express(args[0]), tuple(express(item) for item in index))
     if name in _WHERE and step.writes is None:
         copied = name == "contiguous" and isinstance(step.result, Value) and step.result.last_write >= 0
         return Call(Attribute(express(args[0]), "clone"), ()) if copied else express(args[0])
@@ -174,6 +171,20 @@ def convert(step: Step, express: Express) -> Expression:
             raise Missing(f"torch.Tensor.{name[4:]}")
         return Attribute(express(args[0]), name[4:])
     return _call(step, _without_how(_with_elements(args) if name in _JOINS else args), kwargs, express)
+
+
+def _item(step: Step, express: Express) -> Expression:
+    """Return ``x[index]``, of Python's own index."""
+    x, index = step.args
+    return Item(express(x), tuple(map(express, index if type(index) is tuple else (index,))))
+
+
+def _aten_index(step: Step, express: Express) -> Expression:
+    """Return ``x[index]``, of a list in which None is a whole dimension."""
+    if step.owner != "torch.ops.aten":
+        raise Missing(f"{step.owner}.{step.name}")
+    x, index = step.args
+    return Item(express(x), tuple(express(slice(None) if item is None else item) for item in index))
 
 
 def _fused_fake_quantize(step: Step, express: Express) -> Expression:
@@ -213,8 +224,10 @@ def _mse_loss(step: Step, express: Express) -> Expression:
     return square if how == "none" else Call(Attribute(square, how), ())
 
 
-# What is one operation of torch's, and several here.
+# What is no call of one name: of indices, and of several operations here.
 _SPELT_OUT: dict[str, Callable[[Step, Express], Expression]] = {
+    "__getitem__": _item,
+    "index": _aten_index,
     "fused_moving_avg_obs_fake_quant": _fused_fake_quantize,
     "_weight_norm": _weight_norm,
     "mse_loss": _mse_loss,

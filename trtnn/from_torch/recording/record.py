@@ -40,7 +40,14 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
     """
     for tensor in tensors_in((args, kwargs)):
         tape.value(tensor).depends = True
-    with torch.no_grad(), _unscripted(), _unvalidated(), ModuleCalls(tape, is_leaf), _Unseen(tape), FunctionCalls(tape):
+    with (
+        torch.no_grad(),
+        _unscripted(),
+        _unvalidated(tape),
+        ModuleCalls(tape, is_leaf),
+        _Unseen(tape),
+        FunctionCalls(tape),
+    ):
         return tape.model(*args, **kwargs)
 
 
@@ -60,14 +67,21 @@ def _unscripted() -> Iterator[None]:
 
 
 @contextmanager
-def _unvalidated() -> Iterator[None]:
-    """Let torch's distributions look at no numbers to refuse some: those are known only when the network runs."""
-    kept = Distribution._validate_args
+def _unvalidated(tape: Tape) -> Iterator[None]:
+    """Let torch's distributions and checks look at no numbers to refuse some that are known when the network runs."""
+    kept, original = Distribution._validate_args, torch._check_tensor_all_with
+
+    def check(error_type: Any, condition: Any, message: Any = None) -> None:  # torch._check_tensor_all's as well
+        if not (isinstance(condition, torch.Tensor) and tape.depends(condition)):
+            original(error_type, condition, message)
+
     Distribution._validate_args = False
+    torch._check_tensor_all_with = check
     try:
         yield
     finally:
         Distribution._validate_args = kept
+        torch._check_tensor_all_with = original
 
 
 class _Unseen(TorchDispatchMode):

@@ -9,6 +9,8 @@ from trtnn.errors import UnsupportedError, listed, where
 from trtnn.from_torch.recording.steps import Refusal
 from trtnn.from_torch.recording.tape import Tape
 
+_FASTER_WAY = "where it is a faster way for some numbers: if not torch.compiler.is_compiling() and ...: takes the other"
+
 
 def refused(tape: Tape, refusals: Sequence[Refusal], summary: str) -> UnsupportedError:
     """Return the error that tells all refusals: each once, with how often, in which modules, and at which line.
@@ -24,6 +26,8 @@ def refused(tape: Tape, refusals: Sequence[Refusal], summary: str) -> Unsupporte
         times = "once" if len(those) == 1 else f"{len(those)} times"
         lines.append(f"{what}: {times}, in {listed(paths, 3)}: {why}")
         lines += [f"  {place}" for place in list(dict.fromkeys(str(refusal.place) for refusal in those))[:3]]
+    if any(what.endswith(".__bool__") for what, _ in grouped):
+        lines.append(_FASTER_WAY)
     parts = list(_parts_without(tape, {refusal.path for refusal in refusals}))
     if parts:
         lines.append(f"parts without it: {listed(parts, 5)}: from_torch(model.{parts[0]}, ...)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import CodeType
 from typing import Any, NamedTuple
 
 import torch
@@ -120,10 +121,10 @@ class Guard(NamedTuple):
 
 
 class Refusal:
-    """Why a call cannot be converted: what, where and how to go on."""
+    """Why a call cannot be converted: what, where and how to go on; and the code of the user's function."""
 
-    def __init__(self, what: str, path: str, place: Place, why: str) -> None:
-        self.what, self.path, self.place, self.why = what, path, place, why
+    def __init__(self, what: str, path: str, place: Place, why: str, code: CodeType | None = None) -> None:
+        self.what, self.path, self.place, self.why, self.code = what, path, place, why, code
 
 
 # -- what structures hold ---------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Tape:
         has_hashed: whether a length was a key, such as of a cache.
         scopes: of each module, by id, its calls.
         type_callers: the code that called Python's own ``int`` or ``float`` with a length, and its global variables.
+        askers: the code of functions under way as one asked whether a graph is made of it, and was not told so.
         called_leaves: the ids of the modules that were called and are not looked into.
         paths: of each module, by id, its paths, the first first.
         held: of each parameter and buffer, by id, its names.
@@ -102,6 +103,7 @@ class Tape:
         self._lists: dict[int, list[Listed]] = defaultdict(list)  # by the list
         self._under_way: list[Scope] = []
         self.type_callers: dict[CodeType, dict[str, Any]] = {}
+        self.askers: set[CodeType] = set()
 
     @property
     def scope(self) -> Scope | None:
@@ -126,7 +128,9 @@ class Tape:
 
     def refuse(self, what: str, why: str, path: str | None = None) -> None:
         """Note what cannot be converted, in the module at hand or at a path; the call runs on, so that all are told."""
-        self.refusals.append(Refusal(what, self.path if path is None else path, place_of(user_frame(2)), why))
+        frame = user_frame(2)
+        code = frame.f_code if frame is not None else None
+        self.refusals.append(Refusal(what, self.path if path is None else path, place_of(frame), why, code))
 
     def compared(self, sign: str, a: Any, b: Any, outcome: bool) -> None:
         """Note that a comparison of lengths decided something."""

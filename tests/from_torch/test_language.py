@@ -1,0 +1,164 @@
+"""transformers' models of language with masks, beside transformers itself, small and with random weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import trtnn
+from benchmarks.zoo import randomised
+from benchmarks.zoo.torchvision_models import import_torchvision
+from tests.helpers import assert_close, message_of
+from trtnn.errors import UnsupportedError
+from trtnn.from_torch.verify import outputs_of
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed"),
+    pytest.mark.filterwarnings("ignore"),
+]
+LENGTH = 8
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 90}
+DECODER = {**SMALL, "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "Bert": SMALL,
+    "DistilBert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "vocab_size": 90},
+    "Roberta": SMALL,
+    "MPNet": SMALL,
+    "ModernBert": {**SMALL, "pad_token_id": 0, "local_attention": 4, "num_hidden_layers": 3},
+    "T5Encoder": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 90},
+    "CLIPText": {**SMALL, "max_position_embeddings": 16, "eos_token_id": 2},
+}
+DECODERS: dict[str, dict[str, Any]] = {
+    "Llama": DECODER,
+    "Qwen3": {**DECODER, "head_dim": 8},
+    "Gemma3Text": {**DECODER, "head_dim": 8, "sliding_window": 4},
+    "Mistral": {**DECODER, "sliding_window": 4},
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 90},
+}
+
+
+def model_of(name: str, attention: str | None = None, suffix: str = "Model", **more: Any) -> nn.Module:
+    if importlib.util.find_spec("torchvision"):
+        import_torchvision()  # transformers imports it by itself, where it may not load
+    import transformers
+
+    torch.manual_seed(0)
+    options = (ENCODERS | DECODERS)[name]
+    config = getattr(transformers, f"{name.removesuffix('Encoder')}Config")(**options, **more)
+    if attention is not None:
+        config._attn_implementation = attention
+    return randomised(getattr(transformers, f"{name}{suffix}")(config).eval())
+
+
+def tokens(seed: int = 0) -> torch.Tensor:
+    return torch.randint(3, 90, (2, LENGTH), generator=torch.Generator().manual_seed(seed))
+
+
+def mask(*ends: tuple[int, int]) -> torch.Tensor:
+    """Return a mask of ones from a place to another, for each row."""
+    rows = torch.zeros(len(ends), LENGTH, dtype=torch.int64)
+    for row, (first, last) in zip(rows, ends, strict=True):
+        row[first:last] = 1
+    return rows
+
+
+ONES = mask((0, 8), (0, 8))
+RIGHT, OTHER_RIGHT = mask((0, 8), (0, 5)), mask((0, 2), (0, 7))
+LEFT = mask((3, 8), (0, 8))
+
+
+def assert_converted(model: nn.Module, example: torch.Tensor) -> None:
+    """Check the network of an example against transformers, with masks that no example had.
+
+    Tokens under a mask have no meaning, and are compared too: they are the same.
+    """
+    network = trtnn.from_torch(model, input_ids=tokens(), attention_mask=example).trace()
+    assert [*network.inputs] == ["input_ids", "attention_mask"]
+    firsts = []
+    for other in (ONES, RIGHT, OTHER_RIGHT, LEFT):
+        inputs = {"input_ids": tokens(1), "attention_mask": other}
+        with torch.no_grad():
+            expected = model(**inputs)
+        result = network.run(**{name: tensor.numpy() for name, tensor in inputs.items()})
+        for name in result:
+            assert_close(result[name], expected[name], 1e-5)
+        firsts.append(expected[0])
+    assert min(float((first - firsts[0]).abs().max()) for first in firsts[1:]) > 1e-2  # the masks do tell
+
+
+@pytest.mark.parametrize(
+    ("name", "attention"),
+    [*((name, None) for name in ENCODERS | DECODERS), ("Bert", "eager"), ("T5Encoder", "eager"), ("Llama", "eager")],
+)
+def test_a_mask_of_ones_gives_a_network_that_reads_zeros(name, attention):
+    """transformers makes no mask where all are ones, and the network has to make one."""
+    assert_converted(model_of(name, attention), ONES)
+
+
+@pytest.mark.parametrize("name", ["Bert", "Llama"])
+@pytest.mark.parametrize("example", [RIGHT, LEFT])
+def test_a_padded_example(name, example):
+    assert_converted(model_of(name), example)
+
+
+@pytest.mark.parametrize("name", ["Bert", "Mistral"])
+def test_dynamic_lengths(name):
+    """Mistral's window is no longer than any sequence."""
+    model = model_of(name)
+    shape = (trtnn.Dim("batch", 1, 2, 4), trtnn.Dim("length", 4, LENGTH, 16))
+    shapes = {"input_ids": shape, "attention_mask": shape}
+    network = trtnn.from_torch(model, input_ids=tokens(), attention_mask=ONES, dynamic=shapes).trace()
+    for batch, length in ((1, 5), (3, 13)):
+        ids = torch.randint(3, 90, (batch, length), generator=torch.Generator().manual_seed(2))
+        some = torch.ones_like(ids)
+        some[-1, length // 2 :] = 0
+        with torch.no_grad():
+            expected = model(input_ids=ids, attention_mask=some)
+        result = network.run(input_ids=ids.numpy(), attention_mask=some.numpy())
+        assert_close(result["last_hidden_state"], expected[0], 1e-5)
+
+
+@pytest.mark.parametrize("name", ["Llama", "GPT2"])
+def test_a_cache_that_is_filled_by_the_way_is_left_out(name):
+    """use_cache is transformers' default: modules hand the cache on, and no network returns it."""
+    model = model_of(name, suffix="ForCausalLM" if name == "Llama" else "LMHeadModel")
+    assert model.config.use_cache
+    converted = trtnn.from_torch(model, input_ids=tokens(), attention_mask=ONES)
+    result = converted.trace().run(tokens(1).numpy(), RIGHT.numpy())
+    assert [*result] == ["logits"]
+    with torch.no_grad():
+        assert_close(result["logits"], model(input_ids=tokens(1), attention_mask=RIGHT).logits, 1e-5)
+    assert "Cache" not in converted.source
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_cache_that_is_given_is_refused(is_full):
+    model = model_of("Llama")
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    if is_full:
+        with torch.no_grad():
+            model(input_ids=tokens(), past_key_values=cache)
+    message = message_of(UnsupportedError, trtnn.from_torch, model, input_ids=tokens(), past_key_values=cache)
+    assert message.splitlines() == [
+        "LlamaModel keeps tensors in an object that it is called with",
+        "  past_key_values is a DynamicCache: its tensors are no inputs, and would be constants",
+        "  leave it out; tensors in tuples, lists, dicts and dataclasses are inputs",
+    ]
+
+
+@pytest.mark.parametrize("name", ["Bert", "Llama"])
+def test_an_exported_program(name):
+    model = model_of(name, use_cache=False)
+    inputs = {"input_ids": tokens(), "attention_mask": ONES}
+    network = trtnn.from_torch(torch.export.export(model, (), inputs), **inputs).trace()
+    with torch.no_grad():
+        expected = model(input_ids=tokens(1), attention_mask=RIGHT)[0]
+    result = network.run(tokens(1).numpy(), RIGHT.numpy())
+    _, first = next(outputs_of(result))
+    assert_close(first, expected, 1e-5)
