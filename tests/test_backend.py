@@ -305,3 +305,27 @@ def test_the_version_is_tensorrts_own():
     assert backend is get_backend()
     assert backend.version == backend.trt.__version__
     assert np.all([part.isdigit() for part in backend.version.split(".")[:2]])
+
+
+def test_a_builder_is_there_whenever_one_is_made_anew(monkeypatch):
+    """TensorRT 8.6.1 loads its kernels for 6 s where none is."""
+    alive: list[int] = []
+    met: list[int] = []
+
+    class Builder:
+        def __init__(self, logger):
+            met.append(len(alive))
+            alive.append(1)
+
+        def __del__(self):
+            alive.pop()
+
+    backend = get_backend()
+    monkeypatch.setattr(backend, "trt", SimpleNamespace(Builder=Builder))
+    monkeypatch.setattr(backend, "_kept_builders", [])
+    for _ in range(3):
+        backend.make_builder()  # and lets go of it
+    assert met == [0, 1, 1, 1]
+    assert len(alive) == 1
+    backend._kept_builders.clear()
+    assert not alive

@@ -6,6 +6,7 @@ between versions.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import importlib.util
@@ -122,6 +123,7 @@ class Backend:
             include_refit=hasattr(trt, "SerializationFlag") and "INCLUDE_REFIT" in trt.SerializationFlag.__members__,
         )
         self.logger = _make_logger(trt)
+        self._kept_builders: list[Any] = []
         # A list of pairs, for hashing a DType may load torch.
         members = [(getattr(trt.DataType, dtype.tensorrt, None), dtype) for dtype in (*ALL, float8_e4m3fn)]
         self._dtypes = {int(member): dtype for member, dtype in members if member is not None}
@@ -151,12 +153,18 @@ class Backend:
     def make_builder(self) -> Any:
         """Return a new ``Builder``.
 
+        One more is kept until this process ends: with the last one TensorRT 8.6.1 lets go of its kernels, and takes 6 s
+        to load them for the next.
+
         Raises:
             BackendError: TensorRT does not start here; with its own words.
         """
         self.logger.take()
         try:
             with held_signals():  # it takes seconds, and writes to its log
+                if not self._kept_builders:
+                    self._kept_builders.append(self.trt.Builder(self.logger))
+                    atexit.register(self._kept_builders.clear)  # before the modules that it needs are gone
                 return self.trt.Builder(self.logger)
         except TypeError as error:  # what TensorRT's constructors end in where they fail
             needs = () if self.capabilities.targets else ("it needs an NVIDIA GPU, even to trace a network",)

@@ -145,7 +145,23 @@ def test_a_small_file_of_many_tensors_and_an_optimizer(tmp_path):
         ([torch.ones(1)], "holds no state dict but a value of type list"),
         (torch.ones(1), "holds no state dict but a value of type Tensor"),
         ({"epoch": 3}, "under 'epoch' it has a value of type int where a tensor should be"),
-        ({3: torch.ones(1)}, "under a value of type int as a key it has a value of type Tensor"),
+        (
+            {3: torch.ones(1)},
+            "has a tensor under a value of type int as a key\n  the names of a state dict are printable",
+        ),
+        ({"a": torch.ones(1), 3: torch.ones(1)}, "has a tensor under a value of type int as a key"),
+        ({"a": torch.ones(1), "b": torch.ones(1), (1, 2): torch.ones(1)}, "under a value of type tuple as a key"),
+        (
+            {"model": {"a": torch.ones(1), None: torch.ones(1)}},
+            "has a tensor under a value of type NoneType as a key, in model\n",
+        ),
+        ({"ema": {**dict.fromkeys("abc", torch.ones(1)), 2.5: torch.ones(1)}}, "a value of type float as a key"),
+        # not the teacher's, whose names may be the same
+        (
+            {"model": {0: torch.ones(1), 1: torch.ones(2)}, "teacher": {"a": torch.ones(1)}},
+            "has a tensor under a value of type int as a key, in model\n",
+        ),
+        ({3: 5, "epoch": 3}, "under a value of type int as a key it has a value of type int where a tensor should be"),
         ({"a": np.ones(1)}, r"under 'a' it has an object of numpy\._?core\.multiarray\._reconstruct"),
         ({"a": torch.eye(2).to_sparse()}, r"under 'a' it has an object of torch\._utils\._rebuild_sparse_tensor"),
         ({"a": Path("/x")}, r"under 'a' it has an object of pathlib\.PosixPath"),
@@ -161,6 +177,25 @@ def test_what_is_no_state_dict(tmp_path, content, problem):
     with pytest.raises(CheckpointError, match=problem) as caught:
         load(tmp_path / "a.pt")
     assert "a.pt" in caught.value.summary
+
+
+@pytest.mark.parametrize(
+    ("beside", "others"),
+    [
+        ({0: 3}, []),
+        ({0: torch.ones(1)}, []),  # what is beside the weights' own dict
+        ({"momentum": {0: torch.ones(1), 1: torch.ones(2)}}, []),
+        ({"optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}, "param_groups": [{"params": [0]}]}}, []),
+        ({"ema": {0: torch.ones(1), 1: torch.ones(2)}}, ["ema (not read: it has no names)"]),
+    ],
+)
+@pytest.mark.parametrize("where", ["model", "mine"])
+def test_tensors_without_names_that_are_no_weights(tmp_path, beside, others, where):
+    weights = {"a.weight": torch.rand(2), "a.bias": torch.rand(3), 5: "of no tensor"}
+    torch.save({where: weights, **beside}, tmp_path / "a.pt")
+    read = load(tmp_path / "a.pt")
+    assert_same(read, {name: weights[name] for name in ("a.weight", "a.bias")})
+    assert read.metadata == {"taken": where, **({"others": others} if others else {})}
 
 
 def test_a_model_that_contains_itself(tmp_path):

@@ -76,7 +76,7 @@ def load(path: str | os.PathLike[str]) -> StateDict:
 
     Raises:
         CheckpointError: the file is missing, damaged, of an unknown kind, a pickle that names something harmful, or
-            made to take much more memory than its own size.
+            made to take much more memory than its own size; or one of the weights has a name that is no printable text.
     """
     path = Path(path)
     reader = _reader(path)

@@ -119,10 +119,16 @@ def _has_tensors(value: object) -> bool:
     return any(isinstance(key, str) and isinstance(item, Tensor) for key, item in mapping.items())
 
 
-def _is_flat(value: object) -> bool:
-    """Whether a mapping is a state dict itself: most of what it holds are tensors."""
+def _is_flat(value: object, said: bool = False) -> bool:
+    """Whether a mapping is a state dict itself: most of what it holds are tensors that have names.
+
+    Args:
+        value: any.
+        said: whether its own key says that these are the weights. Tensors without names count then too: they are wrong,
+            and no reason to take others.
+    """
     mapping = mapping_of(value) or {}
-    tensors = sum(isinstance(item, Tensor) for item in mapping.values())
+    tensors = sum(isinstance(item, Tensor) and (said or isinstance(key, str)) for key, item in mapping.items())
     return tensors > 0 and 2 * tensors > len(mapping)
 
 
@@ -141,7 +147,7 @@ def _places(root: Place) -> Iterator[Place]:
                 continue
             seen.add(id(value))
             inner = Place((*place.keys, key), value)
-            if is_module(value) or _is_flat(value):
+            if is_module(value) or _is_flat(value, key.lower() in PLACES):
                 yield inner
             elif len(inner.keys) < _DEPTH and len(pending) < _CONTAINERS_LIMIT:
                 pending.append(inner)

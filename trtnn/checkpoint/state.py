@@ -82,21 +82,27 @@ def _averages_without_names(content: object, others: Sequence[Place]) -> list[st
 def _tensors(path: Path, place: Place) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a place by name, and what else it holds where a tensor could be."""
     if isinstance(place.content, Opaque) and not place.content.items:
-        return _checked(path, _module_entries(path, place.content)), {}
+        return _checked(path, place, _module_entries(path, place.content)), {}
     entries = mapping_of(place.content) or {}
     # what a module adds by get_extra_state is no tensor and belongs to that module's code alone
     extras = {name for name in entries if isinstance(name, str) and name.rpartition(".")[2] == "_extra_state"}
     wanted = [(name, value) for name, value in entries.items() if name not in extras]
-    tensors = [(name, value) for name, value in wanted if isinstance(value, Tensor) and isinstance(name, str)]
+    tensors = [(name, value) for name, value in wanted if isinstance(value, Tensor)]
     if tensors:
         left_out = {name: describe(value) for name, value in wanted if not isinstance(value, Tensor)}
-        return _checked(path, tensors), {name: what for name, what in left_out.items() if isinstance(name, str)}
-    return _checked(path, wanted), {}
+        return _checked(path, place, tensors), {name: what for name, what in left_out.items() if isinstance(name, str)}
+    return _checked(path, place, wanted), {}
 
 
-def _checked(path: Path, entries: Iterable[tuple[object, object]]) -> dict[str, Tensor]:
+def _checked(path: Path, place: Place, entries: Iterable[tuple[object, object]]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, value in entries:
+        if isinstance(value, Tensor) and not isinstance(name, str):
+            raise CheckpointError(
+                f"{path} has a tensor under {describe(name)} as a key{f', in {place}' if place.keys else ''}",
+                "the names of a state dict are printable text",
+                HOW_TO_SAVE,
+            )
         if not isinstance(name, str) or not isinstance(value, Tensor):
             key = repr(name) if isinstance(name, str) else f"{describe(name)} as a key"
             raise CheckpointError(
