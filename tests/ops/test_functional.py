@@ -320,7 +320,11 @@ def test_chunks_and_splits_of_any_number(length, pieces, dim):
 @pytest.mark.parametrize(
     ("function", "error", "words"),
     [
-        (lambda x: x.__setitem__((slice(None), [0], [1]), 1), UnsupportedError, ["assignment into a Tensor", "with cat, where or"]),
+        (
+            lambda x: x.__setitem__((slice(None), [0], [1]), 1),
+            UnsupportedError,
+            ["assignment into a Tensor", "with cat, where or"],
+        ),
         (lambda x: x if x else 0, ArgumentError, ["no truth value while it is traced"]),
         (lambda x: x if x > 0 else 0, ArgumentError, ["no truth value while it is traced"]),
         (lambda x: x[2], ShapeError, ["index 2 is out of range for a dimension of 2"]),
