@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from trtnn.dtypes import float16, float32
-from trtnn.errors import ArgumentError, DTypeError, where
+from trtnn.errors import ArgumentError, DTypeError, listed, where
 from trtnn.graph.definition import layer_arrays, read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
@@ -170,7 +170,7 @@ def _too_much(outcome: Trial | None, fixed: Sequence[str], tolerance: float) -> 
         what = f"an output is {outcome.error:.3g} off with all others in fp32, and {tolerance:.3g} was asked for"
     return ArgumentError(
         f"modules that are quantised, or hold such, cannot stay in fp32, and {what}",
-        f"those that bring the most error first: {', '.join(map(where, fixed[:_MOST_NAMED]))}",
+        f"those that bring the most error first: {listed([*map(where, fixed)], _MOST_NAMED)}",
         "ask for a larger tolerance, or leave modules in floating types: trtnn.quantize(..., skip=[...])",
     )
 
