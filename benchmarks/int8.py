@@ -10,6 +10,7 @@ ways to an engine:
   naive      a Quantize and a Dequantize before every convolution, each with a scale of its own, and on its weights
   declared   what trtnn.quantize declares, and no place more
   ours       what trtnn.quantize declares, placed so that TensorRT makes int8 kernels of it
+  all        the same with the last layers in int8 too, which trtnn.quantize leaves: where implicit has int8
 
 Timing caches are kept by way: TensorRT 8.6 drops one that holds what another way's build measured ("Myelin error from
 unknown graph"). Weights are random and well scaled, and ranges are those of a random image.
@@ -34,7 +35,8 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
 SIZE_PX = 640
-WAYS = ("fp16", "implicit", "naive", "declared", "ours")
+WAYS = ("fp16", "implicit", "naive", "declared", "ours", "all")
+PLACED = ("ours", "all")
 RANGE = 8.0  # of every tensor, for "implicit"; its size does not matter to the time
 _TELLING = re.compile(r"(?i)quanti|qdq|fus|swap|split|reformat|myelin error|removing|merging|concat")
 
@@ -70,12 +72,14 @@ def trace(name: str, batch: int, way: str, args: argparse.Namespace) -> Any:
     from trtnn.quantization import quantize
 
     model = load_model(name, args.out)
-    if way in ("naive", "declared", "ours"):
-        quantised = args.out / f"{name}-int8.npz"  # so that all ways and batches have the same scales
+    if way in ("naive", "declared", *PLACED):
+        # A file, so that ways and batches have the same scales.
+        quantised = args.out / f"{name}-{'all' if way == 'all' else 'int8'}.npz"
+        skip = [] if way == "all" else args.skip
         if not quantised.exists():
-            trtnn.save(quantize(model, [image(1)], skip=args.skip).state_dict(), quantised)
+            trtnn.save(quantize(model, [image(1)], skip=skip).state_dict(), quantised)
         model.load_state_dict(trtnn.load(quantised))
-    if way != "ours":
+    if way not in PLACED:
         placement.spread = lambda *given: None
     if way == "naive":
         for number, module in enumerate(model.modules()):
