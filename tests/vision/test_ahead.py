@@ -48,7 +48,7 @@ class Slow:
 
 
 def ahead_of(pool, items, make, size=10):
-    return ReadAhead(pool, THREADS, items, make, lambda made: size)
+    return ReadAhead(pool, THREADS, 2 * THREADS, items, make, lambda made: size)
 
 
 def test_all_come_in_order_and_errors_in_theirs(pool):
@@ -102,6 +102,20 @@ def test_no_more_bytes_than_there_is_room_for(pool, monkeypatch):
     assert ahead._bytes == 0
 
 
+def test_as_many_as_are_always_begun_whatever_they_have(pool, monkeypatch):
+    monkeypatch.setattr(trtnn.vision.ahead, "MOST_BYTES", 0)
+    slow = Slow()
+    ahead = ReadAhead(pool, THREADS, THREADS, range(100), slow, lambda made: 1)
+    try:
+        assert slow.settled() == THREADS
+        monkeypatch.setattr(trtnn.vision.ahead, "MOST_BYTES", 100)
+        slow.may_end.set()
+        assert slow.settled() == 4 * THREADS
+    finally:
+        slow.may_end.set()
+    assert [ahead.take()[1].result() for _ in range(100)] == [*range(100)]
+
+
 def test_bytes_stay_bounded_whatever_takes_long(pool, monkeypatch):
     monkeypatch.setattr(trtnn.vision.ahead, "MOST_BYTES", 300)
     rng = random.Random(0)
@@ -111,7 +125,7 @@ def test_bytes_stay_bounded_whatever_takes_long(pool, monkeypatch):
         time.sleep(sizes[item] / 50_000)
         return item
 
-    ahead, most = ReadAhead(pool, THREADS, range(400), make, sizes.__getitem__), 0
+    ahead, most = ReadAhead(pool, THREADS, 2 * THREADS, range(400), make, sizes.__getitem__), 0
     for index in range(400):
         most = max(most, ahead._bytes)
         assert ahead.take()[0] == index
@@ -152,7 +166,7 @@ def test_what_was_taken_is_not_held(pool):
     class Image:
         pass
 
-    ahead = ReadAhead(pool, THREADS, range(100), lambda item: Image(), lambda made: 1)
+    ahead = ReadAhead(pool, THREADS, 2 * THREADS, range(100), lambda item: Image(), lambda made: 1)
     gc.disable()
     try:
         for _ in range(50):

@@ -144,7 +144,7 @@ def test_it_may_begin_anew_in_the_fork(tmp_path, make):
 
 
 def test_locks_that_a_thread_held_are_not_waited_for(tmp_path):
-    ahead = ReadAhead(reading_threads(1), 1, range(COUNT), lambda item: item, lambda made: 0)
+    ahead = ReadAhead(reading_threads(1), 1, 2, range(COUNT), lambda item: item, lambda made: 0)
     with contextlib.closing(ahead):
         held, let_go = threading.Event(), threading.Event()
 

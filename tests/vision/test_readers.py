@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import gc
+import json
 import os
 import signal
 import socket
@@ -24,13 +25,14 @@ import pytest
 import trtnn.threads
 import trtnn.vision.ahead
 import trtnn.vision.frames
+import trtnn.vision.reader_child
 import trtnn.vision.readers
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.threads import processors
 from trtnn.vision import write_image
 from trtnn.vision.frames import read_frames
 from trtnn.vision.images import encode_image
-from trtnn.vision.reader_process import GROUP_BYTES, MOST_FILES, Shared, Slots, read_each, receive, send
+from trtnn.vision.reader_process import GROUP_BYTES, MOST_FILES, Shared, Slots, connected, read_each, receive, send
 from trtnn.vision.readers import MOST_PROCESSES, Groups, Readers, can_share, most_readers
 from trtnn.vision.sources import Frame, Source, file_source, find_sources
 
@@ -412,7 +414,7 @@ def test_where_no_more_memory_can_be_shared_images_are_read_where_they_are_taken
     paths = [folder / "0.jpg", folder / "1.png", folder / "none.jpg"]
     with Readers(1, True) as readers:
         readers.wait_until_ready()
-        monkeypatch.setattr(trtnn.vision.readers, "Shared", fail)
+        monkeypatch.setattr(trtnn.vision.reader_child, "Shared", fail)
         read = readers.read([*map(str, paths)], MOST)
         assert read[:2] == [None, None]
         assert "does not exist" in str(read[2])
@@ -432,40 +434,41 @@ def test_the_last_view_of_an_image_keeps_it(folder, readers):
     np.testing.assert_array_equal(other, expected(path))
 
 
-def test_images_go_in_any_order_and_in_any_thread(folder, readers):
-    """Some in circles, which the garbage collector finds in a thread of its own choice."""
-    paths = [str(path) for path in folder.iterdir()]
-    right = list(map(expected, paths))
-    order = np.random.default_rng(0)
+def in_threads(readers, count, work):
+    """Have as many of the threads do something with 0, 1, ... each; returns what they return."""
+    return [future.result() for future in [readers.threads.submit(work, index) for index in range(count)]]
+
+
+def test_images_go_in_any_order_and_in_any_thread(readers, tmp_path):
+    """Each thread is given its own, two at a process; some go in circles, which the garbage collector finds anywhere.
+
+    Slots have 1 MB, 2 MB and 4 MB.
+    """
+    right = [noise(*size, seed) for seed, size in enumerate([(9, 8), (50, 70), (600, 900), (1000, 1100), (80, 3)])]
+    paths = [str(tmp_path / f"{index}.bmp") for index in range(len(right))]
+    for path, image in zip(paths, right, strict=True):
+        write_image(path, image)
 
     def work(seed):
-        kept = []
-        for _ in range(15):
-            for index, image in enumerate(readers.read(paths[:MOST_FILES], MOST)):
+        random, kept = np.random.default_rng(seed), []
+        for _ in range(40):
+            asked = [*random.integers(len(paths), size=random.integers(1, 5)), len(paths)]
+            *images, error = readers.read([[*paths, str(tmp_path / f"away{seed}")][index] for index in asked], MOST)
+            assert f"away{seed}" in str(error)
+            for index, image in zip(asked, images, strict=False):
                 holder = [index, image]
                 holder.append(holder)
                 kept.append(holder)
-            np.random.default_rng(seed).shuffle(kept)
+            random.shuffle(kept)
             for index, image, _circle in kept:
                 np.testing.assert_array_equal(image, right[index])
             del kept[: len(kept) // 2]
-            if order.integers(2):
+            if not random.integers(4):
                 gc.collect()
+        return seed
 
-    errors = []
-
-    def tried(seed):
-        try:
-            work(seed)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=tried, args=(seed,)) for seed in range(COUNT)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    assert in_threads(readers, 2 * COUNT, work) == [*range(2 * COUNT)]
+    assert [child._sent == child._answered > 0 for child in readers._children] == [True] * COUNT
     gc.collect()
 
 
@@ -474,7 +477,7 @@ def test_the_memory_of_a_slow_consumer_is_bounded(folder, readers, monkeypatch):
     monkeypatch.setattr(trtnn.vision.ahead, "MOST_BYTES", 0)
     readers.read([str(folder / "0.jpg")], MOST)
     lent, most = [], 0
-    made = trtnn.vision.readers._Lent
+    made = trtnn.vision.reader_child._Lent
 
     class Lent(made):
         def __init__(self, *args):
@@ -485,7 +488,7 @@ def test_the_memory_of_a_slow_consumer_is_bounded(folder, readers, monkeypatch):
             lent.pop()
             super().__del__()
 
-    monkeypatch.setattr(trtnn.vision.readers, "_Lent", Lent)
+    monkeypatch.setattr(trtnn.vision.reader_child, "_Lent", Lent)
     sources = unreadable([file_source(folder / "0.jpg"), file_source(folder / "1.png")] * 1000)
     for index, (source, _) in enumerate(read_frames(sources, print, processes=readers)):
         assert source.name == sources[index].name
@@ -518,7 +521,7 @@ def test_slots_fit_and_free_ones_are_bounded():
 
 
 def test_messages_of_any_length_and_descriptors():
-    mine, its = socket.socketpair()
+    mine, its = connected()
     words = ["\udc80ä\0" * 100_000, None, [1, 2]]
     descriptor = os.memfd_create("test")
     os.ftruncate(descriptor, 1 << 20)
@@ -539,6 +542,142 @@ def test_messages_of_any_length_and_descriptors():
     mine.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         Shared(descriptor, 1 << 20)
+
+
+# -- two groups at a process ------------------------------------------------------------------------------------------
+
+
+def wait_until(is_so):
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def all_sent(readers, groups):
+    """Submit groups, each once the one before it is sent, to processes that do nothing meanwhile."""
+    before = sum(child._sent for child in readers._children)
+    numbers, futures = readers.process_ids(), []
+    for number in numbers:
+        os.kill(number, signal.SIGSTOP)
+    for index, group in enumerate(groups, 1):
+        futures.append(readers.threads.submit(readers.read, group, MOST))
+        wait_until(lambda index=index: sum(child._sent for child in readers._children) == before + index)
+    return futures, [functools.partial(os.kill, number, signal.SIGCONT) for number in numbers]
+
+
+def test_groups_go_to_all_processes_before_any_has_two(readers, folder):
+    for count, each in ((1, [0, 1]), (2, [1, 1]), (3, [1, 2]), (4, [2, 2])):
+        before = [child._sent for child in readers._children]
+        futures, go_on = all_sent(readers, [[str(folder / "0.jpg")]] * count)
+        assert sorted(child._sent - n for child, n in zip(readers._children, before, strict=True)) == each
+        for go, child, n in zip(go_on, readers._children, before, strict=True):
+            go()
+            wait_until(lambda child=child: readers._free.count(child) == 2)
+            assert child._answered == child._sent >= n
+        assert {*[*readers._free][:COUNT]} == {*readers._children}
+        for future in futures:
+            np.testing.assert_array_equal(future.result()[0], expected(folder / "0.jpg"))
+
+
+@pytest.mark.parametrize(("processes", "at_once"), [(True, 2), (False, 1)])
+def test_a_process_has_two_threads(processes, at_once):
+    with Readers(3, processes) as readers:
+        begun, may_end = [], threading.Event()
+
+        def make(item):
+            begun.append(item)
+            assert may_end.wait(60)
+
+        ahead = readers.ahead(range(50), make, lambda made: 0)
+        wait_until(lambda: len(begun) >= 3 * at_once)
+        assert len(ahead._begun) == 2 * 3
+        time.sleep(0.2)
+        assert len(begun) == 3 * at_once
+        may_end.set()
+        ahead.close()
+
+
+def test_no_more_threads_read_by_themselves_than_there_are_processes(monkeypatch):
+    monkeypatch.setattr(trtnn.vision.reader_child.Child, "is_ready", lambda self, wait=False: False)
+    together, most = [], []
+
+    def each(paths, max_pixels):
+        together.append(1)
+        most.append(len(together))
+        time.sleep(0.01)
+        together.pop()
+        return paths
+
+    monkeypatch.setattr(trtnn.vision.readers, "read_each", each)
+    with Readers(2, True) as readers:
+        assert in_threads(readers, 20, lambda index: readers.read([f"/{index}"], MOST)) == [
+            [f"/{i}"] for i in range(20)
+        ]
+    assert max(most) == 2
+
+
+def test_long_messages_both_ways(readers):
+    """Each is longer than what a connection holds."""
+    path = "/" + "\udc80" * 4000
+
+    def work(index):
+        asked = [f"{path}{index}{other}" for other in range(MOST_FILES)]
+        assert len(json.dumps(asked)) > 1 << 17
+        for _ in range(5):
+            told = [(error.summary, *error.details) for error in readers.read(asked, MOST)]
+            assert told == [(error.summary, *error.details) for error in read_each(asked, MOST)]
+        return True
+
+    assert all(in_threads(readers, 2 * COUNT, work))
+
+
+def test_who_gets_no_answer_leaves_it_to_nobody(folder, monkeypatch):
+    """Else the next one would take it for its own."""
+    may_fail, taken, take = threading.Event(), [], receive
+
+    def fail_once(connection):
+        taken.append(1)
+        if len(taken) == 1:
+            assert may_fail.wait(60)
+            raise MemoryError
+        return take(connection)
+
+    monkeypatch.setattr(trtnn.vision.readers, "_END_S", 0.1)
+    with Readers(1, True) as readers:
+        readers.wait_until_ready()
+        (number,) = readers.process_ids()
+        paths = [[str(folder / name)] for name in ("0.jpg", "1.png")]
+        monkeypatch.setattr(trtnn.vision.reader_child, "receive", fail_once)
+        (first, second), (go,) = all_sent(readers, paths)
+        go()
+        may_fail.set()
+        assert isinstance(first.exception(), MemoryError)
+        np.testing.assert_array_equal(second.result()[0], expected(*paths[1]))
+        np.testing.assert_array_equal(readers.read(paths[0], MOST)[0], expected(*paths[0]))
+        assert len(readers.process_ids()) == 1
+        assert readers.process_ids() != [number]
+
+
+def test_a_request_that_cannot_be_sent_is_read_and_so_is_the_one_before(folder, monkeypatch):
+    tried, sent = [], send
+
+    def fail_second(connection, message):
+        tried.append(1)
+        if len(tried) == 2:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        sent(connection, message)
+
+    with Readers(1, True) as readers:
+        readers.wait_until_ready()
+        (number,) = readers.process_ids()
+        monkeypatch.setattr(trtnn.vision.reader_child, "send", fail_second)
+        paths = [[str(folder / name)] for name in ("0.jpg", "1.png")]
+        futures, (go,) = all_sent(readers, paths)
+        go()
+        for future, (path,) in zip(futures, paths, strict=True):
+            np.testing.assert_array_equal(future.result()[0], expected(path))
+        assert readers.process_ids() != [number]
 
 
 # -- processes that end -----------------------------------------------------------------------------------------------
@@ -600,6 +739,55 @@ def test_of_a_group_only_the_file_that_ends_a_process_is_an_error(faulty, tmp_pa
     assert faulty.process_ids() == [after]
 
 
+def test_a_process_has_the_second_group_before_the_answer_for_the_first_is_taken(faulty, tmp_path, monkeypatch):
+    """It ends at a file of the second."""
+    may_take, take = threading.Event(), receive
+
+    def late(connection):
+        assert may_take.wait(60)
+        return take(connection)
+
+    monkeypatch.setattr(trtnn.vision.reader_child, "receive", late)
+    (child,) = faulty._children
+    (first, second), (go,) = all_sent(faulty, [[str(tmp_path / "10.png")], [str(tmp_path / "15.png")]])
+    go()
+    assert child._process.wait(60) == 3
+    assert not first.done()
+    may_take.set()
+    np.testing.assert_array_equal(first.result()[0], noise(9, 10, 10))
+    assert isinstance(second.result()[0], ImageError)
+
+
+def test_of_two_groups_only_the_file_that_ends_a_process_is_an_error(faulty, tmp_path, monkeypatch):
+    """Wherever it is, and in both; one process takes the place of one."""
+
+    def fail(paths, max_pixels):
+        raise AssertionError("a thread reads")
+
+    monkeypatch.setattr(trtnn.vision.readers, "read_each", fail)
+    begun, start = [], faulty._start
+    monkeypatch.setattr(faulty, "_start", lambda: begun.append(1) or start())
+    good = [[10, 11, 12], [16, 17, 18]]
+    places = [(group, index) for group in range(2) for index in range(3)]
+    for ends in [*([place] for place in places), [(0, 1), (1, 0)]]:
+        widths = [list(group) for group in good]
+        for group, index in ends:
+            widths[group][index] = 13
+        futures, (go,) = all_sent(faulty, [[str(tmp_path / f"{width}.png") for width in group] for group in widths])
+        begun.clear()
+        go()
+        for future, group in zip(futures, widths, strict=True):
+            for width, one in zip(group, future.result(), strict=True):
+                if width == 13:
+                    assert one.summary.startswith(f"cannot read the picture {tmp_path / '13.png'}: the process that")
+                    assert one.details == ("it was killed, as the system does where there is no memory left",)
+                else:
+                    np.testing.assert_array_equal(one, noise(9, width, width))
+        assert len(begun) == len(ends)
+        assert len(faulty.process_ids()) == 1
+        assert [*faulty._free] == faulty._children * 2
+
+
 def test_images_of_a_process_that_has_ended_stay(faulty, tmp_path):
     images = [faulty.read([str(tmp_path / f"{width}.png")], MOST)[0] for width in (10, 11, 12)]
     faulty.read([str(tmp_path / "13.png")], MOST)
@@ -621,6 +809,11 @@ def test_one_that_ends_while_it_waits_is_replaced_without_an_error(folder):
             for image, path in zip(readers.read(paths, MOST), paths, strict=True):
                 np.testing.assert_array_equal(image, expected(path))
         assert readers.process_ids() != [number]
+        os.kill(*readers.process_ids(), signal.SIGKILL)
+        for images in in_threads(readers, 2, lambda index: readers.read(paths, MOST)):
+            for image, path in zip(images, paths, strict=True):
+                np.testing.assert_array_equal(image, expected(path))
+        assert len(readers.process_ids()) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -649,7 +842,7 @@ def test_where_no_process_can_be_started_threads_read(folder, monkeypatch, progr
 
 
 def test_where_nothing_more_can_be_open_no_descriptor_is_left(folder, monkeypatch):
-    def fail():
+    def fail(*_):
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(socket, "socketpair", fail)
@@ -699,8 +892,10 @@ def test_without_standard_input_output_or_errors(tmp_path, closed):
 
 
 def test_threads_read_until_processes_have_begun(folder, monkeypatch):
-    is_ready = trtnn.vision.readers._Child.is_ready
-    monkeypatch.setattr(trtnn.vision.readers._Child, "is_ready", lambda self, wait=False: wait and is_ready(self, wait))
+    is_ready = trtnn.vision.reader_child.Child.is_ready
+    monkeypatch.setattr(
+        trtnn.vision.reader_child.Child, "is_ready", lambda self, wait=False: wait and is_ready(self, wait)
+    )
     read, each = [], trtnn.vision.readers.read_each
     monkeypatch.setattr(trtnn.vision.readers, "read_each", lambda paths, most: read.extend(paths) or each(paths, most))
     sources = [file_source(path) for path in sorted(folder.iterdir())]
@@ -710,6 +905,30 @@ def test_threads_read_until_processes_have_begun(folder, monkeypatch):
         readers.wait_until_ready()
         check_same(taken(sources, processes=readers), taken(sources, processes=0))
         assert len(read) == len(sources)
+
+
+def test_a_connection_is_open_as_long_as_a_thread_has_it(folder):
+    """Else what is opened next may have its number, and a thread reads from there."""
+    with Readers(1, True) as readers:
+        readers.wait_until_ready()
+        (child,) = readers._children
+        taken = []
+
+        def late(connection):
+            wait_until(lambda: child._is_over)
+            taken.append(connection.fileno())
+            return receive(connection)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trtnn.vision.reader_child, "receive", late)
+            future = readers.threads.submit(readers.read, [str(folder / "0.jpg")], MOST)
+            wait_until(lambda: child._sent == 1)
+            child.kill()
+            child.end(60)
+            assert child._connection.fileno() >= 0
+        np.testing.assert_array_equal(future.result()[0], expected(folder / "0.jpg"))
+        assert taken[0] >= 0
+        assert child._connection.fileno() == -1
 
 
 # -- what is left -----------------------------------------------------------------------------------------------------
@@ -734,7 +953,7 @@ def wait_for_ends(process_ids):
 def test_who_closes_early_leaves_nothing(folder, monkeypatch):
     begun = []
     monkeypatch.setattr(
-        trtnn.vision.readers, "_Child", lambda make=trtnn.vision.readers._Child: begun.append(make()) or begun[-1]
+        trtnn.vision.readers, "Child", lambda make=trtnn.vision.readers.Child: begun.append(make()) or begun[-1]
     )
     before = set(os.listdir("/proc/self/fd"))
     frames = read_frames([file_source(folder / "0.jpg")] * 500, print, processes=2)
@@ -774,11 +993,10 @@ def test_it_may_be_closed_while_it_reads(tmp_path):
     readers.wait_until_ready()
     (number,) = readers.process_ids()
     os.kill(number, signal.SIGSTOP)
-    future = readers.threads.submit(readers.read, [str(tmp_path / "a.png")], MOST)
-    while not future.running():
-        time.sleep(0.01)
+    futures = [readers.threads.submit(readers.read, [str(tmp_path / "a.png")], MOST) for _ in range(2)]
+    wait_until(lambda: readers._children[0]._sent == 2)
     readers.close()
-    assert future.result() == [None]
+    assert [future.result() for future in futures] == [[None]] * 2
     assert readers.read([str(tmp_path / "a.png")], MOST) == [None]
     assert not Path(f"/proc/{number}").exists()
 
@@ -959,7 +1177,7 @@ def test_where_processes_cannot_share_threads_read(folder, monkeypatch):
     monkeypatch.setattr(trtnn.vision.readers, "can_share", lambda: False)
     monkeypatch.setattr(trtnn.vision.frames, "can_share", lambda: False)
     monkeypatch.setattr(trtnn.vision.frames, "FEWEST_FILES", 500)
-    monkeypatch.setattr(trtnn.vision.readers, "_Child", None)
+    monkeypatch.setattr(trtnn.vision.readers, "Child", None)
     for options in ({}, {"processes": 3}):
         ((_, image), *_) = taken([file_source(folder / "0.jpg")] * 500, **options)
         np.testing.assert_array_equal(image, expected(folder / "0.jpg"))

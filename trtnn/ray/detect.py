@@ -194,7 +194,7 @@ class Detect:
                 return [self._image(group[0])]
             return [None if image is None else self._checked(image) for image in images]
 
-        return ReadAhead(readers.threads, readers.count, groups, read, _nbytes)
+        return readers.ahead(groups, read, _nbytes)
 
     def _taken(self, ahead: ReadAhead[list[Any], list[np.ndarray | str | None]]) -> Iterator[np.ndarray | str]:
         group, future = ahead.take()

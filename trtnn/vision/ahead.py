@@ -50,13 +50,14 @@ def keep_freed_memory() -> None:
 class ReadAhead(Generic[Item, Made]):
     """What threads make of items, taken in the items' order.
 
-    Twice as many as there are threads are begun ahead of what is taken. Where one takes long, such as a large image
-    among small ones, the other threads begin up to four times as many meanwhile, as long as what is done has no more
-    than :data:`MOST_BYTES` in all.
+    So many are always begun ahead of what is taken. Where one takes long, such as a large image among small ones, the
+    other threads begin up to four times as many meanwhile, as long as what is done has no more than
+    :data:`MOST_BYTES` in all. So no more is there than that and what is always begun.
 
     Args:
         pool: the threads; several may share it.
         threads: how many.
+        always: how many are begun in any case; at least as many as there are threads.
         items: any number; a thread takes one at a time.
         make: called in a thread with an item; what it raises is raised where the item is taken.
         nbytes: of what was made.
@@ -66,12 +67,13 @@ class ReadAhead(Generic[Item, Made]):
         self,
         pool: ThreadPoolExecutor,
         threads: int,
+        always: int,
         items: Iterable[Item],
         make: Callable[[Item], Made],
         nbytes: Callable[[Made], int],
     ) -> None:
         self._here, self._pool, self._make, self._nbytes = Here(), pool, make, nbytes
-        self._threads, self._always, self._most = threads, 2 * threads, 8 * threads
+        self._threads, self._always, self._most = threads, always, 4 * always
         self._rest = iter(items)
         self._begun: deque[tuple[Item, Future[Made]]] = deque()
         self._under_way = self._bytes = 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from trtnn.errors import ImageError
 from trtnn.threads import Here, processors
-from trtnn.vision.ahead import MOST_READERS, ReadAhead
+from trtnn.vision.ahead import MOST_READERS
 from trtnn.vision.gpu_io import NVIMAGECODEC, JpegReader
 from trtnn.vision.headers import Size
 from trtnn.vision.images import MAX_PIXELS, check_data, decode_image, most_bytes, read_bytes
@@ -71,7 +71,7 @@ def read_frames(
                 return [_read_image(group[0], max_pixels, gpu)]
             return [Frame(image) if isinstance(image, np.ndarray) else image for image in images]
 
-        ahead = ReadAhead(readers.threads, readers.count, groups, read, _nbytes)
+        ahead = readers.ahead(groups, read, _nbytes)
         ended.callback(ahead.close)
         while ahead:
             group, future = ahead.take()

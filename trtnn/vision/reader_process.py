@@ -34,7 +34,7 @@ NONE = 255  # in the place of the file that is being read
 _GRAIN_BYTES = 1 << 20  # of a slot's memory; what no image has touched takes none
 _FREE_BYTES = 1 << 26  # of slots that nobody needs and that are kept
 _HEAD = struct.Struct("<I")  # of a message: how many bytes follow
-_PART_BYTES = 1 << 16
+_PART_BYTES = 1 << 16  # of a packet
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -79,17 +79,22 @@ def _memory_calls() -> tuple[Any, Any]:
     return mapped, unmap
 
 
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a connection of packets, so that two messages never come as one."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
 def send(connection: socket.socket, message: Any, descriptors: Sequence[int] = ()) -> None:
     """Send what JSON holds, and descriptors of files beside it."""
     data = json.dumps(message).encode()
-    data = _HEAD.pack(len(data)) + data
-    if descriptors:
-        data = data[socket.send_fds(connection, [data], descriptors) :]
-    connection.sendall(data)
+    data = memoryview(_HEAD.pack(len(data)) + data)
+    socket.send_fds(connection, [data[:_PART_BYTES]], descriptors)
+    for first in range(_PART_BYTES, len(data), _PART_BYTES):
+        connection.send(data[first : first + _PART_BYTES])
 
 
 def receive(connection: socket.socket) -> tuple[Any, list[int]]:
-    """Return what :func:`send` sent.
+    """Return what :func:`send` sent; a thread waits once for Python's lock, if it is short.
 
     Raises:
         EOFError, OSError: the other process has ended.
@@ -97,7 +102,7 @@ def receive(connection: socket.socket) -> tuple[Any, list[int]]:
     flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
     data, descriptors, _, _ = socket.recv_fds(connection, _PART_BYTES, MOST_FILES, flags)
     while len(data) < _HEAD.size or len(data) < _HEAD.size + _HEAD.unpack_from(data)[0]:
-        part = connection.recv(max(_PART_BYTES, len(data)))
+        part = connection.recv(_PART_BYTES)
         if not part:
             raise EOFError
         data += part

@@ -1,44 +1,37 @@
-"""Threads that read files of images, each with a process that does it for them.
+"""Threads that read files of images, and processes that do it for them.
 
 Threads of one process wait for Python's lock at each call to the system, 9 to 15 times a file, and beside the threads
 that detect for half a millisecond a file: 16 of them read 1,845 files a second where decoding takes as long as for
-7,000. A process has a lock of its own, and for a group of files the thread waits twice.
+7,000. A process has a lock of its own, and for a group of files a thread waits twice. Two threads have each process:
+while one waits for the lock with what it read, it reads for the other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
-import signal
 import socket
-import subprocess
 import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
-
-import numpy as np
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 from trtnn.errors import ImageError
-from trtnn.processes import command_of
 from trtnn.threads import is_own
-from trtnn.vision.ahead import reading_threads
+from trtnn.vision.ahead import ReadAhead, reading_threads
 from trtnn.vision.images import most_bytes
-from trtnn.vision.reader_process import GROUP_BYTES, MOST_FILES, NONE, READY, Shared, read_each, receive, send
+from trtnn.vision.reader_child import Child, EndedError, Read
+from trtnn.vision.reader_process import GROUP_BYTES, MOST_FILES, read_each
 
 MOST_PROCESSES = 64  # whoever takes images in one process is no faster
-_START_S = 120.0  # to import and say so
+_UNDER_WAY = 2  # groups of a process: one that it reads, and the next one
 _END_S = 5.0  # for the system, once it has hung up
 _FORGETS = 0.98  # how much of the size of the largest image so far counts an image later
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ()  # Windows has no readers
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Item = TypeVar("Item")
-Read = np.ndarray | ImageError | None
-_forks = [0]  # how often this process was forked, and began to be
+Made = TypeVar("Made")
 _all: weakref.WeakSet[Readers] = weakref.WeakSet()
 
 
@@ -92,21 +85,21 @@ class Groups(Generic[Item]):
 class Readers:
     """Threads that read files of images, and processes that do it for them.
 
-    Until a process has begun, its thread reads. One that ends takes with it the file that it had, and a new one takes
-    its place. Where none can be started, threads read, with one warning.
+    Until processes have begun, as many threads read. One that ends takes with it the file that it had, and a new one
+    takes its place. Where none can be started, threads read, with one warning.
 
     Args:
-        count: how many there are, of threads and of processes.
-        processes: whether there are processes.
+        count: how many there are, of processes or else of threads.
+        processes: whether there are processes, each with two threads.
     """
 
     def __init__(self, count: int, processes: bool) -> None:
         self.count, self.has_processes = count, processes and can_share()
-        self.threads = reading_threads(count)
         self._lock = threading.RLock()  # the garbage collector may close it in a thread that holds it
-        self._children: list[_Child] = []
-        self._idle: deque[_Child] = deque()
-        self._starting: deque[_Child] = deque()
+        self._begin_threads()
+        self._children: list[Child] = []
+        self._free: deque[Child] = deque()  # for each group that it may have beside its others; first those of none
+        self._starting: deque[Child] = deque()
         self._is_closed = self._has_warned = False
         self._end = weakref.finalize(self, _end, self._children)
         _all.add(self)
@@ -122,6 +115,21 @@ class Readers:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _begin_threads(self) -> None:
+        self._at_once = self.count * (_UNDER_WAY if self.has_processes else 1)
+        self.threads = reading_threads(self._at_once)
+        self._reading = threading.Semaphore(self.count)  # threads themselves
+
+    def ahead(
+        self, items: Iterable[Item], make: Callable[[Item], Made], nbytes: Callable[[Made], int]
+    ) -> ReadAhead[Item, Made]:
+        """Return what the threads make of items, read ahead: always two for each process, or else for each thread.
+
+        So two groups of each process are under way, and no more than ever are there in all: as many as these, and
+        :data:`trtnn.vision.ahead.MOST_BYTES`.
+        """
+        return ReadAhead(self.threads, self._at_once, 2 * self.count, items, make, nbytes)
 
     def wait_until_ready(self) -> None:
         """Wait until each process has begun, so that no thread reads."""
@@ -140,7 +148,7 @@ class Readers:
                 child.kill()  # whose thread goes on, then
         self.threads.shutdown(wait=not is_own("read"), cancel_futures=True)
         self._end()
-        self._idle.clear()  # and with them the memory that no image is in
+        self._free.clear()  # and with them the memory that no image is in
         self._starting.clear()
 
     def read(self, paths: Sequence[str], max_pixels: int) -> list[Read]:
@@ -155,73 +163,89 @@ class Readers:
         try:
             folder = None if all(map(os.path.isabs, paths)) else os.getcwd()
         except OSError:  # it is there no more
-            return [*read_each(paths, max_pixels)]
-        child = self._ready_child()
-        if child is None:
-            return [None for _ in paths] if self._is_closed else [*read_each(paths, max_pixels)]
-        try:
-            read = child.read(paths, folder, max_pixels)
-        except _EndedError as ended:
-            return self._again(child, ended, paths, max_pixels)
-        self._idle.append(child)
-        return read
+            return self._read_here(paths, max_pixels)
+        while (child := self._ready_child()) is not None:
+            try:
+                read = child.read(paths, folder, max_pixels)
+            except EndedError as ended:
+                self._replace(child)
+                if ended.had_begun:
+                    return self._again(child, ended.index, paths, max_pixels)
+            else:
+                with self._lock:  # what it gives back last is taken first
+                    (self._free.appendleft if child in self._free else self._free.append)(child)
+                return read
+        return self._read_here(paths, max_pixels)
 
-    def _again(self, child: _Child, ended: _EndedError, paths: Sequence[str], max_pixels: int) -> list[Read]:
-        """Read what a process that has ended did not, by another in its place, but for the file that it had."""
-        with self._lock:
-            if self._is_closed:
-                return [None for _ in paths]
-            self._children.remove(child)
-        child.end(_END_S)
-        other = self._start()
-        if other is not None:
-            self._add(other)
-        if ended.index is None:
-            return [*read_each(paths, max_pixels)]
-        before, path, behind = paths[: ended.index], paths[ended.index], paths[ended.index + 1 :]
+    def _read_here(self, paths: Sequence[str], max_pixels: int) -> list[Read]:
+        """Read files in this thread, beside as many others as there are processors for."""
+        with self._reading:
+            return [None for _ in paths] if self._is_closed else [*read_each(paths, max_pixels)]
+
+    def _replace(self, child: Child) -> None:
+        """Have another process in the place of one that has ended; all whom it read for wait until it has begun."""
+        with child.replacing:
+            with self._lock:
+                if self._is_closed or child not in self._children:
+                    return
+                self._children.remove(child)
+            with contextlib.suppress(ValueError):
+                while True:
+                    self._free.remove(child)
+            child.end(_END_S)
+            other = self._start()
+            if other is not None:
+                self._add(other)
+
+    def _again(self, child: Child, index: int | None, paths: Sequence[str], max_pixels: int) -> list[Read]:
+        """Read what a process that has ended did not, by others, but for the file that it had."""
+        if self._is_closed:
+            return [None for _ in paths]
+        if index is None:
+            return self._read_here(paths, max_pixels)
+        before, path, behind = paths[:index], paths[index], paths[index + 1 :]
         error = ImageError(f"cannot read the picture {path}: the process that read it has ended", child.why())
         rest = [self.read(part, max_pixels) if part else [] for part in (before, behind)]
         return [*rest[0], error, *rest[1]]
 
-    def _ready_child(self) -> _Child | None:
-        """Return a process that waits, if one does."""
-        for waiting in (self._idle, self._starting):
-            try:
-                child = waiting.pop()
-            except IndexError:
-                continue
-            if waiting is self._idle:
-                return child
+    def _ready_child(self) -> Child | None:
+        """Return a process that may have a group more, if there is one: one that has none sooner than one that has."""
+        with contextlib.suppress(IndexError):
+            child = self._starting.pop()
             if child.is_ready():
+                self._free.extend([child] * (_UNDER_WAY - 1))
                 return child
             self._add_late(child)
+        with contextlib.suppress(IndexError):
+            return self._free.popleft()
         return None
 
-    def _start(self) -> _Child | None:
+    def _start(self) -> Child | None:
         with self._lock:
             if self._is_closed:
                 return None
             try:
-                child = _Child()
+                child = Child()
             except OSError as error:
                 self._warn(str(error))
                 return None
             self._children.append(child)
             return child
 
-    def _add(self, child: _Child) -> None:
+    def _add(self, child: Child) -> None:
         if child.is_ready(wait=True):
-            self._idle.append(child)
+            self._free.appendleft(child)
+            self._free.extend([child] * (_UNDER_WAY - 1))
         else:
             self._drop(child)
 
-    def _add_late(self, child: _Child) -> None:
+    def _add_late(self, child: Child) -> None:
         if child.has_ended:
             self._drop(child)
         else:
             self._starting.appendleft(child)
 
-    def _drop(self, child: _Child) -> None:
+    def _drop(self, child: Child) -> None:
         with self._lock:
             if self._is_closed:
                 return
@@ -239,154 +263,11 @@ class Readers:
         """Leave the processes to the one that was forked, whose threads are not here either: new ones read."""
         self.has_processes, self._lock = False, threading.RLock()
         if not self._is_closed:
-            self.threads = reading_threads(self.count)
-        self._idle.clear()
+            self._begin_threads()
+        self._free.clear()
         self._starting.clear()
         while self._children:
             self._children.pop().forget()
-
-
-class _EndedError(Exception):
-    """A process has ended; ``index`` is the file of the group that it had, None for none."""
-
-    def __init__(self, index: int | None) -> None:
-        super().__init__(index)
-        self.index = index
-
-
-class _Lent:
-    """What an image in a slot is an array of; with the last view of it the slot is free.
-
-    Where this process was forked meanwhile, the other one may see it still, so that the slot is not used again.
-    """
-
-    def __init__(self, slot: Shared, number: int, shape: tuple[int, ...], child: _Child) -> None:
-        self.__array_interface__ = {"data": (slot.address, False), "shape": shape, "typestr": "|u1", "version": 3}
-        self._slot, self._number = slot, number
-        self._freed, self._gone, self._forks = child.freed, child.gone, _forks[0]
-
-    def __del__(self, forks: list[int] = _forks) -> None:  # in any thread, and when modules are gone
-        (self._freed if self._forks == forks[0] else self._gone).append(self._number)
-
-
-class _Child:
-    """A process, as the thread sees it that has it."""
-
-    def __init__(self) -> None:
-        self.freed: deque[int] = deque()  # numbers of slots
-        self.gone: deque[int] = deque()
-        self.has_ended = self._is_killed = False
-        self._slots: dict[int, Shared] = {}
-        with contextlib.ExitStack() as passed, contextlib.ExitStack() as failed:
-            descriptor = _above_standard(os.memfd_create("trtnn-reader"))
-            passed.callback(os.close, descriptor)
-            self._connection, its = _connected()
-            passed.callback(its.close)
-            failed.callback(self._connection.close)
-            os.ftruncate(descriptor, mmap.PAGESIZE)
-            self._page = Shared(descriptor, mmap.PAGESIZE)
-            self._page.array((1,))[0] = NONE
-            self._process = subprocess.Popen(
-                command_of("trtnn.vision.reader_process", its.fileno(), descriptor, ignored=_ENDS),
-                pass_fds=(its.fileno(), descriptor),
-                env={**os.environ, **_ONE_THREAD},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if _is_open(2) else subprocess.DEVNULL,
-            )
-            failed.pop_all()
-        self.process_id = self._process.pid
-
-    def is_ready(self, wait: bool = False) -> bool:
-        """Return whether it has begun."""
-        try:
-            self._connection.settimeout(_START_S if wait else 0)
-            said = self._connection.recv(len(READY))
-            self._connection.settimeout(None)
-        except BlockingIOError:
-            return False
-        except OSError:
-            said = b""
-        self.has_ended = said != READY
-        return not self.has_ended
-
-    def read(self, paths: Sequence[str], folder: str | None, max_pixels: int) -> list[Read]:
-        """Have it read files, in a folder where their paths say none.
-
-        Raises:
-            _EndedError: it has ended.
-        """
-        freed, gone = _taken(self.freed), _taken(self.gone)
-        for number in gone:
-            self._slots.pop(number, None)
-        try:
-            send(self._connection, (paths, max_pixels, folder, freed, gone))
-            (answers, made, dropped), descriptors = receive(self._connection)
-        except (OSError, EOFError):
-            index = int(self._page.array((1,))[0])
-            raise _EndedError(None if index == NONE else index) from None
-        for number in dropped:
-            del self._slots[number]
-        self._map(made, descriptors)
-        return [self._read(answer) for answer in answers]
-
-    def _map(self, made: Sequence[tuple[int, int]], descriptors: Sequence[int]) -> None:
-        for (number, size), descriptor in zip(made, descriptors, strict=False):  # no more files may be open
-            try:
-                self._slots[number] = Shared(descriptor, size)
-            except OSError:
-                pass
-            finally:
-                os.close(descriptor)
-
-    def _read(self, answer: Sequence[Any] | None) -> Read:
-        if answer is None:
-            return None
-        if isinstance(answer[0], str):
-            return ImageError(*answer)
-        number, height, width = answer
-        slot = self._slots.get(number)
-        if slot is None:
-            self.gone.append(number)
-            return None
-        return np.asarray(_Lent(slot, number, (height, width, 3), self))
-
-    def why(self) -> str:
-        """Return how it has ended."""
-        code = self._process.returncode
-        if self._is_killed:
-            return "it did not answer"
-        if code == -signal.SIGKILL:
-            return "it was killed, as the system does where there is no memory left"
-        if code < 0:
-            return f"it ended by {signal.strsignal(-code) or 'a signal'}, signal {-code}"
-        return f"it ended with the code {code}; what it said stands above, on standard error"
-
-    def kill(self) -> None:
-        """End it at once, and do not wait for that."""
-        self._is_killed = True
-        self._process.kill()
-        with contextlib.suppress(OSError):  # the other end is gone
-            self._connection.shutdown(socket.SHUT_RDWR)
-
-    def end(self, patience_s: float = 0.0) -> None:
-        """End it, at once or where it does not end by itself; it has nothing that would be left behind."""
-        try:
-            self._process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self._process.wait()
-        self._connection.close()
-
-    def forget(self) -> None:
-        """Leave it to the process that this one was forked of."""
-        self._connection.close()
-        self._process.returncode = 0
-
-
-def _taken(numbers: deque[int]) -> list[int]:
-    """Take all numbers; others are appended meanwhile."""
-    return [numbers.popleft() for _ in range(len(numbers))]
 
 
 def most_readers(processors: int) -> int:
@@ -399,43 +280,11 @@ def can_share() -> bool:
     return hasattr(os, "memfd_create") and hasattr(socket, "recv_fds")
 
 
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
-
-
-def _connected() -> list[socket.socket]:
-    """Return the two ends of a connection."""
-    return [socket.socket(fileno=_above_standard(end.detach())) for end in socket.socketpair()]
-
-
-def _above_standard(descriptor: int) -> int:
-    """Return a descriptor in place of one of standard input, output or errors, and any other as it is.
-
-    Where this process has none of these, whatever it opens next has their numbers, and would be written to as such.
-    """
-    if descriptor > 2:
-        return descriptor
-    import fcntl  # which Windows has not
-
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(descriptor)
-
-
-def _end(children: list[_Child]) -> None:
+def _end(children: list[Child]) -> None:
     for child in children:
         child.kill()
     while children:
         children.pop().end()
-
-
-def _forking() -> None:
-    _forks[0] += 1
 
 
 def _forked() -> None:
@@ -444,4 +293,4 @@ def _forked() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_forking, after_in_parent=_forking, after_in_child=_forked)
+    os.register_at_fork(after_in_child=_forked)
