@@ -125,6 +125,7 @@ from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.diagonals import diag, diag_embed, diagflat, diagonal, diagonal_scatter, trace
 from trtnn.ops.distances import cdist, pdist
 from trtnn.ops.division import bitwise_left_shift, bitwise_right_shift, div, floor_divide, fmod, remainder
+from trtnn.ops.einsum import einsum
 from trtnn.ops.embedding import embedding, embedding_bag
 from trtnn.ops.empty import empty, empty_like, scalar_tensor
 from trtnn.ops.facts import broadcast_shapes, clone, is_tensor, numel
@@ -134,7 +135,7 @@ from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
 from trtnn.ops.joining import cat, chunk, split, stack
 from trtnn.ops.linear import bilinear, linear
 from trtnn.ops.logarithms import exp2, expm1, log1p, log2, log10, logaddexp, logaddexp2, logit, xlogy
-from trtnn.ops.matrix import bmm, dot, einsum, matmul, mm, mv, outer
+from trtnn.ops.matrix import bmm, dot, matmul, mm, mv, outer
 from trtnn.ops.max_pooling import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,

@@ -76,8 +76,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).unflatten(1, (self.heads, 128)).flatten(3).transpose(2, 3)  # (batch, heads, places, 128)
         q, k, v = qkv[..., :32], qkv[..., 32:64], qkv[..., 64:]
-        weights = torch.einsum("bhic,bhjc->bhij", q, k).div(32**0.5).softmax(-1)
-        seen = torch.einsum("bhij,bhjc->bhci", weights, v).reshape(x.shape)
+        weights = (q @ k.transpose(2, 3)).div(32**0.5).softmax(-1)
+        seen = (weights @ v).transpose(2, 3).reshape(x.shape)
         return self.proj(seen + self.pe(v.transpose(2, 3).reshape(x.shape)))
 
 

@@ -215,10 +215,42 @@ def test_the_type_of_one_number_counts_in_kron() -> None:
         assert_close(run(F.kron, *pair), torch.kron(*map(torch.from_numpy, pair)))
 
 
-def test_einsum_gives_the_layer_lengths_that_agree() -> None:
-    network = trace(lambda x, y: F.einsum("ij,jk->ik", x, y), (2, 1), (3, 4))
-    (layer,) = layers(network, "EINSUM")
-    assert [tuple(layer.get_input(i).shape) for i in range(2)] == [(2,), (3, 4)]
+@pytest.mark.parametrize(
+    ("equation", "shapes", "products"),
+    [
+        ("bhic,bhjc->bhij", [(2, 2, 3, 4), (2, 2, 5, 4)], 1),
+        ("bhij,bhjc->bhci", [(2, 2, 3, 5), (2, 2, 5, 4)], 1),
+        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)], 2),
+        ("bij,bjk->", [(2, 3, 4), (2, 4, 5)], 1),
+        ("ij,jk->ik", [(2, 1), (3, 4)], 0),  # nothing is summed over in both
+        ("bi,bj->bij", [(2, 3), (2, 4)], 0),
+    ],
+)
+def test_einsum_is_products_of_matrices(equation: str, shapes: list[tuple[int, ...]], products: int) -> None:
+    """TensorRT 8.6.0 made wrong numbers of its own layer for it."""
+    operands = [np.random.default_rng(i).standard_normal(shape, np.float32) for i, shape in enumerate(shapes)]
+    network = trace(lambda *xs: F.einsum(equation, *xs), *shapes)
+    assert not layers(network, "EINSUM")
+    assert len(layers(network, "MATRIX_MULTIPLY")) == products
+    assert_close(network.run(*operands), torch.einsum(equation, *map(torch.from_numpy, operands)), 1e-5)
+
+
+def test_einsum_of_random_equations_is_torchs() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        lengths = dict(zip("abcde", random.permutation([1, 2, 3, 4, 5]), strict=True))
+        terms, operands = [], []
+        for _ in range(random.integers(1, 4)):
+            term = "".join(random.choice(list(lengths), random.integers(0, 5), replace=False))
+            shape = [1 if random.random() < 0.15 else lengths[letter] for letter in term]
+            terms.append(term)
+            operands.append(random.standard_normal(shape).astype(np.float32))
+        used = sorted({*"".join(terms)})
+        result = "".join(random.permutation([letter for letter in used if random.random() < 0.6]))
+        equation = f"{','.join(terms)}->{result}"
+        expected = torch.einsum(equation, *map(torch.from_numpy, operands)).numpy()
+        got = run(lambda *xs, equation=equation: F.einsum(equation, *xs), *operands)
+        np.testing.assert_allclose(got, expected, 1e-4, 1e-5, err_msg=equation)
 
 
 @pytest.mark.parametrize(

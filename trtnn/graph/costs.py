@@ -56,9 +56,4 @@ def count_flops(
     if kind == "MATRIX_MULTIPLY":
         shape = shape_of(layer.get_input(0))
         return 2 * output * shape[-2 if layer.op0.name == "TRANSPOSE" else -1]
-    if kind == "EINSUM":
-        terms = layer.equation.partition("->")[0].split(",")
-        shapes = [shape_of(layer.get_input(i)) for i in range(layer.num_inputs)]
-        pairs = (pair for of_one in zip(terms, shapes, strict=True) for pair in zip(*of_one, strict=True))
-        return 2 * math.prod(dict(pairs).values()) if len(terms) > 1 else 0  # each letter once
     return 0

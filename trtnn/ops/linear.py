@@ -7,7 +7,8 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Array, expect_floating, shape_of_weights
 from trtnn.ops._promotion import cast
 from trtnn.ops.arithmetic import add
-from trtnn.ops.matrix import einsum, matmul
+from trtnn.ops.einsum import einsum
+from trtnn.ops.matrix import matmul
 from trtnn.ops.shaping import reshape, with_ndim
 from trtnn.shapes.symbolic import same
 

@@ -19,12 +19,6 @@ def matrix_multiply(layer: Any) -> Function:
     return in_float32(lambda a, b: first(a) @ second(b))
 
 
-@layer("EINSUM")
-def einsum(layer: Any) -> Function:
-    equation = layer.equation
-    return in_float32(lambda *xs: torch.einsum(equation, *xs))
-
-
 @layer("CONSTANT")
 def constant(layer: Any) -> Function:
     value = torch.from_numpy(flat_array(layer.weights)).reshape(tuple(layer.shape))
