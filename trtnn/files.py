@@ -195,6 +195,10 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     if kind is not None:  # a device would be replaced
         raise ArgumentError(f"cannot write {path}: {kind}", "give the path of a file")
     if not path.parent.is_dir():
+        for place in path.parents:
+            if os.path.lexists(place) and not place.is_dir():
+                what = "a link to what is not there" if place.is_symlink() and not place.exists() else "a file"
+                raise ArgumentError(f"cannot write {path}: {place} is {what}", "give the path of a file in a folder")
         raise ArgumentError(
             f"cannot write {path}: the folder {path.parent} does not exist", f"mkdir -p {shlex.quote(str(path.parent))}"
         )

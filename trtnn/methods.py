@@ -52,7 +52,7 @@ from trtnn.functional import (
 from trtnn.graph.graph import current_graph
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
-from trtnn.ops._inplace import in_place
+from trtnn.ops._inplace import in_place, viewing
 from trtnn.ops._promotion import dtype_of
 from trtnn.ops.assigning import setitem
 from trtnn.ops.calling import public, torch_function
@@ -105,6 +105,15 @@ def _type_as(input: Tensor, other: Tensor) -> Tensor:
 def _as_it_is(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Return the tensor: where it is and how it lies in memory is the engine's to decide."""
     return input
+
+
+@viewing
+def _contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
+    """Return the tensor as a view of itself: whether torch copies it depends on how it lies in memory.
+
+    So the other is outdated once one of the two is changed in place.
+    """
+    return input.copy()
 
 
 def _filled(input: Tensor, value: Any) -> Tensor:
@@ -197,7 +206,8 @@ METHODS: dict[str, Any] = {
     "bfloat16": _to_type(bfloat16),
     "bool": _to_type(bool_),
     "byte": _to_type(uint8),
-    **dict.fromkeys(("contiguous", "cpu", "cuda", "requires_grad_", "detach_"), _as_it_is),
+    **dict.fromkeys(("cpu", "cuda", "requires_grad_", "detach_"), _as_it_is),
+    "contiguous": _contiguous,
     "expand_as": expand_as,
     "device": property(lambda input: DEVICE, doc="The GPU that the engine runs on."),
     "is_cuda": property(lambda input: True, doc="True: an engine runs on a GPU."),

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers import message_of
 from trtnn.checkpoint import convert, load, save, torch_file
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError
 
 TYPED = [".safetensors", ".npz", ".pt", ".pth", ".ckpt"]
+TORCH = [".pt", ".pth", ".ckpt"]
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 DTYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
 
@@ -180,6 +182,28 @@ def test_what_is_not_the_file_is_told_from_its_start(tmp_path, suffix):
         with pytest.raises(CheckpointError, match=advice) as caught:
             load(path)
         assert str(path) in caught.value.summary
+
+
+@pytest.mark.parametrize(("written", "read"), [(".safetensors", [".safetensors"]), (".pt", TORCH), ("old", TORCH)])
+@pytest.mark.parametrize("suffix", [*TYPED, ".wts"])
+def test_a_file_of_another_format_than_its_suffix_says_is_told(tmp_path, written, read, suffix):
+    """What is advised works: the file under the other name is read."""
+    made = tmp_path / f"made{read[0]}"
+    if written == ".safetensors":
+        save({"a": np.ones(2, np.float32)}, made)
+    else:
+        torch.save({"a": torch.ones(2)}, made, _use_new_zipfile_serialization=written == ".pt")
+    path = made.rename(tmp_path / f"my.weights{suffix}")
+    if suffix in read:
+        assert list(load(path)) == ["a"]
+        return
+    message = message_of(CheckpointError, load, path)
+    if (written, suffix) == (".pt", ".npz"):  # both are zip files
+        assert "is not a sound .npz file" in message
+        return
+    assert message.rpartition("\n")[2].startswith("  by its first bytes it is of another format (")
+    path = path.rename(tmp_path / message.rpartition(": call it ")[2])
+    assert list(load(path)) == ["a"]
 
 
 def test_errors_of_save(tmp_path):

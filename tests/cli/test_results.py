@@ -249,6 +249,9 @@ def test_cells_of_tasks(folder):
         return list(csv.DictReader(io.StringIO(text)))
 
     assert sorted(map(float, rows("segment", masks=MASK)[0]["outline"].split())) == [10, 10, 20, 20, 20, 20, 40, 40]
+    wide = np.zeros((2, 1, 1 << 20), bool)  # as wide as pictures are that OpenCV reads
+    wide[:, 0, 1000001:1048575] = True
+    assert {*rows("segment", masks=wide)[0]["outline"].split()} == {"1000001", "1048574", "0"}
     points = np.array(rows("pose", keypoints=KEYPOINTS)[1]["keypoints"].split(), np.float32)
     np.testing.assert_array_equal(points, KEYPOINTS[1].ravel())
     row = rows("obb", rotated=TURNED)[0]

@@ -112,7 +112,11 @@ def test_where_no_file_can_be_written(tmp_path, monkeypatch):
     path = tmp_path / "two words" / "file"
     assert f"\n  mkdir -p '{path.parent}'" in message_of(ArgumentError, check_writable, path)
     (tmp_path / "file").touch()
-    assert "does not exist" in message_of(ArgumentError, check_writable, tmp_path / "file" / "inner")
+    (tmp_path / "gone").symlink_to("nowhere")
+    for place, what in ("file", "a file"), ("gone", "a link to what is not there"):  # mkdir -p would fail
+        for inner in (tmp_path / place / "inner", tmp_path / place / "no" / "inner"):
+            expected = f"cannot write {inner}: {tmp_path / place} is {what}\n  give the path of a file in a folder"
+            assert message_of(ArgumentError, check_writable, inner) == expected
     assert "does not exist" in message_of(ArgumentError, write, path, b"")
     assert check_writable(str(tmp_path / "file")) == tmp_path / "file"
     monkeypatch.setattr(os, "access", lambda path, mode: False)

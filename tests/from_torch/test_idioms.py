@@ -655,3 +655,46 @@ def test_no_length_stays_in_a_cache_when_torch_fails():
     with pytest.raises(ArgumentError, match="invalid for input of size 24"):
         trtnn.from_torch(function, images(6, 4))
     assert type(half(6)) is int
+
+
+# -- changes in place -------------------------------------------------------------------------------------------------
+
+
+def detached(x):
+    x = x * 2
+    other = x.detach()  # of the same memory
+    other.clamp_(-1, 1)
+    return x + 0, other + 0
+
+
+def moved_nowhere(x):
+    x = x * 2
+    other = torch.movedim(x, 0, 0)
+    other.pow_(2)
+    return x + 0, other + 0
+
+
+def a_copy_by_to(x):
+    x = x * 2
+    other = x.to(torch.float32, copy=True)
+    other += 1
+    more = x.to("cpu", torch.float32, False, True)
+    more.mul_(3)
+    return x + 0, other + 0, more + 0
+
+
+def after_a_branch_by_length(x):
+    y = x * 1
+    y.clamp_(-1, 1)
+    if x.shape[0] > 1:  # asserted between the change and what reads it
+        x = x + 1
+    return y + 0, x + 0
+
+
+@pytest.mark.parametrize("function", [detached, moved_nowhere, a_copy_by_to, after_a_branch_by_length])
+def test_who_else_sees_a_change_in_place(function):
+    class Model(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    converted(Model(), torch.randn(3, 4))

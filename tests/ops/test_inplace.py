@@ -11,6 +11,7 @@ from trtnn.errors import DTypeError, ShapeError, UnsupportedError
 from trtnn.methods import IN_PLACE, METHODS_IN_PLACE
 from trtnn.modules.module import Module
 from trtnn.parameter import Parameter
+from trtnn.shapes.spec import Input
 
 
 def keeps(change):
@@ -206,6 +207,9 @@ VIEWS = {
     "unfold": lambda x: x.unfold(0, 2, 1),
     "a view of a view": lambda x: x.unsqueeze(0).squeeze(0).transpose(0, 1),
     "view_as": lambda x: x.view_as(F.zeros(4, 3)),
+    "contiguous": lambda x: x.T.contiguous(),
+    "einsum": lambda x: F.einsum("ij->ji", x),
+    "view_as_real": lambda x: F.view_as_real(F.view_as_complex(x.reshape(3, 2, 2))),
 }
 
 
@@ -229,6 +233,151 @@ def test_what_shares_memory_is_not_read_after_a_change(name, changes_view):
         return x if changes_view else view
 
     assert "the output" in message_of(UnsupportedError, trace, as_output, (3, 4))
+
+
+def _of_equal_slices(x):
+    """As Python does it from 3.12 on, where each of the two has a slice of its own."""
+    x.__setitem__(slice(1, None), x[1:].__iadd__(1))
+
+
+def _within_a_view(x):
+    view = x.view(-1)
+    view[3:] *= 2
+    x[:] = view.view(x.shape) + 1
+
+
+PARTS = {
+    "an element": "x[0] += 1",
+    "a slice": "x[1:] *= 2",
+    "a column": "x[:, 1] -= x[:, 0] * 2",
+    "every second": "x[..., ::2] /= 4",
+    "all": "x[:] += 1; x[...] *= 2; x[None] -= 3",
+    "a place": "x[1, 2] += 5",
+    "several": "x[0] += 1; x[0] *= 2; x[:, 1:3] += x[:, :2] * 1; x[-1, :] **= 2",
+    "a list": "x[[0, 0, 2]] += 1",
+    "equal slices": _of_equal_slices,
+    "within a view": _within_a_view,
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_that_is_changed_and_put_back(name):
+    def function(x):
+        x = x * 1
+        if callable(PARTS[name]):
+            PARTS[name](x)
+        else:
+            exec(PARTS[name], {"x": x})
+        return x * 1
+
+    check_triangle(function, function, numbers(3, 4))
+
+
+def _elsewhere(x):
+    part = x[0]
+    part += 1
+    x[1] = part
+
+
+def _changed_beside(x):
+    part = x[0]
+    x[:, 0].add_(1)
+    part.fill_(3)
+    x[0] = part
+
+
+def _changed_by_another(x):
+    part = x[0]
+    x[:, 0].add_(1)
+    x[0] = part
+
+
+def _of_a_part(x):
+    x[0][1] += 2
+
+
+@pytest.mark.parametrize("change", [_elsewhere, _changed_beside, _changed_by_another, _of_a_part])
+def test_a_part_that_is_not_all_that_changed(change):
+    def function(x):
+        x = x * 1
+        change(x)
+        return x * 1
+
+    assert "shares memory with one that was changed" in message_of(UnsupportedError, trace, function, (3, 4))
+
+
+# What needs no layer to give the numbers of a tensor, and is a look at them all the same.
+READS = {
+    "clone": lambda x: x.clone(),
+    "to": lambda x: x.to(x.dtype, copy=True),
+    "tensor": F.tensor,
+    "cat": lambda x: F.cat([x]),
+    "pad": lambda x: F.pad(x, (0, 0)),
+    "diff": lambda x: F.diff(x, n=0),
+    "rot90": lambda x: F.rot90(x, 4),
+    "nan_to_num": lambda x: x.nan_to_num(),
+    "index_put": lambda x: x.index_put((np.zeros(0, np.int64),), F.tensor(1)),
+    "copy_": lambda x: F.zeros_like(x).copy_(x),
+    "put there": lambda x: (F.zeros_like(x) + 1).__iadd__(0).copy_(x),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_what_shares_memory_is_not_read_without_a_layer(name):
+    def function(x):
+        x = x * 1
+        x.view(-1).add_(1)
+        return READS[name](x)
+
+    message = message_of(UnsupportedError, trace, function, Input((3, 4), "int32"))
+    assert "reads a tensor that shares memory with one that was changed in place" in message
+
+
+def test_the_numbers_of_constants_are_not_read_after_a_change():
+    def function(x):
+        start = F.tensor([0, 1])
+        start[:1] += 1
+        return x[start.tolist()]
+
+    def through_a_view(x):
+        start = F.tensor([0, 1])
+        start.view(2, 1).add_(1)
+        return x[start.tolist()]
+
+    x = numbers(3, 4)
+    assert_close(run(function, x), x[[1, 1]])
+    assert "shares memory with one that was changed" in message_of(UnsupportedError, trace, through_a_view, (3, 4))
+
+
+def test_numbers_before_they_were_rounded_are_not_read_after_a_change():
+    """A cast of fp16 to fp32 gives back what an fp32 module gave, which a change in place of a view has made old."""
+
+    class Net(Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = modules.ReLU()
+
+        def forward(self, x):
+            y = self.inner(x)
+            y.view(-1).add_(1)
+            return y.float()
+
+    options = {"fp16": True, "fp32_modules": ["inner"]}
+    if trace(lambda x: x, (2, 3)).graph.backend.capabilities.strongly_typed:
+        assert "shares memory" in message_of(UnsupportedError, Net().trace, {"x": (2, 3)}, **options)
+
+
+def test_a_whole_that_is_written_anew_is_read():
+    """Nobody looks at the numbers that a change of a view has made old."""
+
+    def function(ops, x):
+        x = x * 1
+        x.view(-1).add_(1)
+        like = ops.zeros_like(x)
+        x.fill_(3)
+        return x, like
+
+    check_triangle(lambda x: function(F, x), lambda x: function(torch, x), numbers(3, 4))
 
 
 def test_what_an_fp32_module_changes_is_not_read_outside():
@@ -289,6 +438,9 @@ COPIES = {
     "pad": lambda ops, x: (F if ops is F else torch.nn.functional).pad(x, (0, 0)),
     "sum": lambda ops, x: ops.sum(x[0, 0] * 1),
     "floor": lambda ops, x: ops.floor(x.int()),
+    "to a type": lambda ops, x: x.to(x.dtype, copy=True),
+    "to a device": lambda ops, x: x.to("cpu", x.dtype, False, True),
+    "to another's": lambda ops, x: x.to(x, copy=True),
     "abs": lambda ops, x: ops.abs(x),
 }
 

@@ -450,3 +450,13 @@ def test_tensors_of_no_dimension_count_as_vectors(function):
     result = run(lambda x, i: function(F, x, i), x, i.astype(np.int32))
     np.testing.assert_array_equal(result, expected)
     assert result.shape == expected.shape
+
+
+@pytest.mark.parametrize("name", ["hardtanh", "softshrink"])
+def test_ends_beyond_half_cut_nothing_off(name):
+    """Of numbers that float16 holds: torch in float32, which takes such ends, is the oracle."""
+    ends = {"hardtanh": (-1e9, 1e9), "softshrink": (1e9,)}[name]
+    x = np.float32([-65504, -3, 0, 2.5, 65504])
+    expected = getattr(torch.nn.functional, name)(torch.from_numpy(x), *ends)
+    for fp16 in (False, True):
+        np.testing.assert_array_equal(run(lambda x: getattr(F, name)(x, *ends), x, fp16=fp16), expected)

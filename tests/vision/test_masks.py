@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trtnn.errors import ShapeError
-from trtnn.vision import Detections, Masks
+from trtnn.vision import PIPELINES, Detections, Masks
 from trtnn.vision.placing import place
 
 
@@ -36,7 +36,11 @@ def plainly(prototypes, coefficients, boxes, window, size):
 
 @pytest.mark.parametrize(
     ("size", "window"),
-    [((128, 192), ((0, 32), (0, 48))), ((100, 192), ((4, 28), (0, 48))), ((300, 225), ((0, 32), (12, 36)))],
+    [
+        ((128, 192), ((0, 32), (0, 48))),
+        ((100, 192), ((4, 28), (0, 48))),
+        ((300, 225), ((0, 32), (12, 36))),
+    ],
     ids=["as it is", "margins above and below", "margins beside, enlarged"],
 )
 def test_masks_are_prototypes_resized_and_cut(size, window):
@@ -60,6 +64,25 @@ def test_masks_are_prototypes_resized_and_cut(size, window):
     assert not actual[2].any()
     np.testing.assert_array_equal(actual | (far < 1e-4), expected | (far < 1e-4))  # but for where it is a toss
     assert (far < 1e-4).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("size", "window"), [((16, 24), ((0, 32), (0, 48))), ((8, 4), ((0, 32), (16, 32))), ((1, 1), ((0, 32), (8, 40)))]
+)
+def test_pixels_larger_than_cells_whose_middle_lies_behind_their_box(size, window):
+    """Small images: a pixel within the box is set by the number at its middle, which is not within."""
+    rng, placement = np.random.default_rng(4), place("letterbox", size, (128, 192))
+    prototypes, coefficients = prototypes_of(rng, 32, 48), rng.standard_normal((200, 32)).astype(np.float32)
+    corners = rng.uniform(-40, 60, (200, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(30, 90, (200, 2))], 1).astype(np.float32)
+    rows = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2], np.full((200, 1), 0.9)], 1)
+    outputs = {"prediction": np.concatenate([rows, coefficients], 1).T[None], "prototypes": prototypes[None]}
+    (found,) = PIPELINES["yolov8-segment"].postprocess(outputs, [placement], iou=1.0)
+    expected, far = plainly(prototypes, coefficients, placement.to_source(boxes), window, size)
+    assert far.min() > 1e-5  # none is a toss
+    expected = expected[expected.any((1, 2))]  # what has no pixel is left out
+    assert len(expected) > 5
+    np.testing.assert_array_equal(found.masks, expected)
 
 
 def test_a_part_is_what_lies_within_the_box():

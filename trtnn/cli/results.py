@@ -243,7 +243,7 @@ class Csv:
 def _csv_shape(detections: Detections, place: int) -> list[object]:
     """Return the cells behind those of a box."""
     if detections.masks is not None:
-        return [" ".join(f"{number:g}" for number in detections.masks.polygon(place).ravel())]
+        return [" ".join(f"{number:.0f}" for number in detections.masks.polygon(place).ravel())]
     if detections.keypoints is not None:
         return [" ".join(map(str, detections.keypoints[place].ravel().tolist()))]
     return [] if detections.rotated is None else detections.rotated[place].tolist()

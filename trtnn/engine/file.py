@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from trtnn.backend import INSTALL, Backend
+from trtnn.checkpoint.damaged import kind_of
 from trtnn.cuda import gpu_name
 from trtnn.digest import digest, own_version
 from trtnn.engine.plan import looks_like_a_plan
@@ -157,15 +158,10 @@ def _looks_like(data: memoryview) -> str | None:
     head = bytes(data[:16])
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return "it looks like a picture"
-    kinds = {
-        "a zip file, as torch writes": head.startswith(b"PK\x03\x04"),
-        "an old one of torch": head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9"),
-        "safetensors": head[4:10] == b'\0\0\0\0{"',
-    }
-    for kind, is_it in kinds.items():
-        if is_it:
-            return f"it looks like a checkpoint ({kind}): trtnn.load reads it, and trtnn build makes an engine of it"
-    return None
+    kind = kind_of(head)
+    if kind is None:
+        return None
+    return f"it looks like a checkpoint ({kind.words}): trtnn.load reads it, and trtnn build makes an engine of it"
 
 
 def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:

@@ -209,6 +209,7 @@ class Graph:
         """
         if tensor.dtype is dtype:
             return tensor
+        tensor = self.deferred.snapshot("cast", tensor)
         if tensor.unrounded is not None and (dtype is float32 or tensor.value.beyond is not None):
             return self.cast(tensor.unrounded.copy(), dtype)
         if dtype in NARROW:

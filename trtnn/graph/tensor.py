@@ -61,7 +61,7 @@ class Tensor:
         unrounded: the fp32 Tensor that the graph made this fp16 one of, at an edge of precision, or None.
     """
 
-    __slots__ = ("_memory", "_writes", "dtype", "graph", "shape", "value")
+    __slots__ = ("_memory", "_part_of", "_writes", "dtype", "graph", "shape", "value")
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
@@ -72,6 +72,7 @@ class Tensor:
         self.dtype = dtype
         self._memory: _Memory | None = None  # until it has a view, or is one
         self._writes = 0
+        self._part_of: tuple[Tensor, Any, int] | None = None  # what it is ``[index]`` of, and at which write
 
     def copy(self) -> Tensor:
         """Return another Tensor of this value, which changes in place by itself."""
@@ -82,6 +83,24 @@ class Tensor:
         if other._memory is None:
             other._memory = _Memory()
         self._memory, self._writes = other._memory, other._writes
+
+    def be_part_of(self, whole: Tensor, index: Any) -> None:
+        """Be ``whole[index]``, a view of it."""
+        self.share_memory_of(whole)
+        self._part_of = whole, index, self._writes
+
+    def take_back(self, index: Any, part: object) -> None:
+        """Be up to date again where ``part``, which is about to be put at ``index``, is all that made this outdated.
+
+        It is so in ``x[index] += y``, where Python takes the part, changes it in place, and puts it back.
+        """
+        memory = self._memory
+        if memory is None or not isinstance(part, Tensor) or part._part_of is None:
+            return
+        whole, place, before = part._part_of
+        is_its_own = whole is self and _is_same(place, index)
+        if is_its_own and part._writes == memory.writes == before + 1:
+            self._writes = memory.writes
 
     def overwrite(self, value: Tensor) -> None:
         """Stand for another value from now on, of the same shape and type, wherever this Tensor is held."""
@@ -173,3 +192,10 @@ class Tensor:
         if not self.shape:
             raise ArgumentError("a tensor of no dimensions cannot be iterated over")
         return (self[i] for i in range(len(self)))  # pyright: ignore[reportIndexIssue]  (trtnn.methods gives it)
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    """Whether two indices are one object, or slices of the same objects, which Python makes anew from 3.12 on."""
+    if isinstance(first, slice) and isinstance(second, slice):
+        return first.start is second.start and first.stop is second.stop and first.step is second.step
+    return first is second

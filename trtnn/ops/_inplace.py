@@ -30,8 +30,10 @@ def overwrite(input: Tensor, result: Tensor) -> Tensor:
     Raises:
         ShapeError: the result has another shape.
         DTypeError: the result is floating and ``input`` is not, or a number and ``input`` bool.
+        UnsupportedError: the result shares memory with a Tensor that was changed in place.
     """
     where = input.graph.where
+    result = input.graph.deferred.snapshot("a change in place", result)
     if not same_shape(result.shape, input.shape):
         raise ShapeError(f"{input.shape} cannot become {result.shape} in place, in {where}")
     kinds = [(dtype.is_floating_point, dtype is not bool_) for dtype in (result.dtype, input.dtype)]
@@ -79,12 +81,14 @@ def viewing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def viewing_parts(function: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
     """Return :func:`viewing` for ``input[index]``, which is a copy where lists, arrays or Tensors pick elements."""
-    view = viewing(function)
 
     @functools.wraps(function)
     def part(input: Tensor, index: Any) -> Tensor:
+        result = function(input, index)
         items = index if isinstance(index, tuple) else (index,)
         picks = any(isinstance(item, (list, range, np.ndarray, Tensor, Parameter)) or is_torch(item) for item in items)
-        return (function if picks else view)(input, index)
+        if not picks and result is not input:
+            result.be_part_of(input, index)
+        return result
 
     return part

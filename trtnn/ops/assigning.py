@@ -33,10 +33,13 @@ def setitem(input: Tensor, index: Any, value: Operand) -> None:
     another step than 1, beside whole dimensions; or several lists, arrays, Tensors and integers of the first
     dimensions, which broadcast together; or it is a mask, and the value one number.
 
+    ``input[index] += value`` is what it is in torch, where the index makes a view or a copy.
+
     Raises:
         ShapeError: the value does not broadcast to what is replaced.
         UnsupportedError: an index of another kind.
     """
+    input.take_back(index, value)
     overwrite(input, _replaced(input, index, value))
 
 

@@ -35,7 +35,7 @@ _SYNONYMS = {
 }  # fmt: skip
 # Torch's arguments for places and for memory, which an engine decides by itself.
 _OF_CREATION = ("device", "layout", "pin_memory", "requires_grad", "memory_format")
-_OF_PLACES = ("memory_format", "device", "non_blocking", "copy")
+_OF_PLACES = ("memory_format", "device", "non_blocking")
 _HOW = {
     **dict.fromkeys(
         (
@@ -343,17 +343,17 @@ _COPIES = frozenset((
 ))  # fmt: skip
 
 
-def _apart(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return a result, or a copy of it where it is what the function was given."""
+def _apart(result: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return a result, or a copy of it where it is what the function of a name was given."""
     if isinstance(result, tuple):
-        parts = [_apart(part, args, kwargs) for part in result]
+        parts = [_apart(part, name, args, kwargs) for part in result]
         same = all(new is old for new, old in zip(parts, result, strict=True))
         return result if same else type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
     if not isinstance(result, Tensor):
         return result
     for value in (*args, *kwargs.values()):
         if result is value or (isinstance(value, (list, tuple)) and any(result is item for item in value)):
-            return result.copy()
+            return result.graph.deferred.snapshot(name, result)
     return result
 
 
@@ -386,7 +386,7 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             if explained is None:
                 raise
             raise explained from error
-        return _apart(result, args, kwargs) if copies else result
+        return _apart(result, call.__name__, args, kwargs) if copies else result
 
     call.__name__ = call.__qualname__ = name.rpartition(".")[2]
     return call

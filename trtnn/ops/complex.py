@@ -12,6 +12,7 @@ from trtnn.arrays import is_torch
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError, named
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_floating
+from trtnn.ops._inplace import viewing
 from trtnn.ops._promotion import align, cast, promote
 from trtnn.ops.angles import atan2, hypot
 from trtnn.ops.arithmetic import add, mul, sub
@@ -181,6 +182,9 @@ def _inverse(real: Tensor, imag: Tensor) -> Complex:
     return Complex(div(div(real, size), size), neg(div(div(imag, size), size)))
 
 
+_selected = viewing(select)
+
+
 def view_as_complex(input: Tensor) -> Complex:
     """Return the complex numbers whose real and imaginary parts lie along the last dimension, of length 2.
 
@@ -193,7 +197,7 @@ def view_as_complex(input: Tensor) -> Complex:
     expect_floating(input, "view_as_complex")
     if not input.shape or input.shape[-1] != 2:
         raise ShapeError(f"view_as_complex in {input.graph.where} takes a last dimension of 2, not {input.shape}")
-    return Complex(select(input, -1, 0), select(input, -1, 1))
+    return Complex(_selected(input, -1, 0), _selected(input, -1, 1))
 
 
 def view_as_real(input: Tensor | Complex) -> Tensor:
@@ -204,7 +208,9 @@ def view_as_real(input: Tensor | Complex) -> Tensor:
     """
     if not isinstance(input, Complex):
         raise DTypeError(f"view_as_real takes complex numbers, not a {named(input)}", "view_as_complex(x) gives such")
-    return stack([input.real, input.imag], -1)
+    result = stack([input.real, input.imag], -1)
+    result.share_memory_of(input.real)
+    return result
 
 
 def _expect_one_type(first: Tensor, second: Tensor, what: str) -> None:

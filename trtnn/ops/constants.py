@@ -13,6 +13,7 @@ from trtnn.graph.tensor import Tensor
 
 def constant_array(tensor: Tensor) -> np.ndarray | None:
     """Return the numbers of a Tensor that depends on constants alone, computed by the CPU reference; else None."""
+    tensor = tensor.graph.deferred.snapshot("a look at numbers", tensor)
     tensor = tensor if tensor.value.beyond is None else tensor.unrounded_or_self
     tensor.ensure()
     if not tensor.value.constant:

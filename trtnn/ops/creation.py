@@ -80,7 +80,7 @@ def tensor(data: Any, *, dtype: Any = None) -> Tensor:
     """
     graph = here()
     if isinstance(data, Tensor):
-        return data.copy() if dtype is None else cast(data, dtype)
+        return cast(graph.deferred.snapshot("tensor", data), data.dtype if dtype is None else dtype)
     if isinstance(data, Parameter) or is_torch(data):
         data = graph.held(data)
     if isinstance(data, (list, tuple, Size, SymFloat)):

@@ -36,6 +36,7 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
     tensors = promote(*listed)
     expect_floating(tensors[0], "einsum")
     terms, result = _terms(equation.replace(" ", ""), tensors)
+    whole = tensors[0] if len(terms) == 1 and set(terms[0]) == set(result) else None  # of which it is a view
     tensors, terms = _diagonals(equation, tensors, terms)
     tensors, terms = _without_ones(equation, tensors, terms)
     while len(tensors) > 1:
@@ -43,7 +44,10 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         product, term = _pair(tensors[:2], terms[:2], rest)
         tensors, terms = [product, *tensors[2:]], [term, *terms[2:]]
     product, term = _summed(tensors[0], terms[0], set(result))
-    return permute(product, [term.index(letter) for letter in result])
+    product = permute(product, [term.index(letter) for letter in result])
+    if whole is not None and product is not whole:
+        product.share_memory_of(whole)
+    return product
 
 
 def _summed(tensor: Tensor, term: str, wanted: Set[str]) -> tuple[Tensor, str]:

@@ -25,7 +25,7 @@ def nan_to_num(
         posinf, neginf: what the infinities become; the largest and the least number of the type where None.
     """
     if not input.dtype.is_floating_point:
-        return input.copy()
+        return input.graph.deferred.snapshot("nan_to_num", input)
     most = finfo(input.dtype).max
     result = where(isnan(input), filler(0.0 if nan is None else nan, input, "nan_to_num"), input)
     for infinity, number, limit in ((math.inf, posinf, most), (-math.inf, neginf, -most)):

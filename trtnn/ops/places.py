@@ -44,15 +44,16 @@ def _is_device(value: Any) -> bool:
     return of_torch or isinstance(value, Device) or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def to(input: Tensor, *args: Any, dtype: Any = None, other: Tensor | None = None) -> Tensor:
+def to(input: Tensor, *args: Any, dtype: Any = None, other: Tensor | None = None, copy: bool = False) -> Tensor:
     """Return the elements in another type; a device has no effect.
 
     As torch's: ``tensor.to(dtype)``, ``tensor.to(device)``, ``tensor.to(device, dtype)``, ``tensor.to(other)``.
 
     Args:
-        *args: a type, a device, a device and a type, or a Tensor whose type it takes; then torch's ``non_blocking`` and
-            ``copy``, which have no effect.
+        *args: a type, a device, a device and a type, or a Tensor whose type it takes; then torch's ``non_blocking``,
+            which has no effect, and ``copy``.
         dtype, other: the same by name.
+        copy: give a tensor of its own, also where it is of that type.
 
     Raises:
         DTypeError: TensorRT has no such type.
@@ -68,6 +69,8 @@ def to(input: Tensor, *args: Any, dtype: Any = None, other: Tensor | None = None
     if len(rest) > 3 or not all(isinstance(value, (bool, type(None))) for value in rest):
         raise ArgumentError(f"to takes a type, a device, both, or a Tensor, not {args}")
     wanted = other if wanted is None else wanted
+    if copy or rest[1:2] == [True]:
+        input = input.graph.deferred.snapshot("to", input)
     if wanted is None:
         return input
     return cast(input, wanted.dtype if hasattr(wanted, "dtype") and not isinstance(wanted, type) else wanted)

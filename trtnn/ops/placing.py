@@ -131,7 +131,7 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
         is_mask = isinstance(array, np.ndarray) and array.dtype == np.bool_
         by_axis += np.nonzero(array) if is_mask else [as_indices(array)]
     if any_of(isinstance(index, np.ndarray) and not index.size for index in by_axis):
-        return input.copy()
+        return input.graph.deferred.snapshot("index_put", input)
     if not by_axis or len(by_axis) > input.ndim:
         raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(by_axis)}")
     expect_one_type(values, input, "index_put")

@@ -96,7 +96,7 @@ def diff(
     if n < 0:
         raise ArgumentError(f"diff takes differences 0 times or more, not {n}")
     if n == 0:
-        return input.copy()
+        return input.graph.deferred.snapshot("diff", input)
     axis = normalize_dim(dim, input.ndim)
     parts = [part for part in (prepend, input, append) if part is not None]
     input = cat(parts, axis)

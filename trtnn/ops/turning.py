@@ -51,7 +51,9 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
         return flip(input, (first, second))
     if turns == 1:
         return transpose(flip(input, second), first, second)
-    return flip(transpose(input, first, second), second) if turns else input.copy()
+    if turns == 0:
+        return input.graph.deferred.snapshot("rot90", input)
+    return flip(transpose(input, first, second), second)
 
 
 def sum_to_size(input: Tensor, *size: Length | Sequence[Length]) -> Tensor:

@@ -135,7 +135,7 @@ def _detect_rows(
     results = []
     for index, (rows, placement) in enumerate(zip(prediction, placements, strict=True)):
         own = {name: output[index] for name, output in others.items()}
-        found = pick(rows, layout, own, placement.canvas_size, objectness=objectness, **thresholds)
+        found = pick(rows, layout, own, placement, objectness=objectness, **thresholds)
         results.append(to_image(found, placement))
     return results
 
@@ -233,7 +233,7 @@ def _detect_picked(
         more = kept[:, 6:]
         shapes = layout.shapes(kept[:, :4], more, are_centred=False)
         others = {name: outputs[name][index] for name in outputs if name != "prediction"}
-        found = layout.detections(shapes, kept[:, 4], kept[:, 5], more, others, placement.canvas_size)
+        found = layout.detections(shapes, kept[:, 4], kept[:, 5], more, others, placement)
         results.append(to_image(found, placement))
     return results
 

@@ -58,7 +58,12 @@ class Masks:
 
     @classmethod
     def of_prototypes(
-        cls, prototypes: np.ndarray, coefficients: np.ndarray, boxes: np.ndarray, canvas_size: Size
+        cls,
+        prototypes: np.ndarray,
+        coefficients: np.ndarray,
+        boxes: np.ndarray,
+        canvas_size: Size,
+        pixel: tuple[float, float] = (1.0, 1.0),
     ) -> Masks:
         """Make the masks of a segmentation head, on the canvas: sums of prototypes, weighted by coefficients.
 
@@ -69,14 +74,17 @@ class Masks:
             coefficients: (n, channels)
             boxes: (n, 4) xyxy in px of the canvas.
             canvas_size: its (height, width) in px.
+            pixel: how large a pixel of the image is for which they will be :meth:`scaled`, (x, y) in px of the canvas.
         """
         channels, rows, columns = prototypes.shape
         scale = columns / canvas_size[1], rows / canvas_size[0]
         flat = prototypes.reshape(channels, -1).astype(np.float32, copy=False)
-        # Bilinear sampling reaches half a cell, and what the way to the image rounds, less than another half.
+        # Bilinear sampling reaches half a cell, and what the way to the image rounds, less than another half. The last
+        # pixel of the image within a box may have its middle behind it, by less than half a pixel.
         cells = boxes * np.tile(scale, 2)
+        behind = cells[:, :1:-1] + (scale[1] * pixel[1] / 2, scale[0] * pixel[0] / 2)
         first = np.clip(np.floor(cells[:, 1::-1]) - 1, 0, (rows - 1, columns - 1)).astype(int)
-        last = np.clip(np.ceil(cells[:, :1:-1]) + 1, first + 1, (rows, columns)).astype(int)
+        last = np.clip(np.ceil(behind) + 1, first + 1, (rows, columns)).astype(int)
         parts: list[np.ndarray] = []
         for start in range(0, len(boxes), _AT_ONCE):
             sums = (coefficients[start : start + _AT_ONCE].astype(np.float32) @ flat).reshape(-1, rows, columns)

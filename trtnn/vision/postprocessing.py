@@ -14,6 +14,8 @@ from trtnn.vision.detections import Detections
 from trtnn.vision.placing import Placement
 from trtnn.vision.rows import BOXES, pick
 
+_NOWHERE = Placement((0, 0), (0, 0), (1.0, 1.0), (0.0, 0.0))  # boxes alone need no canvas
+
 
 def non_max_suppression(
     prediction: npt.ArrayLike,
@@ -67,7 +69,7 @@ def non_max_suppression(
             rows,
             BOXES,
             {},
-            (0, 0),  # boxes alone need no canvas
+            _NOWHERE,
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,

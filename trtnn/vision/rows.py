@@ -18,7 +18,7 @@ import numpy as np
 from trtnn.errors import ArgumentError
 from trtnn.vision.detections import Detections
 from trtnn.vision.masks import Masks
-from trtnn.vision.placing import Placement, Size
+from trtnn.vision.placing import Placement
 from trtnn.vision.rotated import enclosing
 from trtnn.vision.suppression import suppress
 
@@ -34,12 +34,12 @@ class Layout:
     Args:
         more: how many numbers that is.
         complete: from detections on the canvas, those numbers of each, (n, more) float32, the other outputs of the
-            image by name, and the canvas's size to detections that have all.
+            image by name, and how the image lies on the canvas to detections that have all.
         is_rotated: whether the only number is an angle, which makes a rotated box of the row's.
     """
 
     more: int
-    complete: Callable[[Detections, np.ndarray, Outputs, Size], Detections]
+    complete: Callable[[Detections, np.ndarray, Outputs, Placement], Detections]
     is_rotated: bool = False
 
     def shapes(self, boxes: np.ndarray, more: np.ndarray, are_centred: bool) -> np.ndarray:
@@ -64,21 +64,21 @@ class Layout:
         indices: np.ndarray,
         more: np.ndarray,
         outputs: Outputs,
-        canvas_size: Size,
+        placement: Placement,
     ) -> Detections:
         """Return detections on the canvas, of :meth:`shapes` that were picked, and the numbers behind their scores."""
         boxes = enclosing(shapes) if self.is_rotated else shapes
         rotated = shapes if self.is_rotated else None
-        return self.complete(Detections(boxes, scores, indices, rotated=rotated), more, outputs, canvas_size)
+        return self.complete(Detections(boxes, scores, indices, rotated=rotated), more, outputs, placement)
 
 
-def _as_they_are(detections: Detections, more: np.ndarray, outputs: Outputs, canvas_size: Size) -> Detections:
+def _as_they_are(detections: Detections, more: np.ndarray, outputs: Outputs, placement: Placement) -> Detections:
     return detections
 
 
-def _with_masks(detections: Detections, more: np.ndarray, outputs: Outputs, canvas_size: Size) -> Detections:
-    masks = Masks.of_prototypes(outputs["prototypes"], more, detections.boxes, canvas_size)
-    return replace(detections, masks=masks)
+def _with_masks(detections: Detections, more: np.ndarray, outputs: Outputs, placement: Placement) -> Detections:
+    canvas, pixel = placement.canvas_size, placement.scale
+    return replace(detections, masks=Masks.of_prototypes(outputs["prototypes"], more, detections.boxes, canvas, pixel))
 
 
 #: Boxes alone.
@@ -92,7 +92,7 @@ ROTATED = Layout(1, _as_they_are, is_rotated=True)
 def keypoints(points: int, numbers: int) -> Layout:
     """Return the layout of key points: x and y in px of each, and its visibility where ``numbers`` is 3 and not 2."""
 
-    def complete(detections: Detections, more: np.ndarray, outputs: Outputs, canvas_size: Size) -> Detections:
+    def complete(detections: Detections, more: np.ndarray, outputs: Outputs, placement: Placement) -> Detections:
         found = more.reshape(-1, points, numbers)
         check_scores(found[..., 2:], "visibilities")
         return replace(detections, keypoints=found)
@@ -110,7 +110,7 @@ def pick(
     rows: np.ndarray,
     layout: Layout,
     outputs: Outputs,
-    canvas_size: Size,
+    placement: Placement,
     *,
     confidence: float,
     iou: float,
@@ -127,7 +127,7 @@ def pick(
         rows: (boxes, 4 or 5 + classes + more): centre x, centre y, width, height in px, objectness where there is
             one, a score for each class, and what the layout says.
         outputs: the other outputs of the image by name.
-        canvas_size: (height, width) in px.
+        placement: how the image lies on the canvas.
         confidence, iou, max_detections, classes, agnostic, multi_label, max_candidates, objectness: as for
             :func:`trtnn.vision.non_max_suppression`.
     """
@@ -149,7 +149,7 @@ def pick(
     best = scores[index, indices]
     kept = suppress(shapes[index], best, indices, iou, max_detections, classes, agnostic, max_candidates)
     index = index[kept]
-    return layout.detections(shapes[index], best[kept], indices[kept], more[index], outputs, canvas_size)
+    return layout.detections(shapes[index], best[kept], indices[kept], more[index], outputs, placement)
 
 
 @contextmanager

@@ -164,6 +164,7 @@ class Body:
         env, before = self._environment, len(self._written)
         step = Step()
         step.name, step.own, step.result, step.writes, step.names = "comparison of lengths", False, None, None, {}
+        step.args, step.kwargs = (), {}
         step.number, step.path, step.place = -1, self.scope.path, guard.place
         step.attributes, step.literals = guard.attributes, guard.literals
         reading, env.step = env.step, step

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from trtnn.from_torch.forward.statements import Statement, Variable
+from trtnn.from_torch.recording.steps import Step, storage_of, values_in
 from trtnn.from_torch.source.expressions import Expression, Ref, Text, text_of
 
 _LONGEST = 92  # characters of a statement that takes in what another one computes
@@ -36,13 +38,26 @@ def inlined(statements: list[Statement]) -> list[Statement]:
     for i, statement in enumerate(statements):
         for variable in [v for v in dict.fromkeys(statement.reads()) if v in pending]:
             at = pending.pop(variable)
-            if not any(at < k < i for k in changing) and _takes_in(statement, variable, statements[at]):
+            if any(at < k < i for k in changing) or _changes_what_is_read(statements[at], statements[at + 1 : i]):
+                continue
+            if _takes_in(statement, variable, statements[at]):
                 gone.add(at)
         if statement.kind == "assign" and not statement.unpacks and statement.targets[0] is not None:
             target = statement.targets[0]
             if not target.authors and uses[target] == 1:
                 pending[target] = i
     return [statement for i, statement in enumerate(statements) if i not in gone]
+
+
+def _changes_what_is_read(statement: Statement, between: Sequence[Statement]) -> bool:
+    """Whether a statement changes memory in place that others read, which it would come behind."""
+    changed = {storage_of(step.writes.tensor) for step in _steps_of(statement) if step.writes is not None}
+    read = (value for other in between for step in _steps_of(other) for value in values_in((step.args, step.kwargs)))
+    return bool(changed) and any(storage_of(value.tensor) in changed for value in read)
+
+
+def _steps_of(statement: Statement) -> list[Step]:
+    return statement.inlined if statement.step is None else [*statement.inlined, statement.step]
 
 
 def _takes_in(statement: Statement, variable: Variable, source: Statement) -> bool:
@@ -54,7 +69,7 @@ def _takes_in(statement: Statement, variable: Variable, source: Statement) -> bo
     statement.expression = statement.expression.map(
         lambda node: tree if isinstance(node, Ref) and node.value is variable else None
     )
-    statement.inlined += [*source.inlined, *([source.step] if source.step is not None else [])]
+    statement.inlined += _steps_of(source)
     return True
 
 

@@ -162,6 +162,8 @@ def convert(step: Step, express: Express) -> Expression:
     if name in _WHERE and step.writes is None:
         copied = name == "contiguous" and isinstance(step.result, Value) and step.result.last_write >= 0
         return Call(Attribute(express(args[0]), "clone"), ()) if copied else express(args[0])
+    if name == "to" and _asks_for_a_copy(step):
+        return Call(Attribute(_call(step, _without_how(args), kwargs, express), "clone"), ())
     if name == "__iter__":
         return Call(Attribute(express(args[0]), "unbind"), ())
     if name in _SPELT_OUT:
@@ -171,6 +173,12 @@ def convert(step: Step, express: Express) -> Expression:
             raise Missing(f"torch.Tensor.{name[4:]}")
         return Attribute(express(args[0]), name[4:])
     return _call(step, _without_how(_with_elements(args) if name in _JOINS else args), kwargs, express)
+
+
+def _asks_for_a_copy(step: Step) -> bool:
+    """Whether ``x.to(...)`` gives another tensor also where the type is the same: ``copy``, or the second bool."""
+    flags = [value for value in step.args if isinstance(value, bool)]
+    return bool(step.kwargs.get("copy", flags[1:] == [True]))
 
 
 def _item(step: Step, express: Express) -> Expression:

@@ -31,7 +31,7 @@ def activation(layer: Any) -> Function:
         "ELU": in_float32(lambda x: F.elu(x, alpha)),
         "SELU": in_float32(selu),
         "SOFTSIGN": in_float32(F.softsign),
-        "CLIP": lambda x: x.clamp(alpha, beta),
+        "CLIP": in_float32(lambda x: x.clamp(alpha, beta)),  # ends may be beyond float16
         "HARD_SIGMOID": in_float32(lambda x: (alpha * x + beta).clamp(0, 1)),
         "GELU_ERF": in_float32(gelu_erf),
         "GELU_TANH": in_float32(lambda x: F.gelu(x, approximate="tanh")),
