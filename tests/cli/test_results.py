@@ -124,6 +124,16 @@ def test_categories_are_coco_s_own_where_the_names_are(folder, labels, classes, 
     assert "background" not in known.values()
 
 
+def test_classes_of_any_name_have_a_category(folder):
+    """Background and N/A are no classes among COCO's 91 numbers alone."""
+    writer = Coco(folder, names := ["background", "N/A", "cat", "dog"], None, None)
+    writer.add(result())
+    writer.close()
+    categories = json.loads((folder.path / "coco_images.json").read_text())["categories"]
+    assert categories == [{"id": index + 1, "name": name} for index, name in enumerate(names)]
+    assert {row["category_id"] for row in json.loads((folder.path / "coco.json").read_text())} == {4, 1}
+
+
 @pytest.mark.parametrize("stems", [["7", "07"], ["7", "seven"], []])
 def test_images_are_counted_where_their_names_are_no_numbers(folder, stems):
     writer = Coco(folder, None, None, [Path(f"{stem}.jpg") for stem in stems])

@@ -101,16 +101,18 @@ class Coco:
         self, folder: ResultFolder, labels: Sequence[str] | None, classes: int | None, paths: Sequence[Path] | None
     ) -> None:
         names = list(labels or map(str, range(classes or 0)))
-        self._first = 0 if names == list(COCO_91) else 1
+        has_gaps = names == list(COCO_91)
+        self._first = 0 if has_gaps else 1
         self._ids = [COCO_91.index(name) for name in COCO] if names == list(COCO) else None
         numbers = [path.stem for path in paths or ()]
         whole = bool(numbers) and all(stem.isascii() and stem.isdecimal() for stem in numbers)
         self._by_name = whole and len(set(map(int, numbers))) == len(numbers)
         self._count = 0
         results, images = (folder.path / name for name in REPORTS[Format.coco])
-        kept = [{"id": self._category(i), "name": n} for i, n in enumerate(names) if n != "background"]
+        kept = [i for i, name in enumerate(names) if not (has_gaps and name in ("background", "N/A"))]
         self._results = GrowingFile(folder, results, "[", "\n]\n", ",")
-        head = f'{{"categories": {json.dumps([row for row in kept if row["name"] != "N/A"])}, "images": ['
+        categories = [{"id": self._category(i), "name": names[i]} for i in kept]
+        head = f'{{"categories": {json.dumps(categories)}, "images": ['
         self._images = GrowingFile(folder, images, head, "\n]}\n", ",")
 
     def _category(self, index: int) -> int:
