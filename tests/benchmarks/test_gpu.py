@@ -8,6 +8,7 @@ import lzma
 import math
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -245,3 +246,20 @@ def test_a_twin_has_its_model_s_names(name):
     theirs = {key: tuple(value.shape) for key, value in twin.state_dict().items() if "num_batches" not in key}
     ours = {key: member.shape for key, member in models.create(name)._state().items() if not member.optional}
     assert ours.items() <= theirs.items()
+
+
+def test_numbers_near_the_reference_s_are_counted_by_their_own_channel():
+    """A score that is off by all of its range is not near because boxes are pixels; by row and by column alike."""
+    expected = np.concatenate([np.full((1, 4, 50), 600.0), np.full((1, 4, 50), 0.5)], 1).astype(np.float32)
+    result = expected.copy()
+    result[0, 0, :10] += 11.9  # of 12
+    result[0, 1, :10] += 12.1
+    result[0, 5, :20] = 0.25
+    for turned in (lambda x: x, lambda x: x.swapaxes(1, 2)):
+        assert gpu.share_near(turned(result), turned(expected)) == pytest.approx(1 - 30 / 400)
+
+
+def test_the_report_tells_a_road_that_computes_something_else():
+    task = Task("time", "yolo11s", 1)
+    times = {task: {"onnx": {"execute": 1.0, gpu.NEAR: 0.41}, "trtnn": {"execute": 2.0, gpu.NEAR: 0.999}}}
+    assert "yolo11s, 1: onnx 0.410, trtnn 0.999" in gpu.report(times, {}, {}).splitlines()
