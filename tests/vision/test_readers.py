@@ -407,15 +407,18 @@ def test_images_that_are_kept_stay_and_take_no_descriptors(folder):
         image[...] = 1  # it may be written
 
 
-def test_where_no_more_memory_can_be_shared_images_are_read_where_they_are_taken(folder, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("no more mappings"), MemoryError()])
+def test_where_no_more_memory_can_be_shared_images_are_read_where_they_are_taken(folder, monkeypatch, error):
     def fail(*_):
-        raise OSError("no more mappings")
+        raise error
 
     paths = [folder / "0.jpg", folder / "1.png", folder / "none.jpg"]
     with Readers(1, True) as readers:
         readers.wait_until_ready()
+        before = set(os.listdir("/proc/self/fd"))
         monkeypatch.setattr(trtnn.vision.reader_child, "Shared", fail)
         read = readers.read([*map(str, paths)], MOST)
+        assert set(os.listdir("/proc/self/fd")) <= before
         assert read[:2] == [None, None]
         assert "does not exist" in str(read[2])
         check_same(taken([*map(file_source, paths)], processes=readers), taken([*map(file_source, paths)], processes=0))
@@ -544,6 +547,25 @@ def test_messages_of_any_length_and_descriptors():
         Shared(descriptor, 1 << 20)
 
 
+@pytest.mark.parametrize("error", [EOFError, MemoryError])
+def test_of_a_message_that_is_not_whole_no_descriptor_is_left(monkeypatch, error):
+    def fail(data):
+        raise error
+
+    mine, its = connected()
+    with contextlib.closing(mine), open(os.devnull) as file:
+        if error is EOFError:
+            its.sendmsg([b"\xff\0\0\0["], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, file.fileno().to_bytes(4, "little"))])
+        else:
+            send(its, [1], [file.fileno()])
+            monkeypatch.setattr(json, "loads", fail)
+        its.close()
+        before = set(os.listdir("/proc/self/fd"))
+        with pytest.raises(error):
+            receive(mine)
+        assert set(os.listdir("/proc/self/fd")) <= before
+
+
 # -- two groups at a process ------------------------------------------------------------------------------------------
 
 
@@ -632,40 +654,55 @@ def test_long_messages_both_ways(readers):
     assert all(in_threads(readers, 2 * COUNT, work))
 
 
-def test_who_gets_no_answer_leaves_it_to_nobody(folder, monkeypatch):
-    """Else the next one would take it for its own."""
-    may_fail, taken, take = threading.Event(), [], receive
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+@pytest.mark.parametrize("is_long", [False, True])
+def test_who_can_take_no_answer_leaves_it_to_nobody(folder, monkeypatch, error, is_long):
+    """Else the next one would take it for its own; and no file is to blame.
+
+    A process whose long answer nobody takes would not take the next request either. It is not waited for.
+    """
+    taken, take = [], receive
+    paths = [[str(folder / name)] for name in ("0.jpg", "1.png")]
+    if is_long:
+        for group in paths:
+            group += [f"/{chr(0xDC80) * 4000}{index}" for index in range(3 * MOST_FILES)]
 
     def fail_once(connection):
         taken.append(1)
         if len(taken) == 1:
-            assert may_fail.wait(60)
-            raise MemoryError
+            wait_until(lambda: child._sent == 2)
+            child._page.array((1,))[0] = 0  # it has a file, of the next group as well
+            raise error
         return take(connection)
 
-    monkeypatch.setattr(trtnn.vision.readers, "_END_S", 0.1)
+    monkeypatch.setattr(trtnn.vision.readers, "_END_S", 1e6)
     with Readers(1, True) as readers:
         readers.wait_until_ready()
-        (number,) = readers.process_ids()
-        paths = [[str(folder / name)] for name in ("0.jpg", "1.png")]
+        (child,) = readers._children
         monkeypatch.setattr(trtnn.vision.reader_child, "receive", fail_once)
-        (first, second), (go,) = all_sent(readers, paths)
-        go()
-        may_fail.set()
-        assert isinstance(first.exception(), MemoryError)
-        np.testing.assert_array_equal(second.result()[0], expected(*paths[1]))
-        np.testing.assert_array_equal(readers.read(paths[0], MOST)[0], expected(*paths[0]))
-        assert len(readers.process_ids()) == 1
-        assert readers.process_ids() != [number]
+        futures = []
+        for count, group in enumerate(paths):
+            futures.append(readers.threads.submit(readers.read, group, MOST))
+            wait_until(lambda count=count: len(taken) > 0 and child._sent > count)
+        try:
+            for future, group in zip(futures, paths, strict=True):
+                image, *errors = future.result(60)
+                np.testing.assert_array_equal(image, expected(group[0]))
+                assert [str(error) for error in errors] == [str(error) for error in read_each(group[1:], MOST)]
+        finally:
+            child.kill()
+        assert [*readers._free] == readers._children * 2
+        assert child not in readers._children
 
 
-def test_a_request_that_cannot_be_sent_is_read_and_so_is_the_one_before(folder, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(errno.ENOBUFS, "No buffer space available"), MemoryError()])
+def test_a_request_that_cannot_be_sent_is_read_and_so_is_the_one_before(folder, monkeypatch, error):
     tried, sent = [], send
 
     def fail_second(connection, message):
         tried.append(1)
         if len(tried) == 2:
-            raise OSError(errno.ENOBUFS, "No buffer space available")
+            raise error
         sent(connection, message)
 
     with Readers(1, True) as readers:
@@ -912,23 +949,24 @@ def test_a_connection_is_open_as_long_as_a_thread_has_it(folder):
     with Readers(1, True) as readers:
         readers.wait_until_ready()
         (child,) = readers._children
-        taken = []
+        connection, taken, has_ended = child._connection, [], threading.Event()
 
         def late(connection):
-            wait_until(lambda: child._is_over)
+            assert has_ended.wait(60)
             taken.append(connection.fileno())
             return receive(connection)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trtnn.vision.reader_child, "receive", late)
-            future = readers.threads.submit(readers.read, [str(folder / "0.jpg")], MOST)
-            wait_until(lambda: child._sent == 1)
+            (future,), _ = all_sent(readers, [[str(folder / "0.jpg")]])
             child.kill()
             child.end(60)
-            assert child._connection.fileno() >= 0
+            has_ended.set()
         np.testing.assert_array_equal(future.result()[0], expected(folder / "0.jpg"))
         assert taken[0] >= 0
-        assert child._connection.fileno() == -1
+        assert child not in readers._children
+        del child
+        assert connection.fileno() == -1
 
 
 # -- what is left -----------------------------------------------------------------------------------------------------
@@ -951,14 +989,17 @@ def wait_for_ends(process_ids):
 
 
 def test_who_closes_early_leaves_nothing(folder, monkeypatch):
-    begun = []
-    monkeypatch.setattr(
-        trtnn.vision.readers, "Child", lambda make=trtnn.vision.readers.Child: begun.append(make()) or begun[-1]
-    )
+    numbers, make = [], trtnn.vision.readers.Child
+
+    def begin():
+        child = make()
+        numbers.append(child.process_id)
+        return child
+
+    monkeypatch.setattr(trtnn.vision.readers, "Child", begin)
     before = set(os.listdir("/proc/self/fd"))
     frames = read_frames([file_source(folder / "0.jpg")] * 500, print, processes=2)
     next(frames)
-    numbers = [child.process_id for child in begun]
     assert len(numbers) == 2
     assert not any(map(has_ended, numbers))
     frames.close()
@@ -1103,6 +1144,39 @@ def test_a_fork_reads_by_threads_of_its_own(folder, processes):
     """
     done, printed = run(script, *sorted(folder.iterdir()))
     assert (done.returncode, printed) == (0, ["True[]", f"True{2 * processes}"])
+
+
+def test_what_is_forked_while_a_process_begins_has_no_connection_to_it(folder, monkeypatch):
+    """Else neither would see the other one end."""
+    begin, threads, came = subprocess.Popen, [], []
+
+    def sockets():
+        with os.scandir("/proc/self/fd") as entries:
+            return {os.readlink(entry) for entry in entries if os.path.exists(entry)}
+
+    def fork():
+        reads, writes = os.pipe()
+        if not (number := os.fork()):
+            os.write(writes, " ".join(sockets()).encode())
+            os._exit(0)
+        os.waitpid(number, 0)
+        came.append(os.read(reads, 1 << 16).decode().split())
+        os.close(reads), os.close(writes)
+
+    def begin_and_fork(*args, **options):
+        threads.append(threading.Thread(target=fork))
+        threads[0].start()
+        threads[0].join(0.3)
+        return begin(*args, **options)
+
+    monkeypatch.setattr(trtnn.vision.reader_child.subprocess, "Popen", begin_and_fork)
+    before = sockets()
+    with Readers(1, True) as readers:
+        threads[0].join()
+        readers.wait_until_ready()
+        np.testing.assert_array_equal(readers.read([str(folder / "0.jpg")], MOST)[0], expected(folder / "0.jpg"))
+    ((*said,),) = came
+    assert not [link for link in said if link.startswith("socket:") and link not in before]
 
 
 def test_what_was_forked_does_not_keep_processes(folder):

@@ -66,11 +66,10 @@ class Child:
     def __init__(self) -> None:
         self.freed: deque[int] = deque()  # numbers of slots
         self.gone: deque[int] = deque()
-        self.has_ended = self._is_killed = self._is_over = False
+        self.has_ended = self._is_killed = False
         self.replacing = threading.Lock()
         self._sending, self._last = threading.Lock(), threading.Lock()  # held until the last request has its answer
         self._sent = self._answered = 0
-        self._users: list[None] = []  # one for each thread
         self._slots: dict[int, Shared] = {}
         with contextlib.ExitStack() as passed, contextlib.ExitStack() as failed:
             descriptor = _above_standard(os.memfd_create("trtnn-reader"))
@@ -111,22 +110,12 @@ class Child:
         Raises:
             EndedError: it has ended.
         """
-        self._users.append(None)
-        try:
-            if self._is_over:
-                raise EndedError(False)
-            return self._exchange((paths, max_pixels, folder))
-        finally:
-            self._users.pop()
-            self._close_unused()
-
-    def _exchange(self, request: Sequence[Any]) -> list[Read]:
         with contextlib.ExitStack() as answered:
             with self._sending:
                 number, before, mine = self._sent, self._last, threading.Lock()
                 answered.enter_context(mine)
                 self._sent, self._last = number + 1, mine
-                self._send(request)
+                self._send((paths, max_pixels, folder))
             with before:
                 if number != self._answered:  # one before it has none
                     raise EndedError(False)
@@ -138,30 +127,31 @@ class Child:
             self._slots.pop(number, None)
         try:
             send(self._connection, (*request, freed, gone))
-        except OSError:  # it has ended, or does so once it has answered what is before
+        except (OSError, MemoryError):  # it has ended, or does so once it has answered what is before
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_WR)
 
     def _take(self) -> list[Read]:
         try:
             (answers, made, dropped), descriptors = receive(self._connection)
-        except (OSError, EOFError):
+            for number in dropped:
+                del self._slots[number]
+            self._map(made, descriptors)
+            read = [self._read(answer) for answer in answers]
+        except (EOFError, ConnectionResetError):
             index = int(self._page.array((1,))[0])
             raise EndedError(True, None if index == NONE else index) from None
+        except (OSError, MemoryError):  # here, so that no file is to blame; it may wait for its answer to be taken
+            self.kill()
+            raise EndedError(True) from None
         self._answered += 1
-        for number in dropped:
-            del self._slots[number]
-        self._map(made, descriptors)
-        return [self._read(answer) for answer in answers]
+        return read
 
     def _map(self, made: Sequence[tuple[int, int]], descriptors: Sequence[int]) -> None:
         for (number, size), descriptor in zip(made, descriptors, strict=False):  # no more files may be open
-            try:
+            with contextlib.suppress(OSError, MemoryError):
                 self._slots[number] = Shared(descriptor, size)
-            except OSError:
-                pass
-            finally:
-                os.close(descriptor)
+            os.close(descriptor)
 
     def _read(self, answer: Sequence[Any] | None) -> Read:
         if answer is None:
@@ -200,12 +190,10 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
-        self._is_over = True
-        self._close_unused()
 
-    def _close_unused(self) -> None:
-        """Close the connection once no thread has its descriptor, whose number may be another file's then."""
-        if self._is_over and not self._users:
+    def __del__(self) -> None:
+        """Close the connection: sooner a thread might have its descriptor, whose number may be another file's then."""
+        if hasattr(self, "_connection"):
             self._connection.close()
 
     def forget(self) -> None:

@@ -97,16 +97,21 @@ def receive(connection: socket.socket) -> tuple[Any, list[int]]:
     """Return what :func:`send` sent; a thread waits once for Python's lock, if it is short.
 
     Raises:
-        EOFError, OSError: the other process has ended.
+        EOFError, ConnectionResetError: the other process has ended.
     """
     flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
     data, descriptors, _, _ = socket.recv_fds(connection, _PART_BYTES, MOST_FILES, flags)
-    while len(data) < _HEAD.size or len(data) < _HEAD.size + _HEAD.unpack_from(data)[0]:
-        part = connection.recv(_PART_BYTES)
-        if not part:
-            raise EOFError
-        data += part
-    return json.loads(data[_HEAD.size :]), descriptors
+    try:
+        while len(data) < _HEAD.size or len(data) < _HEAD.size + _HEAD.unpack_from(data)[0]:
+            part = connection.recv(_PART_BYTES)
+            if not part:
+                raise EOFError
+            data += part
+        return json.loads(data[_HEAD.size :]), descriptors
+    except BaseException:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
 
 
 def read_each(paths: Iterable[str], max_pixels: int) -> Iterator[np.ndarray | ImageError | None]:

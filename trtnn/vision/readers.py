@@ -33,6 +33,7 @@ _FORGETS = 0.98  # how much of the size of the largest image so far counts an im
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 _all: weakref.WeakSet[Readers] = weakref.WeakSet()
+_beginning = threading.RLock()  # no fork meanwhile: it would keep both ends of a connection, and the Popen waiting
 
 
 class Groups(Generic[Item]):
@@ -134,7 +135,7 @@ class Readers:
     def wait_until_ready(self) -> None:
         """Wait until each process has begun, so that no thread reads."""
         while self._starting:
-            self._add(self._starting.popleft())
+            self._add(self._starting.popleft(), wait=True)
 
     def process_ids(self) -> list[int]:
         """Return the system's numbers of the processes."""
@@ -185,17 +186,13 @@ class Readers:
     def _replace(self, child: Child) -> None:
         """Have another process in the place of one that has ended; all whom it read for wait until it has begun."""
         with child.replacing:
-            with self._lock:
-                if self._is_closed or child not in self._children:
-                    return
-                self._children.remove(child)
-            with contextlib.suppress(ValueError):
-                while True:
-                    self._free.remove(child)
-            child.end(_END_S)
-            other = self._start()
-            if other is not None:
-                self._add(other)
+            if self._remove(child):
+                with contextlib.suppress(ValueError):
+                    while True:
+                        self._free.remove(child)
+                other = self._start()
+                if other is not None:
+                    self._add(other, wait=True)
 
     def _again(self, child: Child, index: int | None, paths: Sequence[str], max_pixels: int) -> list[Read]:
         """Read what a process that has ended did not, by others, but for the file that it had."""
@@ -211,17 +208,13 @@ class Readers:
     def _ready_child(self) -> Child | None:
         """Return a process that may have a group more, if there is one: one that has none sooner than one that has."""
         with contextlib.suppress(IndexError):
-            child = self._starting.pop()
-            if child.is_ready():
-                self._free.extend([child] * (_UNDER_WAY - 1))
-                return child
-            self._add_late(child)
+            self._add(self._starting.pop())
         with contextlib.suppress(IndexError):
             return self._free.popleft()
         return None
 
     def _start(self) -> Child | None:
-        with self._lock:
+        with self._lock, _beginning:
             if self._is_closed:
                 return None
             try:
@@ -232,26 +225,24 @@ class Readers:
             self._children.append(child)
             return child
 
-    def _add(self, child: Child) -> None:
-        if child.is_ready(wait=True):
+    def _add(self, child: Child, wait: bool = False) -> None:
+        """Have a process read, if it has begun."""
+        if child.is_ready(wait):
             self._free.appendleft(child)
             self._free.extend([child] * (_UNDER_WAY - 1))
-        else:
-            self._drop(child)
-
-    def _add_late(self, child: Child) -> None:
-        if child.has_ended:
-            self._drop(child)
-        else:
+        elif not child.has_ended:
             self._starting.appendleft(child)
+        elif self._remove(child):
+            self._warn(child.why())
 
-    def _drop(self, child: Child) -> None:
+    def _remove(self, child: Child) -> bool:
+        """End a process that is of no use any more, unless that is done; returns whether it was to be done."""
         with self._lock:
-            if self._is_closed:
-                return
+            if self._is_closed or child not in self._children:
+                return False
             self._children.remove(child)
         child.end(_END_S)
-        self._warn(child.why())
+        return True
 
     def _warn(self, why: str) -> None:
         with self._lock:
@@ -288,9 +279,10 @@ def _end(children: list[Child]) -> None:
 
 
 def _forked() -> None:
+    _beginning.release()
     for readers in list(_all):
         readers._forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_beginning.acquire, after_in_parent=_beginning.release, after_in_child=_forked)
