@@ -102,6 +102,8 @@ _PREPROCESSING: Mapping[str, Any] = {
     "resample": 2,  # bilinear
     "rescale_factor": 1 / 255,
 }
+# Sizes that it names where images keep their proportions.
+_KEEPING_PROPORTIONS = ("shortest_edge", "longest_edge", "max_height", "max_width")
 
 
 def canonical(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -200,6 +202,11 @@ def differences(said: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[tu
         for key, mine in expected.items():
             if theirs.get(key, mine) != mine:
                 yield f"{prefix}{key}", theirs[key], mine
+    size = said.get("preprocessor_config", {}).get("size")
+    sides = cast("dict[str, Any]", size if isinstance(size, dict) else {})
+    keeps = any(sides.get(key) is not None for key in _KEEPING_PROPORTIONS)
+    if keeps or isinstance(size, (int, list)):  # of a number the shorter side is meant
+        yield "preprocessor_config.size", size, "a height and a width, which images are stretched to"
 
 
 def count_of(names: Mapping[str, Any], pattern: str) -> int:

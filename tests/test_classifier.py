@@ -1,5 +1,7 @@
 """Classifier: pictures in, the likeliest classes out, against torch."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,22 @@ def test_another_tool_s_classifier_and_a_pipeline_that_is_named():
     assert '{"pipeline": "yolo-classify"}' in message_of(ArgumentError, trtnn.Classifier, theirs)
     assert trtnn.Classifier(theirs, pipeline="yolo-classify")(PICTURES) == expected
     assert "is not a classifier" in message_of(ArgumentError, trtnn.Classifier, theirs, pipeline="yolov8")
+
+
+class Softmaxed(Net):
+    """The same with its softmax inside."""
+
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+def test_probabilities_that_are_read_as_logits_are_told_once():
+    classifier = trtnn.Classifier(Softmaxed())
+    with pytest.warns(UserWarning, match="leave the softmax out of forward"):
+        classifier(PICTURES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(PICTURES)
+        trtnn.Classifier(Net())(PICTURES)
+        trtnn.Classifier(Softmaxed(pipeline="yolo-classify"))(PICTURES)
+        trtnn.Classifier(Softmaxed(classes=1))(PICTURES)  # which is 1 either way

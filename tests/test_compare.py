@@ -170,3 +170,9 @@ def test_what_cannot_be_compared(network):
     assert "the engine gives head as (5,), the network as (2, 5)" in wrong((result, {**inner, "head": np.zeros(5)}))
     message = message_of(ArgumentError, trtnn.compare, network, IMAGES, engine=engine_that(network), tolerance=-1)
     assert "a tolerance is not negative, as -1 is" in message
+
+
+def test_where_nothing_is_finite_nothing_agrees():
+    network = trace(lambda x: (1 / x, x + 1), (3,))
+    message = message_of(ArgumentError, trtnn.compare, network, np.zeros(3, np.float32), engine=lambda x: (x, x + 1))
+    assert message.startswith("no number of output_0 is finite in the reference")

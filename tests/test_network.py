@@ -1,5 +1,7 @@
 """Network: its table of layers, running it on the CPU, and the structure of what it returns."""
 
+import copy
+import pickle
 import sys
 
 import numpy as np
@@ -269,3 +271,9 @@ def test_what_becomes_of_arrays_after_the_trace_is_not_in_the_network(size):
 def test_nine_dimensions_within_a_forward():
     message = message_of(ShapeError, trace, lambda x: x.reshape((1,) * 9), (1,))
     assert "would give 9 dimensions\n  TensorRT has at most 8" in message
+
+
+@pytest.mark.parametrize("copy_it", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_network_is_not_copied(copy_it):
+    message = message_of(UnsupportedError, copy_it, trace(lambda x: x + 1, (3,)))
+    assert message.endswith("copied or pickled\n  copy or pickle the Module, and trace that")

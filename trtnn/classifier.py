@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -90,9 +91,12 @@ class Classifier:
             raise ArgumentError(f"top is a positive int, not {top!r}")
         self.top, self.batch, self.size = top, network.batch, network.size
         self.labels = class_names(metadata)
+        self._has_warned = False
 
     def __call__(self, images: Iterable[np.ndarray]) -> list[list[Classification]]:
         """Return the likeliest classes of each image, uint8 (height, width, 3) RGB of any sizes.
+
+        What is read as logits and looks like probabilities is warned of once.
 
         Raises:
             ArgumentError: a single image, not a list of them; logits that are not finite; or probabilities that are
@@ -103,6 +107,13 @@ class Classifier:
         for outputs, _ in self._network.run(images, self.pipeline):
             (rows,) = outputs.values()
             scores_of = _softmax if self.pipeline.are_logits else _probabilities
+            if self.pipeline.are_logits and not self._has_warned and _look_like_probabilities(rows):
+                self._has_warned = True
+                warnings.warn(
+                    "the outputs of a classifier are read as logits, and look like probabilities, which a softmax "
+                    "would make too even: leave the softmax out of forward, or name a pipeline of probabilities",
+                    stacklevel=2,
+                )
             results += [self._best(scores_of(row.astype(np.float64))) for row in rows]
         return results
 
@@ -130,6 +141,12 @@ def _probabilities(outputs: np.ndarray) -> np.ndarray:
             'where they are logits, the pipeline is "imagenet", or another that has them',
         )
     return outputs
+
+
+def _look_like_probabilities(outputs: np.ndarray) -> bool:
+    """Whether the outputs of all images are from 0 up and sum to 1, which logits hardly do."""
+    sums = outputs.sum(axis=1, dtype=np.float64)
+    return outputs.shape[1] > 1 and bool((outputs >= 0).all() and (np.abs(sums - 1) <= 1e-3).all())
 
 
 _TOLERANCE = 0.01  # half precision rounds each of some thousand numbers

@@ -143,11 +143,16 @@ def compare(
         tolerance: the largest rms(difference) / rms(reference) that is no concern.
 
     Raises:
-        ArgumentError: the engine returns another structure than the network, or the tolerance is negative.
+        ArgumentError: the engine returns another structure than the network, no number of what ``forward`` returns is
+            finite, or the tolerance is negative.
         EngineError: the engine cannot run here.
     """
     if not tolerance >= 0:
         raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+    import torch
+
+    from trtnn.accuracy.deviation import never_finite
+
     graph = network.graph
     run = network.build() if engine is None else engine
     outputs = getattr(run, "outputs", network.outputs)
@@ -166,6 +171,11 @@ def compare(
     path_of = {name: path for path, part in inner.items() for name in leaves_of(part, true[1][path])}
     paths = {name: path_of.get(name, "") for name in expected}
     order = list(graph.module_outputs)
+    if empty := never_finite({name: torch.as_tensor(expected[name]) for name, path in paths.items() if not path}):
+        raise ArgumentError(
+            f"no number of {empty[0]} is finite in the reference, so that an engine cannot be held against it",
+            "look for NaN and infinity in the inputs and in the weights",
+        )
     names = sorted(paths, key=lambda name: order.index(paths[name]) if paths[name] else len(order))
     return Comparison(tuple(_compare(paths[name], name, expected[name], actual[name]) for name in names), tolerance)
 

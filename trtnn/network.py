@@ -16,7 +16,7 @@ import numpy as np
 
 from trtnn.backend import get_backend
 from trtnn.dtypes import float32
-from trtnn.errors import ArgumentError, BackendError, TrtnnError
+from trtnn.errors import ArgumentError, BackendError, TrtnnError, UnsupportedError
 from trtnn.graph.ends import add_input, set_outputs
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
@@ -126,6 +126,12 @@ class Network:
     def profiles(self) -> Sequence[Ranges]:
         """What the dimensions of dynamic inputs may be, by name; none where every shape is static."""
         return self.graph.profiles
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise UnsupportedError(
+            "a Network holds TensorRT's own definition, which cannot be copied or pickled",
+            "copy or pickle the Module, and trace that",
+        )
 
     def __repr__(self) -> str:
         return (

@@ -1,6 +1,7 @@
 """fp16 that can be trusted: the report against NumPy, and "auto" on networks that overflow or lose too much."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -440,3 +441,15 @@ def test_command_line(tmp_path):
     result = invoke(app, ["build", str(WEIGHTS), "-o", str(engine), *options, "--target", "sm86"])
     assert result.exit_code == 0, result.output
     assert engine.stat().st_size > 1e6
+
+
+def test_samples_that_tell_nothing_are_told():
+    network, x = healthy().trace(), image()
+    with pytest.warns(
+        UserWarning, match="2 of 3 samples make no number of an output finite.*: sample 1 of output"
+    ) as told:
+        network.fp16_report([x, np.full_like(x, np.nan), np.full_like(x, np.inf)])
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network.fp16_report([x])

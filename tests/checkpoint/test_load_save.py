@@ -255,3 +255,17 @@ def test_torch_s_writer_hides_no_full_disk():
 
     with pytest.raises(OSError, match="No space left on device"):
         torch_file.write({"a": np.ones(100_000)}, Full())
+
+
+@pytest.mark.parametrize("suffix", TYPED)
+def test_numpy_s_scalars(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    save({"one": np.float16(1.5), "two": np.int64(-3), "three": np.bool_(True)}, path)
+    state = load(path)
+    assert {name: (array.shape, array.dtype.name, array.item()) for name, array in state.items()} == {
+        "one": ((), "float16", 1.5),
+        "two": ((), "int64", -3),
+        "three": ((), "bool", True),
+    }
+    message = message_of(DTypeError, save, {"a": 1.5}, path)
+    assert "a is a float, which a checkpoint cannot hold\n  give an array or a tensor" in message

@@ -256,6 +256,8 @@ def test_files_that_are_no_adapters(tmp_path):
         broken = write(tmp_path / f"odd{odd}", factors)
         with pytest.raises(CheckpointError, match=r"holds base_model.model.fc.lora_B.weight with NaN or infinity"):
             merge_lora(state, broken)
+    with pytest.raises(CheckpointError, match="holds nothing that could be merged"):
+        merge_lora(state, write(tmp_path / "nothing", {}))
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(CheckpointError, match="not sound JSON"):
         merge_lora(state, folder)

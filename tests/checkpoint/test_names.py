@@ -114,6 +114,23 @@ def test_shards(tmp_path, suffix):
     assert list(load(tmp_path / "one.npz")) == list(arrays)
 
 
+def test_what_an_index_does_not_name_is_taken_from_its_files_as_well(tmp_path):
+    one, two = (
+        {"a": np.ones(3), "b": np.full(2, np.nan)},
+        {"c": np.arange(4), "b": np.full(2, np.nan), "a": np.zeros(3)},
+    )
+    save(one, tmp_path / "one.npz")
+    save(two, tmp_path / "two.npz")
+    index = tmp_path / "x.npz.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "one.npz", "c": "two.npz"}}))
+    state = load(index)
+    assert list(state) == ["a", "c", "b"]
+    np.testing.assert_array_equal(state["a"], one["a"])  # where the index says that it is
+    np.testing.assert_array_equal(state["b"], one["b"])
+    index.write_text(json.dumps({"weight_map": {"b": "one.npz", "c": "two.npz"}}))
+    assert "does not name a, and several of its files have one" in message_of(CheckpointError, load, index)
+
+
 def test_a_lone_shard_says_so_where_weights_are_missing(tmp_path):
     arrays = {name: tensor.numpy() for name, tensor in network().state_dict().items()}
     first = dict(list(arrays.items())[:2])
@@ -182,7 +199,13 @@ def test_a_folder_is_no_checkpoint(tmp_path):
 
 
 def test_an_index_is_not_written(tmp_path):
-    assert "no suffix of a checkpoint" in message_of(CheckpointError, save, {}, tmp_path / "x.index.json")
+    for name in ("x.index.json", "x.onnx"):
+        message = message_of(CheckpointError, save, {"a": np.ones(2)}, tmp_path / name)
+        assert "no suffix of a checkpoint" in message
+        known = message.rpartition("known: ")[2].split(", ")
+        assert len(known) > 5
+        for suffix in known:  # what is said to be known can be written
+            save({"a": np.ones(2)}, tmp_path / f"y{suffix}")
 
 
 def test_safetensors_of_tied_weights(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers import message_of
 from trtnn.checkpoint import load, save
 from trtnn.errors import CheckpointError
 
@@ -302,3 +303,11 @@ def test_legacy_file_of_another_machine(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"))
     with pytest.raises(CheckpointError, match=r"torch\.save\(torch\.load\(path\), path\)"):
         load(path)
+
+
+def test_numpy_s_arrays_that_torch_pickled_are_told(tmp_path):
+    torch.save({"a": np.ones(3)}, tmp_path / "a.pt")
+    message = message_of(CheckpointError, load, tmp_path / "a.pt")
+    assert "\n  trtnn.save(state_dict, path) saves NumPy arrays, torch.save pickles them\n" in message
+    save({"a": np.ones(3)}, tmp_path / "a.pt")  # as it says
+    np.testing.assert_array_equal(load(tmp_path / "a.pt")["a"], np.ones(3))

@@ -252,3 +252,15 @@ def test_an_engine_is_timed_too(run, yolo, tmp_path, monkeypatch):
     assert done.code == 0, done.err
     assert done.out.endswith("a table of timings\n")
     assert json.loads((tmp_path / "a.json").read_text())["speed"]["engine"] == {"timings": {}}
+
+
+def test_crowds_alone_are_nothing_to_measure_against(run, coco, yolo, tmp_path):
+    content = json.loads(coco.read_text())
+    for row in content["annotations"]:
+        row["iscrowd"] = 1
+    (tmp_path / "crowds.json").write_text(json.dumps(content))
+    options = ["--data", tmp_path / "crowds.json", "--images", yolo / "images", "--names", ",".join(NAMES)]
+    done = run("val", WEIGHTS, *REFERENCE, *options)
+    assert done.code == 1
+    assert "0.0000" not in done.out
+    assert "have no boxes but those of crowds, which do not count: there is nothing to measure against" in done.err

@@ -1,6 +1,8 @@
 """Engine: its description, and what it says where it cannot run."""
 
+import copy
 import hashlib
+import pickle
 import warnings
 from types import SimpleNamespace
 
@@ -13,7 +15,7 @@ from tests.engine.tiny import TinyNet, loaded_net
 from tests.helpers import ONE_TARGET, message_of, strongly_typed
 from tests.standin import CudaEngine
 from trtnn import Dim, Engine, Input, get_backend
-from trtnn.errors import ArgumentError, BackendError, DTypeError, EngineError, ShapeError
+from trtnn.errors import ArgumentError, BackendError, DTypeError, EngineError, ShapeError, UnsupportedError
 from trtnn.shapes.call import Shapes
 
 
@@ -387,3 +389,9 @@ def test_arrays_and_tensors_do_not_mix(gpus_are, monkeypatch):
     assert 'received a Tensor on the host\n  move it with more.to("cuda:0")' in message
     message = message_of(ArgumentError, engine, IMAGES, OnGpu())
     assert "input 'more' lies on the GPU, the first input on the host" in message
+
+
+@pytest.mark.parametrize("copy_it", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_engine_is_not_copied(engine, copy_it):
+    message = message_of(UnsupportedError, copy_it, engine)
+    assert "each process loads its own: engine.save(path) and trtnn.Engine.load(path)" in message

@@ -485,11 +485,23 @@ def test_a_config_that_says_otherwise_is_refused(changes, words, tmp_path):
     assert f"the checkpoint does not fit rtdetr_r18: {words}; nothing was loaded" in message
 
 
+STRETCHED = "in the file, a height and a width, which images are stretched to here"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"do_normalize": True}, "do_normalize: True in the file, False here"),
         ({"resample": 3}, "resample: 3 in the file, 2 here"),
+        (
+            {"size": {"shortest_edge": 480, "longest_edge": 640}},
+            "size: {'shortest_edge': 480, 'longest_edge': 640} " + STRETCHED,
+        ),
+        (
+            {"size": {"max_height": 480, "max_width": 640, "height": None}},
+            "size: {'max_height': 480, 'max_width': 640, 'height': None} " + STRETCHED,
+        ),
+        ({"size": 480}, "size: 480 " + STRETCHED),
     ],
 )
 def test_images_that_are_prepared_otherwise_are_refused(changes, words, tmp_path):
@@ -516,6 +528,8 @@ def test_what_a_config_says_is_kept(tmp_path):
     assert state.metadata["names"] == list(CONFIG["id2label"].values())
     assert state.metadata["imgsz"] == [480, 640]
     assert from_state_dict(again).inputs == {"images": Input((1, 3, 480, 640))}
+    state = folder(tmp_path, CONFIG, {"size": {"height": 320, "width": 640, "shortest_edge": None}})
+    assert from_state_dict(state).inputs == {"images": Input((1, 3, 320, 640))}
 
 
 @pytest.mark.parametrize(

@@ -681,7 +681,8 @@ def test_it_is_in_evaluation_at_all_times(ours):
         lambda m: m.to("cuda"), lambda m: m.to(torch.device("cpu")), lambda m: m.to(0, non_blocking=True),
         lambda m: m.to(memory_format=torch.channels_last), lambda m: m.to("cuda:1", torch.float32),
         lambda m: m.to(torch.zeros(1)), lambda m: m.to(dtype=trtnn.float32), lambda m: m.cuda(), lambda m: m.cuda(1),
-        lambda m: m.cpu(), lambda m: m.float(), lambda m: m.type(torch.float32),
+        lambda m: m.cpu(), lambda m: m.float(), lambda m: m.type(torch.float32), lambda m: m.to("meta"),
+        lambda m: m.to(np.float32), lambda m: m.to("float32"), lambda m: m.to(None, non_blocking=True),
     ],
 )  # fmt: skip
 def test_it_may_be_sent_anywhere(ours, move):
@@ -694,7 +695,9 @@ def test_it_may_be_sent_anywhere(ours, move):
         (lambda m: m.half(), "float16"), (lambda m: m.bfloat16(), "bfloat16"), (lambda m: m.double(), "float64"),
         (lambda m: m.to(torch.half), "float16"), (lambda m: m.to("cuda", dtype=torch.float16), "float16"),
         (lambda m: m.to(trtnn.float16), "float16"), (lambda m: m.to(torch.zeros(1, dtype=torch.double)), "float64"),
-        (lambda m: m.type(torch.complex64), "complex64"),
+        (lambda m: m.type(torch.complex64), "complex64"), (lambda m: m.to(np.float16), "float16"),
+        (lambda m: m.to(np.dtype("float16")), "float16"), (lambda m: m.to(dtype="half"), "half"),
+        (lambda m: m.to("float16"), "float16"), (lambda m: m.to("cuda", np.float64), "float64"),
     ],
 )  # fmt: skip
 def test_what_is_computed_in_is_said_by_the_trace(ours, convert, name):
@@ -912,3 +915,17 @@ def test_an_error_that_our_own_code_raises_keeps_its_lines(monkeypatch):
 def test_options_of_a_trace_that_are_none(options, words):
     assert words in message_of(ArgumentError, Outer(ReLU()).trace, **options)
     assert Outer(ReLU()).trace(fp16=np.bool_(True)).graph.precision.compute is trtnn.dtypes.float16
+
+
+@pytest.mark.parametrize("shape", [(1,), (8,), (), (2, 4)])
+def test_an_array_of_another_shape_than_is_declared_is_told(shape):
+    model = modules.Sequential(modules.Conv2d(3, 4, 3), modules.BatchNorm2d(4))
+    for member in [*model.parameters(), *model.buffers()]:
+        member.data = np.ones(member.shape, np.float32)
+    model.trace({"input": (1, 3, 8, 8)})
+    model[0].bias.data = np.ones(shape, np.float32)  # which would be broadcast where the BatchNorm is folded
+    message = message_of(ShapeError, model.trace, {"input": (1, 3, 8, 8)})
+    assert f"\n  0.bias is declared (4,) and holds {shape}\n" in message
+    model[0].bias = trtnn.Parameter(4)  # as it says
+    model[0].bias.data = np.ones(4, np.float32)
+    model.trace({"input": (1, 3, 8, 8)})

@@ -86,6 +86,13 @@ def test_bad_input():
     assert "a tolerance is not negative" in message_of(ArgumentError, lambda: report.suggested_skip(-1))
 
 
+def test_samples_that_tell_nothing_are_told():
+    network = quantize(detector(), images(1, *SHAPE)).trace()
+    nan = np.full(SHAPE, np.nan, np.float32)
+    with pytest.warns(UserWarning, match="1 of 2 samples make no number of an output finite.*: sample 1 of "):
+        network.precision_report([*images(1, *SHAPE), nan])
+
+
 # -- what is chosen by itself -----------------------------------------------------------------------------------------
 
 

@@ -262,8 +262,12 @@ def test_an_interrupted_calibration_goes_on(tmp_path, monkeypatch):
     assert "it has seen 4, and here are 3" in message
     message = message_of(CheckpointError, lambda: quantize(detector(), samples, method="max", calibration_cache=cache))
     assert "is a calibration of another network, or by another method" in message
-    cache.write_bytes(b"no zip")
-    assert "is no calibration" in message_of(CheckpointError, lambda: quantize(model, samples, calibration_cache=cache))
+    for content in (b"no zip", held[: len(held) // 2], held[:-1], held.replace(b"PK", b"KP"), b""):
+        cache.write_bytes(content)
+        message = message_of(CheckpointError, lambda: quantize(model, samples, calibration_cache=cache))
+        assert "is no calibration" in message
+    message = message_of(ArgumentError, lambda: quantize(model, samples, calibration_cache=tmp_path))
+    assert message == f"{tmp_path} is a folder, and a calibration is kept in a file"
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

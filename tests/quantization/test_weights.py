@@ -168,3 +168,27 @@ def test_a_convolution_before_two_batchnorms_keeps_its_weights():
     np.testing.assert_array_equal(model.conv.weight.data, conv)
     assert (model.head.weight.data != head).any()
     assert np.abs(model.trace().run(x) - expected).max() < 0.03 * np.abs(expected).max()
+
+
+class Tied(Module):
+    """Two layers of one weight and one bias, of which the second reads much larger numbers, and one of its own."""
+
+    def __init__(self, is_tied):
+        super().__init__()
+        self.first, self.second, self.own = Linear(24, 24), Linear(24, 24), Linear(24, 5)
+        if is_tied:
+            self.second.weight, self.second.bias = self.first.weight, self.first.bias
+        self.inputs = {"x": (32, 24)}
+
+    def forward(self, x):
+        return self.own(F.relu(self.second(F.relu(self.first(x)) * 30)))
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_what_several_modules_hold_stays(is_tied):
+    model = filled(Tied(is_tied))
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    quantize(model, correlated(8, 32, 24), adaptive_rounding=True, correct_bias=True)
+    after = model.state_dict()
+    changed = {name for name, array in before.items() if not np.array_equal(after[name], array)}
+    assert changed == ({"own.weight", "own.bias"} if is_tied else set(before))

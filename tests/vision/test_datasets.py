@@ -96,6 +96,18 @@ def test_where_coco_s_images_are(tmp_path, place):
             "an area is a number",
         ),
         (
+            {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 1], "area": -1}]},
+            "an area is a number from 0 up, not -1",  # COCO's tool leaves such an object out without a word
+        ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 1], "iscrowd": "0"}]},
+            "iscrowd is 0 or 1, not '0'",
+        ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 1], "iscrowd": 2}]},
+            "iscrowd is 0 or 1, not 2",
+        ),
+        (
             {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [0, 0, 1, 10**400]}]},
             "a bbox is four numbers",
         ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,31 @@ class Tally:
             self.lost += _count_lost(true) if true.dtype == torch.float32 else 0
             self.largest = max(self.largest, float(true.float().where(true.isfinite(), 0).abs().max()))
             self.deviation.add(true, half)
+
+
+def never_finite(true: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of outputs without one finite number: what is none does not count, so that nothing of them does.
+
+    Args:
+        true: the outputs by name.
+    """
+    return [name for name, value in true.items() if value.numel() and not bool(value.isfinite().any())]
+
+
+def warn_of_never_finite(true: Sequence[Mapping[str, torch.Tensor]]) -> None:
+    """Warn once of the samples that make no number of an output finite, and so tell nothing of it.
+
+    Args:
+        true: the outputs by name, of each sample.
+    """
+    told = [(number, names) for number, one in enumerate(true) if (names := never_finite(one))]
+    if told:
+        number, names = told[0]
+        warnings.warn(
+            f"{len(told)} of {len(true)} samples make no number of an output finite, and errors tell nothing of it "
+            f"there: sample {number} of {names[0]}. Look for NaN and infinity in samples and weights",
+            stacklevel=2,
+        )
 
 
 def rounded(value: torch.Tensor) -> torch.Tensor:

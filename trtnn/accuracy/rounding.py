@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trtnn.accuracy.deviation import Deviation
+from trtnn.accuracy.deviation import Deviation, warn_of_never_finite
 from trtnn.accuracy.module_report import ModuleReport
 from trtnn.errors import ArgumentError
 from trtnn.graph.definition import read_layers
@@ -57,6 +57,7 @@ class RoundingTrials:
                     self._owners[index, place] = placement.owners[layer.name, place]
         self.paths = tuple(dict.fromkeys(self._owners.values()))
         self._true = [self.run_true(sample) for sample in samples]
+        warn_of_never_finite(self._true)
 
     def owner(self, index: int, place: int) -> str | None:
         """Return the path of the module whose scale an input of a layer is rounded by, or None."""

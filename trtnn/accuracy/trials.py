@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trtnn.accuracy.choice import Mixed
-from trtnn.accuracy.deviation import Deviation, Tally, count_nonfinite, rounded
+from trtnn.accuracy.deviation import Deviation, Tally, count_nonfinite, rounded, warn_of_never_finite
 from trtnn.dtypes import float16
 from trtnn.graph.beyond_half import END
 from trtnn.graph.definition import flat_array, layer_arrays, read_layers
@@ -111,6 +111,7 @@ class Comparison:
                 self._rounded[index] = function_of(kind, half, plugin and _round_weights(plugin))
                 self.tallies[index] = Tally.of_weights([] if index in fills else layer_arrays(kind, layer, plugin))
         self._true = [self._measure(sample, advance) for sample in samples]
+        warn_of_never_finite([true for true, _ in self._true])
 
     @property
     def samples(self) -> int:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -53,6 +53,7 @@ _FORMATS = {
     ".weights": _Format(darknet.read, darknet.write),
 }
 _MOST_NAMED = 5  # files of a folder that is given in the place of one
+_WRITTEN = [suffix for suffix in _FORMATS if suffix != ".weights"]  # which has no names
 _FLAT = (".wts",)  # formats that know no shapes
 
 
@@ -110,7 +111,7 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         DTypeError: a value is not an array of a type that tensors have.
     """
     path = Path(path)
-    kind = _format(path)
+    kind = _format(path, _WRITTEN)
     if not isinstance(state_dict, Mapping):
         raise ArgumentError(f"save takes a state dict, not a {type(state_dict).__name__}", "give model.state_dict()")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
@@ -139,7 +140,7 @@ def convert(
             shapes are not known.
     """
     source, target = Path(source), Path(target)
-    _format(target)  # before the source is read
+    _format(target, _WRITTEN)  # before the source is read
     if target.exists() and not force:
         raise ArgumentError(f"{target} is there already", "give another name, or overwrite it: --force or force=True")
     state_dict = load(source)
@@ -196,12 +197,10 @@ def _is_checkpoint(path: Path) -> bool:
     return path.suffix.lower() in _FORMATS or path.name.lower().endswith(shards.SUFFIX)
 
 
-def _format(path: Path) -> _Format:
+def _format(path: Path, known: Sequence[str] = (*_FORMATS, shards.SUFFIX)) -> _Format:
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:
-        raise CheckpointError(
-            f"{path} has no suffix of a checkpoint that is known", f"known: {', '.join(_FORMATS)}, {shards.SUFFIX}"
-        )
+        raise CheckpointError(f"{path} has no suffix of a checkpoint that is known", f"known: {', '.join(known)}")
     return _FORMATS[suffix]
 
 
@@ -212,9 +211,12 @@ def _array(name: object, value: Any) -> np.ndarray:
     torch = sys.modules.get("torch")
     if torch and isinstance(value, torch.Tensor):
         value = _from_torch(name, value)
+    if isinstance(value, np.generic):  # as NumPy gives what an index takes out of an array
+        value = np.asarray(value)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
         kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise DTypeError(f"{name} is {kind}, which a checkpoint cannot hold", "give booleans, integers or floats")
+        instead = "give an array or a tensor of booleans, integers or floats"
+        raise DTypeError(f"{name} is {kind}, which a checkpoint cannot hold", instead)
     return np.require(value, value.dtype.newbyteorder("<"), ("C", "A"))
 
 

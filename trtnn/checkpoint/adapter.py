@@ -107,6 +107,8 @@ def read_adapter(path: Path) -> Adapter:
     if left_out := metadata_of(tensors).get("left_out"):
         raise CheckpointError(f"{path} holds what no array does", *(f"{n}: {what}" for n, what in left_out.items()))
     layers, replaced = _sorted(path, tensors)
+    if not layers and not replaced:
+        raise CheckpointError(f"{path} holds nothing that could be merged", "its training saved no factors")
     _check_ranks(path, config, layers)
     return Adapter(path, config, layers, replaced)
 

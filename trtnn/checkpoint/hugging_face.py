@@ -40,7 +40,8 @@ def beside(path: Path) -> dict[str, Any]:
     if preprocessor := _read(path.parent / _PREPROCESSOR):
         said["preprocessor_config"] = preprocessor
         size = preprocessor.get("size")
-        if isinstance(size, dict) and size.keys() == {"height", "width"}:
+        size = {key: value for key, value in size.items() if value is not None} if isinstance(size, dict) else {}
+        if size.keys() == {"height", "width"}:
             said["imgsz"] = [size["height"], size["width"]]
     try:
         return check_metadata(said)

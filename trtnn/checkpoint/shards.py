@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from trtnn.checkpoint.damaged import damaged
 from trtnn.checkpoint.json_cost import check_json_cost
 from trtnn.checkpoint.state_dict import SHARD, StateDict
@@ -33,7 +35,9 @@ def beside(path: Path) -> dict[str, str]:
 
 
 def read(path: Path, read_shard: Callable[[Path], dict]) -> StateDict:
-    """Read the tensors that an index names from the files that it names, which lie in its folder.
+    """Read the tensors of the files that an index names, which lie in its folder.
+
+    One that is in several files is taken from that which the index names it for.
 
     Args:
         path: the index.
@@ -50,6 +54,7 @@ def read(path: Path, read_shard: Callable[[Path], dict]) -> StateDict:
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise damaged(path, 'is no index of shards: it has no "weight_map" of names to files')
     arrays: dict = {}
+    others: dict = {}  # that the index does not name, which transformers takes as well
     for name in dict.fromkeys(places.values()):
         if name in (".", "..", "") or Path(name).name != name or "\\" in name or not name.isprintable():
             raise CheckpointError(f"{path} names a file outside its folder: {name!r}: refused")
@@ -60,4 +65,8 @@ def read(path: Path, read_shard: Callable[[Path], dict]) -> StateDict:
         if missing := [tensor for tensor in wanted if tensor not in shard]:
             raise damaged(path.parent / name, f"lacks {missing[0]}, which {path.name} says it has")
         arrays |= {tensor: shard[tensor] for tensor in wanted}
-    return StateDict({name: arrays[name] for name in places}, {"taken": f"{len({*places.values()})} files"})
+        for tensor in (tensor for tensor in shard if tensor not in places):
+            if not np.array_equal(others.setdefault(tensor, shard[tensor]), shard[tensor], equal_nan=True):
+                raise damaged(path, f"does not name {tensor}, and several of its files have one, with other numbers")
+    named = {name: arrays[name] for name in places}
+    return StateDict({**named, **others}, {"taken": f"{len({*places.values()})} files"})

@@ -105,9 +105,12 @@ def _checked(path: Path, place: Place, entries: Iterable[tuple[object, object]])
             )
         if not isinstance(name, str) or not isinstance(value, Tensor):
             key = repr(name) if isinstance(name, str) else f"{describe(name)} as a key"
+            is_numpys = isinstance(value, Opaque) and value.kind.name.partition(".")[0] == "numpy"
             raise CheckpointError(
                 f"{path} holds no state dict: under {key} it has {describe(value)} where a tensor should be",
-                HOW_TO_SAVE,
+                "trtnn.save(state_dict, path) saves NumPy arrays, torch.save pickles them"
+                if is_numpys
+                else HOW_TO_SAVE,
                 f"a training checkpoint may have it under {', '.join(map(repr, ('ema', *PLACES[:3])))}",
             )
         if name in tensors:

@@ -23,7 +23,7 @@ from trtnn.engine.preflight import NO_GPU, Place, Preflight, check_place, descri
 from trtnn.engine.refits import Refits
 from trtnn.engine.session import AttachedWorker, GraphWorker, Session
 from trtnn.engine.timing import EngineTiming, make_recorder
-from trtnn.errors import ArgumentError, BackendError, EngineError, harmless_text
+from trtnn.errors import ArgumentError, BackendError, EngineError, UnsupportedError, harmless_text
 from trtnn.files import atomic_write, check_writable
 from trtnn.moved import warn_renamed
 from trtnn.plugins import load_plugins
@@ -132,6 +132,12 @@ class Engine:
     def targets(self) -> tuple[str, ...]:
         """The GPUs it is for, by compute capability; empty where nothing tells."""
         return tuple(self.description.get("targets", ()))
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise UnsupportedError(
+            "an Engine holds a GPU's memory, which cannot be copied or pickled",
+            "each process loads its own: engine.save(path) and trtnn.Engine.load(path)",
+        )
 
     def __repr__(self) -> str:
         d, size = self.description, f"{self.plan.nbytes / 1e6:.1f} MB"

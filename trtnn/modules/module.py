@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 import sys
 from collections import OrderedDict
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from trtnn.engine.engine import Engine
 
 Self = TypeVar("Self", bound="Module")
+_DEVICE = re.compile(r"(cpu|cuda|hpu|ipu|maia|meta|mps|mtia|privateuseone|vulkan|xla|xpu)(:\d+)?")  # as torch writes it
 
 
 class LoadResult(NamedTuple):
@@ -36,6 +38,14 @@ class LoadResult(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+def _says_a_type(value: Any) -> bool:
+    """Whether an argument of ``to`` is an element type, whoever's, or a text that torch reads as no device."""
+    if isinstance(value, str):
+        return _DEVICE.fullmatch(value) is None
+    is_torchs = str(value).startswith("torch.") and hasattr(value, "is_floating_point")
+    return is_torchs or isinstance(value, (DType, np.dtype, type))
 
 
 def _first_of_each(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -328,10 +338,8 @@ class Module:
         """
         for value in (*args, *kwargs.values()):
             dtype = value.dtype if is_torch(value) else value
-            if str(dtype).startswith("torch.") and hasattr(dtype, "is_floating_point"):
+            if _says_a_type(dtype):
                 self._check_is_float32(dtype)
-            elif isinstance(value, DType):
-                self._check_is_float32(value)
         return self
 
     def _check_is_float32(self, dtype: Any) -> None:
@@ -340,7 +348,7 @@ class Module:
         except DTypeError:
             is_float32 = False
         if not is_float32:
-            wanted = str(dtype).rpartition(".")[2]
+            wanted = getattr(dtype, "__name__", None) or str(dtype).rpartition(".")[2]
             raise DTypeError(
                 f"{type(self).__name__} cannot be made {wanted}: a trace says what is computed in",
                 "half precision: model.trace(fp16=True) or model.compile(fp16=True)",

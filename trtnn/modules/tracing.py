@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trtnn.errors import ArgumentError, listed
+import numpy as np
+
+from trtnn.errors import ArgumentError, ShapeError, listed
 from trtnn.graph.quantization import held_by
 from trtnn.modules.module import Module
 from trtnn.shapes.profiles import as_inputs
@@ -17,7 +19,7 @@ _GROWN = 1.01  # times what a scale held before, or its range: rounding to the n
 
 
 def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> None:
-    """Check that all parameters and buffers of a module hold arrays, but for those that need not.
+    """Check that all parameters and buffers of a module hold arrays of their shapes, but for those that need not.
 
     Args:
         module: that is traced.
@@ -25,6 +27,7 @@ def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> Non
 
     Raises:
         ArgumentError: some are empty.
+        ShapeError: somebody gave one an array of another shape, past ``load_state_dict``.
     """
     tables = [
         (f"{path}." if path else "", table)
@@ -45,6 +48,18 @@ def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> Non
             'load them first: model.load_state_dict(trtnn.load("weights.pt"))',
             *empty[:10],
             *more,
+        )
+    others = [
+        f"{start}{name} is declared {member.shape} and holds {np.shape(member.data)}"
+        for start, table in tables
+        for name, member in table.items()
+        if member is not None and member.data is not None and np.shape(member.data) != member.shape
+    ]
+    if others:
+        raise ShapeError(
+            f"parameters of {type(module).__name__} hold arrays of other shapes than they are declared with",
+            *others[:10],
+            "declare it anew for another shape: module.weight = trtnn.Parameter(...)",
         )
 
 

@@ -170,13 +170,15 @@ class Calibration:
 
     def _restore(self, path: Path) -> tuple[int, str]:
         """Take what a file holds, and return of how many samples that is, and their digest."""
+        if path.is_dir():
+            raise ArgumentError(f"{os.fspath(path)} is a folder, and a calibration is kept in a file")
         if not path.exists():
             return 0, ""
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
                 key, samples, of_samples = str(held["key"]), int(held["samples"]), str(held["digest"])
                 largest, width, counts = held["largest"], held["width"], held["counts"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:  # zipfile and NumPy raise many kinds on bad content, none of them by contract
             raise CheckpointError(f"{os.fspath(path)} is no calibration: {error}", "remove it to begin anew") from error
         if key != self._key() or len(largest) != len(self.seen):
             raise CheckpointError(

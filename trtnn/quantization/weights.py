@@ -6,6 +6,7 @@ Both look at what the layers of the quantised model read on samples, each layer 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -64,13 +65,20 @@ def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
         yield from seen
 
 
+def _shared(model: Module) -> set[int]:
+    """Return the ``id`` of each parameter that several modules hold: a change for one of them would harm the others."""
+    held = Counter(id(one) for module in model.modules() for one in module.parameters(recurse=False))
+    return {key for key, count in held.items() if count > 1}
+
+
 # -- biases -----------------------------------------------------------------------------------------------------------
 
 
 def mean_outputs(model: Module, samples: Sequence[Any], rounded: bool = False) -> dict[str, torch.Tensor]:
     """Return the means of output channels, over samples and places, of the quantised layers with a bias to correct.
 
-    These are of modules that have a single layer with weights, and a ``bias`` of a number for each of its channels.
+    These are of modules that have a single layer with weights, and a ``bias`` of a number for each of its channels that
+    no other module holds as well.
 
     Args:
         model: quantised.
@@ -81,12 +89,12 @@ def mean_outputs(model: Module, samples: Sequence[Any], rounded: bool = False) -
         (output channels,) float64 by the path of the module.
     """
     network = model.trace()
-    folded = dict(network.graph.folded)
+    folded, shared = dict(network.graph.folded), _shared(model)
     sums: dict[str, torch.Tensor] = {}
     runs: dict[str, int] = {}
     for seen in _runs(network, samples):
         bias = _bias_of(model, folded, seen.path)
-        if bias is None or seen.output.ndim == 0 or bias.shape != (seen.output.shape[seen.axis],):
+        if bias is None or id(bias) in shared or seen.output.ndim == 0 or bias.shape != (seen.output.shape[seen.axis],):
             continue
         output = (seen.function(*seen.rounded) if rounded else seen.output).double()
         mean = output.mean([i for i in range(output.ndim) if i != seen.axis % output.ndim])
@@ -148,16 +156,20 @@ def round_adaptively(model: Module, samples: Sequence[Any]) -> list[str]:
 
     Returns:
         The paths of the modules whose weights were rounded so: convolutions of one group and linear layers, of up to
-        4608 weights for an output, but for those that several BatchNorms are folded into.
+        4608 weights for an output, but for those that several BatchNorms are folded into, and those whose weights
+        another module holds as well, such as an embedding.
     """
-    network = model.trace()
+    network, shared = model.trace(), _shared(model)
     placement = network.graph.placement
     quantised = ((path, model.get_submodule(path)) for path in (placement.modules if placement else ()))
     modules = {path: module for path, module in quantised if isinstance(module, (Conv2d, Linear))}
     pending = {
         path: _width(module)
         for path, module in modules.items()
-        if "weight_scale" in module._buffers and _is_whole(module) and _has_one_kernel(module)
+        if "weight_scale" in module._buffers
+        and id(module.weight) not in shared
+        and _is_whole(module)
+        and _has_one_kernel(module)
     }
     pending = {path: width for path, width in pending.items() if width <= _WIDEST}
     done = []

@@ -155,10 +155,13 @@ class CocoResults:
             kind: ``"bbox"``, or ``"segm"`` and ``"keypoints"`` where detections and truth have those.
 
         Raises:
-            ArgumentError: there are no true boxes in the images that were added.
+            ArgumentError: the images that were added have no true boxes, or those of crowds alone.
         """
-        if not self._truth:
-            raise ArgumentError(f"the images of {self._data.path} have no boxes: there is nothing to measure against")
+        if all(row["iscrowd"] for row in self._truth):
+            but = " but those of crowds, which do not count" if self._truth else ""
+            raise ArgumentError(
+                f"the images of {self._data.path} have no boxes{but}: there is nothing to measure against"
+            )
         coco, cocoeval = check_pycocotools()
         numbers = sorted(
             {row["category_id"] for row in [*self._truth, *self._found]} | set(self._data.categories or ())

@@ -178,11 +178,14 @@ def _read_coco(path: Path, root: Path | None, measured: Measured) -> DataSet:
             if box[2] < 0 or box[3] < 0:
                 raise ValueError(f"a bbox is x, y, width and height, and {box!r:.80} has one below 0")
             area = row.get("area", box[2] * box[3])
-            if not is_number(area):
-                raise ValueError(f"an area is a number, not {area!r:.80}")
+            if not is_number(area) or area < 0:
+                raise ValueError(f"an area is a number from 0 up, not {area!r:.80}")
+            crowd = row.get("iscrowd", 0)
+            if not isinstance(crowd, int) or crowd not in (0, 1):
+                raise ValueError(f"iscrowd is 0 or 1, not {crowd!r:.80}")
             outline = coco_outline(row) if measured.task == "segment" else None
             points = coco_keypoints(row, measured.kpt_shape[0]) if measured.task == "pose" else None
-            by_image[image].append(_Row(box, category, area, bool(row.get("iscrowd", 0)), outline, points))
+            by_image[image].append(_Row(box, category, area, bool(crowd), outline, points))
     except ValueError as error:
         raise ArgumentError(f"{path} has no annotations as COCO's: {error}") from None
     if not files:
