@@ -277,7 +277,7 @@ def task_time(args: argparse.Namespace) -> dict:
 
     import trtnn
 
-    reference = load_model(args).trace({"images": trtnn.Input((1, 3, SIZE_PX, SIZE_PX))})
+    reference = load_model(args, "native").trace({"images": trtnn.Input((1, 3, SIZE_PX, SIZE_PX))})
     right = np.asarray(next(iter(reference.run_flat(pictures(1)).values())))
     expected, figures = None, {}
     for road in roads_of(args.task.model):

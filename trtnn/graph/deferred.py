@@ -64,10 +64,10 @@ class Deferred:
         return self.later(refuse, tuple(shape), dtype)
 
     def snapshot(self, what: str, tensor: Tensor) -> Tensor:
-        """Return a copy of a Tensor as it is now, for a layer that is added late: it may change in place until then.
+        """Return a copy of a Tensor as it is now: it may change in place until a layer that is added late reads it.
 
         Args:
-            what: the layer, for the message.
+            what: the layer, or what takes the copy, for the message.
 
         Raises:
             UnsupportedError: it shares memory with one that was changed in place.
