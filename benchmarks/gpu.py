@@ -35,6 +35,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -52,6 +53,7 @@ from benchmarks.processes import first_gpus
 SIZE_PX = 640
 TIMING = Path(__file__).parent / "timing"
 ROUNDS, RUNS = 5, 30
+PICKED = 300  # boxes of a head that suppresses none
 NEAR = "share near the reference's"  # by which a road that computes something else is told
 EXPORT = {"dynamo": False, "opset_version": 17}  # the exporter, and the newest operators, that TensorRT 8.6 reads
 ROADS = ("onnx", "onnx-half-input", "trtnn", "trtnn-half-input")
@@ -258,27 +260,41 @@ def seconds_to_start() -> float:
 # -- tasks: timings ---------------------------------------------------------------------------------------------------
 
 
+def first_output(outputs: Mapping[str, Any]) -> Any:
+    """The first output by name: ONNX's engines have those of a model in another order."""
+    import numpy as np
+
+    return np.asarray(outputs[min(outputs)])
+
+
 def share_near(result: Any, expected: Any) -> float:
-    """The share of numbers within 2 % of what is expected, in parts of the largest of their column or channel."""
+    """The share of numbers within 2 % of what is expected, in parts of the largest of their column or channel.
+
+    Of up to 300 boxes, which a head picked and sorted by scores, it is the share of those expected boxes that one
+    anywhere among the results has all numbers of: scores near each other come in another order.
+    """
     import numpy as np
 
     axis = 1 + int(np.argmin(result.shape[1:]))  # of boxes' coordinates and scores, however they lie
     largest = np.abs(expected).max(tuple(i for i in range(expected.ndim) if i != axis), keepdims=True)
-    return float(np.mean(np.abs(result - expected) <= 0.02 * largest))
+    if max(result.shape[1:]) > PICKED:
+        return float(np.mean(np.abs(result - expected) <= 0.02 * largest))
+    result, expected, largest = (np.moveaxis(array, axis, -1) for array in (result, expected, largest))
+    near = np.abs(result[:, None] - expected[:, :, None]) <= 0.02 * largest
+    return float(near.all(-1).any(-1).mean())
 
 
 def task_time(args: argparse.Namespace) -> dict:
     """Every engine, plain and in a CUDA graph: the execution alone, and through ``engine(images)``.
 
-    And how many numbers are those of the CPU reference: a road may be fast at something else. Of boxes that are sorted
-    by scores near each other some are in another's place.
+    And how many numbers are those of the CPU reference: a road may be fast at something else.
     """
     import numpy as np
 
     import trtnn
 
     reference = load_model(args, "native").trace({"images": trtnn.Input((1, 3, SIZE_PX, SIZE_PX))})
-    right = np.asarray(next(iter(reference.run_flat(pictures(1)).values())))
+    right = first_output(reference.run_flat(pictures(1)))
     expected, figures = None, {}
     for road in roads_of(args.task.model):
         if not engine_file(args, road).exists():
@@ -286,7 +302,7 @@ def task_time(args: argparse.Namespace) -> dict:
             continue
         with trtnn.Engine.load(engine_file(args, road)) as engine:
             images = pictures(args.task.batch).astype("float16" if "half" in road else "float32")
-            result = np.asarray(next(iter(engine.run_flat(images).values())))
+            result = first_output(engine.run_flat(images))
             expected = result if expected is None else expected
             timings = bench_engine(engine, dict.fromkeys(engine.inputs, images), ROUNDS, RUNS).to_json()["timings"]
             figures[road] = {name: timing["ms"] for name, timing in timings.items()}

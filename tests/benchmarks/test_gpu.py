@@ -250,13 +250,27 @@ def test_a_twin_has_its_model_s_names(name):
 
 def test_numbers_near_the_reference_s_are_counted_by_their_own_channel():
     """A score that is off by all of its range is not near because boxes are pixels; by row and by column alike."""
-    expected = np.concatenate([np.full((1, 4, 50), 600.0), np.full((1, 4, 50), 0.5)], 1).astype(np.float32)
+    expected = np.concatenate([np.full((1, 4, 500), 600.0), np.full((1, 4, 500), 0.5)], 1).astype(np.float32)
     result = expected.copy()
     result[0, 0, :10] += 11.9  # of 12
     result[0, 1, :10] += 12.1
     result[0, 5, :20] = 0.25
     for turned in (lambda x: x, lambda x: x.swapaxes(1, 2)):
-        assert gpu.share_near(turned(result), turned(expected)) == pytest.approx(1 - 30 / 400)
+        assert gpu.share_near(turned(result), turned(expected)) == pytest.approx(1 - 30 / 4000)
+
+
+def test_roads_are_held_against_one_output_whatever_their_order():
+    boxes, scores = np.zeros((1, 300, 4)), np.ones((1, 300, 80))
+    for outputs in ({"boxes": boxes, "scores": scores}, {"scores": scores, "boxes": boxes}):
+        assert gpu.first_output(outputs) is boxes
+
+
+def test_boxes_that_are_sorted_by_scores_are_found_in_any_order():
+    expected = np.random.default_rng(0).random((1, 300, 6), np.float32) * [600, 600, 600, 600, 1, 80]
+    result = np.flip(expected, 1).copy()
+    result[0, :30, 4] += 0.03  # of scores up to 1
+    for turned in (lambda x: x, lambda x: x.swapaxes(1, 2)):
+        assert gpu.share_near(turned(result), turned(expected)) == pytest.approx(0.9)
 
 
 def test_the_report_tells_a_road_that_computes_something_else():
