@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import trtnn
 from tests.graph.test_beyond_half import FILL, SUMS, mask, x
 from tests.helpers import TORCH, strongly_typed, trace
 from tests.ops.test_numbers import (
@@ -24,6 +25,7 @@ from tests.ops.test_numbers import (
     spread,
 )
 from trtnn import functional as F
+from trtnn import modules
 
 TF = torch.nn.functional
 
@@ -176,6 +178,45 @@ def test_attention_in_half_of_keys_and_values_that_differ_in_width(way):
         wide[:2] = [TF.layer_norm(array, (32,)) for array in wide[:2]]
     engine = trace(attend, *drawn, fp16=True, fp16_attention=way == "normalised").build(optimization_level=1)
     assert_same({way: engine(*drawn)}, {way: TF.scaled_dot_product_attention(*wide)}, atol=4e-3)
+
+
+class Block(trtnn.Module):
+    """Attention as many forwards write it out: one Linear for all three, its result permuted and unbound.
+
+    Args:
+        scale: a function of (scores before any scale, the width of a head).
+    """
+
+    def __init__(self, scale: Any, width: int = 192, heads: int = 3) -> None:
+        super().__init__()
+        self.scale, self.heads = scale, heads
+        self.norm, self.qkv = modules.LayerNorm(width), modules.Linear(width, 3 * width)
+        self.proj = modules.Linear(width, width)
+
+    def forward(self, x: Any) -> Any:
+        batch, tokens, width = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        y = self.scale(q @ k.transpose(-2, -1), width // self.heads).softmax(-1) @ v
+        return x + self.proj(y.transpose(1, 2).reshape(batch, tokens, width))
+
+
+@pytest.mark.parametrize("way", ["times", "by"])
+def test_attention_in_half_that_scales_scores_behind_their_product(way):
+    """Built as it is written, TensorRT 8.6.0 made kernels of it that were 0.148 of the largest number off."""
+    scale = {"times": lambda x, width: x * width**-0.5, "by": lambda x, width: x / math.sqrt(width)}[way]
+    model = modules.Sequential(*(Block(scale) for _ in range(3)))
+    model.inputs = {"input": (2, 197, 192)}
+    generator = np.random.default_rng(0)
+    state = {}
+    for name, parameter in model.named_parameters():
+        drawn = generator.standard_normal(parameter.shape) / math.sqrt(parameter.shape[-1])
+        state[name] = (1 + 0.1 * drawn if "norm" in name else 2 * drawn).astype(np.float32)
+    model.load_state_dict(state)
+    x = generator.standard_normal((2, 197, 192)).astype(np.float32)
+    expected = model.trace().run(x)  # held against torch in tests/ops/test_scores.py
+    engine = model.trace(fp16=True).build(optimization_level=1)
+    assert_same({way: engine(x)}, {way: expected}, atol=1e-2 * float(np.abs(expected).max()))
 
 
 # TensorRT's layers that pass over NaN, as seen with 8.6.0 on an H200: RELU, CLIP, HARD_SIGMOID, and the extremes of two

@@ -16,6 +16,8 @@ from trtnn.shapes.symbolic import Length, bounds
 if TYPE_CHECKING:
     from trtnn.graph.graph import Graph
 
+BATCH_NORM = "a BatchNorm"
+
 
 class Deferred:
     """The layers of a graph that are yet to be added; at most one waits to have something folded into it."""
@@ -23,6 +25,7 @@ class Deferred:
     def __init__(self, graph: Graph) -> None:
         self._owner = weakref.ref(graph)  # no circle: a network goes when nobody holds it
         self._waiting: Tensor | None = None
+        self._waits_for = ""
 
     @property
     def _graph(self) -> Graph:
@@ -31,7 +34,9 @@ class Deferred:
             raise TrtnnError("a Tensor outlived the network that it belongs to")
         return graph
 
-    def postpone(self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType) -> Tensor:
+    def postpone(
+        self, make: Callable[..., Tensor], shape: Sequence[Length], dtype: DType, waits_for: str = BATCH_NORM
+    ) -> Tensor:
         """Return the Tensor of a layer that is added just before the next one, so that the next may be folded into it.
 
         What reads it after something was folded into it gets a layer of its own, without the fold.
@@ -41,12 +46,13 @@ class Deferred:
                 is to be folded in, see :meth:`fold`, or nothing. What it reads is a :meth:`snapshot`.
             shape: of the output.
             dtype: of the output.
+            waits_for: what may be folded into it.
         """
         self.settle()
         tensor = self.later(make, tuple(shape), dtype)
         if any(bounds(length)[0] < 1 for length in shape):
             tensor.ensure()  # it raises
-        self._waiting = tensor
+        self._waiting, self._waits_for = tensor, waits_for
         return tensor
 
     def nothing(self, shape: Sequence[Length], dtype: DType, why: str) -> Tensor:
@@ -97,20 +103,35 @@ class Deferred:
         if tensor is not None:
             tensor.ensure()
 
-    def fold(self, tensor: Tensor, *what: Any) -> Tensor | None:
-        """Add the postponed layer that gives ``tensor`` with something folded in, and return its output.
+    def claim(self, tensor: Tensor, waits_for: str) -> Callable[..., Tensor] | None:
+        """Return what adds the postponed layer that gives ``tensor``, and let it wait no longer.
 
         A layer in fp32 whose output only leaves it as fp16 takes it in fp32, and its output is fp32.
 
+        Args:
+            tensor: an input of what may be folded into it.
+            waits_for: that.
+
         Returns:
-            None where the tensor is not that of a postponed layer, or something has used it.
+            None where the tensor is not that of a postponed layer that waits for this, or something has used it.
         """
         source = tensor.unrounded_or_self.value
-        is_waiting = self._waiting is not None and source is self._waiting.value
+        is_waiting = self._waiting is not None and source is self._waiting.value and self._waits_for == waits_for
         if not is_waiting or source.make is None or tensor.is_outdated:
             return None
         self._waiting = None
-        result = source.make(*what)
+        return source.make
+
+    def fold(self, tensor: Tensor, *what: Any) -> Tensor | None:
+        """Add the postponed layer that gives ``tensor`` with a BatchNorm folded in, and return its output.
+
+        Returns:
+            None where :meth:`claim` gives nothing.
+        """
+        make = self.claim(tensor, BATCH_NORM)
+        if make is None:
+            return None
+        result = make(*what)
         # The last: before it may stand a cast of its input, which was postponed elsewhere.
         self._graph.folded.append((self._graph.layer_paths[-1], self._graph.scopes[-1].path))
         return result

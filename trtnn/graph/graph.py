@@ -6,7 +6,7 @@ import contextvars
 import fnmatch
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,7 @@ class Graph:
         paths: the path of each module that may be called, by the module's ``id``.
         profiles: what the dimensions of dynamic inputs may be, see :mod:`trtnn.shapes.profiles`.
         placement: what is quantised, by the layers' names; None where nothing is.
+        quantised_products: the paths of modules whose products of matrices are.
 
     Attributes:
         definition: the ``INetworkDefinition``.
@@ -113,6 +114,7 @@ class Graph:
     paths: Mapping[int, str] = field(default_factory=dict)
     profiles: Sequence[Ranges] = ()
     placement: Placement | None = None
+    quantised_products: Collection[str] = ()
 
     def __post_init__(self) -> None:
         self.builder = self.backend.make_builder()

@@ -15,6 +15,7 @@ from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, sub
 from trtnn.ops.comparison import gt, le, where
 from trtnn.ops.joining import chunk
 from trtnn.ops.reduction import amax, sum
+from trtnn.ops.scores import scores_of_softmax
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import abs, erf, exp, log, neg
 
@@ -312,7 +313,7 @@ def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     axis = normalize_dim(_expect_dim(dim, input, "softmax"), max(1, input.ndim))
     if input.ndim < 2:  # TensorRT's softmax takes at least two dimensions
         return reshape(softmax(reshape(input, (1, -1)), 1), input.shape)
-    return input.graph.emit("softmax", input, axes=1 << axis)
+    return input.graph.emit("softmax", scores_of_softmax(input), axes=1 << axis)
 
 
 def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:

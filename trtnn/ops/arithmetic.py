@@ -10,6 +10,7 @@ from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating, expect_number
 from trtnn.ops._promotion import align, cast, graph_of, promote, promoted_dtype, wide
+from trtnn.ops.scores import waiting_scores
 from trtnn.ops.unary import abs, floor, reciprocal, sign, sqrt
 from trtnn.shapes.symbolic import Length, broadcast
 
@@ -97,6 +98,9 @@ def mul(input: Operand, other: Operand) -> Tensor:
     Raises:
         ShapeError: the shapes do not broadcast together.
     """
+    for one, factor in ((input, other), (other, input)):
+        if (scores := waiting_scores(one, factor, mul)) is not None:
+            return scores
     return _arithmetic("PROD", input, other)
 
 
@@ -106,7 +110,8 @@ def div(input: Operand, other: Operand) -> Tensor:
     Raises:
         ShapeError: the shapes do not broadcast together.
     """
-    return _arithmetic("DIV", *promote(input, other, floating=True))
+    scores = waiting_scores(input, 1 / other, mul) if type(other) in (int, float) and other else None
+    return _arithmetic("DIV", *promote(input, other, floating=True)) if scores is None else scores
 
 
 def trunc(input: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating
 from trtnn.ops._promotion import promote
 from trtnn.ops.arithmetic import mul
+from trtnn.ops.scores import is_at_risk, waiting_product
 from trtnn.ops.shaping import reshape, unsqueeze, with_ndim
 from trtnn.shapes.symbolic import Length, broadcast, same
 
@@ -32,9 +33,13 @@ def matmul(input: Operand, other: Operand) -> Tensor:
     batch = broadcast(a.shape[:-2], b.shape[:-2])
     if not same(a.shape[-1], b.shape[-2]) or batch is None:
         raise ShapeError(f"matmul in {a.graph.where}: shapes {shapes[0]} and {shapes[1]} do not fit together")
-    none = a.graph.trt.MatrixOperation.NONE
     shape = (*batch, a.shape[-2], b.shape[-1])
-    product = a.graph.emit("matrix_multiply", a, none, b, none, out_shape=shape)
+
+    def multiply(a: Tensor, b: Tensor) -> Tensor:
+        none = a.graph.trt.MatrixOperation.NONE
+        return a.graph.emit("matrix_multiply", a, none, b, none, out_shape=shape)
+
+    product = waiting_product(a, b, multiply, shape) if is_at_risk(a, b) else multiply(a, b)
     lengths = list(product.shape)
     if right:
         del lengths[-1]
