@@ -14,6 +14,7 @@ from trtnn.build.fingerprint import fingerprint
 from trtnn.errors import ArgumentError, CheckpointError, EngineError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential
+from trtnn.parameter import Parameter
 from trtnn.quantization import calibration
 from trtnn.quantization.quantizing import forget
 
@@ -419,3 +420,32 @@ def test_weights_that_are_not_finite_are_refused(number):
     message = message_of(ArgumentError, lambda: quantize(model, images(1, *SHAPE), modules=["2"]))
     assert "a weight of 2 is not finite, in its output channel 3" in message
     assert not any(name.endswith("scale") for name in model.state_dict())
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (2, 5, 8), (2, 3, 5, 8)])
+@pytest.mark.parametrize("fp16", [False, True])
+def test_a_product_with_a_parameter_is_quantised_as_a_linear_layer_is(shape, fp16):
+    class Product(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs, self.weight = {"x": shape}, Parameter((8, 6))
+
+        def forward(self, x):
+            return x @ self.weight
+
+    class Layer(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs, self.linear = {"x": shape}, Linear(8, 6, bias=False)
+
+        def forward(self, x):
+            return self.linear(x)
+
+    product, layer = filled(Product()), Layer()
+    layer.linear.weight.data = np.ascontiguousarray(product.weight.numpy().T)
+    (x,) = images(1, *shape)
+    for model in (product, layer):
+        quantize(model, [x])
+    np.testing.assert_array_equal(product.weight_scale.numpy(), layer.linear.weight_scale.numpy())
+    result, expected = (model.trace(fp16=fp16).run(x) for model in (product, layer))
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)

@@ -21,9 +21,11 @@ def matmul(input: Operand, other: Operand) -> Tensor:
     Raises:
         ShapeError: the lengths that are summed over differ, or the rest does not broadcast.
     """
-    a, b = promote(input, other)
+    shapes = _shape(input), _shape(other)
+    ranks = [len(shape) for shape in shapes]
+    # An array is a constant in the shape that the layer reads: weights behind another layer would not be quantised.
+    a, b = promote(input, other, ndim=max(ranks) if min(ranks) > 1 else 0)
     expect_floating(a, "matmul")
-    shapes = a.shape, b.shape
     if not a.shape or not b.shape:
         raise ShapeError(f"matmul in {a.graph.where} takes at least one dimension, not {shapes[0]} and {shapes[1]}")
     left, right = a.ndim == 1, b.ndim == 1
