@@ -27,7 +27,8 @@ _KINDS = {  # by what ``stat`` calls them
     stat.S_IFCHR: "it is a device",
     stat.S_IFBLK: "it is a device",
 }
-_NAME_SHOWN = 40  # characters of a file's name in that of its temporary one, which may not be longer than a name is
+#: Characters of a file's name in that of its temporary one, which may not be longer than a name is.
+NAME_SHOWN = 40
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _UMASK = threading.Lock()  # it is read by setting another, which a second thread would take for the process's own
 
@@ -227,7 +228,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = check_writable(path)
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:_NAME_SHOWN]}.", suffix=".tmp", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:NAME_SHOWN]}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()

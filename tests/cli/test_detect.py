@@ -238,6 +238,21 @@ def test_pictures_keep_their_format_unless_another_is_asked_for(run, tmp_path, a
     assert both == (1, "", "error: detect takes one of --draw and --no-draw\n")
 
 
+def test_pictures_of_a_folder_that_are_of_other_kinds_are_named(run, tmp_path, album):
+    """A telephone's folder has both: half of it was missing without a word."""
+    (album / "sub").mkdir()
+    for name in ("a.HEIC", "b.avif", ".hidden.heic", "c.xml", "sub/d.dng"):
+        (album / name).touch()
+    result = run("detect", album, *SMALL, "-o", tmp_path / "out", "--no-draw")
+    told = "note: 2 pictures left out, of kinds that are not read: a.HEIC, b.avif\n"
+    assert (result.code, result.err.splitlines(keepends=True)[-1]) == (0, told)
+    (album / "b.avif").unlink()
+    result = run("detect", album, *SMALL, "-o", tmp_path / "out", "--no-draw")
+    assert "note: 1 picture left out, of a kind that is not read: a.HEIC\n" in result.err
+    result = run("detect", album, *SMALL, "-o", tmp_path / "out", "--no-draw", "-r")
+    assert "note: 2 pictures left out, of kinds that are not read: a.HEIC, d.dng\n" in result.err
+
+
 def test_subfolders_are_named_or_taken(run, tmp_path, album):
     (album / "sub" / "deep").mkdir(parents=True)
     for place in ("sub/zoo.jpg", "sub/deep/zoo.jpg"):

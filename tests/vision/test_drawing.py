@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtnn.errors import ArgumentError, DTypeError
+from tests.helpers import message_of
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.vision import COCO, COCO_LIMBS, Detections, corners_of, draw
 
 
@@ -171,3 +172,27 @@ def test_errors_are_named():
         draw(grey(50, 50), Detections([[1, 1, 9, 9]], [0.5], [1]), ["cat"])
     with pytest.raises(DTypeError, match="must be uint8"):
         draw(np.zeros((50, 50, 3)), Detections([], [], []))
+
+
+def test_half_a_character_in_a_label_is_a_question_mark():
+    """OpenCV would end the process; a command's arguments that are not UTF-8 have them, and files of weights may."""
+    found = Detections([[10, 40, 90, 80]], [0.9], [0])
+    np.testing.assert_array_equal(draw(grey(100, 200), found, ["caf\udce9"]), draw(grey(100, 200), found, ["caf?"]))
+
+
+@pytest.mark.parametrize("size", [(50, 50), (100, 200), (200, 200)])
+def test_masks_of_a_picture_of_another_size_are_told(size):
+    found = Detections([[10, 10, 90, 90]], [0.5], [0], masks=np.ones((1, 100, 100), bool))
+    message = message_of(ShapeError, draw, grey(*size), found)
+    assert message == (
+        f"what is drawn was detected in a picture of 100×100 pixels, and this one has {size[0]}×{size[1]}"
+    )
+    assert draw(grey(100, 100), found).shape == (100, 100, 3)
+
+
+def test_what_is_no_detections_is_told():
+    message = message_of(ArgumentError, draw, grey(9, 9), [Detections([], [], [])])
+    assert message == (
+        "what is drawn are the Detections of a picture, not list\n  of those of several pictures: detector(images)[0]"
+    )
+    assert message_of(ArgumentError, draw, grey(9, 9), None).endswith("not NoneType")

@@ -1,5 +1,6 @@
 import contextlib
 import importlib
+import io
 import os
 import re
 import struct
@@ -127,6 +128,13 @@ def test_a_file_of_another_kind_is_called_by_its_name(tmp_path, data, kind):
         read_image(tmp_path / "a.jpg")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_a_tiff_of_other_numbers_is_told_what_is_read(tmp_path, dtype):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.zeros((4, 6), dtype))
+    message = message_of(ImageError, read_image, tmp_path / "a.tif")
+    assert message.endswith("\n  of TIFFs those of 1, 8 or 16 bits a channel are read, of up to 4 channels")
+
+
 def test_an_unknown_suffix_cannot_be_written(tmp_path, picture):
     for name in ("a.xyz", "a"):
         with pytest.raises(ImageError, match=r"no format of .* has the suffix '(\.xyz)?'\n.*known suffixes: \.bmp "):
@@ -177,6 +185,34 @@ def test_what_is_no_picture_at_all(shape):
 def test_a_path_is_no_picture(path):
     with pytest.raises(DTypeError, match=r"not a path: street\.jpg\n  trtnn\.vision\.read_image\(path\) reads one"):
         check_image(path)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16"])
+def test_an_image_of_pillow_s_that_is_not_rgb(mode):
+    """Of YCbCr, HSV and LAB its array has the shape and the type of a picture, and of a palette it has indices."""
+    pil = pytest.importorskip("PIL.Image")
+    image = pil.new(mode, (6, 4))
+    message = message_of(DTypeError, check_image, image)
+    assert message == f'a picture is RGB, and this one of Pillow\'s is {mode}\n  image.convert("RGB")'
+
+
+def test_an_image_of_pillow_s_in_rgb(picture):
+    pil = pytest.importorskip("PIL.Image")
+    np.testing.assert_array_equal(check_image(pil.fromarray(picture)), picture)
+
+
+def test_torch_s_tensors_are_arrays(picture):
+    torch = pytest.importorskip("torch")
+    np.testing.assert_array_equal(check_image(torch.from_numpy(picture)), picture)
+    for tensor in (torch.zeros(4, 6, 3, dtype=torch.bfloat16), torch.zeros(4, 6, 3, requires_grad=True)):
+        assert message_of(DTypeError, check_image, tensor).startswith("a picture must be uint8, RGB in 0..255")
+
+
+@pytest.mark.parametrize("what", [b"\xff\xd8", io.BytesIO(), np.zeros((4, 6, 3), np.uint8), None, 3])
+def test_what_is_no_path(what):
+    message = message_of(ArgumentError, read_image, what)
+    assert message.startswith("read_image takes the path of a file, not ")
+    assert message.endswith("trtnn.vision.images.decode_image(data, name) reads the bytes of one")
 
 
 # -- how large a picture is, before it is decoded ---------------------------------------------------------------------

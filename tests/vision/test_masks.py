@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from trtnn.errors import ShapeError
+from trtnn.errors import DTypeError, ShapeError
 from trtnn.vision import PIPELINES, Detections, Masks
 from trtnn.vision.placing import place
 
@@ -189,3 +189,16 @@ def test_masks_of_another_shape():
         Masks.of_array(np.zeros((4, 5)))
     with pytest.raises(ShapeError, match=r"as many masks as boxes\n.*2 boxes, 1 masks"):
         Detections(np.zeros((2, 4)), [0.5, 0.5], [0, 0], masks=np.zeros((1, 4, 5)))
+
+
+def test_probabilities_are_no_masks():
+    """Any above 0 would be set."""
+    numbers = np.random.default_rng(0).random((2, 4, 5))
+    for dtype in (np.float16, np.float32, np.float64):
+        with pytest.raises(
+            DTypeError, match=f"masks are of bools\n  received: {np.dtype(dtype)}\n  of prob.*masks > 0.5"
+        ):
+            Masks.of_array(numbers.astype(dtype))
+    whole = numbers > 0.5
+    for same in (whole, whole * np.uint8(255), whole.astype(int), whole.astype(np.float32)):
+        np.testing.assert_array_equal(np.asarray(Masks.of_array(same)), whole)

@@ -240,3 +240,16 @@ def test_a_box_from_infinity_to_infinity_is_left_out_without_a_warning():
     rows = np.array([[[np.inf, 5, np.inf, 4, 0.9, 0.9], [5, 5, 4, 4, 0.9, 0.9]]], np.float32)
     (detections,) = non_max_suppression(rows)
     np.testing.assert_array_equal(detections.boxes, [[3, 3, 7, 7]])
+
+
+@pytest.mark.parametrize("count", [5, 700])
+@pytest.mark.parametrize("labels", [1, 2])
+def test_of_equal_scores_the_first_row_comes_first_and_in_it_the_lower_class(count, labels):
+    rows, scores = np.zeros((1, count, 7), np.float32), np.random.default_rng(0).choice([0.5, 0.75], count)
+    rows[0, :, 0], rows[0, :, 1:5], rows[0, :, 5:] = np.arange(count) * 20, [5, 4, 4, 1], scores[:, None]
+    pairs = [(row, label) for row in range(count) for label in range(labels)]
+    wanted = sorted(pairs, key=lambda pair: -scores[pair[0]])  # which keeps the order of equal ones
+    for most in (3, 2 * count):
+        (found,) = non_max_suppression(rows, multi_label=labels == 2, max_detections=most)
+        pairs = list(zip(((found.boxes[:, 0] + 2) / 20).tolist(), found.classes.tolist(), strict=True))
+        assert pairs == wanted[:most]

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import message_of
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError
 from trtnn.vision import Placement, Preprocessing, letterbox, preprocess
 from trtnn.vision.fits import FITS
@@ -492,6 +493,8 @@ def test_a_fixed_square_canvas_is_centernets():
         ({"fill": "grey"}, "fill of preprocessing is a number for each channel\n  got: grey"),
         ({"std": (1, 0, 1)}, "std of preprocessing is a number for each channel, none of them zero"),
         ({"std": (1, float("nan"), 1)}, "std of preprocessing is a number for each channel"),
+        ({"mean": (123.7, 116.3, 103.5)}, r"mean of preprocessing is of pixels in 0\.\.1\n.*divide it by 255"),
+        ({"std": (255, 255, 255)}, r"std of preprocessing is of pixels in 0\.\.1\n.*divide it by 255"),
     ],
 )
 def test_wrong_ways_are_named(options, message):
@@ -506,3 +509,16 @@ def test_a_way_with_changes():
     assert way.changed({}) == way
     with pytest.raises(ArgumentError, match="preprocessing has no 'means'\n  nearest: mean\n  known: fit, channels, "):
         way.changed({"means": (0, 0, 0)})
+
+
+@pytest.mark.parametrize("size", [64.0, (64,), (64, 64, 3), "64", (64.5, 64), None, ("a", "b"), [[64, 64]]])
+def test_what_is_no_size_is_told(size):
+    for make in (lambda: letterbox(np.zeros((4, 6, 3), np.uint8), size), lambda: preprocess([], size)):
+        message = message_of(ArgumentError, make)
+        assert message.startswith("the size of a canvas is (height, width), whole numbers, or one\n  received: ")
+
+
+@pytest.mark.parametrize("size", [(32, 64), [32, 64], np.array([32, 64]), (np.int32(32), 64)])
+def test_sizes_of_other_kinds(size):
+    assert letterbox(np.zeros((4, 6, 3), np.uint8), size)[0].shape == (32, 64, 3)
+    assert letterbox(np.zeros((4, 6, 3), np.uint8), np.int64(32))[0].shape == (32, 32, 3)

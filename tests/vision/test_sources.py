@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.helpers import message_of
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.vision import ahead as ahead_module
 from trtnn.vision import frames as frames_module
@@ -199,9 +200,22 @@ def test_addresses_of_other_kinds():
             find_sources(text)
 
 
-def test_a_password_is_not_shown():
-    (source,) = find_sources("rtsp://me:secret@camera.local/stream")
+@pytest.mark.parametrize("password", ["secret", "se@cr:et@", "s%40"])
+def test_a_password_is_not_shown(password):
+    (source,) = find_sources(f"rtsp://me:{password}@camera.local/stream")
     assert source.name == "rtsp://me:***@camera.local/stream"
+
+
+@pytest.mark.parametrize("address", ["http://a.org/b:c@d.jpg", "http://a.org?at=b:c@d.jpg", "http://me@a.org/b.jpg"])
+def test_an_address_without_a_password_is_shown_as_it_is(address):
+    (source,) = find_sources(address)
+    assert source.name == address
+
+
+def test_the_address_of_a_stream_that_is_not_utf_8_is_told_without_its_password():
+    message = message_of(ImageError, lambda: next(find_sources("rtsp://me:secret@a/\udcff")[0].read(MOST)))
+    assert message.startswith("OpenCV opens no video rtsp://me:***@a/")
+    assert "secret" not in message
 
 
 # -- streams, by a stand-in for OpenCV's reader -----------------------------------------------------------------------

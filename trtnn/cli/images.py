@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import typer
 from trtnn.cli.options import refuse
 from trtnn.cli.program import print_error, print_note
 from trtnn.cli.tables import counted
-from trtnn.cli.written import MARKER, without_results
+from trtnn.cli.written import MARKER, some_of, without_results
 from trtnn.errors import ArgumentError, ImageError
 from trtnn.files import resolved
 from trtnn.vision import SUFFIXES, find_images, read_image
-from trtnn.vision.images import subfolders
+from trtnn.vision.images import OTHER_SUFFIXES, subfolders
 from trtnn.vision.opencv import opencv
 from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Source, file_source, find_sources
 
@@ -49,7 +50,7 @@ def _not_written(paths: Sequence[Path], root: Path) -> list[Path]:
 
 
 def find_in_folder(root: Path, recursive: bool, suffixes: Collection[str]) -> list[Path]:
-    """Return the files in a folder, but for those that a command wrote; tell which subfolders are left out.
+    """Return the files in a folder, but for those that a command wrote; tell which subfolders and kinds are left out.
 
     Raises:
         ImageError: there is none.
@@ -59,6 +60,10 @@ def find_in_folder(root: Path, recursive: bool, suffixes: Collection[str]) -> li
     if below:
         names = ", ".join(folder.name for folder in below[:3]) + (", ..." if len(below) > 3 else "")
         print_note("note", "cyan", f"{counted(len(below), 'subfolder')} left out: {names}; -r takes their pictures too")
+    with contextlib.suppress(ImageError):  # there is none
+        others = [path.name for path in find_images(root, recursive, OTHER_SUFFIXES - set(suffixes))]
+        kinds = "of a kind that is not read" if len(others) == 1 else "of kinds that are not read"
+        print_note("note", "cyan", f"{counted(len(others), 'picture')} left out, {kinds}: {some_of(others)}")
     return kept
 
 

@@ -51,12 +51,15 @@ def box_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> np.ndarray:
         b: (n, 4) xyxy.
 
     Returns:
-        (m, n), computed in the boxes' own floating type.
+        (m, n), computed in the boxes' own floating type; of half precision and integers of up to 16 bits, which do not
+        hold the areas, in float32, and of longer integers in float64.
 
     Raises:
         ShapeError: boxes of another shape.
     """
     a, b = check_boxes(a), check_boxes(b)
+    wide = np.result_type(a, b, np.float32)
+    a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
     with np.errstate(all="ignore"):
         width = np.minimum(a[:, None, 2], b[:, 2]) - np.maximum(a[:, None, 0], b[:, 0])
         height = np.minimum(a[:, None, 3], b[:, 3]) - np.maximum(a[:, None, 1], b[:, 1])

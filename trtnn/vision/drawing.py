@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from trtnn.errors import ArgumentError, ShapeError, named
 from trtnn.vision.detections import SEEN, Detections, label_of
 from trtnn.vision.images import check_image
 from trtnn.vision.labels import COCO_KEYPOINTS, COCO_LIMBS
-from trtnn.vision.opencv import opencv
+from trtnn.vision.opencv import opencv, shown_text
 
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 TINT = 0.45  # the share of a class's colour in a mask's pixels
@@ -40,18 +41,24 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
         A new image, uint8 (height, width, 3) RGB.
 
     Raises:
-        ArgumentError: a class has no name in ``labels``.
-        ShapeError, DTypeError: ``image`` is not an image.
+        ArgumentError: a class has no name in ``labels``, or ``detections`` are none.
+        ShapeError, DTypeError: ``image`` is not an image, or masks are of one of another size.
     """
     drawn, cv2 = np.array(check_image(image), order="C"), opencv()
+    if not isinstance(detections, Detections):
+        several = ["of those of several pictures: detector(images)[0]"] if isinstance(detections, list) else []
+        raise ArgumentError(f"what is drawn are the Detections of a picture, not {named(detections)}", *several)
     height, width = drawn.shape[:2]
+    if detections.masks is not None and tuple(detections.masks.size) != (height, width):
+        of, to = (f"{size[0]:,}×{size[1]:,}" for size in (detections.masks.size, (height, width)))
+        raise ShapeError(f"what is drawn was detected in a picture of {of} pixels, and this one has {to}")
     line_px = max(1, round(math.sqrt(height * width) / 350))
     order = np.argsort(-detections.scores, kind="stable").tolist()
     best_first = [detections[index] for index in order]
     plates: list[_Plate] = []
     for detection in best_first:
         box = np.clip(np.round(detection.box), 0, (width - 1, height - 1) * 2).astype(int).tolist()
-        text = f"{label_of(detection.class_index, labels)} {detection.score:.2f}"
+        text = shown_text(f"{label_of(detection.class_index, labels)} {detection.score:.2f}")
         plates.append(_place(text, box, (height, width), line_px, plates))
     worst_first = [(index, _color(detections.classes[index].item())) for index in reversed(order)]
     if detections.masks is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -189,12 +190,17 @@ def check_size(size: int | Size) -> Size:
     """Return the (height, width) of a canvas, of one number that of a square.
 
     Raises:
-        ArgumentError: it is not positive.
+        ArgumentError: it is none, or not positive.
     """
-    height, width = (size, size) if isinstance(size, (int, np.integer)) else size
+    try:
+        height, width = map(operator.index, size if isinstance(size, Iterable) else (size, size))
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            "the size of a canvas is (height, width), whole numbers, or one", f"received: {size!r}"
+        ) from None
     if height <= 0 or width <= 0:
         raise ArgumentError("the size of a canvas must be positive", f"received: height {height}, width {width}")
-    return int(height), int(width)
+    return height, width
 
 
 def _resize(image: np.ndarray, size: Size) -> np.ndarray:

@@ -12,13 +12,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from trtnn.arrays import array_of_torch, is_torch
 from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError, named
 from trtnn.files import atomic_write
 from trtnn.vision.headers import Size, most_scans, scans_in, size_in_header
 from trtnn.vision.opencv import opencv
+from trtnn.vision.spelling import as_opencv_reads
 
 #: The suffixes by which images are known in folders and globs; OpenCV reads and writes all of them in colour.
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+#: Those of pictures that are not read: telephones' and cameras' own, and others, see ``_OTHER_KINDS``.
+OTHER_SUFFIXES = frozenset(
+    {".arw", ".avif", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".nef", ".psd", ".svg"}
+)
 MAX_PIXELS = 1 << 27  # what a medium-format camera gives, and 400 MB in memory
 _BYTES_A_PIXEL = 16  # more than any format takes
 _LEAST_BYTES = 1 << 26  # small images may have much beside them
@@ -49,8 +55,11 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
             return image
     if isinstance(image, str | os.PathLike):
         raise DTypeError(f"a picture is an array, not a path: {image}", "trtnn.vision.read_image(path) reads one")
+    mode = getattr(image, "mode", None) if type(image).__module__.startswith("PIL.") else None
+    if mode not in (None, "RGB"):  # its array may have indices of a palette, or three channels of something else
+        raise DTypeError(f"a picture is RGB, and this one of Pillow's is {mode}", 'image.convert("RGB")')
     try:
-        array = np.asarray(image)
+        array = array_of_torch(image) if is_torch(image) else np.asarray(image)
     except ValueError:  # lists of different lengths
         array = np.array(None)
     if array.dtype.kind not in "biuf":
@@ -167,7 +176,8 @@ def _files_in(folder: Path, recursive: bool) -> Iterator[str]:
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image as uint8 (height, width, 3) RGB, turned upright as its EXIF orientation says.
 
-    Grey images become RGB, 16 bits become 8, transparency is dropped. How large it is stands at its beginning, which
+    Grey images become RGB, 16 bits become 8, transparency is dropped; but a TIFF's colours are multiplied by it, as
+    libtiff gives them: what is transparent there is black. How large it is stands at its beginning, which
     is read first: a small file may hold more pixels than there is memory for.
 
     Args:
@@ -177,8 +187,13 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> np
     Raises:
         ImageError: the file is missing, no regular file, unreadable, empty, not an image that OpenCV decodes, or of
             more pixels.
-        ArgumentError: ``max_pixels`` is no positive number.
+        ArgumentError: ``max_pixels`` is no positive number, or ``path`` no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(
+            f"read_image takes the path of a file, not {named(path)}",
+            "trtnn.vision.images.decode_image(data, name) reads the bytes of one",
+        )
     most = most_bytes(max_pixels)
     return decode_image(read_bytes(Path(path), most), path, max_pixels)
 
@@ -203,10 +218,14 @@ def decode_image(data: bytes, name: str | os.PathLike[str], max_pixels: int = MA
         max_pixels: the most that it may have.
     """
     check_data(data, name, max_pixels)
+    try:
+        readable = as_opencv_reads(data)
+    except ValueError:
+        raise _does_not_decode(name, data) from None
     cv2 = opencv()
     rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # before OpenCV 4.11 there is none
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR if rgb is None else rgb)
+        image = cv2.imdecode(np.frombuffer(readable, np.uint8), cv2.IMREAD_COLOR if rgb is None else rgb)
     except cv2.error as error:
         raise ImageError(f"cannot read the picture {name}", f"OpenCV: {error.err}") from error
     if image is None:
@@ -282,10 +301,12 @@ def _read(descriptor: int, size: int) -> bytes:
 def _does_not_decode(name: str | os.PathLike[str], data: bytes) -> ImageError:
     kind = next((kind for signature, kind in _OTHER_KINDS.items() if re.match(signature, data, re.DOTALL)), None)
     kinds = "BMP, JPEG, PNG, PPM, TIFF and WebP"
+    is_tiff = re.match(rb"II[*+]\0|MM\0[*+]", data) is not None
     return ImageError(
         f"cannot read the picture {name}: it does not decode",
         f"size: {len(data)} bytes, the first: {data[:8].hex(' ')}",
         f"it is {kind}; what is read are {kinds}" if kind else f"the file is damaged, or of another kind than {kinds}",
+        *(["of TIFFs those of 1, 8 or 16 bits a channel are read, of up to 4 channels"] if is_tiff else []),
     )
 
 

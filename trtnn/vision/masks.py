@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ShapeError
+from trtnn.errors import DTypeError, ShapeError
 from trtnn.vision.opencv import opencv
 from trtnn.vision.placing import Placement, Size
 
@@ -98,10 +98,13 @@ class Masks:
 
         Raises:
             ShapeError: they have another shape.
+            DTypeError: they are probabilities or the like, of which any but 0 would be set.
         """
         array = np.asarray(masks)
         if array.ndim != 3:
             raise ShapeError("masks have the shape (n, height, width)", f"received: {array.shape}")
+        if array.dtype.kind not in "bui" and not np.isin(array, (0, 1)).all():
+            raise DTypeError("masks are of bools", f"received: {array.dtype}", "of probabilities: masks > 0.5")
         array, parts, boxes = array.astype(bool), [], np.zeros((len(array), 4), np.float32)
         for mask, box in zip(array, boxes, strict=True):
             ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

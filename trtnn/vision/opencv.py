@@ -32,3 +32,29 @@ def quiet_opencv() -> Any:
     """Return the module ``cv2``, whose FFmpeg prints nothing of what it meets in videos unless it was told to."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when the first video is opened
     return opencv()
+
+
+def shown_text(text: str) -> str:
+    """Return text as OpenCV may be given it to draw: half a character, of which it would crash, becomes ``?``."""
+    return text.encode(errors="replace").decode()
+
+
+def video_place(place: str, name: object) -> str:
+    """Return the path or the address of a video as FFmpeg is to be given it by OpenCV.
+
+    A path is whole, since FFmpeg takes what stands before a colon for a protocol: in ``10:30.mp4`` as in ``concat:a``.
+
+    Args:
+        place: the path or the address.
+        name: what errors call it.
+
+    Raises:
+        ImageError: it is no text in UTF-8, of which OpenCV would crash.
+    """
+    try:
+        place.encode()
+    except UnicodeEncodeError:
+        raise ImageError(
+            f"OpenCV opens no video {name}: its name is not UTF-8", "give it, or its folder, one"
+        ) from None
+    return place if "://" in place else os.path.abspath(place)

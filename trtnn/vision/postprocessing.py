@@ -48,7 +48,8 @@ def non_max_suppression(
         objectness: whether rows hold one; without it the score is the class score, as in YOLOv8.
 
     Returns:
-        N Detections in px of the canvas, each sorted from the highest score downwards.
+        N Detections in px of the canvas, each sorted from the highest score downwards; of equal scores the one whose
+        row comes first, and in a row the lower class.
 
     Raises:
         ShapeError: ``prediction`` of another shape.

@@ -20,6 +20,8 @@ from trtnn.vision.opencv import opencv
 
 __all__ = ["FITS", "YOLO", "Placement", "Preprocessing", "Size", "letterbox", "preprocess"]
 
+_LARGEST = 16  # mean and std: none of pixels in 0..1 is as large, and of bytes none is as small
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -37,7 +39,8 @@ class Preprocessing:
         std: what is divided by, in 0..1.
 
     Raises:
-        ArgumentError: an unknown fit or order of channels, or not three finite numbers, or a std of zero.
+        ArgumentError: an unknown fit or order of channels, or not three finite numbers, or a std of zero; a mean or std
+            of more than 16, which is of pixels in 0..255.
     """
 
     fit: str = "letterbox"
@@ -63,6 +66,11 @@ class Preprocessing:
                 raise ArgumentError(f"{name} of preprocessing is a number for each channel{not_zero}", f"got: {value}")
             if name == "fill" and not 0 <= numbers.min() <= numbers.max() <= 255:
                 raise ArgumentError("fill of preprocessing is in 0..255", f"got: {value}")
+            if name != "fill" and abs(numbers).max() > _LARGEST:
+                raise ArgumentError(
+                    f"{name} of preprocessing is of pixels in 0..1",
+                    f"got: {value}; of those in 0..255 divide it by 255",
+                )
             object.__setattr__(self, name, tuple(numbers.tolist()))
 
     def changed(self, changes: Mapping[str, Any]) -> Preprocessing:

@@ -26,7 +26,7 @@ from trtnn.vision.images import (
     most_bytes,
     read_image,
 )
-from trtnn.vision.opencv import opencv, quiet_opencv
+from trtnn.vision.opencv import opencv, quiet_opencv, video_place
 
 #: The suffixes by which videos are known in folders, globs and addresses.
 VIDEO_SUFFIXES = frozenset({".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
@@ -119,7 +119,7 @@ def file_source(path: Path) -> Source:
 
 
 def _address(url: str, scheme: str) -> Source:
-    name = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
+    name = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1:***@", url)  # the last @: a password may have some
     if scheme in STREAM_SCHEMES:
         return Source(name, lambda max_pixels: _read_video(url, name, max_pixels), is_live=True)
     if scheme not in ("http", "https"):
@@ -262,6 +262,8 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
             back.
     """
     here, index, pauses = Here(), 0, iter(PAUSES_S)
+    if isinstance(place, str):
+        place = video_place(place, name)
     while True:
         capture = _open(place)
         try:
