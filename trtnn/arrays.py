@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -54,3 +55,20 @@ def array_of_torch(tensor: Any) -> np.ndarray:
         raise DTypeError("a torch tensor on the meta device, which holds no numbers")
     tensor = tensor.detach().cpu().resolve_neg()
     return (tensor.float() if kind == "bfloat16" or kind.startswith("float8") else tensor).numpy()
+
+
+def kept(samples: Iterable[Any]) -> Iterable[Any]:
+    """Return samples for who looks at them again: copies, but of a list, for others may fill one array again and again.
+
+    Args:
+        samples: each an array, a tuple or list of arrays, or a dict of them by name.
+    """
+    return samples if isinstance(samples, (list, tuple)) else map(_copied, samples)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _copied(array) for name, array in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [*map(_copied, value)]
+    return value.detach().clone() if is_torch(value) else value.copy() if isinstance(value, np.ndarray) else value

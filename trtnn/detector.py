@@ -218,7 +218,8 @@ class Detector:
         >>> for found in detector.stream(map(trtnn.vision.read_image, paths)): ...
 
         Args:
-            images: any iterable of them, also one without an end.
+            images: any iterable of them, also one without an end. Each is an array of its own: one that is filled anew
+                for the next would be seen as it is by then.
 
         Raises:
             ArgumentError, ShapeError, DTypeError: as for a call, at the image's turn; and whatever ``images`` raises.

@@ -182,7 +182,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     Call it before long work whose result goes to ``path``.
 
     Raises:
-        ArgumentError: the path is a folder, or its folder is missing or closed to us.
+        ArgumentError: the path is a folder or a file that may not be written, or its folder is missing or closed to us.
     """
     import tempfile
 
@@ -205,6 +205,10 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         )
     if not os.access(path.parent, os.W_OK):
         raise ArgumentError(f"cannot write {path}: no permission to write in {path.parent}")
+    if path.exists() and not os.access(path, os.W_OK):  # to replace it asks for no permission of its own
+        raise ArgumentError(
+            f"cannot write {path}: it is there, and may not be written", f"chmod u+w {shlex.quote(str(path))}"
+        )
     try:
         tempfile.TemporaryFile(dir=path.parent).close()  # /proc, or a disk that can only be read, takes no files
     except OSError as error:
@@ -212,12 +216,21 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def _mode_at(path: Path) -> int:
+    """Return who may do what with a new file: what the umask leaves, less what the file was closed to that is there."""
+    with _UMASK:
+        umask = os.umask(0)
+        os.umask(umask)
+    before = path.stat().st_mode if path.exists() else 0o666
+    return before & 0o666 & ~umask
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a binary file that takes the place of ``path`` only once it is complete and on disk.
 
     The bytes go to a temporary file in the same folder, which is renamed at the end; on an error it is removed and
-    ``path`` stays as it was.
+    ``path`` stays as it was. The new file is open to nobody whom the old one was closed to, or the umask closes it to.
 
     Raises:
         ArgumentError: as :func:`check_writable`.
@@ -233,10 +246,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        with _UMASK:
-            umask = os.umask(0)
-            os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's own 0600 would hide the file from others
+        os.chmod(temporary, _mode_at(path))  # mkstemp's own 0600 would hide the file from others
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:

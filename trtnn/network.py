@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trtnn.arrays import kept
 from trtnn.backend import get_backend
 from trtnn.dtypes import float32
 from trtnn.errors import ArgumentError, BackendError, TrtnnError, UnsupportedError
@@ -377,7 +378,8 @@ class Network:
         return _import_torch("trtnn.accuracy.rounding").make_precision_report(self, self._read_samples(samples))
 
     def _read_samples(self, samples: Iterable[Any]) -> list[dict[str, Any]]:
-        return list(self.stream_samples(samples))
+        check_samples(samples)
+        return list(self.stream_samples(kept(samples)))
 
     def stream_samples(self, samples: Iterable[Any]) -> Iterator[dict[str, Any]]:
         """Yield samples one after another as checked torch tensors by name, as the reference takes them.

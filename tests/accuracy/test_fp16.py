@@ -357,6 +357,11 @@ def test_samples_come_in_every_form(capsys):
     reports = [network.fp16_report(iter([form])) for form in forms]
     assert all(report.errors == reports[0].errors and report.layers == reports[0].layers for report in reports)
     assert reports[0].samples == 1
+    again = np.empty_like(a)
+    refilled = (again.__setitem__(..., x) or (torch.from_numpy(again), torch.from_numpy(b)) for x in (b, a))
+    of_two = network.fp16_report([(b, b), (a, b)])
+    assert of_two.errors != reports[0].errors
+    assert network.fp16_report(refilled).errors == of_two.errors
     single = model(times(3.0), shape=(1, 4)).trace()
     assert single.fp16_report([a]) == single.fp16_report([torch.from_numpy(a)]) == single.fp16_report([{"input": a}])
     assert capsys.readouterr().err == ""  # a bar is for terminals

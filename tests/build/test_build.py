@@ -132,7 +132,8 @@ def test_options_reach_tensorrt(net, monkeypatch):
     [
         ({"targets": 3}, 'targets is a list such as ("sm86", "sm89"), not 3'),
         ({"progress": "yes"}, "progress is True, False or None, not 'yes'"),
-        ({"workspace_bytes": True}, "workspace_bytes is a positive int, such as 1 << 30, not True"),
+        ({"workspace_bytes": True}, "workspace_bytes is an int from 1 to 1 << 48, such as 1 << 30, not True"),
+        ({"workspace_bytes": 1 << 63}, "to 1 << 48, such as 1 << 30, not 9223372036854775808"),
         ({"cache_dir": ""}, "cache_dir takes the path of a folder, not ''"),
     ],
 )

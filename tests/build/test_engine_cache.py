@@ -474,7 +474,7 @@ def test_other_failures_give_no_numbers(net, monkeypatch):
     assert "workspace" not in message_of(BuildError, network.build, **SILENT)
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1e9, "1G"])
+@pytest.mark.parametrize("limit", [0, -1, 1e9, "1G", (1 << 48) + 1])
 def test_a_limit_is_positive(limit):
     message = message_of(ArgumentError, BuildConfig, workspace_bytes=limit)
-    assert message == f"workspace_bytes is a positive int, such as 1 << 30, not {limit!r}"
+    assert message == f"workspace_bytes is an int from 1 to 1 << 48, such as 1 << 30, not {limit!r}"

@@ -166,6 +166,23 @@ def test_tied_weights_stay_one(tmp_path):
     np.testing.assert_array_equal(merged["other"], weight)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("of_file", [False, True])
+def test_tied_tensors_of_torch_stay_one_in_any_type(tmp_path, dtype, of_file):
+    factors = linear("wte", 9, 5)
+    folder, weight = write(tmp_path, factors), random(9, 5).to(dtype)
+    state = {"wte.weight": weight, "lm_head.weight": weight, "other": weight.clone()}
+    if of_file:
+        torch.save(state, tmp_path / "model.pt")
+        state = trtnn.load(tmp_path / "model.pt")
+    merged = merge_lora(state, folder)
+    assert merged["lm_head.weight"] is merged["wte.weight"]
+    expected = weight.float() + 1.5 * factors["wte.lora_B.weight"] @ factors["wte.lora_A.weight"]
+    tolerance = 2e-3 if dtype is torch.float16 else 1e-5
+    np.testing.assert_allclose(merged["lm_head.weight"], expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(merged["other"], weight.float())
+
+
 def test_two_adapters_and_one_taken_away(tmp_path):
     one, two = write(tmp_path / "one", linear("fc", 5, 7)), write(tmp_path / "two", linear("fc", 5, 7), lora_alpha=1)
     state = {"fc.weight": random(5, 7)}
@@ -274,6 +291,10 @@ def test_sums_that_do_not_fit_the_type(tmp_path):
     folder = write(tmp_path, {name: 200 * tensor for name, tensor in linear("fc", 5, 7).items()})
     with pytest.raises(DTypeError, match=r"fc.weight becomes infinite in float16[\s\S]*ends at 65504"):
         merge_lora({"fc.weight": random(5, 7).half()}, folder)
+    half_zero = {**linear("fc", 5, 7), "fc.lora_B.weight": torch.zeros(5, 4)}  # 0 times infinity is NaN
+    folder = write(tmp_path, half_zero, lora_alpha=1e300)
+    with pytest.raises(DTypeError, match=r"fc.weight becomes infinite in float32\n  the largest is 0, float32 ends"):
+        merge_lora({"fc.weight": random(5, 7)}, folder)
     with pytest.raises(DTypeError, match=r"fc\.weight is of int8"):
         merge_lora({"fc.weight": torch.ones(5, 7, dtype=torch.int8)}, folder)
 

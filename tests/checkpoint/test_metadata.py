@@ -4,11 +4,13 @@ import argparse
 import collections
 import dataclasses
 import enum
+import json
 import types
 import warnings
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from torch import nn
 
@@ -334,6 +336,9 @@ def test_names_that_are_odd_do_not_keep_a_model_from_its_weights(tmp_path):
 
 def test_what_safetensors_hold_of_it_is_checked(tmp_path):
     for said in ({"names": "cat"}, {"imgsz": -1}, {"strides": [8.5]}, {"modules": {"a": 3}}, {"classes": True}):
-        save(StateDict({"w": np.ones(1)}, said), tmp_path / "a.safetensors")
+        message = message_of(CheckpointError, save, StateDict({"w": np.ones(1)}, said), tmp_path / "a.safetensors")
+        assert f"can hold these metadata: {next(iter(said))} is " in message
+        texts = {"trtnn": json.dumps(said)}
+        safetensors.numpy.save_file({"w": np.ones(1)}, tmp_path / "a.safetensors", metadata=texts)
         message = message_of(CheckpointError, load, tmp_path / "a.safetensors")
         assert f"trtnn's text in it is not sound: {next(iter(said))} is " in message

@@ -10,7 +10,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from trtnn.checkpoint import load, save
+from trtnn.checkpoint import StateDict, load, save
 from trtnn.errors import CheckpointError
 
 
@@ -176,6 +176,27 @@ def test_truncated(tmp_path):
         CheckpointError, match=r"has 2,000 bytes where its header promises 4,\d+\n  .*download it again"
     ):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"lr": float("nan")}, "metadata['lr'] is nan, which JSON has not"),
+        ({"lr": np.float32(1)}, "metadata['lr'] is a numpy.float32, no JSON value"),
+        ({"who": object()}, "metadata['who'] is a object, no JSON value"),
+        ({"names": {0: "a"}}, "names is {'0': 'a'}"),  # which load takes from no file
+        ({"classes": 0}, "classes is 0"),
+        ({"x": "\ud800"}, "metadata['x'] has half a character"),
+    ],
+)
+def test_metadata_that_load_would_refuse_are_not_written(tmp_path, metadata, words):
+    path = tmp_path / "a.safetensors"
+    save({"a": np.ones(1)}, path)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError) as caught:
+        save(StateDict({"a": np.ones(2)}, metadata), path)
+    assert str(caught.value).startswith(f"no .safetensors file can hold these metadata: {words}")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
 
 
 def test_a_tensor_cannot_take_the_metadata_s_name(tmp_path):

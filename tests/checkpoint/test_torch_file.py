@@ -225,6 +225,18 @@ def test_a_tensor_that_claims_more_than_the_file_could_hold(tmp_path):
         load(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
+def test_tied_tensors_whose_arrays_are_copies_are_one_and_count_once(tmp_path, dtype):
+    weight = torch.arange(20.0).repeat(100, 4500).to(dtype)  # 9 MB in 8 bits: of more than 8 a second copy is refused
+    weight = weight.T if dtype is torch.float32 else weight
+    state = {"wte.weight": weight, "lm_head.weight": nn.Parameter(weight, requires_grad=False), "row": weight[0]}
+    torch.save(state, tmp_path / "a.pt")
+    got = load(tmp_path / "a.pt")
+    assert got["lm_head.weight"] is got["wte.weight"]
+    for name, tensor in state.items():
+        np.testing.assert_array_equal(got[name], tensor.float(), err_msg=name)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_torchscript(tmp_path):
     torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "a.pt")

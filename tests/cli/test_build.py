@@ -137,6 +137,18 @@ def test_several_targets_in_one_engine_beside_the_weights(run, tmp_path):
     assert "sm86, sm120" in result.out
 
 
+@pytest.mark.parametrize("before", [None, b"", b"vtrt", b"ftrt and more"])
+def test_an_engine_that_is_there_is_replaced(run, tmp_path, before):
+    path = tmp_path / "a.engine"
+    if before is None:
+        assert run("build", WEIGHTS, "-o", path, "--size", 64, *TARGET).code == 0
+    else:
+        path.write_bytes(before)
+    result = run("build", WEIGHTS, "-o", path, "--size", 32, *TARGET)
+    assert (result.code, result.err) == (0, "")
+    assert trtnn.Engine.load(path).description["imgsz"] == [32, 32]
+
+
 def test_the_same_is_built_once_with_a_cache(run, tmp_path, monkeypatch):
     options = ["--size", 32, "--cache", tmp_path / "cache", *TARGET]
     assert run("build", WEIGHTS, "-o", tmp_path / "a.engine", *options).code == 0
@@ -190,6 +202,20 @@ class TestNothingIsBuilt:
         result = run("build", weights, "-o", tmp_path / "." / "digits.safetensors")
         assert result.code == 1
         assert f"the engine would take the place of {weights}" in result.err
+
+    @pytest.mark.parametrize("name", ["net.py", "a.safetensors", "a.npz", "a.pt", "a.json", "page.html"])
+    def test_over_what_is_no_engine(self, run, tmp_path, name):
+        path = tmp_path / name
+        texts = {".py": "x = {1: 2}", ".json": '{"a": 1}', ".html": "<!doctype html>"}
+        if path.suffix in texts:
+            path.write_text(texts[path.suffix])
+        else:
+            trtnn.save({"a": np.ones(3, np.float32)}, path)
+        before = path.read_bytes()
+        result = run("build", WEIGHTS, "-o", path)
+        assert result.code == 1
+        assert f"{path} is there, and is no engine: it would be lost" in result.err
+        assert path.read_bytes() == before
 
     def test_without_weights(self, run, tmp_path):
         for name in ("missing.pt", "missing.safetensors", "no/folder/missing.wts"):

@@ -142,6 +142,14 @@ def test_a_picture_that_cannot_be_prepared_is_skipped(run, tmp_path, album):
     assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) == 3
 
 
+def test_results_go_to_an_address_by_ray_alone(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("detect", PICTURE, *REFERENCE, "-o", "s3://bucket/found")
+    assert (result.code, result.out) == (1, "")
+    assert "--output s3://bucket/found is no folder of this machine\n  --ray ADDRESS writes to addresses" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_picture_that_decodes(run, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
     result = run("detect", tmp_path / "broken.jpg", *SMALL, "-o", tmp_path / "out")

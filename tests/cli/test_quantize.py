@@ -77,6 +77,16 @@ def test_bad_input(run, tmp_path):
     assert result.code == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.engine", "has no suffix of a checkpoint that is known"), ("a.weights", "cannot be written as .weights")],
+)
+def test_a_name_that_no_checkpoint_has_is_told_before_any_picture_is_run(run, tmp_path, monkeypatch, name, words):
+    monkeypatch.setattr(trtnn, "quantize", lambda *args, **options: pytest.fail("it begins"))
+    result = run("quantize", WEIGHTS, "--samples", PICTURE, "-o", tmp_path / name)
+    assert (result.code, words in result.err) == (1, True)
+
+
 @pytest.fixture
 def pictures(tmp_path):
     """Return a folder of two pictures, with a third and a fourth that cannot be read, and what is no picture."""

@@ -291,6 +291,7 @@ class TestWhatDoesNotGoTogether:
     def test_a_name_that_there_is_not(self, run, command, options):
         result = run(command, "yolo5s", *options)
         assert result.err.startswith("error: there is no file yolo5s, and no model of that name\n  nearest: yolov5s\n")
+        assert run(command, "yolo5s", "--weights", WEIGHTS, *options) == result
 
     def test_two_models_or_two_checkpoints(self, run, command, options):
         result = run(command, "yolov5n", "--model", "yolov5s", "--weights", WEIGHTS, *options)

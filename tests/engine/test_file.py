@@ -441,6 +441,18 @@ def test_a_description_that_was_changed_is_told_with_both_digests(saved):
     assert "its description has lost its digest" in message_of(EngineError, Engine.load, saved)
 
 
+def test_a_file_of_a_later_format_is_no_file_of_this_one(saved):
+    content = saved.read_bytes()
+    text = content[4 : 4 + int.from_bytes(content[:4], "little")]
+    head = text.rpartition(b', "description_digest": ')[0].replace(b'"trtnn_file": 2', b'"trtnn_file": 3')
+    digest = hashlib.blake2b(head, digest_size=20).hexdigest()
+    later = head + f', "description_digest": "{digest}"}}'.encode()
+    saved.write_bytes(content.replace(text, later))
+    assert "a later trtnn wrote it: its format is 3, and this one reads up to 2" in message_of(
+        EngineError, Engine.load, saved
+    )
+
+
 def test_an_empty_file(tmp_path):
     assert "cannot read the engine file" in message_of(EngineError, loaded_from, tmp_path, b"")
 

@@ -135,7 +135,7 @@ def test_a_plan_that_nothing_describes():
         ("", "tells of no machine"),
         ("h100", "'h100' tells nothing of a machine"),
         ("tensort=10", "nearest: tensorrt"),
-        ("driver=new", "'driver=new' tells nothing"),
+        ("driver=new", "'driver=new' tells no driver of a machine"),
         ("memory=8", "such as sm86,driver=550,tensorrt=10.13,memory=8GB"),
         ("sm86,sm89", "'sm89' tells the gpu a second time"),
         (86, "a machine is told by a text, not by 86"),

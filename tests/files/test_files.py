@@ -94,6 +94,32 @@ def test_threads_that_write_at_once_leave_the_umask(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_file_that_is_replaced_opens_to_nobody(tmp_path, umask, mode):
+    path = tmp_path / "file"
+    before = os.umask(umask)
+    try:
+        for old in (0o600, 0o660, 0o666, 0o755, 0o644, 0o604):
+            path.write_bytes(b"old")
+            path.chmod(old)
+            with atomic_write(path) as file:
+                file.write(b"new")
+            assert path.read_bytes() == b"new"
+            assert stat.S_IMODE(path.stat().st_mode) == old & mode
+    finally:
+        os.umask(before)
+
+
+def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "my weights"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "access", lambda place, mode: place != path)
+    for write in (check_writable, lambda place: atomic_write(place).__enter__()):
+        message = message_of(ArgumentError, write, path)
+        assert message == f"cannot write {path}: it is there, and may not be written\n  chmod u+w '{path}'"
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
 def test_the_umask_says_who_may_read(tmp_path, umask, mode):
     before = os.umask(umask)
     try:

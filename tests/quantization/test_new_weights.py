@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+import trtnn
 from tests.helpers import message_of
 from tests.quantization.networks import filled, images, quantize
 from trtnn.errors import StateDictError
@@ -117,6 +118,29 @@ def test_scales_that_come_with_the_weights_and_new_ones_are_not_told():
     assert told(model) == []
     model.load_state_dict(grown(model, 3.0, "0.weight"), strict=False)
     assert len(told(quantize(model, images(2, *SHAPE)))) == 0
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+@pytest.mark.parametrize("times", [0.0, 1.0])
+def test_weights_that_an_adapter_was_merged_into_are_newer_than_the_scales_beside_them(tmp_path, is_saved, times):
+    model = quantize(two(), images(2, *SHAPE))
+    names, rank = {"lora_A": np.zeros((4, 8, 1, 1)), "lora_B": np.zeros((4, 4, 1, 1))}, 4
+    names["lora_A"][np.arange(4), np.arange(4)] = 1
+    names["lora_B"] += np.eye(4)[:, :, None, None] * 3  # 3 more of four of the weights
+    factors = {f"base_model.model.3.{name}.weight": array.astype(np.float32) for name, array in names.items()}
+    trtnn.save(factors, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(f'{{"peft_type": "LORA", "r": {rank}, "lora_alpha": {rank}}}')
+    merged = trtnn.merge_lora(model.state_dict(), tmp_path, times)
+    assert merged.metadata["adapters"] == [f"{tmp_path.name}/adapter_model.safetensors"]
+    if is_saved:
+        trtnn.save(merged, tmp_path / "merged.safetensors")
+        merged = trtnn.load(tmp_path / "merged.safetensors")
+    other = two()
+    other.load_state_dict(merged)
+    messages = told(other)
+    assert messages == [] if times == 0 else f"there: 3 {largest(other, 3):.3g} times; quantise" in messages[0]
+    quantize(other, images(2, *SHAPE))  # which measures them anew
+    assert told(other) == []
 
 
 def test_scales_with_room_are_not_told():

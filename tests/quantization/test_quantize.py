@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 import trtnn
 from tests.helpers import RUNS_HERE, message_of
@@ -234,6 +235,26 @@ def test_samples_are_streamed():
     model = quantize(detector(), stream(), method="max")
     expected = max(np.abs(x).max() for x in images(20, *SHAPE)) / 127
     assert model.stem.conv.input_scale.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("form", [lambda x: x, torch.from_numpy, lambda x: (x,), lambda x: {"x": x}])
+def test_samples_that_are_looked_at_again_may_be_one_array_that_is_filled_anew(form):
+    samples = images(5, *SHAPE)
+
+    def refilled():
+        x = np.empty(SHAPE, np.float32)
+        for sample in samples:
+            x[...] = sample
+            yield form(x)
+        x[...] = np.nan
+
+    options = {"adaptive_rounding": True, "correct_bias": True}
+    expected = quantize(detector(), samples, **options).state_dict()
+    model = quantize(detector(), refilled(), **options)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    report = model.trace().precision_report(refilled())
+    assert str(report) == str(model.trace().precision_report(samples))
 
 
 def test_an_interrupted_calibration_goes_on(tmp_path, monkeypatch):

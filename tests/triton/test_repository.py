@@ -2,6 +2,7 @@
 
 import ast
 import os
+from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
@@ -14,7 +15,7 @@ from tests.standin import stand_in
 from tests.test_detecting_tasks import model
 from trtnn import Dim, Input, Module
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, FileError
 from trtnn.triton import write_repository
 from trtnn.triton.text_format import Word, to_text
 
@@ -120,6 +121,43 @@ def test_profiles_types_and_labels(tmp_path):
     assert metadata["names"] == dict(enumerate(['a "cat"', "new\nline", "Käse", "\x07"]))
 
 
+@pytest.mark.parametrize("save", [False, True])
+def test_a_full_disk_is_told_with_the_model_s_folder(engine, tmp_path, monkeypatch, save):
+    def fail(self, *args):
+        raise OSError(28, "No space left on device", str(self))
+
+    if save:
+        monkeypatch.setattr("trtnn.files.os.fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "write_bytes", fail)
+    message = message_of(FileError, write_repository, engine, tmp_path, "digits", with_detector=True)
+    name = "digits-detector" if save else "digits"
+    assert message == f"cannot write {tmp_path / name}: No space left on device"
+    assert os.listdir(tmp_path) == (["digits"] if save else [])
+
+
+@pytest.mark.parametrize("most", [{}, {"instances": (1 << 31) - 1, "max_queue_us": (1 << 64) - 1, "gpus": [2**31 - 1]}])
+def test_tensors_of_the_batch_alone_are_of_one_number_for_triton(tmp_path, most):
+    class Best(Module):
+        def forward(self, x, bias):
+            return x.argmax(1) + bias, x
+
+    count = Dim("count", 1, 2, 4)
+    network = Best().trace({"x": Input((count, 3)), "bias": Input((count,), trtnn.int32)})
+    (folder,) = write_repository(network.build(**ONE_TARGET), tmp_path, **most)
+    config = read_config(folder)
+    tensors = {tensor.name: (list(tensor.dims), tensor.HasField("reshape")) for tensor in config.input}
+    assert tensors == {"x": ([3], False), "bias": ([1], True)}  # Triton refuses what has no dims
+    assert [(list(tensor.dims), tensor.HasField("reshape")) for tensor in config.output] == [([1], True), ([3], False)]
+    reshaped = [tensor.reshape for tensor in (*config.input, *config.output) if tensor.HasField("reshape")]
+    assert [list(reshape.shape) for reshape in reshaped] == [[], []]
+    assert {name: list(value.dims) for name, value in config.model_warmup[0].inputs.items()} == {"x": [3], "bias": [1]}
+    if most:
+        (group,) = config.instance_group
+        assert (group.count, list(group.gpus)) == (most["instances"], most["gpus"])
+        assert config.dynamic_batching.max_queue_delay_microseconds == most["max_queue_us"]
+
+
 def test_text_is_what_protocol_buffers_read():
     text = "\\ \" ' \n\t\r \x00 \x7f é 猫 \u2028"
     message = {"name": text, "max_batch_size": 3, "instance_group": [{"kind": Word("KIND_CPU"), "passive": True}]}
@@ -168,6 +206,14 @@ def test_a_name_that_triton_does_not_take(engine, tmp_path, name):
         ({"max_queue_us": -1}, "not for -1"),
         ({"instances": 0}, "at least one instance of a model, not 0"),
         ({"gpus": [1, 1]}, "each once, not [1, 1]"),
+        ({"gpus": [0, -1]}, "not [0, -1]"),
+        ({"gpus": 1}, "such as gpus=[0, 1], not 1"),
+        ({"gpus": [1 << 31]}, "not [2147483648]"),  # fields of model_config.proto are int32, that of the queue uint64
+        ({"instances": 1 << 31}, "not 2147483648"),
+        ({"instances": 1.5}, "not 1.5"),
+        ({"instances": True}, "not True"),
+        ({"max_queue_us": 1 << 64}, "not for 18446744073709551616"),
+        ({"max_queue_us": 0.5}, "not for 0.5"),
     ],
 )
 def test_numbers_out_of_range(engine, tmp_path, options, words):
@@ -208,7 +254,7 @@ def test_what_fails_on_the_way_leaves_what_was_there(engine, tmp_path, monkeypat
         return real(source, target, **more)
 
     monkeypatch.setattr(os, "rename", fail)
-    with pytest.raises(OSError, match="No space"):
-        write_repository(engine, tmp_path, "digits", max_queue_us=1, force=True)
+    message = message_of(FileError, write_repository, engine, tmp_path, "digits", max_queue_us=1, force=True)
+    assert message == f"cannot write {folder}: No space left on device"
     assert (folder / "config.pbtxt").read_bytes() == before
     assert os.listdir(tmp_path) == ["digits"]

@@ -31,12 +31,12 @@ MOST_STREAMS = 128
 
 _INTS = {  # of options that are numbers the least and the most, and that in words
     "optimization_level": (0, 5, "goes from 0 to 5"),
-    "workspace_bytes": (1, float("inf"), "is a positive int, such as 1 << 30"),
+    "workspace_bytes": (1, 1 << 48, "is an int from 1 to 1 << 48, such as 1 << 30"),  # near 1 << 63 TensorRT fails
     "max_aux_streams": (0, MOST_STREAMS - 1, f"is an int from 0 to {MOST_STREAMS - 1}"),
 }
 
 
-def _is_int(value: Any, least: int, most: float) -> bool:
+def _is_int(value: Any, least: int, most: int) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and least <= int(value) <= most
 
 

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from trtnn.arrays import array_of_torch
 from trtnn.checkpoint import darknet, hugging_face, npz, safetensors, shards, torch_file, wts
 from trtnn.checkpoint.prefixes import with_averages, without_wrappers
 from trtnn.checkpoint.state_dict import LEFT_OUT, SHARD, StateDict, metadata_of
@@ -37,7 +38,7 @@ __all__ = ["StateDict", "convert", "load", "save"]
 
 class _Format(NamedTuple):
     read: Callable[[Path], dict[str, np.ndarray]]
-    write: Callable[[StateDict, BinaryIO], None]
+    write: Callable[[StateDict, BinaryIO], None] | None
 
 
 _TORCH = _Format(torch_file.read, torch_file.write)
@@ -50,7 +51,7 @@ _FORMATS = {
     ".ckpt": _TORCH,
     ".bin": _TORCH,
     ".tar": _TORCH,
-    ".weights": _Format(darknet.read, darknet.write),
+    ".weights": _Format(darknet.read, None),
 }
 _MOST_NAMED = 5  # files of a folder that is given in the place of one
 _WRITTEN = [suffix for suffix in _FORMATS if suffix != ".weights"]  # which has no names
@@ -101,8 +102,8 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
     Args:
         state_dict: names to NumPy arrays or torch tensors on the CPU, of any boolean, integer or floating type.
-            torch's bfloat16 is written as float32; ``.wts`` makes everything float32 and loses the shapes. The
-            metadata of what :func:`load` returned are kept in ``.safetensors`` alone.
+            torch's bfloat16 and 8-bit floats are written as float32; ``.wts`` makes everything float32 and loses the
+            shapes. The metadata of what :func:`load` returned are kept in ``.safetensors`` alone.
         path: the file; its folder must exist.
 
     Raises:
@@ -111,12 +112,28 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         DTypeError: a value is not an array of a type that tensors have.
     """
     path = Path(path)
-    kind = _format(path, _WRITTEN)
+    write = check_suffix(path)
     if not isinstance(state_dict, Mapping):
         raise ArgumentError(f"save takes a state dict, not a {type(state_dict).__name__}", "give model.state_dict()")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
     with atomic_write(path) as file:
-        kind.write(StateDict(arrays, metadata_of(state_dict)), file)
+        write(StateDict(arrays, metadata_of(state_dict)), file)
+
+
+def check_suffix(path: Path) -> Callable[[StateDict, BinaryIO], None]:
+    """Return what writes a file of this suffix. Call it before long work whose result goes there.
+
+    Raises:
+        CheckpointError: the suffix is unknown, or of a format that is not written.
+    """
+    write = _format(path, _WRITTEN).write
+    if write is None:
+        raise CheckpointError(
+            f"a state dict cannot be written as {path.suffix}",
+            "the format has no names",
+            "save it as .safetensors or .npz",
+        )
+    return write
 
 
 def convert(
@@ -140,7 +157,7 @@ def convert(
             shapes are not known.
     """
     source, target = Path(source), Path(target)
-    _format(target, _WRITTEN)  # before the source is read
+    check_suffix(target)  # before the source is read
     if target.exists() and not force:
         raise ArgumentError(f"{target} is there already", "give another name, or overwrite it: --force or force=True")
     state_dict = load(source)
@@ -228,8 +245,9 @@ def _from_torch(name: str, tensor: Any) -> np.ndarray:
             f"{name} is a {tensor.layout} tensor on {tensor.device}, a checkpoint takes dense ones on the CPU",
             f"{name}.cpu(), or .to_dense() where it is sparse",
         )
-    tensor = tensor.detach()
     try:
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return array_of_torch(tensor)
+    except DTypeError as error:
+        raise DTypeError(f"{name} is {error.summary}, which a checkpoint cannot hold", *error.details) from error
     except (TypeError, RuntimeError) as error:
         raise DTypeError(f"{name} is a tensor of {tensor.dtype}, which NumPy lacks", str(error)) from error

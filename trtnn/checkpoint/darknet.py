@@ -12,9 +12,8 @@ many classes, the size of images.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -99,10 +98,3 @@ def _of_heads(net: dict[str, str], heads: list[dict[str, str]]) -> dict[str, Any
     is_plain = all(float(h.get("scale_x_y", "1")) == 1 and h.get("new_coords", "0") == "0" for h in heads)
     stretched = {} if is_plain else {"stretched": True}
     return {"classes": classes.pop(), "anchors": anchors, **sides, **stretched}
-
-
-def write(arrays: Mapping[str, np.ndarray], file: BinaryIO) -> None:
-    """Refuse: the order of the layers is the model's, not the state dict's."""
-    raise CheckpointError(
-        "a state dict cannot be written as .weights", "the format has no names", "save it as .safetensors or .npz"
-    )

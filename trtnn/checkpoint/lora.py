@@ -12,7 +12,7 @@ import numpy as np
 
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.checkpoint.adapter import Adapter, LayerFactors, read_adapter
-from trtnn.checkpoint.state_dict import StateDict, metadata_of
+from trtnn.checkpoint.state_dict import ADAPTERS, StateDict, metadata_of
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError, StateDictError, harmless_text, nearest
 
 _MOST_SHOWN = 10
@@ -28,6 +28,7 @@ def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], s
     rank-stabilised adapters, ranks and alphas by layer, biases, and whole modules (``modules_to_save``), which take the
     place of the model's. Sums are computed in fp32, in fp64 where the weights are, and rounded to the weights' own
     type. Tensors that share their memory, as tied weights do, stay one. Several adapters are merged one after another.
+    Scales of a quantised model stay as they are; a trace warns of weights that the adapter has beyond them.
 
     Args:
         state_dict: what the adapter was trained for, arrays or torch tensors by the names that it has there. It is left
@@ -60,11 +61,25 @@ def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], s
             *_shown(list(read.replaced)),
             "scale=1 takes them, or train the adapter without modules_to_save and bias",
         )
-    arrays = {
-        name: array_of_torch(value) if is_torch(value) else np.asarray(value) for name, value in state_dict.items()
-    }
+    arrays = _arrays(state_dict)
     merged = _merge(arrays, read, float(scale))
-    return StateDict({**arrays, **merged}, metadata_of(state_dict))
+    said = metadata_of(state_dict)
+    adapters = [*said.get(ADAPTERS, ()), harmless_text("/".join(read.path.parts[-2:]))]  # of no other folder of ours
+    return StateDict({**arrays, **merged}, {**said, ADAPTERS: adapters})
+
+
+def _arrays(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return a state dict's arrays. Tensors that are one are one array, also of types that NumPy has not."""
+    arrays: dict[str, np.ndarray] = {}
+    held: dict[tuple, np.ndarray] = {}
+    for name, value in state_dict.items():
+        if is_torch(value):
+            array = array_of_torch(value)
+            place = value.device, value.data_ptr(), value.shape, value.stride(), value.dtype, value.is_neg()
+            arrays[name] = held.setdefault(place, array)
+        else:
+            arrays[name] = np.asarray(value)
+    return arrays
 
 
 def _merge(arrays: Mapping[str, np.ndarray], adapter: Adapter, scale: float) -> dict[str, np.ndarray]:
@@ -136,16 +151,18 @@ def _added(
         if before.dtype.kind != "f":
             raise DTypeError(f"{name} is of {before.dtype}, and an adapter is added to floating numbers")
         wide = np.float64 if before.dtype.itemsize > 4 else np.float32
-        exact[first] = before.astype(wide) + delta.astype(wide) * wide(factor)
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact[first] = before.astype(wide) + delta.astype(wide) * wide(factor)
     for first, array in exact.items():
         dtype = arrays[first].dtype
         with np.errstate(over="ignore"):
             rounded = array.astype(dtype)
-        if np.isinf(rounded).any() and np.isfinite(arrays[first]).all():
+        if not np.isfinite(rounded).all() and np.isfinite(arrays[first]).all():
+            largest = np.abs(array[~np.isnan(array)]).max(initial=0)
             raise DTypeError(
                 f"{first} becomes infinite in {dtype}",
-                f"the largest is {np.abs(array).max():g}, {dtype} ends at {np.finfo(dtype).max:g}",
-                "give the weights in float32, or a smaller scale",
+                f"the largest is {largest:g}, {dtype} ends at {np.finfo(dtype).max:g}",
+                "give the weights in a wider type, or a smaller scale",
             )
         result |= dict.fromkeys(tied(first), rounded)
     return result

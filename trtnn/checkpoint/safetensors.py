@@ -25,7 +25,7 @@ from trtnn.checkpoint.json_cost import check_json_cost
 from trtnn.checkpoint.mapped import BFLOAT16, FLOAT8, array_at, is_shape, is_size, map_file
 from trtnn.checkpoint.state_dict import LEFT_OUT, SHARD, StateDict, check_metadata
 from trtnn.errors import CheckpointError
-from trtnn.strict_json import parse_object
+from trtnn.strict_json import check_value, parse_object
 
 _DTYPES = {
     "BOOL": np.dtype("?"),
@@ -127,6 +127,23 @@ def _span(path: Path, name: str, entry: object) -> tuple[int, int, str]:
     return offsets[0], offsets[1], name
 
 
+def _text(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as the text that :func:`read` reads again, or nothing where there are none.
+
+    Raises:
+        CheckpointError: no file can hold them.
+    """
+    if not metadata:
+        return ""
+    try:
+        check_value(dict(metadata), "metadata")
+        text = json.dumps(metadata, separators=(",", ":"))
+        check_metadata(parse_object(text.encode()))
+    except ValueError as error:
+        raise CheckpointError(f"no .safetensors file can hold these metadata: {error}") from error
+    return text
+
+
 def write(arrays: StateDict, file: BinaryIO) -> None:
     """Write the arrays as safetensors, the widest types first so that each is aligned; the header keeps their order."""
     if _METADATA in arrays:
@@ -135,8 +152,8 @@ def write(arrays: StateDict, file: BinaryIO) -> None:
     end = 0
     for name in (in_file := sorted(arrays, key=lambda name: -arrays[name].itemsize)):
         spans[name] = [end, end := end + arrays[name].nbytes]
-    own = {key: value for key, value in arrays.metadata.items() if key not in (LEFT_OUT, SHARD)}
-    metadata = {_METADATA: {_OWN: json.dumps(own, separators=(",", ":"))}} if own else {}
+    own = _text({key: value for key, value in arrays.metadata.items() if key not in (LEFT_OUT, SHARD)})
+    metadata = {_METADATA: {_OWN: own}} if own else {}
     header = json.dumps(
         metadata
         | {

@@ -11,6 +11,7 @@ from trtnn.errors import StateDictError, harmless_text
 
 LEFT_OUT = "left_out"
 SHARD = "shard"
+ADAPTERS = "adapters"
 
 
 class StateDict(dict[str, np.ndarray]):
@@ -25,6 +26,7 @@ class StateDict(dict[str, np.ndarray]):
             YOLOv4's); ``taken`` (where in the file the weights were) and ``others`` (where there are more);
             ``left_out`` (by name, why a tensor is not here); ``modules`` (by path, what a pickled module is made of);
             ``shard`` (where the file is one of several, in words which);
+            ``adapters`` (the files that :func:`trtnn.merge_lora` merged into the weights, which no scales know of);
             ``config`` and ``preprocessor_config`` (what transformers says in files of these names beside it).
     """
 
@@ -56,6 +58,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "classes": _is_length,
         "others": _is_list_of(str),
         "activations": _is_list_of(str),
+        ADAPTERS: _is_list_of(str),
         SHARD: lambda value: isinstance(value, str),
         "config": lambda value: isinstance(value, dict),
         "preprocessor_config": lambda value: isinstance(value, dict),

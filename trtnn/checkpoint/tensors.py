@@ -89,6 +89,11 @@ class Tensor:
             raise TypeError("it has a tensor of bools with a sign")
 
     @property
+    def place(self) -> tuple:
+        """What it has in common with the tensors that are the same elements, seen in the same way: tied weights."""
+        return self.storage.key, self.offset, self.shape, self.strides, self.dtype, self.is_negated
+
+    @property
     def is_readable(self) -> bool:
         """Whether its type is one that an array can have."""
         return self.dtype in _DTYPES

@@ -38,7 +38,10 @@ _Spans = dict[str, tuple[int, int]]  # for a storage's key: where it begins in t
 
 
 def read(path: Path) -> StateDict:
-    """Read the state dict of a file that torch.save wrote; the arrays are views of the file where strides allow."""
+    """Read the state dict of a file that torch.save wrote; the arrays are views of the file where strides allow.
+
+    Tensors that are one in the file, as tied weights are, are one array.
+    """
     data = map_file(path)
     if data[:4] == b"PK\x03\x04":
         content, spans = _read_zip(path, data)
@@ -58,13 +61,15 @@ def read(path: Path) -> StateDict:
     contiguous = "save contiguous copies: {name: tensor.clone() for name, tensor in state_dict.items()}"
     check_inflation(path, len(data), claimed_bytes, _EXPANSION_LIMIT, contiguous)
 
-    copied_bytes = sum(tensor.stored_bytes for tensor in tensors.values() if not tensor.is_view)
+    distinct = {tensor.place: (name, tensor) for name, tensor in tensors.items()}  # tied ones are one array
+    copied_bytes = sum(tensor.stored_bytes for _, tensor in distinct.values() if not tensor.is_view)
     check_inflation(path, len(data), copied_bytes, _COPIES_LIMIT, contiguous, _COPIES_ALLOWED_BYTES)
 
     def numbers(tensor: Tensor) -> list | None:
         return tensor_array(path, "a tensor", tensor, data, spans).tolist() if tensor.is_readable else None
 
-    arrays = {name: tensor_array(path, name, tensor, data, spans) for name, tensor in tensors.items()}
+    held = {place: tensor_array(path, name, tensor, data, spans) for place, (name, tensor) in distinct.items()}
+    arrays = {name: held[tensor.place] for name, tensor in tensors.items()}
     return StateDict(arrays, {**describe(path, content, model, numbers), **metadata})
 
 

@@ -23,6 +23,7 @@ from trtnn.cli.options import (
     Tolerance,
     Weights,
     What,
+    check_place,
     given_names,
     load_what,
     resized_inputs,
@@ -31,6 +32,7 @@ from trtnn.cli.program import command, print_line
 from trtnn.cli.samples import Samples
 from trtnn.cli.sources import source_path
 from trtnn.cli.tables import counted, megabytes, print_engine
+from trtnn.engine.file import looks_like_an_engine
 from trtnn.errors import ArgumentError
 from trtnn.files import check_writable, resolved
 
@@ -111,10 +113,11 @@ def build(
     """
     network = load_what(what, weights, model)
     source = weights or source_path(what)
-    path = check_writable(output or source.with_suffix(".engine"))
+    path = output or source.with_suffix(".engine")
     if resolved(path) == resolved(source):
         raise ArgumentError(f"the engine would take the place of {source}", "give another file with --output")
     is_new = lock is not None and _is_new(lock, path)
+    check_place(path, looks_like_an_engine, "engine")
     if names is not None:
         network.metadata = {**network.metadata, "names": given_names(names, network.metadata.get("classes"))}
     inputs = resized_inputs(network, size, batch)

@@ -121,7 +121,7 @@ def detect(
     opened = runner.open()
     detector = Detector(opened, **options)
     labels = detector.labels if names is None else given_names(names, detector.classes)
-    folder = ResultFolder(Path(output))
+    folder = ResultFolder.at(output)
     places = places_of(found, folder.path, draw and f".{draw.value}")
     written = files_of(folder.path, formats, () if no_draw else places.values(), places.values())
     folder.check(written, force)

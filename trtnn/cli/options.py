@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,12 +23,12 @@ from trtnn.vision.names import read_names, split_names
 _MOST_FIRST = 64  # bytes that tell what a file is
 
 
-def check_place(path: Path, beginnings: tuple[bytes, ...], kind: str) -> Path:
+def check_place(path: Path, is_kind: Callable[[bytes], bool], kind: str) -> Path:
     """Return a path where a file of a kind can be written: one that is there is of that kind, and is replaced.
 
     Args:
         path: of the file.
-        beginnings: of files of the kind, in lower case.
+        is_kind: tells by its first bytes whether a file is of the kind.
         kind: in words.
 
     Raises:
@@ -38,10 +38,10 @@ def check_place(path: Path, beginnings: tuple[bytes, ...], kind: str) -> Path:
     if path.exists():
         try:
             with open_regular(path) as file:
-                first = file.read(_MOST_FIRST).lstrip().lower()
+                first = file.read(_MOST_FIRST)
         except OSError as error:
             raise ArgumentError(f"cannot see what {path} is, which would be lost: {error.strerror}") from error
-        if first and not first.startswith(beginnings):
+        if first.strip() and not is_kind(first):
             raise ArgumentError(
                 f"{path} is there, and is no {kind}: it would be lost", "give another name, or remove it"
             )
@@ -50,7 +50,7 @@ def check_place(path: Path, beginnings: tuple[bytes, ...], kind: str) -> Path:
 
 def check_json_place(path: Path) -> Path:
     """Return a path where JSON can be written, as :func:`check_place`."""
-    return check_place(path, (b"{", b"["), "file of JSON")
+    return check_place(path, lambda first: first.lstrip().startswith((b"{", b"[")), "file of JSON")
 
 
 What = Annotated[
@@ -156,8 +156,8 @@ def load_what(what: str, weights: Path | None, model: str | None) -> trtnn.Modul
     if is_model(what):
         refuse({"--model": model}, f"{what} is the model")
         return load_model(weights, what)
-    refuse({"--weights": weights}, f"{what} is a checkpoint, not a model")
     check_exists(what)
+    refuse({"--weights": weights}, f"{what} is a checkpoint, not a model")
     return load_model(Path(what), model)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import trtnn
+from trtnn.checkpoint import check_suffix
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
 from trtnn.cli.options import ModelName, Size, Weights, What, load_what, resized_inputs
 from trtnn.cli.program import command, print_line
@@ -106,6 +107,7 @@ def quantize(
     path = check_writable(output or source.with_name(f"{source.stem}-{dtype.value}.safetensors"))
     if resolved(path) == resolved(source):
         raise ArgumentError(f"the checkpoint would take the place of {source}", "give another file with --output")
+    check_suffix(path)
     inputs = resized_inputs(network, size, batch=None)
     read = Samples(samples, inputs, network.metadata)
     declared, network.inputs = network.inputs, inputs

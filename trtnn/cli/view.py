@@ -24,6 +24,10 @@ from trtnn.viewer.facts import Facts
 from trtnn.viewer.page import write_page
 
 
+def _is_page(first: bytes) -> bool:
+    return first.lstrip().lower().startswith(b"<!doctype html")
+
+
 @command(
     "trtnn view yolov5s.pt",
     "trtnn view yolov5s.engine --network yolov5s.pt -o page.html --open",
@@ -65,7 +69,7 @@ def view(
     engine of another GPU or TensorRT is shown as far as its file and the files of trtexec tell.
     """
     is_engine = Path(what).suffix.lower() in SUFFIXES
-    page = check_place(output or Path(f"{source_path(what).stem}.html"), (b"<!doctype html",), "page of HTML")
+    page = check_place(output or Path(f"{source_path(what).stem}.html"), _is_page, "page of HTML")
     if is_engine:
         of_model = {"--samples": samples, "--weights": weights, "--size": size, "--batch": batch, "--fp16": fp16}
         refuse(of_model, f"{what} is an engine")

@@ -33,6 +33,17 @@ class ResultFolder:
         for entry in _read_marker(self._marker):
             self._take(*entry)
 
+    @classmethod
+    def at(cls, output: str) -> ResultFolder:
+        """Return the folder of an option ``--output``.
+
+        Raises:
+            ArgumentError: it is an address, such as ``s3://bucket/found``.
+        """
+        if "://" in output:
+            raise ArgumentError(f"--output {output} is no folder of this machine", "--ray ADDRESS writes to addresses")
+        return cls(Path(output))
+
     def wrote(self, path: Path) -> bool:
         """Whether a file is as it was written here."""
         if path.is_symlink() or not path.is_file():

@@ -43,6 +43,7 @@ _MAX_ELEMENTS = 1 << 40  # of one input or output; no GPU holds so many
 _OWN = "trtnn"  # the key that only our descriptions have
 # Of the file alone: the number of its format, where 2 is the first with a digest of the description, and that digest.
 _FORMAT, _DESCRIPTION_DIGEST = "trtnn_file", "description_digest"
+_LAST_FORMAT = 2
 _DIGITS = "0" * len(digest())
 _TYPES = {
     "backend": str,
@@ -111,7 +112,7 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], plan: me
     """
     try:
         check_value(description, "description")
-        head = json.dumps({_FORMAT: 2, **description}).encode()[:-1]
+        head = json.dumps({_FORMAT: _LAST_FORMAT, **description}).encode()[:-1]
         text = head + _signature(digest(head))
         if len(text) > MAX_DESCRIPTION_BYTES:
             raise ValueError(f"it has {len(text):,} bytes, and {MAX_DESCRIPTION_BYTES:,} are read")
@@ -127,6 +128,15 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], plan: me
 def _signature(digits: str) -> bytes:
     """Return the end of a description's text, with the digest of all before it."""
     return f', "{_DESCRIPTION_DIGEST}": "{digits}"}}'.encode()
+
+
+def looks_like_an_engine(head: bytes) -> bool:
+    """Return whether a file begins as engines do, by its first bytes: as a bare plan, or as a description."""
+    return looks_like_a_plan(head) or (head[4:5] == b"{" and 0 < _length_in(head) <= MAX_DESCRIPTION_BYTES)
+
+
+def _length_in(head: bytes | memoryview) -> int:
+    return struct.unpack("<i", head[:4])[0] if len(head) >= 4 else -1
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
@@ -165,7 +175,7 @@ def _looks_like(data: memoryview) -> str | None:
 
 
 def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
-    length = struct.unpack("<i", data[:4])[0] if len(data) >= 4 else -1
+    length = _length_in(data)
     if not 0 < length <= min(MAX_DESCRIPTION_BYTES, len(data) - 4):
         raise ValueError(f"a description of {length} bytes in a file of {len(data)}")
     text, plan = bytes(data[4 : 4 + length]), data[4 + length :]
@@ -175,6 +185,8 @@ def _take_apart(data: memoryview) -> tuple[dict[str, Any], memoryview]:
     except ValueError as error:
         raise ValueError(f"its description is not sound JSON: {error}") from error
     marks = [description.pop(mark, None) for mark in (_FORMAT, _DESCRIPTION_DIGEST)]
+    if type(marks[0]) is int and marks[0] > _LAST_FORMAT:
+        raise ValueError(f"a later trtnn wrote it: its format is {marks[0]}, and this one reads up to {_LAST_FORMAT}")
     if not is_signed and marks != [None, None]:
         raise ValueError("its description has lost its digest")
     if not is_described(description):

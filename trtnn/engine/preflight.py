@@ -77,6 +77,8 @@ def _parsed(part: str) -> dict[str, Any]:
         return {"driver": value}
     if key == "memory" and (size := _MEMORY.fullmatch(value)):
         return {"memory_bytes": int(float(size[1]) * _UNITS[size[2]])}
+    if key in _KEYS:
+        raise ArgumentError(f"{part!r} tells no {key} of a machine", _EXAMPLE)
     raise ArgumentError(
         f"{part!r} tells nothing of a machine", *nearest(key, _KEYS), f"known: sm86, {', '.join(_KEYS)}; {_EXAMPLE}"
     )

@@ -444,7 +444,7 @@ class Module:
         unmet = strict and (matched.missing or matched.unexpected)
         if matched.mismatched or matched.refused or unmet:
             raise misfit(self, own, state_dict, matched)
-        note_new_weights(own, matched.arrays)
+        note_new_weights(own, matched.arrays, state_dict)
         for member, array in matched.arrays:
             member.data = array
         for name, (module, buffer) in scales.items():

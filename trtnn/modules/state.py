@@ -13,7 +13,7 @@ import numpy as np
 
 from trtnn.arrays import array_of_torch, is_masked_array, is_torch
 from trtnn.checkpoint.prefixes import unwrapped, within_wrappers
-from trtnn.checkpoint.state_dict import SHARD, metadata_of
+from trtnn.checkpoint.state_dict import ADAPTERS, SHARD, metadata_of
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, named
 from trtnn.graph.quantization import BUFFERS, held_by
 from trtnn.parameter import Buffer, Parameter
@@ -44,12 +44,17 @@ class Match:
     refused: list[str] = field(default_factory=list)
 
 
-def note_new_weights(own: Mapping[str, Parameter], arrays: Sequence[tuple[Parameter, np.ndarray]]) -> None:
-    """Note of each ``weight_scale`` that is to stay while weights are loaded that it is older than these.
+def note_new_weights(
+    own: Mapping[str, Parameter], arrays: Sequence[tuple[Parameter, np.ndarray]], state_dict: Mapping[str, Any]
+) -> None:
+    """Note of each ``weight_scale`` that is older than the weights that are loaded.
+
+    It is where it stays, and where it comes with weights that an adapter was merged into.
 
     Args:
         own: all parameters and buffers by name.
         arrays: those that are to take an array, each with that.
+        state_dict: what they come of.
     """
     scales = [member for name, member in own.items() if name.endswith("weight_scale") and isinstance(member, Buffer)]
     if not scales:
@@ -58,7 +63,7 @@ def note_new_weights(own: Mapping[str, Parameter], arrays: Sequence[tuple[Parame
     is_learned = any(not isinstance(member, Buffer) and member.data is not array for member, array in arrays)
     for scale in scales:
         if id(scale) in taken and not _same(scale.data, taken[id(scale)]):
-            held_by(scale, anew=True)
+            held_by(scale, anew=True).is_older = ADAPTERS in metadata_of(state_dict)
         elif scale.data is not None and is_learned:
             held_by(scale).is_older = True
 

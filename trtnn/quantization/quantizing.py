@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections import defaultdict
@@ -12,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from trtnn.accuracy.choice import patterns as glob_paths
+from trtnn.arrays import kept
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, nearest, where
 from trtnn.graph.precision import check_paths
@@ -189,10 +191,11 @@ class _First:
 
     def __iter__(self) -> Iterator[Any]:
         self.kept.clear()
-        for sample in self._samples:
-            if len(self.kept) < self._count:
-                self.kept.append(sample)
+        samples = iter(self._samples)
+        for sample in kept(itertools.islice(samples, self._count)):
+            self.kept.append(sample)
             yield sample
+        yield from samples
 
 
 def declare_quantised(model: Module, sites: Sites, ranges: dict[str, float], largest: float) -> None:

@@ -48,17 +48,24 @@ class Service(NamedTuple):
         Raises:
             ArgumentError: one is out of range.
         """
-        if self.max_queue_us < 0:
-            raise ArgumentError(f"a request waits for 0 microseconds or more, not for {self.max_queue_us}")
-        if self.instances < 1:
-            raise ArgumentError(f"a GPU has at least one instance of a model, not {self.instances}")
-        if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
+        if not _is_int(self.max_queue_us, 0, 64):
+            raise ArgumentError(f"a request waits for 0 microseconds or more, not for {self.max_queue_us!r}")
+        if not _is_int(self.instances, 1, 31):
+            raise ArgumentError(f"a GPU has at least one instance of a model, not {self.instances!r}")
+        if not isinstance(self.gpus, Sequence) or not all(_is_int(gpu, 0, 31) for gpu in self.gpus):
+            raise ArgumentError(f"GPUs are named by their index, such as gpus=[0, 1], not {self.gpus!r}")
+        if len(set(self.gpus)) < len(self.gpus):
             raise ArgumentError(f"GPUs are named by their index, each once, not {list(self.gpus)}")
 
     def group(self, **more: Any) -> Message:
         """Return the instance group."""
         gpus = {"gpus": list(self.gpus)} if self.gpus else {}
         return {"count": self.instances, "kind": Word("KIND_GPU"), **gpus, **more}
+
+
+def _is_int(value: Any, least: int, bits: int) -> bool:
+    """Return whether a value is an int, from the least on, that a field of so many bits holds."""
+    return type(value) is int and least <= value < 1 << bits
 
 
 def plan_config(engine: Engine, name: str, service: Service) -> Message:
@@ -147,7 +154,16 @@ def metadata_of(engine: Engine) -> dict[str, Any]:
 
 
 def _tensor(name: str, spec: TensorSpec, **more: Any) -> Message:
-    return {"name": name, "data_type": _type(name, spec.dtype), "dims": [_length(n) for n in spec.shape[1:]], **more}
+    dims = _dims([_length(n) for n in spec.shape[1:]])
+    return {"name": name, "data_type": _type(name, spec.dtype), **dims, **more}
+
+
+def _dims(lengths: Sequence[int]) -> Message:
+    """Return the lengths of a tensor behind the batch. Triton has no tensor of the batch alone: of those it makes one.
+
+    https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_configuration.html#reshape
+    """
+    return {"dims": lengths} if lengths else {"dims": [1], "reshape": {"shape": []}}
 
 
 def _length(length: Length) -> int:
@@ -174,7 +190,7 @@ def _warm_up(engine: Engine, index: int, batch: Dim) -> Message:
     profile = engine.profiles[index]
     inputs = []
     for name, spec in engine.inputs.items():
-        dims = list(lengths_in(profile, spec.shape, "opt")[1:])
+        dims = list(lengths_in(profile, spec.shape, "opt")[1:]) or [1]
         inputs.append({"key": name, "value": {"data_type": _type(name, spec.dtype), "dims": dims, "random_data": True}})
     return {"name": f"profile {index}", "batch_size": profile[batch.name].opt, "inputs": inputs}
 

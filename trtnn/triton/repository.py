@@ -13,7 +13,7 @@ from pathlib import Path
 from trtnn.detector import Detector
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import class_names
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, FileError
 from trtnn.files import file_name, make_folder
 from trtnn.triton.config import LABELS, PLAN, Service, detector_config, plan_config
 from trtnn.triton.text_format import Message, to_text
@@ -59,6 +59,7 @@ def write_repository(
         The folders of the models.
 
     Raises:
+        FileError: the system refused, as when the disk is full; then what was there stays.
         ArgumentError: the engine has no profile of batches, the name is none for Triton, a model of that name is there,
             or something else that ``force`` does not replace either, a number is out of range, or the engine is no
             detector's.
@@ -91,13 +92,17 @@ def write_repository(
             raise ArgumentError(f"{place} is there already, and is no model of Triton's", "choose another --name")
     make_folder(folder)
     for model, files in written.items():
-        with _replaced(folder / model) as place:
-            for path, content in files.items():
-                target = place / path
-                target.parent.mkdir(exist_ok=True)
-                target.write_bytes(content.encode() if isinstance(content, str) else content)
-            if model != name:
-                engine.save(place / "1" / ENGINE)
+        try:
+            with _replaced(folder / model) as place:
+                for path, content in files.items():
+                    target = place / path
+                    target.parent.mkdir(exist_ok=True)
+                    target.write_bytes(content.encode() if isinstance(content, str) else content)
+                if model != name:
+                    engine.save(place / "1" / ENGINE)
+        except OSError as error:
+            reason = error.strerror or getattr(error.__cause__, "strerror", error)
+            raise FileError(f"cannot write {folder / model}: {reason}") from error
     return [folder / model for model in written]
 
 
