@@ -116,6 +116,78 @@ def test_a_tensor_in_an_attribute_is_a_buffer_of_its_name():
     assert_close(result.trace().run(images(2, 8, 4).numpy()), model(images(2, 8, 4)), 1e-6)
 
 
+class Depthwise(nn.Module):
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+        self.weight = nn.Parameter(torch.randn(count, 1, 3))
+
+    def forward(self, x):
+        return F.conv1d(x[:, : self.count], self.weight.expand(self.count, 1, 3), groups=self.count)
+
+
+def test_an_attribute_is_one_argument_whatever_it_is_passed_for():
+    model = nn.Sequential(Depthwise(4), Depthwise(3), Depthwise(2))
+    source = converted(model, images(2, 5, 9)).source
+    assert "    def __init__(self, count):\n" in source
+    assert "F.conv1d(x[:, : self.count], self.weight.expand(self.count, 1, 3), groups=self.count)" in source
+
+
+class Names(nn.Module):
+    """It has two names for each thing that it holds."""
+
+    def __init__(self, twice=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4))
+        self.register_buffer("shift", torch.randn(4))
+        self.first = nn.Linear(4, 4)
+        if twice:
+            self.scale = self.weight
+            self.register_buffer("offset", self.shift)
+            self.second = self.first
+
+    def forward(self, x):
+        other = self.second if hasattr(self, "second") else self.first
+        return other(self.first(x)) * self.weight + self.shift
+
+
+def test_two_names_of_one_thing():
+    torch.manual_seed(0)
+    model = nn.Sequential(Names(), Names(), Names(twice=False))
+    result = converted(model, images(2, 4))
+    assert "self.scale = Parameter" not in result.source
+    assert "        self.scale = self.weight\n        self.offset = self.shift\n" in result.source
+    assert set(result.state_dict()) == set(model.state_dict())
+    other = {name: tensor * 0.5 + 0.1 for name, tensor in model.state_dict().items()}
+    for i in range(2):
+        for name, same in ("scale", "weight"), ("offset", "shift"):
+            other[f"{i}.{name}"] = other[f"{i}.{same}"]
+    model.load_state_dict(other)
+    result.load_state_dict(other)
+    x = images(3, 4)[:2]
+    assert_close(result.trace().run(x.numpy()), model(x), 1e-5)
+
+
+def test_a_constant_that_a_checkpoint_has_not_is_said_to_be_elsewhere():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.table = torch.randn(5, 4)
+
+        def forward(self, x):
+            return self.fc(x + self.table)
+
+    namespace = {}
+    exec(converted(Positions(), images(5, 4)).source, namespace)
+    model = namespace["Positions"]()
+    model.load_state_dict(Positions().state_dict())
+    with pytest.raises(ArgumentError) as caught:
+        model.trace()
+    assert "a parameter of shape (5, 4) in the model's own forward is empty" in str(caught.value)
+    assert "load the .safetensors that save_source wrote first, then other weights" in str(caught.value)
+
+
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 

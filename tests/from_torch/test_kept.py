@@ -135,6 +135,45 @@ def test_a_module_that_hooks_itself_at_the_first_call_is_left_with_one_hook():
     assert_close(model.trace().run(x.numpy()), expected, 1e-6)
 
 
+class Extractor(nn.Module):
+    """It returns what hooks keep of modules within Sequentials, some of which are called twice."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        block = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(inplace), nn.Conv2d(4, 4, 1), nn.Tanh())
+        self.back_bone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace), block)
+        self.kept = []
+        for module in self.back_bone[0], block[0], block[3]:
+            module.register_forward_hook(lambda module, args, output: self.kept.append(output))
+        block[2].register_forward_pre_hook(lambda module, args: self.kept.append(args[0]))
+
+    def forward(self, x):
+        self.kept = []
+        y = self.back_bone(x), self.back_bone(x.flip(0) * 2)
+        kept, self.kept = self.kept, []
+        return [*kept, *y, sum(one.mean() for one in kept)]
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_hooks_within_sequentials(inplace):
+    """In place an activation changes what a hook has kept, in torch as here."""
+    torch.manual_seed(0)
+    model = Extractor(inplace).eval()
+    result = trtnn.from_torch(model, images(2, 3, 6, 6), dynamic=trtnn.Dim("batch", 1, 2, 4))
+    assert "class BackBone(Sequential):" in result.source
+    assert "class BackBone2(Sequential):" in result.source  # the one within
+    assert set(result.state_dict()) == set(model.state_dict())
+    network = result.trace()
+    for n in (1, 3):
+        x = torch.randn(n, 3, 6, 6)
+        assert_close(network.run(x.numpy()), [*model(x)], 1e-5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5).add_(0.1)
+    result.load_state_dict(model.state_dict())
+    assert_close(result.trace().run(x.numpy()), [*model(x)], 1e-5)
+
+
 def test_no_length_of_a_recorded_call_stays_in_an_attribute():
     class Keeps(nn.Module):
         def forward(self, x):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import trtnn
 from tests.from_torch.models import Residual, images
+from tests.helpers import assert_close
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError, VerificationError
 
 X = images(2, 4)
@@ -508,3 +509,90 @@ def test_a_dynamic_length_that_a_returned_operation_wants_plain():
         trtnn.from_torch(Holder(function).eval(), X, dynamic=trtnn.Dim("n", 1, 2, 9))
     assert "recorded in inner" in str(caught.value)
     assert "# here" in str(caught.value)
+
+
+class Named(nn.Module):
+    """Members with the names of what trtnn's modules have, and torch's have not."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+        for i, name in enumerate(names):
+            setattr(self, name, (nn.Linear(4, 4), nn.Parameter(torch.randn(4)))[i % 2])
+
+    def forward(self, x):
+        for name in self.names:
+            member = getattr(self, name)
+            x = member(x) if isinstance(member, nn.Module) else x * member
+        return x
+
+
+@pytest.mark.parametrize("name", ["trace", "inputs", "metadata", "source", "_state"])
+def test_names_that_trtnns_modules_need(name):
+    with pytest.raises(ArgumentError) as caught:
+        trtnn.from_torch(Named(name).eval(), X)
+    assert str(caught.value).startswith(f"the model has a member named {name!r}, which trtnn's modules have for")
+    assert ("or convert a module that holds this one" in str(caught.value)) is (name != "_state")
+
+
+def test_within_a_model_names_are_free_of_what_is_asked_of_the_model():
+    torch.manual_seed(0)
+    model = nn.Sequential(Named("trace", "inputs", "metadata", "source")).eval()
+    result = trtnn.from_torch(model, X)
+    assert set(result.state_dict()) == set(model.state_dict())
+    assert_close(result.trace().run(X.numpy()), model(X), 1e-5)
+    with pytest.raises(ArgumentError, match="0 has a member named '_walk', which"):
+        trtnn.from_torch(nn.Sequential(Named("_walk")).eval(), X)
+
+
+class TakesNumbers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("is_ready", torch.tensor(True))
+        self.register_buffer("unread", torch.tensor(3.0))
+
+    def forward(self, x):
+        if self.is_ready:
+            x = x / float(self.scale)  # here
+        x = self.fc(x)
+        return x if self.fc.weight.detach().abs().max() > 1e9 else x * float(torch.tensor(2.0))
+
+
+def test_numbers_of_weights_that_stay_in_the_source_are_told():
+    with pytest.warns(UserWarning, match="Python takes numbers of is_ready, scale, fc.weight, and what it") as caught:
+        trtnn.from_torch(TakesNumbers().eval(), X)
+    (said,) = [str(warning.message) for warning in caught if "Python takes numbers" in str(warning.message)]
+    assert "convert a model with the weights that are meant" in said
+    assert "x = x / float(self.scale)  # here" in said
+    assert said.count(__file__) == 3  # and none of the constant
+
+
+def test_a_number_that_knows_its_parameter_stays_in_the_source_as_that():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x):
+            return x * self.scale.item()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = trtnn.from_torch(Scaled().eval(), X)
+    result.load_state_dict({"scale": np.float32(-3)})
+    assert_close(result.trace().run(X.numpy()), X * -3, 1e-6)
+
+
+def test_a_forward_that_gives_something_else_each_time():
+    numbers = np.random.default_rng(0)
+
+    class Draws(nn.Module):
+        def forward(self, x):
+            return x * (1 + numbers.random())
+
+    with pytest.raises(VerificationError) as caught:
+        trtnn.from_torch(Draws().eval(), X)
+    assert "torch's own forward gives something else each time, so that nothing can be compared" in str(caught.value)
+    assert "a network draws no random numbers, as of NumPy or Python's random" in str(caught.value)

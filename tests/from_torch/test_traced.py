@@ -8,7 +8,7 @@ from torch import nn
 
 import trtnn
 from tests.from_torch.models import images, make
-from tests.helpers import assert_close
+from tests.helpers import assert_close, message_of
 from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
 from trtnn.from_torch.graphs import torchscript
 
@@ -184,3 +184,45 @@ def test_control_flow_of_a_script():
 def test_a_trace_in_training():
     with pytest.raises(UnsupportedError, match="in training mode"):
         trtnn.from_torch(torch.jit.trace(nn.Sequential(nn.Linear(4, 4)), images(2, 4)), images(2, 4))
+
+
+class Around(nn.Module):
+    """A module with traces within, one of them in two places."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.pre = nn.Linear(4, 4)
+        self.part = part
+        self.rows = nn.ModuleList([nn.Sequential(nn.Tanh(), part), nn.Linear(4, 2)])
+
+    def forward(self, x):
+        x = self.part(self.pre(x))
+        for row in self.rows:
+            x = row(x)
+        return x
+
+
+def test_traces_within_a_model():
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 4)).eval()
+    model = Around(torch.jit.trace(inner, torch.rand(2, 4))).eval()
+    parts = [type(module) for module in model.modules()]
+    result = trtnn.from_torch(model, torch.rand(2, 4), dynamic=trtnn.Dim("batch", 1, 2, 8))
+    assert parts == [type(module) for module in model.modules()]  # the model stays as it is
+    assert set(result.state_dict()) == set(model.state_dict())
+    x = torch.rand(5, 4) - 0.5
+    assert_close(result.trace().run(x.numpy()), model(x), 1e-5)
+    with torch.no_grad():
+        inner[0].weight.mul_(-2)  # which the trace shares
+    result.load_state_dict(model.state_dict())
+    assert_close(result.trace().run(x.numpy()), model(x), 1e-5)
+
+
+def test_control_flow_of_a_script_within_a_model_is_told_where_it_is_called():
+    model = Around(torch.jit.script(Branches())).eval()
+    said = message_of(ArgumentError, trtnn.from_torch, model, torch.rand(2, 4))
+    assert said.startswith("prim::If in part: of torch.jit.script, whose control flow no trace shows")
+    assert "give the nn.Module that it was made of" in said
+    model.forward = model.pre.forward
+    x = torch.rand(2, 4)
+    assert_close(trtnn.from_torch(model, x).trace().run(x.numpy()), model(x), 1e-5)

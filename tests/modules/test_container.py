@@ -104,6 +104,24 @@ def test_only_modules_go_in():
     assert "already has an attribute 'keys'" in message_of(ArgumentError, ModuleDict, {"keys": ReLU()})
 
 
+def test_names_of_what_the_traced_module_alone_has_and_torchs_has_not():
+    def forward(self, x):
+        return self.parts["trace"](self.parts["metadata"](x)) + self.parts["inputs"](x)
+
+    named = {"trace": ("ReLU", ()), "metadata": ("Linear", (3, 3)), "inputs": ("Tanh", ())}
+
+    def make(nn):
+        kind = type("Named", (nn.Module,), {"forward": forward})
+        module = kind()
+        module.parts = nn.ModuleDict({name: getattr(nn, kind)(*args) for name, (kind, args) in named.items()})
+        return module
+
+    check_triangle(make(modules), make(torch.nn), numbers(2, 3))
+    module = modules.Module()
+    module.register_parameter("trace", Parameter(1))
+    assert "already has an attribute 'trace'" in message_of(ArgumentError, module.add_module, "trace", ReLU())
+
+
 # -- what torch's containers do beside ---------------------------------------------------------------------------------
 
 

@@ -18,6 +18,9 @@ INDICES = [
     (np.array([1]),), (slice(None), slice(None), slice(1, None, 2)), (slice(None),),
     (torch.tensor([2, 1]),), (slice(3, 9),), ([0, 2], [1, 3]), ([0, 2], [1, -1], [4, 0]), (1, [0, 3]), ([0, 2], -1),
     ([2, 0], slice(None), Ellipsis), (np.array([[0], [2]]), [1, 3]), (np.array([[0, 1], [2, 0]]),),
+    (Ellipsis, slice(None, None, 2), slice(1, None, 2)), (slice(1, None), slice(1, -1, 2), slice(None, None, 3)),
+    (slice(None, None, 2), 1, slice(2, 4)), (slice(1, 3), [0, 2], slice(1, None, 2)), (slice(0, 2), [3, 1]),
+    (0, slice(None, None, 2)), (slice(None), None, slice(None, None, 3), 0), (-1, slice(9, 12, 2), 0),
 ]  # fmt: skip
 
 
@@ -41,11 +44,34 @@ def test_numbers(index, value):
         ((slice(None), slice(None), slice(None, None, 3)), (4, 2)), ((2, slice(1, 2), 4), (1,)),
         (([0, 2], [1, 3]), (2, 5)), (([0, 2], [1, 3]), (1, 2, 1)), ((np.array([[0], [2]]), [1, 3]), (2, 2, 5)),
         ((1, [3, 0]), (2, 5)), (([0, 1], 2, [4, 0]), (2,)),
+        ((Ellipsis, slice(1, None, 2), slice(None, None, 2)), (2, 3)),
+        ((slice(None, None, 2), slice(1, 3), slice(1, None, 2)), (2, 2, 2)), ((0, slice(None, None, 2)), (2, 1)),
+        ((slice(1, 3), [0, 3, 0], slice(1, None, 2)), (3, 2)), ((slice(None, None, 2), 1, slice(2, 4)), (2, 2)),
     ],
     ids=str,
 )  # fmt: skip
 def test_tensors(index, shape):
     check_triangle(*[lambda x, y: assigned(x, index, y)] * 2, X, numbers(*shape, seed=1))
+
+
+def test_every_second_place_of_every_second_row():
+    """As the inverse of a wavelet transform is written."""
+
+    def function(x, y):
+        whole = y.new_zeros(x.shape[0], 2 * x.shape[1], 2 * x.shape[2])
+        whole[:, 0::2, 0::2] = x - y
+        whole[:, 1::2, 0::2] = x + y
+        whole[..., 1::2] = whole[..., 0::2] * 2
+        whole[:, 2:-1:2, ::3] += 1
+        return whole
+
+    x, y = numbers(2, 3, 4), numbers(2, 3, 4, seed=1)
+    check_triangle(function, function, x, y)
+    height, width = Dim("height", 2, 3, 5), Dim("width", 1, 4, 6)
+    network = trace(function, Input((2, height, width)), Input((2, height, width)))
+    for lengths in (3, 4), (2, 1), (5, 6):
+        x, y = numbers(2, *lengths), numbers(2, *lengths, seed=1)
+        assert_close(network.run(x, y), function(torch.from_numpy(x), torch.from_numpy(y)))
 
 
 def test_places_of_the_one_row():
@@ -152,7 +178,7 @@ def test_every_second_element_of_a_dynamic_length(length):
         ((5,), 1.0, ShapeError, "index 5 is out of range for a dimension of 3"),
         ((slice(None), 0), np.zeros(7, np.float32), ShapeError, "cannot expand"),
         ((0,), np.zeros((2, 4, 5), np.float32), ShapeError, "a value of shape (2, 4, 5) does not fit (4, 5)"),
-        ((slice(1), [1]), 1.0, UnsupportedError, "Tensors of integers are of the first dimensions"),
+        ((slice(1), [1], [0]), 1.0, UnsupportedError, "Tensors of integers are of the first dimensions"),
         ((0, slice(None), [1]), 1.0, UnsupportedError, "and others are whole"),
         (([0, 1], [0, 1, 2]), 1.0, ShapeError, "indices of shapes (2,) and (3,) do not broadcast together"),
         (([0, 1], [0, 4]), 1.0, ShapeError, "index 4 is out of range for a dimension of 4"),

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import TORCH, assert_close, load_random, message_of, numbers, run, strongly_typed, trace
+from tests.helpers import (
+    FP16_TOLERANCE,
+    QUICKLY,
+    TORCH,
+    assert_close,
+    load_random,
+    message_of,
+    needs_type,
+    numbers,
+    run,
+    strongly_typed,
+    trace,
+)
 from trtnn import functional as F
 from trtnn import modules
 from trtnn.dtypes import float16
@@ -261,6 +273,45 @@ def test_what_is_no_view_stays():
     assert_close(run(lambda x: forward(F, x), x), forward(TORCH, torch.from_numpy(x)))
 
 
+TAKE_ONE_TYPE = {
+    "scatter": lambda f, x, y: x.scatter(1, x.argsort(1), y),
+    "scatter_add": lambda f, x, y: x.scatter_add(1, (x > 0).long(), y),
+    "scatter_reduce": lambda f, x, y: x.scatter_reduce(1, (x > 0).long(), y, "amax"),
+    "index_add": lambda f, x, y: x.index_add(0, f.tensor([0, 1, 1]), y, alpha=2),
+    "index_copy": lambda f, x, y: x.index_copy(0, f.tensor([2, 0, 1]), y),
+    "index_put": lambda f, x, y: x.index_put((f.tensor([2, 0, 1]),), y),
+    "masked_scatter": lambda f, x, y: x.masked_scatter(x > 0, y),
+    "lerp": lambda f, x, y: f.lerp(x, y, 0.3),
+    "complex": lambda f, x, y: f.complex(x, y).abs(),
+    "polar": lambda f, x, y: f.view_as_real(f.polar(x, y)),
+    "searchsorted": lambda f, x, y: f.searchsorted(x.sort(1)[0], y),
+    "isclose": lambda f, x, y: f.isclose(x, y, atol=1.0),
+    "cdist": lambda f, x, y: f.cdist(x, y),
+    "heaviside": lambda f, x, y: f.heaviside(x, y),
+    "quantile": lambda f, x, y: f.quantile(x, y[0].sigmoid()),
+    "cartesian_prod": lambda f, x, y: f.cartesian_prod(x[0], y[1]),
+}
+
+
+@needs_type("int64")
+@pytest.mark.parametrize("wide_first", [False, True])
+@pytest.mark.parametrize("function", TAKE_ONE_TYPE.values(), ids=TAKE_ONE_TYPE)
+def test_in_half_precision_floats_of_any_width_are_of_one_type(function, wide_first):
+    """As where an author asked for fp32: torch saw one type, and so does an fp32 network."""
+
+    def forward(f, x):
+        y = f.exp(x.float() / 2)
+        return function(f, y, x * 1) if wide_first else function(f, x, y)
+
+    x = numbers(3, 4)
+    for fp16, tolerance in ((False, 1e-5), (True, FP16_TOLERANCE)):
+        result = run(lambda x: forward(F, x), x, fp16=fp16)
+        expected = forward(torch, torch.from_numpy(x))
+        assert_close(result, expected.numpy().astype(result.dtype), tolerance)
+    network = trace(lambda x: forward(F, x), x, fp16=True)
+    assert network.build(**QUICKLY).plan.nbytes > 0
+
+
 @pytest.mark.parametrize(
     ("function", "error", "words"),
     [
@@ -274,7 +325,7 @@ def test_what_is_no_view_stays():
         (lambda x: F.instance_norm(x[None].int()), DTypeError, "instance_norm in the model's own forward takes float"),
         (lambda x: F.glu(x, 2), ShapeError, "2"),
         (lambda x: F.hypot(x.int(), x.int()), DTypeError, "hypot in the model's own forward takes floating-point"),
-        (lambda x: F.lerp(x, x.half(), 0.5), DTypeError, "lerp of float16, float32"),
+        (lambda x: F.lerp(x, x.half(), 0.5), DTypeError, "lerp of float32 and float16"),
         (lambda x: F.addcdiv(x, x.int(), x.int()), DTypeError, "addcdiv of int32 by int32"),
         (lambda x: F.heaviside(x, x.int()), DTypeError, "heaviside of float32 and int32"),
         (lambda x: F.isclose(x, x.int()), DTypeError, "isclose of float32 and int32"),
@@ -314,7 +365,7 @@ def test_what_is_no_view_stays():
         (lambda x: F.broadcast_tensors(x, x[:2]), ShapeError, "shapes (3, 4), (2, 4) do not broadcast together"),
         (lambda x: x.sum_to_size(3, 2), ShapeError, "sum_to_size of (3, 4) to (3, 2)"),
         (F.cartesian_prod, ShapeError, "cartesian_prod takes vectors, not a tensor of shape (3, 4)"),
-        (lambda x: F.cartesian_prod(x[0], x[0].int()), DTypeError, "cartesian_prod of float32, int32"),
+        (lambda x: F.cartesian_prod(x[0], x[0].int()), DTypeError, "cartesian_prod of float32 and int32"),
         (lambda x: F.combinations(x[0], 5), ArgumentError, "combinations of 5 of 4 elements"),
         (lambda x: F.tril_indices(1, 1, -1), ArgumentError, "tril_indices of a matrix of (1, 1) holds nothing"),
         (lambda x: x.index_copy(0, np.array([5]), x[:1]), ShapeError, "index 5 is out of range for a dimension of 3"),
@@ -322,7 +373,7 @@ def test_what_is_no_view_stays():
         (lambda x: x.index_copy(0, np.array([0]), x), ShapeError, "takes a source of (1, 4), not of (3, 4)"),
         (lambda x: x.index_fill(0, np.array([[0]]), 1), ShapeError, "takes a vector of indices"),
         (lambda x: x.index_put((x > 0,), x), UnsupportedError, "values of shape (3, 4) where a mask is true"),
-        (lambda x: x.index_put((np.array([0]),), x.int()), DTypeError, "index_put of int32 into float32"),
+        (lambda x: x.index_put((np.array([0]),), x.int()), DTypeError, "index_put of int32 and float32"),
         (lambda x: x.index_put((x[:, :3] > 0,), x[0, 0]), ShapeError, "a mask of shape (3, 3) does not fit"),
         (lambda x: x.masked_scatter(x, x), DTypeError, "a bool mask, not float32"),
         (lambda x: x.select_scatter(x[0], 0, 3), ShapeError, "index 3 is out of range"),

@@ -266,6 +266,8 @@ def _print_result(conversion: Any, model: trtnn.Module, layers: int, path: Path)
         rows["quantised"] += f"; sums read int8 as well, in {paths}"
     if conversion.in_forward is not None:
         rows["quantised"] = f"in forward, by operations: {conversion.in_forward}"
+    if conversion.notes:
+        rows["note"] = "\n".join(conversion.notes)
     for name, value in rows.items():
         table.add_row(name, str(value))
     out.print(table)

@@ -59,6 +59,8 @@ class _FromTorch(ModuleType):
                 "a quantiser on the other side, a TensorQuantizer or a FakeQuantize, has them in torch as well",
                 stacklevel=2,
             )
+        for note in conversion.notes:
+            warnings.warn(note, stacklevel=2)
         return model
 
     def converter(self, target: Any) -> Callable[[Callable[..., str]], Callable[..., str]]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import linecache
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from trtnn.errors import ArgumentError, TrtnnError, where
+from trtnn.errors import ArgumentError, TrtnnError, VerificationError, listed, where
 from trtnn.from_torch import intake
 from trtnn.from_torch.classes.classes import Classes
 from trtnn.from_torch.example import Example
 from trtnn.from_torch.other_lengths import check_other_lengths
 from trtnn.from_torch.recording.observers import in_double
+from trtnn.from_torch.recording.padding import padded_encoders, without_fast_path
 from trtnn.from_torch.recording.steps import Step, steps_within
+from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.transcript import Transcript
 from trtnn.from_torch.verify import largest_difference, mapped, other_masks, rounded_otherwise, second_example
 from trtnn.from_torch.write import Source
@@ -42,6 +44,7 @@ class Conversion:
         difference: the largest from torch on either input, in parts of an output's largest magnitude, once verified.
         in_forward: why the rounding of a model's own modules stays operations in forward; None of others.
         int8_sums: of a model whose rounding is declared, the modules whose sums read int8 where torch adds floats.
+        notes: what the network does otherwise than torch may, each a text for a warning.
     """
 
     network: Network | None = None
@@ -58,14 +61,16 @@ class Conversion:
         told: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.torch_module = intake.as_module(module)
-        is_script = isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction))
-        self.oracle = module if is_script else self.torch_module  # what is verified against
+        kinds = (torch.jit.ScriptModule, torch.jit.ScriptFunction)
+        holds = isinstance(module, nn.Module) and any(isinstance(inner, kinds) for inner in module.modules())
+        self.oracle = module if holds or isinstance(module, kinds) else self.torch_module  # what is verified against
         intake.check(self.torch_module, args, kwargs)
         self.told = told
         self.name = intake.name_of_class(module)
         self.example = Example(args, kwargs, dynamic)
         self._brought: dict[int, tuple[torch.Tensor, Any]] = {}
         self.transcript = Transcript(self.torch_module, self.example, self.name, told=told)
+        self.notes = (*_of_padding(self.transcript.tape), *_of_weights_numbers(self.transcript.tape))
 
     @property
     def source(self) -> Source:
@@ -200,9 +205,14 @@ class Conversion:
         tensors = self.input_tensors()
         is_torchs = self.oracle is self.torch_module and not self.transcript.told_traced
         first = self._compare(tensors, "the example", self.result if is_torchs else None)
-        second = second_example(tensors, self.shapes())
         self.told("comparing with torch on a second input")
-        self.difference = max(first, self._compare(second, "a second input", None))
+        second = second_example(tensors, self.shapes())
+        try:
+            theirs = self._called_with_others(second)
+        except ArgumentError:
+            second = second_example(tensors, self.shapes(), by_rows=True)
+            theirs = self._called_with_others(second)
+        self.difference = max(first, self._compare(second, "a second input", theirs))
         if self.transcript.told_traced:
             self.difference = max(self.difference, self._compare_other_decisions(tensors))
         return self.difference
@@ -223,12 +233,30 @@ class Conversion:
         ours = self.network.run(
             *(_shared(tensor).cpu().numpy() if tensor.dtype != torch.bfloat16 else tensor for tensor in tensors)
         )
-        return largest_difference(ours, theirs, which, lambda number: self._call_exactly(tensors, number))
+        try:
+            return largest_difference(ours, theirs, which, lambda number: self._call_exactly(tensors, number))
+        except VerificationError:
+            self._check_is_the_same_again(tensors, theirs, which)
+            raise
+
+    def _check_is_the_same_again(self, tensors: list[torch.Tensor], theirs: Any, which: str) -> None:
+        """Check that torch gives again what it gave, before a difference is laid to the conversion.
+
+        Raises:
+            VerificationError: it does not.
+        """
+        try:
+            largest_difference(self.call(tensors), theirs, which)
+        except VerificationError as error:
+            raise VerificationError(
+                f"on {which} torch's own forward gives something else each time, so that nothing can be compared",
+                "a network draws no random numbers, as of NumPy or Python's random: give them as an input",
+            ) from error
 
     def call(self, tensors: list[torch.Tensor]) -> Any:
         """Call the module that was given, with other tensors in the places of the example's."""
         args, kwargs = self.example.with_tensors(tensors)
-        with torch.no_grad():
+        with torch.no_grad(), without_fast_path():
             return self.oracle(*args, **kwargs)
 
     def _called_with_others(self, tensors: list[torch.Tensor]) -> Any:
@@ -250,7 +278,7 @@ class Conversion:
         """Call a copy of the torch module in fp64: the first as it is, others with all numbers moved by a rounding."""
         args, kwargs = self.example.with_tensors(tensors)
         args, kwargs = mapped((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
-        with torch.no_grad():
+        with torch.no_grad(), without_fast_path():
             exact = in_double(copy.deepcopy(self.oracle)) if isinstance(self.oracle, nn.Module) else self.oracle
             if number:
                 generator = torch.Generator().manual_seed(number)
@@ -258,6 +286,26 @@ class Conversion:
                 for tensor in exact.parameters() if isinstance(exact, nn.Module) else ():
                     tensor.copy_(rounded_otherwise(tensor, generator))
             return exact(*args, **kwargs)
+
+
+def _of_padding(tape: Tape) -> Iterator[str]:
+    encoders = [path or "the model" for path in padded_encoders(tape)]
+    if encoders:
+        yield (
+            f"where src_key_padding_mask is true, torch without gradients gives zeros, in {listed(encoders, 5)}, if "
+            "padding is at the end of each row; the network gives what the layers give, as torch does with gradients "
+            "and in torch.export: enable_nested_tensor=False has torch do so always"
+        )
+
+
+def _of_weights_numbers(tape: Tape) -> Iterator[str]:
+    if tape.taken:
+        names = [*dict.fromkeys(name for names in tape.taken.values() for name in names)]
+        places = "".join(f"\n  {place}" for place in [*tape.taken][:5])
+        yield (
+            f"Python takes numbers of {listed(names, 5)}, and what it makes of them stays in the source, whatever "
+            f"weights are loaded: convert a model with the weights that are meant{places}"
+        )
 
 
 def _placed(error: Exception, step: Any) -> Exception:

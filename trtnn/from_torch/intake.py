@@ -13,6 +13,11 @@ from torch.nn.parameter import is_lazy
 from trtnn.errors import ArgumentError, UnsupportedError, listed, where
 from trtnn.from_torch.graphs import exported, traced
 from trtnn.from_torch.recording.steps import tensors_in
+from trtnn.modules.module import OF_THE_TRACED, Module
+
+# What trtnn's modules have and torch's have not; of these what is asked of the model alone.
+_OF_THE_ROOT = OF_THE_TRACED | {"source"}
+_OWN = ({*dir(Module), *vars(Module())} - {*dir(nn.Module), *vars(nn.Module())}) | _OF_THE_ROOT
 
 
 class _Function(nn.Module):
@@ -36,7 +41,7 @@ def as_module(module: Any) -> nn.Module:
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         return traced.as_module(module)
     if isinstance(module, nn.Module):
-        return _without_wrappers(module)
+        return traced.with_modules_of_traces(_without_wrappers(module))
     if type(module).__name__ == "ExportedProgram":
         return exported.as_module(module)
     if isinstance(module, type) or not callable(module):
@@ -77,9 +82,18 @@ def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     """Check that a module and an example hold numbers, and that the module is in evaluation.
 
     Raises:
-        ArgumentError: a tensor is on torch's meta device, or has no shape yet, or there is no example.
+        ArgumentError: a tensor is on torch's meta device, or has no shape yet, or there is no example, or a member has
+            the name of what the source's module needs itself.
         UnsupportedError: a module is in training mode.
     """
+    for path, inner in module.named_modules():
+        for name in (*inner._parameters, *inner._buffers, *inner._modules):
+            if name in _OWN and (not path or name not in _OF_THE_ROOT):
+                raise ArgumentError(
+                    f"{path or 'the model'} has a member named {name!r}, which trtnn's modules have for something else",
+                    "rename it, and in checkpoints"
+                    + (", or convert a module that holds this one" if name in _OF_THE_ROOT else ""),
+                )
     lazy = [name for named in (module.named_parameters, module.named_buffers) for name, t in named() if is_lazy(t)]
     if lazy:
         raise ArgumentError(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trtnn.errors import ArgumentError, UnsupportedError, where
+from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError, where
 from trtnn.from_torch.changes import State, forget_lengths
 from trtnn.from_torch.classes.classes import Classes
 from trtnn.from_torch.classes.groups import class_name
@@ -172,6 +172,8 @@ class Transcript:
         """Return what to raise for an error of the user's forward; errors of what was refused before come after it."""
         if self.tape.refusals:
             return refused(self.tape, self.tape.refusals, "does what no network can")
+        if isinstance(error, TrtnnError):  # a part that nothing can be made of
+            return error
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
         lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames[-1:]]
         branches = re.search(r"no rule registered for HigherOrderOperator (\w+)", str(error))

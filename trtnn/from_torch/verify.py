@@ -35,7 +35,7 @@ def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
 
 
 def second_example(
-    tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[Any]], times: int = 1
+    tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[Any]], times: int = 1, by_rows: bool = False
 ) -> list[torch.Tensor]:
     """Return inputs like an example's, of other values, and of other lengths where those are dynamic.
 
@@ -46,6 +46,8 @@ def second_example(
         tensors: the example's.
         shapes: of each, with Dims for what is dynamic.
         times: how many times the example's the other lengths are, as nearly as they may be.
+        by_rows: whether whole numbers and truths are the example's rows from the last to the first: one column may hold
+            what is no place in the table of another.
     """
     generator = torch.Generator().manual_seed(1)
     dims: dict[str, Dim] = {}
@@ -59,7 +61,7 @@ def second_example(
                         lengths[axis.name] = now
     other = {name: _another(dim, lengths.get(name), times) for name, dim in dims.items()}
     return [
-        _drawn(tensor, [n if isinstance(n, int) else evaluate(n, other) for n in shape], generator)
+        _drawn(tensor, [n if isinstance(n, int) else evaluate(n, other) for n in shape], generator, by_rows)
         for tensor, shape in zip(tensors, shapes, strict=True)
     ]
 
@@ -74,7 +76,7 @@ def _another(dim: Any, now: int | None, times: int) -> int:
     return min(others, key=lambda n: (abs(n - times * (now or dim.opt)), -n)) if others else allowed[0]
 
 
-def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator, by_rows: bool) -> torch.Tensor:
     if tensor.is_floating_point() and bool(tensor.isfinite().all()):
         numbers = tensor.detach().float()
         mean, least, largest = float(numbers.mean()), float(numbers.min()), float(numbers.max())
@@ -84,6 +86,11 @@ def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generato
             within = torch.rand(tuple(shape), generator=generator) * (largest - least) + least
             drawn = torch.where((drawn < least) | (drawn > largest), within, drawn)
         return drawn.to(tensor.device, tensor.dtype)
+    if by_rows:
+        for axis, (n, length) in enumerate(zip(tensor.shape, shape, strict=True)):
+            places = torch.arange(length, device=tensor.device) % n
+            tensor = tensor.detach().index_select(axis, places if axis else n - 1 - places)
+        return tensor
     held = tensor.detach().flatten()
     picked = torch.randint(held.numel(), tuple(shape), generator=generator)
     return held[picked.to(held.device)]

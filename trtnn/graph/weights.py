@@ -52,7 +52,14 @@ class Weights:
         is_parameter = isinstance(value, Parameter)
         data = value.data if is_parameter else value
         if data is None:
-            raise ArgumentError(f"a parameter of shape {value.shape} in {where(path)} is empty", "load a state dict")
+            elsewhere = (
+                "it is a constant that torch's checkpoints have not: "
+                "load the .safetensors that save_source wrote first, then other weights"
+            )
+            raise ArgumentError(
+                f"a parameter of shape {value.shape} in {where(path)} is empty",
+                elsewhere if value.optional else "load a state dict",
+            )
         if type(data) is not np.ndarray:
             data = array_of_torch(data) if is_torch(data) else np.asarray(data)
         if is_parameter and id(data) not in self._lasting:

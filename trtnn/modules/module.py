@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from trtnn.engine.engine import Engine
 
 Self = TypeVar("Self", bound="Module")
+# What is asked of the module that is traced alone, and torch's has not: members within may have such names.
+OF_THE_TRACED = frozenset(("explain_state_dict", "inputs", "metadata", "trace"))
 _DEVICE = re.compile(r"(cpu|cuda|hpu|ipu|maia|meta|mps|mtia|privateuseone|vulkan|xla|xpu)(:\d+)?")  # as torch writes it
 
 
@@ -152,7 +154,8 @@ class Module:
     def _register(self, table: dict[str, Any], name: str, value: Any, kind: type) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise ArgumentError(f"a name is a string without dots, not {name!r}")
-        if name not in table and hasattr(self, name):
+        others = (*self._parameters, *self._buffers, *self._modules)
+        if name not in table and hasattr(self, name) and (name not in OF_THE_TRACED or name in others):
             raise ArgumentError(f"{type(self).__name__} already has an attribute {name!r}")
         if value is not None and not isinstance(value, kind):
             raise ArgumentError(f"{name!r} takes a {kind.__name__}, not {type(value).__name__}")

@@ -164,7 +164,8 @@ class TransformerEncoder(_Stack):
         encoder_layer: the layer that is copied.
         num_layers: how often.
         norm: a module behind the last layer, or None.
-        enable_nested_tensor, mask_check: of torch's own speed, without effect.
+        enable_nested_tensor, mask_check: of torch's own speed, without effect. With them torch gives zeros for padding
+            where it records no gradients; here padding is what the layers give, as it is there with gradients.
     """
 
     def __init__(

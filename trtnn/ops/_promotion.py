@@ -39,6 +39,22 @@ def default_dtype(value: bool | float | Length | SymFloat, graph: Graph) -> DTyp
     return index_dtype(graph) if isinstance(value, (int, Size)) else graph.compute_dtype
 
 
+def expect_one_type(what: str, *tensors: Tensor) -> None:
+    """Check that tensors are of one type, as torch asks of some operations.
+
+    In a network of half precision floats of any width are of one type: an author computed with one, and what he asked
+    to be fp32 stays so there.
+
+    Raises:
+        DTypeError: they are not.
+    """
+    types = [*dict.fromkeys(tensor.dtype for tensor in tensors)]
+    in_half = tensors[0].graph.compute_dtype is not float32
+    if len(types) > 1 and not (in_half and all(dtype.is_floating_point for dtype in types)):
+        names = " and ".join(dtype.name for dtype in types)
+        raise DTypeError(f"{what} of {names}", "they have one type, as in torch: .type_as(x) gives that of x")
+
+
 def floating(input: Tensor) -> Tensor:
     """Return a floating tensor as it is, and another in the type that the network computes in."""
     return input if input.dtype.is_floating_point else cast(input, input.graph.compute_dtype)

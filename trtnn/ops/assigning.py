@@ -10,7 +10,7 @@ import numpy as np
 from trtnn.dtypes import bool_
 from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Operand
+from trtnn.ops._arguments import Indices, Operand
 from trtnn.ops._inplace import overwrite
 from trtnn.ops._promotion import cast, chosen, promote
 from trtnn.ops.comparison import where
@@ -23,15 +23,15 @@ from trtnn.ops.shaping import along, reshape, with_ndim
 from trtnn.ops.tiling import expand
 from trtnn.shapes.symbolic import Length, Size, broadcast, same, same_shape
 
-Region = tuple[Length, Length]  # where it begins, and how many elements it has
+Part = tuple[Length, Length] | Indices  # of a dimension: where it begins and how many elements it has, or its places
 
 
 def setitem(input: Tensor, index: Any, value: Operand) -> None:
     """Set ``input[index] = value``, under every name that ``input`` has; see :mod:`trtnn.ops._inplace`.
 
-    The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers, or one slice of
-    another step than 1, beside whole dimensions; or several lists, arrays, Tensors and integers of the first
-    dimensions, which broadcast together; or it is a mask, and the value one number.
+    The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers beside slices; or
+    several lists, arrays, Tensors and integers of the first dimensions, which broadcast together; or it is a mask, and
+    the value one number.
 
     ``input[index] += value`` is what it is in torch, where the index makes a view or a copy.
 
@@ -59,48 +59,43 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
             raise _refused(input, "a mask takes one number; x.where(~mask, y) takes a y of the shape of x")
         return where(mask, reshape(filling, ()), input)
     items = without_ellipsis(items_of(index), input)
-    regions: list[Region] = []
+    parts: list[Part] = []
     shape: list[Length] = []  # of input[index]
-    places: list[tuple[int, Any]] = []
+    lengths: list[Length] = []  # of what is replaced, in the dimensions of input
     for item in items:
         if item is None:
             shape.append(1)
             continue
-        axis = len(regions)
-        length = input.shape[axis]
+        length = input.shape[len(parts)]
         if isinstance(item, (int, Size)):
             if not -length <= item < length:
                 raise ShapeError(f"index {item} is out of range for a dimension of {length} in {input.graph.where}")
-            regions.append((item if item >= 0 else item + length, 1))
+            parts.append((item if item >= 0 else item + length, 1))
+            lengths.append(1)
         elif isinstance(item, slice):
             first, count, step = span(item, length)
             if isinstance(count, int) and count == 0:
                 return input
-            regions.append((first, count))
+            parts.append((first, count) if step == 1 else first + step * numbers_below(count))
             shape.append(count)
-            if step != 1:
-                places.append((axis, first + step * numbers_below(count)))
+            lengths.append(count)
         else:
-            places.append((axis, from_front(item, length, input.graph)))
-            regions.append((0, length))
+            parts.append(from_front(item, length, input.graph))
             shape += item.shape
-    if places:
-        others = [region for axis, region in enumerate(regions) if axis != places[0][0]]
-        lengths = [n for axis, n in enumerate(input.shape) if axis != places[0][0]]
-        whole = all(same(first, 0) and same(n, m) for (first, n), m in zip(others, lengths, strict=True))
-        if len(places) > 1 or not whole or places[0][1].ndim != 1 or any(item is None for item in items):
-            return _put_at_several(input, items, filling)
-        axis, indices = places[0]
-        whole_shape = [indices.shape[0] if i == axis else count for i, (_, count) in enumerate(regions)]
-        return _put_at(input, axis, indices, reshape(_broadcast(filling, shape, input), whole_shape))
-    return _put(input, regions, reshape(_broadcast(filling, shape, input), [count for _, count in regions]))
+            lengths += item.shape
+    listed = [item for item in items if not (item is None or isinstance(item, slice))]
+    if any(not isinstance(item, (int, Size)) for item in listed) and (len(listed) > 1 or listed[0].ndim != 1):
+        return _put_at_several(input, items, filling)  # integers beside lists are lists
+    return _put(input, parts, reshape(_broadcast(filling, shape, input), lengths))
 
 
 def _put_at_several(input: Tensor, items: Sequence[Any], filling: Tensor) -> Tensor:
     """Return the input with what lies at places of its first dimensions replaced; the others are whole."""
     count = next((i for i, item in enumerate(items) if item is None or isinstance(item, slice)), len(items))
     if not count or any(isinstance(item, Size) for item in items) or any(item != slice(None) for item in items[count:]):
-        raise _refused(input, "lists, arrays and Tensors of integers are of the first dimensions, and others are whole")
+        raise _refused(
+            input, "several lists, arrays and Tensors of integers are of the first dimensions, and others are whole"
+        )
     places = [np.asarray(item) if isinstance(item, int) else item for item in items[:count]]
     ndim = max(index.ndim for index in places)
     shape = broadcast(*((*(1,) * (ndim - index.ndim), *index.shape) for index in places))
@@ -142,13 +137,22 @@ def _broadcast(value: Tensor, shape: Sequence[Length], input: Tensor) -> Tensor:
     return expand(with_ndim(value, len(shape)), tuple(shape))
 
 
-def _put(input: Tensor, regions: Sequence[Region], value: Tensor) -> Tensor:
-    """Return the input with a block replaced: what lies before it, it and what lies behind it, joined by dimension."""
-    for axis, ((first, count), length) in enumerate(zip(regions, input.shape, strict=True)):
-        if same(first, 0) and same(count, length):
+def _put(input: Tensor, parts: Sequence[Part], value: Tensor) -> Tensor:
+    """Return the input with a part of each dimension replaced.
+
+    Of a block it is what lies before it, it and what lies behind it, joined dimension by dimension.
+    """
+    for axis, (part, length) in enumerate(zip(parts, input.shape, strict=True)):
+        before = [(0, n) for n in input.shape[:axis]]
+        if not isinstance(part, tuple):
+            rest = [*before, (0, part.shape[0]), *parts[axis + 1 :]]
+            others = zip(parts[axis + 1 :], input.shape[axis + 1 :], strict=True)
+            is_whole = all(_is_whole(other, n) for other, n in others)
+            return _put_at(input, axis, part, value if is_whole else _put(take(input, part, axis), rest, value))
+        if _is_whole(part, length):
             continue
-        whole = [(0, n) for n in input.shape[: axis + 1]]
-        inside = _put(narrow(input, axis, first, count), [*whole[:axis], (0, count), *regions[axis + 1 :]], value)
+        first, count = part
+        inside = _put(narrow(input, axis, first, count), [*before, (0, count), *parts[axis + 1 :]], value)
         behind = length - first - count
         return cat(
             [
@@ -159,6 +163,10 @@ def _put(input: Tensor, regions: Sequence[Region], value: Tensor) -> Tensor:
             axis,
         )
     return value
+
+
+def _is_whole(part: Part, length: Length) -> bool:
+    return isinstance(part, tuple) and same(part[0], 0) and same(part[1], length)
 
 
 def _put_at(input: Tensor, axis: int, places: Any, value: Tensor) -> Tensor:

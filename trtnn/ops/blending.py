@@ -5,7 +5,7 @@ from __future__ import annotations
 from trtnn.errors import DTypeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating, is_always
-from trtnn.ops._promotion import align, cast, wide
+from trtnn.ops._promotion import align, cast, expect_one_type, wide
 from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.comparison import lt, where
 from trtnn.ops.unary import abs
@@ -19,9 +19,7 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     Raises:
         DTypeError: the tensors are of different types, or hold no fractions.
     """
-    types = {value.dtype.name for value in (input, end, weight) if isinstance(value, Tensor)}
-    if len(types) > 1:
-        raise DTypeError(f"lerp of {', '.join(sorted(types))}", "they have one type, as in torch")
+    expect_one_type("lerp", *(value for value in (input, end, weight) if isinstance(value, Tensor)))
     expect_floating(input, "lerp")
     start, end, weight = map(wide, align(input, end, weight))
     way = sub(end, start)

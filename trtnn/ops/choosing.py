@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._promotion import cast, index_dtype
+from trtnn.ops._promotion import cast, expect_one_type, index_dtype
 from trtnn.ops.creation import meshgrid, tensor
 from trtnn.ops.division import floor_divide, remainder
 from trtnn.ops.indexing import take
@@ -37,9 +37,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
         raise ArgumentError("cartesian_prod takes at least one vector")
     for vector in vectors:
         _expect_vector(vector, "cartesian_prod")
-    kinds = {vector.dtype.name for vector in vectors}
-    if len(kinds) > 1:
-        raise DTypeError(f"cartesian_prod of {', '.join(sorted(kinds))}", "they have one type, as in torch")
+    expect_one_type("cartesian_prod", *vectors)
     if len(vectors) == 1:
         return vectors[0]
     return stack([flatten(grid) for grid in meshgrid(*vectors)], 1)

@@ -13,7 +13,7 @@ from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_floating
 from trtnn.ops._inplace import viewing
-from trtnn.ops._promotion import align, cast, promote
+from trtnn.ops._promotion import align, cast, expect_one_type, promote
 from trtnn.ops.angles import atan2, hypot
 from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.comparison import isnan, lt, where
@@ -213,19 +213,14 @@ def view_as_real(input: Tensor | Complex) -> Tensor:
     return result
 
 
-def _expect_one_type(first: Tensor, second: Tensor, what: str) -> None:
-    if first.dtype is not second.dtype:
-        raise DTypeError(f"{what} of {first.dtype.name} and {second.dtype.name}", "they have one type, as in torch")
-    expect_floating(first, what)
-
-
 def complex(real: Tensor, imag: Tensor) -> Complex:
     """Return complex numbers of their two parts, broadcast.
 
     Raises:
         DTypeError: the parts are of different types, or hold no fractions.
     """
-    _expect_one_type(real, imag, "complex")
+    expect_one_type("complex", real, imag)
+    expect_floating(real, "complex")
     real, imag = align(real, imag)
     shape = add(real, imag).shape
     return Complex(expand(real, shape), expand(imag, shape))
@@ -237,7 +232,8 @@ def polar(abs: Tensor, angle: Tensor) -> Complex:
     Raises:
         DTypeError: the two are of different types, or hold no fractions.
     """
-    _expect_one_type(abs, angle, "polar")
+    expect_one_type("polar", abs, angle)
+    expect_floating(abs, "polar")
     return Complex(mul(abs, cos(angle)), mul(abs, sin(angle)))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_floating
-from trtnn.ops._promotion import cast, wide
+from trtnn.ops._promotion import cast, expect_one_type, wide
 from trtnn.ops.arithmetic import sub
 from trtnn.ops.comparison import isnan, ne, where
 from trtnn.ops.norms import norm
@@ -40,8 +40,7 @@ def cdist(
         raise ArgumentError(f"cdist knows no compute_mode {compute_mode!r}", f"known: {', '.join(_MODES)}")
     for tensor in (x1, x2):
         expect_floating(tensor, "cdist")
-    if x1.dtype is not x2.dtype:
-        raise DTypeError(f"cdist of {x1.dtype.name} and {x2.dtype.name}", "they have one type, as in torch")
+    expect_one_type("cdist", x1, x2)
     if p < 0:
         raise ArgumentError(f"cdist takes p from 0 on, not {p}")
     ndim = max(x1.ndim, x2.ndim) - 2

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Indices, count_windows, expect_ndim, normalize_dim, ntuple
-from trtnn.ops._promotion import cast, filler, index_dtype
+from trtnn.ops._promotion import cast, expect_one_type, filler, index_dtype
 from trtnn.ops.arithmetic import add
 from trtnn.ops.comparison import eq, where
 from trtnn.ops.creation import numbers_below
@@ -80,19 +80,19 @@ def scatter(input: Tensor, dim: int, index: Any, src: Tensor | bool | int | floa
     values = reached(src, index, None, "scatter") if isinstance(src, Tensor) else None
     if values is None:
         values = expand(filler(src, input, "scatter"), index.shape)
-    expect_one_type(values, input, "scatter")
+    values = of_its_type(values, input, "scatter")
     mode = input.graph.trt.ScatterMode.ELEMENT
     return input.graph.emit("scatter", input, index, values, mode, out_shape=input.shape, axis=axis)
 
 
-def expect_one_type(values: Tensor, input: Tensor, what: str) -> None:
-    """Check that what is put into a tensor is of its type.
+def of_its_type(values: Tensor, input: Tensor, what: str) -> Tensor:
+    """Return what is put into a tensor in that tensor's type.
 
     Raises:
-        DTypeError: it is not.
+        DTypeError: it is of another, see :func:`~trtnn.ops._promotion.expect_one_type`.
     """
-    if values.dtype is not input.dtype:
-        raise DTypeError(f"{what} of {values.dtype.name} into {input.dtype.name}", "they have one type, as in torch")
+    expect_one_type(what, values, input)
+    return cast(values, input.dtype)
 
 
 def _sums(input: Tensor, axis: int, index: Tensor, values: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def scatter_add(input: Tensor, dim: int, index: Any, src: Tensor) -> Tensor:
         return reshape(scatter_add(_vector(input), dim, _vector(index), _vector(src)), ())
     axis = normalize_dim(dim, input.ndim)
     index = checked_indices(index, input, axis)
-    expect_one_type(src, input, "scatter_add")
+    src = of_its_type(src, input, "scatter_add")
     there = reached(input, index, axis, "scatter_add")
     total = _sums(input, axis, index, reached(src, index, None, "scatter_add"))
     return add(input, total if same_shape(there.shape, input.shape) else lengthened(total, input.shape))
@@ -151,7 +151,7 @@ def index_add(input: Tensor, dim: int, index: Any, source: Tensor, *, alpha: int
         return reshape(index_add(_vector(input), dim, _vector(index), _vector(source), alpha=alpha), ())
     axis = normalize_dim(dim, input.ndim)
     index = checked_indices(index, input, axis)
-    expect_one_type(source, input, "index_add")
+    source = of_its_type(source, input, "index_add")
     expect_slices(input, axis, index, source, "index_add")
     return add(input, _sums(input, axis, along(index, axis, input.ndim), source), alpha=alpha)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from trtnn.dtypes import bool_, finfo
-from trtnn.errors import ArgumentError, DTypeError
+from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
-from trtnn.ops._promotion import align, filler, floating, wide
+from trtnn.ops._promotion import align, expect_one_type, filler, floating, wide
 from trtnn.ops.arithmetic import add, maximum, minimum, mul, sub
 from trtnn.ops.comparison import eq, isfinite, isnan, le, logical_and, logical_or, ne, where
 from trtnn.ops.tiling import expand
@@ -61,8 +61,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
         DTypeError: the two are of different types.
         ArgumentError: a tolerance is below 0.
     """
-    if input.dtype is not other.dtype:
-        raise DTypeError(f"isclose of {input.dtype.name} and {other.dtype.name}", "they have one type, as in torch")
+    expect_one_type("isclose", input, other)
     if rtol < 0 or atol < 0:
         raise ArgumentError(f"isclose takes tolerances from 0 on, not rtol={rtol} and atol={atol}")
     a, b = align(input, other)

@@ -17,7 +17,7 @@ from trtnn.ops._promotion import cast, filler, index_dtype
 from trtnn.ops.arithmetic import add, clamp, sub
 from trtnn.ops.comparison import eq, ge, logical_and, lt, where
 from trtnn.ops.creation import as_tensor, numbers_below
-from trtnn.ops.gathering import expect_one_type, gather, index_add, scatter
+from trtnn.ops.gathering import gather, index_add, of_its_type, scatter
 from trtnn.ops.indexing import as_indices, cut, flat_index, from_front, getitem, index_tensor, span
 from trtnn.ops.indexing import take as take_along_axis
 from trtnn.ops.joining import cat
@@ -95,7 +95,7 @@ def index_copy(input: Tensor, dim: int, index: Indices, source: Tensor) -> Tenso
         return reshape(index_copy(reshape(input, (1,)), dim, index, reshape(source, (1,))), ())
     axis = normalize_dim(dim, input.ndim)
     places = _vector(index, "index_copy")
-    expect_one_type(source, input, "index_copy")
+    source = of_its_type(source, input, "index_copy")
     if not source.shape:
         source = reshape(source, (1,) * input.ndim)
     expected = (*input.shape[:axis], places.shape[0], *input.shape[axis + 1 :])
@@ -134,7 +134,7 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
         return input.graph.deferred.snapshot("index_put", input)
     if not by_axis or len(by_axis) > input.ndim:
         raise ArgumentError(f"index_put takes indices of 1 to {input.ndim} dimensions, not {len(by_axis)}")
-    expect_one_type(values, input, "index_put")
+    values = of_its_type(values, input, "index_put")
     lengths, rest = input.shape[: len(by_axis)], input.shape[len(by_axis) :]
     graph = input.graph
     places = [from_front(index, length, graph) for index, length in zip(by_axis, lengths, strict=True)]
@@ -187,7 +187,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """
     if mask.dtype is not bool_:
         raise DTypeError(f"masked_scatter takes a bool mask, not {mask.dtype.name}")
-    expect_one_type(source, input, "masked_scatter")
+    source = of_its_type(source, input, "masked_scatter")
     ndim = max(input.ndim, mask.ndim)
     shapes = [(*(1,) * (ndim - t.ndim), *t.shape) for t in (input, mask)]
     shape = broadcast(*shapes)

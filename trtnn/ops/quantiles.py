@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from trtnn.dtypes import float32
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating, normalize_dim
-from trtnn.ops._promotion import cast, wide
+from trtnn.ops._promotion import cast, expect_one_type, wide
 from trtnn.ops.arithmetic import clamp, maximum, mul, sub
 from trtnn.ops.blending import lerp
 from trtnn.ops.comparison import isnan, logical_not, lt, where
@@ -96,8 +96,7 @@ def _shares(input: Tensor, q: Operand, what: str) -> tuple[Tensor, bool]:
     if isinstance(q, Tensor):
         if q.ndim > 1:
             raise ShapeError(f"{what} takes q as a number or a vector, not of shape {q.shape}")
-        if q.dtype is not input.dtype:
-            raise DTypeError(f"{what} of {input.dtype.name} at q of {q.dtype.name}", "they have one type, as in torch")
+        expect_one_type(what, input, q)
         array = constant_array(q)
         if array is None:
             return reshape(clamp(wide(q), 0.0, 1.0), (-1,)), bool(q.ndim)

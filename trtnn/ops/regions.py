@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from trtnn.dtypes import float32
-from trtnn.errors import DTypeError, ShapeError, UnsupportedError
+from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import expect_floating, expect_ndim, ntuple
-from trtnn.ops._promotion import cast
+from trtnn.ops._promotion import cast, expect_one_type
 from trtnn.ops.arithmetic import add, clamp, maximum, mul, sub
 from trtnn.ops.comparison import ge, le, logical_and, where
 from trtnn.ops.division import div
@@ -104,11 +104,7 @@ def _boxes(input: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
                 )
         parts = list(boxes)
     for part in parts:
-        if part.dtype is not input.dtype:
-            raise DTypeError(
-                f"roi_align of {input.dtype.name} by boxes of {part.dtype.name}",
-                "they have one type, as in torchvision",
-            )
+        expect_one_type("roi_align", input, part)
     wide = [cast(part, float32) for part in parts]
     if isinstance(boxes, Tensor):
         return wide[0]

@@ -121,7 +121,7 @@ def _scattered(
         return reshape(_scattered(next(vectors), dim, at, next(vectors), reduce, include_self, what), ())
     axis = normalize_dim(dim, input.ndim)
     index = checked_indices(index, input, axis)
-    gathering.expect_one_type(src, input, what)
+    src = gathering.of_its_type(src, input, what)
     if input.dtype is bool_:
         kind = index_dtype(input.graph)
         result = _scattered(cast(input, kind), axis, index, cast(src, kind), reduce, include_self, what)

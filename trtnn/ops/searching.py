@@ -8,7 +8,7 @@ from trtnn.dtypes import float32, int32
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating
-from trtnn.ops._promotion import cast, graph_of, index_dtype, promote, wide
+from trtnn.ops._promotion import cast, expect_one_type, graph_of, index_dtype, promote, wide
 from trtnn.ops.arithmetic import add, clamp, div, mul, sub
 from trtnn.ops.comparison import eq, ge, gt, le, logical_and, logical_not, where
 from trtnn.ops.gathering import gather
@@ -53,10 +53,7 @@ def searchsorted(
         if sorted_sequence.ndim > 1:
             raise ShapeError(f"searchsorted of one number takes a vector, not {sorted_sequence.shape}")
         sorted_sequence, input = promote(sorted_sequence, input)
-    if input.dtype is not sorted_sequence.dtype:
-        raise DTypeError(
-            f"searchsorted of {input.dtype.name} in {sorted_sequence.dtype.name}", "they have one type, as in torch"
-        )
+    expect_one_type("searchsorted", input, sorted_sequence)
     if sorted_sequence.ndim > 1 and not same_shape(sorted_sequence.shape[:-1], input.shape[:-1]):
         raise ShapeError(
             f"searchsorted in {input.graph.where}: shapes {sorted_sequence.shape} and {input.shape} do not fit",

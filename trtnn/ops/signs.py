@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from trtnn.errors import DTypeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
-from trtnn.ops._promotion import align, cast
+from trtnn.ops._promotion import align, cast, expect_one_type
 from trtnn.ops.carrying import carried
 from trtnn.ops.comparison import eq, gt, lt, where
 from trtnn.ops.unary import abs, neg, reciprocal
@@ -37,8 +36,7 @@ def heaviside(input: Operand, values: Operand) -> Tensor:
     Raises:
         DTypeError: the two are of different types.
     """
-    types = [tensor.dtype for tensor in (input, values) if isinstance(tensor, Tensor)]
-    if len({*types}) > 1:
-        raise DTypeError(f"heaviside of {types[0].name} and {types[1].name}", "they have one type, as in torch")
+    if isinstance(input, Tensor) and isinstance(values, Tensor):
+        expect_one_type("heaviside", input, values)
     x, at_zero = align(input, values)
     return where(eq(x, 0), at_zero, cast(gt(x, 0), x.dtype))

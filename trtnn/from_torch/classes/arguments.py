@@ -221,7 +221,8 @@ class _Arguments:
         """Return a number as an argument that is there already, or a multiple or a part of one."""
         arguments = self.group.arguments
         for argument in arguments:
-            if _is_column(argument.values, values) and _are_alike(argument.name, number.hint):
+            alike = argument.name == number.attribute or _are_alike(argument.name, number.hint)
+            if alike and _is_column(argument.values, values):
                 return Text(argument.name)
         if number.hint == "padding":
             for argument in arguments:

@@ -88,7 +88,7 @@ class Classes:
     def build(self) -> Classes:
         """Make the classes of all modules that are needed."""
         assert self.tape.root is not None
-        return_what_is_read(self.tape)
+        self._kinds.returning = return_what_is_read(self.tape)
         self._make_bodies(self.tape.root)
         if self.refusals:
             return self
@@ -155,7 +155,8 @@ class Classes:
             init = [Line("run", (), Call(Text("super().__init__"), made.args, made.kwargs))]
         else:
             init = self._init(module, path, base)
-        if not bodies or (base == "Sequential" and type(module).forward is nn.Sequential.forward):
+        in_a_row = base == "Sequential" and type(module).forward is nn.Sequential.forward
+        if not bodies or (in_a_row and id(module) not in self._kinds.returning):
             return Draft(module, path, base, init, [], _shapes(scopes))
         return Draft(module, path, base, init, _ways(bodies, self._called), _shapes(scopes))
 
@@ -184,17 +185,20 @@ class Classes:
         transient = module._non_persistent_buffers_set
         prefix = f"{path}." if path else ""
         used = {name for body in self.bodies.values() for name in body.used_state} if transient else set()
+        tied = {second for _, second in self._ties.get(path, ())}
         for name, parameter in module._parameters.items():
-            if parameter is not None:
+            if parameter is not None and name not in tied:
                 lines.append(_assigned(name, Call(Text("Parameter"), _sizes(parameter))))
         for name, buffer in module._buffers.items():
-            if buffer is not None and name != COUNTER and (name not in transient or prefix + name in used):
+            if buffer is None or name == COUNTER or name in tied:
+                continue
+            if name not in transient or prefix + name in used:
                 lines.append(_assigned(name, _buffer(buffer, name in transient)))
         for name, tensor in self.constants.tensors.get(path, {}).items():
             lines.append(_assigned(name, _buffer(tensor, (path, name) not in self.constants.of_parameters)))
         if base == "Module":
             for name, child in module._modules.items():
-                if child is not None and self._kinds.is_wanted(child):
+                if child is not None and name not in tied and self._kinds.is_wanted(child):
                     lines.append(_assigned(name, self._construct(child, f"{prefix}{name}")))
         else:
             items = contents(base, self._items(module, path))
@@ -291,7 +295,10 @@ class Classes:
 
     def _class_name(self, module: nn.Module) -> str:
         wanted = self.name if module is self.model else class_name(module).rpartition(".")[2]
-        if type(module).__module__.startswith("torch.nn."):
+        if type(module) is nn.Sequential and module is not self.model:  # one that returns more, named by its place
+            parts = [part for part in self.tape.paths[id(module)][0].split(".") if not part.isdigit()]
+            wanted = "".join(part[:1].upper() + part[1:] for part in parts[-1].split("_")) if parts else wanted
+        elif type(module).__module__.startswith("torch.nn."):
             wanted = f"{'FakeQuantized' if is_observed(module) else norm_of(module)}{wanted}"
         wanted = wanted if is_name(wanted) else f"{wanted}_"
         if is_leaf(module):  # the model itself, of a module that trtnn has

@@ -28,11 +28,13 @@ class Kinds:
     """The kinds of the modules of a recorded model.
 
     Attributes:
+        returning: the ids of those that return more than their result, see :mod:`trtnn.from_torch.recording.bypasses`.
         twins: of those that were found to be torch's own under another name, by id, the constructors.
     """
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
+        self.returning: set[int] = set()
         self.twins: dict[int, Expression] = {}
 
     def find_twins(self) -> None:
@@ -49,7 +51,7 @@ class Kinds:
         """Return ``"twin"``, ``"class"``, the name of a container, ``"leaf"``, or ``"nothing"``."""
         if id(module) in self.twins:
             return "twin"
-        if module is self._tape.model:
+        if module is self._tape.model or id(module) in self.returning:
             return "class"
         for name, container in CONTAINERS.items():
             if type(module) is container:

@@ -6,15 +6,18 @@ function with those variables, whose lines stand for the author's.
 
 from __future__ import annotations
 
+import copy
 import functools
 import linecache
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from trtnn.errors import ArgumentError
 from trtnn.from_torch.graphs.torchscript import Method
 from trtnn.from_torch.recording.frames import Place, stands_for
 
@@ -43,6 +46,37 @@ def as_module(traced: Any) -> nn.Module:
     return module
 
 
+def with_modules_of_traces(model: nn.Module) -> nn.Module:
+    """Return a model in which the modules of a trace stand for each trace within, or itself where it holds none.
+
+    What holds a trace is copied, with the same parameters and buffers, and the model stays as it is. One that holds
+    control flow, which torch.jit.script leaves in, raises an ArgumentError when it is called.
+    """
+    around = {
+        id(module)
+        for module in model.modules()
+        if any(isinstance(inner, torch.jit.ScriptModule) for inner in module.modules())
+    }
+    made: dict[int, nn.Module] = {}
+    shared: dict[Any, Any] = {}
+
+    def replaced(module: nn.Module, path: str) -> nn.Module:
+        if id(module) not in around:
+            return module
+        if id(module) not in made:
+            if isinstance(module, torch.jit.ScriptModule):
+                made[id(module)] = _made(module, path, shared, is_part=True)
+            else:
+                new = made[id(module)] = copy.copy(module)
+                new.__dict__["_modules"] = {
+                    name: child if child is None else replaced(child, f"{path}.{name}".lstrip("."))
+                    for name, child in module._modules.items()
+                }
+        return made[id(module)]
+
+    return replaced(model, "")
+
+
 @functools.cache
 def _class_of(kind: str) -> type[Traced]:
     """Return a class of the name that was traced."""
@@ -55,9 +89,11 @@ def _kind(script: Any) -> str:
     return re.sub(r"___torch_mangle_\d+\.", "", name.removeprefix("__torch__."))
 
 
-def _made(script: Any, path: str, shared: dict[Any, Any]) -> nn.Module:
+def _made(script: Any, path: str, shared: dict[Any, Any], is_part: bool = False) -> nn.Module:
+    """Return the module of a trace; of a model's part, which may never be called, control flow is told by a call."""
     children = {
-        name: _made(child, f"{path}.{name}" if path else name, shared) for name, child in script.named_children()
+        name: _made(child, f"{path}.{name}" if path else name, shared, is_part)
+        for name, child in script.named_children()
     }
     kind = _kind(script)
     container = _CONTAINERS.get(kind.removeprefix("torch.nn.modules.container."))
@@ -75,12 +111,25 @@ def _made(script: Any, path: str, shared: dict[Any, Any]) -> nn.Module:
         module.register_buffer(name, shared.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor))
     for name, child in children.items():
         module.add_module(name, child)
-    methods = {
-        name: Method(script, module, path, script._c._get_method(name).graph) for name in script._c._method_names()
-    }
+    try:
+        methods = {
+            name: Method(script, module, path, script._c._get_method(name).graph) for name in script._c._method_names()
+        }
+    except ArgumentError as error:
+        if not is_part:
+            raise
+        module.forward = _raising(error)  # type: ignore[method-assign]
+        return module
     if methods:
         module.forward = _forward(module, methods)  # type: ignore[method-assign]
     return module
+
+
+def _raising(error: ArgumentError) -> Callable[..., Any]:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    return forward
 
 
 def _in_evaluation(container: Any, children: dict[str, nn.Module]) -> nn.Module:

@@ -5,15 +5,15 @@ In source a module returns what others read of it. So each module on the way ret
 
 from __future__ import annotations
 
-from torch import nn
-
 from trtnn.from_torch.recording.steps import Scope, Step, Value, values_in
 from trtnn.from_torch.recording.tape import Tape
 
 
-def return_what_is_read(tape: Tape) -> None:
-    """Let scopes return what scopes around them read, and steps of theirs give it."""
-    _Bypasses(tape).find()
+def return_what_is_read(tape: Tape) -> set[int]:
+    """Let scopes return what scopes around them read, and steps of theirs give it; return the ids of their modules."""
+    bypasses = _Bypasses(tape)
+    bypasses.find()
+    return {id(scope.module) for scope in bypasses.scopes if id(scope) in bypasses.returned}
 
 
 class _Bypasses:
@@ -51,7 +51,7 @@ class _Bypasses:
         inner: Scope | None = made_in
         while inner is not None:
             step = self.calls.get(id(inner))
-            if step is None or isinstance(inner.module, nn.Sequential):
+            if step is None:
                 return
             if self.owners[id(step)] is scope:
                 break

@@ -21,6 +21,11 @@ _LEAVES_THE_GRAPH = frozenset((
     "__contains__", "is_nonzero", "equal", "allclose", "data_ptr", "__dlpack__", "untyped_storage", "storage",
     "nonzero", "argwhere", "nonzero_static", "unique", "unique_consecutive", "masked_select", "bincount",
 ))  # fmt: skip
+# Of these what gives numbers that know nothing of their tensor.
+_GIVES_NUMBERS = frozenset((
+    "item", "tolist", "__bool__", "__int__", "__float__", "__index__", "__contains__", "is_nonzero", "equal",
+    "allclose",
+))  # fmt: skip
 # What a tensor is asked for that says nothing of its numbers.
 _SAYS_NOTHING = frozenset((
     "dim", "ndimension", "is_contiguous", "is_floating_point", "is_complex", "element_size", "stride", "storage_offset",
@@ -79,8 +84,8 @@ class FunctionCalls(TorchFunctionMode):
             return self._lengths(first, result, before.args[1:] or tuple(before.kwargs.values()))
         if name in ("numel", "nelement", "get:nbytes"):
             return with_origin(result, "numel", first, watcher=tape)
-        if name == "item" and not before.depends and self._is_parameter(first):
-            return with_origin(result, "item", first, watcher=tape)
+        if name in _GIVES_NUMBERS and not before.depends:
+            return self._number(name, before, first, result)
         if name == "__len__" and tape.scope is not None:
             tape.took_number()
         written = before.written()
@@ -207,6 +212,13 @@ class FunctionCalls(TorchFunctionMode):
         self.tape.took_number()
         with torch._C.DisableTorchFunction():
             return int(value)
+
+    def _number(self, name: str, before: Arguments, first: Any, result: Any) -> Any:
+        """Return numbers of what no input decides; one of a parameter's knows that, and others of weights are noted."""
+        if name == "item" and self._is_parameter(first):
+            return with_origin(result, "item", first, watcher=self.tape)
+        self.tape.took_weights((before.args, before.kwargs))
+        return result
 
     def _is_parameter(self, value: Any) -> bool:
         return isinstance(value, Value) and bool(self.tape.held.get(id(value.tensor)))

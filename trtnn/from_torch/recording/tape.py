@@ -64,6 +64,7 @@ class Tape:
         refusals: what cannot be converted.
         guards: the comparisons of lengths that decided something.
         escapes: where Python took a length without a trace: the path of the module, and the line.
+        taken: of each line at which Python took numbers of parameters and buffers, the names of these.
         has_hashed: whether a length was a key, such as of a cache.
         scopes: of each module, by id, its calls.
         type_callers: the code that called Python's own ``int`` or ``float`` with a length, and its global variables.
@@ -92,6 +93,7 @@ class Tape:
         self.refusals: list[Refusal] = []
         self.guards: list[Guard] = []
         self.escapes: list[tuple[str, Place]] = []
+        self.taken: dict[Place, dict[str, None]] = {}
         self.has_hashed = False
         self.called_leaves: set[int] = set()
         self.root: Scope | None = None
@@ -147,6 +149,22 @@ class Tape:
     def took_number(self) -> None:
         """Note that a plain number is taken where one that knows its lengths would be wanted."""
         self.escapes.append((self.path, place_of(user_frame(2))))
+
+    def took_weights(self, values: Any) -> None:
+        """Note that Python took numbers of parameters or buffers, or of what is computed of them alone."""
+        if self.scope is None or caller(2) is None:  # torch's own code, such as an observer's
+            return
+        names: dict[str, None] = {}
+        seen: set[int] = set()
+        pending = [*values_in(values)]
+        while pending:
+            value = pending.pop()
+            if id(value) not in seen:
+                seen.add(id(value))
+                names |= dict.fromkeys(self.held.get(id(value.tensor), ())[:1])
+                pending += () if value.step is None else values_in((value.step.args, value.step.kwargs))
+        if names:
+            self.taken.setdefault(place_of(user_frame(2)), {}).update(names)
 
     def escaped(self, number: Whole | Real, by_type: bool = False) -> None:
         """Note that Python took a length as a plain number, by ``int``, ``float`` or in another way."""

@@ -1,0 +1,46 @@
+"""The second input that a conversion is compared on, and inputs of which not all numbers go everywhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import trtnn
+from tests.helpers import assert_close
+from trtnn.from_torch.verify import second_example
+
+
+class Categories(nn.Module):
+    """Each column has a table of its own length."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(count, 3) for count in (100, 5, 2))
+        self.fc = nn.Linear(11, 2)
+
+    def forward(self, columns, x):
+        rows = [table(columns[:, i]) for i, table in enumerate(self.tables)]
+        return self.fc(torch.cat([*rows, x], 1)) + x.mean()
+
+
+@pytest.mark.parametrize("dynamic", [None, trtnn.Dim("batch", 1, 4, 9)])
+def test_columns_of_places_in_tables_of_other_lengths(dynamic):
+    """What is drawn of all numbers goes beyond the shorter tables: the second input has the example's rows."""
+    torch.manual_seed(0)
+    model = Categories().eval()
+    columns = torch.tensor([[99, 4, 1], [7, 0, 0], [50, 3, 1], [12, 1, 0]])
+    result = trtnn.from_torch(model, columns, torch.rand(4, 2), dynamic=dynamic)
+    network = result.trace()
+    others = torch.tensor([[3, 2, 1], [98, 4, 0], [0, 0, 1], [64, 1, 1]])
+    x = torch.rand(4, 2)
+    assert_close(network.run(others.numpy(), x.numpy()), model(others, x), 1e-5)
+
+
+def test_rows_of_a_second_example():
+    columns, mask = torch.arange(12).view(4, 3), torch.tensor([True, False])
+    again = second_example([columns, mask], [(4, 3), (2,)], by_rows=True)
+    assert torch.equal(again[0], columns.flip(0))
+    assert torch.equal(again[1], mask.flip(0))
+    longer = second_example([columns], [(trtnn.Dim("n", 1, 4, 9), 3)], by_rows=True)[0]
+    assert torch.equal(longer, columns[[3, 2, 1, 0, 3]])
