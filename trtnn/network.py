@@ -96,6 +96,10 @@ def trace(
         from trtnn.graph.beyond_half import warn_of_fills
 
         warn_of_fills(graph)
+    if graph.lost:
+        from trtnn.graph.beyond_half import warn_of_lost
+
+        warn_of_lost(graph)
     return Network(graph, write, checked)
 
 

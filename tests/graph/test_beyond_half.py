@@ -489,3 +489,50 @@ def test_without_strong_types_the_numbers_are_the_same_and_what_is_carried_is_pi
         float(np.abs(layer.weights).max()) for layer in layers(network, "CONSTANT") if "scores" in layer.name
     ]
     np.testing.assert_allclose(network.run(x, partly), Whole(-1e9).trace().run(x, partly), rtol=1e-5, atol=1e-6)
+
+
+SMALLEST = 2.0**-24  # that fp16 has
+
+
+class Eps(Module):
+    def __init__(self, eps):
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x):
+        return x / (x.norm(dim=-1, keepdim=True) + self.eps)
+
+
+def normed(*numbers) -> Sequential:
+    model = Sequential(*map(Eps, numbers))
+    model.inputs = {"input": (2, 4)}
+    return model
+
+
+def test_one_warning_names_the_numbers_that_are_0_in_fp16_and_the_way_to_keep_them():
+    model = normed(1e-8, 1e-6, 1e-8, 1e-12)
+    with pytest.warns(UserWarning, match="float16 has no number") as caught:
+        network = model.trace(fp16=True)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "float16 has no number between 0 and 6e-08, so these are 0, and keep nothing from being 0: 1e-08 in 0, 2; "
+        "1e-12 in 3. To keep them: fp32_modules=['0', '2', '3'], or a larger number"
+    )
+    assert warning.filename == __file__
+    rows = np.array([[0, 0, 0, 0], [1, 2, 3, 4]], np.float32)
+    assert np.isnan(network.run(rows)[0]).all(), "and that is what it warns of"
+    kept = model.trace(fp16=True, fp32_modules=["0", "2", "3"])
+    np.testing.assert_array_equal(kept.run(rows)[0], 0)
+
+
+@pytest.mark.parametrize("number", [SMALLEST, 2.0**-25 * 1.001, 0.0, 1.0, -SMALLEST])
+def test_a_number_that_fp16_holds_is_added_without_a_word(number):
+    assert normed(number).trace(fp16=True).graph.lost == {}
+
+
+@pytest.mark.parametrize("number", [2.0**-25, -1e-8, np.float32(1e-10), np.full((1, 1), 1e-9, np.float32)])
+def test_a_number_that_is_0_in_fp16_is_told_however_it_comes(number):
+    assert np.float16(number) == 0
+    with pytest.warns(UserWarning, match="so these are 0"):
+        normed(number).trace(fp16=True)
+    normed(number).trace()

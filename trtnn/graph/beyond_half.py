@@ -6,6 +6,8 @@ and so is the arithmetic with them up to a softmax. A layer that would read them
 
 Sums with a number at the end of float16 are carried in fp32 too: -65504 less 16 is -infinity in fp16, and the softmax
 of a row of such NaN. So are those with a fill that a module in fp32 has put in as it is.
+
+A number that is 0 in float16 keeps nothing from being 0, such as 1e-8 beside what is divided by: the trace warns of it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trtnn.dtypes import DType, float16, float32
@@ -48,10 +50,10 @@ class Beyond(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """A number beyond float16 that an operation puts into places of a Tensor.
+    """A number that float16 does not hold: one that an operation puts into places of a Tensor, or one that is 0 there.
 
     Attributes:
-        path: of the module that does.
+        path: of the module that has it.
         number: as it was given.
     """
 
@@ -162,19 +164,37 @@ def warn_of_fills(graph: Graph) -> None:
     fills = dict.fromkeys(fill for index, fill in graph.fills.items() if graph.layer_dtypes[index] is float16)
     if not fills:
         return
+    said = "; ".join(
+        f"{number:g} stands at {math.copysign(END, number):g} in {_listed(paths, where)}"
+        for number, paths in _places(fills).items()
+    )
+    warnings.warn(
+        f"float16 ends at {END:g}, so a number that fills a tensor is not what it was: {said}. To keep it: "
+        f"{_kept(fills)}",
+        stacklevel=_depth_of_the_user(),
+    )
+
+
+def warn_of_lost(graph: Graph) -> None:
+    """Warn, once for a network, of the numbers that are 0 in float16 in it."""
+    said = "; ".join(f"{number:g} in {_listed(paths, where)}" for number, paths in _places(graph.lost).items())
+    warnings.warn(
+        f"float16 has no number between 0 and 6e-08, so these are 0, and keep nothing from being 0: {said}. To keep "
+        f"them: {_kept(graph.lost)}, or a larger number",
+        stacklevel=_depth_of_the_user(),
+    )
+
+
+def _places(fills: Iterable[Fill]) -> dict[float, list[str]]:
     places: dict[float, list[str]] = {}
     for fill in fills:
         places.setdefault(fill.number, []).append(fill.path)
-    said = "; ".join(
-        f"{number:g} stands at {math.copysign(END, number):g} in {_listed(paths, where)}"
-        for number, paths in places.items()
-    )
+    return places
+
+
+def _kept(fills: Iterable[Fill]) -> str:
     paths = list(dict.fromkeys(fill.path for fill in fills if fill.path))
-    keep = f"fp32_modules=[{_listed(paths, repr)}]" if paths else "x.float() before it"
-    warnings.warn(
-        f"float16 ends at {END:g}, so a number that fills a tensor is not what it was: {said}. To keep it: {keep}",
-        stacklevel=_depth_of_the_user(),
-    )
+    return f"fp32_modules=[{_listed(paths, repr)}]" if paths else "x.float() before it"
 
 
 def _listed(paths: Sequence[str], text: Callable[[str], str]) -> str:

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 _CURRENT: contextvars.ContextVar[Graph | None] = contextvars.ContextVar("trtnn_graph", default=None)
 _WATCHER: contextvars.ContextVar[Any] = contextvars.ContextVar("trtnn_watcher", default=None)
+# The largest magnitude that float16 makes 0 of: half of the smallest that it has.
+_MOST_LOST = 2.0**-25
+
 _OURS = frozenset((Tensor, list, PluginLayer))  # what TensorRT does not take as it is
 
 
@@ -103,6 +106,7 @@ class Graph:
             of numbers that are computed where they are no constants, see :mod:`trtnn.graph.infinity`.
         first_input: the Tensor of the first input as it enters, while the trace runs.
         fills: the numbers beyond float16 that operations put into Tensors, each by the index of its constant's layer.
+        lost: the numbers that are 0 in float16, in order, each once for a module.
         carries: whether a Tensor is carried in fp32, see :mod:`trtnn.graph.beyond_half`.
         watcher: what is told of each layer and module, see :func:`watching`; None as a rule.
         is_pinned: whether a build asked for the types of layers, which stays in the definition.
@@ -143,6 +147,7 @@ class Graph:
         self._rounder = None if self.placement is None else Rounder(self, self.placement)
         self._finished = False
         self.fills: dict[int, Fill] = {}
+        self.lost: dict[Fill, None] = {}
         self.carries = False
         self.watcher = _WATCHER.get()
         self.is_pinned = False
@@ -281,6 +286,8 @@ class Graph:
             from trtnn.graph.beyond_half import unfit
 
             return unfit(self, held, ndim, error)
+        if dtype is float16 and held.size == 1 and 0 < abs(held.item()) <= _MOST_LOST:
+            self._note_lost(held)
         shape = (1,) * (ndim - array.ndim) + array.shape
         if len(shape) > MOST_DIMENSIONS:
             raise too_deep("constant", shape, self.scopes[-1].path)
@@ -293,6 +300,12 @@ class Graph:
 
                 return computed(number, dtype, shape, self)
         return self.emit("constant", shape, array, traced_as=dtype)
+
+    def _note_lost(self, held: np.ndarray) -> None:
+        from trtnn.graph.beyond_half import Fill
+
+        if not self.weights.is_learned(held):
+            self.lost[Fill(self.scopes[-1].path, held.item())] = None
 
     def filling(self, value: Any, dtype: DType, ndim: int = 0) -> Tensor:
         """Return the one number that an operation puts into a Tensor of ``dtype``, as :meth:`constant` does.
