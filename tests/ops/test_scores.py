@@ -77,6 +77,7 @@ NOT = {
     "a factor of each head": lambda q, k: ((q @ k.transpose(-2, -1)) * np.full((3, 1, 1), 0.5, np.float32)).softmax(-1),
     "weights": lambda q, k: ((q @ np.ones((16, 5), np.float32)) * FACTOR).softmax(-1),
     "a BatchNorm": lambda q, k: F.batch_norm(q @ k.transpose(-2, -1), np.zeros(3, np.float32), np.ones(3, np.float32)),
+    "a factor that fp16 does not hold": lambda q, k: ((q @ k.transpose(-2, -1)) * 1e5).softmax(-1),
     "zero": lambda q, k: ((q @ k.transpose(-2, -1)) * 0.0).softmax(-1),
     "infinity": lambda q, k: ((q @ k.transpose(-2, -1)) / math.inf).softmax(-1),
 }

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from trtnn.dtypes import float16
+from trtnn.dtypes import finfo, float16
 from trtnn.graph.tensor import Tensor
 from trtnn.shapes.symbolic import Length
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trtnn.graph.graph import Graph
 
 SCALED_BEFORE = "scores scaled before their product"
+_LARGEST = finfo(float16).max
 _FACTOR, _SOFTMAX = "a factor of scores", "the softmax of scores"
 
 
@@ -66,10 +67,10 @@ def waiting_scores(scores: Any, factor: Any, multiply: Callable[[Tensor, float],
 
     Args:
         scores: an operand of a multiplication.
-        factor: the other one; a positive Python number is waited with.
+        factor: the other one; a positive Python number that fp16 holds is waited with: others are carried in fp32.
         multiply: multiplies a Tensor with a number.
     """
-    if type(scores) is not Tensor or type(factor) not in (int, float) or not 0 < factor < math.inf:
+    if type(scores) is not Tensor or type(factor) not in (int, float) or not 0 < factor <= _LARGEST:
         return None
     graph = scores.graph
     product = graph.deferred.claim(scores, _FACTOR)
