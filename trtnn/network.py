@@ -81,8 +81,7 @@ def trace(
         return write_layers(precision, place(graph, declared, into_sums))
 
     def write_layers(precision: Precision, placement: Placement | None) -> Graph:
-        products = [path for path, module in (declared or {}).items() if module.products]
-        graph = Graph(get_backend(), precision, paths or {}, profiles, placement, products)
+        graph = Graph(get_backend(), precision, paths or {}, profiles, placement, declared or {})
         if placement is not None:
             for path, dtype in placement.modules.items():
                 graph.choices[f"quantised to {dtype.name}"].append(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import trtnn
 from tests.from_torch import test_tensor_quantizers
 from tests.quantization.networks import Rounded, filled, images, quantize
 from trtnn import functional as F
+from trtnn.engine.plan import deserialize
 from trtnn.modules import Conv2d, ConvTranspose2d, Linear, MaxPool2d, Module, Sequential, SiLU, Upsample
 
 OPTIONS = {"optimization_level": 1, "timing_cache": False, "progress": False}
@@ -97,10 +100,10 @@ def test_an_engine_of_nvidias_quantisers_gives_what_the_reference_does(name, fp1
 class Stem(Module):
     """YOLOv5's first convolutions."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 32) -> None:
         super().__init__()
-        self.first, self.act = Conv2d(3, 32, 6, 2, 2), SiLU()
-        self.second, self.last = Conv2d(32, 64, 3, 2, 1), Conv2d(64, 32, 1)
+        self.first, self.act = Conv2d(3, channels, 6, 2, 2), SiLU()
+        self.second, self.last = Conv2d(channels, 64, 3, 2, 1), Conv2d(64, 32, 1)
 
     def forward(self, x):
         return self.last(F.silu(self.second(self.act(self.first(x)))))
@@ -112,10 +115,11 @@ def first_kernels(engine) -> list[tuple[str, str]]:
     return [(layer.reads, layer.precision) for layer in layers]
 
 
-def test_a_first_convolution_is_in_int8_up_to_its_activation():
+@pytest.mark.parametrize("channels", [32, 80])
+def test_a_first_convolution_is_in_int8_up_to_its_activation(channels):
     """TensorRT 8.6 has no first layer's int8 kernel of it, SiLU and a Quantize, and took one for 32 channels."""
     shape = (2, 3, 128, 128)
-    model, (x,) = filled(Stem()), images(1, *shape)
+    model, (x,) = filled(Stem(channels)), images(1, *shape)
     model.inputs = {"x": shape}
     plain = model.trace().run(x)
     trtnn.quantize(model, [x])
@@ -128,6 +132,27 @@ def test_a_first_convolution_is_in_int8_up_to_its_activation():
     assert np.sqrt(((result - expected) ** 2).mean()) < of_rounding / 3
     assert built == {"first": "int8", "second": "int8"}
     assert kernels == [("int8", "int8")], kernels
+
+
+def tactics_of(engine, path: str) -> list[str]:
+    """Return the names of the kernels that TensorRT chose for a module's convolutions."""
+    trt = trtnn.get_backend().trt
+    _, raw = deserialize(trtnn.get_backend(), engine.plan)
+    text = raw.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    names = [layer.name for layer in engine.layers() if path in layer.paths and "Convolution" in layer.kind]
+    return [layer["TacticName"] for layer in json.loads(text, strict=False)["Layers"] if layer["Name"] in names]
+
+
+def test_a_first_convolution_of_many_channels_has_a_kernel_of_first_layers():
+    """As a whole it has none in TensorRT 8.6, and took 0.50 ms in place of 0.09 with the copy of what it reads."""
+    shape = (8, 3, 640, 640)
+    model, (x,) = filled(Stem(80)), images(1, *shape)
+    model.inputs = {"x": shape}
+    network = trtnn.quantize(model, [x[:1]]).trace(fp16=True)
+    with network.build(**OPTIONS) as engine:
+        tactics = tactics_of(engine, "first")
+        np.testing.assert_allclose(engine(x), expected := network.run(x), atol=2e-2 * np.abs(expected).max())
+    assert all("first_layer" in tactic for tactic in tactics), tactics
 
 
 def test_a_first_convolution_that_is_skipped_stays_in_fp16_in_front_of_a_quantize():
@@ -144,18 +169,20 @@ def test_a_first_convolution_that_is_skipped_stays_in_fp16_in_front_of_a_quantiz
 
 
 class Forked(Module):
-    def __init__(self) -> None:
+    def __init__(self, kernel_size: int = 3) -> None:
         super().__init__()
-        self.first, self.second, self.other = Conv2d(64, 64, 3, 1, 1), Conv2d(64, 64, 3, 1, 1), Conv2d(64, 64, 1)
+        self.first = Conv2d(64, 64, kernel_size, padding="same")
+        self.second, self.other = Conv2d(64, 64, 3, 1, 1), Conv2d(64, 64, 1)
 
     def forward(self, x):
         y = F.silu(self.first(x))
         return self.second(y), self.other(y)
 
 
-def test_an_activation_that_is_read_in_fp16_too_is_one_kernel_with_its_rounding():
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_an_activation_that_is_read_in_fp16_too_is_one_kernel_with_its_rounding(kernel_size):
     shape = (2, 64, 80, 80)
-    model, (x,) = filled(Forked()), images(1, *shape)
+    model, (x,) = filled(Forked(kernel_size)), images(1, *shape)
     model.inputs = {"x": shape}
     network = quantize(model, [x], skip=["other"]).trace(fp16=True)
     with network.build(**OPTIONS) as engine:

@@ -19,6 +19,7 @@ from trtnn.graph import placement
 from trtnn.graph.definition import read_layers
 from trtnn.models import create
 from trtnn.modules import Conv2d, ConvTranspose2d, Linear, Sequential, SiLU
+from trtnn.ops import convolution as ops_convolution
 
 
 def readers(network) -> dict[str, list[str]]:
@@ -424,6 +425,90 @@ def test_an_activation_is_computed_once_otherwise():
     assert not again_of(both, ["second", "other"]), "nothing is"
     assert not again_of(both, ["first", "other"]), "the convolution is not in int8"
     assert not again_of(gated, ["other"]), "two convolutions are no one kernel"
+
+
+class Points(Forked):
+    """With a convolution of 1×1, or another."""
+
+    def __init__(self, **options):
+        super().__init__(SiLU())
+        self.first = Conv2d(8, 8, **options)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_a_convolution_of_points_is_computed_again_with_its_activation_where_types_are_weak(fp16, monkeypatch):
+    (x,) = images(1, 1, 8, 6, 6)
+    model = quantize(filled(Points(kernel_size=1)), [x], skip=["other"])
+    side = trtnn.Dim("side", 4, 6, 12)
+    once, dynamic = model.trace(fp16=fp16), {"x": trtnn.Input((1, 8, side, side))}
+    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    network = model.trace(fp16=fp16)
+    reads = readers(network)
+    assert reads["first"] == ["DEQUANTIZE"], "its kernel is of floats, which no int8 kernel is made of"
+    assert reads["first/again"] == ["DEQUANTIZE", "DEQUANTIZE"]
+    assert sorted(reads["activation/again_2"]) == ["ACTIVATION", "CONVOLUTION"]
+    assert len(layers(network, "CONVOLUTION")) == len(layers(once, "CONVOLUTION")) + 1
+    names = [layer.name for layer in layers(network)]
+    again = {"first/again": "first", "activation/again": "activation", "activation/again_2": "activation/elementwise"}
+    assert {names[twin]: names[first] for twin, first in network.graph.again.items()} == again
+    expected = once.run(x)
+    for results in (network.run(x), model.trace(dynamic, fp16=fp16).run(x)):
+        for name, result in results.items():
+            np.testing.assert_allclose(result, expected[name], rtol=1e-3 * fp16, atol=1e-3 * fp16, err_msg=name)
+    network.build(**ONE_TARGET)
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 1, "groups": 2}])
+def test_other_convolutions_are_computed_once(options, monkeypatch):
+    (x,) = images(1, 1, 8, 6, 6)
+    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    names = readers(quantize(filled(Points(**options)), [x], skip=["other"]).trace())
+    assert "first/again" not in names
+    assert "activation/again" in names
+
+
+def test_new_weights_are_cut_off_where_a_convolution_is_computed_again(monkeypatch):
+    (x,) = images(1, 1, 8, 6, 6)
+    model = quantize(filled(Points(kernel_size=1)), [x], skip=["other"])
+    model.load_state_dict({"first.weight": model.first.weight.numpy()[::-1].copy()}, strict=False)
+    with pytest.warns(UserWarning, match=r"first 1\.48 times"):
+        expected = model.trace().run(x)
+    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    for name, result in model.trace().run(x).items():
+        np.testing.assert_array_equal(result, expected[name])
+
+
+def test_a_large_convolution_is_computed_again_of_what_its_weights_are(monkeypatch):
+    """Copies of large weights are made when the trace is done."""
+    (x,) = images(1, 1, 8, 2, 2)
+    made = Forked(SiLU())
+    made.first, made.second, made.other = Conv2d(8, 4096, 1), Conv2d(4096, 4, 1), Conv2d(4096, 4, 1)
+    made.inputs = {"x": x.shape}
+    model = quantize(filled(made), [x], skip=["other"])
+    expected = model.trace().run(x)
+    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    for name, result in model.trace().run(x).items():
+        np.testing.assert_allclose(result, expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("channels", "options", "side"),
+    [(80, {}, 7), (80, {"skip": ["second"], "dtype": "fp8"}, 6), (80, {"skip": ["first.conv"]}, 6), (16, {}, 7)],
+)
+def test_a_first_convolution_of_6_by_6_is_of_7_by_7_in_int8(channels, options, side, monkeypatch):
+    """TensorRT 8.6 has an int8 kernel of first layers for it; in floats there is none for more than 64 channels."""
+    first = Sequential()
+    first.conv, first.bn = Conv2d(3, channels, 6, 2, 2, bias=False), modules.BatchNorm2d(channels)
+    model = Sequential()
+    model.first, model.activation, model.second = first, SiLU(), Conv2d(channels, 4, 1)
+    (x,) = images(1, 2, 3, 16, 16)
+    model.inputs = {"input": x.shape}
+    network = trtnn.quantize(filled(model), [x], **({"skip": ["second"]} | options)).trace()
+    convolution, _ = layers(network, "CONVOLUTION")
+    assert tuple(convolution.kernel_size_nd) == (side, side)
+    monkeypatch.setattr(ops_convolution, "_is_slow_stem", lambda *given: False)
+    expected = model.trace().run(x)
+    np.testing.assert_allclose(network.run(x), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("fp16", [False, True])

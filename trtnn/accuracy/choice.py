@@ -244,7 +244,7 @@ def _pairs(graph: Graph, other: Graph) -> dict[int, int]:
 
 def _repeated(graph: Graph, layers: Collection[int]) -> Iterable[int]:
     """Return the indices of the layers that repeat one of some layers."""
-    return (index for index in graph.again if index - 1 in layers)
+    return (again for again, first in graph.again.items() if first in layers)
 
 
 def _beyond_half(arrays: Iterable[np.ndarray]) -> bool:

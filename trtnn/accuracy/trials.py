@@ -193,7 +193,7 @@ class _InHalf:
             true = list(names.get(index, ()))
             if kind in ("CAST", "IDENTITY"):
                 true = [self._true_names[name] for name in (layer.get_input(0).name,) if name in self._true_names]
-            elif graph.layer_dtypes[index] is float16 and index not in graph.roundings - graph.again:
+            elif graph.layer_dtypes[index] is float16 and index not in graph.roundings - graph.again.keys():
                 self._half.add(index)
                 if not self._is_typed:
                     plugin = graph.plugins.get(layer.name)

@@ -6,7 +6,7 @@ import contextvars
 import fnmatch
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from trtnn.graph.formulas import settled_shape
 from trtnn.graph.module_outputs import ModuleOutputs
 from trtnn.graph.plugin_layer import PluginLayer
 from trtnn.graph.precision import Precision, Scope
-from trtnn.graph.quantization import Placement, Rounder
+from trtnn.graph.quantization import Declared, Placement, Rounder
 from trtnn.graph.tensor import Tensor, Value
 from trtnn.graph.types import floating_dtype, layer_dtype, may_leave_8_bits, narrow_dtype, narrowed
 from trtnn.graph.weights import Weights
@@ -81,7 +81,7 @@ class Graph:
         paths: the path of each module that may be called, by the module's ``id``.
         profiles: what the dimensions of dynamic inputs may be, see :mod:`trtnn.shapes.profiles`.
         placement: what is quantised, by the layers' names; None where nothing is.
-        quantised_products: the paths of modules whose products of matrices are.
+        declared: what modules declare to be quantised, by path.
 
     Attributes:
         definition: the ``INetworkDefinition``.
@@ -89,7 +89,7 @@ class Graph:
         layer_paths: for each layer of the definition, in order, the path of the module that made it.
         layer_dtypes: for each layer the floating type that it was traced in, None where it holds integers alone.
         roundings: the indices of the layers that :meth:`add_rounding` wrote.
-        again: of these, of the layers that stand once more, each right behind its first.
+        again: of these, those of the layers that stand once more, each with the index of its first.
         plugins: of the layers that are plugins, by the layer's name, what each was made of.
         choices: what operations chose where there is a choice, each with the paths of the modules that did.
         module_outputs: what each module returned.
@@ -118,7 +118,7 @@ class Graph:
     paths: Mapping[int, str] = field(default_factory=dict)
     profiles: Sequence[Ranges] = ()
     placement: Placement | None = None
-    quantised_products: Collection[str] = ()
+    declared: Mapping[str, Declared] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.builder = self.backend.make_builder()
@@ -126,7 +126,7 @@ class Graph:
         self.layer_paths: list[str] = []
         self.layer_dtypes: list[DType | None] = []
         self.roundings: set[int] = set()
-        self.again: set[int] = set()
+        self.again: dict[int, int] = {}
         self.plugins: dict[str, PluginLayer] = {}
         self.choices: defaultdict[str, list[str]] = defaultdict(list)
         self.module_outputs = ModuleOutputs(self.paths.values())
@@ -382,14 +382,11 @@ class Graph:
         raw_later = {index: self._raw(kind, tensor, inputs) for index, tensor in (set_inputs or {}).items()}
         name = self._unique_name(kind)
         try:
-            raw_args = raw_args if self._rounder is None else self._quantized(name, raw_args, raw_later)
-            layer = getattr(loop or self.definition, f"add_{kind}")(*map(self._lent, raw_args))
+            if self._rounder is not None:
+                raw_args = self._quantized(self._rounder, name, raw_args, raw_later)
+            layer = self._add(loop or self.definition, kind, raw_args, raw_later, attributes)
             if layer is None:
                 raise self.failure(f"TensorRT refused {kind}", inputs)
-            for index, raw in raw_later.items():
-                layer.set_input(index, raw)
-            for attribute, value in attributes.items():
-                setattr(layer, attribute, self._lent(value))
             layer.name = layer.metadata = name  # by the latter an engine shows layers that have none of its name
             traced_as = traced_as or floating_dtype(inputs) or narrow_dtype(inputs)
             constant = loop is None
@@ -418,6 +415,18 @@ class Graph:
             outputs[0] = narrowed(outputs[0], traced_as, self)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
+    def _add(
+        self, to: Any, kind: str, args: Sequence[Any], later: Mapping[int, Any], attributes: Mapping[str, Any]
+    ) -> Any:
+        """Add a layer to the definition or a loop; return it, or None where TensorRT refuses it."""
+        layer = getattr(to, f"add_{kind}")(*map(self._lent, args))
+        if layer is not None:
+            for index, raw in later.items():
+                layer.set_input(index, raw)
+            for attribute, value in attributes.items():
+                setattr(layer, attribute, self._lent(value))
+        return layer
+
     def _check_takes(self, kind: str, out_shape: Sequence[Length] | None) -> None:
         """Raise where no layer can be added now, or none of so many dimensions."""
         if self._finished or _CURRENT.get() is not self:
@@ -436,7 +445,7 @@ class Graph:
         """Note for the network's summary what an operation chose, in the module that is running."""
         self.choices[what].append(self.scopes[-1].path)
 
-    def _quantized(self, name: str, args: Sequence[Any], later: dict[int, Any]) -> list[Any]:
+    def _quantized(self, rounder: Rounder, name: str, args: Sequence[Any], later: dict[int, Any]) -> list[Any]:
         """Return the arguments of a layer with what it reads rounded as the placement says; a kernel goes into later.
 
         Args:
@@ -444,9 +453,6 @@ class Graph:
             args: as TensorRT takes them.
             later: the inputs that are set once the layer is there, by their index.
         """
-        rounder = self._rounder
-        if rounder is None:
-            return list(args)
         tensor = self.trt.ITensor
         given = [item for arg in args for item in (arg if type(arg) is list else [arg]) if isinstance(item, tensor)]
         read = iter(rounder.reads(name, given))
@@ -456,19 +462,19 @@ class Graph:
             else (next(read) if isinstance(arg, tensor) else arg)
             for arg in args
         ]
-        for place, arg in enumerate(args):
-            if isinstance(arg, np.ndarray) and arg.ndim > 2 and (kernel := rounder.kernel(name, arg)) is not None:
-                later[1] = kernel
-                result[place] = self.trt.Weights()
-        return result
+        result, kernel = rounder.kernel(name, result)
+        later |= kernel
+        return list(result)
 
     def _compute_again(
         self, name: str, kind: str, args: Sequence[Any], attributes: Mapping[str, Any], outputs: Sequence[Tensor]
     ) -> None:
         """Add the layer that was added last once more, where the placement says so."""
         if self._rounder is not None and name in self._rounder.again:
-            self.again.add(len(self.layer_paths))
-            self._rounder.compute_again(outputs[0].raw, kind, args, {"traced_as": self.layer_dtypes[-1], **attributes})
+            first = len(self.layer_paths) - 1
+            options = {"traced_as": self.layer_dtypes[-1], **attributes}
+            self._rounder.compute_again(name, outputs[0].raw, kind, args, options)
+            self.again[len(self.layer_paths) - 1] = first
 
     def rounded_output(self, name: str, tensor: Tensor) -> Tensor:
         """Return what an output of the network is: a Tensor as it is, or rounded where the placement says so."""
@@ -476,7 +482,14 @@ class Graph:
         return tensor if raw is tensor.raw else self.wrap(raw, tensor.shape, tensor.dtype)
 
     def add_rounding(
-        self, kind: str, what: str, *args: Any, like: Any = None, traced_as: DType | None = None, **attributes: Any
+        self,
+        kind: str,
+        what: str,
+        *args: Any,
+        like: Any = None,
+        later: Mapping[int, Any] | None = None,
+        traced_as: DType | None = None,
+        **attributes: Any,
     ) -> Any:
         """Add a layer of quantisation in the module that is running, which changes the name of no other layer.
 
@@ -485,6 +498,7 @@ class Graph:
             what: the end of its name.
             *args: as TensorRT takes them.
             like: an ITensor of the same lengths as what it gives; of a constant there need be none.
+            later: further inputs by their index, as ``ILayer.set_input`` takes them.
             traced_as: the floating type that it was traced in, if it was.
             **attributes: properties of the layer to set.
 
@@ -494,11 +508,9 @@ class Graph:
         Raises:
             BuildError: TensorRT refused.
         """
-        layer = getattr(self.definition, f"add_{kind}")(*map(self._lent, args))
+        layer = self._add(self.definition, kind, args, later or {}, attributes)
         if layer is None:
             raise self.failure(f"TensorRT refused {kind}", [])
-        for attribute, value in attributes.items():
-            setattr(layer, attribute, value)
         path = self.scopes[-1].path
         self._names[f"{path}/{what}"] = count = self._names[f"{path}/{what}"] + 1
         layer.name = layer.metadata = name = f"{path}/{what}" if count == 1 else f"{path}/{what}_{count}"

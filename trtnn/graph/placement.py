@@ -12,7 +12,8 @@ there to other places where it changes no number, or where the tensor is rounded
 
 An activation in int8's kernel gives int8. Where something in floating point reads what is rounded for others too,
 TensorRT 8.6 writes the convolution, the activation, a copy and the Quantize apart. There the activation is computed
-once more, for what is rounded: that and the Quantize are one kernel.
+once more, for what is rounded: that and the Quantize are one kernel. A convolution of 1×1 is computed once more too on
+8.6, of its rounded weights in fp16 for who reads floats; so the one for what is rounded is one kernel with all of that.
 """
 
 from __future__ import annotations
@@ -398,6 +399,24 @@ def _again(edges: Edges, placement: Placement) -> set[str]:
     return names
 
 
+def _convolutions_again(edges: Edges, placement: Placement) -> set[str]:
+    """Return the names of the convolutions of 1×1 that are computed once more with their activation."""
+    return {
+        edge.name
+        for edge in edges.layers
+        if _is_of_points(edge)
+        and edge.name in placement.kernels
+        and any(edges.layers[reader].name in placement.again for reader, _ in edges.readers[edge.gives[0]])
+    }
+
+
+def _is_of_points(edge: LayerEdges) -> bool:
+    """Whether a layer is a convolution of one point over all channels, which takes little beside what it reads."""
+    if edge.kind == "CONVOLUTION":
+        return edge.layer.num_groups == 1 and set(edge.layer.kernel_size_nd) == {1}
+    return False
+
+
 def _activation(edges: Edges, name: str, placement: Placement) -> list[LayerEdges]:
     """Return the layers from a convolution in int8 to a tensor: of an activation but ReLU, else none."""
     found: dict[int, LayerEdges] = {}
@@ -462,4 +481,10 @@ def place(graph: Graph, declared: Mapping[str, Declared], into_sums: bool = True
     placement = demands(graph, edges, declared)
     spread(edges, placement, into_sums)
     placement.again = _again(edges, placement)
+    if _is_weakly_typed(graph):
+        placement.again |= _convolutions_again(edges, placement)
     return placement
+
+
+def _is_weakly_typed(graph: Graph) -> bool:
+    return not graph.backend.capabilities.strongly_typed

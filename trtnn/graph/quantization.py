@@ -13,7 +13,7 @@ q · scale. A module says by buffers of its own what is rounded so:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,7 @@ class Placement:
     kernels: dict[str, Rounding] = field(default_factory=dict)
     owners: dict[tuple[str, int], str] = field(default_factory=dict)
     outputs: dict[str, Rounding] = field(default_factory=dict)
-    again: Set[str] = frozenset()
+    again: set[str] = field(default_factory=set)
     modules: dict[str, DType] = field(default_factory=dict)
     multiplying: list[str] = field(default_factory=list)
     largest: dict[str, float] = field(default_factory=dict)
@@ -226,15 +226,19 @@ class Rounder:
         self._scales: dict[Any, Any] = {}
         self._twins: dict[str, Any] = {}  # what was computed once more, by the name of what was computed first
 
-    def compute_again(self, raw: Any, kind: str, args: Sequence[Any], attributes: Mapping[str, Any]) -> None:
+    def compute_again(self, name: str, raw: Any, kind: str, args: Sequence[Any], attributes: Mapping[str, Any]) -> None:
         """Add a layer once more, over what was computed once more, for what is rounded of its output.
 
         Args:
+            name: of the layer.
             raw: the ITensor that it gave the first time.
             kind, args, attributes: as :meth:`Graph.add_rounding` takes them.
         """
         args = [self._twins.get(getattr(arg, "name", ""), arg) for arg in args]
-        self._twins[raw.name] = self._graph.add_rounding(kind, "again", *args, like=raw, **attributes)
+        how, later = self._placement.kernels.get(name), {}
+        if how is not None:
+            args, later = self._with_kernel(args, how)
+        self._twins[raw.name] = self._graph.add_rounding(kind, "again", *args, like=raw, later=later, **attributes)
 
     def reads(self, name: str, raws: Sequence[Any]) -> list[Any]:
         """Return the ITensors that a layer reads, those that are rounded for it as their Dequantize gives them."""
@@ -246,12 +250,36 @@ class Rounder:
         how = self._placement.outputs.get(name)
         return raw if how is None else self._round(raw, how)
 
-    def kernel(self, name: str, array: np.ndarray) -> Any:
-        """Return the rounded kernel of a convolution as an ITensor, or None where it is not rounded."""
+    def kernel(self, name: str, args: Sequence[Any]) -> tuple[Sequence[Any], dict[int, Any]]:
+        """Return what a layer takes with its kernel rounded, and the inputs that are set once the layer is there.
+
+        The kernel of a convolution that is computed again, in int8, holds here what the rounded numbers stand for.
+
+        Args:
+            name: of the layer.
+            args: as TensorRT takes them.
+        """
         how = self._placement.kernels.get(name)
         if how is None:
-            return None
-        return self._round(self._graph.add_rounding("constant", "weight", array.shape, array), how)
+            return args, {}
+        if name not in self.again:
+            return self._with_kernel(args, how)
+        self._graph.weights.fill()
+        return [self._rounded_numbers(arg, how) if _is_kernel(arg) else arg for arg in args], {}
+
+    def _with_kernel(self, args: Sequence[Any], how: Rounding) -> tuple[list[Any], dict[int, Any]]:
+        graph = self._graph
+        (array,) = filter(_is_kernel, args)
+        rounded = self._round(graph.add_rounding("constant", "weight", array.shape, array), how)
+        return [graph.trt.Weights() if arg is array else arg for arg in args], {1: rounded}
+
+    def _rounded_numbers(self, array: np.ndarray, how: Rounding) -> np.ndarray:
+        """Return what the rounded numbers of a kernel stand for, round(array / scale) · scale."""
+        scale = np.array(how.scale, np.float32).reshape([-1 if i == how.axis else 1 for i in range(array.ndim)])
+        largest = largest_of(how.dtype)
+        numbers = np.clip(np.rint(array.astype(np.float32) / scale), -largest - 1, largest) * scale
+        self._graph.weights.arrays.append(numbers := numbers.astype(array.dtype))
+        return numbers
 
     def _round(self, raw: Any, how: Rounding) -> Any:
         key = raw.name, how
@@ -271,3 +299,8 @@ class Rounder:
             self._graph.weights.arrays.append(array)
             self._scales[how.scale] = self._graph.add_rounding("constant", "scale", array.shape, array)
         return self._scales[how.scale]
+
+
+def _is_kernel(arg: Any) -> bool:
+    """Whether an argument of a layer is the kernel of a convolution; biases have one dimension."""
+    return isinstance(arg, np.ndarray) and arg.ndim > 2

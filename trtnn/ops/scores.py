@@ -30,11 +30,12 @@ def is_at_risk(query: Tensor, key: Tensor) -> bool:
     Scales of a quantised product are those of what it reads as it was written.
     """
     graph = query.graph
+    declared = graph.declared.get(graph.scopes[-1].path)
     return (
         _is_weakly_typed(graph)
         and query.dtype is float16
         and not (query.value.constant or key.value.constant)
-        and graph.scopes[-1].path not in graph.quantised_products
+        and not (declared and declared.products)
     )
 
 
