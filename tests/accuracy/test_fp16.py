@@ -387,6 +387,10 @@ def test_messages_of_bad_input():
     assert "samples=[images, ...]" in message_of(ArgumentError, module.trace, **auto)
     assert "samples=[images, ...]" in message_of(ArgumentError, module.compile, **auto)
     assert "go together" in message_of(ArgumentError, module.trace, fp16=True, samples=[x])
+    for function in (module.trace, module.compile):
+        told = message_of(ArgumentError, function, fp16=True, tolerance=0.1)
+        assert "a tolerance is of modules that are chosen by it" in told
+        assert 'fp32_modules="auto" with samples' in told
     assert "pass fp16=True as well" in message_of(ArgumentError, module.trace, fp32_modules="auto", samples=[x])
     assert "not the string '0'" in message_of(ArgumentError, module.trace, fp16=True, fp32_modules="0")
     assert "there are no samples" in message_of(ArgumentError, network.fp16_report, [])

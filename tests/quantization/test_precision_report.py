@@ -119,6 +119,9 @@ def test_auto_keeps_within_the_tolerance():
     assert "a tolerance is not negative" in message_of(
         ArgumentError, lambda: quantize(detector(), samples, modules="auto", tolerance=-1)
     )
+    told = message_of(ArgumentError, lambda: quantize(detector(), samples, tolerance=0.1))
+    assert "a tolerance is of modules that are chosen by it" in told
+    assert 'modules="auto" or modules="fastest" chooses them' in told
 
 
 class Clock:

@@ -20,7 +20,6 @@ from trtnn.cli.options import (
     Names,
     Size,
     Tf32,
-    Tolerance,
     Weights,
     What,
     check_place,
@@ -71,7 +70,14 @@ def build(
     samples: Annotated[
         str | None, typer.Option(help="For --fp32-module auto: a picture, a folder of them, or a quoted glob.")
     ] = None,
-    tolerance: Tolerance = TOLERANCE,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="For --fp32-module auto: the largest error of any output, rms(difference from fp32) / rms(output).",
+            show_default=f"{TOLERANCE:g}",
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(

@@ -72,8 +72,11 @@ def quantize(
         ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="For auto and fastest: the largest error of any output.")
-    ] = TOLERANCE,
+        float | None,
+        typer.Option(
+            min=0, help="For auto and fastest: the largest error of any output.", show_default=f"{TOLERANCE:g}"
+        ),
+    ] = None,
     correct_bias: Annotated[
         bool | None,
         typer.Option(

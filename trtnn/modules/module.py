@@ -480,7 +480,7 @@ class Module:
         fp32_modules: Sequence[str] | Literal["auto"] = (),
         fp16_attention: bool = False,
         samples: Iterable[Any] | None = None,
-        tolerance: float = TOLERANCE,
+        tolerance: float | None = None,
         outputs: Sequence[str] = (),
     ) -> Network:
         """Run ``forward`` once with symbolic Tensors and return the network that it wrote.
@@ -502,7 +502,7 @@ class Module:
                 1.2e-3 where scores reach 1, 2.4e-3 to 3e-3 at 16, 2.5e-2 at 256 and 0.3 at 4096 (TensorRT 8.6.0, H200);
                 scores beyond 65504 give infinity and NaN.
             samples: for ``"auto"``: inputs like those the network will see, as ``Network.fp16_report`` takes them.
-            tolerance: for ``"auto"``: the largest rms(difference from fp32) / rms(output) of any output.
+            tolerance: for ``"auto"``: the largest rms(difference from fp32) / rms(output) of any output, 1e-2 if None.
             outputs: paths of modules within this one, or patterns of them, whose outputs the network gives as well. It
                 and its engine then return a tuple: what ``forward`` returned, and a dict of what each of these modules
                 returned, by its path; of a module that is called several times, its last call. An output is a tensor
@@ -529,6 +529,10 @@ class Module:
                 'fp32_modules="auto" and samples go together',
                 'samples=[images, ...], inputs like those the network will see, are what "auto" chooses by',
             )
+        if tolerance is not None and not automatic:
+            raise ArgumentError(
+                "a tolerance is of modules that are chosen by it", 'fp32_modules="auto" with samples chooses them'
+            )
         paths = {id(module): path for path, module in reversed(walked)}  # of a shared one the first
         if not isinstance(self.metadata, Mapping):
             raise ArgumentError(f"metadata is a dict of JSON values, not {self.metadata!r:.100}")
@@ -541,7 +545,8 @@ class Module:
         try:
             if automatic and samples is not None:  # which go together
                 plain = write(declared={})
-                suggested = plain.fp16_report(samples, fp16_attention=fp16_attention).suggested_fp32_modules(tolerance)
+                report = plain.fp16_report(samples, fp16_attention=fp16_attention)
+                suggested = report.suggested_fp32_modules(TOLERANCE if tolerance is None else tolerance)
                 folded = [norm for path, norm in plain.graph.folded if path in declared]
                 called = plain.graph.module_outputs.called
                 fp32_modules = suggested if not declared else beside({*declared, *folded}, suggested, called)
@@ -567,7 +572,7 @@ class Module:
         fp32_modules: Sequence[str] | Literal["auto"] = (),
         fp16_attention: bool = False,
         samples: Iterable[Any] | None = None,
-        tolerance: float = TOLERANCE,
+        tolerance: float | None = None,
         outputs: Sequence[str] = (),
         **options: Any,
     ) -> Engine:

@@ -48,7 +48,7 @@ def quantize(
     modules: Sequence[str] | Literal["auto", "fastest"] | None = None,
     skip: Sequence[str] | None = None,
     *,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     correct_bias: bool | None = None,
     adaptive_rounding: bool | None = None,
     on_gpu: bool = False,
@@ -91,7 +91,8 @@ def quantize(
             those alone that TensorRT 8.6 is slower at than in fp16: it has fast kernels for first convolutions, which
             read images, where no activation or ReLU comes behind, or another that they are rounded before. ``()``
             quantises all of these as well.
-        tolerance: for ``"auto"`` and ``"fastest"``: the largest rms(difference) / rms(output) of any output.
+        tolerance: for ``"auto"`` and ``"fastest"``: the largest rms(difference) / rms(output) of any output; 2e-2 where
+            None.
         correct_bias: take from the biases what rounding adds to the mean of each output channel. Where None, for fp8
             and not for int8. The biases of the model are changed.
         adaptive_rounding: round weights so that the layers' outputs on the samples stay, not each to its nearest
@@ -145,7 +146,9 @@ def quantize(
         if automatic:
             quantised = model.trace()
             placed = quantised.graph.placement or placed
-            left_out = quantised.precision_report(first.kept[:_TRIED]).suggested_skip(tolerance)
+            left_out = quantised.precision_report(first.kept[:_TRIED]).suggested_skip(
+                TOLERANCE if tolerance is None else tolerance
+            )
             slow: Sequence[str] = ()
             if automatic == "fastest":
                 slow = not_faster(model, lambda more: declare([*left_out, *more]), lambda: forget(model), engine_speed)
@@ -167,7 +170,7 @@ def quantize(
     return model
 
 
-def _check(dtype: str, method: str, modules: Any, skip: Any, tolerance: float) -> None:
+def _check(dtype: str, method: str, modules: Any, skip: Any, tolerance: float | None) -> None:
     for name, value, known in (("dtype", dtype, list(DTYPES)), ("method", method, list(METHODS))):
         if value not in known:
             raise ArgumentError(f"{name} {value!r}", *nearest(str(value), known), f"known: {', '.join(known)}")
@@ -177,8 +180,12 @@ def _check(dtype: str, method: str, modules: Any, skip: Any, tolerance: float) -
         check_paths(modules, 'modules takes a list of module paths, "auto" or "fastest"')
     if skip is not None:
         check_paths(skip, "skip takes a list of module paths")
-    if not tolerance >= 0:
+    if tolerance is not None and not tolerance >= 0:
         raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+    if tolerance is not None and not isinstance(modules, str):
+        raise ArgumentError(
+            "a tolerance is of modules that are chosen by it", 'modules="auto" or modules="fastest" chooses them'
+        )
 
 
 class _First:
