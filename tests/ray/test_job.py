@@ -5,24 +5,36 @@ import inspect
 import json
 import os
 import re
+import shutil
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import ray
 
 import trtnn.cli.ray
 from tests.helpers import message_of
-from tests.ray.workers import DiesAlways, DiesOnce, DiesWithAnother, WritesBehind
+from tests.ray.workers import (
+    DiesAlways,
+    DiesOnce,
+    DiesWithAnother,
+    HasNoRoom,
+    StoreWorker,
+    WritesBehind,
+    WritesNowhere,
+)
 from trtnn import Detector, models
 from trtnn.cli import main
-from trtnn.errors import ArgumentError, BackendError
+from trtnn.errors import ArgumentError, BackendError, CheckpointError, ImageError
 from trtnn.examples.digits import WEIGHTS
 from trtnn.examples.digits.scenes import validation_set
 from trtnn.ray import Detect, Job, Progress
 from trtnn.ray.job import MOST_TRIES, PartWorker, calls_at_once, connect
+from trtnn.ray.places import images_at, is_address
 from trtnn.vision import read_image, write_image
 
 INPUTS = {"images": (2, 3, 96, 96)}
@@ -125,7 +137,7 @@ def test_a_folder_that_no_job_wrote_is_kept(images, tmp_path):
 @pytest.mark.parametrize(
     ("names", "output", "words"),
     [
-        (["a.png"], "nothing://a/b", "nothing can be written to nothing://a/b: Protocol not known"),
+        (["a.png"], "nothing://a/b", "there are no files at nothing://a/b: Protocol not known"),
         (["a.png", "b\udcff.png"], "found", r"the name of 'b\udcff.png' is not UTF-8"),
     ],
 )
@@ -211,6 +223,83 @@ def test_a_part_at_which_workers_always_die_is_rows_with_errors(images, expected
     assert sorted(os.listdir(job.root)) == ["manifest.json", "part-000000.parquet", "part-000001.parquet"]
 
 
+def test_a_part_that_was_stopped_again_and_again_is_none_at_which_workers_died(images, expected, tmp_path):
+    job = Job(images[:3], tmp_path / "found", Detect.options(WEIGHTS, **MAKE), part=3)
+    job.open()
+    (tmp_path / "found" / ".part-000000.parquet.tries").write_text(str(MOST_TRIES))
+    (tmp_path / "found" / ".part-000000.parquet.a_b1c2d3.tmp").write_bytes(b"PAR1")
+    assert job.open() == 0
+    assert [progress.errors for progress in job.run()] == [0]
+    check(job, images[:3], expected)
+    assert sorted(os.listdir(job.root)) == ["manifest.json", "part-000000.parquet"]
+
+
+def test_paths_from_here_are_found_by_workers_in_another_folder(images, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the workers' is the one that the cluster was started in
+    shutil.copy(WEIGHTS, "mine.safetensors")
+    options = Detect.options("mine.safetensors", cache_dir="engines", **MAKE)
+    assert options["fn_constructor_args"][0] == str(tmp_path / "mine.safetensors")
+    assert options["fn_constructor_kwargs"]["cache_dir"] == str(tmp_path / "engines")
+    for output in ("found", f"file://{tmp_path}/other"):
+        job = Job(images[:3], output, options, part=3)
+        job.open()
+        assert [progress.images for progress in job.run()] == [3]
+        check(job, images[:3], expected)
+    assert sorted(os.listdir()) == ["found", "mine.safetensors", "other"]
+
+
+def test_an_object_store(images, expected, tmp_path):
+    job = Job(images[:4], f"store://{tmp_path}/bucket/found", Detect.options(WEIGHTS, **MAKE), part=2)
+    assert job.open() == 0
+    assert job.done() == []  # which is remembered, if it may be
+    assert [progress.images for progress in job.run(worker=StoreWorker)] == [2, 2]
+    check(job, images[:4], expected)
+    assert job.open() == 4
+
+
+def test_a_place_that_workers_do_not_share(images, tmp_path):
+    """Each process has a memory of its own; and what workers have written may not be there for who asked."""
+    job = Job(images[:2], "memory://found", Detect.options(WEIGHTS, **MAKE), part=1)
+    job.open()
+    message = message_of(ArgumentError, lambda: list(job.run()))
+    assert "memory://found is another place for a worker than for who began the job: no manifest.json is" in message
+    assert f"on the machine {socket.gethostname()}" in message
+    job = Job(images[:2], tmp_path / "found", Detect.options(WEIGHTS, **MAKE), part=1)
+    job.open()
+    message = message_of(BackendError, lambda: list(job.run(worker=WritesNowhere)))
+    assert f"workers have written 2 parts to {tmp_path}/found, and 2 of them are not there" in message
+
+
+def test_what_a_worker_raises_is_told_as_it_is(images, tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"no weights at all")
+    job = Job(images[:2], tmp_path / "one", Detect.options(tmp_path / "mine.safetensors", **MAKE), part=1)
+    job.open()
+    message = message_of(CheckpointError, lambda: list(job.run()))
+    assert "mine.safetensors" in message
+    assert f"on the machine {socket.gethostname()}" in message
+    job = Job(images[:2], tmp_path / "two", Detect.options(WEIGHTS, **MAKE), part=1)
+    job.open()
+    message = message_of(BackendError, lambda: list(job.run(worker=HasNoRoom)))
+    assert "a worker failed: OSError: [Errno 28] No space left on device" in message
+
+
+def test_a_folder_is_left_as_it_is_where_no_cluster_can_do_the_job(images, tmp_path, monkeypatch):
+    options = Detect.options(WEIGHTS, **MAKE)
+    before = Job(images[:1], tmp_path / "found", options)
+    before.open()
+    (tmp_path / "found" / "part-000000.parquet").touch()
+    names = sorted(os.listdir(tmp_path / "found"))
+    for output, force in (("new", False), ("found", True)):
+        job = Job(images, tmp_path / output, {**options, "num_gpus": 1})
+        assert "no GPU" in message_of(BackendError, job.open, force, address="local")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    job = Job(images, tmp_path / "new", options)
+    assert "nobody answers at 127.0.0.1:1," in message_of(BackendError, job.open, address="127.0.0.1:1")
+    assert os.listdir(tmp_path) == ["found"]
+    assert sorted(os.listdir(tmp_path / "found")) == names
+    assert before.open(address="127.0.0.1:1") == 1  # all of it is done, which needs no cluster
+
+
 def test_a_data_set_of_ray_s(images, expected):
     rows = ray.data.from_items([{"path": image, "id": index} for index, image in enumerate(images[:6])])
     workers = ray.data.ActorPoolStrategy(size=1)
@@ -253,7 +342,19 @@ def test_an_address_where_nobody_answers(monkeypatch):
         assert re.match(rf"nobody answers at {address}, after \d+\.\d s: ", message)
         assert "start it: ray start --head --port=6379" in message
         assert "nobody answers at ray://" in message_of(BackendError, connect, f"ray://{address}")
-    for address in ("here", "host:", ":1", "host:x"):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+
+        def answer():
+            connection, _ = other.accept()
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert f"what answers at {address} is no Ray cluster" in message_of(BackendError, connect, address)
+        thread.join()
+    for address in ("here", "host:", ":1", "host:x", "host:65536", "http://host:1"):
         message = message_of(ArgumentError, connect, address)
         assert f"{address!r} is no address of a Ray cluster" in message
 
@@ -324,6 +425,29 @@ def test_detect_by_ray(images, folder, expected, tmp_path, monkeypatch, capfd):
     with pytest.raises(SystemExit):
         main()
     assert "--names gives 2 names for 10 classes" in capfd.readouterr().err
+
+
+def test_images_at_an_address(images, folder, tmp_path, monkeypatch, capfd):
+    """As s3://bucket/folder is one: a folder's pictures, those below it, or the one that it names."""
+    (tmp_path / "below").mkdir()
+    for index, name in enumerate(["b.png", "a.PNG", "below/c.png", "notes.txt"]):
+        shutil.copy(images[index], tmp_path / name)
+    root = f"file://{tmp_path}"
+    assert images_at(root) == [f"{root}/a.PNG", f"{root}/b.png"]
+    assert images_at(f"{root}/", recursive=True) == [f"{root}/{name}" for name in ("a.PNG", "b.png", "below/c.png")]
+    assert images_at(f"{root}/below/c.png") == [f"{root}/below/c.png"]
+    assert "no picture at memory://nowhere" in message_of(ImageError, images_at, "memory://nowhere")
+    assert [is_address(text) for text in ("s3://a/b", "http://a/b.jpg", "rtsp://a", "a/b", "0")] == [True, *[False] * 4]
+    arguments = ["detect", root, images[3], "--weights", str(WEIGHTS), "--reference", "--size", "96", "--ray", "auto"]
+    monkeypatch.setattr(sys, "argv", ["trtnn", *arguments, "-r", "-o", str(tmp_path / "found")])
+    main()
+    assert "4 pictures" in capfd.readouterr().out
+    rows = pq.read_table(tmp_path / "found" / "part-000000.parquet").to_pylist()
+    assert [row["source"] for row in rows] == [
+        *(f"{root}/{name}" for name in ("a.PNG", "b.png", "below/c.png")),
+        images[3],
+    ]
+    assert [row["error"] for row in rows] == [None] * 4
 
 
 def test_links_keep_their_own_names(tmp_path, monkeypatch):

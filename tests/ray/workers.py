@@ -7,6 +7,9 @@ import threading
 import time
 from pathlib import Path
 
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
 from trtnn.ray import Detect
 from trtnn.ray.job import PartWorker
 
@@ -62,3 +65,53 @@ class DiesWithAnother(DiesAlways):
             if self._changed.wait_for(lambda: self._under_way > 1, 3):
                 time.sleep(60)
         super().write(part, table)
+
+
+class WritesNowhere(PartWorker):
+    """A worker whose files are lost."""
+
+    def write(self, part, table):
+        pass
+
+
+class HasNoRoom(PartWorker):
+    """A worker whose place is full."""
+
+    def write(self, part, table):
+        raise OSError(28, "No space left on device")
+
+
+class Store(LocalFileSystem):
+    """Files as an object store has them: no folder without files, and a listing is remembered until it is told."""
+
+    protocol = "store"
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("store://"))
+
+    def ls(self, path, detail=False, **options):
+        if path not in self.dircache:
+            found = super().ls(path, detail=True)
+            if not found:
+                raise FileNotFoundError(path)
+            self.dircache[path] = found
+        return self.dircache[path] if detail else [one["name"] for one in self.dircache[path]]
+
+    def makedirs(self, path, exist_ok=False):
+        pass
+
+    def invalidate_cache(self, path=None):
+        self.dircache.clear()
+
+    def pipe_file(self, path, value, **options):
+        self.dircache.clear()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        super().pipe_file(path, value, **options)
+
+
+fsspec.register_implementation("store", Store)
+
+
+class StoreWorker(PartWorker):
+    """A worker that knows of the store, by this module."""

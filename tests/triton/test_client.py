@@ -1,10 +1,13 @@
 """A client to models of a server, held against the network itself; the server is tests/triton/stub.py."""
 
+import contextlib
+import json
 import socket
 import threading
 
 import numpy as np
 import pytest
+from tritonclient.grpc import model_config_pb2
 
 import trtnn.triton.client
 from tests.helpers import message_of
@@ -125,6 +128,139 @@ def test_inputs_that_are_missing(url):
     for given in ({}, {"pixels": image}, {"images": image, "more": image}):
         assert "digits takes images" in message_of(ArgumentError, remote.run_flat, **given)
     assert "digits takes images" in message_of(ArgumentError, remote.run_flat, image, image)
+
+
+def test_names_of_many_classes(url, served):
+    """ImageNet-21k's are a megabyte."""
+    names = {index: f"class of number {index}, ä" for index in range(21841)}
+    served.config.parameters["metadata"].string_value = repr({"task": "classify", "names": names})
+    assert TritonModel(url).metadata == {"task": "classify", "names": names}
+
+
+def test_a_type_that_numpy_lacks(url, served):
+    served.config.output[0].data_type = model_config_pb2.TYPE_BF16
+    assert "is no network of numbers that NumPy has: 'output' is of BF16" in message_of(EngineError, TritonModel, url)
+
+
+class Raw:
+    """A server that sends what it is told to, a piece at a time, and then closes the connection.
+
+    Args:
+        answers: to the requests, one each.
+        pause_s: before each byte behind the header.
+    """
+
+    def __init__(self, answers: list[bytes], pause_s: float = 0.0) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.answers, self.pause_s, self.ended = answers, pause_s, threading.Event()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self) -> None:
+        for answer in self.answers:
+            connection, _ = self.listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                head, separator, body = answer.partition(b"\r\n\r\n")
+                connection.sendall(head + separator)
+                for byte in body:
+                    if self.pause_s and self.ended.wait(self.pause_s):
+                        break
+                    connection.sendall(bytes([byte]))
+
+    def close(self) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.listener.close()
+
+
+def as_http(body: bytes, length: int | None = None) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (length or len(body)) + body
+
+
+TENSOR = {"name": "x", "datatype": "FP32", "shape": [-1, 3, 8, 8]}
+DESCRIBED = [
+    as_http(json.dumps(d).encode()) for d in ({"max_batch_size": 4}, {"inputs": [TENSOR], "outputs": [TENSOR]})
+]
+BROKEN = [
+    (as_http(b"<html>"), "Parse error"),
+    (as_http(b'{"max_batch', 200), "Incomplete response"),
+    (as_http(b"[]"), "it does not describe a model: AttributeError"),
+    (as_http(b'{"max_batch_size": "x"}'), "it does not describe a model: ValueError"),
+]
+
+
+@pytest.mark.parametrize(("answer", "words"), BROKEN)
+def test_what_answers_and_is_no_triton(answer, words):
+    server = Raw([answer, DESCRIBED[1]] if answer.endswith((b"[]", b"}")) else [answer])
+    try:
+        message = message_of(EngineError, TritonModel, f"http://{server.host}/m")
+    finally:
+        server.close()
+    assert f"what answers at {server.host} is no server of KServe's protocol, or broke off" in message
+    assert words in message
+
+
+def test_an_answer_that_comes_in_small_pieces_is_late_as_a_whole():
+    tensor = {**TENSOR, "shape": [1, 3, 8, 8], "data": [0.5] * 192}
+    answer = as_http(json.dumps({"outputs": [tensor]}).encode())
+    server = Raw([*DESCRIBED, answer])
+    remote = TritonModel(f"http://{server.host}/m")
+    image = np.zeros((1, 3, 8, 8), np.float32)
+    np.testing.assert_array_equal(remote.run_flat(image)["x"], np.full_like(image, 0.5))
+    server.close()
+    server = Raw([*DESCRIBED, answer, answer])
+    try:
+        remote = TritonModel(f"http://{server.host}/m", timeout_s=0.6)
+        server.pause_s = 0.2
+        message = message_of(EngineError, remote.run_flat, image)
+        server.pause_s = 0.0  # the next answer is another connection's
+        np.testing.assert_array_equal(remote.run_flat(image)["x"], np.full_like(image, 0.5))
+    finally:
+        server.close()
+    assert f"no answer from the server at {server.host} within 0.6 s" in message
+
+
+@pytest.mark.parametrize("shape", [[1, 3], [3, 3]])
+def test_an_answer_of_fewer_numbers_than_its_shape_has(shape):
+    """In JSON, as servers of the protocol may send it."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": shape, "data": [0.5] * 6}
+    server = Raw([*DESCRIBED, as_http(json.dumps({"outputs": [tensor]}).encode())])
+    try:
+        remote = TritonModel(f"http://{server.host}/m")
+        message = message_of(EngineError, remote.run_flat, np.zeros((2, 3, 8, 8), np.float32))
+    finally:
+        server.close()
+    assert "the server sent 'x' of m with another shape than it has numbers" in message
+
+
+def test_an_answer_by_grpc_of_fewer_bytes_than_its_shape_has(served, network):
+    server, port = serve_grpc(served)
+    try:
+        remote = TritonModel(f"grpc://127.0.0.1:{port}/digits")
+        served.spoil = lambda outputs: {name: Short(array) for name, array in outputs.items()}
+        message = message_of(EngineError, remote.run_flat, np.zeros((1, 3, 160, 160), np.float32))
+    finally:
+        server.stop(None).wait()
+    assert "the server sent 'output' of digits with another shape than it has numbers" in message
+
+
+class Short:
+    """An array that loses a number on its way."""
+
+    def __init__(self, array):
+        self.array, self.dtype, self.shape = array, array.dtype, array.shape
+
+    def tobytes(self):
+        return self.array.tobytes()[: -self.dtype.itemsize]
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_host_that_is_none(scheme, monkeypatch):
+    monkeypatch.setattr(trtnn.triton.client, "WAITS_S", ())
+    message = message_of(EngineError, TritonModel, f"{scheme}://no.such.host.invalid:8000/m")
+    assert "nobody answers at no.such.host.invalid:8000" in message
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -193,6 +193,49 @@ def test_an_engine_that_takes_no_single_image_is_refused(tmp_path):
     assert "4" in message
 
 
+def of_profiles(*images):
+    net = loaded_net()
+    net.inputs = {"images": list(images)}
+    return net.trace().build(**ONE_TARGET)
+
+
+def test_profiles_that_take_one_and_more_together(tmp_path):
+    """One for a single request, and one for many."""
+    few, many = Dim("batch", 1, 1, 1), Dim("batch", 2, 8, 16)
+    (folder,) = write_repository(of_profiles((few, 3, 8, 8), (many, 3, 8, 8)), tmp_path / "whole")
+    config = read_config(folder)
+    assert config.max_batch_size == 16
+    assert list(config.dynamic_batching.preferred_batch_size) == [1, 8]
+    assert [sample.batch_size for sample in config.model_warmup] == [1, 8]
+    for other in ((Dim("batch", 3, 8, 16), 3, 8, 8), (many, 3, 16, 8)):
+        engine = of_profiles((few, 3, Dim("h", 8, 8, 8), 8), (*other[:2], Dim("h", *[other[2]] * 3), 8))
+        message = message_of(ArgumentError, write_repository, engine, tmp_path / "gap")
+        assert "Triton may send a single request, and this engine takes more at a time" in message
+        assert f"batches of 1 to 1; batches of {other[0].min} to 16" in message
+    assert os.listdir(tmp_path) == ["whole"]
+
+
+def test_batches_are_as_large_as_they_are_taken_in_each_size(tmp_path):
+    small, large = Dim("h", 8, 8, 16), Dim("h", 16, 24, 32)
+    engine = of_profiles((Dim("batch", 1, 8, 16), 3, small, 8), (Dim("batch", 1, 2, 4), 3, large, 8))
+    config = read_config(write_repository(engine, tmp_path)[0])
+    assert config.max_batch_size == 4
+    assert list(config.dynamic_batching.preferred_batch_size) == [2, 4]
+    sizes = [(sample.batch_size, list(sample.inputs["images"].dims)) for sample in config.model_warmup]
+    assert sizes == [(4, [3, 8, 8]), (2, [3, 24, 8])]
+
+
+def test_an_engine_with_an_output_of_no_batch_is_refused(tmp_path):
+    class Mean(Module):
+        def forward(self, x):
+            return x.mean(0)
+
+    engine = Mean().compile({"x": (Dim("batch", 1, 2, 4), 3)}, **ONE_TARGET)
+    message = message_of(ArgumentError, write_repository, engine, tmp_path)
+    assert "not all inputs and outputs of this engine are of one batch" in message
+    assert "gives output float32[3]" in message
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "with space", "ü", "x" * 200, "a\n"])
 def test_a_name_that_triton_does_not_take(engine, tmp_path, name):
     message = message_of(ArgumentError, write_repository, engine, tmp_path, name)

@@ -50,7 +50,7 @@ class Drawn(str, Enum):
     "trtnn detect photos/ --engine other.engine --names data.yaml",
     "trtnn detect street.mp4 more.txt https://a.org/b.jpg --engine a.engine",
     "trtnn detect 0 --engine a.engine --format csv --format yolo",
-    "trtnn detect photos/ --engine a.engine --ray auto -o s3://bucket/found",
+    "trtnn detect s3://bucket/photos --engine a.engine --ray auto -o s3://bucket/found",
 )
 @with_runner
 def detect(
@@ -90,7 +90,7 @@ def detect(
         typer.Option(
             metavar="ADDRESS",
             help="Let a Ray cluster do it, a GPU each worker: host:port, auto for the one that runs here, local for "
-            "one of this machine. --output may then be s3://bucket/folder, which gets Parquet files.",
+            "one of this machine. Sources and --output may then be such as s3://bucket/folder; that gets Parquet.",
         ),
     ] = None,
 ) -> None:

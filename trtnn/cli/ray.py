@@ -22,6 +22,7 @@ from trtnn.errors import ArgumentError, ImageError
 from trtnn.progress import progress_bar
 from trtnn.ray import Detect, Job, Progress
 from trtnn.ray.job import SOURCE, is_text
+from trtnn.ray.places import images_at, is_address
 from trtnn.vision import Detections
 from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES
 
@@ -47,14 +48,17 @@ def detect_by_ray(
     refuse({"--triton": runner.triton}, "--ray runs engines, one on each GPU")
     if Format.yolo in formats:
         raise ArgumentError("--ray writes no YOLO files, one for each picture", "formats are json, coco and csv")
-    found = [source for source, _ in find_all(sources, recursive)]
+    addresses, others = [s for s in sources if is_address(s)], [s for s in sources if not is_address(s)]
+    there = dict.fromkeys(image for address in addresses for image in images_at(address, recursive))
+    is_for_others = recursive and (not addresses or any(map(os.path.isdir, others)))
+    found = [source for source, _ in find_all(others, is_for_others)] if others else []
     skipped: list[str] = []
-    images: list[str] = []
+    images = list(there)
     for one in found:
         try:
             images.append(_image_of(one.name, one.path))
         except ImageError as error:
-            if len(skipped) + 1 == len(found):
+            if not images and len(skipped) + 1 == len(found):
                 raise
             note_unread(skipped, one, error)
     make = {**options, "max_pixels": max_pixels}
@@ -66,7 +70,7 @@ def detect_by_ray(
         if runner.size or runner.batch:
             make["inputs"] = resized_inputs(load_model(runner.weights, runner.model), runner.size, runner.batch)
     job = Job(images, output, Detect.options(source, **make))
-    before = job.open(force, [name for names in REPORTS.values() for name in names])
+    before = job.open(force, [name for names in REPORTS.values() for name in names], address)
     if before:
         print_note("going on", "cyan", f"{counted(before, 'picture')} of {len(images):,} are done already")
     done = Progress()
@@ -85,7 +89,7 @@ def detect_by_ray(
     print_line(f"{counted(total.images, 'picture')}{of_them}, {counted(total.detections, 'detection')}: {output}")
     if unread:
         print_note("unread", "yellow", f"{counted(len(unread), 'picture')} could not be read: {some_of(unread)}")
-    tell_unread(skipped + unread, len(found), "source" if skipped else "picture")
+    tell_unread(skipped + unread, len(there) + len(found), "source" if skipped else "picture")
 
 
 def _image_of(name: str, path: Path | None) -> str:

@@ -98,14 +98,17 @@ class Detect:
         """Return what ``Dataset.map_batches`` takes beside the class: a GPU for each worker, and enough rows a call.
 
         Args:
-            source, column, **more: what the class takes.
+            source, column, **more: what the class takes. Paths are told in full: workers run in other folders.
         """
+        source = os.path.abspath(source)
+        if more.get("cache_dir") is not None:
+            more["cache_dir"] = os.path.abspath(more["cache_dir"])
         batch = 1
         if Path(source).suffix.lower() in SUFFIXES:
             engine = Engine.load(source)
             batch = Detector(engine, device="cpu").batch if engine.description.get("trtnn") else 1
         return {
-            "fn_constructor_args": (os.fspath(source), column),
+            "fn_constructor_args": (source, column),
             "fn_constructor_kwargs": more,
             "batch_size": max(64, BATCHES_A_CALL * batch),
             "batch_format": "pyarrow",

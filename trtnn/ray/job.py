@@ -13,18 +13,21 @@ import io
 import json
 import logging
 import os
+import pickle
 import re
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trtnn.digest import digest
-from trtnn.errors import ArgumentError, BackendError
+from trtnn.errors import ArgumentError, BackendError, TrtnnError
 from trtnn.files import atomic_write
 from trtnn.ray.detect import Detect, check_ray
+from trtnn.ray.places import files_at, is_local
 
 PART = 1000  # images
 MOST_TRIES = 4  # of a part at which workers die
@@ -33,6 +36,7 @@ CONNECT_S = 5.0
 LOCAL, AUTO = "local", "auto"
 _MANIFEST = "manifest.json"
 _SAID = b"trtnn"  # the key of a part's metadata
+_FAILURE = "failure"  # the column of a worker's error
 SOURCE = "source"  # the column of paths and addresses
 # Columns whose values come again and again; to look for such among boxes and scores takes longer than to write them.
 _REPEATED: Any = ["classes.list.element", "labels.list.element", "height", "width", "error"]
@@ -57,6 +61,10 @@ class Progress(NamedTuple):
         """Count what a part's table holds."""
         detections = sum(len(scores) for scores in table.column("scores"))
         return cls(table.num_rows, detections, table.num_rows - table.column("error").null_count)
+
+    def as_columns(self) -> dict[str, list[int]]:
+        """Return it as a batch of one row."""
+        return {name: [count] for name, count in self._asdict().items()}
 
 
 class Job:
@@ -86,43 +94,53 @@ class Job:
             raise ArgumentError(f"the name of {odd!r} is not UTF-8, and Parquet holds no other text", "rename the file")
         if part < 1:
             raise ArgumentError(f"a part has at least one image, not {part}")
-        self.images, self.output, self.part = list(images), os.fspath(output), part
+        self.images, self.part = list(images), part
         (source, _), kwargs = options["fn_constructor_args"], options["fn_constructor_kwargs"]
         self.make = {"source": source, "column": SOURCE, **kwargs}
         self.gpus = options.get("num_gpus", 0)
-        self._files, self.root = _files_at(self.output)
+        self._files, self.root = files_at(os.fspath(output))
+        # Workers run in other folders than this process, so that a path is told in full.
+        self.output = self.root if is_local(self._files) else os.fspath(output)
 
     # -- files --------------------------------------------------------------------------------------------------------
 
-    def open(self, force: bool = False, reports: Sequence[str] = ()) -> int:
+    def open(self, force: bool = False, reports: Sequence[str] = (), address: str | None = None) -> int:
         """Take the folder for this job, and return how many images are done there already.
 
         Args:
             force: remove what another job wrote there, and nothing else.
             reports: the names of all files that :meth:`put` may have written.
+            address: of the cluster that is to do it, see :meth:`run`: where it cannot, the folder stays as it is.
 
         Raises:
             ArgumentError: it holds the parts of another job, or something that no job wrote.
+            BackendError: nobody answers at the address, or the cluster has no GPU.
         """
         manifest = json.dumps(self._manifest(), indent=1).encode()
         place = f"{self.root}/{_MANIFEST}"
-        if self._files.exists(place):
-            if self._files.cat_file(place) == manifest:
-                return sum(len(self._images_of(part)) for part in self.done())
+        self._files.invalidate_cache()
+        is_mine = self._files.exists(place) and self._files.cat_file(place) == manifest
+        if is_mine:
+            pass
+        elif self._files.exists(place):
             if not force:
                 raise ArgumentError(
                     f"{self.output} holds the results of other images, or of another detector",
                     "choose another --output, or --force to remove them",
                 )
-        elif self._files.exists(self.root) and self._files.ls(self.root):
+        elif self._listed():
             raise ArgumentError(f"{self.output} is there already, and no job wrote it", "choose another --output")
+        if address is not None and not (is_mine and len(self.done()) == self.parts):
+            self._connect(address)
         self._files.makedirs(self.root, exist_ok=True)
-        for path in self._files.ls(self.root, detail=False):
+        for path in self._listed():
             name = path.rpartition("/")[2]
-            if name in reports or _PART.fullmatch(name):
+            # What a run that was stopped had under way is no part at which workers died.
+            if _UNDER_WAY.fullmatch(name) or (not is_mine and (name in reports or _PART.fullmatch(name))):
                 self._files.rm_file(path)
-        self._files.pipe_file(place, manifest)
-        return 0
+        if not is_mine:
+            self._files.pipe_file(place, manifest)
+        return sum(len(self._images_of(part)) for part in self.done())
 
     def _manifest(self) -> dict[str, Any]:
         """Return what results are of: they are those of this job where all of it is the same."""
@@ -145,8 +163,16 @@ class Job:
 
     def done(self) -> list[int]:
         """Return the parts whose files are there."""
-        names = {name.rpartition("/")[2] for name in self._files.ls(self.root, detail=False)}
+        names = {path.rpartition("/")[2] for path in self._listed()}
         return [part for part in range(self.parts) if part_name(part) in names]
+
+    def _listed(self) -> list[str]:
+        """Return what is in the folder now, to which workers write, and not what fsspec remembers of it."""
+        self._files.invalidate_cache()
+        try:
+            return self._files.ls(self.root, detail=False)
+        except FileNotFoundError:  # object stores have no folder without files
+            return []
 
     def tables(self) -> Iterator[Any]:
         """Yield the table of each part that is done, in the order of the images."""
@@ -187,29 +213,46 @@ class Job:
             worker: the class of workers, :class:`PartWorker` by default.
 
         Raises:
-            BackendError: nobody answers at the address, or the cluster has no GPU.
+            BackendError: nobody answers at the address, the cluster has no GPU, a worker failed, or what workers wrote
+                is not there.
+            TrtnnError: what a worker raised, such as of weights that cannot be read.
         """
-        ray = check_ray()
-        connect(address)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
         missing = sorted(set(range(self.parts)) - set(self.done()))
         if not missing:
             return
+        ray = self._connect(address)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
         workers = min(workers or self._workers(ray), len(missing))
         rows = [{"part": part, "images": self._images_of(part)} for part in missing]
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            worker or PartWorker,
-            fn_constructor_args=(self.output, self.make),
+            _Telling,
+            fn_constructor_args=(worker or PartWorker, self.output, self.make),
             batch_size=1,
             num_gpus=self.gpus or None,
             **calls_at_once(workers),
         )
         for row in done.iter_rows():
+            if row[_FAILURE]:
+                raise pickle.loads(row[_FAILURE])
             yield Progress(*(int(row[name]) for name in Progress._fields))
+        lost = len(set(missing) - set(self.done()))
+        if lost:
+            raise BackendError(
+                f"workers have written {len(missing)} parts to {self.output}, and {lost} of them are not there",
+                "give a folder that all machines share, or an address such as s3://bucket/folder",
+            )
+
+    def _connect(self, address: str) -> Any:
+        """Connect to a cluster that can do this job, and return the module ``ray``."""
+        ray = check_ray()
+        connect(address)
+        self._workers(ray)
+        return ray
 
     def _workers(self, ray: Any) -> int:
+        """Return how many workers a cluster has place for."""
         resources = ray.cluster_resources()
         if not self.gpus:
             return max(1, int(resources.get("CPU", 1)) // 2)
@@ -233,7 +276,12 @@ class PartWorker:
     """
 
     def __init__(self, output: str, make: Mapping[str, Any]) -> None:
-        self.files, self.root = _files_at(output)
+        self.files, self.root = files_at(output)
+        if not self.files.exists(f"{self.root}/{_MANIFEST}"):
+            raise ArgumentError(
+                f"{output} is another place for a worker than for who began the job: no {_MANIFEST} is there",
+                "give a folder that all machines share, or an address such as s3://bucket/folder",
+            )
         self.detect = Detect(**make)
         self._changed, self._under_way, self._is_alone = threading.Condition(), 0, False
 
@@ -246,6 +294,7 @@ class PartWorker:
         # Ray starts a worker that died again and again; one image may be what it dies of. Which of two parts that were
         # under way it was nobody knows, so that each is done again alone.
         tries = f"{self.root}/.{part_name(int(part))}.tries"
+        self.files.invalidate_cache()  # another worker may have written it
         # A worker that died as it wrote the number leaves an empty file.
         count = int(self.files.cat_file(tries) or b"1") if self.files.exists(tries) else 0
         with self._under_way_now(alone=count > 0):
@@ -262,7 +311,7 @@ class PartWorker:
                 table = self.detect.failed(rows, f"the worker died at this part of {len(rows):,} images, {count} times")
             self.write(int(part), table)
             self.files.rm_file(tries)
-        return {name: [count] for name, count in Progress.of(table)._asdict().items()}
+        return Progress.of(table).as_columns()
 
     def _remove_temporary(self, part: int) -> None:
         """Remove what a worker that died as it wrote a part's file left of it."""
@@ -293,11 +342,46 @@ class PartWorker:
         data = io.BytesIO()
         pq.write_table(table, data, compression="zstd", use_dictionary=_REPEATED)
         path = f"{self.root}/{part_name(part)}"
-        if "file" in _protocols(self.files):
+        if is_local(self.files):
             with atomic_write(path) as file:
                 file.write(data.getvalue())
         else:
             self.files.pipe_file(path, data.getvalue())
+
+
+class _Telling:
+    """A worker whose errors are rows as well: what Ray makes of one that is raised, others cannot read.
+
+    Args:
+        kind: the class of the worker, which takes what follows.
+    """
+
+    def __init__(self, kind: Callable[..., Any], output: str, make: Mapping[str, Any]) -> None:
+        self._worker, self._failure = None, b""
+        try:
+            self._worker = kind(output, make)
+        except Exception as error:
+            self._failure = _pickled(error)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        if self._worker is not None:
+            try:
+                return {**self._worker(batch), _FAILURE: [b""]}
+            except Exception as error:
+                return {**Progress().as_columns(), _FAILURE: [_pickled(error)]}
+        return {**Progress().as_columns(), _FAILURE: [self._failure]}
+
+
+def _pickled(error: Exception) -> bytes:
+    """Return a worker's error for who began the job: trtnn's own, with the machine, and what others are in words."""
+    traceback.print_exception(error)  # into Ray's log of the worker
+    where = f"on the machine {socket.gethostname()}"
+    if isinstance(error, TrtnnError):
+        told = type(error)(error.summary, *error.details, where)
+    else:
+        words = f"a worker failed: {type(error).__name__}: {error}"
+        told = BackendError(words, where, "Ray's log of the worker has the traceback")
+    return pickle.dumps(told)
 
 
 def calls_at_once(workers: int) -> dict[str, Any]:
@@ -322,22 +406,8 @@ def part_name(part: int) -> str:
     return f"part-{part:06}.parquet"
 
 
-_PART = re.compile(r"part-\d{6,}\.parquet|\.part-\d{6,}\.parquet\.(tries|\w+\.tmp)")  # the last are atomic_write's
-
-
-def _files_at(output: str) -> tuple[Any, str]:
-    """Return fsspec's files at a place, and the path there.
-
-    Raises:
-        ArgumentError: fsspec knows no such place, or needs a package for it.
-    """
-    import fsspec
-
-    try:
-        files, root = fsspec.core.url_to_fs(output)
-    except (ValueError, ImportError) as error:
-        raise ArgumentError(f"nothing can be written to {output}: {error}") from error
-    return files, root.rstrip("/")
+_PART = re.compile(r"part-\d{6,}\.parquet")
+_UNDER_WAY = re.compile(r"\.part-\d{6,}\.parquet\.(tries|\w+\.tmp)")  # the last are atomic_write's
 
 
 def is_text(name: str) -> bool:
@@ -347,10 +417,6 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _protocols(files: Any) -> tuple[str, ...]:
-    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
 
 
 def connect(address: str) -> None:
@@ -371,10 +437,12 @@ def connect(address: str) -> None:
         host, port = _host(address)
         began = time.monotonic()
         try:
-            socket.create_connection((host, port), CONNECT_S).close()
+            is_ray = _speaks_grpc(host, port)
         except OSError as error:
             took = time.monotonic() - began
             raise BackendError(f"nobody answers at {address}, after {took:.1f} s: {error}", start) from error
+        if not is_ray:
+            raise BackendError(f"what answers at {address} is no Ray cluster", start)
     quiet.pop("include_dashboard")  # the cluster's own affair
     try:
         ray.init(address=address, **quiet)
@@ -382,8 +450,24 @@ def connect(address: str) -> None:
         raise BackendError(f"no Ray cluster at {address}: {error}", start) from error
 
 
+def _speaks_grpc(host: str, port: int) -> bool:
+    """Whether who listens there begins as servers of gRPC do, which clusters are: Ray itself asks for many minutes.
+
+    https://httpwg.org/specs/rfc9113.html#preface
+
+    Raises:
+        OSError: nobody listens, or answers in time.
+    """
+    with socket.create_connection((host, port), CONNECT_S) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+            return True
+        settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # a frame of none
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+        return connection.recv(len(settings))[3:4] == settings[3:4]
+
+
 def _host(address: str) -> tuple[str, int]:
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or "/" in host or not port.isdecimal() or int(port) > 65535:
         raise ArgumentError(f"{address!r} is no address of a Ray cluster", "such as local, auto, or 10.0.0.1:6379")
     return host.strip("[]"), int(port)

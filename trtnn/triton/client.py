@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,7 +16,7 @@ import numpy as np
 from trtnn.dtypes import as_dtype
 from trtnn.engine.file import MAX_DESCRIPTION_BYTES
 from trtnn.engine.metadata import told
-from trtnn.errors import ArgumentError, BackendError, EngineError
+from trtnn.errors import ArgumentError, BackendError, EngineError, TrtnnError
 from trtnn.shapes.profiles import Ranges
 from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Dim, Length
@@ -23,7 +25,7 @@ from trtnn.triton.config import METADATA, TYPES
 PORTS = {"http": 8000, "https": 443, "grpc": 8001, "grpcs": 443}
 #: Seconds before each further try where the server says that it is busy.
 WAITS_S = (0.5, 1.0, 2.0)
-_DTYPES = {triton.removeprefix("TYPE_"): name for name, triton in TYPES.items()}
+_DTYPES = {triton.removeprefix("TYPE_"): name for name, triton in TYPES.items() if as_dtype(name).numpy is not None}
 _BUSY = ("503", "429", "StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED")
 
 
@@ -58,7 +60,7 @@ class TritonModel:
     Args:
         url: ``http://host:8000/model``, ``https``, ``grpc://host:8001/model`` or ``grpcs``, with ``/version`` behind
             where it is not the server's choice.
-        timeout_s: seconds to wait for a connection, and for each answer.
+        timeout_s: seconds to wait for each answer, whole, and for a connection before it.
 
     Attributes:
         inputs, outputs: their shapes and types by name; the first dimension is the batch.
@@ -68,7 +70,8 @@ class TritonModel:
     Raises:
         ArgumentError: the address is none.
         BackendError: tritonclient is not installed.
-        EngineError: nobody answers there, or there is no such model, or none that takes batches of images.
+        EngineError: nobody answers there, or something else than a server of KServe's protocol, or there is no such
+            model, or none that takes batches of images.
     """
 
     def __init__(self, url: str, timeout_s: float = 30.0) -> None:
@@ -77,12 +80,13 @@ class TritonModel:
         self._module = _client_module(address.scheme)
         self._clients = threading.local()  # a client of its own for each thread: those of HTTP are for one
         config, metadata = self._ask(self._config), self._ask(self._metadata)
-        self.metadata = _said(config)
-        most = config.get("max_batch_size", 0)
-        batch: Length = Dim("batch", 1, most, most) if most > 1 else 1
-        sizes = self._sizes()
-        self.inputs = self._specs(metadata.get("inputs", []), most, batch, sizes)
-        self.outputs = self._specs(metadata.get("outputs", []), most, batch, {})
+        with self._understood():
+            self.metadata = _said(config)
+            most = int(config.get("max_batch_size", 0))
+            batch: Length = Dim("batch", 1, most, most) if most > 1 else 1
+            sizes = self._sizes()
+            self.inputs = self._specs(metadata["inputs"], most, batch, sizes)
+            self.outputs = self._specs(metadata["outputs"], most, batch, {})
         self.profiles: tuple[Ranges, ...] = ({"batch": batch},) if isinstance(batch, Dim) else ()
 
     def __repr__(self) -> str:
@@ -109,7 +113,7 @@ class TritonModel:
             self.address.model, given, self.address.version, outputs=wanted, **more
         ))  # fmt: skip
         count = len(next(iter(arrays.values())))
-        return {name: self._checked(name, result.as_numpy(name), count) for name in self.outputs}
+        return {name: self._checked(name, result, count) for name in self.outputs}
 
     # -- the server ---------------------------------------------------------------------------------------------------
 
@@ -117,10 +121,11 @@ class TritonModel:
         """Return what the server answers; where it says that it is busy, ask again a few times."""
         for wait in (*WAITS_S, None):
             try:
-                return question(self._client(), self._limits())
+                with self._within_time():
+                    return question(self._client(), self._limits())
             except Exception as error:
                 status = _status(error)
-                if wait is None or status not in _BUSY or not _answered(error):
+                if wait is None or status not in _BUSY or _unreached(error):
                     raise self._failed(error, status) from error
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")
@@ -135,6 +140,36 @@ class TritonModel:
             client = self._clients.client = self._module.InferenceServerClient(self.address.host, **secure)
         return client
 
+    @contextlib.contextmanager
+    def _within_time(self) -> Iterator[None]:
+        """Raise a TimeoutError once an answer by HTTP takes too long: its client's limit is for each piece of it."""
+        if not self._is_http:
+            yield
+            return
+        import gevent
+
+        with gevent.Timeout(self._timeout_s, TimeoutError("timed out")):
+            yield
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Tell of an answer that is not as the protocol has it."""
+        try:
+            yield
+        except TrtnnError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._stranger(f"it does not describe a model: {type(error).__name__}: {error}") from error
+
+    def _stranger(self, words: str) -> EngineError:
+        return EngineError(
+            f"what answers at {self.address.host} is no server of KServe's protocol, or broke off", words, self._start
+        )
+
+    @property
+    def _start(self) -> str:
+        return f"start it: tritonserver --model-repository=REPOSITORY, with {self.address.model} in it"
+
     @property
     def _is_http(self) -> bool:
         return self.address.scheme.startswith("http")
@@ -146,8 +181,7 @@ class TritonModel:
     def _config(self, client: Any, more: dict[str, Any]) -> dict[str, Any]:
         more = more if self._is_http else {**more, "as_json": True}
         config = client.get_model_config(self.address.model, self.address.version, **more)
-        config = config if self._is_http else config["config"]
-        return {**config, "max_batch_size": int(config.get("max_batch_size", 0))}
+        return config if self._is_http else config["config"]
 
     def _metadata(self, client: Any, more: dict[str, Any]) -> dict[str, Any]:
         more = more if self._is_http else {**more, "as_json": True}
@@ -156,14 +190,15 @@ class TritonModel:
     def _failed(self, error: Exception, status: str) -> EngineError:
         """Return the error for what went wrong, with the address and what to do."""
         words, where = str(error) or type(error).__name__, f"at {self.address.host}"
-        start = f"start it: tritonserver --model-repository=REPOSITORY, with {self.address.model} in it"
         late = (
             isinstance(error, TimeoutError) or "timed out" in words.lower() or status == "StatusCode.DEADLINE_EXCEEDED"
         )
         if late:
-            return EngineError(f"no answer from the server {where} within {self._timeout_s:g} s", words, start)
-        if not _answered(error):
-            return EngineError(f"nobody answers {where}", words, start)
+            return EngineError(f"no answer from the server {where} within {self._timeout_s:g} s", words, self._start)
+        if _unreached(error):
+            return EngineError(f"nobody answers {where}", words, self._start)
+        if not status:
+            return self._stranger(words)
         if status in ("404", "400", "StatusCode.NOT_FOUND") and "unknown model" in words.lower():
             return EngineError(f"the server {where} has no model {self.address.model!r}", words)
         if status in _BUSY:
@@ -189,7 +224,7 @@ class TritonModel:
             name, datatype = tensor["name"], tensor["datatype"]
             if datatype not in _DTYPES:
                 raise EngineError(
-                    f"{self.address.model} is no network of numbers: {name!r} is of {datatype}",
+                    f"{self.address.model} is no network of numbers that NumPy has: {name!r} is of {datatype}",
                     "give the model that holds the plan: a detector of its own answers other clients",
                 )
             lengths = [int(length) for length in tensor["shape"]]
@@ -204,8 +239,14 @@ class TritonModel:
             specs[name] = TensorSpec(tuple(shape), as_dtype(_DTYPES[datatype]))
         return specs
 
-    def _checked(self, name: str, array: np.ndarray | None, count: int) -> np.ndarray:
-        """Return an output, once it has the shape that the model says."""
+    def _checked(self, name: str, result: Any, count: int) -> np.ndarray:
+        """Return an output of an answer, once it has the shape that the model says."""
+        try:
+            array: np.ndarray | None = result.as_numpy(name)
+        except ValueError as error:  # of fewer or more numbers than its shape has
+            raise EngineError(
+                f"the server sent {name!r} of {self.address.model} with another shape than it has numbers", str(error)
+            ) from error
         expected = self.outputs[name]
         if array is None:
             raise EngineError(f"the server did not send {name!r} of {self.address.model}")
@@ -262,7 +303,10 @@ def _said(config: Mapping[str, Any]) -> dict[str, Any]:
     text = parameter.get("string_value", "") if isinstance(parameter, Mapping) else ""
     if not isinstance(text, str) or len(text) > MAX_DESCRIPTION_BYTES:
         return {}
-    said = told({METADATA: text}, METADATA)
+    try:
+        said = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {}
     return {str(key): value for key, value in said.items()} if isinstance(said, Mapping) else {}
 
 
@@ -271,7 +315,8 @@ def _status(error: Exception) -> str:
     return str(status() if callable(status) else status or "")
 
 
-def _answered(error: Exception) -> bool:
-    """Whether a server answered, be it with an error: gRPC says the same of a busy one and of none."""
-    words = str(error).lower()
-    return bool(_status(error)) and not any(sign in words for sign in ("failed to connect", "connection refused"))
+def _unreached(error: Exception) -> bool:
+    """Whether there was no server to answer: gRPC says the same of a busy one and of none."""
+    if isinstance(error, OSError) and not isinstance(error, (ConnectionResetError, BrokenPipeError)):
+        return True
+    return any(sign in str(error).lower() for sign in ("failed to connect", "connection refused", "errors resolving"))

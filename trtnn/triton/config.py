@@ -13,7 +13,7 @@ from trtnn.engine.engine import Engine
 from trtnn.engine.file import WRITTEN
 from trtnn.engine.metadata import class_names
 from trtnn.errors import ArgumentError
-from trtnn.shapes.profiles import lengths_in
+from trtnn.shapes.profiles import Ranges, lengths_in
 from trtnn.shapes.spec import TensorSpec
 from trtnn.shapes.symbolic import Dim, Length
 from trtnn.triton.text_format import Message, Word
@@ -71,16 +71,16 @@ def _is_int(value: Any, least: int, bits: int) -> bool:
 def plan_config(engine: Engine, name: str, service: Service) -> Message:
     """Return the config of an engine that Triton's TensorRT backend runs.
 
-    Batches are as large as the engine's profiles take, and best as large as these are fastest at; before a model takes
-    requests, one such batch of random numbers runs on each profile.
+    Batches are as large as the engine's profiles take in each of their sizes, and best as large as these are fastest
+    at; before a model takes requests, one such batch of random numbers runs on each profile.
 
     Raises:
         ArgumentError: the engine takes no batches of several sizes, or a type is none of Triton's.
     """
     batch = batch_of(engine)
     profiles = engine.profiles
-    best = sorted({profile[batch.name].opt for profile in profiles})
-    most = max(profile[batch.name].max for profile in profiles)
+    most = _largest(profiles, batch.name)
+    best = sorted({min(profile[batch.name].opt, most) for profile in profiles})
     names = [str(index) for index in range(len(profiles))]
     return {
         "name": name,
@@ -92,7 +92,7 @@ def plan_config(engine: Engine, name: str, service: Service) -> Message:
         "dynamic_batching": {"preferred_batch_size": best, "max_queue_delay_microseconds": service.max_queue_us},
         "instance_group": [service.group(profile=names)],
         "parameters": [_parameter(METADATA, repr(metadata_of(engine)))],
-        "model_warmup": [_warm_up(engine, index, batch) for index in range(len(profiles))],
+        "model_warmup": [_warm_up(engine, index, batch, most) for index in range(len(profiles))],
     }
 
 
@@ -103,7 +103,7 @@ def detector_config(name: str, engine: Engine, most_detections: int, service: Se
     detections, boxes in pixels of the image.
     """
     batch = batch_of(engine)
-    most = max(profile[batch.name].max for profile in engine.profiles)
+    most = _largest(engine.profiles, batch.name)
     rows = most_detections
     return {
         "name": name,
@@ -130,20 +130,57 @@ def batch_of(engine: Engine) -> Dim:
     """
     specs = [*engine.inputs.values(), *engine.outputs.values()]
     first = {spec.shape[0] if spec.shape else 1 for spec in specs}
-    batch = next(iter(first))
-    if len(first) != 1 or not isinstance(batch, Dim):
+    batches = {length for length in first if isinstance(length, Dim)}
+    if not batches:
         raise ArgumentError(
             "Triton makes batches of requests, and this engine has no profile of batches",
             f"it takes {_in_words(engine.inputs)}, and gives {_in_words(engine.outputs)}",
             "build it for several: trtnn build ... --batch 1,8,32",
         )
-    if any(profile[batch.name].min > 1 or batch.multiple_of > 1 for profile in engine.profiles):
+    if len(first) > 1:
+        raise ArgumentError(
+            "Triton makes batches of requests, and not all inputs and outputs of this engine are of one batch",
+            f"it takes {_in_words(engine.inputs)}, and gives {_in_words(engine.outputs)}",
+            "give each of them the batch as its first dimension",
+        )
+    (batch,) = batches
+    profiles = engine.profiles
+    if batch.multiple_of > 1 or not all(_takes_fewer(profile, profiles, batch.name) for profile in profiles):
         raise ArgumentError(
             "Triton may send a single request, and this engine takes more at a time",
-            batch.describe(),
+            "; ".join(f"batches of {_range(profile[batch.name])}" for profile in profiles),
             "build it for one and more: trtnn build ... --batch 1,8,32",
         )
     return batch
+
+
+def _others(profile: Ranges, batch: str) -> frozenset[tuple[str, int, int]]:
+    """Return the ranges of what is no batch."""
+    return frozenset((name, dim.min, dim.max) for name, dim in profile.items() if name != batch)
+
+
+def _largest(profiles: Sequence[Ranges], batch: str) -> int:
+    """Return the largest batch that is taken whatever the other lengths are: Triton knows one number for all."""
+    largest: dict[frozenset[Any], int] = {}
+    for profile in profiles:
+        others = _others(profile, batch)
+        largest[others] = max(largest.get(others, 0), profile[batch].max)
+    return min(largest.values())
+
+
+def _takes_fewer(profile: Ranges, profiles: Sequence[Ranges], batch: str) -> bool:
+    """Whether smaller batches, down to one, are taken too, by this profile or by others of the same other lengths."""
+    least = profile[batch].min
+    return least == 1 or any(
+        other[batch].min < least <= other[batch].max + 1
+        and _others(other, batch) == _others(profile, batch)
+        and _takes_fewer(other, profiles, batch)
+        for other in profiles
+    )
+
+
+def _range(dim: Dim) -> str:
+    return f"{dim.min} to {dim.max}" + (f" in steps of {dim.multiple_of}" if dim.multiple_of > 1 else "")
 
 
 def metadata_of(engine: Engine) -> dict[str, Any]:
@@ -186,13 +223,13 @@ def _parameter(key: str, value: str) -> Message:
     return {"key": key, "value": {"string_value": value}}
 
 
-def _warm_up(engine: Engine, index: int, batch: Dim) -> Message:
+def _warm_up(engine: Engine, index: int, batch: Dim, most: int) -> Message:
     profile = engine.profiles[index]
     inputs = []
     for name, spec in engine.inputs.items():
         dims = list(lengths_in(profile, spec.shape, "opt")[1:]) or [1]
         inputs.append({"key": name, "value": {"data_type": _type(name, spec.dtype), "dims": dims, "random_data": True}})
-    return {"name": f"profile {index}", "batch_size": profile[batch.name].opt, "inputs": inputs}
+    return {"name": f"profile {index}", "batch_size": min(profile[batch.name].opt, most), "inputs": inputs}
 
 
 def _in_words(specs: Mapping[str, TensorSpec]) -> str:
