@@ -67,7 +67,7 @@ def trace(
     checked = check_metadata(metadata or {})
     merged, profiles = merge_profiles(inputs)
 
-    def write(precision: Precision, into_sums: bool = True) -> Graph:
+    def write(precision: Precision, into_sums: bool = True, for_kernels: bool = True) -> Graph:
         if not declared:
             return write_layers(precision, None)
         from trtnn.graph.placement import check_folded, place
@@ -78,7 +78,7 @@ def trace(
             plain = write_layers(dataclasses.replace(precision, fp32_modules=()), None)
             plain.free_arrays_with_it()
             check_folded(declared, graph, plain)
-        return write_layers(precision, place(graph, declared, into_sums))
+        return write_layers(precision, place(graph, declared, into_sums, for_kernels))
 
     def write_layers(precision: Precision, placement: Placement | None) -> Graph:
         graph = Graph(get_backend(), precision, paths or {}, profiles, placement, declared or {})
@@ -108,8 +108,8 @@ class Network:
 
     Attributes:
         graph: the definition and all it needs.
-        retrace: writes the graph in another precision; ``into_sums=False`` rounds nothing but what modules declare, see
-            :func:`trtnn.graph.placement.place`.
+        retrace: writes the graph in another precision; ``into_sums=False`` rounds nothing but what modules declare, and
+            ``for_kernels=False`` writes each layer once, see :func:`trtnn.graph.placement.place`.
         metadata: JSON values that go into the engine file.
     """
 

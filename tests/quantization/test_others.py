@@ -157,6 +157,50 @@ def test_a_module_trained_with_torchs_quantisation_gives_the_same_numbers():
     network.build(**ONE_TARGET)
 
 
+class Repeated(modules.Module):
+    """An activation that is called behind each of three convolutions, one of which is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stub, self.a, self.b = modules.Identity(), Conv2d(4, 8, 3, 1, 1), Conv2d(8, 8, 1)
+        self.act, self.head = modules.LeakyReLU(0.25), Conv2d(8, 4, 1)
+        self.inputs = {"x": SHAPE}
+
+    def forward(self, x):
+        y = self.act(self.a(self.stub(x)))
+        z = self.act(self.b(y))
+        return self.head(self.act(self.b(z))), y, z
+
+
+def test_the_scale_of_what_a_module_returns_is_of_each_of_its_calls():
+    """torch.ao rounds what each call returns."""
+    model = filled(Repeated())
+    steps = {"stub": 2.0**-4, "act": 2.0**-5}
+    state = {f"{path}.activation_post_process.scale": torch.tensor(step) for path, step in steps.items()}
+    state |= {f"{path}.weight_fake_quant.scale": torch.tensor([2.0**-6]) for path in ("a", "b", "head")}
+    take_scales(model, state)
+
+    def fake(x: torch.Tensor, step: float) -> torch.Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, step, 0, -128, 127)
+
+    def conv(x: torch.Tensor, layer: Conv2d) -> torch.Tensor:
+        weight = fake(torch.from_numpy(layer.weight.data), 2.0**-6)
+        return torch.conv2d(x, weight, torch.from_numpy(layer.bias.data), padding=layer.padding)
+
+    def act(x: torch.Tensor) -> torch.Tensor:
+        return fake(nn.functional.leaky_relu(x, 0.25), steps["act"])
+
+    (x,) = images(1, *SHAPE, seed=5)
+    y = act(conv(fake(torch.from_numpy(x), steps["stub"]), model.a))
+    z = act(conv(y, model.b))
+    network = model.trace()
+    for result, expected in zip(network.run(x), (conv(act(conv(z, model.b)), model.head), y, z), strict=True):
+        difference = np.abs(result - expected.numpy())
+        assert (difference > 1e-5).mean() < 2e-3  # a sum beside a half goes either way
+    assert all(module.input_scale.item() == steps["act"] for module in (model.b, model.head))
+    network.build(**ONE_TARGET)
+
+
 def test_other_zeros_are_refused():
     message = message_of(CheckpointError, lambda: take_scales(two(), prepared(symmetric=False).state_dict()))
     assert "rounds around another number than 0" in message
@@ -323,6 +367,19 @@ def test_scales_of_the_model_itself():
     assert model.weight_scale.data.tolist() == pytest.approx([2 / 127])
 
 
+@pytest.mark.parametrize("names", ["ab", "b", "a"])
+def test_a_module_of_several_names_has_scales_by_any_of_them(names):
+    """torch's state dicts have all names."""
+    model = modules.Module()
+    model.a = model.b = filled(Linear(8, 8))
+    model.forward, model.inputs = (lambda x: model.b(model.a(x))), {"x": (2, 8)}
+    ends = {"input_quantizer._amax": np.float32(3), "weight_quantizer._amax": np.float32(2)}
+    take_scales(model, {f"{name}.{end}": value for name in names for end, value in ends.items()})
+    assert model.a.input_scale.item() == pytest.approx(3 / 127)
+    assert len(layers(model.trace(), "QUANTIZE")) == 4  # of each call what it reads, and the weights
+    assert "int8, input_scale=0.02362, weight_scale=0.01575" in repr(model)  # one for all channels, in a shape of (1,)
+
+
 def test_scales_that_no_layer_takes_are_told():
     layer = {"0.input_quantizer._amax": np.float32(1), "0.weight_quantizer._amax": np.ones(8, np.float32)}
     with pytest.warns(
@@ -332,6 +389,16 @@ def test_scales_that_no_layer_takes_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         take_scales(two(), layer)
+
+
+def test_what_else_quantisers_hold_is_told():
+    layer = {"0.input_quantizer._amax": np.float32(1), "0.weight_quantizer._amax": np.ones(8, np.float32)}
+    with pytest.warns(UserWarning, match=r"scales are left out: 1\.q_bmm_quantizer\._amax; nothing is known"):
+        take_scales(two(), {**layer, "1.q_bmm_quantizer._amax": np.float32(2)})
+    smooth = {"0.input_quantizer._pre_quant_scale": np.full(4, 0.5, np.float32)}
+    message = message_of(CheckpointError, lambda: take_scales(two(), {**layer, **smooth}))
+    assert message.startswith("0.input_quantizer multiplies by a pre_quant_scale first")
+    take_scales(two(), {**layer, "0.input_quantizer._pre_quant_scale": np.ones(4, np.float32)})
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

@@ -162,6 +162,39 @@ def test_attention_with_its_projections():
     assert "holds 1 scales for 3 layers" in message_of(ArgumentError, model.trace)
 
 
+class Sums(Module):
+    """Sums of what is in int8 and what an activation returned, which is one for both or two."""
+
+    def __init__(self, acts) -> None:
+        super().__init__()
+        self.inputs = {"x": (1, 8, 6, 6)}
+        self.acts, self.convs = modules.ModuleList(acts), modules.ModuleList(Conv2d(8, 8, 1) for _ in range(6))
+
+    def forward(self, x):
+        a, b, c, d, e, f = self.convs
+        y = F.tanh(a(x))
+        x = F.tanh(b(y) + self.acts[0](c(x)))  # y is in int8 for a convolution as well
+        y = y + self.acts[-1](d(x))
+        return f(F.tanh(e(F.tanh(y)) + y))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_module_that_is_called_twice_gets_no_scale_for_one_of_its_calls(count):
+    model = quantize(filled(Sums([SiLU() for _ in range(count)])), images(1, 1, 8, 6, 6))
+    found = [name for name, _ in model.named_buffers() if name.startswith("acts") and name.endswith("output_scale")]
+    assert found == ([] if count == 1 else ["acts.1.output_scale"])
+
+
+def test_what_a_module_returns_is_rounded_at_each_of_its_calls():
+    x = np.array([0.3, 0.8, 1.1, 2.1], np.float32)
+    model = filled(Sequential(modules.Identity()))
+    model[0].output_scale, model[0].quant_max = (trtnn.Buffer((), data=np.float32(value)) for value in (0.5, 127))
+    model.forward = lambda x: (model[0](x * 1.0) * 1.0, model[0](x * 2.0) * 1.0)
+    first, second = model.trace({"x": x.shape}).run(x)
+    np.testing.assert_array_equal(first, [0.5, 1.0, 1.0, 2.0])
+    np.testing.assert_array_equal(second, [0.5, 1.5, 2.0, 4.0])
+
+
 def test_a_layer_that_is_called_twice_has_one_scale_for_both():
     class Twice(Module):
         def __init__(self) -> None:

@@ -15,9 +15,10 @@ from trtnn.build.fingerprint import fingerprint
 from trtnn.errors import ArgumentError, CheckpointError, EngineError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential
-from trtnn.parameter import Parameter
-from trtnn.quantization import calibration
+from trtnn.parameter import Buffer, Parameter
+from trtnn.quantization import calibration, take_scales
 from trtnn.quantization.quantizing import forget
+from trtnn.quantization.ranges import Seen
 
 SHAPE = (1, 4, 16, 16)
 
@@ -215,6 +216,17 @@ def _squared_error(values: np.ndarray, reach: float) -> float:
     return float(((steps * (reach / 127) - values) ** 2).sum())
 
 
+@pytest.mark.parametrize("largest", [3.3e38, 1.2e-36])
+def test_numbers_at_the_ends_of_float32_are_counted(largest):
+    """The end of the last bin may be beyond float32, and the width of all below what it divides by."""
+    x = (np.linspace(-1, 1, 4001) * largest).astype(np.float32)
+    seen = Seen(with_histogram=True)
+    seen.add(torch.from_numpy(x))
+    seen.add(torch.from_numpy(x / 4))
+    assert seen.counts.sum() == 2 * x.size
+    assert seen.counts[: int(largest / 2 / seen.width)].sum() == pytest.approx(1.5 * x.size, rel=0.05)
+
+
 def test_samples_are_streamed():
     alive, most = 0, 0
 
@@ -334,13 +346,21 @@ def test_modules_that_cannot_be_quantised():
     assert "modules takes a list" in refused(ArgumentError, images(1, *SHAPE), modules="head")
 
 
+@pytest.mark.parametrize("declare", [trtnn.quantize, take_scales])
+def test_what_is_no_module_is_refused(declare):
+    message = message_of(ArgumentError, lambda: declare(torch.nn.Linear(2, 2), images(1, *SHAPE)))
+    assert message.startswith("scales are declared in a trtnn.Module, not in a torch.nn.modules.linear.Linear")
+    assert "trtnn.from_torch(module, example)" in message
+    assert "trtnn.network.Network" in message_of(ArgumentError, lambda: declare(detector().trace(), []))
+
+
 def test_unknown_types_and_methods():
     assert "int8" in refused(ArgumentError, images(1, *SHAPE), "int4")
     assert "entropy" in refused(ArgumentError, images(1, *SHAPE), method="entropie")
     assert "fp8 has none" in refused(ArgumentError, images(1, *SHAPE), "fp8", "entropy")
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, np.float32(1e-40)])
 @pytest.mark.parametrize("name", ["input_scale", "weight_scale", "output_scale"])
 def test_a_scale_is_a_positive_finite_number(name, scale):
     model = quantize(detector(), images(1, *SHAPE))
@@ -350,6 +370,23 @@ def test_a_scale_is_a_positive_finite_number(name, scale):
     assert f"{name} of" in message
     assert path in message
     assert f"{scale:g}" in message
+
+
+def test_numbers_of_scales_that_no_layer_takes():
+    model = quantize(detector(), images(1, *SHAPE))
+    for module, name, data, said in (
+        (model.second.act, "output_scale", np.ones(3), "output_scale of second.act holds 3 numbers"),
+        (model.head, "quant_max", np.full(2, 127.0), "quant_max of head holds 2 numbers"),
+        (model.head, "product_scale", np.ones(3), "product_scale of head holds 3 scales\n  a product has two operands"),
+    ):
+        before = module._buffers.get(name)
+        setattr(module, name, Buffer(data.shape, data=data.astype(np.float32)))
+        assert said in message_of(ArgumentError, model.trace)
+        repr(model)
+        delattr(module, name)
+        if before is not None:
+            setattr(module, name, before)
+    model.trace()
 
 
 def test_scales_of_another_model():

@@ -25,11 +25,24 @@ Inputs = Mapping[str, torch.Tensor]
 Look = Callable[[int, Step, list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]
 
 
+def measured(network: Network) -> Graph:
+    """Return a network's graph with each quantised layer once, as :class:`RoundingTrials` takes it.
+
+    Of layers that are written once more for kernels of TensorRT the first hold rounded numbers for weights, and
+    nothing says by whose scale the second read.
+    """
+    graph = network.graph
+    placement = graph.placement or Placement()
+    if placement.again.isdisjoint(placement.kernels):
+        return graph
+    return network.retrace(graph.precision, for_kernels=False)
+
+
 class RoundingTrials:
     """A quantised network, ready to be run with the rounding of some of its modules alone.
 
     Args:
-        graph: traced with quantisation.
+        graph: traced with quantisation, see :func:`measured`.
         samples: the network's inputs by name, one mapping for each sample.
         advance: called after each sample.
 
@@ -196,7 +209,7 @@ class PrecisionReport(ModuleReport):
 
 def make_precision_report(network: Network, samples: Sequence[Inputs]) -> PrecisionReport:
     """Return the report of a network; see :meth:`trtnn.Network.precision_report`."""
-    graph = network.graph
+    graph = measured(network)
     types = {} if graph.placement is None else graph.placement.modules
     if not types:
         raise ArgumentError("no module of this network is quantised", "trtnn.quantize(model, samples) first")

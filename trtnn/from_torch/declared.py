@@ -408,8 +408,9 @@ def _owner(model: nn.Module, graph: Graph, edges: Edges, path: str, source: str 
     is_own = plain_class(holder) is not type(holder) and name in _OUTPUTS
     if is_own or (name == RESULT and is_hooked(holder)):  # it is a part of what the module returns
         return _holder(path)
+    calls = graph.module_outputs.calls
     returned = (p for p, raw in graph.module_outputs.items() if p and getattr(raw, "name", None) == source)
-    return next((p for p in returned if not is_rounding(model.get_submodule(p))), None)
+    return next((p for p in returned if len(calls[p]) == 1 and not is_rounding(model.get_submodule(p))), None)
 
 
 def _read_by_layers(edges: Edges, name: str, layers: Mapping[str, Any], again: Collection[str]) -> bool:

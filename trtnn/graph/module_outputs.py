@@ -11,6 +11,8 @@ from trtnn.graph.precision import check_paths, keeps
 from trtnn.graph.tensor import Tensor
 from trtnn.structure import map_leaves
 
+NOT_THERE = object()
+
 
 class ModuleOutputs(dict[str, Any]):
     """What each module returned when it was last called, by its path, in the order in which they were done.
@@ -19,27 +21,32 @@ class ModuleOutputs(dict[str, Any]):
 
     Args:
         declared: the paths of the modules that there are.
+
+    Attributes:
+        calls: what each call of a module returned, by its path; :data:`NOT_THERE` where that is not in the network.
     """
 
     def __init__(self, declared: Collection[str]) -> None:
         super().__init__()
         self._declared = declared
+        self.calls: dict[str, list[Any]] = {}
         self._folded: list[str] = []  # the paths of modules some of whose outputs are not in the network
 
     def record(self, path: str, result: Any) -> None:
         """Remember what a module returned, in copies: who gets lists and Tensors may change them."""
-        self[path] = result.copy() if isinstance(result, Tensor) else map_leaves(_copied, result)
+        self[path] = copied = result.copy() if isinstance(result, Tensor) else map_leaves(_copied, result)
+        self.calls.setdefault(path, []).append(copied)
 
     def finish(self) -> None:
         """Take ITensors in place of Tensors, which hold their graph, and leave out what is not in the network."""
-        returned = dict(self)
-        self.clear()
-        for path, result in returned.items():
-            alone = isinstance(result, Tensor)  # as most are
-            if any(map(_is_folded, [result] if alone else _leaves(result))):
+        self.calls = {path: [_in_network(result) for result in results] for path, results in self.calls.items()}
+        for path in list(self):
+            last = self.calls[path][-1]
+            if last is NOT_THERE:
+                del self[path]
                 self._folded.append(path)
             else:
-                self[path] = _raw(result) if alone else map_leaves(_raw, result)
+                self[path] = last
 
     def matching(self, patterns: Sequence[str]) -> list[str]:
         """Return the paths of the modules that ``forward`` called, of those that paths or ``fnmatch`` patterns name.
@@ -106,6 +113,14 @@ def _leaves(value: Any) -> list[Any]:
     leaves: list[Any] = []
     map_leaves(leaves.append, value)
     return leaves
+
+
+def _in_network(result: Any) -> Any:
+    """Return what a call returned, with ITensors; ``NOT_THERE`` where that is not in the network."""
+    alone = isinstance(result, Tensor)  # as most are
+    if any(map(_is_folded, [result] if alone else _leaves(result))):
+        return NOT_THERE
+    return _raw(result) if alone else map_leaves(_raw, result)
 
 
 def _is_folded(leaf: Any) -> bool:

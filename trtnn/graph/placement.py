@@ -28,6 +28,7 @@ from trtnn.dtypes import int8
 from trtnn.errors import ArgumentError, where
 from trtnn.graph.definition import flat_array, loop_ranges, present_inputs, read_layers
 from trtnn.graph.graph import Graph
+from trtnn.graph.module_outputs import NOT_THERE
 from trtnn.graph.precision import HALF_SCORES
 from trtnn.graph.quantization import Declared, Placement, Rounding, check_backend, largest_of
 
@@ -319,25 +320,36 @@ def _of_weights(module: Declared, weights: list[np.ndarray], number: int, axis: 
 
 
 def _demand_output(graph: Graph, edges: Edges, path: str, rounding: Rounding, placement: Placement) -> None:
-    returned = graph.module_outputs.get(path)
-    name = getattr(returned, "name", None)
-    if name is None:
+    for name in _returned(graph, path):
+        for index, place in edges.readers[name]:
+            _add(placement, (edges.layers[index].name, place), rounding, path)
+        if name in edges.outputs:
+            placement.outputs[name] = rounding
+
+
+def _returned(graph: Graph, path: str) -> list[str]:
+    """Return the names of the tensors that the calls of a module returned, but for what nothing reads.
+
+    Raises:
+        ArgumentError: one is no single tensor, or is folded into another; or there are none.
+    """
+    calls = graph.module_outputs.calls.get(path, [])
+    is_folded = any(path == taker for taker, _ in graph.folded)
+    names = [getattr(call, "name", None) for call in calls if is_folded or call is not NOT_THERE]
+    found = [name for name in names if name is not None]
+    if not found or len(found) < len(names):
         raise ArgumentError(f"{where(path)} has an output_scale and returns no single tensor of the network")
-    for index, place in edges.readers[name]:
-        key = edges.layers[index].name, place
-        if key not in placement.reads:
-            placement.reads[key], placement.owners[key] = rounding, path
-    if name in edges.outputs:
-        placement.outputs[name] = rounding
+    return found
 
 
 def _rounded_for_activation(graph: Graph, edges: Edges, path: str) -> str | None:
     """Return the path of the first convolution whose output, which a module returns, goes to an activation."""
-    name = graph.module_outputs[path].name
-    maker = edges.made_by(name)
-    if maker is None or not is_narrow(maker) or any(edges.is_sum(reader) for reader, _ in edges.readers[name]):
-        return None
-    return maker.path
+    for name in _returned(graph, path):
+        maker = edges.made_by(name)
+        is_first = maker is not None and is_narrow(maker)
+        if maker is not None and is_first and not any(edges.is_sum(reader) for reader, _ in edges.readers[name]):
+            return maker.path
+    return None
 
 
 def spread(edges: Edges, placement: Placement, into_sums: bool) -> None:
@@ -464,7 +476,9 @@ def check_folded(declared: Collection[str], graph: Graph, whole: Graph) -> None:
             )
 
 
-def place(graph: Graph, declared: Mapping[str, Declared], into_sums: bool = True) -> Placement:
+def place(
+    graph: Graph, declared: Mapping[str, Declared], into_sums: bool = True, for_kernels: bool = True
+) -> Placement:
     """Return where a network is rounded whose modules declare quantisation.
 
     Args:
@@ -472,6 +486,8 @@ def place(graph: Graph, declared: Mapping[str, Declared], into_sums: bool = True
         declared: by the paths of the modules.
         into_sums: whether sums of what is in int8 already read it so; without them no number is rounded but by what
             modules declare.
+        for_kernels: whether layers are written once more where TensorRT has kernels of that. It changes no number;
+            without it each layer that is quantised has the name, the reads and the weights of its own.
 
     Raises:
         ArgumentError: the scales do not fit the module's layers.
@@ -480,8 +496,9 @@ def place(graph: Graph, declared: Mapping[str, Declared], into_sums: bool = True
     edges = Edges(graph)
     placement = demands(graph, edges, declared)
     spread(edges, placement, into_sums)
-    placement.again = _again(edges, placement)
-    if _is_weakly_typed(graph):
+    if for_kernels:
+        placement.again = _again(edges, placement)
+    if for_kernels and _is_weakly_typed(graph):
         placement.again |= _convolutions_again(edges, placement)
     return placement
 

@@ -7,7 +7,7 @@ q · scale. A module says by buffers of its own what is rounded so:
   as attention's projections, one for each of these, (layers,).
 - ``weight_scale``: of its weights, one number for each output channel; of several weights one after another.
 - ``product_scale``: of the two operands of each product of matrices in its forward, in their order, (products, 2).
-- ``output_scale``: of what it returns, one number.
+- ``output_scale``: of what each of its calls returns, one number.
 - ``quant_max``: the largest q: 127 for int8, 448 for float8_e4m3fn.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trtnn.dtypes import DType, float8_e4m3fn, int8
+from trtnn.dtypes import DType, as_dtype, float8_e4m3fn, float32, int8
 from trtnn.errors import ArgumentError, BackendError, where
 
 if TYPE_CHECKING:
@@ -33,11 +33,18 @@ TYPES = {127.0: int8, 448.0: float8_e4m3fn}
 SCALES = ("input_scale", "weight_scale", "product_scale", "output_scale")
 BUFFERS = (*SCALES, "quant_max")
 _BUFFERS = frozenset(BUFFERS)
+LEAST_SCALE = float(np.finfo(np.float32).tiny)  # its least normal number: GPUs take smaller ones as 0
 
 
 def largest_of(dtype: DType) -> float:
     """Return the largest number of a type that is quantised to."""
     return 448.0 if dtype is float8_e4m3fn else 127.0
+
+
+def quantized_dtype(layer: Any) -> DType:
+    """Return the type that a Quantize layer gives: TensorRT 8.6 has int8 alone, and tells the type before it."""
+    dtype = as_dtype(layer.get_output(0).dtype)
+    return int8 if dtype is float32 else dtype
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,8 @@ def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:
         buffers: by name.
 
     Raises:
-        ArgumentError: a scale is empty, or no positive finite number; or the largest number is of no type.
+        ArgumentError: a scale is empty, or no positive finite number, or there are several where one is taken; or the
+            largest number is of no type.
     """
     if _BUFFERS.isdisjoint(buffers):
         return None
@@ -154,16 +162,24 @@ def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:
             f"{where(path)} has scales, and nothing says of which type",
             "quant_max says it: 127 for int8, 448 for fp8",
         )
+    for name in ("output_scale", "quant_max"):
+        if name in named and named[name].size != 1:
+            raise ArgumentError(f"{name} of {where(path)} holds {named[name].size} numbers", "it is one number")
+    if named.get("product_scale", np.zeros(0)).size % 2:
+        raise ArgumentError(
+            f"product_scale of {where(path)} holds {named['product_scale'].size} scales", "a product has two operands"
+        )
     largest = float(named.pop("quant_max").item())
     if largest not in TYPES:
         raise ArgumentError(f"quant_max of {where(path)} is {largest:g}", "127 is int8, 448 is fp8")
     for name, scales in named.items():
-        wrong = ~((scales > 0) & np.isfinite(scales))
+        wrong = ~((scales >= LEAST_SCALE) & np.isfinite(scales))
         if wrong.any():
             at = int(np.argmax(wrong))
             raise ArgumentError(
                 f"{name} of {where(path)} holds {scales.flat[at]:g}, at {at} of {scales.size}",
-                "a scale is a positive finite number: calibrate again, trtnn.quantize(model, samples)",
+                f"a scale is a positive finite number, and GPUs take what is below {LEAST_SCALE:.3g} as 0",
+                "calibrate again: trtnn.quantize(model, samples)",
             )
     flat = {name: tuple(map(float, scales.reshape(-1))) for name, scales in named.items()}
     operands = iter(flat.get("product_scale", ()))
@@ -182,11 +198,13 @@ def shown_scales(buffers: Mapping[str, Any]) -> str:
 
     def shown(name: str) -> str:
         data = buffers[name].data
-        value = "empty" if data is None else f"{float(data):.4g}" if np.size(data) == 1 else str(np.shape(data))
+        value = (
+            "empty" if data is None else f"{np.asarray(data).item():.4g}" if np.size(data) == 1 else str(np.shape(data))
+        )
         return f"{name}={value}".replace(" ", "")
 
     largest = buffers["quant_max"].data
-    dtype = None if largest is None else TYPES.get(float(largest))
+    dtype = TYPES.get(np.asarray(largest).item()) if np.size(largest) == 1 else None
     names = [name for name in SCALES if buffers.get(name) is not None]
     return ", ".join(["quantised" if dtype is None else dtype.name, *map(shown, names)])
 

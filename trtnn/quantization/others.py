@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from trtnn.graph.placement import Edges, is_relu
 from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
 from trtnn.modules.state import as_array
-from trtnn.quantization.quantizing import DTYPES, buffer, forget, least_range, restore, weight_ranges
+from trtnn.quantization.found import Found, other_type, positive
+from trtnn.quantization.onnx_scales import read_onnx
+from trtnn.quantization.quantizing import DTYPES, buffer, check_model, forget, least_range, restore, weight_ranges
 from trtnn.quantization.sites import Site, Sites
 
 M = TypeVar("M", bound=Module)
@@ -36,26 +38,6 @@ _SCALES = {
 _ZERO_POINTS = (".weight_fake_quant.zero_point", ".activation_post_process.zero_point")
 _MOST_STEPS = 130  # that torch.ao's int8 has for the largest number seen, 127.5, with room for how that is rounded
 _OBSERVED = (".activation_post_process.min_val", ".activation_post_process.max_val")
-
-
-class Found(NamedTuple):
-    """A scale: of the input, the weight or the output of the module at a path.
-
-    Attributes:
-        path: of the module.
-        what: ``"input"``, ``"weight"`` or ``"output"``.
-        scale: (1,), or (channels,).
-        axis: of weights, the dimension that it is along; None where nothing tells.
-        before_norm: of weights, whether they are those without a BatchNorm that is behind them.
-        of_node: whether the path is that of an ONNX node, which may go on behind that of the module.
-    """
-
-    path: str
-    what: str
-    scale: np.ndarray
-    axis: int | None = None
-    before_norm: bool = False
-    of_node: bool = False
 
 
 def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -> M:
@@ -82,12 +64,20 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
     Raises:
         ArgumentError: there are no scales, one is not of this model, or the half of a module's is missing.
         CheckpointError: numbers are rounded around another zero than 0, or to another type than ``dtype`` says, such
-            as uint8, which TensorRT does not round to; or the file cannot be read.
+            as uint8, which TensorRT does not round to, or multiplied first; the calls of a module have several scales;
+            or the file cannot be read.
     """
+    check_model(model)
     if dtype not in DTYPES:
         raise ArgumentError(f"dtype {dtype!r}", *nearest(str(dtype), DTYPES), f"known: {', '.join(DTYPES)}")
     largest = largest_of(DTYPES[dtype])
-    found = list(_read(source, largest, dtype))
+    if isinstance(source, (str, os.PathLike)) and Path(source).suffix == ".onnx":
+        found, left_out = read_onnx(Path(source), dtype)
+        why = "others than convolutions and products by weights read what these round, which is not rounded here"
+    else:
+        state = load(source) if isinstance(source, (str, os.PathLike)) else source
+        found, left_out = list(_read(state, largest, dtype)), _unread(state)
+        why = "nothing is known that they are of, and what they round is not rounded here"
     if not found:
         raise ArgumentError(
             "there are no scales in it",
@@ -101,29 +91,25 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
         forget(model)
         restore(before)
         raise
+    if left_out:
+        warnings.warn(f"scales are left out: {listed(left_out, 5)}; {why}", stacklevel=2)
     return model
 
 
 def _read(source: Any, largest: float, dtype: str) -> Iterator[Found]:
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.suffix == ".onnx":
-            yield from {(one.path, one.what): one for one in _read_onnx(path, dtype)}.values()
-            return
-        source = load(path)
     if not isinstance(source, Mapping):
         raise ArgumentError(f"scales are in a state dict or a file, not in a {type(source).__name__}")
     for name, value in source.items():
         dotted = f".{name}"  # of the model itself there is no dot before
         for suffix, what in _RANGES.items():
             if dotted.endswith(suffix):
-                scale = _positive(name, value) / largest
+                scale = positive(name, value) / largest
                 yield Found(dotted.removesuffix(suffix)[1:], what, scale, _axis_of(as_array(value).shape), True)
         for suffix, what in _SCALES.items():
             if dotted.endswith(suffix):
                 path = dotted.removesuffix(suffix)[1:]
                 fused = suffix == ".weight_scale" or f"{path}.bn.weight" in source  # a ConvBn2d of torch.ao
-                yield Found(path, what, _positive(name, value), None, not fused)
+                yield Found(path, what, positive(name, value), None, not fused)
         if name.endswith(_ZERO_POINTS) and as_array(value).any():
             raise CheckpointError(
                 f"{name} is {as_array(value).ravel()[0]}: it rounds around another number than 0",
@@ -132,8 +118,24 @@ def _read(source: Any, largest: float, dtype: str) -> Iterator[Found]:
         if name.endswith(_ZERO_POINTS):
             _check_steps(source, name.removesuffix(".zero_point"), dtype)
         if name.endswith(".quant_max") and float(as_array(value).item()) != largest:
-            raise _other_type(name, f"{as_array(value).item():g}", dtype)
+            raise other_type(name, f"{as_array(value).item():g}", dtype)
     yield from _observed(source, largest)
+
+
+def _unread(source: Mapping[str, Any]) -> list[str]:
+    """Return the names of what NVIDIA's quantisers hold beside the ranges that are read.
+
+    Raises:
+        CheckpointError: it changes what is rounded.
+    """
+    unread = [name for name in source if "_quantizer._" in name and not f".{name}".endswith(tuple(_RANGES))]
+    for name in unread:
+        if name.endswith("._pre_quant_scale") and (as_array(source[name]) != 1).any():
+            raise CheckpointError(
+                f"{name.rpartition('.')[0]} multiplies by a pre_quant_scale first, as SmoothQuant and AWQ do",
+                "fold it into the layer before, or measure again: trtnn.quantize(model, samples)",
+            )
+    return [name for name in unread if not name.endswith("._pre_quant_scale")]
 
 
 def _axis_of(shape: tuple[int, ...]) -> int | None:
@@ -152,7 +154,7 @@ def _check_steps(source: Mapping[str, Any], path: str, dtype: str) -> None:
         CheckpointError: it is, or whole numbers are to be fp8.
     """
     if dtype != "int8":
-        raise _other_type(path, "int8", dtype)
+        raise other_type(path, "int8", dtype)
     least, most = (source.get(f"{path}{name}") for name in _OBSERVED)
     if least is None or most is None or f"{path}.scale" not in source:
         return
@@ -160,17 +162,7 @@ def _check_steps(source: Mapping[str, Any], path: str, dtype: str) -> None:
     if low.shape == high.shape and low.size == scale.size and (low > -scale.reshape(low.shape)).all():
         steps = float((high / scale.reshape(low.shape)).max(initial=0))
         if math.isfinite(steps) and steps > _MOST_STEPS:
-            raise _other_type(path, f"uint8, since its observer saw numbers of {steps:.0f} steps", dtype)
-
-
-def _other_type(name: str, what: str, dtype: str) -> CheckpointError:
-    """Return the error of scales whose type is not the one that was named."""
-    hints = [
-        *(["TensorRT rounds to no uint8: quantise symmetrically, to int8"] if what.startswith("uint8") else []),
-        *(['dtype="fp8" takes scales of fp8'] if dtype == "int8" and not what.startswith("uint8") else []),
-        *(['dtype="int8" takes scales of int8'] if dtype == "fp8" else []),
-    ]
-    return CheckpointError(f"{name} is of {what}, and not of {dtype}", *hints)
+            raise other_type(path, f"uint8, since its observer saw numbers of {steps:.0f} steps", dtype)
 
 
 def _observed(source: Mapping[str, Any], largest: float) -> Iterator[Found]:
@@ -182,23 +174,17 @@ def _observed(source: Mapping[str, Any], largest: float) -> Iterator[Found]:
             continue
         ends = as_array(least), as_array(source[path + _OBSERVED[1]])
         if all(end.size == 1 for end in ends):
-            yield Found(path, "output", _positive(name, np.maximum(-ends[0], ends[1])) / largest)
-
-
-def _positive(name: str, value: Any) -> np.ndarray:
-    array = as_array(value).astype(np.float32).reshape(-1)
-    if not array.size or not ((array > 0) & np.isfinite(array)).all():
-        shown = array[~((array > 0) & np.isfinite(array))][:1]
-        raise ArgumentError(f"{name} holds {f'{shown[0]:g}' if shown.size else 'nothing'}", "a scale is positive")
-    return array
+            yield Found(path, "output", positive(name, np.maximum(-ends[0], ends[1])) / largest)
 
 
 def _declare(model: Module, found: list[Found], largest: float) -> None:
     graph = model.trace().graph
     sites = Sites(graph)
     modules = dict(model.named_modules(remove_duplicate=False))
+    first = {id(module): path for path, module in reversed(modules.items())}  # of a module of several names
     scales: dict[str, dict[str, np.ndarray]] = {}
     found = [_at_layer(one, sites) if one.of_node and one.path not in sites.by_path else one for one in found]
+    found = [one._replace(path=first[id(modules[one.path])]) if one.path in modules else one for one in found]
     weights = {one.path: one for one in found if one.what == "weight"}
     for path, what, scale, *_ in found:
         if path not in modules:
@@ -210,7 +196,8 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
         scales.setdefault(path, {})[what] = scale
     returned = {
         raw.name: path
-        for path, raw in graph.module_outputs.items()
+        for path, calls in graph.module_outputs.calls.items()
+        for raw in calls
         if hasattr(raw, "name") and "output" in scales.get(path, {})
     }
     edges = Edges(graph)
@@ -319,131 +306,3 @@ def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | No
     module.input_scale = buffer(scale.reshape(()))
     module.weight_scale = buffer(weight_ranges(site, largest) / largest if weight is None else weight)
     module.quant_max = buffer(largest)
-
-
-# -- ONNX -------------------------------------------------------------------------------------------------------------
-
-
-def _read_onnx(path: Path, dtype: str) -> Iterator[Found]:
-    """Yield the scales of an ONNX file.
-
-    A module's path is the name of its weight without the end, as torch's exporter keeps it; else that of the node,
-    ``/model.0/conv/Conv``.
-    """
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ImportError as error:
-        raise ArgumentError(f"{path} takes the package onnx", "pip install 'trtnn[onnx]'") from error
-    try:
-        graph = onnx.load(path).graph
-    except Exception as error:  # of protobuf, of many kinds
-        raise CheckpointError(f"{path} is no ONNX file: {error}") from error
-    held = {one.name: one for one in graph.initializer}
-    held |= {
-        node.output[0]: node.attribute[0].t
-        for node in graph.node
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t")
-    }
-    arrays = {name: numpy_helper.to_array(one) for name, one in held.items()}
-    kinds = {name: _onnx_word(one.data_type) for name, one in held.items()}
-    makers = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-            continue
-        (module, of_node), scales = _onnx_path(node, makers, arrays), []
-        for name in node.input[:2]:
-            maker, moved = makers.get(name), []
-            while maker is not None and maker.op_type in ("Transpose", "Reshape"):
-                moved.append(maker)
-                maker = makers.get(maker.input[0])
-            if maker is None or maker.op_type != "DequantizeLinear":
-                break
-            if len(maker.input) > 2 and maker.input[2] in arrays and arrays[maker.input[2]].any():
-                raise CheckpointError(
-                    f"{maker.name or name} rounds around another number than 0",
-                    "TensorRT does not: quantise symmetrically",
-                )
-            kind = _onnx_type(maker, makers, kinds)
-            if kind != _ONNX_TYPES[dtype]:
-                raise _other_type(maker.name or name, kind.replace("float8e4m3fn", "fp8"), dtype)
-            scales.append(_positive(maker.input[1], arrays.get(maker.input[1], np.zeros(0))))
-            if scales[-1].size > 1 and len(scales) == 2:
-                _check_onnx_axis(node, moved, maker)
-        if len(scales) == 2:
-            normed = any(
-                other.op_type == "BatchNormalization" and other.input[0] in node.output for other in graph.node
-            )
-            yield Found(module, "input", scales[0], of_node=of_node)
-            axis = 1 if node.op_type == "ConvTranspose" else 0
-            yield Found(module, "weight", scales[1], axis, normed, of_node)
-
-
-def _check_onnx_axis(node: Any, moved: list[Any], dequantize: Any) -> None:
-    """Check that the scales of weights are along the output channels.
-
-    Args:
-        node: which reads the weights.
-        moved: what moves their dimensions before that, the last first.
-        dequantize: what has the scales.
-
-    Raises:
-        CheckpointError: they are along others, or nothing tells.
-    """
-
-    def attribute(of: Any, name: str, default: Any) -> Any:
-        return next((one.i if not one.ints else list(one.ints) for one in of.attribute if one.name == name), default)
-
-    places = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0 if attribute(node, "transB", 0) else 1, "MatMul": 1}
-    channels = places[node.op_type]
-    for one in moved:
-        if one.op_type == "Reshape":
-            raise CheckpointError(
-                f"{node.name or node.output[0]} reshapes its rounded weights, which have several scales"
-            )
-        order = attribute(one, "perm", [1, 0])
-        channels = order[channels]
-    axis = attribute(dequantize, "axis", 1)
-    if axis != channels:
-        raise CheckpointError(
-            f"{dequantize.name or dequantize.output[0]} has scales along axis {axis}, and the output channels of "
-            f"{node.name or node.output[0]} are axis {channels}",
-            "TensorRT takes one for each output channel",
-        )
-
-
-_ONNX_TYPES = {"int8": "int8", "fp8": "float8e4m3fn"}
-
-
-def _onnx_type(dequantize: Any, makers: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
-    """Return the type that a DequantizeLinear reads, by ONNX's word in small letters.
-
-    It is that of its zero point, else of the array that it reads, else what the QuantizeLinear before it says; which is
-    uint8 where that says nothing (https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html).
-    """
-    for name in (*dequantize.input[2:3], dequantize.input[0]):
-        if name in kinds:
-            return kinds[name]
-    maker = makers.get(dequantize.input[0])
-    if maker is None or maker.op_type != "QuantizeLinear":
-        return "a type that nothing tells"
-    if len(maker.input) > 2 and maker.input[2] in kinds:
-        return kinds[maker.input[2]]
-    wanted = next((one.i for one in maker.attribute if one.name == "output_dtype"), 0)
-    return _onnx_word(wanted) if wanted else "uint8"
-
-
-def _onnx_word(data_type: int) -> str:
-    import onnx
-
-    return onnx.TensorProto.DataType.Name(data_type).lower()
-
-
-def _onnx_path(node: Any, makers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[str, bool]:
-    """Return the path of a node's module, and whether it is of the node's name, not of its weight's."""
-    name = node.input[1]
-    while name not in arrays and name in makers and makers[name].input:
-        name = makers[name].input[0]
-    if name in arrays and name.endswith(".weight"):
-        return name.removesuffix(".weight"), False
-    return ".".join(part for part in node.name.split("/")[:-1] if part), True

@@ -17,7 +17,7 @@ from trtnn.arrays import kept
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, nearest, where
 from trtnn.graph.precision import check_paths
-from trtnn.graph.quantization import BUFFERS, TOLERANCE, Placement, held_by, largest_of
+from trtnn.graph.quantization import BUFFERS, LEAST_SCALE, TOLERANCE, Placement, held_by, largest_of
 from trtnn.modules import Module
 from trtnn.network import check_samples
 from trtnn.parameter import Buffer
@@ -112,8 +112,8 @@ def quantize(
     """
     is_fp8 = dtype == "fp8"
     method = ("max" if is_fp8 else "mse") if method is None else method
-    _check(dtype, method, modules, skip, tolerance)
-    check_samples(samples)
+    check_model(model)
+    _check(samples, dtype, method, modules, skip, tolerance)
     automatic = modules if isinstance(modules, str) else None
     paths = None if isinstance(modules, str) else modules
     correct_bias = is_fp8 if correct_bias is None else correct_bias
@@ -170,7 +170,20 @@ def quantize(
     return model
 
 
-def _check(dtype: str, method: str, modules: Any, skip: Any, tolerance: float | None) -> None:
+def check_model(model: Any) -> None:
+    """Check that scales can be declared in a model.
+
+    Raises:
+        ArgumentError: it is no Module of trtnn.
+    """
+    if not isinstance(model, Module):
+        raise ArgumentError(
+            f"scales are declared in a trtnn.Module, not in a {type(model).__module__}.{type(model).__qualname__}",
+            "a torch module is one by trtnn.from_torch(module, example), and what was traced or built is too late",
+        )
+
+
+def _check(samples: Any, dtype: str, method: str, modules: Any, skip: Any, tolerance: float | None) -> None:
     for name, value, known in (("dtype", dtype, list(DTYPES)), ("method", method, list(METHODS))):
         if value not in known:
             raise ArgumentError(f"{name} {value!r}", *nearest(str(value), known), f"known: {', '.join(known)}")
@@ -186,6 +199,7 @@ def _check(dtype: str, method: str, modules: Any, skip: Any, tolerance: float | 
         raise ArgumentError(
             "a tolerance is of modules that are chosen by it", 'modules="auto" or modules="fastest" chooses them'
         )
+    check_samples(samples)
 
 
 class _First:
@@ -283,8 +297,8 @@ def weight_ranges(site: Site, largest: float) -> np.ndarray:
 
 
 def least_range(largest: float) -> float:
-    """Return the range whose scale is the least normal number of float32: GPUs take smaller ones as 0."""
-    return largest * float(np.finfo(np.float32).tiny)
+    """Return the range of the least scale."""
+    return largest * LEAST_SCALE
 
 
 def buffer(value: Any) -> Buffer:

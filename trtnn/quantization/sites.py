@@ -253,11 +253,14 @@ class Sites:
         )
 
     def _makers(self) -> dict[str, str]:
-        """Return by the names of tensors the innermost module that returns each."""
+        """Return by the names of tensors the innermost module that returns each, of those that are called once.
+
+        An ``output_scale`` rounds what every call returns.
+        """
         makers: dict[str, str] = {}
         for path, returned in self._graph.module_outputs.items():
             name = getattr(returned, "name", None)
-            if name is not None:
+            if name is not None and len(self._graph.module_outputs.calls[path]) == 1:
                 makers.setdefault(name, path)  # the innermost is done first
         return makers
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from trtnn.accuracy.rounding import RoundingTrials
+from trtnn.accuracy.rounding import RoundingTrials, measured
 from trtnn.dtypes import DType
 from trtnn.graph.definition import read_layers
 from trtnn.graph.placement import WITH_KERNEL
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
     """Yield each quantised layer with weights, for each sample."""
-    graph = network.graph
+    graph = measured(network)
     trials = RoundingTrials(graph, (), lambda: None)
     weighted = {
         index: (graph.layer_paths[index], -1 if kind == "MATRIX_MULTIPLY" else 1)

@@ -12,7 +12,9 @@ from trtnn.dtypes import DType, float16, float32
 from trtnn.graph.costs import count_flops, count_trips
 from trtnn.graph.definition import named_arrays, present_inputs, read_layers
 from trtnn.graph.graph import Graph, watching
+from trtnn.graph.placement import WITH_KERNEL
 from trtnn.graph.precision import Precision
+from trtnn.graph.quantization import quantized_dtype
 from trtnn.shapes.symbolic import Length, at_opt
 from trtnn.viewer.facts import (
     Facts,
@@ -107,7 +109,7 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
     for raws, traced_as in zip(outputs, graph.layer_dtypes, strict=True):
         for raw in raws:  # first all of them: what a loop feeds back is made after it is read
             tensors.add(raw, traced_as)
-    rows = []
+    rows, rounded = [], _rounded_types(read)
     for index, (kind, layer) in enumerate(read):
         plugin, asked = graph.plugins.get(layer.name), graph.layer_dtypes[index]
         # A kernel that is quantised is what another layer gives, and the layer holds none.
@@ -132,7 +134,7 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
                 parameters=parameters,
                 activation_bytes=written,
                 moved_bytes=moved,
-                asked=_rounded_to(graph, layer) or (asked.name if asked else None),
+                asked=_rounded_to(kind, reads, rounded) or (asked.name if asked else None),
                 weights=[weight_facts(name, array, _shape(kind, name, layer, array)) for name, array in arrays.items()]
                 if has_weights
                 else [],
@@ -141,12 +143,22 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
     return rows
 
 
-def _rounded_to(graph: Graph, layer: Any) -> str | None:
-    """Return the name of the type that a layer's inputs are quantised to, None where they are not."""
-    if graph.placement is None:
+def _rounded_types(read: Sequence[tuple[str, Any]]) -> dict[str, str]:
+    """Return the name of the type that each tensor is quantised to, by the name of what its Dequantize gives."""
+    types: dict[str, str] = {}
+    for kind, layer in read:
+        if kind == "QUANTIZE":
+            types[layer.get_output(0).name] = quantized_dtype(layer).name
+        elif kind == "DEQUANTIZE":
+            types[layer.get_output(0).name] = types.pop(layer.get_input(0).name)
+    return types
+
+
+def _rounded_to(kind: str, reads: Sequence[str], rounded: Mapping[str, str]) -> str | None:
+    """Return the name of the type that a layer's inputs are quantised to, None where one that multiplies is not."""
+    if kind == "QUANTIZE" or (kind in WITH_KERNEL and len(reads) == 1):  # it holds its kernel, in floats
         return None
-    ways = (graph.placement.reads.get((layer.name, index)) for index in range(layer.num_inputs))
-    return next((way.dtype.name for way in ways if way is not None), None)
+    return next((rounded[name] for name in reads if name in rounded), None)
 
 
 def bytes_each(array: np.ndarray, asked: DType | None) -> int:

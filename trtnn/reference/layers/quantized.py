@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from trtnn.dtypes import DType, as_dtype, float8_e4m3fn, float32, int8
+from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import UnsupportedError
+from trtnn.graph.quantization import quantized_dtype
 from trtnn.reference.layers.common import Function
 from trtnn.reference.registry import layer
 
@@ -34,9 +35,7 @@ def rounded_steps(steps: torch.Tensor, dtype: DType) -> torch.Tensor:
 
 @layer("QUANTIZE")
 def quantize(layer: Any) -> Function:
-    axis, dtype = layer.axis, as_dtype(layer.get_output(0).dtype)
-    if dtype is float32:  # TensorRT 8.6 has int8 alone, and tells the type before it
-        dtype = int8
+    axis, dtype = layer.axis, quantized_dtype(layer)
     if dtype is not int8 and dtype is not float8_e4m3fn:
         raise UnsupportedError(f"the reference quantises to int8 and fp8, not to {dtype.name}")
     return lambda x, scale: rounded_steps(x.float() / _along(scale, axis, x.ndim), dtype)
