@@ -1,6 +1,7 @@
 """``trtnn detect`` on the CPU: what it finds, what it writes, and what it leaves alone."""
 
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -516,3 +517,22 @@ def test_weights_are_built_and_the_engine_run(run, tmp_path, monkeypatch):
     assert result.code == 0, result.err
     check_digits(json.loads((tmp_path / "detections.json").read_text())[str(PICTURE)])
     assert RUNS_HERE or built == [{"cache_dir": tmp_path / "cache"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        (["--ray"], "local"),
+        (["--ray", "-r"], "local"),
+        (["--ray", "auto"], "auto"),
+        (["--ray=10.0.0.1:6379"], "10.0.0.1:6379"),
+        (["-r", "--", "--ray"], None),
+    ],
+)
+def test_a_cluster_without_an_address_is_one_of_this_machine(arguments, address, run, monkeypatch, tmp_path):
+    module = importlib.import_module("trtnn.cli.detect")
+    asked = []
+    monkeypatch.setattr(module, "detect_by_ray", lambda *given, **options: asked.append(given[0]))
+    result = run("detect", tmp_path, "--engine", "a.engine", *arguments)
+    assert asked == ([] if address is None else [address]), result.err
+    assert result.code == (address is None)

@@ -50,7 +50,8 @@ class Drawn(str, Enum):
     "trtnn detect photos/ --engine other.engine --names data.yaml",
     "trtnn detect street.mp4 more.txt https://a.org/b.jpg --engine a.engine",
     "trtnn detect 0 --engine a.engine --format csv --format yolo",
-    "trtnn detect s3://bucket/photos --engine a.engine --ray auto -o s3://bucket/found",
+    "trtnn detect s3://b/photos --engine a.engine --ray auto -o s3://b/found",
+    bare={"--ray": "local"},
 )
 @with_runner
 def detect(
@@ -88,9 +89,10 @@ def detect(
     ray: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS",
-            help="Let a Ray cluster do it, a GPU each worker: host:port, auto for the one that runs here, local for "
-            "one of this machine. Sources and --output may then be such as s3://bucket/folder; that gets Parquet.",
+            metavar="[ADDRESS]",
+            help="Let a Ray cluster do it, a GPU each worker: host:port, auto for the one that runs here; local, as "
+            "without an address, for one of this machine. Sources and --output may then be such as "
+            "s3://bucket/folder; that gets Parquet.",
         ),
     ] = None,
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -53,8 +53,10 @@ class _Command(typer.core.TyperCommand):
     """A command that refuses what nobody means by a path, before it is one: Path("") is "."."""
 
     paths: Set[str]  # the parameters that are paths
+    bare: Mapping[str, str]  # what options mean that stand without a value, which typer has not
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = _with_values(args, self.bare)
         given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
         for parameter in self.params:
             values = given.get(parameter.name)
@@ -62,6 +64,17 @@ class _Command(typer.core.TyperCommand):
                 if isinstance(value, str):
                     _check_given(parameter, value, parameter.name in self.paths)
         return super().parse_args(ctx, args)
+
+
+def _with_values(args: Sequence[str], bare: Mapping[str, str]) -> list[str]:
+    """Return arguments in which each option that may stand without a value has one."""
+    result: list[str] = []
+    for index, arg in enumerate(args):
+        if arg == "--":
+            return [*result, *args[index:]]
+        following = args[index + 1] if index + 1 < len(args) else "-"
+        result += [arg, bare[arg]] if arg in bare and following.startswith("-") else [arg]
+    return result
 
 
 def _check_given(parameter: Any, value: str, is_path: bool) -> None:
@@ -84,8 +97,14 @@ def _check_given(parameter: Any, value: str, is_path: bool) -> None:
         raise ArgumentError(f"{name} {value} names a folder, and is to be a file", "give the path of a file")
 
 
-def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command. Its docstring is the help, with the examples below it."""
+def command(
+    *examples: str, bare: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command. Its docstring is the help, with the examples below it.
+
+    Args:
+        bare: what options mean that stand without a value.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         paragraphs = (
@@ -93,7 +112,7 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., Non
         )  # none under -OO
         epilog = "\n\n".join(["[bold]Examples[/bold]", *(f"  $ {line}" for line in examples)])
         paths = {name for name, hint in get_type_hints(function).items() if Path in (hint, *get_args(hint))}
-        kind = type("Command", (_Command,), {"paths": paths})
+        kind = type("Command", (_Command,), {"paths": paths, "bare": bare or {}})
         return app.command(help="\n\n".join(paragraphs), epilog=epilog, cls=kind)(function)
 
     return register
