@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, cast
@@ -131,8 +132,9 @@ class Family(Module):
         self.check(part, said)
         own = self.canonical(part)
         state = self._state()
-        if strict and not all(name in own or member.optional for name, member in state.items()):
-            return self._load(state, own, strict)  # which says what is missing
+        wanted = {name: member for name, member in state.items() if not member.optional}
+        if strict and not all(name in own and math.prod(own[name].shape) == wanted[name].numel() for name in wanted):
+            self._load(state, own, strict)  # which says what is missing, and what is of another size
         undone = [change for change in reversed(self._followed) if change.undo()]
         try:
             followed = following.changes(self, said.get("modules", {}), part, own)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from trtnn.checkpoint.prefixes import unwrapped
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import harmless_text
 
@@ -46,7 +47,9 @@ _SIGNS = (
     (r"(model\.)?decoder\.(decoder\.)?lqe_layers\.", "D-FINE in another form"),
     (r"(model\.)?encoder\.lateral_convs\.0\.conv\.weight", "an RT-DETR in another form"),
     (r"backbone\.0\.encoder\.encoder\.embeddings\.|model\.backbone\.backbone\.embeddings\.cls_token", "RF-DETR"),
+    (r"model\.backbone\.backbone\.embeddings\.position_embeddings", "LW-DETR"),
     (r"(model|transformer)\.level_embed$", "a Deformable DETR"),
+    (r"model\.query_refpoint_embeddings\.", "DAB-DETR"),
     (r"vit\.embeddings\.detection_tokens", "YOLOS"),
     (r"transformer\.decoder\.layers\.0\.|model\.decoder\.layers\.0\.encoder_attn\.", "a DETR"),
     (r"image_encoder\.(trunk|patch_embed)\.", "a Segment Anything model"),
@@ -65,7 +68,15 @@ _HEADS = ((r"model\.\d+\.proto\.", "segment"), (r"model\.\d+\.linear\.weight", "
 
 
 def stranger(state_dict: Mapping[str, Any]) -> str | None:
-    """Return what a state dict of no model here is, such as ``yolov10n for detection``, or None."""
+    """Return what a state dict of no model here is, such as ``yolov10n for detection``, or None.
+
+    Its names may have those of wrappers before them.
+    """
+    return next((what for part in unwrapped(state_dict) if (what := _stranger(part)) is not None), None)
+
+
+def _stranger(state_dict: Mapping[str, Any]) -> str | None:
+    """Return the same of names as they are."""
     said = metadata_of(state_dict)
     task = said.get("task") or _task(state_dict)
     family = said.get("architecture") if said.get("modules") else None

@@ -17,6 +17,7 @@ from trtnn.models.blocks import without_norms
 from trtnn.models.family import Family
 from trtnn.models.numbered import Source, call
 from trtnn.models.panet import sources
+from trtnn.models.registry import own_part
 from trtnn.models.sizes import expect_multiples
 from trtnn.models.yolo_heads import MANY, OBB, ONE, Classify, Detect, Pose, Segment
 from trtnn.modules import BatchNorm2d, Module, ModuleList
@@ -197,6 +198,17 @@ class YOLO(Family):
             expect_multiples(images.shape[2:], self.strides[-1], self.name)
         return head(*call(layers, self.sources, images), head=self.head)
 
+    def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str:
+        explained, own = super().explain_state_dict(state_dict), own_part(type(self).identify, state_dict)
+        if not self.end2end or self.task == "classify" or type(self).identify(own) is None:
+            return explained
+        first = f"model.{len(self.model) - 1}."
+        sets = [prefix for prefix in (MANY, ONE) if f"{first}{prefix}cv3.0.2.bias" in own]
+        if len(sets) == 2 or (self.head == "end2end") == (sets == [ONE]):
+            return explained
+        there = "end2end" if sets == [ONE] else "one-to-many"
+        return f'{explained}\n  it has the branches of one head alone: create the model with head="{there}"'
+
     @classmethod
     def task_of(cls, name: str) -> str:
         return TASKS[suffix_of(name)].name
@@ -309,7 +321,7 @@ def _checked_kpt_shape(name: str, kpt_shape: Sequence[int] | None) -> tuple[int,
     if suffix_of(name) != "-pose":
         raise ArgumentError(f"{name} has no key points", f"received kpt_shape={kpt_shape}")
     shape = KPT_SHAPE if kpt_shape is None else tuple(kpt_shape)
-    if len(shape) == 1:
+    if len(shape) == 1 and any(shape[0] % each == 0 for each in (2, 3)):
         ways = " or ".join(f"kpt_shape=({shape[0] // each}, {each})" for each in (2, 3) if shape[0] % each == 0)
         raise ArgumentError(f"the weights have {shape[0]} numbers for the key points of a box", f"say which: {ways}")
     if len(shape) != 2 or any(type(n) is not int for n in shape) or shape[0] < 1 or shape[1] not in (2, 3):

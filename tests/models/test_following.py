@@ -423,3 +423,13 @@ def test_an_input_that_a_file_brought_goes_with_it():
     assert model.inputs["images"].shape == (1, 3, 320, 320)
     model.load_state_dict(arrays)
     assert model.inputs == {}
+
+
+def test_a_file_of_another_size_is_told_by_what_it_is():
+    """What its modules say otherwise follows from that."""
+    twin = twins.make("yolov8n", CLASSES).state_dict()
+    said = {"model.0.conv": {"class": "torch.nn.modules.conv.Conv2d", "groups": 3}}
+    state = StateDict({name: array.numpy() for name, array in twin.items()}, {"modules": said})
+    message = message_of(StateDictError, models.create("yolov8s", classes=CLASSES).load_state_dict, state)
+    assert message.startswith("the state dict does not fit YOLOv8: 0 missing, 0 unexpected, ")
+    assert f'; nothing was loaded\n  this looks like YOLOv8("yolov8n", classes={CLASSES})\n' in message

@@ -35,6 +35,14 @@ STRANGERS = {
     "RF-DETR": ("backbone.0.encoder.encoder.embeddings.cls_token", "transformer.decoder.layers.0.norm1.weight"),
     "a Deformable DETR": ("model.level_embed", "model.decoder.layers.0.encoder_attn.value_proj.weight"),
     "a DETR": ("transformer.decoder.layers.0.multihead_attn.in_proj_weight", "class_embed.weight"),
+    "LW-DETR": (
+        "model.backbone.backbone.embeddings.position_embeddings",
+        "model.decoder.layers.0.cross_attn.value_proj.weight",
+    ),
+    "DAB-DETR": (
+        "model.query_refpoint_embeddings.weight",
+        "model.decoder.layers.0.self_attn.self_attn_query_content_proj.weight",
+    ),
     "YOLOS": ("vit.embeddings.cls_token", "vit.embeddings.detection_tokens"),
     "an SSD": ("head.classification_head.module_list.0.weight", "head.regression_head.module_list.0.weight"),
     "a Mask R-CNN": ("roi_heads.box_head.fc6.weight", "roi_heads.mask_predictor.conv5_mask.weight"),
@@ -53,6 +61,14 @@ def test_a_network_that_is_not_here_is_named(network):
     assert message.startswith(f"this looks like {network}, which trtnn has no model for\n  trtnn models lists")
     message = message_of(StateDictError, models.create("yolov8n").load_state_dict, state)
     assert f"this does not look like a YOLOv8, nor like another model of trtnn: it looks like {network}\n" in message
+
+
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "model.", "module.model."])
+@pytest.mark.parametrize("network", ["YOLOv7", "YOLOX", "RF-DETR", "a DETR"])
+def test_one_within_wrappers_is_named(network, before):
+    state = state_of(f"{before}{name}" for name in STRANGERS[network])
+    message = message_of(StateDictError, models.from_state_dict, state)
+    assert message.startswith(f"this looks like {network}, which trtnn has no model for\n")
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,11 @@ def test_one_set_of_branches_is_enough(name):
         other = "end2end" if head == "one-to-many" else "one-to-many"
         message = message_of(StateDictError, models.create(name, classes=CLASSES, head=other).load_state_dict, state)
         assert "missing: model.23." in message
+        assert f'\n  it has the branches of one head alone: create the model with head="{head}"\n' in message
+    message = message_of(
+        StateDictError, models.create(name, classes=CLASSES).load_state_dict, {"a": whole.popitem()[1]}
+    )
+    assert "branches of one head" not in message
 
 
 @pytest.fixture
@@ -472,6 +477,6 @@ def test_bad_arguments():
     for name in ("yolo11n", "yolov9t"):
         message = message_of(ArgumentError, models.create, name, kpt_shape=(17, 3))
         assert message == f"{name} has no key points\n  received kpt_shape=(17, 3)"
-    for shape in ((17, 4), (0, 3), (17.0, 3), (1, 2, 3)):
+    for shape in ((17, 4), (0, 3), (17.0, 3), (1, 2, 3), (17,)):
         message = message_of(ArgumentError, models.create, "yolo11n-pose", kpt_shape=shape)
         assert message == f"kpt_shape is how many key points, and 2 or 3 numbers for each, not {shape}"
