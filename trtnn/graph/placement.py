@@ -416,16 +416,16 @@ def _convolutions_again(edges: Edges, placement: Placement) -> set[str]:
     return {
         edge.name
         for edge in edges.layers
-        if _is_of_points(edge)
+        if _is_of_points(edge.kind, edge.layer)
         and edge.name in placement.kernels
         and any(edges.layers[reader].name in placement.again for reader, _ in edges.readers[edge.gives[0]])
     }
 
 
-def _is_of_points(edge: LayerEdges) -> bool:
+def _is_of_points(kind: str, layer: Any) -> bool:
     """Whether a layer is a convolution of one point over all channels, which takes little beside what it reads."""
-    if edge.kind == "CONVOLUTION":
-        return edge.layer.num_groups == 1 and set(edge.layer.kernel_size_nd) == {1}
+    if kind == "CONVOLUTION":
+        return layer.num_groups == 1 and set(layer.kernel_size_nd) == {1}
     return False
 
 
