@@ -373,6 +373,15 @@ def test_a_pickled_model_says_its_key_points(tmp_path, pose_model):
     message = message_of(
         StateDictError, models.create("yolo26n-pose", classes=1, kpt_shape=(6, 2)).load_state_dict, state
     )
+    assert 'this looks like YOLO26("yolo26n-pose", classes=1, kpt_shape=(4, 3))' in message
+
+
+def test_key_points_of_as_many_numbers_are_told_by_what_the_file_says(tmp_path, pose_model):
+    twin = twins.make("yolov8n-pose", 1, (4, 3))
+    twin.__class__, twin.kpt_shape, twin.model[-1].kpt_shape = pose_model, [4, 3], [4, 3]
+    torch.save({"model": twin}, tmp_path / "a.pt")
+    model = models.create("yolov8n-pose", classes=1, kpt_shape=(6, 2))
+    message = message_of(StateDictError, model.load_state_dict, trtnn.load(tmp_path / "a.pt"))
     assert "kpt_shape is [4, 3] in the file, (6, 2) here" in message
 
 
