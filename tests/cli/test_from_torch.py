@@ -53,6 +53,8 @@ def test_named_lengths_and_types(run, tmp_path):
     result = run("from-torch", f"{file}:Net", "--input", "2xheightx4:float16", "--input", "mask=2xheightx4:bool",
                  "--dynamic", "height=2,4,8,2", "-o", path)  # fmt: skip
     assert result.code == 0, result.err
+    assert path.read_text().startswith('"""Net, converted from own.Net."""\n')  # as its author calls it
+    assert '    """own.Net: the model.\n' in path.read_text()
     assert '"x": Input((2, Dim("height", 2, 4, 8, multiple_of=2), 4), "float16")' in path.read_text()
     assert '"mask": Input((2, Dim("height", 2, 4, 8, multiple_of=2), 4), "bool")' in path.read_text()
 
@@ -138,6 +140,7 @@ def test_a_page_of_both_sources(run, tmp_path):
     assert source == f"{head}\n\n\n{classes[1]}\n\n\n{classes[3]}\n"
     assert theirs == f"import torch\n\n{classes[0]}\n\n{classes[2]}\n"
     assert not re.search(r"(src|href)=|url\(|<script", page.read_text())
+    assert re.findall("<td><b>(own.*?)</b>", page.read_text()) == ["own.Half", "own.Net"]
     again = run(*args[:-4], "-o", tmp_path / "other.py", "--side-by-side", page)
     assert again.code == 1
     assert "page.html would be overwritten" in again.err

@@ -727,6 +727,24 @@ def test_a_module_of_one_alone_is_said_so(open_page, network):
     assert line[2] == "not there"
 
 
+def test_nothing_is_said_of_an_engine_that_cannot_be_looked_into(open_page, network):
+    """How many layers it has, and what they cost, nobody knows: it is not 0, and they are not missing in it."""
+    facts = network.facts()
+    engine = Facts("engine", "engine", {}, modules=facts.modules, notes=["Layers cannot be shown here: no GPU."])
+    page = open_page(engine, facts)
+    told = page.locator("#about dt", has_text="Layers").locator("xpath=following-sibling::dd[1]").all_inner_texts()
+    assert told == ["unknown", str(len(network.layers()))]
+    assert page.inner_text("#count") == "layers unknown"
+    page.select_option("#depth", label="1")
+    lines = [line.split("\t") for line in page.locator("#difference-table tbody tr").all_inner_texts()]
+    assert {line[0] for line in lines} >= {"stem", "body", "head"}
+    assert {(line[1], line[3], line[4].strip()) for line in lines} == {("unknown", "unknown", "")}
+    assert page.inner_text("#difference-chart") == "No known FLOPs parts them."
+    search(page, "head")
+    assert detail(page, "Layers") == "unknown"
+    assert "It has no layers of its own" not in page.inner_text("#details-body")
+
+
 # -- odd facts --------------------------------------------------------------------------------------------------------
 
 HOSTILE = "</script><script>console.error('run')</script><img src=x onerror=\"console.error('run')\">"
@@ -756,7 +774,7 @@ def test_an_engine_of_elsewhere(open_page, built):
 
     page = open_page(elsewhere(built).facts())
     assert "cannot run here" in page.inner_text(".notes")
-    assert page.inner_text("#count") == "0 of 0 layers"
+    assert page.inner_text("#count") == "layers unknown"
     assert "There are no layers to show" in page.inner_text("#map-panes")
     assert "images: 1×3×32×32 float32" in page.inner_text("#about")
 

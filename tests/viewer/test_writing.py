@@ -189,6 +189,22 @@ def test_an_engine_that_runs_is_timed(run, saved, digits, monkeypatch, tmp_path)
     assert first["about"]["from"] == second["about"]["from"] == str(saved)
 
 
+def test_the_weights_of_an_engines_network(run, saved, digits, monkeypatch, tmp_path):  # noqa: F811
+    """Of a model by its name, as of a class in a file, ``--weights`` says what the engine was built of."""
+    rows = inspected(digits)
+    stand_in(monkeypatch, digits, lambda run: times_of(rows), rows)
+    page = tmp_path / "p.html"
+
+    def shown(*given):
+        result = run("view", saved, "-o", page, "--runs", 1, "--network", *given)
+        assert (result.code, result.err) == (0, "")
+        (facts,) = data_of(page)
+        return [row["weights"] for row in facts["rows"]]
+
+    assert any(of_checkpoint := shown(WEIGHTS))
+    assert shown("yolov5n", "--weights", WEIGHTS) == of_checkpoint
+
+
 @pytest.mark.skipif(RUNS_HERE, reason="there is a GPU here")
 def test_an_engine_that_cannot_run_here(run, saved, tmp_path):  # noqa: F811
     page = tmp_path / "p.html"
@@ -234,6 +250,7 @@ def test_a_page_is_opened(run, browser, tmp_path, monkeypatch):  # noqa: F811
     [
         (["resnet18", "--network", "resnet18"], "--network would change nothing here\n  resnet18 is no engine"),
         (["a.engine", "--fp16"], "--fp16 would change nothing here\n  a.engine is an engine"),
+        (["a.engine", "--weights", "a.pt"], "--weights would change nothing here\n  a.engine is an engine"),
         (["resnet18", "--samples", str(PICTURE)], "--samples is for a model with weights"),
         (["resnet19"], "there is no file resnet19, and no model of that name"),
         (["missing.engine"], "cannot read the engine file missing.engine"),

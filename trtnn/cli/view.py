@@ -71,8 +71,9 @@ def view(
     is_engine = Path(what).suffix.lower() in SUFFIXES
     page = check_place(output or Path(f"{source_path(what).stem}.html"), _is_page, "page of HTML")
     if is_engine:
-        of_model = {"--samples": samples, "--weights": weights, "--size": size, "--batch": batch, "--fp16": fp16}
-        refuse(of_model, f"{what} is an engine")
+        of_model = {"--samples": samples, "--size": size, "--batch": batch, "--fp16": fp16}
+        of_its_network = {"--weights": weights} if network is None else {}
+        refuse({**of_model, **of_its_network}, f"{what} is an engine")
     else:
         of_engine = {"--network": network, "--layer-info": layer_info, "--times": times, "--picture": picture}
         refuse(of_engine, f"{what} is no engine")
@@ -82,7 +83,7 @@ def view(
     def shown() -> list[Facts]:
         with log.status(f"looking at {what}"):
             first = (
-                _engine(Path(what), network, layer_info, times, picture, runs)
+                _engine(Path(what), network, weights, layer_info, times, picture, runs)
                 if is_engine
                 else _network(what, weights, samples, size, batch, fp16, measured)
             )
@@ -90,7 +91,7 @@ def view(
             return [first]
         with log.status(f"looking at {against}"):
             second = (
-                _engine(Path(against), None, None, None, None, runs)
+                _engine(Path(against), None, None, None, None, None, runs)
                 if Path(against).suffix.lower() in SUFFIXES
                 else _network(against, None, None, size, batch, fp16, measured)
             )
@@ -120,11 +121,7 @@ def _network(
 
     What is read of ``samples`` is added to ``measured``.
     """
-    if is_model(what) and weights is None:
-        model = fill_empty(make_model(what))
-        has_weights = False
-    else:
-        model, has_weights = load_what(what, weights, None), True
+    model, has_weights = _model(what, weights)
     inputs = resized_inputs(model, size, batch)
     reports = []
     if samples is not None:
@@ -135,16 +132,28 @@ def _network(
     return model.trace(inputs, fp16=fp16).facts(reports, weights=has_weights)
 
 
+def _model(what: str, weights: Path | None) -> tuple[trtnn.Module, bool]:
+    """Return a model, and whether it has weights of its own or of a file."""
+    if is_model(what) and weights is None:
+        return fill_empty(make_model(what)), False
+    return load_what(what, weights, None), True
+
+
 def _engine(
-    path: Path, network: str | None, layer_info: Path | None, times: Path | None, picture: Path | None, runs: int
+    path: Path,
+    network: str | None,
+    weights: Path | None,
+    layer_info: Path | None,
+    times: Path | None,
+    picture: Path | None,
+    runs: int,
 ) -> Facts:
     """Return the facts of an engine, with its times where it can run here, or a file has them."""
     check_exists(str(path))
     engine = trtnn.Engine.load(path)
-    traced, has_weights = None, True
+    traced = None
     if network is not None:
-        has_weights = not is_model(network)
-        model = load_what(network, None, None) if has_weights else fill_empty(make_model(network))
+        model, has_weights = _model(network, weights)
         traced = trace_as(model, engine).facts(weights=has_weights)
     timing = None
     if times is not None:

@@ -7,15 +7,17 @@ import inspect
 from collections.abc import Iterator
 from html import escape
 
+from trtnn.from_torch.classes.groups import full_name
 from trtnn.from_torch.convert import Conversion
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
+:root { color-scheme: light dark }
+body { font: 15px/1.45 system-ui, sans-serif; margin: min(2em, 4vw) }
 table { border-collapse: collapse; width: 100%; table-layout: fixed }
-th, td { border-top: 1px solid #ccc; padding: .6em .8em .6em 0; text-align: left; vertical-align: top }
+th, td { border-top: 1px solid #8888; padding: .6em .8em .6em 0; text-align: left; vertical-align: top }
 th { font-weight: 600 }
 pre { font: 12px/1.4 ui-monospace, monospace; margin: .5em 0 0; overflow-x: auto }
-small { color: #666; font-weight: 400 }
+small { opacity: .75; font-weight: 400 }
 """
 
 
@@ -33,7 +35,8 @@ def side_by_side(conversion: Conversion) -> str:
         [
             "<!doctype html>",
             '<html lang="en">',
-            f'<head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>',
+            '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
+            f"<title>{title}</title><style>{_STYLE}</style></head>",
             f"<body><h1>{title}</h1>",
             "<table>",
             "<tr><th>torch</th><th>trtnn</th></tr>",
@@ -49,7 +52,7 @@ def _rows(conversion: Conversion) -> Iterator[str]:
     yield f"<tr><td></td><td><pre>{escape(head)}</pre></td></tr>"
     for group, ours in zip(conversion.classes.groups, written, strict=True):
         kind = type(group.drafts[0].module)
-        name = escape(f"{kind.__module__}.{kind.__qualname__}")
+        name = escape(full_name(kind))
         yield f"<tr><td><b>{name}</b> {_theirs(kind)}</td>"
         yield f"<td><b>{escape(group.name)}</b><pre>{escape(ours)}</pre></td></tr>"
 

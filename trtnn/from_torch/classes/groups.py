@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -18,7 +20,16 @@ def class_name(module: nn.Module) -> str:
     """Return the full name of a module's class; of a module of an exported program, of what it was exported of."""
     name = getattr(module, "type_name", None)
     exported = name() if callable(name) else None
-    return exported if isinstance(exported, str) else f"{type(module).__module__}.{type(module).__qualname__}"
+    return exported if isinstance(exported, str) else full_name(type(module))
+
+
+def full_name(kind: type) -> str:
+    """Return a class's name with its module's, which of a script is the file's: it runs under another."""
+    name = kind.__module__
+    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
+    if "." not in name and file.suffix == ".py" and file.stem not in ("__init__", "__main__"):
+        name = file.stem
+    return f"{name}.{kind.__qualname__}"
 
 
 @dataclass(eq=False)

@@ -16,6 +16,9 @@ function differences() {
     }
   };
   add(a, 0); add(b, 1);
+  [a, b].forEach((model, index) => { // of what nobody knows nothing is said to be missing
+    if (!isKnown(model)) for (const sum of sums.values()) [sum.has[index], sum.unknown[index]] = [true, 1];
+  });
   const holders = new Set([...sums.keys()].flatMap((path) => path.split(".").map((_, index, parts) => parts.slice(0, index).join("."))));
   const labelled = (path) => (path === "" ? "(forward)" : holders.has(path) ? `${path}, its own layers` : path); // others have a line each
   return [...sums.values()].map((sum) => ({ ...sum, label: labelled(sum.path), difference: sum.unknown[0] || sum.unknown[1] ? null : sum.values[1] - sum.values[0] }))
@@ -37,13 +40,14 @@ function drawDifference() {
   document.getElementById("difference-table").replaceChildren(
     element("caption", {}, `${label}: A ${totalText(models[0].root, state.size)}, B ${totalText(models[1].root, state.size)}`),
     element("thead", {}, element("tr", {}, ...head.map((cell, index) => element("th", { scope: "col", class: index ? "number" : null }, cell)))), element("tbody", {}, ...rows));
-  drawDifferenceChart(all.filter((one) => one.difference).slice(0, 12), label);
+  const isUnknown = all.some((one) => one.difference === null) || !models.every(isKnown);
+  drawDifferenceChart(all.filter((one) => one.difference).slice(0, 12), label, `No ${isUnknown ? "known " : ""}${label} parts them.`);
 }
 
-function drawDifferenceChart(rows, label) {
+function drawDifferenceChart(rows, label, none) {
   const box = document.getElementById("difference-chart");
   box.replaceChildren();
-  if (!rows.length) { box.append(element("p", { class: "hint" }, `No ${label} parts them.`)); return; }
+  if (!rows.length) { box.append(element("p", { class: "hint" }, none)); return; }
   const values = rows.map((one) => ({ path: one.label, key: one.path, difference: one.difference, more: one.difference > 0 }));
   const axis = { labelColor: ink("ink"), domainColor: ink("line"), tickColor: ink("line"), titleColor: ink("ink"), labelLimit: 150 };
   const view = viewIn(box, {

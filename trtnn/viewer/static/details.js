@@ -85,9 +85,9 @@ function drawDetails() {
   if (isModule(entry)) {
     const holds = childrenOf(entry).map((child) => link(child, isModule(child) ? child.name : `${child.name}: ${child.kind}`));
     body.replaceChildren(
-      pairs([["Module", entry.path || "(forward)"], ["Class", entry.kind], ["Defined at", entry.defined], ["Layers", String(rowsOf(entry).length)], ["Precision", precisionText(entry)], ...common]),
+      pairs([["Module", entry.path || "(forward)"], ["Class", entry.kind], ["Defined at", entry.defined], ["Layers", layersText(entry, model)], ["Precision", precisionText(entry)], ...common]),
       element("p", {}, element("button", { type: "button", onclick: () => enter(entry) }, "Open it")),
-      ...(holds.length ? [element("h3", {}, "It holds"), element("p", {}, ...holds.flatMap((one) => [one, " "]))] : [element("p", { class: "hint" }, "It has no layers of its own: it was folded into another, or only passes on what it is given.")]),
+      ...(holds.length ? [element("h3", {}, "It holds"), element("p", {}, ...holds.flatMap((one) => [one, " "]))] : [element("p", { class: "hint" }, !isKnown(model) ? "Layers cannot be shown here." : "It has no layers of its own: it was folded into another, or only passes on what it is given.")]),
     );
     return;
   }

@@ -12,7 +12,7 @@ function drawAbout() {
     const roof = facts.roofline ? [["GPU", `${facts.roofline.name}: ${Object.entries(facts.roofline.flops_per_second).map(([name, value]) => `${name} ${counted(value)}FLOP/s`).join(", ")}, memory ${bytes(facts.roofline.bytes_per_second)}/s`]] : [];
     const notes = facts.notes.length ? [element("div", { class: "notes", role: "note" }, ...facts.notes.map((note) => element("p", {}, note)))] : [];
     return element("div", {}, ...(models.length > 1 ? [element("h2", {}, `${"AB"[index]}: ${model.title}`)] : []),
-      wideList([["What", facts.kind], ...Object.entries(facts.about), ["Layers", String(model.rows.length)], ["Inputs", named(facts.inputs)], ["Outputs", named(facts.outputs)], ...profiles, ...roof]), ...notes);
+      wideList([["What", facts.kind], ...Object.entries(facts.about), ["Layers", layersText(model.root, model)], ["Inputs", named(facts.inputs)], ["Outputs", named(facts.outputs)], ...profiles, ...roof]), ...notes);
   }));
 }
 

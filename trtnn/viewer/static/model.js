@@ -114,6 +114,10 @@ function leastText(entry, measure) {
   return `${unknown ? "≥ " : ""}${SIZES[measure].text(sum)}`;
 }
 
+// An engine that cannot be looked into here tells of no layers: how many it has, and what they cost, nobody knows.
+const isKnown = (model) => model.rows.length > 0 || model.facts.kind !== "engine";
+const layersText = (entry, model) => (isKnown(model) ? String(rowsOf(entry).length) : "unknown");
+
 const isMeasured = (model, measure) => model.rows.some((row) => row[measure] != null);
 
 // Floating-point operations for each byte that is moved; null where either is unknown.

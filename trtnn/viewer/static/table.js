@@ -70,7 +70,7 @@ function arrange() {
   });
   shown.lines = rows;
   shown.at = new Map(rows.map((row, index) => [row, index]));
-  document.getElementById("count").textContent = `${rows.length} of ${layerCount(model.rows.length)}`;
+  document.getElementById("count").textContent = isKnown(model) ? `${rows.length} of ${layerCount(model.rows.length)}` : "layers unknown";
   document.getElementById("table").setAttribute("aria-rowcount", rows.length + 1);
   drawLines();
   markTable();
