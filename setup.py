@@ -22,6 +22,7 @@ setup(
     packages=packages,
     package_dir=package_dir,
     py_modules=["trtnn_start"],
+    include_package_data=False,  # package_data names it all; the rest would take folders of sources for packages
     package_data={
         "trtnn": ["py.typed", "*.pyi"],
         "trtnn.graph": ["*.pyi"],

@@ -272,6 +272,21 @@ def test_everything_but_the_reference_works_without_torch():
     assert "Engine(Conv2d, float16" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [
+        ("trtnn.from_torch(None, None)", "from_torch"),
+        ("trtnn.from_torch.converter(len)", "from_torch"),
+        ("trtnn.quantize", "quantize"),
+        ("trtnn.quantization.take_scales", "quantization"),
+    ],
+)
+def test_what_needs_torch_says_so_where_there_is_none(use, name):
+    code = f"import sys; sys.modules['torch'] = None; import trtnn; {use}"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr.endswith(f"trtnn.errors.BackendError: trtnn.{name} needs torch\n  pip install torch\n")
+
+
 NOTHING_HEAVY = """
 import sys
 import numpy as np

@@ -441,12 +441,12 @@ def test_the_gpu_is_not_taken_where_it_cannot_be(engine_of, monkeypatch):
         message = message_of(ArgumentError, lambda: Detector(engine, device="cuda", pipeline="yolov5"))
         assert message.splitlines() == ["images cannot be prepared on the GPU", "  there is no GPU here"]
     monkeypatch.setattr(trtnn.on_gpu, "is_ready", lambda name, arch: False)
-    with pytest.warns(UserWarning, match=r"prepared on the CPU: cuda-core.*pip install 'trtnn\[cuda\]'") as warned:
+    with pytest.warns(UserWarning, match=r'prepared on the CPU: cuda-core.*pip install "trtnn\[cuda\]"') as warned:
         detector = Detector(engine, pipeline="yolov5")
     assert len(warned) == 1
     assert warned[0].filename == __file__
     assert not isinstance(detector._steps, OnGpu)
-    assert "pip install 'trtnn[cuda]'" in message_of(
+    assert 'pip install "trtnn[cuda]"' in message_of(
         ArgumentError, lambda: Detector(engine, device="cuda", pipeline="yolov5")
     )
     with warnings.catch_warnings():

@@ -25,6 +25,7 @@ from trtnn.network import Network
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.spec import Input
 from trtnn.shapes.symbolic import Dim, sym_max, sym_min
+from trtnn.torch_import import import_with_torch as _import_with_torch
 
 if TYPE_CHECKING:
     from trtnn import models as models
@@ -71,7 +72,7 @@ def __getattr__(name: str) -> _Any:
     if name == "__version__":
         value = _importlib.import_module("trtnn.digest").own_version()
     elif name in _LATER:
-        module = _importlib.import_module(_LATER[name] or f"trtnn.{name}")
+        module = _import_with_torch(_LATER[name] or f"trtnn.{name}", f"trtnn.{name} needs")
         value = getattr(module, name) if _LATER[name] else module
     elif name == "Profile":
         _warn_renamed("trtnn.Profile", "trtnn.EngineTiming")

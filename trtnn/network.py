@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +15,16 @@ import numpy as np
 from trtnn.arrays import kept
 from trtnn.backend import get_backend
 from trtnn.dtypes import float32
-from trtnn.errors import ArgumentError, BackendError, TrtnnError, UnsupportedError
+from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError
 from trtnn.graph.ends import add_input, set_outputs
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
 from trtnn.shapes.profiles import Ranges, merge_profiles
 from trtnn.shapes.spec import TensorSpec
 from trtnn.structure import map_leaves, unflatten
+from trtnn.torch_import import import_with_torch
+
+_NEEDS = "the CPU reference needs"
 
 # What only some of a network's uses need is imported there, so that ``import trtnn`` loads little.
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class Network:
 
         Raises:
             ArgumentError: the path cannot be written, a report is of another network, or there is no browser to open.
-            BackendError: what the page is made of is not installed: ``pip install trtnn[view]``.
+            BackendError: what the page is made of is not installed: ``pip install "trtnn[view]"``.
         """
         from trtnn.viewer.page import facts_of, write_page
 
@@ -244,7 +245,7 @@ class Network:
 
         Raises:
             ArgumentError: the path cannot be written.
-            BackendError: onnx is not installed: ``pip install trtnn[onnx]``.
+            BackendError: onnx is not installed: ``pip install "trtnn[onnx]"``.
         """
         from trtnn.viewer.onnx_graph import write_onnx_graph
 
@@ -260,7 +261,8 @@ class Network:
 
     @cached_property
     def _interpreter(self) -> Any:
-        return _import_torch("trtnn.reference").Interpreter(self.graph.definition, self.graph.trt, self.graph.plugins)
+        reference = import_with_torch("trtnn.reference", _NEEDS)
+        return reference.Interpreter(self.graph.definition, self.graph.trt, self.graph.plugins)
 
     def run(self, *args: Any, outputs: Sequence[str] = (), **kwargs: Any) -> Any:
         """Execute the network on the CPU, layer by layer as TensorRT defines each.
@@ -309,7 +311,7 @@ class Network:
 
         arrays = name_arguments(list(self.inputs), args, kwargs)
         check_arrays(self._shapes, arrays)
-        torch = _import_torch()
+        torch = import_with_torch("torch", _NEEDS)
         tensors = {}
         for name, array in arrays.items():
             if isinstance(array, torch.Tensor):
@@ -353,7 +355,7 @@ class Network:
                 "trace it in fp32: model.trace().fp16_report(samples)",
             )
         tensors = self._read_samples(samples)
-        trials = _import_torch("trtnn.accuracy.trials")
+        trials = import_with_torch("trtnn.accuracy.trials", _NEEDS)
         graph = self.graph
         if fp16_attention:
             graph = self.retrace(Precision(fp16_attention=True, is_alike=True))
@@ -378,7 +380,8 @@ class Network:
             ArgumentError: there are no samples, or nothing of the network is quantised.
             ShapeError, DTypeError: a sample does not fit; with its number.
         """
-        return _import_torch("trtnn.accuracy.rounding").make_precision_report(self, self._read_samples(samples))
+        rounding = import_with_torch("trtnn.accuracy.rounding", _NEEDS)
+        return rounding.make_precision_report(self, self._read_samples(samples))
 
     def _read_samples(self, samples: Iterable[Any]) -> list[dict[str, Any]]:
         check_samples(samples)
@@ -444,13 +447,3 @@ def check_samples(samples: Any) -> None:
         raise ArgumentError(
             f"samples are an iterable of inputs, not a {type(samples).__name__}", "a single one: samples=[images]"
         )
-
-
-def _import_torch(name: str = "torch") -> ModuleType:
-    """Import torch, or a module of ours that needs it."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise BackendError("the CPU reference needs torch", "pip install torch") from error

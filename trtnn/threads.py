@@ -57,7 +57,7 @@ def processors() -> int:
     """Return how many processors this process may use, as it was told, and its container."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        time, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        time, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return min(count, max(1, round(int(time) / int(period))))
     except (OSError, ValueError):  # there is no such file, or it says "max"
         return count

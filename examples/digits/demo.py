@@ -12,9 +12,9 @@ import numpy as np
 
 import trtnn
 from trtnn.detector import Detector
-from trtnn.errors import BackendError
 from trtnn.examples.digits import CLASSES, PICTURE, SIZE_PX, WEIGHTS
 from trtnn.models.yolov5 import YOLOv5
+from trtnn.torch_import import import_with_torch
 from trtnn.vision import Detections, draw, preprocess, read_image, write_image
 
 
@@ -62,15 +62,10 @@ def run_demo(folder: Path, working: Callable[[str], AbstractContextManager[Any]]
         BackendError: torch is not installed.
     """
     with working("loading torch"):
-        try:
-            from trtnn.examples.digits.predictors import load_twin, torch_predictor
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            raise BackendError(
-                "the demonstration runs the network on the CPU and compares it with torch: it needs torch",
-                "pip install torch",
-            ) from error
+        predictors = import_with_torch(
+            "trtnn.examples.digits.predictors",
+            "the demonstration runs the network on the CPU and compares it with torch: it needs",
+        )
 
     model = YOLOv5("yolov5n", classes=CLASSES)
     model.load_state_dict(trtnn.load(WEIGHTS))
@@ -87,7 +82,7 @@ def run_demo(folder: Path, working: Callable[[str], AbstractContextManager[Any]]
 
     with working("comparing with torch"):
         pixels, _ = preprocess([image], SIZE_PX)
-        expected = torch_predictor(load_twin())(pixels)
+        expected = predictors.torch_predictor(predictors.load_twin())(pixels)
         fp32_difference = _difference(fp32.run(pixels), expected)
         fp16_difference = _difference(fp16.run(pixels), expected)
     return DemoResult(

@@ -226,6 +226,26 @@ def test_a_process_ends_with_the_code_and_a_message_on_stderr(tmp_path):
     assert done.stderr == "error: cannot read missing.pt: No such file or directory\n"
 
 
+def test_it_runs_as_a_module_too(tmp_path):
+    command = [sys.executable, "-m", "trtnn", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"trtnn {trtnn.__version__}\n", "")
+
+
+def test_a_terminal_without_the_characters_is_told_which_they_are(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "trtnn", "models", "yolov5n"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        encoding="ascii",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1\\xd73\\xd7640\\xd7640" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -96,7 +96,7 @@ def test_without_cuda_core_the_line_for_pip_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.core", None)
     message = message_of(CompilerMissingError, compile_source, "preprocessing", "sm_90")
     assert "kernels for the GPU are compiled by cuda-core" in message
-    assert "pip install 'trtnn[cuda]'" in message
+    assert 'pip install "trtnn[cuda]"' in message
 
 
 def test_what_is_compiled_once_is_kept(compiled):

@@ -87,7 +87,7 @@ def test_without_the_libraries_it_says_what_to_install(network, monkeypatch, tmp
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "netron" else there(name))
     message = message_of(BackendError, network.view, tmp_path / "page.html")
-    assert message == "a page needs libraries that are not installed here\n  pip install trtnn[view]"
+    assert message == 'a page needs libraries that are not installed here\n  pip install "trtnn[view]"'
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "x.py")))
     (tmp_path / "dagre.js").write_text("export const other = 1;")
     message = message_of(BackendError, network.view, tmp_path / "page.html")
@@ -141,7 +141,7 @@ def test_an_onnx_picture_has_symbolic_lengths(tmp_path):
 
 def test_without_onnx_it_says_what_to_install(network, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "pip install trtnn[onnx]" in message_of(BackendError, network.to_onnx_graph, tmp_path / "a.onnx")
+    assert 'pip install "trtnn[onnx]"' in message_of(BackendError, network.to_onnx_graph, tmp_path / "a.onnx")
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -1273,8 +1273,8 @@ def test_an_eighth_of_the_processors_is_left():
     ],
 )
 def test_processors_are_those_that_this_process_may_use(monkeypatch, told, count):
-    def read(path):
-        assert str(path) == "/sys/fs/cgroup/cpu.max"
+    def read(path, encoding):
+        assert (str(path), encoding) == ("/sys/fs/cgroup/cpu.max", "ascii")
         if told is None:
             raise FileNotFoundError
         return told

@@ -19,9 +19,10 @@ from rich.table import Table
 import trtnn
 from trtnn.cli.program import command, log, out, print_line
 from trtnn.cli.sources import import_file
-from trtnn.errors import ArgumentError, BackendError, StateDictError, nearest
+from trtnn.errors import ArgumentError, StateDictError, nearest
 from trtnn.files import atomic_write
 from trtnn.shapes.symbolic import Dim
+from trtnn.torch_import import import_with_torch
 
 _INPUT = re.compile(r"(?:(?P<name>\w+)=)?(?P<shape>[A-Za-z0-9_]+)(?::(?P<dtype>\w+))?")
 _ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -73,7 +74,7 @@ def from_torch(
 
     The module is called on random inputs of the shapes given, in evaluation.
     """
-    torch = _import_torch()
+    torch = import_with_torch("torch", "from-torch needs")
     dims = dict(map(_read_dim, dynamic or ()))
     inputs = [_read_input(text, dims) for text in input or ()]
     path = output or Path(f"{factory.rpartition(':')[2]}.py")
@@ -105,13 +106,6 @@ def from_torch(
             file.write(page_of(conversion).encode())
     network = conversion.network or model.trace()
     _print_result(conversion, model, len(network.graph.layer_paths), path)
-
-
-def _import_torch() -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ModuleNotFoundError as error:
-        raise BackendError("from-torch needs torch", "pip install torch") from error
 
 
 def _read_dim(text: str) -> tuple[str, Dim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -150,6 +151,8 @@ def options(
 
 def main() -> None:
     """Run the command line. What is not a bug, be it ours or the system's to say, is told without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a character that it cannot take is told, as on stderr
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:

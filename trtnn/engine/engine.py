@@ -464,7 +464,7 @@ class Engine:
 
         Raises:
             ArgumentError: the path cannot be written, the network is another one, or there is no browser to open.
-            BackendError: what the page is made of is not installed: ``pip install trtnn[view]``.
+            BackendError: what the page is made of is not installed: ``pip install "trtnn[view]"``.
             EngineError: the times are of another engine, or ``layer_info`` cannot be read.
         """
         from trtnn.viewer.page import facts_of, write_page

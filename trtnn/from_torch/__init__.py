@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from trtnn.torch_import import import_with_torch
+
 if TYPE_CHECKING:
     from trtnn.modules.module import Module
 
@@ -46,10 +48,10 @@ class _FromTorch(ModuleType):
                 how often, in which modules and at which lines.
             ArgumentError: there is no example, or the module is none.
             VerificationError: the result differs from torch's.
+            BackendError: torch is not installed.
         """
-        from trtnn.from_torch.declared import convert
-
-        conversion, model = convert(module, inputs, named_inputs, dynamic, verify=verify)
+        declared = import_with_torch("trtnn.from_torch.declared", "trtnn.from_torch needs")
+        conversion, model = declared.convert(module, inputs, named_inputs, dynamic, verify=verify)
         if conversion.in_forward is not None:
             warnings.warn(f"rounding stays in forward, and fp16 around it: {conversion.in_forward}", stacklevel=2)
         if conversion.int8_sums:
@@ -65,9 +67,8 @@ class _FromTorch(ModuleType):
 
     def converter(self, target: Any) -> Callable[[Callable[..., str]], Callable[..., str]]:
         """Register a converter; see :func:`trtnn.from_torch.operations.converters.converter`."""
-        from trtnn.from_torch.operations.converters import converter
-
-        return converter(target)
+        name = "trtnn.from_torch.operations.converters"
+        return import_with_torch(name, "trtnn.from_torch needs").converter(target)
 
 
 sys.modules[__name__].__class__ = _FromTorch

@@ -20,7 +20,7 @@ from trtnn.errors import BuildError, EngineError
 from trtnn.files import atomic_write, check_trusted, default_cache_dir, locked, make_cache_folder, open_regular
 
 SOURCES = Path(__file__).parent / "csrc"
-INSTALL = "pip install 'trtnn[cuda]'"
+INSTALL = 'pip install "trtnn[cuda]"'
 # Each step is rounded, as on the CPU: a product and a sum are one step only where the source says fmaf.
 _OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False, "ftz": False, "prec_div": True, "prec_sqrt": True}
 _LOG_LINES = 40

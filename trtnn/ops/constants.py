@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, BackendError, UnsupportedError
+from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.graph.tensor import Tensor
+from trtnn.torch_import import import_with_torch
 
 
 def constant_array(tensor: Tensor) -> np.ndarray | None:
@@ -19,12 +19,8 @@ def constant_array(tensor: Tensor) -> np.ndarray | None:
     if not tensor.value.constant:
         return None
     tensor.graph.fill()
-    try:
-        constants = importlib.import_module("trtnn.reference.constants")  # torch is imported by who needs numbers
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise BackendError("to compute the numbers of a Tensor takes torch", "pip install torch") from error
+    # torch is imported by who needs numbers
+    constants = import_with_torch("trtnn.reference.constants", "to compute the numbers of a Tensor takes")
     return constants.evaluate(tensor.graph.definition, tensor.graph.trt, tensor.raw)
 
 

@@ -26,7 +26,7 @@ class _File:
             import onnx
             from onnx import numpy_helper
         except ImportError as error:
-            raise ArgumentError(f"{path} takes the package onnx", "pip install 'trtnn[onnx]'") from error
+            raise ArgumentError(f"{path} takes the package onnx", 'pip install "trtnn[onnx]"') from error
         try:
             graph = onnx.load(path).graph
         except Exception as error:  # of protobuf, of many kinds

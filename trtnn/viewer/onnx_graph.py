@@ -34,7 +34,7 @@ def write_onnx_graph(path: str | os.PathLike[str], facts: Facts) -> Path:
     try:
         import onnx
     except ImportError as error:
-        raise BackendError(f"onnx cannot be imported: {error}", "pip install trtnn[onnx]") from error
+        raise BackendError(f"onnx cannot be imported: {error}", 'pip install "trtnn[onnx]"') from error
     make = onnx.helper
     tensors = {tensor.name: tensor for tensor in facts.tensors}
     info = {name: _info(onnx, tensor) for name, tensor in tensors.items()}

@@ -31,7 +31,7 @@ _SCRIPTS = (
     "search.js",
     "main.js",
 )
-_INSTALL = "pip install trtnn[view]"
+_INSTALL = 'pip install "trtnn[view]"'
 
 
 def write_page(path: str | os.PathLike[str] | None, make: Callable[[], list[Facts]], open: bool = False) -> Path:
