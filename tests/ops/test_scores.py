@@ -11,6 +11,7 @@ import torch
 import trtnn
 from tests.helpers import layers, trace
 from trtnn import functional as F
+from trtnn.graph.graph import Graph
 from trtnn.modules import Linear, Module, Softmax
 from trtnn.ops import scores
 
@@ -21,7 +22,7 @@ FACTOR = 0.3
 @pytest.fixture(autouse=True)
 def weakly_typed(monkeypatch):
     """What is traced here is strongly typed, but for this choice."""
-    monkeypatch.setattr(scores, "_is_weakly_typed", lambda graph: True)
+    monkeypatch.setattr(Graph, "is_weakly_typed", True)
 
 
 def drawn(*shapes):
@@ -88,7 +89,7 @@ def test_all_else_is_as_it_is_written(name, monkeypatch):
     q, k = drawn()
     network = trace(NOT[name], q, k, fp16=True)
     assert scores.SCALED_BEFORE not in network.summary()
-    monkeypatch.setattr(scores, "_is_weakly_typed", lambda graph: False)
+    monkeypatch.setattr(Graph, "is_weakly_typed", False)
     plain = trace(NOT[name], q, k, fp16=True)
     assert sorted(layer.name for layer in layers(network)) == sorted(layer.name for layer in layers(plain))
     np.testing.assert_array_equal(network.run(q, k), plain.run(q, k))
@@ -161,5 +162,5 @@ def test_a_quantised_product_is_as_its_scales_were_measured(monkeypatch):
     assert model.product_scale.shape == (2, 2)
     network = model.trace(fp16=True)
     assert scores.SCALED_BEFORE not in network.summary()
-    monkeypatch.setattr(scores, "_is_weakly_typed", lambda graph: False)
+    monkeypatch.setattr(Graph, "is_weakly_typed", False)
     np.testing.assert_array_equal(network.run(q=q, k=k), model.trace(fp16=True).run(q=q, k=k))

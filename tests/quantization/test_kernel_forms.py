@@ -7,7 +7,7 @@ import pytest
 
 from tests.quantization.networks import filled, images, quantize
 from trtnn import functional as F
-from trtnn.graph import placement
+from trtnn.graph.graph import Graph
 from trtnn.modules import Conv2d, Module
 
 SHAPE = (2, 3, 16, 16)
@@ -30,7 +30,7 @@ class Both(Module):
 @pytest.fixture(params=["strong", "weak"])
 def are_weak(request, monkeypatch) -> bool:
     """Networks are written as for TensorRT since 10, and as for 8.6."""
-    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: request.param == "weak")
+    monkeypatch.setattr(Graph, "is_weakly_typed", request.param == "weak")
     return request.param == "weak"
 
 
@@ -72,7 +72,7 @@ def test_weights_and_biases_are_made_better_alike(how, are_weak, monkeypatch):
     samples = images(3, *SHAPE)
     before = filled(Both())
     model = quantize(filled(Both()), samples, skip=["other"], **how)
-    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: False)
+    monkeypatch.setattr(Graph, "is_weakly_typed", False)
     expected = quantize(filled(Both()), samples, skip=["other"], **how)
     for name, parameter in model.named_parameters():
         np.testing.assert_array_equal(parameter.data, expected.get_parameter(name).data, err_msg=name)

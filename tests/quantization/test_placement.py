@@ -17,6 +17,7 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError, BackendError
 from trtnn.graph import placement
 from trtnn.graph.definition import read_layers
+from trtnn.graph.graph import Graph
 from trtnn.models import create
 from trtnn.modules import Conv2d, ConvTranspose2d, Linear, Sequential, SiLU
 from trtnn.ops import convolution as ops_convolution
@@ -474,7 +475,7 @@ def test_a_convolution_of_points_is_computed_again_with_its_activation_where_typ
     model = quantize(filled(Points(kernel_size=1)), [x], skip=["other"])
     side = trtnn.Dim("side", 4, 6, 12)
     once, dynamic = model.trace(fp16=fp16), {"x": trtnn.Input((1, 8, side, side))}
-    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    monkeypatch.setattr(Graph, "is_weakly_typed", True)
     network = model.trace(fp16=fp16)
     reads = readers(network)
     assert reads["first"] == ["DEQUANTIZE"], "its kernel is of floats, which no int8 kernel is made of"
@@ -494,7 +495,7 @@ def test_a_convolution_of_points_is_computed_again_with_its_activation_where_typ
 @pytest.mark.parametrize("options", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 1, "groups": 2}])
 def test_other_convolutions_are_computed_once(options, monkeypatch):
     (x,) = images(1, 1, 8, 6, 6)
-    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    monkeypatch.setattr(Graph, "is_weakly_typed", True)
     names = readers(quantize(filled(Points(**options)), [x], skip=["other"]).trace())
     assert "first/again" not in names
     assert "activation/again" in names
@@ -506,8 +507,19 @@ def test_new_weights_are_cut_off_where_a_convolution_is_computed_again(monkeypat
     model.load_state_dict({"first.weight": model.first.weight.numpy()[::-1].copy()}, strict=False)
     with pytest.warns(UserWarning, match=r"first 1\.48 times"):
         expected = model.trace().run(x)
-    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    monkeypatch.setattr(Graph, "is_weakly_typed", True)
     for name, result in model.trace().run(x).items():
+        np.testing.assert_array_equal(result, expected[name])
+
+
+def test_a_weight_that_is_nan_is_0_where_a_convolution_is_computed_again_as_in_int8(monkeypatch):
+    (x,) = images(1, 1, 8, 6, 6)
+    model = quantize(filled(Points(kernel_size=1)), [x], skip=["other"])
+    model.first.weight.data[0, 0] = np.nan
+    expected = model.trace().run(x)
+    monkeypatch.setattr(Graph, "is_weakly_typed", True)
+    for name, result in model.trace().run(x).items():
+        assert np.isfinite(result).all()
         np.testing.assert_array_equal(result, expected[name])
 
 
@@ -519,7 +531,7 @@ def test_a_large_convolution_is_computed_again_of_what_its_weights_are(monkeypat
     made.inputs = {"x": x.shape}
     model = quantize(filled(made), [x], skip=["other"])
     expected = model.trace().run(x)
-    monkeypatch.setattr(placement, "_is_weakly_typed", lambda graph: True)
+    monkeypatch.setattr(Graph, "is_weakly_typed", True)
     for name, result in model.trace().run(x).items():
         np.testing.assert_allclose(result, expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 

@@ -257,29 +257,28 @@ def test_an_object_store(images, expected, tmp_path):
     assert job.open() == 4
 
 
+def failure(error, images, output, weights=WEIGHTS, **run) -> str:
+    """Return the message of what a job of these images raises."""
+    job = Job(images, output, Detect.options(weights, **MAKE), part=1)
+    job.open()
+    return message_of(error, lambda: list(job.run(**run)))
+
+
 def test_a_place_that_workers_do_not_share(images, tmp_path):
     """Each process has a memory of its own; and what workers have written may not be there for who asked."""
-    job = Job(images[:2], "memory://found", Detect.options(WEIGHTS, **MAKE), part=1)
-    job.open()
-    message = message_of(ArgumentError, lambda: list(job.run()))
+    message = failure(ArgumentError, images[:2], "memory://found")
     assert "memory://found is another place for a worker than for who began the job: no manifest.json is" in message
     assert f"on the machine {socket.gethostname()}" in message
-    job = Job(images[:2], tmp_path / "found", Detect.options(WEIGHTS, **MAKE), part=1)
-    job.open()
-    message = message_of(BackendError, lambda: list(job.run(worker=WritesNowhere)))
+    message = failure(BackendError, images[:2], tmp_path / "found", worker=WritesNowhere)
     assert f"workers have written 2 parts to {tmp_path}/found, and 2 of them are not there" in message
 
 
 def test_what_a_worker_raises_is_told_as_it_is(images, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(b"no weights at all")
-    job = Job(images[:2], tmp_path / "one", Detect.options(tmp_path / "mine.safetensors", **MAKE), part=1)
-    job.open()
-    message = message_of(CheckpointError, lambda: list(job.run()))
+    message = failure(CheckpointError, images[:2], tmp_path / "one", tmp_path / "mine.safetensors")
     assert "mine.safetensors" in message
     assert f"on the machine {socket.gethostname()}" in message
-    job = Job(images[:2], tmp_path / "two", Detect.options(WEIGHTS, **MAKE), part=1)
-    job.open()
-    message = message_of(BackendError, lambda: list(job.run(worker=HasNoRoom)))
+    message = failure(BackendError, images[:2], tmp_path / "two", worker=HasNoRoom)
     assert "a worker failed: OSError: [Errno 28] No space left on device" in message
 
 

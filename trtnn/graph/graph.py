@@ -159,6 +159,11 @@ class Graph:
                 )
 
     @property
+    def is_weakly_typed(self) -> bool:
+        """Whether TensorRT chooses the types of layers, as 8.6 does, and not the network."""
+        return not self.backend.capabilities.strongly_typed
+
+    @property
     def trt(self) -> Any:
         """TensorRT's Python module."""
         return self.backend.trt

@@ -498,10 +498,6 @@ def place(
     spread(edges, placement, into_sums)
     if for_kernels:
         placement.again = _again(edges, placement)
-    if for_kernels and _is_weakly_typed(graph):
+    if for_kernels and graph.is_weakly_typed:
         placement.again |= _convolutions_again(edges, placement)
     return placement
-
-
-def _is_weakly_typed(graph: Graph) -> bool:
-    return not graph.backend.capabilities.strongly_typed

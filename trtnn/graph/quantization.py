@@ -292,10 +292,10 @@ class Rounder:
         return [graph.trt.Weights() if arg is array else arg for arg in args], {1: rounded}
 
     def _rounded_numbers(self, array: np.ndarray, how: Rounding) -> np.ndarray:
-        """Return what the rounded numbers of a kernel stand for, round(array / scale) · scale."""
+        """Return what a kernel stands for once it is rounded to int8, round(array / scale) · scale; NaN is 0 there."""
         scale = np.array(how.scale, np.float32).reshape([-1 if i == how.axis else 1 for i in range(array.ndim)])
-        largest = largest_of(how.dtype)
-        numbers = np.clip(np.rint(array.astype(np.float32) / scale), -largest - 1, largest) * scale
+        steps = np.nan_to_num(np.rint(array.astype(np.float32) / scale), nan=0.0)
+        numbers = np.clip(steps, -128, 127) * scale
         self._graph.weights.arrays.append(numbers := numbers.astype(array.dtype))
         return numbers
 

@@ -17,7 +17,7 @@ from trtnn.graph.tensor import Tensor
 from trtnn.shapes.symbolic import Length
 
 if TYPE_CHECKING:
-    from trtnn.graph.graph import Graph
+    pass
 
 SCALED_BEFORE = "scores scaled before their product"
 _LARGEST = finfo(float16).max
@@ -32,15 +32,11 @@ def is_at_risk(query: Tensor, key: Tensor) -> bool:
     graph = query.graph
     declared = graph.declared.get(graph.scopes[-1].path)
     return (
-        _is_weakly_typed(graph)
+        graph.is_weakly_typed
         and query.dtype is float16
         and not (query.value.constant or key.value.constant)
         and not (declared and declared.products)
     )
-
-
-def _is_weakly_typed(graph: Graph) -> bool:
-    return not graph.backend.capabilities.strongly_typed
 
 
 def waiting_product(query: Tensor, key: Tensor, multiply: Callable[..., Tensor], shape: tuple[Length, ...]) -> Tensor:
