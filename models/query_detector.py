@@ -23,6 +23,7 @@ from trtnn.models.boxes import Numbers, count, join
 from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import BatchNorm2d, Conv2d, Identity, LayerNorm, Linear, Module, ModuleList, ReLU, Sequential, SiLU
+from trtnn.ops.ordering import leading
 from trtnn.parameter import Buffer
 from trtnn.shapes.symbolic import Length, is_static
 
@@ -326,7 +327,7 @@ class Network(Module):
                 "give larger images, or fewer queries: queries=...",
             )
         features = self.enc_output(places if counts is None else places * F.tensor(counts).to(places.dtype))
-        best = self.enc_score_head(features).amax(-1).topk(self.queries)[1]
+        best = leading(self.enc_score_head(features).amax(-1), self.queries)
         x = features.gather(1, best.unsqueeze(-1).expand(-1, -1, self.width))
         begin = F.embedding(best, F.tensor(anchors, dtype="float32"))
         boxes = self.enc_bbox_head(x).float() + begin

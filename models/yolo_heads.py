@@ -16,18 +16,23 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from trtnn import functional as F
 from trtnn.errors import ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import Conv
 from trtnn.models.boxes import cells_of, join
 from trtnn.modules import Conv2d, ConvTranspose2d, Linear, Module, ModuleList, Sequential
+from trtnn.ops.ordering import leading
 from trtnn.shapes.symbolic import bounds, is_static
 
 BINS = 16  # a distance is told as how likely it is 0, 1, ... 15 cells
 DETECTIONS = 300  # of a head that is trained end to end, at most
 MANY, ONE = "", "one2one_"  # what stands before the names of the two sets of branches
 COEFFICIENTS = 32  # of a mask, one for each prototype
+_LARGEST_HALF = 65504.0  # finite, of fp16
+_WHOLE_HALVES = 2048  # up to here fp16 holds every whole number
 
 
 class DWConv(Conv):
@@ -57,10 +62,43 @@ class Grid(NamedTuple):
     Attributes:
         middles: (2, cells), x and y in pixels.
         strides: (1, cells), pixels.
+        is_half: whether fp16 holds each of these numbers.
     """
 
     middles: Any
     strides: Any
+    is_half: bool
+
+    def at(self, cell: Tensor) -> Grid:
+        """Return the same of cells (batch, count): (batch, 2, count) and (batch, 1, count), in fp32."""
+        middles, strides = (self.of(part, cell).float().transpose(1, 2) for part in (self.middles, self.strides))
+        return Grid(middles, strides, self.is_half)
+
+    def of(self, part: Any, cell: Tensor) -> Tensor:
+        """Return of sums and products of these numbers by 0 and 1, (numbers, cells), those of cells (batch, count).
+
+        It is (batch, count, numbers).
+        """
+        dtype = cell.graph.compute_dtype if self.is_half else "float32"
+        return F.embedding(cell, F.tensor(part.transpose(1, 0), dtype=dtype))
+
+
+class Steps(NamedTuple):
+    """How what is told of a box comes of outputs of the network: output · scales + offsets, or the output's sigmoid.
+
+    Attributes:
+        scales, offsets: (numbers, cells).
+        is_sigmoid: of each number, whether it is the sigmoid; its scales and offsets are 0.
+    """
+
+    scales: Any
+    offsets: Any
+    is_sigmoid: tuple[bool, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Steps]) -> Steps:
+        scales, offsets, is_sigmoid = zip(*parts, strict=True)
+        return cls(join(scales, 0), join(offsets, 0), sum(is_sigmoid, ()))
 
 
 class Detect(Module):
@@ -132,10 +170,10 @@ class Detect(Module):
             return [F.cat(level, 1) for level in zip(*maps, strict=True)]
         sides, scores, *more = (F.cat([x.flatten(2) for x in kind], 2) for kind in maps)
         grid = self.grid(levels)
+        if head == "end2end":
+            return self.best(self.dfl(sides.float()) if self.distribution else sides, scores, grid, *more)
         distances = self.dfl(sides.float()) if self.distribution else sides.float()
         rest = [self.rest(part.float(), grid) for part in more]
-        if head == "end2end":
-            return self.best(self.corners(distances, grid, *rest), scores, *rest)
         return F.cat([self.boxes(distances, grid, *rest), scores.sigmoid().float(), *rest], 1)
 
     def maps(self, levels: Sequence[Tensor], prefix: str) -> list[list[Tensor]]:
@@ -151,32 +189,46 @@ class Detect(Module):
         cells = [cells_of(*x.shape[2:]) for x in levels]
         strides = [part[:, :1] * 0 + stride for part, stride in zip(cells, self.strides, strict=True)]
         middles = [(part + 0.5) * stride for part, stride in zip(cells, self.strides, strict=True)]
-        return Grid(*(join(parts, 0).transpose(1, 0) for parts in (middles, strides)))
+        # A middle is a multiple of half the largest power of two that divides its stride; fp16 holds 2048 of these.
+        sides = [
+            (max(bounds(n)[1] for n in x.shape[2:]) * s, s & -s) for x, s in zip(levels, self.strides, strict=True)
+        ]
+        is_half = all(side <= 1024 * power for side, power in sides)
+        return Grid(join(middles, 0).transpose(1, 0), join(strides, 0).transpose(1, 0), is_half)
 
     def boxes(self, distances: Tensor, grid: Grid, *rest: Tensor) -> Tensor:
         """Turn distances (batch, 4, cells) into centre x, centre y, width, height in pixels."""
         near, far = distances.chunk(2, 1)
         return F.cat([(far - near) * (grid.strides / 2) + grid.middles, (near + far) * grid.strides], 1)
 
-    def corners(self, distances: Tensor, grid: Grid, *rest: Tensor) -> Tensor:
-        """Turn distances (batch, 4, cells) into what a box of the end-to-end head is: x1, y1, x2, y2 in pixels."""
+    def steps(self, grid: Grid) -> Steps:
+        """Return how x1, y1, x2, y2 in pixels, the score, the class, and what the task has more come of outputs."""
+        none = grid.strides * 0
         away = join([-grid.strides, -grid.strides, grid.strides, grid.strides], 0)
-        return distances * away + join([grid.middles, grid.middles], 0)
+        corners = Steps(away, join([grid.middles, grid.middles], 0), (False,) * 4)
+        score, label = Steps(none, none, (True,)), Steps(none + 1, none, (False,))
+        return Steps.joined([corners, score, label, *self.more_steps(grid)])
+
+    def more_steps(self, grid: Grid) -> list[Steps]:
+        """Return how what the task has more comes of its outputs: as they are."""
+        none = grid.strides * 0
+        return [Steps(none + 1, none, (False,))] * self.more
 
     def rest(self, more: Tensor, grid: Grid) -> Tensor:
         """Turn what the task has more, (batch, more, cells), into what stands behind the scores of a box."""
         return more
 
-    def best(self, boxes: Tensor, scores: Tensor, *rest: Tensor) -> Tensor:
+    def best(self, distances: Tensor, scores: Tensor, grid: Grid, *more: Tensor) -> Tensor:
         """Return the boxes of the best scores, the best first: four numbers, score, class, and what they have more.
 
         A box may be there with several classes. Scores are ordered before the sigmoid, which is of the same order and
-        makes near ones equal.
+        makes near ones equal. What is told of the best is computed of their outputs alone.
 
         Args:
-            boxes: (batch, 4, cells).
+            distances: (batch, 4, cells).
             scores: (batch, classes, cells), before the sigmoid.
-            rest: none, or (batch, more, cells).
+            grid: the cells.
+            more: none, or (batch, more, cells).
 
         Returns:
             (batch, 300, 6 + more); where the image has fewer cells, as many rows as it has.
@@ -193,15 +245,29 @@ class Detect(Module):
             )
         count = min(DETECTIONS, least)
 
-        def of_each(index: Tensor, rows: int) -> Tensor:
-            return index.unsqueeze(1).expand(batch, rows, count)
+        def of_each(part: Tensor, index: Tensor) -> Tensor:
+            return part.gather(2, index.unsqueeze(1).expand(batch, part.shape[1], count))
 
-        cell = of_each(scores.amax(1).topk(count).indices, classes)  # the 300 best pairs are of these
-        logits, pair = scores.gather(2, cell).flatten(1).topk(count)
-        cell = cell.flatten(1).gather(1, pair)
-        label = ((pair.float() + 0.5) / count).floor()  # exact for 20,000 classes; of integers it takes 20 layers
-        box, *more = (part.gather(2, of_each(cell, part.shape[1])) for part in (boxes, *rest))
-        return F.cat([box, logits.float().sigmoid().unsqueeze(1), label.unsqueeze(1), *more], 1).transpose(1, 2)
+        cell = leading(scores.amax(1), count)  # the 300 best pairs are of these
+        logits = of_each(scores, cell).flatten(1)
+        pair = leading(logits, count)
+        # The class of each pair by a table: of indices TensorRT computes in fp32, and then all of this with it.
+        labels = np.repeat(np.arange(int(classes), dtype=np.float32), count)
+        labels = F.tensor(labels, dtype=scores.dtype if classes <= _WHOLE_HALVES else "float32")
+        label = labels.unsqueeze(0).expand(batch, classes * count).gather(1, pair)
+        cell = cell.unsqueeze(1).expand(batch, classes, count).flatten(1).gather(1, pair)
+        told = (logits.gather(1, pair).unsqueeze(1), label.unsqueeze(1))
+        outputs = F.cat([of_each(distances, cell), *told, *(of_each(part, cell) for part in more)], 1)
+        return self.told(outputs.transpose(1, 2), cell, grid)
+
+    def told(self, outputs: Tensor, cell: Tensor, grid: Grid) -> Tensor:
+        """Turn outputs (batch, count, 6 + more) of some cells (batch, count) into what is told of a box, in fp32."""
+        scales, offsets, is_sigmoid = self.steps(grid)
+        parts = outputs, grid.of(scales, cell), grid.of(offsets, cell)
+        # TensorRT 8.6 has a kernel of its own for a clip. Without one it orders in fp32 too, as it computes what is
+        # told: 0.06 ms of the 0.87 of YOLO26s on an H200.
+        outputs, by, to = (F.hardtanh(x, -_LARGEST_HALF, _LARGEST_HALF).float() for x in parts)
+        return outputs * by + to + outputs.sigmoid() * F.tensor(np.array(is_sigmoid, np.float32), dtype="float32")
 
 
 def _branch(c_in: int, c: int, c_out: int) -> Sequential:
@@ -279,14 +345,15 @@ class Pose(Detect):
     def rest(self, more: Tensor, grid: Grid) -> Tensor:
         batch, _, cells = more.shape
         points = more.view(batch, *self.kpt_shape, cells)
-        places = self.places(points[:, :, :2], grid)
+        by, to = self.to_pixels(grid)
+        places = points[:, :, :2] * by + to
         if self.kpt_shape[1] == 3:
             places = F.cat([places, points[:, :, 2:].sigmoid()], 2)
         return places.flatten(1, 2)
 
-    def places(self, points: Tensor, grid: Grid) -> Tensor:
-        """Turn outputs (batch, points, 2, cells) into pixels."""
-        return points * (grid.strides * 2) + (grid.middles - grid.strides / 2)
+    def to_pixels(self, grid: Grid) -> tuple[Any, Any]:
+        """Return what x and y of a point's outputs are multiplied by, (1, cells), and what is added, (2, cells)."""
+        return grid.strides * 2, grid.middles - grid.strides / 2
 
 
 class OBB(Detect):
@@ -311,7 +378,12 @@ class OBB(Detect):
         rotated = F.cat([x * cos - y * sin, x * sin + y * cos], 1)
         return F.cat([rotated + grid.middles, (near + far) * grid.strides], 1)
 
-    corners = boxes  # a rotated box is told by centre, size and angle in either head
+    def told(self, outputs: Tensor, cell: Tensor, grid: Grid) -> Tensor:
+        """Turn outputs into centre x, centre y, width, height, score, class and angle, in fp32."""
+        distances, logits, label, angle = outputs.float().transpose(1, 2).split([4, 1, 1, 1], 1)
+        here = grid.at(cell)
+        angle = self.rest(angle, here)
+        return F.cat([self.boxes(distances, here, angle), logits.sigmoid(), label, angle], 1).transpose(1, 2)
 
 
 class Classify(Module):
@@ -367,8 +439,14 @@ class Pose26(Pose):
         *maps, features = super().maps(levels, prefix)
         return [*maps, self.called(f"{prefix}cv4_kpts", features)]
 
-    def places(self, points: Tensor, grid: Grid) -> Tensor:
-        return points * grid.strides + grid.middles
+    def to_pixels(self, grid: Grid) -> tuple[Any, Any]:
+        return grid.strides, grid.middles
+
+    def more_steps(self, grid: Grid) -> list[Steps]:
+        by, to = self.to_pixels(grid)
+        none = grid.strides * 0
+        seen = [Steps(none, none, (True,))] * (self.kpt_shape[1] - 2)
+        return [Steps(join([by, by], 0), to, (False, False)), *seen] * self.kpt_shape[0]
 
 
 class OBB26(OBB):

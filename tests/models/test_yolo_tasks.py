@@ -12,12 +12,13 @@ import torch
 import trtnn
 from benchmarks.twins import yolo_tasks as twins
 from benchmarks.twins.scaling import pictures
-from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed
+from tests.helpers import ONE_TARGET, assert_close, message_of, strongly_typed, trace
 from tests.models.checks import assert_outputs_close, zeros_of
 from tests.models.names import digest
 from trtnn import Dim, Input, models
 from trtnn.checkpoint import StateDict
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
+from trtnn.models.yolo_heads import Detect
 from trtnn.structure import flatten
 
 CLASSES = 3
@@ -260,7 +261,7 @@ def test_a_box_may_be_there_with_several_classes():
 
 
 @strongly_typed
-@pytest.mark.parametrize("name", ["yolo11n-obb", "yolo26n-pose", "yolo26n-seg", "yolo11n-cls"])
+@pytest.mark.parametrize("name", ["yolo11n-obb", "yolo26n-obb", "yolo26n-pose", "yolo26n-seg", "yolo11n-cls"])
 def test_fp16_is_near_fp32_and_boxes_are_computed_in_fp32(name):
     ours, _ = pair_of(name)
     images = pictures(*SMALL).numpy()
@@ -272,8 +273,49 @@ def test_fp16_is_near_fp32_and_boxes_are_computed_in_fp32(name):
     for row in network.layers():
         if row.kind == "CONVOLUTION":
             assert row.output.dtype.name == "float16", row
-        if row.kind in ("ELEMENTWISE", "UNARY") and row.path == f"model.{len(ours.model) - 1}":
+        is_key = len(row.output.shape) == 2  # what is ordered
+        if row.kind in ("ELEMENTWISE", "UNARY") and row.path == f"model.{len(ours.model) - 1}" and not is_key:
             assert row.output.dtype.name == "float32", row
+
+
+@strongly_typed
+@pytest.mark.parametrize(
+    ("stride", "columns", "is_half"),
+    [(8, 1024, True), (8, 1025, False), (12, 341, True), (12, 342, False), (1, 1024, True), (1, 1025, False)],
+)
+def test_places_of_large_images_are_exact_in_fp16(stride, columns, is_half):
+    head = Detect((16,), 1, (stride,), branches=("one2one_",))
+    grids = []
+
+    def best(sides, scores):
+        grids.append(head.grid([scores.view(1, 1, 1, columns)]))
+        return head.best(sides, scores, grids[0])
+
+    sides, scores = np.zeros((1, 4, columns), np.float32), np.arange(columns, dtype=np.float32)[None, None]
+    (rows,) = trace(best, sides, scores, fp16=True).run(sides, scores)  # fp16 holds these scores
+    count = min(300, columns)
+    middles = (np.arange(columns)[::-1][:count] + 0.5) * stride
+    np.testing.assert_array_equal(rows[:, 0], middles)
+    np.testing.assert_array_equal(rows[:, 2], middles)
+    assert (rows[:, [1, 3]] == stride / 2).all()
+    (grid,) = grids
+    assert grid.is_half is is_half is bool((grid.middles.astype(np.float16) == grid.middles).all())
+
+
+@strongly_typed
+def test_classes_that_fp16_does_not_hold():
+    head = Detect((16,), 2100, (8,), branches=("one2one_",))
+    scores = np.zeros((1, 2100, 4), np.float32)
+    labels = [2099, 2051, 2049, 3]
+    scores[0, labels, [2, 0, 3, 1]] = [9, 8, 7, 6]
+    sides = np.zeros((1, 4, 4), np.float32)
+
+    def best(sides, scores):
+        return head.best(sides, scores, head.grid([scores[:, :1].view(1, 1, 2, 2)]))
+
+    (rows,) = trace(best, sides, scores, fp16=True).run(sides, scores)
+    assert rows[:, 5].tolist() == labels
+    assert rows[:, :2].tolist() == [[4, 12], [4, 4], [12, 12], [12, 4]]
 
 
 FP32, FP16 = ("yolo26n-seg", "yolo26n-obb"), ("yolo11n", "yolo26n", "yolo26n-pose", "yolo11n-cls")

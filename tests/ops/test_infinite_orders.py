@@ -16,6 +16,7 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError
 from trtnn.models.centernet import decode
 from trtnn.models.yolo_heads import Detect
+from trtnn.ops.ordering import leading
 from trtnn.reference.registry import LAYERS
 
 INF, NAN, MOST = math.inf, math.nan, float(np.finfo(np.float32).max)
@@ -197,9 +198,10 @@ def maps_of(*shapes: tuple[int, ...]) -> list[np.ndarray]:
     return drawn
 
 
+DETECT = Detect((16,), 3, (8,), branches=("one2one_",))
 HEADS: dict[str, Any] = {
     "YOLO26": (
-        lambda scores, boxes: Detect((16,), 3, (8,), branches=("one2one_",)).best(boxes, scores),
+        lambda scores, sides: DETECT.best(sides, scores, DETECT.grid([scores.view(2, 3, 20, 20)])),
         maps_of((2, 3, 400), (2, 4, 400)),
     ),
     "CenterNet": (
@@ -207,7 +209,7 @@ HEADS: dict[str, Any] = {
         maps_of((2, 3, 8, 8), (2, 2, 8, 8), (2, 2, 8, 8)),
     ),
     "RT-DETR": (
-        lambda logits, x: x.gather(1, logits.amax(-1).topk(30)[1].unsqueeze(-1).expand(-1, -1, 5)),
+        lambda logits, x: x.gather(1, leading(logits.amax(-1), 30).unsqueeze(-1).expand(-1, -1, 5)),
         maps_of((2, 60, 3), (2, 60, 5)),
     ),
 }
@@ -225,6 +227,24 @@ def test_heads_of_detectors(name: str, kind: str, half: bool, request: pytest.Fi
     assert np.isfinite(expected).all()
     request.getfixturevalue("padded")
     np.testing.assert_array_equal(trace(function, *maps, fp16=half).run(*maps), expected)
+
+
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=strongly_typed)], ids=["fp32", "fp16"])
+def test_leading_scores(half: bool, padded: None) -> None:
+    x = np.random.default_rng(3).normal(0, 9, (2, 5, 60)).astype(np.float16).astype(np.float32)
+    x[0, 0, 10:50] = -INF
+    x[0, 1, [7, 30]] = INF
+    x[1, 2, 3:] = -INF
+    network = trace(lambda x: leading(x, 40), x, fp16=half)
+    (order,) = layers(network, "TOPK")
+    assert order.get_input(0).dtype.name == ("HALF" if half else "FLOAT")
+    expected = torch.from_numpy(x).sort(dim=-1, descending=True, stable=True).indices[..., :40]
+    np.testing.assert_array_equal(network.run(x), expected)
+
+
+def test_leading_scores_by_parts_where_they_are_many():
+    x = np.random.default_rng(4).permutation(9000).astype(np.float32)[None]
+    np.testing.assert_array_equal(run(lambda x: leading(x, 5000), x)[0], np.argsort(-x[0])[:5000])
 
 
 # -- how many layers it takes ------------------------------------------------------------------------------------------

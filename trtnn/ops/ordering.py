@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trtnn.dtypes import DType, bool_, finfo, float32, iinfo
+from trtnn.dtypes import DType, bool_, finfo, float16, float32, iinfo
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_number, normalize_dim
@@ -25,6 +25,7 @@ from trtnn.shapes.symbolic import Size, ranges
 MOST_OF_TOPK = 3840  # what TensorRT's layer gives at most
 _MOST_SORTED = 1 << 18
 _INFINITY = 3.4e38  # the key of it, see _keys
+_HALF_INFINITY = 65472.0  # in fp16: the last number but one, as TensorRT may fill up with the last
 
 
 class Extremes(NamedTuple):
@@ -52,6 +53,18 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     """
     expect_number(input, "topk")
     return ordered(input, k, dim, largest)
+
+
+def leading(scores: Tensor, k: int) -> Tensor:
+    """Return the indices of the ``k`` largest along the last of several dimensions, as :func:`topk` does, for scores.
+
+    They are ordered in their own type: in fp16 TensorRT takes 0.6 of the time that it takes in fp32. There what is
+    beyond 65472 counts as infinity, as what is beyond 3.4e38 does in fp32; so does NaN.
+    """
+    if k > MOST_OF_TOPK:
+        return topk(scores, k).indices
+    most = _HALF_INFINITY if scores.dtype is float16 else _INFINITY
+    return _layer(_finite(scores, most), k, scores.ndim - 1, True)[1]
 
 
 def static_length(input: Tensor, dim: int, what: str) -> int:
@@ -124,10 +137,15 @@ def _keys(input: Tensor, tells_nan: bool) -> Tensor:
     if not input.dtype.is_floating_point:
         return input
     numbers = wide(input)
-    keys = maximum(minimum(numbers, _INFINITY), -_INFINITY)
+    keys = _finite(numbers, _INFINITY)
     if not tells_nan:
         return keys
     return where(isnan(numbers), input.graph.constant(np.float32(_last(float32, False)), float32, input.ndim), keys)
+
+
+def _finite(numbers: Tensor, most: float) -> Tensor:
+    """Return numbers from -most to most; of NaN it is most, where the smaller of NaN and a number is the number."""
+    return maximum(minimum(numbers, most), -most)
 
 
 def _layer(keys: Tensor, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
