@@ -1,8 +1,9 @@
 """YOLOv5 in int8 beside fp16 on a GPU with TensorRT 8.6, in CUDA graphs, all in one run on one machine.
 
 Each engine is built, timed and looked into by a process of its own, which leaves NAME.json with its figures,
-NAME.layers.json with what TensorRT's inspector shows, and with --aux-streams 0 NAME.txt with the time of each layer. A
-figure that is there is not measured again, so that an interrupted run goes on where it stopped.
+NAME.layers.json with what TensorRT's inspector shows, with --aux-streams 0 NAME.txt with the time of each layer, and
+NAME.engine, of which benchmarks/kernels.py shows the kernels. A figure that is there is not measured again, so that an
+interrupted run goes on where it stopped.
 
 ways to an engine:
   fp16       no int8
@@ -123,6 +124,7 @@ def measure(args: argparse.Namespace) -> None:
     )
     figures: dict[str, Any] = {"trace s": traced, "build s": time.perf_counter() - start}
     images = {"images": image(int(batch))}
+    engine.save(f"{result}.engine")
     with engine:
         engine(**images)
         kind = backend.trt.LayerInformationFormat.JSON
