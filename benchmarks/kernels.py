@@ -1,8 +1,8 @@
 """The kernels of an engine in the order in which a GPU runs them, by torch's profiler: what a layer's time is made of.
 
-TensorRT's own times are by layer (trtnn bench --layers, engine.timing). A node of many layers is one row there, and
-copies between layers are part of others; here each kernel is a row, with its start and duration in microseconds,
-medians over runs, its stream and its name. Inputs are random numbers in 0..1, as large as the engine takes them.
+TensorRT's own times (engine.timing) are by layer. A node of many layers is one row there, and copies between layers
+are part of others; here each kernel is a row, with its start and duration in microseconds, medians over runs, its
+stream and its name. Inputs are random numbers in 0..1, as large as the engine takes them.
 
 examples:
   python benchmarks/kernels.py yolov5s.engine
