@@ -278,6 +278,13 @@ def test_fp16_is_near_fp32_and_boxes_are_computed_in_fp32(name):
             assert row.output.dtype.name == "float32", row
 
 
+def test_orders_of_scores_do_not_overflow_fp16():
+    ours, _ = pair_of("yolo26n")
+    images = pictures(*SMALL).numpy()
+    report = ours.trace({"images": images.shape}).fp16_report([images])
+    assert [row.path for row in report.layers if row.overflow] == []
+
+
 @strongly_typed
 @pytest.mark.parametrize(
     ("stride", "columns", "is_half"),

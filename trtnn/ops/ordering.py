@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trtnn.dtypes import DType, bool_, finfo, float16, float32, iinfo
+from trtnn.dtypes import DType, bool_, finfo, float32, iinfo
 from trtnn.errors import ArgumentError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_number, normalize_dim
@@ -25,7 +25,7 @@ from trtnn.shapes.symbolic import Size, ranges
 MOST_OF_TOPK = 3840  # what TensorRT's layer gives at most
 _MOST_SORTED = 1 << 18
 _INFINITY = 3.4e38  # the key of it, see _keys
-_HALF_INFINITY = 65472.0  # in fp16: the last number but one, as TensorRT may fill up with the last
+_MOST_OF_SCORES = 65472.0  # the last number of fp16 but one, as TensorRT may fill up with the last
 
 
 class Extremes(NamedTuple):
@@ -58,13 +58,12 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 def leading(scores: Tensor, k: int) -> Tensor:
     """Return the indices of the ``k`` largest along the last of several dimensions, as :func:`topk` does, for scores.
 
-    They are ordered in their own type: in fp16 TensorRT takes 0.6 of the time that it takes in fp32. There what is
-    beyond 65472 counts as infinity, as what is beyond 3.4e38 does in fp32; so does NaN.
+    They are ordered in their own type: in fp16 TensorRT takes 0.6 of the time that it takes in fp32. What is beyond
+    65472 counts as infinity, in fp32 too, so that either is the same network; so does NaN.
     """
     if k > MOST_OF_TOPK:
         return topk(scores, k).indices
-    most = _HALF_INFINITY if scores.dtype is float16 else _INFINITY
-    return _layer(_finite(scores, most), k, scores.ndim - 1, True)[1]
+    return _layer(_finite(scores, _MOST_OF_SCORES), k, scores.ndim - 1, True)[1]
 
 
 def static_length(input: Tensor, dim: int, what: str) -> int:
