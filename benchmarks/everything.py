@@ -80,6 +80,7 @@ STEPS = (
         for model in FAMILIES
     ),
     Step("attention", "{trt} benchmarks/attention.py --out {out}/attention.json --timing {out}/attention-timing", 600),
+    Step("head", "{trt} benchmarks/head.py --out {out}/head.json --engines {out}", 420),
     Step("gpu-tests", f"{{trt}} {TESTS}", 900),
     Step(
         "scale",
