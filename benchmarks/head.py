@@ -145,6 +145,8 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=1, help="TensorRT's optimisation level (default: %(default)s)")
     parser.add_argument("--engines", type=Path, help="a folder for the engines, of which kernels.py shows the kernels")
     args = parser.parse_args()
+    if args.engines:
+        args.engines.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {"about": circumstances()}
     for batch in args.batch:
         arrays = inputs_of(args.channels, 640, batch)
