@@ -5,7 +5,7 @@ It is imported for what it does to the two classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trtnn import functional as F
@@ -56,7 +56,7 @@ from trtnn.ops._inplace import in_place, viewing
 from trtnn.ops._promotion import dtype_of
 from trtnn.ops.assigning import setitem
 from trtnn.ops.calling import public, torch_function
-from trtnn.ops.complex import Complex
+from trtnn.ops.complex import Complex, beside_a_complex_number
 from trtnn.ops.constants import index, item, numpy, tolist, truth
 from trtnn.ops.creation import new_full, new_ones, new_tensor, new_zeros, of_array
 from trtnn.ops.diagonals import fill_diagonal
@@ -64,8 +64,10 @@ from trtnn.ops.empty import new_empty
 from trtnn.ops.missing import MISSING, explain
 from trtnn.ops.places import DEVICE, double, element_size, stride, to, type_
 from trtnn.ops.reshaping import reshaping_in_place
+from trtnn.ops.shaping import unpacked
 from trtnn.ops.turning import sum_to_size
 from trtnn.parameter import Parameter
+from trtnn.shapes.symbolic import Length
 
 
 def _refuse_in_place(parameter: Parameter, *args: Any, **kwargs: Any) -> None:
@@ -87,9 +89,17 @@ def _of_operands(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, An
     return compare
 
 
-def _beside_complex(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return arithmetic that leaves complex numbers on the right to :class:`Complex`."""
-    return lambda input, other: NotImplemented if type(other) is Complex else function(input, other)
+def _beside_complex(name: str) -> Callable[..., Any]:
+    """Return arithmetic that leaves complex numbers on the right to :class:`Complex`, and takes those of Python."""
+    function = OPERATORS_OF_TWO[name.removeprefix("r")]
+    function = _swapped(function) if name.startswith("r") else function
+
+    def compute(input: Tensor, other: Any) -> Tensor:
+        if type(other) is complex:
+            return beside_a_complex_number(input, name, other)  # type: ignore[return-value]
+        return NotImplemented if type(other) is Complex else function(input, other)
+
+    return compute
 
 
 def _where_else(input: Tensor, condition: Operand, other: Operand) -> Tensor:
@@ -130,8 +140,15 @@ def _to_type(dtype: DType) -> Callable[[Tensor], Tensor]:
 
 
 def _copied(input: Tensor, src: Any) -> Tensor:
-    """Return the elements of another tensor, in the shape and type of ``input``."""
+    """Return the elements of another tensor, or a number, in the shape and type of ``input``."""
+    if isinstance(src, (bool, int, float)):
+        return _filled(input, src)
     return cast(expand(src, input.shape), input.dtype)
+
+
+def _tiled(input: Tensor, *sizes: Length | Sequence[Length], dims: Sequence[Length] = ()) -> Tensor:
+    """Repeat the whole tensor so many times along its last dimensions; see :func:`tile`."""
+    return F.tile(input, unpacked(sizes) if sizes else tuple(dims))
 
 
 def _is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
@@ -162,7 +179,7 @@ _SAME_NAME = (
     "rot90", "round", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "select", "select_scatter", "sgn", "sigmoid",
     "sign", "signbit", "sin", "sinc", "sinh", "slice_scatter", "softmax", "sort", "split", "split_with_sizes", "sqrt",
     "square", "squeeze", "std", "stft", "sub", "subtract", "sum", "swapaxes", "swapdims", "t", "take", "take_along_dim",
-    "tan", "tanh", "tensor_split", "tile", "topk", "trace", "transpose", "tril", "triu", "true_divide", "trunc",
+    "tan", "tanh", "tensor_split", "topk", "trace", "transpose", "tril", "triu", "true_divide", "trunc",
     "unbind", "unflatten", "unsafe_chunk", "unsafe_split", "unsqueeze", "var", "vdot", "vsplit", "xlogy",
 )  # fmt: skip
 
@@ -187,7 +204,6 @@ OPERATORS_OF_TWO = {
 METHODS: dict[str, Any] = {
     **{name: getattr(F, name) for name in _SAME_NAME},
     **{f"__{name}__": function for name, function in (OPERATORS | OPERATORS_OF_TWO).items()},
-    **{f"__{name}__": _beside_complex(OPERATORS_OF_TWO[name]) for name in ("add", "sub", "mul", "truediv")},
     "__eq__": _of_operands(eq),
     "__ne__": _of_operands(ne),
     "__pos__": _as_it_is,
@@ -197,6 +213,7 @@ METHODS: dict[str, Any] = {
     "__index__": index,
     "__array__": lambda input, dtype=None, copy=None: numpy(input).astype(dtype or input.dtype.numpy or "float32"),
     **{f"__r{name}__": _swapped(function) for name, function in OPERATORS_OF_TWO.items()},
+    **{f"__{r}{name}__": _beside_complex(f"{r}{name}") for r in ("", "r") for name in ("add", "sub", "mul", "truediv")},
     "__getitem__": getitem,
     "__setitem__": setitem,
     "T": property(lambda input: permute(input, range(input.ndim)[::-1]), doc="It with its dimensions reversed."),
@@ -234,6 +251,7 @@ METHODS: dict[str, Any] = {
     "new_ones": new_ones,
     "new_zeros": new_zeros,
     "reshape_as": reshape_as,
+    "tile": _tiled,
     "to": to,
     "type": type_,
     "type_as": _type_as,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import torch
@@ -593,3 +594,95 @@ def make(name: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     kind, args, kwargs = CASES[name]
     torch.manual_seed(0)
     return load_random(kind()), args, kwargs
+
+
+# -- operations whose arguments ATen has in another order, or under another name ---------------------------------------
+
+
+def _resized(x):
+    x3 = x.flatten(1, 2)
+    return (
+        F.interpolate(x, scale_factor=2.0, mode="bicubic"), F.interpolate(x, (9, 5), mode="nearest-exact"),
+        F.interpolate(x3, size=11, mode="linear"), F.interpolate(x3, scale_factor=2.0),
+        F.interpolate(x[:, None], scale_factor=2.0, mode="trilinear", align_corners=True),
+        F.interpolate(x, (3, 3), mode="bilinear", antialias=True),
+    )  # fmt: skip
+
+
+def _sampled(x):
+    grid = x[:, :2].permute(0, 2, 3, 1).tanh()
+    theta = torch.tensor([[[0.9, 0.1, 0.2], [-0.1, 0.8, 0.0]]]).expand(x.shape[0], 2, 3)
+    return (
+        F.grid_sample(x, grid, align_corners=False),
+        F.grid_sample(x, grid, "nearest", "border", align_corners=True),
+        F.grid_sample(x, F.affine_grid(theta, [2, 4, 5, 5], align_corners=False), align_corners=False),
+    )
+
+
+def _windows(x):
+    columns = F.unfold(x, 3, padding=1, stride=2)
+    return columns, F.fold(columns, x.shape[2:], 3, padding=1, stride=2), x.unfold(2, 3, 2), x.unfold(3, 2, 1).sum(-1)
+
+
+def _of_the_largest(x):
+    return (
+        F.adaptive_max_pool2d(x, 1), F.adaptive_max_pool2d(x, (2, 3), return_indices=True),
+        F.adaptive_max_pool1d(x.flatten(1, 2), 4), F.elu(x, 0.7), F.selu(x), F.celu(x, 0.7), F.logsigmoid(x),
+        torch.tensordot(x, x[0, 0], dims=([3], [1])),
+    )  # fmt: skip
+
+
+def _transforms(x):
+    spectrum = torch.fft.rfft2(x, norm="ortho")
+    power = (spectrum * spectrum.conj()).real
+    back = torch.fft.irfft(torch.fft.rfft(x, dim=2), n=x.shape[2], dim=2)
+    return power, back, torch.fft.fftshift(x, dim=2), torch.linalg.norm(x, dim=(2, 3)), torch.roll(x, 3)
+
+
+def _properties(x):
+    return x @ x.mT, x[0, 0].T, x.sum((0, 1)).mH
+
+
+def _written(x):
+    y, mask = x.clone(), x > 0.3
+    y[mask] = 0.5
+    y[x < -1] = torch.tensor(-1.0)
+    y[:, [0, 2]] = y[:, [2, 0]]
+    y[mask] = x[mask]
+    return y
+
+
+def _constants(x):
+    least, two = torch.tensor(-0.25), torch.tensor(2)
+    side = torch.as_tensor(x.shape[2]).float()
+    return (
+        torch.where(x > 0, x, least), torch.maximum(x, least), x * two, two.float().exp() + x, x / side, least - x,
+        torch.stack([least, least * 2]) + x[..., :2],
+    )  # fmt: skip
+
+
+def _computed_lengths(x):
+    _, _, h, w = x.shape
+    half = -(-h // 2)
+    side = int(math.sqrt(h * w * 4) / 2)
+    return x[:, :, :half], x[:, :, -half:], x.flatten(2)[..., :side], x / (1 / h), x * abs(h - w), x * (h > 3)
+
+
+OPERATIONS = {
+    function.__name__.strip("_"): function
+    for function in (
+        _resized, _sampled, _windows, _of_the_largest, _transforms, _properties, _written, _constants,
+        _computed_lengths,
+    )
+}  # fmt: skip
+
+
+class Operation(nn.Module):
+    """One of these functions as a module."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.function = OPERATIONS[name]
+
+    def forward(self, x):
+        return self.function(x)

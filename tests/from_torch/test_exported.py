@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import trtnn
-from tests.from_torch.models import make
+from tests.from_torch.models import OPERATIONS, Operation, images, make
 from tests.helpers import assert_close
+from trtnn.errors import UnsupportedError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*:FutureWarning")  # of torch's own export
 
@@ -25,6 +26,46 @@ def test_it_computes_what_torch_does(name):
     assert_close(converted.trace().run(*(tensor.numpy() for tensor in args)), expected, 1e-5)
     theirs = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
     assert {key for key, member in converted._state().items() if not member.optional} <= theirs
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_that_aten_has_otherwise(name):
+    x, model = images(2, 3, 7, 6), Operation(name)
+    network = trtnn.from_torch(torch.export.export(model.eval(), (x,)), x).trace()
+    other = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(3))
+    assert_close(network.run(other.numpy()), model(other), 1e-5)
+
+
+class Pools(torch.nn.Module):
+    """One pool, which keeps the rows of what it is called with."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = torch.nn.AdaptiveAvgPool2d((None, 1))
+
+    def forward(self, x):
+        return self.pool(x), self.pool(x[:, :, 1:])
+
+
+def test_a_pool_of_several_sizes():
+    x = images(2, 3, 4, 5)
+    model = Pools().eval()
+    network = trtnn.from_torch(torch.export.export(model, (x,)), x, verify=False).trace()
+    assert_close(network.run(x.numpy()), model(x), 1e-5)
+
+
+def test_windows_that_aten_does_not_say():
+    def unpooled(x):
+        y, places = torch.nn.functional.max_pool2d(x, 2, return_indices=True)
+        return torch.nn.functional.max_unpool2d(y, places, 2)
+
+    class Unpools(torch.nn.Module):
+        def forward(self, x):
+            return unpooled(x)
+
+    x = images(1, 2, 4, 4)
+    with pytest.raises(UnsupportedError, match="max_unpool of a graph, which does not hold its windows"):
+        trtnn.from_torch(torch.export.export(Unpools().eval(), (x,)), x, verify=False)
 
 
 def test_modules_are_torch_nns_again():

@@ -242,6 +242,50 @@ def test_a_state_that_goes_from_call_to_call():
     assert "seen" not in said
 
 
+class Averages(nn.Module):
+    """Keeps an average in one of the ways in which people do it, and counts its calls."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.calls, self.seen = way, 0, []
+        self.fc = nn.Linear(4, 4)
+        self.register_buffer("mean", torch.ones(4))
+
+    def forward(self, x):
+        y = self.fc(x)
+        if self.way == "in place":
+            self.mean.mul_(0.9).add_(y.mean(0), alpha=0.1)
+        elif self.way == "a part":
+            self.mean[:2] = y.mean(0)[:2]
+        else:
+            self.mean = 0.9 * self.mean + 0.1 * y.mean(0)
+        if self.way == "fails":
+            raise KeyError("five")
+        self.calls += 1
+        self.seen.append(1)
+        return y - self.mean
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("in place", "calls was 1 and is 2\n"),
+        ("a part", "seen[1] was not there, and is 1\n"),
+        ("anew", "mean was a tensor and is another one\n"),
+        ("fails", "KeyError: 'five'"),
+    ],
+)
+def test_a_module_that_is_refused_is_left_as_it_was(way, words):
+    model = Averages(way).eval()
+    mean = model.mean
+    with pytest.raises((UnsupportedError, ArgumentError)) as caught:
+        trtnn.from_torch(model, X)
+    assert words in str(caught.value)
+    assert model.mean is mean
+    assert torch.equal(mean, torch.ones(4))
+    assert (model.calls, model.seen) == (0, [])
+
+
 def test_what_a_cache_holds_is_needed_of_every_checkpoint():
     class Caches(nn.Module):
         def __init__(self):

@@ -37,10 +37,36 @@ def test_columns_of_places_in_tables_of_other_lengths(dynamic):
     assert_close(network.run(others.numpy(), x.numpy()), model(others, x), 1e-5)
 
 
+class Times(nn.Module):
+    """Marks of time come as floats, beside a series, and are places in tables."""
+
+    def __init__(self):
+        super().__init__()
+        self.hour, self.weekday = nn.Embedding(24, 3), nn.Embedding(7, 3)
+        self.fc = nn.Linear(2, 3)
+
+    def forward(self, x, marks):
+        marks = marks.long()
+        return self.fc(x) + self.hour(marks[:, :, 0]) + self.weekday(marks[:, :, 1])
+
+
+@pytest.mark.parametrize("dynamic", [None, trtnn.Dim("batch", 1, 1, 4)])
+def test_columns_of_floats_that_are_places(dynamic):
+    torch.manual_seed(0)
+    model = Times().eval()
+    marks = torch.tensor([[[23.0, 0.0], [0.0, 6.0], [13.0, 3.0]]])
+    network = trtnn.from_torch(model, torch.rand(1, 3, 2), marks, dynamic=dynamic).trace()
+    x, others = torch.rand(1, 3, 2), torch.tensor([[[7.0, 5.0], [22.0, 1.0], [1.0, 6.0]]])
+    assert_close(network.run(x.numpy(), others.numpy()), model(x, others), 1e-5)
+
+
 def test_rows_of_a_second_example():
     columns, mask = torch.arange(12).view(4, 3), torch.tensor([True, False])
     again = second_example([columns, mask], [(4, 3), (2,)], by_rows=True)
     assert torch.equal(again[0], columns.flip(0))
     assert torch.equal(again[1], mask.flip(0))
+    assert torch.equal(second_example([columns[None]], [(1, 4, 3)], by_rows=True)[0], columns.flip(0)[None])
+    assert torch.equal(second_example([columns.float()], [(4, 3)], by_rows=True)[0], columns.flip(0).float())
+    assert not torch.equal(second_example([columns / 5], [(4, 3)], by_rows=True)[0], columns.flip(0) / 5)
     longer = second_example([columns], [(trtnn.Dim("n", 1, 4, 9), 3)], by_rows=True)[0]
     assert torch.equal(longer, columns[[3, 2, 1, 0, 3]])

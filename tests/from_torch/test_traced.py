@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import trtnn
-from tests.from_torch.models import images, make
+from tests.from_torch.models import OPERATIONS, Operation, images, make
 from tests.helpers import assert_close, message_of
 from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
 from trtnn.from_torch.graphs import torchscript
@@ -50,6 +51,102 @@ def test_the_checkpoint_of_the_module_loads(name):
     converted = trtnn.from_torch(trace, *args, verify=False)
     converted.load_state_dict(model.state_dict(), strict=name not in ("shared", "buffers"))
     converted.load_state_dict(trace.state_dict())  # with one name for one module, and all buffers
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_that_a_trace_has_otherwise(name):
+    x, model = images(2, 3, 7, 6), Operation(name)
+    network = trtnn.from_torch(torch.jit.trace(model.eval(), x), x).trace()
+    other = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(3))
+    assert_close(network.run(other.numpy()), model(other), 1e-5)
+
+
+class Attends(nn.Module):
+    """A shared MLP, a block that is called twice, and an Identity, as channel attention has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Conv2d(4, 2, 1), nn.Identity(), nn.ReLU(), nn.Conv2d(2, 4, 1))
+        self.block, self.skip = Scales(), nn.Identity()
+        self.fuse = nn.ModuleList([nn.ModuleList([nn.Conv2d(4, 4, 1), None]), nn.ModuleList([None, Scales()])])
+
+    def forward(self, x):
+        weights = self.mlp(F.adaptive_avg_pool2d(x, 1)) + self.mlp(F.adaptive_max_pool2d(x, 1))
+        x = self.skip(self.block(self.block(x)) * weights.sigmoid())
+        return self.fuse[0][0](x) + self.fuse[1][1](x)
+
+
+class Scales(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.conv, self.drop = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.Identity()
+
+    def forward(self, x):
+        return x + self.drop(self.conv(self.norm(x))).relu()
+
+
+def test_what_is_called_twice_is_called_twice():
+    torch.manual_seed(0)
+    model, x = Attends().eval(), images(2, 4, 5, 5)
+    converted = trtnn.from_torch(torch.jit.trace(model, x), x)
+    assert "self.mlp = Sequential(Conv2d(4, 2, 1), Identity(), ReLU(), Conv2d(2, 4, 1))" in converted.source
+    assert converted.source.count("self.mlp(") == 2
+    assert "self.block(self.block(x))" in converted.source
+    with torch.no_grad():
+        assert_close(converted.trace().run(x.numpy()), model(x), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_weights_that_a_norm_computes(norm):
+    """A hook computes them around the module, which its trace is given them as an argument."""
+    torch.manual_seed(0)
+    model, x = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), norm(nn.Conv2d(4, 4, 1)), norm(nn.Conv2d(4, 2, 1))).eval(),
+        images(2, 3, 5, 5),
+    )
+    network = trtnn.from_torch(torch.jit.trace(model, x), x).trace()
+    with torch.no_grad():
+        assert_close(network.run(x.numpy()), model(x), 1e-5)
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        return gradients
+
+
+def test_a_function_with_a_gradient_of_its_own():
+    trace = torch.jit.trace(lambda x: Doubled.apply(x) + 1, images(2, 3))
+    said = message_of(ArgumentError, trtnn.from_torch, trace, images(2, 3))
+    assert "a torch.autograd.Function in the model's own forward, whose operations a trace does not hold" in said
+    assert "test_traced.py" in said
+
+
+class Differs(nn.Module):
+    """What a block is called with the second time is of another shape, which its trace keeps."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Sequential(Rows())
+
+    def forward(self, x):
+        return self.rows(x), self.rows(x[:, :2])
+
+
+class Rows(nn.Module):
+    def forward(self, x):
+        return x + torch.zeros(x.shape[1:]).add(len(x.shape) + x.shape[1])
+
+
+def test_a_second_call_that_does_something_else():
+    model, x = Differs().eval(), images(2, 4, 3)
+    network = trtnn.from_torch(torch.jit.trace(model, x), x).trace()
+    assert_close(network.run(x.numpy()), model(x), 1e-5)
 
 
 def test_the_source_is_as_the_author_wrote_it():

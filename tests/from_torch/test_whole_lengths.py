@@ -79,6 +79,31 @@ def test_int_within_the_call():
     assert "x.reshape(x.shape[0], -1, 1)" in source
 
 
+def test_len_of_a_tensor():
+    """The first length of each row is picked by an index made of ``len``, as authors pick the last word."""
+
+    def function(x):
+        rows = torch.arange(len(x))
+        picked = x[rows, x.sum(-1).argmax(-1)]
+        parts = [x[:, i] for i in range(len([*x.shape]) - 1)]
+        return picked / len(x), parts[1][: len(x[0])], x * len(x.shape)
+
+    shapes = (3, 4, 2), (1, 2, 2), (16, 9, 2)
+    source = check(function, (trtnn.Dim("m", 1, 3, 16), trtnn.Dim("n", 2, 4, 9), 2), *shapes)
+    assert "rows = F.arange(x.shape[0])" in source
+    assert "picked / x.shape[0]" in source
+    assert "x * 3" in source
+
+
+def test_as_many_lines_as_a_tensor_has_rows_is_refused_with_the_line():
+    def function(x):
+        return torch.stack([x[i] * i for i in range(len(x))])
+
+    with pytest.raises(UnsupportedError, match="does something else where lengths are others") as caught:
+        trtnn.from_torch(function, images(4, 3), dynamic={"x": (N, 3)})
+    assert "test_whole_lengths.py" in str(caught.value)
+
+
 def test_ends_of_slices_and_named_arguments():
     def function(x):
         half = int(x.shape[2] / 2)
@@ -278,7 +303,7 @@ def test_shifted_windows_of_images_of_any_size():
 
 
 def test_what_stands_for_functions_of_python_is_taken_back():
-    before = builtins.min, builtins.max, math.sqrt, {*vars(builtins)}
+    before = builtins.min, builtins.max, math.sqrt, builtins.len, {*vars(builtins)}
 
     def function(x):
         if int(x.shape[0] / 2) == 5:
@@ -289,7 +314,7 @@ def test_what_stands_for_functions_of_python_is_taken_back():
     trtnn.from_torch(function, images(6, 3))
     with pytest.raises(ArgumentError, match="KeyError: 'five'"):
         trtnn.from_torch(function, images(10, 3))
-    assert (builtins.min, builtins.max, math.sqrt, {*vars(builtins)}) == before
+    assert (builtins.min, builtins.max, math.sqrt, builtins.len, {*vars(builtins)}) == before
     assert function.__code__ is code
 
 

@@ -249,6 +249,9 @@ def test_weights_beyond_fp16_are_an_error():
 def test_numbers_beyond_fp16_are_an_error():
     message = message_of(DTypeError, trace, lambda x: (x * 1e6).relu(), (2,), fp16=True)
     assert "numbers of the model's own forward do not fit in float16\n  the largest is 1e+06" in message
+    assert "compute with them in fp32: x.float() before it" in message
+    network = trace(lambda x: (x.float() * 1e6).relu(), (2,), fp16=True)
+    np.testing.assert_array_equal(network.run(np.ones(2, np.float32)), np.full(2, 1e6, np.float32))
     infinite = np.array([np.inf, 1], np.float32)
     network = trace(lambda x: x * infinite, (2,), fp16=True)
     np.testing.assert_array_equal(network.run(np.ones(2, np.float32)), infinite)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import check_triangle, message_of, numbers, run, trace
@@ -100,3 +100,20 @@ def test_three_dimensions_are_an_error():
     message = message_of(ShapeError, trace, Upsample(scale_factor=2, mode="bilinear"), (3, 4, 5))
     assert "interpolate with mode 'bilinear' in function takes (batch, channels, height, width)" in message
     assert "float32[3, 4, 5]" in message
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(1, 60), st.sampled_from([*range(40, 400, 10), 125, 333]), st.sampled_from(["nearest", "nearest-exact"])
+)
+@example(8, 170, "nearest-exact")
+@example(13, 170, "nearest")
+def test_the_nearest_by_any_factor_is_torchs(length, percent, mode):
+    # By 1.7, the place at 8 is 8.5 / 1.7 = 5: what rounds the factor to float32 on the way may come to 4.
+    factor = percent / 100
+    assume(math.floor(length * factor) >= 1)
+    x = np.arange(length * 3, dtype=np.float32).reshape(1, 1, length, 3)
+    for factors in (factor, 1.0), (factor, 2.0):
+        expected = torch.nn.functional.interpolate(torch.from_numpy(x), scale_factor=factors, mode=mode)
+        result = run(lambda x, by=factors: F.interpolate(x, scale_factor=by, mode=mode), x)
+        np.testing.assert_array_equal(result, expected)

@@ -95,6 +95,22 @@ def test_masks():
     check_triangle(function, function, X, mask)
 
 
+def test_what_fits_each_place_of_a_mask():
+    """As the token that stands for those that are masked."""
+    mask = np.array([[True, False, True, False], [False] * 4, [True] * 4])
+
+    def function(x, mask, token):
+        y, z, w = x.clone(), x.clone(), x.clone()
+        y[mask] = token
+        z[mask[:, 0]] = token
+        w[mask[:, 1]] = token[:1].reshape(1, 1, 1)
+        z[mask] = token[None]
+        y[y > 1] = token[:1]
+        return y, z, w
+
+    check_triangle(function, function, X, mask, numbers(5, seed=2))
+
+
 def test_one_place_in_each_row():
     """As a mask of the last steps of sequences is made."""
 
@@ -183,7 +199,8 @@ def test_every_second_element_of_a_dynamic_length(length):
         (([0, 1], [0, 1, 2]), 1.0, ShapeError, "indices of shapes (2,) and (3,) do not broadcast together"),
         (([0, 1], [0, 4]), 1.0, ShapeError, "index 4 is out of range for a dimension of 4"),
         (([0, 1], [0, 2]), np.zeros((3, 5), np.float32), ShapeError, "cannot expand"),
-        ((np.array([True, True, False]),), np.ones((2, 4, 5), np.float32), UnsupportedError, "a mask takes one number"),
+        ((np.array([True, True, False]),), np.ones((2, 4, 5), np.float32), UnsupportedError, "takes what fits each"),
+        ((np.array([True, True, False]),), np.ones(4, np.float32), ShapeError, "cannot expand"),
         ((np.array([True, True]),), 1.0, ShapeError, "a mask of shape (2,) does not fit (3, 4, 5)"),
         (("a",), 1.0, UnsupportedError, "an index of type str"),
     ],

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trtnn.from_torch.recording.lengths import without_origins
+from trtnn.from_torch.recording.steps import version_of
 
 _MOST_KEPT = 100  # items of a dict, a list or a tuple that a module keeps, and that are looked at
 
@@ -43,7 +44,7 @@ class State:
         now = self._read()
         names = [name for name in self._changed(now) if not self._is_aside(name, now, read)]
         return [
-            f"{name} was {self.before[name]!r:.60} and is {now[name]!r:.60}"
+            _change(name, self.before[name], now[name])
             if name in self.before
             else f"{name} was not there, and is {now[name]!r:.60}"
             for name in names
@@ -61,6 +62,11 @@ class State:
     def may_return(self) -> bool:
         """Whether what calls have changed are attributes alone, and no modules and weights."""
         return _parts(self.model) == self._parts
+
+    def undo(self) -> None:
+        """Let attributes hold what they held, unless calls have made modules or weights, which they may tell of."""
+        if self.may_return():
+            self.put_back()
 
     def put_back(self) -> None:
         """Let attributes, and the dicts and lists in them, hold what they held."""
@@ -87,6 +93,20 @@ class State:
         if not (isinstance(before, _Same) and isinstance(after, _Same)):
             return False
         return not before.is_held and not read(before.tensor)
+
+
+class Numbers:
+    """The numbers of a module's buffers, to undo what a call changes in place."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._held = [(buffer, version_of(buffer), buffer.detach().clone()) for buffer in model.buffers()]
+
+    def put_back(self) -> None:
+        """Let buffers that were written to hold the numbers that they held."""
+        with torch.no_grad():
+            for buffer, version, before in self._held:
+                if version_of(buffer) != version:
+                    buffer.copy_(before)
 
 
 def forget_lengths(model: nn.Module) -> None:
@@ -155,3 +175,9 @@ class _Same:
 
     def __repr__(self) -> str:
         return "a tensor"
+
+
+def _change(name: str, before: Any, after: Any) -> str:
+    """Return how what a module keeps has changed."""
+    both = isinstance(before, _Same) and isinstance(after, _Same)
+    return f"{name} was {before!r:.60} and is {'another one' if both else f'{after!r:.60}'}"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError, where
-from trtnn.from_torch.changes import State, forget_lengths
+from trtnn.from_torch.changes import Numbers, State, forget_lengths
 from trtnn.from_torch.classes.classes import Classes
 from trtnn.from_torch.classes.groups import class_name
 from trtnn.from_torch.example import Example
@@ -69,33 +69,43 @@ class Transcript:
         self.constants = Constants(forced={*folded})
         self.first = first
         self.told_traced: set[CodeType] = set()
-        self._type_callers: dict[CodeType, dict[str, Any]] = {}
-        self._record()
+        self._plain_callers: dict[CodeType, dict[str, Any]] = {}
+        state, numbers = State(module), Numbers(module)
+        try:
+            self._record(state)
+        except BaseException:
+            state.undo()
+            numbers.put_back()
+            raise
+        del numbers  # as many as the buffers have
         self.write()
 
-    def _record(self) -> None:
+    def _record(self, first: State) -> None:
         """Call the module, and keep what it does: of several calls the last.
 
         What the first call makes, such as a cache, is there in the second. Code that calls ``int`` or ``float`` with
-        a length is seen as it does, and keeps the length from the next call on. Where a length was the key of a
-        cache, there is another call without what was in it. Functions that did what no network can, and asked whether
-        a graph is made of them, are told so from the next call on.
+        a length, or ``len`` with a tensor, is seen as it does, and keeps the length from the next call on. Where a
+        length was the key of a cache, there is another call without what was in it. Functions that did what no network
+        can, and asked whether a graph is made of them, are told so from the next call on.
+
+        Args:
+            first: what the module kept before.
         """
         self._told("recording one call")
-        first, is_second, has_forgotten, has_kept = State(self.module), False, False, self.first is not None
+        is_second, has_forgotten, has_kept = False, False, self.first is not None
         while True:
             state = State(self.module)
             self._call()
             changes = state.changes(self.tape.has_read)
-            callers, has_hashed = self.tape.type_callers, self.tape.has_hashed
+            callers, has_hashed = self.tape.plain_callers, self.tape.has_hashed
             has_kept = has_kept or bool(changes)
             go_another_way = self.tape.askers & {refusal.code for refusal in self.tape.refusals}
-            is_known = callers.keys() <= self._type_callers.keys() and not go_another_way
+            is_known = callers.keys() <= self._plain_callers.keys() and not go_another_way
             if is_known and (has_forgotten or not has_hashed):
                 if is_second or not changes:
                     break
                 is_second = True
-            self._type_callers |= callers
+            self._plain_callers |= callers
             self.told_traced |= go_another_way
             has_forgotten = has_forgotten or has_hashed
         self.kept = first.names()
@@ -116,7 +126,7 @@ class Transcript:
         self.tape = Tape(self.module)
         args, kwargs = self.example.copied()
         try:
-            with watched_builtins(self._type_callers), answered_questions(self.told_traced, self.tape.askers):
+            with watched_builtins(self._plain_callers), answered_questions(self.told_traced, self.tape.askers):
                 self.result = record(self.tape, is_leaf, args, kwargs)
         except Exception as error:
             raise self._torch_failed(error) from error

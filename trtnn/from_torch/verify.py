@@ -46,8 +46,8 @@ def second_example(
         tensors: the example's.
         shapes: of each, with Dims for what is dynamic.
         times: how many times the example's the other lengths are, as nearly as they may be.
-        by_rows: whether whole numbers and truths are the example's rows from the last to the first: one column may hold
-            what is no place in the table of another.
+        by_rows: whether whole numbers, floats that hold nothing else among them, and truths are the example's rows from
+            the last to the first: one column may hold what is no place in the table of another.
     """
     generator = torch.Generator().manual_seed(1)
     dims: dict[str, Dim] = {}
@@ -77,7 +77,8 @@ def _another(dim: Any, now: int | None, times: int) -> int:
 
 
 def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator, by_rows: bool) -> torch.Tensor:
-    if tensor.is_floating_point() and bool(tensor.isfinite().all()):
+    by_rows = by_rows and (not tensor.is_floating_point() or bool((tensor == tensor.round()).all()))
+    if tensor.is_floating_point() and bool(tensor.isfinite().all()) and not by_rows:
         numbers = tensor.detach().float()
         mean, least, largest = float(numbers.mean()), float(numbers.min()), float(numbers.max())
         deviation = float(numbers.std(correction=0)) if least != largest else 1.0
@@ -87,9 +88,10 @@ def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generato
             drawn = torch.where((drawn < least) | (drawn > largest), within, drawn)
         return drawn.to(tensor.device, tensor.dtype)
     if by_rows:
+        rows = next((axis for axis, n in enumerate(tensor.shape[:-1]) if n > 1), 0)  # a batch of one has others
         for axis, (n, length) in enumerate(zip(tensor.shape, shape, strict=True)):
             places = torch.arange(length, device=tensor.device) % n
-            tensor = tensor.detach().index_select(axis, places if axis else n - 1 - places)
+            tensor = tensor.detach().index_select(axis, n - 1 - places if axis == rows else places)
         return tensor
     held = tensor.detach().flatten()
     picked = torch.randint(held.numel(), tuple(shape), generator=generator)

@@ -86,6 +86,7 @@ def unfit(graph: Graph, value: Any, ndim: int, error: DTypeError) -> Tensor:
     refusal = DTypeError(
         f"numbers of {where(path)} do not fit in float16",
         *error.details,
+        *(() if path else ("compute with them in fp32: x.float() before it",)),
         "they are carried in fp32 up to a softmax; masked_fill and where put such a number in at float16's own end",
     )
     return _in_half_never(graph, graph.constant(value, float32, ndim), refusal)

@@ -31,7 +31,7 @@ def setitem(input: Tensor, index: Any, value: Operand) -> None:
 
     The index holds integers, slices, Ellipsis and None; or one list, array or Tensor of integers beside slices; or
     several lists, arrays, Tensors and integers of the first dimensions, which broadcast together; or it is a mask, and
-    the value one number.
+    the value what fits each place: one number, or a vector where the mask is of all dimensions but the last.
 
     ``input[index] += value`` is what it is in torch, where the index makes a view or a copy.
 
@@ -55,9 +55,12 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
     filling = _filling(value, input)
     mask = _as_mask(input, index)
     if mask is not None:
-        if filling.shape and not all(same(n, 1) for n in filling.shape):
-            raise _refused(input, "a mask takes one number; x.where(~mask, y) takes a y of the shape of x")
-        return where(mask, reshape(filling, ()), input)
+        rest = input.shape[mask.ndim :]  # of each element that the mask picks
+        extra = max(len(filling.shape) - len(rest), 0)
+        if not all(same(n, 1) for n in filling.shape[:extra]):
+            raise _refused(input, "a mask takes what fits each place; x.where(~mask, y) takes a y of the shape of x")
+        filling = _broadcast(reshape(filling, filling.shape[extra:]), rest, input)
+        return where(reshape(mask, (*mask.shape, *(1,) * len(rest))), filling, input)
     items = without_ellipsis(items_of(index), input)
     parts: list[Part] = []
     shape: list[Length] = []  # of input[index]
@@ -114,7 +117,7 @@ def _refused(input: Tensor, detail: str) -> UnsupportedError:
 
 
 def _as_mask(input: Tensor, index: Any) -> Tensor | None:
-    """Return an index that is one mask as a Tensor that broadcasts with the input, or None."""
+    """Return an index that is one mask, of the first dimensions of the input, as a Tensor, or None."""
     (index,) = index if isinstance(index, tuple) and len(index) == 1 else (index,)
     if not (isinstance(index, Tensor) and index.dtype is bool_):
         if isinstance(index, (tuple, slice, type(None), type(Ellipsis), int, Size)):
@@ -125,7 +128,7 @@ def _as_mask(input: Tensor, index: Any) -> Tensor | None:
         index = input.graph.constant(item, bool_)
     if not same_shape(index.shape, input.shape[: index.ndim]):
         raise ShapeError(f"a mask of shape {index.shape} does not fit {input.shape} in {input.graph.where}")
-    return reshape(index, (*index.shape, *(1,) * (input.ndim - index.ndim)))
+    return index
 
 
 def _broadcast(value: Tensor, shape: Sequence[Length], input: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from trtnn.ops._promotion import align, cast, expect_one_type, promote
 from trtnn.ops.angles import atan2, hypot
 from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.comparison import isnan, lt, where
+from trtnn.ops.creation import full_like
 from trtnn.ops.division import div
 from trtnn.ops.indexing import getitem, select
 from trtnn.ops.joining import stack
@@ -25,6 +26,7 @@ from trtnn.ops.shaping import flatten, permute, reshape, squeeze, transpose, uns
 from trtnn.ops.tiling import expand, repeat
 from trtnn.ops.unary import abs as _real_abs
 from trtnn.ops.unary import cos, neg, sin
+from trtnn.ops.unary import exp as _real_exp
 from trtnn.parameter import Parameter
 from trtnn.shapes.symbolic import Length
 
@@ -76,6 +78,10 @@ class Complex:
         return hypot(self.real, self.imag)
 
     __abs__ = abs
+
+    def exp(self) -> Complex:
+        """Return e to the power of it."""
+        return polar(_real_exp(self.real), self.imag)
 
     def angle(self) -> Tensor:
         """Return the angle from the real axis, from -π to π."""
@@ -235,6 +241,34 @@ def polar(abs: Tensor, angle: Tensor) -> Complex:
     expect_one_type("polar", abs, angle)
     expect_floating(abs, "polar")
     return Complex(mul(abs, cos(angle)), mul(abs, sin(angle)))
+
+
+def beside_a_complex_number(input: Tensor, operator: str, number: Any) -> Complex:
+    """Return what Python's arithmetic of a Tensor with a complex number gives, such as ``1j * x``.
+
+    Args:
+        operator: ``"add"``, ``"sub"``, ``"mul"`` or ``"truediv"``; ``"r"`` before it where the number stands first.
+    """
+    x = input if input.dtype.is_floating_point else cast(input, input.graph.compute_dtype)
+    if operator in ("mul", "rmul", "truediv"):
+        number = 1 / number if operator == "truediv" else number
+        return Complex(_times(x, number.real), _times(x, number.imag))
+    if operator == "rtruediv":
+        return Complex(div(number.real, x), div(number.imag, x))
+    x = neg(x) if operator == "rsub" else x
+    number = -number if operator == "sub" else number
+    return Complex(add(x, number.real) if number.real else x, full_like(x, number.imag))
+
+
+def _times(x: Tensor, number: float) -> Tensor:
+    return x if number == 1 else mul(x, number)  # by 0 as well: of infinity it is NaN
+
+
+def exp(input: Tensor | Complex) -> Tensor:
+    """Return e to the power of x; of complex numbers such, e to the real part, turned by the imaginary one."""
+    if not isinstance(input, Complex):
+        return _real_exp(input)
+    return input.exp()  # type: ignore[return-value]  # what most have is a Tensor, and checkers shall know so
 
 
 def abs(input: Tensor | Complex) -> Tensor:

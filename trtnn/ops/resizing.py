@@ -14,6 +14,7 @@ from trtnn.ops._antialias import FILTERS, weights_of
 from trtnn.ops._arguments import expect_floating, expect_ndim, ntuple
 from trtnn.ops._sizes import shape_tensor
 from trtnn.ops._spatial import AXES
+from trtnn.ops.indexing import take
 from trtnn.ops.matrix import matmul
 from trtnn.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from trtnn.shapes.symbolic import Length, Size, is_static
@@ -49,13 +50,32 @@ def _scaled(length: Length, factor: float) -> tuple[Length, float]:
     return length * share.numerator // share.denominator, factor
 
 
+def _unclear_places(length: Length, wanted: Length, factor: float, mode: str) -> np.ndarray | None:
+    """Return the places that torch reads along a side, where TensorRT's float32 factor may come to others; else None.
+
+    Both divide by the factor and round down. TensorRT is given a rounded one, so that what lies by a whole number comes
+    out on either side of it.
+    """
+    if not (isinstance(length, int) and isinstance(wanted, int)) or float(np.float32(factor)) == factor:
+        return None
+    targets = np.arange(wanted) + (0.5 if mode == "nearest-exact" else 0.0)
+    exact = targets / factor
+    if not np.any((exact > 0) & (np.abs(exact - np.round(exact)) <= exact * 2.0**-20)):
+        return None
+    return np.minimum(np.floor(targets.astype(np.float32) * np.float32(1 / factor)), length - 1).astype(np.int64)
+
+
+def _each_factor(scale_factor: float | Sequence[float], n: int) -> tuple[float, ...]:
+    factors = (scale_factor,) * n if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
+    if len(factors) != n:
+        raise ArgumentError(f"scale_factor takes a number or {n}, not {scale_factor!r}")
+    return tuple(map(float, factors))
+
+
 def _by_factors(input: Tensor, scale_factor: float | Sequence[float]) -> tuple[tuple[Length, ...], tuple[float, ...]]:
     """Return the lengths of an output's sides, and the scales that TensorRT comes to them by."""
     lengths = input.shape[2:]
-    factors = (scale_factor,) * len(lengths) if isinstance(scale_factor, (int, float)) else tuple(scale_factor)
-    if len(factors) != len(lengths):
-        raise ArgumentError(f"scale_factor takes a number or {len(lengths)}, not {scale_factor!r}")
-    scaled = [_scaled(n, float(f)) for n, f in zip(lengths, factors, strict=True)]
+    scaled = [_scaled(n, f) for n, f in zip(lengths, _each_factor(scale_factor, len(lengths)), strict=True)]
     return tuple(length for length, _ in scaled), tuple(scale for _, scale in scaled)
 
 
@@ -174,6 +194,13 @@ def interpolate(
     wanted, scales = _wanted(input, size, scale_factor)
     if mode == "area":
         return _AREA[n](input, wanted)
+    if mode.startswith("nearest") and scale_factor is not None and not recompute_scale_factor:
+        factors = [*_each_factor(scale_factor, n)]
+        for i, (length, target, factor) in enumerate(zip(input.shape[2:], wanted, factors, strict=True)):
+            places = _unclear_places(length, target, factor, mode)
+            if places is not None:
+                input, factors[i] = take(input, places, i + 2), 1.0
+        scales = tuple(scale for _, scale in map(_scaled, input.shape[2:], factors))
     trt = input.graph.trt
     transformation = "ASYMMETRIC" if mode == "nearest" else "ALIGN_CORNERS" if align_corners else "HALF_PIXEL"
     how = {

@@ -124,7 +124,7 @@ def roll(input: Tensor, shifts: Length | Sequence[Length], dims: int | Sequence[
     Raises:
         ArgumentError: there are more shifts than dimensions, or fewer.
     """
-    if dims is None:
+    if dims is None or (isinstance(dims, Sequence) and not dims):
         return reshape(roll(flatten(input), shifts, 0), input.shape)
     ways = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
     axes = tuple(dims) if isinstance(dims, Sequence) else (dims,)

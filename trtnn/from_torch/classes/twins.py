@@ -14,7 +14,7 @@ from trtnn.from_torch.operations.constructors import constructor, is_leaf
 from trtnn.from_torch.operations.converters import Missing, convert, registered
 from trtnn.from_torch.operations.told_by_call import told_by_call
 from trtnn.from_torch.recording.functions import name_of
-from trtnn.from_torch.recording.steps import Scope, Step, Value
+from trtnn.from_torch.recording.steps import Scope, Step, Value, values_in
 from trtnn.from_torch.source.expressions import Expression, Sequence, Text
 
 ACTIVATIONS = {
@@ -35,6 +35,18 @@ class _FirstCall(TorchFunctionMode):
         raise self.Caught
 
 
+def _told(scope: Scope) -> Expression | None:
+    """Return what one call says of a module in a graph, where it is of the module's own weights and one tensor."""
+    steps, module = _without_casts(scope), scope.module
+    if len(steps) != 1:
+        return None
+    step = steps[0]
+    own = {id(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())}
+    passed = {id(value) for value in values_in(scope.arguments)}
+    others = [v for v in values_in((step.args, step.kwargs)) if id(v) not in passed and id(v.tensor) not in own]
+    return told_by_call(class_name(module).rpartition(".")[2], step) if len(passed) == 1 and not others else None
+
+
 def twin(scopes: list[Scope]) -> Expression | None:
     """Return the constructor of torch's module that does what these calls did, or None.
 
@@ -49,7 +61,8 @@ def twin(scopes: list[Scope]) -> Expression | None:
         return None
     step = steps[0]
     if class_name(module).startswith("torch.nn.modules.") and scopes[0].result is step.result:
-        return told_by_call(class_name(module).rpartition(".")[2], step)
+        told = [_told(scope) for scope in scopes]
+        return told[0] if all(one == told[0] for one in told) else None
     twins = [kind for kind in candidates if kind is not nn.Module and kind.__name__ in modules.__all__]
     if step.name in ACTIVATIONS and not module._parameters:
         twins.append(ACTIVATIONS[step.name])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from trtnn.from_torch.forward.statements import Statement, Variable
 from trtnn.from_torch.recording.steps import Step, storage_of, values_in
-from trtnn.from_torch.source.expressions import Expression, Ref, Text, text_of
+from trtnn.from_torch.source.expressions import Expression, Number, Ref, Text, text_of
 
 _LONGEST = 92  # characters of a statement that takes in what another one computes
 
@@ -28,6 +28,7 @@ def without_unread(statements: list[Statement]) -> list[Statement]:
 
 def inlined(statements: list[Statement]) -> list[Statement]:
     """Return the statements with what is used once, and has no name of the author's, put where it is used."""
+    statements = _without_numbers(statements)
     uses = Counter(variable for statement in statements for variable in statement.reads())
     changing = [
         i for i, statement in enumerate(statements)
@@ -47,6 +48,26 @@ def inlined(statements: list[Statement]) -> list[Statement]:
             if not target.authors and uses[target] == 1:
                 pending[target] = i
     return [statement for i, statement in enumerate(statements) if i not in gone]
+
+
+def _without_numbers(statements: list[Statement]) -> list[Statement]:
+    """Return the statements with numbers where they are used: graphs pass constant tensors on, which are such here."""
+    numbers: dict[Variable, Expression] = {}
+
+    def number(node: Expression) -> Expression | None:
+        return numbers.get(node.value) if isinstance(node, Ref) else None
+
+    kept = []
+    for statement in statements:
+        statement.expression = statement.expression.map(number)
+        statement.place = None if statement.place is None else statement.place.map(number)
+        target = statement.targets[0] if statement.kind == "assign" and len(statement.targets) == 1 else None
+        writes = statement.step is not None and statement.step.writes is not None
+        if target is None or target.authors or writes or not isinstance(statement.expression, Number):
+            kept.append(statement)
+        else:
+            numbers[target] = statement.expression
+    return kept
 
 
 def _changes_what_is_read(statement: Statement, between: Sequence[Statement]) -> bool:

@@ -34,7 +34,7 @@ def structure(value: Any, hint: str, express: Spell, number: Spell) -> Expressio
     Raises:
         Missing: source has none.
     """
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, (bool, str, complex)):
         return Text(literal(value))
     if value is Ellipsis:
         return Text("...")

@@ -21,6 +21,13 @@ _DTYPES = (
 _HOW = frozenset(("device", "layout", "pin_memory", "memory_format", "non_blocking", "copy", "generator"))
 _SIGNS = {"add": "+", "sub": "-", "rsub": "-", "mul": "*", "div": "/", "floor_divide": "//", "floordiv": "//",
           "remainder": "%", "matmul": "@", "pow": "**"}  # fmt: skip
+# Of numbers alone: what a trace does to lengths, which it takes for tensors.
+_COMPARED = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
+_NUMBER_STAYS = frozenset(
+    ("aten::detach", "aten::detach_", "aten::clone", "aten::lift_fresh", "aten::alias", "aten::to")
+)
+_OF_ONE = {"neg": "(-{})", "abs": "abs({})", "reciprocal": "(1 / {})", "square": "({} ** 2)", "round": "round({})"}
+_FRACTIONS = frozenset(("div", "reciprocal", "sqrt", "log", "log2", "log10", "exp"))  # of whole numbers as well
 _ITSELF = frozenset(("alias", "lift_fresh"))
 _OF_NUMBERS = frozenset(("prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::FloatImplicit",
                          "aten::ScalarImplicit", "aten::Float"))  # fmt: skip
@@ -37,6 +44,11 @@ _INSTEAD = "give the nn.Module that it was made of, or torch.export.export of th
 
 def _is_number(value: Any) -> bool:
     return type(value) in (bool, int, float) or (isinstance(value, torch.Tensor) and value.ndim == 0)
+
+
+def _places(indices: str) -> str:
+    """Return the source of an index of Python's, of a list in which None is a whole dimension."""
+    return re.sub(r"(?<![\w.])None(?!\w)", ":", indices[1:-1])
 
 
 class Method:
@@ -87,6 +99,7 @@ class Method:
                 node.kind().startswith("aten::") and names and self._numbers >= {*names}
             )
             number = number or (node.kind() == "aten::size" and len(names) == 2)
+            number = number or (node.kind() in _NUMBER_STAYS and names[0] in self._numbers)
             number = number or (node.kind() == "prim::Constant" and _is_number(node.output().toIValue()))
             if number:
                 self._numbers.add(node.output().debugName())
@@ -139,6 +152,9 @@ class Method:
         elif kind == "prim::GetAttr":
             self._texts[outputs[0]] = self._attribute(node, texts[0])
         elif kind == "prim::ListConstruct":
+            if str(node.output().type()) == "List[Tensor]":
+                names = [value.debugName() for value in node.inputs()]
+                texts = [f"torch.tensor({t})" if n in self._numbers else t for n, t in zip(names, texts, strict=True)]
             self._texts[outputs[0]] = f"[{', '.join(texts)}]"
         elif kind == "prim::TupleConstruct":
             self._texts[outputs[0]] = f"({''.join(f'{text}, ' for text in texts)})"
@@ -149,6 +165,8 @@ class Method:
             self._unpack(node, texts[0], i)
         elif kind in _OF_NUMBERS:
             self._number(node, texts[0], i)
+        elif kind == "prim::CallMethod" and str(node.output().type()) == "NoneType":
+            return  # of a module that gave what it took, such as an Identity, a trace knows neither
         elif kind == "prim::CallMethod":
             method = node.s("name")
             callee = texts[0] if method == "forward" else f"{texts[0]}._{method}"
@@ -156,12 +174,15 @@ class Method:
         elif not kind.startswith("prim::"):
             self._operation(node, kind.removeprefix("aten::"), texts, i)
         else:
-            place = self._place(node)
-            raise ArgumentError(
-                f"{kind} in {where(self.path)}: of torch.jit.script, whose control flow no trace shows",
-                *([f"  {place}"] if place else []),
-                _INSTEAD,
-            )
+            raise self._refusal(node, kind)
+
+    def _refusal(self, node: Any, kind: str) -> ArgumentError:
+        """Return the error of what a trace holds no operations of."""
+        place = self._place(node)
+        what = f"{kind} in {where(self.path)}: of torch.jit.script, whose control flow no trace shows"
+        if kind == "prim::PythonOp":
+            what = f"a torch.autograd.Function in {where(self.path)}, whose operations a trace does not hold"
+        return ArgumentError(what, *([f"  {place}"] if place else []), _INSTEAD)
 
     def _attribute(self, node: Any, base: str) -> str:
         name = node.s("name")
@@ -245,16 +266,18 @@ class Method:
             else:
                 self._assign(node, text, i)
             return
+        if name == "index_put_" and node.inputsAt(3).toIValue() is False:
+            self.lines.append((f"{texts[0]}[{_places(texts[1])}] = {texts[2]}", self._place(node)))
+            self._texts[output] = texts[0]
+            return
         positional, keywords = self._arguments(node, texts)
         if output in self._numbers:
-            if name == "div" or any(value in self._fractions for value in names):
+            if name in _FRACTIONS or any(value in self._fractions for value in names):
                 self._fractions.add(output)
             if "alpha" in keywords:
                 at = 0 if name == "rsub" else 1
                 texts[at] = f"{keywords['alpha']} * {texts[at]}"
-            two = len(names) > 1 and name in _SIGNS
-            words = " ".join(self._in_order(name, texts[0], _SIGNS[name], texts[1])) if two else ""
-            self._texts[output] = f"({words})" if two else f"math.{name}({texts[0]})"
+            self._texts[output] = self._of_numbers(node, name, texts, names[0] in self._fractions)
             return
         text = self._spelled(name, texts, positional, keywords, node)
         if output and text == texts[0]:
@@ -265,6 +288,35 @@ class Method:
             targets = [self._name(value, i) or f"part{i}_{k}" for k, value in enumerate(node.outputs())]
             self._texts.update(zip((value.debugName() for value in node.outputs()), targets, strict=True))
             self.lines.append((f"{', '.join(targets)} = {text}" if targets else text, self._place(node)))
+
+    def _of_numbers(self, node: Any, name: str, texts: list[str], is_fraction: bool) -> str:
+        """Return what is computed of numbers alone, as Python does it.
+
+        Raises:
+            ArgumentError: Python has it not.
+        """
+        if f"aten::{name}" in _NUMBER_STAYS:
+            dtypes = [value.toIValue() for value in node.inputs() if value.node().kind() == "prim::Constant"]
+            dtype = next((_DTYPES[code] for code in dtypes if type(code) is int), None) if name == "to" else None
+            if dtype is None:
+                return texts[0]
+            if dtype.is_floating_point:
+                self._fractions.add(node.output().debugName())
+                return texts[0] if is_fraction else f"float({texts[0]})"
+            return f"int({texts[0]})" if is_fraction else texts[0]
+        sign = _SIGNS.get(name) or _COMPARED.get(name)
+        if sign is not None and len(texts) > 1:
+            return f"({' '.join(self._in_order(name, texts[0], sign, texts[1]))})"
+        if name in _OF_ONE:
+            return _OF_ONE[name].format(texts[0])
+        if hasattr(math, name):
+            return f"math.{name}({texts[0]})"
+        place = self._place(node)
+        raise ArgumentError(
+            f"aten::{name} of a length in {where(self.path)}, of which Python has no such function",
+            *([f"  {place}"] if place else []),
+            _INSTEAD,
+        )
 
     def _in_order(self, name: str, left: str, sign: str, right: str) -> tuple[str, str, str]:
         return (right, sign, left) if name == "rsub" else (left, sign, right)
@@ -311,14 +363,19 @@ class Method:
         if name == "select" and type(constants[1]) is int and constants[1] >= 0:
             return f"{texts[0]}[{':, ' * constants[1]}{texts[2]}]"
         if name == "index":
-            indices = re.sub(r"(?<![\w.])None(?!\w)", ":", texts[1][1:-1])
-            return f"{texts[0]}[{indices}]"
+            return f"{texts[0]}[{_places(texts[1])}]"
         if name == "size":
             return f"{texts[0]}.shape"
+        args = [
+            f"torch.tensor({text})" if v.debugName() in self._numbers and str(v.type()) == "Tensor" else text
+            for v, text in zip(inputs, args, strict=False)
+        ]
         words = [*args[1:], *(f"{key}={value}" for key, value in keywords.items())]
+        if len(args) == 1 and not callable(getattr(torch.Tensor, name, None)) and hasattr(torch.Tensor, name):
+            return f"{args[0]}.{name}"
         if name in _LENGTHS and len(args) == 2 and args[1][0] == "[":
             words[0] = args[1][1:-1]
-        if hasattr(torch.Tensor, name) and name not in _OTHERWISE and str(inputs[0].type()) != "Tensor[]":
+        if hasattr(torch.Tensor, name) and name not in _OTHERWISE and str(inputs[0].type()) != "List[Tensor]":
             return f"{args[0]}.{name}({', '.join(words)})"
         space = "torch.ops" if "::" in name else "torch" if name in ("cat", "stack") else "torch.ops.aten"
         function = f"{space}.{name.replace('::', '.')}"

@@ -11,7 +11,7 @@ import functools
 import linecache
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -91,17 +91,25 @@ def _kind(script: Any) -> str:
 
 def _made(script: Any, path: str, shared: dict[Any, Any], is_part: bool = False) -> nn.Module:
     """Return the module of a trace; of a model's part, which may never be called, control flow is told by a call."""
-    children = {
+    children: dict[str, nn.Module | None] = {
         name: _made(child, f"{path}.{name}" if path else name, shared, is_part)
         for name, child in script.named_children()
     }
     kind = _kind(script)
     container = _CONTAINERS.get(kind.removeprefix("torch.nn.modules.container."))
     called = "forward" in script._c._method_names()
-    if container is nn.Sequential and (not called or _calls_in_a_row(script)):
-        return _in_evaluation(nn.Sequential(), children)
+    if container is nn.Sequential and (not called or _calls_in_a_row(script, children)):
+        made = _in_evaluation(nn.Sequential(), children)
+        for name in script._c._method_names():
+            _repeat(made, name)
+        return made
     if container in (nn.ModuleList, nn.ModuleDict):
+        if container is nn.ModuleList:  # of a None in it a trace holds the place alone
+            last = max((int(name) for name in children if name.isdecimal()), default=-1)
+            children = {**{str(i): None for i in range(last + 1)}, **children}
         return _in_evaluation(container(), children)
+    if kind == "torch.nn.modules.linear.Identity":  # whose graph holds nothing
+        return nn.Identity().train(script.training)
     module = _class_of(kind)()
     module.training = script.training
     for name, tensor in script.named_parameters(recurse=False):
@@ -132,19 +140,54 @@ def _raising(error: ArgumentError) -> Callable[..., Any]:
     return forward
 
 
-def _in_evaluation(container: Any, children: dict[str, nn.Module]) -> nn.Module:
+def _in_evaluation(container: Any, children: Mapping[str, nn.Module | None]) -> nn.Module:
     for name, child in children.items():
         container.add_module(name, child)
     container.training = False
     return container
 
 
-def _calls_in_a_row(script: Any) -> bool:
-    """Whether all that a module does is to call what it holds one after another."""
-    nodes = [node for node in script.graph.nodes() if node.kind() != "prim::GetAttr"]
-    return [node.kind() for node in nodes] == ["prim::CallMethod"] * len(script._modules) and "forward1" not in {
-        node.s("name") for node in nodes
-    }
+def _calls_in_a_row(script: Any, children: Mapping[str, nn.Module | None]) -> bool:
+    """Whether all that a module does, each time that it is called, is to call what it holds one after another."""
+    for name in script._c._method_names():
+        nodes = [node for node in script._c._get_method(name).graph.nodes() if node.kind() != "prim::GetAttr"]
+        if [node.kind() for node in nodes] != ["prim::CallMethod"] * len(children):
+            return False
+        called = [node.s("name") for node in nodes]
+        if any(other != "forward" and not _repeats(child, other) for child in children.values() for other in called):
+            return False
+    return True
+
+
+def _repeat(module: nn.Module, name: str) -> None:
+    """Let what a trace has a method of its own for, another call of a module, be such a call."""
+    if name != "forward":
+        vars(module)[f"_{name}"] = _Again(module)
+
+
+def _repeats(module: nn.Module | None, name: str) -> bool:
+    """Whether another call of a module does what the first one does."""
+    return isinstance(vars(module).get(f"_{name}"), _Again) or isinstance(module, nn.Identity)
+
+
+class _Again:
+    """Calls a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def __call__(self, *args: Any) -> Any:
+        return self._module(*args)
+
+
+def _is_forward(module: nn.Module, method: Method, forward: Method) -> bool:
+    """Whether a method has the lines of ``forward``, and what it calls does what it did then."""
+    texts, first = ("\n".join(text for text, _ in each.lines) for each in (method, forward))
+    names = {*re.findall(r"\._(forward\d+)\(", texts)}
+    children = [child for child in module.children() if any(f"_{name}" in vars(child) for name in names)]
+    if any(not _repeats(child, name) for child in children for name in names if f"_{name}" in vars(child)):
+        return False
+    return method.parameters == forward.parameters and re.sub(r"\._forward\d+\(", "(", texts) == first
 
 
 def _forward(module: Traced, methods: dict[str, Method]) -> Any:
@@ -163,7 +206,9 @@ def _forward(module: Traced, methods: dict[str, Method]) -> Any:
     stands_for(file, places)
     namespace = {"torch": torch, "math": math, "self": module}
     exec(compile(source, file, "exec"), namespace)
-    for name in methods:
-        if name != "forward":
+    for name, method in methods.items():
+        if name != "forward" and _is_forward(module, method, methods["forward"]):
+            _repeat(module, name)
+        elif name != "forward":
             vars(module)[f"_{name}"] = namespace[name]
     return namespace["forward"]

@@ -82,14 +82,102 @@ def _unsafe_view(x: Any, size: Any) -> str:
     return f"{x}.reshape({size})"
 
 
-@converter(torch.ops.aten.upsample_nearest2d)
-def _upsample_nearest(x: Any, size: Any, scale: Any = None, *_: Any) -> str:
-    return f"F.interpolate({x}, size={size}, scale_factor={scale})"
+def _resizing(name: str, how: str, is_smooth: bool = True) -> None:
+    """Register what one of ATen's operations of resizing is: those that are smooth take ``align_corners`` as well."""
+
+    def nearest(x: Any, size: Any, scale: Any = None, *_: Any) -> str:
+        return f"F.interpolate({x}, size={size}, scale_factor={scale}{how})"
+
+    def smooth(x: Any, size: Any, align_corners: Any = False, scale: Any = None, *_: Any) -> str:
+        return f"F.interpolate({x}, size={size}, scale_factor={scale}{how}, align_corners={align_corners})"
+
+    converter(getattr(torch.ops.aten, name))(smooth if is_smooth else nearest)
 
 
-@converter(torch.ops.aten.upsample_bilinear2d)
-def _upsample_bilinear(x: Any, size: Any, align_corners: Any = False, scale: Any = None, *_: Any) -> str:
-    return f'F.interpolate({x}, size={size}, scale_factor={scale}, mode="bilinear", align_corners={align_corners})'
+for _n, _linear in ((1, "linear"), (2, "bilinear"), (3, "trilinear")):
+    _resizing(f"upsample_nearest{_n}d", "", is_smooth=False)
+    _resizing(f"_upsample_nearest_exact{_n}d", ', mode="nearest-exact"', is_smooth=False)
+    _resizing(f"upsample_{_linear}{_n}d", f', mode="{_linear}"')
+for _name in ("bilinear", "bicubic"):
+    _resizing(f"_upsample_{_name}2d_aa", f', mode="{_name}", antialias=True')
+_resizing("upsample_bicubic2d", ', mode="bicubic"')
+
+
+@converter(torch.ops.aten.grid_sampler)
+def _grid_sampler(x: Any, grid: Any, mode: Any, padding: Any, align_corners: Any) -> str:
+    modes = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
+    how = f'mode="{modes[0][mode]}", padding_mode="{modes[1][padding]}"'
+    return f"F.grid_sample({x}, {grid}, {how}, align_corners={align_corners})"
+
+
+@converter(torch.ops.aten.affine_grid_generator)
+def _affine_grid(theta: Any, size: Any, align_corners: Any) -> str:
+    return f"F.affine_grid({theta}, {size}, align_corners={align_corners})"
+
+
+@converter(torch.ops.aten.im2col)
+def _unfolded(x: Any, kernel: Any, dilation: Any, padding: Any, stride: Any) -> str:
+    return f"F.unfold({x}, {kernel}, dilation={dilation}, padding={padding}, stride={stride})"
+
+
+@converter(torch.ops.aten.col2im)
+def _folded(x: Any, size: Any, kernel: Any, dilation: Any, padding: Any, stride: Any) -> str:
+    return f"F.fold({x}, {size}, {kernel}, dilation={dilation}, padding={padding}, stride={stride})"
+
+
+# What torch has under the same name with other arguments, or with another result.
+
+
+@converter(torch.ops.aten.unfold)
+def _windows(x: Any, dim: Any, size: Any, step: Any) -> str:
+    return f"{x}.unfold({_text(dim, size, step)})"
+
+
+def _largest(n: int) -> None:
+    def adaptive(x: Any, size: Any) -> str:
+        return f"F.adaptive_max_pool{n}d({x}, {size}, return_indices=True)"
+
+    converter(getattr(torch.ops.aten, f"adaptive_max_pool{n}d"))(adaptive)
+
+
+for _n in (1, 2, 3):
+    _largest(_n)
+
+
+@converter(torch.ops.aten.max_unpool2d)
+@converter(torch.ops.aten.max_unpool3d)
+def _max_unpool(*_: Any) -> str:
+    raise Missing("max_unpool of a graph, which does not hold its windows")
+
+
+@converter(torch.ops.aten.elu)
+@converter(torch.ops.aten.elu_)
+def _elu(x: Any, alpha: Any = 1.0, scale: Any = 1.0, input_scale: Any = 1.0) -> str:
+    if (scale, input_scale) != (1, 1):
+        raise Missing("elu with scales")
+    return f"F.elu({x}, {alpha})"
+
+
+@converter(torch.ops.aten.tensordot)
+def _tensordot(x: Any, y: Any, dims_x: Any, dims_y: Any) -> str:
+    return f"F.tensordot({x}, {y}, dims=({dims_x}, {dims_y}))"
+
+
+@converter(torch.ops.aten.embedding_bag)
+def _embedding_bag(
+    weight: Any,
+    indices: Any,
+    offsets: Any,
+    _scale_by_frequency: Any = False,
+    mode: Any = 0,
+    _sparse: Any = False,
+    weights: Any = None,
+    includes_last: Any = False,
+    padding: Any = None,
+) -> str:
+    how = f'mode="{("sum", "mean", "max")[mode]}", per_sample_weights={weights}, include_last_offset={includes_last}'
+    padding = None if padding == -1 else padding
+    return f"(F.embedding_bag({_text(indices, weight, offsets)}, {how}, padding_idx={padding}),)"
 
 
 @converter(torch.ops.aten.linalg_vector_norm)

@@ -112,7 +112,8 @@ _SYMBOLS = {"add": "add", "sub": "sub", "mul": "mul", "div": "truediv", "matmul"
             "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "true_divide": "truediv"}  # fmt: skip
 _ASSIGNED = {f"{name}_": _INFIX[_SYMBOLS[name]] for name in ("add", "sub", "mul", "div")}
 _ASSIGNED |= {f"__i{name}__": sign for name, sign in _INFIX.items()}
-_ALIASES = {"special_expit": "sigmoid", "_transformer_encoder_layer_fwd": "", "type_as": "type_as"}
+_ALIASES = {"special_expit": "sigmoid", "expit": "sigmoid", "_transformer_encoder_layer_fwd": "", "_conj": "conj",
+            "log_sigmoid": "logsigmoid", "numpy_T": "T"}  # fmt: skip
 _JOINS = frozenset(("cat", "concat", "concatenate", "hstack"))  # here without what holds no elements
 _OF_INTEGERS = frozenset(("quantize_per_tensor", "quantize_per_channel", "dequantize", "int_repr"))
 
@@ -149,7 +150,8 @@ def convert(step: Step, express: Express) -> Expression:
     args, kwargs = list(step.args), {key: value for key, value in step.kwargs.items() if key not in _HOW}
     name = step.name
     plain = name.strip("_")
-    if owner_is_tensor(step) and name in _SYMBOLS and len(args) == 2 and not kwargs:
+    is_operator = owner_is_tensor(step) or (step.owner == "torch.ops.aten" and isinstance(args[0], Value))
+    if is_operator and name in _SYMBOLS and len(args) == 2 and not kwargs:
         return _binary(_SYMBOLS[name], args[0], args[1], express)
     if name.startswith("__") and len(args) == 2 and not kwargs:
         if plain in _INFIX:
@@ -185,14 +187,6 @@ def _item(step: Step, express: Express) -> Expression:
     """Return ``x[index]``, of Python's own index."""
     x, index = step.args
     return Item(express(x), tuple(map(express, index if type(index) is tuple else (index,))))
-
-
-def _aten_index(step: Step, express: Express) -> Expression:
-    """Return ``x[index]``, of a list in which None is a whole dimension."""
-    if step.owner != "torch.ops.aten":
-        raise Missing(f"{step.owner}.{step.name}")
-    x, index = step.args
-    return Item(express(x), tuple(express(slice(None) if item is None else item) for item in index))
 
 
 def _fused_fake_quantize(step: Step, express: Express) -> Expression:
@@ -235,7 +229,6 @@ def _mse_loss(step: Step, express: Express) -> Expression:
 # What is no call of one name: of indices, and of several operations here.
 _SPELT_OUT: dict[str, Callable[[Step, Express], Expression]] = {
     "__getitem__": _item,
-    "index": _aten_index,
     "fused_moving_avg_obs_fake_quant": _fused_fake_quantize,
     "_weight_norm": _weight_norm,
     "mse_loss": _mse_loss,
@@ -262,12 +255,14 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
     if name.endswith("_with_indices"):  # torch's own name of max_pool2d(..., return_indices=True)
         name = name.removesuffix("_with_indices")
         kwargs = {**kwargs, "return_indices": True}
+    if owner == "torch.ops.aten" and name.startswith(("linalg_", "fft_")):
+        owner = f"torch.{name.partition('_')[0]}"
     if owner in ("torch.linalg", "torch.fft"):
         space = owner.rpartition(".")[2]
         short = name.removeprefix(f"{space}_")
         inner = getattr(F, space)
         if short not in inner.__all__:
-            raise Missing(f"{owner}.{short}")
+            raise Missing(f"{owner}.{short}" if owner == step.owner else f"{step.owner}.{step.name}")
         function: Any = getattr(inner, short)
         callee: Expression = Attribute(Attribute(Text("F"), space), short)
         method = False
@@ -279,6 +274,8 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
             hint = " (convert the module as it is before torch.ao.quantization.convert)" if quantised else ""
             raise Missing(f"{owner}.{step.name}{hint}")
         function = getattr(Tensor if method else F, name)
+        if isinstance(function, property):  # a graph calls what is an attribute
+            return Attribute(express(args[0]), name)
         callee = Attribute(express(args[0]) if method and args else Text("F"), name)
     parameters = list(inspect.signature(function).parameters.values())
     parameters = parameters[1:] if method else parameters

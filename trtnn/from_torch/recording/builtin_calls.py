@@ -1,8 +1,9 @@
 """Calls of Python's own functions with lengths, which would give plain numbers or only compare.
 
 ``min``, ``max`` and ``math.sqrt`` are looked up by name as they are called, so that others stand in their places.
-``int`` and ``float`` are types too, which code asks for by ``isinstance``: they stay, and of the functions that are
-known to call them with a length the bytecode looks other names up in those calls. What ``functools.lru_cache`` keeps of
+``int`` and ``float`` are types too, which code asks for by ``isinstance``, and ``len`` is called everywhere: they stay,
+and of the functions that are known to call them with a length, or ``len`` with a tensor, the bytecode looks other names
+up in those calls. What ``functools.lru_cache`` keeps of
 other calls is forgotten.
 """
 
@@ -20,18 +21,22 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from trtnn.from_torch.recording.frames import is_users
-from trtnn.from_torch.recording.lengths import as_float, extreme, square_root, truncated
+from trtnn.from_torch.recording.lengths import as_float, extreme, first_length, square_root, truncated
 
-# What stands for types where lengths are called with them, and its name in builtins while a call is recorded.
-_TYPES = {"int": ("int_of_a_length", truncated), "float": ("float_of_a_length", as_float)}
+# What stands for these where they would give plain numbers, and its name in builtins while a call is recorded.
+_REPLACED = {
+    "int": ("int_of_a_length", truncated),
+    "float": ("float_of_a_length", as_float),
+    "len": ("len_of_a_tensor", first_length),
+}
 
 
 @contextmanager
 def watched_builtins(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[None]:
-    """Let ``min``, ``max`` and ``math.sqrt`` of lengths, and types in some code, give numbers that know the lengths.
+    """Let ``min``, ``max`` and ``math.sqrt``, and other functions in some code, give numbers that know the lengths.
 
     Args:
-        callers: the code whose calls of ``int`` and ``float`` do so, and the global variables that it runs with.
+        callers: the code whose calls of ``int``, ``float`` and ``len`` do so, and its global variables.
     """
     functions = list(_functions_with(callers)) if callers else []
     codes = [function.__code__ for function in functions]
@@ -39,15 +44,15 @@ def watched_builtins(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[Non
     try:
         builtins.min, builtins.max = extreme("min", min), extreme("max", max)  # type: ignore[assignment]
         math.sqrt = square_root(math.sqrt)
-        for name, function_of_type in _TYPES.values():
-            setattr(builtins, name, function_of_type)
+        for name, function in _REPLACED.values():
+            setattr(builtins, name, function)
         for function in functions:
             function.__code__ = _with(function.__code__, callers)
         yield
     finally:
         for function, code in zip(functions, codes, strict=True):
             function.__code__ = code
-        for name, _ in _TYPES.values():
+        for name, _ in _REPLACED.values():
             delattr(builtins, name)
         builtins.min, builtins.max, math.sqrt = kept
 
@@ -75,8 +80,8 @@ def _functions_with(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[Func
         within = _functions_in(namespace.values(), namespace.get("__name__"))
         held.update((id(function), function) for function in within)
     for function in held.values():
-        code, owns_types = function.__code__, not _TYPES.keys().isdisjoint(function.__globals__)
-        if code.co_filename in files and not owns_types and any(inner in callers for inner in _codes_in(code)):
+        code, has_own = function.__code__, not _REPLACED.keys().isdisjoint(function.__globals__)
+        if code.co_filename in files and not has_own and any(inner in callers for inner in _codes_in(code)):
             yield function
 
 
@@ -99,10 +104,10 @@ def _codes_in(code: CodeType) -> Iterator[CodeType]:
 
 
 def _with(code: CodeType, callers: Container[CodeType]) -> CodeType:
-    """Return code in which those of the callers call other functions for types."""
+    """Return code in which those of the callers call other functions."""
     within = tuple(_with(held, callers) if isinstance(held, CodeType) else held for held in code.co_consts)
     changed = code.replace(co_consts=within) if within != code.co_consts else code
-    return calling({kind: name for kind, (name, _) in _TYPES.items()}, changed) if code in callers else changed
+    return calling({own: name for own, (name, _) in _REPLACED.items()}, changed) if code in callers else changed
 
 
 def calling(names: Mapping[str, str], code: CodeType) -> CodeType:

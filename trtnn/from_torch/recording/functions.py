@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -11,7 +11,8 @@ from trtnn.from_torch.recording.arguments import Arguments
 from trtnn.from_torch.recording.casts import cast_of, note_wide
 from trtnn.from_torch.recording.frames import caller, stored_names
 from trtnn.from_torch.recording.lengths import plain, with_origin, without_origins
-from trtnn.from_torch.recording.steps import Callee, Refusal, Value, tensors_in
+from trtnn.from_torch.recording.picks import Picked, are_same_masks, of_each_element, picked
+from trtnn.from_torch.recording.steps import Callee, Value, tensors_in
 from trtnn.from_torch.recording.tape import Tape
 
 _functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  # of vmap, grad and their like
@@ -42,6 +43,7 @@ _TAKES_LENGTHS = _MAKES_OF_LENGTHS | {
     "pad", "view", "reshape", "expand", "repeat", "tile", "new_zeros", "new_ones", "new_full", "new_empty",
     "unflatten", "interpolate", "roll", "split", "narrow",
 }  # fmt: skip
+_INDEXES = {getattr(torch.ops.aten, name): name for name in ("index", "index_put", "index_put_")}
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _TRANSFORMED = "it calls a function with tensors of its own, which no source can name: write what it computes"
 _KNOWN_LATER = "what comes of it depends on numbers that are known only when the network runs"
@@ -53,13 +55,16 @@ class FunctionCalls(TorchFunctionMode):
     def __init__(self, tape: Tape) -> None:
         super().__init__()
         self.tape = tape
-        self._picked: dict[int, _Picked] = {}  # by the id of what a mask picked
+        self._picked: dict[int, Picked] = {}  # by the id of what a mask picked
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tape = self.tape
         tape.depth += 1
         try:
-            return self._run(func, args, kwargs or {})
+            index = _INDEXES.get(getattr(func, "overloadpacket", func))
+            if index is None or args[3:] or kwargs:  # the fourth is whether values are added
+                return self._followed(func, args, kwargs or {})
+            return self._index(index, *args)
         finally:
             tape.depth -= 1
 
@@ -78,16 +83,15 @@ class FunctionCalls(TorchFunctionMode):
         else:
             result = func(*without_origins(args), **without_origins(kwargs))
         if name == "__getitem__" and before.depends and _picks_by_a_mask(name, before.args):
-            tensors = (result, *args)
-            self._picked[id(result)] = _Picked(tensors, tuple(map(_version, tensors)), tape.refusals[-1])
+            self._picked[id(result)] = picked((result, *args), tape.refusals[-1])
         if name in ("get:shape", "size"):
             return self._lengths(first, result, before.args[1:] or tuple(before.kwargs.values()))
         if name in ("numel", "nelement", "get:nbytes"):
             return with_origin(result, "numel", first, watcher=tape)
         if name in _GIVES_NUMBERS and not before.depends:
             return self._number(name, before, first, result)
-        if name == "__len__" and tape.scope is not None:
-            tape.took_number()
+        if name == "__len__":
+            tape.took_len()
         written = before.written()
         if written is None and not any(True for _ in tensors_in(result)):
             return result
@@ -102,6 +106,16 @@ class FunctionCalls(TorchFunctionMode):
         writes = None if written is None else tape.written(written, before.depends, name)
         tape.add(Callee("function", func, name, owner), (before.args, before.kwargs), result, writes)
         return iter(result) if name == "__iter__" else result
+
+    def _index(self, name: str, x: torch.Tensor, indices: Any, *values: Any) -> Any:
+        """Do what ATen's operation does by an index of Python's, in which a whole dimension is a slice and not None."""
+        places = tuple(slice(None) if place is None else place for place in indices)
+        index: Any = places[0] if len(places) == 1 else places
+        if name == "index":
+            return self._run(torch.Tensor.__getitem__, (x, index), {})
+        changed = self._run(torch.Tensor.clone, (x,), {}) if name == "index_put" else x
+        self._run(torch.Tensor.__setitem__, (changed, index, *values), {})
+        return changed
 
     def _cast(self, name: str, before: Arguments, result: torch.Tensor) -> torch.Tensor:
         """Return what a call gave that did nothing to a tensor, as another one where it is a cast to be kept."""
@@ -152,16 +166,45 @@ class FunctionCalls(TorchFunctionMode):
         How many elements the mask picks is no matter then, and what was noted against it is taken back.
         """
         x, index, value = args
-        picked = self._picked.get(id(value))
-        if picked is None or picked.versions != tuple(map(_version, picked.tensors)):
+        found = self._picked.get(id(value))
+        if found is None or not found.is_as_it_was():
             return args
-        _, y, mask = picked.tensors
-        if index is not mask or x.shape != y.shape:
+        _, y, mask = found.tensors
+        if x.shape != y.shape or not self._are_same(index, mask):
             return args
-        self.tape.refusals.remove(picked.refusal)
+        self.tape.refusals[:] = [refusal for refusal in self.tape.refusals if refusal not in found.refusals]
         if mask.ndim < x.ndim:
             mask = self._run(torch.Tensor.__getitem__, (mask, (..., *[None] * (x.ndim - mask.ndim))), {})
         return x, ..., self._run(torch.where, (mask, y, x), {})
+
+    def _are_same(self, index: Any, mask: Any) -> bool:
+        if not (isinstance(index, torch.Tensor) and isinstance(mask, torch.Tensor)):
+            return index is mask
+        return are_same_masks(self.tape.value(index), self.tape.value(mask), self.tape.scope)
+
+    def _followed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function; what it computes of each element that a mask picked, note of all elements as well.
+
+        In place it is called aside: what a mask picked is nowhere else.
+        """
+        name = name_of(func)[0]
+        found = [self._picked[id(value)] for value in args if id(value) in self._picked]
+        anew = of_each_element(func, name) if found and "inplace" not in kwargs else None
+        tensors = [value for value in tensors_in((args, kwargs)) if value.ndim]
+        masks = [each.tensors[2] for each in found]
+        is_known = anew is not None and len(tensors) == len(found) and all(each.is_as_it_was() for each in found)
+        if not (is_known and all(self._are_same(mask, masks[0]) for mask in masks)):
+            return self._run(func, args, kwargs)
+        whole = tuple(self._picked[id(v)].tensors[1] if id(v) in self._picked else v for v in args)
+        whole = self._run(anew, whole, kwargs)
+        if anew is func:
+            result = self._run(func, args, kwargs)
+        else:
+            with torch._C.DisableTorchFunction():
+                result = func(*without_origins(args), **without_origins(kwargs))
+        refusals = (refusal for each in found for refusal in each.refusals)
+        self._picked[id(result)] = picked((result, whole, masks[0]), *refusals)
+        return result
 
     def _is_constant_mask(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.dtype is torch.bool and not self.tape.depends(value)
@@ -243,24 +286,6 @@ def _newer(args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     if isinstance(rest[0], torch.Size) or all(isinstance(item, int) for item in rest):
         return torch.Tensor.new_empty, (x, tuple(rest[0]) if isinstance(rest[0], torch.Size) else tuple(rest))
     return torch.Tensor.new_tensor, args
-
-
-class _Picked(NamedTuple):
-    """What a mask picked.
-
-    Attributes:
-        tensors: the elements, what they were picked of, and the mask.
-        versions: of these, so that it shows whether one was written to.
-        refusal: what was noted against it.
-    """
-
-    tensors: tuple[Any, ...]
-    versions: tuple[int, ...]
-    refusal: Refusal
-
-
-def _version(value: Any) -> int:
-    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else -1
 
 
 def _picks_by_a_mask(name: str, args: Any) -> bool:

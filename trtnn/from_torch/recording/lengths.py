@@ -12,6 +12,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%", "truediv": "/", "pow": "**"}
 _SHIFTS = {"lshift": "<<", "rshift": ">>"}  # of whole numbers alone
 _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -189,6 +191,11 @@ def as_float(value: Any = 0.0) -> Any:
     if isinstance(value, Whole):
         return value * 1.0
     return value if isinstance(value, Real) else float(value)
+
+
+def first_length(value: Any, /) -> int:
+    """Return what ``len`` makes of a value: of a tensor the first of its lengths, which knows it."""
+    return value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else len(value)
 
 
 def square_root(root: Callable[[Any], float]) -> Callable[[Any], Any]:

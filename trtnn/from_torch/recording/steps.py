@@ -198,6 +198,11 @@ def steps_within(scope: Scope) -> Iterator[Step]:
             yield from steps_within(step.scope)
 
 
+def version_of(value: Any) -> int:
+    """Return what counts the writes to a tensor; the same of all that has no count."""
+    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else -1
+
+
 def storage_of(tensor: torch.Tensor) -> Any:
     """Return what tells the memory of one tensor from another's; of one without memory the tensor itself."""
     try:

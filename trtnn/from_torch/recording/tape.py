@@ -67,7 +67,8 @@ class Tape:
         taken: of each line at which Python took numbers of parameters and buffers, the names of these.
         has_hashed: whether a length was a key, such as of a cache.
         scopes: of each module, by id, its calls.
-        type_callers: the code that called Python's own ``int`` or ``float`` with a length, and its global variables.
+        plain_callers: the code that called Python's own ``int`` or ``float`` with a length, or ``len`` with a tensor,
+            and its global variables.
         askers: the code of functions under way as one asked whether a graph is made of it, and was not told so.
         called_leaves: the ids of the modules that were called and are not looked into.
         paths: of each module, by id, its paths, the first first.
@@ -104,7 +105,7 @@ class Tape:
         self._large: dict[Any, list[Value]] = defaultdict(list)  # by their memory, what holds much of it
         self._lists: dict[int, list[Listed]] = defaultdict(list)  # by the list
         self._under_way: list[Scope] = []
-        self.type_callers: dict[CodeType, dict[str, Any]] = {}
+        self.plain_callers: dict[CodeType, dict[str, Any]] = {}
         self.askers: set[CodeType] = set()
 
     @property
@@ -171,9 +172,20 @@ class Tape:
         if not self._under_way or self.depth:
             return
         self.took_number()
-        frame = sys._getframe(2)
-        if by_type and not frame.f_code.co_filename.startswith((TORCH, OURS)):
-            self.type_callers[frame.f_code] = frame.f_globals
+        if by_type:
+            self._note_caller(sys._getframe(2))
+
+    def took_len(self) -> None:
+        """Note that Python took the first length of a tensor as a plain number."""
+        if self.scope is not None:
+            self.took_number()
+            frame = caller(2)
+            if frame is not None:
+                self._note_caller(frame)
+
+    def _note_caller(self, frame: FrameType) -> None:
+        if not frame.f_code.co_filename.startswith((TORCH, OURS)):
+            self.plain_callers[frame.f_code] = frame.f_globals
 
     def add(
         self, callee: Callee, before: Any, result: Any, writes: Value | None = None, scope: Scope | None = None

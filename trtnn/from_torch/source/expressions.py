@@ -137,7 +137,10 @@ class Attribute(Expression):
     name: str
 
     def text_and_precedence(self) -> tuple[str, int]:
-        return f"{text_of(self.base, _PRIMARY)}.{self.name}", _PRIMARY
+        base = text_of(self.base, _PRIMARY)
+        if isinstance(self.base, Number):  # a constant tensor of no dimensions, of which a method is called
+            base = f"F.tensor({text_of(self.base)})"
+        return f"{base}.{self.name}", _PRIMARY
 
 
 @dataclass(frozen=True)
