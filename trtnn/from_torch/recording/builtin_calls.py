@@ -3,8 +3,7 @@
 ``min``, ``max`` and ``math.sqrt`` are looked up by name as they are called, so that others stand in their places.
 ``int`` and ``float`` are types too, which code asks for by ``isinstance``, and ``len`` is called everywhere: they stay,
 and of the functions that are known to call them with a length, or ``len`` with a tensor, the bytecode looks other names
-up in those calls. What ``functools.lru_cache`` keeps of
-other calls is forgotten.
+up in those calls. What ``functools.lru_cache`` keeps of other calls is forgotten.
 """
 
 from __future__ import annotations
