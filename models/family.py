@@ -228,6 +228,8 @@ class Family(Module):
             return f"this does not look like a {type(self).__name__}, nor like another model of trtnn{more}"
         arguments = identify(state_dict) or {}
         lines = [f"this looks like {described}"]
+        if arguments["name"] not in self.variants:
+            lines.append("trtnn.models.from_state_dict(state_dict) makes that model")
         task = by_name()[arguments["name"]].task_of(arguments["name"])
         if task != self.metadata.get("task", task):
             lines.append(f"its task is {task}, that of {self.metadata['model']} is {self.metadata['task']}")

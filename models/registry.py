@@ -17,6 +17,8 @@ from trtnn.models.strangers import stranger
 if TYPE_CHECKING:
     from trtnn.models.family import Family
 
+_FROM_TORCH = "of the torch module that they are of, trtnn.from_torch(module, example), or trtnn from-torch, makes one"
+
 Identify = Callable[[Mapping[str, Any]], dict[str, Any] | None]  # Family.identify of one family
 
 #: The file of each family and its class. They are imported when a model is first looked up, not before.
@@ -147,7 +149,10 @@ def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
     shard = filter(None, [metadata_of(state_dict).get(SHARD)])
     if network := stranger(state_dict):
         return StateDictError(
-            f"this looks like {network}, which trtnn has no model for", *shard, "trtnn models lists those that it has"
+            f"this looks like {network}, which trtnn has no model for",
+            *shard,
+            "trtnn models lists those that it has",
+            _FROM_TORCH,
         )
     if not state_dict:
         return StateDictError("the state dict is empty", *shard)
@@ -156,6 +161,7 @@ def _unknown(state_dict: Mapping[str, Any]) -> StateDictError:
         f"no model of trtnn has parameters named like these: {sample}, ...",
         *shard,
         f"known: {', '.join(name for _, name in FAMILIES)}; trtnn models lists their models",
+        _FROM_TORCH,
     )
 
 

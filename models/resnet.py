@@ -6,16 +6,21 @@ The larger ones halve the image in the 3×3 convolution of a block, not in its f
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import TwoConvolutions
 from trtnn.models.family import Family
 from trtnn.models.names import unknown_name
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU, Sequential
 
+_SAID = re.compile(r"resnet[a-z]*\d")  # how timm calls its ResNets
 Norm = Callable[[int], Module]
+# Names that a ResNet has; those with other stems, shortcuts and attention have others as well.
+_OWN = re.compile(r"(conv1|bn1|fc|layer[1-4]\.\d+\.(conv[123]|bn[123]|downsample\.[01]))\.[a-z_]+$")
 
 
 def _downsample(c_in: int, c_out: int, stride: int, norm: Norm) -> Sequential | None:
@@ -156,7 +161,7 @@ class ResNet(Family, Backbone):
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the arguments of the ResNet that a state dict's names and sizes tell of, or None."""
         first, bias = (state_dict.get(key) for key in ("layer1.0.conv1.weight", "fc.bias"))
-        if first is None or bias is None:
+        if first is None or bias is None or not all(map(_OWN.match, state_dict)):
             return None
         repeats = tuple(sum(f"layer{i}.{j}.conv1.weight" in state_dict for j in range(64)) for i in range(1, 5))
         block, taps = (Bottleneck, 1) if "layer1.0.conv3.weight" in state_dict else (BasicBlock, 9)
@@ -164,4 +169,7 @@ class ResNet(Family, Backbone):
             return None
         shape = Variant(block, repeats)
         name = next((name for name, variant in cls.variants.items() if variant == shape), None)
+        said = str(metadata_of(state_dict).get("architecture", ""))
+        if _SAID.match(said) and said.partition(".")[0] != name:  # resnetaa50 and resnetblur50 have the same weights
+            return None
         return None if name is None else {"name": name, "classes": math.prod(bias.shape)}

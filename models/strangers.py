@@ -59,11 +59,29 @@ _SIGNS = (
     (r"(roi_heads|roi_head)\.", "a Faster R-CNN"),
     (r"head\.regression_head\.bbox_ctrness\.", "FCOS"),
     (r"head\.classification_head\.module_list\.", "an SSD"),
+    (r"features\.denseblock1\.", "a DenseNet"),
+    (r"features\.\d+\.squeeze\.weight", "a SqueezeNet"),
+    (r"classifier\.6\.weight", "a VGG or an AlexNet"),
+    (r"features\.1\.conv\.0\.0\.weight", "a MobileNetV2"),
+    (r"features\.1\.block\.0\.0\.weight", "a MobileNetV3"),
+    (r"features\.1\.0\.block\.0\.0\.weight", "an EfficientNet"),
+    (r"conv_stem\.weight", "a network of MobileNet's kind with timm's names"),
+    (r"features\.1\.0\.layer_scale|stages\.0\.blocks\.0\.(gamma|conv_dw\.weight)$", "a ConvNeXt"),
+    (
+        r"(features\.1|layers\.0\.blocks)\.0\.attn\.(relative_position_bias_table|cpb_mlp|logit_scale)",
+        "a Swin transformer",
+    ),
+    (r"trunk_output\.block1\.|s1\.b1\.conv1\.conv\.weight", "a RegNet"),
+    (r"Mixed_5b\.", "an Inception"),
+    (r"inception3a\.", "GoogLeNet"),
+    (r"stage2\.0\.branch2\.", "a ShuffleNet"),
+    (r"backbone\.layer4\.0\.conv1\.weight", "a network with torchvision's ResNet within"),
     (r"encoder\.layers\.encoder_layer_0\.", "a vision transformer"),
     (r"blocks\.0\.attn\.qkv\.", "a vision transformer"),
     (r"(^|\.)lora_[AB]\.", "a LoRA, which goes with another network's weights"),
 )
 _FORM = " in "  # what follows is how it differs from the network of that name
+_WIDTH = 64  # channels of the first block of a ResNet
 _HEADS = ((r"model\.\d+\.proto\.", "segment"), (r"model\.\d+\.linear\.weight", "classify"))
 
 
@@ -81,13 +99,27 @@ def _stranger(state_dict: Mapping[str, Any]) -> str | None:
     task = said.get("task") or _task(state_dict)
     family = said.get("architecture") if said.get("modules") else None
     family = None if str(family).endswith("Model") else family  # a class, which may be any network's
-    told = next((what for sign, what in _SIGNS if _has(state_dict, sign)), None)
+    told = next((what for sign, what in _SIGNS if _has(state_dict, sign)), None) or _residual(state_dict)
     if family and told and _FORM in told:  # the name alone may be that of a model here
         family = f"{family}{_FORM}{told.partition(_FORM)[2]}"
     family = family or told
     if family is None:
         return None
     return harmless_text(f"{family} {_TASKS[task]}" if task in _TASKS else str(family))
+
+
+def _residual(state_dict: Mapping[str, Any]) -> str | None:
+    """Return what a network with the names of torchvision's ResNets is, by the groups and widths of its first block."""
+    first, second = (getattr(state_dict.get(f"layer1.0.conv{i}.weight"), "shape", ()) for i in (1, 2))
+    if len(first) != 4 or len(second) != 4 or "layer4.0.conv1.weight" not in state_dict:
+        return None
+    if second[1] < first[0]:
+        kind = f"a ResNeXt of {first[0] // second[1]} groups"
+    elif first[0] > _WIDTH:
+        kind = "a wide ResNet"
+    else:
+        kind = "a ResNet in another form"  # with a stem, blocks or depths that torchvision's have not
+    return f"{kind}, with the names of torchvision's and timm's"
 
 
 def _has(state_dict: Mapping[str, Any], sign: str) -> bool:

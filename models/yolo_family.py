@@ -17,12 +17,13 @@ from trtnn.models.blocks import without_norms
 from trtnn.models.family import Family
 from trtnn.models.numbered import Source, call
 from trtnn.models.panet import sources
-from trtnn.models.registry import own_part
+from trtnn.models.registry import identify, own_part
 from trtnn.models.sizes import expect_multiples
 from trtnn.models.yolo_heads import MANY, OBB, ONE, Classify, Detect, Pose, Segment
 from trtnn.modules import BatchNorm2d, Module, ModuleList
 
 _OF_WORDS = re.compile(r"(reprta|savpe|lrpc)\.|cv4\.\d+\.(logit_scale|bias|norm)")  # in heads of YOLOE and YOLO-World
+_FROM_TORCH = "trtnn.from_torch(module, example) takes the torch module with the head that it has"
 KPT_SHAPE = (17, 3)  # COCO's key points, which published checkpoints have
 
 
@@ -199,15 +200,34 @@ class YOLO(Family):
         return head(*call(layers, self.sources, images), head=self.head)
 
     def explain_state_dict(self, state_dict: Mapping[str, Any]) -> str:
-        explained, own = super().explain_state_dict(state_dict), own_part(type(self).identify, state_dict)
-        if not self.end2end or self.task == "classify" or type(self).identify(own) is None:
-            return explained
-        first = f"model.{len(self.model) - 1}."
-        sets = [prefix for prefix in (MANY, ONE) if f"{first}{prefix}cv3.0.2.bias" in own]
-        if len(sets) == 2 or (self.head == "end2end") == (sets == [ONE]):
-            return explained
-        there = "end2end" if sets == [ONE] else "one-to-many"
-        return f'{explained}\n  it has the branches of one head alone: create the model with head="{there}"'
+        own = own_part(identify, state_dict)
+        sets = [] if self.task == "classify" else _branches(own, f"model.{_last_layer(own)}.")
+        told = self._told_of_branches(sets, type(self).identify(own) is not None) if sets else []
+        return "\n  ".join([super().explain_state_dict(state_dict), *told])
+
+    def _told_of_branches(self, sets: Sequence[str], is_own: bool) -> list[str]:
+        """Return lines that say how a head differs from this one in its sets of branches, and how it is loaded.
+
+        Args:
+            sets: of a state dict.
+            is_own: whether that is of this family.
+        """
+        if is_own and self.end2end:
+            there = "end2end" if sets == [ONE] else "one-to-many"
+            is_there = len(sets) == 2 or (self.head == "end2end") == (there == "end2end")
+            line = f'it has the branches of one head alone: create the model with head="{there}"'
+            return [] if is_there else [line]
+        family = type(self).__name__
+        if self.end2end:
+            return [] if ONE in sets else [f"its head is not end to end, as that of {family} is"]
+        if ONE not in sets:
+            return []
+        lines = [f"its head is end to end, with branches called {ONE}..., and that of {family} is not"]
+        if is_own and MANY in sets:
+            lines.append(
+                "load_state_dict(state_dict, strict=False) takes its other branches, whose boxes are suppressed"
+            )
+        return [*lines, _FROM_TORCH] if is_own else lines
 
     @classmethod
     def task_of(cls, name: str) -> str:
@@ -267,6 +287,11 @@ def _has(state_dict: Mapping[str, Any], start: str) -> bool:
     return any(name.startswith(start) for name in state_dict)
 
 
+def _branches(state_dict: Mapping[str, Any], head: str) -> list[str]:
+    """Return what stands before the names of the sets of branches that a head has."""
+    return [prefix for prefix in (MANY, ONE) if f"{head}{prefix}cv3.0.2.bias" in state_dict]
+
+
 def _last_layer(state_dict: Mapping[str, Any]) -> int:
     numbers = (re.match(r"model\.(\d+)\.", name) for name in state_dict)
     return max((int(number[1]) for number in numbers if number), default=-1)
@@ -283,7 +308,7 @@ def _told_of_head(state_dict: Mapping[str, Any], head: str) -> dict[str, Any] | 
     linear = state_dict.get(f"{head}linear.bias")
     if linear is not None:
         return {"suffix": "-cls", "classes": math.prod(linear.shape), **fused}
-    sets = [prefix for prefix in (MANY, ONE) if f"{head}{prefix}cv3.0.2.bias" in state_dict]
+    sets = _branches(state_dict, head)
     if not sets:
         return None
     first = head + sets[0]

@@ -279,6 +279,8 @@ def test_everything_but_the_reference_works_without_torch():
         ("trtnn.from_torch.converter(len)", "from_torch"),
         ("trtnn.quantize", "quantize"),
         ("trtnn.quantization.take_scales", "quantization"),
+        ("from trtnn.quantization import quantize", "quantization"),
+        ("from trtnn.quantization import *", "quantization"),
     ],
 )
 def test_what_needs_torch_says_so_where_there_is_none(use, name):

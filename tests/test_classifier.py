@@ -137,7 +137,9 @@ def test_another_tool_s_classifier_and_a_pipeline_that_is_named():
     del theirs.metadata["imgsz"]
     assert '{"pipeline": "yolo-classify"}' in message_of(ArgumentError, trtnn.Classifier, theirs)
     assert trtnn.Classifier(theirs, pipeline="yolo-classify")(PICTURES) == expected
-    assert "is not a classifier" in message_of(ArgumentError, trtnn.Classifier, theirs, pipeline="yolov8")
+    for pipeline, task in (("yolov8", "detect"), ("yolov8-pose", "pose")):  # the task of the pipeline that is named
+        message = message_of(ArgumentError, trtnn.Classifier, theirs, pipeline=pipeline)
+        assert message.startswith(f"Probabilities is not a classifier: its task is {task}\n")
 
 
 class Softmaxed(Net):

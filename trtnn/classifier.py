@@ -15,6 +15,7 @@ from trtnn.image_network import ImageNetwork, Runnable
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.vision import pipeline_of
+from trtnn.vision.pipelines import task_of
 
 
 class Classification(NamedTuple):
@@ -64,12 +65,14 @@ class Classifier:
             metadata = {**metadata, "pipeline": pipeline}
         elif "pipeline" not in metadata and metadata.get("task") == "classify" and told(metadata, "imgsz") is not None:
             metadata = {**metadata, "pipeline": "yolo-classify"}  # those are Ultralytics' words
-        self.pipeline = pipeline_of({**metadata, "pipeline": metadata.get("pipeline", "imagenet")})
-        if metadata.get("task", "classify") != "classify" or self.pipeline.head is not None:
+        named = metadata.get("pipeline", "imagenet")
+        tasks = metadata.get("task"), task_of(named)
+        other = next((task for task in tasks if task not in (None, "classify")), None)
+        if other is not None:
             raise ArgumentError(
-                f"{name} is not a classifier: its task is {metadata.get('task', 'detect')}",
-                "trtnn.Detector(...) and trtnn detect find boxes",
+                f"{name} is not a classifier: its task is {other}", "trtnn.Detector(...) and trtnn detect find boxes"
             )
+        self.pipeline = pipeline_of({**metadata, "pipeline": named})
         if "pipeline" not in metadata:
             raise ArgumentError(
                 f"nothing tells how pictures are prepared for {name}",

@@ -18,6 +18,7 @@ from trtnn.image_network import ImageNetwork, Prepared, Runnable
 from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.vision import Detections, Pipeline, pipeline_of
+from trtnn.vision.pipelines import task_of
 from trtnn.vision.placing import Size, place
 from trtnn.vision.recognition import check_classes, check_metadata, recognise
 from trtnn.vision.rows import warning_once
@@ -77,6 +78,7 @@ class Detector:
         self.batch, self.size = network.batch, network.size
         if "pipeline" not in metadata:
             metadata = {**metadata, "pipeline": recognise(metadata, self.size, network.shapes)}
+        check_metadata(metadata, task_of(metadata["pipeline"]))  # before what a pipeline of another task needs
         made = pipeline_of(metadata)
         if made.head is None:
             raise ArgumentError(
@@ -84,7 +86,6 @@ class Detector:
                 f"it gives {network.gives}, which are no boxes",
                 "trtnn.Classifier(...) and trtnn classify name what is in a picture",
             )
-        check_metadata(metadata, made.head.task)
         self.pipeline = replace(made, head=made.head.renamed(network.shapes))
         self.task = made.head.task
         self.classes = self.pipeline.read(network.shapes).get("classes")

@@ -272,6 +272,8 @@ class Network:
             outputs: paths of modules, or patterns such as ``"model.24.m.*"``, whose output is wanted as well; it comes
                 in the type that it has in the network. A convolution that a BatchNorm was folded into has none there;
                 trace the network with it, ``model.trace(outputs=[...])``, and it is computed beside.
+                Of a layer that stands twice in a quantised network, for who reads floats and for who reads int8, it is
+                that for floats; both are the same numbers, as far as sums in another order are.
 
         Returns:
             What the network returns, with arrays for Tensors (torch tensors where the first input was one): what

@@ -15,6 +15,14 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
 }
+# Pages that are made of the code, by the file that says most of it where the repository is read without the site.
+MADE = {
+    "trtnn/cli": "every_option.md",
+    "trtnn/errors.py": "every_error.md",
+    "trtnn/functional.py": "api/index.md",
+    "trtnn/ops/missing.py": "api/missing.md",
+}
+ON_SITE = {**PAGES, **MADE}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 
@@ -35,8 +43,8 @@ def site_links(markdown: str, page: str, exists: Callable[[str], bool], image: C
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         if path == "README.md":
             inside = "index.md"
-        elif path in PAGES:
-            inside = PAGES[path]
+        elif path in ON_SITE:
+            inside = ON_SITE[path]
         elif path.startswith("docs/"):
             inside = path.removeprefix("docs/")
         elif not exists(path):

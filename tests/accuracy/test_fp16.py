@@ -1,6 +1,7 @@
 """fp16 that can be trusted: the report against NumPy, and "auto" on networks that overflow or lose too much."""
 
 import dataclasses
+import itertools
 import warnings
 
 import numpy as np
@@ -462,3 +463,20 @@ def test_samples_that_tell_nothing_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         network.fp16_report([x])
+
+
+def test_the_network_in_fp16_is_traced_once_for_a_report():
+    model = Sequential(Conv2d(3, 4, 3), ReLU(), Conv2d(4, 2, 1))
+    twin = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1))
+    model.load_state_dict(load_random(twin).state_dict())
+    network, asked = model.trace({"input": (1, 3, 8, 8)}), []
+
+    def retrace(precision, **options):
+        asked.append(precision.fp32_modules)
+        return network.retrace(precision, **options)
+
+    counted = dataclasses.replace(network, retrace=retrace)
+    report = counted.fp16_report([numbers(1, 3, 8, 8)])
+    assert asked == [()]
+    assert report.suggested_fp32_modules(1e-9) != ()
+    assert all(one != other for one, other in itertools.pairwise(asked))  # each choice is another

@@ -303,3 +303,15 @@ def test_sums_that_do_not_fit_the_type(tmp_path):
 def test_a_scale_that_is_none(tmp_path, scale):
     with pytest.raises(ArgumentError, match="scale is a finite number"):
         merge_lora({}, tmp_path, scale)
+
+
+def test_the_first_of_what_no_array_holds_is_named_and_the_others_counted(tmp_path):
+    names = [f"{index:02}" for index in range(12)]
+    for count in (10, 12):
+        tensors = {name: torch.zeros(2, dtype=torch.complex64) for name in names[:count]}
+        with pytest.raises(CheckpointError) as info:
+            merge_lora({"a.weight": np.zeros((2, 2), np.float32)}, write(tmp_path, tensors))
+        summary, *lines = str(info.value).splitlines()
+        assert summary.endswith("adapter_model.safetensors holds what no array does")
+        expected = [f"  base_model.model.{name}: of the type C64" for name in names[:10]]
+        assert lines == expected + (["  ... and 2 more"] if count == 12 else [])

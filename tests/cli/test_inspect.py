@@ -176,7 +176,8 @@ def test_nothing_of_that_name(run):
     result = run("inspect", "yolov5z6")
     assert result.code == 1
     message = (
-        "error: there is no file yolov5z6, and no model of that name\n  nearest: yolov5x6\n  trtnn models lists all "
+        "error: there is no file yolov5z6, and no model of that name\n"
+        "  near: yolov5n6, yolov5s6, yolov5m6, yolov5l6, yolov5x6\n  trtnn models lists all "
     )
     assert result.err.startswith(message)
     assert run("inspect", "n" * 5000).code == 1

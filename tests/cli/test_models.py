@@ -63,5 +63,5 @@ def test_a_size_is_that_of_models_that_are_named(run):
 def test_a_name_that_there_is_not(run, tmp_path):
     result = run("models", "yolov5q")
     assert result.code == 1
-    assert result.err.startswith("error: no model is called 'yolov5q'\n  nearest: yolov5")
+    assert result.err.startswith("error: no model is called 'yolov5q'\n  begin with yolov5: yolov5n, yolov5s")
     assert "cannot write" in run("models", "--json", tmp_path / "no" / "m.json").err

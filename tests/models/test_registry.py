@@ -176,6 +176,10 @@ def test_an_unknown_name():
         ("yolov9-c", "yolov9c"),
         ("yolov8n_p2", "yolov8n-p2"),
         ("yolov8m-cls-p6", "yolov8m-cls"),
+        ("yolov8n-segment", "yolov8n-seg"),
+        ("rt-detr-r18", "rtdetr_r18"),
+        ("yolvo8n", "yolov8n"),
+        ("resnt18", "resnet18"),
     ],
 )
 def test_a_name_that_is_nearly_right(name, nearest):
@@ -187,6 +191,35 @@ def test_a_name_that_is_nearly_right(name, nearest):
 )
 def test_a_name_without_a_size(name, sizes):
     assert f"\n  begin with it: {sizes}" in message_of(ArgumentError, models.create, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("yolov8-seg", "near: yolov8n-seg, yolov8s-seg, yolov8m-seg, yolov8l-seg, yolov8x-seg"),
+        ("yolov9x", "begin with yolov9: yolov9t, yolov9s, yolov9m, yolov9c, yolov9e and 2 more"),
+        ("yolo5", "begin with yolov5: yolov5n, "),
+        ("dfine_nano", "begin with dfine: dfine_n, dfine_s, dfine_m, dfine_l, dfine_x\n"),
+        ("YOLOv11n-segment", "begin with yolo11: yolo11n, "),
+    ],
+)
+def test_a_size_that_is_none_of_a_family(name, line):
+    assert f"\n  {line}" in message_of(ArgumentError, models.create, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("yolov7", "yolov7x", "yolov10n", "yolov4-tiny", "yolox_s", "yoloe-11s", "yolo27n", "resnet200", "resnet50d"),
+        *("resnext50", "resnest50", "seresnet50", "wide_resnet50_2", "vgg16", "rf-detr", "efficientnet_b0", "n" * 5000),
+    ],
+)
+def test_a_network_that_is_not_here_is_no_slip_of_one_that_is(name):
+    message = message_of(ArgumentError, models.create, name)
+    assert message == (
+        f"no model is called {name!r}\n  no network here is called nearly so: trtnn.from_torch(module, example), "
+        f"or trtnn from-torch, takes a torch model\n  trtnn models lists all {len(NAMES)}"
+    )
 
 
 def test_a_state_dict_of_no_known_family():
@@ -260,3 +293,49 @@ def test_names_of_another_project(layer):
         StateDictError, models.from_state_dict, {**state, "head.extra": np.ones(1)}
     )
     assert models.from_state_dict(state).load_state_dict({}, strict=False).missing_keys == ["head.weight", "head.bias"]
+
+
+# -- heads with and without an end ------------------------------------------------------------------------------------
+
+
+def end_to_end(name: str, keeps: bool = True) -> dict[str, np.ndarray]:
+    """Return the names of a YOLO whose head Ultralytics trained end to end, with both sets of branches or one."""
+    state = state_of(models.create(name))
+    head = max(int(path.split(".")[1]) for path in state)
+    branches = [path for path in state if path.startswith(f"model.{head}.cv")]
+    twice = {path.replace(".cv", ".one2one_cv", 1): state[path] for path in branches}
+    return {path: array for path, array in state.items() if keeps or path not in branches} | twice
+
+
+@pytest.mark.parametrize("name", ["yolo11n", "yolov8n", "yolo12n"])
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_head_that_is_end_to_end_is_told_in_short(name, keeps):
+    state, family = end_to_end(name, keeps), type(models.create(name)).__name__
+    message = message_of(StateDictError, models.from_state_dict, state)
+    assert f"\n  its head is end to end, with branches called one2one_..., and that of {family} is not\n" in message
+    assert "\n  trtnn.from_torch(module, example) takes the torch module with the head that it has\n" in message
+    assert ("strict=False" in message) == keeps
+    assert len(message.splitlines()) <= 27
+    if keeps:
+        model = models.create(name)
+        loaded = model.load_state_dict(state, strict=False)
+        assert all(".one2one_" in path for path in loaded.unexpected_keys)
+        assert loaded.missing_keys == []
+
+
+def test_a_yolo_with_another_s_head_is_told_in_short():
+    eleven, twenty_six = state_of(models.create("yolo11n")), state_of(models.create("yolo26n"))
+    message = message_of(StateDictError, models.create("yolo11n").load_state_dict, twenty_six)
+    start = 'this looks like YOLO26("yolo26n", classes=80)\n  trtnn.models.from_state_dict(state_dict) makes that model'
+    assert (
+        f"{start}\n  its head is end to end, with branches called one2one_..., and that of YOLO11 is not\n" in message
+    )
+    lines = message.splitlines()
+    assert lines[0].startswith("the state dict does not fit YOLO11: 36 missing, 212 unexpected, 54 of the wrong shape")
+    for kind, count in (("missing", 36), ("unexpected", 212), ("wrong shape", 54)):
+        own = [line for line in lines if line.startswith(f"  {kind}: ")]
+        assert own[-1] == f"  {kind}: {count - 10} more"
+        assert len(own) == 11
+    message = message_of(StateDictError, models.create("yolo26n").load_state_dict, eleven)
+    assert "\n  its head is not end to end, as that of YOLO26 is\n" in message
+    assert "end to end" not in message_of(StateDictError, models.create("yolov8n").load_state_dict, eleven)

@@ -108,6 +108,17 @@ def test_scales_that_cut_off_on_purpose_are_not_told_but_for_what_goes_beyond():
     assert "3 2.16 times" in message
 
 
+def test_scales_that_are_far_too_small_are_told_whatever_they_came_with():
+    model = quantize(two(), images(2, *SHAPE))
+    state = model.state_dict()
+    for divisor in (9, 127):
+        other = two()
+        other.load_state_dict({**state, "3.weight_scale": state["3.weight_scale"] / np.float32(divisor)})
+        messages = told(other)
+        assert ["there: 3 127 times; quantise" in message for message in messages] == [True] * (divisor == 127)
+        assert told(other) == []
+
+
 def test_scales_that_come_with_the_weights_and_new_ones_are_not_told():
     model = quantize(two(), images(2, *SHAPE))
     model.trace()

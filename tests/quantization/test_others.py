@@ -425,4 +425,9 @@ def test_bad_input():
     assert "5 scales for 8 channels" in refused(five)
     assert "not in a list" in refused([1])
     assert "int4" in refused(weight, dtype="int4")
+    ranges = {f"{index}.input_quantizer._amax": np.float32(1) for index in (0, 2)}
+    model = two()
+    model[0].weight.data[2, 0], model[2].weight.data[1, 0] = np.nan, np.inf
+    message = message_of(ArgumentError, lambda: take_scales(model, ranges))
+    assert "NaN or infinite, in 0 (output channel 2), 2 (output channel 1)\n" in message
     assert "not in a" in message_of(ArgumentError, lambda: take_scales(detector(), None))

@@ -512,15 +512,27 @@ def test_new_weights_are_cut_off_where_a_convolution_is_computed_again(monkeypat
         np.testing.assert_array_equal(result, expected[name])
 
 
-def test_a_weight_that_is_nan_is_0_where_a_convolution_is_computed_again_as_in_int8(monkeypatch):
+@pytest.mark.parametrize("fp16", [False, True])
+def test_what_is_wanted_of_a_layer_that_stands_twice_is_what_floats_are_read_of(fp16, monkeypatch):
     (x,) = images(1, 1, 8, 6, 6)
     model = quantize(filled(Points(kernel_size=1)), [x], skip=["other"])
-    model.first.weight.data[0, 0] = np.nan
-    expected = model.trace().run(x)
+    _, once = model.trace(fp16=fp16).run(x, outputs=["first", "activation"])
     monkeypatch.setattr(Graph, "is_weakly_typed", True)
-    for name, result in model.trace().run(x).items():
-        assert np.isfinite(result).all()
-        np.testing.assert_array_equal(result, expected[name])
+    network = model.trace(fp16=fp16)
+    _, wanted = network.run(x, outputs=["first", "activation"])
+    graph, found = network.graph, {}
+    for again, first in graph.again.items():
+        found[graph.layer_paths[first]] = [
+            graph.definition.get_layer(index).get_output(0).name for index in (first, again)
+        ]
+    names = [name for both in found.values() for name in both]
+    values = network._interpreter({"x": torch.from_numpy(x)}, set(names))
+    assert list(found) == ["first", "activation"]
+    for path, (first, again) in found.items():
+        np.testing.assert_array_equal(wanted[path], values[first].numpy(), err_msg=path)
+        bound = {"rtol": 1e-3, "atol": 1e-3} if fp16 else {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(values[again].numpy(), values[first].numpy(), err_msg=path, **bound)
+        np.testing.assert_allclose(wanted[path], once[path], err_msg=path, **bound)
 
 
 def test_a_large_convolution_is_computed_again_of_what_its_weights_are(monkeypatch):

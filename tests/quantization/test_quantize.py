@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -410,8 +411,11 @@ def test_half_of_the_scales_is_missing():
     model.load_state_dict({name: array for name, array in state.items() if name != "head.quant_max"})
     assert "127 for int8, 448 for fp8" in message_of(ArgumentError, model.trace)
     quantised = quantize(detector(), images(1, *SHAPE))
+    missing = [name for name in quantised.state_dict() if name.endswith(("scale", "quant_max"))]
     plain = {name: array for name, array in state.items() if "scale" not in name and "quant_max" not in name}
-    assert "missing: head.input_scale" in message_of(StateDictError, lambda: quantised.load_state_dict(plain))
+    message = message_of(StateDictError, lambda: quantised.load_state_dict(plain))
+    assert re.findall(r"missing: ([\w.]+) \(", message) == missing[:10]
+    assert f"missing: {len(missing) - 10} more\n" in message
 
 
 # -- on a GPU ---------------------------------------------------------------------------------------------------------
@@ -476,8 +480,27 @@ def test_weights_that_are_not_finite_are_refused(number):
     model.inputs = {"input": SHAPE}
     model[2].weight.data[3, 0] = number
     message = message_of(ArgumentError, lambda: quantize(model, images(1, *SHAPE), modules=["2"]))
-    assert "a weight of 2 is not finite, in its output channel 3" in message
+    assert "weights that are quantised are NaN or infinite, in 2 (output channel 3)\n" in message
     assert not any(name.endswith("scale") for name in model.state_dict())
+    model[0].weight.data[1, 0] = number  # all are told, not what the next one reads of the first
+    message = message_of(ArgumentError, lambda: quantize(model, images(1, *SHAPE)))
+    assert "NaN or infinite, in 0 (output channel 1), 2 (output channel 3)\n" in message
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_beside_scales_that_are_there(number, dtype):
+    model = filled(Sequential(Conv2d(4, 8, 1), ReLU(), Conv2d(8, 4, 1)))
+    model.inputs = {"input": SHAPE}
+    quantize(model, images(1, *SHAPE), dtype)
+    state = {name: array.copy() for name, array in model.state_dict().items()}
+    state["0.weight"][5, 0] = state["2.weight"][3, 1] = number
+    model.load_state_dict(state)
+    message = message_of(ArgumentError, model.trace)
+    assert "NaN or infinite, in 0 (output channel 5), 2 (output channel 3)\n" in message
+    floats = filled(Sequential(Conv2d(4, 8, 1), ReLU(), Conv2d(8, 4, 1)))
+    floats.load_state_dict({name: array for name, array in state.items() if name.endswith(("weight", "bias"))})
+    assert np.isnan(floats.trace({"input": SHAPE}).run(*images(1, *SHAPE))).any()  # which says of itself that it is so
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (2, 5, 8), (2, 3, 5, 8)])

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import io
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from tests.ray.workers import (
     DiesOnce,
     DiesWithAnother,
     HasNoRoom,
+    Holder,
     StoreWorker,
     WritesBehind,
     WritesNowhere,
@@ -33,6 +35,7 @@ from trtnn.errors import ArgumentError, BackendError, CheckpointError, ImageErro
 from trtnn.examples.digits import WEIGHTS
 from trtnn.examples.digits.scenes import validation_set
 from trtnn.ray import Detect, Job, Progress
+from trtnn.ray import job as job_module
 from trtnn.ray.job import MOST_TRIES, PartWorker, calls_at_once, connect
 from trtnn.ray.places import images_at, is_address
 from trtnn.vision import read_image, write_image
@@ -319,6 +322,31 @@ def test_a_cluster_without_gpus(images, tmp_path):
     assert "--reference" in message
 
 
+def test_a_cluster_without_room_is_waited_for_and_told(images, tmp_path, monkeypatch):
+    """Whoever holds the processors gives them back once the job has said that it waits."""
+    holder = ray.remote(num_cpus=2)(Holder).remote()
+    assert ray.get(holder.holds.remote())
+    assert ray.available_resources().get("CPU", 0) == 0
+
+    class Stderr(io.StringIO):
+        def write(self, text: str) -> int:
+            if "waiting" in text:
+                ray.kill(holder)
+            return super().write(text)
+
+    monkeypatch.setattr(job_module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(sys, "stderr", said := Stderr())
+    job = Job(images[:2], tmp_path, Detect.options(WEIGHTS, **MAKE))
+    job.open()
+    assert sum(progress.images for progress in job.run("local", workers=1)) == 2
+    words = "waiting for a CPU of the cluster, which has 2: others hold them, see ray status\n"
+    assert said.getvalue().count(words) == 1
+    again = Job(images[:3], tmp_path / "again", Detect.options(WEIGHTS, **MAKE))
+    again.open()
+    assert sum(progress.images for progress in again.run("local", workers=1)) == 3
+    assert said.getvalue().count("waiting") == 1  # not where there is room
+
+
 def test_a_folder_that_is_there(images, tmp_path):
     (tmp_path / "mine").write_text("mine")
     job = Job(images, tmp_path, Detect.options(WEIGHTS, **MAKE))
@@ -447,6 +475,24 @@ def test_images_at_an_address(images, folder, tmp_path, monkeypatch, capfd):
         images[3],
     ]
     assert [row["error"] for row in rows] == [None] * 4
+
+
+def test_a_list_of_addresses_and_files(images, tmp_path, monkeypatch, capfd):
+    (tmp_path / "photos").mkdir()
+    for index, name in enumerate(["b.png", "a.png"]):
+        shutil.copy(images[index], tmp_path / "photos" / name)
+    root = f"file://{tmp_path}/photos"  # as s3://bucket/photos is one
+    lines = [images[3], root, f"{root}/b.png", "memory://nowhere/c.png", "gone.png"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    arguments = ["detect", str(tmp_path / "list.txt"), "--weights", str(WEIGHTS), "--reference", "--size", "96"]
+    monkeypatch.setattr(sys, "argv", ["trtnn", *arguments, "--ray", "auto", "-o", str(tmp_path / "found")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "2 of 5 pictures could not be read" in capfd.readouterr().err
+    rows = pq.read_table(tmp_path / "found" / "part-000000.parquet").to_pylist()
+    expected = [images[3], f"{root}/a.png", f"{root}/b.png", "memory://nowhere/c.png", str(tmp_path / "gone.png")]
+    assert [row["source"] for row in rows] == expected
+    assert [row["error"] is None for row in rows] == [True, True, True, False, False]
 
 
 def test_links_keep_their_own_names(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -284,6 +285,23 @@ def test_a_model_that_is_there_is_kept_unless_forced(engine, tmp_path):
     write_repository(engine, tmp_path, "digits", with_detector=True, force=True)
     assert sorted(os.listdir(tmp_path)) == ["digits", "digits-detector"]
     assert sorted(os.listdir(tmp_path / "digits-detector")) == ["1", "config.pbtxt"]
+
+
+def test_no_detector_of_an_older_engine_is_left(engine, tmp_path):
+    write_repository(engine, tmp_path, "digits", with_detector=True)
+    other = tmp_path / "other-detector"  # which somebody else wrote
+    (other / "1").mkdir(parents=True)
+    (other / "config.pbtxt").write_text("mine")
+    (other / "1" / "model.py").write_text("mine")
+    (folder,) = write_repository(engine, tmp_path, "digits", max_queue_us=1, force=True)
+    assert sorted(os.listdir(tmp_path)) == ["digits", "other-detector"]
+    write_repository(engine, tmp_path, "digits", with_detector=True, force=True)
+    shutil.rmtree(folder)
+    message = message_of(ArgumentError, write_repository, engine, tmp_path, "digits")
+    assert message.startswith(f"{tmp_path / 'digits-detector'} is there already\n")
+    assert not folder.exists()
+    write_repository(engine, tmp_path, "other", force=True)
+    assert (other / "1" / "model.py").read_text() == "mine"
 
 
 def test_what_fails_on_the_way_leaves_what_was_there(engine, tmp_path, monkeypatch):

@@ -209,7 +209,10 @@ def test_key_points_of_which_nobody_tells_the_number(shape):
 
 @pytest.mark.parametrize(
     ("metadata", "pipeline", "own"),
-    [(POSE, "yolov8", "yolov8-pose, end2end-pose"), (OBB, "end2end", "yolov8-obb, end2end-obb")],
+    [
+        (POSE, "yolov8", "yolov8-pose, end2end-pose"),
+        (OBB, "end2end", "yolov8-obb, end2end-obb"),
+    ],
 )
 def test_a_pipeline_of_another_task_is_refused_with_those_of_its_own(metadata, pipeline, own):
     model = Foreign(np.zeros((84, CELLS)), {**metadata, "imgsz": [64, 96]})
@@ -217,6 +220,18 @@ def test_a_pipeline_of_another_task_is_refused_with_those_of_its_own(metadata, p
     task = metadata["task"]
     assert message == (
         f"Foreign is not read by a pipeline for the task detect: its task is {task}\n  pipelines for that: {own}"
+    )
+
+
+@pytest.mark.parametrize("pipeline", ["yolov8-pose", "end2end-pose", "yolo-classify"])
+@pytest.mark.parametrize("task", ["detect", "segment", "obb"])
+def test_the_task_is_told_before_what_a_pipeline_of_another_needs(pipeline, task):
+    """Of key points, which a network of another task has not, nobody need tell the number."""
+    model = Foreign(np.zeros((84, CELLS)), {"task": task, "pipeline": "yolov8", "model": "net"})
+    message = message_of(ArgumentError, Detector, model, pipeline=pipeline)
+    other = "classify" if pipeline == "yolo-classify" else "pose"
+    assert message.startswith(
+        f"net is not read by a pipeline for the task {other}: its task is {task}\n  pipelines for"
     )
 
 

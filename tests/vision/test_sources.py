@@ -4,6 +4,7 @@ import base64
 import http.server
 import io
 import itertools
+import re
 import sys
 import threading
 
@@ -101,6 +102,48 @@ def test_a_video_that_ends_early_gives_what_it_has(tmp_path):
     assert f": {len(frames)} of" in str(info.value)
 
 
+def broken(path, codec, numbers, change):
+    """Write a video of 20 frames, each as bright as ten times its number, of which some are changed in the file."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (64, 48))
+    for index in range(20):
+        writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
+    writer.release()
+    data = bytearray(path.read_bytes())
+    starts = [match.start() for match in re.finditer(b"00dc", data[data.index(b"movi") : data.rindex(b"idx1")])]
+    for number in numbers:
+        at = starts[number] + data.index(b"movi")
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        data[at : at + 8 + length] = change(bytes(data[at : at + 8]), length)
+    path.write_bytes(data)
+
+
+def as_noise(head, length):
+    return head + b"\xff" * length
+
+
+def as_nothing(head, length):  # as a recorder writes a frame that it dropped; what follows is passed over
+    return head[:4] + bytes(4) + b"JUNK" + (length - 8).to_bytes(4, "little") + bytes(length - 8)
+
+
+@pytest.mark.parametrize("codec", ["MJPG", "XVID"])
+@pytest.mark.parametrize("numbers", [[6], [3, 4, 11], [1, 18]])
+@pytest.mark.parametrize("change", [as_noise, as_nothing])
+def test_frames_behind_a_broken_or_an_empty_one_keep_their_numbers(tmp_path, codec, numbers, change):
+    broken(tmp_path / "a.avi", codec, numbers, change)
+    frames, error = [], None
+    try:
+        iter_into(frames, find_sources(str(tmp_path / "a.avi"))[0].read(MOST))
+    except ImageError as caught:
+        error = str(caught)
+    assert [frame.index for frame in frames] == [number for number in range(20) if number not in numbers]
+    np.testing.assert_allclose([frame.image.mean() / 10 for frame in frames], [f.index for f in frames], atol=0.5)
+    if change is as_nothing or cv2.__version__ < "5":  # OpenCV 4 passes over what does not decode
+        assert error is None
+    else:
+        lost = f"is damaged: {len(numbers)} of its 20 frames could not be read"
+        assert error == f"the video {tmp_path / 'a.avi'} {lost}\n  the others have the numbers that they have in it"
+
+
 def iter_into(frames, iterator):
     """Move what an iterator gives into a list as it comes."""
     for frame in iterator:
@@ -153,6 +196,10 @@ def test_what_a_list_names_and_is_not_there_is_told_at_its_turn(tmp_path, png):
         (b"gone.png\n*.jpg\n", r"no picture in the list .*: nothing that it names is there\n  such as .*gone\.png"),
         (b"other.txt", "names other.txt\n  a list holds no lists"),
         (b"-", "a list holds no lists, and not standard input"),
+        (
+            b"s3://b/a.jpg",
+            r"the list .* names s3://b/a.jpg: no images are read from s3://\n  known: (.*\n.*)--ray reads",
+        ),
     ],
 )
 def test_lists_that_are_none(tmp_path, content, words):

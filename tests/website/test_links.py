@@ -1,9 +1,15 @@
 """Links between files of the repository as links of the site, the navigation, and docstrings as Markdown."""
 
+import posixpath
+import re
+import subprocess
+
 import pytest
 
+from website import api
 from website.docstrings import as_markdown
-from website.links import expand, site_links
+from website.links import MADE, expand, site_links
+from website.public import ROOT
 
 THERE = {"README.md", "docs/a.md", "docs/api", "tests/README.md", "trtnn/files.py", "examples/x.jpg"}
 
@@ -29,10 +35,54 @@ def linked(markdown, page):
         ("b.md", "[none](../none.py)", "[none](../none.py)"),  # which MkDocs tells of
         ("b.md", "```python\n[x](../trtnn/files.py)\n```", "```python\n[x](../trtnn/files.py)\n```"),
         ("b.md", "see [a file](../trtnn/files.py).", "see a file."),
+        ("b.md", "[every option](../trtnn/cli)", "[every option](every_option.md)"),
+        ("b.md", "[not](../trtnn/ops/missing.py)", "[not](api/missing.md)"),
     ],
 )
 def test_a_link_on_the_site(page, markdown, expected):
     assert linked(markdown, page) == expected
+
+
+def tracked() -> list[str]:
+    found = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip("this is no clone")
+    return found.stdout.split("\n")
+
+
+def headings(markdown: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", markdown, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def test_every_link_within_the_repository_leads_to_a_file_and_a_heading_of_it():
+    files = tracked()
+    folders = {"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)}
+    pages = [path for path in files if path.endswith(".md")]
+    dead, count = [], 0
+    for page in pages:
+        text = re.sub(
+            r"^ *```.*?^ *```$", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if "://" in target or path.startswith("mailto:"):
+                continue
+            count += 1
+            there = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
+            is_there = there in files or there in folders
+            if not is_there or (anchor and anchor not in headings((ROOT / there).read_text(encoding="utf-8"))):
+                dead.append(f"{page}: {target}")
+    assert dead == []
+    assert count > 100  # or links are not found any more
+
+
+def test_files_that_stand_for_pages_of_the_site_are_there():
+    assert all((ROOT / path).exists() for path in MADE)
+    assert {page for page in MADE.values() if page.startswith("api/")} <= set(api.pages())
 
 
 def test_a_page_stands_where_the_first_entry_takes_it():

@@ -54,6 +54,7 @@ class MixedPrecision:
 
     def __init__(self, graph: Graph, retrace: Callable[[Precision], Graph], fp16_attention: bool = False) -> None:
         self._graph, self._retrace, self._fp16_attention = graph, retrace, fp16_attention
+        self._last: tuple[tuple[str, ...], Mixed] | None = None  # that was asked for, which is often the next as well
         self._modules = {"", *graph.paths.values()}
         self.owners = [self.owner(path) for path in graph.layer_paths]
         self._takers = [(self.owner(path), folded) for path, folded in graph.folded]
@@ -94,9 +95,12 @@ class MixedPrecision:
         Raises:
             DTypeError: weights of another module do not fit in fp16.
         """
-        kept_in_fp32 = patterns(self.with_takers(kept))
-        graph = self._retrace(Precision(float16, kept_in_fp32, self._fp16_attention))
-        return Mixed(graph, _pairs(self._graph, graph))
+        kept_in_fp32 = patterns(sorted(self.with_takers(kept)))
+        if self._last is None or self._last[0] != kept_in_fp32:
+            self._last = None  # before another takes memory as well
+            graph = self._retrace(Precision(float16, kept_in_fp32, self._fp16_attention))
+            self._last = kept_in_fp32, Mixed(graph, _pairs(self._graph, graph))
+        return self._last[1]
 
     def _half_layers(self, kept: Collection[str]) -> frozenset[int]:
         """Return the indices of the layers that are in fp16 where the modules at ``kept`` stay in fp32."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from trtnn.checkpoint import safetensors
 from trtnn.checkpoint.state_dict import metadata_of
-from trtnn.errors import CheckpointError
+from trtnn.errors import CheckpointError, first_lines
 from trtnn.strict_json import is_number, parse_object
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -105,7 +105,8 @@ def read_adapter(path: Path) -> Adapter:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     config = _read_config(path.parent / _CONFIG)
     if left_out := metadata_of(tensors).get("left_out"):
-        raise CheckpointError(f"{path} holds what no array does", *(f"{n}: {what}" for n, what in left_out.items()))
+        lines = [f"{name}: {what}" for name, what in left_out.items()]
+        raise CheckpointError(f"{path} holds what no array does", *first_lines(lines))
     layers, replaced = _sorted(path, tensors)
     if not layers and not replaced:
         raise CheckpointError(f"{path} holds nothing that could be merged", "its training saved no factors")

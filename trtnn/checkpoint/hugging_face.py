@@ -1,4 +1,4 @@
-"""What lies beside the weights in a folder of transformers: config.json, and preprocessor_config.json.
+"""What lies beside the weights in a folder of transformers: config.json, and preprocessor_config.json; or of timm.
 
 Weights alone do not tell the names of classes, nor which activations, epsilons and queries a network has.
 """
@@ -19,18 +19,20 @@ _MOST_VALUES = 200_000
 
 
 def beside(path: Path) -> dict[str, Any]:
-    """Return metadata of what lies beside a file of weights; nothing where that is no folder of transformers.
+    """Return metadata of what lies beside a file of weights; nothing where that is no folder of theirs.
 
     A config.json is transformers' where it is an object with a ``model_type``. Of what it says ``config`` holds all,
     ``names`` the classes', ``architecture`` the class; ``preprocessor_config`` holds all of the other file, ``imgsz``
-    the height and width in it.
+    the height and width in it. One with a ``pretrained_cfg`` is timm's, of which ``architecture`` is told.
 
     Raises:
         CheckpointError: one of them has names of classes, and is not sound.
     """
     config = _read(path.parent / _CONFIG)
     if not isinstance(config.get("model_type"), str):
-        return {}
+        architecture = config.get("architecture")
+        is_timms = isinstance(architecture, str) and isinstance(config.get("pretrained_cfg"), dict)
+        return {"architecture": architecture} if is_timms else {}
     said: dict[str, Any] = {"config": config}
     if names := _names(path.parent / _CONFIG, config.get("id2label")):
         said["names"] = names

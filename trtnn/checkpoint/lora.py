@@ -13,9 +13,7 @@ import numpy as np
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.checkpoint.adapter import Adapter, LayerFactors, read_adapter
 from trtnn.checkpoint.state_dict import ADAPTERS, StateDict, metadata_of
-from trtnn.errors import ArgumentError, CheckpointError, DTypeError, StateDictError, harmless_text, nearest
-
-_MOST_SHOWN = 10
+from trtnn.errors import ArgumentError, CheckpointError, DTypeError, StateDictError, first_lines, harmless_text, nearest
 
 
 def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], scale: float = 1.0) -> StateDict:
@@ -58,7 +56,7 @@ def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], s
     if read.replaced and scale != 1:
         raise ArgumentError(
             f"{read.path} holds whole tensors beside its factors, which a scale of {scale:g} says nothing of",
-            *_shown(list(read.replaced)),
+            *first_lines(list(read.replaced)),
             "scale=1 takes them, or train the adapter without modules_to_save and bias",
         )
     arrays = _arrays(state_dict)
@@ -120,9 +118,9 @@ def _merge(arrays: Mapping[str, np.ndarray], adapter: Adapter, scale: float) -> 
         raise StateDictError(
             f"the adapter {adapter.path} is for another model: of its {count} layers and tensors {len(missing)} are "
             f"not in the state dict, and {len(mismatched)} are of other shapes; nothing was merged",
-            *(f"not there: {harmless_text(line)}" for line in _shown(missing)),
+            *(f"not there: {harmless_text(line)}" for line in first_lines(missing)),
             *(nearest(missing[0], arrays) if missing else []),
-            *map(harmless_text, _shown(mismatched)),
+            *map(harmless_text, first_lines(mismatched)),
             *_trained_for(adapter),
         )
     return _added(arrays, adapter.replaced, sums)
@@ -215,15 +213,15 @@ def _transposition(arrays: Mapping[str, np.ndarray], adapter: Adapter) -> dict[s
     if square and contradicting:
         raise StateDictError(
             f"{adapter.path} says fan_in_fan_out={said}, and the weights of some of its layers lie the other way",
-            *(f"the other way: {harmless_text(path)}" for path in _shown(contradicting)),
-            *(f"square, which could be either: {harmless_text(path)}" for path in _shown(square)),
+            *(f"the other way: {harmless_text(path)}" for path in first_lines(contradicting)),
+            *(f"square, which could be either: {harmless_text(path)}" for path in first_lines(square)),
             "train Linear and Conv1D layers in two adapters, and merge one after the other",
         )
     if square and len(square) + len(told) > 1 and _lie(arrays) == {True, False}:
         raise StateDictError(
             f"{adapter.path} says fan_in_fan_out={said}, and the model has Linear layers and Conv1D's, whose weights "
             "lie the other way",
-            *(f"square, which could be either: {harmless_text(path)}" for path in _shown(square)),
+            *(f"square, which could be either: {harmless_text(path)}" for path in first_lines(square)),
             "merge it with PEFT: model.merge_and_unload(), and save the state dict",
         )
     return {**told, **dict.fromkeys(square, said)}
@@ -242,8 +240,3 @@ def _lie(arrays: Mapping[str, np.ndarray]) -> set[bool]:
 def _trained_for(adapter: Adapter) -> list[str]:
     base = adapter.config.get("base_model_name_or_path")
     return [f"it was trained for {harmless_text(base)}"] if isinstance(base, str) and base else []
-
-
-def _shown(lines: list[str]) -> list[str]:
-    more = [f"... and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
-    return [*lines[:_MOST_SHOWN], *more]

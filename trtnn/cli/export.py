@@ -41,7 +41,7 @@ def export(
         bool,
         typer.Option("--with-detector", help="Write NAME-detector as well: encoded pictures in, boxes out."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace models of that name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace models of that name, a detector too.")] = False,
 ) -> None:
     """Write an engine into a model repository of Triton Inference Server.
 

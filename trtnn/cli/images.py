@@ -18,7 +18,7 @@ from trtnn.files import resolved
 from trtnn.vision import SUFFIXES, find_images, read_image
 from trtnn.vision.images import OTHER_SUFFIXES, subfolders
 from trtnn.vision.opencv import opencv
-from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Source, file_source, find_sources
+from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Elsewhere, Source, file_source, find_sources
 
 
 def find_pictures(source: str, recursive: bool) -> list[Path]:
@@ -67,8 +67,15 @@ def find_in_folder(root: Path, recursive: bool, suffixes: Collection[str]) -> li
     return kept
 
 
-def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path | None]]:
+def find_all(
+    sources: Iterable[str], recursive: bool, elsewhere: Elsewhere | None = None
+) -> list[tuple[Source, Path | None]]:
     """Return all that texts stand for, each once, with the folder that it was found in, if any.
+
+    Args:
+        sources: the texts.
+        recursive: whether the subfolders of folders count.
+        elsewhere: as :func:`trtnn.vision.sources.find_sources` takes it.
 
     Raises:
         ImageError: one of the texts stands for nothing, or there is nothing to read it with.
@@ -87,7 +94,7 @@ def find_all(sources: Iterable[str], recursive: bool) -> list[tuple[Source, Path
         if root is not None:
             here = list(map(file_source, find_in_folder(root, recursive, SUFFIXES | VIDEO_SUFFIXES)))
         else:
-            here = find_sources(text)
+            here = find_sources(text, elsewhere=elsewhere)
             if not place.is_file() and here[0].path is not None:  # a glob
                 here = list(map(file_source, _not_written([s.path for s in here if s.path is not None], place)))
         for source in here:

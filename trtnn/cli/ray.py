@@ -24,7 +24,7 @@ from trtnn.ray import Detect, Job, Progress
 from trtnn.ray.job import SOURCE, is_text
 from trtnn.ray.places import images_at, is_address
 from trtnn.vision import Detections
-from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES
+from trtnn.vision.sources import STANDARD_INPUT, VIDEO_SUFFIXES, Source
 
 
 def detect_by_ray(
@@ -51,7 +51,7 @@ def detect_by_ray(
     addresses, others = [s for s in sources if is_address(s)], [s for s in sources if not is_address(s)]
     there = dict.fromkeys(image for address in addresses for image in images_at(address, recursive))
     is_for_others = recursive and (not addresses or any(map(os.path.isdir, others)))
-    found = [source for source, _ in find_all(others, is_for_others)] if others else []
+    found = [source for source, _ in find_all(others, is_for_others, _elsewhere)] if others else []
     skipped: list[str] = []
     images = list(there)
     for one in found:
@@ -92,6 +92,11 @@ def detect_by_ray(
     tell_unread(skipped + unread, len(there) + len(found), "source" if skipped else "picture")
 
 
+def _elsewhere(address: str) -> list[Source]:
+    """Return the images at an address that a list names, which workers alone read."""
+    return [Source(image, lambda max_pixels: iter(())) for image in images_at(address)]
+
+
 def _image_of(name: str, path: Path | None) -> str:
     """Return the place of an image as workers read it.
 
@@ -103,6 +108,8 @@ def _image_of(name: str, path: Path | None) -> str:
         raise ImageError(
             f"the name of {name!r} is not UTF-8, and --ray's results hold no other text", "rename the file"
         )
+    if path is None and is_address(name):
+        return name
     suffix = (path.suffix if path else Path(name.partition("?")[0]).suffix).lower()
     if path is not None and suffix not in VIDEO_SUFFIXES:
         return os.path.abspath(path)  # workers run elsewhere; of two links to one file each has its own name

@@ -19,13 +19,13 @@ once more, for what is rounded: that and the Quantize are one kernel. A convolut
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from trtnn.dtypes import int8
-from trtnn.errors import ArgumentError, where
+from trtnn.errors import ArgumentError, listed, where
 from trtnn.graph.definition import flat_array, loop_ranges, present_inputs, read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.module_outputs import NOT_THERE
@@ -160,7 +160,7 @@ def demands(graph: Graph, edges: Edges, declared: Mapping[str, Declared]) -> Pla
         declared: by the paths of the modules.
 
     Raises:
-        ArgumentError: the scales do not fit the module's layers.
+        ArgumentError: the scales do not fit the module's layers, or weights are NaN or infinite.
         BackendError: TensorRT has not the type.
     """
     check_backend(graph, declared.values())
@@ -186,7 +186,8 @@ def demands(graph: Graph, edges: Edges, declared: Mapping[str, Declared]) -> Pla
             else:
                 placement.kernels[name] = how
             _add(placement, (name, 0), Rounding(module.dtype, module.input[number]), path)
-    placement.largest = {path: _largest(one, weighted[path].weights) for path, one in declared.items() if one.weight}
+    ranges = channel_ranges({path: weighted[path].weights for path, one in declared.items() if one.weight})
+    placement.largest = {path: _largest(declared[path], channels) for path, channels in ranges.items()}
     for path, module in declared.items():
         if module.output is not None:
             _demand_output(graph, edges, path, Rounding(module.dtype, module.output), placement)
@@ -211,10 +212,37 @@ def _check_precision(graph: Graph, declared: Mapping[str, Declared]) -> None:
             )
 
 
-def _largest(module: Declared, weights: list[np.ndarray]) -> float:
-    """Return the largest |w| / (largest q · scale) of a module's weights."""
-    channels = np.concatenate([np.abs(one).max(1) for one in weights])
+def _largest(module: Declared, channels: np.ndarray) -> float:
+    """Return the largest |w| / (largest q · scale) of a module's weights, given the largest |w| of each channel."""
     return float((channels / np.array(module.weight)).max()) / largest_of(module.dtype)
+
+
+def channel_ranges(weights: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the largest magnitude of each output channel of what modules that are quantised multiply by.
+
+    Args:
+        weights: of each module by its path, each as (output channels, rest).
+
+    Returns:
+        (output channels,) by path, of several weights one after another.
+
+    Raises:
+        ArgumentError: some are NaN or infinite, with all modules that have them. int8 would take NaN as 0, and a type
+            of few bits infinity as its largest number.
+    """
+    ranges = {path: np.concatenate([np.abs(one).max(1) for one in arrays]) for path, arrays in weights.items()}
+    wrong = [
+        f"{where(path)} (output channel {np.argmin(np.isfinite(channels))})"
+        for path, channels in ranges.items()
+        if not np.isfinite(channels).all()
+    ]
+    if wrong:
+        raise ArgumentError(
+            f"weights that are quantised are NaN or infinite, in {listed(wrong, 5)}",
+            "int8 takes NaN as 0, and infinity as the largest number that it holds",
+            "load other weights, or leave these modules as they are: trtnn.quantize(..., skip=[...])",
+        )
+    return ranges
 
 
 class Weighted(NamedTuple):
@@ -490,7 +518,7 @@ def place(
             without it each layer that is quantised has the name, the reads and the weights of its own.
 
     Raises:
-        ArgumentError: the scales do not fit the module's layers.
+        ArgumentError: the scales do not fit the module's layers, or weights are NaN or infinite.
         BackendError: TensorRT has not the type.
     """
     edges = Edges(graph)

@@ -292,10 +292,9 @@ class Rounder:
         return [graph.trt.Weights() if arg is array else arg for arg in args], {1: rounded}
 
     def _rounded_numbers(self, array: np.ndarray, how: Rounding) -> np.ndarray:
-        """Return what a kernel stands for once it is rounded to int8, round(array / scale) · scale; NaN is 0 there."""
+        """Return what a kernel stands for once it is rounded to int8, round(array / scale) · scale."""
         scale = np.array(how.scale, np.float32).reshape([-1 if i == how.axis else 1 for i in range(array.ndim)])
-        steps = np.nan_to_num(np.rint(array.astype(np.float32) / scale), nan=0.0)
-        numbers = np.clip(steps, -128, 127) * scale
+        numbers = np.clip(np.rint(array.astype(np.float32) / scale), -128, 127) * scale
         self._graph.weights.arrays.append(numbers := numbers.astype(array.dtype))
         return numbers
 

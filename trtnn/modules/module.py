@@ -434,7 +434,7 @@ class Module:
         Raises:
             ArgumentError: it is no mapping of names.
             StateDictError: names are missing or unexpected, or entries are wrongly shaped, no numbers or contradict
-                each other; all are listed. Or it is a checkpoint that holds a state dict.
+                each other; with the first of each and their number. Or it is a checkpoint that holds a state dict.
         """
         return self._load(self._state(), state_dict, strict)
 

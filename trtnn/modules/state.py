@@ -18,6 +18,7 @@ from trtnn.errors import ArgumentError, DTypeError, ShapeError, StateDictError, 
 from trtnn.graph.quantization import BUFFERS, held_by
 from trtnn.parameter import Buffer, Parameter
 
+_MOST_LISTED = 10  # of each kind of what does not fit
 _MOST_PLACES = 20  # of names whose class is looked up for a message
 _COUNTER = "num_batches_tracked"  # of BatchNorm in training; an engine has no use for it
 # What an array that is no numbers holds, by the kind of its type.
@@ -136,7 +137,7 @@ def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[st
 
 
 def misfit(model: Any, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], matched: Match) -> StateDictError:
-    """Return the error of a state dict that does not fit a module, which lists all that does not."""
+    """Return the error of a state dict that does not fit a module, with the first of each kind of what does not."""
     hints = [model.explain_state_dict(state_dict), metadata_of(state_dict).get(SHARD) if matched.missing else None]
     if matched.missing and all(name.rpartition(".")[2] in BUFFERS for name in matched.missing):
         hints.append("the model is quantised, and these have not all its scales: strict=False keeps those that it has")
@@ -148,12 +149,21 @@ def misfit(model: Any, own: Mapping[str, Parameter], state_dict: Mapping[str, An
         f"{len(matched.unexpected)} unexpected, {len(matched.mismatched)} of the wrong shape{refused}; "
         "nothing was loaded",
         *filter(None, hints),
-        *(f"missing: {name} {own[name].shape}" for name in matched.missing),
-        *(f"unexpected: {name} {describe(state_dict[name])}" for name in matched.unexpected),
-        *matched.mismatched,
-        *matched.refused,
+        *(f"missing: {name} {own[name].shape}" for name in matched.missing[:_MOST_LISTED]),
+        *_more("missing", matched.missing),
+        *(f"unexpected: {name} {describe(state_dict[name])}" for name in matched.unexpected[:_MOST_LISTED]),
+        *_more("unexpected", matched.unexpected),
+        *matched.mismatched[:_MOST_LISTED],
+        *_more("wrong shape", matched.mismatched),
+        *matched.refused[:_MOST_LISTED],
+        *_more("not taken", matched.refused),
         *(f"declared in {place}" for place in places),
     )
+
+
+def _more(kind: str, entries: Sequence[str]) -> list[str]:
+    """Return a line that says how many more entries there are of a kind than are listed, or none."""
+    return [f"{kind}: {len(entries) - _MOST_LISTED} more"] if len(entries) > _MOST_LISTED else []
 
 
 def declared_at(model: Any, name: str) -> str | None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, ShapeError, listed
+from trtnn.errors import ArgumentError, ShapeError, first_lines, listed
 from trtnn.graph.quantization import held_by
 from trtnn.modules.module import Module
 from trtnn.shapes.profiles import as_inputs
 from trtnn.shapes.spec import Input
 
+_FAR = 10.0  # times what a scale holds: nobody cuts off so much on purpose
 _GROWN = 1.01  # times what a scale held before, or its range: rounding to the nearest step is no more than this
 
 
@@ -42,12 +43,10 @@ def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> Non
         if member is not None and member.data is None and not member.optional
     ]
     if empty:
-        more = [f"... and {len(empty) - 10} more"] if len(empty) > 10 else []
         raise ArgumentError(
             f"{len(empty)} parameters of {type(module).__name__} are empty",
             'load them first: model.load_state_dict(trtnn.load("weights.pt"))',
-            *empty[:10],
-            *more,
+            *first_lines(empty),
         )
     others = [
         f"{start}{name} is declared {member.shape} and holds {np.shape(member.data)}"
@@ -58,7 +57,7 @@ def check_is_filled(module: Module, walked: Sequence[tuple[str, Module]]) -> Non
     if others:
         raise ShapeError(
             f"parameters of {type(module).__name__} hold arrays of other shapes than they are declared with",
-            *others[:10],
+            *first_lines(others),
             "declare it anew for another shape: module.weight = trtnn.Parameter(...)",
         )
 
@@ -67,7 +66,8 @@ def warn_of_cut_off_weights(modules: Mapping[str, Module], largest: Mapping[str,
     """Warn once for each load of weights that grew beyond what their scale holds, so that int8 or fp8 cuts them off.
 
     A scale may cut off a few weights on purpose. What it cut off of the weights that it came with is therefore no
-    fault, and only what goes beyond that is; where these were never traced, it is what goes beyond the scale.
+    fault, unless it is far too small for them, and only what goes beyond that is; where these were never traced, it is
+    what goes beyond the scale.
 
     Args:
         modules: by path.
@@ -77,7 +77,7 @@ def warn_of_cut_off_weights(modules: Mapping[str, Module], largest: Mapping[str,
     for path, ratio in largest.items():
         held = held_by(modules[path]._buffers["weight_scale"])
         if held.first is None:
-            held.first = 1.0 if held.is_older else ratio
+            held.first = 1.0 if held.is_older or ratio > _FAR else ratio
         if ratio > max(held.first, 1.0) * _GROWN and (held.is_older or ratio != held.last):
             grown.append(f"{path or 'the model'} {ratio:.3g} times")
         held.last, held.is_older = ratio, False

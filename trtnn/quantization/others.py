@@ -13,16 +13,17 @@ import numpy as np
 
 from trtnn.checkpoint import load
 from trtnn.errors import ArgumentError, CheckpointError, listed, nearest, where
-from trtnn.graph.placement import Edges, is_relu
+from trtnn.graph.placement import Edges, channel_ranges, is_relu
 from trtnn.graph.quantization import largest_of
 from trtnn.modules import Module
 from trtnn.modules.state import as_array
 from trtnn.quantization.found import Found, other_type, positive
 from trtnn.quantization.onnx_scales import read_onnx
-from trtnn.quantization.quantizing import DTYPES, buffer, check_model, forget, least_range, restore, weight_ranges
+from trtnn.quantization.quantizing import DTYPES, buffer, check_model, forget, held_range, least_range, restore
 from trtnn.quantization.sites import Site, Sites
 
 M = TypeVar("M", bound=Module)
+_Scales = tuple[np.ndarray, np.ndarray | None]  # of what a module reads, and of its weights where they have some
 
 # What each project's names end in: of the range, that is the magnitude of the largest number, and of the scale itself.
 # pytorch-quantization's quantisers have an underscore before theirs, ModelOpt's have not.
@@ -200,7 +201,7 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
         for raw in calls
         if hasattr(raw, "name") and "output" in scales.get(path, {})
     }
-    edges = Edges(graph)
+    edges, given = Edges(graph), dict[str, _Scales]()
     left_out = {path for path, own in scales.items() if own.keys() & {"input", "weight"}}
     for path, site in sites.by_path.items():
         own = scales.get(path, {})
@@ -217,9 +218,10 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
         if scale is not None and (own.get("weight") is not None or "input" in own or behind is not None):
             left_out.discard(path)
             weight = _of_weights(modules[path], site, edges, weights[path], largest) if path in weights else None
-            _give(modules[path], site, scale, weight, largest)
+            given[path] = scale, weight
         elif "weight" in own:
             raise ArgumentError(f"{path!r} has a scale for its weights, and none for what it reads")
+    _give(modules, sites, given, largest)
     for path, own in scales.items():
         if "output" in own:
             modules[path].output_scale = buffer(own["output"].reshape(()))
@@ -302,7 +304,11 @@ def keeps_rounded(edges: Edges, index: int) -> bool:
     return is_relu(edge.kind, edge.layer) or (edges.passes_on(index) and len(edges.data_reads(index)) == 1)
 
 
-def _give(module: Module, site: Site, scale: np.ndarray, weight: np.ndarray | None, largest: float) -> None:
-    module.input_scale = buffer(scale.reshape(()))
-    module.weight_scale = buffer(weight_ranges(site, largest) / largest if weight is None else weight)
-    module.quant_max = buffer(largest)
+def _give(modules: Mapping[str, Module], sites: Sites, given: Mapping[str, _Scales], largest: float) -> None:
+    """Give modules the scales of their input and weights; where those have none, by the largest magnitudes."""
+    ranges = channel_ranges({path: sites.by_path[path].weights for path in given})
+    for path, (scale, weight) in given.items():
+        module = modules[path]
+        module.input_scale = buffer(scale.reshape(()))
+        module.weight_scale = buffer(held_range(ranges[path], largest) / largest if weight is None else weight)
+        module.quant_max = buffer(largest)

@@ -16,6 +16,7 @@ from trtnn.accuracy.choice import patterns as glob_paths
 from trtnn.arrays import kept
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, nearest, where
+from trtnn.graph.placement import channel_ranges
 from trtnn.graph.precision import check_paths
 from trtnn.graph.quantization import BUFFERS, LEAST_SCALE, TOLERANCE, Placement, held_by, largest_of
 from trtnn.modules import Module
@@ -125,7 +126,7 @@ def quantize(
         network = model.trace()
         ends = Sites(network.graph, int8=not is_fp8).ends(_LAST[dtype]) if skip is None and paths is None else ()
         skip = glob_paths(ends) if skip is None else skip
-        sites = Sites(network.graph, paths, skip, not is_fp8)
+        sites = _checked(Sites(network.graph, paths, skip, not is_fp8))
         calibration = Calibration(network, sites, with_histograms=method != "max")
         cache = None if calibration_cache is None else Path(calibration_cache)
         calibration.run(first, first.total, cache, on_gpu)
@@ -228,8 +229,9 @@ def declare_quantised(model: Module, sites: Sites, ranges: dict[str, float], lar
         ranges: of each tensor that is rounded, by its name.
         largest: the largest number of the type.
     """
+    weights = _weight_ranges(sites)
     for path, site in sites.by_path.items():
-        _declare(model.get_submodule(path), site, ranges, largest)
+        _declare(model.get_submodule(path), site, ranges, weights.get(path), largest)
     for name, path in sites.outputs.items():
         module = model.get_submodule(path)
         module.output_scale = buffer(ranges[name] / largest)
@@ -272,27 +274,30 @@ def restore(held: Sequence[tuple[Module, str, Buffer]]) -> None:
         setattr(module, name, buffer)
 
 
-def _declare(module: Module, site: Site, ranges: dict[str, float], largest: float) -> None:
-    if site.weights:
+def _declare(module: Module, site: Site, ranges: dict[str, float], weights: np.ndarray | None, largest: float) -> None:
+    if weights is not None:
         inputs = np.array([ranges[names[0]] for _, names in sorted(site.inputs.items())])
         module.input_scale = buffer((inputs if len(inputs) > 1 else inputs.reshape(())) / largest)
-        module.weight_scale = buffer(weight_ranges(site, largest) / largest)
+        module.weight_scale = buffer(held_range(weights, largest) / largest)
         held_by(module.weight_scale).first = 1.0  # it holds the largest weights
     if site.products:
         module.product_scale = buffer(np.array([[ranges[a], ranges[b]] for a, b in site.products]) / largest)
     module.quant_max = buffer(largest)
 
 
-def weight_ranges(site: Site, largest: float) -> np.ndarray:
-    """Return the largest magnitude of each output channel of a site's weights; ``largest`` where it is as good as 0.
+def _weight_ranges(sites: Sites) -> dict[str, np.ndarray]:
+    """Return the largest magnitude of each output channel of the weights of sites, by path."""
+    return channel_ranges({path: site.weights for path, site in sites.by_path.items() if site.weights})
 
-    Raises:
-        ArgumentError: a weight is not finite.
-    """
-    channels = np.concatenate([np.abs(weights).max(1) for weights in site.weights])
-    finite = np.isfinite(channels)
-    if not finite.all():
-        raise ArgumentError(f"a weight of {where(site.path)} is not finite, in its output channel {np.argmin(finite)}")
+
+def _checked(sites: Sites) -> Sites:
+    """Return sites, once their weights are known to be finite: what is wrong with them is told before anything runs."""
+    _weight_ranges(sites)
+    return sites
+
+
+def held_range(channels: np.ndarray, largest: float) -> np.ndarray:
+    """Return the ranges of output channels by their largest magnitudes; ``largest`` of those that are as good as 0."""
     return np.where(channels > least_range(largest), channels, largest)  # zeros are exact by any scale
 
 

@@ -16,6 +16,7 @@ import os
 import pickle
 import re
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -33,6 +34,7 @@ PART = 1000  # images
 MOST_TRIES = 4  # of a part at which workers die
 _AT_ONCE = 2  # parts of a worker: one is read and detected while another is written
 CONNECT_S = 5.0
+_PATIENCE_S = 5.0  # with a cluster without room, before it is told
 LOCAL, AUTO = "local", "auto"
 _MANIFEST = "manifest.json"
 _SAID = b"trtnn"  # the key of a part's metadata
@@ -206,6 +208,8 @@ class Job:
     ) -> Iterator[Progress]:
         """Detect in the images of the parts that are not done, and yield what each part adds as it is written.
 
+        Where others hold all GPUs of the cluster it waits for one, and says so on stderr.
+
         Args:
             address: of the cluster: ``"local"`` starts one here, ``"auto"`` is the one that runs here, and else
                 ``host:port`` or ``ray://host:port``. Where Ray is connected already, that one is used.
@@ -225,6 +229,7 @@ class Job:
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         workers = min(workers or self._workers(ray), len(missing))
+        self._wait_for_room(ray)
         rows = [{"part": part, "images": self._images_of(part)} for part in missing]
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Telling,
@@ -250,6 +255,20 @@ class Job:
         connect(address)
         self._workers(ray)
         return ray
+
+    def _wait_for_room(self, ray: Any) -> None:
+        """Wait until a cluster has room for a worker; where that takes a while say on stderr for what."""
+        what, needs = ("GPU", {"num_gpus": self.gpus, "num_cpus": 0}) if self.gpus else ("CPU", {"num_cpus": 1})
+        if ray.available_resources().get(what, 0) >= max(needs.values()):
+            return
+        room = [ray.remote(**needs)(lambda: None).remote()]
+        if not ray.wait(room, timeout=_PATIENCE_S)[0]:
+            all_of = ray.cluster_resources().get(what, 0)
+            print(
+                f"waiting for a {what} of the cluster, which has {all_of:g}: others hold them, see ray status",
+                file=sys.stderr,
+            )
+            ray.wait(room)
 
     def _workers(self, ray: Any) -> int:
         """Return how many workers a cluster has place for."""

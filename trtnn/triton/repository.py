@@ -53,7 +53,8 @@ def write_repository(
         gpus: the indices of the GPUs that serve it; none is all of them.
         with_detector: write ``<name>-detector`` as well, which takes encoded images and gives boxes, by Triton's Python
             backend; trtnn has to be installed for that.
-        force: replace models of that name.
+        force: replace models of that name, and remove the detector that was written beside an older one where none is
+            asked for: it would go on with the older engine.
 
     Returns:
         The folders of the models.
@@ -83,8 +84,11 @@ def write_repository(
         own = f"{name}-detector"
         written[own] = {"config.pbtxt": to_text(_config_of_detector(engine, own, service))}
         written[own]["1/model.py"] = _PYTHON_MODEL.format(name=own)
-    folder = Path(repository)
-    there = [folder / model for model in written if (folder / model).exists() or (folder / model).is_symlink()]
+    folder, older = Path(repository), f"{name}-detector"
+    left = () if with_detector or not _is_own_detector(folder / older) else (older,)
+    there = [
+        folder / model for model in (*written, *left) if (folder / model).exists() or (folder / model).is_symlink()
+    ]
     if there and not force:
         raise ArgumentError(f"{there[0]} is there already", "choose another --name, or replace it with --force")
     for place in there:
@@ -103,6 +107,8 @@ def write_repository(
         except OSError as error:
             reason = error.strerror or getattr(error.__cause__, "strerror", error)
             raise FileError(f"cannot write {folder / model}: {reason}") from error
+    for model in left:
+        _remove(folder / model)
     return [folder / model for model in written]
 
 
@@ -116,6 +122,26 @@ def _config_of_detector(engine: Engine, name: str, service: Service) -> Message:
 def _is_model(folder: Path) -> bool:
     """Whether a folder is one of a model, or has nothing in it."""
     return (folder / "config.pbtxt").is_file() or next(folder.iterdir(), None) is None
+
+
+def _is_own_detector(folder: Path) -> bool:
+    """Whether a folder is one of a detector that was written here."""
+    try:
+        return (folder / "1" / "model.py").read_text() == _PYTHON_MODEL.format(name=folder.name)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove a model.
+
+    Raises:
+        FileError: the system refused.
+    """
+    try:
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+    except OSError as error:
+        raise FileError(f"cannot remove {folder}: {error.strerror}") from error
 
 
 def _one_line(label: str) -> str:

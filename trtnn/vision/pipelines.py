@@ -164,3 +164,11 @@ def pipeline_of(metadata: Mapping[str, Any], default: str = "yolov5") -> Pipelin
         raise ArgumentError(f"a network's preprocessing is a dict, not {changes!r}", 'such as {"fit": "stretch"}')
     head = None if pipeline.head is None else pipeline.head.with_metadata(metadata)
     return replace(pipeline, preprocessing=pipeline.preprocessing.changed(changes), head=head)
+
+
+def task_of(name: Any) -> str | None:
+    """Return the task of a pipeline by its name, ``"classify"`` where it has no boxes; None where there is no such."""
+    if not isinstance(name, str) or name not in PIPELINES:
+        return None
+    head = PIPELINES[name].head
+    return "classify" if head is None else head.task

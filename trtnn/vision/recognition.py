@@ -30,11 +30,14 @@ def check_metadata(metadata: Mapping[str, Any], task: str | None = None) -> str 
     Args:
         metadata: of the network.
         task: that of the pipeline by which its outputs are to be read, None where that is not known yet.
+            ``"classify"`` is of one that finds no boxes.
 
     Raises:
         ArgumentError: it is none that a Detector reads, or another one than the pipeline's.
     """
     told_task, name = metadata.get("task"), metadata.get("model", "this network")
+    if told_task == task == "classify":
+        return told_task
     if told_task is not None and told_task not in _TASKS:
         classifies = told_task == "classify"
         way = "trtnn.Classifier(...) and trtnn classify name what is in a picture"

@@ -35,6 +35,7 @@ STANDARD_INPUT = "-"
 TIMEOUT_S = 10  # to connect, and for what is then to come
 LONGEST_S = 60  # for an image as a whole
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a stream that broke off is opened again, once after each
+_MOST_BROKEN = 1000  # frames of a file, one after another, before it has ended
 _SILENT = 0  # OpenCV's level of messages
 _IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"  # what is left as it is: RFC 3986, and % of what is written so already
 _MOST_LISTED = 1 << 20  # sources in a list
@@ -83,7 +84,10 @@ class Source:
     is_image_file: bool = False
 
 
-def find_sources(text: str, recursive: bool = False) -> list[Source]:
+Elsewhere = Callable[[str], list[Source]]  # from an address to what is there
+
+
+def find_sources(text: str, recursive: bool = False, elsewhere: Elsewhere | None = None) -> list[Source]:
     """Return the sources that a text stands for.
 
     Args:
@@ -92,6 +96,7 @@ def find_sources(text: str, recursive: bool = False) -> list[Source]:
             to an image or a video, ``rtsp://`` and other streams; a camera's number; or ``-`` for an image on standard
             input.
         recursive: whether a folder's subfolders count.
+        elsewhere: what returns the sources at an address of another scheme; without it that is an error.
 
     Raises:
         ImageError: there is none.
@@ -105,9 +110,10 @@ def find_sources(text: str, recursive: bool = False) -> list[Source]:
         return [Source(text, lambda max_pixels: _read_video(int(text), text, max_pixels), is_live=True)]
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text)
     if scheme:
-        return [_address(text, scheme[1].lower())]
+        is_known = scheme[1].lower() in ("http", "https", *STREAM_SCHEMES)
+        return [_address(text, scheme[1].lower())] if is_known or elsewhere is None else elsewhere(text)
     if text.lower().endswith(".txt") and os.path.isfile(text):
-        return _listed(Path(text), recursive)
+        return _listed(Path(text), recursive, elsewhere)
     return [file_source(path) for path in find_images(text, recursive, SUFFIXES | VIDEO_SUFFIXES)]
 
 
@@ -124,11 +130,15 @@ def _address(url: str, scheme: str) -> Source:
         return Source(name, lambda max_pixels: _read_video(url, name, max_pixels), is_live=True)
     if scheme not in ("http", "https"):
         known = ", ".join(f"{word}://" for word in ("http", "https", *STREAM_SCHEMES))
-        raise ArgumentError(f"no images are read from {scheme}://", f"known: {known}", "a file is given by its path")
+        raise ArgumentError(
+            f"no images are read from {scheme}://",
+            f"known: {known}",
+            "a file is given by its path; trtnn detect --ray reads what fsspec knows, such as s3://",
+        )
     return Source(name, lambda max_pixels: _read_address(url, name, max_pixels))
 
 
-def _listed(path: Path, recursive: bool) -> list[Source]:
+def _listed(path: Path, recursive: bool, elsewhere: Elsewhere | None) -> list[Source]:
     """Return the sources in a list, one a line; what a line names that is not there cannot be read at its turn.
 
     Raises:
@@ -152,10 +162,12 @@ def _listed(path: Path, recursive: bool) -> list[Source]:
             raise ArgumentError(f"the list {path} names {line}", "a list holds no lists, and not standard input")
         here = line if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|\d+$", line) else str(path.parent / line)
         try:
-            sources += [file_source(Path(here))] if os.path.isfile(here) else find_sources(here, recursive)
+            sources += [file_source(Path(here))] if os.path.isfile(here) else find_sources(here, recursive, elsewhere)
             is_any_there = True
         except ImageError as error:
-            sources.append(Source(here, functools.partial(_raise, error), Path(here)))
+            sources.append(Source(here, functools.partial(_raise, error), None if "://" in here else Path(here)))
+        except ArgumentError as error:
+            raise ArgumentError(f"the list {path} names {here}: {error.summary}", *error.details) from None
     if not is_any_there:
         raise ImageError(f"no picture in the list {path}: nothing that it names is there", f"such as {sources[0].name}")
     return sources
@@ -257,11 +269,14 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
     A file has an end, and so has what tells how many frames it has. All else is a stream: where it gives no more, it is
     opened again, after longer and longer pauses, until it gives a frame or the pauses are at an end.
 
+    Frames of a file are numbered by their order. One that cannot be decoded, or is left empty, counts as well: by the
+    times of those around it, and in AVIs, which have so many frames a second throughout, by the time of each.
+
     Raises:
-        ImageError: it cannot be opened, its frames are too large, it has none or fewer than it says, or it did not come
-            back.
+        ImageError: it cannot be opened, its frames are too large, it has none or fewer than it says, some of them could
+            not be decoded, or it did not come back.
     """
-    here, index, pauses = Here(), 0, iter(PAUSES_S)
+    here, index, lost, pauses = Here(), 0, 0, iter(PAUSES_S)
     if isinstance(place, str):
         place = video_place(place, name)
     while True:
@@ -274,7 +289,8 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
             height, width = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
             if height * width > max_pixels:
                 raise ImageError(f"the {_kind(place)} {name} is too large: {height:,}×{width:,} pixels a frame")
-            for image, reader in _images(capture, place):
+            for image, reader, skipped, is_lost in _images(capture, place, rate, count):
+                index, lost = index + skipped, lost + skipped * is_lost
                 yield Frame(image, index, rate if rate > 0 else 0.0, reader)
                 index, pauses = index + 1, iter(PAUSES_S)
         finally:
@@ -282,11 +298,8 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
                 capture.release()
             else:  # it would wait for its threads, which are not in this process, and so would its end
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(capture))
-        if isinstance(place, str) and (count > 0 or "://" not in place):  # it has an end
-            if index == 0:
-                raise ImageError(f"the video {name} has no frame that can be read")
-            if index < count - max(1, count // 100):  # some kinds of file only estimate how many they have
-                raise ImageError(f"the video {name} ended early: {index:,} of its {count:,} frames could be read")
+        if isinstance(place, str) and (count > 0 or "://" not in place):
+            _check_end(name, index, lost, count)
             return
         pause = next(pauses, None)
         if pause is None:
@@ -294,19 +307,90 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
         time.sleep(pause)
 
 
-def _images(capture: Any, place: str | int) -> Iterator[tuple[np.ndarray, str]]:
-    """Yield the images of a video that OpenCV has opened, in RGB, each with what read it."""
+def _check_end(name: str, index: int, lost: int, count: int) -> None:
+    """Check that a video which has an end was read to it.
+
+    Args:
+        name: of the video.
+        index: of the frame that would be next.
+        lost: how many before that could not be decoded.
+        count: how many it says it has.
+
+    Raises:
+        ImageError: it was not, or some frames are lost.
+    """
+    if index == 0:
+        raise ImageError(f"the video {name} has no frame that can be read")
+    if index < count - max(1, count // 100):  # some kinds of file only estimate how many they have
+        raise ImageError(f"the video {name} ended early: {index - lost:,} of its {count:,} frames could be read")
+    if lost:
+        raise ImageError(
+            f"the video {name} is damaged: {lost:,} of its {count:,} frames could not be read",
+            "the others have the numbers that they have in it",
+        )
+
+
+def _images(capture: Any, place: str | int, rate: float, count: int) -> Iterator[tuple[np.ndarray, str, int, bool]]:
+    """Yield the images of a video that OpenCV has opened, in RGB.
+
+    Args:
+        capture: OpenCV's.
+        place: of the video.
+        rate: frames a second, 0 where it does not tell.
+        count: how many frames a file says it has: so many are asked for, though some do not come.
+
+    Yields:
+        Each with what read it, how many frames before it there were that did not come, and whether these are lost: they
+        are not where a recorder left them empty.
+    """
     cv2, frames, is_file = opencv(), None, isinstance(place, str) and "://" not in place
-    taken, image = capture.read()
-    while taken:
+    is_even = is_file and _is_avi(str(place))
+    failed = asked = index = first = 0
+    while True:
+        taken, image = capture.read()
+        asked += 1
+        if not taken:
+            failed += 1
+            if not is_file or asked >= count or failed > _MOST_BROKEN:
+                return
+            continue
+        skipped = failed
+        if (is_even or failed) and rate > 0:
+            number = _number(capture, rate, is_even)
+            first = number if asked == 1 else first  # where frames are reordered it may not be 0
+            skipped = max(number - first - index, failed)
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
         if is_file and frames is None:
             frames = open_video(str(place), image) or ()
             if frames:
-                yield from ((frame, PYNVVIDEOCODEC) for frame in frames)
+                yield from ((frame, PYNVVIDEOCODEC, 0, False) for frame in frames)
                 return
-        yield image, "OpenCV"
-        taken, image = capture.read()
+        yield image, "OpenCV", skipped, failed > 0
+        index, failed = index + skipped + 1, 0
+
+
+def _number(capture: Any, rate: float, is_even: bool) -> int:
+    """Return the number of the frame that was read last, by its time.
+
+    Args:
+        capture: OpenCV's.
+        rate: frames a second.
+        is_even: whether it is of an AVI, whose times are counted in frames.
+    """
+    cv2 = opencv()
+    if is_even and hasattr(cv2, "CAP_PROP_PTS"):  # not in all OpenCVs of version 4
+        return round(capture.get(cv2.CAP_PROP_PTS))
+    return round(capture.get(cv2.CAP_PROP_POS_MSEC) * rate / 1000)
+
+
+def _is_avi(place: str) -> bool:
+    """Whether a video is a file in the form of an AVI."""
+    try:
+        with open_regular(place) as file:
+            head = file.read(12)
+    except (OSError, ValueError):  # an address, or no name of a file
+        return False
+    return head[:4] == b"RIFF" and head[8:] == b"AVI "
 
 
 def _kind(place: str | int) -> str:
